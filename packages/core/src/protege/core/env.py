@@ -1,0 +1,74 @@
+"""What a trainer asks of an environment, and how it finds one without importing a simulator."""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import UserError
+from .robot import Robot
+
+Obs = dict[str, Tensor]
+"""Named observations, each (N, ...). The names are fixed; see `ObservationShapes`."""
+
+
+@dataclass
+class Step:
+    """What one environment step gave.
+
+    Attributes:
+        obs: what to act on next (of a new episode where the last one ended).
+        reward: (N,).
+        failed: (N,) bool, the episode ended and nothing follows.
+        timed_out: (N,) bool, the episode was cut; its value goes on with `next_obs`. Never true where `failed` is.
+        next_obs: the true next observation, before any reset; equal to `obs` where no episode ended.
+        episodes: one row for each episode that ended in this step: task (index into `Env.task_names`), length (steps),
+            return, failed, and each metric's mean, max and last under `<metric>/mean`, ...; NaN where it has none. (E,) each.
+        invalid: (N,) bool, physics gave a NaN: the world was reset and this transition must not be trained on.
+    """
+
+    obs: Obs
+    reward: Tensor
+    failed: Tensor
+    timed_out: Tensor
+    next_obs: Obs
+    episodes: dict[str, Tensor]
+    invalid: Tensor
+
+
+class Env(Protocol):
+    """N worlds of one robot. World i runs the task whose slice in `task_slices` holds i."""
+
+    num_envs: int
+    num_actions: int
+    device: torch.device
+    robot: Robot
+    task_names: list[str]
+    task_slices: dict[str, slice]
+    obs_shapes: dict[str, tuple[int, ...]]  # without the leading N
+
+    def reset(self) -> Obs: ...
+    def step(self, action: Tensor) -> Step: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class EnvPlugin(Protocol):
+    """What an entry point of the group `protege.envs` names."""
+
+    config_class: type
+
+    def make(self, run: Any, env: Any, *, evaluation: bool = False) -> Env:
+        """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config."""
+        ...
+
+
+def env_plugin(name: str = "humanoid") -> EnvPlugin:
+    """The environment that an installed package offers under `name`."""
+    found = entry_points(group="protege.envs", name=name)
+    if not found:
+        raise UserError(f"no environment named {name!r} is installed", "Install the simulators: pip install protege-sim")
+    return next(iter(found)).load()

@@ -1,0 +1,120 @@
+"""Rotations as unit quaternions, wxyz, on tensors of any leading shape. All functions are pure, batched and exportable."""
+
+import torch
+from torch import Tensor
+
+
+def normalize(q: Tensor) -> Tensor:
+    """Unit length, (..., 4) -> (..., 4)."""
+    return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+
+
+def conjugate(q: Tensor) -> Tensor:
+    """The inverse of a unit quaternion, (..., 4) -> (..., 4)."""
+    return torch.cat([q[..., :1], -q[..., 1:]], dim=-1)
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product: the rotation b, then a. (..., 4), (..., 4) -> (..., 4)."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=-1,
+    )
+
+
+def rotate(q: Tensor, v: Tensor) -> Tensor:
+    """Turn vectors by quaternions: (..., 4), (..., 3) -> (..., 3)."""
+    w, u = q[..., :1], q[..., 1:]
+    t = 2.0 * cross(u, v)
+    return v + w * t + cross(u, t)
+
+
+def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
+    """Turn vectors by the inverse rotation: world to body, (..., 4), (..., 3) -> (..., 3)."""
+    return rotate(conjugate(q), v)
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Vector product with broadcasting, (..., 3), (..., 3) -> (..., 3)."""
+    ax, ay, az = a.unbind(-1)
+    bx, by, bz = b.unbind(-1)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=-1)
+
+
+def from_axis_angle(axis: Tensor, angle: Tensor) -> Tensor:
+    """Unit axis (..., 3) and angle (...) rad -> (..., 4)."""
+    half = 0.5 * angle
+    return torch.cat([half.cos().unsqueeze(-1), axis * half.sin().unsqueeze(-1)], dim=-1)
+
+
+def from_rotation_vector(v: Tensor) -> Tensor:
+    """Exponential map: (..., 3) rad -> (..., 4)."""
+    angle = v.norm(dim=-1, keepdim=True)
+    # sin(x/2)/x by its series near zero, where the quotient loses its digits.
+    scale = torch.where(angle < 1e-4, 0.5 - angle**2 / 48.0, (0.5 * angle).sin() / angle.clamp_min(1e-9))
+    return torch.cat([(0.5 * angle).cos(), v * scale], dim=-1)
+
+
+def to_rotation_vector(q: Tensor) -> Tensor:
+    """Logarithm, the short way round: (..., 4) -> (..., 3) rad, length at most pi."""
+    q = torch.where(q[..., :1] < 0.0, -q, q)
+    sin_half = q[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2.0 * torch.atan2(sin_half, q[..., :1])
+    scale = torch.where(sin_half < 1e-5, 2.0 + sin_half**2 / 3.0, angle / sin_half.clamp_min(1e-9))
+    return q[..., 1:] * scale
+
+
+def from_yaw(yaw: Tensor) -> Tensor:
+    """Rotation about world z: (...) rad -> (..., 4)."""
+    half = 0.5 * yaw
+    zero = torch.zeros_like(half)
+    return torch.stack([half.cos(), zero, zero, half.sin()], dim=-1)
+
+
+def yaw(q: Tensor) -> Tensor:
+    """Heading: the angle about world z of the body's x axis seen from above. (..., 4) -> (...) rad."""
+    w, x, y, z = q.unbind(-1)
+    return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+def heading(q: Tensor) -> Tensor:
+    """The heading frame: only the yaw of a rotation, (..., 4) -> (..., 4)."""
+    return from_yaw(yaw(q))
+
+
+def angle_between(a: Tensor, b: Tensor) -> Tensor:
+    """Smallest rotation from a to b: (..., 4), (..., 4) -> (...) rad in [0, pi]."""
+    return to_rotation_vector(multiply(conjugate(a), b)).norm(dim=-1)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Constant-speed interpolation, the short way round: (..., 4), (..., 4), (..., 1) -> (..., 4). Shoemake 1985."""
+    return normalize(multiply(a, from_rotation_vector(t * to_rotation_vector(multiply(conjugate(a), b)))))
+
+
+def to_6d(q: Tensor) -> Tensor:
+    """First two columns of the rotation matrix, (..., 4) -> (..., 6). Continuous (Zhou et al. 2019, arXiv 1812.07035)."""
+    w, x, y, z = q.unbind(-1)
+    return torch.stack(
+        [
+            1.0 - 2.0 * (y * y + z * z),
+            2.0 * (x * y + w * z),
+            2.0 * (x * z - w * y),
+            2.0 * (x * y - w * z),
+            1.0 - 2.0 * (x * x + z * z),
+            2.0 * (y * z + w * x),
+        ],
+        dim=-1,
+    )
+
+
+def wrap_angle(angle: Tensor) -> Tensor:
+    """To (-pi, pi]."""
+    return torch.atan2(angle.sin(), angle.cos())
