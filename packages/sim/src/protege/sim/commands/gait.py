@@ -1,0 +1,119 @@
+"""A walking clip that can be played at any speed and along any line.
+
+The clip is split into steady travel and the pose about it. Speed then scales both how fast its phase runs and how large its
+strides are; at speed zero the strides vanish and what is left is the clip's mean pose, standing.
+"""
+
+import torch
+from protege.core import rotation as R
+from protege.core.errors import UserError
+from protege.core.kinematics import Kinematics
+from protege.core.motion import Clip, MotionLibrary
+from protege.core.robot import Robot
+from torch import Tensor
+
+AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+SLOWEST_CADENCE, FASTEST_CADENCE = 0.75, 1.3
+WALKING_SPEED = 1.2
+
+
+def choose_clip(clips: list[Clip]) -> Clip:
+    """The cyclic clip whose speed is nearest to a walk.
+
+    Raises:
+        UserError: if no clip both repeats and travels.
+    """
+    candidates = [clip for clip in clips if clip.is_cyclic and clip.mean_speed > 0.3]
+    if not candidates:
+        names = ", ".join(clip.name for clip in clips)
+        raise UserError(
+            f"path, goal and steering need a clip that walks and repeats; none of {names} does",
+            "Add one: --motion-file data/motions/smpl_humanoid_walk.npy",
+        )
+    return min(candidates, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))
+
+
+class Gait:
+    """Poses of one cyclic clip as a function of phase and amplitude.
+
+    Attributes:
+        speed: the clip's own mean speed, m/s.
+        duration: of the whole clip (one or several cycles), s.
+    """
+
+    def __init__(self, clip: Clip, robot: Robot, device: torch.device, rate: float = 60.0) -> None:
+        self.kinematics = Kinematics(robot).to(device)
+        self.duration, self.num_bodies = clip.duration, robot.num_bodies
+        count = max(2, round(clip.duration * rate))
+        # The clip's last frame is its first one over again: `count` frames cover [0, duration).
+        time = torch.arange(count, device=device) * (clip.duration / count)
+        library = MotionLibrary([clip], robot, device)
+        frames = library.frames(torch.zeros(count, dtype=torch.long, device=device), time)
+        ends = torch.tensor([0.0, clip.duration], device=device)
+        first, last = library.frames(torch.zeros(2, dtype=torch.long, device=device), ends).root_pos_w
+        travel = (last - first)[:2] / clip.duration
+        self.speed = float(travel.norm())
+        inverse = R.from_yaw(-torch.atan2(travel[1], travel[0]))
+        root = R.rotate(inverse, frames.root_pos_w - first)
+        self.joint_pos = frames.joint_pos
+        self.tilt = R.to_rotation_vector(R.multiply(inverse, frames.root_quat_w))
+        self.sway = root[:, :2] - time[:, None] * torch.tensor([self.speed, 0.0], device=device)
+        self.sway -= self.sway.mean(dim=0)
+        self.mean_joint_pos, self.mean_tilt = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
+        self.height = self._heights(frames.root_pos_w[:, 2], frames.body_pos_w[..., 2], robot)
+
+    def cadence_and_amplitude(self, speed: Tensor) -> tuple[Tensor, Tensor]:
+        """How fast the phase runs (clip seconds a second) and how large the strides are, for a speed in m/s.
+
+        Walkers change cadence and stride in equal parts; below the slowest cadence strides alone shrink.
+        """
+        ratio = speed / self.speed
+        cadence = ratio.clamp_min(1e-6).sqrt().clamp(SLOWEST_CADENCE, FASTEST_CADENCE)
+        return cadence, (ratio / cadence).clamp(0.0, AMPLITUDES[-1])
+
+    def pose(self, phase: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pose at a phase (n,) s and amplitude (n,), travelling along x.
+
+        Returns:
+            joint_pos (n, J) rad, root rotation (n, 4), horizontal sway (n, 2) m, root height (n,) m.
+        """
+        position = (phase / self.duration).remainder(1.0) * len(self.joint_pos)
+        low = position.long() % len(self.joint_pos)
+        high = (low + 1) % len(self.joint_pos)
+        t, a = (position - position.floor()).unsqueeze(1), amplitude.unsqueeze(1)
+        joint_pos = torch.lerp(self.joint_pos[low], self.joint_pos[high], t)
+        tilt = torch.lerp(self.tilt[low], self.tilt[high], t)
+        sway = torch.lerp(self.sway[low], self.sway[high], t)
+        step = AMPLITUDES[1] - AMPLITUDES[0]
+        size = (amplitude / step).clamp(0.0, len(AMPLITUDES) - 1.001)
+        small = size.long()
+        height = torch.lerp(
+            torch.lerp(self.height[small, low], self.height[small, high], t.squeeze(1)),
+            torch.lerp(self.height[small + 1, low], self.height[small + 1, high], t.squeeze(1)),
+            size - small,
+        )
+        return (
+            torch.lerp(self.mean_joint_pos, joint_pos, a),
+            R.from_rotation_vector(torch.lerp(self.mean_tilt, tilt, a)),
+            sway * a,
+            height,
+        )
+
+    def _heights(self, clip_height: Tensor, clip_body_z: Tensor, robot: Robot) -> Tensor:
+        """Root heights (A, F) that keep the lowest foot on the ground at every amplitude and phase.
+
+        What counts as ground for a foot body is the least height that it has in the clip. The clip's own flight, its
+        height above that, is kept in proportion to the amplitude.
+        """
+        feet = robot.body_ids(robot.feet)
+        ground = clip_body_z[:, feet].min(dim=0).values
+        self.height = clip_height.expand(len(AMPLITUDES), -1)
+        phase = torch.arange(len(clip_height), device=clip_height.device) * (self.duration / len(clip_height))
+        rows = []
+        for amplitude in AMPLITUDES:
+            joint_pos, quat, _, _ = self.pose(phase, torch.full_like(phase, amplitude))
+            pos, _ = self.kinematics(torch.zeros_like(clip_body_z[:, :1]).expand(-1, 3), quat, joint_pos)
+            rows.append((ground - pos[:, feet, 2]).max(dim=1).values)
+        grounded = torch.stack(rows)
+        flight = clip_height - grounded[AMPLITUDES.index(1.0)]
+        return grounded + torch.tensor(AMPLITUDES, device=flight.device)[:, None] * flight

@@ -1,0 +1,50 @@
+"""Structured masks over future poses: which bodies, at which times, a policy is told about."""
+
+import torch
+from protege.core.errors import UserError
+from protege.core.robot import Robot
+from torch import Tensor
+
+from ..env_config import MaskParams
+
+
+class MaskSampler:
+    """Draws masks (n, K, B): a pattern of bodies times a choice of future frames, as in MaskedMimic (arXiv 2409.14393).
+
+    Raises:
+        UserError: on an unknown pattern name.
+    """
+
+    def __init__(self, params: MaskParams, robot: Robot, num_frames: int, device: torch.device) -> None:
+        groups = {
+            "full": robot.body_names,
+            "head_hands": (robot.head, *robot.hands),
+            "root": robot.body_names[:1],
+            "hands": robot.hands,
+            "feet": robot.feet,
+            "random": (),
+        }
+        if unknown := set(params.patterns) - set(groups):
+            raise UserError(
+                f"env.masked_mimic_params.patterns: unknown pattern {min(unknown)!r}", f"Known: {', '.join(groups)}"
+            )
+        self.num_frames = num_frames
+        self.frame_keep = params.frame_keep
+        self.weights = torch.tensor(list(params.patterns.values()), device=device)
+        self.is_random = torch.tensor([name == "random" for name in params.patterns], device=device)
+        self.bodies = torch.zeros(len(params.patterns), robot.num_bodies, dtype=torch.bool, device=device)
+        for row, name in enumerate(params.patterns):
+            self.bodies[row, robot.body_ids(groups[name])] = True
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, K, B) bool; every mask shows at least one body at one time."""
+        device = self.weights.device
+        pattern = torch.multinomial(self.weights.expand(n, -1), 1, generator=generator).squeeze(1)
+        # The random pattern first draws how sparse it is, then the bodies: single bodies and whole bodies both occur.
+        draws = torch.rand(n, self.bodies.shape[1], device=device, generator=generator)
+        density = torch.rand(n, 1, device=device, generator=generator)
+        random = (draws < density) | (draws == draws.min(dim=1, keepdim=True).values)
+        bodies = torch.where(self.is_random[pattern, None], random, self.bodies[pattern])
+        times = torch.rand(n, self.num_frames, device=device, generator=generator)
+        frames = (times < self.frame_keep) | (times == times.min(dim=1, keepdim=True).values)
+        return frames[:, :, None] & bodies[:, None, :]

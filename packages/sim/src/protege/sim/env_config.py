@@ -1,0 +1,141 @@
+"""The environment's config: plain data, one dataclass a task. Lengths in m, times in s, angles in rad."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class MotionParams:
+    """Tracking of clips.
+
+    Attributes:
+        termination_distance: training ends an episode when any body is further than this from the reference, m.
+        rewards: weight of each reward term.
+    """
+
+    termination_distance: float = 0.5
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
+    )
+
+
+@dataclass
+class MaskParams:
+    """Which target poses a world may see (MaskedMimic, arXiv 2409.14393, section 5.2).
+
+    Attributes:
+        patterns: weight of each pattern of visible bodies: `full`, `head_hands`, `root`, `hands`, `feet`, `random`.
+        frame_keep: probability that one of the future frames is visible (at least one always is).
+        resample_time: mean time between new draws within an episode, s.
+    """
+
+    patterns: dict[str, float] = field(
+        default_factory=lambda: {"full": 1.0, "head_hands": 1.0, "root": 0.5, "hands": 0.5, "feet": 0.5, "random": 1.5}
+    )
+    frame_keep: float = 0.75
+    resample_time: float = 2.0
+
+
+@dataclass
+class PathParams:
+    """Following a smooth random path.
+
+    Attributes:
+        enable_path_termination: training ends an episode further than `path_termination_distance` from the path.
+        speed: least and largest speed along the path, m/s.
+        max_turn_rate: rad/s.
+        rewards: weight of each reward term.
+    """
+
+    enable_path_termination: bool = True
+    path_termination_distance: float = 0.5
+    speed: tuple[float, float] = (0.5, 1.5)
+    max_turn_rate: float = 0.8
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {
+            "body_pos": 0.5,
+            "body_rot": 0.3,
+            "body_lin_vel": 0.1,
+            "body_ang_vel": 0.1,
+            "path_position": 0.5,
+        }
+    )
+
+
+@dataclass
+class GoalParams:
+    """Being at a point by a deadline, standing.
+
+    Attributes:
+        goal_reward_weight: weight of the reward for closeness to the plan's end.
+        distance: nearest and furthest goal, m, in any direction.
+        approach_speed: the deadline is 2 s + distance / approach_speed, m/s.
+        termination_distance: training ends an episode further than this from the plan, m.
+        success_distance: m.
+    """
+
+    goal_reward_weight: float = 0.5
+    distance: tuple[float, float] = (1.0, 4.0)
+    approach_speed: float = 0.8
+    termination_distance: float = 0.75
+    success_distance: float = 0.5
+    max_turn_rate: float = 2.0
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
+    )
+
+
+@dataclass
+class SteeringParams:
+    """Moving in a commanded direction at a commanded speed.
+
+    Attributes:
+        obs_size: 3 (direction, speed) or 5 (and the direction to face).
+        speed: least and largest commanded speed, m/s.
+        change_time: shortest and longest time between commands, s.
+        settle_time: errors count this long after a change, s.
+        max_heading_error: further off is a failure, rad.
+    """
+
+    obs_size: int = 3
+    speed: tuple[float, float] = (0.0, 1.5)
+    change_time: tuple[float, float] = (3.0, 6.0)
+    settle_time: float = 2.0
+    max_heading_error: float = 0.7853981633974483
+    max_turn_rate: float = 2.0
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {
+            "body_pos": 0.5,
+            "body_rot": 0.3,
+            "body_lin_vel": 0.1,
+            "body_ang_vel": 0.1,
+            "steering_velocity": 0.5,
+        }
+    )
+
+
+@dataclass
+class EnvConfig:
+    """Everything about the worlds except the robot, the simulator and the clips, which are in RunConfig.
+
+    Attributes:
+        num_envs: worlds.
+        task_mix: weight of each task (`track`, `masked_mimic`, `path`, `goal`, `steering`); worlds are dealt out by it.
+        episode_length_s: longest episode, s.
+        future_frames: which future control steps of the reference are seen.
+        history_steps: how many past proprioceptions are seen.
+        num_plans: how many random commands are drawn ahead for each of path, goal and steering.
+        mix_probability: chance that a path or goal world is also shown other commands of the same plan.
+    """
+
+    num_envs: int = 4096
+    task_mix: dict[str, float] = field(default_factory=lambda: {"track": 1.0})
+    episode_length_s: float = 10.0
+    future_frames: tuple[int, ...] = (1, 2, 4, 8)
+    history_steps: int = 4
+    num_plans: int = 4096
+    mix_probability: float = 0.0
+    track: MotionParams = field(default_factory=MotionParams)
+    masked_mimic_params: MaskParams = field(default_factory=MaskParams)
+    path_follower_params: PathParams = field(default_factory=PathParams)
+    goal_params: GoalParams = field(default_factory=GoalParams)
+    steering_params: SteeringParams = field(default_factory=SteeringParams)

@@ -1,0 +1,32 @@
+"""The entry point by which core finds this environment without importing it."""
+
+from typing import Any
+
+from protege.core.motion import load_clips
+
+from .env import HumanoidEnv
+from .env_config import EnvConfig
+from .robots import get_robot
+from .simulator import make_simulator
+
+
+class HumanoidPlugin:
+    """Implements `protege.core.env.EnvPlugin`."""
+
+    config_class = EnvConfig
+
+    def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False) -> HumanoidEnv:
+        """Build the environment of a run.
+
+        Args:
+            run: a RunConfig; robot, simulator, motion_file, seed, device and num_threads are read.
+            env: the environment's own config.
+            evaluation: end episodes by the tasks' failure rules.
+        """
+        robot = get_robot(run.robot)
+        clips = load_clips(run.motion_file, robot)
+        simulator = make_simulator(run.simulator, robot, env.num_envs, device=run.device, num_threads=run.num_threads)
+        return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
+
+
+plugin = HumanoidPlugin()

@@ -1,0 +1,68 @@
+"""A task: a command and dicts of named terms. Nothing to inherit from."""
+
+from dataclasses import dataclass, field
+
+import torch
+from protege.core.errors import UserError
+from protege.core.motion import MotionLibrary
+from protege.core.robot import Robot
+
+from ..commands.command import Command
+from ..commands.gait import Gait
+from ..commands.locomotion import Kind, LocomotionCommand
+from ..commands.masks import MaskSampler
+from ..env_config import EnvConfig
+from ..terms import REWARDS, Metric, Term
+
+
+@dataclass(frozen=True)
+class Task:
+    """What some worlds are asked to do.
+
+    Attributes:
+        command: draws what is asked and the reference that does it.
+        rewards: weight and term by name.
+        terminations: end a training episode as failed.
+        failures: end an evaluation episode as failed; the task's published failure rule.
+        metrics: measured over each episode.
+    """
+
+    command: Command
+    rewards: dict[str, tuple[float, Term]]
+    terminations: dict[str, Term]
+    failures: dict[str, Term]
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a task is built from. `n` worlds; `evaluation` asks for clips from their start."""
+
+    n: int
+    config: EnvConfig
+    robot: Robot
+    library: MotionLibrary
+    gait: Gait | None
+    masks: MaskSampler
+    generator: torch.Generator
+    device: torch.device
+    evaluation: bool
+
+
+def weighted(weights: dict[str, float], key: str) -> dict[str, tuple[float, Term]]:
+    """Reward terms by name, with their weights.
+
+    Raises:
+        UserError: on a name that is not in `terms.REWARDS`; `key` is the config key to blame.
+    """
+    if unknown := set(weights) - set(REWARDS):
+        raise UserError(f"{key}: unknown reward term {min(unknown)!r}", f"Known: {', '.join(REWARDS)}")
+    return {name: (weight, REWARDS[name]) for name, weight in weights.items()}
+
+
+def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
+    """The command of a path, goal or steering task."""
+    assert context.gait is not None
+    return LocomotionCommand(
+        context.n, kind, context.gait, context.config, context.robot.control_dt, context.masks, context.generator
+    )
