@@ -1,0 +1,200 @@
+"""The networks that every policy is made of: MLPs, a token transformer, a running normaliser.
+
+A *token set* is a tensor (N, S, F) of S tokens a world and, where some may be absent, a mask (N, S) that is True for the
+present ones. Set sizes are (S, F).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TokenSet = tuple[Tensor, Tensor | None]
+"""Features (N, S, F) and which tokens are present (N, S), None if all are."""
+
+
+def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequential:
+    """Linear layers with GELU between them, sizes[0] -> ... -> sizes[-1].
+
+    Args:
+        output_scale: gain of the last layer's orthogonal initialisation (its bias is then zero); None leaves torch's default.
+    """
+    layers: list[nn.Module] = []
+    for i, (size_in, size_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers += [nn.GELU()] if i else []
+        layers.append(nn.Linear(size_in, size_out))
+    if output_scale is not None:
+        _init_output(layers[-1], output_scale)
+    return nn.Sequential(*layers)
+
+
+def _init_output(layer: nn.Module, scale: float) -> None:
+    assert isinstance(layer, nn.Linear)
+    if scale:
+        nn.init.orthogonal_(layer.weight, scale)
+    else:
+        nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+class RunningNormalizer(nn.Module):
+    """Centres and scales features by the mean and variance of all that `update` has seen.
+
+    Before the first update it passes values on unscaled. Results are clamped to +-`LIMIT`.
+    """
+
+    LIMIT = 5.0
+    EPSILON = 1e-4  # keeps features that hardly vary (in m, rad) from being blown up
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) -> (..., size)."""
+        return ((x - self.mean) * (self.var + self.EPSILON).rsqrt()).clamp(-self.LIMIT, self.LIMIT)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, weight: Tensor | None = None) -> None:
+        """Merge the moments of a batch into the running ones (Chan et al. 1979, pairwise update).
+
+        Args:
+            x: (..., size).
+            weight: (...) 0 or 1, which rows count; None for all.
+        """
+        rows = x.reshape(-1, x.shape[-1])
+        ones = rows.new_ones(len(rows)) if weight is None else weight.reshape(-1).to(rows.dtype)
+        if weight is not None:
+            rows = rows.masked_fill((ones == 0).unsqueeze(-1), 0.0)  # a NaN times zero would still be a NaN
+        count = ones.sum()
+        size = count.clamp_min(1.0)
+        mean = ones @ rows / size
+        var = ones @ (rows - mean).square() / size
+        total = (self.count + count).clamp_min(1.0)
+        delta = mean - self.mean
+        share = count / total
+        # With count 0 the old variance must vanish: it stands for "unscaled", not for data.
+        self.var.copy_(torch.where(count > 0, self.var * (self.count / total) + var * share, self.var))
+        self.var.add_(delta.square() * share * (self.count / total))
+        self.mean.add_(delta * share)
+        self.count.add_(count)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward block (Xiong et al. 2020, arXiv 2002.04745)."""
+
+    def __init__(self, latent_dim: int, ff_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(latent_dim)
+        self.query = nn.Linear(latent_dim, latent_dim)
+        self.key_value = nn.Linear(latent_dim, 2 * latent_dim)
+        self.out = nn.Linear(latent_dim, latent_dim)
+        self.ff_norm = nn.LayerNorm(latent_dim)
+        self.ff = mlp([latent_dim, ff_size, latent_dim])
+
+    def forward(self, x: Tensor, present: Tensor | None, num_queries: int) -> Tensor:
+        """The first `num_queries` tokens after looking at all that are present.
+
+        Args:
+            x: (N, S, D).
+            present: (N, 1, 1, S) bool keys to attend to, None for all.
+
+        Returns:
+            (N, num_queries, D).
+        """
+        n, s, d = x.shape
+        normed = self.attention_norm(x)
+        q = self.query(normed[:, :num_queries]).view(n, num_queries, self.num_heads, -1).transpose(1, 2)
+        k, v = self.key_value(normed).view(n, s, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=present)
+        x = x[:, :num_queries] + self.out(seen.transpose(1, 2).reshape(n, num_queries, d))
+        return x + self.ff(self.ff_norm(x))
+
+
+class TokenTransformer(nn.Module):
+    """Reads token sets and returns the state of the first token, the readout.
+
+    The last block computes the readout token only: nobody looks at the others.
+
+    Args:
+        sizes: (S, F) of each token set, the readout token's set (S = 1) first.
+        added: sets of one token that are added to the readout token through a layer that starts at zero, instead of attending
+            as tokens of their own. A network that gains one keeps its output exactly (as in ControlNet, Zhang et al. 2023).
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, tuple[int, int]],
+        latent_dim: int,
+        ff_size: int,
+        num_layers: int,
+        num_heads: int,
+        added: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.tokens = [name for name in sizes if name not in added]
+        self.added = list(added)
+        self.encoders = nn.ModuleDict()
+        self.positions = nn.ParameterDict()
+        for name, (tokens, features) in sizes.items():
+            scale = 0.0 if name in added else None
+            self.encoders[name] = mlp([features, latent_dim, latent_dim], output_scale=scale)
+            if name not in added:
+                self.positions[name] = nn.Parameter(0.02 * torch.randn(tokens, latent_dim))
+        self.blocks = nn.ModuleList(TransformerBlock(latent_dim, ff_size, num_heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(latent_dim)
+
+    def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
+        """Token sets by name -> (N, latent_dim)."""
+        x = torch.cat([self.encoders[name](sets[name][0]) + self.positions[name] for name in self.tokens], dim=1)
+        if self.added:
+            extra = sum(_masked(self.encoders[name](sets[name][0]), sets[name][1]) for name in self.added)
+            x = torch.cat([x[:, :1] + extra, x[:, 1:]], dim=1)
+        present = self._present(sets)
+        for i, block in enumerate(self.blocks):
+            x = block(x, present, num_queries=1 if i == len(self.blocks) - 1 else x.shape[1])
+        return self.norm(x[:, 0])
+
+    def _present(self, sets: Mapping[str, TokenSet]) -> Tensor | None:
+        chosen = [sets[name] for name in self.tokens]
+        if all(mask is None for _, mask in chosen):
+            return None
+        masks = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in chosen]
+        return torch.cat(masks, dim=1)[:, None, None]
+
+
+class SetMLP(nn.Module):
+    """An MLP over all features of all sets; absent tokens enter as zeros.
+
+    The first layer is one matrix a set, summed: the same as concatenating, but sets can be added to a trained network.
+
+    Args:
+        sizes: (S, F) of each token set.
+        units: hidden and output sizes.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int], output_scale: float | None = None
+    ) -> None:
+        super().__init__()
+        self.inputs = nn.ModuleDict({name: nn.Linear(s * f, units[0], bias=False) for name, (s, f) in sizes.items()})
+        self.bias = nn.Parameter(torch.zeros(units[0]))
+        self.rest = mlp(units, output_scale)
+
+    def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
+        """Token sets by name -> (N, units[-1])."""
+        hidden = sum(layer(_masked(*sets[name]).flatten(1)) for name, layer in self.inputs.items())
+        return self.rest(F.gelu(hidden + self.bias))
+
+
+def _masked(x: Tensor, present: Tensor | None) -> Tensor:
+    """(N, S, F), (N, S) -> (N, S, F), zeros where absent."""
+    return x if present is None else x * present.unsqueeze(-1).to(x.dtype)

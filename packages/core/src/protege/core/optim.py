@@ -1,0 +1,49 @@
+"""Optimiser steps without a wait for the device: learning rates are tensors, a bad gradient is skipped on the device."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def adamw(groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.AdamW:
+    """Fused AdamW without weight decay over (parameters, learning rate) groups."""
+    settings = []
+    for parameters, lr in groups:
+        parameters = list(parameters)
+        settings.append({"params": parameters, "lr": torch.tensor(lr, device=parameters[0].device)})
+    optimizer = torch.optim.AdamW(settings, weight_decay=0.0, fused=True)
+    optimizer.register_load_state_dict_post_hook(_rates_to_device)
+    return optimizer
+
+
+def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"].to(group["params"][0].device)
+
+
+def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: float) -> Tensor:
+    """One step down the gradient, each parameter group clipped to a norm; no step at all where a gradient is NaN or infinite.
+
+    Returns:
+        () 1 if the step was skipped, else 0.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norms = [nn.utils.clip_grad_norm_(group["params"], max_grad_norm) for group in optimizer.param_groups]
+    skipped = (~torch.stack(norms).isfinite()).any().float()
+    # The fused kernel leaves parameters and moments alone where found_inf is 1: the switch that GradScaler uses.
+    optimizer.found_inf = skipped  # type: ignore[attr-defined]
+    optimizer.step()
+    return skipped
+
+
+def adapt_learning_rate(lr: Tensor, kl: Tensor, desired_kl: float, low: float, high: float) -> None:
+    """Change `lr` in place: slower when the policy moved more than twice as far as desired, faster when less than half.
+
+    Args:
+        lr: () learning rate.
+        kl: () KL(old | new), nats. Exactly 0, the first minibatch of a rollout, says nothing.
+    """
+    factor = torch.where(kl > 2.0 * desired_kl, 1.0 / 1.5, torch.where((kl < 0.5 * desired_kl) & (kl > 0.0), 1.5, 1.0))
+    lr.mul_(factor).clamp_(low, high)

@@ -1,0 +1,185 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) with a KL-adaptive learning rate."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .env import Env, Obs
+from .optim import adamw, adapt_learning_rate, guarded_step
+from .policy import ActorCritic, kl_divergence, log_prob
+from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+@dataclass
+class PPOConfig:
+    """How a policy is trained.
+
+    Attributes:
+        rollout_steps: control steps of every world between updates.
+        epochs, minibatches: passes over a rollout and parts of a pass.
+        learning_rate: of the actor at the start; then adapted between `min_learning_rate` and `max_learning_rate` so that the
+            policy moves by about `desired_kl` nats a rollout. 0 keeps the rate.
+        critic_learning_rate: fixed.
+        gamma, lam: discount a step, and the trace of generalised advantage estimation.
+        clip: how far the probability ratio may go from 1.
+        value_clip: how far a value may go from its old one, in standard deviations of the returns; 0 is no limit.
+        value_weight, bounds_loss_weight: of the loss terms.
+        max_grad_norm: of actor and critic each.
+        expert_model_path: checkpoint or run folder to start from; empty for none.
+    """
+
+    rollout_steps: int = 24
+    epochs: int = 3
+    minibatches: int = 4
+    learning_rate: float = 5e-5
+    min_learning_rate: float = 1e-6
+    max_learning_rate: float = 1e-3
+    desired_kl: float = 0.01
+    critic_learning_rate: float = 3e-4
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    value_clip: float = 0.0
+    value_weight: float = 1.0
+    bounds_loss_weight: float = 1.0
+    max_grad_norm: float = 1.0
+    expert_model_path: str = ""
+
+
+def weighted_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of (M,) over the rows with weight 1, 0 if there are none; what the other rows hold does not matter."""
+    if weight is None:
+        return x.mean()
+    return torch.where(weight > 0, x, 0.0).sum() / weight.sum().clamp_min(1.0)
+
+
+def ppo_loss(
+    new_log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float, weight: Tensor | None = None
+) -> Tensor:
+    """Clipped surrogate objective, to be minimised: (M,) each -> ()."""
+    ratio = (new_log_prob - old_log_prob).exp()
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
+    return weighted_mean(-torch.minimum(ratio * advantage, clipped * advantage), weight)
+
+
+def value_loss(
+    value: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    old_value: Tensor | None = None,
+    clip: float = 0.0,
+) -> Tensor:
+    """Mean squared error of values, (M,) each -> (); with `clip` > 0 the worse of it and that of the value held near the old."""
+    error = (value - target).square()
+    if clip > 0.0 and old_value is not None:
+        near = old_value + (value - old_value).clamp(-clip, clip)
+        error = torch.maximum(error, (near - target).square())
+    return weighted_mean(error, weight)
+
+
+def bounds_loss(mean: Tensor, bound: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over rows of the sum over joints of the squared excess of |mean| over the bound: (M, J), (J,) rad -> ()."""
+    return weighted_mean((mean.abs() - bound).clamp_min(0.0).square().sum(-1), weight)
+
+
+def normalize_advantage(advantage: Tensor, weight: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 over the entries with weight 1, 0 elsewhere; any shape."""
+    mean = weighted_mean(advantage, weight)
+    std = weighted_mean((advantage - mean).square(), weight).sqrt()
+    return torch.where(weight > 0, (advantage - mean) / (std + 1e-8), 0.0)
+
+
+class PPO:
+    """Improves a policy from rollouts.
+
+    Args:
+        policy: on `device` already.
+        config: see PPOConfig.
+        device: of the policy and the rollouts.
+        seed: of action noise and minibatch order.
+    """
+
+    def __init__(self, policy: ActorCritic, config: PPOConfig, device: torch.device | str, seed: int = 0) -> None:
+        self.policy, self.config = policy, config
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimizer = adamw(
+            [
+                (policy.actor.parameters(), config.learning_rate),
+                (policy.critic.parameters(), config.critic_learning_rate),
+            ]
+        )
+
+    @property
+    def learning_rate(self) -> Tensor:
+        """The actor's, ()."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def update(self, buffer: RolloutBuffer) -> dict[str, float]:
+        """Train on a full buffer. Returns metrics averaged over the minibatches."""
+        cfg, policy = self.config, self.policy
+        buffer.compute_returns(cfg.gamma, cfg.lam)
+        weight = buffer.weight
+        buffer.data["advantage"].copy_(normalize_advantage(buffer.data["advantage"], weight))
+        policy.critic.update(buffer.data["return"], weight)
+        keys = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
+        history = [
+            self._minibatch(obs, batch)
+            for _ in range(cfg.epochs)
+            for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
+        ]
+        # Last, so that the log-probabilities of the rollout were those of the policy that acted.
+        policy.update_normalizers(buffer.flat_obs(), weight.flatten())
+        table = torch.stack([torch.stack(list(row.values())) for row in history])
+        metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
+        metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
+        metrics["agent/invalid_fraction"] = 1.0 - weight.mean().item()
+        return metrics | {"learning_rate": self.learning_rate.item()}
+
+    def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        cfg, policy, weight = self.config, self.policy, batch["weight"]
+        mean, std, value = policy(obs)
+        scale = policy.critic.scale
+        terms = {
+            "actor/ppo_loss": ppo_loss(
+                log_prob(batch["action"], mean, std), batch["log_prob"], batch["advantage"], cfg.clip, weight
+            ),
+            "actor/bounds_loss": bounds_loss(mean, policy.action_bound, weight),
+            "critic/value_loss": value_loss(
+                value / scale, batch["return"] / scale, weight, batch["value"] / scale, cfg.value_clip
+            ),
+        }
+        weights = {"actor/bounds_loss": cfg.bounds_loss_weight, "critic/value_loss": cfg.value_weight}
+        with torch.no_grad():
+            kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight)
+            if cfg.desired_kl > 0.0:
+                adapt_learning_rate(
+                    self.learning_rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate
+                )
+        loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), start=mean.new_zeros(()))
+        skipped = guarded_step(self.optimizer, loss, cfg.max_grad_norm)
+        return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl, "agent/skipped_updates": skipped}
+
+
+def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: int = 0) -> None:
+    """Train until the run's budget is spent, from its last checkpoint if it has one.
+
+    Args:
+        run: an entered Run.
+        env: the worlds to learn in.
+        policy: on the environment's device.
+        seed: of action noise and minibatch order.
+    """
+    ppo = PPO(policy, config, env.device, seed)
+    state = LoopState(env.reset(), ppo.generator)
+    policy.update_normalizers(state.obs)
+    run.restore({"policy": policy, "optimizer": ppo.optimizer, "env": env, "trainer": state})
+    buffer = RolloutBuffer({key: state.obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
+    for _ in run:
+        state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
+        metrics = ppo.update(buffer)
+        run.log(metrics | episode_metrics(episodes, env.task_names), samples=len(buffer))
