@@ -62,13 +62,15 @@ class RunningNormalizer(nn.Module):
         return ((x - self.mean) * (self.var + self.EPSILON).rsqrt()).clamp(-self.LIMIT, self.LIMIT)
 
     @torch.no_grad()
-    def update(self, x: Tensor, weight: Tensor | None = None) -> None:
+    def update(self, x: Tensor, weight: Tensor | None = None, memory: float = 1.0) -> None:
         """Merge the moments of a batch into the running ones (Chan et al. 1979, pairwise update).
 
         Args:
             x: (..., size).
             weight: (...) 0 or 1, which rows count; None for all.
+            memory: share of the past count that is kept; below 1 the past fades.
         """
+        self.count.mul_(memory)
         rows = x.reshape(-1, x.shape[-1])
         ones = rows.new_ones(len(rows)) if weight is None else weight.reshape(-1).to(rows.dtype)
         if weight is not None:

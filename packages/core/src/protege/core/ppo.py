@@ -40,7 +40,7 @@ class PPOConfig:
     min_learning_rate: float = 1e-6
     max_learning_rate: float = 1e-3
     desired_kl: float = 0.01
-    critic_learning_rate: float = 3e-4
+    critic_learning_rate: float = 5e-4
     gamma: float = 0.97
     lam: float = 0.95
     clip: float = 0.2
