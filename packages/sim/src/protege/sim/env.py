@@ -41,6 +41,11 @@ class HumanoidEnv:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
         self.robot: Robot = simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
+        if config.steering_params.obs_size not in (3, 5):
+            raise UserError(
+                f"env.steering_params.obs_size is {config.steering_params.obs_size}",
+                "Take 3 (direction, speed) or 5 (and the direction to face)",
+            )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)

@@ -1,0 +1,226 @@
+"""Motion clips on disk and on the device."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import rotation as R
+from .errors import UserError
+from .kinematics import Kinematics
+from .robot import Robot
+from .state import RobotState
+
+FIELDS = ("time", "root_pos_w", "root_quat_w", "joint_pos")
+
+
+def clip_dtype(num_joints: int) -> np.dtype:
+    """What a frame of a clip holds: time s, root position m, root rotation wxyz, joint positions rad."""
+    return np.dtype(
+        [("time", "f8"), ("root_pos_w", "f8", 3), ("root_quat_w", "f8", 4), ("joint_pos", "f8", (num_joints,))]
+    )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A motion of T frames.
+
+    Attributes:
+        name: the file's stem.
+        time: (T,) s, rising.
+        root_pos_w: (T, 3) m.
+        root_quat_w: (T, 4) wxyz.
+        joint_pos: (T, J) rad.
+    """
+
+    name: str
+    time: np.ndarray
+    root_pos_w: np.ndarray
+    root_quat_w: np.ndarray
+    joint_pos: np.ndarray
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return float(self.time[-1] - self.time[0])
+
+    @property
+    def mean_speed(self) -> float:
+        """Horizontal distance from first to last frame over the duration, m/s."""
+        return float(np.linalg.norm((self.root_pos_w[-1] - self.root_pos_w[0])[:2]) / self.duration)
+
+    @property
+    def is_cyclic(self) -> bool:
+        """Whether the last frame is the first one's pose, somewhere else: angles within 0.05 rad, height within 3 cm."""
+        q = torch.from_numpy(self.root_quat_w[[0, -1]])
+        tilt = R.multiply(R.conjugate(R.heading(q)), q)
+        return bool(
+            np.abs(self.joint_pos[-1] - self.joint_pos[0]).max() < 0.05
+            and abs(self.root_pos_w[-1, 2] - self.root_pos_w[0, 2]) < 0.03
+            and float(R.angle_between(tilt[0], tilt[1])) < 0.05
+        )
+
+
+def load_clip(path: str | Path, robot: Robot) -> Clip:
+    """Read and check a clip. A path that is not on disk is looked up by its name among the clips that packages ship.
+
+    Raises:
+        UserError: naming the file and what is wrong with it.
+    """
+    found = _find(Path(path))
+    try:
+        data = np.load(found, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a readable clip ({error})", "Import it again: protege-sim motions import") from error
+    if not isinstance(data, np.ndarray) or data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
+        raise UserError(f"{path} is not a clip: it needs the fields {', '.join(FIELDS)}", "See docs/clips.md")
+    if data.ndim != 1 or len(data) < 2:
+        raise UserError(f"{path} has {data.size} frames", "A clip needs at least two")
+    joints = data["joint_pos"].shape[-1]
+    if joints != robot.num_joints:
+        raise UserError(f"{path} has {joints} joints, {robot.name} has {robot.num_joints}", "Retarget it to this robot")
+    for field in FIELDS:
+        values = data[field].reshape(len(data), -1)
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            raise UserError(f"{path}: {field} of frame {bad[0]} is not a finite number", "Mend or cut the frame")
+    if (np.diff(data["time"]) <= 0.0).any():
+        frame = int(np.flatnonzero(np.diff(data["time"]) <= 0.0)[0]) + 1
+        raise UserError(f"{path}: time does not rise at frame {frame}", "Frames must be in order")
+    return Clip(Path(path).stem, *(np.ascontiguousarray(data[field], dtype=np.float64) for field in FIELDS))
+
+
+def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
+    """Several clips.
+
+    Raises:
+        UserError: also if there are none.
+    """
+    if not paths:
+        raise UserError("no motion clip given", "Add --motion-file data/motions/smpl_humanoid_walk.npy")
+    return [load_clip(path, robot) for path in paths]
+
+
+def save_clip(path: str | Path, clip: Clip) -> None:
+    """Write a clip whole or not at all."""
+    data = np.zeros(len(clip.time), clip_dtype(clip.joint_pos.shape[1]))
+    for field in FIELDS:
+        data[field] = getattr(clip, field)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.save(file, data, allow_pickle=False)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})", "Choose another --output") from error
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for entry in entry_points(group="protege.motions"):
+        shipped = files(entry.value) / path.name
+        if shipped.is_file():
+            return Path(str(shipped))
+    raise UserError(f"no clip at {path}", "protege-sim motions list shows the clips that are shipped")
+
+
+class MotionLibrary:
+    """Clips on the device: sampled by weight, interpolated at any time.
+
+    Frames are resampled to 60 Hz once; body poses come from forward kinematics, velocities from central differences.
+
+    Args:
+        weights: how often each clip is drawn; None for all alike.
+    """
+
+    RATE = 60.0
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        robot: Robot,
+        device: torch.device | str,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.robot, self.names = robot, [clip.name for clip in clips]
+        self.num_clips = len(clips)
+        self.durations = torch.tensor([clip.duration for clip in clips], dtype=torch.float32, device=device)
+        self.weights = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
+        kinematics = Kinematics(robot).double()
+        states, counts, periods = [], [], []
+        for clip in clips:
+            state, period = self._resample(clip, kinematics)
+            states.append(state)
+            counts.append(len(state.joint_pos))
+            periods.append(period)
+        joined = RobotState.cat(states)
+        self.state = RobotState(**{k: v.float().to(device) for k, v in vars(joined).items()})
+        self.counts = torch.tensor(counts, device=device)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.periods = torch.tensor(periods, dtype=torch.float32, device=device)
+
+    def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) indices, drawn by weight."""
+        return torch.multinomial(self.weights, n, replacement=True, generator=generator)
+
+    def frames(self, clip: Tensor, time: Tensor) -> RobotState:
+        """The motion at some times.
+
+        Args:
+            clip: indices, any shape.
+            time: s since the clip's start, the same shape; clamped to the clip.
+
+        Returns:
+            a state whose leading dimensions are those of `time`.
+        """
+        position = (time / self.periods[clip]).clamp_min(0.0)
+        last = self.counts[clip] - 1
+        low = torch.minimum(position.long(), last - 1)
+        t = (position - low).clamp(0.0, 1.0)
+        low = low + self.starts[clip]
+        high = low + 1
+        s, t1, t2 = self.state, t[..., None], t[..., None, None]
+        return RobotState(
+            joint_pos=torch.lerp(s.joint_pos[low], s.joint_pos[high], t1),
+            joint_vel=torch.lerp(s.joint_vel[low], s.joint_vel[high], t1),
+            body_pos_w=torch.lerp(s.body_pos_w[low], s.body_pos_w[high], t2),
+            body_quat_w=R.slerp(s.body_quat_w[low], s.body_quat_w[high], t2),
+            body_lin_vel_w=torch.lerp(s.body_lin_vel_w[low], s.body_lin_vel_w[high], t2),
+            body_ang_vel_w=torch.lerp(s.body_ang_vel_w[low], s.body_ang_vel_w[high], t2),
+        )
+
+    def _resample(self, clip: Clip, kinematics: Kinematics) -> tuple[RobotState, float]:
+        """A clip at a uniform rate, with velocities, in double precision; and the time between its frames, s."""
+        count = max(3, round(clip.duration * self.RATE) + 1)
+        period = clip.duration / (count - 1)
+        source = torch.from_numpy(clip.time - clip.time[0])
+        time = torch.arange(count, dtype=torch.float64) * period
+        high = torch.searchsorted(source, time, right=True).clamp(1, len(source) - 1)
+        low = high - 1
+        t = ((time - source[low]) / (source[high] - source[low])).clamp(0.0, 1.0).unsqueeze(1)
+        pos, quat, joint = (torch.from_numpy(x) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
+        joint_pos = torch.lerp(joint[low], joint[high], t)
+        root_quat = R.slerp(R.normalize(quat[low]), R.normalize(quat[high]), t)
+        body_pos, body_quat = kinematics(torch.lerp(pos[low], pos[high], t), root_quat, joint_pos)
+        turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) / period
+        ang_vel = torch.cat([turn[:1], (turn[1:] + turn[:-1]) / 2.0, turn[-1:]])
+        return (
+            RobotState(
+                joint_pos=joint_pos,
+                joint_vel=torch.gradient(joint_pos, spacing=period, dim=0)[0],
+                body_pos_w=body_pos,
+                body_quat_w=body_quat,
+                body_lin_vel_w=torch.gradient(body_pos, spacing=period, dim=0)[0],
+                body_ang_vel_w=ang_vel,
+            ),
+            period,
+        )

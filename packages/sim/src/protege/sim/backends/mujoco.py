@@ -1,0 +1,168 @@
+"""MuJoCo's own C, one world a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from protege.core import rotation as R
+from protege.core.errors import UserError
+from protege.core.robot import Robot
+from protege.core.state import RobotState
+from torch import Tensor
+
+from ..mjcf import build_spec
+
+INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+
+
+class MujocoSimulator:
+    """Implements `Simulator` on CPU threads.
+
+    Raises:
+        UserError: if the device is not the CPU.
+    """
+
+    def __init__(self, robot: Robot, num_envs: int, device: str = "cpu", num_threads: int = 0) -> None:
+        self.device = torch.device(device)
+        if self.device.type != "cpu":
+            raise UserError(f"the mujoco simulator runs on the CPU, not on {device}", "Take --device cpu, or mjwarp")
+        self.robot, self.num_envs = robot, num_envs
+        self.model = build_spec(robot).compile()
+        self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
+        threads = min(num_threads or os.cpu_count() or 1, num_envs)
+        self._pool = ThreadPoolExecutor(threads)
+        self._chunks = [range(i, num_envs, threads) for i in range(threads)]
+        n, b = num_envs, robot.num_bodies
+        self._qpos, self._qvel = np.zeros((n, self.model.nq)), np.zeros((n, self.model.nv))
+        self._xpos, self._xquat = np.zeros((n, b, 3)), np.zeros((n, b, 4))
+        self._cvel, self._com = np.zeros((n, b, 6)), np.zeros((n, 3))
+        j = robot.num_joints
+        self.state = RobotState(
+            torch.zeros(n, j),
+            torch.zeros(n, j),
+            torch.zeros(n, b, 3),
+            torch.zeros(n, b, 4),
+            torch.zeros(n, b, 3),
+            torch.zeros(n, b, 3),
+        )
+        self._each(range(n), self._refresh)
+        self._publish(slice(None))
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        target = joint_target.double().numpy()
+        substeps = self.robot.substeps
+
+        def advance(world: int) -> None:
+            data = self.data[world]
+            data.ctrl[:] = target[world]
+            mujoco.mj_step(self.model, data, substeps)
+            self._refresh(world)
+
+        self._each(range(self.num_envs), advance)
+        wrong = ~(np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1) & (np.abs(self._qvel).max(1) < 1e3))
+        for world in np.flatnonzero(wrong):
+            self._recover(int(world))
+        self._publish(slice(None))
+        return torch.from_numpy(wrong)
+
+    def write(
+        self,
+        env_ids: Tensor,
+        root_pos_w: Tensor,
+        root_quat_w: Tensor,
+        root_lin_vel_w: Tensor,
+        root_ang_vel_w: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> None:
+        # MuJoCo's free joint turns about body axes.
+        root_ang_vel_b = R.rotate_inverse(root_quat_w, root_ang_vel_w)
+        qpos = torch.cat([root_pos_w, root_quat_w, joint_pos], dim=1).double().numpy()
+        qvel = torch.cat([root_lin_vel_w, root_ang_vel_b, joint_vel], dim=1).double().numpy()
+        worlds = env_ids.tolist()
+
+        def put(row: int) -> None:
+            data = self.data[worlds[row]]
+            mujoco.mj_resetData(self.model, data)
+            data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
+            data.ctrl[:] = qpos[row, 7:]
+            self._refresh(worlds[row])
+
+        self._each(range(len(worlds)), put)
+        self._publish(worlds)
+
+    def contact_force_w(self) -> Tensor:
+        force = np.zeros((self.num_envs, self.robot.num_bodies, 3))
+        wrench = np.zeros(6)
+        for world, data in enumerate(self.data):
+            mujoco.mj_forward(self.model, data)
+            for index, contact in enumerate(data.contact):
+                mujoco.mj_contactForce(self.model, data, index, wrench)
+                world_force = contact.frame.reshape(3, 3).T @ wrench[:3]
+                for geom, sign in zip(contact.geom, (-1.0, 1.0), strict=True):
+                    body = self.model.geom_bodyid[geom]
+                    if body > 0:
+                        force[world, body - 1] += sign * world_force
+        return torch.from_numpy(force).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        size = mujoco.mj_stateSize(self.model, INTEGRATION)
+        saved = np.zeros((self.num_envs, size))
+        for row, data in zip(saved, self.data, strict=True):
+            mujoco.mj_getState(self.model, data, row, INTEGRATION)
+        return {"integration": torch.from_numpy(saved)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for row, data in zip(state["integration"].numpy(), self.data, strict=True):
+            mujoco.mj_setState(self.model, data, row, INTEGRATION)
+        self._each(range(self.num_envs), self._refresh)
+        self._publish(slice(None))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _each(self, rows: range, work) -> None:
+        """Run work(row) for all rows, shared out among the threads."""
+        parts = [rows[chunk.start :: chunk.step] for chunk in self._chunks]
+
+        def run(part: range) -> None:
+            for row in part:
+                work(row)
+
+        for _ in self._pool.map(run, parts):
+            pass
+
+    def _refresh(self, world: int) -> None:
+        """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
+        data = self.data[world]
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_comVel(self.model, data)
+        self._qpos[world], self._qvel[world] = data.qpos, data.qvel
+        self._xpos[world], self._xquat[world] = data.xpos[1:], data.xquat[1:]
+        self._cvel[world], self._com[world] = data.cvel[1:], data.subtree_com[1]
+
+    def _recover(self, world: int) -> None:
+        """Back to the last published pose, at rest."""
+        data, state = self.data[world], self.state
+        mujoco.mj_resetData(self.model, data)
+        pose = [state.root_pos_w[world], state.root_quat_w[world], state.joint_pos[world]]
+        data.qpos[:] = torch.cat(pose).double().numpy()
+        self._refresh(world)
+
+    def _publish(self, worlds: slice | list[int]) -> None:
+        """Copy what `_refresh` gathered into `state`."""
+        state = self.state
+        state.joint_pos[worlds] = torch.from_numpy(self._qpos[worlds, 7:]).float()
+        state.joint_vel[worlds] = torch.from_numpy(self._qvel[worlds, 6:]).float()
+        state.body_pos_w[worlds] = torch.from_numpy(self._xpos[worlds]).float()
+        state.body_quat_w[worlds] = torch.from_numpy(self._xquat[worlds]).float()
+        # cvel is (angular, linear) with the linear part at the robot's centre of mass.
+        angular, linear = self._cvel[worlds, :, :3], self._cvel[worlds, :, 3:]
+        arm = self._xpos[worlds] - self._com[worlds, None]
+        state.body_ang_vel_w[worlds] = torch.from_numpy(angular).float()
+        state.body_lin_vel_w[worlds] = torch.from_numpy(linear + np.cross(angular, arm)).float()

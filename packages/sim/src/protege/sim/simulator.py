@@ -1,0 +1,69 @@
+"""What a physics backend offers, and the registry of backends."""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+from protege.core.errors import UserError
+from protege.core.robot import Robot
+from protege.core.state import RobotState
+from torch import Tensor
+
+
+class Simulator(Protocol):
+    """N worlds with one robot each, on a plane.
+
+    Attributes:
+        state: views that are made once and refreshed by `step` and `write`.
+    """
+
+    robot: Robot
+    num_envs: int
+    device: torch.device
+    state: RobotState
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        """One control step, `robot.substeps` physics steps, towards PD targets (N, J) rad.
+
+        Returns:
+            (N,) bool: physics went wrong in this world. It is left at its last good pose, at rest, for the caller to reset.
+        """
+        ...
+
+    def write(
+        self,
+        env_ids: Tensor,
+        root_pos_w: Tensor,
+        root_quat_w: Tensor,
+        root_lin_vel_w: Tensor,
+        root_ang_vel_w: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> None:
+        """Put some worlds (n,) into a state: (n, 3) m, (n, 4), (n, 3) m/s, (n, 3) rad/s, (n, J) rad, (n, J) rad/s."""
+        ...
+
+    def contact_force_w(self) -> Tensor:
+        """Net contact force on each body, (N, B, 3) N."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+SIMULATORS = {"mujoco": "protege.sim.backends.mujoco:MujocoSimulator"}
+
+
+def make_simulator(name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0) -> Simulator:
+    """Build a backend by name.
+
+    Raises:
+        UserError: for a name that is not in `SIMULATORS`.
+    """
+    if name not in SIMULATORS:
+        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
+    module, attribute = SIMULATORS[name].split(":")
+    return getattr(import_module(module), attribute)(robot, num_envs, device=device, num_threads=num_threads)
