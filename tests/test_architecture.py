@@ -1,0 +1,101 @@
+"""The house rules that a machine can check. The import arrows are written in pyproject.toml."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
+# What runs on the robot. Everything else in deploy exports, and may import torch and core.
+EXPORT_ONLY = {"export.py", "check.py", "cli.py"}
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files of the repository, those about to be added too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    files = [ROOT / line for line in listed.stdout.splitlines()]
+    return [file for file in files if file.is_file()]
+
+
+def imports(file: Path) -> set[str]:
+    """Absolute names of all modules that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def package_files(package: str) -> list[Path]:
+    return tracked(f"packages/{package}/src/*.py")
+
+
+def test_the_arrows_hold() -> None:
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_declares_what_it_imports(package: str) -> None:
+    project = tomllib.loads((ROOT / f"packages/{package}/pyproject.toml").read_text())["project"]
+    wanted = chain(project["dependencies"], *project.get("optional-dependencies", {}).values())
+    declared = {re.split(r"[\[<>=! ]", name)[0] for name in wanted}
+    used = {
+        "protege-" + name.split(".")[1] for f in package_files(package) for name in imports(f) if name[:8] == "protege."
+    }
+    assert used <= declared | {f"protege-{package}"}
+
+
+def test_the_namespace_belongs_to_nobody() -> None:
+    assert not tracked("packages/*/src/protege/__init__.py")
+
+
+def test_the_runtime_imports_no_torch() -> None:
+    files = [file for file in package_files("deploy") if file.name not in EXPORT_ONLY]
+    assert len(files) > 2
+    for file in files:
+        assert not {name.split(".")[0] for name in imports(file)} & {"torch", "onnx", "onnxscript"}, file
+        assert not any(name.startswith("protege.core") for name in imports(file)), file
+
+
+def test_files_stay_readable() -> None:
+    lengths = {file: len(file.read_text().splitlines()) for file in tracked("*.py", "*.md", "*.yaml", "*.toml")}
+    assert not {file: length for file, length in lengths.items() if length > 500}
+
+
+def test_the_repository_stays_small() -> None:
+    assert sum(file.stat().st_size for file in tracked()) < 20e6
+
+
+def test_no_file_names_a_package_index() -> None:
+    hosts = re.compile(rb"pypi\.|pythonhosted|download\.pytorch|pypi\.nvidia|simple/?\"|index-url")
+    offenders = [file for file in tracked() if file != Path(__file__) and hosts.search(file.read_bytes())]
+    assert not offenders
+
+
+def test_no_pickles() -> None:
+    for file in tracked("packages/*.py", "tests/*.py", "scripts/*.py"):
+        assert not {name.split(".")[0] for name in imports(file)} & {"pickle", "dill", "cloudpickle", "joblib"}, file
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            assert keywords.get("allow_pickle", "False") == "False", file
+            if ast.unparse(call.func) == "torch.load":
+                assert keywords.get("weights_only") == "True", file
+
+
+def test_no_blanket_handlers_and_no_leftovers() -> None:
+    leftovers = re.compile(r"except Exception|NotImplementedError|\bTODO\b|\bFIXME\b|_target_")
+    offenders = [
+        f for f in tracked("packages/*.py", "packages/*.yaml", "scripts/*.py") if leftovers.search(f.read_text())
+    ]
+    assert not offenders

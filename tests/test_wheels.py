@@ -1,0 +1,72 @@
+"""Each wheel, installed alone in an empty environment, answers."""
+
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The five wheels, and the locked versions of everything else as constraints."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for package in PACKAGES:
+        run(find_uv_bin(), "build", "--quiet", "--wheel", "--package", f"protege-{package}", "--out-dir", folder)
+    locked = ["--frozen", "--extra", "cpu", "--no-dev", "--no-emit-workspace", "--no-hashes"]
+    run(find_uv_bin(), "export", "--quiet", *locked, "--output-file", folder / "constraints.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes an environment of one requirement and what it depends on, once; gives its folder of commands."""
+
+    @cache
+    def make(requirement: str) -> Path:
+        env = tmp_path_factory.mktemp("env") / "env"
+        run(find_uv_bin(), "venv", "--quiet", "--python", "3.12", env)
+        # Links instead of copies: torch alone is gigabytes. What `uv sync` left in the cache will do as a rule.
+        links = ["--link-mode", "symlink", "--find-links", str(wheels), "--constraint", str(wheels / "constraints.txt")]
+        command = [find_uv_bin(), "pip", "install", "--quiet", "--python", str(env), *links, requirement]
+        if subprocess.run([*command, "--offline"], cwd=ROOT, capture_output=True).returncode:
+            run(*command)
+        return env / "bin"
+
+    return make
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_wheel_alone_answers(package: str, wheels: Path, install: Callable[[str], Path]) -> None:
+    bin = install(f"protege-{package}")
+    version = next(wheels.glob(f"protege_{package}-*.whl")).name.split("-")[1]
+    assert run(bin / f"protege-{package}", "--help").startswith("Usage: ")
+    assert version in run(bin / f"protege-{package}", "--version")
+    assert version == run(bin / "python", "-c", f"import protege.{package} as p; print(p.__version__)").strip()
+
+
+def test_umbrella_lists_what_is_installed(install: Callable[[str], Path]) -> None:
+    alone = run(install("protege-core") / "protege", "--help").split("Commands:")[1].split()
+    assert "pipeline" in alone and "distill" not in alone
+    several = run(install("protege-distill") / "protege", "--help").split("Commands:")[1].split()
+    assert {"core", "sim", "teachers", "distill", "pipeline"} <= set(several) and "deploy" not in several
+
+
+def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
+    """The robot's side of deploy: the loop and its interfaces where there is neither torch nor core."""
+    program = """
+import importlib.util, protege.deploy.runtime, protege.deploy.metadata, protege.deploy.cli
+print([name for name in ("torch", "onnx", "protege.core") if importlib.util.find_spec(name)])
+"""
+    assert run(install("protege-deploy[cpu,mujoco]") / "python", "-c", program).strip() == "[]"
