@@ -70,5 +70,7 @@ def env_plugin(name: str = "humanoid") -> EnvPlugin:
     """The environment that an installed package offers under `name`."""
     found = entry_points(group="protege.envs", name=name)
     if not found:
-        raise UserError(f"no environment named {name!r} is installed", "Install the simulators: pip install protege-sim")
+        raise UserError(
+            f"no environment named {name!r} is installed", "Install the simulators: pip install protege-sim"
+        )
     return next(iter(found)).load()

@@ -146,9 +146,7 @@ class MaskedMimic(nn.Module):
         return mean, self.log_std.exp().expand_as(mean)
 
     @torch.no_grad()
-    def act(
-        self, obs: Obs, generator: torch.Generator | None = None, privileged: Tensor | None = None
-    ) -> PolicySample:
+    def act(self, obs: Obs, generator: torch.Generator | None = None, privileged: Tensor | None = None) -> PolicySample:
         """Sample a latent and an action.
 
         Args:
@@ -190,9 +188,7 @@ def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = No
     return weighted_mean((mean - expert_mean).square().mean(-1), weight)
 
 
-def latent_kl(
-    posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None
-) -> Tensor:
+def latent_kl(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None) -> Tensor:
     """KL(posterior | prior), nats summed over the latent, mean over rows; each is mean and log variance (M, Z)."""
     (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
     kl = kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
@@ -234,9 +230,7 @@ class MaskedMimicTrainer:
         labels = {"expert_mean": (num_actions,), "expert_value": ()}
         return RolloutBuffer(kept, self.config.rollout_steps, num_actions, labels)
 
-    def collect(
-        self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int
-    ) -> tuple[Obs, list[dict[str, Tensor]]]:
+    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, list[dict[str, Tensor]]]:
         """Fill the buffer; see `rollout.collect`."""
         cfg, device = self.config, env.device
         draw = torch.rand(2, env.num_envs, 1, generator=self.generator, device=device)
@@ -257,9 +251,12 @@ class MaskedMimicTrainer:
         history = [
             self._minibatch(obs, batch, coefficient)
             for _ in range(self.config.epochs)
-            for obs, batch in buffer.minibatches(self.config.minibatches, ("expert_mean", "expert_value"), self.generator)
+            for obs, batch in buffer.minibatches(
+                self.config.minibatches, ("expert_mean", "expert_value"), self.generator
+            )
         ]
-        policy.update_normalizers(buffer.flat_obs(), weight.flatten())
+        for obs, valid in buffer.steps():
+            policy.update_normalizers(obs, valid)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
@@ -302,9 +299,7 @@ class _TrainingActor:
         return self.policy.value(obs)
 
 
-def train(
-    run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: MaskedMimicConfig, seed: int = 0
-) -> None:
+def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: MaskedMimicConfig, seed: int = 0) -> None:
     """Train until the run's budget is spent, from its last checkpoint if it has one; see `ppo.train`."""
     trainer = MaskedMimicTrainer(policy, expert, config, env.device, seed)
     state = LoopState(env.reset(), trainer.generator)

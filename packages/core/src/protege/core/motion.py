@@ -78,7 +78,9 @@ def load_clip(path: str | Path, robot: Robot) -> Clip:
     try:
         data = np.load(found, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is not a readable clip ({error})", "Import it again: protege-sim motions import") from error
+        raise UserError(
+            f"{path} is not a readable clip ({error})", "Import it again: protege-sim motions import"
+        ) from error
     if not isinstance(data, np.ndarray) or data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
         raise UserError(f"{path} is not a clip: it needs the fields {', '.join(FIELDS)}", "See docs/clips.md")
     if data.ndim != 1 or len(data) < 2:

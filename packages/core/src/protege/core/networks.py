@@ -59,7 +59,8 @@ class RunningNormalizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size)."""
-        return ((x - self.mean) * (self.var + self.EPSILON).rsqrt()).clamp(-self.LIMIT, self.LIMIT)
+        scale = (self.var + self.EPSILON).rsqrt()
+        return torch.addcmul(-self.mean * scale, x, scale).clamp(-self.LIMIT, self.LIMIT)
 
     @torch.no_grad()
     def update(self, x: Tensor, weight: Tensor | None = None, memory: float = 1.0) -> None:
@@ -97,7 +98,8 @@ class TransformerBlock(nn.Module):
         self.num_heads = num_heads
         self.attention_norm = nn.LayerNorm(latent_dim)
         self.query = nn.Linear(latent_dim, latent_dim)
-        self.key_value = nn.Linear(latent_dim, 2 * latent_dim)
+        self.key = nn.Linear(latent_dim, latent_dim)
+        self.value = nn.Linear(latent_dim, latent_dim)
         self.out = nn.Linear(latent_dim, latent_dim)
         self.ff_norm = nn.LayerNorm(latent_dim)
         self.ff = mlp([latent_dim, ff_size, latent_dim])
@@ -112,12 +114,11 @@ class TransformerBlock(nn.Module):
         Returns:
             (N, num_queries, D).
         """
-        n, s, d = x.shape
         normed = self.attention_norm(x)
-        q = self.query(normed[:, :num_queries]).view(n, num_queries, self.num_heads, -1).transpose(1, 2)
-        k, v = self.key_value(normed).view(n, s, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.query(normed[:, :num_queries]), self.key(normed), self.value(normed)
+        q, k, v = (y.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for y in (q, k, v))
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=present)
-        x = x[:, :num_queries] + self.out(seen.transpose(1, 2).reshape(n, num_queries, d))
+        x = x[:, :num_queries] + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.ff(self.ff_norm(x))
 
 

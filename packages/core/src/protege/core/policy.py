@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log, pi
+from math import log, pi, prod
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class Tokenizer(nn.Module):
             self.sizes[token], key = _token_size(token, obs_shapes), _normalized_as(token)
             if key not in self.normalizers:
                 shape = obs_shapes[key]
-                self.normalizers[key] = RunningNormalizer(shape[1] * shape[2] if key == "poses" else shape[-1])
+                self.normalizers[key] = RunningNormalizer(prod(shape[1:] if key == "poses" else shape))
         self.obs_keys = list(needed)
 
     def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
@@ -153,7 +153,7 @@ def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[in
     if token == "history":
         return shape[0], shape[1]
     if token in COMMANDS:
-        return 1, torch.Size(shape).numel() + 1
+        return 1, prod(shape) + 1
     frames, bodies, features = shape
     return frames, bodies * (features + (token == "masked_poses"))
 
@@ -301,4 +301,6 @@ def _check(config: ModelConfig) -> None:
     if set(config.added_tokens) - set(COMMANDS):
         raise UserError("model.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}.")
     if config.actor == "transformer" and (config.latent_dim % config.num_heads or config.num_layers < 1):
-        raise UserError("model.latent_dim must be a multiple of model.num_heads, with num_layers at least 1", "Change one.")
+        raise UserError(
+            "model.latent_dim must be a multiple of model.num_heads, with num_layers at least 1", "Change one."
+        )

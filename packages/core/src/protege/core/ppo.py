@@ -133,7 +133,8 @@ class PPO:
             for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
         ]
         # Last, so that the log-probabilities of the rollout were those of the policy that acted.
-        policy.update_normalizers(buffer.flat_obs(), weight.flatten())
+        for obs, valid in buffer.steps():
+            policy.update_normalizers(obs, valid)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)

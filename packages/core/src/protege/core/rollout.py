@@ -91,21 +91,20 @@ class RolloutBuffer:
         """Fill `advantage` and `return`."""
         d = self.data
         ended = d["failed"] | d["timed_out"]
-        advantage, returns = gae(
-            d["reward"], d["value"], d["next_value"], d["failed"], ended, d["invalid"], gamma, lam
-        )
+        advantage, returns = gae(d["reward"], d["value"], d["next_value"], d["failed"], ended, d["invalid"], gamma, lam)
         d["advantage"].copy_(advantage)
         d["return"].copy_(returns)
 
-    def flat_obs(self) -> Obs:
-        """All observations as (T * N, ...) views."""
-        return {key: x.flatten(0, 1) for key, x in self.obs.items()}
+    def steps(self) -> Iterator[tuple[Obs, Tensor]]:
+        """Observations (N, ...) and weights (N,) of each step: pieces small enough to stay in a CPU's cache."""
+        for t, weight in enumerate(self.weight):
+            yield {key: x[t] for key, x in self.obs.items()}, weight
 
     def minibatches(
         self, count: int, keys: Iterable[str], generator: torch.Generator | None = None
     ) -> Iterator[tuple[Obs, dict[str, Tensor]]]:
         """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each."""
-        obs = self.flat_obs()
+        obs = {key: x.flatten(0, 1) for key, x in self.obs.items()}
         data = {key: self.data[key].flatten(0, 1) for key in keys} | {"weight": self.weight.flatten()}
         order = torch.randperm(len(self), generator=generator, device=self.data["reward"].device)
         for rows in order[: len(self) // count * count].view(count, -1):

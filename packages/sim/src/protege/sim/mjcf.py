@@ -38,7 +38,12 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
         for index, geom in enumerate(body.geoms):
             size = list(geom.size) + [0.0] * (3 - len(geom.size))
             shape = node.add_geom(
-                name=f"{body.name}_{index}", type=GEOMS[geom.kind], size=size, pos=geom.pos, quat=geom.quat, mass=geom.mass
+                name=f"{body.name}_{index}",
+                type=GEOMS[geom.kind],
+                size=size,
+                pos=geom.pos,
+                quat=geom.quat,
+                mass=geom.mass,
             )
             shape.contype, shape.conaffinity = ROBOT_BIT, GROUND_BIT
             shape.friction = [1.0, 0.005, 0.0001]

@@ -89,18 +89,42 @@ def _arm(side: str, sign: float) -> list[Body]:
         Body(f"{side}_Shoulder", f"{side}_Thorax", shoulder, (_capsule(0.042, (0.0, 0.0, 0.0), elbow, 0.0271 * MASS),)),
         Body(f"{side}_Elbow", f"{side}_Shoulder", elbow, (_capsule(0.035, (0.0, 0.0, 0.0), wrist, 0.0162 * MASS),)),
         Body(f"{side}_Wrist", f"{side}_Elbow", wrist, (_capsule(0.030, (0.0, 0.0, 0.0), hand, 0.0041 * MASS),)),
-        Body(f"{side}_Hand", f"{side}_Wrist", hand, (Geom("sphere", (0.040,), 0.0020 * MASS, (0.0, 0.02 * sign, 0.0)),)),
+        Body(
+            f"{side}_Hand", f"{side}_Wrist", hand, (Geom("sphere", (0.040,), 0.0020 * MASS, (0.0, 0.02 * sign, 0.0)),)
+        ),
     ]
 
 
 BODIES: tuple[Body, ...] = (
-    Body("Pelvis", None, (0.0, 0.0, 0.0), (_capsule(0.095, (-0.01, -0.13, -0.03), (-0.01, 0.13, -0.03), 0.1117 * MASS),)),
+    Body(
+        "Pelvis", None, (0.0, 0.0, 0.0), (_capsule(0.095, (-0.01, -0.13, -0.03), (-0.01, 0.13, -0.03), 0.1117 * MASS),)
+    ),
     *_leg("L", 1.0),
     *_leg("R", -1.0),
-    Body("Torso", "Pelvis", (-0.027, -0.003, 0.109), (_capsule(0.085, (0.0, -0.12, 0.03), (0.0, 0.12, 0.03), 0.0850 * MASS),)),
-    Body("Spine", "Torso", (0.001, 0.005, 0.135), (_capsule(0.085, (0.01, -0.13, 0.01), (0.01, 0.13, 0.01), 0.0850 * MASS),)),
-    Body("Chest", "Spine", (0.025, 0.002, 0.053), (_capsule(0.095, (-0.02, -0.15, 0.09), (-0.02, 0.15, 0.09), 0.1229 * MASS),)),
-    Body("Neck", "Chest", (-0.043, -0.003, 0.214), (_capsule(0.050, (0.0, 0.0, -0.03), (0.04, 0.0, 0.07), 0.0160 * MASS),)),
+    Body(
+        "Torso",
+        "Pelvis",
+        (-0.027, -0.003, 0.109),
+        (_capsule(0.085, (0.0, -0.12, 0.03), (0.0, 0.12, 0.03), 0.0850 * MASS),),
+    ),
+    Body(
+        "Spine",
+        "Torso",
+        (0.001, 0.005, 0.135),
+        (_capsule(0.085, (0.01, -0.13, 0.01), (0.01, 0.13, 0.01), 0.0850 * MASS),),
+    ),
+    Body(
+        "Chest",
+        "Spine",
+        (0.025, 0.002, 0.053),
+        (_capsule(0.095, (-0.02, -0.15, 0.09), (-0.02, 0.15, 0.09), 0.1229 * MASS),),
+    ),
+    Body(
+        "Neck",
+        "Chest",
+        (-0.043, -0.003, 0.214),
+        (_capsule(0.050, (0.0, 0.0, -0.03), (0.04, 0.0, 0.07), 0.0160 * MASS),),
+    ),
     Body("Head", "Neck", (0.051, 0.005, 0.065), (Geom("sphere", (0.098,), 0.0534 * MASS, (-0.005, 0.0, 0.085)),)),
     *_arm("L", 1.0),
     *_arm("R", -1.0),
