@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motion import load_clips
@@ -44,7 +45,7 @@ def test_worlds_start_on_their_reference():
     for name, part in env.task_slices.items():
         reference = env.tasks[name].command.window.now(slice(None))
         state = env.state[part]
-        torch.testing.assert_close(state.body_pos_w, reference.body_pos_w, atol=2e-4, rtol=0.0)
+        torch.testing.assert_close(state.body_pos_w, reference.body_pos_w, atol=5e-4, rtol=0.0)
         torch.testing.assert_close(state.joint_vel, reference.joint_vel, atol=1e-4, rtol=0.0)
         assert R.angle_between(state.body_quat_w, reference.body_quat_w).max() < 2e-3
 

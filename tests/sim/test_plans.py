@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from protege.core.rotation import wrap_angle
 from protege.sim.commands.plans import Plans, plan_goals, plan_paths, plan_steering
 from protege.sim.env_config import GoalParams, PathParams, SteeringParams

@@ -14,6 +14,11 @@ class Kinematics(nn.Module):
     Bodies are handled one tree level at a time; a body's hinges (up to three, padded with turns by zero) all at once.
     """
 
+    slots: Tensor
+    axes: Tensor
+    offsets: Tensor
+    unsort: Tensor
+
     def __init__(self, robot: Robot) -> None:
         super().__init__()
         self.num_bodies = robot.num_bodies

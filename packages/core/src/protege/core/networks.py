@@ -5,6 +5,7 @@ present ones. Set sizes are (S, F).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequentia
         output_scale: gain of the last layer's orthogonal initialisation (its bias is then zero); None leaves torch's default.
     """
     layers: list[nn.Module] = []
-    for i, (size_in, size_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (size_in, size_out) in enumerate(pairwise(sizes)):
         layers += [nn.GELU()] if i else []
         layers.append(nn.Linear(size_in, size_out))
     if output_scale is not None:

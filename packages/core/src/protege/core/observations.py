@@ -38,6 +38,7 @@ def proprioception(state: RobotState) -> Tensor:
 
 
 def proprioception_size(num_bodies: int, num_joints: int) -> int:
+    """How many numbers `proprioception` gives."""
     return 13 + 2 * num_joints + 3 * (num_bodies - 1)
 
 

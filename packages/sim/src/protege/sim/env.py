@@ -7,13 +7,14 @@ dicts of terms (`tasks/`); observations come from `protege.core.observations` an
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from protege.core import observations
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
 from protege.core.motion import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
-from torch import Tensor
 
 from .commands.gait import Gait, choose_clip
 from .commands.masks import MaskSampler

@@ -1,6 +1,7 @@
 """A robot description as a MuJoCo model."""
 
 import mujoco
+
 from protege.core.robot import Robot
 
 ROBOT_BIT, GROUND_BIT = 1, 2

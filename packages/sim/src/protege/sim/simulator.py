@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
-from torch import Tensor
 
 
 class Simulator(Protocol):

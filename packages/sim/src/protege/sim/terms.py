@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.robot import Robot
 from protege.core.state import RobotState
-from torch import Tensor
 
 from .commands.command import Command
 from .commands.locomotion import LocomotionCommand

@@ -7,11 +7,12 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
-from torch import Tensor
 
 from ..mjcf import build_spec
 

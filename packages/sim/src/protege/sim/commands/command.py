@@ -2,9 +2,10 @@
 
 from typing import Protocol
 
+from torch import Tensor
+
 from protege.core.env import Obs
 from protege.core.state import RobotState
-from torch import Tensor
 
 from .window import ReferenceWindow
 

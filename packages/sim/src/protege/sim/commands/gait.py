@@ -5,12 +5,13 @@ strides are; at speed zero the strides vanish and what is left is the clip's mea
 """
 
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
 from protege.core.motion import Clip, MotionLibrary
 from protege.core.robot import Robot
-from torch import Tensor
 
 AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 SLOWEST_CADENCE, FASTEST_CADENCE = 0.75, 1.3

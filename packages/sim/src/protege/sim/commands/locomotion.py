@@ -3,11 +3,12 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
+
 from protege.core import observations
 from protege.core import rotation as R
 from protege.core.env import Obs
 from protege.core.state import RobotState
-from torch import Tensor
 
 from ..env_config import EnvConfig
 from .gait import Gait

@@ -1,9 +1,10 @@
 """Structured masks over future poses: which bodies, at which times, a policy is told about."""
 
 import torch
+from torch import Tensor
+
 from protege.core.errors import UserError
 from protege.core.robot import Robot
-from torch import Tensor
 
 from ..env_config import MaskParams
 

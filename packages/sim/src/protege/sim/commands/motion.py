@@ -1,10 +1,11 @@
 """Commands that are clips: follow this motion, of which you see these bodies at these times."""
 
 import torch
+from torch import Tensor
+
 from protege.core.env import Obs
 from protege.core.motion import MotionLibrary
 from protege.core.state import RobotState
-from torch import Tensor
 
 from ..env_config import EnvConfig
 from .masks import MaskSampler

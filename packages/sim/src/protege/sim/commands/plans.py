@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass, fields
 
 import torch
-from protege.core.rotation import wrap_angle
 from torch import Tensor
+
+from protege.core.rotation import wrap_angle
 
 from ..env_config import GoalParams, PathParams, SteeringParams
 

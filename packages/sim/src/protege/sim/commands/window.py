@@ -7,9 +7,10 @@ on, all frames but the last have only moved down by one.
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.state import RobotState
-from torch import Tensor
 
 Frames = tuple[Tensor, Tensor, Tensor]
 """joint_pos (n, W, J) rad, body_pos_w (n, W, B, 3) m, body_quat_w (n, W, B, 4)."""

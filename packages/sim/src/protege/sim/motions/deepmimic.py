@@ -9,11 +9,12 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motion import Clip
 from protege.core.robot import Robot
-from torch import Tensor
 
 from .retarget import hinge_angles, put_on_ground
 

@@ -3,10 +3,11 @@
 import mujoco
 import numpy as np
 import torch
+from torch import Tensor
+
 from protege.core import rotation as R
 from protege.core.motion import Clip
 from protege.core.robot import Robot
-from torch import Tensor
 
 from ..mjcf import build_spec
 

@@ -5,6 +5,7 @@ from .task import Task, TaskContext, locomotion_command, weighted
 
 
 def build(context: TaskContext) -> Task:
+    """The goal task of some worlds."""
     params = context.config.goal_params
     rewards = {**params.rewards, "goal_closeness": params.goal_reward_weight}
     return Task(

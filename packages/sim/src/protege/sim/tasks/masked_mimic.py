@@ -5,4 +5,5 @@ from .task import Task, TaskContext
 
 
 def build(context: TaskContext) -> Task:
+    """The masked tracking task of some worlds."""
     return track.build(context, masked=True)

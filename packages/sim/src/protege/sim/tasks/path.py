@@ -5,8 +5,9 @@ from .task import Task, TaskContext, locomotion_command, weighted
 
 
 def build(context: TaskContext) -> Task:
+    """The path following task of some worlds."""
     params = context.config.path_follower_params
-    terminations = {"fallen": terms.fallen}
+    terminations: dict[str, terms.Term] = {"fallen": terms.fallen}
     if params.enable_path_termination:
         terminations["off_path"] = terms.off_path(params.path_termination_distance)
     return Task(

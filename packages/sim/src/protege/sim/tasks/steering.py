@@ -5,6 +5,7 @@ from .task import Task, TaskContext, locomotion_command, weighted
 
 
 def build(context: TaskContext) -> Task:
+    """The steering task of some worlds."""
     params = context.config.steering_params
     rules = {"fallen": terms.fallen, "heading_off": terms.heading_off(params.max_heading_error)}
     return Task(

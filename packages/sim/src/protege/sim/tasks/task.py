@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
+
 from protege.core.errors import UserError
 from protege.core.motion import MotionLibrary
 from protege.core.robot import Robot

@@ -6,6 +6,7 @@ from .task import Task, TaskContext, weighted
 
 
 def build(context: TaskContext, *, masked: bool = False) -> Task:
+    """The tracking task of some worlds."""
     config = context.config
     return Task(
         command=MotionCommand(
