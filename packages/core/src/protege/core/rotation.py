@@ -1,4 +1,7 @@
-"""Rotations as unit quaternions, wxyz, on tensors of any leading shape. All functions are pure, batched and exportable."""
+"""Rotations as unit quaternions, wxyz, on tensors of any leading shape. All functions are pure, batched and exportable.
+
+Components lie along the last dimension; `multiply`, `rotate`, `cross` and `from_axis_angle` also take another `dim`.
+"""
 
 import torch
 from torch import Tensor
@@ -14,10 +17,10 @@ def conjugate(q: Tensor) -> Tensor:
     return torch.cat([q[..., :1], -q[..., 1:]], dim=-1)
 
 
-def multiply(a: Tensor, b: Tensor) -> Tensor:
+def multiply(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """Hamilton product: the rotation b, then a. (..., 4), (..., 4) -> (..., 4)."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
+    aw, ax, ay, az = a.unbind(dim)
+    bw, bx, by, bz = b.unbind(dim)
     return torch.stack(
         [
             aw * bw - ax * bx - ay * by - az * bz,
@@ -25,15 +28,15 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
             aw * by - ax * bz + ay * bw + az * bx,
             aw * bz + ax * by - ay * bx + az * bw,
         ],
-        dim=-1,
+        dim=dim,
     )
 
 
-def rotate(q: Tensor, v: Tensor) -> Tensor:
+def rotate(q: Tensor, v: Tensor, dim: int = -1) -> Tensor:
     """Turn vectors by quaternions: (..., 4), (..., 3) -> (..., 3)."""
-    w, u = q[..., :1], q[..., 1:]
-    t = 2.0 * cross(u, v)
-    return v + w * t + cross(u, t)
+    w, u = q.split((1, 3), dim)
+    t = 2.0 * cross(u, v, dim)
+    return v + w * t + cross(u, t, dim)
 
 
 def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
@@ -41,17 +44,17 @@ def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
     return rotate(conjugate(q), v)
 
 
-def cross(a: Tensor, b: Tensor) -> Tensor:
+def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """Vector product with broadcasting, (..., 3), (..., 3) -> (..., 3)."""
-    ax, ay, az = a.unbind(-1)
-    bx, by, bz = b.unbind(-1)
-    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=-1)
+    ax, ay, az = a.unbind(dim)
+    bx, by, bz = b.unbind(dim)
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=dim)
 
 
-def from_axis_angle(axis: Tensor, angle: Tensor) -> Tensor:
+def from_axis_angle(axis: Tensor, angle: Tensor, dim: int = -1) -> Tensor:
     """Unit axis (..., 3) and angle (...) rad -> (..., 4)."""
-    half = 0.5 * angle
-    return torch.cat([half.cos().unsqueeze(-1), axis * half.sin().unsqueeze(-1)], dim=-1)
+    half = (0.5 * angle).unsqueeze(dim)
+    return torch.cat([half.cos(), axis * half.sin()], dim=dim)
 
 
 def from_rotation_vector(v: Tensor) -> Tensor:

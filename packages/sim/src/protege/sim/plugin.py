@@ -25,7 +25,9 @@ class HumanoidPlugin:
         """
         robot = get_robot(run.robot)
         clips = load_clips(run.motion_file, robot)
-        simulator = make_simulator(run.simulator, robot, env.num_envs, device=run.device, num_threads=run.num_threads)
+        simulator = make_simulator(
+            run.simulator, robot, env.num_envs, device=run.torch_device(), num_threads=run.num_threads
+        )
         return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
 
 

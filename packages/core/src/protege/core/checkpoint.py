@@ -1,0 +1,159 @@
+"""Checkpoints: everything that a policy needs to act, and that a run needs to go on, in one file without pickles."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import is_zipfile
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from .errors import UserError
+
+FORMAT = 1
+PACKAGES = ("protege-core", "protege-sim", "protege-teachers", "protege-distill", "torch", "mujoco")
+
+
+@dataclass
+class Checkpoint:
+    """A policy and where its training stands.
+
+    Attributes:
+        kind: tracker, masked_mimic, path_follower, goal_directed, steering or student.
+        config: the whole config as plain data.
+        robot: name.
+        joint_names: what the actions mean.
+        obs_shapes: of the observations that the policy was built for, without the leading N.
+        model: the policy's state, normalisers included.
+        iteration, samples, seconds: spent on training so far.
+        finished: its budget is spent.
+        metrics: the latest ones; of an evaluated policy, its evaluation.
+        versions: of the packages that wrote this.
+        training: states of optimizer, environment and trainer; empty in a release.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    robot: str
+    joint_names: list[str]
+    obs_shapes: dict[str, list[int]]
+    model: dict[str, Tensor]
+    iteration: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape a result, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint whole or not at all: temporary file, sync, rename."""
+    data = {"format": FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}}
+    write_atomically(path, lambda file: torch.save(data, file))
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: a file, or a folder: its `best.ckpt`, else its `last.ckpt`, else a release (`save_release`).
+
+    Raises:
+        UserError: missing, damaged, or of another format.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in ("best.ckpt", "last.ckpt") if (path / name).is_file()]
+        if not found and (path / "model.safetensors").is_file():
+            return _load_release(path, device)
+        path = found[0] if found else path / "last.ckpt"
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}", "Train one, or give the folder of a run: --checkpoint results/NAME")
+    if not is_zipfile(path):
+        raise UserError(f"{path} is damaged or not a checkpoint", "Delete it and train again, or take another")
+    try:
+        foreign = get_unsafe_globals_in_checkpoint(path)
+        data = None if foreign else torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged", "Delete it and train again, or take another") from error
+    return _checked(path, data)
+
+
+def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
+    """Write what acting needs, and no more: `model.safetensors` and `config.yaml`.
+
+    Args:
+        half: weights in float16 (the normalisers stay float32).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = {name: x.detach().cpu().contiguous() for name, x in checkpoint.model.items()}
+    if half:
+        model = {name: x if "normalizer" in name or "returns" in name else x.half() for name, x in model.items()}
+    facts = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint) if f.name not in ("model", "training")}
+    temporary = folder / "model.safetensors.tmp"
+    save_file(model, temporary)
+    os.replace(temporary, folder / "model.safetensors")
+    text = yaml.safe_dump({"format": FORMAT, **facts}, sort_keys=False)
+    write_atomically(folder / "config.yaml", lambda file: file.write(text.encode()))
+
+
+def _load_release(folder: Path, device: torch.device | str) -> Checkpoint:
+    facts = yaml.safe_load((folder / "config.yaml").read_text())
+    model = load_file(folder / "model.safetensors", device=str(device))
+    floats = {name: x.float() if x.is_floating_point() else x for name, x in model.items()}
+    return _checked(folder / "config.yaml", {**facts, "model": floats, "training": {}})
+
+
+def _checked(path: Path, data: Any) -> Checkpoint:
+    names = {f.name for f in fields(Checkpoint)}
+    if not isinstance(data, dict) or "format" not in data:
+        raise UserError(f"{path} is not a checkpoint of Protégé", "Give last.ckpt of a run folder")
+    if data.pop("format") != FORMAT or set(data) != names:
+        wrote = data.get("versions", {}).get("protege-core", "another version")
+        raise UserError(
+            f"{path} was written in another format, by protege-core {wrote}", "Train it again, or install that version"
+        )
+    return Checkpoint(**data)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that then takes the name `path`; nothing is left behind if it fails.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})", "Choose another folder") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})", "Is the disk full?") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)

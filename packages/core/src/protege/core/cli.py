@@ -1,0 +1,45 @@
+"""`protege-core`: train and evaluate the tracker and MaskedMimic."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .commands import evaluation_options, main_group, preset_names, train_command
+
+FAMILIES = ("full_body_tracker", "masked_mimic")
+
+main = main_group("protege-core", "Steps 1 and 2: the full-body tracker and MaskedMimic.")
+
+
+main.add_command(train_command(FAMILIES, "protege.core.experiments:EXPERIMENTS"))
+
+
+@main.command()
+def presets() -> None:
+    """List what `train` takes."""
+    for name in preset_names(FAMILIES):
+        click.echo(name)
+
+
+@main.command()
+@evaluation_options
+@click.option("--task", type=click.Choice(["track", "masked_mimic"]), help="by default what it was trained for")
+def evaluate(checkpoint: str, task: str | None, output: str | None, num_episodes: int, **options: Any) -> None:
+    """Play a tracker or MaskedMimic for whole episodes; protege-distill evaluates every task and draws a page."""
+    from .checkpoint import write_atomically
+    from .evaluation import evaluate_task
+    from .experiments import load_policy
+
+    loaded = load_policy(checkpoint)
+    chosen = task or ("masked_mimic" if loaded.kind == "masked_mimic" else "track")
+    summary, _ = evaluate_task(loaded, chosen, "cartesian_err/mean", num_episodes, **options)
+    low, high = summary.success_ci
+    click.echo(
+        f"{chosen}: {summary.episodes} episodes, failed where the mean body distance exceeds 0.5 m or physics does"
+    )
+    click.echo(f"success {summary.success:.1%} [{low:.1%}, {high:.1%}]  cartesian_err {summary.error:.4f} m")
+    if output:
+        data = {"checkpoint": checkpoint, "task": chosen, **options, **summary.to_dict()}
+        write_atomically(Path(output) / "evaluation.json", lambda file: file.write(json.dumps(data, indent=2).encode()))

@@ -1,0 +1,237 @@
+"""Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import UserError
+
+
+@dataclass
+class RunConfig:
+    """What is run, on what, for how long.
+
+    Attributes:
+        experiment_name: the run's folder in `results_dir`.
+        robot, simulator: names of registered ones.
+        motion_file: one or more clips.
+        seed: of everything random.
+        device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
+        results_dir: where runs are kept.
+        max_iterations, max_samples, max_time: end of training, whichever comes first; seconds; over all sessions of a run.
+        checkpoint_interval: iterations between checkpoints.
+        resume: go on from `last.ckpt` if it is there.
+        checkpoint: weights to start from when nothing is resumed.
+        num_threads: of physics and of torch on a CPU; 0 for all cores.
+    """
+
+    experiment_name: str = ""
+    robot: str = "smpl"
+    simulator: str = "mujoco"
+    motion_file: list[str] = field(default_factory=list)
+    seed: int = 0
+    device: str = "auto"
+    results_dir: str = "results"
+    max_iterations: int | None = None
+    max_samples: int | None = None
+    max_time: float | None = None
+    checkpoint_interval: int = 20
+    resume: bool = True
+    checkpoint: str = ""
+    num_threads: int = 0
+
+    def torch_device(self) -> str:
+        """The device by torch's name.
+
+        Raises:
+            UserError: a GPU is asked for and there is none.
+        """
+        if self.device == "auto":
+            return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"run.device is {self.device}, but torch sees no GPU", "Take run.device=cpu")
+        return self.device
+
+
+class Config:
+    """The parts of a config by name, each an instance of its dataclass: `config.run`, `config.env`, ..."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self._parts = dict(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_parts"][name]
+        except KeyError:
+            raise AttributeError(f"the config has no part {name!r}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: dicts, lists, strings, numbers."""
+        plain = {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
+        return {name: _listed(part) for name, part in plain.items()}
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def compose(parts: Mapping[str, type], preset: str | None, overrides: Sequence[str] = ()) -> Config:
+    """A config from its schema, a preset and arguments.
+
+    Args:
+        parts: dataclass of each part.
+        preset: name of a preset (see `find_preset`), None for the defaults.
+        overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has.
+
+    Raises:
+        UserError: unknown key (names the nearest), wrong type, unknown preset.
+    """
+    return _build(parts, [*(_layers(preset) if preset else []), *(_override(parts, text) for text in overrides)])
+
+
+def from_dict(parts: Mapping[str, type], data: Mapping[str, Any]) -> Config:
+    """The config that `Config.to_dict` gave; parts that the schema does not name are left out."""
+    return _build(parts, [("config", {name: data[name] for name in parts if name in data})])
+
+
+def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Config:
+    config = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
+    assert isinstance(config, DictConfig)
+    for origin, layer in layers:
+        known = set(_keys(config))
+        for key, _ in _leaves(layer, config):
+            if key not in known and not _is_free(config, key):
+                raise _unknown(f"{origin}: unknown key {key}", key, known)
+        try:
+            config.merge_with(OmegaConf.create(dict(layer)))
+        except OmegaConfBaseException as error:
+            key = getattr(error, "full_key", None) or origin
+            raise UserError(f"{origin}: {key}: {str(error).splitlines()[0]}", "Give a value of that type") from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
+    return Config({name: OmegaConf.to_object(config[name]) for name in parts})
+
+
+# Presets ---------------------------------------------------------------------------------------------------------------
+
+
+def find_preset(name: str) -> Traversable:
+    """The YAML file of a preset, in the `presets` folder of any installed package.
+
+    Raises:
+        UserError: naming the nearest one.
+    """
+    presets = dict(all_presets())
+    if name not in presets:
+        raise _unknown(f"no preset {name!r}", name, set(presets), "presets")
+    return presets[name]
+
+
+def all_presets() -> Iterator[tuple[str, Traversable]]:
+    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`)."""
+    for entry in entry_points(group="protege.presets"):
+        yield from _yaml_files(files(entry.value), "")
+
+
+def _yaml_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _yaml_files(item, f"{prefix}{item.name}/")
+        elif item.name.endswith(".yaml"):
+            yield prefix + item.name.removesuffix(".yaml"), item
+
+
+def _layers(preset: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """A preset after those that it is based on."""
+    data = dict(yaml.safe_load(find_preset(preset).read_text()) or {})
+    base = data.pop("base", None)
+    return [*(_layers(base) if base else []), (f"preset {preset}", data)]
+
+
+# Keys ------------------------------------------------------------------------------------------------------------------
+
+
+def _override(parts: Mapping[str, type], text: str) -> tuple[str, Mapping[str, Any]]:
+    """`key.path=value` as a nested dict, the key completed."""
+    key, equals, value = text.partition("=")
+    key = key.strip().lstrip("+")
+    if not equals or not key:
+        raise UserError(f"{text!r} is not an override", "Write key.path=value")
+    schema = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
+    key = _complete(key, set(_keys(schema)), schema)
+    try:
+        data: Any = yaml.safe_load(value) if value else ""
+    except yaml.YAMLError as error:
+        raise UserError(f"{key}: {value!r} is not YAML", "Quote it") from error
+    for name in reversed(key.split(".")):
+        data = {name: data}
+    return text, data
+
+
+def _complete(key: str, known: set[str], schema: Any) -> str:
+    if key in known or _is_free(schema, key):
+        return key
+    ends = sorted(name for name in known if name.endswith("." + key))
+    if len(ends) > 1:
+        raise UserError(f"key {key} could be {' or '.join(ends)}", "Write the whole path")
+    if not ends:
+        raise _unknown(f"unknown key {key}", key, known)
+    return ends[0]
+
+
+def _unknown(problem: str, key: str, known: set[str], what: str = "keys") -> UserError:
+    near = get_close_matches(key, known, 1, 0.5) or get_close_matches(
+        key.split(".")[-1], [name.split(".")[-1] for name in known], 1, 0.5
+    )
+    full = [name for name in sorted(known) if name.split(".")[-1] == near[0]] if near and near[0] not in known else near
+    return UserError(problem, f"Did you mean {full[0]}?" if full else f"See the {what} in docs/configuration.md")
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all nodes below, inner ones too."""
+    for name in node:
+        key = f"{prefix}{name}"
+        yield key
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, key + ".")
+
+
+def _leaves(layer: Mapping[str, Any], schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in layer.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, schema, key + ".")
+        else:
+            yield key, value
+
+
+def _is_free(schema: Any, key: str) -> bool:
+    """Whether a key lies in a `dict[str, ...]` field, which takes any name."""
+    node = schema
+    names = key.split(".")
+    for depth, name in enumerate(names):
+        if not isinstance(node, DictConfig):
+            return False
+        if OmegaConf.get_type(node) is dict and node._metadata.ref_type is not Any:
+            return depth >= 1 and (depth == len(names) - 1 or name in node)
+        if name not in node:
+            return False
+        node = node._get_node(name)
+    return False
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists: checkpoints hold plain data only."""
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

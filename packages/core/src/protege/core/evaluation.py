@@ -1,0 +1,169 @@
+"""Evaluation: whole episodes of a deterministic policy, and what they say with 95 % intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .config import RunConfig, from_dict
+from .env import Env, Obs, env_plugin
+from .errors import UserError
+from .experiments import LoadedPolicy
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A task's result over its episodes; NaN intervals where there are too few.
+
+    Attributes:
+        episodes: how many.
+        success: share that did not fail; success_ci its Wilson 95 % interval.
+        error: mean of the episodes' metric; error_ci its normal 95 % interval.
+    """
+
+    episodes: int
+    success: float
+    success_ci: tuple[float, float]
+    error: float
+    error_ci: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
+
+
+@torch.no_grad()
+def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
+    """Rows of finished episodes, see `Step.episodes`.
+
+    Every world contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
+    the failures.
+
+    Args:
+        act: observation -> actions (N, J) rad.
+        num_episodes: at least so many.
+
+    Returns:
+        the rows in the order of worlds.
+    """
+    each = -(-num_episodes // env.num_envs)
+    left = torch.full((env.num_envs,), each, device=env.device)
+    kept: list[dict[str, Tensor]] = []
+    obs = env.reset()
+    while (left > 0).any():
+        step = env.step(act(obs))
+        obs = step.obs
+        worlds = step.episodes["env_id"]
+        counted = left[worlds] > 0
+        kept.append({key: x[counted] for key, x in step.episodes.items()})
+        left[worlds] -= 1
+    rows = {key: torch.cat([part[key] for part in kept]) for key in kept[0]}
+    order = rows["env_id"].argsort(stable=True)
+    return {key: x[order] for key, x in rows.items()}
+
+
+def evaluation_env(
+    loaded: LoadedPolicy,
+    task: str,
+    *,
+    num_envs: int,
+    seed: int,
+    robot: str | None = None,
+    simulator: str | None = None,
+    motion_file: Sequence[str] = (),
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> Env:
+    """Worlds of one task that end episodes by its failure rule, configured as the policy was trained.
+
+    Args:
+        robot, simulator, motion_file: instead of those of the training.
+        overrides: of the training's `env` config, by name.
+
+    Raises:
+        UserError: also if the environment does not observe what the policy was built for.
+    """
+    plugin = env_plugin()
+    if robot not in (None, loaded.robot):
+        raise UserError(f"{loaded.path} drives the robot {loaded.robot}, not {robot}", f"Take --robot {loaded.robot}")
+    saved = from_dict({"run": RunConfig, "env": plugin.config_class}, loaded.config)
+    run = replace(
+        saved.run,
+        simulator=simulator or saved.run.simulator,
+        motion_file=list(motion_file) or saved.run.motion_file,
+        seed=seed,
+        device=device,
+    )
+    config = replace(saved.env, num_envs=num_envs, task_mix={task: 1.0}, **(overrides or {}))
+    env = plugin.make(run, config, evaluation=True)
+    for name, shape in loaded.obs_shapes.items():
+        if tuple(shape) != tuple(env.obs_shapes.get(name, ())):
+            env.close()
+            raise UserError(
+                f"{loaded.path} was built for {name} of shape {tuple(shape)}, the environment gives {env.obs_shapes.get(name)}",
+                "Evaluate it with the environment config that it was trained with",
+            )
+    return env
+
+
+def evaluate_task(
+    loaded: LoadedPolicy, task: str, metric: str, num_episodes: int, *, num_envs: int, **options: Any
+) -> tuple["Summary", dict[str, Tensor]]:
+    """Play whole episodes with the policy's mean actions.
+
+    Args:
+        metric: a column of the episodes, e.g. `cartesian_err/mean`.
+        options: see `evaluation_env`.
+
+    Returns:
+        the summary and the episodes' rows.
+    """
+    env = evaluation_env(loaded, task, num_envs=min(num_envs, num_episodes), **options)
+    try:
+        policy = loaded.policy.to(env.device)
+        episodes = run_episodes(env, lambda obs: policy.distribution(obs)[0], num_episodes)
+    finally:
+        env.close()
+    return summarize(episodes, metric), episodes
+
+
+def wilson_interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927)."""
+    if not count:
+        return float("nan"), float("nan")
+    share, z2 = successes / count, Z95**2
+    center = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z95 * sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """95 % interval of a mean, normal approximation; values (E,)."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = Z95 * float(values.double().std()) / sqrt(len(values))
+    mean = float(values.double().mean())
+    return mean - half, mean + half
+
+
+def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
+    """Success and mean error.
+
+    Args:
+        episodes: from `run_episodes`.
+        metric: a column, e.g. `cartesian_err/mean`. Episodes that never measured it (NaN) count for the success only.
+    """
+    failed, values = episodes["failed"], episodes[metric]
+    values = values[~values.isnan()]
+    count, successes = len(failed), int((~failed).sum())
+    return Summary(
+        episodes=count,
+        success=successes / count if count else float("nan"),
+        success_ci=wilson_interval(successes, count),
+        error=float(values.double().mean()) if len(values) else float("nan"),
+        error_ci=mean_interval(values),
+    )

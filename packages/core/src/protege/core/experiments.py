@@ -1,0 +1,155 @@
+"""What can be trained: a checkpoint's kind, its config's schema and a function; and the way back from a checkpoint."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import masked_mimic, ppo
+from .checkpoint import Checkpoint, load
+from .config import Config, RunConfig, compose, from_dict
+from .env import Env, env_plugin
+from .errors import UserError
+from .masked_mimic import MaskedMimic, MaskedMimicConfig
+from .policy import ActorCritic, ModelConfig
+from .ppo import PPOConfig
+from .robot import Robot
+from .run import Run, load_weights
+
+Policy = ActorCritic | MaskedMimic
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Something that can be trained.
+
+    Attributes:
+        kind: of the checkpoint that comes out.
+        parts: the config's parts besides `run` and `env`.
+        train: trains until the run's budget is spent.
+    """
+
+    kind: str
+    parts: dict[str, type]
+    train: Callable[[Run, Env, Config], None]
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy ready to act, and what its checkpoint says about it."""
+
+    policy: Policy
+    checkpoint: Checkpoint
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        return self.checkpoint.kind
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.checkpoint.config
+
+    @property
+    def robot(self) -> str:
+        return self.checkpoint.robot
+
+    @property
+    def obs_shapes(self) -> dict[str, list[int]]:
+        return self.checkpoint.obs_shapes
+
+
+def train(experiment: Experiment, preset: str, overrides: Sequence[str]) -> Run:
+    """Compose the config, build the environment, train.
+
+    Returns:
+        the run as it ended: finished, or interrupted.
+
+    Raises:
+        UserError: whatever is wrong with config, clips, checkpoints or folders, before anything is written.
+    """
+    plugin = env_plugin()
+    config = compose({"run": RunConfig, "env": plugin.config_class, **experiment.parts}, preset, overrides)
+    settings = config.run
+    if not settings.experiment_name:
+        raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
+    torch.set_num_threads(settings.num_threads or os.cpu_count() or 1)
+    torch.manual_seed(settings.seed)
+    env = plugin.make(settings, config.env)
+    try:
+        with Run(config, experiment.kind, env.robot, env.obs_shapes) as run:
+            experiment.train(run, env, config)
+    finally:
+        env.close()
+    return run
+
+
+def action_bound(robot: Robot) -> Tensor:
+    """How far from the default pose a joint's target may be, (J,) rad: as far as its further limit."""
+    return (robot.joint_range() - robot.default_pose().unsqueeze(1)).abs().amax(dim=1)
+
+
+def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
+    """A fresh policy on the environment's device."""
+    policy = ActorCritic(env.obs_shapes, action_bound(env.robot), config, env.robot.default_pose())
+    return policy.to(env.device)
+
+
+def train_ppo(run: Run, env: Env, config: Config) -> None:
+    """PPO from `agent.expert_model_path` if there is one: the tracker, and every teacher that starts from it."""
+    policy = make_actor_critic(env, config.model)
+    if config.agent.expert_model_path:
+        start = load_policy(config.agent.expert_model_path, env.device, robot=env.robot.name)
+        policy.load_from(start.policy.state_dict())
+    ppo.train(run, env, policy, config.agent, config.run.seed)
+
+
+def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
+    """MaskedMimic, taught by the tracker at `agent.expert_model_path`."""
+    path = config.agent.expert_model_path
+    if not path:
+        raise UserError(
+            "agent.expert_model_path is empty", "Name the tracker: agent.expert_model_path=results/smpl_tracker"
+        )
+    expert = load_policy(path, env.device, robot=env.robot.name).policy
+    policy = MaskedMimic(env.obs_shapes, action_bound(env.robot), config.agent, env.robot.default_pose()).to(env.device)
+    masked_mimic.train(run, env, policy, expert, config.agent, config.run.seed)
+
+
+EXPERIMENTS = {
+    "full_body_tracker": Experiment("tracker", {"agent": PPOConfig, "model": ModelConfig}, train_ppo),
+    "masked_mimic": Experiment("masked_mimic", {"agent": MaskedMimicConfig}, train_masked_mimic),
+}
+"""Core's own, by the first part of their presets' names."""
+
+
+def build_policy(
+    kind: str, config: Mapping[str, Any], obs_shapes: Mapping[str, Sequence[int]], num_joints: int
+) -> Policy:
+    """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
+    unknown = torch.zeros(num_joints)
+    if kind == "masked_mimic":
+        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent, unknown)
+    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model, unknown)
+
+
+def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:
+    """The policy of a run folder, a checkpoint or a release, without gradients.
+
+    Args:
+        robot: the robot that it has to be for.
+
+    Raises:
+        UserError: missing, damaged, of another format, shape or robot.
+    """
+    saved = load(path, device)
+    if robot is not None and saved.robot != robot:
+        raise UserError(f"{path} drives the robot {saved.robot}, not {robot}", f"Take --robot {saved.robot}")
+    policy = build_policy(saved.kind, saved.config, saved.obs_shapes, len(saved.joint_names))
+    load_weights(policy, saved, Path(path))
+    policy.to(device).eval().requires_grad_(False)
+    return LoadedPolicy(policy, saved, Path(path))

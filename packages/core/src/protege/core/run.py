@@ -1,0 +1,222 @@
+"""A training run: its folder, its log, its budget, and how it survives being stopped."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import torch
+from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+from .checkpoint import Checkpoint, load, save, write_atomically
+from .config import Config
+from .errors import UserError
+from .robot import Robot
+
+SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
+"""Metrics that the progress line shows, where a run has them."""
+
+
+class Run:
+    """One run in `results/<experiment_name>/`: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt.
+
+        with Run(config, "tracker", env) as run:
+            run.restore({"policy": policy, "optimizer": optimizer, "env": env, "trainer": state})
+            for iteration in run:
+                ...
+                run.log(metrics, samples=n)
+
+    The loop ends when the budget is spent. Ctrl-C and SIGTERM end it after the iteration that they interrupt; the checkpoint is
+    saved either way, and the same command goes on from it. A second Ctrl-C stops at once.
+
+    Args:
+        config: the whole config; its `run` part names the folder and the budget.
+        kind: of the policy, for the checkpoint.
+        robot: what the policy drives.
+        obs_shapes: of the environment.
+
+    Raises:
+        UserError: the folder cannot be written or holds a run of another kind.
+    """
+
+    def __init__(self, config: Config, kind: str, robot: Robot, obs_shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.config, self.kind, self.robot = config, kind, robot
+        self.obs_shapes = {name: list(shape) for name, shape in obs_shapes.items()}
+        settings = config.run
+        self.folder = Path(settings.results_dir) / settings.experiment_name
+        self.iteration, self.samples, self.seconds = 0, 0, 0.0
+        self.finished = self.interrupted = False
+        self.latest: dict[str, float] = {}
+        self._parts: dict[str, Any] = {}
+        self._console = Console(stderr=True, highlight=False)
+        self._first_rate: tuple[float, int] = (0.0, 0)
+
+    def __enter__(self) -> Self:
+        write_atomically(self.folder / "config.yaml", lambda file: file.write(self.config.to_yaml().encode()))
+        self._writer = SummaryWriter(str(self.folder))
+        self._old = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._writer.close()
+
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
+
+        The part `policy` goes into the checkpoint's `model`: where weights are averaged,
+        the average. All random draws of torch on the CPU go on exactly too.
+
+        Raises:
+            UserError: the checkpoint does not fit.
+        """
+        self._parts = dict(parts)
+        last, settings = self.folder / "last.ckpt", self.config.run
+        if settings.resume and last.is_file():
+            saved = load(last, "cpu")
+            if saved.kind != self.kind:
+                raise UserError(f"{last} holds a {saved.kind}, not a {self.kind}", "Choose another --experiment-name")
+            load_weights(parts["policy"], saved, last)
+            for name, state in saved.training.items():
+                if name in parts:
+                    parts[name].load_state_dict(state)
+            torch.set_rng_state(saved.training["rng"])
+            self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
+            self.latest = saved.metrics
+            self._forget_later_rows()
+        elif settings.checkpoint:
+            load_weights(parts["policy"], load(settings.checkpoint, "cpu"), Path(settings.checkpoint))
+
+    def __iter__(self) -> Iterator[int]:
+        """Iteration numbers until the budget is spent or the run is stopped."""
+        settings = self.config.run
+        self._tick = self._told = time.monotonic()
+        self._first_rate = (self.seconds, self.samples)
+        while not (self.interrupted or self._spent()):
+            yield self.iteration
+            now = time.monotonic()
+            self.seconds += now - self._tick
+            self._tick = now
+            self.iteration += 1
+            if self.iteration % settings.checkpoint_interval == 0:
+                self.save()
+        self.finished = not self.interrupted
+        self.save()
+        self._tell(last=True)
+
+    @property
+    def progress(self) -> float:
+        """How much of the budget is spent, 0 to 1; by the limit that is nearest."""
+        settings, elapsed = self.config.run, self.seconds
+        if hasattr(self, "_tick"):
+            elapsed += time.monotonic() - self._tick
+        limits = [
+            (self.iteration, settings.max_iterations),
+            (self.samples, settings.max_samples),
+            (elapsed, settings.max_time),
+        ]
+        return min(1.0, max((spent / limit for spent, limit in limits if limit), default=0.0))
+
+    def log(self, metrics: Mapping[str, float], samples: int) -> None:
+        """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
+
+        Args:
+            samples: transitions that this iteration collected.
+        """
+        self.samples += samples
+        self.latest = {**self.latest, **metrics}
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, self.samples)
+        elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
+        row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        if time.monotonic() - self._told > (0.5 if self._console.is_terminal else 15.0):
+            self._tell()
+
+    def save(self) -> None:
+        """Write `last.ckpt`."""
+        self._write("last.ckpt", {key: part.state_dict() for key, part in self._parts.items() if key != "policy"})
+
+    def save_best(self, metrics: Mapping[str, float]) -> None:
+        """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
+        self.latest = {**self.latest, **metrics}
+        self._write("best.ckpt", {})
+
+    def _write(self, name: str, training: dict[str, Any]) -> None:
+        checkpoint = Checkpoint(
+            kind=self.kind,
+            config=self.config.to_dict(),
+            robot=self.robot.name,
+            joint_names=list(self.robot.joint_names),
+            obs_shapes=self.obs_shapes,
+            model=dict(self._parts["policy"].state_dict()),
+            iteration=self.iteration,
+            samples=self.samples,
+            seconds=self.seconds,
+            finished=self.finished,
+            metrics=self.latest,
+            training={**training, "rng": torch.get_rng_state()} if training else {},
+        )
+        save(self.folder / name, checkpoint)
+
+    def _spent(self) -> bool:
+        return self.progress >= 1.0
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self._console.print("\nstopping after this iteration; once more to stop at once")
+
+    def _forget_later_rows(self) -> None:
+        """Drop what was logged after the checkpoint, so that a resumed log has no iteration twice."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            rows = [line for line in path.read_text().splitlines() if json.loads(line)["iteration"] < self.iteration]
+            write_atomically(path, lambda file: file.write("".join(row + "\n" for row in rows).encode()))
+
+    def _tell(self, *, last: bool = False) -> None:
+        """One line: where the run is, how fast, how long yet."""
+        self._told = time.monotonic()
+        elapsed = self.seconds + (0.0 if last else time.monotonic() - self._tick)
+        rate = (self.samples - self._first_rate[1]) / max(elapsed - self._first_rate[0], 1e-9)
+        done = self.progress
+        left = elapsed * (1.0 - done) / done if done > 0.0 else 0.0
+        shown = "  ".join(f"{name.split('/')[-1]} {self.latest[name]:.4g}" for name in SHOWN if name in self.latest)
+        state = ("stopped" if self.interrupted else "done") if last else f"{_clock(left)} left"
+        line = (
+            f"{self.config.run.experiment_name}  iteration {self.iteration}  {self.samples:,} samples"
+            f"  {rate:,.0f}/s  {_clock(elapsed)}  {state}  {shown}"
+        )
+        if self._console.is_terminal and not last:
+            self._console.print(line, end="\r", overflow="ellipsis", no_wrap=True)
+        else:
+            self._console.print(line, soft_wrap=True)
+
+
+def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Load a checkpoint's weights into a policy.
+
+    Raises:
+        UserError: tensors are missing or of another shape.
+    """
+    mine, other = policy.state_dict(), checkpoint.model
+    wrong = [name for name in mine if name not in other or other[name].shape != mine[name].shape]
+    wrong += [name for name in other if name not in mine]
+    if wrong:
+        raise UserError(
+            f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
+            "Use the model sizes and tokens in its config, or another --experiment-name",
+        )
+    policy.load_state_dict(other)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
