@@ -4,7 +4,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
+from ..engine import mujoco
 from ..mjcf import build_spec
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)

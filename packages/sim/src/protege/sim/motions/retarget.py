@@ -1,6 +1,5 @@
 """Fitting joint rotations to a robot's hinges, and a clip to the ground."""
 
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from protege.core import rotation as R
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
+from ..engine import mujoco
 from ..mjcf import build_spec
 
 

@@ -1,0 +1,23 @@
+"""MuJoCo, imported in one place: `from .engine import mujoco`.
+
+MuJoCo opens the OpenGL library that the variable MUJOCO_GL names as soon as it is imported, even if nothing is ever drawn.
+Here what it says when that fails becomes a line that can be acted upon.
+"""
+
+import os
+
+from protege.core.errors import UserError
+
+GL_REMEDY = (
+    "Set MUJOCO_GL=egl (Debian: apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa (apt install libosmesa6); "
+    "unset it to let it be chosen"
+)
+
+try:
+    import mujoco
+except (RuntimeError, ImportError, AttributeError) as error:
+    raise UserError(
+        f"MuJoCo cannot start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error})", GL_REMEDY
+    ) from error
+
+__all__ = ["GL_REMEDY", "mujoco"]

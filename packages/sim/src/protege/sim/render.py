@@ -1,0 +1,190 @@
+"""Pictures and films of a robot, drawn offscreen."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from imageio_ffmpeg import write_frames
+
+from protege.core import rotation as R
+from protege.core.checkpoint import write_atomically
+from protege.core.commands import writable_folder
+from protege.core.errors import UserError
+from protege.core.motion import Clip
+from protege.core.robot import Robot
+from protege.core.state import RobotState
+
+from .engine import mujoco
+from .gl import make_context
+from .mjcf import build_spec
+
+FPS = 30
+PATH_COLOR, GOAL_COLOR, GHOST_COLOR = (0.15, 0.55, 0.95, 1.0), (0.90, 0.25, 0.25, 0.8), (0.25, 0.75, 0.45, 0.5)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A ball in the scene: centre (3,) m, radius m, colour rgba."""
+
+    pos: tuple[float, ...]
+    radius: float
+    rgba: tuple[float, float, float, float]
+
+
+def path_markers(points_w: np.ndarray) -> list[Marker]:
+    """Points on the ground that the pelvis should pass. points_w: (P, 2) m."""
+    return [Marker((*map(float, point), 0.03), 0.05, PATH_COLOR) for point in points_w]
+
+
+def goal_marker(point_w: np.ndarray) -> Marker:
+    """Where the pelvis should be. point_w: (2,) m."""
+    return Marker((*map(float, point_w), 0.9), 0.12, GOAL_COLOR)
+
+
+def ghost_markers(body_pos_w: np.ndarray) -> list[Marker]:
+    """The reference's bodies. body_pos_w: (B, 3) m."""
+    return [Marker(tuple(map(float, pos)), 0.045, GHOST_COLOR) for pos in body_pos_w]
+
+
+def state_qpos(state: RobotState) -> np.ndarray:
+    """MuJoCo's generalised positions of N robots, (N, 7 + J): root position m, root rotation wxyz, joints rad."""
+    return torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1).double().cpu().numpy()
+
+
+def clip_qpos(clip: Clip, time: np.ndarray) -> np.ndarray:
+    """The clip at some times (T,) s since its start, (T, 7 + J), interpolated."""
+    source = clip.time - clip.time[0]
+    high = np.searchsorted(source, time, side="right").clip(1, len(source) - 1)
+    weight = ((time - source[high - 1]) / (source[high] - source[high - 1])).clip(0.0, 1.0)[:, None]
+
+    def between(values: np.ndarray) -> np.ndarray:
+        return (1.0 - weight) * values[high - 1] + weight * values[high]
+
+    first, last = (torch.from_numpy(clip.root_quat_w[rows]) for rows in (high - 1, high))
+    quat = R.slerp(first, last, torch.from_numpy(weight)).numpy()
+    return np.concatenate([between(clip.root_pos_w), quat, between(clip.joint_pos)], axis=1)
+
+
+class Renderer:
+    """Draws one robot at a time, with a camera that goes along with its root. Close it, or use it in a `with` block.
+
+    Args:
+        robot: whose poses are drawn.
+        width: pixels, even (films need it), at most 1920.
+        height: pixels, even, at most 1080.
+        azimuth: of the camera's line of sight about z, degrees; 90 looks along y, at the robot's right side.
+        elevation: of the line of sight, degrees.
+        distance: from the robot, m.
+
+    Raises:
+        UserError: without OpenGL, or for a size that cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        width: int = 640,
+        height: int = 480,
+        *,
+        azimuth: float = 120.0,
+        elevation: float = -10.0,
+        distance: float = 2.9,
+    ) -> None:
+        self.model = build_spec(robot).compile()
+        self.data = mujoco.MjData(self.model)
+        largest = self.model.vis.global_
+        if not (0 < width <= largest.offwidth and 0 < height <= largest.offheight) or width % 2 or height % 2:
+            raise UserError(
+                f"a picture of {width} x {height} cannot be drawn",
+                f"Take even numbers up to {largest.offwidth} x {largest.offheight}",
+            )
+        self.width, self.height = width, height
+        self._scene = mujoco.MjvScene(self.model, maxgeom=1000)
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._camera.azimuth, self._camera.elevation, self._camera.distance = azimuth, elevation, distance
+        self._gl = make_context(width, height)
+        self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+
+    def frame(self, qpos: np.ndarray, markers: Iterable[Marker] = ()) -> np.ndarray:
+        """One picture, (height, width, 3) uint8. qpos: (7 + J,), as of `state_qpos` or `clip_qpos`."""
+        self.data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+        self._camera.lookat[:] = (*qpos[:2], 0.85)
+        mujoco.mjv_updateScene(
+            self.model, self.data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
+        for marker in markers:
+            geom = self._scene.geoms[self._scene.ngeom]
+            size, turn = np.full(3, marker.radius), np.eye(3).flatten()
+            mujoco.mjv_initGeom(
+                geom,
+                mujoco.mjtGeom.mjGEOM_SPHERE,
+                size,
+                np.array(marker.pos),
+                turn,
+                np.array(marker.rgba, dtype=np.float32),
+            )
+            self._scene.ngeom += 1
+        self._gl.make_current()
+        picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        area = mujoco.MjrRect(0, 0, self.width, self.height)
+        mujoco.mjr_render(area, self._scene, self._context)
+        mujoco.mjr_readPixels(picture, None, area, self._context)
+        return picture[::-1]
+
+    def play(self, clip: Clip, fps: int = FPS) -> Iterator[np.ndarray]:
+        """Pictures of a clip from start to end; kinematic, no physics."""
+        count = int(clip.duration * fps + 1e-6) + 1
+        for qpos in clip_qpos(clip, np.arange(count) / fps):
+            yield self.frame(qpos)
+
+    def close(self) -> None:
+        self._context.free()
+        self._gl.free()
+
+    def __enter__(self) -> "Renderer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def film_strip(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Pictures of one size side by side, left to right and top to bottom; what is left of the last row is white."""
+    height, width, _ = frames[0].shape
+    rows = -(-len(frames) // columns)
+    strip = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
+    for index, frame in enumerate(frames):
+        row, column = divmod(index, columns)
+        strip[row * height : (row + 1) * height, column * width : (column + 1) * width] = frame
+    return strip
+
+
+def write_png(path: str | Path, picture: np.ndarray) -> None:
+    """Write a picture whole or not at all."""
+    write_atomically(Path(path), lambda file: iio.imwrite(file, picture, extension=".png"))
+
+
+def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
+    """Write a film (H.264) whole or not at all. Frames are encoded as they come."""
+    path = Path(path)
+    writable_folder(path.parent)
+    with TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        encoder = None
+        for frame in frames:
+            if encoder is None:
+                size = (frame.shape[1], frame.shape[0])
+                encoder = write_frames(str(film), size, fps=fps, codec="libx264", macro_block_size=2)
+                encoder.send(None)
+            encoder.send(np.ascontiguousarray(frame))
+        if encoder is None:
+            raise UserError(f"{path} would be a film without pictures", "Give it at least one")
+        encoder.close()
+        write_atomically(path, lambda file: file.write(film.read_bytes()))
