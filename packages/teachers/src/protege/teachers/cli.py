@@ -1,0 +1,90 @@
+"""`protege-teachers`: train the specialised teachers, keep the zoo."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from protege.core.commands import Group, main_group, preset_names, train_command
+
+FAMILIES = ("path_follower", "goal_directed", "steering")
+
+main = main_group("protege-teachers", "Step 3: path, goal and steering teachers, and the zoo of trained policies.")
+main.add_command(train_command(FAMILIES, "protege.teachers.experiments:EXPERIMENTS"))
+
+
+@main.command()
+def presets() -> None:
+    """List what `train` takes."""
+    for name in preset_names(FAMILIES):
+        click.echo(name)
+
+
+@main.group(cls=Group)
+def zoo() -> None:
+    """Trained policies: checksums, recipes, results."""
+
+
+_zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; the one that is shipped by default")
+
+
+def _zoo(where: str | None) -> Any:
+    from .zoo import shipped
+
+    return where or shipped()
+
+
+@zoo.command("list")
+@_zoo_option
+def list_entries(where: str | None) -> None:
+    """Entries with their kinds and results."""
+    from .zoo import read_index
+
+    for name, entry in read_index(_zoo(where)).items():
+        results = "  ".join(f"{key} {value:.4g}" for key, value in entry.metrics.items())
+        click.echo(f"{name}  {entry.kind}  {results}".rstrip())
+
+
+@zoo.command()
+@_zoo_option
+@click.argument("names", nargs=-1)
+def verify(where: str | None, names: tuple[str, ...]) -> None:
+    """Compare files with their checksums; exit code 1 if one differs."""
+    from . import zoo as z
+
+    folder = Path(_zoo(where))
+    wrong = 0
+    for name in names or z.read_index(folder):
+        problems = z.verify(folder, name)
+        wrong += len(problems)
+        click.echo(f"{name}: {'; '.join(problems) or 'whole'}")
+    raise SystemExit(1 if wrong else 0)
+
+
+@zoo.command()
+@_zoo_option
+@click.argument("name")
+@click.option("--output", default="results/zoo", show_default=True, help="zoo to copy it into")
+def pull(where: str | None, name: str, output: str) -> None:
+    """Copy NAME from a folder or URL, its checksums compared."""
+    from .zoo import pull as copy
+
+    click.echo(str(copy(_zoo(where), name, Path(output))))
+
+
+@zoo.command()
+@click.argument("name")
+@click.option("--checkpoint", required=True, help="run folder or checkpoint")
+@click.option("--zoo", "where", default="results/zoo", show_default=True)
+@click.option("--recipe", default="", help="the command that trained it")
+@click.option("--evaluation", type=click.Path(exists=True, dir_okay=False), help="its evaluation.json")
+@click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
+def add(name: str, checkpoint: str, where: str, recipe: str, evaluation: str | None, full_precision: bool) -> None:
+    """Put a trained policy into a zoo under NAME."""
+    from .zoo import add as put
+
+    tasks = json.loads(Path(evaluation).read_text())["tasks"] if evaluation else {}
+    metrics = {f"{task}/{key}": facts[key] for task, facts in tasks.items() for key in ("success", "error")}
+    entry = put(Path(where), name, checkpoint, recipe, metrics, half=not full_precision)
+    click.echo(f"{where}/{entry.name}")
