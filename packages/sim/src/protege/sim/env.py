@@ -133,6 +133,7 @@ class HumanoidEnv:
 
         reward = torch.zeros(self.num_envs, device=self.device)
         failed, timed_out = torch.zeros_like(invalid), torch.zeros_like(invalid)
+        broken: dict[str, Tensor] = {}
         for name, part in self.task_slices.items():
             task = self.tasks[name]
             task.command.advance(self.state[part])
@@ -140,8 +141,9 @@ class HumanoidEnv:
             for weight, term in task.rewards.values():
                 reward[part] += weight * term(scene)
             rules = task.failures if self.evaluation else task.terminations
-            for rule in rules.values():
-                failed[part] |= rule(scene)
+            for cause, rule in rules.items():
+                broken.setdefault(cause, torch.zeros_like(invalid))[part] = rule(scene)
+                failed[part] |= broken[cause][part]
             timed_out[part] = task.command.step >= task.command.last_step
             for metric, term in task.metrics.items():
                 self.log.add(metric, part, *term(scene))
@@ -152,6 +154,7 @@ class HumanoidEnv:
 
         ended = (failed | timed_out).nonzero().squeeze(1)
         episodes = self.log.finish(ended, failed[ended])
+        episodes |= {f"failed_by/{cause}": worlds[ended] for cause, worlds in broken.items()}
         obs = next_obs
         if len(ended):
             self.invalid_count += int(invalid.sum())
