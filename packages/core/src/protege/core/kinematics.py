@@ -42,16 +42,15 @@ class Kinematics(nn.Module):
         axes = torch.tensor([*(joint.axis for joint in robot.joints), (1.0, 0.0, 0.0)])[slots]
         offsets = torch.tensor([(0.0, 0.0, 0.0), *(body.offset for body in robot.bodies[1:])])
         parents = torch.tensor([0, *robot.parents[1:]])
-        jumps = []
-        ancestors = parents
+        jumps, ancestors = parents.new_zeros(0, robot.num_bodies), parents
         while ancestors.any():
-            jumps.append(ancestors)
+            jumps = torch.cat([jumps, ancestors[None]])
             ancestors = ancestors[ancestors]
         self.register_buffer("slots", slots.contiguous(), persistent=False)  # (H, B)
         self.register_buffer("axes", axes.movedim(-1, 0).unsqueeze(-1).contiguous(), persistent=False)  # (3, H, B, 1)
         self.register_buffer("offsets", offsets.T.unsqueeze(-1).contiguous(), persistent=False)  # (3, B, 1)
         self.register_buffer("parents", parents, persistent=False)
-        self.register_buffer("jumps", torch.stack(jumps) if jumps else parents[None, :0], persistent=False)
+        self.register_buffer("jumps", jumps, persistent=False)
 
     def forward(self, root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, Tensor]:
         """Body poses in the world frame.
@@ -89,24 +88,24 @@ class Kinematics(nn.Module):
 
     def _hinges(self, x: Tensor) -> Tensor:
         """A quantity of the joints (N, J), sorted by body: (H, B, N), hinges outermost first, 0 where a body has fewer."""
-        return torch.cat([x, torch.zeros_like(x[:, :1])], dim=1).T[self.slots]
+        return torch.cat([x, x.new_zeros(x.shape[0], 1)], dim=1).T[self.slots]
 
     def _turns(self, joint_pos: Tensor) -> list[Tensor]:
         """Rotation of each body against its parent by its first hinge, by its first two, ...: H times (4, B, N)."""
-        hinges = zip(self.axes.unbind(1), self._hinges(joint_pos), strict=True)
+        hinges = zip(self.axes.unbind(1), self._hinges(joint_pos).unbind(), strict=True)
         return list(accumulate((R.from_axis_angle(axis, angle, dim=0) for axis, angle in hinges), multiply))
 
     def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """Body positions (3, B, N) and rotations (4, B, N) in the world frame."""
         quat = local
-        for ancestors in self.jumps:
+        for ancestors in self.jumps.unbind():
             quat = multiply(quat[:, ancestors], quat)
         quat = multiply(_batch_last(root_quat_w), quat)
         return self._sum(rotate(quat[:, self.parents], self.offsets)) + _batch_last(root_pos_w), quat
 
     def _sum(self, x: Tensor) -> Tensor:
         """Each body's vector plus all its ancestors', (3, B, N); the root's must be zero."""
-        for ancestors in self.jumps:
+        for ancestors in self.jumps.unbind():
             x = x + x[:, ancestors]
         return x
 

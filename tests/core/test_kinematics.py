@@ -1,0 +1,174 @@
+"""Forward kinematics and velocities against MuJoCo's own, finite differences and random skeletons."""
+
+import mujoco
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from protege.core import rotation as R
+from protege.core.kinematics import Kinematics
+from protege.core.robot import Body, Geom, Joint, Robot
+from protege.core.state import RobotState
+from protege.sim.mjcf import build_spec
+from protege.sim.robots import get_robot
+
+SMPL = get_robot("smpl")
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def random_inputs(robot: Robot, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Inputs:
+    """Arguments of `Kinematics.state`."""
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(size: int) -> Tensor:
+        return torch.randn(n, size, generator=g, dtype=dtype)
+
+    return draw(3), R.normalize(draw(4)), draw(3), draw(3), draw(robot.num_joints), 2.0 * draw(robot.num_joints)
+
+
+def mujoco_state(robot: Robot, inputs: Inputs) -> RobotState:
+    """The same by MuJoCo, in double precision, velocities of the body frames' origins by `mj_objectVelocity`."""
+    model = build_spec(robot).compile()
+    data = mujoco.MjData(model)
+    pos, quat, lin, ang, joint_pos, joint_vel = (x.double() for x in inputs)
+    rows: dict[str, list[Tensor]] = {"pos": [], "quat": [], "lin": [], "ang": []}
+    ids = [model.body(name).id for name in robot.body_names]
+    # MuJoCo sorts bodies and their joints depth first.
+    joints = np.array([model.joint(name).qposadr[0] for name in robot.joint_names], dtype=int)
+    for i in range(len(pos)):
+        data.qpos[:7], data.qpos[joints] = torch.cat([pos[i], quat[i]]).numpy(), joint_pos[i].numpy()
+        # A free joint's angular velocity is in the body's frame.
+        data.qvel[:6] = torch.cat([lin[i], R.rotate_inverse(quat[i], ang[i])]).numpy()
+        data.qvel[joints - 1] = joint_vel[i].numpy()
+        mujoco.mj_forward(model, data)
+        velocity = torch.zeros(len(ids), 6, dtype=torch.float64)
+        for row, body in zip(velocity, ids, strict=True):
+            mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, row.numpy(), 0)
+        rows["pos"].append(torch.from_numpy(data.xpos[ids]).clone())
+        rows["quat"].append(torch.from_numpy(data.xquat[ids]).clone())
+        rows["ang"].append(velocity[:, :3])
+        rows["lin"].append(velocity[:, 3:])
+    return RobotState(joint_pos, joint_vel, *(torch.stack(rows[key]) for key in ("pos", "quat", "lin", "ang")))
+
+
+def worst(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max())
+
+
+def worst_quat(a: Tensor, b: Tensor) -> float:
+    """The same up to sign."""
+    return worst(a * (a.double() * b.double()).sum(-1, keepdim=True).sign(), b)
+
+
+def chain(offsets: list[tuple[float, float, float]], joints: list[tuple[int, tuple[float, float, float]]]) -> Robot:
+    """Bodies one after the other; joints as (body, axis)."""
+    bodies = [Body("b0", None, (0.0, 0.0, 0.0), ())]
+    bodies += [Body(f"b{i}", f"b{i - 1}", offset, ()) for i, offset in enumerate(offsets, start=1)]
+    hinges = [Joint(f"j{i}", f"b{b}", axis, (-3.0, 3.0), 1.0, 0.1) for i, (b, axis) in enumerate(joints)]
+    return Robot("chain", tuple(bodies), tuple(hinges), (0.0,) * len(hinges), ("b1",), ("b1",), "b0")
+
+
+def test_a_two_link_arm_by_hand():
+    robot = chain([(1.0, 0.0, 0.0), (2.0, 0.0, 0.0)], [(1, (0.0, 0.0, 1.0)), (2, (0.0, 0.0, 1.0))])
+    quarter = torch.pi / 2
+    state = Kinematics(robot).state(
+        torch.tensor([[0.0, 0.0, 5.0]]),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        torch.tensor([[0.0, 0.0, 0.5]]),
+        torch.zeros(1, 3),
+        torch.tensor([[quarter, -quarter]]),
+        torch.tensor([[3.0, 4.0]]),
+    )
+    # The first hinge, at (1, 0, 5), turns the second link from x to y; the second turns its own frame back.
+    assert worst(state.body_pos_w[0], torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.0, 5.0], [1.0, 2.0, 5.0]])) < 1e-6
+    assert worst_quat(state.body_quat_w[0, 2], torch.tensor([1.0, 0.0, 0.0, 0.0])) < 1e-6
+    assert worst(state.body_ang_vel_w[0], torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, 7.0]])) < 1e-6
+    # 3 rad/s at 2 m along y moves the tip by -6 m/s in x.
+    assert worst(state.body_lin_vel_w[0], torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [-6.0, 0.0, 0.5]])) < 1e-5
+
+
+def test_hinges_of_a_body_turn_in_the_order_listed():
+    robot = chain([(1.0, 0.0, 0.0)], [(1, (1.0, 0.0, 0.0)), (1, (0.0, 1.0, 0.0)), (1, (0.0, 0.0, 1.0))])
+    angles = torch.tensor([[0.3, -0.5, 0.7]])
+    _, quat = Kinematics(robot)(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0, 0.0]]), angles)
+    turns = [R.from_axis_angle(torch.eye(3)[k], angles[0, k]) for k in range(3)]
+    assert worst(quat[0, 1], R.multiply(R.multiply(turns[0], turns[1]), turns[2])) < 1e-6
+
+
+def test_poses_and_velocities_of_the_humanoid_match_mujoco():
+    inputs = random_inputs(SMPL, 20)
+    ours, theirs = Kinematics(SMPL).state(*inputs), mujoco_state(SMPL, inputs)
+    assert worst(ours.body_pos_w, theirs.body_pos_w) < 1e-5
+    assert worst_quat(ours.body_quat_w, theirs.body_quat_w) < 1e-5
+    assert worst(ours.body_lin_vel_w, theirs.body_lin_vel_w) < 1e-4
+    assert worst(ours.body_ang_vel_w, theirs.body_ang_vel_w) < 1e-4
+
+
+def test_forward_and_state_agree_and_keep_what_they_were_given():
+    inputs = random_inputs(SMPL, 5)
+    kinematics = Kinematics(SMPL)
+    state = kinematics.state(*inputs)
+    pos, quat = kinematics(inputs[0], inputs[1], inputs[4])
+    assert torch.equal(pos, state.body_pos_w) and torch.equal(quat, state.body_quat_w)
+    assert pos.is_contiguous() and quat.is_contiguous()
+    assert torch.allclose(state.root_pos_w, inputs[0]) and torch.allclose(state.root_quat_w, inputs[1])
+    assert torch.equal(state.root_lin_vel_w, inputs[2]) and torch.equal(state.root_ang_vel_w, inputs[3])
+    assert state.joint_pos is inputs[4] and state.joint_vel is inputs[5]
+
+
+def test_velocities_are_the_derivatives_of_poses():
+    pos, quat, lin, ang, joint_pos, joint_vel = random_inputs(SMPL, 4, dtype=torch.float64)
+    kinematics = Kinematics(SMPL).double()
+    state = kinematics.state(pos, quat, lin, ang, joint_pos, joint_vel)
+    dt = 1e-5
+
+    def at(time: float) -> tuple[Tensor, Tensor]:
+        turned = R.multiply(R.from_rotation_vector(time * ang), quat)
+        return kinematics(pos + time * lin, turned, joint_pos + time * joint_vel)
+
+    (before_pos, before_quat), (after_pos, after_quat) = at(-dt), at(dt)
+    turn = R.to_rotation_vector(R.multiply(after_quat, R.conjugate(before_quat)))
+    assert worst((after_pos - before_pos) / (2 * dt), state.body_lin_vel_w) < 1e-7
+    assert worst(turn / (2 * dt), state.body_ang_vel_w) < 1e-7
+
+
+@st.composite
+def robots(draw: st.DrawFn) -> Robot:
+    """Trees of up to nine bodies, each with up to three hinges about any axes."""
+    numbers = st.floats(-1.0, 1.0)
+    bodies = [Body("b0", None, (0.0, 0.0, 0.0), (Geom("sphere", (0.1,), 1.0),))]
+    joints: list[Joint] = []
+    for i in range(1, draw(st.integers(1, 8)) + 1):
+        offset = (draw(numbers), draw(numbers), draw(numbers))
+        parent = draw(st.integers(0, i - 1))
+        bodies.append(Body(f"b{i}", f"b{parent}", offset, (Geom("sphere", (0.1,), 1.0),)))
+        for _ in range(draw(st.integers(0, 3))):
+            v = R.normalize(torch.tensor([draw(numbers), draw(numbers), draw(numbers) + 2.0], dtype=torch.float64))
+            axis = (v[0].item(), v[1].item(), v[2].item())
+            joints.append(Joint(f"j{len(joints)}", f"b{i}", axis, (-3.0, 3.0), 1.0, 0.1))
+    return Robot("tree", tuple(bodies), tuple(joints), (0.0,) * len(joints), ("b1",), ("b1",), "b0")
+
+
+@settings(max_examples=25)
+@given(robots(), st.integers(0, 1000))
+def test_any_tree_of_hinges_matches_mujoco(robot, seed):
+    inputs = random_inputs(robot, 2, seed, torch.float64)
+    ours, theirs = Kinematics(robot).double().state(*inputs), mujoco_state(robot, inputs)
+    assert worst(ours.body_pos_w, theirs.body_pos_w) < 1e-6
+    assert worst_quat(ours.body_quat_w, theirs.body_quat_w) < 1e-6
+    assert worst(ours.body_lin_vel_w, theirs.body_lin_vel_w) < 1e-5
+    assert worst(ours.body_ang_vel_w, theirs.body_ang_vel_w) < 1e-5
+
+
+def test_an_exported_graph_takes_any_batch():
+    pos, quat, _, _, joint_pos, _ = random_inputs(SMPL, 2)
+    kinematics = Kinematics(SMPL)
+    batch = {0: torch.export.Dim("batch")}
+    graph = torch.export.export(kinematics, (pos, quat, joint_pos), dynamic_shapes=(batch, batch, batch))
+    traced = graph.module()
+    for n in (1, 3):
+        pos, quat, _, _, joint_pos, _ = random_inputs(SMPL, n, seed=1)
+        for got, want in zip(traced(pos, quat, joint_pos), kinematics(pos, quat, joint_pos), strict=True):
+            assert torch.allclose(got, want, rtol=0.0, atol=1e-6)
