@@ -11,7 +11,9 @@ from zipfile import is_zipfile
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
@@ -103,22 +105,27 @@ def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True) -> 
 
     Args:
         half: weights in float16 (the normalisers stay float32).
+
+    Raises:
+        UserError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     model = {name: x.detach().cpu().contiguous() for name, x in checkpoint.model.items()}
     if half:
         model = {name: x if "normalizer" in name or "returns" in name else x.half() for name, x in model.items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint) if f.name not in ("model", "training")}
-    temporary = folder / "model.safetensors.tmp"
-    save_file(model, temporary)
-    os.replace(temporary, folder / "model.safetensors")
+    write_atomically(folder / "model.safetensors", lambda file: file.write(to_bytes(model)))
     text = yaml.safe_dump({"format": FORMAT, **facts}, sort_keys=False)
     write_atomically(folder / "config.yaml", lambda file: file.write(text.encode()))
 
 
 def _load_release(folder: Path, device: torch.device | str) -> Checkpoint:
-    facts = yaml.safe_load((folder / "config.yaml").read_text())
-    model = load_file(folder / "model.safetensors", device=str(device))
+    try:
+        facts = yaml.safe_load((folder / "config.yaml").read_text())
+        model = load_file(folder / "model.safetensors", device=str(device))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, SafetensorError) as error:
+        raise UserError(f"{folder} is a damaged release ({str(error).splitlines()[0]})", "Pull it again") from error
+    if not isinstance(facts, dict):
+        raise UserError(f"{folder / 'config.yaml'} is damaged", "Pull it again")
     floats = {name: x.float() if x.is_floating_point() else x for name, x in model.items()}
     return _checked(folder / "config.yaml", {**facts, "model": floats, "training": {}})
 

@@ -1,12 +1,12 @@
 """Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -28,7 +28,7 @@ class RunConfig:
         device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
         results_dir: where runs are kept.
         max_iterations, max_samples, max_time: end of training, whichever comes first; seconds; over all sessions of a run.
-        checkpoint_interval: iterations between checkpoints.
+        checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
         resume: go on from `last.ckpt` if it is there.
         checkpoint: weights to start from when nothing is resumed.
         num_threads: of physics and of torch on a CPU; 0 for all cores.
@@ -118,7 +118,21 @@ def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, A
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
-    return Config({name: OmegaConf.to_object(config[name]) for name in parts})
+    return Config({name: _with_tuples(OmegaConf.to_object(config[name]), name) for name in parts})
+
+
+def _with_tuples(part: Any, path: str) -> Any:
+    """A dataclass whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
+    changes = {}
+    for name, hint in get_type_hints(type(part)).items():
+        value, key, items = getattr(part, name), f"{path}.{name}", get_args(hint)
+        if is_dataclass(value):
+            changes[name] = _with_tuples(value, key)
+        elif get_origin(hint) is tuple:
+            if items[-1] is not ... and len(value) != len(items):
+                raise UserError(f"{key} has {len(value)} entries, not {len(items)}", f"Give a list of {len(items)}")
+            changes[name] = tuple(value)
+    return replace(part, **changes)
 
 
 # Presets ---------------------------------------------------------------------------------------------------------------
@@ -180,12 +194,24 @@ def _override(parts: Mapping[str, type], text: str) -> tuple[str, Mapping[str, A
 def _complete(key: str, known: set[str], schema: Any) -> str:
     if key in known or _is_free(schema, key):
         return key
-    ends = sorted(name for name in known if name.endswith("." + key))
+    ends = sorted({*_ending(key, known), *_free_ending(key, known, schema)})
     if len(ends) > 1:
         raise UserError(f"key {key} could be {' or '.join(ends)}", "Write the whole path")
     if not ends:
         raise _unknown(f"unknown key {key}", key, known)
     return ends[0]
+
+
+def _ending(key: str, known: set[str]) -> list[str]:
+    return [name for name in known if name.endswith("." + key)]
+
+
+def _free_ending(key: str, known: set[str], schema: Any) -> list[str]:
+    """Full keys for an end that reaches into a `dict[str, ...]` field: task_mix.path -> env.task_mix.path."""
+    names = key.split(".")
+    cuts = [(".".join(names[:i]), ".".join(names[i:])) for i in range(1, len(names))]
+    full = [f"{name}.{rest}" for start, rest in cuts for name in _ending(start, known)]
+    return [name for name in full if _is_free(schema, name)]
 
 
 def _unknown(problem: str, key: str, known: set[str], what: str = "keys") -> UserError:

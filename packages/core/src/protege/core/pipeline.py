@@ -23,7 +23,7 @@ class Learned:
     """What a training step has to show for itself.
 
     Attributes:
-        metric: of metrics.jsonl in `run`; its first and its last tenth are compared.
+        metric: of metrics.jsonl in `run`; its first value and the mean of its last tenth are compared.
         direction: `up` or `down`.
         factor: how many times it is meant to change; 1 for any change in the right direction.
     """
@@ -125,7 +125,10 @@ def _save(root: Path, done: dict[str, Any], rows: list[dict[str, Any]] | None = 
 
 
 def measured(learned: Learned) -> dict[str, Any]:
-    """A metric at the start and the end of a run: means over its first and its last tenth of rows, at least one.
+    """A metric at the start and the end of a run: its first value, and the mean of the last tenth of its values, at least one.
+
+    Returns:
+        `first`, `last`, `factor`: how many times it rose, or fell where `down` is wanted; and whether that was `wanted`.
 
     Raises:
         UserError: the run never logged it.
@@ -137,7 +140,8 @@ def measured(learned: Learned) -> dict[str, Any]:
         raise UserError(f"{path} has no {learned.metric}", "Run the step again with --from")
     tenth = max(1, len(values) // 10)
     first, last = values[0], sum(values[-tenth:]) / tenth
-    factor = last / first if learned.direction == "up" else first / last
+    above, below = (last, first) if learned.direction == "up" else (first, last)
+    factor = above / below if below else float("inf") if above > 0.0 else 1.0
     return {
         "run": Path(learned.run).name,
         "metric": learned.metric,
@@ -145,7 +149,7 @@ def measured(learned: Learned) -> dict[str, Any]:
         "last": last,
         "factor": factor,
         "wanted": learned.factor,
-        "met": factor > learned.factor or (factor == learned.factor > 1.0),
+        "met": above > below if learned.factor == 1.0 else factor >= learned.factor,
     }
 
 

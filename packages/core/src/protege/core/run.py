@@ -24,23 +24,21 @@ SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation
 class Run:
     """One run in `results/<experiment_name>/`: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt.
 
-        with Run(config, "tracker", env) as run:
+        with Run(config, "tracker", env.robot, env.obs_shapes) as run:
             run.restore({"policy": policy, "optimizer": optimizer, "env": env, "trainer": state})
             for iteration in run:
                 ...
                 run.log(metrics, samples=n)
 
-    The loop ends when the budget is spent. Ctrl-C and SIGTERM end it after the iteration that they interrupt; the checkpoint is
-    saved either way, and the same command goes on from it. A second Ctrl-C stops at once.
+    Nothing is written before the first iteration: a run that cannot start leaves its folder as it was. The loop ends when the
+    budget is spent. Ctrl-C and SIGTERM end it after the iteration that they interrupt; the checkpoint is saved either way, and the
+    same command goes on from it. A second Ctrl-C stops at once.
 
     Args:
         config: the whole config; its `run` part names the folder and the budget.
         kind: of the policy, for the checkpoint.
         robot: what the policy drives.
         obs_shapes: of the environment.
-
-    Raises:
-        UserError: the folder cannot be written or holds a run of another kind.
     """
 
     def __init__(self, config: Config, kind: str, robot: Robot, obs_shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -52,19 +50,19 @@ class Run:
         self.finished = self.interrupted = False
         self.latest: dict[str, float] = {}
         self._parts: dict[str, Any] = {}
+        self._writer: SummaryWriter | None = None
         self._console = Console(stderr=True, highlight=False)
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        write_atomically(self.folder / "config.yaml", lambda file: file.write(self.config.to_yaml().encode()))
-        self._writer = SummaryWriter(str(self.folder))
         self._old = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
 
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
@@ -73,7 +71,7 @@ class Run:
         the average. All random draws of torch on the CPU go on exactly too.
 
         Raises:
-            UserError: the checkpoint does not fit.
+            UserError: the checkpoint is of another kind, shape or number of worlds.
         """
         self._parts = dict(parts)
         last, settings = self.folder / "last.ckpt", self.config.run
@@ -82,19 +80,28 @@ class Run:
             if saved.kind != self.kind:
                 raise UserError(f"{last} holds a {saved.kind}, not a {self.kind}", "Choose another --experiment-name")
             load_weights(parts["policy"], saved, last)
+            was, now = (data.get("env", {}).get("num_envs") for data in (saved.config, self.config.to_dict()))
+            if was != now:
+                raise UserError(
+                    f"{last} was trained in {was} worlds, not {now}", f"Take env.num_envs={was}, or --no-resume"
+                )
             for name, state in saved.training.items():
                 if name in parts:
                     parts[name].load_state_dict(state)
             torch.set_rng_state(saved.training["rng"])
             self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
             self.latest = saved.metrics
-            self._forget_later_rows()
         elif settings.checkpoint:
             load_weights(parts["policy"], load(settings.checkpoint, "cpu"), Path(settings.checkpoint))
 
     def __iter__(self) -> Iterator[int]:
-        """Iteration numbers until the budget is spent or the run is stopped."""
-        settings = self.config.run
+        """Iteration numbers until the budget is spent or the run is stopped.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self._open()
+        interval = self.config.run.checkpoint_interval
         self._tick = self._told = time.monotonic()
         self._first_rate = (self.seconds, self.samples)
         while not (self.interrupted or self._spent()):
@@ -103,7 +110,7 @@ class Run:
             self.seconds += now - self._tick
             self._tick = now
             self.iteration += 1
-            if self.iteration % settings.checkpoint_interval == 0:
+            if interval and self.iteration % interval == 0:
                 self.save()
         self.finished = not self.interrupted
         self.save()
@@ -120,7 +127,8 @@ class Run:
             (self.samples, settings.max_samples),
             (elapsed, settings.max_time),
         ]
-        return min(1.0, max((spent / limit for spent, limit in limits if limit), default=0.0))
+        shares = [spent / limit if limit > 0 else 1.0 for spent, limit in limits if limit is not None]
+        return min(1.0, max(shares, default=0.0))
 
     def log(self, metrics: Mapping[str, float], samples: int) -> None:
         """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
@@ -130,6 +138,7 @@ class Run:
         """
         self.samples += samples
         self.latest = {**self.latest, **metrics}
+        assert self._writer, "log is for the loop over the run and after it"
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, self.samples)
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
@@ -174,12 +183,18 @@ class Run:
         self.interrupted = True
         self._console.print("\nstopping after this iteration; once more to stop at once")
 
-    def _forget_later_rows(self) -> None:
-        """Drop what was logged after the checkpoint, so that a resumed log has no iteration twice."""
+    def _open(self) -> None:
+        """Make the folder ready. What an earlier session left there after the checkpoint, or without one, is not of this run."""
+        write_atomically(self.folder / "config.yaml", lambda file: file.write(self.config.to_yaml().encode()))
         path = self.folder / "metrics.jsonl"
         if path.is_file():
-            rows = [line for line in path.read_text().splitlines() if json.loads(line)["iteration"] < self.iteration]
-            write_atomically(path, lambda file: file.write("".join(row + "\n" for row in rows).encode()))
+            # The last line may be torn: the process that wrote it was killed.
+            rows = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            rows = [row for row in rows if json.loads(row)["iteration"] < self.iteration]
+            write_atomically(path, lambda file: file.write("".join(rows).encode()))
+        if not self.iteration:
+            (self.folder / "best.ckpt").unlink(missing_ok=True)
+        self._writer = SummaryWriter(str(self.folder), purge_step=self.samples + 1)
 
     def _tell(self, *, last: bool = False) -> None:
         """One line: where the run is, how fast, how long yet."""

@@ -1,0 +1,196 @@
+"""Config: presets, overrides, and what is said about wrong ones."""
+
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+import pytest
+import yaml
+
+from protege.core import config as config_module
+from protege.core.config import RunConfig, all_presets, compose, find_preset, from_dict
+from protege.core.env import env_plugin
+from protege.core.errors import UserError
+from protege.core.experiments import EXPERIMENTS
+from protege.core.policy import ModelConfig
+from protege.core.ppo import PPOConfig
+
+
+@dataclass
+class Weighted:
+    weight: float = 1.0
+
+
+@dataclass
+class Worlds:
+    num_envs: int = 8
+    speed: tuple[float, float] = (0.5, 1.5)
+    frames: tuple[int, ...] = (1, 2)
+    wind: bool = False
+    task_mix: dict[str, float] = field(default_factory=lambda: {"track": 1.0})
+    path: Weighted = field(default_factory=Weighted)
+    goal: Weighted = field(default_factory=Weighted)
+
+
+PARTS: dict[str, type] = {"run": RunConfig, "env": Worlds, "agent": PPOConfig, "model": ModelConfig}
+
+
+def test_defaults_are_those_of_the_dataclasses():
+    config = compose(PARTS, None)
+    assert (config.run, config.env, config.agent, config.model) == (RunConfig(), Worlds(), PPOConfig(), ModelConfig())
+
+
+@pytest.mark.parametrize(
+    ("override", "part", "name", "value"),
+    [
+        ("env.num_envs=16", "env", "num_envs", 16),
+        ("num_envs=16", "env", "num_envs", 16),
+        ("latent_dim=128", "model", "latent_dim", 128),
+        ("env.speed=[0, 2.5]", "env", "speed", (0.0, 2.5)),
+        ("frames=[1, 5, 9]", "env", "frames", (1, 5, 9)),
+        ("env.wind=true", "env", "wind", True),
+        ("agent.learning_rate=1e-3", "agent", "learning_rate", 1e-3),
+        ("agent.gamma=1", "agent", "gamma", 1.0),
+        ("agent.expert_model_path=results/a=b", "agent", "expert_model_path", "results/a=b"),
+        ("agent.expert_model_path=", "agent", "expert_model_path", ""),
+        ("run.motion_file=[a.npy, b.npy]", "run", "motion_file", ["a.npy", "b.npy"]),
+        ("run.max_time=null", "run", "max_time", None),
+        ("run.max_time=90", "run", "max_time", 90.0),
+        ("env.task_mix.path=2", "env", "task_mix", {"track": 1.0, "path": 2.0}),
+        ("task_mix.path=2", "env", "task_mix", {"track": 1.0, "path": 2.0}),
+        ("task_mix={track: 0, goal: 3}", "env", "task_mix", {"track": 0.0, "goal": 3.0}),
+        ("path.weight=3", "env", "path", Weighted(3.0)),
+    ],
+)
+def test_overrides(override, part, name, value):
+    found = getattr(getattr(compose(PARTS, None, [override]), part), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_override_wins():
+    assert compose(PARTS, None, ["num_envs=1", "env.num_envs=2"]).env.num_envs == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.num_env=1", r"unknown key env\.num_env\. Did you mean env\.num_envs\?"),
+        ("model.latent_dims=1", r"unknown key model\.latent_dims\. Did you mean model\.latent_dim\?"),
+        ("latentdim=1", r"unknown key latentdim\. Did you mean model\.latent_dim\?"),
+        ("env.path.wieght=1", r"env\.path\.wieght.*env\.path\.weight"),
+        ("xyzzy=1", r"unknown key xyzzy\. See the keys in docs/configuration\.md"),
+        ("weight=2", r"weight could be env\.goal\.weight or env\.path\.weight\. Write the whole path"),
+        ("env.task_mix.path.speed=2", r"env\.task_mix\.path\.speed"),
+        ("env.num_envs.x=2", r"env\.num_envs\.x"),
+        ("env.num_envs=many", r"env\.num_envs=many: env\.num_envs: .*many"),
+        ("env.num_envs=1.5", r"env\.num_envs: .*1\.5"),
+        ("env.wind=[1]", r"env\.wind"),
+        ("env.speed=fast", r"env\.speed"),
+        ("env.speed=[slow, fast]", r"env\.speed"),
+        ("env.task_mix.path=often", r"env\.task_mix\.path: .*often"),
+        ("env.path=3", r"env\.path"),
+        ("env=3", r"env"),
+        ("env.speed=[1]", r"env\.speed has 1 entries, not 2\. Give a list of 2"),
+        ("run.seed=", r"run\.seed"),
+        ("run.seed=null", r"run\.seed"),
+        ("run.seed={", r"run\.seed: '\{' is not YAML"),
+        ("env.num_envs", r"'env\.num_envs' is not an override\. Write key\.path=value"),
+        ("=3", r"'=3' is not an override"),
+    ],
+)
+def test_wrong_overrides_are_named_in_one_line(override, message):
+    with pytest.raises(UserError, match=message) as error:
+        compose(PARTS, None, [override])
+    assert "\n" not in str(error.value)
+
+
+def test_a_value_that_is_missing_is_asked_for():
+    @dataclass
+    class Needy:
+        path: str = "???"
+
+    with pytest.raises(UserError, match=r"needy\.path has no value\. Add needy\.path=\.\.\."):
+        compose({"needy": Needy}, None)
+
+
+def test_plain_data_comes_back_as_the_same_config():
+    config = compose(PARTS, None, ["num_envs=3", "task_mix.path=2", "speed=[1, 2]", "path.weight=4"])
+    data = config.to_dict()
+    assert yaml.safe_load(config.to_yaml()) == data
+    assert data["env"]["speed"] == [1.0, 2.0]
+    again = from_dict(PARTS, data)
+    assert again.to_dict() == data
+    assert again.env == config.env
+    assert from_dict({"env": Worlds}, data).to_dict() == {"env": data["env"]}
+    with pytest.raises(AttributeError, match="no part 'model'"):
+        from_dict({"env": Worlds}, data).model  # noqa: B018
+
+
+def test_data_of_another_version_is_refused():
+    data = compose(PARTS, None).to_dict()
+    data["env"]["num_worlds"] = 3
+    with pytest.raises(UserError, match=r"unknown key env\.num_worlds"):
+        from_dict(PARTS, data)
+
+
+@pytest.fixture
+def own_presets(tmp_path, monkeypatch):
+    """Presets of a package that is installed for the test only."""
+    folder = tmp_path / "own_presets"
+    (folder / "family").mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    texts = {
+        "base": "env: {num_envs: 100, speed: [0.1, 0.2]}\nrun: {experiment_name: first}",
+        "family/laptop": "base: base\nenv: {num_envs: 4}\nmodel: {latent_dim: 32}",
+        "empty": "",
+        "typo": "env: {num_emvs: 4}",
+        "wrong": "base: base\nenv: {num_envs: few}",
+        "orphan": "base: nowhere",
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("own", "own_presets", "protege.presets")
+    monkeypatch.setattr(config_module, "entry_points", lambda group: [entry, *entry_points(group=group)])
+
+
+def test_presets_build_on_each_other(own_presets):
+    config = compose(PARTS, "family/laptop", ["latent_dim=64"])
+    assert (config.env.num_envs, config.env.speed, config.run.experiment_name) == (4, (0.1, 0.2), "first")
+    assert config.model.latent_dim == 64
+    assert compose(PARTS, "empty").to_dict() == compose(PARTS, None).to_dict()
+    assert {"base", "family/laptop"} < {name for name, _ in all_presets()}
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("typo", r"preset typo: unknown key env\.num_emvs\. Did you mean env\.num_envs"),
+        ("wrong", r"preset wrong: env\.num_envs: .*few"),
+        ("orphan", "no preset 'nowhere'"),
+        ("family/labtop", r"no preset 'family/labtop'\. Did you mean family/laptop\?"),
+    ],
+)
+def test_wrong_presets_are_named(own_presets, preset, message):
+    with pytest.raises(UserError, match=message):
+        compose(PARTS, preset)
+
+
+def families() -> dict:
+    """The experiments of all packages by the first part of their presets' names."""
+    known = dict(EXPERIMENTS)
+    for package in ("protege.teachers.experiments", "protege.distill.experiment"):
+        known |= import_module(package).EXPERIMENTS
+    return known
+
+
+@pytest.mark.parametrize("name", sorted(name for name, _ in all_presets() if not name.startswith("pipeline/")))
+def test_every_shipped_preset_composes(name):
+    experiment = families()[name.split("/")[0]]
+    config = compose({"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}, name)
+    assert config.run.experiment_name
+    assert config.run.motion_file
+    assert sum(config.env.task_mix.values()) > 0.0
+    for part, value in yaml.safe_load(find_preset(name).read_text()).items():
+        assert part == "base" or set(value) <= {f.name for f in fields(getattr(config, part))}
