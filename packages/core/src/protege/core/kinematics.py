@@ -36,6 +36,7 @@ class Kinematics(nn.Module):
         hinges: list[list[int]] = [[] for _ in robot.bodies]
         for index, joint in enumerate(robot.joints):
             hinges[robot.body_names.index(joint.body)].append(index)
+        assert not hinges[0], "the root floats, it has no hinges"
         width = max(1, *(len(h) for h in hinges))
         # Joint J is a hinge that never turns: it fills up bodies with fewer hinges than others.
         slots = torch.tensor([h + [robot.num_joints] * (width - len(h)) for h in hinges]).T

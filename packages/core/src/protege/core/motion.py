@@ -1,7 +1,5 @@
 """Motion clips on disk and on the device."""
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import rotation as R
+from .checkpoint import write_atomically
 from .errors import UserError
 from .kinematics import Kinematics
 from .robot import Robot
@@ -76,27 +75,38 @@ def load_clip(path: str | Path, robot: Robot) -> Clip:
     """
     found = _find(Path(path))
     try:
-        data = np.load(found, allow_pickle=False)
+        with found.open("rb") as file:
+            data = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UserError(
             f"{path} is not a readable clip ({error})", "Import it again: protege-sim motions import"
         ) from error
-    if not isinstance(data, np.ndarray) or data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
+    _check(str(path), data, robot)
+    return Clip(Path(path).stem, *(np.ascontiguousarray(data[field], dtype=np.float64) for field in FIELDS))
+
+
+def _check(path: str, data: np.ndarray, robot: Robot) -> None:
+    """Refuse what is not a clip of this robot."""
+    if data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
         raise UserError(f"{path} is not a clip: it needs the fields {', '.join(FIELDS)}", "See docs/clips.md")
     if data.ndim != 1 or len(data) < 2:
-        raise UserError(f"{path} has {data.size} frames", "A clip needs at least two")
-    joints = data["joint_pos"].shape[-1]
+        raise UserError(f"{path} has {data.size} frame{'s' * (data.size != 1)}", "A clip needs at least two")
+    joints = data["joint_pos"].size // len(data)
     if joints != robot.num_joints:
         raise UserError(f"{path} has {joints} joints, {robot.name} has {robot.num_joints}", "Retarget it to this robot")
     for field in FIELDS:
-        values = data[field].reshape(len(data), -1)
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        mine, wanted = data.dtype[field], clip_dtype(joints)[field]
+        if mine.shape != wanted.shape or mine.base.kind not in "fiu":
+            raise UserError(f"{path}: {field} is {mine}, not {wanted}", "See docs/clips.md")
+        bad = np.flatnonzero(~np.isfinite(data[field].reshape(len(data), -1)).all(axis=1))
         if len(bad):
             raise UserError(f"{path}: {field} of frame {bad[0]} is not a finite number", "Mend or cut the frame")
-    if (np.diff(data["time"]) <= 0.0).any():
-        frame = int(np.flatnonzero(np.diff(data["time"]) <= 0.0)[0]) + 1
-        raise UserError(f"{path}: time does not rise at frame {frame}", "Frames must be in order")
-    return Clip(Path(path).stem, *(np.ascontiguousarray(data[field], dtype=np.float64) for field in FIELDS))
+    bad = np.flatnonzero(np.diff(data["time"]) <= 0.0)
+    if len(bad):
+        raise UserError(f"{path}: time does not rise at frame {bad[0] + 1}", "Frames must be in order")
+    bad = np.flatnonzero(np.abs(np.linalg.norm(data["root_quat_w"], axis=1) - 1.0) > 0.01)
+    if len(bad):
+        raise UserError(f"{path}: root_quat_w of frame {bad[0]} is not of unit length", "Quaternions are wxyz")
 
 
 def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
@@ -111,18 +121,15 @@ def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
 
 
 def save_clip(path: str | Path, clip: Clip) -> None:
-    """Write a clip whole or not at all."""
+    """Write a clip whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     data = np.zeros(len(clip.time), clip_dtype(clip.joint_pos.shape[1]))
     for field in FIELDS:
         data[field] = getattr(clip, field)
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.save(file, data, allow_pickle=False)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})", "Choose another --output") from error
+    write_atomically(Path(path), lambda file: np.save(file, data, allow_pickle=False))
 
 
 def _find(path: Path) -> Path:
