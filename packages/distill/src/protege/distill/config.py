@@ -1,0 +1,117 @@
+"""The config of a distillation: what is learned from whom, in which order, how fast."""
+
+from dataclasses import dataclass, field, fields
+
+
+@dataclass
+class TeacherModel:
+    """One teacher.
+
+    Attributes:
+        weight: of its worlds in the distillation, KL and value distillation losses. At 0 it is not needed, and its tasks are left
+            out.
+        checkpoint: its run folder or checkpoint; several form an ensemble, whose labels are averaged.
+    """
+
+    weight: float = 1.0
+    checkpoint: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TeacherModels:
+    """Who teaches which task: the fields are the teachers' names, `TEACHER_OF_TASK` says where they teach."""
+
+    path_follower: TeacherModel = field(default_factory=TeacherModel)
+    goal_directed: TeacherModel = field(default_factory=TeacherModel)
+    steering: TeacherModel = field(default_factory=TeacherModel)
+    masked_mimic: TeacherModel = field(default_factory=TeacherModel)
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each teacher by name."""
+        return {f.name: getattr(self, f.name).weight for f in fields(self)}
+
+
+TEACHER_OF_TASK = {
+    "track": "masked_mimic",
+    "masked_mimic": "masked_mimic",
+    "path": "path_follower",
+    "goal": "goal_directed",
+    "steering": "steering",
+}
+"""The teacher that labels the worlds of a task. For tracking, a tracker's checkpoint does as well as a MaskedMimic's."""
+
+
+@dataclass
+class Stage:
+    """A part of the curriculum.
+
+    Attributes:
+        name: for the log.
+        share: of the run's budget, relative to the other stages'.
+        task_mix: weight of each task; worlds are dealt out by it.
+    """
+
+    name: str = ""
+    share: float = 1.0
+    task_mix: dict[str, float] = field(default_factory=dict)
+
+
+def _curriculum() -> list[Stage]:
+    return [
+        Stage("paths", 0.15, {"path": 1.0}),
+        Stage("goals", 0.15, {"path": 1.0, "goal": 2.0}),
+        Stage("steering", 0.2, {"path": 1.0, "goal": 1.0, "steering": 2.0}),
+        Stage("all", 0.5, {"path": 1.0, "goal": 1.0, "steering": 1.0, "masked_mimic": 1.0}),
+    ]
+
+
+@dataclass
+class DistillConfig:
+    """How the student learns. `progress` is the share of the run's budget that is spent, from 0 to 1.
+
+    Attributes:
+        rollout_steps: control steps of every world between updates.
+        epochs, minibatches: passes over a rollout and parts of a pass.
+        learning_rate: at the start; falls along a cosine of progress to `min_learning_rate`.
+        max_grad_norm: of actor and critic each.
+        gamma, lam: discount a step, and the trace of generalised advantage estimation.
+        clip: how far PPO's probability ratio may go from 1.
+        distillation_weight: of the squared difference to the teacher's mean action, rad².
+        kl_weight: of KL(student | teacher), nats a joint.
+        value_distillation_weight: of the squared difference to the teacher's value, in units of the returns' deviation.
+        ppo_weight: of PPO's own objective, once it is on. Small: its gradient is noise for the most part, while the teachers'
+            is exact, and a surrogate of 69 joints is about a thousand times as steep as the imitation losses.
+        value_weight: of the squared error to the student's own returns; on together with PPO, which needs its own baseline.
+        bounds_loss_weight: of what actions exceed the robot's range by.
+        ppo_start, ppo_ramp: PPO's terms are off until this progress and then grow linearly to their weight over `ppo_ramp`.
+        teacher_iterations: the teachers act in a share of the worlds that falls from 1 to 0 over so many iterations.
+        weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.
+        evaluation_interval: iterations between evaluations, of which the best is kept as best.ckpt; 0 for none.
+        evaluation_episodes: of each task in an evaluation during training.
+        teacher_models: the teachers by name.
+        curriculum: the stages in order; empty for `env.task_mix` throughout.
+    """
+
+    rollout_steps: int = 24
+    epochs: int = 3
+    minibatches: int = 4
+    learning_rate: float = 5e-4
+    min_learning_rate: float = 2e-5
+    max_grad_norm: float = 1.0
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    distillation_weight: float = 1.0
+    kl_weight: float = 0.1
+    value_distillation_weight: float = 0.5
+    ppo_weight: float = 0.005
+    value_weight: float = 0.5
+    bounds_loss_weight: float = 1.0
+    ppo_start: float = 0.6
+    ppo_ramp: float = 0.2
+    teacher_iterations: int = 20
+    weight_averaging: float = 0.995
+    evaluation_interval: int = 25
+    evaluation_episodes: int = 128
+    teacher_models: TeacherModels = field(default_factory=TeacherModels)
+    curriculum: list[Stage] = field(default_factory=_curriculum)

@@ -1,0 +1,186 @@
+"""Evaluation of any policy on any task: whole episodes with mean actions, ended by the task's failure rule."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protege.core.checkpoint import write_atomically
+from protege.core.commands import writable_folder
+from protege.core.config import from_dict
+from protege.core.env import Env, Obs
+from protege.core.evaluation import evaluation_env, run_episodes, summarize, wilson_interval
+from protege.core.experiments import LoadedPolicy
+from protege.sim.env_config import EnvConfig
+
+from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts
+
+SCHEMA_VERSION = 1
+DATA, ARRAYS = "evaluation.json", "evaluation.npz"
+TRACED_WORLDS = 6
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        data: plain data, the content of evaluation.json.
+        arrays: of each task's episodes `<task>/error`, `<task>/failed`, and of some path episodes `trace/<i>`, (T, 4): where the
+            pelvis was and where it should have been, x and y, m.
+    """
+
+    data: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write evaluation.json and evaluation.npz, each whole or not at all."""
+        text = json.dumps(self.data, indent=2, allow_nan=False)
+        write_atomically(folder / ARRAYS, lambda file: np.savez_compressed(file, **self.arrays))  # pyright: ignore[reportArgumentType]
+        write_atomically(folder / DATA, lambda file: file.write(text.encode()))
+
+
+def default_tasks(kind: str) -> Sequence[str]:
+    """What a policy is evaluated on if nothing else is asked."""
+    return TASKS_OF_KIND.get(kind, UNIFIED)
+
+
+def default_output(checkpoint: Path) -> Path:
+    """The folder `evaluation` in the run of a checkpoint."""
+    return (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "evaluation"
+
+
+def evaluate(
+    loaded: LoadedPolicy,
+    tasks: Sequence[str],
+    num_episodes: int,
+    *,
+    num_envs: int = 64,
+    seed: int = 0,
+    output: Path | None = None,
+    tell: Callable[[str], None] = lambda task: None,
+    **options: Any,
+) -> Evaluation:
+    """Play `num_episodes` of each task, each world equally many.
+
+    Args:
+        num_envs: worlds, at most.
+        seed: of the commands; the same for every policy, so that two can be compared on the same ones.
+        output: tried for writing before anything is played.
+        tell: called with each task's name when it begins.
+        options: robot, simulator, motion_file and device, see `protege.core.evaluation.evaluation_env`.
+    """
+    if output is not None:
+        writable_folder(output)
+    env_config = from_dict({"env": EnvConfig}, loaded.config).env
+    evaluation = Evaluation(_facts(loaded, seed, options))
+    for task in tasks:
+        tell(task)
+        env = evaluation_env(
+            loaded,
+            task,
+            num_envs=min(num_envs, num_episodes),
+            seed=seed,
+            overrides={"mix_probability": 0.0},
+            **options,
+        )
+        try:
+            policy, trace = loaded.policy.to(env.device), _Trace(env, task)
+
+            def act(obs: Obs, policy: Any = policy, trace: "_Trace" = trace) -> Tensor:
+                trace.record()
+                return policy.distribution(obs)[0]
+
+            rows = run_episodes(env, act, num_episodes)
+            evaluation.arrays |= trace.arrays(rows)
+        finally:
+            env.close()
+        facts = TASK_FACTS[task]
+        seconds = env.robot.control_dt
+        evaluation.data["tasks"][task] = _result(facts, rows, facts.failure(env_config), seconds)
+        evaluation.arrays[f"{task}/error"] = rows[facts.column].cpu().numpy()
+        evaluation.arrays[f"{task}/failed"] = rows["failed"].cpu().numpy()
+    return evaluation
+
+
+def _facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """What was evaluated, and how."""
+    run, saved = loaded.config["run"], loaded.checkpoint
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": str(loaded.path),
+        "kind": loaded.kind,
+        "name": run["experiment_name"],
+        "robot": loaded.robot,
+        "simulator": options.get("simulator") or run["simulator"],
+        "motion_file": list(options.get("motion_file") or run["motion_file"]),
+        "seed": seed,
+        "actor_parameters": loaded.policy.num_parameters("actor"),
+        "trained_samples": saved.samples,
+        "trained_seconds": round(saved.seconds, 1),
+        "versions": saved.versions,
+        "tasks": {},
+    }
+
+
+def _result(facts: TaskFacts, rows: dict[str, Tensor], failure_rule: str, dt: float) -> dict[str, Any]:
+    """A task's entry in evaluation.json. NaN becomes null: JSON has none."""
+    summary = summarize(rows, facts.column)
+    failed, count = rows["failed"], summary.episodes
+    causes = {key.removeprefix("failed_by/"): rows[key] for key in rows if key.startswith("failed_by/")}
+    unexplained = failed & ~torch.stack([*causes.values(), torch.zeros_like(failed)]).any(0)
+    strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
+    if facts.limit is not None:
+        kept = int((~failed & (rows[f"{facts.error}/max"] <= facts.limit)).sum())
+        strict = {"strict_success": kept / count, "strict_success_ci": list(wilson_interval(kept, count))}
+    result = {
+        "title": facts.title,
+        "failure_rule": f"an episode fails if {failure_rule}",
+        **summary.to_dict(),
+        **strict,
+        "strict_failure_rule": facts.strict_failure,
+        "falls": int(causes["fallen"].sum()) if "fallen" in causes else None,
+        "failed_by": {cause: int(x.sum()) for cause, x in causes.items()} | {"physics": int(unexplained.sum())},
+        "error_name": facts.error,
+        "error_unit": facts.unit,
+        "error_episodes": int((~rows[facts.column].isnan()).sum()),
+        "mean_length_s": float(rows["length"].double().mean()) * dt,
+    }
+    return {key: _null_if_nan(value) for key, value in result.items()}
+
+
+def _null_if_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return None if any(isnan(x) for x in value) else value
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+class _Trace:
+    """Where the pelvis goes, and where it should, in the first path episode of a few worlds."""
+
+    def __init__(self, env: Env, task: str) -> None:
+        self.env: Any = env
+        self.worlds = slice(0, min(TRACED_WORLDS, env.num_envs) if task == "path" else 0)
+        self.points: list[Tensor] = []
+
+    def record(self) -> None:
+        """Note this step's positions."""
+        if self.worlds.stop:
+            wanted = self.env.tasks["path"].command.path_w(self.worlds)
+            self.points.append(torch.cat([self.env.state.root_pos_w[self.worlds, :2], wanted], dim=1))
+
+    def arrays(self, rows: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """The traces by name, each as long as its episode."""
+        if not self.points:
+            return {}
+        points = torch.stack(self.points).cpu().numpy()
+        worlds, lengths = rows["env_id"].tolist(), rows["length"].tolist()
+        return {
+            f"trace/{world}": points[: int(lengths[worlds.index(world)]), world] for world in range(points.shape[1])
+        }

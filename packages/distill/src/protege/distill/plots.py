@@ -1,0 +1,163 @@
+"""The figures of a report, each as SVG text."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1d2733", "#66727f", "#e3e8ed"
+COLORS = {"track": "#3b6fb6", "masked_mimic": "#7a5bb0", "path": "#1f9d8b", "goal": "#e08a1e", "steering": "#c8504f"}
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "svg.hashsalt": "protege",  # the same data gives the same file
+}
+
+
+def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Success of each task with its 95 % interval, and by the stricter rule where there is one."""
+    with rc_context(STYLE):
+        figure, axes = _grid(1, 7.2, 0.62 * len(tasks) + 1.0)
+        ax = axes[0]
+        for row, (name, result) in enumerate(tasks.items()):
+            strict = result["strict_success"] is not None
+            _bar(ax, row - 0.18 * strict, result["success"], result["success_ci"], COLORS[name], 1.0, 0.34)
+            if strict:
+                _bar(ax, row + 0.18, result["strict_success"], result["strict_success_ci"], COLORS[name], 0.45, 0.34)
+        ax.set_yticks(range(len(tasks)), [result["title"] for result in tasks.values()], color=INK)
+        ax.invert_yaxis()
+        ax.set_xlim(0.0, 1.12)
+        ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("success, 95 % interval; the paler bar by the stricter rule")
+        return _svg(figure)
+
+
+def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np.ndarray]) -> str:
+    """Share of the episodes whose error is at most so large, one panel a task."""
+    with rc_context(STYLE):
+        figure, axes = _grid(len(tasks), 7.2, 2.3)
+        for ax, (name, result) in zip(axes, tasks.items(), strict=True):
+            values = np.sort(errors[name][~np.isnan(errors[name])])
+            ax.set_title(result["title"])
+            ax.set_xlabel(f"{result['error_name']} ({result['error_unit']})")
+            ax.set_ylim(0.0, 1.03)
+            ax.set_yticks([0.0, 0.5, 1.0], ["0", "50 %", "100 %"])
+            if not len(values):
+                ax.text(0.5, 0.5, "never measured", ha="center", color=MUTED, transform=ax.transAxes)
+                continue
+            share = np.arange(1, len(values) + 1) / len(values)
+            ax.step(np.r_[0.0, values], np.r_[0.0, share], where="post", color=COLORS[name], lw=1.8)
+            ax.fill_between(np.r_[0.0, values], np.r_[0.0, share], step="post", color=COLORS[name], alpha=0.12, lw=0)
+            ax.axvline(values.mean(), color=INK, lw=0.9, ls=(0, (4, 3)))
+            text = f"mean {values.mean():.3g}"
+            near_edge = values.mean() > 0.6 * values.max()
+            ax.annotate(
+                text,
+                (values.mean(), 0.06),
+                (-4 if near_edge else 4, 0),
+                textcoords="offset points",
+                ha="right" if near_edge else "left",
+                color=INK,
+                fontsize=8,
+            )
+            ax.set_xlim(left=0.0)
+        return _svg(figure)
+
+
+def path_map(traces: Sequence[np.ndarray]) -> str:
+    """Followed paths from above, each turned and moved so that all start at the origin of their own panel.
+
+    Args:
+        traces: (T, 4) m each: x, y of the pelvis and of the path.
+    """
+    with rc_context(STYLE):
+        figure, axes = _grid(len(traces), 7.2, 2.5, columns=3)
+        for ax, trace in zip(axes, traces, strict=True):
+            start = trace[0, 2:]
+            ahead = trace[min(10, len(trace) - 1), 2:] - start
+            angle = -np.arctan2(ahead[1], ahead[0])
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            walked, wanted = (trace[:, :2] - start) @ turn.T, (trace[:, 2:] - start) @ turn.T
+            ax.plot(*wanted.T, color=GRID, lw=7, solid_capstyle="round", label="path")
+            ax.plot(*walked.T, color=COLORS["path"], lw=1.8, label="pelvis")
+            ax.plot(*walked[-1], "o", color=COLORS["path"], ms=4)
+            ax.plot(0.0, 0.0, "o", mfc="white", mec=MUTED, ms=5)
+            distance = np.linalg.norm(walked - wanted, axis=1)
+            ax.set_title(f"mean {100 * distance.mean():.0f} cm, at most {100 * distance.max():.0f} cm", fontsize=8)
+            ax.set_aspect("equal", adjustable="datalim")
+            ax.tick_params(labelsize=7)
+        axes[0].legend(fontsize=7, loc="best")
+        return _svg(figure)
+
+
+def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]]) -> str:
+    """Metrics over samples, one panel a title; metrics that were never logged are left out.
+
+    Args:
+        rows: of metrics.jsonl.
+        panels: title -> metrics.
+    """
+    shown = {title: [m for m in names if sum(m in row for row in rows) > 1] for title, names in panels.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    if not shown:
+        return ""
+    with rc_context(STYLE):
+        figure, axes = _grid(len(shown), 7.2, 2.3)
+        for ax, (title, names) in zip(axes, shown.items(), strict=True):
+            positive = True
+            for k, name in enumerate(names):
+                x, y = zip(*[(row["samples"] / 1e6, row[name]) for row in rows if name in row], strict=True)
+                task = next((task for task in COLORS if task in name.split("/")), None)
+                color = COLORS[task] if task else list(COLORS.values())[k % len(COLORS)]
+                ax.plot(x, y, color=color, lw=1.4, label=name)
+                positive = positive and min(y) > 0.0 and max(y) > 10.0 * min(y)
+            if positive:
+                ax.set_yscale("log")
+            ax.set_title(title)
+            ax.set_xlabel("million samples")
+            if len(names) > 1:
+                ax.legend(fontsize=7)
+        return _svg(figure)
+
+
+def _bar(ax: Axes, y: float, value: float, interval: Sequence[float], color: str, alpha: float, height: float) -> None:
+    low, high = interval
+    ax.barh(y, value, height, color=color, alpha=alpha)
+    ax.errorbar(value, y, xerr=[[max(value - low, 0.0)], [max(high - value, 0.0)]], color=INK, lw=1.1, capsize=2.5)
+    ax.annotate(f"{value:.1%}", (max(high, value), y), (5, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows of `columns`; width of the figure and height of a row in inches."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes[:count]
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

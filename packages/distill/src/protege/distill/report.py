@@ -1,0 +1,76 @@
+"""An evaluation as one HTML page that needs no other file."""
+
+import base64
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from protege.core.checkpoint import write_atomically
+from protege.core.errors import UserError
+
+from . import plots
+from .evaluate import ARRAYS, DATA, SCHEMA_VERSION
+
+PAGE = "evaluation.html"
+CURVES = {
+    "Imitation": ["actor/distillation_loss"],
+    "Imitation by task": [f"distillation_loss/{task}" for task in plots.COLORS],
+    "KL to the teachers": ["actor/kl_loss"],
+    "Values": ["critic/value_distillation_loss", "critic/value_loss"],
+    "Success while training": [f"evaluation/{task}/success" for task in plots.COLORS],
+    "Episode length": ["episode/length"],
+}
+"""Panels of the training curves: title and metrics."""
+
+
+def write_report(folder: Path) -> Path:
+    """Build evaluation.html from evaluation.json and evaluation.npz.
+
+    Raises:
+        UserError: these are missing, damaged, or of another version.
+    """
+    data, arrays = _load(folder)
+    tasks = data["tasks"]
+    figures = {
+        "success": plots.success_bars(tasks),
+        "errors": plots.error_curves(tasks, {task: arrays[f"{task}/error"] for task in tasks}),
+    }
+    if traces := [x for name, x in arrays.items() if name.startswith("trace/")]:
+        figures["paths"] = plots.path_map(traces)
+    if curves := plots.training_curves(_training_log(folder, Path(data["checkpoint"])), CURVES):
+        figures["training"] = curves
+    images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
+    source = files("protege.distill").joinpath("templates/evaluation.html").read_text()
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
+    html = template.render(data=data, images=images)
+    write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
+    return folder / PAGE
+
+
+def _load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    for name in (DATA, ARRAYS):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing", "Make it with `protege-distill evaluate --output`")
+    try:
+        data = json.loads((folder / DATA).read_text())
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (ValueError, OSError) as error:
+        raise UserError(f"{folder}: {DATA} or {ARRAYS} is damaged", "Evaluate again") from error
+    if data.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{folder / DATA} is of another version", "Evaluate again")
+    return data, arrays
+
+
+def _training_log(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
+    """Rows of the run's metrics.jsonl, wherever it is: none if it is not there."""
+    candidates: Iterable[Path] = (checkpoint, checkpoint.parent, folder, folder.parent)
+    for place in candidates:
+        if (place / "metrics.jsonl").is_file():
+            return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    return []

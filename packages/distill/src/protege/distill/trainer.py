@@ -1,0 +1,186 @@
+"""The distillation: the student acts, each world's teacher says what it would have done there, the student learns from both.
+
+On-policy imitation (DAgger, Ross et al. 2011, arXiv 1011.0686) with the teachers' distributions and values, and PPO on the tasks'
+own rewards once the student can imitate.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from protege.core.env import Env, Obs
+from protege.core.optim import adamw, guarded_step
+from protege.core.policy import ActorCritic, PolicySample, log_prob
+from protege.core.ppo import normalize_advantage
+from protege.core.rollout import RolloutBuffer, collect
+
+from . import losses
+from .averaging import WeightAverage
+from .config import TEACHER_OF_TASK, DistillConfig
+from .curriculum import learning_rate, ppo_factor, teacher_share
+from .tutors import Tutors
+
+LOG_RATIO_LIMIT = 20.0
+"""Imitation may move the policy so far within a rollout that PPO's probability ratio overflows: its logarithm is cut here."""
+
+
+class Distiller:
+    """Improves a student from rollouts that its teachers have labelled.
+
+    Attributes:
+        average: the moving average of the student's weights, which is what the run saves and evaluates.
+
+    Args:
+        student: on `device` already.
+        tutors: the teachers.
+        config: see DistillConfig.
+        device: of the student and the rollouts.
+        seed: of action noise and minibatch order.
+    """
+
+    def __init__(
+        self, student: ActorCritic, tutors: Tutors, config: DistillConfig, device: torch.device | str, seed: int = 0
+    ) -> None:
+        self.student, self.tutors, self.config = student, tutors, config
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimizer = adamw([(x.parameters(), config.learning_rate) for x in (student.actor, student.critic)])
+        self.average = WeightAverage(student, config.weight_averaging)
+        self.updates = 0
+
+    def make_buffer(self, obs: Obs, num_actions: int) -> RolloutBuffer:
+        """A buffer with room for the labels, the task of each world, and whether the student acted."""
+        labels = {"teacher_mean": (num_actions,), "teacher_std": (num_actions,), "teacher_value": ()}
+        kept = {key: obs[key] for key in self.student.obs_keys}
+        return RolloutBuffer(kept, self.config.rollout_steps, num_actions, {**labels, "task": (), "acted": ()})
+
+    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, list[dict[str, Tensor]]]:
+        """Fill the buffer; see `rollout.collect`. In some worlds the teachers act, see `teacher_iterations`."""
+        draw = torch.rand(env.num_envs, 1, generator=self.generator, device=env.device)
+        teacher_acts = draw < teacher_share(self.config, iteration)
+        task = torch.zeros(env.num_envs, device=env.device)
+        for index, part in enumerate(env.task_slices.values()):
+            task[part] = index
+        fixed = {"task": task, "acted": (~teacher_acts).squeeze(1).float()}
+
+        def label(obs: Obs) -> dict[str, Tensor]:
+            return self.tutors.label(obs, env.task_slices) | fixed
+
+        def behave(sample: PolicySample, labels: dict[str, Tensor]) -> Tensor:
+            noise = sample.action - sample.mean
+            return torch.where(teacher_acts, labels["teacher_mean"] + noise, sample.action)
+
+        return collect(env, self.student, buffer, obs, self.generator, label, behave)
+
+    def update(self, buffer: RolloutBuffer, tasks: Sequence[str], progress: float) -> dict[str, float]:
+        """Train on a full buffer. Returns metrics averaged over the minibatches.
+
+        Args:
+            tasks: names of the tasks, in the order of the environment's slices.
+            progress: share of the run's budget that is spent.
+        """
+        cfg, student, data = self.config, self.student, buffer.data
+        buffer.compute_returns(cfg.gamma, cfg.lam)
+        data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight * data["acted"]))
+        # Both of the critic's targets shape its units.
+        targets = torch.cat([data["return"], data["teacher_value"]])
+        student.critic.update(targets, buffer.weight.repeat(2, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(learning_rate(cfg, progress))
+        by_name = cfg.teacher_models.weights()
+        task_weight = torch.tensor([by_name[TEACHER_OF_TASK[task]] for task in tasks], device=data["reward"].device)
+        factor = ppo_factor(cfg, progress)
+        keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
+        history = [
+            self._minibatch(obs, batch, tasks, task_weight, factor)
+            for _ in range(cfg.epochs)
+            for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
+        ]
+        # Last, so that the log-probabilities of the rollout were those of the policy that acted.
+        for obs, valid in buffer.steps():
+            student.update_normalizers(obs, valid)
+        self.average.copy_buffers(student)
+        table = torch.stack([torch.stack(list(row.values())) for row in history])
+        values = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
+        metrics = {name: value for name, value in values.items() if value == value}
+        metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
+        metrics["agent/invalid_fraction"] = 1.0 - buffer.weight.mean().item()
+        return metrics | {"learning_rate": learning_rate(cfg, progress), "agent/ppo_factor": factor}
+
+    def term_weights(self, factor: float) -> dict[str, float]:
+        """Weight of each loss term when PPO is on by `factor`."""
+        cfg = self.config
+        return {
+            "actor/distillation_loss": cfg.distillation_weight,
+            "actor/kl_loss": cfg.kl_weight,
+            "actor/ppo_loss": cfg.ppo_weight * factor,
+            "actor/bounds_loss": cfg.bounds_loss_weight,
+            "critic/value_distillation_loss": cfg.value_distillation_weight,
+            "critic/value_loss": cfg.value_weight * factor,
+        }
+
+    def terms(
+        self, output: tuple[Tensor, Tensor, Tensor], batch: Mapping[str, Tensor], task_weight: Tensor
+    ) -> dict[str, Tensor]:
+        """All loss terms of a minibatch of M rows, before their weights.
+
+        Args:
+            output: the student's mean, std (M, J) and value (M,).
+            batch: of the buffer: action, log_prob, advantage, return, weight and its extra quantities.
+            task_weight: weight of each task's teacher, by the task's index.
+        """
+        mean, std, value = output
+        cfg, valid, scale = self.config, batch["weight"], self.student.critic.scale
+        taught = valid * task_weight[batch["task"].long()]
+        teacher_mean, teacher_std = batch["teacher_mean"], batch["teacher_std"]
+        new_log_prob = torch.minimum(log_prob(batch["action"], mean, std), batch["log_prob"] + LOG_RATIO_LIMIT)
+        return {
+            "actor/distillation_loss": losses.distillation_loss(mean, teacher_mean, taught),
+            "actor/kl_loss": losses.kl_loss(mean, std, teacher_mean, teacher_std, taught),
+            "actor/ppo_loss": losses.ppo_loss(
+                new_log_prob, batch["log_prob"], batch["advantage"], cfg.clip, valid * batch["acted"]
+            ),
+            "actor/bounds_loss": losses.bounds_loss(mean, self.student.action_bound, valid),
+            "critic/value_distillation_loss": losses.value_distillation_loss(
+                value, batch["teacher_value"], scale, taught
+            ),
+            "critic/value_loss": losses.value_loss(value / scale, batch["return"] / scale, valid),
+        }
+
+    def _minibatch(
+        self, obs: Obs, batch: dict[str, Tensor], tasks: Sequence[str], task_weight: Tensor, factor: float
+    ) -> dict[str, Tensor]:
+        output = self.student(obs)
+        terms = self.terms(output, batch, task_weight)
+        # A term that is off is left out, not multiplied by zero: it may be anything then.
+        weights = {name: weight for name, weight in self.term_weights(factor).items() if weight > 0.0}
+        mean, _, value = output
+        nothing = 0.0 * (mean.sum() + value.sum())  # every parameter has a gradient, whichever terms are on
+        loss = sum((weight * terms[name] for name, weight in weights.items()), start=nothing)
+        skipped = guarded_step(self.optimizer, loss, self.config.max_grad_norm)
+        self.average.update(self.student, self.updates)
+        self.updates += 1
+        metrics = {name: term.detach() for name, term in terms.items()} | {"agent/skipped_updates": skipped}
+        return metrics | _by_task(losses.squared_difference(mean.detach(), batch["teacher_mean"]), batch, tasks)
+
+    def synchronize(self) -> None:
+        """Before the first update: let the student have the average's weights, those of a checkpoint that the run starts from."""
+        if not self.updates:
+            self.student.load_state_dict(self.average.model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"student": self.student.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.updates = state["updates"]
+
+
+def _by_task(x: Tensor, batch: Mapping[str, Tensor], tasks: Sequence[str]) -> dict[str, Tensor]:
+    """Means of (M,) over each task's rows; NaN where it has none."""
+    valid = batch["weight"] > 0.0
+    return {
+        f"distillation_loss/{task}": torch.where(valid & (batch["task"] == i), x, torch.nan).nanmean()
+        for i, task in enumerate(tasks)
+    }

@@ -1,0 +1,88 @@
+"""The keys that users know."""
+
+import pytest
+
+from protege.core.config import RunConfig, compose
+from protege.core.env import env_plugin
+from protege.core.errors import UserError
+from protege.core.experiments import action_bound
+from protege.core.policy import ActorCritic, ModelConfig
+from protege.distill.config import TEACHER_OF_TASK, TeacherModels
+from protege.distill.experiment import EXPERIMENTS
+from protege.distill.plots import COLORS
+from protege.distill.tasks import TASK_FACTS
+from protege.sim.robots import get_robot
+
+PARTS = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
+
+
+def configured(*overrides):
+    return compose(PARTS, "distillation/unified_lightweight", overrides)
+
+
+def test_the_documented_defaults():
+    config = configured()
+    agent, model = config.agent, config.model
+    assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (1.0, 0.1, 0.5)
+    assert (model.latent_dim, model.ff_size, model.num_layers) == (256, 512, 2)
+    assert set(agent.teacher_models.weights()) == set(TEACHER_OF_TASK.values())
+    assert all(getattr(agent.teacher_models, name).checkpoint for name in agent.teacher_models.weights())
+
+
+def test_keys_may_be_cut_to_an_end_that_is_unique():
+    config = configured(
+        "teacher_models.steering.weight=2",
+        "distillation_weight=3",
+        "kl_weight=0.2",
+        "value_distillation_weight=0.7",
+        "latent_dim=128",
+        "teacher_models.goal_directed.checkpoint=[a, b]",
+        "curriculum=[{name: only, task_mix: {goal: 1}}]",
+    )
+    agent = config.agent
+    assert agent.teacher_models.weights() == {"path_follower": 1, "goal_directed": 1, "steering": 2, "masked_mimic": 1}
+    assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (3.0, 0.2, 0.7)
+    assert agent.teacher_models.goal_directed.checkpoint == ["a", "b"]
+    assert config.model.latent_dim == 128
+    assert [(stage.name, stage.share, stage.task_mix) for stage in agent.curriculum] == [("only", 1.0, {"goal": 1.0})]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("teacher_models.path.weight=2", "path_follower.weight"),
+        ("distilation_weight=2", "agent.distillation_weight"),
+        ("kl_weight=much", "kl_weight"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named(override, message):
+    with pytest.raises(UserError, match=message):
+        configured(override)
+
+
+def test_every_task_has_a_teacher_facts_and_a_colour():
+    assert set(TEACHER_OF_TASK) == set(TASK_FACTS) == set(COLORS)
+    assert set(TEACHER_OF_TASK.values()) == set(TeacherModels().weights())
+
+
+def test_the_student_has_at_most_a_fifth_of_the_teachers_parameters():
+    robot, config = get_robot("smpl"), configured()
+    frames, bodies, size = len(config.env.future_frames), robot.num_bodies, 13 + 2 * robot.num_joints + 3 * 23
+    shapes = {
+        "proprioception": (size,),
+        "history": (config.env.history_steps, size),
+        "poses": (frames, bodies, 12),
+        "pose_mask": (frames, bodies),
+        "reference_joint_pos": (robot.num_joints,),
+        "path": (10, 2),
+        "goal": (3,),
+        "steering": (3,),
+        "command_mask": (3,),
+    }
+
+    def size_of(model: ModelConfig) -> int:
+        return ActorCritic(shapes, action_bound(robot), model, robot.default_pose()).num_parameters("actor")
+
+    student, teacher = size_of(config.model), size_of(ModelConfig())
+    assert 1.5e6 < student < 2.2e6
+    assert student <= 0.2 * teacher

@@ -1,0 +1,62 @@
+"""Stages, rates and ramps over the run's budget."""
+
+import pytest
+
+from protege.core.errors import UserError
+from protege.distill.config import DistillConfig, Stage
+from protege.distill.curriculum import learning_rate, ppo_factor, stage_index, task_mix, teacher_share, usable_stages
+
+ALL = {"path_follower": 1.0, "goal_directed": 1.0, "steering": 1.0, "masked_mimic": 1.0}
+
+
+def test_paths_then_goals_then_steering_then_all():
+    stages = usable_stages(DistillConfig().curriculum, ALL)
+    seen = [task_mix(stages, progress) for progress in (0.0, 0.2, 0.4, 0.9)]
+    assert [set(mix) for mix in seen] == [
+        {"path"},
+        {"path", "goal"},
+        {"path", "goal", "steering"},
+        {"path", "goal", "steering", "masked_mimic"},
+    ]
+
+
+def test_a_stage_begins_where_the_one_before_ends():
+    # Shares 1, 2 and 1 of 4: edges at exactly 0.25 and 0.75.
+    stages = [Stage("a", 1.0, {"path": 1.0}), Stage("b", 2.0, {"goal": 1.0}), Stage("c", 1.0, {"path": 1.0})]
+    assert [stage_index(stages, p) for p in (0.0, 0.249, 0.25, 0.749, 0.75, 1.0)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_teacher_of_weight_0_leaves_its_tasks_out():
+    stages = usable_stages(DistillConfig().curriculum, ALL | {"path_follower": 0.0, "masked_mimic": 0.0})
+    assert [stage.name for stage in stages] == ["goals", "steering", "all"]
+    assert {task for stage in stages for task in stage.task_mix} == {"goal", "steering"}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([Stage("a", 1.0, {"walk": 1.0})], r"agent\.curriculum\[0\].*'walk'"),
+        ([Stage("a", -1.0, {"path": 1.0})], r"agent\.curriculum\[0\].*negative"),
+        ([Stage("a", 0.0, {"path": 1.0})], "no stage"),
+        ([], "no stage"),
+    ],
+)
+def test_a_curriculum_that_makes_no_sense_is_named(stages, message):
+    with pytest.raises(UserError, match=message):
+        usable_stages(stages, ALL)
+
+
+def test_the_rate_falls_along_a_cosine():
+    config = DistillConfig(learning_rate=1.0, min_learning_rate=0.2)
+    assert [learning_rate(config, p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.6, 0.2])
+
+
+def test_ppo_comes_in_after_imitation():
+    config = DistillConfig(ppo_start=0.5, ppo_ramp=0.2)
+    assert [ppo_factor(config, p) for p in (0.0, 0.49, 0.5, 0.6, 0.7, 1.0)] == pytest.approx([0, 0, 0, 0.5, 1, 1])
+    assert ppo_factor(DistillConfig(ppo_start=0.5, ppo_ramp=0.0), 0.5) == 1.0
+
+
+def test_the_teachers_hand_over():
+    config = DistillConfig(teacher_iterations=4)
+    assert [teacher_share(config, i) for i in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
