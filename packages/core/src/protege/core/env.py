@@ -62,6 +62,10 @@ class EnvPlugin(Protocol):
 
     config_class: type
 
+    def robot(self, name: str) -> Robot:
+        """The robot of that name; UserError if there is none."""
+        ...
+
     def make(self, run: Any, env: Any, *, evaluation: bool = False) -> Env:
         """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config."""
         ...

@@ -3,6 +3,7 @@
 from typing import Any
 
 from protege.core.motion import load_clips
+from protege.core.robot import Robot
 
 from .env import HumanoidEnv
 from .env_config import EnvConfig
@@ -14,6 +15,10 @@ class HumanoidPlugin:
     """Implements `protege.core.env.EnvPlugin`."""
 
     config_class = EnvConfig
+
+    def robot(self, name: str) -> Robot:
+        """The robot of that name."""
+        return get_robot(name)
 
     def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False) -> HumanoidEnv:
         """Build the environment of a run.
