@@ -1,0 +1,143 @@
+"""Simple commands in the world frame, each with the error that its task is measured by.
+
+All begin where the robot is and count angles from where it faces at the start.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from .interface import Array, Command, RobotReading
+
+STEP = 1.0 / 120.0  # s, of the integration of paths
+SETTLING = 2.0  # s, before a steering error counts
+STRIDE = 1.0  # s, over which a velocity is averaged: a gait cycle
+
+
+class MeasuredCommand(Protocol):
+    """A command source that can say how well it was obeyed."""
+
+    def __call__(self, time: float, reading: RobotReading) -> Command: ...
+
+    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+        """Of a run: time (T,) s, root_pos_w (T, 3) m -> the task's metrics."""
+        ...
+
+
+class PathCommand:
+    """Follow a line on the ground, given by speed and turn rate over time.
+
+    Args:
+        start: (2,) m.
+        heading: at the start, rad.
+        speed: (T,) m/s at multiples of `STEP`.
+        turn_rate: (T,) rad/s.
+        times: s ahead of the points that the policy sees (`Metadata.path_times`).
+    """
+
+    def __init__(self, start: Array, heading: float, speed: Array, turn_rate: Array, times: Sequence[float]) -> None:
+        angle = heading + STEP * (np.cumsum(turn_rate) - turn_rate[0])
+        velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        travelled = STEP * np.cumsum(velocity, axis=0)
+        self._points = np.asarray(start)[:2] + travelled - travelled[0]
+        self._times = np.asarray(times)
+
+    @classmethod
+    def steady(
+        cls, reading: RobotReading, speed: float, turn_rate: float, seconds: float, times: Sequence[float]
+    ) -> Self:
+        """Straight (turn rate 0) or along a circle, at one speed."""
+        ones = np.ones(_length(seconds, times))
+        return cls(reading.root_pos_w[:2], reading.yaw, speed * ones, turn_rate * ones, times)
+
+    @classmethod
+    def random(cls, reading: RobotReading, seed: int, seconds: float, times: Sequence[float]) -> Self:
+        """Like the training's paths: 0.5 to 1.5 m/s, up to 0.8 rad/s, linear between knots one to two seconds apart."""
+        generator, now = np.random.default_rng(seed), STEP * np.arange(_length(seconds, times))
+        knots = np.cumsum(generator.uniform(1.0, 2.0, int(now[-1]) + 2)) - 1.0
+        speed = np.interp(now, knots, generator.uniform(0.5, 1.5, len(knots)))
+        turn_rate = np.interp(now, knots, generator.uniform(-0.8, 0.8, len(knots)))
+        return cls(reading.root_pos_w[:2], reading.yaw, speed, turn_rate, times)
+
+    def position(self, time: float | Array) -> Array:
+        """Where the line is at a time (...) s: (..., 2) m; it ends at its last point."""
+        grid = STEP * np.arange(len(self._points))
+        return np.stack([np.interp(time, grid, self._points[:, axis]) for axis in range(2)], axis=-1)
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        return Command(path_w=self.position(time + self._times))
+
+    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+        """Horizontal distance of the root from the point of the same time, m."""
+        distance = np.linalg.norm(root_pos_w[:, :2] - self.position(time), axis=1)
+        return {"path_following_err": float(distance.mean()), "path_following_err_max": float(distance.max())}
+
+
+@dataclass(frozen=True)
+class GoalCommand:
+    """Be at a point by a deadline, and stay.
+
+    Attributes:
+        point: (2,) m.
+        deadline: s.
+    """
+
+    point: Array
+    deadline: float
+
+    @classmethod
+    def ahead(cls, reading: RobotReading, offset: tuple[float, float]) -> Self:
+        """A point so far ahead and to the left of the robot (m); two seconds and 0.8 m/s to get there."""
+        return cls(
+            reading.root_pos_w[:2] + _turned(np.array(offset), reading.yaw), 2.0 + float(np.hypot(*offset)) / 0.8
+        )
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        return Command(goal_w=self.point, goal_time_left=max(0.0, self.deadline - time))
+
+    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+        """Horizontal distance from the point at the deadline, or at the end of a shorter run, m."""
+        last = min(int(np.searchsorted(time, self.deadline)), len(time) - 1)
+        return {"goal_reaching_err": float(np.linalg.norm(root_pos_w[last, :2] - self.point))}
+
+
+@dataclass(frozen=True)
+class SteeringCommand:
+    """Go in a direction at a speed.
+
+    Attributes:
+        direction: (2,) unit vector.
+        speed: m/s.
+    """
+
+    direction: Array
+    speed: float
+
+    @classmethod
+    def towards(cls, reading: RobotReading, angle: float, speed: float) -> Self:
+        """An angle (rad) to the left of where the robot faces."""
+        return cls(_turned(np.array([1.0, 0.0]), reading.yaw + angle), speed)
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        return Command(steering_direction_w=self.direction, steering_speed=self.speed)
+
+    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+        """Error of the velocity over the last second, after two seconds of settling, m/s; nothing for a shorter run."""
+        stride = max(1, round(STRIDE / (time[1] - time[0])))
+        velocity = (root_pos_w[stride:, :2] - root_pos_w[:-stride, :2]) / (time[stride:] - time[:-stride])[:, None]
+        counts = time[stride:] >= SETTLING
+        error = np.linalg.norm(velocity - self.speed * self.direction, axis=1)[counts]
+        return {"steering_err": float(error.mean())} if len(error) else {}
+
+
+def _length(seconds: float, times: Sequence[float]) -> int:
+    """Samples of a path that is seen ahead to its end."""
+    return int(np.ceil((seconds + max(times)) / STEP)) + 2
+
+
+def _turned(vector: Array, angle: float) -> Array:
+    """(2,) turned to the left by an angle, rad."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([cos * vector[0] - sin * vector[1], sin * vector[0] + cos * vector[1]])

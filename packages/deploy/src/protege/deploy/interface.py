@@ -1,0 +1,115 @@
+"""What a robot says and is told: one robot, numpy arrays, world frame (x forward, y left, z up), quaternions wxyz."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Array = np.ndarray
+
+MODALITIES: dict[str, tuple[str, ...]] = {
+    "path": ("path_w",),
+    "goal": ("goal_w", "goal_time_left"),
+    "steering": ("steering_direction_w", "steering_speed"),
+}
+"""The columns of `command_mask`, and the fields of a `Command` that make each."""
+
+
+@dataclass
+class RobotReading:
+    """A robot's state now.
+
+    Attributes:
+        root_pos_w: (3,) m, origin of the root body.
+        root_quat_w: (4,).
+        root_lin_vel_w: (3,) m/s.
+        root_ang_vel_w: (3,) rad/s, in the world frame.
+        joint_pos: (J,) rad, in the order of `Metadata.joint_names`.
+        joint_vel: (J,) rad/s.
+    """
+
+    root_pos_w: Array
+    root_quat_w: Array
+    root_lin_vel_w: Array
+    root_ang_vel_w: Array
+    joint_pos: Array
+    joint_vel: Array
+
+    @property
+    def yaw(self) -> float:
+        """Heading, rad."""
+        w, x, y, z = (float(c) for c in self.root_quat_w)
+        return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+
+
+@dataclass
+class Command:
+    """What to do: any mix of modalities; what is None is not commanded.
+
+    Attributes:
+        path_w: (10, 2) m, where the pelvis should be 0.5 s, 1.0 s, ..., 5.0 s from now.
+        goal_w: (2,) m, where to be ...
+        goal_time_left: ... in so many seconds.
+        steering_direction_w: (2,) unit vector, where to go ...
+        steering_speed: ... and how fast, m/s.
+        steering_facing_w: (2,) unit vector, where to look; by default where to go.
+        target_body_pos_w: (K, B, 3) m, poses at the control steps ahead that `Metadata.future_frames` lists.
+        target_body_quat_w: (K, B, 4).
+        pose_mask: (K, B) bool, which of them count; by default all.
+        reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers only).
+    """
+
+    path_w: Array | None = None
+    goal_w: Array | None = None
+    goal_time_left: float | None = None
+    steering_direction_w: Array | None = None
+    steering_speed: float | None = None
+    steering_facing_w: Array | None = None
+    target_body_pos_w: Array | None = None
+    target_body_quat_w: Array | None = None
+    pose_mask: Array | None = None
+    reference_joint_pos: Array | None = None
+
+    def shown(self) -> list[bool]:
+        """Which modalities are commanded: path, goal, steering.
+
+        Raises:
+            ValueError: a modality is given by halves.
+        """
+        given = [[getattr(self, name) is not None for name in names] for names in MODALITIES.values()]
+        for name, parts in zip(MODALITIES, given, strict=True):
+            if any(parts) and not all(parts):
+                raise ValueError(f"a {name} command needs {' and '.join(MODALITIES[name])}")
+        return [all(parts) for parts in given]
+
+
+class RobotInterface(Protocol):
+    """A robot, simulated or real."""
+
+    def read(self) -> RobotReading: ...
+
+    def write(self, joint_target: Array) -> None:
+        """Set the position servos' targets, (J,) rad. A simulator moves on by one control period."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class CommandSource(Protocol):
+    """Says what to do."""
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        """The command at `time` s since the loop's start."""
+        ...
+
+
+class Policy(Protocol):
+    """What the control loop asks of a policy."""
+
+    def reset(self) -> None:
+        """Forget the past: the next `act` begins an episode."""
+        ...
+
+    def act(self, reading: RobotReading, command: Command) -> Array:
+        """Joint targets, (J,) rad."""
+        ...

@@ -1,0 +1,1 @@
+"""Robots that implement `RobotInterface`, one file each."""

@@ -1,0 +1,108 @@
+"""The exported robot in MuJoCo: closes the loop on a desk."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import metadata as _metadata
+from ..errors import DeployError, needs
+from ..interface import Array, RobotReading
+from ..metadata import ROBOT_FILE, Metadata, StartState
+
+with needs("cpu,mujoco"):
+    import mujoco
+
+CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
+FALLEN_ROOT, FALLEN_TOP = 0.6, 0.7  # shares of the heights at the start, as in the tasks' failure rules
+
+
+class MujocoRobot:
+    """Implements `RobotInterface` with `robot.xml`: a write sets the servos' targets and simulates one control period.
+
+    Args:
+        folder: an export.
+        standing: start at rest in the default pose, even if the export knows a walking one.
+
+    Raises:
+        DeployError: no robot.xml, one that MuJoCo does not read, or one without the policy's joints.
+    """
+
+    def __init__(self, folder: str | Path, *, standing: bool = False) -> None:
+        self.metadata: Metadata = _metadata.load(folder)
+        path = Path(folder) / ROBOT_FILE
+        if not path.is_file():
+            raise DeployError(f"{path} does not exist", "Export where protege-sim is installed, or put the MJCF there")
+        try:
+            self.model = mujoco.MjModel.from_xml_path(str(path))
+            joints = [self.model.joint(name) for name in self.metadata.joint_names]
+            self._servos = np.array([self.model.actuator(name).id for name in self.metadata.joint_names])
+        except (ValueError, KeyError) as error:
+            raise DeployError(f"{path}: {error}", "Export again") from error
+        # The MJCF holds six digits of the time step.
+        self.model.opt.timestep = self.metadata.physics_dt
+        self.data = mujoco.MjData(self.model)
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self._root = int(self.model.body_rootid[joints[0].bodyid[0]])
+        self.reset(None if standing else self.metadata.start)
+
+    def reset(self, start: StartState | None = None) -> None:
+        """Begin at a state, or at rest in the default pose with the feet on the ground."""
+        mujoco.mj_resetData(self.model, self.data)
+        if start is None:
+            self.data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+            self.data.qpos[self._qpos] = self.metadata.default_joint_pos
+            self.data.qpos[2] = CLEARANCE - self._lowest_point()
+        else:
+            self._place(start)
+        self.data.ctrl[self._servos] = self.data.qpos[self._qpos]
+        mujoco.mj_kinematics(self.model, self.data)
+        self._start_heights = self._heights()
+
+    def read(self) -> RobotReading:
+        qpos, qvel = self.data.qpos, self.data.qvel
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, qpos[3:7])
+        return RobotReading(
+            root_pos_w=qpos[:3].copy(),
+            root_quat_w=qpos[3:7].copy(),
+            root_lin_vel_w=qvel[:3].copy(),
+            # MuJoCo's free joint turns about body axes.
+            root_ang_vel_w=rotation.reshape(3, 3) @ qvel[3:6],
+            joint_pos=qpos[self._qpos],
+            joint_vel=qvel[self._qvel],
+        )
+
+    def write(self, joint_target: Array) -> None:
+        self.data.ctrl[self._servos] = joint_target
+        mujoco.mj_step(self.model, self.data, self.metadata.substeps)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    @property
+    def has_fallen(self) -> bool:
+        """The root is below 0.6 of its height at the start, or no body is above 0.7 of where the highest was."""
+        mujoco.mj_kinematics(self.model, self.data)
+        root, top = self._heights()
+        return bool(root < FALLEN_ROOT * self._start_heights[0] or top < FALLEN_TOP * self._start_heights[1])
+
+    def _heights(self) -> tuple[float, float]:
+        """Of the root and of the highest body, m."""
+        return float(self.data.xpos[self._root, 2]), float(self.data.xpos[1:, 2].max())
+
+    def _place(self, start: StartState) -> None:
+        data, rotation = self.data, np.zeros(9)
+        data.qpos[:3], data.qpos[3:7] = start.root_pos_w, start.root_quat_w
+        data.qpos[self._qpos], data.qvel[self._qvel] = start.joint_pos, start.joint_vel
+        mujoco.mju_quat2Mat(rotation, data.qpos[3:7])
+        data.qvel[:3], data.qvel[3:6] = start.root_lin_vel_w, rotation.reshape(3, 3).T @ start.root_ang_vel_w
+
+    def _lowest_point(self) -> float:
+        """Height of the robot's lowest point over the ground's plane, m."""
+        self.data.qpos[2] = lift = 3.0
+        mujoco.mj_kinematics(self.model, self.data)
+        types = self.model.geom_type
+        ground = int(np.flatnonzero(types == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
+        others = [geom for geom in range(self.model.ngeom) if geom != ground]
+        return min(mujoco.mj_geomDistance(self.model, self.data, ground, g, 2 * lift, None) for g in others) - lift

@@ -1,0 +1,137 @@
+"""The robot's side: an exported policy on ONNX Runtime, and the loop around it. Neither torch nor core is imported."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import numpy as np
+
+from . import metadata as _metadata
+from .errors import DeployError, needs
+from .interface import MODALITIES, Array, Command, CommandSource, RobotInterface, RobotReading
+from .loop import ControlLoop, LoopReport
+from .metadata import DTYPES, MODEL_FILE, Metadata
+
+__all__ = ["Command", "CommandSource", "ControlLoop", "LoopReport", "OnnxPolicy", "RobotInterface", "RobotReading"]
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_POSES = ("target_body_pos_w", "target_body_quat_w")
+
+
+class OnnxPolicy:
+    """An exported policy. It keeps the history between steps; `reset` begins an episode.
+
+    Args:
+        folder: what `protege-deploy export` wrote.
+        threads: of ONNX Runtime; more than one rarely helps a single robot.
+        provider: `cpu`, `cuda` or `tensorrt`, as far as the installed ONNX Runtime has it.
+
+    Attributes:
+        metadata: what `policy.json` says.
+        on_inputs: called with the model's inputs of each step, (1, ...) by name, for instance to record them.
+
+    Raises:
+        DeployError: missing or inconsistent files, or a provider that is not there.
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
+        self.metadata: Metadata = _metadata.load(folder)
+        with needs("cpu"):
+            import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        model = str(Path(folder) / MODEL_FILE)
+        self._session = onnxruntime.InferenceSession(model, options, providers=_providers(onnxruntime, provider))
+        self._outputs = [spec.name for spec in self.metadata.outputs]
+        # What a modality holds when it is not commanded: zeros, and rotations that are none.
+        self._blank: dict[str, Array] = {s.name: np.zeros((1, *s.shape), DTYPES[s.dtype]) for s in self.metadata.inputs}
+        if "target_body_quat_w" in self._blank:
+            self._blank["target_body_quat_w"][..., 0] = 1.0
+        self._reads_poses, self._reads_all_poses = _POSES[0] in self._blank, "pose_mask" not in self._blank
+        self._commands = [name for name in MODALITIES if MODALITIES[name][0] in self._blank]
+        self._history = self._blank.get("history")
+        self._begins = True
+        self.on_inputs: Callable[[dict[str, Array]], None] | None = None
+
+    @property
+    def modalities(self) -> list[str]:
+        """What can be commanded: of path, goal, steering and poses."""
+        return [*self._commands, *["poses"] * self._reads_poses]
+
+    def reset(self) -> None:
+        """Begin an episode: the next step's history is filled with what it sees."""
+        self._begins = True
+
+    def act(self, reading: RobotReading, command: Command) -> Array:
+        """Joint targets, (J,) rad.
+
+        Raises:
+            DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape.
+        """
+        feeds = dict(self._blank)
+        for name, value in vars(reading).items():
+            self._put(feeds, name, value)
+        self._put_command(feeds, command)
+        if self._history is not None:
+            feeds["history"], feeds["reset"] = self._history, np.array([self._begins])
+        if self.on_inputs is not None:
+            self.on_inputs(feeds)
+        outputs = cast(list[Array], self._session.run(self._outputs, feeds))
+        if self._history is not None:
+            self._history = outputs[1]
+        self._begins = False
+        return outputs[0][0]
+
+    def _put_command(self, feeds: dict[str, Array], command: Command) -> None:
+        try:
+            shown = dict(zip(MODALITIES, command.shown(), strict=True))
+        except ValueError as error:
+            raise DeployError(str(error)) from error
+        for modality in (name for name, on in shown.items() if on):
+            if modality not in self._commands:
+                raise DeployError(f"this policy takes no {modality}", f"It takes {', '.join(self.modalities)}")
+            for name in MODALITIES[modality]:
+                self._put(feeds, name, getattr(command, name))
+        if shown["steering"] and "steering_facing_w" in feeds:
+            facing = command.steering_facing_w
+            self._put(feeds, "steering_facing_w", command.steering_direction_w if facing is None else facing)
+        if self._commands:
+            feeds["command_mask"] = np.array([list(shown.values())])
+        self._put_poses(feeds, command)
+
+    def _put_poses(self, feeds: dict[str, Array], command: Command) -> None:
+        given = [name for name in _POSES if getattr(command, name) is not None]
+        if given and not self._reads_poses:
+            raise DeployError("this policy takes no poses", f"It takes {', '.join(self.modalities)}")
+        if len(given) == 1 or (self._reads_poses and self._reads_all_poses and not given):
+            raise DeployError(f"this policy's command needs {' and '.join(_POSES)}")
+        for name in given:
+            self._put(feeds, name, getattr(command, name))
+        if given and "pose_mask" in feeds:
+            mask = command.pose_mask
+            self._put(feeds, "pose_mask", np.ones_like(feeds["pose_mask"][0]) if mask is None else mask)
+        if "reference_joint_pos" in feeds:
+            if command.reference_joint_pos is None:
+                raise DeployError("this policy's command needs reference_joint_pos")
+            self._put(feeds, "reference_joint_pos", command.reference_joint_pos)
+
+    def _put(self, feeds: dict[str, Array], name: str, value: Array | float | None) -> None:
+        blank = self._blank[name]
+        array = np.asarray(value, dtype=blank.dtype)[None]
+        if array.shape != blank.shape:
+            raise DeployError(f"{name} has shape {array.shape[1:]}, this policy needs {blank.shape[1:]}")
+        feeds[name] = array
+
+
+def _providers(onnxruntime: ModuleType, provider: str) -> list[str]:
+    """The wanted provider, and the CPU for what it cannot do."""
+    if provider not in PROVIDERS:
+        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join(PROVIDERS)}")
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise DeployError(f"this ONNX Runtime has no {provider}", 'pip install "protege-deploy[gpu]" instead of [cpu]')
+    return list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
