@@ -1,0 +1,118 @@
+"""Policies of every kind, small and untrained but far from zero, saved as checkpoints."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from protege.core import checkpoint
+from protege.core.checkpoint import Checkpoint
+from protege.core.config import RunConfig
+from protege.core.experiments import Policy, action_bound
+from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.motion import load_clips
+from protege.core.policy import ActorCritic, ModelConfig
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig, SteeringParams
+from protege.sim.robots import get_robot
+from protege.sim.simulator import make_simulator
+
+ROBOT = get_robot("smpl")
+WALK = "data/motions/smpl_humanoid_walk.npy"
+STUDENT_TOKENS = ["proprioception", "history", "path", "goal", "steering", "masked_poses"]
+MIX = {"masked_mimic": 2.0, "path": 2.0, "goal": 2.0, "steering": 2.0}
+
+
+def env_config(steering: int = 3, mix: dict[str, float] | None = None) -> EnvConfig:
+    return EnvConfig(
+        num_envs=8,
+        task_mix=mix or MIX,
+        num_plans=16,
+        episode_length_s=0.2,
+        history_steps=3,
+        mix_probability=0.5,
+        steering_params=SteeringParams(obs_size=steering),
+    )
+
+
+def make_env(config: EnvConfig) -> HumanoidEnv:
+    simulator = make_simulator("mujoco", ROBOT, config.num_envs, device="cpu", num_threads=1)
+    return HumanoidEnv(simulator, load_clips([WALK], ROBOT), config, seed=0)
+
+
+def actor_critic(obs_shapes, tokens: list[str], **sizes) -> tuple[ActorCritic, dict]:
+    small = {"latent_dim": 32, "ff_size": 64, "num_layers": 2, "mlp_units": [64, 32], "critic_units": [16]}
+    config = ModelConfig(tokens=tokens, critic_inputs=["proprioception", "poses"], **{**small, **sizes})
+    return ActorCritic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose()), {"model": asdict(config)}
+
+
+def masked_mimic(obs_shapes) -> tuple[MaskedMimic, dict]:
+    config = MaskedMimicConfig(latent_dim=32, ff_size=64, num_layers=1, prior_units=[32], decoder_units=[32])
+    return MaskedMimic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose()), {"agent": asdict(config)}
+
+
+def enliven(policy: Policy, env: HumanoidEnv) -> Policy:
+    """Normalisers that have seen the environment, and actions as large as a trained policy's (0.3 rad or so)."""
+    obs = env.reset()
+    for _ in range(3):
+        policy.update_normalizers(obs)
+        obs = env.step(obs["reference_joint_pos"] - ROBOT.default_pose()).obs
+    last = policy.decoder_net[-1] if isinstance(policy, MaskedMimic) else policy.actor[-1][-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.normal_(last.weight, std=2.0 / last.in_features**0.5)
+    return policy.eval().requires_grad_(False)
+
+
+def save(path: Path, kind: str, policy: Policy, env: HumanoidEnv, parts: dict) -> Path:
+    run = RunConfig(experiment_name=path.parent.name, motion_file=[WALK])
+    checkpoint.save(
+        path,
+        Checkpoint(
+            kind=kind,
+            config={"run": asdict(run), "env": asdict(env.config), **parts},
+            robot=ROBOT.name,
+            joint_names=list(ROBOT.joint_names),
+            obs_shapes={name: list(shape) for name, shape in env.obs_shapes.items()},
+            model=dict(policy.state_dict()),
+            iteration=7,
+            samples=1234,
+        ),
+    )
+    return path
+
+
+def raw_inputs(env: HumanoidEnv, history: torch.Tensor, begins: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a robot would measure and be told, of all worlds, taken from the environment's insides."""
+    state = env.state
+    parts = []
+    for name, part in env.task_slices.items():
+        command, rows = env.tasks[name].command, slice(None)
+        pos, quat = command.window.future(rows)
+        told = {
+            "target_body_pos_w": pos + command.anchor(state[part], rows)[:, None, None],
+            "target_body_quat_w": quat,
+            "reference_joint_pos": command.window.next_joint_pos(rows),
+        }
+        if hasattr(command, "plans"):
+            ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)
+            points = command.plans.pos[command.plan[:, None], ahead]
+            direction, speed = command.steering_command(rows)
+            told |= {
+                "path_w": command.to_world(points, command.yaw[:, None]),
+                "goal_w": command.goal_w(rows),
+                "goal_time_left": (command.last_step - command.step) * env.robot.control_dt,
+                "steering_direction_w": direction,
+                "steering_speed": speed,
+                "steering_facing_w": direction,
+            }
+        else:
+            n = part.stop - part.start
+            nothing = {"path_w": (10, 2), "goal_w": (2,), "steering_direction_w": (2,), "steering_facing_w": (2,)}
+            told |= {key: torch.zeros(n, *shape) for key, shape in nothing.items()}
+            told |= {key: torch.zeros(n) for key in ("goal_time_left", "steering_speed")}
+        parts.append(told)
+    joined = {key: torch.cat([told[key] for told in parts]) for key in parts[0]}
+    names = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
+    measured = {name: getattr(state, name) for name in names}
+    return {**measured, **joined, "history": history, "reset": begins}

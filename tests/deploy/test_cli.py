@@ -1,0 +1,105 @@
+"""`protege-deploy`, command by command."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from protege.deploy import __version__
+from protege.deploy.cli import main
+
+
+def call(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_help_and_version_need_click_alone() -> None:
+    program = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "onnx", "onnxruntime", "mujoco"} or name.startswith("protege.core"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from protege.deploy.cli import main
+main()
+"""
+
+    def alone(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+
+    assert alone("--help").stdout.startswith("Usage: ")
+    assert __version__ in alone("--version").stdout
+    for command in ("export", "check", "run", "info"):
+        assert alone(command, "--help").returncode == 0
+    missing = alone("run", "somewhere")
+    assert missing.returncode == 2
+    assert missing.stderr == 'error: mujoco is not installed. pip install "protege-deploy[cpu,mujoco]"\n'
+    assert "protege-deploy[export]" in alone("export", "--checkpoint", "x", "--output", "y").stderr
+
+
+def test_export_check_and_info(student: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = call("export", "--checkpoint", student, "--output", out)
+    assert done.exit_code == 0 and done.output.strip() == str(out)
+    done = call("check", out, "--checkpoint", student, "--num-states", 100)
+    assert done.exit_code == 0 and re.match(
+        r"100 states: joint targets differ by at most \d\.\de-0[67] rad", done.output
+    )
+    done = call("info", out)
+    assert done.exit_code == 0 and "student of smpl: iteration 7, 1,234 samples; 69 joints at 30 Hz" in done.output
+
+
+def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) -> None:
+    report, record = tmp_path / "sub" / "report.json", tmp_path / "states.npz"
+    done = call(
+        "run", exported, "--task", "steering", "--seconds", 3.5, "--fast", "--report", report, "--record", record
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "p99" in done.output and "missed" in done.output and "walked" in done.output
+    result = json.loads(report.read_text())
+    assert set(result) == {"loop", "stood", "walked_m", "errors", "simulated_s", "realtime"}
+    assert result["loop"]["steps"] == 105 and set(result["loop"]["policy_ms"]) == {"p50", "p95", "p99", "max"}
+    assert set(result["errors"]) == {"steering_err"} and isinstance(result["stood"], bool)
+    with np.load(record, allow_pickle=False) as states:
+        assert states["joint_pos"].shape == (105, 69) and states["reset"].sum() == 1
+    done = call("check", exported, "--checkpoint", student, "--states", record)
+    assert done.exit_code == 0 and done.output.startswith("105 states")
+
+
+@pytest.mark.parametrize(
+    ("options", "metric"),
+    [
+        (["--task", "path", "--seed", "3"], "path_following_err"),
+        (["--task", "goal"], "goal_reaching_err"),
+        ([], "path"),
+    ],
+)
+def test_run_every_task(exported: Path, options: list[str], metric: str) -> None:
+    done = call("run", exported, *options, "--seconds", 0.5, "--fast", "--standing")
+    assert done.exit_code == 0 and metric in done.output
+
+
+def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "states.npz").write_text("no zip")
+    np.savez(tmp_path / "few.npz", joint_pos=np.zeros((3, 69), np.float32))
+    blocked = tmp_path / "states.npz" / "report.json"
+    for words, message in [
+        (["info", tmp_path], "policy.json does not exist"),
+        (["run", tmp_path], "policy.json does not exist"),
+        (["run", exported, "--provider", "abacus"], "unknown provider"),
+        (["run", exported, "--seconds", "0.1", "--fast", "--report", blocked], "cannot write"),
+        (["export", "--checkpoint", tmp_path, "--output", tmp_path / "out"], "no checkpoint at"),
+        (["check", exported, "--checkpoint", student, "--states", tmp_path / "states.npz"], "not an .npz file"),
+        (["check", exported, "--checkpoint", student, "--states", tmp_path / "few.npz"], "root_pos_w is missing"),
+    ]:
+        done = call(*words)
+        assert done.exit_code == 2, done.output
+        assert done.output.startswith("error: ") and done.output.count("\n") == 1
+        assert message in done.output
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,160 @@
+"""The graph is the policy on the environment's observations; the ONNX file is the graph."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, raw_inputs, save
+
+from protege.core import checkpoint
+from protege.deploy import metadata
+from protege.deploy.check import check, compare, random_inputs
+from protege.deploy.errors import DeployError
+from protege.deploy.export import StudentGraph, export, load_graph
+
+POSES = {"target_body_pos_w", "target_body_quat_w"}
+BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}
+
+
+def make(kind: str, steering: int = 3):
+    """An environment and an enlivened policy of a kind."""
+    mix = {"track": 1.0, "masked_mimic": 1.0} if kind == "tracker" else None
+    env = make_env(env_config(steering, mix))
+    if kind == "masked_mimic":
+        policy, parts = masked_mimic(env.obs_shapes)
+    else:
+        tokens = ["proprioception", "poses"] if kind == "tracker" else STUDENT_TOKENS
+        policy, parts = actor_critic(env.obs_shapes, tokens)
+    return env, enliven(policy, env), parts
+
+
+@pytest.mark.parametrize(("kind", "steering"), [("student", 3), ("student", 5), ("tracker", 3), ("masked_mimic", 3)])
+def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int) -> None:
+    env, policy, _ = make(kind, steering)
+    graph = StudentGraph(policy, {k: list(v) for k, v in env.obs_shapes.items()}, ROBOT).eval()
+    obs = env.reset()
+    begins = torch.ones(8, dtype=torch.bool)
+    history = torch.full((8, 3, 220), 9.0)  # must not be looked at where an episode begins
+    restarts = 0
+    for _ in range(10):
+        raw = raw_inputs(env, history, begins)
+        raw |= {key: obs[key] for key in ("command_mask", "pose_mask")}
+        outputs = graph(*(raw[spec.name] for spec in graph.specs))
+        mean, _ = policy.distribution(obs)
+        torch.testing.assert_close(outputs[0], ROBOT.default_pose() + mean, atol=1e-5, rtol=0.0)
+        done = env.step(mean + 0.05 * torch.randn_like(mean))
+        obs, begins = done.obs, done.failed | done.timed_out
+        restarts += int(begins.sum())
+        if len(outputs) > 1:
+            history = outputs[1]
+            alive = ~begins
+            torch.testing.assert_close(history[alive], obs["history"][alive], atol=2e-5, rtol=0.0)
+    assert mean.abs().max() > 0.1 and restarts > 0
+
+
+def test_uncommanded_inputs_do_not_matter() -> None:
+    env, policy, _ = make("student")
+    graph = StudentGraph(policy, {k: list(v) for k, v in env.obs_shapes.items()}, ROBOT).eval()
+    given = random_inputs(graph, ROBOT, 16, torch.Generator().manual_seed(0))
+    given["command_mask"][:] = torch.tensor([True, False, False])
+    given["pose_mask"][:] = False
+    other = {**given, "goal_w": given["goal_w"] + 7.0, "steering_speed": given["steering_speed"] + 1.0}
+    other["target_body_pos_w"] = given["target_body_pos_w"] * 2.0
+    moved = {**given, "path_w": given["path_w"] + 1.0}
+
+    def targets(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return graph(*(inputs[spec.name] for spec in graph.specs))[0]
+
+    assert torch.equal(targets(given), targets(other))
+    assert (targets(given) - targets(moved)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("tracker", BODY | POSES | {"reference_joint_pos"}),
+        ("masked_mimic", BODY | POSES | {"pose_mask", "history", "reset"}),
+    ],
+)
+def test_other_kinds_export_with_the_inputs_they_read(kind: str, inputs: set[str], tmp_path: Path) -> None:
+    env, policy, parts = make(kind)
+    path = save(tmp_path / "run" / "last.ckpt", kind, policy, env, parts)
+    folder = export(path, tmp_path / "out")
+    assert {spec.name for spec in metadata.load(folder).inputs} == inputs
+    assert {node.name for node in onnx.load(folder / "policy.onnx").graph.input} == inputs
+    assert check(folder, path, 50).joint_target < 1e-5
+
+
+def test_onnx_equals_torch_on_a_thousand_states(student: Path, exported: Path) -> None:
+    result = check(exported, student, 1000)
+    assert result.num_states == 1000 and 0.0 < result.joint_target < 1e-5
+
+
+def test_the_critic_stays_at_home(student: Path, exported: Path) -> None:
+    loaded, *_ = load_graph(student)
+    weights = sum(int(np.prod(t.dims)) for t in onnx.load(exported / "policy.onnx").graph.initializer)
+    actor = loaded.policy.num_parameters("actor")
+    assert actor < weights < actor + 5000  # and the robot's constants and normalisers
+
+
+def test_the_export_says_what_the_robot_is(exported: Path) -> None:
+    described = metadata.load(exported)
+    assert described.joint_names == list(ROBOT.joint_names)
+    assert described.stiffness == [joint.stiffness for joint in ROBOT.joints]
+    assert described.default_joint_pos == list(ROBOT.default_joint_pos)
+    assert described.control_dt == ROBOT.control_dt and described.substeps == 4
+    assert described.path_times == [0.5 * (k + 1) for k in range(10)]
+    assert described.future_frames == [1, 2, 4, 8]
+    assert (described.source.kind, described.source.iteration, described.source.samples) == ("student", 7, 1234)
+    assert described.start is not None and 0.7 < described.start.root_pos_w[2] < 1.1
+    assert described.start.root_lin_vel_w[0] > 0.5
+
+
+def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, exported: Path, tmp_path: Path) -> None:
+    _, graph, robot = load_graph(student)
+    saved = checkpoint.load(student)
+    name = next(name for name in saved.model if name.startswith("actor") and name.endswith("bias"))
+    saved.model[name] += 0.01
+    checkpoint.save(tmp_path / "other.ckpt", saved)
+    with pytest.raises(DeployError, match="another checkpoint"):
+        check(exported, tmp_path / "other.ckpt", 10)
+
+    wrong = tmp_path / "wrong"
+    shutil.copytree(export(tmp_path / "other.ckpt", tmp_path / "out"), wrong)
+    data = json.loads((wrong / "policy.json").read_text())
+    data["source"]["weights_sha256"] = metadata.load(exported).source.weights_sha256
+    (wrong / "policy.json").write_text(json.dumps(data))
+    assert compare(wrong, graph, random_inputs(graph, robot, 10, torch.Generator())).joint_target > 1e-5
+    with pytest.raises(DeployError, match="differ by"):
+        check(wrong, student, 10)
+
+
+def test_export_replaces_exports_and_nothing_else(student: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("precious")
+    with pytest.raises(DeployError, match="is not an export"):
+        export(student, mine)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"] and (mine / "thesis.txt").read_text() == "precious"
+    export(student, tmp_path / "out")
+    export(student, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "out"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["policy.json", "policy.onnx", "robot.xml"]
+
+
+def test_export_names_what_is_wrong(student: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="no checkpoint at"):
+        export(tmp_path / "nowhere", tmp_path / "out")
+    saved = checkpoint.load(student)
+    saved.joint_names = saved.joint_names[::-1]
+    checkpoint.save(tmp_path / "reversed.ckpt", saved)
+    with pytest.raises(DeployError, match="other joints"):
+        export(tmp_path / "reversed.ckpt", tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeployError, match="cannot write"):
+        export(student, tmp_path / "file" / "out")
+    assert not (tmp_path / "out").exists()
