@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 import torch
 import yaml
@@ -90,13 +91,16 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         path = found[0] if found else path / "last.ckpt"
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}", "Train one, or give the folder of a run: --checkpoint results/NAME")
-    if not is_zipfile(path):
-        raise UserError(f"{path} is damaged or not a checkpoint", "Delete it and train again, or take another")
     try:
+        with ZipFile(path) as archive:  # torch.load does not compare checksums
+            if archive.testzip():
+                raise BadZipFile
         foreign = get_unsafe_globals_in_checkpoint(path)
         data = None if foreign else torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged", "Delete it and train again, or take another") from error
+    except (BadZipFile, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged or not a checkpoint", "Delete it and train again, or take another"
+        ) from error
     return _checked(path, data)
 
 

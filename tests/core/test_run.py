@@ -1,0 +1,281 @@
+"""A run's folder, log and budget, and how it goes on after being stopped."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from toy_env import ToyEnv, toy_robot
+
+from protege.core import ppo
+from protege.core.checkpoint import load
+from protege.core.config import Config, RunConfig
+from protege.core.errors import UserError
+from protege.core.experiments import make_actor_critic
+from protege.core.policy import ModelConfig
+from protege.core.ppo import PPOConfig
+from protege.core.run import Run
+
+
+class Counter:
+    """A part with a state."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count = state["count"]
+
+
+def make_run(folder: Path, kind: str = "tracker", **settings) -> Run:
+    config = Config({"run": RunConfig(experiment_name="a", results_dir=str(folder), **settings)})
+    return Run(config, kind, toy_robot(), {"proprioception": (4,)})
+
+
+def drive(run: Run, stop_at: int | None = None, size: int = 2, pause: float = 0.0) -> tuple[nn.Linear, Counter]:
+    """Iterations that add 1 to a weight and 8 samples."""
+    policy, counter = nn.Linear(size, 1, bias=False), Counter()
+    nn.init.zeros_(policy.weight)
+    with run:
+        run.restore({"policy": policy, "counter": counter})
+        for iteration in run:
+            time.sleep(pause)
+            counter.count += 1
+            policy.weight.data += 1.0
+            run.log({"episode/length": 10.0 * iteration, "loss": torch.rand(()).item()}, samples=8)
+            if iteration == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+    return policy, counter
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "a" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_budget_of_iterations(tmp_path):
+    run = make_run(tmp_path, max_iterations=3)
+    drive(run)
+    assert (run.iteration, run.samples, run.finished, run.interrupted, run.progress) == (3, 24, True, False, 1.0)
+    logged = rows(tmp_path)
+    assert [(row["iteration"], row["samples"], row["episode/length"]) for row in logged] == [
+        (0, 8, 0.0),
+        (1, 16, 10.0),
+        (2, 24, 20.0),
+    ]
+    assert 0.0 <= logged[0]["seconds"] <= logged[2]["seconds"]
+    saved = load(tmp_path / "a")
+    assert (saved.iteration, saved.samples, saved.finished, saved.kind, saved.robot) == (3, 24, True, "tracker", "toy")
+    assert saved.metrics == {"episode/length": 20.0, "loss": logged[2]["loss"]}
+    assert saved.training["counter"] == {"count": 3}
+    assert yaml.safe_load((tmp_path / "a" / "config.yaml").read_text()) == run.config.to_dict() == saved.config
+
+
+def test_a_budget_of_samples_ends_after_the_iteration_that_reaches_it(tmp_path):
+    run = make_run(tmp_path, max_samples=20, max_iterations=100)
+    drive(run)
+    assert (run.iteration, run.samples, run.finished) == (3, 24, True)
+
+
+def test_a_budget_of_time_counts_all_sessions(tmp_path):
+    run = make_run(tmp_path, max_time=0.12)
+    drive(run, pause=0.05)
+    assert 1 <= run.iteration <= 3
+    assert run.seconds >= 0.12
+    again = make_run(tmp_path, max_time=0.12)
+    drive(again)
+    assert (again.iteration, again.seconds) == (run.iteration, run.seconds)
+
+
+def test_progress_is_that_of_the_nearest_limit(tmp_path):
+    run = make_run(tmp_path, max_iterations=10, max_samples=16)
+    seen = []
+    with run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            seen.append(run.progress)
+            run.log({}, samples=4)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("limit", ["max_iterations", "max_samples", "max_time"])
+def test_a_budget_of_nothing_does_nothing(tmp_path, limit):
+    run = make_run(tmp_path, **{limit: 0})
+    drive(run)
+    assert (run.iteration, run.finished) == (0, True)
+
+
+def test_checkpoints_come_at_their_interval_and_at_the_end(tmp_path):
+    seen = []
+    run = make_run(tmp_path, max_iterations=5, checkpoint_interval=2)
+    with run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            path = run.folder / "last.ckpt"
+            seen.append((load(path).iteration, load(path).finished) if path.exists() else None)
+    assert seen == [None, None, (2, False), (2, False), (4, False)]
+    assert load(run.folder).iteration == 5
+
+
+def test_a_finished_run_goes_on_when_its_budget_grows(tmp_path):
+    drive(make_run(tmp_path, max_iterations=2))
+    run = make_run(tmp_path, max_iterations=5)
+    policy, counter = drive(run)
+    assert (run.iteration, run.samples, counter.count) == (5, 40, 5)
+    assert policy.weight.tolist() == [[5.0, 5.0]]
+    assert [row["iteration"] for row in rows(tmp_path)] == [0, 1, 2, 3, 4]
+    assert [row["samples"] for row in rows(tmp_path)] == [8, 16, 24, 32, 40]
+
+
+def test_rows_after_the_checkpoint_are_dropped_and_torch_draws_on(tmp_path):
+    torch.manual_seed(5)
+    drive(make_run(tmp_path, max_iterations=6))
+    whole = rows(tmp_path)
+
+    torch.manual_seed(5)
+    drive(make_run(tmp_path / "b", max_iterations=4))
+    # As if it had been killed two iterations after its checkpoint, in the middle of a row.
+    log = tmp_path / "b" / "a" / "metrics.jsonl"
+    log.write_text(log.read_text() + '{"iteration": 4, "samples": 40, "loss": 9.0}\n{"iteration": 5, "sam')
+    torch.manual_seed(99)
+    drive(make_run(tmp_path / "b", max_iterations=6))
+    again = rows(tmp_path / "b")
+    assert [row["iteration"] for row in again] == [0, 1, 2, 3, 4, 5]
+    assert [row["loss"] for row in again] == [row["loss"] for row in whole]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    drive(make_run(tmp_path, max_iterations=3))
+    (tmp_path / "a" / "last.ckpt").unlink()
+    run = make_run(tmp_path, max_iterations=2)
+    policy, _ = drive(run)
+    assert policy.weight.tolist() == [[2.0, 2.0]]
+    assert [row["iteration"] for row in rows(tmp_path)] == [0, 1]
+
+
+def test_without_resume_nothing_of_the_old_run_is_left(tmp_path):
+    run = make_run(tmp_path, max_iterations=3)
+    drive(run)
+    run.save_best({"score": 1.0})
+    fresh = make_run(tmp_path, max_iterations=1, resume=False)
+    policy, _ = drive(fresh)
+    assert policy.weight.tolist() == [[1.0, 1.0]]
+    assert [row["iteration"] for row in rows(tmp_path)] == [0]
+    assert load(tmp_path / "a").iteration == 1
+
+
+def test_another_checkpoint_can_be_the_start(tmp_path):
+    drive(make_run(tmp_path, max_iterations=3))
+    run = make_run(tmp_path / "b", max_iterations=1, checkpoint=str(tmp_path / "a"))
+    policy, counter = drive(run)
+    assert policy.weight.tolist() == [[4.0, 4.0]]
+    assert (run.iteration, counter.count) == (1, 1)
+
+
+def test_the_best_policy_stands_for_the_run(tmp_path):
+    run = make_run(tmp_path, max_iterations=3)
+    policy = nn.Linear(1, 1)
+    with run:
+        run.restore({"policy": policy})
+        for iteration in run:
+            policy.weight.data.fill_(iteration)
+            if iteration == 1:
+                run.save_best({"score": 0.9})
+    best = load(tmp_path / "a")
+    assert best.model["weight"].item() == 1.0
+    assert (best.metrics, best.training) == ({"score": 0.9}, {})
+    assert load(tmp_path / "a" / "last.ckpt").model["weight"].item() == 2.0
+
+
+def test_ctrl_c_ends_after_the_iteration_and_saves(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    run = make_run(tmp_path, max_iterations=10)
+    drive(run, stop_at=3)
+    assert (run.iteration, run.interrupted, run.finished) == (4, True, False)
+    assert (load(tmp_path / "a").iteration, load(tmp_path / "a").finished) == (4, False)
+    assert signal.getsignal(signal.SIGINT) is before
+    policy, _ = drive(make_run(tmp_path, max_iterations=10))
+    assert policy.weight.tolist() == [[10.0, 10.0]]
+    assert [row["iteration"] for row in rows(tmp_path)] == list(range(10))
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    run = make_run(tmp_path, max_iterations=10)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            signal.raise_signal(signal.SIGINT)
+            reached.append("after the first")
+            signal.raise_signal(signal.SIGINT)
+            reached.append("after the second")
+    assert reached == ["after the first"]
+
+
+def test_tensorboard_has_every_metric_once_over_samples(tmp_path):
+    drive(make_run(tmp_path, max_iterations=3))
+    log = tmp_path / "a" / "metrics.jsonl"
+    assert list((tmp_path / "a").glob("events.out.tfevents.*"))
+    drive(make_run(tmp_path, max_iterations=5))
+    events = EventAccumulator(str(tmp_path / "a"))
+    events.Reload()
+    scalars = events.Scalars("episode/length")
+    assert [(event.step, event.value) for event in scalars] == [(8 * i + 8, 10.0 * i) for i in range(5)]
+    assert len(log.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "student"}, r"last\.ckpt holds a tracker, not a student\. Choose another --experiment-name"),
+        ({"size": 3}, r"last\.ckpt holds a policy of another shape \(weight"),
+        ({"checkpoint": "missing", "resume": False}, "no checkpoint at missing"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_its_folder_as_it_was(tmp_path, change, message):
+    drive(make_run(tmp_path, max_iterations=2, seed=1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    size = change.pop("size", 2)
+    with pytest.raises(UserError, match=message):
+        drive(make_run(tmp_path, max_iterations=4, seed=2, **change), size=size)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*results/a/config\.yaml"):
+        drive(make_run(tmp_path / "results", max_iterations=1))
+
+
+SMALL = ModelConfig(latent_dim=16, ff_size=16, num_layers=1, num_heads=2, mlp_units=[16], critic_units=[16])
+
+
+def train_toy(folder: Path, iterations: int) -> dict[str, torch.Tensor]:
+    """Weights of a tracker of the toy robot."""
+    torch.manual_seed(0)
+    env = ToyEnv(8)
+    policy = make_actor_critic(env, SMALL)
+    agent = PPOConfig(rollout_steps=12, epochs=2, minibatches=2)
+    settings = RunConfig(experiment_name="a", results_dir=str(folder), max_iterations=iterations)
+    config = Config({"run": settings, "model": SMALL, "agent": agent})
+    with Run(config, "tracker", env.robot, env.obs_shapes) as run:
+        ppo.train(run, env, policy, agent)
+    return policy.state_dict()
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
+    whole = train_toy(tmp_path / "whole", 5)
+    train_toy(tmp_path / "parts", 2)
+    torch.rand(17)
+    parts = train_toy(tmp_path / "parts", 5)
+    assert all(torch.equal(parts[name], x) for name, x in whole.items())
+    log = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "whole")]
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "parts")] == log
