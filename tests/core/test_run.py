@@ -208,15 +208,19 @@ def test_ctrl_c_ends_after_the_iteration_and_saves(tmp_path):
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
-    run = make_run(tmp_path, max_iterations=10)
     reached = []
-    with pytest.raises(KeyboardInterrupt), run:
-        run.restore({"policy": nn.Linear(1, 1)})
-        for _ in run:
-            signal.raise_signal(signal.SIGINT)
-            reached.append("after the first")
-            signal.raise_signal(signal.SIGINT)
-            reached.append("after the second")
+
+    def interrupted_twice():
+        with make_run(tmp_path, max_iterations=10) as run:
+            run.restore({"policy": nn.Linear(1, 1)})
+            for _ in run:
+                signal.raise_signal(signal.SIGINT)
+                reached.append("after the first")
+                signal.raise_signal(signal.SIGINT)
+                reached.append("after the second")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
     assert reached == ["after the first"]
 
 

@@ -1,0 +1,169 @@
+"""Whole episodes, and the intervals around what they say."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_runs import protege, snapshot
+from toy_env import toy_robot
+
+from protege.core.env import Step
+from protege.core.errors import UserError
+from protege.core.evaluation import (
+    evaluate_task,
+    evaluation_env,
+    mean_interval,
+    run_episodes,
+    summarize,
+    wilson_interval,
+)
+from protege.core.experiments import load_policy
+
+
+class Deck:
+    """Worlds whose episodes have lengths that are known beforehand; those of length 2 fail.
+
+    Args:
+        lengths: of each world's episodes, the last one again and again.
+    """
+
+    def __init__(self, lengths: list[list[int]]) -> None:
+        self.lengths, self.num_envs, self.device = lengths, len(lengths), torch.device("cpu")
+        self.num_actions, self.robot, self.steps = 1, toy_robot(), 0
+
+    def reset(self) -> dict[str, torch.Tensor]:
+        self.episode, self.age = [0] * self.num_envs, [0] * self.num_envs
+        return self._observe()
+
+    def step(self, action: torch.Tensor) -> Step:
+        assert torch.equal(action, 2.0 * self._observe()["age"])
+        self.steps += 1
+        ended, length, number = [], [], []
+        for world, mine in enumerate(self.lengths):
+            self.age[world] += 1
+            if self.age[world] == mine[min(self.episode[world], len(mine) - 1)]:
+                ended.append(world)
+                length.append(self.age[world])
+                number.append(self.episode[world])
+                self.episode[world], self.age[world] = self.episode[world] + 1, 0
+        lengths = torch.tensor(length, dtype=torch.long)
+        episodes = {
+            "env_id": torch.tensor(ended, dtype=torch.long),
+            "length": lengths,
+            "number": torch.tensor(number, dtype=torch.long),
+            "failed": lengths == 2,
+            "err/mean": lengths.float() / 10.0,
+        }
+        none = torch.zeros(self.num_envs, dtype=torch.bool)
+        obs = self._observe()
+        return Step(obs, none.float(), none, none, obs, episodes, none)
+
+    def _observe(self) -> dict[str, torch.Tensor]:
+        return {"age": torch.tensor(self.age).unsqueeze(1).float()}
+
+
+def double(obs):
+    return 2.0 * obs["age"]
+
+
+def test_every_world_gives_its_first_episodes_equally_many():
+    env = Deck([[2], [10, 2, 2, 7], [5]])
+    rows = run_episodes(env, double, 5)  # 2 from each of 3 worlds
+    assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert rows["length"].tolist() == [2, 2, 10, 2, 5, 5]
+    assert rows["number"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert env.steps == 12  # no longer than the slowest world needs
+
+
+def test_short_failures_weigh_no_more_than_long_successes():
+    """Each world fails in 2 steps or succeeds in 20, half and half: the first 12 episodes by time are nearly all failures."""
+    env = Deck([[2], [20]] * 6)
+    rows = run_episodes(env, double, 12)
+    assert summarize(rows, "err/mean").success == 0.5
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=5), n=st.integers(1, 12)
+)
+def test_any_deck_gives_at_least_the_asked_number(lengths, n):
+    rows = run_episodes(Deck(lengths), double, n)
+    each = math.ceil(n / len(lengths))
+    assert rows["env_id"].tolist() == [world for world in range(len(lengths)) for _ in range(each)]
+    assert rows["length"].tolist() == [mine[min(k, len(mine) - 1)] for mine in lengths for k in range(each)]
+
+
+def test_the_wilson_interval_by_hand():
+    # 8 of 10: z² = 3.841459, centre (0.8 + 0.192073) / 1.384146, half width 1.959964 sqrt(0.016 + 0.009604) / 1.384146
+    assert wilson_interval(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-6)
+    low, high = wilson_interval(0, 20)
+    assert (low, high) == pytest.approx((0.0, 3.841459 / 23.841459), abs=1e-6)
+    assert wilson_interval(20, 20) == pytest.approx((20.0 / 23.841459, 1.0), abs=1e-6)
+    assert all(math.isnan(x) for x in wilson_interval(0, 0))
+
+
+@given(count=st.integers(1, 500), share=st.floats(0.0, 1.0))
+def test_the_wilson_interval_solves_its_equation(count, share):
+    """At its ends the true proportion p is 1.96 of its own standard errors away from the measured one."""
+    successes = round(share * count)
+    for p in wilson_interval(successes, count):
+        assert 0.0 <= p <= 1.0
+        left = (successes / count - p) ** 2
+        assert left == pytest.approx(1.959963984540054**2 * p * (1.0 - p) / count, abs=1e-9)
+
+
+def test_the_normal_interval_by_hand():
+    # mean 2.5, sample deviation sqrt(5/3), over sqrt(4)
+    half = 1.959963984540054 * math.sqrt(5.0 / 3.0) / 2.0
+    assert mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx((2.5 - half, 2.5 + half))
+    assert all(math.isnan(x) for x in mean_interval(torch.tensor([1.0])))
+
+
+def test_a_summary_leaves_out_what_was_not_measured():
+    nan = math.nan
+    rows = {"failed": torch.tensor([False, True, False, False]), "err/mean": torch.tensor([0.1, nan, 0.3, nan])}
+    summary = summarize(rows, "err/mean")
+    assert (summary.episodes, summary.success) == (4, 0.75)
+    assert summary.success_ci == wilson_interval(3, 4)
+    assert summary.error == pytest.approx(0.2)
+    assert summary.error_ci == pytest.approx(mean_interval(torch.tensor([0.1, 0.3])))
+    assert summary.to_dict()["success_ci"] == list(summary.success_ci)
+    nothing = summarize({"failed": torch.tensor([True]), "err/mean": torch.tensor([nan])}, "err/mean")
+    assert math.isnan(nothing.error)
+    assert nothing.success == 0.0
+
+
+# On the real robot -------------------------------------------------------------------------------------------------------
+
+
+def test_an_untrained_tracker_is_scored_by_the_published_rule(tiny_tracker):
+    loaded = load_policy(tiny_tracker)
+    summary, rows = evaluate_task(loaded, "track", "cartesian_err/mean", 6, num_envs=4, seed=0)
+    assert summary.episodes == 8
+    assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    # Who failed was 0.5 m off on average at the last step; nobody else was.
+    assert torch.equal(rows["failed"], rows["cartesian_err/last"] > 0.5)
+    again, _ = evaluate_task(loaded, "track", "cartesian_err/mean", 6, num_envs=4, seed=0)
+    assert again == summary
+
+
+def test_an_environment_of_another_shape_is_refused(tiny_tracker):
+    loaded = load_policy(tiny_tracker)
+    with pytest.raises(UserError, match=r"was built for history of shape \(2, 220\), the environment gives \(5, 220\)"):
+        evaluation_env(loaded, "track", num_envs=2, seed=0, overrides={"history_steps": 5})
+    with pytest.raises(UserError, match=r"drives the robot smpl, not g1\. Take --robot smpl"):
+        evaluation_env(loaded, "track", num_envs=2, seed=0, robot="g1")
+
+
+def test_the_command_evaluates(tiny_tracker, tmp_path):
+    before = snapshot(tiny_tracker)
+    options = ("--checkpoint", tiny_tracker, "--num-episodes", 4, "--num-envs", 4, "--seed", 3)
+    result = protege("core", "evaluate", *options, "--output", tmp_path / "evaluation")
+    assert result.exit_code == 0, result.output
+    data = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    assert (data["task"], data["episodes"], data["seed"]) == ("track", 4, 3)
+    assert f"success {data['success']:.1%}" in result.stdout
+    assert f"cartesian_err {data['error']:.4f} m" in result.stdout
+    assert snapshot(tiny_tracker) == before
