@@ -1,0 +1,219 @@
+"""Networks: the running normaliser against NumPy, masks, and layers that a trained network can gain."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from protege.core.networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, mlp
+
+SIZES = {"body": (1, 5), "frames": (3, 4), "command": (1, 2)}
+
+
+def token_sets(n: int = 6, seed: int = 0) -> dict[str, TokenSet]:
+    """Of the sizes above: all frames but some are there, the command in every other row."""
+    g = torch.Generator().manual_seed(seed)
+    x = {name: torch.randn(n, s, f, generator=g) for name, (s, f) in SIZES.items()}
+    frames = torch.rand(n, 3, generator=g) < 0.5
+    frames[0] = False
+    command = (torch.arange(n) % 2 == 0).unsqueeze(1)
+    return {"body": (x["body"], None), "frames": (x["frames"], frames), "command": (x["command"], command)}
+
+
+def transformer(sizes=SIZES, added=(), num_layers: int = 2) -> TokenTransformer:
+    return TokenTransformer(sizes, latent_dim=16, ff_size=32, num_layers=num_layers, num_heads=2, added=added)
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """No parameter left at an initial zero."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_(0.0, 0.3)
+    return module
+
+
+# RunningNormalizer
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.booleans(), st.integers(0, 1000))
+def test_moments_are_those_of_all_rows_that_count(batches, weighted, seed):
+    rng = np.random.default_rng(seed)
+    normalizer, seen = RunningNormalizer(3), []
+    for rows in batches:
+        x = rng.normal(2.0, 3.0, (rows, 3))
+        weight = rng.integers(0, 2, rows) if weighted else np.ones(rows)
+        seen.append(x[weight > 0])
+        given_weight = torch.from_numpy(weight).float() if weighted else None
+        normalizer.update(torch.from_numpy(x).float(), given_weight)
+    kept = np.concatenate(seen)
+    assert normalizer.count == len(kept)
+    if len(kept):
+        np.testing.assert_allclose(normalizer.mean, kept.mean(0), atol=1e-4)
+        np.testing.assert_allclose(normalizer.var, kept.var(0), rtol=1e-3, atol=1e-4)
+
+
+def test_rows_without_weight_do_not_count_whatever_they_hold():
+    x = torch.tensor([[1.0], [3.0], [float("nan")], [float("inf")]])
+    normalizer = RunningNormalizer(1)
+    normalizer.update(x, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert (normalizer.mean.item(), normalizer.var.item(), normalizer.count.item()) == (2.0, 1.0, 2.0)
+    normalizer.update(x, torch.zeros(4))
+    assert (normalizer.mean.item(), normalizer.var.item(), normalizer.count.item()) == (2.0, 1.0, 2.0)
+
+
+def test_the_past_fades_with_memory():
+    old, new = torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([[10.0], [12.0]])
+    normalizer = RunningNormalizer(1)
+    normalizer.update(old)
+    normalizer.update(new, memory=0.5)
+    # Half of four old rows and two new ones: as if 1 and 5, of variance 4 + 1, were joined by 10 and 12.
+    rows, weight = np.array([0.0, 2.0, 4.0, 6.0, 10.0, 12.0]), np.array([0.5] * 4 + [1.0] * 2)
+    mean = np.average(rows, weights=weight)
+    assert normalizer.count == 4.0
+    assert normalizer.mean.item() == pytest.approx(mean)
+    assert normalizer.var.item() == pytest.approx(np.average((rows - mean) ** 2, weights=weight))
+
+
+def test_values_are_centred_scaled_and_clamped():
+    normalizer = RunningNormalizer(2)
+    x = torch.tensor([[0.5, -1.0], [100.0, -100.0]])
+    assert torch.allclose(normalizer(x), torch.tensor([[0.5, -1.0], [5.0, -5.0]]), atol=1e-4)  # nothing seen yet
+    normalizer.update(torch.tensor([[1.0, 7.0], [5.0, 7.0]]))
+    y = normalizer(torch.tensor([[5.0, 7.0], [-1.0, 7.001]]))
+    # Mean 3, deviation 2; and a feature that never varied, 1 mm off, scaled by the floor 1 / 0.01.
+    assert torch.allclose(y, torch.tensor([[1.0, 0.0], [-2.0, 0.1]]), atol=1e-3)
+
+
+def test_any_leading_shape_gives_the_same_moments():
+    x = torch.randn(4, 5, 3)
+    flat, deep = RunningNormalizer(3), RunningNormalizer(3)
+    weight = (torch.rand(4, 5) < 0.5).float()
+    flat.update(x.reshape(20, 3), weight.reshape(20))
+    deep.update(x, weight)
+    assert torch.equal(flat.mean, deep.mean) and torch.equal(flat.var, deep.var)
+    assert torch.equal(flat(x[0, 0]), deep(x)[0, 0])
+
+
+# TokenTransformer
+
+
+@pytest.mark.parametrize("added", [(), ("command",)])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_what_absent_tokens_hold_does_not_matter(added, num_layers):
+    network = randomized(transformer(added=added, num_layers=num_layers))
+    sets = token_sets()
+    other = dict(sets)
+    for name in ("frames", "command"):
+        x, present = sets[name]
+        assert present is not None
+        other[name] = (torch.where(present.unsqueeze(-1), x, 100.0 * torch.randn_like(x)), present)
+    assert torch.equal(network(sets), network(other))
+
+
+def test_an_absent_token_is_as_good_as_none():
+    network = randomized(transformer())
+    sets = token_sets()
+    frames = sets["frames"][0]
+    one_missing = torch.tensor([[True, False, True]]).expand(6, 3)
+    masked = network({**sets, "frames": (frames, one_missing)})
+    smaller = transformer({**SIZES, "frames": (2, 4)})
+    state = dict(network.state_dict())
+    state["positions.frames"] = state["positions.frames"][[0, 2]]
+    smaller.load_state_dict(state)
+    everyone = torch.ones(6, 2, dtype=torch.bool)
+    assert torch.allclose(masked, smaller({**sets, "frames": (frames[:, [0, 2]], everyone)}), atol=1e-5)
+
+
+def test_present_tokens_do_matter():
+    network = randomized(transformer())
+    sets = token_sets()
+    for name in SIZES:
+        x, present = sets[name]
+        changed = network({**sets, name: (x + 1.0, present)})
+        rows = torch.ones(6, dtype=torch.bool) if present is None else present.any(1)
+        assert ((changed - network(sets)).abs().amax(1) > 1e-4).tolist() == rows.tolist(), name
+
+
+def test_no_mask_is_a_mask_of_ones():
+    network = randomized(transformer())
+    sets = token_sets()
+    ones = {name: (x, torch.ones(x.shape[:2], dtype=torch.bool)) for name, (x, _) in sets.items()}
+    bare = {name: (x, None) for name, (x, _) in sets.items()}
+    assert torch.allclose(network(ones), network(bare), atol=1e-5)
+
+
+def test_a_world_does_not_depend_on_its_neighbours():
+    network = randomized(transformer())
+    sets = token_sets()
+    alone = {name: (x[2:3], None if present is None else present[2:3]) for name, (x, present) in sets.items()}
+    assert torch.allclose(network(sets)[2:3], network(alone), atol=1e-5)
+
+
+def test_an_added_set_changes_nothing_at_first_and_learns():
+    network = transformer(added=("command",))
+    sets = token_sets()
+    x, present = sets["command"]
+    before = network(sets)
+    assert torch.equal(before, network({**sets, "command": (x + 5.0, present)}))
+    network(sets).square().sum().backward()
+    last = network.encoders["command"][-1]
+    assert last.weight.grad.abs().sum() > 0.0
+    with torch.no_grad():
+        last.weight.normal_()
+    moved = (network(sets) - before).abs().amax(1) > 1e-4
+    assert moved.tolist() == [True, False] * 3  # only where it is present
+
+
+def test_attention_is_softmax_of_scaled_products():
+    """One block with one head, written out."""
+    network = randomized(TokenTransformer({"body": (1, 5), "frames": (3, 4)}, 8, 16, num_layers=1, num_heads=1))
+    sets = {name: x for name, x in token_sets().items() if name in ("body", "frames")}
+    block = network.blocks[0]
+    tokens = torch.cat([network.encoders[k](sets[k][0]) + network.positions[k] for k in ("body", "frames")], dim=1)
+    normed = block.attention_norm(tokens)
+    scores = block.query(normed[:, :1]) @ block.key(normed).transpose(1, 2) / 8**0.5
+    frames = sets["frames"][1]
+    assert frames is not None
+    scores[:, 0, 1:][~frames] = -torch.inf
+    out = tokens[:, :1] + block.out(scores.softmax(-1) @ block.value(normed))
+    out = out + block.ff(block.ff_norm(out))
+    assert torch.allclose(network(sets), network.norm(out[:, 0]), atol=1e-5)
+
+
+# SetMLP and mlp
+
+
+def flat_features(sets: dict[str, TokenSet]) -> Tensor:
+    parts = [x if present is None else x * present.unsqueeze(-1) for x, present in sets.values()]
+    return torch.cat([x.flatten(1) for x in parts], dim=1)
+
+
+def test_a_set_mlp_is_an_mlp_over_all_features():
+    network = randomized(SetMLP(SIZES, [16, 8, 2]))
+    sets = token_sets()
+    weight = torch.cat([layer.weight for layer in network.inputs.values()], dim=1)
+    hidden = F.gelu(F.linear(flat_features(sets), weight, network.bias))
+    expected = network.rest[2](F.gelu(network.rest[0](hidden)))
+    assert torch.allclose(network(sets), expected, atol=1e-5)
+
+
+def test_what_absent_tokens_hold_does_not_matter_to_a_set_mlp():
+    network = randomized(SetMLP(SIZES, [16, 2]))
+    sets = token_sets()
+    x, present = sets["command"]
+    assert present is not None
+    hidden = torch.where(present.unsqueeze(-1), x, 7.0)
+    assert torch.equal(network(sets), network({**sets, "command": (hidden, present)}))
+
+
+def test_mlp_layers_and_output_scale():
+    assert [type(layer).__name__ for layer in mlp([3, 4, 5, 2])] == ["Linear", "GELU", "Linear", "GELU", "Linear"]
+    last = mlp([3, 4, 2], output_scale=0.01)[-1]
+    assert isinstance(last, nn.Linear)
+    assert torch.allclose(last.weight @ last.weight.T, 1e-4 * torch.eye(2), atol=1e-8) and not last.bias.any()
+    zero = mlp([3, 4, 2], output_scale=0.0)
+    assert not zero(torch.randn(5, 3)).any()
