@@ -85,7 +85,9 @@ def test_no_file_names_a_package_index() -> None:
 
 def test_no_pickles() -> None:
     for file in tracked("packages/*.py", "tests/*.py", "scripts/*.py"):
-        assert not {name.split(".")[0] for name in imports(file)} & {"pickle", "dill", "cloudpickle", "joblib"}, file
+        pickles = {name for name in imports(file) if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib")}
+        assert pickles <= {"pickle", "pickle.UnpicklingError"}, file  # what torch raises
+        assert not re.search(r"^\s*import pickle", file.read_text(), re.MULTILINE), file
         for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
             keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
             assert keywords.get("allow_pickle", "False") == "False", file

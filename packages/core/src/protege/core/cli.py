@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .commands import evaluation_options, main_group, preset_names, train_command
+from .commands import evaluation_options, main_group, preset_names, train_command, writable_folder
 
 FAMILIES = ("full_body_tracker", "masked_mimic")
 
@@ -33,6 +33,8 @@ def evaluate(checkpoint: str, task: str | None, output: str | None, num_episodes
     from .experiments import load_policy
 
     loaded = load_policy(checkpoint)
+    if output:
+        writable_folder(Path(output))
     chosen = task or ("masked_mimic" if loaded.kind == "masked_mimic" else "track")
     summary, _ = evaluate_task(loaded, chosen, "cartesian_err/mean", num_episodes, **options)
     low, high = summary.success_ci

@@ -138,7 +138,8 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     share, z2 = successes / count, Z95**2
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z95 * sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(0.0, center - half), min(1.0, center + half)
+    # At the ends the formula gives 0 and 1, but for rounding.
+    return 0.0 if not successes else center - half, 1.0 if successes == count else center + half
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:

@@ -3,19 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 
 def print_table(data: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print one row a task, and the failure rules below.
+    """Print two lines a task, shares above their 95 % intervals, and the failure rules below; 80 columns are enough.
 
     Args:
         data: the content of evaluation.json.
     """
     console = console or Console(highlight=False)
-    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}; 95 % intervals"
-    table = Table("task", "episodes", "success", "stricter", "falls", "error", title=title, title_justify="left")
+    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}; [95 % intervals]"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True)
+    for name in ("episodes", "success", "stricter", "falls"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("error", no_wrap=True)
     for name, x in data["tasks"].items():
         table.add_row(
             name,
@@ -23,7 +28,7 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
             _share(x["success"], x["success_ci"]),
             _share(x["strict_success"], x["strict_success_ci"]),
             "–" if x["falls"] is None else str(x["falls"]),
-            f"{x['error_name']} {_number(x['error'], x['error_ci'])} {x['error_unit']}",
+            f"{x['error_name']}\n{_number(x['error'], x['error_unit'], x['error_ci'])}",
         )
     console.print(table)
     for name, x in data["tasks"].items():
@@ -34,10 +39,10 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
 def _share(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None or interval is None:
         return "–"
-    return f"{value:.1%} [{interval[0]:.1%}, {interval[1]:.1%}]"
+    return f"{value:.1%}\n\\[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def _number(value: float | None, interval: Sequence[float] | None) -> str:
+def _number(value: float | None, unit: str, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{value:.3f} {unit}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -1,0 +1,214 @@
+"""Evaluation of a policy that plays the reference, on real worlds; its files; and the commands."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny import SMALL_ENV, SMALL_MODEL, save_tracker
+
+from protege.core.env import env_plugin
+from protege.core.errors import UserError
+from protege.core.evaluation import wilson_interval
+from protege.core.experiments import load_policy
+from protege.distill import evaluate as evaluation_module
+from protege.distill.checkup import Checkup
+from protege.distill.cli import main
+from protege.distill.evaluate import default_output, default_tasks, evaluate
+from protege.distill.report import write_report
+from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
+
+ALL = list(TASK_FACTS)
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory):
+    torch.manual_seed(0)
+    return save_tracker(tmp_path_factory.mktemp("tracker"))
+
+
+@pytest.fixture(scope="module")
+def result(tracker, tmp_path_factory):
+    """The tracker's evaluation on all tasks, and the folder that it is saved in."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    evaluation = evaluate(load_policy(tracker), ALL, 6, num_envs=3, seed=4, output=folder)
+    evaluation.save(folder)
+    return evaluation, folder
+
+
+def test_the_schema(result):
+    data = json.loads((result[1] / "evaluation.json").read_text())
+    assert data["schema_version"] == 1 and data["seed"] == 4 and data["simulator"] == "mujoco"
+    assert list(data["tasks"]) == ALL
+    for task, x in data["tasks"].items():
+        assert x["episodes"] == 6
+        assert x["error_name"] == TASK_FACTS[task].error and x["error_unit"] in ("m", "m/s")
+        assert x["success_ci"] == pytest.approx(wilson_interval(round(6 * x["success"]), 6))
+        assert x["success_ci"][0] <= x["success"] <= x["success_ci"][1]
+        assert "fails if" in x["failure_rule"]
+        assert (x["strict_success"] is None) == (x["strict_failure_rule"] is None) == (task in ("goal", "steering"))
+        if x["strict_success"] is not None:
+            assert x["strict_success"] <= x["success"]
+        assert (x["falls"] is None) == (task in ("track", "masked_mimic"))
+
+
+def test_errors_and_intervals_are_those_of_the_episodes(result):
+    evaluation, _ = result
+    for task, x in evaluation.data["tasks"].items():
+        errors = evaluation.arrays[f"{task}/error"]
+        errors = errors[~np.isnan(errors)].astype(float)
+        assert x["error_episodes"] == len(errors)
+        if len(errors) < 2:
+            assert x["error_ci"] is None
+            continue
+        half = 1.959963984540054 * errors.std(ddof=1) / len(errors) ** 0.5
+        assert x["error"] == pytest.approx(errors.mean())
+        assert x["error_ci"] == pytest.approx([errors.mean() - half, errors.mean() + half])
+        assert x["success"] == pytest.approx(1.0 - evaluation.arrays[f"{task}/failed"].mean())
+
+
+def test_what_ended_episodes_adds_up(result):
+    for x in result[0].data["tasks"].values():
+        failures = round(x["episodes"] * (1.0 - x["success"]))
+        assert max(x["failed_by"].values()) <= failures <= sum(x["failed_by"].values())
+        if x["falls"] is not None:
+            assert x["falls"] == x["failed_by"]["fallen"]
+
+
+def test_falls_are_counted_as_falls(tracker):
+    loaded = load_policy(tracker)
+    # A tracker that crouches: hips, knees and all turn far from the reference.
+    with torch.no_grad():
+        loaded.policy.actor[-1][-1].bias.fill_(0.7)
+    x = evaluate(loaded, ["path"], 3, num_envs=3).data["tasks"]["path"]
+    assert x["success"] == 0.0 and x["falls"] == 3
+    assert x["failed_by"] == {"fallen": 3, "off_path": 0, "physics": 0}
+
+
+def test_traces_start_on_the_path_and_end_with_their_episode(result):
+    traces = {name: x for name, x in result[0].arrays.items() if name.startswith("trace/")}
+    assert sorted(traces) == ["trace/0", "trace/1", "trace/2"]
+    for trace in traces.values():
+        assert trace.shape[1] == 4 and 1 < len(trace) <= 90
+        assert np.linalg.norm(trace[0, :2] - trace[0, 2:]) < 0.1
+
+
+def test_the_same_seed_gives_the_same_evaluation(tracker):
+    a, b, c = (evaluate(load_policy(tracker), ["goal"], 4, num_envs=4, seed=seed) for seed in (0, 0, 1))
+    assert a.data == b.data
+    assert np.array_equal(a.arrays["goal/error"], b.arrays["goal/error"], equal_nan=True)
+    assert not np.array_equal(a.arrays["goal/error"], c.arrays["goal/error"], equal_nan=True) or a.data != c.data
+
+
+def test_a_checkup_repeats_itself_and_prefers_success(tracker):
+    loaded = load_policy(tracker)
+    from tiny import student_config
+
+    config = student_config(tracker.parent, "episode_length_s=1")
+    checkup = Checkup(config, ["path", "goal"], 3)
+    metrics, score = checkup(loaded.policy)
+    assert (metrics, score) == checkup(loaded.policy)
+    assert set(metrics) <= {
+        f"evaluation/{x}" for x in ("path/success", "path/path_following_err", "goal/success", "goal/goal_reaching_err")
+    }
+    assert [0.9, -1.0] > [0.8, -0.1] and [0.9, -0.1] > [0.9, -0.2] > []
+    checkup.close()
+
+
+def test_the_page_shows_every_task_and_needs_no_other_file(result):
+    page = write_report(result[1]).read_text()
+    for x in result[0].data["tasks"].values():
+        assert x["title"] in page and x["failure_rule"] in page.replace("&#39;", "'")
+    assert page.count("data:image/svg+xml;base64,") == 3  # success, errors, paths; nothing was trained
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_training_curves_are_drawn_where_there_is_a_log(result, tmp_path):
+    for name in ("evaluation.json", "evaluation.npz"):
+        (tmp_path / name).write_bytes((result[1] / name).read_bytes())
+    rows = [{"samples": 1000 * k, "actor/distillation_loss": 1.0 / (k + 1)} for k in range(5)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert write_report(tmp_path).read_text().count("data:image/svg+xml;base64,") == 4
+
+
+def test_damaged_or_missing_results_are_named(result, tmp_path):
+    with pytest.raises(UserError, match=r"evaluation\.json is missing"):
+        write_report(tmp_path)
+    for name in ("evaluation.json", "evaluation.npz"):
+        (tmp_path / name).write_bytes((result[1] / name).read_bytes()[:200])
+    with pytest.raises(UserError, match="damaged"):
+        write_report(tmp_path)
+    assert not (tmp_path / "evaluation.html").exists()
+
+
+def test_defaults(tracker, monkeypatch):
+    assert default_tasks("student") == UNIFIED and default_tasks("path_follower") == ("path",)
+    assert default_output(tracker) == default_output(tracker / "last.ckpt") == tracker / "evaluation"
+    assert OPTIONS["distillation/tasks/unified_evaluation"] == ("track", "path", "goal", "steering")
+    monkeypatch.setattr(evaluation_module, "run_episodes", None)  # nothing is played
+    with pytest.raises(UserError, match="cannot write"):
+        evaluate(load_policy(tracker), ["path"], 1, output=tracker / "last.ckpt" / "x")
+
+
+def invoke(*words, code=0):
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_train_evaluate_and_report_commands(tracker, tmp_path):
+    names = ("path_follower", "goal_directed", "steering", "masked_mimic")
+    teachers = [f"teacher_models.{name}.checkpoint=['{tracker}']" for name in names]
+    run = tmp_path / "student"
+    invoke(
+        *("train", "distillation/laptop", "--experiment-name", "student", "--results-dir", tmp_path),
+        *("--num-envs", 8, "--max-iterations", 2, *SMALL_ENV, *SMALL_MODEL, *teachers),
+        *(
+            "rollout_steps=2",
+            "evaluation_episodes=1",
+            "max_time=null",
+            "episode_length_s=0.5",
+            "future_frames=[1,2,4,8]",
+        ),
+    )
+    assert {"last.ckpt", "best.ckpt", "config.yaml", "metrics.jsonl"} <= {x.name for x in run.iterdir()}
+    assert load_policy(run).kind == "student"
+    evaluated = ("evaluate", "--checkpoint", run, "--num-episodes", 2)
+    output = invoke(*evaluated, "--opt", "masked_mimic/tasks/path_following", "--task", "goal")
+    assert "path_following_err" in output and "goal_reaching_err" in output and "cartesian_err" not in output
+    page = run / "evaluation" / "evaluation.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert str(page) in invoke("report", run / "evaluation")
+    assert page.read_bytes() == before
+    invoke(*evaluated, "--output", tmp_path / "unified")
+    assert list(json.loads((tmp_path / "unified" / "evaluation.json").read_text())["tasks"]) == list(UNIFIED)
+
+
+def test_a_missing_teacher_is_one_line_and_exit_code_2(tmp_path):
+    words = ("train", "distillation/laptop", "--num-envs", 8, "--results-dir", tmp_path, *SMALL_ENV)
+    output = invoke(*words, code=2)
+    assert output.startswith("error: agent.teacher_models.path_follower.checkpoint") and output.count("\n") == 1
+
+
+def test_a_wrong_robot_is_refused(tracker):
+    assert "--robot smpl" in invoke("evaluate", "--checkpoint", tracker, "--robot", "atlas", code=2)
+    assert "no checkpoint" in invoke("evaluate", "--checkpoint", tracker / "x", code=2)
+
+
+def test_commands_can_be_mixed_in_training_but_not_in_evaluation(tracker):
+    loaded = load_policy(tracker)
+    loaded.config["env"]["mix_probability"] = 1.0
+    seen = []
+    make = type(env_plugin()).make
+
+    def watched(self, run, env, *, evaluation=False):
+        seen.append(env.mix_probability)
+        return make(self, run, env, evaluation=evaluation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(env_plugin()), "make", watched)
+        evaluate(loaded, ["path"], 1, num_envs=1)
+    assert seen == [0.0]

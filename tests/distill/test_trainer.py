@@ -1,0 +1,249 @@
+"""The trainer on a few real worlds with teachers whose opinion is known."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from tiny import TASKS, ScriptedTeacher, save_tracker, student_config
+
+from protege.core.checkpoint import load
+from protege.core.env import env_plugin
+from protege.core.errors import UserError
+from protege.core.experiments import load_policy, make_actor_critic
+from protege.core.run import Run
+from protege.distill.averaging import WeightAverage
+from protege.distill.experiment import EXPERIMENTS, distil, tasks_of, train
+from protege.distill.trainer import Distiller
+from protege.distill.tutors import Tutors, load_tutors
+
+TEACHERS = ["path_follower", "goal_directed", "steering", "masked_mimic"]
+
+
+def scripted() -> dict[str, ScriptedTeacher]:
+    """Each teacher has an opinion of its own: offsets 0.1, 0.2, ... and values 1, 2, ..."""
+    return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0) for i, name in enumerate(TEACHERS)}
+
+
+def run_distillation(config, teachers) -> Run:
+    torch.manual_seed(config.run.seed)
+    env = env_plugin().make(config.run, config.env)
+    try:
+        with Run(config, "student", env.robot, env.obs_shapes) as run:
+            distil(run, env, config, Tutors(teachers), config.agent.curriculum)
+    finally:
+        env.close()
+    return run
+
+
+def logged(run: Run) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def rollout(tmp_path):
+    """A distiller, its environment and a full buffer."""
+    config = student_config(tmp_path)
+    env = env_plugin().make(config.run, config.env)
+    obs = env.set_task_mix(config.agent.curriculum[0].task_mix)
+    student = make_actor_critic(env, config.model)
+    student.update_normalizers(obs)
+    distiller = Distiller(student, Tutors(scripted()), config.agent, env.device)
+    buffer = distiller.make_buffer(obs, env.num_actions)
+    distiller.collect(env, buffer, obs, iteration=100)
+    yield distiller, env, buffer
+    env.close()
+
+
+def test_each_world_is_labelled_by_its_own_teacher(rollout):
+    distiller, env, buffer = rollout
+    reference = buffer.data["teacher_mean"][..., 0]
+    for i, (task, part) in enumerate(env.task_slices.items()):
+        assert buffer.data["teacher_value"][:, part].eq(i + 1.0).all()
+        assert buffer.data["task"][:, part].eq(float(i)).all()
+        teacher = distiller.tutors.teachers[TEACHERS[i]]
+        assert teacher.rows == [part.stop - part.start] * buffer.num_steps
+        if task != "masked_mimic":
+            assert all(mask[:, i].all() for mask in teacher.command_masks)
+    assert reference.isfinite().all()
+
+
+def test_teachers_act_at_first_and_the_student_later(rollout):
+    distiller, env, buffer = rollout
+    assert buffer.data["acted"].all()
+    far = buffer.data["action"] - buffer.data["teacher_mean"]
+    distiller.collect(env, buffer, env.reset(), iteration=0)
+    near = buffer.data["action"] - buffer.data["teacher_mean"]
+    assert not buffer.data["acted"].any()
+    # What is left is the student's exploration noise.
+    assert near.std().item() == pytest.approx(0.055, rel=0.1)
+    assert far.std() > 2.0 * near.std()
+
+
+def test_a_teachers_weight_scales_the_gradients_of_its_worlds_only(rollout):
+    distiller, _, buffer = rollout
+    keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
+    obs, batch = next(iter(buffer.minibatches(1, keys)))
+
+    def gradient(weights: list[float]) -> torch.Tensor:
+        mean, std, value = distiller.student(obs)
+        mean = mean.detach().requires_grad_()
+        terms = distiller.terms((mean, std, value), batch, torch.tensor(weights))
+        (terms["actor/distillation_loss"] + terms["actor/kl_loss"]).backward()
+        assert mean.grad is not None
+        return mean.grad
+
+    plain, heavy = gradient([1.0] * 4), gradient([1.0, 1.0, 3.0, 1.0])
+    steering = batch["task"] == TASKS.index("steering")
+    torch.testing.assert_close(heavy[steering], 3.0 * plain[steering])
+    torch.testing.assert_close(heavy[~steering], plain[~steering])
+    assert plain[steering].abs().sum() > 0.0
+
+
+def test_terms_that_are_off_do_nothing(rollout):
+    distiller, env, buffer = rollout
+    before = {name: x.clone() for name, x in distiller.student.named_parameters()}
+    for name in vars(distiller.config):
+        if name.endswith("_weight"):
+            setattr(distiller.config, name, 0.0)
+    metrics = distiller.update(buffer, env.task_names, progress=1.0)
+    assert all(torch.equal(x, before[name]) for name, x in distiller.student.named_parameters())
+    assert metrics["agent/skipped_updates"] == 0.0
+
+
+def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
+    distiller, env, buffer = rollout
+    distiller.update(buffer, env.task_names, progress=0.0)
+    buffer.data["acted"][:, :4] = 0.0
+    buffer.data["advantage"][:, :4] = 1e6
+    keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
+    obs, batch = next(iter(buffer.minibatches(1, keys)))
+    terms = distiller.terms(distiller.student(obs), batch, torch.ones(4))
+    assert terms["actor/ppo_loss"].abs() < 1e3
+
+
+def test_the_student_imitates(tmp_path):
+    # The teachers act, so that the states stay the same and only learning can lower the losses.
+    quick = ("max_iterations=15", "num_envs=16", "rollout_steps=8", "epochs=3", "learning_rate=1e-2")
+    run = run_distillation(student_config(tmp_path, *quick, "teacher_iterations=1000"), scripted())
+    rows = logged(run)
+    first, last = rows[0], rows[-1]
+    for name in ["actor/distillation_loss", "actor/kl_loss", *(f"distillation_loss/{task}" for task in TASKS)]:
+        assert last[name] < first[name] / 4.0, name
+    assert last["critic/value_distillation_loss"] < first["critic/value_distillation_loss"]
+    names = ("actor/ppo_loss", "actor/bounds_loss", "critic/value_loss", "episode/length", "path/return")
+    assert all(any(name in row for row in rows) for name in names)
+
+
+def test_the_average_is_what_is_saved(tmp_path):
+    run = run_distillation(student_config(tmp_path, "weight_averaging=0.9"), scripted())
+    saved = load(run.folder)
+    student = saved.training["trainer"]["distiller"]["student"]
+    assert any(not torch.equal(x, student[name]) for name, x in saved.model.items())
+    exact = load(
+        run_distillation(student_config(tmp_path, "experiment_name=b", "weight_averaging=0"), scripted()).folder
+    )
+    student = exact.training["trainer"]["distiller"]["student"]
+    assert all(torch.equal(x, student[name]) for name, x in exact.model.items())
+
+
+def test_weight_average_by_hand():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(0.0)
+    average = WeightAverage(layer, 0.5)
+    layer.weight.data.fill_(1.0)
+    average.update(layer, 0)  # keeps 1 / 10
+    assert average.model.weight.item() == pytest.approx(0.9)
+    layer.weight.data.fill_(2.0)
+    average.update(layer, 100)  # keeps 1 / 2
+    assert average.model.weight.item() == pytest.approx(0.5 * 0.9 + 0.5 * 2.0)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    stages = "curriculum=[{name: a, task_mix: {path: 1}}, {name: b, task_mix: {goal: 1, steering: 1}}]"
+    overrides = (stages, "max_iterations=6", "evaluation_interval=2", "evaluation_episodes=1", "episode_length_s=0.5")
+    whole = run_distillation(student_config(tmp_path, *overrides), scripted())
+
+    class Interrupting(ScriptedTeacher):
+        def label(self, obs):
+            if len(self.rows) == 1:  # in the second iteration, or just after: four labels an iteration
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().label(obs)
+
+    for name in ("path_follower", "goal_directed"):  # stops within the first stage and within the second
+        teachers = scripted()
+        teachers[name] = Interrupting(teachers[name].offset, teachers[name].value)
+        part = run_distillation(student_config(tmp_path, *overrides, "experiment_name=parts"), teachers)
+        assert part.interrupted and not part.finished
+    rest = run_distillation(student_config(tmp_path, *overrides, "experiment_name=parts"), scripted())
+
+    assert rest.finished and rest.iteration == 6
+    for name in ("last.ckpt", "best.ckpt"):
+        a, b = load(whole.folder / name), load(rest.folder / name)
+        assert all(torch.equal(x, b.model[key]) for key, x in a.model.items())
+    a, b = (load(run.folder / "last.ckpt").training["trainer"] for run in (whole, rest))
+    assert all(torch.equal(x, b["distiller"]["student"][key]) for key, x in a["distiller"]["student"].items())
+    assert a["best"] == b["best"] and a["stage"] == b["stage"] == 1
+    timeless = [[{k: x for k, x in row.items() if k != "seconds"} for row in logged(run)] for run in (whole, rest)]
+    assert timeless[0] == timeless[1]
+    assert {"evaluation/goal/success", "evaluation/path/success"} <= set(timeless[0][1])
+
+
+def test_a_run_may_start_from_a_students_weights(tmp_path):
+    first = run_distillation(student_config(tmp_path), scripted())
+    overrides = (f"run.checkpoint={first.folder}", "experiment_name=second", "max_iterations=1", "learning_rate=0")
+    second = run_distillation(student_config(tmp_path, *overrides, "min_learning_rate=0"), scripted())
+    actor = {name: x for name, x in load(first.folder).model.items() if name.startswith("actor.")}
+    assert all(torch.equal(x, load(second.folder).model[name]) for name, x in actor.items())
+
+
+def test_missing_and_unfit_teachers_are_named(tmp_path):
+    config = student_config(tmp_path)
+    env = env_plugin().make(config.run, config.env)
+    models = config.agent.teacher_models
+    tracker = str(save_tracker(tmp_path / "tracker"))
+    for name in TEACHERS:
+        getattr(models, name).checkpoint = [tracker]
+    assert set(load_tutors(models, tasks_of(config.agent.curriculum), env).teachers) == set(TEACHERS)
+
+    models.steering.checkpoint = []
+    with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint is empty"):
+        load_tutors(models, TASKS, env)
+    models.steering.checkpoint = [str(tmp_path / "nowhere")]
+    with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint.*nowhere"):
+        load_tutors(models, TASKS, env)
+    load_tutors(models, ["path", "goal"], env)  # nobody needs the steering teacher here
+    env.obs_shapes["poses"] = (9, 24, 12)
+    with pytest.raises(UserError, match=r"path_follower\.checkpoint.*poses.*\(9, 24, 12\)"):
+        load_tutors(models, ["path"], env)
+    env.close()
+
+
+def test_several_checkpoints_make_an_ensemble(tmp_path):
+    a, b = save_tracker(tmp_path / "a"), save_tracker(tmp_path / "b")
+    teacher = f"teacher_models.path_follower.checkpoint=['{a}', '{b}']"
+    config = student_config(tmp_path, teacher)
+    env = env_plugin().make(config.run, config.env)
+    obs = env.set_task_mix({"path": 1.0})
+    labels = load_tutors(config.agent.teacher_models, ["path"], env).label(obs, env.task_slices)
+    means = [load_policy(path).policy.distribution(obs)[0] for path in (a, b)]
+    torch.testing.assert_close(labels["teacher_mean"], (means[0] + means[1]) / 2)
+    expected = (0.5 * (means[0] - means[1])).square() + torch.tensor(-2.9).exp().square()
+    torch.testing.assert_close(labels["teacher_std"].square(), expected)
+    env.close()
+
+
+def test_a_teacher_of_weight_0_is_not_needed(tmp_path):
+    tracker = save_tracker(tmp_path / "tracker")
+    overrides = ["max_iterations=1", "teacher_models.steering.weight=0", "teacher_models.masked_mimic.weight=0"]
+    overrides += [f"teacher_models.{name}.checkpoint=['{tracker}']" for name in TEACHERS[:2]]
+    config = student_config(tmp_path, *overrides, "teacher_models.steering.checkpoint=[]")
+    env = env_plugin().make(config.run, config.env)
+    with Run(config, EXPERIMENTS["distillation"].kind, env.robot, env.obs_shapes) as run:
+        train(run, env, config)
+    env.close()
+    assert {name for name in logged(run)[0] if name.startswith("distillation_loss/")} == {
+        "distillation_loss/path",
+        "distillation_loss/goal",
+    }

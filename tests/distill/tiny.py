@@ -1,0 +1,70 @@
+"""A handful of real MuJoCo worlds, teachers whose opinion is known, and a policy that plays the reference."""
+
+from pathlib import Path
+
+import torch
+
+from protege.core.checkpoint import Checkpoint, save
+from protege.core.config import Config, RunConfig, compose
+from protege.core.env import env_plugin
+from protege.core.experiments import EXPERIMENTS as CORE
+from protege.core.experiments import make_actor_critic
+from protege.distill.experiment import EXPERIMENTS
+from protege.sim.robots import get_robot
+from protege.teachers.teacher import Label
+
+WALK = "data/motions/smpl_humanoid_walk.npy"
+SMALL_ENV = ["num_plans=8", "history_steps=1", "episode_length_s=3", "num_threads=1", f"motion_file=[{WALK}]"]
+SMALL_MODEL = ["latent_dim=16", "ff_size=16", "num_layers=1", "num_heads=2", "mlp_units=[32]", "critic_units=[16]"]
+TASKS = ["path", "goal", "steering", "masked_mimic"]
+
+
+class ScriptedTeacher:
+    """Plays the reference, its first joint `offset` (rad) further; thinks the world is worth `value`."""
+
+    def __init__(self, offset: float = 0.0, value: float = 10.0) -> None:
+        self.offset, self.value = offset, value
+        self.rows: list[int] = []
+        self.command_masks: list[torch.Tensor] = []
+
+    def label(self, obs) -> Label:
+        self.rows.append(len(obs["goal"]))
+        self.command_masks.append(obs["command_mask"])
+        mean = obs["reference_joint_pos"] - get_robot("smpl").default_pose()
+        mean[:, 0] += self.offset
+        return Label(mean, torch.full_like(mean, 0.055), torch.full((len(mean),), self.value))
+
+
+def student_config(folder: Path, *overrides: str) -> Config:
+    """A tiny distillation of all tasks at once, to be run in `folder`."""
+    parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
+    small = [
+        *SMALL_ENV,
+        *SMALL_MODEL,
+        f"results_dir={folder}",
+        "experiment_name=student",
+        "max_time=null",
+        "max_iterations=4",
+        "num_envs=8",
+        "rollout_steps=4",
+        "epochs=2",
+        "minibatches=2",
+        "evaluation_interval=0",
+        f"curriculum=[{{name: all, task_mix: {{{', '.join(f'{task}: 1' for task in TASKS)}}}}}]",
+    ]
+    return compose(parts, "distillation/unified_lightweight", [*small, *overrides])
+
+
+def save_tracker(folder: Path) -> Path:
+    """A run folder with an untrained tracker, which plays its reference."""
+    experiment = CORE["full_body_tracker"]
+    parts = {"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}
+    small = [*SMALL_ENV, *SMALL_MODEL, "num_envs=1", "experiment_name=tracker"]
+    config = compose(parts, "full_body_tracker/transformer_flat_terrain", small)
+    env = env_plugin().make(config.run, config.env)
+    policy = make_actor_critic(env, config.model)
+    shapes = {name: list(shape) for name, shape in env.obs_shapes.items()}
+    names = list(env.robot.joint_names)
+    env.close()
+    save(folder / "last.ckpt", Checkpoint("tracker", config.to_dict(), "smpl", names, shapes, policy.state_dict()))
+    return folder
