@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -138,10 +139,13 @@ class Renderer:
         mujoco.mjr_readPixels(picture, None, area, self._context)
         return picture[::-1]
 
-    def play(self, clip: Clip, fps: int = FPS) -> Iterator[np.ndarray]:
-        """Pictures of a clip from start to end; kinematic, no physics."""
-        count = int(clip.duration * fps + 1e-6) + 1
-        for qpos in clip_qpos(clip, np.arange(count) / fps):
+    def play(
+        self, clip: Clip, fps: float = FPS, start: float = 0.0, seconds: float | None = None
+    ) -> Iterator[np.ndarray]:
+        """Pictures of a clip, kinematic, without physics: from `start` (s) for `seconds`, or to its end."""
+        length = clip.duration - start
+        count = int((length if seconds is None else min(seconds, length)) * fps + 1e-6) + 1
+        for qpos in clip_qpos(clip, start + np.arange(count) / fps):
             yield self.frame(qpos)
 
     def close(self) -> None:
@@ -171,7 +175,7 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     write_atomically(Path(path), lambda file: iio.imwrite(file, picture, extension=".png"))
 
 
-def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: int = FPS) -> None:
+def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) -> None:
     """Write a film (H.264) whole or not at all. Frames are encoded as they come."""
     path = Path(path)
     writable_folder(path.parent)
@@ -181,7 +185,8 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: int = FPS) ->
         for frame in frames:
             if encoder is None:
                 size = (frame.shape[1], frame.shape[0])
-                encoder = write_frames(str(film), size, fps=fps, codec="libx264", macro_block_size=2)
+                rate: Any = fps  # the encoder takes fractions, its signature does not say so
+                encoder = write_frames(str(film), size, fps=rate, codec="libx264", macro_block_size=2)
                 encoder.send(None)
             encoder.send(np.ascontiguousarray(frame))
         if encoder is None:

@@ -17,6 +17,8 @@ from ..engine import mujoco
 from ..mjcf import build_spec
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+BLOWN_UP = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
+MAX_SPEED = 1e3  # m/s and rad/s; what is faster, or no number, has blown up
 
 
 class MujocoSimulator:
@@ -32,7 +34,6 @@ class MujocoSimulator:
             raise UserError(f"the mujoco simulator runs on the CPU, not on {device}", "Take --device cpu, or mjwarp")
         self.robot, self.num_envs = robot, num_envs
         self.model = build_spec(robot).compile()
-        self.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         threads = min(num_threads or os.cpu_count() or 1, num_envs)
         self._pool = ThreadPoolExecutor(threads)
@@ -56,15 +57,25 @@ class MujocoSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         target = joint_target.double().numpy()
         substeps = self.robot.substeps
+        # MuJoCo takes a target that is not a number for zero, with a warning. Here that world's physics is wrong.
+        wrong = ~np.isfinite(target).all(1)
 
         def advance(world: int) -> None:
+            if wrong[world]:
+                return
             data = self.data[world]
             data.ctrl[:] = target[world]
-            mujoco.mj_step(self.model, data, substeps)
+            try:
+                mujoco.mj_step(self.model, data, substeps)
+            except mujoco.FatalError:  # the solver cannot factorise what has blown up
+                wrong[world] = True
+                return
+            # MuJoCo has put a world that has blown up back to its model's first pose, and counted a warning.
+            wrong[world] = data.warning.number[BLOWN_UP].any()
             self._refresh(world)
 
         self._each(range(self.num_envs), advance)
-        wrong = ~(np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1) & (np.abs(self._qvel).max(1) < 1e3))
+        wrong |= ~(np.isfinite(self._qpos).all(1) & (np.abs(self._qvel).max(1) < MAX_SPEED))
         for world in np.flatnonzero(wrong):
             self._recover(int(world))
         self._publish(slice(None))

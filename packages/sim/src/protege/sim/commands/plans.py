@@ -59,7 +59,7 @@ def plan_paths(
     """Smooth random paths: speed and turn rate run linearly between random knots one to two seconds apart."""
     knots = math.ceil(steps * dt) + 2
     times = _uniform((count, knots), 1.0, 2.0, generator).cumsum(dim=1)
-    times -= times[:, :1]
+    times = times - times[:, :1]
     now = (torch.arange(steps) * dt).expand(count, -1).contiguous()
     right = torch.searchsorted(times, now, right=True).clamp(1, knots - 1)
     t0, t1 = times.gather(1, right - 1), times.gather(1, right)

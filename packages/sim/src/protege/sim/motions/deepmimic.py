@@ -16,11 +16,15 @@ from protege.core.errors import UserError
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
-from .retarget import hinge_angles, put_on_ground
+from .retarget import hinge_angles, put_on_ground, rounded, within_limits
 
 STRIDE_SCALE = 0.94  # the clips' actor has longer legs
 UNROLLED_S = 10.0
 RATE = 60.0
+LENGTH_TOLERANCE = 0.5  # some clips have been averaged without making their quaternions unit length again
+# The clips' own humanoid, m: half the distance of its hips, its legs, and the corners of its soles about the ankles.
+HIP, THIGH, SHIN = 0.084887, 0.421546, 0.409870
+SOLE = [(x, y, -0.05) for x in (-0.0435, 0.1335) for y in (-0.045, 0.045)]
 
 # Joint name -> first column of its rotation and how many numbers it has.
 COLUMNS = {
@@ -60,6 +64,11 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
         raise UserError(f"{name} has frames of shape {frames.shape}", "A DeepMimic humanoid3d frame is 44 numbers")
     if not np.isfinite(frames).all():
         raise UserError(f"{name} holds a number that is not finite", "Take another copy of the clip")
+    if (frames[:-1, 0] <= 0.0).any():  # the last one is held for as long as one likes
+        raise UserError(f"{name} has a frame without duration", "Its first number is the frame's length in seconds")
+    quats = np.stack([frames[:, first : first + 4] for first, width in COLUMNS.values() if width == 4])
+    if (np.abs(np.linalg.norm(quats, axis=2) - 1.0) > LENGTH_TOLERANCE).any():
+        raise UserError(f"{name} has a rotation that is no unit quaternion", "Take another copy of the clip")
     if "L_Shoulder" not in robot.body_names:
         raise UserError(f"DeepMimic clips cannot be retargeted to {robot.name}", "They fit --robot smpl")
     wraps = document.get("Loop") == "wrap"
@@ -67,7 +76,11 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     time, frames = _resample(time, frames)
     root_pos, rotations = _convert(frames)
     clip = _to_hinges(name, time, root_pos, rotations, robot)
-    return put_on_ground(_unroll(clip) if wraps else clip, robot)
+    clearance = _clearance(root_pos, rotations)
+    if wraps:
+        clip = _close(clip)
+    clip = put_on_ground(within_limits(clip, robot), robot, clearance, wraps=wraps)
+    return rounded(_repeat(clip) if wraps else clip)
 
 
 def _resample(time: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,22 +150,45 @@ def _toe(rotations: dict[str, Tensor], side: str) -> Tensor:
     return R.from_axis_angle(axis.expand(len(foot), 3), -heel_up.clamp(0.0, 1.0))
 
 
-def _unroll(clip: Clip) -> Clip:
-    """The cycle repeated with its travel carried on; what it fails to close is spread over the cycle."""
+def _clearance(root_pos: Tensor, rotations: dict[str, Tensor]) -> np.ndarray:
+    """Height of the lowest foot point of the clips' own humanoid, (T,) m."""
+
+    def turned(q: Tensor, offset: tuple[float, float, float]) -> Tensor:
+        return R.rotate(q, torch.tensor(offset, dtype=torch.float64).expand(len(q), 3))
+
+    heights = []
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        quat = rotations["root"]
+        ankle = root_pos + turned(quat, (0.0, sign * HIP, 0.0))
+        for joint, length in (("Hip", THIGH), ("Knee", SHIN)):
+            quat = R.multiply(quat, rotations[f"{side}_{joint}"])
+            ankle = ankle + turned(quat, (0.0, 0.0, -length))
+        quat = R.multiply(quat, rotations[f"{side}_Ankle"])
+        heights += [(ankle + turned(quat, corner))[:, 2] for corner in SOLE]
+    return torch.stack(heights).amin(dim=0).numpy()
+
+
+def _close(clip: Clip) -> Clip:
+    """The cycle with what it fails to close spread over it: height, tilt and joints end where they began."""
     share = ((clip.time - clip.time[0]) / clip.duration)[:, None]
-    joint_pos = clip.joint_pos - share * (clip.joint_pos[-1] - clip.joint_pos[0])
     root = clip.root_pos_w.copy()
     root[:, 2:] -= share * (root[-1, 2:] - root[0, 2:])
     quat = torch.from_numpy(clip.root_quat_w)
     gap = R.to_rotation_vector(R.multiply(R.conjugate(quat[-1]), quat[0]))
     quat = R.multiply(quat, R.from_rotation_vector(torch.from_numpy(share) * gap)).numpy()
-    travel = (root[-1] - root[0]) * [1.0, 1.0, 0.0]
+    joint_pos = clip.joint_pos - share * (clip.joint_pos[-1] - clip.joint_pos[0])
+    return Clip(clip.name, clip.time, root, quat, joint_pos)
+
+
+def _repeat(clip: Clip) -> Clip:
+    """The cycle over and over, for ten seconds or more, with its travel carried on."""
+    travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]
     cycles = math.ceil(UNROLLED_S / clip.duration)
     rows = [(k, slice(0, -1)) for k in range(cycles - 1)] + [(cycles - 1, slice(None))]
     return Clip(
         clip.name,
         np.concatenate([clip.time[part] + k * clip.duration for k, part in rows]),
-        np.concatenate([root[part] + k * travel for k, part in rows]),
-        np.concatenate([quat[part] for _, part in rows]),
-        np.concatenate([joint_pos[part] for _, part in rows]),
+        np.concatenate([clip.root_pos_w[part] + k * travel for k, part in rows]),
+        np.concatenate([clip.root_quat_w[part] for _, part in rows]),
+        np.concatenate([clip.joint_pos[part] for _, part in rows]),
     )

@@ -1,5 +1,8 @@
 """Fitting joint rotations to a robot's hinges, and a clip to the ground."""
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,8 +11,10 @@ from protege.core import rotation as R
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
-from ..engine import mujoco
-from ..mjcf import build_spec
+from .surface import trace
+
+TOUCH = 0.04  # m; feet that are higher are in the air
+SMOOTHING = 2  # frames, standard deviation
 
 
 def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
@@ -48,31 +53,49 @@ def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
     return chain.clamp(limits[:, 0].double(), limits[:, 1].double())
 
 
-def lowest_points(clip: Clip, robot: Robot, bodies: tuple[str, ...]) -> np.ndarray:
-    """Height of the lowest point of each of these bodies' boxes in each frame, (T, len(bodies)) m."""
-    model = build_spec(robot).compile()
-    data = mujoco.MjData(model)
-    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1)
-    geoms = [[g for g in range(model.ngeom) if model.geom_bodyid[g] == model.body(name).id] for name in bodies]
-    heights = np.empty((len(clip.time), len(bodies)))
-    for frame in range(len(clip.time)):
-        data.qpos[:] = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
-        mujoco.mj_kinematics(model, data)
-        for column, ids in enumerate(geoms):
-            corners = [
-                data.geom_xpos[g][2] + (data.geom_xmat[g].reshape(3, 3)[2] * model.geom_size[g]) @ signs for g in ids
-            ]
-            heights[frame, column] = np.concatenate(corners).min()
-    return heights
+def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
+    """The clip raised and lowered frame by frame, so that its feet are as high above the ground as their model's.
 
+    Legs of another length stand at another height in each pose: one shift for all frames leaves some hovering and others
+    in the ground. Where the model's feet are in the air, the shifts before and after are interpolated.
 
-def put_on_ground(clip: Clip, robot: Robot) -> Clip:
-    """The clip raised or lowered as a whole, so that in a quarter of its frames the lowest foot point is at or below z = 0.
-
-    The very lowest point of all would do for feet that fit the clip's; a longer foot dips at heel strike and toe-off, and
-    the clip would hover everywhere else.
+    Args:
+        clearance: (T,) m, height of the lowest foot point of whoever moved like this; below 0 counts as 0.
+        wraps: the last frame is the first one's pose.
     """
-    shift = np.quantile(lowest_points(clip, robot, robot.feet).min(axis=1), 0.25)
+    surface = trace(clip, robot)
+    feet = np.isin(surface.body, robot.body_ids(robot.feet))
+    shift = clearance.clip(0.0) - surface.height[:, feet].min(axis=1)
+    touches = np.flatnonzero(clearance < clearance.min().clip(0.0) + TOUCH)
+    count = len(shift) - 1 if wraps else len(shift)
+    frames = np.arange(count)
+    touches = touches[touches < count]
+    shift = np.interp(frames, touches, shift[touches], period=count if wraps else None)
+    # Whatever the feet do, hands and back are not in the ground either.
+    shift = np.maximum(shift, -surface.height[:count].min(axis=1))
+    shift = _smooth(shift, "wrap" if wraps else "edge")
     root = clip.root_pos_w.copy()
-    root[:, 2] -= shift
-    return Clip(clip.name, clip.time, root, clip.root_quat_w, clip.joint_pos)
+    root[:, 2] += np.append(shift, shift[0]) if wraps else shift
+    return replace(clip, root_pos_w=root)
+
+
+def _smooth(x: np.ndarray, mode: Literal["wrap", "edge"]) -> np.ndarray:
+    """Values at 60 Hz without what is faster than a foot that comes down; what is beyond the ends as of `np.pad`."""
+    reach = np.arange(-3 * SMOOTHING, 3 * SMOOTHING + 1)
+    weights = np.exp(-0.5 * (reach / SMOOTHING) ** 2)
+    return np.convolve(np.pad(x, 3 * SMOOTHING, mode=mode), weights / weights.sum(), mode="valid")
+
+
+def within_limits(clip: Clip, robot: Robot) -> Clip:
+    """The clip with its joint angles clamped to the robot's limits: closing a cycle can push them past."""
+    low, high = robot.joint_range().double().numpy().T
+    return replace(clip, joint_pos=clip.joint_pos.clip(low, high))
+
+
+def rounded(clip: Clip) -> Clip:
+    """The clip to nine decimals: processors differ in the last bit of a sine, a file is to be the same from all of them."""
+
+    def cut(x: np.ndarray) -> np.ndarray:
+        return x.round(9) + 0.0  # the sum turns -0 into 0
+
+    return Clip(clip.name, cut(clip.time), cut(clip.root_pos_w), cut(clip.root_quat_w), cut(clip.joint_pos))

@@ -1,0 +1,159 @@
+"""`protege-sim`: clips, robots, and how fast the worlds turn. Everything heavy is imported by the command that needs it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from protege.core.commands import Group, main_group
+
+main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
+
+_robot = click.option("--robot", default="smpl", show_default=True, help="see `protege-sim robots`")
+_json = click.option("--json", "as_json", is_flag=True, help="for programs")
+
+
+def _table(rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns; the first row names them. The first column is words, the others are numbers or words."""
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
+    for row in text:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+# Motions ---------------------------------------------------------------------------------------------------------------
+
+
+@main.group(cls=Group)
+def motions() -> None:
+    """Motion clips: import, list, inspect, play."""
+
+
+@motions.command("import")
+@click.argument("format")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--output", default="data/motions", show_default=True, help="folder of the clips")
+@_robot
+@click.option("--name", "names", multiple=True, help="which clip of an archive (repeatable); a single file's new name")
+def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str, names: tuple[str, ...]) -> None:
+    """Fit clips to a robot: deepmimic text files, or a zip or wheel of them (pybullet's). All are written, or none."""
+    from protege.core.motion import save_clip
+
+    from .motions import get_importer
+    from .robots import get_robot
+
+    importer, target = get_importer(format), get_robot(robot)
+    contents = importer.read(sources, names)
+    clips = [importer.convert(content, f"{robot}_humanoid_{name}", target) for name, content in contents.items()]
+    for clip in clips:
+        path = Path(output) / f"{clip.name}.npy"
+        save_clip(path, clip)
+        click.echo(f"{path}  {clip.duration:.1f} s")
+
+
+@motions.command("list")
+@_robot
+@click.option("--folder", default="data/motions", show_default=True, help="of clips besides those that are shipped")
+@_json
+def list_clips(robot: str, folder: str, as_json: bool) -> None:
+    """Clips that are shipped, which any command finds by their names, and those in a folder."""
+    from .motions.catalog import describe
+    from .robots import get_robot
+
+    rows = describe(Path(folder), get_robot(robot))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    head = ("clip", "seconds", "frames", "m/s", "cyclic", "where")
+    good = [row for row in rows if "problem" not in row]
+    _table([head, *((r["name"], f"{r['duration']:.2f}", r["frames"], f"{r['mean_speed']:.2f}",
+                     "yes" if r["cyclic"] else "no", r["where"]) for r in good)])  # fmt: skip
+    for row in rows:
+        if "problem" in row:
+            click.echo(f"{row['name']}: {row['problem']}")
+
+
+@motions.command("inspect")
+@click.argument("clip")
+@_robot
+@_json
+def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
+    """Measure what is wrong with CLIP: sliding feet, bodies in the ground, joints past their limits, jumps."""
+    from protege.core.motion import load_clip
+
+    from .motions.inspect import inspect, summary
+    from .robots import get_robot
+
+    target = get_robot(robot)
+    report = inspect(load_clip(clip, target), target)
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report))
+
+
+@motions.command()
+@click.argument("clip")
+@click.option("--output", required=True, help="film.mp4, strip.png, or a folder for single pictures")
+@_robot
+@click.option("--fps", type=click.FloatRange(1.0, 240.0), help="pictures a second: 30 by default, 10 of a strip")
+@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="of one picture, pixels")
+@click.option("--start", default=0.0, show_default=True, type=click.FloatRange(0.0), help="s")
+@click.option("--seconds", type=click.FloatRange(0.0), help="how long; to the end by default, 1.5 of a strip")
+def play(clip: str, output: str, robot: str, fps: float | None, size: str, start: float, seconds: float | None) -> None:
+    """Draw CLIP as it is, without physics."""
+    from .motions.play import play as draw
+
+    click.echo(draw(clip, output, robot, fps, size, start, seconds))
+
+
+# Robots and speed ------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--mjcf", is_flag=True, help="print NAME as a MuJoCo model")
+def robots(name: str | None, mjcf: bool) -> None:
+    """List the robots, or show the joints of NAME."""
+    from .robots import ROBOTS, get_robot
+
+    if mjcf:
+        from .mjcf import robot_xml
+
+        if name is None:
+            raise click.UsageError("--mjcf needs the robot's NAME")
+        click.echo(robot_xml(name), nl=False)
+    elif name is None:
+        head = ("robot", "bodies", "joints", "mass kg", "control Hz", "physics Hz")
+        _table([head, *((r.name, r.num_bodies, r.num_joints, f"{r.mass:.1f}", round(1 / r.control_dt),
+                         round(1 / r.physics_dt)) for r in ROBOTS.values())])  # fmt: skip
+    else:
+        head = ("joint", "body", "from rad", "to rad", "stiffness N·m/rad", "damping N·m·s/rad", "limit N·m")
+        _table([head, *((j.name, j.body, *j.range, j.stiffness, j.damping, j.effort_limit)
+                        for j in get_robot(name).joints)])  # fmt: skip
+
+
+@main.command()
+@click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the three")
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
+@_robot
+@_json
+def bench(num_envs: int, seconds: float, threads: int, robot: str, as_json: bool) -> None:
+    """Control steps a second of bare MuJoCo, of the simulator and of the whole environment, on the CPU."""
+    from .bench import measure
+
+    rates = measure(num_envs, seconds, threads, robot)
+    if as_json:
+        click.echo(json.dumps(rates.to_dict(), indent=2))
+        return
+    click.echo(f"{num_envs} worlds, {rates.threads} threads; control steps of all worlds a second:")
+    for label in ("bare_mujoco", "simulator", "environment"):
+        rate = getattr(rates, label)
+        click.echo(f"{label.replace('_', ' '):<12} {rate:>9,.0f}  {rate / rates.bare_mujoco:.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Measures speed as ratios within one run: `make bench`. Nothing here passes or fails; docs/results keeps what was seen.
+
+1. Environment: control steps a second of the whole environment against bare MuJoCo, same model, substeps and threads.
+2. Sizes: parameters that act, teacher against student, at the published sizes.
+3. Runtime: one step of the published student in ONNX Runtime on one thread, inside the closed loop with MuJoCo; ONNX
+   against torch on the states that the loop recorded.
+"""
+
+import json
+import os
+import platform
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from protege.core.checkpoint import Checkpoint, save
+from protege.core.config import RunConfig, compose
+from protege.core.env import Env, env_plugin
+from protege.core.experiments import EXPERIMENTS as CORE
+from protege.core.experiments import Experiment, make_actor_critic
+from protege.core.policy import ActorCritic
+from protege.deploy.check import check
+from protege.deploy.closed_loop import run_closed_loop
+from protege.deploy.commands import PathCommand
+from protege.deploy.export import export
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.runtime import OnnxPolicy
+from protege.distill.experiment import EXPERIMENTS as DISTILL
+from protege.sim.bench import measure
+from protege.teachers.experiments import EXPERIMENTS as TEACHERS
+
+PRESETS: dict[str, tuple[str, Experiment]] = {
+    "tracker": ("full_body_tracker/transformer_flat_terrain", CORE["full_body_tracker"]),
+    "path_follower": ("path_follower", TEACHERS["path_follower"]),
+    "student": ("distillation/unified_lightweight", DISTILL["distillation"]),
+}
+STEPS = 1000
+
+
+@click.command()
+@click.option("--num-envs", default=256, show_default=True)
+@click.option("--seconds", default=10.0, show_default=True, help="of each of the three rates")
+@click.option("--output", type=click.Path(path_type=Path), help="write the numbers as JSON")
+def main(num_envs: int, seconds: float, output: Path | None) -> None:
+    """Environment against bare MuJoCo, sizes, and the runtime."""
+    click.echo(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    rates = measure(num_envs, seconds)
+    click.echo(
+        f"environment  {rates.environment:,.0f} control steps/s, backend {rates.simulator:,.0f}, "
+        f"bare MuJoCo {rates.bare_mujoco:,.0f}: {rates.ratio:.0%} ({rates.num_envs} worlds, {rates.threads} threads)"
+    )
+    policies = {name: untrained(name) for name in PRESETS}
+    sizes = {name: policy.num_parameters("actor") for name, (policy, _) in policies.items()}
+    reduction = 1.0 - sizes["student"] / sizes["path_follower"]
+    listed = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
+    click.echo(f"sizes        {listed}: the student has {reduction:.1%} fewer parameters than a teacher")
+    runtime = closed_loop(policies["student"][1])
+    times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["policy_ms"].items())
+    click.echo(f"runtime      {times} ms a step, one thread, {runtime['loop']['steps']} steps")
+    click.echo(f"ONNX         differs from torch by at most {runtime['onnx_difference']:.1e} rad on those states")
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        data = {"environment": rates.to_dict(), "parameters": sizes, "reduction": reduction, "runtime": runtime}
+        output.write_text(json.dumps(data, indent=2))
+
+
+def untrained(name: str) -> tuple[ActorCritic, Checkpoint]:
+    """A policy of a published size with random weights, and its checkpoint."""
+    preset, experiment = PRESETS[name]
+    plugin = env_plugin()
+    parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
+    config = compose(parts, preset, ["run.device=cpu", "env.num_plans=1"])
+    env: Env = plugin.make(config.run, replace(config.env, num_envs=len(config.env.task_mix)))
+    torch.manual_seed(0)
+    policy = make_actor_critic(env, config.model)
+    shapes = {key: list(shape) for key, shape in env.obs_shapes.items()}
+    names = list(env.robot.joint_names)
+    env.close()
+    return policy, Checkpoint(experiment.kind, config.to_dict(), env.robot.name, names, shapes, policy.state_dict())
+
+
+def closed_loop(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The exported policy in the loop with MuJoCo, as `protege deploy run --fast` does it; a fall costs as much as a walk."""
+    with TemporaryDirectory() as folder:
+        saved, exported, recorded = (Path(folder) / name for name in ("last.ckpt", "onnx", "states.npz"))
+        save(saved, checkpoint)
+        export(saved, exported)
+        policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
+        states: list[dict[str, np.ndarray]] = []
+        policy.on_inputs = states.append
+        seconds = STEPS * policy.metadata.control_dt
+        command = PathCommand.steady(robot.read(), 1.0, 0.0, seconds, policy.metadata.path_times)
+        result = run_closed_loop(policy, robot, command, seconds, realtime=False)
+        np.savez(recorded, **{name: np.concatenate([state[name] for state in states]) for name in states[0]})
+        return {"loop": result["loop"], "onnx_difference": check(exported, saved, STEPS, recorded).joint_target}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""`protege-sim`, command by command, and the one line that it says about bad input."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from importlib.metadata import version
+from pathlib import Path
+from zipfile import ZipFile
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from deepmimic_clips import document, frame, walk
+
+from protege.core.motion import load_clip
+from protege.sim import __version__
+from protege.sim.cli import main
+from protege.sim.robots import get_robot
+
+WALK, RUN, JUMP = (f"smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump"))
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def succeeds(*words: object) -> str:
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fails(*words: object) -> str:
+    """Exit code 2, nothing on stdout, one line on stderr, which is returned."""
+    result = call(*words)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == "" and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "humanoid3d_walk.txt"
+    path.write_bytes(walk())
+    return path
+
+
+# Help --------------------------------------------------------------------------------------------------------------------
+
+
+def test_help_is_quick_and_needs_nothing_heavy():
+    program = """
+import sys
+from protege.sim.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(sorted({"torch", "mujoco", "numpy", "imageio"} & set(sys.modules)))
+"""
+    for words in (["--help"], ["motions", "--help"], ["motions", "play", "--help"], ["bench", "--help"], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_is_listed_with_its_meaning():
+    text = succeeds("--help")
+    assert all(f"  {name} " in text for name in ("bench", "motions", "robots"))
+    text = succeeds("motions", "--help")
+    assert all(f"  {name} " in text for name in ("import", "inspect", "list", "play"))
+    assert succeeds("--version") == f"protege-sim, version {version('protege-sim')}\n"
+    assert __version__ == version("protege-sim")
+
+
+# Motions -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_is_imported_under_the_robots_name(source, tmp_path):
+    out = tmp_path / "clips"
+    assert succeeds("motions", "import", "deepmimic", source, "--output", out).startswith(f"{out / WALK}  1")
+    clip = load_clip(out / WALK, get_robot("smpl"))
+    assert clip.is_cyclic
+    succeeds("motions", "import", "deepmimic", source, "--output", out, "--name", "stroll")
+    assert (out / "smpl_humanoid_stroll.npy").read_bytes() == (out / WALK).read_bytes()
+
+
+def test_clips_go_to_data_motions_by_default(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    succeeds("motions", "import", "deepmimic", source.name)
+    assert (tmp_path / "data" / "motions" / WALK).is_file()
+    # There they are listed, and found before the clip of that name that is shipped.
+    rows = json.loads(succeeds("motions", "list", "--json"))
+    assert sorted(row["where"] for row in rows if row["name"] == WALK) == ["data/motions", "shipped"]
+    assert json.loads(succeeds("motions", "inspect", f"data/motions/{WALK}", "--json"))["frames"] > 600
+
+
+def test_clips_of_a_wheel_are_chosen_by_name(tmp_path):
+    with ZipFile(tmp_path / "data.whl", "w") as wheel:
+        for name in ("walk", "stand"):
+            wheel.writestr(f"data/motions/humanoid3d_{name}.txt", document([frame()] * 3))
+    succeeds("motions", "import", "deepmimic", tmp_path / "data.whl", "--output", tmp_path / "one", "--name", "stand")
+    assert os.listdir(tmp_path / "one") == ["smpl_humanoid_stand.npy"]
+    succeeds("motions", "import", "deepmimic", tmp_path / "data.whl", "--output", tmp_path / "all")
+    assert sorted(os.listdir(tmp_path / "all")) == ["smpl_humanoid_stand.npy", WALK]
+
+
+def test_importing_twice_gives_the_same_bytes(source, tmp_path):
+    for name in ("a", "b"):
+        succeeds("motions", "import", "deepmimic", source, "--output", tmp_path / name)
+    assert (tmp_path / "a" / WALK).read_bytes() == (tmp_path / "b" / WALK).read_bytes()
+
+
+def test_a_bad_source_writes_nothing(source, tmp_path):
+    bad = tmp_path / "humanoid3d_bad.txt"
+    contents = {
+        "is not a DeepMimic clip": walk()[:500],
+        "holds a number that is not finite": document([frame(), frame(L_Knee=float("nan"))]),
+        "has frames of shape (2, 3)": json.dumps({"Frames": [[1, 2, 3]] * 2}).encode(),
+    }
+    for message, data in contents.items():
+        bad.write_bytes(data)
+        line = fails("motions", "import", "deepmimic", source, bad, "--output", tmp_path / "clips")
+        assert "smpl_humanoid_bad" in line and message in line
+        assert not (tmp_path / "clips").exists()
+
+
+def test_bad_words_to_import_are_named(source, tmp_path):
+    importing = ["motions", "import"]
+    assert "no motion format 'bvh'. Known: deepmimic" in fails(*importing, "bvh", source)
+    assert f"cannot read {tmp_path / 'no.txt'}" in fails(*importing, "deepmimic", tmp_path / "no.txt")
+    assert "no robot 'smlp'. Did you mean 'smpl'?" in fails(*importing, "deepmimic", source, "--robot", "smlp")
+    in_the_way = ["--output", source / "clips"]
+    assert f"cannot write {source / 'clips' / WALK}" in fails(*importing, "deepmimic", source, *in_the_way)
+
+
+def test_list_shows_the_shipped_clips():
+    lines = succeeds("motions", "list", "--folder", "nowhere").splitlines()
+    assert lines[0].split() == ["clip", "seconds", "frames", "m/s", "cyclic", "where"]
+    assert [line.split()[0] for line in lines[1:]] == [JUMP, RUN, WALK]
+    assert lines[3].split() == [WALK, "10.13", "609", "0.92", "yes", "shipped"]
+
+
+def test_list_says_which_files_are_no_clips(tmp_path):
+    (tmp_path / "broken.npy").write_bytes(b"no clip")
+    text = succeeds("motions", "list", "--folder", tmp_path)
+    assert WALK in text
+    assert text.splitlines()[-1].startswith(f"broken.npy: {tmp_path / 'broken.npy'} is not a readable clip")
+
+
+def test_inspect_tells_its_measures():
+    text = succeeds("motions", "inspect", WALK)
+    for words in ("foot sliding", "floor penetration", "joint limits", "velocity jumps", "0.92 m/s"):
+        assert words in text
+    report = json.loads(succeeds("motions", "inspect", WALK, "--json"))
+    assert report["frames"] == 609 and report["cyclic"] and report["limits"]["violations"] == 0
+    assert set(report["slide"]) == {"mean", "max", "contact", "time"}
+    assert 0.0 < report["penetration"]["max"] < 0.05
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["play", "--output", "film.mp4"]], ids=["inspect", "play"])
+def test_bad_clips_are_named(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = np.load(Path(__file__).parents[2] / "packages/sim/src/protege/sim/motions/data" / WALK)
+    np.save("nan.npy", clip)
+    clip["joint_pos"][12, 3] = np.nan
+    np.save("nan.npy", clip)
+    Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:-1000])
+    messages = {"nowhere.npy": "no clip at nowhere.npy", "cut.npy": "cut.npy is not a readable clip",
+                "nan.npy": "nan.npy: joint_pos of frame 12 is not a finite number"}  # fmt: skip
+    for path, message in messages.items():
+        assert message in fails("motions", command[0], path, *command[1:])
+    assert not Path("film.mp4").exists()
+
+
+def test_a_clip_is_played_as_a_film(tmp_path):
+    film = tmp_path / "new" / "walk.mp4"
+    words = ["--fps", 10, "--size", "160x120", "--seconds", 0.9]
+    assert succeeds("motions", "play", WALK, "--output", film, *words) == f"{film}\n"
+    frames = iio.imread(film)
+    assert frames.shape == (10, 120, 160, 3)
+    assert np.abs(frames[0].astype(int) - frames[5]).max() > 50  # something moves
+
+
+def test_a_clip_is_played_as_a_strip(tmp_path):
+    strip = tmp_path / "run.png"
+    succeeds("motions", "play", RUN, "--output", strip, "--size", "80x60", "--seconds", 0.45)
+    assert iio.imread(strip).shape == (2 * 60, 4 * 80, 3)  # five pictures at 10 a second
+    succeeds("motions", "play", RUN, "--output", strip, "--size", "80x60", "--seconds", 0)
+    assert iio.imread(strip).shape == (60, 80, 3)
+
+
+def test_a_clip_is_played_as_single_pictures(tmp_path):
+    words = ["--fps", 5, "--size", "80x60", "--start", 1, "--seconds", 0.5]
+    assert succeeds("motions", "play", JUMP, "--output", tmp_path / "p", *words) == f"{tmp_path / 'p'}: 3 pictures\n"
+    assert sorted(os.listdir(tmp_path / "p")) == [f"smpl_humanoid_jump_0000{i}.png" for i in range(3)]
+
+
+def test_bad_words_to_play_are_named(tmp_path):
+    def line(*words: object, output: object = tmp_path / "film.mp4") -> str:
+        return fails("motions", "play", WALK, "--output", output, *words)
+
+    assert "--size 5 is not WIDTHxHEIGHT" in line("--size", "5")
+    assert "a picture of 161 x 120 cannot be drawn" in line("--size", "161x120")
+    assert "film.gif is neither a film nor pictures" in line(output="film.gif")
+    assert "is over after 10.13 s" in line("--start", 20)
+    (tmp_path / "file").touch()
+    assert "cannot write" in line(output=tmp_path / "file" / "film.mp4")
+    assert "cannot write" in line(output=tmp_path / "file" / "pictures")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_without_opengl_one_line_says_so(tmp_path):
+    words = ["-m", "protege.sim.cli", "motions", "play", WALK, "--output", str(tmp_path / "film.mp4")]
+    environment = {**os.environ, "MUJOCO_GL": "disable"}
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: MUJOCO_GL=disable leaves nothing to draw with. Set MUJOCO_GL=egl")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Robots and speed --------------------------------------------------------------------------------------------------------
+
+
+def test_robots_are_listed():
+    head, *rows = succeeds("robots").splitlines()
+    assert head.split("  ")[0] == "robot"
+    assert rows[0].split() == ["smpl", "24", "69", "63.0", "30", "120"]
+
+
+def test_a_robots_joints_are_shown():
+    lines = succeeds("robots", "smpl").splitlines()
+    assert len(lines) == 70
+    assert lines[1].split() == ["L_Hip_x", "L_Hip", "-0.9", "1.4", "800.0", "80.0", "500.0"]
+    assert "no robot 'x'. Did you mean 'smpl'?" in fails("robots", "x")
+
+
+def test_a_robots_model_is_printed():
+    root = ET.fromstring(succeeds("robots", "--mjcf", "smpl"))
+    assert root.tag == "mujoco" and len(root.findall(".//joint")) == 1 + 69
+    assert "no robot 'smlp'" in fails("robots", "--mjcf", "smlp")
+    assert call("robots", "--mjcf").exit_code == 2
+
+
+def test_bench_measures_three_rates():
+    words = ["bench", "--num-envs", 4, "--seconds", 0.1, "--threads", 1]
+    rates = json.loads(succeeds(*words, "--json"))
+    assert set(rates) == {"num_envs", "threads", "bare_mujoco", "simulator", "environment", "ratio"}
+    assert (rates["num_envs"], rates["threads"]) == (4, 1)
+    assert min(rates.values()) > 0.0
+    assert rates["ratio"] == pytest.approx(rates["environment"] / rates["bare_mujoco"])
+    text = succeeds(*words)
+    assert text.startswith("4 worlds, 1 threads") and text.splitlines()[1].endswith("100%")
+    assert call("bench", "--seconds", "0").exit_code == 2

@@ -1,0 +1,131 @@
+"""One walking clip at every speed."""
+
+import numpy as np
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.errors import UserError
+from protege.core.motion import Clip, load_clips
+from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, choose_clip
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def walk() -> Clip:
+    return load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0]
+
+
+@pytest.fixture(scope="module")
+def gait(walk) -> Gait:
+    return Gait(walk, ROBOT, CPU)
+
+
+def turned(clip: Clip, yaw: float) -> Clip:
+    """The same walk in another direction."""
+    turn = R.from_yaw(torch.tensor(yaw, dtype=torch.float64))
+    pos = R.rotate(turn.expand(len(clip.time), 4), torch.from_numpy(clip.root_pos_w)).numpy()
+    quat = R.multiply(turn.expand(len(clip.time), 4), torch.from_numpy(clip.root_quat_w)).numpy()
+    return Clip(clip.name, clip.time, pos, quat, clip.joint_pos)
+
+
+def feet(gait: Gait, phase: torch.Tensor, amplitude: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heights of the foot bodies (n, 4), and where they are along x relative to the root (n, 4), m."""
+    joint_pos, quat, sway, height = gait.pose(phase, torch.full_like(phase, amplitude))
+    root = torch.cat([sway, height[:, None]], dim=1)
+    pos, _ = gait.kinematics(root, quat, joint_pos)
+    ids = ROBOT.body_ids(ROBOT.feet)
+    return pos[:, ids, 2], pos[:, ids, 0]
+
+
+def test_at_its_own_speed_the_clip_is_played_as_it_is(gait, walk):
+    cadence, amplitude = gait.cadence_and_amplitude(torch.tensor([gait.speed]))
+    torch.testing.assert_close(cadence, torch.ones(1))
+    torch.testing.assert_close(amplitude, torch.ones(1))
+    assert gait.speed == pytest.approx(walk.mean_speed, rel=1e-4)
+    phase = torch.linspace(0.0, 9.9, 50)
+    joint_pos, quat, _, height = gait.pose(phase, torch.ones(50))
+    frame = np.array([np.interp(phase, walk.time, column) for column in walk.joint_pos.T]).T
+    assert np.abs(joint_pos.numpy() - frame).max() < 0.05
+    z = np.interp(phase, walk.time, walk.root_pos_w[:, 2])
+    assert np.abs(height.numpy() - z).max() < 5e-3
+    every_frame = torch.arange(608) * (gait.duration / 608)
+    assert gait.pose(every_frame, torch.ones(608))[2].mean(dim=0).abs().max() < 1e-4, "sway is about the way"
+    assert R.yaw(quat).mean().abs() < 0.1
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.2, 0.5, 0.9, 1.2, 1.4])
+def test_cadence_times_stride_is_the_speed(gait, speed):
+    cadence, amplitude = gait.cadence_and_amplitude(torch.tensor([speed]))
+    assert SLOWEST_CADENCE <= cadence <= FASTEST_CADENCE
+    assert float(cadence * amplitude) * gait.speed == pytest.approx(speed, abs=1e-5)
+
+
+def test_the_fastest_command_is_all_but_reached(gait):
+    """At 1.5 m/s strides are as long as they get: the feet are 3 % too slow for the way."""
+    cadence, amplitude = gait.cadence_and_amplitude(torch.tensor([1.5]))
+    assert 0.97 < float(cadence * amplitude) * gait.speed / 1.5 <= 1.0
+
+
+def test_a_faster_walk_has_a_higher_cadence_and_longer_strides(gait):
+    cadence, amplitude = gait.cadence_and_amplitude(torch.linspace(0.0, 2.0, 50))
+    assert (cadence.diff() >= 0.0).all() and (amplitude.diff() >= 0.0).all()
+
+
+def test_standing_is_one_pose_whatever_the_phase(gait):
+    phase = torch.linspace(0.0, 10.0, 30)
+    joint_pos, quat, sway, height = gait.pose(phase, torch.zeros(30))
+    assert joint_pos.std(dim=0).max() < 1e-6
+    assert quat.std(dim=0).max() < 1e-6
+    assert sway.abs().max() == 0.0
+    assert height.std() < 5e-3
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.3, 0.6, 1.0, 1.2])
+def test_the_lower_foot_stays_at_the_ground(gait, amplitude):
+    """Foot bodies' origins are some centimetres above their soles: compare with where the clip itself has them."""
+    phase = torch.linspace(0.0, 10.0, 300)
+    lowest_in_clip = feet(gait, phase, 1.0)[0].min(dim=0).values
+    above = (feet(gait, phase, amplitude)[0] - lowest_in_clip).min(dim=1).values
+    assert above.min() > -0.02
+    assert above.max() < 0.08
+
+
+def test_smaller_amplitudes_take_smaller_strides(gait):
+    phase = torch.linspace(0.0, 10.0, 300)
+    spans = [feet(gait, phase, a)[1].amax() - feet(gait, phase, a)[1].amin() for a in (0.0, 0.5, 1.0)]
+    assert spans[0] < 0.6 * spans[1] + 0.3 < spans[2] + 0.3
+    assert spans[0] < spans[1] < spans[2]
+
+
+def test_the_phase_wraps_at_the_clips_end(gait):
+    once, again = (gait.pose(torch.tensor([phase]), torch.ones(1)) for phase in (0.3, 0.3 + gait.duration))
+    for a, b in zip(once, again, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0.0)
+    ends = gait.pose(torch.tensor([gait.duration - 1e-3, gait.duration + 1e-3]), torch.ones(2))
+    assert ends[0].diff(dim=0).abs().max() < 0.05
+    assert ends[3].diff().abs().max() < 2e-3
+
+
+def test_the_direction_in_which_a_clip_walks_does_not_matter(gait, walk):
+    other = Gait(turned(walk, 2.1), ROBOT, CPU)
+    assert other.speed == pytest.approx(gait.speed, rel=1e-4)
+    phase = torch.linspace(0.0, 10.0, 20)
+    for a, b in zip(gait.pose(phase, torch.ones(20)), other.pose(phase, torch.ones(20)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0.0)
+
+
+def test_the_clip_that_walks_is_chosen():
+    clips = load_clips([f"smpl_humanoid_{name}.npy" for name in ("run", "jump", "walk")], ROBOT)
+    assert choose_clip(clips).name == "smpl_humanoid_walk"
+    assert choose_clip(clips[:1]).name == "smpl_humanoid_run"
+
+
+def test_without_a_clip_that_walks_one_line_says_so(walk):
+    still = Clip("stand", walk.time, walk.root_pos_w * [0.0, 0.0, 1.0], walk.root_quat_w, walk.joint_pos)
+    once = Clip("once", walk.time[:40], walk.root_pos_w[:40], walk.root_quat_w[:40], walk.joint_pos[:40])
+    with pytest.raises(UserError, match="need a clip that walks and repeats; none of stand, once does"):
+        choose_clip([still, once])

@@ -1,0 +1,186 @@
+"""Commands and the references that obey them: what is observed, what moves, what is saved."""
+
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.motion import load_clips
+from protege.core.state import RobotState
+from protege.sim.commands.gait import Gait
+from protege.sim.commands.locomotion import MODALITIES, LocomotionCommand
+from protege.sim.commands.masks import MaskSampler
+from protege.sim.env_config import EnvConfig
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+CPU = torch.device("cpu")
+N, DT = 6, ROBOT.control_dt
+ROWS = torch.arange(N)
+
+
+@pytest.fixture(scope="module")
+def gait() -> Gait:
+    return Gait(load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0], ROBOT, CPU)
+
+
+def make(kind, gait: Gait, seed: int = 0, **config) -> LocomotionCommand:
+    env = EnvConfig(num_plans=32, episode_length_s=4.0, **config)
+    masks = MaskSampler(env.masked_mimic_params, ROBOT, len(env.future_frames), CPU)
+    return LocomotionCommand(N, kind, gait, env, DT, masks, torch.Generator().manual_seed(seed))
+
+
+def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
+    """References of the worlds from reset on, the robots being where the references are."""
+    states = [command.reset(ROWS).clone()]
+    for _ in range(steps):
+        command.advance(states[-1])
+        states.append(command.window.now(slice(None)).clone())
+    return states
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_the_reference_goes_along_the_plan(kind, gait):
+    command = make(kind, gait)
+    states = play(command, 45)
+    want = command.path_w(slice(None))
+    off = (states[-1].root_pos_w[:, :2] - want).norm(dim=1)
+    assert off.max() < 0.12, "no further than the pelvis sways"
+    travelled = (states[-1].root_pos_w - states[0].root_pos_w)[:, :2]
+    plan = command.to_world(command.plans.pos[command.plan, 45], command.yaw)
+    torch.testing.assert_close(travelled, plan, atol=0.25, rtol=0.0)
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_the_reference_faces_where_the_plan_heads(kind, gait):
+    command = make(kind, gait)
+    states = play(command, 30)
+    heading = command.plans.heading[command.plan, 30] + command.yaw
+    error = R.wrap_angle(R.yaw(states[-1].root_quat_w) - heading).abs()
+    assert error.max() < 0.2, "no further than the pelvis turns within a stride"
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_the_references_velocities_are_those_of_its_poses(kind, gait):
+    states = play(make(kind, gait), 12)
+    for before, now, after in zip(states, states[1:], states[2:], strict=False):
+        difference = (after.body_pos_w - before.body_pos_w) / (2.0 * DT)
+        torch.testing.assert_close(now.body_lin_vel_w, difference, atol=1e-4, rtol=1e-4)
+        joints = (after.joint_pos - before.joint_pos) / (2.0 * DT)
+        torch.testing.assert_close(now.joint_vel, joints, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_references_keep_their_feet_on_the_ground(kind, gait):
+    feet = ROBOT.body_ids(ROBOT.feet)
+    heights = torch.stack([state.body_pos_w[:, feet, 2].min(dim=1).values for state in play(make(kind, gait), 60)])
+    assert heights.min() > 0.0 and heights.max() < 0.16  # foot bodies' origins are a few centimetres above the soles
+
+
+def test_every_world_shows_its_own_modality_only(gait):
+    for index, kind in enumerate(MODALITIES):
+        command = make(kind, gait)
+        state = command.reset(ROWS)
+        obs = command.observe(state, slice(None))
+        assert obs["command_mask"].tolist() == [[m == kind for m in MODALITIES]] * N
+        assert not obs["pose_mask"].any()
+        for other in MODALITIES:
+            assert obs[other].any() == (other == kind)
+        assert obs["command_mask"][:, index].all()
+
+
+def test_the_path_lies_ahead_in_the_heading_frame(gait):
+    command = make("path", gait)
+    state = command.reset(ROWS)
+    path = command.observe(state, slice(None))["path"]
+    yaw = R.yaw(state.root_quat_w)
+    for k, seconds in enumerate((0.5, 5.0)):
+        step = round(seconds / DT)
+        point = command.to_world(command.plans.pos[command.plan, step], command.yaw) - state.root_pos_w[:, :2]
+        local = command.to_world(point, -yaw)
+        torch.testing.assert_close(path[:, (0, 9)[k]], local, atol=1e-5, rtol=1e-5)
+    assert (path[:, 0, 0] > 0.0).all()
+
+
+def test_the_goal_comes_nearer_in_time(gait):
+    command = make("goal", gait)
+    state = command.reset(ROWS)
+    first = command.observe(state, slice(None))["goal"][:, 2]
+    command.advance(state)
+    torch.testing.assert_close(command.observe(state, slice(None))["goal"][:, 2], first - DT)
+
+
+def test_steering_is_a_direction_and_a_speed(gait):
+    command = make("steering", gait)
+    state = command.reset(ROWS)
+    obs = command.observe(state, slice(None))["steering"]
+    assert obs.shape == (N, 3)
+    wanted = command.plans.direction[command.plan, 0] + command.yaw - R.yaw(state.root_quat_w)
+    torch.testing.assert_close(obs[:, :2], torch.stack([wanted.cos(), wanted.sin()], dim=1), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(obs[:, 2], command.plans.commanded_speed[command.plan, 0])
+
+
+@pytest.mark.parametrize(("kind", "carried"), [("path", False), ("goal", False), ("steering", True)])
+def test_only_steering_carries_its_reference_along_with_the_robot(kind, carried, gait):
+    command = make(kind, gait)
+    robot = command.reset(ROWS).clone()
+    robot.body_pos_w[..., 0] += 3.0
+    command.advance(robot)
+    shift = command.anchor(robot, slice(None))
+    reference = command.window.now(slice(None)).root_pos_w + shift
+    gap = (robot.root_pos_w - reference)[:, :2].norm(dim=1)
+    assert (gap < 1e-5).all() if carried else (gap > 2.5).all()
+    assert shift[:, 2].abs().max() == 0.0, "a fall is not carried along"
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_other_commands_are_mixed_in_as_asked(kind, gait):
+    shown = []
+    for seed in range(20):
+        command = make(kind, gait, seed, mix_probability=1.0)
+        state = command.reset(ROWS)
+        obs = command.observe(state, slice(None))
+        shown.append(obs["command_mask"])
+        for k, name in enumerate(MODALITIES):
+            hidden = ~obs["command_mask"][:, k]
+            assert obs[name][hidden].abs().sum() == 0.0
+    mask = torch.cat(shown).float().mean(dim=0)
+    own = MODALITIES.index(kind)
+    assert mask[own] == 1.0
+    others = [mask[k] for k in range(3) if k != own]
+    if kind == "steering":
+        assert others == [0.0, 0.0]  # its plan obeys the command only after a while, and is nowhere in particular
+    else:
+        assert all(0.3 < share < 0.7 for share in others)
+
+
+def test_a_reset_of_some_rows_leaves_the_others(gait):
+    command = make("path", gait)
+    play(command, 5)
+    before = (command.plan.clone(), command.step.clone(), command.window.body_pos_w.clone())
+    command.reset(torch.tensor([1, 4]))
+    others = [0, 2, 3, 5]
+    assert torch.equal(command.plan[others], before[0][others])
+    assert command.step.tolist() == [5, 0, 5, 5, 0, 5]
+    assert torch.equal(command.window.body_pos_w[others], before[2][others])
+    assert not torch.equal(command.window.body_pos_w[1], before[2][1])
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_a_saved_command_continues_exactly(kind, gait):
+    command = make(kind, gait, mix_probability=0.5)
+    state = play(command, 20)[-1]
+    saved = command.state_dict()
+    other = make(kind, gait, mix_probability=0.5)
+    other.load_state_dict(saved)
+    for each in (command, other):
+        each.advance(state)
+    a, b = (each.observe(state, slice(None)) for each in (command, other))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    x, y = (each.window.now(slice(None)) for each in (command, other))
+    torch.testing.assert_close(x.body_pos_w, y.body_pos_w, atol=1e-6, rtol=0.0)
+
+
+def test_a_seed_gives_the_same_commands(gait):
+    a, b, c = (make("goal", gait, seed) for seed in (1, 1, 2))
+    assert torch.equal(a.plans.goal, b.plans.goal)
+    assert not torch.equal(a.plans.goal, c.plans.goal)

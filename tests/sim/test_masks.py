@@ -1,0 +1,73 @@
+"""Masks over future poses: whatever is drawn, something is shown and nothing outside the pattern."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protege.core.errors import UserError
+from protege.sim.commands.masks import MaskSampler
+from protege.sim.env_config import MaskParams
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+FRAMES = 4
+VISIBLE = {
+    "full": set(ROBOT.body_names),
+    "head_hands": {"Head", "L_Hand", "R_Hand"},
+    "root": {"Pelvis"},
+    "hands": {"L_Hand", "R_Hand"},
+    "feet": {"L_Ankle", "L_Toe", "R_Ankle", "R_Toe"},
+}
+
+names = st.dictionaries(st.sampled_from([*VISIBLE, "random"]), st.floats(0.1, 3.0), min_size=1)
+
+
+def draw(n: int, seed: int = 0, **params) -> torch.Tensor:
+    sampler = MaskSampler(MaskParams(**params), ROBOT, FRAMES, torch.device("cpu"))
+    return sampler.sample(n, torch.Generator().manual_seed(seed))
+
+
+@given(patterns=names, frame_keep=st.floats(0.0, 1.0), seed=st.integers(0, 2**31))
+def test_every_mask_shows_something_and_its_frames_show_the_same_bodies(patterns, frame_keep, seed):
+    masks = draw(40, seed, patterns=patterns, frame_keep=frame_keep)
+    assert masks.shape == (40, FRAMES, ROBOT.num_bodies) and masks.dtype == torch.bool
+    assert masks.flatten(1).any(dim=1).all()
+    bodies = masks.any(dim=1, keepdim=True)
+    assert ((masks == bodies) | ~masks.any(dim=2, keepdim=True)).all()
+
+
+@given(patterns=names.filter(lambda names: "random" not in names), seed=st.integers(0, 2**31))
+def test_only_bodies_of_a_pattern_are_shown(patterns, seed):
+    allowed = [{ROBOT.body_names.index(body) for body in VISIBLE[name]} for name in patterns]
+    for mask in draw(20, seed, patterns=patterns):
+        assert set(mask.any(dim=0).nonzero().squeeze(1).tolist()) in allowed
+
+
+def test_patterns_come_as_often_as_their_weights_say():
+    masks = draw(4000, patterns={"full": 3.0, "root": 1.0})
+    assert masks.any(dim=1).all(dim=1).float().mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_frames_are_kept_with_their_probability():
+    """All four are dropped with probability 0.25^4, and then one is shown all the same."""
+    shown = draw(4000, patterns={"full": 1.0}, frame_keep=0.75).any(dim=2).float()
+    assert shown.mean() == pytest.approx(0.75 + 0.25**4 / 4, abs=0.02)
+    assert draw(500, patterns={"full": 1.0}, frame_keep=0.0).any(dim=2).sum(dim=1).eq(1).all()
+    assert draw(500, patterns={"full": 1.0}, frame_keep=1.0).all()
+
+
+def test_random_patterns_are_sparse_and_dense():
+    counts = draw(2000, patterns={"random": 1.0}).any(dim=1).sum(dim=1)
+    assert counts.min() == 1 and counts.max() == ROBOT.num_bodies
+    assert counts.float().mean() == pytest.approx(ROBOT.num_bodies / 2, abs=1.0)
+
+
+def test_a_seed_gives_the_same_masks():
+    assert torch.equal(draw(50, seed=3), draw(50, seed=3))
+    assert not torch.equal(draw(50, seed=3), draw(50, seed=4))
+
+
+def test_an_unknown_pattern_is_named():
+    with pytest.raises(UserError, match=r"env\.masked_mimic_params\.patterns: unknown pattern 'knees'\. Known: full"):
+        draw(1, patterns={"knees": 1.0})

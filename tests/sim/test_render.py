@@ -1,0 +1,179 @@
+"""Pictures: what is drawn where, and files that are whole or not there."""
+
+import os
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.errors import UserError
+from protege.core.motion import Clip, load_clip
+from protege.sim.render import (
+    Marker,
+    Renderer,
+    clip_qpos,
+    film_strip,
+    ghost_markers,
+    goal_marker,
+    path_markers,
+    state_qpos,
+    write_mp4,
+    write_png,
+)
+from protege.sim.robots import get_robot
+from protege.sim.simulator import make_simulator
+
+ROBOT = get_robot("smpl")
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    with Renderer(ROBOT, 160, 120) as renderer:
+        yield renderer
+
+
+def standing(x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    return np.concatenate([[x, y, 0.93, 1.0, 0.0, 0.0, 0.0], ROBOT.default_pose().numpy()])
+
+
+def test_a_picture_shows_a_robot_in_the_middle(renderer):
+    picture = renderer.frame(standing())
+    assert picture.shape == (120, 160, 3) and picture.dtype == np.uint8
+    away = renderer.frame(standing() + np.eye(76)[2] * 50.0)
+    different = np.abs(picture.astype(int) - away).max(axis=2) > 30
+    assert 200 < different.sum() < 5000
+    assert 60 < np.nonzero(different)[1].mean() < 110
+    skin = picture[:, :, 0].astype(int) - picture[:, :, 2] > 40  # redder than the blue-grey world
+    assert skin.sum() > 100
+    assert not (away[:, :, 0].astype(int) - away[:, :, 2] > 40).any()
+
+
+def test_up_is_up(renderer):
+    picture = renderer.frame(standing())
+    assert picture[:10].mean() > picture[-10:].mean() + 20  # sky above, floor below
+
+
+def test_the_camera_goes_along(renderer):
+    """Two metres on, which is one period of the floor's tiles, the picture is the same."""
+    a, b = renderer.frame(standing()), renderer.frame(standing(x=20.0, y=-8.0))
+    assert np.abs(a.astype(int) - b).mean() < 2.0
+
+
+def test_markers_are_drawn(renderer):
+    blue = Marker((0.0, 0.0, 1.6), 0.3, (0.0, 0.0, 1.0, 1.0))
+    plain, marked = renderer.frame(standing()), renderer.frame(standing(), [blue])
+    changed = np.abs(plain.astype(int) - marked).max(axis=2) > 60
+    assert changed.sum() > 200
+    seen = marked[changed].mean(axis=0)
+    assert seen[2] > seen[0] + 50
+    # And they are gone from the next picture, which may differ in the last bits of a few pixels.
+    assert np.abs(renderer.frame(standing()).astype(int) - plain).max() < 10
+
+
+def test_markers_of_commands():
+    path = path_markers(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert [marker.pos[:2] for marker in path] == [(1.0, 2.0), (3.0, 4.0)]
+    assert goal_marker(np.array([1.0, 2.0])).pos[:2] == (1.0, 2.0)
+    assert [marker.pos for marker in ghost_markers(np.array([[1.0, 2.0, 3.0]]))] == [(1.0, 2.0, 3.0)]
+
+
+@pytest.mark.parametrize("size", [(161, 120), (160, 0), (1922, 1080), (640, 1082)])
+def test_sizes_that_cannot_be_drawn_are_refused(size):
+    with pytest.raises(UserError, match=rf"a picture of {size[0]} x {size[1]} cannot be drawn. Take even numbers"):
+        Renderer(ROBOT, *size)
+
+
+def test_a_states_qpos_is_what_the_simulator_was_told():
+    simulator = make_simulator("mujoco", ROBOT, 1, device="cpu", num_threads=1)
+    quat = R.normalize(torch.tensor([[0.9, 0.1, -0.2, 0.3]]))
+    still = torch.zeros(1, 3)
+    pos, joints = torch.tensor([[1.0, 2.0, 3.0]]), ROBOT.default_pose()[None]
+    simulator.write(torch.tensor([0]), pos, quat, still, still, joints, torch.zeros(1, 69))
+    want = torch.cat([pos, quat, joints], dim=1).numpy()
+    np.testing.assert_allclose(state_qpos(simulator.state), want, atol=1e-6)
+    simulator.close()
+
+
+def two_frames() -> Clip:
+    turn = R.from_yaw(torch.tensor([0.0, 1.0], dtype=torch.float64)).numpy()
+    pos, joints = np.array([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]), np.stack([np.zeros(69), np.full(69, 0.4)])
+    return Clip("turn", np.array([3.0, 4.0]), pos, turn, joints)
+
+
+def test_a_clip_is_interpolated():
+    qpos = clip_qpos(two_frames(), np.array([0.0, 0.25, 1.0, 9.0]))
+    np.testing.assert_allclose(qpos[:, 0], [0.0, 0.5, 2.0, 2.0])
+    np.testing.assert_allclose(qpos[:, 7], [0.0, 0.1, 0.4, 0.4])
+    np.testing.assert_allclose(R.yaw(torch.from_numpy(qpos[:, 3:7])), [0.0, 0.25, 1.0, 1.0])
+
+
+def test_a_clip_is_played_from_start_for_some_seconds(renderer):
+    clip = two_frames()
+    assert len(list(renderer.play(clip, fps=10))) == 11
+    part = list(renderer.play(clip, fps=10, start=0.4, seconds=0.3))
+    assert len(part) == 4
+    first = renderer.frame(clip_qpos(clip, np.array([0.4]))[0])
+    assert np.abs(part[0].astype(int) - first).max() < 10
+    assert len(list(renderer.play(clip, fps=10, start=0.8, seconds=5.0))) == 3
+
+
+def test_film_strip():
+    frames = [np.full((2, 3, 3), 10 * i, dtype=np.uint8) for i in range(5)]
+    strip = film_strip(frames, 2)
+    assert strip.shape == (6, 6, 3)
+    assert (strip[0, 0, 0], strip[0, 3, 0], strip[2, 0, 0], strip[4, 0, 0], strip[4, 3, 0]) == (0, 10, 20, 40, 255)
+
+
+def test_a_film_is_read_as_written(tmp_path, renderer):
+    frames = list(renderer.play(load_clip("smpl_humanoid_walk.npy", ROBOT), fps=10, seconds=0.9))
+    write_mp4(tmp_path / "new" / "film.mp4", frames, fps=10)
+    film = iio.imread(tmp_path / "new" / "film.mp4")
+    assert film.shape == (10, 120, 160, 3)
+    assert np.abs(film.astype(int) - np.stack(frames)).mean() < 8.0
+    assert iio.immeta(tmp_path / "new" / "film.mp4")["fps"] == 10.0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["film.mp4"]
+
+
+def test_a_film_that_fails_leaves_nothing(tmp_path):
+    def broken():
+        yield np.zeros((16, 16, 3), dtype=np.uint8)
+        raise UserError("the simulation broke")
+
+    with pytest.raises(UserError, match="the simulation broke"):
+        write_mp4(tmp_path / "film.mp4", broken())
+    with pytest.raises(UserError, match="a film without pictures"):
+        write_mp4(tmp_path / "film.mp4", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_written(tmp_path):
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    write_png(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a.png"), picture)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        write_png(tmp_path / "file" / "a.png", picture)
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("disable", "MUJOCO_GL=disable leaves nothing to draw with"), ("nonsense", "MUJOCO_GL=nonsense")],
+)
+def test_without_opengl_it_says_what_to_install(backend, message):
+    """MuJoCo reads the variable when it is imported: a process of its own."""
+    program = """
+from protege.core.errors import UserError
+try:
+    from protege.sim.render import Renderer
+    from protege.sim.robots import get_robot
+    Renderer(get_robot("smpl"))
+except UserError as error:
+    print(error)
+"""
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert message in done.stdout and "apt install libegl1" in done.stdout, done.stderr

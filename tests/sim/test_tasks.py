@@ -1,0 +1,161 @@
+"""Failure rules and time limits, played in real worlds: robots are put where the rule must see them."""
+
+import math
+
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.motion import load_clips
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig
+from protege.sim.robots import get_robot
+from protege.sim.simulator import make_simulator
+
+ROBOT = get_robot("smpl")
+N = 4
+
+
+def make_env(task: str, num_envs: int = N, *, evaluation: bool = True, **config) -> HumanoidEnv:
+    simulator = make_simulator("mujoco", ROBOT, num_envs, device="cpu", num_threads=1)
+    clips = load_clips(["smpl_humanoid_walk.npy"], ROBOT)
+    env = EnvConfig(num_envs=num_envs, task_mix={task: 1.0}, num_plans=16, history_steps=1, **config)
+    return HumanoidEnv(simulator, clips, env, seed=0, evaluation=evaluation)
+
+
+def put(env: HumanoidEnv, world: int, x: float, y: float, yaw: float = 0.0, *, lying: bool = False) -> None:
+    """One robot moved by x, y (m, world frame), turned by yaw (rad), otherwise as it is; or laid on its side."""
+    s = env.state[world : world + 1].clone()
+    quat = R.multiply(R.from_yaw(torch.tensor([yaw])), s.root_quat_w)
+    pos = s.root_pos_w + torch.tensor([[x, y, 0.0]])
+    if lying:
+        quat, pos[:, 2] = torch.tensor([[0.5**0.5, 0.5**0.5, 0.0, 0.0]]), 0.4
+    env.simulator.write(torch.tensor([world]), pos, quat, s.root_lin_vel_w, s.root_ang_vel_w, s.joint_pos, s.joint_vel)
+
+
+def step(env: HumanoidEnv):
+    """One step with every robot's own pose as target."""
+    return env.step(env.state.joint_pos - env.default_joint_pos)
+
+
+def test_a_path_is_failed_two_metres_off_it_or_by_a_fall():
+    env = make_env("path")
+    env.reset()
+    put(env, 1, 1.5, 0.0)
+    put(env, 2, 0.0, 2.5)
+    put(env, 3, 0.0, 0.0, lying=True)
+    result = step(env)
+    assert result.failed.tolist() == [False, False, True, True]
+    causes = {key: value.tolist() for key, value in result.episodes.items() if key.startswith("failed_by/")}
+    assert causes == {"failed_by/fallen": [False, True], "failed_by/off_path": [True, False]}
+
+
+def test_training_ends_an_episode_sooner_than_the_published_rule():
+    env = make_env("path", evaluation=False)
+    env.reset()
+    put(env, 1, 0.8, 0.0)
+    assert step(env).failed.tolist() == [False, True, False, False]
+
+
+def at_deadline(env: HumanoidEnv) -> None:
+    """Let the commands' clocks stand one step before their ends."""
+    command = env.tasks["goal"].command
+    command.step[:] = command.last_step - 1
+
+
+def test_a_goal_is_reached_within_half_a_metre_standing():
+    env = make_env("goal")
+    env.reset()
+    at_deadline(env)
+    command = env.tasks["goal"].command
+    to_goal = command.goal_w(slice(None)) - env.state.root_pos_w[:, :2]
+    for world, short in enumerate((0.4, 0.6, 0.0)):
+        back = to_goal[world] / to_goal[world].norm() * short
+        put(env, world, *(to_goal[world] - back).tolist())
+    put(env, 3, *to_goal[3].tolist(), lying=True)
+    result = step(env)
+    assert result.failed.tolist() == [False, True, False, True]
+    assert result.timed_out.tolist() == [True, False, True, False]
+    error = result.episodes["goal_reaching_err/last"]
+    torch.testing.assert_close(error[:3], torch.tensor([0.4, 0.6, 0.0]), atol=0.1, rtol=0.0)
+
+
+def test_a_goals_deadline_is_two_seconds_and_the_distance_at_a_stroll():
+    env = make_env("goal", num_envs=32)
+    env.reset()
+    command = env.tasks["goal"].command
+    distance = command.plans.goal[command.plan].norm(dim=1)
+    assert distance.min() >= 1.0 and distance.max() <= 4.0
+    seconds = command.last_step * env.robot.control_dt
+    torch.testing.assert_close(seconds, 2.0 + distance / 0.8, atol=0.034, rtol=0.0)
+
+
+def test_a_goal_is_not_missed_before_its_deadline():
+    env = make_env("goal")
+    env.reset()
+    put(env, 0, 30.0, 0.0)
+    assert not step(env).failed.any()
+
+
+def test_steering_is_failed_45_degrees_off_once_settled():
+    env = make_env("steering")
+    env.reset()
+    command = env.tasks["steering"].command
+    settled = command.plans.settled.clone()
+
+    def face(off: list[float]) -> None:
+        """Turn robots to so many degrees away from where they are told to go in the coming step."""
+        command.step += 1
+        direction, _ = command.steering_command(slice(None))
+        command.step -= 1
+        wanted = torch.atan2(direction[:, 1], direction[:, 0])
+        for world, degrees in enumerate(off):
+            now = R.yaw(env.state.root_quat_w)[world]
+            put(env, world, 0.0, 0.0, yaw=float(wanted[world] - now) + math.radians(degrees))
+
+    face([0.0, 35.0, -55.0, 170.0])
+    assert not step(env).failed.any(), "the first two seconds do not count"
+    command.plans.settled[:] = True
+    face([0.0, 35.0, -55.0, 170.0])
+    result = step(env)
+    assert result.failed.tolist() == [False, False, True, True]
+    assert not settled[:, :60].any() and settled[:, 61].all()
+
+
+def test_clips_are_failed_half_a_metre_off_on_average():
+    env = make_env("track")
+    env.reset()
+    put(env, 1, 0.4, 0.0)
+    put(env, 2, 0.6, 0.0)
+    assert step(env).failed.tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("task", ["track", "masked_mimic", "path", "steering"])
+def test_episodes_end_in_time_at_their_length(task):
+    env = make_env(task, evaluation=False, episode_length_s=0.2)
+    obs = env.reset()
+    for _ in range(6):
+        assert not env.tasks[task].command.step.eq(6).any()
+        result = env.step(obs["reference_joint_pos"] - env.default_joint_pos)
+        obs = result.obs
+    assert result.timed_out.all() and not result.failed.any()
+
+
+def test_a_metric_is_the_mean_over_the_episode():
+    env = make_env("path", evaluation=True, episode_length_s=0.1)
+    env.reset()
+    errors = []
+    for shift in (0.0, 1.0, 0.5):
+        put(env, 0, shift, 0.0)
+        command = env.tasks["path"].command
+        result = step(env)
+        row = result.episodes
+        errors.append((env.state.root_pos_w[0, :2] - command.path_w(slice(None))[0]).norm())
+    assert result.timed_out[0]
+    assert row["length"][0] == 3.0
+    assert row["path_following_err/max"][0] > 1.0
+    assert row["path_following_err/mean"][0] < row["path_following_err/max"][0]
+    assert row["path_following_err/max"][0] == row["path_following_err/last"][0]
+    first_two = torch.stack(errors[:2]).sum()
+    mean = (first_two + row["path_following_err/last"][0]) / 3.0
+    torch.testing.assert_close(row["path_following_err/mean"][0], mean, atol=1e-4, rtol=1e-4)

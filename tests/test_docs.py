@@ -1,0 +1,180 @@
+"""The pages say what is: their commands parse, their overrides compose, their links lead somewhere, their tables are current."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from protege.core.config import RunConfig, all_presets, compose
+from protege.core.errors import UserError
+from protege.core.umbrella import main as umbrella
+from protege.sim.env_config import EnvConfig
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    page for pattern in ("README.md", "docs/**/*.md", "packages/*/README.md") for page in sorted(ROOT.glob(pattern))
+]
+EXPERIMENTS = {"core": "protege.core.experiments", "teachers": "protege.teachers.experiments",
+               "distill": "protege.distill.experiment"}  # fmt: skip
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Language and lines of each fenced block, lines that end in a backslash joined."""
+    for language, body in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield language, re.sub(r"\\\n\s*", "", body).splitlines()
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Words of the Protégé commands in the blocks `sh`, `bash` and `console` (there after `$ ` if that occurs at all)."""
+    for language, lines in blocks(text):
+        if language not in ("sh", "bash", "console"):
+            continue
+        if language == "console" and any(line.startswith("$ ") for line in lines):
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in lines:
+            if "protege" not in line:
+                continue  # other lines may hold what is no shell
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            yield from protege_commands(list(lexer))
+
+
+def protege_commands(words: list[str]) -> Iterator[list[str]]:
+    """Those parts of a line, between `&&`, `|`, `>` and the like, that call Protégé."""
+    part: list[str] = []
+    for word in [*words, ";"]:
+        if word.strip("();<>|&"):
+            part.append(word)
+            continue
+        while part and re.fullmatch(r"\w+=.*|uv|run|--no-sync", part[0]):  # variables and uv in front
+            part = part[1:]
+        if part and re.fullmatch(r"protege(-\w+)?", part[0]):
+            yield part
+        part = []
+
+
+def parse(words: list[str]) -> None:
+    """Resolve a command and its options as click does when it runs, without running it.
+
+    Raises:
+        click.ClickException: for what click, or the config, does not know.
+    """
+    program, *args = words
+    command: click.Command | None = umbrella
+    if "-" in program:
+        args = [program.removeprefix("protege-"), *args]
+    context: click.Context | None = None
+    try:
+        while command:
+            context = command.make_context(command.name, args, parent=context)
+            if not isinstance(command, click.Group):
+                break
+            args = [*context._protected_args, *context.args]
+            _, command, args = command.resolve_command(context, args)
+    except click.exceptions.Exit:  # --help, --version
+        return
+    assert context is not None
+    if context.info_name == "train":
+        config(str(context.parent and context.parent.info_name), context.params["name"], context.params["overrides"])
+
+
+def config(package: str, preset: str, overrides: tuple[str, ...]) -> None:
+    """What the command's arguments make of its preset."""
+    experiment = import_module(EXPERIMENTS[package]).EXPERIMENTS[preset.split("/")[0]]
+    compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides)
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("config_reference", ROOT / "scripts" / "config_reference.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Files that are named as examples need not be here.
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
+    problems = []
+    for words in commands(page.read_text()):
+        try:
+            parse(words)
+        except (click.ClickException, UserError, KeyError) as error:
+            message = error.format_message() if isinstance(error, click.ClickException) else f"{error!r}"
+            problems.append(f"{shlex.join(words)}: {message}")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (page.parent / file).resolve() if file else page
+        assert found.exists(), f"{name_of(page)}: {target}"
+        if anchor and found.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{name_of(page)}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pages_stay_short(page: Path) -> None:
+    assert len(page.read_text().splitlines()) < 500
+
+
+def test_the_keys_are_those_of_the_dataclasses() -> None:
+    reference = script()
+    page = reference.PAGE.read_text()
+    assert page == reference.updated(page), "run `python scripts/config_reference.py`"
+
+
+def test_every_key_has_a_meaning() -> None:
+    assert "|  |" not in script().tables()
+
+
+def test_every_preset_is_described() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert [name for name, _ in all_presets() if f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "protege core trian full_body_tracker/laptop",
+        "protege core train full_body_tracker/laptop --num-env 3",
+        "protege core train full_body_tracker/laptop env.num_env=3",
+        "protege-core train masked_mimic/laptop model.latent_dim=8",
+        "protege deploy run",
+        "uv run --no-sync protege distill evaluate --opt distillation/tasks/unified",
+    ],
+)
+def test_what_is_wrong_is_found(line: str) -> None:
+    [words] = commands(f"```sh\n{line} # why\n```\n")
+    with pytest.raises(Exception, match=r"No such|unknown key|Missing|not one of"):
+        parse(words)
+
+
+def test_commands_are_found() -> None:
+    text = (
+        "```console\n$ A=1 protege core train a \\\n    b=1 && protege-sim robots > file\nprotege-sim, version 1\n```\n"
+    )
+    assert list(commands(text)) == [["protege", "core", "train", "a", "b=1"], ["protege-sim", "robots"]]
