@@ -87,20 +87,20 @@ def raw_inputs(env: HumanoidEnv, history: torch.Tensor, begins: torch.Tensor) ->
     state = env.state
     parts = []
     for name, part in env.task_slices.items():
-        command, rows = env.tasks[name].command, slice(None)
-        pos, quat = command.window.future(rows)
+        command = env.tasks[name].command
+        pos, quat = command.reference.future()
         told = {
-            "target_body_pos_w": pos + command.anchor(state[part], rows)[:, None, None],
+            "target_body_pos_w": pos,
             "target_body_quat_w": quat,
-            "reference_joint_pos": command.window.next_joint_pos(rows),
+            "reference_joint_pos": command.reference.next_joint_pos(),
         }
         if hasattr(command, "plans"):
             ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)
             points = command.plans.pos[command.plan[:, None], ahead]
-            direction, speed = command.steering_command(rows)
+            direction, speed = command.steering_command()
             told |= {
-                "path_w": command.to_world(points, command.yaw[:, None]),
-                "goal_w": command.goal_w(rows),
+                "path_w": points,
+                "goal_w": command.goal_w(),
                 "goal_time_left": (command.last_step - command.step) * env.robot.control_dt,
                 "steering_direction_w": direction,
                 "steering_speed": speed,

@@ -32,6 +32,7 @@ class RunConfig:
         resume: go on from `last.ckpt` if it is there.
         checkpoint: weights to start from when nothing is resumed.
         num_threads: of physics and of torch on a CPU; 0 for all cores.
+        mixed_precision, compile: on a GPU, networks in bfloat16 and compiled.
     """
 
     experiment_name: str = ""
@@ -48,6 +49,8 @@ class RunConfig:
     resume: bool = True
     checkpoint: str = ""
     num_threads: int = 0
+    mixed_precision: bool = True
+    compile: bool = True
 
     def torch_device(self) -> str:
         """The device by torch's name.

@@ -24,9 +24,9 @@ class Step:
         failed: (N,) bool, the episode ended and nothing follows.
         timed_out: (N,) bool, the episode was cut; its value goes on with `next_obs`. Never true where `failed` is.
         next_obs: the true next observation, before any reset; equal to `obs` where no episode ended.
-        episodes: one row for each episode that ended in this step: env_id (ascending), task (index into `Env.task_names`),
-            length (steps), return, failed, and each metric's mean, max and last under `<metric>/mean`, ...; NaN where it has
-            none. (E,) each.
+        episodes: (N,) each, the episodes that each world was in: task (index into `Env.task_names`), length (steps), return,
+            failed, and each metric's mean, max and last under `<metric>/mean`, ...; NaN where it has none. To be read where
+            `ended`.
         invalid: (N,) bool, physics gave a NaN: the world was reset and this transition must not be trained on.
     """
 
@@ -38,9 +38,17 @@ class Step:
     episodes: dict[str, Tensor]
     invalid: Tensor
 
+    @property
+    def ended(self) -> Tensor:
+        """(N,) bool, the episodes that this step ended."""
+        return self.failed | self.timed_out
+
 
 class Env(Protocol):
-    """N worlds of one robot. World i runs the task whose slice in `task_slices` holds i."""
+    """N worlds of one robot. World i runs the task whose slice in `task_slices` holds i.
+
+    What `step` returns may be overwritten by the next step: copy what is kept.
+    """
 
     num_envs: int
     num_actions: int

@@ -38,7 +38,7 @@ class Summary:
 
 @torch.no_grad()
 def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
-    """Rows of finished episodes, see `Step.episodes`.
+    """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
 
     Every world contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
     the failures.
@@ -57,9 +57,8 @@ def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> d
     while (left > 0).any():
         step = env.step(act(obs))
         obs = step.obs
-        worlds = step.episodes["env_id"]
-        counted = left[worlds] > 0
-        kept.append({key: x[counted] for key, x in step.episodes.items()})
+        worlds = (step.ended & (left > 0)).nonzero().squeeze(1)
+        kept.append({"env_id": worlds, **{key: x[worlds] for key, x in step.episodes.items()}})
         left[worlds] -= 1
     rows = {key: torch.cat([part[key] for part in kept]) for key in kept[0]}
     order = rows["env_id"].argsort(stable=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import masked_mimic, ppo
+from .accelerate import accelerate
 from .checkpoint import Checkpoint, load
 from .config import Config, RunConfig, compose, from_dict
 from .env import Env, env_plugin
@@ -105,6 +106,7 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
     if config.agent.expert_model_path:
         start = load_policy(config.agent.expert_model_path, env.device, robot=env.robot.name)
         policy.load_from(start.policy.state_dict())
+    accelerate(policy, config.run, env.device)
     ppo.train(run, env, policy, config.agent, config.run.seed)
 
 
@@ -115,8 +117,9 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
         raise UserError(
             "agent.expert_model_path is empty", "Name the tracker: agent.expert_model_path=results/smpl_tracker"
         )
-    expert = load_policy(path, env.device, robot=env.robot.name).policy
+    expert = accelerate(load_policy(path, env.device, robot=env.robot.name).policy, config.run, env.device)
     policy = MaskedMimic(env.obs_shapes, action_bound(env.robot), config.agent, env.robot.default_pose()).to(env.device)
+    accelerate(policy, config.run, env.device)
     masked_mimic.train(run, env, policy, expert, config.agent, config.run.seed)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from .accelerate import mixed_precision
 from .env import Env, Obs
 from .networks import SetMLP, TokenTransformer, mlp
 from .optim import adamw, guarded_step
@@ -73,8 +74,9 @@ class MaskedMimicConfig:
 class Expert(Protocol):
     """Who labels: a tracker, or anything that says what to do and what it is worth."""
 
-    def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]: ...
-    def value(self, obs: Obs) -> Tensor: ...
+    def __call__(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, std (N, J) rad, value (N,)."""
+        ...
 
 
 class MaskedMimic(nn.Module):
@@ -123,6 +125,12 @@ class MaskedMimic(nn.Module):
         """The observations that training reads."""
         return self.tokenizer.obs_keys
 
+    def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
+        """`distribution` and `value`: mean, std (N, J) rad, value (N,)."""
+        with mixed_precision(self):
+            mean, std = self.distribution(obs)
+            return mean, std, self.value(obs).float()
+
     def prior(self, obs: Obs) -> tuple[Tensor, Tensor]:
         """What the latent should be, as far as the visible poses tell: mean, log variance (N, Z)."""
         return self._gaussian(self.prior_net({name: self.tokenizer(obs, name) for name in PRIOR_TOKENS}))
@@ -134,7 +142,7 @@ class MaskedMimic(nn.Module):
     def decoder(self, obs: Obs, z: Tensor) -> Tensor:
         """Latent (N, Z) -> mean action (N, J) rad."""
         body = self.tokenizer(obs, "proprioception")[0].squeeze(1)
-        return self.decoder_net(torch.cat([body, z], dim=-1))
+        return self.decoder_net(torch.cat([body, z], dim=-1)).float()
 
     def value(self, obs: Obs) -> Tensor:
         """The expert's value, (N,)."""
@@ -152,16 +160,18 @@ class MaskedMimic(nn.Module):
         Args:
             privileged: (N,) bool, which worlds draw the latent from the encoder instead of the prior; None for none.
         """
-        latent_mean, log_var = self.prior(obs)
-        if privileged is not None:
-            delta, log_var_q = self.encoder(obs)
-            chosen = privileged.unsqueeze(1)
-            latent_mean = torch.where(chosen, latent_mean + delta, latent_mean)
-            log_var = torch.where(chosen, log_var_q, log_var)
-        mean = self.decoder(obs, sample_latent(latent_mean, log_var, generator))
+        with mixed_precision(self):
+            latent_mean, log_var = self.prior(obs)
+            if privileged is not None:
+                delta, log_var_q = self.encoder(obs)
+                chosen = privileged.unsqueeze(1)
+                latent_mean = torch.where(chosen, latent_mean + delta, latent_mean)
+                log_var = torch.where(chosen, log_var_q, log_var)
+            mean = self.decoder(obs, sample_latent(latent_mean, log_var, generator))
+            value = self.value(obs).float()
         std = self.log_std.exp().expand_as(mean)
         action = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
-        return PolicySample(action, log_prob(action, mean, std), mean, std, self.value(obs))
+        return PolicySample(action, log_prob(action, mean, std), mean, std, value)
 
     def update_normalizers(self, obs: Obs, weight: Tensor | None = None) -> None:
         """Let the normalisers see observations (M, ...); `weight` (M,) 0 or 1 says which rows count."""
@@ -173,7 +183,7 @@ class MaskedMimic(nn.Module):
         return sum(p.numel() for module in modules for p in module.parameters())
 
     def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_var = x.chunk(2, dim=-1)
+        mean, log_var = x.float().chunk(2, dim=-1)
         return mean, log_var.clamp(*self.LOG_VARIANCE)
 
 
@@ -230,7 +240,7 @@ class MaskedMimicTrainer:
         labels = {"expert_mean": (num_actions,), "expert_value": ()}
         return RolloutBuffer(kept, self.config.rollout_steps, num_actions, labels)
 
-    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, list[dict[str, Tensor]]]:
+    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, dict[str, Tensor]]:
         """Fill the buffer; see `rollout.collect`."""
         cfg, device = self.config, env.device
         draw = torch.rand(2, env.num_envs, 1, generator=self.generator, device=device)
@@ -263,18 +273,21 @@ class MaskedMimicTrainer:
         return metrics | {"actor/kl_coefficient": coefficient}
 
     def _label(self, obs: Obs) -> dict[str, Tensor]:
-        return {"expert_mean": self.expert.distribution(obs)[0], "expert_value": self.expert.value(obs)}
+        mean, _, value = self.expert(obs)
+        return {"expert_mean": mean, "expert_value": value}
 
     def _minibatch(self, obs: Obs, batch: dict[str, Tensor], coefficient: float) -> dict[str, Tensor]:
         policy, weight, scale = self.policy, batch["weight"], self.policy.critic.scale
-        prior = policy.prior(obs)
-        delta, log_var = policy.encoder(obs)
-        posterior = (prior[0] + delta, log_var)
-        mean = policy.decoder(obs, sample_latent(*posterior, self.generator))
+        with mixed_precision(policy):
+            prior = policy.prior(obs)
+            delta, log_var = policy.encoder(obs)
+            posterior = (prior[0] + delta, log_var)
+            mean = policy.decoder(obs, sample_latent(*posterior, self.generator))
+            deployed_mean, expected = policy.decoder(obs, prior[0]), policy.value(obs).float()
         imitation = imitation_loss(mean, batch["expert_mean"], weight)
         kl = latent_kl(posterior, prior, weight)
-        value = value_loss(policy.value(obs) / scale, batch["expert_value"] / scale, weight)
-        deployed = imitation_loss(policy.decoder(obs, prior[0]), batch["expert_mean"], weight)
+        value = value_loss(expected / scale, batch["expert_value"] / scale, weight)
+        deployed = imitation_loss(deployed_mean, batch["expert_mean"], weight)
         loss = imitation + self.config.prior_weight * deployed + coefficient * kl + self.config.value_weight * value
         return {
             "actor/imitation_loss": imitation.detach(),

@@ -145,7 +145,13 @@ def _find(path: Path) -> Path:
 class MotionLibrary:
     """Clips on the device: sampled by weight, interpolated at any time.
 
-    Frames are resampled to 60 Hz once; body poses come from forward kinematics, velocities from central differences.
+    Frames are resampled to 60 Hz once (what is left of a clip after its last whole frame is dropped); body poses come from
+    forward kinematics, velocities from central differences.
+
+    Attributes:
+        state: (F, ...) the frames of all clips, one clip after the other.
+        starts, counts: (C,) first frame and number of frames of each clip.
+        durations: (C,) s.
 
     Args:
         weights: how often each clip is drawn; None for all alike.
@@ -162,24 +168,21 @@ class MotionLibrary:
     ) -> None:
         self.robot, self.names = robot, [clip.name for clip in clips]
         self.num_clips = len(clips)
-        self.durations = torch.tensor([clip.duration for clip in clips], dtype=torch.float32, device=device)
-        self.weights = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
+        shares = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
+        self.edges = (shares / shares.sum()).cumsum(0)[:-1]
         kinematics = Kinematics(robot).double()
-        states, counts, periods = [], [], []
-        for clip in clips:
-            state, period = self._resample(clip, kinematics)
-            states.append(state)
-            counts.append(len(state.joint_pos))
-            periods.append(period)
+        states = [self._resample(clip, kinematics) for clip in clips]
+        counts = [len(state.joint_pos) for state in states]
         joined = RobotState.cat(states)
         self.state = RobotState(**{k: v.float().to(device) for k, v in vars(joined).items()})
         self.counts = torch.tensor(counts, device=device)
         self.starts = self.counts.cumsum(0) - self.counts
-        self.periods = torch.tensor(periods, dtype=torch.float32, device=device)
+        self.durations = (self.counts - 1) / self.RATE
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n,) indices, drawn by weight."""
-        return torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        draws = torch.rand(n, generator=generator, device=self.edges.device)
+        return torch.bucketize(draws, self.edges, right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:
         """The motion at some times.
@@ -191,7 +194,7 @@ class MotionLibrary:
         Returns:
             a state whose leading dimensions are those of `time`.
         """
-        position = (time / self.periods[clip]).clamp_min(0.0)
+        position = (time * self.RATE).clamp_min(0.0)
         last = self.counts[clip] - 1
         low = torch.minimum(position.long(), last - 1)
         t = (position - low).clamp(0.0, 1.0)
@@ -207,10 +210,9 @@ class MotionLibrary:
             body_ang_vel_w=torch.lerp(s.body_ang_vel_w[low], s.body_ang_vel_w[high], t2),
         )
 
-    def _resample(self, clip: Clip, kinematics: Kinematics) -> tuple[RobotState, float]:
-        """A clip at a uniform rate, with velocities, in double precision; and the time between its frames, s."""
-        count = max(3, round(clip.duration * self.RATE) + 1)
-        period = clip.duration / (count - 1)
+    def _resample(self, clip: Clip, kinematics: Kinematics) -> RobotState:
+        """A clip at the library's rate, with velocities, in double precision; at least three frames."""
+        count, period = max(3, int(clip.duration * self.RATE + 1e-6) + 1), 1.0 / self.RATE
         source = torch.from_numpy(clip.time - clip.time[0])
         time = torch.arange(count, dtype=torch.float64) * period
         high = torch.searchsorted(source, time, right=True).clamp(1, len(source) - 1)
@@ -222,14 +224,11 @@ class MotionLibrary:
         body_pos, body_quat = kinematics(torch.lerp(pos[low], pos[high], t), root_quat, joint_pos)
         turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) / period
         ang_vel = torch.cat([turn[:1], (turn[1:] + turn[:-1]) / 2.0, turn[-1:]])
-        return (
-            RobotState(
-                joint_pos=joint_pos,
-                joint_vel=torch.gradient(joint_pos, spacing=period, dim=0)[0],
-                body_pos_w=body_pos,
-                body_quat_w=body_quat,
-                body_lin_vel_w=torch.gradient(body_pos, spacing=period, dim=0)[0],
-                body_ang_vel_w=ang_vel,
-            ),
-            period,
+        return RobotState(
+            joint_pos=joint_pos,
+            joint_vel=torch.gradient(joint_pos, spacing=period, dim=0)[0],
+            body_pos_w=body_pos,
+            body_quat_w=body_quat,
+            body_lin_vel_w=torch.gradient(body_pos, spacing=period, dim=0)[0],
+            body_ang_vel_w=ang_vel,
         )

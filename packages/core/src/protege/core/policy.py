@@ -7,6 +7,7 @@ from math import log, pi, prod
 import torch
 from torch import Tensor, nn
 
+from .accelerate import mixed_precision
 from .env import Obs
 from .errors import UserError
 from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, mlp
@@ -237,18 +238,19 @@ class ActorCritic(nn.Module):
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """`distribution` and `value` in one pass: mean, std (N, J) rad, value (N,)."""
         sets = {name: self.tokenizer(obs, name) for name in dict.fromkeys([*self.actor_tokens, *self.critic_tokens])}
-        return *self._distribution(sets, obs), self.critic(sets)
+        with mixed_precision(self):
+            mean, value = self.actor(sets).float(), self.critic(sets).float()
+        return *self._distribution(mean, obs), value
 
     def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the action, (N, J) rad each."""
-        return self._distribution({name: self.tokenizer(obs, name) for name in self.actor_tokens}, obs)
+        return self._distribution(self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens}), obs)
 
     def value(self, obs: Obs) -> Tensor:
         """Expected discounted return, (N,)."""
         return self.critic({name: self.tokenizer(obs, name) for name in self.critic_tokens})
 
-    def _distribution(self, sets: Mapping[str, TokenSet], obs: Obs) -> tuple[Tensor, Tensor]:
-        mean = self.actor(sets)
+    def _distribution(self, mean: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
         if self.residual:
             mean = mean + obs["reference_joint_pos"] - self.default_joint_pos
         return mean, self.log_std.exp().expand_as(mean)

@@ -134,7 +134,7 @@ def collect(
     generator: torch.Generator | None = None,
     label: Callable[[Obs], dict[str, Tensor]] | None = None,
     behave: Callable[[PolicySample, dict[str, Tensor]], Tensor] | None = None,
-) -> tuple[Obs, list[dict[str, Tensor]]]:
+) -> tuple[Obs, dict[str, Tensor]]:
     """Fill the buffer with what the policy does from `obs` on.
 
     Args:
@@ -142,9 +142,9 @@ def collect(
         behave: chooses the actions (N, J) that are carried out from the policy's sample and the labels; the sample's by default.
 
     Returns:
-        the observation to go on with, and `Step.episodes` of every step.
+        the observation to go on with, and the rows of the episodes that ended (E,); see `Step.episodes`.
     """
-    episodes = []
+    episodes: list[dict[str, Tensor]] = []
     data = buffer.data
     for t in range(buffer.num_steps):
         sample = policy.act(obs, generator)
@@ -162,10 +162,11 @@ def collect(
             data[key][t].copy_(x)
         data["next_value"][t].copy_(_value_after_timeout(policy, step))
         obs = step.obs
-        episodes.append(step.episodes)
+        episodes.append({key: x.clone() for key, x in step.episodes.items()})
     following = torch.cat([data["value"][1:], policy.value(obs).unsqueeze(0)])
     data["next_value"].copy_(torch.where(data["timed_out"], data["next_value"], following))
-    return obs, episodes
+    ended = data["failed"] | data["timed_out"]
+    return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
 
 
 def _value_after_timeout(policy: Actor, step: Step) -> Tensor:
@@ -179,14 +180,13 @@ def _value_after_timeout(policy: Actor, step: Step) -> Tensor:
     return value
 
 
-def episode_metrics(episodes: list[dict[str, Tensor]], task_names: Sequence[str]) -> dict[str, float]:
-    """Means over the episodes that ended; nothing if none did.
+def episode_metrics(table: dict[str, Tensor], task_names: Sequence[str]) -> dict[str, float]:
+    """Means over the episodes that ended, rows (E,) from `collect`; nothing if none did.
 
     Returns:
         episode/length, episode/return, episode/success, each metric by its name, and with several tasks
         `<task>/success`, `<task>/length`, `<task>/return`.
     """
-    table = {key: torch.cat([ended[key] for ended in episodes]) for key in episodes[0]}
     if not len(table["length"]):
         return {}
     success = 1.0 - table["failed"].float()

@@ -172,7 +172,7 @@ class _Trace:
     def record(self) -> None:
         """Note this step's positions."""
         if self.worlds.stop:
-            wanted = self.env.tasks["path"].command.path_w(self.worlds)
+            wanted = self.env.tasks["path"].command.path_w()[self.worlds]
             self.points.append(torch.cat([self.env.state.root_pos_w[self.worlds, :2], wanted], dim=1))
 
     def arrays(self, rows: dict[str, Tensor]) -> dict[str, np.ndarray]:

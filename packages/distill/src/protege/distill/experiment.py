@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
+from protege.core.accelerate import accelerate
 from protege.core.config import Config
 from protege.core.env import Env, Obs
 from protege.core.experiments import Experiment, make_actor_critic
@@ -59,7 +60,7 @@ def train(run: Run, env: Env, config: Config) -> None:
     stages = usable_stages(
         agent.curriculum or [Stage("all", 1.0, dict(config.env.task_mix))], agent.teacher_models.weights()
     )
-    tutors = load_tutors(agent.teacher_models, tasks_of(stages), env)
+    tutors = load_tutors(agent.teacher_models, tasks_of(stages), env, config.run)
     distil(run, cast(TaskEnv, env), config, tutors, stages)
 
 
@@ -80,6 +81,7 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
     student = make_actor_critic(env, config.model)
     student.update_normalizers(obs)
     distiller = Distiller(student, tutors, agent, env.device, config.run.seed)
+    accelerate(student, config.run, env.device)  # after the average has copied it
     state, policy = DistillState(obs, distiller), distiller.average.model
     run.restore({"policy": policy, "optimizer": distiller.optimizer, "env": env, "trainer": state})
     distiller.synchronize()

@@ -55,7 +55,7 @@ class Distiller:
         kept = {key: obs[key] for key in self.student.obs_keys}
         return RolloutBuffer(kept, self.config.rollout_steps, num_actions, {**labels, "task": (), "acted": ()})
 
-    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, list[dict[str, Tensor]]]:
+    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, dict[str, Tensor]]:
         """Fill the buffer; see `rollout.collect`. In some worlds the teachers act, see `teacher_iterations`."""
         draw = torch.rand(env.num_envs, 1, generator=self.generator, device=env.device)
         teacher_acts = draw < teacher_share(self.config, iteration)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from protege.core.accelerate import accelerate
+from protege.core.config import RunConfig
 from protege.core.env import Env, Obs
 from protege.core.errors import UserError
 from protege.core.experiments import load_policy
@@ -36,7 +38,7 @@ class Tutors:
         return {f"teacher_{name}": torch.cat([getattr(x, name) for x in labels]) for name in ("mean", "std", "value")}
 
 
-def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env) -> Tutors:
+def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> Tutors:
     """Load the teachers that some tasks need, to the environment's device.
 
     Raises:
@@ -44,11 +46,11 @@ def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env) -> Tutors
     """
     names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
     return Tutors(
-        {name: _load(f"agent.teacher_models.{name}", getattr(models, name).checkpoint, env) for name in names}
+        {name: _load(f"agent.teacher_models.{name}", getattr(models, name).checkpoint, env, run) for name in names}
     )
 
 
-def _load(key: str, paths: list[str], env: Env) -> Labeller:
+def _load(key: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
     if not paths:
         raise UserError(
             f"{key}.checkpoint is empty", f"Add {key}.checkpoint=[results/NAME], or do without it: {key}.weight=0"
@@ -58,6 +60,7 @@ def _load(key: str, paths: list[str], env: Env) -> Labeller:
     except UserError as error:
         raise UserError(f"{key}.checkpoint: {error.problem}", error.remedy) from error
     for policy in loaded:
+        accelerate(policy.policy, run, env.device)
         for name in policy.policy.obs_keys:
             seen, given = tuple(policy.obs_shapes[name]), tuple(env.obs_shapes[name])
             if seen != given:

@@ -126,19 +126,11 @@ def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
 
 def simulator_burst(simulator: MujocoSimulator, walk: Walk) -> Burst:
     """The backend: physics, and the state as tensors."""
-    everyone = torch.arange(walk.num_envs)
+    everyone = torch.ones(walk.num_envs, dtype=torch.bool)
 
     def burst() -> float:
         start, targets = walk.burst()
-        simulator.write(
-            everyone,
-            start.root_pos_w,
-            start.root_quat_w,
-            start.root_lin_vel_w,
-            start.root_ang_vel_w,
-            start.joint_pos,
-            start.joint_vel,
-        )
+        simulator.write(everyone, start)
         begun = time.perf_counter()
         for target in targets:
             simulator.step(target)

@@ -2,6 +2,9 @@
 
 One step: act, physics, refresh once, terms, reset. Each task owns a contiguous slice of the worlds and is a command plus
 dicts of terms (`tasks/`); observations come from `protege.core.observations` and are the same for every task.
+
+All that follows the physics has fixed shapes, changes its tensors in place and never asks the device for a value, so that on a
+GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept where an episode ended.
 """
 
 from typing import Any
@@ -18,8 +21,10 @@ from protege.core.state import RobotState
 
 from .commands.gait import Gait, choose_clip
 from .commands.masks import MaskSampler
+from .commands.reference import keep
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
+from .graph import Recorded
 from .simulator import Simulator
 from .tasks import LOCOMOTION, TASKS, Task, TaskContext
 from .terms import Scene
@@ -69,7 +74,8 @@ class HumanoidEnv:
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
         self.proprioception = torch.zeros(n, p, device=self.device)
         self.trail = torch.zeros(n, round(1.0 / self.robot.control_dt) + 1, 2, device=self.device)
-        self.invalid_count = 0
+        self.invalid = torch.zeros(n, dtype=torch.bool, device=self.device)
+        self.invalid_count = torch.zeros((), dtype=torch.long, device=self.device)
         self._deal(config.task_mix)
 
     @property
@@ -100,6 +106,7 @@ class HumanoidEnv:
         for index, part in enumerate(self.task_slices.values()):
             task_ids[part] = index
         self.log = EpisodeLog(task_ids, {name: list(task.metrics) for name, task in self.tasks.items()})
+        self._after_physics = Recorded(self._assess, self.device, self.generator)
 
     def _build(self, name: str, part: slice) -> Task:
         if name in LOCOMOTION and self._gait is None:
@@ -119,100 +126,77 @@ class HumanoidEnv:
 
     # The loop ----------------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def reset(self) -> Obs:
         """Start a new episode in every world."""
-        self._reset_worlds(torch.arange(self.num_envs, device=self.device))
-        return self._observe()
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self.log.restart(everywhere)
+        return self._restart(everywhere, self.history)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
         """One control step of every world. action: (N, J) rad about the default pose."""
-        invalid = self.simulator.step(self.default_joint_pos + action)
-        self.history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
-        self.trail = torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1)
+        self.invalid.copy_(self.simulator.step(self.default_joint_pos + action))
+        return self._after_physics()
 
+    def _assess(self) -> Step:
+        """Rewards and ends of the step that physics has just made, and the start of new episodes."""
+        history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
+        self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         reward = torch.zeros(self.num_envs, device=self.device)
-        failed, timed_out = torch.zeros_like(invalid), torch.zeros_like(invalid)
-        broken: dict[str, Tensor] = {}
+        failed, timed_out = self.invalid.clone(), torch.zeros_like(self.invalid)
+        causes: dict[str, Tensor] = {}
         for name, part in self.task_slices.items():
             task = self.tasks[name]
             task.command.advance(self.state[part])
             scene = self._scene(task, part)
             for weight, term in task.rewards.values():
                 reward[part] += weight * term(scene)
-            rules = task.failures if self.evaluation else task.terminations
-            for cause, rule in rules.items():
-                broken.setdefault(cause, torch.zeros_like(invalid))[part] = rule(scene)
-                failed[part] |= broken[cause][part]
+            for cause, rule in (task.failures if self.evaluation else task.terminations).items():
+                causes.setdefault(f"failed_by/{cause}", torch.zeros_like(failed))[part] = rule(scene)
             timed_out[part] = task.command.step >= task.command.last_step
             for metric, term in task.metrics.items():
                 self.log.add(metric, part, *term(scene))
-        failed |= invalid
+        for broken in causes.values():
+            failed |= broken
         timed_out &= ~failed
         self.log.step(reward)
-        next_obs = self._observe()
-
-        ended = (failed | timed_out).nonzero().squeeze(1)
-        episodes = self.log.finish(ended, failed[ended])
-        episodes |= {f"failed_by/{cause}": worlds[ended] for cause, worlds in broken.items()}
-        obs = next_obs
-        if len(ended):
-            self.invalid_count += int(invalid.sum())
-            self._reset_worlds(ended)
-            fresh = self._observe(ended)
-            obs = {key: value.index_copy(0, ended, fresh[key]) for key, value in next_obs.items()}
-        return Step(obs, reward, failed, timed_out, next_obs, episodes, invalid)
+        self.invalid_count += self.invalid.sum()
+        episodes = self.log.rows(failed) | causes
+        next_obs, ended = self._observe(history), failed | timed_out
+        self.log.restart(ended)
+        obs = self._restart(ended, history)
+        return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
 
     def _scene(self, task: Task, part: slice) -> Scene:
-        state = self.state[part]
-        reference = task.command.window.now(slice(None))
-        reference.body_pos_w = reference.body_pos_w + task.command.anchor(state, slice(None))[:, None]
-        return Scene(state, reference, task.command, self.trail[part], self.robot.control_dt, self.robot)
+        reference = task.command.reference.now()
+        return Scene(self.state[part], reference, task.command, self.trail[part], self.robot.control_dt, self.robot)
 
-    def _reset_worlds(self, env_ids: Tensor) -> None:
-        """Put these worlds (ascending) at the start of new episodes."""
-        for name, part in self.task_slices.items():
-            ids = env_ids[(env_ids >= part.start) & (env_ids < part.stop)]
-            if len(ids):
-                start = self.tasks[name].command.reset(ids - part.start)
-                self.simulator.write(
-                    ids,
-                    start.root_pos_w,
-                    start.root_quat_w,
-                    start.root_lin_vel_w,
-                    start.root_ang_vel_w,
-                    start.joint_pos,
-                    start.joint_vel,
-                )
-        proprioception = observations.proprioception(self.state[env_ids])
-        self.history[env_ids] = proprioception.unsqueeze(1)
-        self.trail[env_ids] = self.state.root_pos_w[env_ids, None, :2]
+    def _restart(self, mask: Tensor, history: Tensor) -> Obs:
+        """Put the worlds where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
 
-    def _observe(self, env_ids: Tensor | None = None) -> Obs:
-        """Observations of all worlds, or of some (ascending)."""
-        chosen = self.state if env_ids is None else self.state[env_ids]
-        now = observations.proprioception(chosen)
-        self.proprioception = now if env_ids is None else self.proprioception.index_copy(0, env_ids, now)
+        Returns:
+            the observation to act on next.
+        """
+        starts = [task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()]
+        self.simulator.write(mask, RobotState.cat(starts))
+        keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
+        first = observations.proprioception(self.state)
+        obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history))
+        self.history.copy_(obs["history"])
+        self.proprioception.copy_(obs["proprioception"])
+        return obs
+
+    def _observe(self, history: Tensor) -> Obs:
+        """What everybody sees now. history: (N, H, P)."""
         parts: list[Obs] = []
         for name, part in self.task_slices.items():
-            command = self.tasks[name].command
-            rows: Tensor | slice = slice(None)
-            state = self.state[part]
-            if env_ids is not None:
-                rows = env_ids[(env_ids >= part.start) & (env_ids < part.stop)] - part.start
-                state = state[rows]
-            pos, quat = command.window.future(rows)
-            shift = command.anchor(state, rows)[:, None, None]
-            parts.append(
-                {
-                    **command.observe(state, rows),
-                    "poses": observations.poses(state, pos + shift, quat),
-                    "reference_joint_pos": command.window.next_joint_pos(rows),
-                }
-            )
+            command, state = self.tasks[name].command, self.state[part]
+            poses = observations.poses(state, *command.reference.future())
+            joint_pos = command.reference.next_joint_pos()
+            parts.append({**command.observe(state), "poses": poses, "reference_joint_pos": joint_pos})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        history = self.history if env_ids is None else self.history[env_ids]
-        return {"proprioception": now, "history": history, **joined}
+        return {"proprioception": observations.proprioception(self.state), "history": history, **joined}
 
     # Saving ------------------------------------------------------------------------------------------------------------
 
@@ -236,8 +220,8 @@ class HumanoidEnv:
         self.simulator.load_state_dict(state["simulator"])
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)
-        self.history, self.proprioception = state["history"].clone(), state["proprioception"].clone()
-        self.trail = state["trail"].clone()
+        for name in ("history", "proprioception", "trail"):
+            getattr(self, name).copy_(state[name])
         self.log.load_state_dict(state["log"])
         self.generator.set_state(state["generator"])
 

@@ -132,7 +132,7 @@ class EnvConfig:
     episode_length_s: float = 10.0
     future_frames: tuple[int, ...] = (1, 2, 4, 8)
     history_steps: int = 4
-    num_plans: int = 4096
+    num_plans: int = 1024
     mix_probability: float = 0.0
     track: MotionParams = field(default_factory=MotionParams)
     masked_mimic_params: MaskParams = field(default_factory=MaskParams)

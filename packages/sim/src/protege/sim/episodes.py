@@ -1,4 +1,4 @@
-"""Sums over the episodes that are running, and a row for each that ends."""
+"""Sums over the episodes that are running."""
 
 import torch
 from torch import Tensor
@@ -34,31 +34,37 @@ class EpisodeLog:
         self.last[row, part] = torch.where(counts, value, self.last[row, part])
 
     def step(self, reward: Tensor) -> None:
+        """Count a step and its reward (N,)."""
         self.length += 1.0
         self.total_reward += reward
 
-    def finish(self, ended: Tensor, failed: Tensor) -> dict[str, Tensor]:
-        """One row for each world in `ended` (E,), which starts anew; NaN where a metric was never measured."""
-        episodes = {
-            "env_id": ended,
-            "task": self.task_ids[ended],
-            "length": self.length[ended],
-            "return": self.total_reward[ended],
-            "failed": failed,
+    def rows(self, failed: Tensor) -> dict[str, Tensor]:
+        """The episodes so far, (N,) each; NaN where a metric was never measured."""
+        rows = {
+            "task": self.task_ids.clone(),
+            "length": self.length.clone(),
+            "return": self.total_reward.clone(),
+            "failed": failed.clone(),
         }
+        measured = self.weight > 0.0
+        nan = torch.full_like(self.last, torch.nan)
+        mean, largest = self.weighted_sum / self.weight, torch.where(measured, self.largest, nan)
         for row, name in enumerate(self.names):
-            measured = self.weight[row, ended] > 0.0
-            nan = torch.full_like(self.last[row, ended], torch.nan)
-            episodes[f"{name}/mean"] = self.weighted_sum[row, ended] / self.weight[row, ended]
-            episodes[f"{name}/max"] = torch.where(measured, self.largest[row, ended], nan)
-            episodes[f"{name}/last"] = self.last[row, ended].clone()
-        self.length[ended] = 0.0
-        self.total_reward[ended] = 0.0
-        self.weighted_sum[:, ended] = 0.0
-        self.weight[:, ended] = 0.0
-        self.largest[:, ended] = -torch.inf
-        self.last[:, ended] = torch.nan
-        return episodes
+            rows[f"{name}/mean"], rows[f"{name}/max"] = mean[row], largest[row]
+            rows[f"{name}/last"] = self.last[row].clone()
+        return rows
+
+    def restart(self, mask: Tensor) -> None:
+        """New episodes in the worlds where mask (N,) is True."""
+        for x, start in (
+            (self.length, 0.0),
+            (self.total_reward, 0.0),
+            (self.weighted_sum, 0.0),
+            (self.weight, 0.0),
+            (self.largest, -torch.inf),
+            (self.last, torch.nan),
+        ):
+            x.masked_fill_(mask, start)
 
     def state_dict(self) -> dict[str, Tensor]:
         names = ("length", "total_reward", "weighted_sum", "weight", "largest", "last")

@@ -31,17 +31,8 @@ class Simulator(Protocol):
         """
         ...
 
-    def write(
-        self,
-        env_ids: Tensor,
-        root_pos_w: Tensor,
-        root_quat_w: Tensor,
-        root_lin_vel_w: Tensor,
-        root_ang_vel_w: Tensor,
-        joint_pos: Tensor,
-        joint_vel: Tensor,
-    ) -> None:
-        """Put some worlds (n,) into a state: (n, 3) m, (n, 4), (n, 3) m/s, (n, 3) rad/s, (n, J) rad, (n, J) rad/s."""
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        """Put the worlds where mask (N,) is True into a state (N, ...), given by its root and its joints."""
         ...
 
     def contact_force_w(self) -> Tensor:
@@ -55,7 +46,10 @@ class Simulator(Protocol):
     def close(self) -> None: ...
 
 
-SIMULATORS = {"mujoco": "protege.sim.backends.mujoco:MujocoSimulator"}
+SIMULATORS = {
+    "mujoco": "protege.sim.backends.mujoco:MujocoSimulator",
+    "mjwarp": "protege.sim.backends.mjwarp:MjwarpSimulator",
+}
 
 
 def make_simulator(name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0) -> Simulator:

@@ -16,8 +16,6 @@ from protege.core.state import RobotState
 from .commands.command import Command
 from .commands.locomotion import LocomotionCommand
 
-ALL = slice(None)
-
 
 @dataclass
 class Scene:
@@ -25,7 +23,7 @@ class Scene:
 
     Attributes:
         state: the robots now.
-        reference: where the reference has them, shifted by the command's anchor.
+        reference: where the reference has them, shifted by the command.
         command: the task's command.
         trail: (n, S, 2) m, the roots' horizontal positions over the last second, newest last.
         dt: control period, s.
@@ -112,23 +110,23 @@ def mean_body_distance(scene: Scene) -> Tensor:
 
 def path_distance(scene: Scene) -> Tensor:
     """Horizontal distance of the pelvis from the path's point of this time, m."""
-    return (scene.state.root_pos_w[:, :2] - scene.locomotion.path_w(ALL)).norm(dim=-1)
+    return (scene.state.root_pos_w[:, :2] - scene.locomotion.path_w()).norm(dim=-1)
 
 
 def goal_distance(scene: Scene) -> Tensor:
     """Horizontal distance of the pelvis from the goal, m."""
-    return (scene.state.root_pos_w[:, :2] - scene.locomotion.goal_w(ALL)).norm(dim=-1)
+    return (scene.state.root_pos_w[:, :2] - scene.locomotion.goal_w()).norm(dim=-1)
 
 
 def commanded_velocity(scene: Scene) -> Tensor:
     """(n, 2) m/s, world frame."""
-    direction, speed = scene.locomotion.steering_command(ALL)
+    direction, speed = scene.locomotion.steering_command()
     return direction * speed[:, None]
 
 
 def heading_error(scene: Scene) -> Tensor:
     """Angle between where the root faces and the commanded direction, rad in [0, pi]."""
-    direction, _ = scene.locomotion.steering_command(ALL)
+    direction, _ = scene.locomotion.steering_command()
     wanted = torch.atan2(direction[:, 1], direction[:, 0])
     return R.wrap_angle(R.yaw(scene.state.root_quat_w) - wanted).abs()
 
@@ -170,7 +168,7 @@ def goal_missed(distance: float) -> Term:
 
 def heading_off(angle: float) -> Term:
     """Settled, yet facing more than `angle` (rad) away from the commanded direction."""
-    return lambda scene: (heading_error(scene) > angle) & scene.locomotion.settled(ALL)
+    return lambda scene: (heading_error(scene) > angle) & scene.locomotion.settled()
 
 
 # Metrics ---------------------------------------------------------------------------------------------------------------
@@ -200,11 +198,11 @@ def steering_err(scene: Scene) -> tuple[Tensor, Tensor]:
     """
     seconds = (scene.trail.shape[1] - 1) * scene.dt
     velocity = (scene.trail[:, -1] - scene.trail[:, 0]) / seconds
-    counts = scene.locomotion.settled(ALL) & (scene.command.step >= scene.trail.shape[1])
+    counts = scene.locomotion.settled() & (scene.command.step >= scene.trail.shape[1])
     return (velocity - commanded_velocity(scene)).norm(dim=-1), counts.float()
 
 
 def steering_err_instant(scene: Scene) -> tuple[Tensor, Tensor]:
     """Error of the pelvis' velocity at this moment, sway included, once settled, m/s."""
     error = (scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene)).norm(dim=-1)
-    return error, scene.locomotion.settled(ALL).float()
+    return error, scene.locomotion.settled().float()

@@ -56,8 +56,7 @@ class Teacher:
     @torch.no_grad()
     def label(self, obs: Obs) -> Label:
         """Mean, deviation and value for observations (N, ...); without gradients."""
-        mean, std = self.policy.distribution(obs)
-        return Label(mean, std, self.policy.value(obs))
+        return Label(*self.policy(obs))
 
 
 class Ensemble:

@@ -81,21 +81,14 @@ class MujocoSimulator:
         self._publish(slice(None))
         return torch.from_numpy(wrong)
 
-    def write(
-        self,
-        env_ids: Tensor,
-        root_pos_w: Tensor,
-        root_quat_w: Tensor,
-        root_lin_vel_w: Tensor,
-        root_ang_vel_w: Tensor,
-        joint_pos: Tensor,
-        joint_vel: Tensor,
-    ) -> None:
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        worlds = mask.nonzero().squeeze(1)
+        chosen = target[worlds]
         # MuJoCo's free joint turns about body axes.
-        root_ang_vel_b = R.rotate_inverse(root_quat_w, root_ang_vel_w)
-        qpos = torch.cat([root_pos_w, root_quat_w, joint_pos], dim=1).double().numpy()
-        qvel = torch.cat([root_lin_vel_w, root_ang_vel_b, joint_vel], dim=1).double().numpy()
-        worlds = env_ids.tolist()
+        root_ang_vel_b = R.rotate_inverse(chosen.root_quat_w, chosen.root_ang_vel_w)
+        qpos = torch.cat([chosen.root_pos_w, chosen.root_quat_w, chosen.joint_pos], dim=1).double().numpy()
+        qvel = torch.cat([chosen.root_lin_vel_w, root_ang_vel_b, chosen.joint_vel], dim=1).double().numpy()
+        worlds = worlds.tolist()
 
         def put(row: int) -> None:
             data = self.data[worlds[row]]

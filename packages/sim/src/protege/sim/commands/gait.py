@@ -50,8 +50,7 @@ class Gait:
         time = torch.arange(count, device=device) * (clip.duration / count)
         library = MotionLibrary([clip], robot, device)
         frames = library.frames(torch.zeros(count, dtype=torch.long, device=device), time)
-        ends = torch.tensor([0.0, clip.duration], device=device)
-        first, last = library.frames(torch.zeros(2, dtype=torch.long, device=device), ends).root_pos_w
+        first, last = torch.from_numpy(clip.root_pos_w[[0, -1]]).float().to(device)
         travel = (last - first)[:2] / clip.duration
         self.speed = float(travel.norm())
         inverse = R.from_yaw(-torch.atan2(travel[1], travel[0]))

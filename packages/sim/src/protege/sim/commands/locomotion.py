@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from protege.core import observations
-from protege.core import rotation as R
 from protege.core.env import Obs
 from protege.core.state import RobotState
 
@@ -14,13 +13,13 @@ from ..env_config import EnvConfig
 from .gait import Gait
 from .masks import MaskSampler
 from .plans import Plans, plan_goals, plan_paths, plan_steering
-from .window import Frames, ReferenceWindow
+from .reference import Reference, keep
+from .warp import warped_walks
 
 Kind = Literal["path", "goal", "steering"]
 PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
-STATE = ("plan", "yaw", "phase_start", "step", "last_step", "shift", "pose_mask", "command_mask")
 
 
 def make_plans(kind: Kind, config: EnvConfig, dt: float, generator: torch.Generator) -> Plans:
@@ -59,126 +58,104 @@ class LocomotionCommand:
         masks: MaskSampler,
         generator: torch.Generator,
     ) -> None:
-        robot_joints, robot_bodies, device = gait.joint_pos.shape[1], gait.num_bodies, gait.joint_pos.device
+        device = gait.joint_pos.device
         self.kind: Kind = kind
-        self.gait, self.dt, self.masks, self.generator, self.config = gait, dt, masks, generator, config
+        self.dt, self.masks, self.generator, self.config = dt, masks, generator, config
         # Plans are drawn on the CPU, so that a seed gives the same commands on every device.
         cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
-        self.plans = make_plans(kind, config, dt, cpu).to(device)
-        cadence, amplitude = gait.cadence_and_amplitude(self.plans.speed)
-        # Turning on the spot still takes steps.
-        self.amplitude = torch.maximum(amplitude, 0.5 * self.plans.turn_rate.abs().clamp_max(1.0))
-        self.phase = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
-        self.window = ReferenceWindow(n, robot_bodies, robot_joints, config.future_frames, dt, device)
+        plans = make_plans(kind, config, dt, cpu)
+        phase = gait.duration * torch.rand(config.num_plans, generator=cpu)
+        yaw = (2.0 * torch.rand(config.num_plans, generator=cpu) - 1.0) * torch.pi
+        self.plans = plans.turned(yaw).to(device)
+        self.frames = int(plans.last_step.max()) + max(config.future_frames) + 1
+        table = warped_walks(gait, self.plans, phase.to(device), self.frames, dt)
+        self.reference = Reference(n, table, 1, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
         self.plan = torch.zeros(n, dtype=torch.long, device=device)
-        self.yaw = torch.zeros(n, device=device)
-        self.phase_start = torch.zeros(n, device=device)
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
-        self.shift = torch.zeros(n, 3, device=device)
-        frames = len(config.future_frames)
-        self.pose_mask = torch.zeros(n, frames, robot_bodies, dtype=torch.bool, device=device)
+        poses = (n, len(config.future_frames), table.body_pos_w.shape[1])
+        self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
 
-    def reset(self, rows: Tensor) -> RobotState:
-        n, device = len(rows), rows.device
-        draws = torch.rand(n, 7, device=device, generator=self.generator)
-        self.plan[rows] = (draws[:, 0] * len(self.plans.pos)).long()
-        self.yaw[rows] = (2.0 * draws[:, 1] - 1.0) * torch.pi
-        self.phase_start[rows] = draws[:, 2] * self.gait.duration
-        self.step[rows], self.shift[rows] = 0, 0.0
-        self.last_step[rows] = self.plans.last_step[self.plan[rows]]
+    def reset(self, mask: Tensor) -> RobotState:
+        n, reference = len(mask), self.reference
+        draws = torch.rand(n, 5, device=mask.device, generator=self.generator)
+        plan = (draws[:, 0] * len(self.plans.pos)).long()
+        keep(self.plan, mask, plan)
+        keep(self.step, mask, torch.zeros_like(self.step))
+        keep(self.last_step, mask, self.plans.last_step[plan])
+        keep(reference.index, mask, self.frames * plan)
+        keep(reference.last, mask, self.frames * (plan + 1) - 1)
+        keep(reference.shift, mask, torch.zeros_like(reference.shift))
         # A mixed world sees its own command and, each by the toss of a coin, the others that its plan implies.
-        mixed = (draws[:, 3:4] < self.config.mix_probability) & (self.kind != "steering")
-        shown = mixed & (draws[:, 4:7] < 0.5)
-        self.pose_mask[rows] = self.masks.sample(n, self.generator) & shown[:, :1, None]
+        mixed = (draws[:, 1:2] < self.config.mix_probability) & (self.kind != "steering")
+        shown = mixed & (draws[:, 2:5] < 0.5)
+        keep(self.pose_mask, mask, self.masks.sample(n, self.generator) & shown[:, :1, None])
         others = [m for m in MODALITIES if m != self.kind]
         columns = {self.kind: torch.ones_like(mixed[:, 0]), others[0]: shown[:, 1], others[1]: shown[:, 2]}
-        self.command_mask[rows] = torch.stack([columns[m] for m in MODALITIES], dim=1)
-        self.window.fill(rows, self._frames, self.step[rows])
-        return self.window.now(rows)
+        keep(self.command_mask, mask, torch.stack([columns[m] for m in MODALITIES], dim=1))
+        return reference.now()
 
     def advance(self, state: RobotState) -> None:
         self.step += 1
-        self.window.advance(self._frames, self.step)
+        reference = self.reference
+        reference.advance()
         if self.kind == "steering":
-            self.shift[:, :2] = state.root_pos_w[:, :2] - self.window.body_pos_w[:, 1, 0, :2]
+            planned = reference.table.root_pos_w[reference.index, :2]
+            reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
 
-    def anchor(self, state: RobotState, rows: Tensor | slice) -> Tensor:
-        return self.shift[rows]
-
-    def observe(self, state: RobotState, rows: Tensor | slice) -> Obs:
-        plan, step, yaw, mask = self.plan[rows], self.step[rows], self.yaw[rows], self.command_mask[rows]
-        points = self.to_world(
-            self.plans.pos[plan[:, None], (step[:, None] + self.path_steps).clamp_max(self.plans.pos.shape[1] - 1)],
-            yaw[:, None],
-        )
-        time_left = (self.last_step[rows] - step) * self.dt
-        direction, speed = self.steering_command(rows)
+    def observe(self, state: RobotState) -> Obs:
+        plan, mask = self.plan, self.command_mask
+        points = self.plans.pos[plan[:, None], (self.step[:, None] + self.path_steps).clamp_max(self.plans.steps - 1)]
+        time_left = (self.last_step - self.step) * self.dt
+        direction, speed = self.steering_command()
         facing = direction if self.config.steering_params.obs_size == 5 else None
         values = {
             "path": observations.path(state, points),
-            "goal": observations.goal(state, self.goal_w(rows), time_left),
+            "goal": observations.goal(state, self.goal_w(), time_left),
             "steering": observations.steering(state, direction, speed, facing),
         }
         shown = {
             name: torch.where(mask[:, k].reshape(-1, *[1] * (value.ndim - 1)), value, torch.zeros_like(value))
             for k, (name, value) in enumerate(values.items())
         }
-        return {**shown, "command_mask": mask, "pose_mask": self.pose_mask[rows]}
+        return {**shown, "command_mask": mask.clone(), "pose_mask": self.pose_mask.clone()}
 
-    def path_w(self, rows: Tensor | slice) -> Tensor:
+    def path_w(self) -> Tensor:
         """Where the plan is now, (n, 2) m."""
-        return self.to_world(self.plans.pos[self.plan[rows], self.step[rows]], self.yaw[rows])
+        return self.plans.pos[self.plan, self.step]
 
-    def goal_w(self, rows: Tensor | slice) -> Tensor:
+    def goal_w(self) -> Tensor:
         """Where the plan ends, (n, 2) m."""
-        return self.to_world(self.plans.goal[self.plan[rows]], self.yaw[rows])
+        return self.plans.goal[self.plan]
 
-    def steering_command(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+    def steering_command(self) -> tuple[Tensor, Tensor]:
         """Commanded direction (n, 2), a unit vector, and speed (n,) m/s."""
-        plan, step = self.plan[rows], self.step[rows]
-        angle = self.plans.direction[plan, step] + self.yaw[rows]
-        return torch.stack([angle.cos(), angle.sin()], dim=-1), self.plans.commanded_speed[plan, step]
+        angle = self.plans.direction[self.plan, self.step]
+        return torch.stack([angle.cos(), angle.sin()], dim=-1), self.plans.commanded_speed[self.plan, self.step]
 
-    def settled(self, rows: Tensor | slice) -> Tensor:
+    def settled(self) -> Tensor:
         """(n,) bool: the last change of command is long enough ago for errors to count."""
-        return self.plans.settled[self.plan[rows], self.step[rows]]
+        return self.plans.settled[self.plan, self.step]
 
-    @staticmethod
-    def to_world(points: Tensor, yaw: Tensor) -> Tensor:
-        """Plan coordinates (..., 2) m turned by each world's yaw (...)."""
-        cos, sin = yaw.cos(), yaw.sin()
-        x, y = points.unbind(-1)
-        return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-
-    def _frames(self, rows: Tensor, steps: Tensor) -> Frames:
-        """The clip warped along the plan at control steps (n, W)."""
-        n, width = steps.shape
-        # Before its first step a plan is extended backwards at constant velocity, for the first central difference.
-        before = steps.clamp_max(0).flatten() * self.dt
-        at = (self.plan[rows, None], steps.clamp(0, self.plans.pos.shape[1] - 1))
-        flat = {name: getattr(self.plans, name)[at].flatten() for name in ("heading", "speed", "turn_rate")}
-        phase = self.phase_start[rows, None].expand(n, width).flatten() + self.phase[at].flatten()
-        cadence, _ = self.gait.cadence_and_amplitude(flat["speed"])
-        joint_pos, tilt, sway, height = self.gait.pose(phase + before * cadence, self.amplitude[at].flatten())
-        yaw = self.yaw[rows, None].expand(n, width).flatten()
-        heading = flat["heading"] + yaw + before * flat["turn_rate"]
-        back = (before * flat["speed"])[:, None] * torch.stack([heading.cos(), heading.sin()], dim=1)
-        xy = self.to_world(self.plans.pos[at].flatten(0, 1), yaw) + back + self.to_world(sway, heading)
-        root_pos = torch.cat([xy, height[:, None]], dim=1)
-        pos, quat = self.gait.kinematics(root_pos, R.multiply(R.from_yaw(heading), tilt), joint_pos)
-        return (
-            joint_pos.unflatten(0, (n, width)),
-            pos.unflatten(0, (n, width)),
-            quat.unflatten(0, (n, width)),
-        )
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        reference = self.reference
+        return {
+            "index": reference.index,
+            "last": reference.last,
+            "shift": reference.shift,
+            "plan": self.plan,
+            "step": self.step,
+            "last_step": self.last_step,
+            "pose_mask": self.pose_mask,
+            "command_mask": self.command_mask,
+        }
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name).clone() for name in STATE}
+        return {name: x.clone() for name, x in self._kept.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name in STATE:
-            getattr(self, name).copy_(state[name])
-        self.window.fill(torch.arange(len(self.step), device=self.step.device), self._frames, self.step)
+        for name, x in self._kept.items():
+            x.copy_(state[name])

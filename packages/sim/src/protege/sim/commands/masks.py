@@ -31,7 +31,8 @@ class MaskSampler:
             )
         self.num_frames = num_frames
         self.frame_keep = params.frame_keep
-        self.weights = torch.tensor(list(params.patterns.values()), device=device)
+        weights = torch.tensor(list(params.patterns.values()), device=device)
+        self.edges = (weights / weights.sum()).cumsum(0)[:-1]
         self.is_random = torch.tensor([name == "random" for name in params.patterns], device=device)
         self.bodies = torch.zeros(len(params.patterns), robot.num_bodies, dtype=torch.bool, device=device)
         for row, name in enumerate(params.patterns):
@@ -39,8 +40,8 @@ class MaskSampler:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, K, B) bool; every mask shows at least one body at one time."""
-        device = self.weights.device
-        pattern = torch.multinomial(self.weights.expand(n, -1), 1, generator=generator).squeeze(1)
+        device = self.bodies.device
+        pattern = torch.bucketize(torch.rand(n, device=device, generator=generator), self.edges, right=True)
         # The random pattern first draws how sparse it is, then the bodies: single bodies and whole bodies both occur.
         draws = torch.rand(n, self.bodies.shape[1], device=device, generator=generator)
         density = torch.rand(n, 1, device=device, generator=generator)

@@ -5,7 +5,7 @@ The walking clip is later played along it. Steps are control periods; each plan 
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -45,8 +45,28 @@ class Plans:
     goal: Tensor
     last_step: Tensor
 
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.pos.shape[1]
+
     def to(self, device: torch.device) -> "Plans":
         return Plans(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def __getitem__(self, rows: slice) -> "Plans":
+        return Plans(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def turned(self, yaw: Tensor) -> "Plans":
+        """Each plan turned about its start by an angle (Q,) rad."""
+        cos, sin = yaw.cos(), yaw.sin()
+        turn = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)
+        return replace(
+            self,
+            pos=self.pos @ turn,
+            goal=(self.goal[:, None] @ turn).squeeze(1),
+            heading=self.heading + yaw[:, None],
+            direction=self.direction + yaw[:, None],
+        )
 
 
 def _uniform(shape, low: float, high: float, generator: torch.Generator) -> Tensor:

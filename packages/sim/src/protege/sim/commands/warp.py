@@ -1,0 +1,69 @@
+"""A walking clip warped along plans: the references of path, goal and steering worlds."""
+
+import torch
+from torch import Tensor
+
+from protege.core import rotation as R
+from protege.core.state import RobotState
+
+from .gait import Gait
+from .plans import Plans
+
+CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
+
+
+def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> RobotState:
+    """The first `frames` control steps of each of Q plans, walked with a gait.
+
+    Args:
+        gait: of the walk.
+        plans: on the gait's device.
+        phase: (Q,) s, where in the gait's clip each plan begins.
+        frames: at most two less than the plans have steps.
+        dt: control period, s.
+
+    Returns:
+        (Q · frames, ...) states, plan after plan; velocities are central differences.
+    """
+    per_chunk = max(1, CHUNK // frames)
+    parts = [
+        _walks(gait, plans[start : start + per_chunk], phase[start : start + per_chunk], frames, dt)
+        for start in range(0, len(plans.pos), per_chunk)
+    ]
+    return RobotState.cat(parts)
+
+
+def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> RobotState:
+    """As `warped_walks`, at once."""
+    count = len(plans.pos)
+    # One step before the first and one after the last, for central differences.
+    steps = torch.arange(-1, frames + 1, device=phase.device)
+    at = steps.clamp(0, plans.steps - 1)
+    # Before its first step a plan is extended backwards at constant velocity.
+    before = steps.clamp_max(0) * dt
+    speed, turn_rate = plans.speed[:, at], plans.turn_rate[:, at]
+    heading = plans.heading[:, at] + before * turn_rate
+    cadence, amplitude = gait.cadence_and_amplitude(plans.speed)
+    # Turning on the spot still takes steps.
+    amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate.abs().clamp_max(1.0))
+    clip_time = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
+    clip_time = phase[:, None] + clip_time[:, at] + before * cadence[:, at]
+    joint_pos, tilt, sway, height = gait.pose(clip_time.flatten(), amplitude[:, at].flatten())
+    yaw = heading.flatten()
+    forward = torch.stack([yaw.cos(), yaw.sin()], dim=1)
+    left = torch.stack([-yaw.sin(), yaw.cos()], dim=1)
+    xy = plans.pos[:, at].flatten(0, 1) + (before * speed).flatten()[:, None] * forward
+    xy = xy + sway[:, :1] * forward + sway[:, 1:] * left
+    root_pos = torch.cat([xy, height[:, None]], dim=1)
+    pos, quat = gait.kinematics(root_pos, R.multiply(R.from_yaw(yaw), tilt), joint_pos)
+    joint_pos, pos, quat = (x.unflatten(0, (count, len(steps))) for x in (joint_pos, pos, quat))
+    turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2])))
+    state = RobotState(
+        joint_pos=joint_pos[:, 1:-1],
+        joint_vel=(joint_pos[:, 2:] - joint_pos[:, :-2]) / (2.0 * dt),
+        body_pos_w=pos[:, 1:-1],
+        body_quat_w=quat[:, 1:-1],
+        body_lin_vel_w=(pos[:, 2:] - pos[:, :-2]) / (2.0 * dt),
+        body_ang_vel_w=turn / (2.0 * dt),
+    )
+    return RobotState(**{name: x.flatten(0, 1) for name, x in vars(state).items()})
