@@ -1,5 +1,6 @@
 """What the packages' command lines have in common."""
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -9,6 +10,10 @@ from typing import Any
 import click
 
 from .errors import UserError
+
+# Torch's threads that wait for work would otherwise spin, and take the cores from the simulator's. Read when torch is imported,
+# which commands do late.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class OneLineError(click.ClickException):

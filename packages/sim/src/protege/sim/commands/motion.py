@@ -19,7 +19,8 @@ class MotionCommand:
         n: worlds.
         library: the clips.
         masks: hides part of the target poses; None shows them all.
-        from_start: episodes start at the clip's first frame (evaluation).
+        start_within: episodes start in this first share of the clip: 1 anywhere; in evaluation less, so that most of the clip is
+            played, yet no two episodes are alike.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class MotionCommand:
         masks: MaskSampler | None,
         generator: torch.Generator,
         *,
-        from_start: bool,
+        start_within: float,
     ) -> None:
         device = library.durations.device
-        self.library, self.masks, self.generator, self.from_start = library, masks, generator, from_start
+        self.library, self.masks, self.generator, self.start_within = library, masks, generator, start_within
         self.max_steps = round(config.episode_length_s / dt)
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, round(dt * library.RATE), config.future_frames)
@@ -53,7 +54,7 @@ class MotionCommand:
         library, reference, n = self.library, self.reference, len(mask)
         clip = library.sample_clips(n, self.generator)
         first, count = library.starts[clip], library.counts[clip]
-        phase = torch.rand(n, device=mask.device, generator=self.generator) * (not self.from_start)
+        phase = torch.rand(n, device=mask.device, generator=self.generator) * self.start_within
         # A start in the last half second would be over before it begins.
         start = (phase * (count - round(0.5 * library.RATE)).clamp_min(1)).long()
         keep(reference.index, mask, first + start)

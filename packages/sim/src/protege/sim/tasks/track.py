@@ -4,6 +4,9 @@ from .. import terms
 from ..commands.motion import MotionCommand
 from .task import Task, TaskContext, weighted
 
+EVALUATED_START = 0.1
+"""Evaluated episodes start within this share of a clip."""
+
 
 def build(context: TaskContext, *, masked: bool = False) -> Task:
     """The tracking task of some worlds."""
@@ -16,7 +19,7 @@ def build(context: TaskContext, *, masked: bool = False) -> Task:
             context.robot.control_dt,
             context.masks if masked else None,
             context.generator,
-            from_start=context.evaluation,
+            start_within=EVALUATED_START if context.evaluation else 1.0,
         ),
         rewards=weighted(config.track.rewards, "env.track.rewards"),
         terminations={"body_off": terms.any_body_off(config.track.termination_distance)},
