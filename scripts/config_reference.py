@@ -25,64 +25,6 @@ PARTS = [
     ("`model` of the tracker, the teachers and the student", "model", ModelConfig),
 ]
 
-BETTER = {
-    "RunConfig.robot": "name of a registered robot.",
-    "RunConfig.simulator": "name of a registered simulator.",
-    "RunConfig.max_iterations": "training ends after so many iterations. The first of the three limits ends it.",
-    "RunConfig.max_samples": "training ends after so many transitions.",
-    "RunConfig.max_time": "training ends after so many seconds, counted over all sessions of the run.",
-    "PathParams.path_termination_distance": "m; see `enable_path_termination`.",
-    "PathParams.max_turn_rate": "of the path, rad/s.",
-    "PathParams.rewards": "weight of each reward term.",
-    "GoalParams.success_distance": "an evaluation fails if the pelvis is further from the goal than this at the deadline, m.",
-    "GoalParams.max_turn_rate": "of the walk that is asked for, rad/s.",
-    "GoalParams.rewards": "weight of each reward term besides `goal_closeness`, whose weight is `goal_reward_weight`.",
-    "SteeringParams.settle_time": "errors count from so long after a change on, s.",
-    "SteeringParams.max_heading_error": "once settled, facing further off than this is a failure, rad (45°).",
-    "SteeringParams.max_turn_rate": "of the walk that is asked for, rad/s.",
-    "SteeringParams.rewards": "weight of each reward term.",
-    "PPOConfig.epochs": "passes over a rollout.",
-    "PPOConfig.minibatches": "parts of a pass.",
-    "PPOConfig.learning_rate": "of the actor at the start.",
-    "PPOConfig.min_learning_rate": "lower end of the adapted rate.",
-    "PPOConfig.max_learning_rate": "upper end of the adapted rate.",
-    "PPOConfig.desired_kl": "the actor's rate is adapted so that the policy moves by about this in a rollout, nats; 0: it is not.",
-    "PPOConfig.gamma": "discount a step.",
-    "PPOConfig.lam": "trace of generalised advantage estimation.",
-    "PPOConfig.value_weight": "of the value loss.",
-    "PPOConfig.bounds_loss_weight": "of what actions exceed the robot's range by.",
-    "MaskedMimicConfig.latent_dim": "of the prior's transformer; a multiple of `num_heads`.",
-    "MaskedMimicConfig.ff_size": "of the prior's transformer.",
-    "MaskedMimicConfig.num_layers": "of the prior's transformer.",
-    "MaskedMimicConfig.num_heads": "of the prior's transformer.",
-    "MaskedMimicConfig.prior_units": "hidden layers of the prior's readout.",
-    "MaskedMimicConfig.encoder_units": "hidden layers of the encoder.",
-    "MaskedMimicConfig.decoder_units": "hidden layers of the decoder.",
-    "MaskedMimicConfig.critic_units": "hidden layers of the critic.",
-    "MaskedMimicConfig.rollout_steps": "control steps of every world between updates.",
-    "MaskedMimicConfig.epochs": "passes over a rollout.",
-    "MaskedMimicConfig.minibatches": "parts of a pass.",
-    "MaskedMimicConfig.learning_rate": "fixed.",
-    "MaskedMimicConfig.max_grad_norm": "of all parameters together.",
-    "MaskedMimicConfig.kl_start": "coefficient of the KL term at the start.",
-    "MaskedMimicConfig.kl_end": "coefficient of the KL term after `kl_ramp` iterations.",
-    "MaskedMimicConfig.kl_ramp": "iterations over which the coefficient goes from `kl_start` to `kl_end` in a straight line.",
-    "DistillConfig.epochs": "passes over a rollout.",
-    "DistillConfig.minibatches": "parts of a pass.",
-    "DistillConfig.min_learning_rate": "at the end.",
-    "DistillConfig.gamma": "discount a step.",
-    "DistillConfig.lam": "trace of generalised advantage estimation.",
-    "DistillConfig.ppo_start": "PPO's two terms are off until this share of the budget is spent.",
-    "DistillConfig.ppo_ramp": "share of the budget over which they then grow to their weights.",
-    "ModelConfig.latent_dim": "width of the transformer's tokens; a multiple of `num_heads`.",
-    "ModelConfig.ff_size": "width of the transformer's feed-forward layers.",
-    "ModelConfig.num_layers": "blocks of the transformer.",
-    "ModelConfig.num_heads": "of its attention.",
-    "ModelConfig.mlp_units": "hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.",
-    "ModelConfig.critic_units": "hidden layers of the critic.",
-}
-"""Where a docstring says nothing, or too little for a row that stands alone in a table."""
-
 
 def described(cls: type) -> dict[str, str]:
     """What a dataclass's docstring says under `Attributes:`, by attribute; `a, b: text` speaks of both."""
@@ -91,8 +33,7 @@ def described(cls: type) -> dict[str, str]:
     for entry in re.split(r"\n(?=    \S)", section.split("\n\n")[0]):
         names, _, meaning = entry.strip().partition(": ")
         text |= {name.strip(): " ".join(meaning.split()) for name in names.split(",")}
-    better = {key.split(".")[1]: x for key, x in BETTER.items() if key.split(".")[0] == cls.__name__}
-    return text | better
+    return text
 
 
 def default(field: dataclasses.Field) -> Any:

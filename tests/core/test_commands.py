@@ -169,6 +169,10 @@ def test_a_folder_is_tried_before_work_begins(tmp_path):
         (["run.experiment_name="], "run.experiment_name is empty. Add --experiment-name NAME"),
         (["task_mix={track: 0, walk: 1}"], "env.task_mix: unknown task 'walk'"),
         (["tokens=[proprioception, smell]"], "there is no token set 'smell'"),
+        (["env.num_envs=0"], "env.num_envs is 0. Take 1 or more"),
+        (["agent.minibatches=33"], "agent.minibatches is 33, but a rollout has 32 transitions"),
+        (["goal_params.distance=[4,1]"], "env.goal_params.distance is [4.0, 1.0]. The first must not be larger"),
+        (["track.rewards.smile=1"], "env.track.rewards: unknown reward term 'smile'. Known: body_pos"),
         (["num_heads=3"], "model.latent_dim must be a multiple of model.num_heads"),
     ],
 )
@@ -267,15 +271,21 @@ def test_masked_mimic_needs_its_tracker(tmp_path):
     words = ["--results-dir", tmp_path / "results", "--experiment-name", "a", "--num-envs", "8", "num_plans=8"]
     line = fails("core", "train", MASKED_MIMIC, *words, "agent.expert_model_path=")
     assert "agent.expert_model_path is empty. Name the tracker" in line
-    assert "no checkpoint at nowhere" in fails("core", "train", MASKED_MIMIC, *words, "agent.expert_model_path=nowhere")
+    line = fails("core", "train", MASKED_MIMIC, *words, "agent.expert_model_path=nowhere")
+    assert "agent.expert_model_path: no checkpoint at nowhere" in line
+    assert "agent.expert_model_path=results/NAME" in line
+    assert "--checkpoint" not in line
     assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["latent_dim=32"], "holds a policy of another shape"),
-        (["env.num_envs=4"], "was trained in 8 worlds, not 4. Take env.num_envs=8"),
+        (["latent_dim=32"], "was trained with model.latent_dim=16, not 32. Leave that as it was, or begin anew"),
+        (["env.num_envs=4"], "was trained with env.num_envs=8, not 4."),
+        (["env.task_mix.path=1"], "was trained with env.task_mix.path=nothing, not 1.0."),
+        (["agent.learning_rate=1e-4"], "was trained with agent.learning_rate=5.0e-05, not 0.0001."),
+        (["env.num_plans=4"], "was trained with env.num_plans=8, not 4."),
     ],
 )
 def test_a_run_of_another_shape_is_not_resumed_and_not_touched(tiny_tracker, words, message):
@@ -285,6 +295,52 @@ def test_a_run_of_another_shape_is_not_resumed_and_not_touched(tiny_tracker, wor
     assert str(tiny_tracker / "last.ckpt") in line
     assert message in line
     assert snapshot(tiny_tracker) == before
+
+
+def test_keys_of_a_task_without_worlds_are_warned_of(tmp_path):
+    where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
+    key = "env.path_follower_params.enable_path_termination"
+    result = protege("core", "train", TRACKER, *where, f"{key}=true")
+    assert result.exit_code == 0
+    warning = result.stderr.splitlines()[0]
+    assert warning.startswith(f"warning: {key} has no effect: no world has the task path.")
+    assert warning.endswith("protege teachers train path_follower")
+    result = protege("core", "train", TRACKER, *where, "--no-resume", f"{key}=true", "env.task_mix.path=1")
+    assert result.exit_code == 0
+    assert "warning" not in result.stderr
+
+
+def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):
+    where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
+    result = protege("teachers", "train", "path_follower", *where, "agent.expert_model_path=")
+    assert result.exit_code == 0, result.output
+    assert "a  starts from scratch, not from a tracker: agent.expert_model_path is empty" in result.stderr
+
+
+def test_keys_come_from_a_file_too(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("env: {num_envs: 4}\nagent: {epochs: 2, gamma: 0.9}\nrun:\n")
+    folder = train(TRACKER, tmp_path, "a", "--config", file, "--max-iterations", 0, "agent.gamma=0.5")
+    config = load(folder).config
+    # The tiny config's own arguments come later than the file.
+    assert (config["env"]["num_envs"], config["agent"]["epochs"], config["agent"]["gamma"]) == (8, 1, 0.5)
+    for text, message in {
+        "env: {num_emvs: 4}": f"{file}: unknown key env.num_emvs. Did you mean env.num_envs?",
+        "agnt: {epochs: 2}": f"{file}: unknown key agnt.epochs. Did you mean agent.epochs?",
+        "env: {num_envs: few}": f"{file}: env.num_envs: ",
+        "env: [": f"cannot read {file} (it is not YAML)",
+        "- 3": f"{file} holds no parts",
+    }.items():
+        file.write_text(text)
+        assert message in fails("core", "train", TRACKER, "--experiment-name", "b", "--config", file)
+    assert "cannot read nowhere.yaml" in fails("core", "train", TRACKER, "--config", "nowhere.yaml")
+
+
+def test_evaluations_need_a_world_and_an_episode(tiny_tracker):
+    for option in ("--num-envs", "--num-episodes"):
+        result = protege("core", "evaluate", "--checkpoint", tiny_tracker, option, 0)
+        assert result.exit_code == 2
+        assert option in result.stderr
 
 
 def test_folders_that_cannot_be_written_are_named(tiny_tracker, tmp_path):

@@ -92,6 +92,8 @@ def test_the_last_override_wins():
         ("env.path=3", r"env\.path"),
         ("env=3", r"env"),
         ("env.speed=[1]", r"env\.speed has 1 entries, not 2\. Give a list of 2"),
+        ("frames=3", r"frames=3: env\.frames: expected a list, e\.g\. \[a, b\]"),
+        ("motion_file=walk.npy", r"run\.motion_file: expected a list"),
         ("run.seed=", r"run\.seed"),
         ("run.seed=null", r"run\.seed"),
         ("run.seed={", r"run\.seed: '\{' is not YAML"),
@@ -103,6 +105,66 @@ def test_wrong_overrides_are_named_in_one_line(override, message):
     with pytest.raises(UserError, match=message) as error:
         compose(PARTS, None, [override])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_time=-1", r"run\.max_time is -1\.0\. Take 0 or more"),
+        ("env.num_envs=0", r"env\.num_envs is 0\. Take 1 or more"),
+        ("future_frames=[]", r"env\.future_frames is empty\. Give one entry or more"),
+        ("future_frames=[1,0]", r"env\.future_frames\[1\] is 0\. Take 1 or more"),
+        ("num_plans=0", r"env\.num_plans is 0"),
+        ("history_steps=0", r"env\.history_steps is 0"),
+        ("episode_length_s=0", r"env\.episode_length_s is 0\.0\. Take more than 0"),
+        ("episode_length_s=.nan", r"env\.episode_length_s is nan\. Take more than 0"),
+        ("task_mix.path=-1", r"env\.task_mix\.path is -1\.0\. Take 0 or more"),
+        ("mix_probability=2", r"env\.mix_probability is 2\.0\. Take 0 to 1"),
+        ("goal_params.distance=[4,1]", r"env\.goal_params\.distance is \[4\.0, 1\.0\]\. The first must not be larger"),
+        ("path_follower_params.speed=[-1,1]", r"env\.path_follower_params\.speed\[0\] is -1\.0"),
+        ("steering_params.change_time=[6,3]", r"env\.steering_params\.change_time is \[6\.0, 3\.0\]"),
+        (
+            "patterns={full: 0, head_hands: 0, root: 0, hands: 0, feet: 0, random: 0}",
+            r"patterns has no positive weight",
+        ),
+        ("rollout_steps=0", r"agent\.rollout_steps is 0"),
+        ("epochs=0", r"agent\.epochs is 0"),
+        ("minibatches=0", r"agent\.minibatches is 0"),
+        ("bounds_loss_weight=-1", r"agent\.bounds_loss_weight is -1\.0"),
+        (
+            "min_learning_rate=1",
+            r"agent\.min_learning_rate and agent\.max_learning_rate are 1\.0 and 0\.001\. The first",
+        ),
+        ("num_heads=0", r"model\.num_heads is 0"),
+        ("num_heads=3", r"model\.latent_dim must be a multiple of model\.num_heads"),
+        ("critic_units=[]", r"model\.critic_units is empty"),
+    ],
+)
+def test_values_that_cannot_work_are_named(override, message):
+    parts = {**PARTS, "env": env_plugin().config_class}
+    with pytest.raises(UserError, match=message):
+        compose(parts, None, [override])
+
+
+def test_laptop_presets_work_one_after_another():
+    """Each finds what it learns from where another one's run is."""
+    found = {
+        name: (find_preset(name), families()[name.split("/")[0]])
+        for name, _ in all_presets()
+        if "laptop" in name and "pipeline" not in name
+    }
+    configs = {
+        name: compose({"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}, name)
+        for name, (_, experiment) in found.items()
+    }
+    made = {f"results/{config.run.experiment_name}": found[name][1].kind for name, config in configs.items()}
+    assert len(made) == len(configs) == 6
+    assert all(path.startswith("results/laptop_") for path in made)
+    for name in ("masked_mimic/laptop", "path_follower/laptop", "goal_directed/laptop", "steering/laptop"):
+        assert made[configs[name].agent.expert_model_path] == "tracker"
+    models = configs["distillation/laptop"].agent.teacher_models
+    for teacher in models.weights():
+        assert [made[path] for path in getattr(models, teacher).checkpoint] == [teacher]
 
 
 def test_a_value_that_is_missing_is_asked_for():

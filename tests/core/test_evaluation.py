@@ -41,25 +41,16 @@ class Deck:
     def step(self, action: torch.Tensor) -> Step:
         assert torch.equal(action, 2.0 * self._observe()["age"])
         self.steps += 1
-        ended, length, number = [], [], []
-        for world, mine in enumerate(self.lengths):
-            self.age[world] += 1
-            if self.age[world] == mine[min(self.episode[world], len(mine) - 1)]:
-                ended.append(world)
-                length.append(self.age[world])
-                number.append(self.episode[world])
-                self.episode[world], self.age[world] = self.episode[world] + 1, 0
-        lengths = torch.tensor(length, dtype=torch.long)
-        episodes = {
-            "env_id": torch.tensor(ended, dtype=torch.long),
-            "length": lengths,
-            "number": torch.tensor(number, dtype=torch.long),
-            "failed": lengths == 2,
-            "err/mean": lengths.float() / 10.0,
-        }
-        none = torch.zeros(self.num_envs, dtype=torch.bool)
-        obs = self._observe()
-        return Step(obs, none.float(), none, none, obs, episodes, none)
+        self.age = [age + 1 for age in self.age]
+        wanted = [mine[min(number, len(mine) - 1)] for mine, number in zip(self.lengths, self.episode, strict=True)]
+        lengths, number = torch.tensor(self.age), torch.tensor(self.episode)
+        ended = lengths == torch.tensor(wanted)
+        failed = ended & (lengths == 2)
+        episodes = {"length": lengths, "number": number, "failed": failed, "err/mean": lengths.float() / 10.0}
+        self.age = torch.where(ended, 0, lengths).tolist()
+        self.episode = (number + ended).tolist()
+        obs, none = self._observe(), torch.zeros_like(ended)
+        return Step(obs, none.float(), failed, ended & ~failed, obs, episodes, none)
 
     def _observe(self) -> dict[str, torch.Tensor]:
         return {"age": torch.tensor(self.age).unsqueeze(1).float()}

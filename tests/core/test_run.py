@@ -239,6 +239,11 @@ def test_tensorboard_has_every_metric_once_over_samples(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"seed": 2},
+            r"last\.ckpt was trained with run\.seed=1, not 2\. Leave that as it was, or begin anew: --no-resume",
+        ),
+        ({"motion_file": ["a.npy", "b.npy"]}, r"with run\.motion_file=\[\], not \[a\.npy, b\.npy\]"),
         ({"kind": "student"}, r"last\.ckpt holds a tracker, not a student\. Choose another --experiment-name"),
         ({"size": 3}, r"last\.ckpt holds a policy of another shape \(weight"),
         ({"checkpoint": "missing", "resume": False}, "no checkpoint at missing"),
@@ -249,8 +254,38 @@ def test_a_run_that_cannot_start_leaves_its_folder_as_it_was(tmp_path, change, m
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     size = change.pop("size", 2)
     with pytest.raises(UserError, match=message):
-        drive(make_run(tmp_path, max_iterations=4, seed=2, **change), size=size)
+        drive(make_run(tmp_path, **{"max_iterations": 4, "seed": 1, **change}), size=size)
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+def test_budget_and_machine_may_change_when_a_run_goes_on(tmp_path):
+    drive(make_run(tmp_path, max_iterations=2))
+    (tmp_path / "a").rename(tmp_path / "b")
+    settings = RunConfig(
+        "b", results_dir=str(tmp_path), max_samples=32, checkpoint_interval=1, num_threads=2, device="cpu"
+    )
+    settings.compile = settings.mixed_precision = False
+    run = Run(Config({"run": settings}), "tracker", toy_robot(), {"proprioception": (4,)})
+    drive(run)
+    assert (run.iteration, run.samples) == (4, 32)
+
+
+def test_weights_to_start_from_are_of_the_same_kind(tmp_path):
+    drive(make_run(tmp_path / "old", max_iterations=1))
+    with pytest.raises(UserError, match=r"a holds a tracker, not a student\. Give run\.checkpoint a student"):
+        drive(make_run(tmp_path / "new", kind="student", max_iterations=1, checkpoint=str(tmp_path / "old" / "a")))
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path):
+    run = make_run(tmp_path, max_iterations=50)
+    with pytest.raises(UserError, match=r"cannot write the log in .*/a \(No such file"), run:  # noqa: PT012
+        run.restore({"policy": nn.Linear(1, 1)})
+        for iteration in run:
+            run.log({"loss": 1.0}, samples=1)
+            if iteration == 1:
+                time.sleep(0.3)  # TensorBoard's thread has written what it has
+                run.folder.rename(tmp_path / "elsewhere")
+    assert not run.folder.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

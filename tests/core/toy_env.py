@@ -67,14 +67,12 @@ class ToyEnv:
         timed_out = (s["step"] >= EPISODE) & ~failed & ~self.broken
         next_obs = self._observe()
         ended = failed | timed_out
-        length = s["step"][ended]
-        task = (torch.arange(self.num_envs) >= self.num_envs // 2).long()
         episodes = {
-            "task": task[ended],
-            "length": length,
-            "return": s["return"][ended],
-            "failed": failed[ended],
-            "cartesian_err/mean": s["error"][ended] / length,
+            "task": (torch.arange(self.num_envs) >= self.num_envs // 2).long(),
+            "length": s["step"],
+            "return": s["return"],
+            "failed": failed,
+            "cartesian_err/mean": s["error"] / s["step"],
         }
         self._reset(ended | self.broken)
         return Step(self._observe(), reward, failed, timed_out, next_obs, episodes, self.broken.clone())

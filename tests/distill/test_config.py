@@ -53,6 +53,10 @@ def test_keys_may_be_cut_to_an_end_that_is_unique():
         ("teacher_models.path.weight=2", "path_follower.weight"),
         ("distilation_weight=2", "agent.distillation_weight"),
         ("kl_weight=much", "kl_weight"),
+        ("distillation_weight=-1", r"agent\.distillation_weight is -1\.0\. Take 0 or more"),
+        ("teacher_models.steering.weight=-1", r"agent\.teacher_models\.steering\.weight is -1\.0"),
+        ("teacher_models.steering.checkpoint=results/a", r"steering\.checkpoint: expected a list, e\.g\. \[a, b\]"),
+        ("curriculum=[{nam: x}]", r"unknown key nam\. Did you mean name\?"),
     ],
 )
 def test_a_wrong_key_or_type_is_named(override, message):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tiny import SMALL_ENV, SMALL_MODEL, save_tracker
+from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
@@ -158,9 +158,9 @@ def invoke(*words, code=0):
     return done.output
 
 
-def test_train_evaluate_and_report_commands(tracker, tmp_path):
-    names = ("path_follower", "goal_directed", "steering", "masked_mimic")
-    teachers = [f"teacher_models.{name}.checkpoint=['{tracker}']" for name in names]
+def test_train_evaluate_and_report_commands(tmp_path):
+    folders = save_teachers(tmp_path / "teachers")
+    teachers = [f"teacher_models.{name}.checkpoint=['{folder}']" for name, folder in folders.items()]
     run = tmp_path / "student"
     invoke(
         *("train", "distillation/laptop", "--experiment-name", "student", "--results-dir", tmp_path),

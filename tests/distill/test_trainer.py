@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import torch
-from tiny import TASKS, ScriptedTeacher, save_tracker, student_config
+from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
 
 from protege.core.checkpoint import load
 from protege.core.env import env_plugin
@@ -17,8 +17,6 @@ from protege.distill.averaging import WeightAverage
 from protege.distill.experiment import EXPERIMENTS, distil, tasks_of, train
 from protege.distill.trainer import Distiller
 from protege.distill.tutors import Tutors, load_tutors
-
-TEACHERS = ["path_follower", "goal_directed", "steering", "masked_mimic"]
 
 
 def scripted() -> dict[str, ScriptedTeacher]:
@@ -131,9 +129,23 @@ def test_the_student_imitates(tmp_path):
     first, last = rows[0], rows[-1]
     for name in ["actor/distillation_loss", "actor/kl_loss", *(f"distillation_loss/{task}" for task in TASKS)]:
         assert last[name] < first[name] / 4.0, name
-    assert last["critic/value_distillation_loss"] < first["critic/value_distillation_loss"]
     names = ("actor/ppo_loss", "actor/bounds_loss", "critic/value_loss", "episode/length", "path/return")
     assert all(any(name in row for row in rows) for name in names)
+
+
+def test_the_critic_learns_the_teachers_values(rollout):
+    distiller, env, buffer = rollout
+
+    def error() -> float:
+        """In units of reward: those of the loss change with the returns' deviation."""
+        rows = {key: x.flatten(0, 1) for key, x in buffer.obs.items()}
+        with torch.no_grad():
+            return (distiller.student.value(rows) - buffer.data["teacher_value"].flatten()).abs().mean().item()
+
+    before = error()
+    for _ in range(30):
+        distiller.update(buffer, env.task_names, progress=0.0)
+    assert error() < before / 3.0
 
 
 def test_the_average_is_what_is_saved(tmp_path):
@@ -202,31 +214,35 @@ def test_missing_and_unfit_teachers_are_named(tmp_path):
     config = student_config(tmp_path)
     env = env_plugin().make(config.run, config.env)
     models = config.agent.teacher_models
-    tracker = str(save_tracker(tmp_path / "tracker"))
-    for name in TEACHERS:
-        getattr(models, name).checkpoint = [tracker]
-    assert set(load_tutors(models, tasks_of(config.agent.curriculum), env).teachers) == set(TEACHERS)
+    for name, folder in save_teachers(tmp_path).items():
+        getattr(models, name).checkpoint = [str(folder)]
+    assert set(load_tutors(models, tasks_of(config.agent.curriculum), env, config.run).teachers) == set(TEACHERS)
 
-    models.steering.checkpoint = []
+    models.path_follower.checkpoint, models.steering.checkpoint = models.steering.checkpoint, []
+    with pytest.raises(
+        UserError, match=r"path_follower\.checkpoint: .* holds a steering, which does not teach what a path"
+    ):
+        load_tutors(models, ["path"], env, config.run)
+    models.path_follower.checkpoint = [str(tmp_path / "path_follower")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint is empty"):
-        load_tutors(models, TASKS, env)
+        load_tutors(models, TASKS, env, config.run)
     models.steering.checkpoint = [str(tmp_path / "nowhere")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint.*nowhere"):
-        load_tutors(models, TASKS, env)
-    load_tutors(models, ["path", "goal"], env)  # nobody needs the steering teacher here
+        load_tutors(models, TASKS, env, config.run)
+    load_tutors(models, ["path", "goal"], env, config.run)  # nobody needs the steering teacher here
     env.obs_shapes["poses"] = (9, 24, 12)
     with pytest.raises(UserError, match=r"path_follower\.checkpoint.*poses.*\(9, 24, 12\)"):
-        load_tutors(models, ["path"], env)
+        load_tutors(models, ["path"], env, config.run)
     env.close()
 
 
 def test_several_checkpoints_make_an_ensemble(tmp_path):
-    a, b = save_tracker(tmp_path / "a"), save_tracker(tmp_path / "b")
+    a, b = (save_tracker(tmp_path / name, "path_follower") for name in "ab")
     teacher = f"teacher_models.path_follower.checkpoint=['{a}', '{b}']"
     config = student_config(tmp_path, teacher)
     env = env_plugin().make(config.run, config.env)
     obs = env.set_task_mix({"path": 1.0})
-    labels = load_tutors(config.agent.teacher_models, ["path"], env).label(obs, env.task_slices)
+    labels = load_tutors(config.agent.teacher_models, ["path"], env, config.run).label(obs, env.task_slices)
     means = [load_policy(path).policy.distribution(obs)[0] for path in (a, b)]
     torch.testing.assert_close(labels["teacher_mean"], (means[0] + means[1]) / 2)
     expected = (0.5 * (means[0] - means[1])).square() + torch.tensor(-2.9).exp().square()
@@ -235,9 +251,9 @@ def test_several_checkpoints_make_an_ensemble(tmp_path):
 
 
 def test_a_teacher_of_weight_0_is_not_needed(tmp_path):
-    tracker = save_tracker(tmp_path / "tracker")
+    folders = save_teachers(tmp_path)
     overrides = ["max_iterations=1", "teacher_models.steering.weight=0", "teacher_models.masked_mimic.weight=0"]
-    overrides += [f"teacher_models.{name}.checkpoint=['{tracker}']" for name in TEACHERS[:2]]
+    overrides += [f"teacher_models.{name}.checkpoint=['{folders[name]}']" for name in TEACHERS[:2]]
     config = student_config(tmp_path, *overrides, "teacher_models.steering.checkpoint=[]")
     env = env_plugin().make(config.run, config.env)
     with Run(config, EXPERIMENTS["distillation"].kind, env.robot, env.obs_shapes) as run:

@@ -16,6 +16,7 @@ from protege.teachers.teacher import Label
 WALK = "data/motions/smpl_humanoid_walk.npy"
 SMALL_ENV = ["num_plans=8", "history_steps=1", "episode_length_s=3", "num_threads=1", f"motion_file=[{WALK}]"]
 SMALL_MODEL = ["latent_dim=16", "ff_size=16", "num_layers=1", "num_heads=2", "mlp_units=[32]", "critic_units=[16]"]
+TEACHERS = ["path_follower", "goal_directed", "steering", "masked_mimic"]
 TASKS = ["path", "goal", "steering", "masked_mimic"]
 
 
@@ -55,8 +56,8 @@ def student_config(folder: Path, *overrides: str) -> Config:
     return compose(parts, "distillation/unified_lightweight", [*small, *overrides])
 
 
-def save_tracker(folder: Path) -> Path:
-    """A run folder with an untrained tracker, which plays its reference."""
+def save_tracker(folder: Path, kind: str = "tracker") -> Path:
+    """A run folder with an untrained tracker, which plays its reference, under the name of any kind."""
     experiment = CORE["full_body_tracker"]
     parts = {"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}
     small = [*SMALL_ENV, *SMALL_MODEL, "num_envs=1", "experiment_name=tracker"]
@@ -66,5 +67,10 @@ def save_tracker(folder: Path) -> Path:
     shapes = {name: list(shape) for name, shape in env.obs_shapes.items()}
     names = list(env.robot.joint_names)
     env.close()
-    save(folder / "last.ckpt", Checkpoint("tracker", config.to_dict(), "smpl", names, shapes, policy.state_dict()))
+    save(folder / "last.ckpt", Checkpoint(kind, config.to_dict(), "smpl", names, shapes, policy.state_dict()))
     return folder
+
+
+def save_teachers(folder: Path) -> dict[str, Path]:
+    """Run folders of all four teachers by name, each an untrained tracker."""
+    return {name: save_tracker(folder / name, name.replace("masked_mimic", "tracker")) for name in TEACHERS}

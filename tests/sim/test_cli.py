@@ -12,11 +12,13 @@ from zipfile import ZipFile
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from deepmimic_clips import document, frame, walk
 
 from protege.core.motion import load_clip
 from protege.sim import __version__
+from protege.sim.bench import torch_threads
 from protege.sim.cli import main
 from protege.sim.robots import get_robot
 
@@ -247,10 +249,36 @@ def test_a_robots_model_is_printed():
 def test_bench_measures_three_rates():
     words = ["bench", "--num-envs", 4, "--seconds", 0.1, "--threads", 1]
     rates = json.loads(succeeds(*words, "--json"))
-    assert set(rates) == {"num_envs", "threads", "bare_mujoco", "simulator", "environment", "ratio"}
-    assert (rates["num_envs"], rates["threads"]) == (4, 1)
-    assert min(rates.values()) > 0.0
+    speeds = {"bare_mujoco", "simulator", "environment", "ratio"}
+    assert set(rates) == {"num_envs", "threads", "backend", "device"} | speeds
+    assert (rates["num_envs"], rates["threads"], rates["backend"], rates["device"]) == (4, 1, "mujoco", "cpu")
+    assert min(rates[speed] for speed in speeds) > 0.0
     assert rates["ratio"] == pytest.approx(rates["environment"] / rates["bare_mujoco"])
     text = succeeds(*words)
-    assert text.startswith("4 worlds, 1 threads") and text.splitlines()[1].endswith("100%")
+    assert text.startswith("4 worlds of mujoco on cpu, 1 threads") and text.splitlines()[1].endswith("100%")
     assert call("bench", "--seconds", "0").exit_code == 2
+
+
+def test_bench_compares_with_the_simulator_where_there_is_no_bare_one():
+    pytest.importorskip("mujoco_warp")
+    words = ["bench", "--simulator", "mjwarp", "--device", "cpu", "--num-envs", 2, "--seconds", 0.1, "--threads", 1]
+    rates = json.loads(succeeds(*words, "--json"))
+    assert (rates["backend"], rates["device"], rates["bare_mujoco"]) == ("mjwarp", "cpu", None)
+    assert rates["ratio"] == pytest.approx(rates["environment"] / rates["simulator"]) and rates["ratio"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--simulator", "bullet"], "no simulator 'bullet'"), (["--device", "cuda"], "torch sees no GPU")],
+)
+def test_bench_names_what_there_is_not(words, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = call("bench", *words)
+    assert result.exit_code == 2 and message in result.stderr
+
+
+def test_bench_leaves_torchs_threads_as_they_were():
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

@@ -90,7 +90,7 @@ def test_mixed_worlds_see_several_commands_of_one_plan():
     seen = obs["command_mask"][:, 1]
     command = env.tasks["path"].command
     torch.testing.assert_close(obs["goal"][seen, 2], torch.full((int(seen.sum()),), 10.0))
-    end = command.to_world(command.plans.pos[command.plan, 300], command.yaw)
+    end = command.plans.pos[command.plan, 300]
     distance = (end - env.state.root_pos_w[:, :2]).norm(dim=1)
     torch.testing.assert_close(obs["goal"][seen, :2].norm(dim=1), distance[seen])
     assert (obs["goal"][~seen] == 0.0).all()
@@ -155,6 +155,23 @@ def test_a_saved_environment_continues_exactly():
         assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
 
 
+def test_a_changed_task_mix_continues_exactly_with_its_plans():
+    """Plans are drawn when worlds are dealt out, and are not saved: the mix's draws must be made again."""
+    env = make_env(ALL_TASKS, num_envs=10)
+    env.reset()
+    obs = env.set_task_mix({"path": 1.0, "goal": 1.0, "track": 2.0})
+    obs = env.step(reference_action(obs)).obs
+    saved, action = env.state_dict(), reference_action(obs)
+    want = env.step(action)
+    other = make_env(ALL_TASKS, num_envs=10)
+    other.load_state_dict(saved)
+    got = other.step(action)
+    assert other.task_names == ["path", "goal", "track"]
+    assert torch.equal(other.tasks["goal"].command.goal_w(), env.tasks["goal"].command.goal_w())
+    assert torch.equal(got.reward, want.reward)
+    assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
+
+
 def test_physics_that_goes_nan_resets_that_world_and_is_counted():
     env = make_env({"track": 1.0}, num_envs=4)
     obs = env.reset()
@@ -171,10 +188,18 @@ def test_physics_that_goes_nan_resets_that_world_and_is_counted():
 def test_evaluation_uses_the_published_failure_rules():
     assert set(make_env({"path": 1.0}, evaluation=True).tasks["path"].failures) == {"fallen", "off_path"}
     assert set(make_env({"goal": 1.0}, evaluation=True).tasks["goal"].failures) == {"fallen", "goal_missed"}
-    env = make_env({"track": 1.0}, evaluation=True)
-    env.reset()
-    command = env.tasks["track"].command
-    assert (command.reference.index == 0).all()  # from the clip's start
+    assert set(make_env({"track": 1.0}, evaluation=True).tasks["track"].failures) == {"mean_body_off"}
+
+
+def test_evaluated_clips_start_within_their_first_tenth_and_training_anywhere():
+    for evaluation, share in ((True, 0.1), (False, 1.0)):
+        env = make_env({"track": 1.0}, num_envs=64, evaluation=evaluation)
+        env.reset()
+        reference = env.tasks["track"].command.reference
+        latest = share * (int(env.library.counts[0]) - 30)  # half a second is left to play
+        assert reference.index.max() < latest
+        assert reference.index.max() > 0.9 * latest, "spread over all of it"
+        assert len(reference.index.unique()) > 30, "no two episodes alike, but by chance"
 
 
 def test_path_termination_can_be_switched_off():

@@ -15,7 +15,7 @@ from protege.sim.robots import get_robot
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
 N, DT = 6, ROBOT.control_dt
-ROWS = torch.arange(N)
+ALL = torch.ones(N, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,12 @@ def make(kind, gait: Gait, seed: int = 0, **config) -> LocomotionCommand:
 
 def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
     """References of the worlds from reset on, the robots being where the references are."""
-    states = [command.reset(ROWS).clone()]
+    states, reference = [command.reset(ALL)], command.reference
     for _ in range(steps):
-        command.advance(states[-1])
-        states.append(command.window.now(slice(None)).clone())
+        following = reference.table[reference.index + 1]
+        following.body_pos_w += reference.shift[:, None]
+        command.advance(following)
+        states.append(reference.now())
     return states
 
 
@@ -42,11 +44,11 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
 def test_the_reference_goes_along_the_plan(kind, gait):
     command = make(kind, gait)
     states = play(command, 45)
-    want = command.path_w(slice(None))
+    want = command.path_w()
     off = (states[-1].root_pos_w[:, :2] - want).norm(dim=1)
     assert off.max() < 0.12, "no further than the pelvis sways"
     travelled = (states[-1].root_pos_w - states[0].root_pos_w)[:, :2]
-    plan = command.to_world(command.plans.pos[command.plan, 45], command.yaw)
+    plan = command.plans.pos[command.plan, 45]
     torch.testing.assert_close(travelled, plan, atol=0.25, rtol=0.0)
 
 
@@ -54,7 +56,7 @@ def test_the_reference_goes_along_the_plan(kind, gait):
 def test_the_reference_faces_where_the_plan_heads(kind, gait):
     command = make(kind, gait)
     states = play(command, 30)
-    heading = command.plans.heading[command.plan, 30] + command.yaw
+    heading = command.plans.heading[command.plan, 30]
     error = R.wrap_angle(R.yaw(states[-1].root_quat_w) - heading).abs()
     assert error.max() < 0.2, "no further than the pelvis turns within a stride"
 
@@ -79,8 +81,8 @@ def test_references_keep_their_feet_on_the_ground(kind, gait):
 def test_every_world_shows_its_own_modality_only(gait):
     for index, kind in enumerate(MODALITIES):
         command = make(kind, gait)
-        state = command.reset(ROWS)
-        obs = command.observe(state, slice(None))
+        state = command.reset(ALL)
+        obs = command.observe(state)
         assert obs["command_mask"].tolist() == [[m == kind for m in MODALITIES]] * N
         assert not obs["pose_mask"].any()
         for other in MODALITIES:
@@ -90,31 +92,31 @@ def test_every_world_shows_its_own_modality_only(gait):
 
 def test_the_path_lies_ahead_in_the_heading_frame(gait):
     command = make("path", gait)
-    state = command.reset(ROWS)
-    path = command.observe(state, slice(None))["path"]
+    state = command.reset(ALL)
+    path = command.observe(state)["path"]
     yaw = R.yaw(state.root_quat_w)
     for k, seconds in enumerate((0.5, 5.0)):
         step = round(seconds / DT)
-        point = command.to_world(command.plans.pos[command.plan, step], command.yaw) - state.root_pos_w[:, :2]
-        local = command.to_world(point, -yaw)
+        x, y = (command.plans.pos[command.plan, step] - state.root_pos_w[:, :2]).T
+        local = torch.stack([yaw.cos() * x + yaw.sin() * y, yaw.cos() * y - yaw.sin() * x], dim=1)
         torch.testing.assert_close(path[:, (0, 9)[k]], local, atol=1e-5, rtol=1e-5)
     assert (path[:, 0, 0] > 0.0).all()
 
 
 def test_the_goal_comes_nearer_in_time(gait):
     command = make("goal", gait)
-    state = command.reset(ROWS)
-    first = command.observe(state, slice(None))["goal"][:, 2]
+    state = command.reset(ALL)
+    first = command.observe(state)["goal"][:, 2]
     command.advance(state)
-    torch.testing.assert_close(command.observe(state, slice(None))["goal"][:, 2], first - DT)
+    torch.testing.assert_close(command.observe(state)["goal"][:, 2], first - DT)
 
 
 def test_steering_is_a_direction_and_a_speed(gait):
     command = make("steering", gait)
-    state = command.reset(ROWS)
-    obs = command.observe(state, slice(None))["steering"]
+    state = command.reset(ALL)
+    obs = command.observe(state)["steering"]
     assert obs.shape == (N, 3)
-    wanted = command.plans.direction[command.plan, 0] + command.yaw - R.yaw(state.root_quat_w)
+    wanted = command.plans.direction[command.plan, 0] - R.yaw(state.root_quat_w)
     torch.testing.assert_close(obs[:, :2], torch.stack([wanted.cos(), wanted.sin()], dim=1), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(obs[:, 2], command.plans.commanded_speed[command.plan, 0])
 
@@ -122,14 +124,20 @@ def test_steering_is_a_direction_and_a_speed(gait):
 @pytest.mark.parametrize(("kind", "carried"), [("path", False), ("goal", False), ("steering", True)])
 def test_only_steering_carries_its_reference_along_with_the_robot(kind, carried, gait):
     command = make(kind, gait)
-    robot = command.reset(ROWS).clone()
+    robot = command.reset(ALL)
     robot.body_pos_w[..., 0] += 3.0
+    robot.body_pos_w[..., 2] -= 0.5
     command.advance(robot)
-    shift = command.anchor(robot, slice(None))
-    reference = command.window.now(slice(None)).root_pos_w + shift
-    gap = (robot.root_pos_w - reference)[:, :2].norm(dim=1)
+    reference = command.reference.now()
+    gap = (robot.root_pos_w - reference.root_pos_w)[:, :2].norm(dim=1)
     assert (gap < 1e-5).all() if carried else (gap > 2.5).all()
-    assert shift[:, 2].abs().max() == 0.0, "a fall is not carried along"
+    assert command.reference.shift[:, 2].abs().max() == 0.0, "a fall is not carried along"
+    # What lies ahead is carried along with what is now, and dropped by the next episode.
+    pos, _ = command.reference.future()
+    ahead = (pos[:, 0, 0] - reference.root_pos_w)[:, :2].norm(dim=1)
+    assert ahead.max() < 0.1
+    start = command.reset(ALL)
+    assert (start.root_pos_w[:, :2].norm(dim=1) < 0.12).all()
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
@@ -137,8 +145,8 @@ def test_other_commands_are_mixed_in_as_asked(kind, gait):
     shown = []
     for seed in range(20):
         command = make(kind, gait, seed, mix_probability=1.0)
-        state = command.reset(ROWS)
-        obs = command.observe(state, slice(None))
+        state = command.reset(ALL)
+        obs = command.observe(state)
         shown.append(obs["command_mask"])
         for k, name in enumerate(MODALITIES):
             hidden = ~obs["command_mask"][:, k]
@@ -156,13 +164,17 @@ def test_other_commands_are_mixed_in_as_asked(kind, gait):
 def test_a_reset_of_some_rows_leaves_the_others(gait):
     command = make("path", gait)
     play(command, 5)
-    before = (command.plan.clone(), command.step.clone(), command.window.body_pos_w.clone())
-    command.reset(torch.tensor([1, 4]))
+    before = (command.plan.clone(), command.reference.now(), command.reference.future()[0])
+    mask = torch.tensor([False, True, False, False, True, False])
+    start = command.reset(mask)
     others = [0, 2, 3, 5]
     assert torch.equal(command.plan[others], before[0][others])
     assert command.step.tolist() == [5, 0, 5, 5, 0, 5]
-    assert torch.equal(command.window.body_pos_w[others], before[2][others])
-    assert not torch.equal(command.window.body_pos_w[1], before[2][1])
+    now, future = command.reference.now(), command.reference.future()[0]
+    assert torch.equal(now.body_pos_w[others], before[1].body_pos_w[others])
+    assert torch.equal(future[others], before[2][others])
+    assert not torch.equal(now.body_pos_w[1], before[1].body_pos_w[1])
+    assert torch.equal(start.body_pos_w[mask], now.body_pos_w[mask])
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
@@ -174,10 +186,33 @@ def test_a_saved_command_continues_exactly(kind, gait):
     other.load_state_dict(saved)
     for each in (command, other):
         each.advance(state)
-    a, b = (each.observe(state, slice(None)) for each in (command, other))
+    a, b = (each.observe(state) for each in (command, other))
     assert all(torch.equal(a[key], b[key]) for key in a)
-    x, y = (each.window.now(slice(None)) for each in (command, other))
+    x, y = (each.reference.now() for each in (command, other))
     torch.testing.assert_close(x.body_pos_w, y.body_pos_w, atol=1e-6, rtol=0.0)
+    x, y = (each.reset(ALL) for each in (command, command))
+    assert not torch.equal(x.body_pos_w, y.body_pos_w), "resets go on drawing"
+
+
+@pytest.mark.parametrize("kind", MODALITIES)
+def test_plans_begin_facing_any_way_in_any_phase(kind, gait):
+    command = make(kind, gait)
+    yaw = R.wrap_angle(command.plans.heading[:, 0])
+    assert yaw.min() < -2.0 and yaw.max() > 2.0
+    first = command.reference.table[:: command.frames]
+    assert len(first.joint_pos) == len(yaw) == 32
+    assert R.wrap_angle(R.yaw(first.root_quat_w) - yaw).abs().max() < 0.2
+    walking = first.joint_pos[command.plans.speed[:, 0] > 0.1]
+    assert torch.pdist(walking).min() > 1e-3, "no two that walk start in the same phase"
+
+
+def test_a_plan_ends_before_its_frames_do(gait):
+    """At its last step all that is seen ahead is still of this plan, not of the next one in the table."""
+    command = make("goal", gait)
+    command.reset(ALL)
+    command.reference.index += command.last_step
+    assert (command.reference.index + command.reference.ahead.max() <= command.reference.last).all()
+    assert torch.equal(command.reference.last // command.frames, command.plan)
 
 
 def test_a_seed_gives_the_same_commands(gait):

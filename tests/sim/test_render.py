@@ -11,6 +11,7 @@ import torch
 
 from protege.core import rotation as R
 from protege.core.errors import UserError
+from protege.core.kinematics import Kinematics
 from protege.core.motion import Clip, load_clip
 from protege.sim.render import (
     Marker,
@@ -92,7 +93,8 @@ def test_a_states_qpos_is_what_the_simulator_was_told():
     quat = R.normalize(torch.tensor([[0.9, 0.1, -0.2, 0.3]]))
     still = torch.zeros(1, 3)
     pos, joints = torch.tensor([[1.0, 2.0, 3.0]]), ROBOT.default_pose()[None]
-    simulator.write(torch.tensor([0]), pos, quat, still, still, joints, torch.zeros(1, 69))
+    told = Kinematics(ROBOT).state(pos, quat, still, still, joints, torch.zeros(1, 69))
+    simulator.write(torch.tensor([True]), told)
     want = torch.cat([pos, quat, joints], dim=1).numpy()
     np.testing.assert_allclose(state_qpos(simulator.state), want, atol=1e-6)
     simulator.close()

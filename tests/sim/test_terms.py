@@ -31,17 +31,17 @@ class Told(LocomotionCommand):
         self.told = (path, goal, direction, speed, settled)
         self.step, self.last_step = torch.full((N,), step), torch.full((N,), last_step)
 
-    def path_w(self, rows):
+    def path_w(self):
         return torch.tensor(self.told[0]).expand(N, 2)
 
-    def goal_w(self, rows):
+    def goal_w(self):
         return torch.tensor(self.told[1]).expand(N, 2)
 
-    def steering_command(self, rows):
+    def steering_command(self):
         angle, speed = self.told[2:4]
         return torch.tensor([math.cos(angle), math.sin(angle)]).expand(N, 2), torch.full((N,), speed)
 
-    def settled(self, rows):
+    def settled(self):
         return torch.full((N,), self.told[4])
 
 

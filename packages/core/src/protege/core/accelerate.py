@@ -14,7 +14,7 @@ def accelerate[M: nn.Module](policy: M, run: RunConfig, device: torch.device | s
     """
     if torch.device(device).type == "cuda":
         torch.set_float32_matmul_precision("high")
-        policy.in_bfloat16 = run.mixed_precision  # pyright: ignore[reportAttributeAccessIssue]
+        policy.in_bfloat16 = run.mixed_precision  # pyright: ignore[reportArgumentType]
         if run.compile:
             torch._dynamo.config.recompile_limit = 32  # each network sees a few batch sizes, with and without gradients
             for network in policy.children():

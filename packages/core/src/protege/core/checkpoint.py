@@ -90,7 +90,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
             return _load_release(path, device)
         path = found[0] if found else path / "last.ckpt"
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}", "Train one, or give the folder of a run: --checkpoint results/NAME")
+        raise UserError(f"no checkpoint at {path}", "Train one, or give another run's folder")
     try:
         with ZipFile(path) as archive:  # torch.load does not compare checksums
             if archive.testzip():

@@ -56,6 +56,7 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
     @click.command("train")
     @click.argument("name")
     @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+    @click.option("--config", "files", multiple=True, help="YAML file of keys, between the preset and key.path=value")
     @click.option("--robot", help="robot to train")
     @click.option("--simulator", help="physics: mujoco, ...")
     @click.option("--experiment-name", help="the run's folder in results/")
@@ -68,7 +69,9 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
     @click.option("--max-iterations", type=int)
     @click.option("--results-dir", help="where runs are kept")
     @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default)")
-    def command(name: str, overrides: tuple[str, ...], num_envs: int | None, **options: Any) -> None:
+    def command(
+        name: str, overrides: tuple[str, ...], files: tuple[str, ...], num_envs: int | None, **options: Any
+    ) -> None:
         """Train NAME, a preset, in results/EXPERIMENT_NAME; run it again to go on. Ctrl-C saves."""
         from .experiments import train
 
@@ -80,7 +83,7 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
         given = {f"run.{key}": value for key, value in options.items() if value is not None and value != ()}
         if num_envs is not None:
             given["env.num_envs"] = num_envs
-        run = train(experiment, name, [*(f"{k}={as_yaml(v)}" for k, v in given.items()), *overrides])
+        run = train(experiment, name, [*(f"{k}={as_yaml(v)}" for k, v in given.items()), *overrides], files)
         if run.interrupted:
             click.echo(f"stopped and saved: {run.folder / 'last.ckpt'}; the same command goes on", err=True)
             raise SystemExit(130)
@@ -94,8 +97,14 @@ def evaluation_options(command: Callable) -> Callable:
     for option in reversed(
         [
             click.option("--checkpoint", required=True, help="run folder, checkpoint or release"),
-            click.option("--num-episodes", default=100, show_default=True),
-            click.option("--num-envs", default=64, show_default=True, help="worlds; each plays equally many episodes"),
+            click.option("--num-episodes", type=click.IntRange(1), default=100, show_default=True),
+            click.option(
+                "--num-envs",
+                type=click.IntRange(1),
+                default=64,
+                show_default=True,
+                help="worlds; each plays equally many episodes",
+            ),
             click.option("--seed", default=0, show_default=True),
             click.option("--robot", help="by default the checkpoint's"),
             click.option("--simulator", help="by default the one it was trained in"),

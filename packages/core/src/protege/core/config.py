@@ -1,18 +1,20 @@
 """Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from . import checks
 from .errors import UserError
 
 
@@ -22,17 +24,21 @@ class RunConfig:
 
     Attributes:
         experiment_name: the run's folder in `results_dir`.
-        robot, simulator: names of registered ones.
+        robot: name of a registered robot.
+        simulator: name of a registered simulator.
         motion_file: one or more clips.
         seed: of everything random.
         device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
         results_dir: where runs are kept.
-        max_iterations, max_samples, max_time: end of training, whichever comes first; seconds; over all sessions of a run.
+        max_iterations: training ends after so many iterations. The first of the three limits ends it.
+        max_samples: training ends after so many transitions.
+        max_time: training ends after so many seconds, counted over all sessions of the run.
         checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
         resume: go on from `last.ckpt` if it is there.
-        checkpoint: weights to start from when nothing is resumed.
+        checkpoint: weights of the same kind of policy to start from when nothing is resumed.
         num_threads: of physics and of torch on a CPU; 0 for all cores.
-        mixed_precision, compile: on a GPU, networks in bfloat16 and compiled.
+        mixed_precision: on a GPU, networks compute in bfloat16.
+        compile: on a GPU, networks are compiled.
     """
 
     experiment_name: str = ""
@@ -51,6 +57,9 @@ class RunConfig:
     num_threads: int = 0
     mixed_precision: bool = True
     compile: bool = True
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads")
 
     def torch_device(self) -> str:
         """The device by torch's name.
@@ -86,18 +95,27 @@ class Config:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
-def compose(parts: Mapping[str, type], preset: str | None, overrides: Sequence[str] = ()) -> Config:
-    """A config from its schema, a preset and arguments.
+def compose(
+    parts: Mapping[str, type], preset: str | None, overrides: Sequence[str] = (), files: Sequence[str | Path] = ()
+) -> Config:
+    """A config from its schema, a preset, files and arguments; later ones win.
 
     Args:
         parts: dataclass of each part.
         preset: name of a preset (see `find_preset`), None for the defaults.
         overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has.
+        files: YAML files that hold parts, as a preset does.
 
     Raises:
-        UserError: unknown key (names the nearest), wrong type, unknown preset.
+        UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
     """
-    return _build(parts, [*(_layers(preset) if preset else []), *(_override(parts, text) for text in overrides)])
+    layers = [*(_layers(preset) if preset else []), *map(_file, files)]
+    return _build(parts, [*layers, *((text, _nested(*pair)) for text, pair in _pairs(parts, overrides))])
+
+
+def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:
+    """The full keys of `key.path=value` arguments."""
+    return [key for _, (key, _) in _pairs(parts, overrides)]
 
 
 def from_dict(parts: Mapping[str, type], data: Mapping[str, Any]) -> Config:
@@ -116,16 +134,25 @@ def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, A
         try:
             config.merge_with(OmegaConf.create(dict(layer)))
         except OmegaConfBaseException as error:
-            key = getattr(error, "full_key", None) or origin
-            raise UserError(f"{origin}: {key}: {str(error).splitlines()[0]}", "Give a value of that type") from error
+            raise _wrong(origin, error) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
     return Config({name: _with_tuples(OmegaConf.to_object(config[name]), name) for name in parts})
 
 
+def _wrong(origin: str, error: OmegaConfBaseException) -> UserError:
+    """What OmegaConf could not merge, in words of this package."""
+    key, said, owner = getattr(error, "full_key", None) or origin, str(error).splitlines()[0], error.object_type
+    if "is not a ListConfig" in said:
+        return UserError(f"{origin}: {key}: expected a list, e.g. [a, b]", f"Write {key}=[...]")
+    if isinstance(error, ConfigKeyError) and owner is not None and is_dataclass(owner):
+        return _unknown(f"{origin}: unknown key {key}", key, {f.name for f in fields(owner)})  # of an entry of a list
+    return UserError(f"{origin}: {key}: {said}", "Give a value of that type")
+
+
 def _with_tuples(part: Any, path: str) -> Any:
-    """A dataclass whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
+    """A dataclass, checked, whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
     changes = {}
     for name, hint in get_type_hints(type(part)).items():
         value, key, items = getattr(part, name), f"{path}.{name}", get_args(hint)
@@ -135,7 +162,9 @@ def _with_tuples(part: Any, path: str) -> Any:
             if items[-1] is not ... and len(value) != len(items):
                 raise UserError(f"{key} has {len(value)} entries, not {len(items)}", f"Give a list of {len(items)}")
             changes[name] = tuple(value)
-    return replace(part, **changes)
+    whole = replace(part, **changes)
+    checks.check(whole, path)
+    return whole
 
 
 # Presets ---------------------------------------------------------------------------------------------------------------
@@ -174,24 +203,45 @@ def _layers(preset: str) -> list[tuple[str, Mapping[str, Any]]]:
     return [*(_layers(base) if base else []), (f"preset {preset}", data)]
 
 
+def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
+    """A YAML file's parts."""
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or "it is not YAML"
+        raise UserError(
+            f"cannot read {path} ({reason})", "Give a YAML file with the parts run, env, agent, model"
+        ) from error
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+    return str(path), {str(name): part for name, part in data.items() if part is not None}
+
+
 # Keys ------------------------------------------------------------------------------------------------------------------
 
 
-def _override(parts: Mapping[str, type], text: str) -> tuple[str, Mapping[str, Any]]:
-    """`key.path=value` as a nested dict, the key completed."""
-    key, equals, value = text.partition("=")
-    key = key.strip().lstrip("+")
-    if not equals or not key:
-        raise UserError(f"{text!r} is not an override", "Write key.path=value")
+def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
+    """Each `key.path=value`, and its key, completed, with its value."""
     schema = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
-    key = _complete(key, set(_keys(schema)), schema)
-    try:
-        data: Any = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError as error:
-        raise UserError(f"{key}: {value!r} is not YAML", "Quote it") from error
+    known, pairs = set(_keys(schema)), []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        key = key.strip().lstrip("+")
+        if not equals or not key:
+            raise UserError(f"{text!r} is not an override", "Write key.path=value")
+        key = _complete(key, known, schema)
+        try:
+            pairs.append((text, (key, yaml.safe_load(value) if value else "")))
+        except yaml.YAMLError as error:
+            raise UserError(f"{key}: {value!r} is not YAML", "Quote it") from error
+    return pairs
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """A dotted key and its value as dicts in dicts."""
     for name in reversed(key.split(".")):
-        data = {name: data}
-    return text, data
+        value = {name: value}
+    return value
 
 
 def _complete(key: str, known: set[str], schema: Any) -> str:
@@ -252,7 +302,7 @@ def _is_free(schema: Any, key: str) -> bool:
         if not isinstance(node, DictConfig):
             return False
         if OmegaConf.get_type(node) is dict and node._metadata.ref_type is not Any:
-            return depth >= 1 and (depth == len(names) - 1 or name in node)
+            return depth >= 1 and depth == len(names) - 1
         if name not in node:
             return False
         node = node._get_node(name)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
 from . import masked_mimic, ppo
 from .accelerate import accelerate
 from .checkpoint import Checkpoint, load
-from .config import Config, RunConfig, compose, from_dict
+from .config import Config, RunConfig, compose, from_dict, override_keys
 from .env import Env, env_plugin
 from .errors import UserError
 from .masked_mimic import MaskedMimic, MaskedMimicConfig
@@ -64,8 +65,32 @@ class LoadedPolicy:
         return self.checkpoint.obs_shapes
 
 
-def train(experiment: Experiment, preset: str, overrides: Sequence[str]) -> Run:
-    """Compose the config, build the environment, train.
+TRAINED_BY = {
+    "env.masked_mimic_params": ("masked_mimic", "protege core train masked_mimic/path_follower"),
+    "env.path_follower_params": ("path", "protege teachers train path_follower"),
+    "env.goal_params": ("goal", "protege teachers train goal_directed"),
+    "env.steering_params": ("steering", "protege teachers train steering"),
+}
+"""By the key of a task's parameters: the task, and the command that trains its teacher."""
+
+
+def warnings(config: Config, keys: Sequence[str]) -> list[str]:
+    """What is to be said about keys that were given although they have no effect: their task has no worlds."""
+    env, stages = config.env, getattr(config.agent, "curriculum", [])
+    mixes = [stage.task_mix for stage in stages] or [env.task_mix]
+    tasks = {task for mix in mixes for task, weight in mix.items() if weight > 0.0}
+    if env.mix_probability > 0.0 and tasks & {"path", "goal"}:
+        tasks |= {"masked_mimic", "steering"}  # such worlds also show poses and steering commands
+    lines = []
+    for key in keys:
+        task, command = TRAINED_BY.get(".".join(key.split(".")[:2]), ("", ""))
+        if task and task not in tasks:
+            lines.append(f"{key} has no effect: no world has the task {task}. Its teacher's command: {command}")
+    return lines
+
+
+def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:
+    """Compose the config (see `compose`), build the environment, train.
 
     Returns:
         the run as it ended: finished, or interrupted.
@@ -74,10 +99,19 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str]) -> Run:
         UserError: whatever is wrong with config, clips, checkpoints or folders, before anything is written.
     """
     plugin = env_plugin()
-    config = compose({"run": RunConfig, "env": plugin.config_class, **experiment.parts}, preset, overrides)
+    parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
+    config = compose(parts, preset, overrides, files)
     settings = config.run
     if not settings.experiment_name:
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
+    transitions = config.agent.rollout_steps * config.env.num_envs
+    if config.agent.minibatches > transitions:
+        raise UserError(
+            f"agent.minibatches is {config.agent.minibatches}, but a rollout has {transitions} transitions",
+            "Take fewer, or more agent.rollout_steps or env.num_envs",
+        )
+    for line in warnings(config, override_keys(parts, overrides)):
+        click.echo(f"warning: {line}", err=True)
     torch.set_num_threads(settings.num_threads or os.cpu_count() or 1)
     torch.manual_seed(settings.seed)
     env = plugin.make(settings, config.env)
@@ -100,12 +134,28 @@ def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
     return policy.to(env.device)
 
 
+def load_expert(path: str, env: Env) -> LoadedPolicy:
+    """The policy at `agent.expert_model_path`.
+
+    Raises:
+        UserError: naming that key; see `load_policy`.
+    """
+    try:
+        return load_policy(path, env.device, robot=env.robot.name)
+    except UserError as error:
+        remedy = (
+            error.remedy if Path(path).exists() else "Train it first, or name it: agent.expert_model_path=results/NAME"
+        )
+        raise UserError(f"agent.expert_model_path: {error.problem}", remedy) from error
+
+
 def train_ppo(run: Run, env: Env, config: Config) -> None:
     """PPO from `agent.expert_model_path` if there is one: the tracker, and every teacher that starts from it."""
     policy = make_actor_critic(env, config.model)
     if config.agent.expert_model_path:
-        start = load_policy(config.agent.expert_model_path, env.device, robot=env.robot.name)
-        policy.load_from(start.policy.state_dict())
+        policy.load_from(load_expert(config.agent.expert_model_path, env).policy.state_dict())
+    elif run.kind != "tracker":
+        run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     accelerate(policy, config.run, env.device)
     ppo.train(run, env, policy, config.agent, config.run.seed)
 
@@ -117,7 +167,7 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
         raise UserError(
             "agent.expert_model_path is empty", "Name the tracker: agent.expert_model_path=results/smpl_tracker"
         )
-    expert = accelerate(load_policy(path, env.device, robot=env.robot.name).policy, config.run, env.device)
+    expert = accelerate(load_expert(path, env).policy, config.run, env.device)
     policy = MaskedMimic(env.obs_shapes, action_bound(env.robot), config.agent, env.robot.default_pose()).to(env.device)
     accelerate(policy, config.run, env.device)
     masked_mimic.train(run, env, policy, expert, config.agent, config.run.seed)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .accelerate import mixed_precision
 from .env import Env, Obs
-from .networks import SetMLP, TokenTransformer, mlp
+from .networks import SetMLP, TokenTransformer, check_transformer, mlp
 from .optim import adamw, guarded_step
 from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
 from .ppo import value_loss, weighted_mean
@@ -33,14 +34,27 @@ class MaskedMimicConfig:
     """Sizes and training.
 
     Attributes:
-        latent_dim, ff_size, num_layers, num_heads, prior_units: the prior, a transformer and its readout MLP.
-        encoder_units, decoder_units, critic_units: MLPs.
+        latent_dim: width of the prior's transformer; a multiple of `num_heads`.
+        ff_size: width of its feed-forward layers.
+        num_layers: its blocks.
+        num_heads: of its attention.
+        prior_units: hidden layers of the prior's readout.
+        encoder_units: hidden layers of the encoder.
+        decoder_units: hidden layers of the decoder.
+        critic_units: hidden layers of the critic.
         latent_size: of the variational latent z.
+        rollout_steps: control steps of every world between updates.
+        epochs: passes over a rollout.
+        minibatches: parts of a pass.
+        learning_rate: fixed.
+        max_grad_norm: of all parameters together.
         action_noise: standard deviation of the actions carried out, rad.
         prior_fraction: share of the worlds that act with the prior's latent while training; the others use the encoder's.
         expert_iterations: the expert acts in a share of the worlds that falls from 1 to 0 over so many iterations.
         expert_model_path: checkpoint or run folder of the tracker.
-        kl_start, kl_end, kl_ramp: coefficient of the KL term, linear over `kl_ramp` iterations.
+        kl_start: coefficient of the KL term at the start.
+        kl_end: coefficient of the KL term after `kl_ramp` iterations.
+        kl_ramp: iterations over which the coefficient goes from `kl_start` to `kl_end` in a straight line.
         prior_weight: of the imitation loss at the prior's own latent. The paper has none: with a small KL coefficient the prior,
             which is what is deployed, then lags far behind the posterior.
         value_weight: of the value loss.
@@ -69,6 +83,15 @@ class MaskedMimicConfig:
     kl_ramp: int = 200
     prior_weight: float = 0.5
     value_weight: float = 0.5
+
+    def check(self, key: str) -> None:
+        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches", "latent_size")
+        checks.at_least(1, self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
+        checks.not_empty(self, key, "encoder_units", "critic_units")
+        checks.at_least(0, self, key, "learning_rate", "kl_start", "kl_end", "prior_weight", "value_weight")
+        checks.above_zero(self, key, "action_noise", "max_grad_norm")
+        checks.shares(self, key, "prior_fraction")
+        check_transformer(self, key)
 
 
 class Expert(Protocol):

@@ -6,13 +6,31 @@ present ones. Set sizes are (S, F).
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import at_least
+from .errors import UserError
+
 TokenSet = tuple[Tensor, Tensor | None]
 """Features (N, S, F) and which tokens are present (N, S), None if all are."""
+
+
+def check_transformer(sizes: Any, key: str) -> None:
+    """Whether a `TokenTransformer` can have the sizes latent_dim, ff_size, num_layers and num_heads of a config.
+
+    Raises:
+        UserError: naming the one that is wrong.
+    """
+    at_least(1, sizes, key, "latent_dim", "ff_size", "num_layers", "num_heads")
+    if sizes.latent_dim % sizes.num_heads:
+        raise UserError(
+            f"{key}.latent_dim must be a multiple of {key}.num_heads; {sizes.latent_dim} is not one of {sizes.num_heads}",
+            "Change one",
+        )
 
 
 def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequential:

@@ -7,10 +7,11 @@ from math import log, pi, prod
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .accelerate import mixed_precision
 from .env import Obs
 from .errors import UserError
-from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, mlp
+from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, mlp
 
 COMMANDS = ("path", "goal", "steering")
 """The columns of `command_mask`."""
@@ -23,7 +24,13 @@ class ModelConfig:
     """What a policy reads and how big it is.
 
     Attributes:
-        actor: `transformer`, or `mlp` over the same tokens (`ff_size`, `num_layers` and `num_heads` are then unused).
+        actor: `transformer`, or `mlp` over the same tokens (`latent_dim`, `ff_size`, `num_layers` and `num_heads` are then unused).
+        latent_dim: width of the transformer's tokens; a multiple of `num_heads`.
+        ff_size: width of the transformer's feed-forward layers.
+        num_layers: blocks of the transformer.
+        num_heads: of its attention.
+        mlp_units: hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.
+        critic_units: hidden layers of the critic.
         tokens: token sets that the actor attends to, `proprioception` first.
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
@@ -44,6 +51,18 @@ class ModelConfig:
     critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
     log_std: float = -2.9
     reference_residual: bool = True
+
+    def check(self, key: str) -> None:
+        if self.actor not in ("transformer", "mlp"):
+            raise UserError(f"{key}.actor: {self.actor!r} is neither transformer nor mlp", "Choose one of the two")
+        if self.tokens[:1] != ["proprioception"]:
+            raise UserError(f"{key}.tokens must begin with proprioception", "It is the token that is read out")
+        if set(self.added_tokens) - set(COMMANDS):
+            raise UserError(f"{key}.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}")
+        checks.at_least(1, self, key, "mlp_units", "critic_units")
+        checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
+        if self.actor == "transformer":
+            check_transformer(self, key)
 
 
 @dataclass
@@ -209,7 +228,7 @@ class ActorCritic(nn.Module):
         default_joint_pos: Tensor,
     ) -> None:
         super().__init__()
-        _check(config)
+        config.check("model")
         self.residual = config.reference_residual and "poses" in config.tokens
         actor_tokens = [*config.tokens, *config.added_tokens]
         self.tokenizer = Tokenizer(obs_shapes, [*actor_tokens, *config.critic_inputs])
@@ -292,17 +311,3 @@ class ActorCritic(nn.Module):
         for name, parameter in self.named_parameters():
             if name in extra and ".inputs." in name:
                 parameter.zero_()
-
-
-def _check(config: ModelConfig) -> None:
-    """The rules that types cannot say."""
-    if config.actor not in ("transformer", "mlp"):
-        raise UserError(f"model.actor: {config.actor!r} is neither transformer nor mlp", "Choose one of the two.")
-    if config.tokens[:1] != ["proprioception"]:
-        raise UserError("model.tokens must begin with proprioception", "It is the token that is read out.")
-    if set(config.added_tokens) - set(COMMANDS):
-        raise UserError("model.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}.")
-    if config.actor == "transformer" and (config.latent_dim % config.num_heads or config.num_layers < 1):
-        raise UserError(
-            "model.latent_dim must be a multiple of model.num_heads, with num_layers at least 1", "Change one."
-        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from . import checks
 from .env import Env, Obs
 from .optim import adamw, adapt_learning_rate, guarded_step
 from .policy import ActorCritic, kl_divergence, log_prob
@@ -21,14 +22,19 @@ class PPOConfig:
 
     Attributes:
         rollout_steps: control steps of every world between updates.
-        epochs, minibatches: passes over a rollout and parts of a pass.
-        learning_rate: of the actor at the start; then adapted between `min_learning_rate` and `max_learning_rate` so that the
-            policy moves by about `desired_kl` nats a rollout. 0 keeps the rate.
+        epochs: passes over a rollout.
+        minibatches: parts of a pass.
+        learning_rate: of the actor at the start.
+        min_learning_rate: lower end of the adapted rate.
+        max_learning_rate: upper end of the adapted rate.
+        desired_kl: the actor's rate is adapted so that the policy moves by about this in a rollout, nats; 0 keeps the rate.
         critic_learning_rate: fixed.
-        gamma, lam: discount a step, and the trace of generalised advantage estimation.
+        gamma: discount a step.
+        lam: trace of generalised advantage estimation.
         clip: how far the probability ratio may go from 1.
         value_clip: how far a value may go from its old one, in standard deviations of the returns; 0 is no limit.
-        value_weight, bounds_loss_weight: of the loss terms.
+        value_weight: of the value loss.
+        bounds_loss_weight: of what actions exceed the robot's range by.
         max_grad_norm: of actor and critic each.
         expert_model_path: checkpoint or run folder to start from; empty for none.
     """
@@ -49,6 +55,14 @@ class PPOConfig:
     bounds_loss_weight: float = 1.0
     max_grad_norm: float = 1.0
     expert_model_path: str = ""
+
+    def check(self, key: str) -> None:
+        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches")
+        checks.at_least(0, self, key, "learning_rate", "min_learning_rate", "desired_kl", "critic_learning_rate")
+        checks.at_least(0, self, key, "value_clip", "value_weight", "bounds_loss_weight")
+        checks.rising(self, key, "min_learning_rate", "max_learning_rate")
+        checks.above_zero(self, key, "clip", "max_grad_norm")
+        checks.shares(self, key, "gamma", "lam")
 
 
 def weighted_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -13,9 +13,20 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from .checkpoint import Checkpoint, load, save, write_atomically
+from .commands import as_yaml
 from .config import Config
 from .errors import UserError
 from .robot import Robot
+
+FREE = {
+    *(
+        f"run.{x}"
+        for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
+    ),
+    *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
+    *("agent.evaluation_interval", "agent.evaluation_episodes"),
+}
+"""Keys that may change when a run goes on. Of all others the optimiser, the worlds or the log already hold the old value."""
 
 SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
 """Metrics that the progress line shows, where a run has them."""
@@ -58,11 +69,20 @@ class Run:
         self._old = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
-        if self._writer:
-            self._writer.close()
+        if self._writer and self.folder.is_dir():  # its thread would print a traceback of its own
+            try:
+                self._writer.close()
+            except OSError as error:
+                if kind is None:
+                    raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write the log in {self.folder} ({error.strerror})", "Was the folder moved, or is the disk full?"
+        )
 
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
@@ -71,20 +91,20 @@ class Run:
         the average. All random draws of torch on the CPU go on exactly too.
 
         Raises:
-            UserError: the checkpoint is of another kind, shape or number of worlds.
+            UserError: the checkpoint is of another kind, config or shape.
         """
         self._parts = dict(parts)
         last, settings = self.folder / "last.ckpt", self.config.run
         if settings.resume and last.is_file():
             saved = load(last, "cpu")
-            if saved.kind != self.kind:
-                raise UserError(f"{last} holds a {saved.kind}, not a {self.kind}", "Choose another --experiment-name")
-            load_weights(parts["policy"], saved, last)
-            was, now = (data.get("env", {}).get("num_envs") for data in (saved.config, self.config.to_dict()))
-            if was != now:
+            self._same_kind(saved, last, "Choose another --experiment-name")
+            if changed := _first_difference(saved.config, self.config.to_dict()):
+                key, was, now = changed
                 raise UserError(
-                    f"{last} was trained in {was} worlds, not {now}", f"Take env.num_envs={was}, or --no-resume"
+                    f"{last} was trained with {key}={was}, not {now}",
+                    "Leave that as it was, or begin anew: --no-resume, or another --experiment-name",
                 )
+            load_weights(parts["policy"], saved, last)
             for name, state in saved.training.items():
                 if name in parts:
                     parts[name].load_state_dict(state)
@@ -92,7 +112,14 @@ class Run:
             self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
             self.latest = saved.metrics
         elif settings.checkpoint:
-            load_weights(parts["policy"], load(settings.checkpoint, "cpu"), Path(settings.checkpoint))
+            path = Path(settings.checkpoint)
+            saved = load(path, "cpu")
+            self._same_kind(saved, path, f"Give run.checkpoint a {self.kind}; other keys name experts and teachers")
+            load_weights(parts["policy"], saved, path)
+
+    def _same_kind(self, saved: Checkpoint, path: Path, remedy: str) -> None:
+        if saved.kind != self.kind:
+            raise UserError(f"{path} holds a {saved.kind}, not a {self.kind}", remedy)
 
     def __iter__(self) -> Iterator[int]:
         """Iteration numbers until the budget is spent or the run is stopped.
@@ -139,14 +166,21 @@ class Run:
         self.samples += samples
         self.latest = {**self.latest, **metrics}
         assert self._writer, "log is for the loop over the run and after it"
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, self.samples)
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
         row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
-        with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with open(self.folder / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(row) + "\n")
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, self.samples)
+        except OSError as error:
+            raise self._unwritable(error) from error
         if time.monotonic() - self._told > (0.5 if self._console.is_terminal else 15.0):
             self._tell()
+
+    def say(self, text: str) -> None:
+        """A line to the terminal."""
+        self._console.print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
 
     def save(self) -> None:
         """Write `last.ckpt`."""
@@ -215,6 +249,24 @@ class Run:
             self._console.print(line, soft_wrap=True)
 
 
+def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first key, in the new config's order, that is not in `FREE` and whose value another config does not share."""
+    old, new = dict(_flat(was)), dict(_flat(now))
+    for key in [*new, *old]:
+        if key not in FREE and (key not in old or key not in new or old[key] != new[key]):
+            before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
+            return key, before, after
+    return None
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
     """Load a checkpoint's weights into a policy.
 
@@ -227,7 +279,7 @@ def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
     if wrong:
         raise UserError(
             f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
-            "Use the model sizes and tokens in its config, or another --experiment-name",
+            "Use the model sizes and tokens in its config, or another checkpoint",
         )
     policy.load_state_dict(other)
 

@@ -13,9 +13,10 @@ from protege.core import rotation as R
 from protege.core.robot import Robot
 
 from . import metadata
-from .errors import DeployError, needs
+from .errors import DeployError
 from .export import StudentGraph, load_graph, weights_sha256
-from .metadata import DTYPES, MODEL_FILE
+from .metadata import DTYPES
+from .session import open_session
 
 TOLERANCE = 1e-5
 """Largest difference of joint targets, rad. Sums in another order differ by 1e-6 or so in float32."""
@@ -64,9 +65,7 @@ def check(
 
 def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor]) -> CheckResult:
     """Largest differences between model and graph on a batch of inputs (N, ...)."""
-    with needs("cpu"):
-        import onnxruntime
-    session = onnxruntime.InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
+    session = open_session(folder, metadata.load(folder))
     actual = [np.asarray(x) for x in session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})]
     with torch.no_grad():
         expected = graph(*(inputs[spec.name] for spec in graph.specs))

@@ -1,6 +1,7 @@
 """`protege-deploy`: export a policy, check it, run it. Everything heavy is imported by the command that needs it."""
 
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,24 @@ import numpy as np
 
 from . import __version__
 from .errors import DeployError, needs
+from .interface import MODALITIES as TASKS
 
 if TYPE_CHECKING:
     from .commands import MeasuredCommand
     from .interface import RobotReading
     from .metadata import Metadata
+    from .robots.mujoco import MujocoRobot
+    from .runtime import OnnxPolicy
+
+
+class Finite(click.FloatRange):
+    """A number that is one: Python reads `nan` and `inf` as floats too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,7 +53,7 @@ def export(checkpoint: str, output: str) -> None:
 @click.option("--checkpoint", required=True, help="what it was exported from")
 @click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--states", help="states recorded by `run --record`; random ones by default")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int) -> None:
     """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad."""
     with needs("export,cpu"):
@@ -53,42 +67,46 @@ def check(folder: str, checkpoint: str, num_states: int, states: str | None, see
 def info(folder: str) -> None:
     """Show what FOLDER holds: source, robot, inputs and outputs."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     from .metadata import load
 
     metadata = load(folder)
-    source, console = metadata.source, Console()
+    source, console = metadata.source, Console(highlight=False)
     console.print(
         f"{source.kind} of {metadata.robot}: iteration {source.iteration}, {source.samples:,} samples; "
         f"{metadata.num_joints} joints at {1.0 / metadata.control_dt:g} Hz"
     )
     for title, specs in (("inputs", metadata.inputs), ("outputs", metadata.outputs)):
-        table = Table("name", "type", "shape", "unit", "frame", "meaning", title=title)
+        console.print(f"\n[dim]{title:<21} type     shape           unit   frame[/]")
         for spec in specs:
             shape = " × ".join(["N", *map(str, spec.shape)])
-            table.add_row(spec.name, spec.dtype, shape, spec.unit, spec.frame, spec.meaning)
-        console.print(table)
+            facts = f" {spec.dtype:<8} {shape:<15} {spec.unit:<6} {spec.frame}"
+            console.print(Text.assemble((f"{spec.name:<21}", "bold"), facts.rstrip(), f"\n    {spec.meaning}"))
 
 
 @main.command()
 @click.argument("folder")
-@click.option("--task", type=click.Choice(["path", "goal", "steering"]), help="by default the first that it takes")
-@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1))
-@click.option("--speed", default=1.0, show_default=True, help="m/s, of path and steering")
-@click.option("--turn-rate", default=0.0, show_default=True, help="rad/s, of path")
-@click.option("--seed", type=int, help="a random path")
-@click.option("--goal", nargs=2, type=float, default=(3.0, 0.0), show_default=True, help="m ahead, m to the left")
-@click.option("--direction", default=0.0, show_default=True, help="degrees to the left, of steering")
+@click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes")
+@click.option("--motion-file", help="the clip that motion tracks: a .npy, or the name of one that a package ships")
+@click.option(
+    "--seconds", default=10.0, show_default=True, type=Finite(0.1, 86400.0), help="a motion ends with its clip"
+)
+@click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering")
+@click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path")
+@click.option("--seed", type=click.IntRange(min=0), help="a random path")
+@click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left")
+@click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering")
 @click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once")
-@click.option("--standing", is_flag=True, help="start at rest instead of walking")
-@click.option("--threads", default=1, show_default=True, help="of ONNX Runtime")
+@click.option("--standing", is_flag=True, help="start at rest instead of in motion")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
 @click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
 @click.option("--report", help="write the measurements as JSON")
 @click.option("--record", help="write the model's inputs of every step as .npz, for `check --states`")
 def run(
     folder: str,
     task: str | None,
+    motion_file: str | None,
     seconds: float,
     realtime: bool,
     standing: bool,
@@ -104,22 +122,60 @@ def run(
     from .runtime import OnnxPolicy
 
     policy, robot = OnnxPolicy(folder, threads, provider), MujocoRobot(folder, standing=standing)
-    command = _command(task, policy.modalities, robot.read(), seconds, policy.metadata, **options)
+    task = _task(task, motion_file, policy)
+    if task == "motion":
+        command, seconds = _motion(str(motion_file), policy, robot, seconds, standing=standing)
+    else:
+        command = _command(task, robot.read(), seconds, policy.metadata, **options)
     inputs: list[dict[str, np.ndarray]] = []
     if record:
         policy.on_inputs = inputs.append
     result = run_closed_loop(policy, robot, command, seconds, realtime=realtime)
     if report:
-        _write(Path(report), lambda file: file.write(json.dumps(result, indent=2).encode()))
+        _write(Path(report), lambda file: file.write(_json(result).encode()))
     if record:
         states = {name: np.concatenate([step[name] for step in inputs]) for name in inputs[0]}
         _write(Path(record), lambda file: np.savez(file, **states))  # pyright: ignore[reportArgumentType]
     _show(result)
 
 
+def _task(task: str | None, motion_file: str | None, policy: "OnnxPolicy") -> str:
+    """What to run: what was asked for, or the first that the policy takes."""
+    commands = [name for name in policy.modalities if name != "poses"]
+    offered = [*commands] * (not policy.needs_poses) + ["motion"] * ("poses" in policy.modalities)
+    chosen = task or ("motion" if motion_file else next(iter(offered), ""))
+    if chosen in commands and policy.needs_poses:
+        raise DeployError(
+            f"this policy takes a {chosen} only together with poses",
+            f"Add --task motion --motion-file CLIP: the {chosen} is then the clip's",
+        )
+    if chosen not in offered:
+        raise DeployError(f"this policy takes no {chosen or 'command'}", f"It takes {', '.join(offered) or 'none'}")
+    if chosen == "motion" and not motion_file:
+        raise DeployError("motion needs a clip", "Add --motion-file data/motions/smpl_humanoid_walk.npy, or another")
+    if chosen != "motion" and motion_file:
+        raise DeployError(f"--motion-file does not go with --task {chosen}", "Take --task motion")
+    return chosen
+
+
+def _motion(
+    path: str, policy: "OnnxPolicy", robot: "MujocoRobot", seconds: float, *, standing: bool
+) -> "tuple[MeasuredCommand, float]":
+    """The command to track a clip, and for how long, s. The robot begins in its first pose, or the clip where it stands."""
+    from .clips import load_clip
+    from .motion import MotionCommand
+
+    clip = load_clip(path, policy.metadata.num_joints)
+    if not standing:
+        robot.reset(clip.placed(np.zeros(2), 0.0).start())
+    reading = robot.read()
+    clip = clip.placed(reading.root_pos_w[:2], reading.yaw)
+    also = policy.modalities if policy.needs_poses else []
+    return MotionCommand(clip, robot.body_poses, policy.metadata, also), min(seconds, clip.duration)
+
+
 def _command(
-    task: str | None,
-    modalities: list[str],
+    task: str,
     reading: "RobotReading",
     seconds: float,
     metadata: "Metadata",
@@ -133,15 +189,9 @@ def _command(
     """The command that the options ask for."""
     from .commands import GoalCommand, PathCommand, SteeringCommand
 
-    known = [name for name in modalities if name != "poses"]
-    chosen = task or next(iter(known), None)
-    if chosen is None or chosen not in known:
-        raise DeployError(
-            f"this policy takes no {task or 'path, goal or steering'}", f"It takes {', '.join(modalities)}"
-        )
-    if chosen == "goal":
+    if task == "goal":
         return GoalCommand.ahead(reading, goal)
-    if chosen == "steering":
+    if task == "steering":
         return SteeringCommand.towards(reading, float(np.radians(direction)), speed)
     if seed is not None:
         return PathCommand.random(reading, seed, seconds, metadata.path_times)
@@ -161,6 +211,17 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _json(result: Any) -> str:
+    """As JSON, which has no NaN: null stands for it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(x) for key, x in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(result), indent=2, allow_nan=False)
 
 
 def _show(result: dict[str, Any]) -> None:

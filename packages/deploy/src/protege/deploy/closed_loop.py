@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .clips import Pose
 from .commands import STRIDE, MeasuredCommand
 from .interface import RobotReading
 from .loop import ControlLoop
@@ -21,24 +22,27 @@ def run_closed_loop(
         errors (the command's metrics); simulated_s; realtime.
     """
     dt, steps = policy.metadata.control_dt, max(2, round(seconds / policy.metadata.control_dt))
-    roots, fell = np.zeros((steps, 3)), False
+    readings: list[RobotReading] = []
+    fell = False
 
     def watch(step: int, reading: RobotReading, held: bool) -> None:
         nonlocal fell
-        roots[step] = reading.root_pos_w
+        readings.append(reading)
         fell = fell or robot.has_fallen
 
     try:
         report = ControlLoop(policy, robot, command, dt, realtime=realtime, on_step=watch).run(steps)
     finally:
         robot.close()
+    seen = Pose(*(np.stack([getattr(reading, name) for reading in readings]) for name in Pose._fields))
+    roots = seen.root_pos_w
     # From stride to stride: a walking pelvis sways.
     strides = np.vstack([roots[:: round(STRIDE / dt), :2], roots[-1:, :2]])
     return {
         "loop": report.to_dict(),
         "stood": not fell,
         "walked_m": float(np.linalg.norm(np.diff(strides, axis=0), axis=1).sum()),
-        "errors": command.errors(dt * np.arange(steps), roots),
+        "errors": command.errors(dt * np.arange(steps), roots, robot.body_poses(seen)[0]),
         "simulated_s": steps * dt,
         "realtime": realtime,
     }

@@ -21,8 +21,8 @@ class MeasuredCommand(Protocol):
 
     def __call__(self, time: float, reading: RobotReading) -> Command: ...
 
-    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
-        """Of a run: time (T,) s, root_pos_w (T, 3) m -> the task's metrics."""
+    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array, /) -> dict[str, float]:
+        """Of a run: time (T,) s, root_pos_w (T, 3) m, body_pos_w (T, B, 3) m -> the task's metrics."""
         ...
 
 
@@ -69,7 +69,7 @@ class PathCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(path_w=self.position(time + self._times))
 
-    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
         """Horizontal distance of the root from the point of the same time, m."""
         distance = np.linalg.norm(root_pos_w[:, :2] - self.position(time), axis=1)
         return {"path_following_err": float(distance.mean()), "path_following_err_max": float(distance.max())}
@@ -97,7 +97,7 @@ class GoalCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(goal_w=self.point, goal_time_left=max(0.0, self.deadline - time))
 
-    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
         """Horizontal distance from the point at the deadline, or at the end of a shorter run, m."""
         last = min(int(np.searchsorted(time, self.deadline)), len(time) - 1)
         return {"goal_reaching_err": float(np.linalg.norm(root_pos_w[last, :2] - self.point))}
@@ -123,7 +123,7 @@ class SteeringCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(steering_direction_w=self.direction, steering_speed=self.speed)
 
-    def errors(self, time: Array, root_pos_w: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
         """Error of the velocity over the last second, after two seconds of settling, m/s; nothing for a shorter run."""
         stride = max(1, round(STRIDE / (time[1] - time[0])))
         velocity = (root_pos_w[stride:, :2] - root_pos_w[:-stride, :2]) / (time[stride:] - time[:-stride])[:, None]

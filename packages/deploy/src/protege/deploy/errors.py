@@ -18,7 +18,8 @@ class DeployError(click.ClickException):
     exit_code = 2
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{problem.rstrip('.')}. {remedy}".strip())
+        # Others' messages, MuJoCo's for instance, may have several lines.
+        super().__init__(" ".join(f"{problem.strip().rstrip('.')}. {remedy}".split()))
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"error: {self.message}", file=file, err=file is None)

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from . import __version__
 from .errors import DeployError
 from .interface import MODALITIES
 from .metadata import METADATA_FILE, MODEL_FILE, ROBOT_FILE, Metadata, Source, StartState, TensorSpec, file_sha256
+from .session import names_inside
 from .tensors import input_specs, output_specs
 
 OPSET = 17
@@ -137,8 +139,9 @@ def export(checkpoint: str | Path, output: str | Path) -> Path:
     except OSError as error:
         raise DeployError(f"cannot write {output} ({error.strerror})", "Choose another --output") from error
     try:
-        write_onnx(graph, temporary / MODEL_FILE)
-        _describe(loaded, graph, robot, file_sha256(temporary / MODEL_FILE)).save(temporary)
+        described = _describe(loaded, graph, robot)
+        write_onnx(graph, temporary / MODEL_FILE, names_inside(described))
+        replace(described, model_sha256=file_sha256(temporary / MODEL_FILE)).save(temporary)
         for entry in entry_points(group="protege.models"):
             (temporary / ROBOT_FILE).write_text(entry.load()(robot.name))
         temporary.chmod(0o755)
@@ -172,8 +175,8 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
     return loaded, StudentGraph(loaded.policy, loaded.obs_shapes, robot).eval(), robot
 
 
-def write_onnx(graph: StudentGraph, path: Path) -> None:
-    """Write the graph with a free batch dimension.
+def write_onnx(graph: StudentGraph, path: Path, facts: Mapping[str, str]) -> None:
+    """Write the graph with a free batch dimension, and facts that travel within the file.
 
     The TorchScript exporter traces this graph in half a second; the newer one (`dynamo=True`) takes half a minute, unrolls
     the kinematics into 1000 nodes more, and the outcome is no more exact and 8 % slower.
@@ -191,6 +194,9 @@ def write_onnx(graph: StudentGraph, path: Path) -> None:
             output_names=outputs,
             dynamic_axes={name: {0: "N"} for name in (*names, *outputs)},
         )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(facts))
+    onnx.save(model, path)
 
 
 def example(spec: TensorSpec, n: int) -> Tensor:
@@ -213,7 +219,8 @@ def _is_replaceable(folder: Path) -> bool:
     return folder.is_dir() and ((folder / METADATA_FILE).is_file() or not any(folder.iterdir()))
 
 
-def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, model_sha256: str) -> Metadata:
+def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metadata:
+    """All of `policy.json` but the model's checksum."""
     names, saved = {spec.name for spec in graph.specs}, loaded.checkpoint
     frames = loaded.config.get("env", {}).get("future_frames", []) if "target_body_pos_w" in names else []
     points = loaded.obs_shapes["path"][0] if "path_w" in names else 0
@@ -233,7 +240,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, model_sha
         outputs=graph.outputs,
         future_frames=list(frames),
         path_times=[PATH_STEP * (k + 1) for k in range(points)],
-        model_sha256=model_sha256,
+        model_sha256="",
         source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded.policy)),
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),

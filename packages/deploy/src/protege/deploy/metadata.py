@@ -25,7 +25,7 @@ class TensorSpec:
         dtype: `float32` or `bool`.
         shape: without the leading batch dimension.
         unit: `m`, `rad`, ...; `1` for a pure number.
-        frame: `world`, `joint`, or empty.
+        frame: `world`, `heading` (yaw only, at the root), `joint` (one number a joint), or empty.
         meaning: in words.
     """
 
@@ -139,7 +139,11 @@ def load(folder: str | Path) -> Metadata:
         raise DeployError(f"{path} is not JSON ({error})", "Export the policy again") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
-        raise DeployError(f"{path} has schema version {version}, this is {SCHEMA_VERSION}", "Export the policy again")
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        raise DeployError(
+            f"{path} has schema version {version}, this is {SCHEMA_VERSION}",
+            "Update protege-deploy, or export with its version" if newer else "Export the policy again",
+        )
     try:
         metadata = _parse(data)
         _check(metadata)

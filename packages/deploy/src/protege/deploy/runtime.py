@@ -2,24 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
 import numpy as np
 
 from . import metadata as _metadata
-from .errors import DeployError, needs
+from .errors import DeployError
 from .interface import MODALITIES, Array, Command, CommandSource, RobotInterface, RobotReading
 from .loop import ControlLoop, LoopReport
-from .metadata import DTYPES, MODEL_FILE, Metadata
+from .metadata import DTYPES, Metadata
+from .session import open_session
 
 __all__ = ["Command", "CommandSource", "ControlLoop", "LoopReport", "OnnxPolicy", "RobotInterface", "RobotReading"]
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 _POSES = ("target_body_pos_w", "target_body_quat_w")
 
 
@@ -41,12 +36,7 @@ class OnnxPolicy:
 
     def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
         self.metadata: Metadata = _metadata.load(folder)
-        with needs("cpu"):
-            import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        model = str(Path(folder) / MODEL_FILE)
-        self._session = onnxruntime.InferenceSession(model, options, providers=_providers(onnxruntime, provider))
+        self._session = open_session(folder, self.metadata, threads, provider)
         self._outputs = [spec.name for spec in self.metadata.outputs]
         # What a modality holds when it is not commanded: zeros, and rotations that are none.
         self._blank: dict[str, Array] = {s.name: np.zeros((1, *s.shape), DTYPES[s.dtype]) for s in self.metadata.inputs}
@@ -62,6 +52,11 @@ class OnnxPolicy:
     def modalities(self) -> list[str]:
         """What can be commanded: of path, goal, steering and poses."""
         return [*self._commands, *["poses"] * self._reads_poses]
+
+    @property
+    def needs_poses(self) -> bool:
+        """Whether it cannot act without target poses: trackers and teachers."""
+        return self._reads_poses and self._reads_all_poses
 
     def reset(self) -> None:
         """Begin an episode: the next step's history is filled with what it sees."""
@@ -108,7 +103,7 @@ class OnnxPolicy:
         given = [name for name in _POSES if getattr(command, name) is not None]
         if given and not self._reads_poses:
             raise DeployError("this policy takes no poses", f"It takes {', '.join(self.modalities)}")
-        if len(given) == 1 or (self._reads_poses and self._reads_all_poses and not given):
+        if len(given) == 1 or (self.needs_poses and not given):
             raise DeployError(f"this policy's command needs {' and '.join(_POSES)}")
         for name in given:
             self._put(feeds, name, getattr(command, name))
@@ -126,12 +121,3 @@ class OnnxPolicy:
         if array.shape != blank.shape:
             raise DeployError(f"{name} has shape {array.shape[1:]}, this policy needs {blank.shape[1:]}")
         feeds[name] = array
-
-
-def _providers(onnxruntime: ModuleType, provider: str) -> list[str]:
-    """The wanted provider, and the CPU for what it cannot do."""
-    if provider not in PROVIDERS:
-        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join(PROVIDERS)}")
-    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
-        raise DeployError(f"this ONNX Runtime has no {provider}", 'pip install "protege-deploy[gpu]" instead of [cpu]')
-    return list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))

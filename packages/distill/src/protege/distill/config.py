@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
+from protege.core import checks
+
 
 @dataclass
 class TeacherModel:
@@ -15,6 +17,9 @@ class TeacherModel:
 
     weight: float = 1.0
     checkpoint: list[str] = field(default_factory=list)
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "weight")
 
 
 @dataclass
@@ -71,10 +76,13 @@ class DistillConfig:
 
     Attributes:
         rollout_steps: control steps of every world between updates.
-        epochs, minibatches: passes over a rollout and parts of a pass.
+        epochs: passes over a rollout.
+        minibatches: parts of a pass.
         learning_rate: at the start; falls along a cosine of progress to `min_learning_rate`.
+        min_learning_rate: at the end.
         max_grad_norm: of actor and critic each.
-        gamma, lam: discount a step, and the trace of generalised advantage estimation.
+        gamma: discount a step.
+        lam: trace of generalised advantage estimation.
         clip: how far PPO's probability ratio may go from 1.
         distillation_weight: of the squared difference to the teacher's mean action, rad².
         kl_weight: of KL(student | teacher), nats a joint.
@@ -83,7 +91,8 @@ class DistillConfig:
             is exact, and a surrogate of 69 joints is about a thousand times as steep as the imitation losses.
         value_weight: of the squared error to the student's own returns; on together with PPO, which needs its own baseline.
         bounds_loss_weight: of what actions exceed the robot's range by.
-        ppo_start, ppo_ramp: PPO's terms are off until this progress and then grow linearly to their weight over `ppo_ramp`.
+        ppo_start: PPO's two terms are off until this share of the budget is spent.
+        ppo_ramp: share of the budget over which they then grow to their weights.
         teacher_iterations: the teachers act in a share of the worlds that falls from 1 to 0 over so many iterations.
         weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.
         evaluation_interval: iterations between evaluations, of which the best is kept as best.ckpt; 0 for none.
@@ -115,3 +124,14 @@ class DistillConfig:
     evaluation_episodes: int = 128
     teacher_models: TeacherModels = field(default_factory=TeacherModels)
     curriculum: list[Stage] = field(default_factory=_curriculum)
+
+    def check(self, key: str) -> None:
+        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches")
+        checks.at_least(
+            0, self, key, "learning_rate", "min_learning_rate", "ppo_start", "ppo_ramp", "teacher_iterations"
+        )
+        checks.at_least(0, self, key, "distillation_weight", "kl_weight", "value_distillation_weight")
+        checks.at_least(0, self, key, "ppo_weight", "value_weight", "bounds_loss_weight", "evaluation_interval")
+        checks.at_least(1, self, key, "evaluation_episodes")
+        checks.above_zero(self, key, "clip", "max_grad_norm")
+        checks.shares(self, key, "gamma", "lam", "weight_averaging")

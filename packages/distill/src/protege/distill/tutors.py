@@ -1,6 +1,7 @@
 """Who labels which world: each task's worlds have their own teacher."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from protege.core.config import RunConfig
 from protege.core.env import Env, Obs
 from protege.core.errors import UserError
 from protege.core.experiments import load_policy
+from protege.teachers.experiments import TASKS
 from protege.teachers.teacher import Ensemble, Labeller, Teacher
 
 from .config import TEACHER_OF_TASK, TeacherModels
@@ -42,15 +44,15 @@ def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunC
     """Load the teachers that some tasks need, to the environment's device.
 
     Raises:
-        UserError: naming `agent.teacher_models.<name>.checkpoint`, if it is empty, does not load, or does not fit the environment.
+        UserError: naming `agent.teacher_models.<name>.checkpoint`, if it is empty, does not load, is of a kind that
+            cannot teach that, or does not fit the environment.
     """
     names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
-    return Tutors(
-        {name: _load(f"agent.teacher_models.{name}", getattr(models, name).checkpoint, env, run) for name in names}
-    )
+    return Tutors({name: _load(name, getattr(models, name).checkpoint, env, run) for name in names})
 
 
-def _load(key: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
+def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
+    key = f"agent.teacher_models.{name}"
     if not paths:
         raise UserError(
             f"{key}.checkpoint is empty", f"Add {key}.checkpoint=[results/NAME], or do without it: {key}.weight=0"
@@ -58,14 +60,24 @@ def _load(key: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
     try:
         loaded = [load_policy(path, env.device, robot=env.robot.name) for path in paths]
     except UserError as error:
-        raise UserError(f"{key}.checkpoint: {error.problem}", error.remedy) from error
+        remedy = (
+            error.remedy
+            if all(Path(path).exists() for path in paths)
+            else f"Train it first, or do without: {key}.weight=0"
+        )
+        raise UserError(f"{key}.checkpoint: {error.problem}", remedy) from error
     for policy in loaded:
+        if TEACHER_OF_TASK.get(TASKS.get(policy.kind, "")) != name:
+            raise UserError(
+                f"{key}.checkpoint: {policy.path} holds a {policy.kind}, which does not teach what a {name} does",
+                f"Give the run of a {name}" + (" or a tracker" if name == "masked_mimic" else ""),
+            )
         accelerate(policy.policy, run, env.device)
-        for name in policy.policy.obs_keys:
-            seen, given = tuple(policy.obs_shapes[name]), tuple(env.obs_shapes[name])
+        for seen_name in policy.policy.obs_keys:
+            seen, given = tuple(policy.obs_shapes[seen_name]), tuple(env.obs_shapes[seen_name])
             if seen != given:
                 raise UserError(
-                    f"{key}.checkpoint: {policy.path} learned with {name} of shape {seen}, here it is {given}",
+                    f"{key}.checkpoint: {policy.path} learned with {seen_name} of shape {seen}, here it is {given}",
                     "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",
                 )
     teachers = [Teacher(policy) for policy in loaded]

@@ -1,14 +1,16 @@
-"""How fast the environment is against bare MuJoCo: same model, substeps, threads, and walking states.
+"""How fast the environment is against its physics alone: same model, substeps, threads, and walking states.
 
-Rates are control steps of all worlds together, a second. The three are measured in turns, so that a busy machine slows
-all alike. Simulators start each burst on random frames of the walking clip and follow it with noise on the targets; what
-puts them there, and what makes up the actions, is not timed.
+With MuJoCo that is bare `mj_step` on as many threads; with MuJoCo Warp it is `Simulator.step`, on the same device. Rates are
+control steps of all worlds together, a second. They are measured in turns, so that a busy machine slows all alike, and with
+as many torch threads as training has. Simulators start each burst on random frames of the walking clip and follow it with
+noise on the targets; what puts them there, and what draws the noise, is not timed. A GPU is waited for before and after.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,21 +18,23 @@ import torch
 from torch import Tensor
 
 from protege.core import rotation as R
+from protege.core.config import RunConfig
 from protege.core.motion import MotionLibrary, load_clips
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
-from .backends.mujoco import MujocoSimulator
 from .engine import mujoco
 from .env import HumanoidEnv
 from .env_config import EnvConfig
 from .mjcf import build_spec
 from .render import state_qpos
 from .robots import get_robot
+from .simulator import Simulator, make_simulator
 
 CLIP = "smpl_humanoid_walk.npy"
 BURST = 15  # control steps; half a second of noise does not bring a walker down
 NOISE = 0.05  # rad, about what an exploring policy adds
+WARM_UP = 2  # bursts that do not count: they touch memory, start threads and capture graphs
 
 Burst = Callable[[], float]
 """Runs BURST control steps of all worlds; returns the seconds they took."""
@@ -38,43 +42,96 @@ Burst = Callable[[], float]
 
 @dataclass(frozen=True)
 class Rates:
-    """Control steps a second of all worlds together."""
+    """Control steps a second of all worlds together.
+
+    Attributes:
+        threads: of physics on a CPU, and of torch.
+        bare_mujoco: MuJoCo without anything; None where the simulator is another.
+    """
 
     num_envs: int
     threads: int
-    bare_mujoco: float
+    backend: str
+    device: str
+    bare_mujoco: float | None
     simulator: float
     environment: float
 
     @property
-    def ratio(self) -> float:
-        """Environment to bare MuJoCo."""
-        return self.environment / self.bare_mujoco
+    def physics(self) -> float:
+        """What the environment is compared with: bare MuJoCo, or the simulator."""
+        return self.bare_mujoco or self.simulator
 
-    def to_dict(self) -> dict[str, float]:
+    @property
+    def ratio(self) -> float:
+        """Environment to physics."""
+        return self.environment / self.physics
+
+    def to_dict(self) -> dict[str, float | str | None]:
         return {**asdict(self), "ratio": self.ratio}
 
 
-def measure(num_envs: int, seconds: float, threads: int = 0, robot_name: str = "smpl") -> Rates:
-    """Measure all three for `seconds` each. threads: 0 for one a core."""
+def measure(
+    num_envs: int,
+    seconds: float,
+    threads: int = 0,
+    robot_name: str = "smpl",
+    backend: str = "mujoco",
+    device: str = "auto",
+) -> Rates:
+    """Measure each rate for `seconds`.
+
+    Args:
+        threads: 0 for one a core.
+        backend: a simulator's name.
+        device: as `run.device` of a training.
+    """
     threads = threads or os.cpu_count() or 1
+    device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name)
     walk = Walk(robot, num_envs)
-    simulator = MujocoSimulator(robot, num_envs, num_threads=threads)
-    physics = MujocoSimulator(robot, num_envs, num_threads=threads)
+    simulator, physics = (make_simulator(backend, robot, num_envs, device, threads) for _ in range(2))
     config = EnvConfig(num_envs=num_envs, task_mix={"track": 1.0})
     env = HumanoidEnv(physics, walk.clips, config, seed=0)
-    bursts: list[Burst] = [bare_burst(robot, walk, threads), simulator_burst(simulator, walk), environment_burst(env)]
-    spent, done = [0.0] * 3, [0] * 3
-    for burst in bursts:
-        burst()  # touches memory, starts threads
-    while min(spent) < seconds:
-        for index, burst in enumerate(bursts):
-            spent[index] += burst()
-            done[index] += BURST * num_envs
+    bursts = {"simulator": simulator_burst(simulator, walk), "environment": environment_burst(env)}
+    if backend == "mujoco":
+        bursts["bare_mujoco"] = bare_burst(robot, walk, threads)
+    with torch_threads(threads):
+        rates = _in_turns(bursts, num_envs, seconds)
     simulator.close()
     env.close()
-    return Rates(num_envs, threads, *(count / time for count, time in zip(done, spent, strict=True)))
+    return Rates(num_envs, threads, backend, device, rates.get("bare_mujoco"), rates["simulator"], rates["environment"])
+
+
+def _in_turns(bursts: dict[str, Burst], num_envs: int, seconds: float) -> dict[str, float]:
+    """The rate of each burst, control steps of all worlds a second."""
+    for _ in range(WARM_UP):
+        for burst in bursts.values():
+            burst()
+    spent, count = dict.fromkeys(bursts, 0.0), 0
+    while min(spent.values()) < seconds:
+        count += BURST * num_envs
+        for name, burst in bursts.items():
+            spent[name] += burst()
+    return {name: count / time for name, time in spent.items()}
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads for torch's work on a CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class Walk:
@@ -124,17 +181,19 @@ def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
     return burst
 
 
-def simulator_burst(simulator: MujocoSimulator, walk: Walk) -> Burst:
+def simulator_burst(simulator: Simulator, walk: Walk) -> Burst:
     """The backend: physics, and the state as tensors."""
-    everyone = torch.ones(walk.num_envs, dtype=torch.bool)
+    device = simulator.device
+    everyone = torch.ones(walk.num_envs, dtype=torch.bool, device=device)
 
     def burst() -> float:
         start, targets = walk.burst()
-        simulator.write(everyone, start)
-        begun = time.perf_counter()
+        simulator.write(everyone, RobotState(**{name: x.to(device) for name, x in vars(start).items()}))
+        targets = targets.to(device)
+        begun = now(device)
         for target in targets:
             simulator.step(target)
-        return time.perf_counter() - begun
+        return now(device) - begun
 
     return burst
 
@@ -142,16 +201,15 @@ def simulator_burst(simulator: MujocoSimulator, walk: Walk) -> Burst:
 def environment_burst(env: HumanoidEnv) -> Burst:
     """The whole environment on the tracking task: physics, reference, rewards, terminations, observations, resets."""
     obs = env.reset()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(env.device).manual_seed(0)
+    shape = (BURST, env.num_envs, env.num_actions)
 
     def burst() -> float:
         nonlocal obs
-        spent = 0.0
-        for noise in NOISE * torch.randn(BURST, env.num_envs, env.num_actions, generator=generator):
-            action = obs["reference_joint_pos"] - env.default_joint_pos + noise
-            begun = time.perf_counter()
-            obs = env.step(action).obs
-            spent += time.perf_counter() - begun
-        return spent
+        noise = NOISE * torch.randn(shape, generator=generator, device=env.device) - env.default_joint_pos
+        begun = now(env.device)
+        for offset in noise:
+            obs = env.step(obs["reference_joint_pos"] + offset).obs
+        return now(env.device) - begun
 
     return burst

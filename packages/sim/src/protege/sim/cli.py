@@ -136,23 +136,28 @@ def robots(name: str | None, mjcf: bool) -> None:
 
 
 @main.command()
+@click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
 @click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the three")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
 @_robot
 @_json
-def bench(num_envs: int, seconds: float, threads: int, robot: str, as_json: bool) -> None:
-    """Control steps a second of bare MuJoCo, of the simulator and of the whole environment, on the CPU."""
+def bench(simulator: str, device: str, num_envs: int, seconds: float, threads: int, robot: str, as_json: bool) -> None:
+    """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (not for mjwarp)."""
     from .bench import measure
 
-    rates = measure(num_envs, seconds, threads, robot)
+    rates = measure(num_envs, seconds, threads, robot, simulator, device)
     if as_json:
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return
-    click.echo(f"{num_envs} worlds, {rates.threads} threads; control steps of all worlds a second:")
+    click.echo(
+        f"{num_envs} worlds of {rates.backend} on {rates.device}, {rates.threads} threads; "
+        "control steps of all worlds a second:"
+    )
     for label in ("bare_mujoco", "simulator", "environment"):
-        rate = getattr(rates, label)
-        click.echo(f"{label.replace('_', ' '):<12} {rate:>9,.0f}  {rate / rates.bare_mujoco:.0%}")
+        if rate := getattr(rates, label):
+            click.echo(f"{label.replace('_', ' '):<12} {rate:>9,.0f}  {rate / rates.physics:.0%}")
 
 
 if __name__ == "__main__":

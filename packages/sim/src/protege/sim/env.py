@@ -92,6 +92,7 @@ class HumanoidEnv:
     def _deal(self, mix: dict[str, float]) -> None:
         if unknown := set(mix) - set(TASKS):
             raise UserError(f"env.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(TASKS)}")
+        self.dealt_with = self.generator.get_state()  # draws the commands, which are not saved
         weights = {name: weight for name, weight in mix.items() if weight > 0.0}
         if not weights or len(weights) > self.num_envs:
             raise UserError("env.task_mix: needs a positive weight, and a world for each task", f"It is {dict(mix)}")
@@ -211,11 +212,14 @@ class HumanoidEnv:
             "trail": self.trail.clone(),
             "log": self.log.state_dict(),
             "generator": self.generator.get_state(),
+            "dealt_with": self.dealt_with,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken: same config, seed and number of worlds."""
-        if state["task_mix"] != {name: part.stop - part.start for name, part in self.task_slices.items()}:
+        same_mix = state["task_mix"] == {name: part.stop - part.start for name, part in self.task_slices.items()}
+        if not same_mix or not torch.equal(state["dealt_with"].cpu(), self.dealt_with):
+            self.generator.set_state(state["dealt_with"].cpu())
             self._deal({name: float(count) for name, count in state["task_mix"].items()})
         self.simulator.load_state_dict(state["simulator"])
         for name, saved in state["commands"].items():

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from protege.core import checks
+from protege.core.errors import UserError
+
 
 @dataclass
 class MotionParams:
@@ -16,6 +19,9 @@ class MotionParams:
     rewards: dict[str, float] = field(
         default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
     )
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "termination_distance")
 
 
 @dataclass
@@ -34,6 +40,13 @@ class MaskParams:
     frame_keep: float = 0.75
     resample_time: float = 2.0
 
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "patterns")
+        if not any(self.patterns.values()):
+            raise UserError(f"{key}.patterns has no positive weight", f"Give one, e.g. {key}.patterns.full=1")
+        checks.shares(self, key, "frame_keep")
+        checks.above_zero(self, key, "resample_time")
+
 
 @dataclass
 class PathParams:
@@ -41,8 +54,9 @@ class PathParams:
 
     Attributes:
         enable_path_termination: training ends an episode further than `path_termination_distance` from the path.
+        path_termination_distance: m; see `enable_path_termination`.
         speed: least and largest speed along the path, m/s.
-        max_turn_rate: rad/s.
+        max_turn_rate: of the path, rad/s.
         rewards: weight of each reward term.
     """
 
@@ -60,6 +74,11 @@ class PathParams:
         }
     )
 
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "path_termination_distance")
+        checks.at_least(0, self, key, "speed", "max_turn_rate")
+        checks.rising(self, key, "speed")
+
 
 @dataclass
 class GoalParams:
@@ -70,7 +89,9 @@ class GoalParams:
         distance: nearest and furthest goal, m, in any direction.
         approach_speed: the deadline is 2 s + distance / approach_speed, m/s.
         termination_distance: training ends an episode further than this from the plan, m.
-        success_distance: m.
+        success_distance: an evaluation fails if the pelvis is further from the goal than this at the deadline, m.
+        max_turn_rate: of the walk that is asked for, rad/s.
+        rewards: weight of each reward term besides `goal_closeness`, whose weight is `goal_reward_weight`.
     """
 
     goal_reward_weight: float = 0.5
@@ -83,6 +104,11 @@ class GoalParams:
         default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
     )
 
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "goal_reward_weight", "distance", "max_turn_rate")
+        checks.rising(self, key, "distance")
+        checks.above_zero(self, key, "approach_speed", "termination_distance", "success_distance")
+
 
 @dataclass
 class SteeringParams:
@@ -92,8 +118,10 @@ class SteeringParams:
         obs_size: 3 (direction, speed) or 5 (and the direction to face).
         speed: least and largest commanded speed, m/s.
         change_time: shortest and longest time between commands, s.
-        settle_time: errors count this long after a change, s.
-        max_heading_error: further off is a failure, rad.
+        settle_time: errors count from so long after a change on, s.
+        max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
+        max_turn_rate: of the walk that is asked for, rad/s.
+        rewards: weight of each reward term.
     """
 
     obs_size: int = 3
@@ -111,6 +139,12 @@ class SteeringParams:
             "steering_velocity": 0.5,
         }
     )
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "speed", "settle_time", "max_turn_rate")
+        checks.above_zero(self, key, "change_time", "max_heading_error")
+        checks.rising(self, key, "speed")
+        checks.rising(self, key, "change_time")
 
 
 @dataclass
@@ -139,3 +173,10 @@ class EnvConfig:
     path_follower_params: PathParams = field(default_factory=PathParams)
     goal_params: GoalParams = field(default_factory=GoalParams)
     steering_params: SteeringParams = field(default_factory=SteeringParams)
+
+    def check(self, key: str) -> None:
+        checks.at_least(1, self, key, "num_envs", "future_frames", "history_steps", "num_plans")
+        checks.not_empty(self, key, "future_frames")
+        checks.at_least(0, self, key, "task_mix")
+        checks.above_zero(self, key, "episode_length_s")
+        checks.shares(self, key, "mix_probability")

@@ -1,12 +1,11 @@
 """`protege-teachers`: train the specialised teachers, keep the zoo."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from protege.core.commands import Group, main_group, preset_names, train_command
+from protege.core.errors import UserError
 
 FAMILIES = ("path_follower", "goal_directed", "steering")
 
@@ -29,10 +28,14 @@ def zoo() -> None:
 _zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; the one that is shipped by default")
 
 
-def _zoo(where: str | None) -> Any:
+def _zoo(where: str | None) -> str | Path:
     from .zoo import shipped
 
     return where or shipped()
+
+
+def _say_empty(zoo: str | Path) -> None:
+    click.echo(f"{zoo} is empty; protege-teachers zoo add fills one, --zoo names another")
 
 
 @zoo.command("list")
@@ -41,7 +44,10 @@ def list_entries(where: str | None) -> None:
     """Entries with their kinds and results."""
     from .zoo import read_index
 
-    for name, entry in read_index(_zoo(where)).items():
+    entries = read_index(_zoo(where))
+    if not entries:
+        _say_empty(_zoo(where))
+    for name, entry in entries.items():
         results = "  ".join(f"{key} {value:.4g}" for key, value in entry.metrics.items())
         click.echo(f"{name}  {entry.kind}  {results}".rstrip())
 
@@ -53,9 +59,13 @@ def verify(where: str | None, names: tuple[str, ...]) -> None:
     """Compare files with their checksums; exit code 1 if one differs."""
     from . import zoo as z
 
+    if "://" in str(where):
+        raise UserError(f"{where} is not a folder", "Pull its entries, which compares checksums too")
     folder = Path(_zoo(where))
-    wrong = 0
-    for name in names or z.read_index(folder):
+    wrong, known = 0, z.read_index(folder)
+    if not known and not names:
+        _say_empty(folder)
+    for name in names or known:
         problems = z.verify(folder, name)
         wrong += len(problems)
         click.echo(f"{name}: {'; '.join(problems) or 'whole'}")
@@ -78,13 +88,15 @@ def pull(where: str | None, name: str, output: str) -> None:
 @click.option("--checkpoint", required=True, help="run folder or checkpoint")
 @click.option("--zoo", "where", default="results/zoo", show_default=True)
 @click.option("--recipe", default="", help="the command that trained it")
-@click.option("--evaluation", type=click.Path(exists=True, dir_okay=False), help="its evaluation.json")
+@click.option(
+    "--evaluation", type=click.Path(exists=True, dir_okay=False), help="evaluation.json of protege-distill evaluate"
+)
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
 def add(name: str, checkpoint: str, where: str, recipe: str, evaluation: str | None, full_precision: bool) -> None:
     """Put a trained policy into a zoo under NAME."""
     from .zoo import add as put
+    from .zoo import read_metrics
 
-    tasks = json.loads(Path(evaluation).read_text())["tasks"] if evaluation else {}
-    metrics = {f"{task}/{key}": facts[key] for task, facts in tasks.items() for key in ("success", "error")}
+    metrics = read_metrics(Path(evaluation)) if evaluation else {}
     entry = put(Path(where), name, checkpoint, recipe, metrics, half=not full_precision)
     click.echo(f"{where}/{entry.name}")

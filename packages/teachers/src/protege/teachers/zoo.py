@@ -6,18 +6,26 @@ An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.m
       kind: path_follower
       recipe: protege teachers train path_follower ...
       metrics: {path/success: 0.99}
-      sha256: {model.safetensors: ..., config.yaml: ...}
+      sha256: {model.safetensors: ..., config.yaml: ..., card.md: ...}
+
+An index may come from anywhere: nothing that it says becomes a path before it is one of `FILES` or a plain name.
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from http.client import HTTPException
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import yaml
@@ -25,7 +33,10 @@ import yaml
 from protege.core.checkpoint import load, save_release, write_atomically
 from protege.core.errors import UserError
 
+INDEX = "index.yaml"
 FILES = ("model.safetensors", "config.yaml", "card.md")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -59,32 +70,56 @@ def read_index(zoo: str | Path) -> dict[str, Entry]:
         zoo: a folder or a URL.
 
     Raises:
-        UserError: there is no index, or it is not one.
+        UserError: there is no index, it is not one, or it names files that no entry has.
     """
-    text = _read(zoo, "index.yaml").decode()
+    where = f"{zoo}/{INDEX}"
     try:
-        data = yaml.safe_load(text) or {}
-        return {name: Entry(name, **facts) for name, facts in data.items()}
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
+        data = yaml.safe_load(_read(zoo, INDEX).decode()) or {}
+        index = {name: Entry(name, **facts) for name, facts in data.items()}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{zoo}/index.yaml is not a zoo's index", "Take a folder that `protege-teachers zoo add` wrote"
+            f"{where} is not a zoo's index", "Take a folder that `protege-teachers zoo add` wrote"
         ) from error
+    for entry in index.values():
+        problem = _problem(entry)
+        if problem:
+            raise UserError(f"{where}: {problem}", "Nothing was taken from it; tell who keeps the zoo")
+    return index
+
+
+def read_metrics(evaluation: Path) -> dict[str, float]:
+    """Success and error of each task in an `evaluation.json` of `protege-distill evaluate`, as `task/success`, `task/error`.
+
+    Raises:
+        UserError: it is not one, or says nothing about a task's error.
+    """
+    remedy = "Make one: protege-distill evaluate --checkpoint RUN --output FOLDER"
+    try:
+        tasks = json.loads(evaluation.read_text(encoding="utf-8"))["tasks"]
+        found = {f"{task}/{key}": facts[key] for task, facts in tasks.items() for key in ("success", "error")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{evaluation} is not the evaluation.json of an evaluation of tasks", remedy) from error
+    for name, value in found.items():
+        if not _is_number(value):
+            raise UserError(f"{evaluation}: {name} is {json.dumps(value)}: it was never measured", remedy)
+    return {name: float(value) for name, value in found.items()}
 
 
 def add(
     zoo: Path, name: str, checkpoint: str | Path, recipe: str, metrics: Mapping[str, float], *, half: bool = True
 ) -> Entry:
-    """Put a trained policy into a zoo: weights, config, card, and its line in the index."""
-    saved = load(checkpoint)
-    folder = zoo / name
-    save_release(folder, saved, half=half)
+    """Put a trained policy into a zoo, whole or not at all: weights, config, card, and its line in the index.
+
+    Raises:
+        UserError: not a plain name, no such checkpoint, or a zoo that cannot be written.
+    """
+    _check_name(name)
+    saved, index = load(checkpoint), _own_index(zoo)
     entry = Entry(name, saved.kind, recipe, dict(metrics))
-    text = _card(entry, saved.samples, saved.seconds)
-    write_atomically(folder / "card.md", lambda file: file.write(text.encode()))
-    entry = Entry(
-        name, saved.kind, recipe, dict(metrics), {file: _sha256((folder / file).read_bytes()) for file in FILES}
-    )
-    index = read_index(zoo) if (zoo / "index.yaml").is_file() else {}
+    with _staged(zoo, name) as part:
+        save_release(part, saved, half=half)
+        (part / "card.md").write_text(_card(entry, saved.samples, saved.seconds), encoding="utf-8")
+        entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
     _write_index(zoo, {**index, name: entry})
     return entry
 
@@ -109,15 +144,10 @@ def pull(zoo: str | Path, name: str, target: Path) -> Path:
         the entry's folder.
 
     Raises:
-        UserError: unknown entry, unreachable, or a checksum differs.
+        UserError: unknown entry, unreachable, a checksum differs, or `target` cannot be written.
     """
-    entry = find(zoo, name)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=target, prefix=f".{name}."))
-    except OSError as error:
-        raise UserError(f"cannot write {target} ({error.strerror})", "Choose another --output") from error
-    try:
+    entry, index = find(zoo, name), _own_index(target)
+    with _staged(target, name) as part:
         for file, wanted in entry.sha256.items():
             data = _read(zoo, f"{name}/{file}")
             if _sha256(data) != wanted:
@@ -125,12 +155,6 @@ def pull(zoo: str | Path, name: str, target: Path) -> Path:
                     f"{zoo}/{name}/{file} differs from its checksum", "Pull it again, or tell who keeps the zoo"
                 )
             (part / file).write_bytes(data)
-        os.chmod(part, 0o755)
-        shutil.rmtree(target / name, ignore_errors=True)
-        os.replace(part, target / name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    index = read_index(target) if (target / "index.yaml").is_file() else {}
     _write_index(target, {**index, name: entry})
     return target / name
 
@@ -147,6 +171,60 @@ def find(zoo: str | Path, name: str) -> Entry:
     return index[name]
 
 
+@contextmanager
+def _staged(zoo: Path, name: str) -> Iterator[Path]:
+    """A folder to fill, which then replaces the entry `name`; nothing is left of it if filling fails."""
+    part = None
+    try:
+        zoo.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=zoo, prefix=f".{name}."))
+        yield part
+        part.chmod(0o755)
+        shutil.rmtree(zoo / name, ignore_errors=True)
+        os.replace(part, zoo / name)
+    except OSError as error:
+        raise UserError(f"cannot write {zoo / name} ({error.strerror})", "Choose another folder for the zoo") from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _own_index(zoo: Path) -> dict[str, Entry]:
+    """Of a zoo that is about to be written, which may not be there yet."""
+    return read_index(zoo) if (zoo / INDEX).is_file() else {}
+
+
+def _check_name(name: str) -> None:
+    if not _is_plain(name):
+        raise UserError(f"{name!r} cannot be the name of an entry", "Use letters, digits, _, - and dots within")
+
+
+def _is_plain(name: object) -> bool:
+    """Whether a name stays within its zoo and hides nothing there."""
+    return isinstance(name, str) and NAME.fullmatch(name) is not None and name != INDEX
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _problem(entry: Entry) -> str:
+    """What is wrong with a line of an index, empty if nothing is."""
+    if not _is_plain(entry.name):
+        return f"{entry.name!r} cannot be the name of an entry"
+    if not (_is_plain(entry.kind) and isinstance(entry.recipe, str)):
+        return f"{entry.name} has no kind or no recipe"
+    if not (isinstance(entry.metrics, dict) and all(map(_is_number, entry.metrics.values()))):
+        return f"the metrics of {entry.name} are not numbers by name"
+    sums: Any = entry.sha256
+    if not isinstance(sums, dict) or set(sums) != set(FILES):
+        odd = [repr(file) for file in (sums if isinstance(sums, dict) else []) if file not in FILES]
+        return f"{entry.name} lists {', '.join(odd) or 'too few files'}; its files must be {', '.join(FILES)}"
+    if not all(isinstance(x, str) and SHA256.fullmatch(x) for x in sums.values()):
+        return f"{entry.name} has checksums that are none"
+    return ""
+
+
 def _read(zoo: str | Path, file: str) -> bytes:
     where = f"{str(zoo).rstrip('/')}/{file}"
     try:
@@ -154,7 +232,9 @@ def _read(zoo: str | Path, file: str) -> bytes:
             with urlopen(where, timeout=60) as answer:
                 return answer.read()
         return Path(where).read_bytes()
-    except (OSError, URLError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise UserError(f"cannot read {where} ({error})", "Give a folder or URL that holds a zoo: --zoo") from error
 
 
@@ -162,7 +242,7 @@ def _write_index(zoo: Path, index: Mapping[str, Entry]) -> None:
     data = {
         name: {key: x for key, x in asdict(entry).items() if key != "name"} for name, entry in sorted(index.items())
     }
-    write_atomically(zoo / "index.yaml", lambda file: file.write(yaml.safe_dump(data, sort_keys=False).encode()))
+    write_atomically(zoo / INDEX, lambda file: file.write(yaml.safe_dump(data, sort_keys=False).encode()))
 
 
 def _sha256(data: bytes) -> str:

@@ -1,16 +1,25 @@
 """The exported robot in MuJoCo: closes the loop on a desk."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from .. import metadata as _metadata
+from ..clips import Pose
 from ..errors import DeployError, needs
 from ..interface import Array, RobotReading
 from ..metadata import ROBOT_FILE, Metadata, StartState
 
-with needs("cpu,mujoco"):
-    import mujoco
+try:
+    with needs("cpu,mujoco"):
+        import mujoco
+except (RuntimeError, ImportError, AttributeError) as error:
+    # It opens the OpenGL library that MUJOCO_GL names as soon as it is imported, though nothing is drawn here.
+    raise DeployError(
+        f"MuJoCo cannot start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error})",
+        "Unset MUJOCO_GL: nothing is drawn",
+    ) from error
 
 CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
 FALLEN_ROOT, FALLEN_TOP = 0.6, 0.7  # shares of the heights at the start, as in the tasks' failure rules
@@ -36,11 +45,12 @@ class MujocoRobot:
             self.model = mujoco.MjModel.from_xml_path(str(path))
             joints = [self.model.joint(name) for name in self.metadata.joint_names]
             self._servos = np.array([self.model.actuator(name).id for name in self.metadata.joint_names])
+            self._bodies = np.array([self.model.body(name).id for name in self.metadata.body_names])
         except (ValueError, KeyError) as error:
             raise DeployError(f"{path}: {error}", "Export again") from error
         # The MJCF holds six digits of the time step.
         self.model.opt.timestep = self.metadata.physics_dt
-        self.data = mujoco.MjData(self.model)
+        self.data, self._posed = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
         self._root = int(self.model.body_rootid[joints[0].bodyid[0]])
@@ -79,6 +89,24 @@ class MujocoRobot:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def body_poses(self, poses: Pose) -> tuple[Array, Array]:
+        """Forward kinematics, without moving the robot.
+
+        Args:
+            poses: at T moments.
+
+        Returns:
+            body_pos_w (T, B, 3) m and body_quat_w (T, B, 4) wxyz, in the order of `Metadata.body_names`.
+        """
+        data, steps = self._posed, len(poses.joint_pos)
+        pos, quat = np.zeros((steps, len(self._bodies), 3)), np.zeros((steps, len(self._bodies), 4))
+        for step in range(steps):
+            data.qpos[:3], data.qpos[3:7] = poses.root_pos_w[step], poses.root_quat_w[step]
+            data.qpos[self._qpos] = poses.joint_pos[step]
+            mujoco.mj_kinematics(self.model, data)
+            pos[step], quat[step] = data.xpos[self._bodies], data.xquat[self._bodies]
+        return pos, quat
 
     @property
     def has_fallen(self) -> bool:

@@ -5,7 +5,9 @@ Warp's arrays. Nothing is copied to the host.
 """
 
 import functools
+import os
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -16,82 +18,107 @@ from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
+from ..engine import mujoco
 from ..mjcf import build_spec
 
 try:
     import mujoco_warp as mjw
     import warp as wp
+
+    from .mjwarp_kernels import body_velocities, guard
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-CONTACTS = 32  # a world on average; a lying body has about fifty, but few lie
-CONSTRAINTS = 192  # rows a world: four a contact, one a joint at its limit
-SPEED_LIMIT = 1e3  # m/s, rad/s; beyond it physics has gone wrong
+CONTACTS = 32  # a world on average; bodies that fall about have 14 at most
+CONSTRAINTS = 192  # rows a world: four a contact, one a joint at its limit; bodies that fall about have 60 at most
+CONTACTS_FULL = int(mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE)
+CONSTRAINTS_FULL = int(mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ)
+CHECK_EVERY = 1000  # control steps between looks at what had no room
+SOLVER_SHARE = 0.6  # of the memory of Warp's data, what its solver takes besides
 
 
-@wp.kernel
-def _guard(
-    qpos: wp.array2d[float],
-    qvel: wp.array2d[float],
-    warmstart: wp.array2d[float],
-    good: wp.array2d[float],
-    wrong: wp.array[wp.bool],
-):
-    """A world with a NaN or an absurd speed goes back to its last good position, at rest."""
-    world = wp.tid()
-    bad = bool(False)
-    for i in range(qpos.shape[1]):
-        if not wp.isfinite(qpos[world, i]):
-            bad = True
-    for i in range(qvel.shape[1]):
-        if not (wp.abs(qvel[world, i]) < SPEED_LIMIT):
-            bad = True
-    wrong[world] = bad
-    for i in range(qpos.shape[1]):
-        if bad:
-            qpos[world, i] = good[world, i]
-        else:
-            good[world, i] = qpos[world, i]
-    if bad:
-        for i in range(qvel.shape[1]):
-            qvel[world, i] = 0.0
-            warmstart[world, i] = 0.0
+def _checked(device: str) -> torch.device:
+    """The device by its whole name.
+
+    Raises:
+        UserError: there is none, or it is neither a CPU nor one of NVIDIA's GPUs.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if kind != "cuda" or int(index or 0) >= count:
+        raise UserError(f"mjwarp: there is no device {device}; torch sees {count} CUDA GPUs", "Take --device cpu")
+    return torch.device("cuda", int(index or 0))
 
 
-@wp.kernel
-def _body_velocities(
-    xpos: wp.array2d[wp.vec3],
-    subtree_com: wp.array2d[wp.vec3],
-    cvel: wp.array2d[wp.spatial_vector],
-    linear: wp.array2d[wp.vec3],
-    angular: wp.array2d[wp.vec3],
-):
-    """cvel is (angular, linear) with the linear part at the robot's centre of mass; body 0 of Warp's is the world."""
-    world, body = wp.tid()
-    velocity = cvel[world, body + 1]
-    turn = wp.spatial_top(velocity)
-    arm = xpos[world, body + 1] - subtree_com[world, 1]
-    angular[world, body] = turn
-    linear[world, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)
+def _free_memory(device: torch.device) -> int:
+    """Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size(data: Any) -> int:
+    """Bytes of the Warp arrays in a dataclass and in those that it holds."""
+    parts = vars(data).values()
+    arrays = sum(x.capacity for x in parts if isinstance(x, wp.array))
+    return arrays + sum(_size(x) for x in parts if is_dataclass(x))
+
+
+def _rounded(count: int) -> int:
+    """Down to its first two digits."""
+    unit = 10 ** max(len(str(count)) - 2, 0)
+    return count // unit * unit
 
 
 class MjwarpSimulator:
     """Implements `Simulator`.
 
+    Args:
+        num_threads: of no use here.
+        contacts: room for so many a world, shared by all worlds.
+        constraints: rows that each world has room for.
+
     Raises:
         UserError: no such device, or too little of its memory.
     """
 
-    def __init__(self, robot: Robot, num_envs: int, device: str = "cuda", num_threads: int = 0) -> None:
-        self.robot, self.num_envs = robot, num_envs
-        self.device = torch.device(device if ":" in device or device == "cpu" else f"{device}:0")
-        wp.config.quiet = True
+    def __init__(
+        self,
+        robot: Robot,
+        num_envs: int,
+        device: str = "cuda",
+        num_threads: int = 0,
+        *,
+        contacts: int = CONTACTS,
+        constraints: int = CONSTRAINTS,
+    ) -> None:
+        self.robot, self.num_envs, self.device = robot, num_envs, _checked(device)
+        self._room = {"nconmax": contacts, "njmax": constraints}
+        self._steps = 0
+        wp.config.log_level = wp.LOG_WARNING
         wp.init()
         self._where = wp.device_from_torch(self.device)
-        host = build_spec(robot).compile()
+        host, free = build_spec(robot).compile(), _free_memory(self.device)
+        try:
+            self._allocate(host)
+        except RuntimeError as error:
+            if "Failed to allocate" not in str(error):
+                raise
+            fit = int(free / self._memory_of_a_world(host))
+            raise UserError(
+                f"{num_envs} worlds do not fit into the {free / 2**30:.1f} GiB that are free on {self.device}",
+                f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
+            ) from error
+
+    def _allocate(self, host: mujoco.MjModel) -> None:
+        """Make the worlds, the views of their arrays and the recorded launches."""
+        robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host)
-            self._data = mjw.make_data(host, num_envs, nconmax=CONTACTS, njmax=CONSTRAINTS)
+            self._model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
+            self._data = mjw.make_data(host, num_envs, **self._room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._good = wp.clone(self._data.qpos)
@@ -99,7 +126,7 @@ class MjwarpSimulator:
         data = self._data
         self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))
         self._good_qpos, self._warmstart = wp.to_torch(self._good), wp.to_torch(data.qacc_warmstart)
-        self._invalid = wp.to_torch(self._wrong)
+        self._invalid, self._overflow = wp.to_torch(self._wrong), wp.to_torch(data.overflow)
         self.state = RobotState(
             self._qpos[:, 7:],
             self._qvel[:, 6:],
@@ -116,6 +143,9 @@ class MjwarpSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         self._ctrl.copy_(joint_target)
         self._step()
+        self._steps += 1
+        if self._steps % CHECK_EVERY == 0:
+            self.check_room()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
@@ -124,15 +154,40 @@ class MjwarpSimulator:
         qpos = torch.cat([target.root_pos_w, target.root_quat_w, target.joint_pos], dim=1)
         qvel = torch.cat([target.root_lin_vel_w, root_ang_vel_b, target.joint_vel], dim=1)
         chosen = mask.unsqueeze(1)
+        good = qpos.isfinite().all(dim=1, keepdim=True)
         for mine, new in (
             (self._qpos, qpos),
-            (self._good_qpos, qpos),
+            (self._good_qpos, torch.where(good, qpos, self._good_qpos)),
             (self._qvel, qvel),
             (self._ctrl, target.joint_pos),
             (self._warmstart, torch.zeros_like(self._warmstart)),
         ):
             mine.copy_(torch.where(chosen, new, mine))
         self._refresh()
+
+    def overflowed(self) -> int:
+        """How many worlds had no room for all their contacts or constraints since the last `check_room`.
+
+        Worlds that went wrong do not count: they are reported by `step` anyway.
+        """
+        return int((self._overflow & (CONTACTS_FULL | CONSTRAINTS_FULL) != 0).sum())
+
+    def check_room(self) -> None:
+        """Complain where contacts are left out that should count; `step` does so now and then.
+
+        Raises:
+            UserError: in more than one of a hundred worlds, or in any of less.
+        """
+        bits, count = self._overflow.clone(), self.overflowed()
+        self._overflow.zero_()
+        if count <= self.num_envs // 100:
+            return
+        rows = bool((bits & CONSTRAINTS_FULL).any())
+        what, value = ("CONSTRAINTS", self._room["njmax"]) if rows else ("CONTACTS", self._room["nconmax"])
+        raise UserError(
+            f"mjwarp: {count} of {self.num_envs} worlds had no room for all their {what.lower()} ({value} a world)",
+            f"Raise {what} in {__file__}, or {what.lower()}= of MjwarpSimulator",
+        )
 
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self.robot.num_bodies + 1, 3, device=self.device)
@@ -143,7 +198,7 @@ class MjwarpSimulator:
             if not count:
                 return force[:, 1:]
             ids = wp.array(list(range(count)), dtype=int)
-            wrench = wp.zeros(count, dtype=wp.spatial_vector)
+            wrench = wp.zeros(count, dtype=wp.spatial_vectorf)
             mjw.contact_force(self._model, self._data, ids, True, wrench)
         world, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
         bodies = wp.to_torch(self._model.geom_bodyid).long()[geoms]
@@ -178,8 +233,8 @@ class MjwarpSimulator:
         data = self._data
         for _ in range(self.robot.substeps):
             mjw.step(self._model, data)
-        arrays = [data.qpos, data.qvel, data.qacc_warmstart, self._good, self._wrong]
-        wp.launch(_guard, dim=self.num_envs, inputs=arrays)
+        arrays = [data.qpos, data.qvel, data.qacc_warmstart, data.ctrl, data.overflow, self._good, self._wrong]
+        wp.launch(guard, dim=self.num_envs, inputs=arrays)
         self._kinematics()
 
     def _kinematics(self) -> None:
@@ -189,13 +244,18 @@ class MjwarpSimulator:
         mjw.com_pos(self._model, data)
         mjw.com_vel(self._model, data)
         arrays = [data.xpos, data.subtree_com, data.cvel, self._linear, self._angular]
-        wp.launch(_body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=arrays)
+        wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=arrays)
+
+    def _memory_of_a_world(self, host: mujoco.MjModel) -> float:
+        """Bytes."""
+        with wp.ScopedDevice("cpu"):
+            return (1.0 + SOLVER_SHARE) * _size(mjw.make_data(host, 1, **self._room))
 
     def _warp(self) -> Any:
         """Warp on the device, in torch's current stream."""
         if self.device.type == "cpu":
             return wp.ScopedDevice(self._where)
-        return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(self.device)))
+        return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(self.device)), sync_enter=False)
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
         """The launches of `work` as one CUDA graph; on a CPU, `work`."""

@@ -40,6 +40,7 @@ class MujocoSimulator:
         self._chunks = [range(i, num_envs, threads) for i in range(threads)]
         n, b = num_envs, robot.num_bodies
         self._qpos, self._qvel = np.zeros((n, self.model.nq)), np.zeros((n, self.model.nv))
+        self._good = np.tile(self.model.qpos0, (n, 1))
         self._xpos, self._xquat = np.zeros((n, b, 3)), np.zeros((n, b, 4))
         self._cvel, self._com = np.zeros((n, b, 6)), np.zeros((n, 3))
         j = robot.num_joints
@@ -57,8 +58,8 @@ class MujocoSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         target = joint_target.double().numpy()
         substeps = self.robot.substeps
-        # MuJoCo takes a target that is not a number for zero, with a warning. Here that world's physics is wrong.
-        wrong = ~np.isfinite(target).all(1)
+        # MuJoCo takes what is not a number for zero, with a warning. Here that world's physics is wrong.
+        wrong = ~(np.isfinite(target).all(1) & np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1))
 
         def advance(world: int) -> None:
             if wrong[world]:
@@ -78,6 +79,7 @@ class MujocoSimulator:
         wrong |= ~(np.isfinite(self._qpos).all(1) & (np.abs(self._qvel).max(1) < MAX_SPEED))
         for world in np.flatnonzero(wrong):
             self._recover(int(world))
+        self._keep_good()
         self._publish(slice(None))
         return torch.from_numpy(wrong)
 
@@ -98,6 +100,7 @@ class MujocoSimulator:
             self._refresh(worlds[row])
 
         self._each(range(len(worlds)), put)
+        self._keep_good()
         self._publish(worlds)
 
     def contact_force_w(self) -> Tensor:
@@ -125,6 +128,7 @@ class MujocoSimulator:
         for row, data in zip(state["integration"].numpy(), self.data, strict=True):
             mujoco.mj_setState(self.model, data, row, INTEGRATION)
         self._each(range(self.num_envs), self._refresh)
+        self._keep_good()
         self._publish(slice(None))
 
     def close(self) -> None:
@@ -152,12 +156,16 @@ class MujocoSimulator:
         self._cvel[world], self._com[world] = data.cvel[1:], data.subtree_com[1]
 
     def _recover(self, world: int) -> None:
-        """Back to the last published pose, at rest."""
-        data, state = self.data[world], self.state
+        """Back to the last good pose, at rest."""
+        data = self.data[world]
         mujoco.mj_resetData(self.model, data)
-        pose = [state.root_pos_w[world], state.root_quat_w[world], state.joint_pos[world]]
-        data.qpos[:] = torch.cat(pose).double().numpy()
+        data.qpos[:] = self._good[world]
         self._refresh(world)
+
+    def _keep_good(self) -> None:
+        """Remember the poses, where they are numbers, to recover to."""
+        good = np.isfinite(self._qpos).all(1)
+        self._good[good] = self._qpos[good]
 
     def _publish(self, worlds: slice | list[int]) -> None:
         """Copy what `_refresh` gathered into `state`."""

@@ -37,7 +37,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task is built from. `n` worlds; `evaluation` asks for clips from their start."""
+    """What a task is built from. `n` worlds; `evaluation` asks for failure rules, and clips from near their start."""
 
     n: int
     config: EnvConfig

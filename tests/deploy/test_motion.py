@@ -1,0 +1,285 @@
+"""Clips as commands: read, placed and followed without torch, as the training's own code does it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from tiny_runs import train
+
+from protege.core.kinematics import Kinematics
+from protege.core.motion import MotionLibrary, clip_dtype
+from protege.core.motion import load_clip as core_clip
+from protege.deploy.cli import main
+from protege.deploy.clips import Clip, Pose, load_clip
+from protege.deploy.errors import DeployError
+from protege.deploy.export import export
+from protege.deploy.interface import RobotReading
+from protege.deploy.metadata import load as load_metadata
+from protege.deploy.motion import MotionCommand
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.runtime import OnnxPolicy
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+WALK = "data/motions/smpl_humanoid_walk.npy"
+MOTIONS = ["walk", "run", "jump"]
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
+def tracker(tiny_tracker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny tracker, exported."""
+    return export(tiny_tracker, tmp_path_factory.mktemp("deploy") / "tracker")
+
+
+@pytest.fixture(scope="session")
+def exports(tiny_tracker: Path, tracker: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tracker, every teacher and MaskedMimic, by kind."""
+    folder, start = tmp_path_factory.mktemp("runs"), f"agent.expert_model_path={tiny_tracker}"
+    runs = {
+        kind: train(kind, folder, kind, start, "run.max_iterations=1", package="teachers")
+        for kind in ("path_follower", "goal_directed", "steering")
+    }
+    runs["masked_mimic"] = train("masked_mimic/path_follower", folder, "mimic", start, "run.max_iterations=1")
+    return {"tracker": tracker, **{kind: export(run, folder / f"{kind}_onnx") for kind, run in runs.items()}}
+
+
+def library(name: str) -> MotionLibrary:
+    return MotionLibrary([core_clip(f"smpl_humanoid_{name}.npy", ROBOT)], ROBOT, "cpu")
+
+
+# Clips -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path) -> None:
+    clip, theirs, robot = load_clip(f"smpl_humanoid_{name}.npy", 69), library(name), MujocoRobot(tracker)
+    assert clip.name == f"smpl_humanoid_{name}" and clip.duration == pytest.approx(float(theirs.durations[0]), abs=0.02)
+    time = np.arange(0.0, float(theirs.durations[0]), 1.0 / 30.0)
+    poses = clip.at(time)
+    expected = theirs.frames(torch.zeros(len(time), dtype=torch.long), torch.from_numpy(time).float())
+    body_pos, body_quat = robot.body_poses(poses)
+    np.testing.assert_allclose(poses.joint_pos, expected.joint_pos.numpy(), atol=1e-5)
+    np.testing.assert_allclose(body_pos, expected.body_pos_w.numpy(), atol=2e-5)
+    same = np.abs((body_quat * expected.body_quat_w.numpy()).sum(-1))
+    np.testing.assert_allclose(same, 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_a_clips_start_is_the_trainings(name: str) -> None:
+    start = load_clip(f"smpl_humanoid_{name}.npy", 69).start()
+    expected = library(name).frames(torch.zeros(1, dtype=torch.long), torch.zeros(1))[0]
+    for field, values in vars(start).items():
+        np.testing.assert_allclose(values, getattr(expected, field).numpy(), atol=2e-4, err_msg=field)
+
+
+def test_poses_are_clamped_to_the_clip() -> None:
+    clip = load_clip(WALK, 69)
+    ends = clip.at(np.array([-1.0, 99.0]))
+    for field, values in zip(Pose._fields, ends, strict=True):
+        np.testing.assert_allclose(values, getattr(clip.frames, field)[[0, -1]], atol=1e-12)
+
+
+def test_a_clip_is_placed_where_the_robot_is() -> None:
+    clip = load_clip("smpl_humanoid_jump.npy", 69)
+    placed = clip.placed(np.array([3.0, -1.0]), 0.7)
+    first = RobotReading(*(x[0] for x in placed.frames[:2]), np.zeros(3), np.zeros(3), np.zeros(69), np.zeros(69))
+    assert first.yaw == pytest.approx(0.7)
+    np.testing.assert_allclose(first.root_pos_w, [3.0, -1.0, clip.frames.root_pos_w[0, 2]])
+    # Relative to the root's heading everything is as it was.
+    again = placed.placed(np.zeros(2), 0.0)
+    origin = clip.placed(np.zeros(2), 0.0)
+    for a, b in zip(again.frames, origin.frames, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(placed.frames.root_pos_w, axis=0), axis=1),
+        np.linalg.norm(np.diff(clip.frames.root_pos_w, axis=0), axis=1),
+    )
+
+
+def frames(count: int = 3, joints: int = 69) -> np.ndarray:
+    data = np.zeros(count, clip_dtype(joints))
+    data["time"], data["root_quat_w"][:, 0] = np.arange(count), 1.0
+    return data
+
+
+def broken(field: str, frame: int, value: float) -> np.ndarray:
+    data = frames()
+    data[field][frame] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (frames(1), "1 frames are too few"),
+        (frames(joints=19), "joint_pos has 19 values of type float64 a frame, not 69 numbers"),
+        (broken("joint_pos", 1, np.nan), "joint_pos of frame 1 is not a finite number"),
+        (broken("time", 2, 1.0), "time does not rise at frame 2"),
+        (broken("root_quat_w", 2, 0.3), "root_quat_w of frame 2 is not of unit length"),
+        (np.zeros((3, 4)), "a clip has the fields time, root_pos_w, root_quat_w, joint_pos"),
+        (np.array([{"pickled": 1}], dtype=object), "is not a readable clip"),
+        (b"\x93NUMPY\x01\x00", "is not a readable clip"),
+        (b"", "is not a readable clip"),
+    ],
+)
+def test_what_is_no_clip_is_named(content: np.ndarray | bytes, message: str, tracker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clip.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    done = call("run", tracker, "--task", "motion", "--motion-file", path)
+    assert done.exit_code == 2 and done.output.count("\n") == 1
+    assert done.output.startswith(f"error: {path}") and message in done.output
+
+
+def test_a_missing_clip_is_named() -> None:
+    with pytest.raises(DeployError, match=r"no clip at nowhere\.npy.*a \.npy file"):
+        load_clip("nowhere.npy", 69)
+
+
+# Commands ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
+    metadata, clip, theirs = load_metadata(tracker), load_clip(WALK, 69), library("walk")
+    command = MotionCommand(clip, MujocoRobot(tracker).body_poses, metadata)
+    here = MujocoRobot(tracker).read()
+    assert metadata.future_frames == [1, 2, 4, 8]
+    for step in (0, 7, 100):
+        time = torch.tensor([(step + ahead) / 30.0 for ahead in metadata.future_frames])
+        expected = theirs.frames(torch.zeros(4, dtype=torch.long), time)
+        said = command(step / 30.0, here)
+        assert said.target_body_pos_w is not None and said.reference_joint_pos is not None
+        np.testing.assert_allclose(said.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
+        np.testing.assert_allclose(said.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
+        assert said.pose_mask is None and said.shown() == [False, False, False]
+    after, last = command(99.0, here), clip.at(np.array([command.last / 30.0])).joint_pos[0]
+    np.testing.assert_allclose(after.reference_joint_pos, last)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def sliding(speed: float, seconds: float = 3.0) -> Clip:
+    """A stiff body that slides to the left."""
+    time = np.linspace(0.0, seconds, 91)
+    pos = np.stack([0.0 * time, speed * time, 0.0 * time + 0.9], axis=1)
+    return Clip("slide", time, Pose(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))))
+
+
+def test_teachers_are_told_the_clips_own_way(exports: dict[str, Path]) -> None:
+    metadata, robot = load_metadata(exports["path_follower"]), MujocoRobot(exports["path_follower"])
+    command = MotionCommand(sliding(0.8), robot.body_poses, metadata, ["path", "goal", "steering"])
+    said = command(1.0, robot.read())
+    assert said.shown() == [True, True, True] and said.path_w is not None and said.steering_direction_w is not None
+    np.testing.assert_allclose(said.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
+    np.testing.assert_allclose(said.path_w[-1], [0.0, 2.4], atol=1e-9)
+    np.testing.assert_allclose(said.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert said.goal_time_left == pytest.approx(2.0) and said.steering_speed == pytest.approx(0.8)
+    np.testing.assert_allclose(said.steering_direction_w, [0.0, 1.0], atol=1e-9)
+    still = MotionCommand(sliding(0.0), robot.body_poses, metadata, ["steering"])(2.9, robot.read())
+    assert still.steering_speed == 0.0 and still.steering_direction_w is not None
+    np.testing.assert_allclose(np.linalg.norm(still.steering_direction_w), 1.0)
+
+
+def test_the_error_by_hand(tracker: Path) -> None:
+    robot, metadata = MujocoRobot(tracker), load_metadata(tracker)
+    clip = sliding(0.6)
+    command, time = MotionCommand(clip, robot.body_poses, metadata), np.array([0.0, 1.0, 2.0])
+    bodies, _ = robot.body_poses(clip.at(time))
+    assert command.errors(time, bodies[:, 0], bodies) == pytest.approx({"cartesian_err": 0.0, "cartesian_err_max": 0.0})
+    bodies[1, :, 2] += 0.3  # all bodies
+    bodies[2, 0, 0] += 0.24  # one of 24
+    expected = {"cartesian_err": (0.3 + 0.01) / 3.0, "cartesian_err_max": 0.3}
+    assert command.errors(time, bodies[:, 0], bodies) == pytest.approx(expected)
+
+
+def test_kinematics_leave_the_robot_alone(tracker: Path) -> None:
+    robot = MujocoRobot(tracker)
+    before = robot.data.qpos.copy()
+    poses = load_clip("smpl_humanoid_jump.npy", 69).at(np.array([1.0, 2.0]))
+    pos, quat = robot.body_poses(poses)
+    np.testing.assert_array_equal(robot.data.qpos, before)
+    tensors = (torch.from_numpy(x).double() for x in poses)
+    expected = Kinematics(ROBOT).double()(*tensors)
+    np.testing.assert_allclose(pos, expected[0].numpy(), atol=1e-5)
+    assert pos.shape == (2, 24, 3) and quat.shape == (2, 24, 4)
+
+
+# The command line --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tracker", "path_follower", "goal_directed", "steering", "masked_mimic"])
+def test_every_policy_with_poses_runs(kind: str, exports: dict[str, Path], tmp_path: Path) -> None:
+    report, record = tmp_path / "report.json", tmp_path / "states.npz"
+    words = ["--motion-file", WALK, "--fast", "--seconds", 0.5, "--report", report, "--record", record]
+    done = call("run", exports[kind], *words)
+    assert done.exit_code == 0 and "cartesian_err" in done.output, done.output
+    result = json.loads(report.read_text())
+    assert result["loop"]["steps"] == 15 and set(result["errors"]) == {"cartesian_err", "cartesian_err_max"}
+    # It starts in the clip, and the reference's joint angles alone keep it near for half a second.
+    assert result["errors"]["cartesian_err"] < 0.15
+    with np.load(record, allow_pickle=False) as states:
+        column = {"path_follower": 0, "goal_directed": 1, "steering": 2}.get(kind)
+        if column is not None:
+            assert states["command_mask"].tolist() == [[k == column for k in range(3)]] * 15
+        if kind == "masked_mimic":
+            assert states["pose_mask"].all()
+        np.testing.assert_allclose(states["root_pos_w"][0, :2], 0.0, atol=1e-6)
+
+
+def test_the_student_runs_with_poses_too(exported: Path, tmp_path: Path) -> None:
+    record = tmp_path / "states.npz"
+    words = ["--motion-file", WALK, "--fast", "--seconds", 0.3, "--standing", "--record", record]
+    done = call("run", exported, "--task", "motion", *words)
+    assert done.exit_code == 0 and "cartesian_err" in done.output
+    with np.load(record, allow_pickle=False) as states:
+        assert states["pose_mask"].all() and not states["command_mask"].any()
+        np.testing.assert_allclose(states["joint_pos"][0], load_metadata(exported).default_joint_pos, atol=1e-6)
+
+
+def test_a_motion_ends_with_its_clip(tracker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.npy"
+    data = np.zeros(31, clip_dtype(69))
+    data["time"], data["root_pos_w"][:, 2], data["root_quat_w"][:, 0] = np.linspace(5.0, 5.5, 31), 0.93, 1.0
+    np.save(path, data)
+    done = call("run", tracker, "--motion-file", path, "--fast")
+    assert done.exit_code == 0 and "of 15 missed" in done.output
+
+
+def test_what_does_not_go_together_is_named(exports: dict[str, Path], exported: Path) -> None:
+    for folder, words, message in [
+        (exports["tracker"], [], "motion needs a clip. Add --motion-file"),
+        (exports["masked_mimic"], [], "motion needs a clip. Add --motion-file"),
+        (exports["tracker"], ["--task", "path"], "this policy takes no path. It takes motion"),
+        (exports["path_follower"], ["--task", "path"], "a path only together with poses. Add --task motion"),
+        (exports["steering"], ["--task", "goal"], "this policy takes no goal. It takes motion"),
+        (exported, ["--task", "motion"], "motion needs a clip"),
+        (exported, ["--task", "goal", "--motion-file", WALK], "--motion-file does not go with --task goal"),
+    ]:
+        done = call("run", folder, "--fast", *words)
+        assert done.exit_code == 2 and done.output.count("\n") == 1 and message in done.output, done.output
+
+
+def test_shipped_clips_are_found_without_torch(tracker: Path) -> None:
+    program = """
+import sys
+from protege.deploy.cli import main
+main(["run", sys.argv[1], "--motion-file", "smpl_humanoid_walk.npy", "--fast", "--seconds", "0.2"], standalone_mode=False)
+print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "onnx", "onnxscript"}))
+print([name for name in sys.modules if name.startswith("protege.") and not name.startswith("protege.deploy")])
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tracker)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
+
+
+def test_needs_poses(exports: dict[str, Path], exported: Path) -> None:
+    assert {kind for kind, folder in exports.items() if not OnnxPolicy(folder).needs_poses} == {"masked_mimic"}
+    assert not OnnxPolicy(exported).needs_poses

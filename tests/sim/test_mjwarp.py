@@ -1,0 +1,173 @@
+"""What MuJoCo Warp has beside the contract of `test_simulator.py`: room for contacts, memory, devices, its extra."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from protege.core.config import RunConfig
+from protege.core.errors import UserError
+from protege.core.kinematics import Kinematics
+from protege.core.state import RobotState
+from protege.sim.env_config import EnvConfig
+from protege.sim.plugin import plugin
+from protege.sim.robots import get_robot
+from protege.sim.simulator import make_simulator
+
+pytest.importorskip("mujoco_warp")
+from protege.sim.backends import mjwarp
+
+ROBOT = get_robot("smpl")
+WALK = "smpl_humanoid_walk.npy"
+N, J = 3, ROBOT.num_joints
+TARGET = ROBOT.default_pose().expand(N, J)
+
+
+def standing(height: list[float]) -> RobotState:
+    """At rest, upright, the pelvis so high (m) in each world."""
+    pos = torch.zeros(len(height), 3)
+    pos[:, 2] = torch.tensor(height)
+    quat, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(len(height), 4), torch.zeros(len(height), 3)
+    joints = ROBOT.default_pose().expand(len(height), J)
+    return Kinematics(ROBOT).state(pos, quat, still, still, joints, torch.zeros(len(height), J))
+
+
+def settle(simulator, height: list[float], steps: int) -> None:
+    simulator.write(torch.ones(N, dtype=torch.bool), standing(height))
+    for _ in range(steps):
+        assert not simulator.step(TARGET).any()
+
+
+# Room --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_robot_that_stands_has_room():
+    simulator = make_simulator("mjwarp", ROBOT, N, device="cpu")
+    settle(simulator, [0.93, 0.93, 0.93], 20)
+    assert simulator.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
+    simulator.check_room()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_worlds_without_room_for_their_constraints_are_counted(capfd):
+    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
+    settle(simulator, [3.0, 3.0, 3.0], 2)
+    assert simulator.overflowed() == 0, "nothing touches in the air"
+    settle(simulator, [0.93, 3.0, 0.93], 5)
+    assert simulator.overflowed() == 2
+    with pytest.raises(UserError, match=r"mjwarp: 2 of 3 worlds .* constraints \(8 a world\)\. Raise CONSTRAINTS in "):
+        simulator.check_room()
+    assert simulator.overflowed() == 0, "counted anew"
+    simulator.check_room()
+    assert capfd.readouterr() == ("", ""), "kernels print nothing"
+
+
+def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
+    monkeypatch.setattr(mjwarp, "CHECK_EVERY", 5)
+    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", contacts=1)
+    with pytest.raises(UserError, match=r"mjwarp: 3 of 3 worlds .* contacts \(1 a world\)\. Raise CONTACTS in "):
+        settle(simulator, [0.93, 0.93, 0.93], 5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_world_of_many_may_lack_room():
+    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
+    settle(simulator, [0.93, 3.0, 3.0], 5)
+    assert simulator.overflowed() == 1
+    simulator.num_envs = 100
+    simulator.check_room()
+
+
+def test_a_world_that_went_wrong_is_not_counted():
+    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
+    simulator.write(torch.ones(N, dtype=torch.bool), standing([0.93, 3.0, 3.0]))
+    target = TARGET.clone()
+    target[0, 3] = torch.nan
+    assert simulator.step(target).tolist() == [True, False, False]
+    assert simulator.overflowed() == 0
+
+
+# Devices and memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_named(device):
+    with pytest.raises(UserError, match=f"there is no device {device}; torch sees 0 CUDA GPUs. Take --device cpu"):
+        make_simulator("mjwarp", ROBOT, 1, device=device)
+
+
+def test_other_devices_are_refused():
+    with pytest.raises(UserError, match="there is no device mps"):
+        make_simulator("mjwarp", ROBOT, 1, device="mps")
+
+
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_the_gpu_if_there_is_one(there, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert RunConfig(simulator="mjwarp").torch_device() == device
+    assert RunConfig(simulator="mujoco").torch_device() == "cpu"
+
+
+def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
+    def full(*arguments) -> None:
+        raise RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'")
+
+    monkeypatch.setattr(mjwarp.MjwarpSimulator, "_allocate", full)
+    monkeypatch.setattr(mjwarp, "_free_memory", lambda device: 2**30)
+    with pytest.raises(UserError) as complaint:
+        make_simulator("mjwarp", ROBOT, 100_000, device="cpu")
+    text = str(complaint.value)
+    assert text.startswith("100000 worlds do not fit into the 1.0 GiB that are free on cpu. Take env.num_envs=")
+    fit = int(text.split("env.num_envs=")[1].split()[0])
+    assert 4000 < fit < 8000 and fit % 100 == 0
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch):
+    def broken(*arguments) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(mjwarp.MjwarpSimulator, "_allocate", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        make_simulator("mjwarp", ROBOT, 1, device="cpu")
+
+
+def test_without_the_extra_one_line_says_what_to_install():
+    program = """
+import sys
+sys.modules["mujoco_warp"] = None
+from protege.core.errors import UserError
+from protege.sim.robots import get_robot
+from protege.sim.simulator import make_simulator
+try:
+    make_simulator("mjwarp", get_robot("smpl"), 1, device="cpu")
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == 'mujoco_warp is not installed. Install it: pip install "protege-sim[mjwarp]"\n', done.stderr
+
+
+# In the environment ------------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_runs_on_it_as_on_mujoco():
+    config = EnvConfig(num_envs=4, task_mix={"track": 1.0, "steering": 1.0}, num_plans=4)
+    runs = [RunConfig(simulator=name, device="cpu", motion_file=[WALK]) for name in ("mjwarp", "mujoco")]
+    env, other = (plugin.make(run, config) for run in runs)
+    assert isinstance(env.simulator, mjwarp.MjwarpSimulator)
+    obs = env.reset()
+    other.reset()
+    for _ in range(5):
+        action = obs["reference_joint_pos"] - env.default_joint_pos
+        step, want = env.step(action), other.step(action)
+        obs = step.obs
+        torch.testing.assert_close(step.reward, want.reward, atol=1e-3, rtol=0.0)
+        torch.testing.assert_close(obs["proprioception"], want.obs["proprioception"], atol=2e-2, rtol=0.0)
+        assert torch.equal(step.failed, want.failed)
+    action = obs["reference_joint_pos"] - env.default_joint_pos
+    action[2] = torch.nan
+    step = env.step(action)
+    assert step.invalid.tolist() == [False, False, True, False] == step.failed.tolist()
+    assert all(x.isfinite().all() for x in step.obs.values())
+    assert env.invalid_count == 1

@@ -1,0 +1,309 @@
+"""References as tables of frames: looked up, shifted, kept; and the walks that are warped into such tables."""
+
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.motion import MotionLibrary, load_clips
+from protege.core.state import RobotState
+from protege.sim.commands import warp
+from protege.sim.commands.gait import Gait
+from protege.sim.commands.masks import MaskSampler
+from protege.sim.commands.motion import MotionCommand
+from protege.sim.commands.plans import Plans, plan_paths, plan_steering
+from protege.sim.commands.reference import Reference, keep
+from protege.sim.commands.warp import warped_walks
+from protege.sim.env_config import EnvConfig, PathParams, SteeringParams
+from protege.sim.graph import Recorded
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+CPU = torch.device("cpu")
+DT = ROBOT.control_dt
+CONFIG = EnvConfig(episode_length_s=4.0)
+AHEAD = CONFIG.future_frames
+N = 8
+ALL = torch.ones(N, dtype=torch.bool)
+
+
+@pytest.fixture(scope="module")
+def library() -> MotionLibrary:
+    """Three clips, so that the second and the third are somewhere in the table."""
+    clips = load_clips([f"smpl_humanoid_{name}.npy" for name in ("run", "walk", "jump")], ROBOT)
+    return MotionLibrary(clips, ROBOT, CPU)
+
+
+@pytest.fixture(scope="module")
+def gait() -> Gait:
+    return Gait(load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0], ROBOT, CPU)
+
+
+def motion_command(library: MotionLibrary, seed: int = 0, *, start_within: float = 1.0, masked: bool = False):
+    masks = MaskSampler(CONFIG.masked_mimic_params, ROBOT, len(AHEAD), CPU) if masked else None
+    generator = torch.Generator().manual_seed(seed)
+    return MotionCommand(N, library, CONFIG, DT, masks, generator, start_within=start_within)
+
+
+def assert_same(a: RobotState, b: RobotState, atol: float = 0.0) -> None:
+    for name, x in vars(a).items():
+        torch.testing.assert_close(x, getattr(b, name), atol=atol, rtol=0.0)
+
+
+# Keeping -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_only_rows_of_the_mask_are_overwritten_and_in_place(shape):
+    target, value = torch.zeros(4, *shape), torch.ones(4, *shape)
+    view = target[1:]
+    keep(target, torch.tensor([True, False, True, False]), value)
+    assert target.flatten(1).mean(dim=1).tolist() == [1.0, 0.0, 1.0, 0.0] if shape else target.tolist() == [1, 0, 1, 0]
+    assert view.data_ptr() == target[1:].data_ptr() and torch.equal(view, target[1:])
+
+
+def test_a_row_that_is_not_kept_may_be_no_number():
+    target = torch.zeros(2)
+    keep(target, torch.tensor([True, False]), torch.tensor([1.0, torch.nan]))
+    assert target.tolist() == [1.0, 0.0]
+
+
+# Looking up --------------------------------------------------------------------------------------------------------------
+
+
+def place(library: MotionLibrary, clip: list[int], frame: list[int]) -> Reference:
+    """A reference of worlds that are at some frames of some clips."""
+    reference = Reference(len(clip), library.state, 2, AHEAD)
+    starts, counts = library.starts[clip], library.counts[clip]
+    reference.index.copy_(starts + torch.tensor(frame))
+    reference.last.copy_(starts + counts - 1)
+    return reference
+
+
+def test_frames_are_those_of_the_library(library):
+    clip = [0, 1, 2, 1]
+    reference = place(library, clip, [0, 17, 100, 300])
+    for step in range(5):
+        time = (torch.tensor([0, 17, 100, 300]) + 2 * step) / library.RATE
+        assert_same(reference.now(), library.frames(torch.tensor(clip), time), atol=1e-4)
+        ahead = time[:, None] + torch.tensor(AHEAD) * DT
+        want = library.frames(torch.tensor(clip)[:, None].expand_as(ahead), ahead)
+        pos, quat = reference.future()
+        assert pos.shape == (4, len(AHEAD), ROBOT.num_bodies, 3)
+        torch.testing.assert_close(pos, want.body_pos_w, atol=1e-4, rtol=0.0)
+        assert R.angle_between(quat, want.body_quat_w).max() < 2e-3
+        following = library.frames(torch.tensor(clip), time + DT)
+        torch.testing.assert_close(reference.next_joint_pos(), following.joint_pos, atol=1e-4, rtol=0.0)
+        reference.advance()
+
+
+def test_whoever_looks_past_the_end_sees_the_last_frame_of_the_clip(library):
+    ends = library.counts - 1
+    reference = place(library, [0, 1, 2], (ends - 3).tolist())
+    pos, _ = reference.future()
+    last = library.state.body_pos_w[library.starts + ends]
+    torch.testing.assert_close(pos[:, 1:], last[:, None].expand_as(pos[:, 1:]))
+    assert not torch.equal(pos[:, 0], last)
+    for _ in range(3):
+        reference.advance()
+    assert torch.equal(reference.index, library.starts + ends)
+    torch.testing.assert_close(reference.now().body_pos_w, last)
+    assert torch.equal(reference.next_joint_pos(), library.state.joint_pos[library.starts + ends])
+
+
+def test_a_shift_moves_what_is_seen_and_not_the_table(library):
+    before = library.state.clone()
+    reference = place(library, [0, 1], [5, 6])
+    plain, (future, _) = reference.now(), reference.future()
+    reference.shift[1] = torch.tensor([1.0, -2.0, 0.5])
+    moved, (moved_future, _) = reference.now(), reference.future()
+    torch.testing.assert_close(moved.body_pos_w - plain.body_pos_w, reference.shift[:, None].expand(2, 24, 3))
+    torch.testing.assert_close(moved_future - future, reference.shift[:, None, None].expand_as(future))
+    assert_same(library.state, before)
+
+
+# Clips as commands -------------------------------------------------------------------------------------------------------
+
+
+def test_clips_start_at_the_origin_from_a_random_frame_and_last_to_their_ends(library):
+    command = motion_command(library)
+    starts = [(command.reset(ALL), command.reference.index.clone(), command.last_step.clone()) for _ in range(20)]
+    for state, index, last_step in starts:
+        torch.testing.assert_close(state.root_pos_w[:, :2], torch.zeros(N, 2))
+        assert torch.equal(state.root_pos_w[:, 2], library.state.root_pos_w[index, 2])
+        clip = (index[:, None] >= library.starts).sum(dim=1) - 1
+        left = (library.starts + library.counts - 1)[clip] - index
+        assert torch.equal(command.library.starts[clip] + library.counts[clip] - 1, index + left)
+        assert torch.equal(last_step, (left // 2).clamp_max(120))  # four seconds at most
+        assert (left >= 29).all(), "half a second is left"
+    indices = torch.cat([index for _, index, _ in starts])
+    clips = (indices[:, None] >= library.starts).sum(dim=1) - 1
+    assert set(clips.tolist()) == {0, 1, 2}
+    assert len(indices.unique()) > 120
+
+
+def left_at_the_end(command: MotionCommand) -> torch.Tensor:
+    """Frames that are left at the last step of new episodes which the clip's end ends."""
+    command.reset(ALL)
+    left = command.reference.last - command.reference.index - 2 * command.last_step
+    return left[command.last_step < command.max_steps]
+
+
+def test_at_the_last_step_the_reference_is_at_the_clips_last_frame(library):
+    command = motion_command(library)
+    state = command.reset(ALL)
+    late = command.reference.last - torch.arange(60, 60 + N)  # both even and odd numbers of frames are left
+    command.reference.index.copy_(late)
+    for step in range(35):
+        left = command.reference.last - command.reference.index
+        assert torch.equal(left, (torch.arange(60, 60 + N) - 2 * step).clamp_min(0))
+        command.advance(state)
+    # Where the episode ends, at most half a control step of the clip has not been played.
+    ends = torch.cat([left_at_the_end(command) for _ in range(100)])
+    assert len(ends) > 50 and set(ends.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_clips_start_within_a_share(library, share):
+    command = motion_command(library, start_within=share)
+    for _ in range(20):
+        command.reset(ALL)
+        clip = (command.reference.index[:, None] >= library.starts).sum(dim=1) - 1
+        phase = (command.reference.index - library.starts[clip]) / library.counts[clip]
+        assert (phase <= share).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_reset_of_some_clips_leaves_the_others(library, masked):
+    command = motion_command(library, masked=masked)
+    state = command.reset(ALL)
+    for _ in range(5):
+        command.advance(state)
+    before = command.state_dict()
+    mask = torch.tensor([True, False] * (N // 2))
+    start = command.reset(mask)
+    for name, x in command.state_dict().items():
+        assert torch.equal(x[~mask], before[name][~mask]), name
+    assert command.step.tolist() == [0, 5] * (N // 2)
+    assert not torch.equal(command.reference.index[mask], before["index"][mask])
+    assert_same(start[mask], command.reference.now()[mask])
+
+
+def test_masks_are_drawn_anew_every_other_second(library):
+    command = motion_command(library, masked=True)
+    state = command.reset(ALL)
+    changes = 0
+    for _ in range(600):
+        before = command.pose_mask.clone()
+        command.advance(state)
+        changes += int((command.pose_mask != before).flatten(1).any(dim=1).sum())
+    assert changes == pytest.approx(600 * N * DT / 2.0, rel=0.25)  # a new draw may be the old one again
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_saved_clip_command_continues_exactly(library, masked):
+    command, other = (motion_command(library, seed, masked=masked) for seed in (0, 1))
+    state = command.reset(ALL)
+    other.reset(ALL)
+    for _ in range(5):
+        command.advance(state)
+    other.load_state_dict(command.state_dict())
+    other.generator.set_state(command.generator.get_state())
+    for each in (command, other):
+        each.advance(state)
+    assert_same(command.reference.now(), other.reference.now())
+    assert torch.equal(command.observe(state)["pose_mask"], other.observe(state)["pose_mask"])
+    assert_same(command.reset(ALL), other.reset(ALL))
+
+
+# Warped walks ------------------------------------------------------------------------------------------------------------
+
+
+def make_plans(kind: str, count: int = 5, steps: int = 62) -> Plans:
+    generator = torch.Generator().manual_seed(0)
+    plans = (
+        plan_paths(count, steps, steps - 2, DT, PathParams(), generator)
+        if kind == "path"
+        else plan_steering(count, steps, steps - 2, DT, SteeringParams(), generator)
+    )
+    return plans.turned(torch.linspace(-3.0, 3.0, count))
+
+
+def unflatten(table: RobotState, count: int) -> RobotState:
+    """(Q · T, ...) frames as (Q, T, ...)."""
+    return RobotState(**{name: x.unflatten(0, (count, -1)) for name, x in vars(table).items()})
+
+
+@pytest.mark.parametrize("kind", ["path", "steering"])
+def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_and_last(kind, gait):
+    plans, phase = make_plans(kind), torch.linspace(0.0, 3.0, 5)
+    walks = unflatten(warped_walks(gait, plans, phase, 40, DT), 5)
+    longer = unflatten(warped_walks(gait, plans, phase, 42, DT), 5)
+    assert walks.body_pos_w.shape == (5, 40, 24, 3)
+    pos, quat, joints = longer.body_pos_w, longer.body_quat_w, longer.joint_pos
+    turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2]))) / (2.0 * DT)
+    inner = slice(1, 40)
+    for got, want in (
+        (walks.body_lin_vel_w[:, inner], (pos[:, 2:] - pos[:, :-2])[:, :39] / (2.0 * DT)),
+        (walks.joint_vel[:, inner], (joints[:, 2:] - joints[:, :-2])[:, :39] / (2.0 * DT)),
+        (walks.body_ang_vel_w[:, inner], turn[:, :39]),
+    ):
+        torch.testing.assert_close(got, want, atol=2e-4, rtol=1e-4)
+    # The first frame has nothing before it: there the walk is extended backwards, which the forward difference bounds.
+    forward = (pos[:, 1] - pos[:, 0]) / DT
+    assert (walks.body_lin_vel_w[:, 0] - forward).norm(dim=-1).mean() < 0.3
+    root = walks.root_lin_vel_w[:, 0, :2]
+    planned = plans.speed[:, :1] * torch.stack([plans.heading[:, 0].cos(), plans.heading[:, 0].sin()], dim=1)
+    assert (root - planned).norm(dim=1).max() < 0.4, "no further than the pelvis sways"
+
+
+def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(gait, monkeypatch):
+    """Whole, in chunks of one and of two plans (the last chunk smaller), and each plan alone."""
+    plans, phase = make_plans("path"), torch.linspace(0.0, 3.0, 5)
+    whole = warped_walks(gait, plans, phase, 40, DT)
+    for chunk in (1, 40, 80, 119):
+        monkeypatch.setattr(warp, "CHUNK", chunk)
+        assert_same(warped_walks(gait, plans, phase, 40, DT), whole, atol=2e-4)
+    for row in (0, 3):
+        alone = warped_walks(gait, plans[row : row + 1], phase[row : row + 1], 40, DT)
+        assert_same(alone, whole[40 * row : 40 * (row + 1)], atol=2e-4)
+
+
+def test_the_phase_is_where_in_the_clip_a_walk_begins(gait):
+    plans = make_plans("path")
+    phase = torch.tensor([0.0, 0.2, 0.4, 0.6, gait.duration])
+    walks = unflatten(warped_walks(gait, plans, phase, 10, DT), 5)
+    _, amplitude = gait.cadence_and_amplitude(plans.speed[:, 0])
+    amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate[:, 0].abs().clamp_max(1.0))
+    want = gait.pose(phase, amplitude)[0]
+    torch.testing.assert_close(walks.joint_pos[:, 0], want, atol=1e-3, rtol=0.0)
+
+
+def test_turned_plans_give_turned_walks(gait):
+    plans, phase = make_plans("path"), torch.zeros(5)
+    yaw = torch.full((5,), 1.3)
+    plain, turned = (warped_walks(gait, each, phase, 20, DT) for each in (plans, plans.turned(yaw)))
+    turn = R.from_yaw(torch.tensor(1.3)).expand(len(plain.joint_pos), 24, 4)
+    torch.testing.assert_close(turned.body_pos_w, R.rotate(turn, plain.body_pos_w), atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(turned.body_lin_vel_w, R.rotate(turn, plain.body_lin_vel_w), atol=2e-3, rtol=0.0)
+    assert R.angle_between(turned.body_quat_w, R.multiply(turn, plain.body_quat_w)).max() < 3e-3
+    assert_same(
+        RobotState(turned.joint_pos, turned.joint_vel, *[torch.zeros(0)] * 4),
+        RobotState(plain.joint_pos, plain.joint_vel, *[torch.zeros(0)] * 4),
+        atol=1e-4,
+    )
+
+
+# Recorded ----------------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_cpu_recorded_work_is_just_called():
+    counter = torch.zeros(())
+
+    def work() -> torch.Tensor:
+        counter.add_(1.0)
+        return counter.clone()
+
+    recorded = Recorded(work, CPU, torch.Generator())
+    results = [recorded() for _ in range(Recorded.EAGER_CALLS + 3)]
+    assert [float(x) for x in results] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert recorded.graph is None
