@@ -1,1 +1,3 @@
-"""Step 4: one light student that has learned from all teachers, and its evaluation."""
+"""Step 4: one light student distilled from many teachers, and the evaluation of every policy."""
+
+__version__ = "0.1.0"
