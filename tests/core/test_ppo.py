@@ -1,0 +1,150 @@
+"""PPO's loss terms by hand, its optimiser's guards, and that it learns the toy robot."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from toy_env import ToyEnv
+
+from protege.core.experiments import action_bound
+from protege.core.optim import adamw, adapt_learning_rate, guarded_step
+from protege.core.policy import ActorCritic, ModelConfig
+from protege.core.ppo import (
+    PPO,
+    PPOConfig,
+    bounds_loss,
+    normalize_advantage,
+    ppo_loss,
+    value_loss,
+    weighted_mean,
+)
+from protege.core.rollout import RolloutBuffer, collect
+
+SMALL = ModelConfig(latent_dim=16, ff_size=16, num_layers=1, num_heads=2, mlp_units=[16], critic_units=[16])
+
+
+def t(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+# Loss terms --------------------------------------------------------------------------------------------------------------
+
+
+def test_clipped_surrogate_by_hand():
+    # ratios 2, 0.5, 2, 0.5 with advantages 1, 1, -1, -1 and clip 0.2:
+    # min(2, 1.2) = 1.2, min(0.5, 0.8) = 0.5, min(-2, -1.2) = -2, min(-0.5, -0.8) = -0.8
+    ratio, advantage = t(2.0, 0.5, 2.0, 0.5), t(1.0, 1.0, -1.0, -1.0)
+    loss = ppo_loss(ratio.log(), t(0, 0, 0, 0), advantage, 0.2)
+    assert loss.item() == pytest.approx(-(1.2 + 0.5 - 2.0 - 0.8) / 4.0)
+
+
+def test_the_surrogate_has_no_gradient_where_it_is_clipped():
+    new = t(math.log(2.0), math.log(1.1)).requires_grad_()
+    ppo_loss(new, t(0, 0), t(1.0, 1.0), 0.2).backward()
+    assert new.grad is not None
+    assert new.grad[0].item() == 0.0
+    assert new.grad[1].item() == pytest.approx(-1.1 / 2.0)  # d(-ratio)/d log = -ratio, mean of two
+
+
+def test_value_loss_by_hand():
+    assert value_loss(t(1.0, 3.0), t(2.0, 1.0)).item() == pytest.approx((1.0 + 4.0) / 2.0)
+    # Old values 0, 0 and clip 0.5 hold the values at 0.5, 0.5; the worse of the two errors counts: max(1, 2.25), max(4, 0.25).
+    assert value_loss(t(1.0, 3.0), t(2.0, 1.0), None, t(0, 0), 0.5).item() == pytest.approx((2.25 + 4.0) / 2.0)
+
+
+def test_bounds_loss_by_hand():
+    mean, bound = torch.tensor([[0.5, -1.5], [2.0, 0.0]]), t(1.0, 1.0)
+    # Excess: (0, 0.5) and (1, 0): squared and summed 0.25 and 1.
+    assert bounds_loss(mean, bound).item() == pytest.approx(0.625)
+    assert bounds_loss(mean, bound, t(1.0, 0.0)).item() == pytest.approx(0.25)
+
+
+def test_rows_without_weight_do_not_count_even_if_they_are_nan():
+    x, weight = t(1.0, math.nan, 3.0), t(1.0, 0.0, 1.0)
+    assert weighted_mean(x, weight).item() == 2.0
+    assert weighted_mean(x, t(0, 0, 0)).item() == 0.0
+    assert ppo_loss(t(0, math.nan, 0), t(0, 0, 0), t(1, 1, 3), 0.2, weight).item() == -2.0
+
+
+def test_advantages_are_normalised_over_the_rows_that_count():
+    # Mean 2, deviation 1 over the first two; the third is left out.
+    out = normalize_advantage(t(1.0, 3.0, 100.0), t(1.0, 1.0, 0.0))
+    torch.testing.assert_close(out, t(-1.0, 1.0, 0.0))
+
+
+# Optimiser ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kl", "factor"), [(0.03, 1 / 1.5), (0.004, 1.5), (0.01, 1.0), (0.0, 1.0)])
+def test_the_learning_rate_follows_the_kl(kl, factor):
+    lr = torch.tensor(1e-3)
+    adapt_learning_rate(lr, torch.tensor(kl), 0.01, 1e-6, 1e-1)
+    assert lr.item() == pytest.approx(1e-3 * factor)
+
+
+def test_the_learning_rate_stays_within_its_limits():
+    lr = torch.tensor(1e-3)
+    adapt_learning_rate(lr, torch.tensor(9.0), 0.01, 9e-4, 1e-3)
+    assert lr.item() == pytest.approx(9e-4)
+    adapt_learning_rate(lr, torch.tensor(1e-5), 0.01, 9e-4, 1e-3)
+    assert lr.item() == pytest.approx(1e-3)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted():
+    layer = nn.Linear(2, 1)
+    optimizer = adamw([(layer.parameters(), 0.1)])
+    assert guarded_step(optimizer, layer(torch.ones(1, 2)).sum(), 1.0) == 0.0
+    weights, moments = layer.weight.clone(), optimizer.state[layer.weight]["exp_avg"].clone()
+    assert guarded_step(optimizer, layer(torch.full((1, 2), math.inf)).sum(), 1.0) == 1.0
+    assert torch.equal(layer.weight, weights)
+    assert torch.equal(optimizer.state[layer.weight]["exp_avg"], moments)
+    assert guarded_step(optimizer, layer(torch.ones(1, 2)).sum(), 1.0) == 0.0
+    assert not torch.equal(layer.weight, weights)
+
+
+# Training ----------------------------------------------------------------------------------------------------------------
+
+
+def make(env: ToyEnv, **changes) -> tuple[PPO, RolloutBuffer]:
+    torch.manual_seed(0)
+    model = replace(SMALL, log_std=-2.0)
+    policy = ActorCritic(env.obs_shapes, action_bound(env.robot), model, env.robot.default_pose())
+    config = PPOConfig(rollout_steps=8, minibatches=2, epochs=2, **changes)
+    obs = env.reset()
+    policy.update_normalizers(obs)
+    kept = {key: obs[key] for key in policy.obs_keys}
+    return PPO(policy, config, "cpu", seed=1), RolloutBuffer(kept, 8, env.num_actions)
+
+
+def test_the_first_minibatch_starts_from_the_policy_that_acted():
+    env = ToyEnv(8)
+    ppo, buffer = make(env, learning_rate=1e-9, min_learning_rate=0.0, critic_learning_rate=1e-9, desired_kl=0.0)
+    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
+    metrics = ppo.update(buffer)
+    assert metrics["actor/kl"] == pytest.approx(0.0, abs=1e-6)
+    # Ratio 1 throughout: minus the mean of the normalised advantages, which is zero.
+    assert metrics["actor/ppo_loss"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics["agent/skipped_updates"] == 0.0
+
+
+def test_broken_worlds_change_nothing():
+    env = ToyEnv(8, broken=[2, 5])
+    ppo, buffer = make(env)
+    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
+    metrics = ppo.update(buffer)
+    assert metrics["agent/invalid_fraction"] == pytest.approx(0.25)
+    assert all(x.isfinite().all() for x in ppo.policy.state_dict().values())
+
+
+def test_it_learns_the_toy_robot():
+    env = ToyEnv(64)
+    ppo, buffer = make(env, learning_rate=1e-3, critic_learning_rate=2e-3, desired_kl=0.03)
+    obs, rewards = env.reset(), []
+    for _ in range(60):
+        obs, _ = collect(env, ppo.policy, buffer, obs, ppo.generator)
+        rewards.append(buffer.data["reward"].mean().item())
+        ppo.update(buffer)
+    first, last = sum(rewards[:5]) / 5.0, sum(rewards[-5:]) / 5.0
+    assert 1.0 - last < 0.5 * (1.0 - first)

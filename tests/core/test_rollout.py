@@ -1,0 +1,166 @@
+"""Advantages by hand, the buffer, and the loop that fills it on the toy robot."""
+
+import pytest
+import torch
+from toy_env import EPISODE, J, ToyEnv
+
+from protege.core.policy import PolicySample, log_prob
+from protege.core.rollout import LoopState, RolloutBuffer, collect, episode_metrics, gae
+
+
+def column(*values: float) -> torch.Tensor:
+    """(T, 1)."""
+    return torch.tensor(values, dtype=torch.float32).unsqueeze(1)
+
+
+def flags(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.bool).unsqueeze(1)
+
+
+NONE = flags(0, 0, 0)
+
+
+def test_gae_by_hand():
+    # gamma 0.5, lambda 0.5: delta = r + 0.5 v' - v = (1 + 1 - 1, 2 + 2 - 2, 3 + 4 - 4) = (1, 2, 3)
+    # A2 = 3, A1 = 2 + 0.25 * 3 = 2.75, A0 = 1 + 0.25 * 2.75 = 1.6875
+    reward, value, next_value = column(1, 2, 3), column(1, 2, 4), column(2, 4, 8)
+    advantage, returns = gae(reward, value, next_value, NONE, NONE, NONE, 0.5, 0.5)
+    assert advantage.squeeze(1).tolist() == [1.6875, 2.75, 3.0]
+    assert returns.squeeze(1).tolist() == [2.6875, 4.75, 7.0]
+
+
+def test_nothing_follows_a_failure():
+    # delta1 = 2 - 2 = 0: the next value is not counted, nor is what the next episode brings.
+    reward, value, next_value = column(1, 2, 3), column(1, 2, 4), column(2, 99, 8)
+    failed = flags(0, 1, 0)
+    advantage, _ = gae(reward, value, next_value, failed, failed, NONE, 0.5, 0.5)
+    assert advantage.squeeze(1).tolist() == [1.0, 0.0, 3.0]
+
+
+def test_a_time_out_goes_on_with_the_true_next_value_and_takes_nothing_from_the_next_episode():
+    # delta1 = 2 + 0.5 * 6 - 2 = 3, A0 = 1 + 0.25 * 3
+    reward, value, next_value = column(1, 2, 3), column(1, 2, 4), column(2, 6, 8)
+    cut = flags(0, 1, 0)
+    advantage, _ = gae(reward, value, next_value, NONE, cut, NONE, 0.5, 0.5)
+    assert advantage.squeeze(1).tolist() == [1.75, 3.0, 3.0]
+
+
+def test_an_invalid_transition_has_no_advantage_and_passes_none_on():
+    reward, value, next_value = column(1, torch.nan, 3), column(1, 2, 4), column(2, 6, 8)
+    invalid = flags(0, 1, 0)
+    advantage, _ = gae(reward.nan_to_num(), value, next_value, invalid, invalid, invalid, 0.5, 0.5)
+    assert advantage.squeeze(1).tolist() == [1.0, 0.0, 3.0]
+
+
+def test_lambda_one_gives_discounted_returns_and_lambda_zero_the_td_error():
+    torch.manual_seed(0)
+    reward, value = torch.rand(6, 3), torch.rand(6, 3)
+    next_value = torch.cat([value[1:], torch.rand(1, 3)])
+    none = torch.zeros(6, 3, dtype=torch.bool)
+    _, returns = gae(reward, value, next_value, none, none, none, 0.9, 1.0)
+    expected = next_value[-1]
+    for t in reversed(range(6)):
+        expected = reward[t] + 0.9 * expected
+        torch.testing.assert_close(returns[t], expected)
+    advantage, _ = gae(reward, value, next_value, none, none, none, 0.9, 0.0)
+    torch.testing.assert_close(advantage, reward + 0.9 * next_value - value)
+
+
+# The loop ----------------------------------------------------------------------------------------------------------------
+
+
+class Constant:
+    """Acts at the default pose; a value that says where the sample was taken."""
+
+    def act(self, obs, generator=None) -> PolicySample:
+        mean = torch.zeros(len(obs["goal"]), J)
+        std = torch.full_like(mean, 0.1)
+        noise = torch.randn(mean.shape, generator=generator)
+        action = mean + std * noise
+        return PolicySample(action, log_prob(action, mean, std), mean, std, self.value(obs))
+
+    def value(self, obs) -> torch.Tensor:
+        return obs["proprioception"].sum(1)
+
+
+def rollout(env: ToyEnv, steps: int, **options):
+    obs = env.reset()
+    buffer = RolloutBuffer(obs, steps, J, options.pop("extra", None))
+    last, rows = collect(env, Constant(), buffer, obs, torch.Generator().manual_seed(1), **options)
+    return buffer, last, rows
+
+
+def test_the_buffer_holds_what_was_seen_and_done():
+    buffer, last, _ = rollout(ToyEnv(4, seed=3), 5)
+    again = ToyEnv(4, seed=3)
+    obs = again.reset()
+    for t in range(5):
+        assert torch.equal(buffer.obs["proprioception"][t], obs["proprioception"])
+        step = again.step(buffer.data["action"][t])
+        assert torch.equal(buffer.data["reward"][t], step.reward)
+        obs = step.obs
+    assert torch.equal(last["proprioception"], obs["proprioception"])
+
+
+def test_next_values_are_those_of_the_true_next_state():
+    buffer, last, rows = rollout(ToyEnv(4, seed=3), EPISODE + 2)
+    d, policy = buffer.data, Constant()
+    assert d["timed_out"][EPISODE - 1].all() and len(rows["length"]) == 4
+    ordinary = ~(d["failed"] | d["timed_out"])
+    following = torch.cat([d["value"][1:], policy.value(last).unsqueeze(0)])
+    assert torch.equal(d["next_value"][ordinary], following[ordinary])
+    # After the reset the robot is elsewhere: the value of the new episode's first state is another one.
+    assert (d["next_value"][d["timed_out"]] - following[d["timed_out"]]).abs().min() > 1e-3
+
+
+def test_rows_are_the_episodes_that_ended():
+    _, _, rows = rollout(ToyEnv(4), 2 * EPISODE)
+    assert rows["length"].tolist() == [EPISODE] * 8
+    assert not rows["failed"].any()
+    metrics = episode_metrics(rows, ["track", "masked"])
+    assert metrics["episode/length"] == EPISODE and metrics["episode/success"] == metrics["track/success"] == 1.0
+    assert metrics["cartesian_err"] == pytest.approx(rows["cartesian_err/mean"].mean().item())
+    assert episode_metrics({name: x[:0] for name, x in rows.items()}, ["track"]) == {}
+
+
+def test_broken_worlds_are_never_trained_on():
+    buffer, _, _ = rollout(ToyEnv(4, broken=[1]), 6)
+    assert buffer.weight.mean(0).tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert buffer.data["reward"].isfinite().all()
+    buffer.compute_returns(0.9, 0.9)
+    assert (buffer.data["advantage"][:, 1] == 0.0).all() and buffer.data["advantage"].isfinite().all()
+
+
+def test_labels_are_kept_and_may_choose_the_action():
+    def label(obs):
+        return {"twice": 2.0 * obs["proprioception"][:, :J]}
+
+    def behave(sample, labels):
+        return labels["twice"]
+
+    buffer, _, _ = rollout(ToyEnv(4), 3, extra={"twice": (J,)}, label=label, behave=behave)
+    d = buffer.data
+    assert torch.equal(d["action"], d["twice"])
+    torch.testing.assert_close(d["log_prob"], log_prob(d["action"], d["mean"], d["std"]))
+
+
+def test_minibatches_are_a_partition():
+    buffer, _, _ = rollout(ToyEnv(4), 6)
+    buffer.data["reward"].copy_(torch.arange(24.0).view(6, 4))
+    parts = list(buffer.minibatches(3, ["reward"], torch.Generator().manual_seed(0)))
+    assert [len(data["reward"]) for _, data in parts] == [8, 8, 8]
+    seen = torch.cat([data["reward"] for _, data in parts])
+    assert sorted(seen.tolist()) == list(range(24)) and seen.tolist() != list(range(24))
+    flat = buffer.obs["proprioception"].flatten(0, 1)
+    assert all(torch.equal(obs["proprioception"], flat[data["reward"].long()]) for obs, data in parts)
+
+
+def test_loop_state_goes_on_exactly():
+    generator = torch.Generator().manual_seed(5)
+    state = LoopState({"x": torch.rand(3, generator=generator)}, generator)
+    saved = state.state_dict()
+    expected = torch.rand(3, generator=generator)
+    other = LoopState({"x": torch.zeros(3)}, torch.Generator())
+    other.load_state_dict(saved)
+    assert torch.equal(other.obs["x"], saved["obs"]["x"])
+    assert torch.equal(torch.rand(3, generator=other.generator), expected)
