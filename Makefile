@@ -36,7 +36,7 @@ format: setup ## write the format and the lint fixes that ruff knows
 
 .PHONY: bench
 bench: setup ## simulation rate against bare MuJoCo, model sizes, runtime latency
-	@$(RUN) python scripts/bench.py $(ARGS)
+	@OMP_WAIT_POLICY=passive $(RUN) python scripts/bench.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove environments, caches and built wheels; results/ stays
