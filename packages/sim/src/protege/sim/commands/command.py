@@ -1,6 +1,6 @@
-"""What every command offers the environment."""
+"""What every command offers the environment, and what a checkpoint keeps of it."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -40,3 +40,22 @@ class Command(Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Kept:
+    """The saving half of a `Command`: the reference's rows and the tensors that `kept` names, all (n, ...)."""
+
+    kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
+    reference: Reference
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: x.clone() for name, x in self._rows().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, x in self._rows().items():
+            x.copy_(state[name])
+
+    def _rows(self) -> dict[str, Tensor]:
+        reference = self.reference
+        mine = {name: getattr(self, name) for name in self.kept}
+        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}

@@ -10,6 +10,7 @@ from protege.core.env import Obs
 from protege.core.state import RobotState
 
 from ..env_config import EnvConfig
+from .command import Kept
 from .gait import Gait
 from .masks import MaskSampler
 from .plans import Plans, plan_goals, plan_paths, plan_steering
@@ -36,7 +37,7 @@ def make_plans(kind: Kind, config: EnvConfig, dt: float, generator: torch.Genera
     return plan_goals(count, round(longest / dt) + 1 + ahead, dt, config.goal_params, generator)
 
 
-class LocomotionCommand:
+class LocomotionCommand(Kept):
     """Worlds that walk along random plans of one kind.
 
     The reference of a steering world is carried along with the robot, since a direction and a speed say nothing about
@@ -47,6 +48,8 @@ class LocomotionCommand:
         kind: the modality that is always shown.
         masks: what a mixed world sees of the poses.
     """
+
+    kept = (*Kept.kept, "plan", "command_mask")
 
     def __init__(
         self,
@@ -138,24 +141,3 @@ class LocomotionCommand:
     def settled(self) -> Tensor:
         """(n,) bool: the last change of command is long enough ago for errors to count."""
         return self.plans.settled[self.plan, self.step]
-
-    @property
-    def _kept(self) -> dict[str, Tensor]:
-        reference = self.reference
-        return {
-            "index": reference.index,
-            "last": reference.last,
-            "shift": reference.shift,
-            "plan": self.plan,
-            "step": self.step,
-            "last_step": self.last_step,
-            "pose_mask": self.pose_mask,
-            "command_mask": self.command_mask,
-        }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: x.clone() for name, x in self._kept.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, x in self._kept.items():
-            x.copy_(state[name])

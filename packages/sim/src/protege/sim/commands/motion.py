@@ -8,11 +8,12 @@ from protege.core.motion import MotionLibrary
 from protege.core.state import RobotState
 
 from ..env_config import EnvConfig
+from .command import Kept
 from .masks import MaskSampler
 from .reference import Reference, keep
 
 
-class MotionCommand:
+class MotionCommand(Kept):
     """Track clips of a library from a random phase (reference-state initialisation, DeepMimic).
 
     Args:
@@ -78,22 +79,3 @@ class MotionCommand:
 
     def observe(self, state: RobotState) -> Obs:
         return {**self.no_command, "pose_mask": self.pose_mask.clone()}
-
-    @property
-    def _kept(self) -> dict[str, Tensor]:
-        reference = self.reference
-        return {
-            "index": reference.index,
-            "last": reference.last,
-            "shift": reference.shift,
-            "step": self.step,
-            "last_step": self.last_step,
-            "pose_mask": self.pose_mask,
-        }
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: x.clone() for name, x in self._kept.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, x in self._kept.items():
-            x.copy_(state[name])

@@ -93,17 +93,7 @@ def plan_paths(
     turn_rate = at_knots(-params.max_turn_rate, params.max_turn_rate)
     heading = (turn_rate * dt).cumsum(dim=1) - turn_rate[:, :1] * dt
     pos = _integrate(heading, speed, dt)
-    return Plans(
-        pos=pos,
-        heading=heading,
-        turn_rate=turn_rate,
-        speed=speed,
-        direction=heading,
-        commanded_speed=speed,
-        settled=torch.ones(count, steps, dtype=torch.bool),
-        goal=pos[:, last_step],
-        last_step=torch.full((count,), last_step),
-    )
+    return _obeyed(pos, heading, turn_rate, speed, last_step=last_step)
 
 
 def plan_goals(count: int, steps: int, dt: float, params: GoalParams, generator: torch.Generator) -> Plans:
@@ -169,17 +159,22 @@ def _drive(count: int, steps: int, dt: float, start_speed: Tensor, max_turn_rate
         speed = speed + dt * ((wanted_speed - speed) / dt).clamp(-MAX_ACCELERATION, MAX_ACCELERATION)
         heading = heading + dt * turn_rate
         pos = pos + dt * speed[:, None] * torch.stack([heading.cos(), heading.sin()], dim=1)
-    all_pos, all_heading, all_turn, all_speed = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
+    columns = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
+    return _obeyed(*columns, last_step=steps - 1)
+
+
+def _obeyed(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, last_step: int) -> Plans:
+    """Plans that command at every step just what the line does there, see `Plans`."""
     return Plans(
-        pos=all_pos,
-        heading=all_heading,
-        turn_rate=all_turn,
-        speed=all_speed,
-        direction=all_heading,
-        commanded_speed=all_speed,
-        settled=torch.ones(count, steps, dtype=torch.bool),
-        goal=all_pos[:, -1],
-        last_step=torch.full((count,), steps - 1),
+        pos=pos,
+        heading=heading,
+        turn_rate=turn_rate,
+        speed=speed,
+        direction=heading,
+        commanded_speed=speed,
+        settled=torch.ones_like(speed, dtype=torch.bool),
+        goal=pos[:, last_step],
+        last_step=torch.full((len(pos),), last_step),
     )
 
 
