@@ -6,21 +6,14 @@ from typing import Any
 
 import click
 
-from .commands import evaluation_options, main_group, preset_names, train_command, writable_folder
+from .commands import evaluation_options, training_group, writable_folder
 
-FAMILIES = ("full_body_tracker", "masked_mimic")
-
-main = main_group("protege-core", "Steps 1 and 2: the full-body tracker and MaskedMimic.")
-
-
-main.add_command(train_command(FAMILIES, "protege.core.experiments:EXPERIMENTS"))
-
-
-@main.command()
-def presets() -> None:
-    """List what `train` takes."""
-    for name in preset_names(FAMILIES):
-        click.echo(name)
+main = training_group(
+    "protege-core",
+    "Steps 1 and 2: the full-body tracker and MaskedMimic.",
+    ("full_body_tracker", "masked_mimic"),
+    "protege.core.experiments:EXPERIMENTS",
+)
 
 
 @main.command()

@@ -44,6 +44,20 @@ def main_group(package: str, help: str, cls: type[Group] = Group) -> Group:
     return click.version_option(version(package), prog_name=package)(group)
 
 
+def training_group(package: str, help: str, families: Sequence[str], experiments: str) -> Group:
+    """The root command of a package that trains, with `train` and `presets`; see `train_command`."""
+    group = main_group(package, help)
+    group.add_command(train_command(families, experiments))
+
+    @group.command()
+    def presets() -> None:
+        """List what `train` takes."""
+        for name in preset_names(families):
+            click.echo(name)
+
+    return group
+
+
 def train_command(families: Sequence[str], experiments: str) -> click.Command:
     """`train NAME [options] [key.path=value ...]`.
 

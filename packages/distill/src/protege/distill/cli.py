@@ -5,23 +5,16 @@ from typing import Any
 
 import click
 
-from protege.core.commands import evaluation_options, main_group, preset_names, train_command
+from protege.core.commands import evaluation_options, training_group
 
 from .tasks import OPTIONS, TASK_FACTS
 
-FAMILIES = ("distillation",)
-
-main = main_group(
-    "protege-distill", "Step 4: one light student from many teachers, and the evaluation of every policy."
+main = training_group(
+    "protege-distill",
+    "Step 4: one light student from many teachers, and the evaluation of every policy.",
+    ("distillation",),
+    "protege.distill.experiment:EXPERIMENTS",
 )
-main.add_command(train_command(FAMILIES, "protege.distill.experiment:EXPERIMENTS"))
-
-
-@main.command()
-def presets() -> None:
-    """List what `train` takes."""
-    for name in preset_names(FAMILIES):
-        click.echo(name)
 
 
 @main.command()

@@ -4,20 +4,15 @@ from pathlib import Path
 
 import click
 
-from protege.core.commands import Group, main_group, preset_names, train_command
+from protege.core.commands import Group, training_group
 from protege.core.errors import UserError
 
-FAMILIES = ("path_follower", "goal_directed", "steering")
-
-main = main_group("protege-teachers", "Step 3: path, goal and steering teachers, and the zoo of trained policies.")
-main.add_command(train_command(FAMILIES, "protege.teachers.experiments:EXPERIMENTS"))
-
-
-@main.command()
-def presets() -> None:
-    """List what `train` takes."""
-    for name in preset_names(FAMILIES):
-        click.echo(name)
+main = training_group(
+    "protege-teachers",
+    "Step 3: path, goal and steering teachers, and the zoo of trained policies.",
+    ("path_follower", "goal_directed", "steering"),
+    "protege.teachers.experiments:EXPERIMENTS",
+)
 
 
 @main.group(cls=Group)
