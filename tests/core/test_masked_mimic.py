@@ -1,10 +1,10 @@
 """MaskedMimic: its losses by hand, who sees what, and learning from an expert on the toy robot."""
 
-from math import log
+from math import isfinite, log
 
 import pytest
 import torch
-from toy_env import BestExpert, J, ToyEnv
+from toy_env import BestExpert, J, NanEnv, ToyEnv
 
 from protege.core.env import Obs
 from protege.core.masked_mimic import (
@@ -247,3 +247,14 @@ def test_a_world_whose_physics_failed_never_reaches_the_loss():
     assert all(x.isfinite().all() and torch.equal(x, same[name]) for name, x in state.items())
     assert state["tokenizer.normalizers.proprioception.count"] == 8 * 14
     assert state["critic.returns.mean"].item() == pytest.approx(1.0 / 0.03, rel=1e-5)
+
+
+def test_a_world_that_shows_nan_never_reaches_the_gradient():
+    env = NanEnv(16, broken=[2, 9])
+    trainer = make_trainer(env)
+    buffer = filled(env, trainer, 0)
+    assert buffer.data["expert_mean"][1:, [2, 9]].isnan().all()
+    metrics = trainer.update(buffer, 0)
+    assert metrics["agent/skipped_updates"] == 0.0
+    assert all(isfinite(value) for value in metrics.values())
+    assert all(x.isfinite().all() for x in trainer.policy.state_dict().values())

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from toy_env import ToyEnv
+from toy_env import NanEnv, ToyEnv
 
 from protege.core.experiments import action_bound
 from protege.core.optim import adamw, adapt_learning_rate, guarded_step
@@ -129,13 +129,27 @@ def test_the_first_minibatch_starts_from_the_policy_that_acted():
     assert metrics["agent/skipped_updates"] == 0.0
 
 
-def test_broken_worlds_change_nothing():
-    env = ToyEnv(8, broken=[2, 5])
+@pytest.mark.parametrize("kind", [ToyEnv, NanEnv])
+def test_broken_worlds_change_nothing(kind):
+    env = kind(8, broken=[2, 5])
     ppo, buffer = make(env)
+    before = {name: x.clone() for name, x in ppo.policy.named_parameters()}
     collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
     metrics = ppo.update(buffer)
     assert metrics["agent/invalid_fraction"] == pytest.approx(0.25)
+    assert metrics["agent/skipped_updates"] == 0.0
+    assert all(math.isfinite(value) for value in metrics.values())
     assert all(x.isfinite().all() for x in ppo.policy.state_dict().values())
+    assert any(not torch.equal(x, before[name]) for name, x in ppo.policy.named_parameters())
+
+
+def test_a_rollout_without_a_valid_transition_changes_nothing():
+    env = NanEnv(8, broken=list(range(8)))
+    ppo, buffer = make(env)
+    before = {name: x.clone() for name, x in ppo.policy.named_parameters()}
+    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
+    ppo.update(buffer)
+    assert all(torch.equal(x, before[name]) for name, x in ppo.policy.named_parameters())
 
 
 def test_it_learns_the_toy_robot():

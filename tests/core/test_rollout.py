@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toy_env import EPISODE, J, ToyEnv
+from toy_env import EPISODE, J, NanEnv, ToyEnv
 
 from protege.core.policy import PolicySample, log_prob
 from protege.core.rollout import LoopState, RolloutBuffer, collect, episode_metrics, gae
@@ -153,6 +153,34 @@ def test_minibatches_are_a_partition():
     assert sorted(seen.tolist()) == list(range(24)) and seen.tolist() != list(range(24))
     flat = buffer.obs["proprioception"].flatten(0, 1)
     assert all(torch.equal(obs["proprioception"], flat[data["reward"].long()]) for obs, data in parts)
+
+
+def test_broken_worlds_lend_their_rows_of_minibatches_to_a_valid_one():
+    buffer, _, _ = rollout(NanEnv(4, broken=[0, 2]), 6)
+    assert buffer.data["value"][1:, [0, 2]].isnan().all() and buffer.obs["poses"][1:, [0, 2]].isnan().all()
+    buffer.data["reward"].copy_(torch.arange(24.0).view(6, 4))
+    parts = list(buffer.minibatches(3, ["action", "mean", "value", "reward"], torch.Generator().manual_seed(0)))
+    for obs, data in parts:
+        assert all(x.isfinite().all() for x in [*obs.values(), *data.values()])
+    reward, weight = (torch.cat([data[key] for _, data in parts]) for key in ("reward", "weight"))
+    assert reward[weight == 0.0].tolist() == [1.0] * 12  # the first step of world 1
+    assert sorted(reward[weight == 1.0].tolist()) == [i for i in range(24) if i % 2]
+
+
+def test_the_step_before_a_world_breaks_has_a_finite_return():
+    class BreaksLater(NanEnv):
+        def step(self, action):
+            self.broken[1] = len(steps) >= 2  # shown as NaN, though the step to it was valid
+            steps.append(super().step(action))
+            steps[-1].invalid[1] = len(steps) > 3
+            return steps[-1]
+
+    steps = []
+    buffer, _, _ = rollout(BreaksLater(4), 5)
+    buffer.data["reward"].nan_to_num_()
+    assert buffer.data["value"][3:, 1].isnan().all() and buffer.weight[:, 1].tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+    buffer.compute_returns(0.9, 0.9)
+    assert buffer.data["return"][buffer.weight > 0].isfinite().all()
 
 
 def test_loop_state_goes_on_exactly():

@@ -131,6 +131,17 @@ class ToyEnv:
         }
 
 
+class NanEnv(ToyEnv):
+    """After a step, broken worlds show NaN throughout."""
+
+    def step(self, action: Tensor) -> Step:
+        step = super().step(action)
+        for x in [*step.obs.values(), *step.next_obs.values()]:
+            if x.is_floating_point():
+                x[self.broken] = torch.nan
+        return step
+
+
 class BestExpert:
     """The exact solution, with the value of a policy that earns 1 every step at gamma 0.97."""
 

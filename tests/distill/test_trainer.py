@@ -121,6 +121,18 @@ def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
     assert terms["actor/ppo_loss"].abs() < 1e3
 
 
+def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
+    distiller, env, buffer = rollout
+    buffer.data["invalid"][:, :2] = True
+    seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "acted")}
+    for x in seen.values():
+        if x.is_floating_point():
+            x[:, :2] = torch.nan
+    metrics = distiller.update(buffer, env.task_names, progress=1.0)
+    assert metrics["agent/skipped_updates"] == 0.0 and metrics["agent/invalid_fraction"] == 0.25
+    assert all(x.isfinite().all() for x in distiller.student.state_dict().values())
+
+
 def test_the_student_imitates(tmp_path):
     # The teachers act, so that the states stay the same and only learning can lower the losses.
     quick = ("max_iterations=15", "num_envs=16", "rollout_steps=8", "epochs=3", "learning_rate=1e-2")

@@ -66,7 +66,11 @@ class PPOConfig:
 
 
 def weighted_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of (M,) over the rows with weight 1, 0 if there are none; what the other rows hold does not matter."""
+    """Mean of (M,) over the rows with weight 1, 0 if there are none.
+
+    What the other rows hold does not reach the mean. `RolloutBuffer.minibatches` sees to it that it is no NaN, which would
+    reach the gradient of what x was computed from.
+    """
     if weight is None:
         return x.mean()
     return torch.where(weight > 0, x, 0.0).sum() / weight.sum().clamp_min(1.0)

@@ -103,12 +103,20 @@ class RolloutBuffer:
     def minibatches(
         self, count: int, keys: Iterable[str], generator: torch.Generator | None = None
     ) -> Iterator[tuple[Obs, dict[str, Tensor]]]:
-        """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each."""
+        """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each.
+
+        `weight` is 0 where physics failed. Such a row holds the first valid transition in place of its own: what a broken world
+        says, NaN or not, reaches no network, no loss and no gradient (where zero times NaN would be NaN). If none is valid, all
+        gradients may be NaN; `guarded_step` then skips the step.
+        """
         obs = {key: x.flatten(0, 1) for key, x in self.obs.items()}
-        data = {key: self.data[key].flatten(0, 1) for key in keys} | {"weight": self.weight.flatten()}
+        data = {key: self.data[key].flatten(0, 1) for key in keys}
+        weight = self.weight.flatten()
         order = torch.randperm(len(self), generator=generator, device=self.data["reward"].device)
         for rows in order[: len(self) // count * count].view(count, -1):
-            yield ({k: x[rows] for k, x in obs.items()}, {k: x[rows] for k, x in data.items()})
+            counts = weight[rows]
+            shown = torch.where(counts > 0, rows, weight.argmax())
+            yield {k: x[shown] for k, x in obs.items()}, {k: x[shown] for k, x in data.items()} | {"weight": counts}
 
 
 class LoopState:
@@ -164,7 +172,10 @@ def collect(
         obs = step.obs
         episodes.append({key: x.clone() for key, x in step.episodes.items()})
     following = torch.cat([data["value"][1:], policy.value(obs).unsqueeze(0)])
-    data["next_value"].copy_(torch.where(data["timed_out"], data["next_value"], following))
+    following = torch.where(data["timed_out"], data["next_value"], following)
+    data["next_value"].copy_(
+        following.nan_to_num(0.0, 0.0, 0.0)
+    )  # of a state that broke: the transition to it is valid
     ended = data["failed"] | data["timed_out"]
     return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
 

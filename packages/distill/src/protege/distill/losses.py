@@ -24,7 +24,8 @@ __all__ = [
 def row_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of weight · x over the rows with a positive weight: (M,), (M,) -> (); 0 if there are none.
 
-    Twice the weight is twice the gradient: the weights are not normalised away. What rows of weight 0 hold does not matter.
+    Twice the weight is twice the gradient: the weights are not normalised away. What rows of weight 0 hold does not reach the
+    mean; that it is no NaN, for the gradient's sake, `RolloutBuffer.minibatches` sees to.
     """
     if weight is None:
         return x.mean()
