@@ -93,8 +93,8 @@ class Kinematics(nn.Module):
 
     def _turns(self, joint_pos: Tensor) -> list[Tensor]:
         """Rotation of each body against its parent by its first hinge, by its first two, ...: H times (4, B, N)."""
-        hinges = zip(self.axes.unbind(1), self._hinges(joint_pos).unbind(), strict=True)
-        return list(accumulate((R.from_axis_angle(axis, angle, dim=0) for axis, angle in hinges), multiply))
+        hinges = R.from_axis_angle(self.axes, self._hinges(joint_pos), dim=0)
+        return list(accumulate(hinges.unbind(1), multiply))
 
     def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """Body positions (3, B, N) and rotations (4, B, N) in the world frame."""

@@ -20,21 +20,16 @@ def proprioception(state: RobotState) -> Tensor:
     Root height (1, m), root rotation in h (6), root linear and angular velocity in h (3 m/s, 3 rad/s), joint positions
     (J, rad), joint velocities (J, rad/s), positions of all other bodies relative to the root in h (3 (B - 1), m).
     """
-    inverse = R.conjugate(R.heading(state.root_quat_w))
-    root = state.root_pos_w
-    body_pos_h = R.rotate(inverse.unsqueeze(1), state.body_pos_w[:, 1:] - root.unsqueeze(1))
-    return torch.cat(
+    root_pos, root_quat = state.root_pos_w, state.root_quat_w
+    vectors_w = torch.cat(
         [
-            root[:, 2:],
-            R.to_6d(R.multiply(inverse, state.root_quat_w)),
-            R.rotate(inverse, state.root_lin_vel_w),
-            R.rotate(inverse, state.root_ang_vel_w),
-            state.joint_pos,
-            state.joint_vel,
-            body_pos_h.flatten(1),
+            torch.stack([*R.to_6d(root_quat).split(3, dim=1), state.root_lin_vel_w, state.root_ang_vel_w], dim=1),
+            state.body_pos_w[:, 1:] - root_pos.unsqueeze(1),
         ],
         dim=1,
     )
+    root, bodies = _to_heading(root_quat, vectors_w).flatten(1).split([12, 3 * (state.body_pos_w.shape[1] - 1)], dim=1)
+    return torch.cat([root_pos[:, 2:], root, state.joint_pos, state.joint_vel, bodies], dim=1)
 
 
 def proprioception_size(num_bodies: int, num_joints: int) -> int:
@@ -52,20 +47,20 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
         target_pos_w: (N, K, B, 3) m.
         target_quat_w: (N, K, B, 4).
     """
-    inverse = R.conjugate(R.heading(state.root_quat_w))[:, None, None]
-    from_root = R.rotate(inverse, target_pos_w - state.root_pos_w[:, None, None])
-    from_body = R.rotate(inverse, target_pos_w - state.body_pos_w[:, None])
-    return torch.cat([from_root, from_body, R.to_6d(R.multiply(inverse, target_quat_w))], dim=-1)
+    from_root = target_pos_w - state.root_pos_w[:, None, None]
+    from_body = target_pos_w - state.body_pos_w[:, None]
+    vectors_w = torch.stack([from_root, from_body, *R.to_6d(target_quat_w).split(3, dim=-1)], dim=3)
+    return _to_heading(state.root_quat_w, vectors_w).flatten(3)
 
 
 def path(state: RobotState, points_w: Tensor) -> Tensor:
     """Points that the pelvis should pass, seen from the robot: (N, P, 2) m in h. points_w: (N, P, 2) m."""
-    return _to_heading_2d(state.root_quat_w, points_w - state.root_pos_w[:, None, :2])
+    return _to_heading(state.root_quat_w, points_w - state.root_pos_w[:, None, :2])
 
 
 def goal(state: RobotState, point_w: Tensor, time_left: Tensor) -> Tensor:
     """Where to be and by when: (N, 3) = position in h (2, m), time left (1, s). point_w: (N, 2) m, time_left: (N,) s."""
-    offset = _to_heading_2d(state.root_quat_w, (point_w - state.root_pos_w[:, :2]).unsqueeze(1)).squeeze(1)
+    offset = _to_heading(state.root_quat_w, point_w - state.root_pos_w[:, :2])
     return torch.cat([offset, time_left.unsqueeze(1)], dim=1)
 
 
@@ -77,15 +72,15 @@ def steering(state: RobotState, direction_w: Tensor, speed: Tensor, facing_w: Te
         speed: (N,) m/s.
         facing_w: (N, 2) unit vectors, or None.
     """
-    vectors = [_to_heading_2d(state.root_quat_w, direction_w.unsqueeze(1)).squeeze(1), speed.unsqueeze(1)]
+    vectors = [_to_heading(state.root_quat_w, direction_w), speed.unsqueeze(1)]
     if facing_w is not None:
-        vectors.append(_to_heading_2d(state.root_quat_w, facing_w.unsqueeze(1)).squeeze(1))
+        vectors.append(_to_heading(state.root_quat_w, facing_w))
     return torch.cat(vectors, dim=1)
 
 
-def _to_heading_2d(root_quat_w: Tensor, vectors_w: Tensor) -> Tensor:
-    """(N, 4), (N, P, 2) world -> (N, P, 2) heading frame."""
-    angle = R.yaw(root_quat_w).unsqueeze(1)
-    cos, sin = angle.cos(), angle.sin()
-    x, y = vectors_w.unbind(-1)
-    return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+def _to_heading(root_quat_w: Tensor, vectors_w: Tensor) -> Tensor:
+    """(N, 4), (N, ..., 2 or 3) world -> the same in h: only x and y turn."""
+    ahead = R.yaw_cos_sin(root_quat_w)
+    cos, sin = ahead.view(-1, *[1] * (vectors_w.ndim - 2), 2).split(1, dim=-1)
+    x, y, *z = vectors_w.split(1, dim=-1)
+    return torch.cat([cos * x + sin * y, cos * y - sin * x, *z], dim=-1)

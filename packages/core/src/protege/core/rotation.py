@@ -1,6 +1,8 @@
 """Rotations as unit quaternions, wxyz, on tensors of any leading shape. All functions are pure, batched and exportable.
 
 Components lie along the last dimension; `multiply`, `rotate`, `cross` and `from_axis_angle` also take another `dim`.
+They work on whole vectors rather than on each number, since what counts on a GPU and in an exported graph is how many operations
+there are, not how large.
 """
 
 import torch
@@ -19,17 +21,10 @@ def conjugate(q: Tensor) -> Tensor:
 
 def multiply(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """Hamilton product: the rotation b, then a. (..., 4), (..., 4) -> (..., 4)."""
-    aw, ax, ay, az = a.unbind(dim)
-    bw, bx, by, bz = b.unbind(dim)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        dim=dim,
-    )
+    aw, ax, ay, az = a.split(1, dim)
+    w, x, y, z = b.split(1, dim)
+    i_b, j_b, k_b = torch.cat([-x, w, -z, y], dim), torch.cat([-y, z, w, -x], dim), torch.cat([-z, -y, x, w], dim)
+    return aw * b + ax * i_b + ay * j_b + az * k_b
 
 
 def rotate(q: Tensor, v: Tensor, dim: int = -1) -> Tensor:
@@ -46,9 +41,13 @@ def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
 
 def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
     """Vector product with broadcasting, (..., 3), (..., 3) -> (..., 3)."""
-    ax, ay, az = a.unbind(dim)
-    bx, by, bz = b.unbind(dim)
-    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=dim)
+    return _next(a * _next(b, dim) - _next(a, dim) * b, dim)
+
+
+def _next(v: Tensor, dim: int) -> Tensor:
+    """Components x, y, z -> y, z, x."""
+    x, yz = v.split((1, 2), dim)
+    return torch.cat([yz, x], dim)
 
 
 def from_axis_angle(axis: Tensor, angle: Tensor, dim: int = -1) -> Tensor:
@@ -83,8 +82,20 @@ def from_yaw(yaw: Tensor) -> Tensor:
 
 def yaw(q: Tensor) -> Tensor:
     """Heading: the angle about world z of the body's x axis seen from above. (..., 4) -> (...) rad."""
-    w, x, y, z = q.unbind(-1)
-    return torch.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    x, y = _forward(q).unbind(-1)
+    return torch.atan2(y, x)
+
+
+def yaw_cos_sin(q: Tensor) -> Tensor:
+    """Cosine and sine of `yaw`, (..., 4) -> (..., 2); both 0 where the body's x axis is vertical and has no heading."""
+    forward = _forward(q)
+    return forward / forward.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+
+
+def _forward(q: Tensor) -> Tensor:
+    """The body's x axis on the ground, (..., 4) -> (..., 2)."""
+    w, x, y, z = q.split(1, dim=-1)
+    return torch.cat([1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)], dim=-1)
 
 
 def heading(q: Tensor) -> Tensor:
@@ -104,18 +115,10 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def to_6d(q: Tensor) -> Tensor:
     """First two columns of the rotation matrix, (..., 4) -> (..., 6). Continuous (Zhou et al. 2019, arXiv 1812.07035)."""
-    w, x, y, z = q.unbind(-1)
-    return torch.stack(
-        [
-            1.0 - 2.0 * (y * y + z * z),
-            2.0 * (x * y + w * z),
-            2.0 * (x * z - w * y),
-            2.0 * (x * y - w * z),
-            1.0 - 2.0 * (x * x + z * z),
-            2.0 * (y * z + w * x),
-        ],
-        dim=-1,
-    )
+    w, x, y, z = q.split(1, dim=-1)
+    first = [0.5 - (y * y + z * z), x * y + w * z, x * z - w * y]
+    second = [x * y - w * z, 0.5 - (x * x + z * z), y * z + w * x]
+    return 2.0 * torch.cat([*first, *second], dim=-1)
 
 
 def wrap_angle(angle: Tensor) -> Tensor:

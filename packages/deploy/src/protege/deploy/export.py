@@ -30,7 +30,7 @@ from . import __version__
 from .errors import DeployError
 from .interface import MODALITIES
 from .metadata import METADATA_FILE, MODEL_FILE, ROBOT_FILE, Metadata, Source, StartState, TensorSpec, file_sha256
-from .session import names_inside
+from .session import BATCH, names_inside
 from .tensors import input_specs, output_specs
 
 OPSET = 17
@@ -192,7 +192,7 @@ def write_onnx(graph: StudentGraph, path: Path, facts: Mapping[str, str]) -> Non
             opset_version=OPSET,
             input_names=names,
             output_names=outputs,
-            dynamic_axes={name: {0: "N"} for name in (*names, *outputs)},
+            dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
         )
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(facts))

@@ -36,7 +36,7 @@ class OnnxPolicy:
 
     def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
         self.metadata: Metadata = _metadata.load(folder)
-        self._session = open_session(folder, self.metadata, threads, provider)
+        self._session = open_session(folder, self.metadata, threads, provider, batch=1)
         self._outputs = [spec.name for spec in self.metadata.outputs]
         # What a modality holds when it is not commanded: zeros, and rotations that are none.
         self._blank: dict[str, Array] = {s.name: np.zeros((1, *s.shape), DTYPES[s.dtype]) for s in self.metadata.inputs}

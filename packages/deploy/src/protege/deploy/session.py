@@ -21,6 +21,8 @@ _REMEDIES = {
         "on LD_LIBRARY_PATH, or --provider cpu"
     ),
 }
+BATCH = "N"
+"""Name of the model's free dimension."""
 _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
 _AGAIN = "Export the policy again"
 
@@ -30,7 +32,9 @@ def names_inside(metadata: Metadata) -> dict[str, str]:
     return {"joint_names": ",".join(metadata.joint_names), "body_names": ",".join(metadata.body_names)}
 
 
-def open_session(folder: str | Path, metadata: Metadata, threads: int = 1, provider: str = "cpu") -> Any:
+def open_session(
+    folder: str | Path, metadata: Metadata, threads: int = 1, provider: str = "cpu", batch: int | None = None
+) -> Any:
     """An `onnxruntime.InferenceSession` of a folder's `policy.onnx`.
 
     Args:
@@ -38,6 +42,7 @@ def open_session(folder: str | Path, metadata: Metadata, threads: int = 1, provi
         metadata: its `policy.json`.
         threads: for one step.
         provider: a key of `PROVIDERS`; the CPU does what it cannot.
+        batch: robots a step, if it is always the same: the arithmetic with shapes is then done once, here.
 
     Raises:
         DeployError: no ONNX Runtime or no such provider, not an ONNX file, or not the model that `metadata` describes.
@@ -48,6 +53,8 @@ def open_session(folder: str | Path, metadata: Metadata, threads: int = 1, provi
     wanted = _providers(onnxruntime, provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    if batch is not None:
+        options.add_free_dimension_override_by_name(BATCH, batch)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except _errors() as error:
