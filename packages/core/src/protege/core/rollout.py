@@ -173,9 +173,8 @@ def collect(
         episodes.append({key: x.clone() for key, x in step.episodes.items()})
     following = torch.cat([data["value"][1:], policy.value(obs).unsqueeze(0)])
     following = torch.where(data["timed_out"], data["next_value"], following)
-    data["next_value"].copy_(
-        following.nan_to_num(0.0, 0.0, 0.0)
-    )  # of a state that broke: the transition to it is valid
+    # A state that is NaN has no value, but the transition to it may be valid.
+    data["next_value"].copy_(following.nan_to_num(0.0, 0.0, 0.0))
     ended = data["failed"] | data["timed_out"]
     return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
 
