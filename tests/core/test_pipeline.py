@@ -9,9 +9,10 @@ from types import ModuleType
 
 import click
 import pytest
-from tiny_runs import protege
+from tiny_runs import TINY, TRACKER, protege
 
 from protege.core import pipeline as module
+from protege.core.checkpoint import load
 from protege.core.errors import UserError
 from protege.core.pipeline import Learned, Step, load_steps, measured
 
@@ -59,7 +60,18 @@ def write_metrics(folder: Path, *values: float | None, metric: str = "score", en
         ((1.0, 1.01), "up", 1.0, 1.01, True),  # a factor of 1 asks for any change
         ((1.0, 1.0), "up", 1.0, 1.0, False),
         ((1.0, 1.01), "down", 1.0, 1.0 / 1.01, False),
-        ((-3.0, -1.0), "up", 1.0, 1.0 / 3.0, True),  # better, though the quotient is meaningless
+        ((-3.0, -1.0), "up", 1.0, None, True),  # better, though the quotient is meaningless
+        ((-1.0, -3.0), "up", 1.0, None, False),
+        ((-3.0, 2.0), "up", 1.0, None, True),
+        ((2.0, -3.0), "down", 1.0, None, True),
+        ((-2.0, -10.0), "up", 3.0, None, False),  # 5 times as large, and worse
+        ((-10.0, -2.0), "down", 3.0, None, False),
+        ((-10.0, -2.0), "up", 3.0, None, False),  # better, but no number of times
+        ((-10.0, 5.0), "up", 3.0, None, False),
+        ((5.0, -10.0), "down", 3.0, None, False),
+        ((-1.0, 0.0), "up", 3.0, None, False),
+        ((2.0, float("nan")), "up", 3.0, None, False),
+        ((0.0, float("nan")), "up", 1.0, None, False),
         ((0.0, 2.0), "up", 3.0, float("inf"), True),
         ((5.0, 0.0), "down", 3.0, float("inf"), True),
         ((0.0, 0.0), "up", 3.0, 1.0, False),
@@ -69,8 +81,9 @@ def write_metrics(folder: Path, *values: float | None, metric: str = "score", en
 def test_what_was_learned_by_hand(tmp_path, values, direction, wanted, factor, met):
     run = write_metrics(tmp_path / "tracker", *values)
     row = measured(Learned(run, "score", direction, wanted))
-    assert row["factor"] == pytest.approx(factor) and row["met"] is met
-    assert (row["first"], row["last"]) == (values[0], values[-1])
+    assert row["met"] is met
+    assert row["factor"] is None if factor is None else row["factor"] == pytest.approx(factor)
+    assert (row["first"], row["last"]) == pytest.approx((values[0], values[-1]), nan_ok=True)
     assert (row["run"], row["metric"], row["wanted"]) == ("tracker", "score", wanted)
 
 
@@ -88,6 +101,29 @@ def test_a_metric_that_was_never_logged_is_named(tmp_path):
     assert "--from" in caught.value.remedy
     with pytest.raises(UserError, match="has no score"):
         measured(Learned(str(tmp_path / "nowhere"), "score"))
+
+
+@pytest.mark.parametrize(
+    "torn", ['{"iterat', '{"iteration": 2, "score": 5', '{"iteration": 2, "score": 50.0}', "\udcc3"]
+)
+def test_a_torn_last_line_of_the_log_is_ignored(tmp_path, torn):
+    run = write_metrics(tmp_path, 1.0, 2.0)
+    with open(tmp_path / "metrics.jsonl", "a", errors="surrogateescape") as file:
+        file.write(torn)
+    assert measured(Learned(run, "score"))["last"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"", b"3", b"[]", b"null", b'{"score": "high"}', b'{"score": null}', b"\xff\xfe", b"\0"]
+)
+@pytest.mark.parametrize("at", [0, 2])
+def test_any_other_damage_of_the_log_is_named(tmp_path, line, at):
+    run = write_metrics(tmp_path, 1.0, 2.0)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:at], line, *lines[at:], b""]))
+    with pytest.raises(UserError, match=rf"metrics\.jsonl is damaged in line {at + 1}\. Delete it.*--from"):
+        measured(Learned(run, "score"))
 
 
 # The preset
@@ -128,18 +164,28 @@ def test_an_unknown_preset_is_one_line(tmp_path):
 
 
 class Recorder:
-    """Stands for `_run`: notes the steps, and stops at the one in `fails` with its exit code."""
+    """Stands for `_run`: notes the steps, and stops at the one in `fails` with its exit code.
+
+    A training leaves another last.ckpt, also with 130; with other codes it ends before its first.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.fresh: list[str] = []
         self.fails: dict[str, int] = {}
+        self.checkpoints = 0
 
     def __call__(self, step: Step) -> None:
         self.names.append(step.name)
-        if step.name in self.fails:
-            raise SystemExit(self.fails.pop(step.name))
-        for learned in step.learned:
+        if "--no-resume" in step.command:
+            self.fresh.append(step.name)
+        code = self.fails.pop(step.name, 0)
+        for learned in step.learned if code in (0, 130) else ():
             write_metrics(Path(learned.run), 2.0, 2.0, 2.0, metric=learned.metric)
+            self.checkpoints += 1
+            (Path(learned.run) / "last.ckpt").write_text(f"checkpoint {self.checkpoints}")
+        if code:
+            raise SystemExit(code)
 
 
 @pytest.fixture
@@ -156,12 +202,19 @@ def refused(result, *named: str) -> None:
 
 def start(folder: Path, recorder: Recorder, *words: str):
     """Start the pipeline. Returns its result and the steps that were carried out."""
-    recorder.names.clear()
+    recorder.names, recorder.fresh = [], []
     return protege("pipeline", "--results-dir", folder, *words), [*recorder.names]
 
 
 def saved(folder: Path) -> dict:
     return json.loads((folder / "laptop" / "pipeline.json").read_text())
+
+
+def change_command(folder: Path, name: str) -> None:
+    """Let it look as if a step had been done with another command."""
+    data = saved(folder)
+    data["steps"][name]["command"].append("agent.learning_rate=1")
+    (folder / "laptop" / "pipeline.json").write_text(json.dumps(data))
 
 
 def test_a_pipeline_runs_every_step_once(tmp_path, recorder):
@@ -195,10 +248,7 @@ def test_from_does_a_step_and_the_later_ones_again(tmp_path, recorder):
 
 def test_a_changed_command_is_done_again_and_so_is_what_follows(tmp_path, recorder):
     start(tmp_path, recorder)
-    path = tmp_path / "laptop" / "pipeline.json"
-    data = saved(tmp_path)
-    data["steps"]["path_follower"]["command"].append("agent.learning_rate=1")
-    path.write_text(json.dumps(data))
+    change_command(tmp_path, "path_follower")
     recorder.fails = {"goal_directed": 1}
     _, names = start(tmp_path, recorder)
     assert names == STEPS[2:4]
@@ -207,20 +257,160 @@ def test_a_changed_command_is_done_again_and_so_is_what_follows(tmp_path, record
     assert names == STEPS[3:]
 
 
+TRAININGS = STEPS[:6]
+
+
+def test_what_is_done_for_the_first_time_or_goes_on_is_not_begun_anew(tmp_path, recorder):
+    recorder.fails = {"steering": 130}
+    start(tmp_path, recorder)
+    assert recorder.fresh == []
+    start(tmp_path, recorder)
+    assert recorder.names == STEPS[4:] and recorder.fresh == []
+    # A record that was deleted does not cost the trainings.
+    (tmp_path / "laptop" / "pipeline.json").unlink()
+    start(tmp_path, recorder)
+    assert recorder.names == STEPS and recorder.fresh == []
+
+
+@pytest.mark.parametrize("index", range(len(STEPS)))
+@pytest.mark.parametrize("how", ["from", "changed"])
+def test_trainings_that_are_done_again_are_begun_anew(tmp_path, recorder, how, index):
+    start(tmp_path, recorder)
+    if how == "changed":
+        change_command(tmp_path, STEPS[index])
+    result, names = start(tmp_path, recorder, *(["--from", STEPS[index]] if how == "from" else []))
+    assert result.exit_code == 0 and names == STEPS[index:]
+    assert recorder.fresh == TRAININGS[index:]
+    # The record holds the preset's commands, and nothing is left to be done.
+    assert not any("--no-resume" in entry["command"] for entry in saved(tmp_path)["steps"].values())
+    assert saved(tmp_path)["anew"] == {}
+    assert start(tmp_path, recorder)[1] == []
+
+
+@pytest.mark.parametrize("code", [1, 130])
+@pytest.mark.parametrize("how", ["from", "changed"])
+def test_a_redo_that_stopped_is_not_forgotten(tmp_path, recorder, how, code):
+    start(tmp_path, recorder)
+    if how == "changed":
+        change_command(tmp_path, "path_follower")
+    recorder.fails = {"path_follower": code}
+    start(tmp_path, recorder, *(["--from", "path_follower"] if how == "from" else []))
+    assert recorder.names == ["path_follower"] == recorder.fresh
+    assert list(saved(tmp_path)["steps"]) == STEPS[:2]
+    # Stopped with a checkpoint of its own it goes on from that, otherwise it begins anew. What follows begins anew.
+    recorder.fails = {"goal_directed": 1}
+    start(tmp_path, recorder)
+    assert recorder.names == STEPS[2:4]
+    assert recorder.fresh == (["goal_directed"] if code == 130 else STEPS[2:4])
+    start(tmp_path, recorder)
+    assert recorder.names == STEPS[3:] and recorder.fresh == TRAININGS[3:]
+
+
+def test_a_redo_in_progress_can_be_done_again(tmp_path, recorder):
+    start(tmp_path, recorder)
+    for _ in range(2):
+        recorder.fails = {"student": 130}
+        start(tmp_path, recorder, "--from", "student")
+        assert recorder.names == recorder.fresh == ["student"]
+    start(tmp_path, recorder, "--from", "tracker")
+    assert recorder.fresh == TRAININGS
+
+
+def test_a_redo_after_a_step_that_is_not_done_yet(tmp_path, recorder):
+    start(tmp_path, recorder)
+    recorder.fails = {"goal_directed": 130}
+    start(tmp_path, recorder, "--from", "goal_directed")
+    start(tmp_path, recorder, "--from", "student")
+    assert recorder.names == STEPS[3:] and recorder.fresh == ["steering", "student"]
+
+
+def test_what_follows_a_step_that_was_never_done_is_begun_anew(tmp_path, recorder):
+    start(tmp_path, recorder)
+    data = saved(tmp_path)
+    del data["steps"]["steering"]  # a step that an older preset lacked
+    (tmp_path / "laptop" / "pipeline.json").write_text(json.dumps(data))
+    start(tmp_path, recorder)
+    assert recorder.names == STEPS[4:] and recorder.fresh == ["student"]
+
+
+def test_a_training_that_is_done_again_starts_from_scratch_with_its_new_config(tmp_path, monkeypatch):
+    config = tmp_path / "config.yaml"
+    where = ["--results-dir", str(tmp_path), "--experiment-name", "tracker", "--config", str(config)]
+    step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.max_iterations=2"])
+    monkeypatch.setattr(module, "load_steps", lambda preset, root: [step])
+
+    def run(step: Step) -> None:
+        result = protege(*step.command)
+        assert result.exit_code == 0, result.output
+
+    monkeypatch.setattr(module, "_run", run)
+    finals = []
+    for words, rate in (([], 0.001), ([], 0.002), (["--from", "tracker"], 0.002), (["--from", "tracker"], 0.002)):
+        config.write_text(f"agent: {{learning_rate: {rate}}}")
+        result = protege("pipeline", "--results-dir", tmp_path, *words)
+        assert result.exit_code == 0, result.output
+        finals.append(load(tmp_path / "tracker" / "last.ckpt"))
+    first, unnoticed, other, again = finals
+    assert [x.config["agent"]["learning_rate"] for x in finals] == [0.001, 0.001, 0.002, 0.002]
+    assert unnoticed.seconds == first.seconds and again.seconds != other.seconds
+    assert [x.iteration for x in finals] == [2, 2, 2, 2]
+
+
 def test_an_unknown_step_is_one_line_that_names_the_steps(tmp_path, recorder):
     result, names = start(tmp_path, recorder, "--from", "studnet")
     refused(result, "'studnet'", *STEPS)
     assert names == [] and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"learned": []}'])
-def test_a_damaged_record_is_one_line(tmp_path, recorder, text):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '"steps"',
+        "[" * 100_000,
+        '{"learned": []}',
+        '{"steps": []}',
+        '{"steps": null}',
+        '{"steps": {"tracker": 3}}',
+        '{"steps": {"tracker": {}}}',
+        '{"steps": {"tracker": {"command": ["core"]}}}',
+        '{"steps": {"tracker": {"seconds": 1.0}}}',
+        '{"steps": {"tracker": {"command": 3, "seconds": 1.0}}}',
+        '{"steps": {"tracker": {"command": ["core"], "seconds": "long"}}}',
+        '{"steps": {"another": {"command": ["core"], "seconds": null}}}',
+        '{"steps": {}, "anew": ["tracker"]}',
+        '{"steps": {"\udcff": 3}}',  # not UTF-8
+    ],
+)
+@pytest.mark.parametrize("words", [[], ["--from", "student"]])
+def test_a_damaged_record_is_one_line(tmp_path, recorder, text, words):
     path = tmp_path / "laptop" / "pipeline.json"
     path.parent.mkdir()
-    path.write_text(text)
-    result, names = start(tmp_path, recorder)
+    path.write_bytes(data := text.encode(errors="surrogateescape"))
+    result, names = start(tmp_path, recorder, *words)
     refused(result, str(path), "damaged", "Delete it")
-    assert names == [] and path.read_text() == text
+    assert names == [] and path.read_bytes() == data
+
+
+def test_the_record_of_an_earlier_version_is_read(tmp_path, recorder):
+    start(tmp_path, recorder)
+    data = saved(tmp_path)
+    del data["anew"]
+    (tmp_path / "laptop" / "pipeline.json").write_text(json.dumps(data))
+    assert start(tmp_path, recorder)[1] == []
+
+
+def test_the_summary_shows_no_factor_of_negative_values(tmp_path, recorder):
+    start(tmp_path, recorder)
+    write_metrics(tmp_path / "laptop" / "steering", -10.0, -2.0, metric="episode/return")
+    result, names = start(tmp_path, recorder)
+    assert result.exit_code == 0 and names == []
+    [line] = [line for line in result.output.splitlines() if "steering" in line and "episode" in line]
+    assert [cell.strip() for cell in line.split("│")][3:-1] == ["-10", "-2", "-", "better ✓"]
 
 
 @pytest.mark.parametrize("code", [0, 2, 130])

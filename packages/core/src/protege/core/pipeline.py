@@ -1,10 +1,12 @@
 """`protege pipeline`: commands in order, from clips to a running student, resumable."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ class Learned:
     Attributes:
         metric: of metrics.jsonl in `run`; its first value and the mean of its last tenth are compared.
         direction: `up` or `down`.
-        factor: how many times it is meant to change; 1 for any change in the right direction.
+        factor: how many times it is meant to change; 1 for any change in the right direction. Another factor is for
+            metrics that are never negative.
     """
 
     run: str
@@ -41,6 +44,21 @@ class Step:
     name: str
     command: list[str]
     learned: list[Learned] = field(default_factory=list)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is a `train` command, which goes on from a checkpoint unless it is told `--no-resume`."""
+        return self.command[1:2] == ["train"]
+
+    def digest(self) -> str:
+        """SHA-256 of the `last.ckpt` that a training would go on from; empty where there is none."""
+        options = dict(pairwise(self.command))
+        folder = Path(options.get("--results-dir", "results")) / options.get("--experiment-name", "")
+        path = folder / "last.ckpt"
+        if not (self.trains and path.is_file()):
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_steps(preset: str, root: Path) -> list[Step]:
@@ -75,23 +93,42 @@ def pipeline(preset: str, results_dir: str, experiment_name: str | None, first: 
         for step in steps:
             click.echo(f"protege {' '.join(step.command)}")
         return
-    done = _done(root)
-    if first is not None:
-        done = {name: entry for name, entry in done.items() if name in names[: names.index(first)]}
+    done, anew = _plan(steps, *_load(root), first)
+    _save(root, done, anew)
     for number, step in enumerate(steps, start=1):
-        if done.get(step.name, {}).get("command") == step.command:
+        if step.name in done:
             click.echo(f"[{number}/{len(steps)}] {step.name}: done before")
             continue
-        # What follows a step that is done anew is done anew as well.
-        done = {name: entry for name, entry in done.items() if name in names[: number - 1]}
-        click.echo(f"[{number}/{len(steps)}] {step.name}: protege {' '.join(step.command)}")
+        # Once the checkpoint is another one, the step has begun anew, was stopped, and goes on.
+        fresh = step.trains and anew.get(step.name) == step.digest()
+        started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
+        click.echo(f"[{number}/{len(steps)}] {step.name}: protege {' '.join(started.command)}")
         start = time.monotonic()
-        _run(step)
+        _run(started)
         done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
-        _save(root, done)
+        anew.pop(step.name, None)
+        _save(root, done, anew)
     rows = [row for step in steps for row in map(measured, step.learned)]
-    _save(root, done, rows)
+    _save(root, done, anew, rows)
     _print_summary(done, rows)
+
+
+def _plan(
+    steps: list[Step], done: dict[str, Any], anew: dict[str, str], first: str | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stays done, and what is begun anew with the digest of the checkpoint that it must not go on from.
+
+    Begun anew are `first`, a step with another command than when it was done, and all that follow one of these or follow a
+    step that is not done although a later one is. Any other step goes on from its checkpoint.
+    """
+    names = [step.name for step in steps]
+    same = [done.get(step.name, {}).get("command") == step.command for step in steps]
+    kept = [*same, False].index(False)
+    again = len(steps) if first is None else names.index(first)
+    if done.keys() & names[kept:]:
+        again = min(again, kept if names[kept] in done else kept + 1)
+    done = {name: done[name] for name in names[: min(kept, again)]}
+    return done, anew | {step.name: step.digest() for step in steps[again:]}
 
 
 def _run(step: Step) -> None:
@@ -109,18 +146,34 @@ def _run(step: Step) -> None:
         raise SystemExit(code)
 
 
-def _done(root: Path) -> dict[str, Any]:
+def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The steps that are done and those to begin anew, of `pipeline.json`.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = root / "pipeline.json"
     try:
-        return json.loads(path.read_text())["steps"] if path.is_file() else {}
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged", "Delete it: runs that are finished end at once") from error
+        data = json.loads(path.read_bytes()) if path.is_file() else {"steps": {}}
+    except (ValueError, RecursionError):
+        data = None
+    match data:
+        case {"steps": dict(done)} if all(map(_is_entry, done.values())) and isinstance(data.get("anew", {}), dict):
+            return done, data.get("anew", {})
+    raise UserError(f"{path} is damaged", "Delete it: runs that are finished end at once")
 
 
-def _save(root: Path, done: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> None:
+def _is_entry(entry: object) -> bool:
+    match entry:
+        case {"command": list(), "seconds": int() | float()}:
+            return True
+    return False
+
+
+def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
     from .checkpoint import write_atomically
 
-    text = json.dumps({"steps": done, "learned": rows or []}, indent=2)
+    text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
     write_atomically(root / "pipeline.json", lambda file: file.write(text.encode()))
 
 
@@ -128,20 +181,23 @@ def measured(learned: Learned) -> dict[str, Any]:
     """A metric at the start and the end of a run: its first value, and the mean of the last tenth of its values, at least one.
 
     Returns:
-        `first`, `last`, `factor`: how many times it rose, or fell where `down` is wanted; and whether that was `wanted`.
+        `first`, `last`; `factor`: how many times it rose, or fell where `down` is wanted, None if a value is negative or NaN, as
+        their quotient says nothing; and whether that `met` what was `wanted`: with 1 the values are compared, whatever their
+        sign; otherwise there must be a factor, and it must be large enough. From 0 up, or down to 0, it is infinite.
 
     Raises:
-        UserError: the run never logged it.
+        UserError: the run never logged it, or its log is damaged.
     """
     path = Path(learned.run) / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    values = [row[learned.metric] for row in map(json.loads, lines) if learned.metric in row]
+    values = _logged(path, learned.metric)
     if not values:
         raise UserError(f"{path} has no {learned.metric}", "Run the step again with --from")
     tenth = max(1, len(values) // 10)
     first, last = values[0], sum(values[-tenth:]) / tenth
     above, below = (last, first) if learned.direction == "up" else (first, last)
-    factor = above / below if below else float("inf") if above > 0.0 else 1.0
+    factor = None
+    if above >= 0.0 and below >= 0.0:
+        factor = above / below if below else float("inf") if above else 1.0
     return {
         "run": Path(learned.run).name,
         "metric": learned.metric,
@@ -149,8 +205,24 @@ def measured(learned: Learned) -> dict[str, Any]:
         "last": last,
         "factor": factor,
         "wanted": learned.factor,
-        "met": above > below if learned.factor == 1.0 else factor >= learned.factor,
+        "met": above > below if learned.factor == 1.0 else factor is not None and factor >= learned.factor,
     }
+
+
+def _logged(path: Path, metric: str) -> list[float]:
+    """A metric's values in `metrics.jsonl`. A last line without its end is ignored: the process that wrote it was killed."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get(metric, 0.0), int | float):
+            raise UserError(f"{path} is damaged in line {number}", "Delete it, and run the step again with --from")
+        if metric in row:
+            values.append(row[metric])
+    return values
 
 
 def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -161,7 +233,7 @@ def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         cells = (
             f"{row['first']:.4g}",
             f"{row['last']:.4g}",
-            f"{row['factor']:.2f}",
+            "-" if row["factor"] is None else f"{row['factor']:.2f}",
             f"{wanted} {'✓' if row['met'] else '✗'}",
         )
         table.add_row(row["run"], row["metric"], *cells)
