@@ -3,7 +3,8 @@
 import importlib.util
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     page for pattern in ("README.md", "docs/**/*.md", "packages/*/README.md") for page in sorted(ROOT.glob(pattern))
 ]
+PACKAGES = ("core", "sim", "teachers", "distill", "deploy")
+OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 EXPERIMENTS = {"core": "protege.core.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
 
@@ -63,6 +66,33 @@ def protege_commands(words: list[str]) -> Iterator[list[str]]:
         part = []
 
 
+def spans(text: str) -> list[str]:
+    """The `code` in the running text and the tables."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def mentioned(text: str) -> Iterator[list[str]]:
+    """Words of the commands that are named in passing, with or without `protege` in front; `...` stands for anything."""
+    for span in spans(text):
+        words = [word.replace("...", "x") for word in span.split() if word != "..."]
+        if len(words) < 2 or words[1].isupper():
+            continue
+        if words[0] in PACKAGES:
+            words = ["protege", *words]
+        if re.fullmatch(r"protege(-[a-z]+)?", words[0]):
+            yield words
+
+
+def options(command: click.Command) -> set[str]:
+    """All options of a command and of those below it."""
+    mine = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        below = [command.get_command(context, name) for name in command.list_commands(context)]
+        mine |= set().union(*(options(child) for child in below if child))
+    return mine
+
+
 def parse(words: list[str]) -> None:
     """Resolve a command and its options as click does when it runs, without running it.
 
@@ -88,10 +118,10 @@ def parse(words: list[str]) -> None:
         config(str(context.parent and context.parent.info_name), context.params["name"], context.params["overrides"])
 
 
-def config(package: str, preset: str, overrides: tuple[str, ...]) -> None:
+def config(package: str, preset: str, overrides: tuple[str, ...], files: Sequence[Path] = ()) -> None:
     """What the command's arguments make of its preset."""
     experiment = import_module(EXPERIMENTS[package]).EXPERIMENTS[preset.split("/")[0]]
-    compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides)
+    compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides, files)
 
 
 def slug(heading: str) -> str:
@@ -120,6 +150,25 @@ def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             message = error.format_message() if isinstance(error, click.ClickException) else f"{error!r}"
             problems.append(f"{shlex.join(words)}: {message}")
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_the_text_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
+    text = page.read_text()
+    for words in mentioned(text):
+        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # a command's name alone
+            parse(words)
+    named = {option for span in spans(text) for option in re.findall(r"(?<!\S)--[a-z-]+", span.replace("/", " "))}
+    assert named <= options(umbrella) | OTHERS_OPTIONS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_for_config_compose(page: Path, tmp_path: Path) -> None:
+    for language, lines in blocks(page.read_text()):
+        if language == "yaml":
+            (tmp_path / "student.yaml").write_text("\n".join(lines))
+            config("distill", "distillation/unified_lightweight", (), [tmp_path / "student.yaml"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
