@@ -54,7 +54,7 @@ class Joint:
         range: lower and upper limit, rad.
         stiffness: kp, N·m/rad.
         damping: kd, N·m·s/rad.
-        effort_limit: largest torque, N·m, enforced at the joint (not in the servo: see DESIGN.md).
+        effort_limit: largest torque, N·m, enforced at the joint, not in the servo.
         armature: rotor inertia, kg·m².
     """
 
