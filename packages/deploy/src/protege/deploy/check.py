@@ -24,7 +24,13 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How far ONNX and torch are apart: largest differences over `num_states` states, rad, and of the next history."""
+    """How far ONNX and torch are apart at most.
+
+    Attributes:
+        num_states: that were compared.
+        joint_target: rad.
+        next_history: in units of the observations; None for a policy without history.
+    """
 
     num_states: int
     joint_target: float
@@ -42,6 +48,9 @@ def check(
         num_states: how many random states, or at most how many of the recorded ones.
         states: an .npz with the model's inputs by name (`protege-deploy run --record`); None for random ones.
         seed: of the random ones.
+
+    Returns:
+        the largest differences.
 
     Raises:
         DeployError: another checkpoint, unfit states, or a difference above `TOLERANCE`.
@@ -74,7 +83,11 @@ def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor]) -> Che
 
 
 def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Plausible states and commands: bodies at any place, tilt and joint angles within limits, any mix of commands."""
+    """Plausible states and commands: bodies at any place, tilt and joint angles within limits, any mix of commands.
+
+    Returns:
+        the graph's inputs by name, (n, ...).
+    """
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(n, *shape, generator=generator)

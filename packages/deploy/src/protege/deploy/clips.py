@@ -17,7 +17,7 @@ RATE = 60.0  # Hz, over one period of which the velocities at the start are take
 
 
 class Pose(NamedTuple):
-    """Poses of the robot at T moments: root_pos_w (T, 3) m, root_quat_w (T, 4) wxyz, joint_pos (T, J) rad."""
+    """Poses of the robot at T moments, world frame: root_pos_w (T, 3) m, root_quat_w (T, 4) wxyz, joint_pos (T, J) rad."""
 
     root_pos_w: Array
     root_quat_w: Array
@@ -56,7 +56,7 @@ class Clip:
         )
 
     def start(self) -> StartState:
-        """The first pose, and the velocities there."""
+        """The first pose, and the velocities there, world frame."""
         pos, quat, joint_pos = self.at(np.array([0.0, 1.0 / RATE]))
         turn = _multiply(quat[1], quat[0] * [1.0, -1.0, -1.0, -1.0])
         sine = float(np.linalg.norm(turn[1:]))
@@ -84,6 +84,10 @@ class Clip:
 
 def load_clip(path: str | Path, num_joints: int) -> Clip:
     """Read and check a clip. A path that is not on disk is looked up by its name among the clips that packages ship.
+
+    Args:
+        path: a .npy file, or the name of one.
+        num_joints: J of the robot that is to follow it.
 
     Raises:
         DeployError: naming the file and what is wrong with it.

@@ -15,11 +15,21 @@ from .runtime import OnnxPolicy
 def run_closed_loop(
     policy: OnnxPolicy, robot: MujocoRobot, command: MeasuredCommand, seconds: float, *, realtime: bool
 ) -> dict[str, Any]:
-    """Walk for so long.
+    """Walk for so long, at least two steps, and close the robot.
+
+    Args:
+        policy: see `OnnxPolicy`.
+        robot: where the run begins.
+        command: also says how well it was obeyed.
+        seconds: simulated, s.
+        realtime: at the control rate, or as fast as it goes.
 
     Returns:
         loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
         errors (the command's metrics); simulated_s; realtime.
+
+    Raises:
+        DeployError: the policy does not take this command.
     """
     dt, steps = policy.metadata.control_dt, max(2, round(seconds / policy.metadata.control_dt))
     readings: list[RobotReading] = []

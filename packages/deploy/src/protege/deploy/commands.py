@@ -1,4 +1,4 @@
-"""Simple commands in the world frame, each with the error that its task is measured by.
+"""Simple commands in the world frame (x forward, y left, z up), each with the error that its task is measured by.
 
 All begin where the robot is and count angles from where it faces at the start.
 """
@@ -30,10 +30,10 @@ class PathCommand:
     """Follow a line on the ground, given by speed and turn rate over time.
 
     Args:
-        start: (2,) m.
-        heading: at the start, rad.
+        start: (2,) m, at time 0.
+        heading: at the start, rad from x to the left.
         speed: (T,) m/s at multiples of `STEP`.
-        turn_rate: (T,) rad/s.
+        turn_rate: (T,) rad/s at the same times, to the left.
         times: s ahead of the points that the policy sees (`Metadata.path_times`).
     """
 
@@ -48,13 +48,13 @@ class PathCommand:
     def steady(
         cls, reading: RobotReading, speed: float, turn_rate: float, seconds: float, times: Sequence[float]
     ) -> Self:
-        """Straight (turn rate 0) or along a circle, at one speed."""
+        """Straight, or along a circle to the left: speed in m/s, turn rate in rad/s; for a run of so many seconds."""
         ones = np.ones(_length(seconds, times))
         return cls(reading.root_pos_w[:2], reading.yaw, speed * ones, turn_rate * ones, times)
 
     @classmethod
     def random(cls, reading: RobotReading, seed: int, seconds: float, times: Sequence[float]) -> Self:
-        """Like the training's paths: 0.5 to 1.5 m/s, up to 0.8 rad/s, linear between knots one to two seconds apart."""
+        """Like the training's paths: 0.5 to 1.5 m/s, up to 0.8 rad/s, linear between knots 1 to 2 s apart; for so many seconds."""
         generator, now = np.random.default_rng(seed), STEP * np.arange(_length(seconds, times))
         knots = np.cumsum(generator.uniform(1.0, 2.0, int(now[-1]) + 2)) - 1.0
         speed = np.interp(now, knots, generator.uniform(0.5, 1.5, len(knots)))
@@ -81,7 +81,7 @@ class GoalCommand:
 
     Attributes:
         point: (2,) m.
-        deadline: s.
+        deadline: s since the loop's start.
     """
 
     point: Array

@@ -27,7 +27,14 @@ class DeployError(click.ClickException):
 
 @contextmanager
 def needs(extras: str) -> Iterator[None]:
-    """Around imports of what only an extra installs: a missing package becomes one line that says what to install."""
+    """Around imports of what only an extra installs: a missing package becomes one line that says what to install.
+
+    Args:
+        extras: of protege-deploy, as pip takes them: `export,cpu`.
+
+    Raises:
+        DeployError: a package is missing.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

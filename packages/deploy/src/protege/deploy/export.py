@@ -72,7 +72,7 @@ class StudentGraph(nn.Module):
         return target, torch.cat([obs["proprioception"].unsqueeze(1), obs["history"][:, :-1]], dim=1)
 
     def observe(self, given: Mapping[str, Tensor]) -> Obs:
-        """The policy's observations, by the environment's own functions."""
+        """The policy's observations, (N, ...) each, of inputs by name (N, ...), by the environment's own functions."""
         state = self.state(given)
         obs = {"proprioception": observations.proprioception(state)}
         if "history" in given:
@@ -176,7 +176,7 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
 
 
 def write_onnx(graph: StudentGraph, path: Path, facts: Mapping[str, str]) -> None:
-    """Write the graph with a free batch dimension, and facts that travel within the file.
+    """Write the graph with a free batch dimension, and facts (names and their values) that travel within the file.
 
     The TorchScript exporter traces this graph in half a second; the newer one (`dynamo=True`) takes half a minute, unrolls
     the kinematics into 1000 nodes more, and the outcome is no more exact and 8 % slower.

@@ -47,7 +47,7 @@ class Command:
     """What to do: any mix of modalities; what is None is not commanded.
 
     Attributes:
-        path_w: (10, 2) m, where the pelvis should be 0.5 s, 1.0 s, ..., 5.0 s from now.
+        path_w: (10, 2) m, where the root should be at `Metadata.path_times` from now: 0.5 s, 1.0 s, ..., 5.0 s.
         goal_w: (2,) m, where to be ...
         goal_time_left: ... in so many seconds.
         steering_direction_w: (2,) unit vector, where to go ...
@@ -86,20 +86,24 @@ class Command:
 class RobotInterface(Protocol):
     """A robot, simulated or real."""
 
-    def read(self) -> RobotReading: ...
-
-    def write(self, joint_target: Array) -> None:
-        """Set the position servos' targets, (J,) rad. A simulator moves on by one control period."""
+    def read(self) -> RobotReading:
+        """The state now, in arrays that later steps leave alone."""
         ...
 
-    def close(self) -> None: ...
+    def write(self, joint_target: Array) -> None:
+        """Set the position servos' targets, (J,) rad, in the order of `Metadata.joint_names`. A simulator moves on a period."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the robot holds. The control loop does not call it."""
+        ...
 
 
 class CommandSource(Protocol):
     """Says what to do."""
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
-        """The command at `time` s since the loop's start."""
+        """The command at `time` s since the loop's start; `reading` is of this step."""
         ...
 
 
@@ -111,5 +115,5 @@ class Policy(Protocol):
         ...
 
     def act(self, reading: RobotReading, command: Command) -> Array:
-        """Joint targets, (J,) rad."""
+        """Joint targets, (J,) rad, in the order of `Metadata.joint_names`."""
         ...

@@ -66,7 +66,11 @@ class ControlLoop:
     on_step: Callable[[int, RobotReading, bool], None] | None = None
 
     def run(self, steps: int) -> LoopReport:
-        """Control the robot for so many steps."""
+        """Control the robot for so many steps.
+
+        Raises:
+            Exception: whatever robot, command source or policy raise ends the loop; the robot keeps its last target.
+        """
         policy_s, cycle_s = np.full(steps, np.nan), np.zeros(steps)
         missed = in_a_row = held_steps = 0
         watchdog, target = "", None

@@ -39,7 +39,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class StartState:
-    """A state that the policy knows well, to start a simulation from; the same fields as `RobotReading`."""
+    """A state that the policy knows well, to start a simulation from; fields, shapes, units and frames of `RobotReading`."""
 
     root_pos_w: list[float]
     root_quat_w: list[float]

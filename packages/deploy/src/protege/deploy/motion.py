@@ -17,7 +17,7 @@ class MotionCommand:
     """Track a clip with the whole body; after its end, hold its last pose.
 
     Args:
-        clip: placed in the world, see `Clip.placed`.
+        clip: placed in the world, see `Clip.placed`; sampled once, at multiples of `Metadata.control_dt`.
         kinematics: `MujocoRobot.body_poses`, for instance.
         metadata: of the policy.
         also: of path, goal and steering, what is commanded besides the poses: the clip's own way. For teachers, which were

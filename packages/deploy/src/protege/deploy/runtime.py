@@ -63,7 +63,7 @@ class OnnxPolicy:
         self._begins = True
 
     def act(self, reading: RobotReading, command: Command) -> Array:
-        """Joint targets, (J,) rad.
+        """Joint targets, (J,) rad float32, in the order of `Metadata.joint_names`. Not checked for NaN: `ControlLoop` does that.
 
         Raises:
             DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape.

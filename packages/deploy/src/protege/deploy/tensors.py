@@ -47,7 +47,15 @@ def input_specs(
     *,
     reference: bool,
 ) -> list[TensorSpec]:
-    """The inputs of a policy that reads these token sets; `reference` says whether it adds to a reference's joint angles."""
+    """The inputs of a policy.
+
+    Args:
+        tokens: the token sets that its actor reads.
+        obs_shapes: shapes of the observations without the leading N.
+        num_bodies: B.
+        num_joints: J.
+        reference: whether it adds to a reference's joint angles.
+    """
     names = [spec.name for spec in _BODY]
     names += [name for modality in MODALITIES if modality in tokens for name in MODALITIES[modality]]
     names += ["steering_facing_w"] * ("steering" in tokens and tuple(obs_shapes["steering"]) == (5,))
