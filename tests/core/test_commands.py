@@ -173,6 +173,7 @@ def test_a_folder_is_tried_before_work_begins(tmp_path):
         (["agent.minibatches=33"], "agent.minibatches is 33, but a rollout has 32 transitions"),
         (["goal_params.distance=[4,1]"], "env.goal_params.distance is [4.0, 1.0]. The first must not be larger"),
         (["track.rewards.smile=1"], "env.track.rewards: unknown reward term 'smile'. Known: body_pos"),
+        (["path_follower_params.rewards.smile=1"], "env.path_follower_params.rewards: unknown reward term 'smile'"),
         (["num_heads=3"], "model.latent_dim must be a multiple of model.num_heads"),
     ],
 )

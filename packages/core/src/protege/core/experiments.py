@@ -110,12 +110,12 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
             f"agent.minibatches is {config.agent.minibatches}, but a rollout has {transitions} transitions",
             "Take fewer, or more agent.rollout_steps or env.num_envs",
         )
-    for line in warnings(config, override_keys(parts, overrides)):
-        click.echo(f"warning: {line}", err=True)
     torch.set_num_threads(settings.num_threads or os.cpu_count() or 1)
     torch.manual_seed(settings.seed)
     env = plugin.make(settings, config.env)
     try:
+        for line in warnings(config, override_keys(parts, overrides)):
+            click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes) as run:
             experiment.train(run, env, config)
     finally:

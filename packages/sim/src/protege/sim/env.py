@@ -27,6 +27,7 @@ from .episodes import EpisodeLog
 from .graph import Recorded
 from .simulator import Simulator
 from .tasks import LOCOMOTION, TASKS, Task, TaskContext
+from .tasks.task import weighted
 from .terms import Scene
 
 
@@ -52,6 +53,8 @@ class HumanoidEnv:
                 f"env.steering_params.obs_size is {config.steering_params.obs_size}",
                 "Take 3 (direction, speed) or 5 (and the direction to face)",
             )
+        for name, part in vars(config).items():  # of tasks without worlds too
+            weighted(getattr(part, "rewards", {}), f"env.{name}.rewards")
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
