@@ -270,6 +270,18 @@ def test_budget_and_machine_may_change_when_a_run_goes_on(tmp_path):
     assert (run.iteration, run.samples) == (4, 32)
 
 
+def test_a_path_may_be_spelt_otherwise_when_a_run_goes_on(tmp_path, monkeypatch):
+    drive(make_run(tmp_path / "old", max_iterations=1))
+    monkeypatch.chdir(tmp_path)
+    drive(make_run(tmp_path, max_iterations=1, motion_file=["a.npy", "x/../b.npy"], checkpoint="old/a"))
+    same = {"motion_file": [str(tmp_path / "a.npy"), "b.npy"], "checkpoint": str(tmp_path / "old" / "a")}
+    run = make_run(tmp_path, max_iterations=2, **same)
+    drive(run)
+    assert run.iteration == 2
+    with pytest.raises(UserError, match=r"with run\.checkpoint=.*/old/a, not ''"):
+        drive(make_run(tmp_path, max_iterations=3, motion_file=["a.npy", "b.npy"]))
+
+
 def test_weights_to_start_from_are_of_the_same_kind(tmp_path):
     drive(make_run(tmp_path / "old", max_iterations=1))
     with pytest.raises(UserError, match=r"a holds a tracker, not a student\. Give run\.checkpoint a student"):

@@ -28,6 +28,9 @@ FREE = {
 }
 """Keys that may change when a run goes on. Of all others the optimiser, the worlds or the log already hold the old value."""
 
+PATHS = ("motion_file", "checkpoint", "expert_model_path")
+"""Last parts of the keys that hold a path or several. The same file in another spelling is no difference."""
+
 SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
 """Metrics that the progress line shows, where a run has them."""
 
@@ -253,10 +256,17 @@ def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
     """The first key, in the new config's order, that is not in `FREE` and whose value another config does not share."""
     old, new = dict(_flat(was)), dict(_flat(now))
     for key in [*new, *old]:
-        if key not in FREE and (key not in old or key not in new or old[key] != new[key]):
+        if key not in FREE and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
             before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
             return key, before, after
     return None
+
+
+def _resolved(key: str, value: Any) -> Any:
+    """The value of a key, paths in full."""
+    if isinstance(value, list):
+        return [_resolved(key, item) for item in value]
+    return Path(value).resolve() if value and key.split(".")[-1] in PATHS else value
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
