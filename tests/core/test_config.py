@@ -60,6 +60,8 @@ def test_defaults_are_those_of_the_dataclasses():
         ("task_mix.path=2", "env", "task_mix", {"track": 1.0, "path": 2.0}),
         ("task_mix={track: 0, goal: 3}", "env", "task_mix", {"track": 0.0, "goal": 3.0}),
         ("path.weight=3", "env", "path", Weighted(3.0)),
+        ("+env.config.path.weight=3", "env", "path", Weighted(3.0)),
+        ("+agent.config.expert_model_path=results/a", "agent", "expert_model_path", "results/a"),
     ],
 )
 def test_overrides(override, part, name, value):
@@ -79,6 +81,7 @@ def test_the_last_override_wins():
         ("model.latent_dims=1", r"unknown key model\.latent_dims\. Did you mean model\.latent_dim\?"),
         ("latentdim=1", r"unknown key latentdim\. Did you mean model\.latent_dim\?"),
         ("env.path.wieght=1", r"env\.path\.wieght.*env\.path\.weight"),
+        ("+env.config.num_env=1", r"unknown key env\.num_env\. Did you mean env\.num_envs\?"),
         ("xyzzy=1", r"unknown key xyzzy\. See the keys in docs/configuration\.md"),
         ("weight=2", r"weight could be env\.goal\.weight or env\.path\.weight\. Write the whole path"),
         ("env.task_mix.path.speed=2", r"env\.task_mix\.path\.speed"),

@@ -1,5 +1,6 @@
 """Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -103,7 +104,8 @@ def compose(
     Args:
         parts: dataclass of each part.
         preset: name of a preset (see `find_preset`), None for the defaults.
-        overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has.
+        overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has. The guide's
+            spelling, `+part.config.key=value`, is the same.
         files: YAML files that hold parts, as a preset does.
 
     Raises:
@@ -226,7 +228,7 @@ def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
     known, pairs = set(_keys(schema)), []
     for text in overrides:
         key, equals, value = text.partition("=")
-        key = key.strip().lstrip("+")
+        key = re.sub(r"^(\w+)\.config\.", r"\1.", key.strip().lstrip("+"))  # the guide's spelling
         if not equals or not key:
             raise UserError(f"{text!r} is not an override", "Write key.path=value")
         key = _complete(key, known, schema)
