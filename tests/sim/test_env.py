@@ -180,6 +180,11 @@ def test_physics_that_goes_nan_resets_that_world_and_is_counted():
     step = env.step(action)
     assert step.invalid.tolist() == [False, False, True, False]
     assert step.failed[2] and env.invalid_count == 1
+    saved = env.state_dict()
+    env.step(action)
+    assert env.invalid_count == 2
+    env.load_state_dict(saved)
+    assert env.invalid_count == 1
     assert all(value.isfinite().all() for value in step.obs.values())
     assert all(value.isfinite().all() for value in step.next_obs.values())
     assert step.reward.isfinite().all()

@@ -213,6 +213,7 @@ class HumanoidEnv:
             "history": self.history.clone(),
             "proprioception": self.proprioception.clone(),
             "trail": self.trail.clone(),
+            "invalid_count": self.invalid_count.clone(),
             "log": self.log.state_dict(),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
@@ -227,7 +228,7 @@ class HumanoidEnv:
         self.simulator.load_state_dict(state["simulator"])
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)
-        for name in ("history", "proprioception", "trail"):
+        for name in ("history", "proprioception", "trail", "invalid_count"):
             getattr(self, name).copy_(state[name])
         self.log.load_state_dict(state["log"])
         self.generator.set_state(state["generator"])
