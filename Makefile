@@ -40,7 +40,7 @@ bench: setup ## simulation rate against bare MuJoCo, model sizes, runtime latenc
 
 .PHONY: clean
 clean: ## remove environments, caches and built wheels; results/ stays
-	rm -rf .venv .tools dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache MUJOCO_LOG.TXT
+	rm -rf .venv .tools dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find packages tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: setup

@@ -350,7 +350,8 @@ def test_a_state_without_a_number_is_reported_and_harms_no_other(sim):
     assert_recovered(sim, 1, before)
 
 
-def test_a_world_that_explodes_is_reported_and_harms_no_other(sim):
+def test_a_world_that_explodes_is_reported_and_harms_no_other(sim, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     sim.write(ALL, resting(height=0.95))
     rollout(sim, 5)
     saved = sim.state_dict()
@@ -365,6 +366,7 @@ def test_a_world_that_explodes_is_reported_and_harms_no_other(sim):
     assert sim.step(target).tolist() == [False, False, True]
     assert_same(snapshot(sim, [0, 1]), want)
     assert_recovered(sim, 2, before)
+    assert list(tmp_path.iterdir()) == []  # no MUJOCO_LOG.TXT
 
 
 def test_a_saved_simulation_continues_exactly(sim, name, tmp_path):

@@ -1,9 +1,11 @@
 """MuJoCo, imported in one place: `from .engine import mujoco`.
 
 MuJoCo opens the OpenGL library that the variable MUJOCO_GL names as soon as it is imported, even if nothing is ever drawn.
-Here what it says when that fails becomes a line that can be acted upon.
+Here what it says when that fails becomes a line that can be acted upon. Its warnings, of physics that blew up, go to the logger
+`mujoco`, by default to stderr, and not to a file MUJOCO_LOG.TXT in the working folder.
 """
 
+import logging
 import os
 
 from protege.core.errors import UserError
@@ -19,5 +21,7 @@ except (RuntimeError, ImportError, AttributeError) as error:
     raise UserError(
         f"MuJoCo cannot start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error})", GL_REMEDY
     ) from error
+
+mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)
 
 __all__ = ["GL_REMEDY", "mujoco"]

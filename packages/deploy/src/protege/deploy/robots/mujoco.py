@@ -1,5 +1,6 @@
 """The exported robot in MuJoCo: closes the loop on a desk."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ except (RuntimeError, ImportError, AttributeError) as error:
         f"MuJoCo cannot start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error})",
         "Unset MUJOCO_GL: nothing is drawn",
     ) from error
+
+mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)  # not to MUJOCO_LOG.TXT in the working folder
 
 CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
 FALLEN_ROOT, FALLEN_TOP = 0.6, 0.7  # shares of the heights at the start, as in the tasks' failure rules
