@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
-from protege.core.config import RunConfig
+from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
+from protege.core.run import FREE
 from protege.core.state import RobotState
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin
@@ -55,7 +56,7 @@ def test_worlds_without_room_for_their_constraints_are_counted(capfd):
     assert simulator.overflowed() == 0, "nothing touches in the air"
     settle(simulator, [0.93, 3.0, 0.93], 5)
     assert simulator.overflowed() == 2
-    with pytest.raises(UserError, match=r"mjwarp: 2 of 3 worlds .* constraints \(8 a world\)\. Raise CONSTRAINTS in "):
+    with pytest.raises(UserError, match=r"mjwarp: 2 of 3 .* constraints\. Raise env\.mjwarp\.constraints \(now 8\)"):
         simulator.check_room()
     assert simulator.overflowed() == 0, "counted anew"
     simulator.check_room()
@@ -65,9 +66,26 @@ def test_worlds_without_room_for_their_constraints_are_counted(capfd):
 def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
     monkeypatch.setattr(mjwarp, "CHECK_EVERY", 5)
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", contacts=1)
-    with pytest.raises(UserError, match=r"mjwarp: 3 of 3 worlds .* contacts \(1 a world\)\. Raise CONTACTS in "):
+    with pytest.raises(UserError, match=r"mjwarp: 3 of 3 .* contacts\. Raise env\.mjwarp\.contacts \(now 1\)"):
         settle(simulator, [0.93, 0.93, 0.93], 5)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_config_says_how_much_room():
+    parts = {"run": RunConfig, "env": EnvConfig}
+    common = ["simulator=mjwarp", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
+
+    def room(*overrides: str) -> dict[str, int]:
+        config = compose(parts, None, [*common, *overrides])
+        simulator = plugin.make(config.run, config.env).simulator
+        assert isinstance(simulator, mjwarp.MjwarpSimulator)
+        return simulator._room
+
+    assert room() == {"nconmax": 32, "njmax": 192}
+    assert room("env.mjwarp.contacts=64", "env.mjwarp.constraints=200") == {"nconmax": 64, "njmax": 200}
+    with pytest.raises(UserError, match=r"env\.mjwarp\.contacts is 0\. Take 1 or more"):
+        room("env.mjwarp.contacts=0")
+    assert {"env.mjwarp.contacts", "env.mjwarp.constraints"} < FREE, "may be raised when a run goes on"
 
 
 def test_one_world_of_many_may_lack_room():

@@ -148,8 +148,24 @@ class SteeringParams:
 
 
 @dataclass
+class MjwarpParams:
+    """Room in the arrays of the simulator `mjwarp`.
+
+    Attributes:
+        contacts: room for so many a world, shared by all worlds; bodies that fall about have 14 at most.
+        constraints: rows in each world: four a contact, one a joint at its limit; bodies that fall about have 60 at most.
+    """
+
+    contacts: int = 32
+    constraints: int = 192
+
+    def check(self, key: str) -> None:
+        checks.at_least(1, self, key, "contacts", "constraints")
+
+
+@dataclass
 class EnvConfig:
-    """Everything about the worlds except the robot, the simulator and the clips, which are in RunConfig.
+    """Everything about the worlds except the robot, the simulator's name and the clips, which are in RunConfig.
 
     Attributes:
         num_envs: worlds.
@@ -173,6 +189,7 @@ class EnvConfig:
     path_follower_params: PathParams = field(default_factory=PathParams)
     goal_params: GoalParams = field(default_factory=GoalParams)
     steering_params: SteeringParams = field(default_factory=SteeringParams)
+    mjwarp: MjwarpParams = field(default_factory=MjwarpParams)
 
     def check(self, key: str) -> None:
         checks.at_least(1, self, key, "num_envs", "future_frames", "history_steps", "num_plans")

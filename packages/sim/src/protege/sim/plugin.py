@@ -30,9 +30,8 @@ class HumanoidPlugin:
         """
         robot = get_robot(run.robot)
         clips = load_clips(run.motion_file, robot)
-        simulator = make_simulator(
-            run.simulator, robot, env.num_envs, device=run.torch_device(), num_threads=run.num_threads
-        )
+        settings = vars(env.mjwarp) if run.simulator == "mjwarp" else {}
+        simulator = make_simulator(run.simulator, robot, env.num_envs, run.torch_device(), run.num_threads, **settings)
         return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
 
 

@@ -52,8 +52,13 @@ SIMULATORS = {
 }
 
 
-def make_simulator(name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0) -> Simulator:
+def make_simulator(
+    name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, **settings: int
+) -> Simulator:
     """Build a backend by name.
+
+    Args:
+        settings: what this backend alone takes; see `MjwarpParams`.
 
     Raises:
         UserError: for a name that is not in `SIMULATORS`.
@@ -61,4 +66,5 @@ def make_simulator(name: str, robot: Robot, num_envs: int, device: str, num_thre
     if name not in SIMULATORS:
         raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
     module, attribute = SIMULATORS[name].split(":")
-    return getattr(import_module(module), attribute)(robot, num_envs, device=device, num_threads=num_threads)
+    backend = getattr(import_module(module), attribute)
+    return backend(robot, num_envs, device=device, num_threads=num_threads, **settings)

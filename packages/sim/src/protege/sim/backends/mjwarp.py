@@ -19,6 +19,7 @@ from protege.core.robot import Robot
 from protege.core.state import RobotState
 
 from ..engine import mujoco
+from ..env_config import MjwarpParams
 from ..mjcf import build_spec
 
 try:
@@ -29,8 +30,6 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-CONTACTS = 32  # a world on average; bodies that fall about have 14 at most
-CONSTRAINTS = 192  # rows a world: four a contact, one a joint at its limit; bodies that fall about have 60 at most
 CONTACTS_FULL = int(mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE)
 CONSTRAINTS_FULL = int(mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ)
 CHECK_EVERY = 1000  # control steps between looks at what had no room
@@ -77,8 +76,8 @@ class MjwarpSimulator:
 
     Args:
         num_threads: of no use here.
-        contacts: room for so many a world, shared by all worlds.
-        constraints: rows that each world has room for.
+        contacts: see `MjwarpParams`.
+        constraints: the same.
 
     Raises:
         UserError: no such device, or too little of its memory.
@@ -91,8 +90,8 @@ class MjwarpSimulator:
         device: str = "cuda",
         num_threads: int = 0,
         *,
-        contacts: int = CONTACTS,
-        constraints: int = CONSTRAINTS,
+        contacts: int = MjwarpParams.contacts,
+        constraints: int = MjwarpParams.constraints,
     ) -> None:
         self.robot, self.num_envs, self.device = robot, num_envs, _checked(device)
         self._room = {"nconmax": contacts, "njmax": constraints}
@@ -183,10 +182,10 @@ class MjwarpSimulator:
         if count <= self.num_envs // 100:
             return
         rows = bool((bits & CONSTRAINTS_FULL).any())
-        what, value = ("CONSTRAINTS", self._room["njmax"]) if rows else ("CONTACTS", self._room["nconmax"])
+        what, value = ("constraints", self._room["njmax"]) if rows else ("contacts", self._room["nconmax"])
         raise UserError(
-            f"mjwarp: {count} of {self.num_envs} worlds had no room for all their {what.lower()} ({value} a world)",
-            f"Raise {what} in {__file__}, or {what.lower()}= of MjwarpSimulator",
+            f"mjwarp: {count} of {self.num_envs} worlds had no room for all their {what}",
+            f"Raise env.mjwarp.{what} (now {value})",
         )
 
     def contact_force_w(self) -> Tensor:
