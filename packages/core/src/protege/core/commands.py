@@ -1,6 +1,7 @@
 """What the packages' command lines have in common."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -10,10 +11,15 @@ from typing import Any
 import click
 
 from .errors import UserError
+from .launcher import launch
 
 # Torch's threads that wait for work would otherwise spin, and take the cores from the simulator's. Read when torch is imported,
 # which commands do late.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+PRECEDENCE = 2.0
+"""s that other ranks leave the first one to say what is wrong: it is mostly the same, and the launcher then ends them."""
 
 
 class OneLineError(click.ClickException):
@@ -23,7 +29,10 @@ class OneLineError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print it to stderr."""
-        click.echo(f"error: {self.message}", err=True)
+        rank = launch().rank
+        if rank:
+            time.sleep(PRECEDENCE)
+        click.echo(f"error: {self.message}" if not rank else f"error of rank {rank}: {self.message}", err=True)
 
 
 class Group(click.Group):
@@ -99,9 +108,11 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
             given["env.num_envs"] = num_envs
         run = train(experiment, name, [*(f"{k}={as_yaml(v)}" for k, v in given.items()), *overrides], files)
         if run.interrupted:
-            click.echo(f"stopped and saved: {run.folder / 'last.ckpt'}; the same command goes on", err=True)
+            if run.world.first:
+                click.echo(f"stopped and saved: {run.folder / 'last.ckpt'}; the same command goes on", err=True)
             raise SystemExit(130)
-        click.echo(str(run.folder / "last.ckpt"))
+        if run.world.first:
+            click.echo(str(run.folder / "last.ckpt"))
 
     return command
 

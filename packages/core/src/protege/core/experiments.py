@@ -14,6 +14,7 @@ from . import masked_mimic, ppo
 from .accelerate import accelerate
 from .checkpoint import Checkpoint, load
 from .config import Config, RunConfig, compose, from_dict, override_keys
+from .distributed import World
 from .env import Env, env_plugin
 from .errors import UserError
 from .masked_mimic import MaskedMimic, MaskedMimicConfig
@@ -110,16 +111,20 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
             f"agent.minibatches is {config.agent.minibatches}, but a rollout has {transitions} transitions",
             "Take fewer, or more agent.rollout_steps or env.num_envs",
         )
-    torch.set_num_threads(settings.num_threads or os.cpu_count() or 1)
+    world = World.join(settings)
+    mine = world.settings(settings)
+    torch.set_num_threads(mine.num_threads or os.cpu_count() or 1)
     torch.manual_seed(settings.seed)
-    env = plugin.make(settings, config.env)
+    env = plugin.make(mine, config.env)
     try:
         for line in warnings(config, override_keys(parts, overrides)):
-            click.echo(f"warning: {line}", err=True)
-        with Run(config, experiment.kind, env.robot, env.obs_shapes) as run:
+            if world.first:
+                click.echo(f"warning: {line}", err=True)
+        with Run(config, experiment.kind, env.robot, env.obs_shapes, world) as run:
             experiment.train(run, env, config)
     finally:
         env.close()
+        world.close()
     return run
 
 

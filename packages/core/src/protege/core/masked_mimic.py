@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import checks
 from .accelerate import mixed_precision
+from .distributed import ALONE, World
 from .env import Env, Obs
 from .networks import SetMLP, TokenTransformer, check_transformer, mlp
 from .optim import adamw, guarded_step
@@ -243,6 +244,7 @@ class MaskedMimicTrainer:
         config: see MaskedMimicConfig.
         device: of both.
         seed: of noise and minibatch order.
+        world: the ranks that train this policy.
     """
 
     def __init__(
@@ -252,8 +254,9 @@ class MaskedMimicTrainer:
         config: MaskedMimicConfig,
         device: torch.device | str,
         seed: int = 0,
+        world: World = ALONE,
     ) -> None:
-        self.policy, self.expert, self.config = policy, expert, config
+        self.policy, self.expert, self.config, self.world = policy, expert, config, world
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = adamw([(policy.parameters(), config.learning_rate)])
 
@@ -278,8 +281,9 @@ class MaskedMimicTrainer:
 
     def update(self, buffer: RolloutBuffer, iteration: int) -> dict[str, float]:
         """Train on a full buffer. Returns metrics averaged over the minibatches."""
-        weight, policy = buffer.weight, self.policy
-        policy.critic.update(buffer.data["expert_value"], weight)
+        weight, policy, world = buffer.weight, self.policy, self.world
+        with world.pooling(policy.critic):
+            policy.critic.update(buffer.data["expert_value"], weight)
         coefficient = kl_coefficient(iteration, self.config)
         history = [
             self._minibatch(obs, batch, coefficient)
@@ -288,8 +292,9 @@ class MaskedMimicTrainer:
                 self.config.minibatches, ("expert_mean", "expert_value"), self.generator
             )
         ]
-        for obs, valid in buffer.steps():
-            policy.update_normalizers(obs, valid)
+        with world.pooling(policy.tokenizer):
+            for obs, valid in buffer.steps():
+                policy.update_normalizers(obs, valid)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
@@ -317,7 +322,7 @@ class MaskedMimicTrainer:
             "actor/prior_imitation_loss": deployed.detach(),
             "actor/kl_loss": kl.detach(),
             "critic/value_loss": value.detach(),
-            "agent/skipped_updates": guarded_step(self.optimizer, loss, self.config.max_grad_norm),
+            "agent/skipped_updates": guarded_step(self.optimizer, loss, self.config.max_grad_norm, self.world),
         }
 
 
@@ -337,12 +342,14 @@ class _TrainingActor:
 
 def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: MaskedMimicConfig, seed: int = 0) -> None:
     """Train until the run's budget is spent, from its last checkpoint if it has one; see `ppo.train`."""
-    trainer = MaskedMimicTrainer(policy, expert, config, env.device, seed)
+    world = run.world
+    trainer = MaskedMimicTrainer(policy, expert, config, env.device, world.seed(seed), world)
     state = LoopState(env.reset(), trainer.generator)
-    policy.update_normalizers(state.obs)
+    with world.pooling(policy):
+        policy.update_normalizers(state.obs)
     run.restore({"policy": policy, "optimizer": trainer.optimizer, "env": env, "trainer": state})
     buffer = trainer.make_buffer(state.obs, env.num_actions)
     for iteration in run:
         state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
         metrics = trainer.update(buffer, iteration)
-        run.log(metrics | episode_metrics(episodes, env.task_names), samples=len(buffer))
+        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names), samples=len(buffer))

@@ -75,6 +75,7 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
         self.register_buffer("count", torch.zeros(()))
+        self.kept = 1.0  # share of the count at `start_afresh` that updates have kept since
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size)."""
@@ -91,6 +92,7 @@ class RunningNormalizer(nn.Module):
             memory: share of the past count that is kept; below 1 the past fades.
         """
         self.count.mul_(memory)
+        self.kept *= memory
         rows = x.reshape(-1, x.shape[-1])
         ones = rows.new_ones(len(rows)) if weight is None else weight.reshape(-1).to(rows.dtype)
         if weight is not None:
@@ -99,6 +101,11 @@ class RunningNormalizer(nn.Module):
         size = count.clamp_min(1.0)
         mean = ones @ rows / size
         var = ones @ (rows - mean).square() / size
+        self.merge(count, mean, var)
+
+    @torch.no_grad()
+    def merge(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Take in the moments of `count` rows, () or (1,); mean and var (size,)."""
         total = (self.count + count).clamp_min(1.0)
         delta = mean - self.mean
         share = count / total
@@ -106,7 +113,27 @@ class RunningNormalizer(nn.Module):
         self.var.copy_(torch.where(count > 0, self.var * (self.count / total) + var * share, self.var))
         self.var.add_(delta.square() * share * (self.count / total))
         self.mean.add_(delta * share)
-        self.count.add_(count)
+        self.count.add_(count.view(()))
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Count (1,), mean and variance (size,)."""
+        return self.count.view(1), self.mean, self.var
+
+    def start_afresh(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Forget all that was seen, until `go_back`. Returns what it needs."""
+        past = self.count.clone(), self.mean.clone(), self.var.clone()
+        self.count.zero_()
+        self.mean.zero_()
+        self.var.fill_(1.0)
+        self.kept = 1.0
+        return past
+
+    def go_back(self, past: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Be again as before `start_afresh`, but for the fading that updates since then asked for."""
+        count, mean, var = past
+        self.count.copy_(count * self.kept)
+        self.mean.copy_(mean)
+        self.var.copy_(var)
 
 
 class TransformerBlock(nn.Module):

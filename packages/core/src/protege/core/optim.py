@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .distributed import ALONE, World
+
 
 def adamw(groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.AdamW:
     """Fused AdamW without weight decay over (parameters, learning rate) groups."""
@@ -22,14 +24,18 @@ def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = group["lr"].to(group["params"][0].device)
 
 
-def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: float) -> Tensor:
+def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: float, world: World = ALONE) -> Tensor:
     """One step down the gradient, each parameter group clipped to a norm; no step at all where a gradient is NaN or infinite.
+
+    Args:
+        world: its ranks take the same step, along the mean of their gradients, or none.
 
     Returns:
         () 1 if the step was skipped, else 0.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    world.average_gradients(p for group in optimizer.param_groups for p in group["params"])
     norms = [nn.utils.clip_grad_norm_(group["params"], max_grad_norm) for group in optimizer.param_groups]
     skipped = (~torch.stack(norms).isfinite()).any().float()
     # The fused kernel leaves parameters and moments alone where found_inf is 1: the switch that GradScaler uses.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .distributed import ALONE, World
 from .env import Env, Obs
 from .optim import adamw, adapt_learning_rate, guarded_step
 from .policy import ActorCritic, kl_divergence, log_prob
@@ -65,15 +66,18 @@ class PPOConfig:
         checks.shares(self, key, "gamma", "lam")
 
 
-def weighted_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of (M,) over the rows with weight 1, 0 if there are none.
+def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE) -> Tensor:
+    """Mean of (M,) over the rows with weight 1 of all of a world's ranks, 0 if there are none.
 
     What the other rows hold does not reach the mean. `RolloutBuffer.minibatches` sees to it that it is no NaN, which would
     reach the gradient of what x was computed from.
     """
     if weight is None:
-        return x.mean()
-    return torch.where(weight > 0, x, 0.0).sum() / weight.sum().clamp_min(1.0)
+        return world.mean(x.mean())
+    total, count = torch.where(weight > 0, x, 0.0).sum(), weight.sum()
+    if world.size > 1:
+        total, count = world.sum(torch.stack([total, count]))
+    return total / count.clamp_min(1.0)
 
 
 def ppo_loss(
@@ -105,10 +109,10 @@ def bounds_loss(mean: Tensor, bound: Tensor, weight: Tensor | None = None) -> Te
     return weighted_mean((mean.abs() - bound).clamp_min(0.0).square().sum(-1), weight)
 
 
-def normalize_advantage(advantage: Tensor, weight: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over the entries with weight 1, 0 elsewhere; any shape."""
-    mean = weighted_mean(advantage, weight)
-    std = weighted_mean((advantage - mean).square(), weight).sqrt()
+def normalize_advantage(advantage: Tensor, weight: Tensor, world: World = ALONE) -> Tensor:
+    """Mean 0 and deviation 1 over the entries with weight 1 of all ranks, 0 elsewhere; any shape."""
+    mean = weighted_mean(advantage, weight, world)
+    std = weighted_mean((advantage - mean).square(), weight, world).sqrt()
     return torch.where(weight > 0, (advantage - mean) / (std + 1e-8), 0.0)
 
 
@@ -120,10 +124,18 @@ class PPO:
         config: see PPOConfig.
         device: of the policy and the rollouts.
         seed: of action noise and minibatch order.
+        world: the ranks that train this policy.
     """
 
-    def __init__(self, policy: ActorCritic, config: PPOConfig, device: torch.device | str, seed: int = 0) -> None:
-        self.policy, self.config = policy, config
+    def __init__(
+        self,
+        policy: ActorCritic,
+        config: PPOConfig,
+        device: torch.device | str,
+        seed: int = 0,
+        world: World = ALONE,
+    ) -> None:
+        self.policy, self.config, self.world = policy, config, world
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = adamw(
             [
@@ -139,11 +151,12 @@ class PPO:
 
     def update(self, buffer: RolloutBuffer) -> dict[str, float]:
         """Train on a full buffer. Returns metrics averaged over the minibatches."""
-        cfg, policy = self.config, self.policy
+        cfg, policy, world = self.config, self.policy, self.world
         buffer.compute_returns(cfg.gamma, cfg.lam)
         weight = buffer.weight
-        buffer.data["advantage"].copy_(normalize_advantage(buffer.data["advantage"], weight))
-        policy.critic.update(buffer.data["return"], weight)
+        buffer.data["advantage"].copy_(normalize_advantage(buffer.data["advantage"], weight, world))
+        with world.pooling(policy.critic):
+            policy.critic.update(buffer.data["return"], weight)
         keys = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
         history = [
             self._minibatch(obs, batch)
@@ -151,8 +164,9 @@ class PPO:
             for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
         ]
         # Last, so that the log-probabilities of the rollout were those of the policy that acted.
-        for obs, valid in buffer.steps():
-            policy.update_normalizers(obs, valid)
+        with world.pooling(policy.tokenizer):
+            for obs, valid in buffer.steps():
+                policy.update_normalizers(obs, valid)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
@@ -174,13 +188,13 @@ class PPO:
         }
         weights = {"actor/bounds_loss": cfg.bounds_loss_weight, "critic/value_loss": cfg.value_weight}
         with torch.no_grad():
-            kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight)
+            kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight, self.world)
             if cfg.desired_kl > 0.0:
                 adapt_learning_rate(
                     self.learning_rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate
                 )
         loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), start=mean.new_zeros(()))
-        skipped = guarded_step(self.optimizer, loss, cfg.max_grad_norm)
+        skipped = guarded_step(self.optimizer, loss, cfg.max_grad_norm, self.world)
         return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl, "agent/skipped_updates": skipped}
 
 
@@ -193,12 +207,14 @@ def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: in
         policy: on the environment's device.
         seed: of action noise and minibatch order.
     """
-    ppo = PPO(policy, config, env.device, seed)
+    world = run.world
+    ppo = PPO(policy, config, env.device, world.seed(seed), world)
     state = LoopState(env.reset(), ppo.generator)
-    policy.update_normalizers(state.obs)
+    with world.pooling(policy):
+        policy.update_normalizers(state.obs)
     run.restore({"policy": policy, "optimizer": ppo.optimizer, "env": env, "trainer": state})
     buffer = RolloutBuffer({key: state.obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
     for _ in run:
         state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
         metrics = ppo.update(buffer)
-        run.log(metrics | episode_metrics(episodes, env.task_names), samples=len(buffer))
+        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names), samples=len(buffer))

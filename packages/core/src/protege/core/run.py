@@ -15,6 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 from .checkpoint import Checkpoint, load, save, write_atomically
 from .commands import as_yaml
 from .config import Config
+from .distributed import ALONE, World
+from .divergence import Watch
 from .errors import UserError
 from .robot import Robot
 
@@ -35,6 +37,10 @@ SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation
 """Metrics that the progress line shows, where a run has them."""
 
 
+ECHO = 3.0
+"""s after Ctrl-C in which another signal is no second one: the terminal sends it to every rank, torchrun once more."""
+
+
 class Run:
     """One run in `results/<experiment_name>/`: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt.
 
@@ -48,15 +54,26 @@ class Run:
     budget is spent. Ctrl-C and SIGTERM end it after the iteration that they interrupt; the checkpoint is saved either way, and the
     same command goes on from it. A second Ctrl-C stops at once.
 
+    Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
+    metrics. The first one writes and speaks. A training that diverges is stopped; see `divergence`.
+
     Args:
         config: the whole config; its `run` part names the folder and the budget.
         kind: of the policy, for the checkpoint.
         robot: what the policy drives.
         obs_shapes: of the environment.
+        world: the ranks that train.
     """
 
-    def __init__(self, config: Config, kind: str, robot: Robot, obs_shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.config, self.kind, self.robot = config, kind, robot
+    def __init__(
+        self,
+        config: Config,
+        kind: str,
+        robot: Robot,
+        obs_shapes: Mapping[str, tuple[int, ...]],
+        world: World = ALONE,
+    ) -> None:
+        self.config, self.kind, self.robot, self.world = config, kind, robot, world
         self.obs_shapes = {name: list(shape) for name, shape in obs_shapes.items()}
         settings = config.run
         self.folder = Path(settings.results_dir) / settings.experiment_name
@@ -65,7 +82,11 @@ class Run:
         self.latest: dict[str, float] = {}
         self._parts: dict[str, Any] = {}
         self._writer: SummaryWriter | None = None
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, quiet=not world.first)
+        agent = getattr(config, "agent", None)
+        self._watch = Watch(agent.epochs * agent.minibatches if agent else 0)
+        self._asked = False
+        self._asked_at = 0.0
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
@@ -108,10 +129,11 @@ class Run:
                     "Leave that as it was, or begin anew: --no-resume, or another --experiment-name",
                 )
             load_weights(parts["policy"], saved, last)
-            for name, state in saved.training.items():
+            training = self._mine(saved, last)
+            for name, state in training.items():
                 if name in parts:
                     parts[name].load_state_dict(state)
-            torch.set_rng_state(saved.training["rng"])
+            torch.set_rng_state(training["rng"])
             self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
             self.latest = saved.metrics
         elif settings.checkpoint:
@@ -119,6 +141,21 @@ class Run:
             saved = load(path, "cpu")
             self._same_kind(saved, path, f"Give run.checkpoint a {self.kind}; other keys name experts and teachers")
             load_weights(parts["policy"], saved, path)
+        if len(set(self.world.gather(self.iteration))) > 1:
+            raise UserError(f"not all ranks see {last}", "Put run.results_dir where all machines see it")
+        self.world.share(parts["policy"])
+
+    def _mine(self, saved: Checkpoint, path: Path) -> dict[str, Any]:
+        """This rank's part of what a checkpoint holds for training."""
+        training = dict(saved.training)
+        ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
+        if len(ranks) != self.world.size:
+            raise UserError(
+                f"{path} is of a run on {_ranks(len(ranks))}, not {self.world.size}",
+                f"Start {_ranks(len(ranks))}, or begin anew from its weights: "
+                f"--checkpoint {path} and another --experiment-name",
+            )
+        return training | ranks[self.world.rank]
 
     def _same_kind(self, saved: Checkpoint, path: Path, remedy: str) -> None:
         if saved.kind != self.kind:
@@ -134,13 +171,13 @@ class Run:
         interval = self.config.run.checkpoint_interval
         self._tick = self._told = time.monotonic()
         self._first_rate = (self.seconds, self.samples)
-        while not (self.interrupted or self._spent()):
+        while not self._over():
             yield self.iteration
             now = time.monotonic()
             self.seconds += now - self._tick
             self._tick = now
             self.iteration += 1
-            if interval and self.iteration % interval == 0:
+            if interval and self.iteration % interval == 0 and not self._watch.strikes:
                 self.save()
         self.finished = not self.interrupted
         self.save()
@@ -150,7 +187,7 @@ class Run:
     def progress(self) -> float:
         """How much of the budget is spent, 0 to 1; by the limit that is nearest."""
         settings, elapsed = self.config.run, self.seconds
-        if hasattr(self, "_tick"):
+        if hasattr(self, "_tick") and self.world.size == 1:  # several ranks agree on the time once an iteration
             elapsed += time.monotonic() - self._tick
         limits = [
             (self.iteration, settings.max_iterations),
@@ -164,10 +201,20 @@ class Run:
         """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
 
         Args:
-            samples: transitions that this iteration collected.
+            samples: transitions that this iteration collected, on this rank.
+
+        Raises:
+            UserError: the training has diverged, or the log cannot be written.
         """
-        self.samples += samples
+        metrics = self.world.metrics(dict(metrics))
+        self.samples += samples * self.world.size
         self.latest = {**self.latest, **metrics}
+        if self.world.first:
+            self._log(metrics)
+        if trouble := self._watch.see(metrics):
+            raise self._diverged(trouble)
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
         assert self._writer, "log is for the loop over the run and after it"
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
         row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
@@ -186,8 +233,21 @@ class Run:
         self._console.print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
 
     def save(self) -> None:
-        """Write `last.ckpt`."""
-        self._write("last.ckpt", {key: part.state_dict() for key, part in self._parts.items() if key != "policy"})
+        """Write `last.ckpt`; all ranks together.
+
+        Raises:
+            UserError: weights are not finite, or the file cannot be written.
+        """
+        weights = [x for x in self._parts["policy"].state_dict().values() if x.is_floating_point()]
+        if not torch.stack([x.isfinite().all() for x in weights]).all():
+            raise self._diverged("weights are NaN or infinite")
+        training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
+        training["rng"] = torch.get_rng_state()
+        if self.world.size > 1:
+            same = {key: training.pop(key) for key in ("optimizer",) if key in training}
+            training = {**same, "ranks": self.world.gather_to_first(training)}
+        if self.world.first:
+            self._write("last.ckpt", training)
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
@@ -207,21 +267,46 @@ class Run:
             seconds=self.seconds,
             finished=self.finished,
             metrics=self.latest,
-            training={**training, "rng": torch.get_rng_state()} if training else {},
+            training=training,
         )
         save(self.folder / name, checkpoint)
 
-    def _spent(self) -> bool:
-        return self.progress >= 1.0
+    def _over(self) -> bool:
+        """Whether the run ends here: for all ranks if it does for one, by the first one's clock."""
+        self.interrupted = self._asked
+        if self.world.size > 1:
+            mine = [float(self._asked), self.seconds if self.world.first else 0.0]
+            all_ranks = self.world.sum(torch.tensor(mine, dtype=torch.float64, device=self.world.device))
+            stops, self.seconds = all_ranks.tolist()
+            self.interrupted = stops > 0.0
+        return self.interrupted or self.progress >= 1.0
+
+    def _diverged(self, trouble: str) -> UserError:
+        last = self.folder / "last.ckpt"
+        kept = f"--checkpoint {last}" if last.is_file() else "from scratch"
+        return UserError(
+            f"training diverged in iteration {self.iteration}: {trouble}",
+            f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the worlds break "
+            "(agent/invalid_fraction), other env keys",
+        )
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted:
+        now = time.monotonic()
+        if self._asked:
+            if self.world.size > 1 and now - self._asked_at < ECHO:
+                return
             raise KeyboardInterrupt
-        self.interrupted = True
+        self._asked = True
+        self._asked_at = now
         self._console.print("\nstopping after this iteration; once more to stop at once")
 
     def _open(self) -> None:
-        """Make the folder ready. What an earlier session left there after the checkpoint, or without one, is not of this run."""
+        """Make the folder ready; the first rank does.
+
+        What an earlier session left there after the checkpoint, or without one, is not of this run.
+        """
+        if not self.world.first:
+            return
         write_atomically(self.folder / "config.yaml", lambda file: file.write(self.config.to_yaml().encode()))
         path = self.folder / "metrics.jsonl"
         if path.is_file():
@@ -292,6 +377,10 @@ def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
             "Use the model sizes and tokens in its config, or another checkpoint",
         )
     policy.load_state_dict(other)
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" + "s" * (count > 1)
 
 
 def _clock(seconds: float) -> str:

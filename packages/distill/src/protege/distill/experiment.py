@@ -79,8 +79,10 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
     agent: DistillConfig = config.agent
     obs = env.set_task_mix(stages[0].task_mix)
     student = make_actor_critic(env, config.model)
-    student.update_normalizers(obs)
-    distiller = Distiller(student, tutors, agent, env.device, config.run.seed)
+    world = run.world
+    with world.pooling(student):
+        student.update_normalizers(obs)
+    distiller = Distiller(student, tutors, agent, env.device, world.seed(config.run.seed), world)
     accelerate(student, config.run, env.device)  # after the average has copied it
     state, policy = DistillState(obs, distiller), distiller.average.model
     run.restore({"policy": policy, "optimizer": distiller.optimizer, "env": env, "trainer": state})
@@ -94,7 +96,7 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
             state.stage, state.obs = stage, env.set_task_mix(stages[stage].task_mix)
         state.obs, episodes = distiller.collect(env, buffer, state.obs, iteration)
         metrics = distiller.update(buffer, env.task_names, progress)
-        metrics |= episode_metrics(episodes, env.task_names) | {"curriculum/stage": float(stage)}
+        metrics |= episode_metrics(world.rows(episodes), env.task_names) | {"curriculum/stage": float(stage)}
         if agent.evaluation_interval > 0 and (iteration + 1) % agent.evaluation_interval == 0:
             metrics |= examine()
         run.log(metrics, samples=len(buffer))
@@ -112,10 +114,12 @@ class _Examination:
         self.checkup: Checkup | None = None
 
     def __call__(self) -> dict[str, float]:
-        """Metrics of an evaluation now."""
+        """Metrics of an evaluation now, made by the first rank; nothing for the others."""
+        self.state.evaluated_at = self.run.iteration
+        if not self.run.world.first:
+            return {}
         self.checkup = self.checkup or Checkup(self.config, self.tasks, self.config.agent.evaluation_episodes)
         metrics, score = self.checkup(self.policy)
-        self.state.evaluated_at = self.run.iteration
         if score > self.state.best:
             self.state.best = score
             self.run.save_best(metrics)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from protege.core.distributed import ALONE, World
 from protege.core.env import Env, Obs
 from protege.core.optim import adamw, guarded_step
 from protege.core.policy import ActorCritic, PolicySample, log_prob
@@ -38,12 +39,19 @@ class Distiller:
         config: see DistillConfig.
         device: of the student and the rollouts.
         seed: of action noise and minibatch order.
+        world: the ranks that train this student.
     """
 
     def __init__(
-        self, student: ActorCritic, tutors: Tutors, config: DistillConfig, device: torch.device | str, seed: int = 0
+        self,
+        student: ActorCritic,
+        tutors: Tutors,
+        config: DistillConfig,
+        device: torch.device | str,
+        seed: int = 0,
+        world: World = ALONE,
     ) -> None:
-        self.student, self.tutors, self.config = student, tutors, config
+        self.student, self.tutors, self.config, self.world = student, tutors, config, world
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = adamw([(x.parameters(), config.learning_rate) for x in (student.actor, student.critic)])
         self.average = WeightAverage(student, config.weight_averaging)
@@ -80,12 +88,13 @@ class Distiller:
             tasks: names of the tasks, in the order of the environment's slices.
             progress: share of the run's budget that is spent.
         """
-        cfg, student, data = self.config, self.student, buffer.data
+        cfg, student, data, world = self.config, self.student, buffer.data, self.world
         buffer.compute_returns(cfg.gamma, cfg.lam)
-        data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight * data["acted"]))
+        data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight * data["acted"], world))
         # Both of the critic's targets shape its units.
         targets = torch.cat([data["return"], data["teacher_value"]])
-        student.critic.update(targets, buffer.weight.repeat(2, 1))
+        with world.pooling(student.critic):
+            student.critic.update(targets, buffer.weight.repeat(2, 1))
         for group in self.optimizer.param_groups:
             group["lr"].fill_(learning_rate(cfg, progress))
         by_name = cfg.teacher_models.weights()
@@ -98,8 +107,9 @@ class Distiller:
             for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
         ]
         # Last, so that the log-probabilities of the rollout were those of the policy that acted.
-        for obs, valid in buffer.steps():
-            student.update_normalizers(obs, valid)
+        with world.pooling(student.tokenizer):
+            for obs, valid in buffer.steps():
+                student.update_normalizers(obs, valid)
         self.average.copy_buffers(student)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         values = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
@@ -158,7 +168,7 @@ class Distiller:
         mean, _, value = output
         nothing = 0.0 * (mean.sum() + value.sum())  # every parameter has a gradient, whichever terms are on
         loss = sum((weight * terms[name] for name, weight in weights.items()), start=nothing)
-        skipped = guarded_step(self.optimizer, loss, self.config.max_grad_norm)
+        skipped = guarded_step(self.optimizer, loss, self.config.max_grad_norm, self.world)
         self.average.update(self.student, self.updates)
         self.updates += 1
         metrics = {name: term.detach() for name, term in terms.items()} | {"agent/skipped_updates": skipped}

@@ -1,0 +1,42 @@
+"""Whether a training is past saving: one that is should stop while its last good checkpoint is still the last one."""
+
+from collections.abc import Mapping
+from math import isfinite
+
+PATIENCE = 3
+"""Bad iterations in a row that end a run: one alone may be a minibatch of broken worlds."""
+
+KL_LIMIT = 50.0
+"""nats that a policy may move by in an iteration. Far beyond any use: 69 joints moved by their whole deviation each are 35."""
+
+
+class Watch:
+    """Counts bad iterations.
+
+    An iteration is bad if no update had a finite gradient, if a loss is not finite, or if the policy jumped (`actor/kl`).
+
+    Attributes:
+        strikes: bad iterations up to now, in a row.
+
+    Args:
+        updates: optimiser steps of an iteration; 0 if unknown.
+    """
+
+    def __init__(self, updates: int = 0) -> None:
+        self.updates, self.strikes = updates, 0
+
+    def see(self, metrics: Mapping[str, float]) -> str:
+        """Look at an iteration's metrics. Returns what is wrong if patience is at its end, else nothing."""
+        trouble = self._trouble(metrics)
+        self.strikes = self.strikes + 1 if trouble else 0
+        return f"{trouble} for {PATIENCE} iterations" if self.strikes >= PATIENCE else ""
+
+    def _trouble(self, metrics: Mapping[str, float]) -> str:
+        skipped = metrics.get("agent/skipped_updates", 0.0)
+        if self.updates and skipped >= self.updates - 0.5:
+            return f"agent/skipped_updates was {round(skipped)} of {self.updates} (no finite gradient)"
+        for name, value in metrics.items():
+            if name.startswith(("actor/", "critic/")) and not isfinite(value):
+                return f"{name} was {value}"
+        kl = metrics.get("actor/kl", 0.0)
+        return f"actor/kl was {kl:.3g} nats, above {KL_LIMIT:g}," if kl > KL_LIMIT else ""
