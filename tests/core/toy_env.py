@@ -32,6 +32,7 @@ class ToyEnv:
         half = num_envs // 2
         self.task_names = ["track", "masked"]
         self.task_slices = {"track": slice(0, half), "masked": slice(half, num_envs)}
+        self.clip_names: list[str] = []
         self.generator = torch.Generator().manual_seed(seed)
         self.default = self.robot.default_pose()
         self.broken = torch.zeros(num_envs, dtype=torch.bool)

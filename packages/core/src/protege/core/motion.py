@@ -152,6 +152,8 @@ class MotionLibrary:
         state: (F, ...) the frames of all clips, one clip after the other.
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
+        shares: (C,) how often each clip is drawn; they sum to 1.
+        names: of the clips; those that share one have their index after it.
 
     Args:
         weights: how often each clip is drawn; None for all alike.
@@ -166,10 +168,12 @@ class MotionLibrary:
         device: torch.device | str,
         weights: Sequence[float] | None = None,
     ) -> None:
-        self.robot, self.names = robot, [clip.name for clip in clips]
+        self.robot, names = robot, [clip.name for clip in clips]
+        self.names = [x if names.count(x) == 1 else f"{x}-{i}" for i, x in enumerate(names)]
         self.num_clips = len(clips)
         shares = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
-        self.edges = (shares / shares.sum()).cumsum(0)[:-1]
+        self.shares = shares / shares.sum()
+        self.edges = self.shares.cumsum(0)[:-1]
         kinematics = Kinematics(robot).double()
         states = [self._resample(clip, kinematics) for clip in clips]
         counts = [len(state.joint_pos) for state in states]

@@ -190,12 +190,14 @@ def _value_after_timeout(policy: Actor, step: Step) -> Tensor:
     return value
 
 
-def episode_metrics(table: dict[str, Tensor], task_names: Sequence[str]) -> dict[str, float]:
+def episode_metrics(
+    table: dict[str, Tensor], task_names: Sequence[str], clip_names: Sequence[str] = ()
+) -> dict[str, float]:
     """Means over the episodes that ended, rows (E,) from `collect`; nothing if none did.
 
     Returns:
         episode/length, episode/return, episode/success, each metric by its name, and with several tasks
-        `<task>/success`, `<task>/length`, `<task>/return`.
+        `<task>/success`, `<task>/length`, `<task>/return`; with several clips `success/<clip>`, of the episodes that played it.
     """
     if not len(table["length"]):
         return {}
@@ -207,5 +209,9 @@ def episode_metrics(table: dict[str, Tensor], task_names: Sequence[str]) -> dict
         for i, task in enumerate(task_names):
             rows = table["task"] == i
             means |= {f"{task}/{name}": torch.where(rows, x, torch.nan).nanmean() for name, x in columns.items()}
+    if len(clip_names) > 1:
+        counts = torch.stack([success, torch.ones_like(success)]) * (table["clip"] >= 0)
+        passed, played = counts.new_zeros(2, len(clip_names)).index_add_(1, table["clip"].clamp_min(0), counts)
+        means |= {f"success/{clip}": x for clip, x in zip(clip_names, passed / played, strict=True)}
     values = torch.stack(list(means.values())).tolist()
     return {key: value for key, value in zip(means, values, strict=True) if value == value}

@@ -57,6 +57,7 @@ class HumanoidEnv:
             weighted(getattr(part, "rewards", {}), f"env.{name}.rewards")
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
+        self.clip_names = self.library.names
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
         self.default_joint_pos = self.robot.default_pose(self.device)
         self._gait: Gait | None = None
@@ -166,7 +167,12 @@ class HumanoidEnv:
         timed_out &= ~failed
         self.log.step(reward)
         self.invalid_count += self.invalid.sum()
-        episodes = self.log.rows(failed) | causes
+        clip = torch.empty_like(self.log.task_ids)
+        for name, part in self.task_slices.items():
+            command = self.tasks[name].command
+            clip[part] = command.clip
+            command.judge(failed[part])
+        episodes = self.log.rows(failed) | {"clip": clip} | causes
         next_obs, ended = self._observe(history), failed | timed_out
         self.log.restart(ended)
         obs = self._restart(ended, history)

@@ -12,16 +12,22 @@ class MotionParams:
 
     Attributes:
         termination_distance: training ends an episode when any body is further than this from the reference, m.
+        hard_sampling: share of training's starts that is drawn by how often a clip's seconds are failed in; 0 draws all alike.
+        hard_sampling_limit: no second of a clip is drawn more than so many times as often as with `hard_sampling` 0.
         rewards: weight of each reward term.
     """
 
     termination_distance: float = 0.5
+    hard_sampling: float = 0.5
+    hard_sampling_limit: float = 5.0
     rewards: dict[str, float] = field(
         default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
     )
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "termination_distance")
+        checks.shares(self, key, "hard_sampling")
+        checks.at_least(1, self, key, "hard_sampling_limit")
 
 
 @dataclass

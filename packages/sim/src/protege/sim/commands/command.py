@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from protege.core.env import Obs
@@ -33,6 +34,15 @@ class Command(Protocol):
         """All rows are one control step further; state is the robots' state now."""
         ...
 
+    @property
+    def clip(self) -> Tensor:
+        """(n,) which of the library's clips each row plays, -1 where none."""
+        ...
+
+    def judge(self, failed: Tensor) -> None:
+        """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
+        ...
+
     def observe(self, state: RobotState) -> Obs:
         """path, goal, steering, command_mask and pose_mask."""
         ...
@@ -43,10 +53,19 @@ class Command(Protocol):
 
 
 class Kept:
-    """The saving half of a `Command`: the reference's rows and the tensors that `kept` names, all (n, ...)."""
+    """What commands have in common: their saving, of the reference's rows and the tensors that `kept` names, all (n, ...).
+
+    Where a command does not say otherwise, it plays no clip and learns nothing from failures.
+    """
 
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     reference: Reference
+
+    @property
+    def clip(self) -> Tensor:
+        return torch.full_like(self.reference.index, -1)
+
+    def judge(self, failed: Tensor) -> None: ...
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: x.clone() for name, x in self._rows().items()}

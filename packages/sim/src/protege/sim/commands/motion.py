@@ -9,19 +9,20 @@ from protege.core.state import RobotState
 
 from ..env_config import EnvConfig
 from .command import Kept
+from .hard_clips import HardClips
 from .masks import MaskSampler
 from .reference import Reference, keep
 
 
 class MotionCommand(Kept):
-    """Track clips of a library from a random phase (reference-state initialisation, DeepMimic).
+    """Track clips of a library from a random phase (reference-state initialisation, DeepMimic), more often where they fail.
 
     Args:
         n: worlds.
         library: the clips.
         masks: hides part of the target poses; None shows them all.
         start_within: episodes start in this first share of the clip: 1 anywhere; in evaluation less, so that most of the clip is
-            played, yet no two episodes are alike.
+            played, yet no two episodes are alike, and all are drawn alike.
     """
 
     def __init__(
@@ -38,6 +39,11 @@ class MotionCommand(Kept):
         device = library.durations.device
         self.library, self.masks, self.generator, self.start_within = library, masks, generator, start_within
         self.max_steps = round(config.episode_length_s / dt)
+        # A start in the last half second would be over before it begins.
+        self.startable = (library.counts - round(0.5 * library.RATE)).clamp_min(1)
+        ratio, limit = config.track.hard_sampling, config.track.hard_sampling_limit
+        adaptive = start_within == 1.0 and ratio > 0.0
+        self.hard = HardClips(library, self.startable, dt, ratio, limit) if adaptive else None
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, round(dt * library.RATE), config.future_frames)
         self.step = torch.zeros(n, dtype=torch.long, device=device)
@@ -53,11 +59,13 @@ class MotionCommand(Kept):
 
     def reset(self, mask: Tensor) -> RobotState:
         library, reference, n = self.library, self.reference, len(mask)
-        clip = library.sample_clips(n, self.generator)
+        if self.hard is not None:
+            clip, phase = self.hard.sample(n, self.generator)
+        else:
+            clip = library.sample_clips(n, self.generator)
+            phase = torch.rand(n, device=mask.device, generator=self.generator) * self.start_within
         first, count = library.starts[clip], library.counts[clip]
-        phase = torch.rand(n, device=mask.device, generator=self.generator) * self.start_within
-        # A start in the last half second would be over before it begins.
-        start = (phase * (count - round(0.5 * library.RATE)).clamp_min(1)).long()
+        start = (phase * self.startable[clip]).long()
         keep(reference.index, mask, first + start)
         keep(reference.last, mask, first + count - 1)
         # Every episode starts at the origin, so that coordinates stay small in float32.
@@ -77,5 +85,16 @@ class MotionCommand(Kept):
             fresh = torch.rand(n, device=self.step.device, generator=self.generator) < self.resample
             keep(self.pose_mask, fresh, self.masks.sample(n, self.generator))
 
+    @property
+    def clip(self) -> Tensor:
+        return torch.bucketize(self.reference.index, self.library.starts[1:], right=True)
+
+    def judge(self, failed: Tensor) -> None:
+        if self.hard is not None:
+            self.hard.count(self.reference.index, failed)
+
     def observe(self, state: RobotState) -> Obs:
         return {**self.no_command, "pose_mask": self.pose_mask.clone()}
+
+    def _rows(self) -> dict[str, Tensor]:
+        return super()._rows() | ({} if self.hard is None else {"hard_clips": self.hard.counts})
