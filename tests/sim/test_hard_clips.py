@@ -1,10 +1,12 @@
 """Clips and seconds that are failed in are started at more often: by hand, in numbers, and in the environment."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from tiny_runs import TRACKER, train
 
 from protege.core.errors import UserError
 from protege.core.motion import Clip, MotionLibrary, load_clips
@@ -277,6 +279,14 @@ def test_success_is_told_per_clip():
     assert told == {"success/walk": 0.5, "success/jump": 1.0}, "run was not played, and a path is no clip"
     assert metrics["episode/success"] == pytest.approx(0.6)
     assert not any(key.startswith("success/") for key in episode_metrics(table, ["track", "path"], ["walk"]))
+
+
+def test_a_training_with_two_clips_logs_the_success_of_each(tmp_path):
+    clips = [f"smpl_humanoid_{name}" for name in ("walk", "run")]
+    files = f"run.motion_file=[{clips[0]}.npy, {clips[1]}.npy]"
+    folder = train(TRACKER, tmp_path, "two", files, "run.max_iterations=3", "agent.rollout_steps=24")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {key for row in rows for key in row if key.startswith("success/")} == {f"success/{clip}" for clip in clips}
 
 
 def test_clips_of_one_name_are_told_apart():

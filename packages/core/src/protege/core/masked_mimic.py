@@ -352,4 +352,4 @@ def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: Mas
     for iteration in run:
         state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
         metrics = trainer.update(buffer, iteration)
-        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names), samples=len(buffer))
+        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

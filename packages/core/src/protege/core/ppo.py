@@ -217,4 +217,4 @@ def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: in
     for _ in run:
         state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
         metrics = ppo.update(buffer)
-        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names), samples=len(buffer))
+        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

@@ -96,7 +96,9 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
             state.stage, state.obs = stage, env.set_task_mix(stages[stage].task_mix)
         state.obs, episodes = distiller.collect(env, buffer, state.obs, iteration)
         metrics = distiller.update(buffer, env.task_names, progress)
-        metrics |= episode_metrics(world.rows(episodes), env.task_names) | {"curriculum/stage": float(stage)}
+        metrics |= episode_metrics(world.rows(episodes), env.task_names, env.clip_names) | {
+            "curriculum/stage": float(stage)
+        }
         if agent.evaluation_interval > 0 and (iteration + 1) % agent.evaluation_interval == 0:
             metrics |= examine()
         run.log(metrics, samples=len(buffer))
