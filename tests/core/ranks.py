@@ -161,7 +161,7 @@ def train(
     with Run(config, "tracker", env.robot, env.obs_shapes, world) as run:
         ppo.train(run, env, policy, LOOP, config.run.seed)
     state = {key: getattr(run, key) for key in ("iteration", "samples", "finished", "interrupted", "seconds")}
-    return {**state, "policy": policy.state_dict(), "phase": env.state["phase"]}
+    return {**state, "policy": policy.state_dict(), "phase": env.state["phase"], "failures": env.failures}
 
 
 class _Slow(ToyEnv):

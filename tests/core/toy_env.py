@@ -33,6 +33,7 @@ class ToyEnv:
         self.task_names = ["track", "masked"]
         self.task_slices = {"track": slice(0, half), "masked": slice(half, num_envs)}
         self.clip_names: list[str] = []
+        self.failures = torch.zeros(2)
         self.generator = torch.Generator().manual_seed(seed)
         self.default = self.robot.default_pose()
         self.broken = torch.zeros(num_envs, dtype=torch.bool)
@@ -68,6 +69,7 @@ class ToyEnv:
         timed_out = (s["step"] >= EPISODE) & ~failed & ~self.broken
         next_obs = self._observe()
         ended = failed | timed_out
+        self.failures += torch.stack([failed.sum(), ended.sum()])
         episodes = {
             "task": (torch.arange(self.num_envs) >= self.num_envs // 2).long(),
             "length": s["step"],
@@ -84,6 +86,9 @@ class ToyEnv:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.state = dict(state["state"])
         self.generator.set_state(state["generator"])
+
+    def statistics(self) -> list[Tensor]:
+        return [self.failures]
 
     def close(self) -> None: ...
 

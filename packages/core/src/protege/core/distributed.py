@@ -110,6 +110,12 @@ class World:
         """Mean over the ranks, any shape; x itself, changed in place."""
         return self.sum(x).div_(self.size) if self.size > 1 else x
 
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Give every rank the mean of their tensors, in place."""
+        if self.size > 1:
+            for x in tensors:
+                self.mean(x)
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every rank the mean of their gradients, in one message. A NaN of one is then a NaN of all."""
         if self.size == 1:

@@ -29,7 +29,7 @@ class Watch:
         """Look at an iteration's metrics. Returns what is wrong if patience is at its end, else nothing."""
         trouble = self._trouble(metrics)
         self.strikes = self.strikes + 1 if trouble else 0
-        return f"{trouble} for {PATIENCE} iterations" if self.strikes >= PATIENCE else ""
+        return f"{trouble}; {PATIENCE} bad iterations in a row" if self.strikes >= PATIENCE else ""
 
     def _trouble(self, metrics: Mapping[str, float]) -> str:
         skipped = metrics.get("agent/skipped_updates", 0.0)
@@ -39,4 +39,4 @@ class Watch:
             if name.startswith(("actor/", "critic/")) and not isfinite(value):
                 return f"{name} was {value}"
         kl = metrics.get("actor/kl", 0.0)
-        return f"actor/kl was {kl:.3g} nats, above {KL_LIMIT:g}," if kl > KL_LIMIT else ""
+        return f"actor/kl was {kl:.3g} nats, above {KL_LIMIT:g}" if kl > KL_LIMIT else ""

@@ -351,5 +351,6 @@ def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: Mas
     buffer = trainer.make_buffer(state.obs, env.num_actions)
     for iteration in run:
         state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
+        world.average(env.statistics())
         metrics = trainer.update(buffer, iteration)
         run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

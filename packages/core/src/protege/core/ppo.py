@@ -216,5 +216,6 @@ def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: in
     buffer = RolloutBuffer({key: state.obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
     for _ in run:
         state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
+        world.average(env.statistics())
         metrics = ppo.update(buffer)
         run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

@@ -95,6 +95,7 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
         if stage != state.stage:
             state.stage, state.obs = stage, env.set_task_mix(stages[stage].task_mix)
         state.obs, episodes = distiller.collect(env, buffer, state.obs, iteration)
+        world.average(env.statistics())
         metrics = distiller.update(buffer, env.task_names, progress)
         metrics |= episode_metrics(world.rows(episodes), env.task_names, env.clip_names) | {
             "curriculum/stage": float(stage)

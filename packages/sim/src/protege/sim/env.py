@@ -208,6 +208,9 @@ class HumanoidEnv:
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
         return {"proprioception": observations.proprioception(self.state), "history": history, **joined}
 
+    def statistics(self) -> list[Tensor]:
+        return [x for task in self.tasks.values() for x in task.command.statistics()]
+
     # Saving ------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:

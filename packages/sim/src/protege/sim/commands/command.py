@@ -43,6 +43,10 @@ class Command(Protocol):
         """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
         ...
 
+    def statistics(self) -> list[Tensor]:
+        """What `judge` has counted; see `Env.statistics`."""
+        ...
+
     def observe(self, state: RobotState) -> Obs:
         """path, goal, steering, command_mask and pose_mask."""
         ...
@@ -66,6 +70,9 @@ class Kept:
         return torch.full_like(self.reference.index, -1)
 
     def judge(self, failed: Tensor) -> None: ...
+
+    def statistics(self) -> list[Tensor]:
+        return []
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: x.clone() for name, x in self._rows().items()}

@@ -93,6 +93,9 @@ class MotionCommand(Kept):
         if self.hard is not None:
             self.hard.count(self.reference.index, failed)
 
+    def statistics(self) -> list[Tensor]:
+        return [] if self.hard is None else [self.hard.counts]
+
     def observe(self, state: RobotState) -> Obs:
         return {**self.no_command, "pose_mask": self.pose_mask.clone()}
 
