@@ -1,6 +1,7 @@
 """Who labels which world: each task's worlds have their own teacher."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,7 +73,8 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
                 f"{key}.checkpoint: {policy.path} holds a {policy.kind}, which does not teach what a {name} does",
                 f"Give the run of a {name}" + (" or a tracker" if name == "masked_mimic" else ""),
             )
-        accelerate(policy.policy, run, env.device)
+        # Not compiled: how many worlds a teacher labels changes with every stage of the curriculum.
+        accelerate(policy.policy, replace(run, compile=False), env.device)
         for seen_name in policy.policy.obs_keys:
             seen, given = tuple(policy.obs_shapes[seen_name]), tuple(env.obs_shapes[seen_name])
             if seen != given:
