@@ -1,0 +1,47 @@
+"""What each of several ranks does in `test_ranks.py`."""
+
+import os
+import signal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import TEACHERS, ScriptedTeacher, student_config
+
+from protege.core.distributed import World
+from protege.core.env import Env, Step, env_plugin
+from protege.core.run import Run
+from protege.distill.experiment import distil
+from protege.distill.tutors import Tutors
+
+
+def train_student(world: World, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:
+    """A distillation in this rank's own worlds; with `stop` the second rank gets SIGTERM in its second iteration."""
+    config = student_config(folder, *overrides)
+    torch.manual_seed(config.run.seed)
+    env = env_plugin().make(world.settings(config.run), config.env)
+    if stop and world.rank == 1:
+        end_at(env, config.agent.rollout_steps + 2)
+    try:
+        with Run(config, "student", env.robot, env.obs_shapes, world) as run:
+            teachers = {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0) for i, name in enumerate(TEACHERS)}
+            distil(run, env, config, Tutors(teachers), config.agent.curriculum)
+        state, counts = env.state_dict(), env.statistics()
+    finally:
+        env.close()
+    part = run._parts
+    student = part["trainer"].distiller.student.state_dict()
+    return {"student": student, "average": part["policy"].state_dict(), "history": state["history"], "counts": counts}
+
+
+def end_at(env: Env, call: int) -> None:
+    """Send this process SIGTERM at a call of `env.step`."""
+    step, calls = env.step, count(1)
+
+    def counted(action: torch.Tensor) -> Step:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(action)
+
+    env.step = counted
