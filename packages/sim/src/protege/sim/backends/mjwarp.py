@@ -138,6 +138,7 @@ class MjwarpSimulator:
         self._step = self._recorded(self._physics)
         self._refresh = self._recorded(self._kinematics)
         self._refresh()
+        self._overflow.zero_()  # recording the physics took a step with all robots stuck in the ground
 
     def step(self, joint_target: Tensor) -> Tensor:
         self._ctrl.copy_(joint_target)
