@@ -99,6 +99,12 @@ class World:
         seed, device = self.seed(run.seed), str(self.device)
         return replace(run, seed=seed, device=device, num_threads=run.num_threads or cores)
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.size > 1:
+            with _talk():
+                dist.barrier()
+
     def sum(self, x: Tensor) -> Tensor:
         """Sum over the ranks, any shape; x itself, changed in place."""
         if self.size > 1:

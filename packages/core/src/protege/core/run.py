@@ -248,6 +248,7 @@ class Run:
             training = {**same, "ranks": self.world.gather_to_first(training)}
         if self.world.first:
             self._write("last.ckpt", training)
+        self.world.wait()  # none goes away before the file is whole
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
