@@ -48,6 +48,16 @@ def test_the_surrogate_has_no_gradient_where_it_is_clipped():
     assert new.grad[1].item() == pytest.approx(-1.1 / 2.0)  # d(-ratio)/d log = -ratio, mean of two
 
 
+def test_a_dual_clip_ends_the_push_away_from_what_turned_out_badly():
+    ratio = t(2.0, 5.0, 5.0)
+    log_ratio = ratio.log().requires_grad_()
+    loss = ppo_loss(log_ratio, t(0, 0, 0), t(-1.0, -1.0, 1.0), 0.2, dual_clip=3.0)
+    # -2 counts in full, -5 as -3, and the gain of 5 as one of 1.2.
+    assert loss.item() == pytest.approx((2.0 + 3.0 - 1.2) / 3)
+    loss.backward()
+    assert log_ratio.grad.tolist() == pytest.approx([2.0 / 3, 0.0, 0.0])
+
+
 def test_value_loss_by_hand():
     assert value_loss(t(1.0, 3.0), t(2.0, 1.0)).item() == pytest.approx((1.0 + 4.0) / 2.0)
     # Old values 0, 0 and clip 0.5 hold the values at 0.5, 0.5; the worse of the two errors counts: max(1, 2.25), max(4, 0.25).

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -21,6 +21,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from .errors import UserError
 
 FORMAT = 1
+ZOO = "zoo:"
+"""Before the name of a policy that an installed package ships."""
 PACKAGES = ("protege-core", "protege-sim", "protege-teachers", "protege-distill", "torch", "mujoco")
 
 
@@ -74,16 +76,32 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, lambda file: torch.save(data, file))
 
 
+def locate(path: str | Path) -> Path:
+    """Where a checkpoint is: `zoo:NAME` is an entry of a zoo that an installed package ships; anything else is a path.
+
+    Raises:
+        UserError: no zoo has it.
+    """
+    if not str(path).startswith(ZOO):
+        return Path(path)
+    name = str(path).removeprefix(ZOO)
+    for entry in entry_points(group="protege.zoos"):
+        folder = Path(entry.load()()) / name
+        if name and (folder / "model.safetensors").is_file():
+            return folder
+    raise UserError(f"no policy {path} is shipped", "protege-teachers zoo list shows those that are")
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: a file, or a folder: its `best.ckpt`, else its `last.ckpt`, else a release (`save_release`).
+        path: a file, or a folder: its `best.ckpt`, else its `last.ckpt`, else a release (`save_release`); or see `locate`.
 
     Raises:
         UserError: missing, damaged, or of another format.
     """
-    path = Path(path)
+    path = locate(path)
     if path.is_dir():
         found = [path / name for name in ("best.ckpt", "last.ckpt") if (path / name).is_file()]
         if not found and (path / "model.safetensors").is_file():

@@ -81,12 +81,24 @@ def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE)
 
 
 def ppo_loss(
-    new_log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float, weight: Tensor | None = None
+    new_log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantage: Tensor,
+    clip: float,
+    weight: Tensor | None = None,
+    dual_clip: float = 0.0,
 ) -> Tensor:
-    """Clipped surrogate objective, to be minimised: (M,) each -> ()."""
+    """Clipped surrogate objective, to be minimised: (M,) each -> ().
+
+    Args:
+        dual_clip: where above 0, an action that turned out badly pushes no more once it is so many times as likely as before
+            (Ye et al. 2020, arXiv 1912.09729, equation 5). PPO alone never gets that far, PPO beside another loss does.
+    """
     ratio = (new_log_prob - old_log_prob).exp()
-    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
-    return weighted_mean(-torch.minimum(ratio * advantage, clipped * advantage), weight)
+    gain = torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+    if dual_clip > 0.0:
+        gain = torch.where(advantage < 0.0, torch.maximum(gain, dual_clip * advantage), gain)
+    return weighted_mean(-gain, weight)
 
 
 def value_loss(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.checkpoint import write_atomically
+from protege.core.checkpoint import ZOO, write_atomically
 from protege.core.commands import writable_folder
 from protege.core.config import from_dict
 from protege.core.env import Env, Obs
@@ -52,7 +52,9 @@ def default_tasks(kind: str) -> Sequence[str]:
 
 
 def default_output(checkpoint: Path) -> Path:
-    """The folder `evaluation` in the run of a checkpoint."""
+    """The folder `evaluation` in the run of a checkpoint; in `results` for one that is shipped."""
+    if str(checkpoint).startswith(ZOO):
+        return Path("results") / str(checkpoint).removeprefix(ZOO) / "evaluation"
     return (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "evaluation"
 
 

@@ -23,8 +23,9 @@ from .config import TEACHER_OF_TASK, DistillConfig
 from .curriculum import learning_rate, ppo_factor, teacher_share
 from .tutors import Tutors
 
+DUAL_CLIP = 3.0
 LOG_RATIO_LIMIT = 20.0
-"""Imitation may move the policy so far within a rollout that PPO's probability ratio overflows: its logarithm is cut here."""
+"""Imitation moves the policy much further within a rollout than PPO would: see `ppo_loss`. Beyond this its ratio would overflow."""
 
 
 class Distiller:
@@ -149,7 +150,7 @@ class Distiller:
             "actor/distillation_loss": losses.distillation_loss(mean, teacher_mean, taught),
             "actor/kl_loss": losses.kl_loss(mean, std, teacher_mean, teacher_std, taught),
             "actor/ppo_loss": losses.ppo_loss(
-                new_log_prob, batch["log_prob"], batch["advantage"], cfg.clip, valid * batch["acted"]
+                new_log_prob, batch["log_prob"], batch["advantage"], cfg.clip, valid * batch["acted"], DUAL_CLIP
             ),
             "actor/bounds_loss": losses.bounds_loss(mean, self.student.action_bound, valid),
             "critic/value_distillation_loss": losses.value_distillation_loss(

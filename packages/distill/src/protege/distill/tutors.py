@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from protege.core.accelerate import accelerate
+from protege.core.checkpoint import ZOO
 from protege.core.config import RunConfig
 from protege.core.env import Env, Obs
 from protege.core.errors import UserError
@@ -63,7 +64,7 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> Labeller:
     except UserError as error:
         remedy = (
             error.remedy
-            if all(Path(path).exists() for path in paths)
+            if all(path.startswith(ZOO) or Path(path).exists() for path in paths)
             else f"Train it first, or do without: {key}.weight=0"
         )
         raise UserError(f"{key}.checkpoint: {error.problem}", remedy) from error

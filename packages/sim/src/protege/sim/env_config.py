@@ -61,6 +61,8 @@ class PathParams:
     Attributes:
         enable_path_termination: training ends an episode further than `path_termination_distance` from the path.
         path_termination_distance: m; see `enable_path_termination`.
+        body_termination_distance: training ends an episode when any body is further than this from the warped walk, m; 0 for
+            never. Out of step with the walk, a teacher's corrections teach a student nothing.
         speed: least and largest speed along the path, m/s.
         max_turn_rate: of the path, rad/s.
         rewards: weight of each reward term.
@@ -68,6 +70,7 @@ class PathParams:
 
     enable_path_termination: bool = True
     path_termination_distance: float = 0.5
+    body_termination_distance: float = 0.5
     speed: tuple[float, float] = (0.5, 1.5)
     max_turn_rate: float = 0.8
     rewards: dict[str, float] = field(
@@ -82,7 +85,7 @@ class PathParams:
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "path_termination_distance")
-        checks.at_least(0, self, key, "speed", "max_turn_rate")
+        checks.at_least(0, self, key, "body_termination_distance", "speed", "max_turn_rate")
         checks.rising(self, key, "speed")
 
 
@@ -95,6 +98,7 @@ class GoalParams:
         distance: nearest and furthest goal, m, in any direction.
         approach_speed: the deadline is 2 s + distance / approach_speed, m/s.
         termination_distance: training ends an episode further than this from the plan, m.
+        body_termination_distance: see `PathParams`.
         success_distance: an evaluation fails if the pelvis is further from the goal than this at the deadline, m.
         max_turn_rate: of the walk that is asked for, rad/s.
         rewards: weight of each reward term besides `goal_closeness`, whose weight is `goal_reward_weight`.
@@ -104,6 +108,7 @@ class GoalParams:
     distance: tuple[float, float] = (1.0, 4.0)
     approach_speed: float = 0.8
     termination_distance: float = 0.75
+    body_termination_distance: float = 0.5
     success_distance: float = 0.5
     max_turn_rate: float = 2.0
     rewards: dict[str, float] = field(
@@ -111,7 +116,7 @@ class GoalParams:
     )
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "goal_reward_weight", "distance", "max_turn_rate")
+        checks.at_least(0, self, key, "goal_reward_weight", "body_termination_distance", "distance", "max_turn_rate")
         checks.rising(self, key, "distance")
         checks.above_zero(self, key, "approach_speed", "termination_distance", "success_distance")
 
@@ -126,6 +131,7 @@ class SteeringParams:
         change_time: shortest and longest time between commands, s.
         settle_time: errors count from so long after a change on, s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
+        body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
         max_turn_rate: of the walk that is asked for, rad/s.
         rewards: weight of each reward term.
     """
@@ -135,6 +141,7 @@ class SteeringParams:
     change_time: tuple[float, float] = (3.0, 6.0)
     settle_time: float = 2.0
     max_heading_error: float = 0.7853981633974483
+    body_termination_distance: float = 0.5
     max_turn_rate: float = 2.0
     rewards: dict[str, float] = field(
         default_factory=lambda: {
@@ -147,7 +154,7 @@ class SteeringParams:
     )
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "speed", "settle_time", "max_turn_rate")
+        checks.at_least(0, self, key, "speed", "settle_time", "body_termination_distance", "max_turn_rate")
         checks.above_zero(self, key, "change_time", "max_heading_error")
         checks.rising(self, key, "speed")
         checks.rising(self, key, "change_time")

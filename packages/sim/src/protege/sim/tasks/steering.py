@@ -1,7 +1,7 @@
 """Move in a commanded direction at 0-1.5 m/s; both change every 3-6 s."""
 
 from .. import terms
-from .task import Task, TaskContext, locomotion_command, weighted
+from .task import Task, TaskContext, locomotion_command, out_of_step, weighted
 
 
 def build(context: TaskContext) -> Task:
@@ -11,7 +11,7 @@ def build(context: TaskContext) -> Task:
     return Task(
         command=locomotion_command(context, "steering"),
         rewards=weighted(params.rewards, "env.steering_params.rewards"),
-        terminations=rules,
+        terminations={**rules, **out_of_step(params.body_termination_distance)},
         failures=rules,
         metrics={"steering_err": terms.steering_err, "steering_err_instant": terms.steering_err_instant},
     )

@@ -13,7 +13,7 @@ from ..commands.gait import Gait
 from ..commands.locomotion import Kind, LocomotionCommand
 from ..commands.masks import MaskSampler
 from ..env_config import EnvConfig
-from ..terms import REWARDS, Metric, Term
+from ..terms import REWARDS, Metric, Term, any_body_off
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,8 @@ def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
     return LocomotionCommand(
         context.n, kind, context.gait, context.config, context.robot.control_dt, context.masks, context.generator
     )
+
+
+def out_of_step(distance: float) -> dict[str, Term]:
+    """The termination that a locomotion task has besides its own: a body is over `distance` (m) off the reference. 0: none."""
+    return {"out_of_step": any_body_off(distance)} if distance > 0.0 else {}
