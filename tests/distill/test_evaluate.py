@@ -19,6 +19,7 @@ from protege.distill.cli import main
 from protege.distill.evaluate import default_output, default_tasks, evaluate
 from protege.distill.report import write_report
 from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
+from protege.sim.backends.mujoco import MujocoSimulator
 
 ALL = list(TASK_FACTS)
 
@@ -212,3 +213,13 @@ def test_commands_can_be_mixed_in_training_but_not_in_evaluation(tracker):
         patch.setattr(type(env_plugin()), "make", watched)
         evaluate(loaded, ["path"], 1, num_envs=1)
     assert seen == [0.0]
+
+
+def test_robots_can_be_pushed(tracker, monkeypatch):
+    pushed = []
+    push = MujocoSimulator.push
+    monkeypatch.setattr(MujocoSimulator, "push", lambda self, force: pushed.append(force) or push(self, force))
+    plain = evaluate(load_policy(tracker), ["path"], 2, num_envs=2)
+    assert pushed == [] and "push" not in plain.data
+    assert evaluate(load_policy(tracker), ["path"], 2, num_envs=2, push=240.0).data["push"] == 240.0
+    assert pushed

@@ -21,6 +21,7 @@ main = training_group(
 @evaluation_options
 @click.option("--opt", "groups", multiple=True, type=click.Choice(list(OPTIONS)), help="a group of tasks")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(list(TASK_FACTS)), help="one task; repeatable")
+@click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
     checkpoint: str,
     groups: tuple[str, ...],

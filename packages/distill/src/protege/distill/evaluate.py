@@ -17,7 +17,7 @@ from protege.core.config import from_dict
 from protege.core.env import Env, Obs
 from protege.core.evaluation import evaluation_env, run_episodes, summarize, wilson_interval
 from protege.core.experiments import LoadedPolicy
-from protege.sim.env_config import EnvConfig
+from protege.sim.env_config import EnvConfig, push_test
 
 from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts
 
@@ -65,6 +65,7 @@ def evaluate(
     *,
     num_envs: int = 64,
     seed: int = 0,
+    push: float = 0.0,
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
     **options: Any,
@@ -74,6 +75,7 @@ def evaluate(
     Args:
         num_envs: worlds, at most.
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
+        push: force that pushes the robots forward now and then, N; see `push_test`.
         output: tried for writing before anything is played.
         tell: called with each task's name when it begins.
         options: robot, simulator, motion_file and device, see `protege.core.evaluation.evaluation_env`.
@@ -81,7 +83,8 @@ def evaluate(
     if output is not None:
         writable_folder(output)
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
-    evaluation = Evaluation(_facts(loaded, seed, options))
+    evaluation = Evaluation(_facts(loaded, seed, options) | ({"push": push} if push else {}))
+    overrides = {"mix_probability": 0.0} | ({"randomization": push_test(push)} if push else {})
     for task in tasks:
         tell(task)
         env = evaluation_env(
@@ -89,7 +92,7 @@ def evaluate(
             task,
             num_envs=min(num_envs, num_episodes),
             seed=seed,
-            overrides={"mix_probability": 0.0},
+            overrides=overrides,
             **options,
         )
         try:

@@ -15,7 +15,8 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
         data: the content of evaluation.json.
     """
     console = console or Console(highlight=False)
-    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}; [95 % intervals]"
+    pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
+    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}; [95 % intervals]"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
     for name in ("episodes", "success", "stricter", "falls"):

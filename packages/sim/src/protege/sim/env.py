@@ -25,6 +25,7 @@ from .commands.reference import keep
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .graph import Recorded
+from .randomization import Randomization
 from .simulator import Simulator
 from .tasks import LOCOMOTION, TASKS, Task, TaskContext
 from .tasks.task import weighted
@@ -60,6 +61,7 @@ class HumanoidEnv:
         self.clip_names = self.library.names
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
         self.default_joint_pos = self.robot.default_pose(self.device)
+        self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self._gait: Gait | None = None
         self._clips = clips
         n, p = self.num_envs, observations.proprioception_size(self.robot.num_bodies, self.robot.num_joints)
@@ -136,16 +138,18 @@ class HumanoidEnv:
         """Start a new episode in every world."""
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
+        self.randomization.advance()
         return self._restart(everywhere, self.history)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
         """One control step of every world. action: (N, J) rad about the default pose."""
-        self.invalid.copy_(self.simulator.step(self.default_joint_pos + action))
+        self.invalid.copy_(self.simulator.step(self.default_joint_pos + self.randomization.act(action)))
         return self._after_physics()
 
     def _assess(self) -> Step:
         """Rewards and ends of the step that physics has just made, and the start of new episodes."""
+        self.randomization.advance()
         history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         reward = torch.zeros(self.num_envs, device=self.device)
@@ -173,7 +177,7 @@ class HumanoidEnv:
             clip[part] = command.clip
             command.judge(failed[part])
         episodes = self.log.rows(failed) | {"clip": clip} | causes
-        next_obs, ended = self._observe(history), failed | timed_out
+        next_obs, ended = self._observe(history, self.randomization.measured(self.state)), failed | timed_out
         self.log.restart(ended)
         obs = self._restart(ended, history)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
@@ -188,25 +192,27 @@ class HumanoidEnv:
         Returns:
             the observation to act on next.
         """
-        starts = [task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()]
-        self.simulator.write(mask, RobotState.cat(starts))
+        start = RobotState.cat([task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()])
+        self.randomization.restart(mask, start)
+        self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
-        first = observations.proprioception(self.state)
-        obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history))
+        measured = self.randomization.measured(self.state)
+        first = observations.proprioception(measured)
+        obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history), measured)
         self.history.copy_(obs["history"])
         self.proprioception.copy_(obs["proprioception"])
         return obs
 
-    def _observe(self, history: Tensor) -> Obs:
+    def _observe(self, history: Tensor, measured: RobotState) -> Obs:
         """What everybody sees now. history: (N, H, P)."""
         parts: list[Obs] = []
         for name, part in self.task_slices.items():
-            command, state = self.tasks[name].command, self.state[part]
+            command, state = self.tasks[name].command, measured[part]
             poses = observations.poses(state, *command.reference.future())
             joint_pos = command.reference.next_joint_pos()
             parts.append({**command.observe(state), "poses": poses, "reference_joint_pos": joint_pos})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        return {"proprioception": observations.proprioception(self.state), "history": history, **joined}
+        return {"proprioception": observations.proprioception(measured), "history": history, **joined}
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]
@@ -223,6 +229,7 @@ class HumanoidEnv:
             "proprioception": self.proprioception.clone(),
             "trail": self.trail.clone(),
             "invalid_count": self.invalid_count.clone(),
+            "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
@@ -240,6 +247,7 @@ class HumanoidEnv:
         for name in ("history", "proprioception", "trail", "invalid_count"):
             getattr(self, name).copy_(state[name])
         self.log.load_state_dict(state["log"])
+        self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])
 
     def close(self) -> None:

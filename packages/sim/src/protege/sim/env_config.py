@@ -161,6 +161,90 @@ class SteeringParams:
 
 
 @dataclass
+class NoiseParams:
+    """Standard deviations of the sensors' noise, which is new every control step. Only observations have it.
+
+    Attributes:
+        joint_pos: of the noise on joint angles, rad.
+        joint_vel: of the noise on joint velocities, rad/s.
+        root_rotation: of the noise on the root's rotation, about each axis, rad.
+        root_lin_vel: of the noise on the root's linear velocity, m/s.
+        root_ang_vel: of the noise on the root's angular velocity, rad/s.
+    """
+
+    joint_pos: float = 0.0
+    joint_vel: float = 0.0
+    root_rotation: float = 0.0
+    root_lin_vel: float = 0.0
+    root_ang_vel: float = 0.0
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, *vars(self))
+
+
+@dataclass
+class RandomizationParams:
+    """Domain randomisation. Ranges are drawn from uniformly, for each world with every episode; as they are here, all is off.
+
+    Attributes:
+        friction: least and largest factor on the friction of the ground and all bodies.
+        mass: least and largest factor on mass and inertia, drawn for each body.
+        com: each body's centre of mass lies off by up to this, along each axis, m.
+        stiffness: least and largest factor on the stiffness of the servos, drawn for each joint.
+        damping: the same of their damping.
+        latency: least and largest delay of the actions, s, rounded to whole control steps.
+        push_force: least and largest force of the pushes on the root, level, N.
+        push_angle: least and largest angle of the pushes, rad; 0 is forward, π/2 to the left.
+        push_interval: shortest and longest time before the first push and between two, s.
+        push_time: how long a push lasts, s, rounded to whole control steps.
+        in_evaluation: evaluations have all this, too.
+    """
+
+    friction: tuple[float, float] = (1.0, 1.0)
+    mass: tuple[float, float] = (1.0, 1.0)
+    com: float = 0.0
+    stiffness: tuple[float, float] = (1.0, 1.0)
+    damping: tuple[float, float] = (1.0, 1.0)
+    latency: tuple[float, float] = (0.0, 0.0)
+    push_force: tuple[float, float] = (0.0, 0.0)
+    push_angle: tuple[float, float] = (-3.141592653589793, 3.141592653589793)
+    push_interval: tuple[float, float] = (2.0, 4.0)
+    push_time: float = 0.2
+    noise: NoiseParams = field(default_factory=NoiseParams)
+    in_evaluation: bool = False
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "friction", "mass", "push_time")
+        checks.at_least(0, self, key, "com", "stiffness", "damping", "latency", "push_force", "push_interval")
+        for name in (
+            "friction",
+            "mass",
+            "stiffness",
+            "damping",
+            "latency",
+            "push_force",
+            "push_angle",
+            "push_interval",
+        ):
+            checks.rising(self, key, name)
+
+    @property
+    def varies_bodies(self) -> bool:
+        """Whether worlds differ in their bodies."""
+        same = RandomizationParams()
+        return any(getattr(self, x) != getattr(same, x) for x in ("friction", "mass", "com", "stiffness", "damping"))
+
+    def when(self, evaluation: bool) -> "RandomizationParams":
+        """What holds in training, or in an evaluation."""
+        return self if self.in_evaluation or not evaluation else RandomizationParams()
+
+
+def push_test(force: float) -> RandomizationParams:
+    """Pushes forward, now and then, for 0.2 s: of what DeepMimic's walk survives 240 N (arXiv 1804.02717)."""
+    return RandomizationParams(push_force=(force, force), push_angle=(0.0, 0.0), in_evaluation=True)
+
+
+@dataclass
 class MjwarpParams:
     """Room in the arrays of the simulator `mjwarp`.
 
@@ -202,6 +286,7 @@ class EnvConfig:
     path_follower_params: PathParams = field(default_factory=PathParams)
     goal_params: GoalParams = field(default_factory=GoalParams)
     steering_params: SteeringParams = field(default_factory=SteeringParams)
+    randomization: RandomizationParams = field(default_factory=RandomizationParams)
     mjwarp: MjwarpParams = field(default_factory=MjwarpParams)
 
     def check(self, key: str) -> None:

@@ -31,7 +31,9 @@ class HumanoidPlugin:
         robot = get_robot(run.robot)
         clips = load_clips(run.motion_file, robot)
         settings = vars(env.mjwarp) if run.simulator == "mjwarp" else {}
-        simulator = make_simulator(run.simulator, robot, env.num_envs, run.torch_device(), run.num_threads, **settings)
+        varied = env.randomization.when(evaluation).varies_bodies
+        where = (run.torch_device(), run.num_threads)
+        simulator = make_simulator(run.simulator, robot, env.num_envs, *where, varied=varied, **settings)
         return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
 
 

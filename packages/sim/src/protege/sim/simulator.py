@@ -1,5 +1,6 @@
 """What a physics backend offers, and the registry of backends."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -9,6 +10,23 @@ from torch import Tensor
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How the bodies of N worlds differ from the robot's description. Where a quantity is None, it is left as it is.
+
+    Attributes:
+        friction: (N,) factor on the friction of all surfaces. The ground's too: of two that touch, MuJoCo takes the larger.
+        mass: (N, B) factor on each body's mass and inertia.
+        com: (N, B, 3) m, shift of each body's centre of mass in the body's frame.
+        gains: (N, J, 2) factors on each servo's stiffness and damping.
+    """
+
+    friction: Tensor | None = None
+    mass: Tensor | None = None
+    com: Tensor | None = None
+    gains: Tensor | None = None
 
 
 class Simulator(Protocol):
@@ -35,6 +53,14 @@ class Simulator(Protocol):
         """Put the worlds where mask (N,) is True into a state (N, ...), given by its root and its joints."""
         ...
 
+    def push(self, force_w: Tensor) -> None:
+        """Push the roots at their centres of mass, (N, 3) N, in all steps until told otherwise. A saved state is without."""
+        ...
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        """Change the bodies of the worlds where mask (N,) is True; only if the simulator was made with `varied`."""
+        ...
+
     def contact_force_w(self) -> Tensor:
         """Net contact force on each body, (N, B, 3) N."""
         ...
@@ -53,11 +79,12 @@ SIMULATORS = {
 
 
 def make_simulator(
-    name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, **settings: int
+    name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, *, varied: bool = False, **settings: int
 ) -> Simulator:
     """Build a backend by name.
 
     Args:
+        varied: let `randomize` make worlds differ in their bodies.
         settings: what this backend alone takes; see `MjwarpParams`.
 
     Raises:
@@ -67,4 +94,4 @@ def make_simulator(
         raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
     module, attribute = SIMULATORS[name].split(":")
     backend = getattr(import_module(module), attribute)
-    return backend(robot, num_envs, device=device, num_threads=num_threads, **settings)
+    return backend(robot, num_envs, device=device, num_threads=num_threads, varied=varied, **settings)

@@ -18,9 +18,12 @@ from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
+from ..commands.reference import keep
 from ..engine import mujoco
 from ..env_config import MjwarpParams
 from ..mjcf import build_spec
+from ..simulator import Variation
+from .nominal import Nominal
 
 try:
     import mujoco_warp as mjw
@@ -76,6 +79,7 @@ class MjwarpSimulator:
 
     Args:
         num_threads: of no use here.
+        varied: model fields in which worlds may differ have a row for each.
         contacts: see `MjwarpParams`.
         constraints: the same.
 
@@ -90,6 +94,7 @@ class MjwarpSimulator:
         device: str = "cuda",
         num_threads: int = 0,
         *,
+        varied: bool = False,
         contacts: int = MjwarpParams.contacts,
         constraints: int = MjwarpParams.constraints,
     ) -> None:
@@ -101,7 +106,7 @@ class MjwarpSimulator:
         self._where = wp.device_from_torch(self.device)
         host, free = build_spec(robot).compile(), _free_memory(self.device)
         try:
-            self._allocate(host)
+            self._allocate(host, varied)
         except RuntimeError as error:
             if "Failed to allocate" not in str(error):
                 raise
@@ -111,21 +116,24 @@ class MjwarpSimulator:
                 f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
             ) from error
 
-    def _allocate(self, host: mujoco.MjModel) -> None:
+    def _allocate(self, host: mujoco.MjModel, varied: bool) -> None:
         """Make the worlds, the views of their arrays and the recorded launches."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
-            self._model = mjw.put_model(host)
+            self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
             self._model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
             self._data = mjw.make_data(host, num_envs, **self._room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._good = wp.clone(self._data.qpos)
             self._wrong = wp.zeros(num_envs, dtype=wp.bool)
+        self._nominal = Nominal(host, robot, self.device, torch.float32)
+        self._bodies = {name: wp.to_torch(getattr(self._model, name)) for name in Nominal.FIELDS} if varied else {}
         data = self._data
         self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))
         self._good_qpos, self._warmstart = wp.to_torch(self._good), wp.to_torch(data.qacc_warmstart)
         self._invalid, self._overflow = wp.to_torch(self._wrong), wp.to_torch(data.overflow)
+        self._push_w = wp.to_torch(data.xfrc_applied)[:, 1, :3]
         self.state = RobotState(
             self._qpos[:, 7:],
             self._qvel[:, 6:],
@@ -189,6 +197,14 @@ class MjwarpSimulator:
             f"Raise env.mjwarp.{what} (now {value})",
         )
 
+    def push(self, force_w: Tensor) -> None:
+        self._push_w.copy_(force_w)
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        assert self._bodies, "not made with `varied`"
+        for name, value in self._nominal.varied(variation).items():
+            keep(self._bodies[name], mask, value)
+
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self.robot.num_bodies + 1, 3, device=self.device)
         with self._warp():
@@ -227,6 +243,7 @@ class MjwarpSimulator:
             "ctrl": self._ctrl,
             "good_qpos": self._good_qpos,
             "qacc_warmstart": self._warmstart,
+            **self._bodies,
         }
 
     def _physics(self) -> None:

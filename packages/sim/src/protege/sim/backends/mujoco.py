@@ -1,5 +1,6 @@
 """MuJoCo's own C, one world a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
 
+import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,8 @@ from protege.core.state import RobotState
 
 from ..engine import mujoco
 from ..mjcf import build_spec
+from ..simulator import Variation
+from .nominal import Nominal
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 BLOWN_UP = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
@@ -24,17 +27,29 @@ MAX_SPEED = 1e3  # m/s and rad/s; what is faster, or no number, has blown up
 class MujocoSimulator:
     """Implements `Simulator` on CPU threads.
 
+    Args:
+        varied: each world has a model of its own.
+
     Raises:
         UserError: if the device is not the CPU.
     """
 
-    def __init__(self, robot: Robot, num_envs: int, device: str = "cpu", num_threads: int = 0) -> None:
+    def __init__(
+        self, robot: Robot, num_envs: int, device: str = "cpu", num_threads: int = 0, *, varied: bool = False
+    ) -> None:
         self.device = torch.device(device)
         if self.device.type != "cpu":
             raise UserError(f"the mujoco simulator runs on the CPU, not on {device}", "Take --device cpu, or mjwarp")
         self.robot, self.num_envs = robot, num_envs
-        self.model = build_spec(robot).compile()
+        spec = build_spec(robot)
+        if varied:
+            for texture in spec.textures:
+                texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
+        self.model = spec.compile()
+        self._nominal = Nominal(self.model, robot, self.device, torch.float64) if varied else None
+        self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
+        self._push_w = np.zeros((num_envs, 3))
         threads = min(num_threads or os.cpu_count() or 1, num_envs)
         self._pool = ThreadPoolExecutor(threads)
         self._chunks = [range(i, num_envs, threads) for i in range(threads)]
@@ -66,8 +81,9 @@ class MujocoSimulator:
                 return
             data = self.data[world]
             data.ctrl[:] = target[world]
+            data.xfrc_applied[1, :3] = self._push_w[world]
             try:
-                mujoco.mj_step(self.model, data, substeps)
+                mujoco.mj_step(self.models[world], data, substeps)
             except mujoco.FatalError:  # the solver cannot factorise what has blown up
                 wrong[world] = True
                 return
@@ -94,7 +110,7 @@ class MujocoSimulator:
 
         def put(row: int) -> None:
             data = self.data[worlds[row]]
-            mujoco.mj_resetData(self.model, data)
+            mujoco.mj_resetData(self.models[worlds[row]], data)
             data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
             data.ctrl[:] = qpos[row, 7:]
             self._refresh(worlds[row])
@@ -103,16 +119,26 @@ class MujocoSimulator:
         self._keep_good()
         self._publish(worlds)
 
+    def push(self, force_w: Tensor) -> None:
+        self._push_w[:] = force_w.numpy()
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        assert self._nominal, "not made with `varied`"
+        values = {name: x.numpy() for name, x in self._nominal.varied(variation).items()}
+        for world in mask.nonzero().squeeze(1).tolist():
+            for name, value in values.items():
+                getattr(self.models[world], name)[:] = value[world]
+
     def contact_force_w(self) -> Tensor:
         force = np.zeros((self.num_envs, self.robot.num_bodies, 3))
         wrench = np.zeros(6)
-        for world, data in enumerate(self.data):
-            mujoco.mj_forward(self.model, data)
+        for world, (model, data) in enumerate(zip(self.models, self.data, strict=True)):
+            mujoco.mj_forward(model, data)
             for index, contact in enumerate(data.contact):
-                mujoco.mj_contactForce(self.model, data, index, wrench)
+                mujoco.mj_contactForce(model, data, index, wrench)
                 world_force = contact.frame.reshape(3, 3).T @ wrench[:3]
                 for geom, sign in zip(contact.geom, (-1.0, 1.0), strict=True):
-                    body = self.model.geom_bodyid[geom]
+                    body = model.geom_bodyid[geom]
                     if body > 0:
                         force[world, body - 1] += sign * world_force
         return torch.from_numpy(force).float()
@@ -122,17 +148,31 @@ class MujocoSimulator:
         saved = np.zeros((self.num_envs, size))
         for row, data in zip(saved, self.data, strict=True):
             mujoco.mj_getState(self.model, data, row, INTEGRATION)
-        return {"integration": torch.from_numpy(saved)}
+        return {"integration": torch.from_numpy(saved), **self._bodies()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for row, data in zip(state["integration"].numpy(), self.data, strict=True):
             mujoco.mj_setState(self.model, data, row, INTEGRATION)
+        for name in self._bodies():
+            for model, value in zip(self.models, state[name].numpy(), strict=True):
+                getattr(model, name)[:] = value
         self._each(range(self.num_envs), self._refresh)
         self._keep_good()
         self._publish(slice(None))
 
     def close(self) -> None:
         self._pool.shutdown()
+
+    def _own_model(self) -> mujoco.MjModel:
+        """A copy in which centres of mass may be anywhere."""
+        model = copy.copy(self.model)
+        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # no short cuts where frames coincide
+        return model
+
+    def _bodies(self) -> dict[str, Tensor]:
+        """In what the worlds' models may differ, (N, ...) each; nothing if they do not."""
+        names = self._nominal.fields if self._nominal else ()
+        return {name: torch.from_numpy(np.stack([getattr(x, name) for x in self.models])) for name in names}
 
     def _each(self, rows: range, work) -> None:
         """Run work(row) for all rows, shared out among the threads."""
@@ -147,10 +187,10 @@ class MujocoSimulator:
 
     def _refresh(self, world: int) -> None:
         """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
-        data = self.data[world]
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_comPos(self.model, data)
-        mujoco.mj_comVel(self.model, data)
+        model, data = self.models[world], self.data[world]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
         self._qpos[world], self._qvel[world] = data.qpos, data.qvel
         self._xpos[world], self._xquat[world] = data.xpos[1:], data.xquat[1:]
         self._cvel[world], self._com[world] = data.cvel[1:], data.subtree_com[1]
@@ -158,7 +198,7 @@ class MujocoSimulator:
     def _recover(self, world: int) -> None:
         """Back to the last good pose, at rest."""
         data = self.data[world]
-        mujoco.mj_resetData(self.model, data)
+        mujoco.mj_resetData(self.models[world], data)
         data.qpos[:] = self._good[world]
         self._refresh(world)
 

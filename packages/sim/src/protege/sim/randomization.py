@@ -1,0 +1,201 @@
+"""Domain randomisation: what differs between worlds and disturbs them, so that a policy does not rely on what it cannot know.
+
+The terms are those of Peng et al. 2018 (arXiv 1710.06537) and Tan et al. 2018 (arXiv 1804.10332). Each is off unless
+`env.randomization` says otherwise, and then draws nothing. All tensors have fixed shapes and are changed in place.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from protege.core import rotation as R
+from protege.core.kinematics import Kinematics
+from protege.core.robot import Robot
+from protege.core.state import RobotState
+
+from .commands.reference import keep
+from .env_config import NoiseParams, RandomizationParams
+from .simulator import Simulator, Variation
+
+
+class Draws:
+    """Random numbers of the environment's generator, on its device."""
+
+    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
+        self.generator, self.device = generator, device
+
+    def uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
+        """Between two bounds."""
+        low, high = bounds
+        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+
+
+class Bodies:
+    """Friction, masses, centres of mass and gains of n worlds, new with every episode."""
+
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, draws: Draws) -> None:
+        self.params, self.robot, self.n, self.draws = params, robot, n, draws
+
+    def draw(self) -> Variation:
+        """For all worlds; of terms that are off, None."""
+        p, n, uniform = self.params, self.n, self.draws.uniform
+        bodies, joints, same = self.robot.num_bodies, self.robot.num_joints, (1.0, 1.0)
+        friction = uniform(p.friction, n) if p.friction != same else None
+        mass = uniform(p.mass, n, bodies) if p.mass != same else None
+        com = uniform((-p.com, p.com), n, bodies, 3) if p.com else None
+        gains = None
+        if (p.stiffness, p.damping) != (same, same):
+            gains = torch.stack([uniform(p.stiffness, n, joints), uniform(p.damping, n, joints)], dim=2)
+        return Variation(friction, mass, com, gains)
+
+
+class Latency:
+    """Actions that arrive a while later, one delay all through an episode.
+
+    Attributes:
+        delay: (n,) control steps.
+        queue: (n, most control steps + 1, J) rad, the last actions, newest first.
+    """
+
+    kept: ClassVar = ("delay", "queue")
+
+    def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, draws: Draws) -> None:
+        self.steps = (seconds[0] / robot.control_dt, seconds[1] / robot.control_dt)
+        self.draws, self.default_joint_pos = draws, robot.default_pose(draws.device)
+        self.delay = torch.zeros(n, dtype=torch.long, device=draws.device)
+        self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=draws.device)
+
+    def restart(self, mask: Tensor, start: RobotState) -> None:
+        """Draw anew where mask (n,) is True; until the first action arrives, the pose of the start (n, ...) is held."""
+        delay = self.draws.uniform(self.steps, len(mask)).round().long()
+        keep(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
+        keep(self.queue, mask, (start.joint_pos - self.default_joint_pos).unsqueeze(1))
+
+    def delayed(self, action: Tensor) -> Tensor:
+        """The actions that arrive now that these are sent, (n, J) rad both."""
+        self.queue.copy_(torch.cat([action.unsqueeze(1), self.queue[:, :-1]], dim=1))
+        return self.queue.take_along_dim(self.delay[:, None, None], dim=1).squeeze(1)
+
+
+class Pushes:
+    """Now and then a level force on the root, for `push_time`.
+
+    Attributes:
+        wait: (n,) control steps until the next push; it lasts while this is not above zero.
+        force_h: (n, 3) N, of that push, in the heading frame.
+    """
+
+    kept: ClassVar = ("wait", "force_h")
+
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, draws: Draws) -> None:
+        self.params, self.draws, dt = params, draws, robot.control_dt
+        self.interval = (params.push_interval[0] / dt, params.push_interval[1] / dt)
+        self.steps = max(round(params.push_time / dt), 1)
+        self.wait = torch.zeros(n, dtype=torch.long, device=draws.device)
+        self.force_h = torch.zeros(n, 3, device=draws.device)
+
+    def restart(self, mask: Tensor) -> None:
+        """Draw the next push where mask (n,) is True."""
+        p, n, uniform = self.params, len(mask), self.draws.uniform
+        size, angle = uniform(p.push_force, n), uniform(p.push_angle, n)
+        keep(self.wait, mask, uniform(self.interval, n).round().long())
+        keep(self.force_h, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], dim=1))
+
+    def advance(self) -> None:
+        """One control step on."""
+        self.wait -= 1
+        self.restart(self.wait <= -self.steps)
+
+    def force_w(self, state: RobotState) -> Tensor:
+        """What pushes now, (n, 3) N."""
+        return R.rotate(R.heading(state.root_quat_w), self.force_h) * (self.wait <= 0).unsqueeze(1)
+
+
+class SensorNoise:
+    """Normal noise on what the robot feels, new every control step. All bodies are then seen where the noisy joints put them."""
+
+    def __init__(self, params: NoiseParams, robot: Robot, n: int, draws: Draws) -> None:
+        self.draws, self.kinematics = draws, Kinematics(robot).to(draws.device)
+        self.sizes = [robot.num_joints, robot.num_joints, 3, 3, 3]
+        deviations = [
+            params.joint_pos,
+            params.joint_vel,
+            params.root_rotation,
+            params.root_lin_vel,
+            params.root_ang_vel,
+        ]
+        parts = [torch.full((size,), x) for size, x in zip(self.sizes, deviations, strict=True)]
+        self.deviation = torch.cat(parts).to(draws.device)
+        self.noise = torch.zeros(n, sum(self.sizes), device=draws.device)
+
+    def advance(self) -> None:
+        """One control step on."""
+        self.noise.normal_(generator=self.draws.generator).mul_(self.deviation)
+
+    def measured(self, state: RobotState) -> RobotState:
+        """What sensors say of it, (n, ...)."""
+        joint_pos, joint_vel, turn, lin_vel, ang_vel = self.noise.split(self.sizes, dim=1)
+        return self.kinematics.state(
+            state.root_pos_w,
+            R.multiply(R.from_rotation_vector(turn), state.root_quat_w),
+            state.root_lin_vel_w + lin_vel,
+            state.root_ang_vel_w + ang_vel,
+            state.joint_pos + joint_pos,
+            state.joint_vel + joint_vel,
+        )
+
+
+class Randomization:
+    """The terms of an environment, None where they are off.
+
+    Args:
+        simulator: of the environment's worlds; made with `varied` if `params.varies_bodies`.
+        generator: of the environment.
+    """
+
+    def __init__(self, params: RandomizationParams, simulator: Simulator, generator: torch.Generator) -> None:
+        self.simulator = simulator
+        robot, n, draws = simulator.robot, simulator.num_envs, Draws(generator, simulator.device)
+        self.bodies = Bodies(params, robot, n, draws) if params.varies_bodies else None
+        self.latency = Latency(params.latency, robot, n, draws) if params.latency[1] else None
+        self.pushes = Pushes(params, robot, n, draws) if params.push_force[1] else None
+        self.noise = SensorNoise(params.noise, robot, n, draws) if any(vars(params.noise).values()) else None
+
+    def act(self, action: Tensor) -> Tensor:
+        """Before the physics: what is carried out when this is sent, (N, J) rad both; and the push of this step."""
+        if self.pushes:
+            self.simulator.push(self.pushes.force_w(self.simulator.state))
+        return self.latency.delayed(action) if self.latency else action
+
+    def advance(self) -> None:
+        """After the physics: one control step on."""
+        if self.pushes:
+            self.pushes.advance()
+        if self.noise:
+            self.noise.advance()
+
+    def restart(self, mask: Tensor, start: RobotState) -> None:
+        """Draw anew for the episodes that begin where mask (N,) is True, before they are put into their start (N, ...)."""
+        if self.bodies:
+            self.simulator.randomize(mask, self.bodies.draw())
+        if self.latency:
+            self.latency.restart(mask, start)
+        if self.pushes:
+            self.pushes.restart(mask)
+
+    def measured(self, state: RobotState) -> RobotState:
+        """What is observed of a state (N, ...); rewards, terminations and metrics know the true one."""
+        return self.noise.measured(state) if self.noise else state
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: x.clone() for name, x in self._kept.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, x in self._kept.items():
+            x.copy_(state[name])
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        """What lasts from step to step. The bodies are the simulator's."""
+        return {name: getattr(term, name) for term in (self.latency, self.pushes) if term for name in term.kept}

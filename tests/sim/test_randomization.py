@@ -1,0 +1,380 @@
+"""Domain randomisation: what each backend makes of it, and the terms in the environment."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from protege.core import rotation as R
+from protege.core.config import RunConfig, compose
+from protege.core.errors import UserError
+from protege.core.kinematics import Kinematics
+from protege.core.robot import Body, Robot
+from protege.core.state import RobotState
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig, NoiseParams, RandomizationParams, push_test
+from protege.sim.mjcf import build_spec
+from protege.sim.plugin import plugin
+from protege.sim.robots import get_robot
+from protege.sim.simulator import SIMULATORS, Simulator, Variation, make_simulator
+
+ROBOT = get_robot("smpl")
+N, B, J, DT = 3, ROBOT.num_bodies, ROBOT.num_joints, ROBOT.control_dt
+ALL = torch.ones(N, dtype=torch.bool)
+HOLD = ROBOT.default_pose().expand(N, J)
+WALK = "smpl_humanoid_walk.npy"
+UPRIGHT, ON_THE_BACK = (1.0, 0.0, 0.0, 0.0), (0.5**0.5, 0.0, -(0.5**0.5), 0.0)
+SAME = Variation(torch.ones(N), torch.ones(N, B), torch.zeros(N, B, 3), torch.ones(N, J, 2))
+
+
+def build(name: str, robot: Robot = ROBOT, varied: bool = True) -> Simulator:
+    try:
+        return make_simulator(name, robot, N, device="cpu", num_threads=1, varied=varied)
+    except UserError as error:
+        pytest.skip(f"{name}: {error}")
+
+
+@pytest.fixture(scope="module", params=SIMULATORS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def shared(name: str) -> Iterator[Simulator]:
+    simulator = build(name)
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture
+def sim(shared: Simulator) -> Simulator:
+    """With nominal bodies, and pushed by nobody."""
+    shared.randomize(ALL, SAME)
+    shared.push(torch.zeros(N, 3))
+    return shared
+
+
+def resting(height: float = 3.0, quat=UPRIGHT, lin_vel=(0.0, 0.0, 0.0)) -> RobotState:
+    pos, quat, vel = (torch.tensor([x]).expand(N, -1) for x in ((0.0, 0.0, height), quat, lin_vel))
+    return Kinematics(ROBOT).state(pos, quat, vel, torch.zeros(N, 3), HOLD, torch.zeros(N, J))
+
+
+def rollout(sim: Simulator, steps: int) -> torch.Tensor:
+    """Of all worlds, (steps, N, 7 + J): root pose and joints under random targets."""
+    generator, states = torch.Generator().manual_seed(1), []
+    for _ in range(steps):
+        sim.step(ROBOT.default_pose() + 0.2 * torch.randn(N, J, generator=generator))
+        s = sim.state
+        states.append(torch.cat([s.root_pos_w, s.root_quat_w, s.joint_pos], dim=1))
+    return torch.stack(states)
+
+
+def random_variation() -> Variation:
+    generator = torch.Generator().manual_seed(2)
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    mass, com, gains = uniform(0.8, 1.2, N, B), uniform(-0.02, 0.02, N, B, 3), uniform(0.8, 1.2, N, J, 2)
+    return Variation(uniform(0.3, 0.9, N), mass, com, gains)
+
+
+def described(variation: Variation, world: int) -> Robot:
+    """The robot whose description has a world's masses, centres of mass and gains. (Its shapes are moved, too.)"""
+    assert variation.mass is not None and variation.com is not None and variation.gains is not None
+
+    def body(index: int, body: Body) -> Body:
+        factor, (x, y, z) = float(variation.mass[world, index]), variation.com[world, index].tolist()  # pyright: ignore[reportOptionalSubscript]
+        return replace(
+            body,
+            geoms=tuple(
+                replace(g, mass=g.mass * factor, pos=(g.pos[0] + x, g.pos[1] + y, g.pos[2] + z)) for g in body.geoms
+            ),
+        )
+
+    joints = tuple(
+        replace(joint, stiffness=joint.stiffness * stiffer, damping=joint.damping * damped)
+        for joint, (stiffer, damped) in zip(ROBOT.joints, variation.gains[world].tolist(), strict=True)
+    )
+    return replace(ROBOT, bodies=tuple(body(i, b) for i, b in enumerate(ROBOT.bodies)), joints=joints)
+
+
+def center_of_mass(sim: Simulator) -> torch.Tensor:
+    """Of robots with nominal bodies, or whose masses all have one factor, (N, 3) m."""
+    model = build_spec(ROBOT).compile()
+    mass, com_b = (torch.from_numpy(x[1:].copy()).float() for x in (model.body_mass, model.body_ipos))
+    com_w = sim.state.body_pos_w + R.rotate(sim.state.body_quat_w, com_b.expand(N, B, 3))
+    return (mass[:, None] * com_w).sum(dim=1) / mass.sum()
+
+
+# Backends ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_varied_world_is_the_robot_that_is_described_so(sim, name):
+    variation = random_variation()
+    sim.randomize(ALL, variation)
+    sim.write(ALL, resting())
+    mine = rollout(sim, 12)
+    assert (mine[:, 0] - mine[:, 1]).abs().max() > 0.01, "worlds differ"
+    other = build(name, described(variation, 1), varied=False)
+    other.write(ALL, resting())
+    torch.testing.assert_close(mine[:, 1], rollout(other, 12)[:, 1], atol=1e-4, rtol=0.0)
+    other.close()
+
+
+def test_a_doubled_mass_falls_alike_and_gives_way_half(sim):
+    sim.randomize(ALL, Variation(mass=torch.tensor([1.0, 2.0, 1.0])[:, None].expand(N, B)))
+    sim.write(ALL, resting())
+    sim.push(torch.tensor([[100.0, 0.0, 0.0]]).repeat(N, 1))
+    start = center_of_mass(sim)
+    for _ in range(6):
+        sim.step(HOLD)
+    moved = center_of_mass(sim) - start
+    torch.testing.assert_close(moved[1, 2], moved[0, 2], atol=0.0, rtol=1e-3)
+    torch.testing.assert_close(moved[1, 0], moved[0, 0] / 2.0, atol=0.0, rtol=1e-2)
+
+
+def test_a_push_gives_force_times_time(sim):
+    sim.write(ALL, resting())
+    force = torch.tensor([[240.0, 0.0, 0.0], [0.0, -100.0, 0.0], [0.0, 0.0, 0.0]])
+    sim.push(force)
+    for _ in range(6):
+        sim.step(HOLD)
+    sim.push(torch.zeros(N, 3))
+    for _ in range(2):
+        before = center_of_mass(sim)
+        sim.step(HOLD)
+        velocity = (center_of_mass(sim) - before) / DT
+        torch.testing.assert_close(velocity[:, :2], (force * 6 * DT / ROBOT.mass)[:, :2], atol=5e-3, rtol=5e-3)
+
+
+def test_a_slippery_world_slides_further(sim):
+    sim.randomize(ALL, Variation(friction=torch.tensor([1.0, 0.1, 1.0])))
+    sim.write(ALL, resting(height=0.2, quat=ON_THE_BACK, lin_vel=(0.0, 2.0, 0.0)))
+    for _ in range(30):
+        sim.step(HOLD)
+    slid = sim.state.root_pos_w[:, 1]
+    assert slid[1] > 2.0 * slid[0] > 0.0
+    torch.testing.assert_close(slid[2], slid[0])
+
+
+def test_a_shifted_centre_of_mass_leaves_the_shapes_where_they_are(sim):
+    com = torch.zeros(N, B, 3)
+    com[:, :, 0] = torch.tensor([[0.0], [-0.05], [0.05]])
+    sim.randomize(ALL, Variation(com=com))
+    sim.write(ALL, resting(height=0.2, quat=ON_THE_BACK))
+    for _ in range(30):
+        sim.step(HOLD)
+    height = sim.state.root_pos_w[:, 2]
+    assert sim.contact_force_w().norm(dim=2).sum(dim=1).min() > 100.0, "lying"
+    torch.testing.assert_close(height, height[:1].expand(N), atol=5e-3, rtol=0.0)
+
+
+def test_only_masked_worlds_change(sim):
+    sim.write(ALL, resting(height=0.95))
+    saved, want = sim.state_dict(), rollout(sim, 12)
+    sim.load_state_dict(saved)
+    sim.randomize(torch.tensor([False, True, False]), random_variation())
+    got = rollout(sim, 12)
+    assert torch.equal(got[:, [0, 2]], want[:, [0, 2]])
+    assert (got[:, 1] - want[:, 1]).abs().max() > 1e-3
+    sim.load_state_dict(saved)
+    assert torch.equal(rollout(sim, 12), want), "bodies are part of the state"
+
+
+def test_factors_of_one_change_nothing(sim, name):
+    sim.write(ALL, resting(height=0.95))
+    plain = build(name, varied=False)
+    plain.write(ALL, resting(height=0.95))
+    torch.testing.assert_close(rollout(sim, 12), rollout(plain, 12), atol=1e-5, rtol=0.0)
+    plain.close()
+
+
+# In the environment ------------------------------------------------------------------------------------------------------
+
+EVERYTHING = RandomizationParams(
+    friction=(0.5, 1.0),
+    mass=(0.9, 1.1),
+    com=0.01,
+    stiffness=(0.9, 1.1),
+    damping=(0.9, 1.1),
+    latency=(0.0, 2 * DT),
+    push_force=(20.0, 50.0),
+    push_interval=(0.1, 0.2),
+    push_time=0.1,
+    noise=NoiseParams(0.01, 0.1, 0.02, 0.05, 0.1),
+)
+
+
+def make_env(
+    params: RandomizationParams, num_envs: int = 4, simulator: str = "mujoco", evaluation: bool = False, **config
+) -> HumanoidEnv:
+    run = RunConfig(simulator=simulator, device="cpu", motion_file=[WALK], num_threads=1)
+    env = EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **config)
+    try:
+        return plugin.make(run, env, evaluation=evaluation)
+    except UserError as error:
+        pytest.skip(f"{simulator}: {error}")
+
+
+def follow(env: HumanoidEnv, obs: dict[str, torch.Tensor]) -> torch.Tensor:
+    return obs["reference_joint_pos"] - env.default_joint_pos
+
+
+def test_what_is_off_draws_nothing():
+    """An evaluation of a policy that was trained with everything is that of one that was not."""
+    envs = [make_env(params, evaluation=True) for params in (EVERYTHING, RandomizationParams())]
+    obs, want = (env.reset() for env in envs)
+    for _ in range(5):
+        assert all(torch.equal(obs[key], want[key]) for key in want)
+        action = follow(envs[0], obs)
+        obs, want = (env.step(action).obs for env in envs)
+    assert torch.equal(envs[0].generator.get_state(), envs[1].generator.get_state())
+    assert envs[0].state_dict()["randomization"] == {}
+
+
+def test_an_evaluation_can_ask_for_it():
+    env = make_env(push_test(240.0), evaluation=True)
+    assert env.randomization.pushes and not env.randomization.bodies
+    env.reset()
+    env.randomization.pushes.wait.zero_()
+    torch.testing.assert_close(
+        env.randomization.pushes.force_w(env.state),
+        240.0 * R.rotate(R.heading(env.state.root_quat_w), torch.tensor([1.0, 0.0, 0.0]).expand(4, 3)),
+    )
+
+
+def test_actions_arrive_exactly_so_many_steps_later(monkeypatch):
+    env = make_env(RandomizationParams(latency=(2 * DT, 2 * DT)))
+    obs, sent, arrived = env.reset(), [], []
+    start, step = env.state.joint_pos.clone(), env.simulator.step
+    monkeypatch.setattr(env.simulator, "step", lambda target: arrived.append(target.clone()) or step(target))
+    for _ in range(6):
+        sent.append(env.default_joint_pos + follow(env, obs))
+        result = env.step(follow(env, obs))
+        obs = result.obs
+        assert not result.ended.any()
+    torch.testing.assert_close(arrived[0], start)
+    torch.testing.assert_close(arrived[1], start)
+    assert all(torch.equal(got, want) for got, want in zip(arrived[2:], sent, strict=False))
+
+
+def test_worlds_have_latencies_of_their_own():
+    env = make_env(RandomizationParams(latency=(DT, 3 * DT)), num_envs=64)
+    env.reset()
+    assert env.randomization.latency
+    assert set(env.randomization.latency.delay.tolist()) == {1, 2, 3}
+
+
+def test_a_new_episode_is_another_body_and_starts_at_rest_of_old_actions():
+    env = make_env(RandomizationParams(mass=(0.5, 1.5), latency=(DT, DT)), episode_length_s=0.1)
+    obs = env.reset()
+    before = env.simulator.state_dict()["body_mass"]
+    for _ in range(2):
+        obs = env.step(follow(env, obs)).obs
+    assert torch.equal(env.simulator.state_dict()["body_mass"], before), "the same all through an episode"
+    assert env.step(follow(env, obs) + 0.5).timed_out.all()
+    after = env.simulator.state_dict()["body_mass"]
+    assert ((after != before).all(dim=0)[1:]).all() and torch.equal(after[:, 0], before[:, 0])
+    nominal = torch.from_numpy(build_spec(ROBOT).compile().body_mass.copy())[1:]
+    ratio = torch.cat([before, after])[:, 1:] / nominal
+    assert 0.5 <= ratio.min() < 0.6 and 1.4 < ratio.max() <= 1.5
+    assert env.randomization.latency
+    torch.testing.assert_close(env.randomization.latency.queue[:, 0], env.state.joint_pos - env.default_joint_pos)
+
+
+def test_noise_is_in_the_observations_only():
+    noise = NoiseParams(joint_pos=0.02, joint_vel=0.3, root_rotation=0.05, root_lin_vel=0.1, root_ang_vel=0.2)
+    env, plain = (make_env(RandomizationParams(noise=x), num_envs=64) for x in (noise, NoiseParams()))
+    obs = plain.reset()
+    env.reset()
+    env.load_state_dict(plain.state_dict())
+    step, want = (e.step(follow(plain, obs)) for e in (env, plain))
+    assert not want.ended.any()
+    assert torch.equal(step.reward, want.reward) and torch.equal(env.state.joint_pos, plain.state.joint_pos)
+    assert all(torch.equal(step.obs[key], step.next_obs[key]) for key in step.obs)
+    off = step.obs["proprioception"] - want.obs["proprioception"]
+    spread = {"joint_pos": off[:, 13 : 13 + J], "joint_vel": off[:, 13 + J : 13 + 2 * J]}
+    for what, x in spread.items():
+        deviation = getattr(noise, what)
+        assert x.mean().abs() < 0.1 * deviation and x.std() == pytest.approx(deviation, rel=0.1), what
+    measured = env.randomization.measured(env.state)
+    angle = R.angle_between(measured.root_quat_w, env.state.root_quat_w)
+    assert angle.square().mean() == pytest.approx(3 * noise.root_rotation**2, rel=0.3)
+    for what in ("root_lin_vel", "root_ang_vel"):
+        error = getattr(measured, f"{what}_w") - getattr(env.state, f"{what}_w")
+        assert error.std() == pytest.approx(getattr(noise, what), rel=0.2), what
+    assert torch.equal(measured.root_pos_w, env.state.root_pos_w)
+    assert off[:, 13 + 2 * J :].abs().max() > 1e-3, "bodies are seen where the noisy joints put them"
+    later = env.step(follow(plain, want.obs)).obs["proprioception"]
+    assert not torch.equal(env.randomization.measured(env.state).joint_pos - env.state.joint_pos, spread["joint_pos"])
+    assert torch.equal(env.history[:, 0], step.obs["proprioception"]) and later.isfinite().all()
+
+
+def test_pushes_come_and_last_as_they_should():
+    params = RandomizationParams(push_force=(10.0, 20.0), push_interval=(0.2, 0.5), push_time=0.1)
+    env = make_env(params, num_envs=8)
+    env.reset()
+    pushes, forces = env.randomization.pushes, []
+    assert pushes
+    for _ in range(100):
+        forces.append(pushes.force_w(env.state))
+        pushes.advance()
+    force = torch.stack(forces)
+    size = force.norm(dim=2)
+    pushed = size > 0.0
+    assert (size[:6] == 0.0).all(), "the first one waits, too"
+    assert 9.99 <= size[pushed].min() < 12.0 and 18.0 < size.max() <= 20.01 and (force[:, :, 2].abs() < 1e-3).all()
+    assert (force[pushed][:, :2].sign().unique(dim=0).shape[0]) == 4, "from all sides"
+    for world in pushed.T:
+        counts = torch.unique_consecutive(world, return_counts=True)[1][1:-1].tolist()  # pushed, free, pushed, ...
+        assert set(counts[0::2]) == {3} and all(6 <= count <= 15 for count in counts[1::2])
+
+
+def test_pushes_reach_the_robot():
+    env, plain = (make_env(push_test(x), evaluation=True) for x in (240.0, 0.0))
+    obs = plain.reset()
+    env.reset()
+    env.load_state_dict({**plain.state_dict(), "randomization": env.randomization.state_dict()})
+    assert env.randomization.pushes
+    env.randomization.pushes.wait.zero_()
+    for e in (env, plain):
+        e.step(follow(plain, obs))
+    forward = R.rotate_inverse(
+        R.heading(plain.state.root_quat_w), env.state.root_lin_vel_w - plain.state.root_lin_vel_w
+    )
+    assert (forward[:, 0] > 0.1).all() and (forward[:, 0] > 3.0 * forward[:, 1].abs()).all()
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_saved_environment_with_everything_continues_exactly(simulator):
+    env, other = (make_env(EVERYTHING, simulator=simulator, episode_length_s=0.4) for _ in range(2))
+    obs = env.reset()
+    for _ in range(5):
+        obs = env.step(follow(env, obs)).obs
+    saved = env.state_dict()
+    other.load_state_dict(saved)
+    for _ in range(15):
+        action = follow(env, obs)
+        want, got = env.step(action), other.step(action)
+        obs = want.obs
+        assert torch.equal(got.reward, want.reward)
+        assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("friction=[1.2,0.5]", r"env\.randomization\.friction is \[1\.2, 0\.5\]\. The first must not be larger"),
+        ("mass=[0,1]", r"env\.randomization\.mass\[0\] is 0\.0\. Take more than 0"),
+        ("com=-0.1", r"env\.randomization\.com is -0\.1\. Take 0 or more"),
+        ("latency=[-0.1,0.1]", r"env\.randomization\.latency\[0\] is -0\.1\. Take 0 or more"),
+        ("push_force=[5]", r"env\.randomization\.push_force has 1 entries, not 2"),
+        ("noise.joint_vel=-1", r"env\.randomization\.noise\.joint_vel is -1\.0\. Take 0 or more"),
+        ("gravity=[1,2]", r"unknown key env\.randomization\.gravity"),
+    ],
+)
+def test_bad_ranges_are_named(override, complaint):
+    with pytest.raises(UserError, match=complaint):
+        compose({"run": RunConfig, "env": EnvConfig}, None, [f"env.randomization.{override}"])
