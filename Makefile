@@ -14,8 +14,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: setup ## the four steps on a walking clip, evaluation, ONNX and a closed loop, in minutes on a CPU
-	@$(RUN) protege pipeline --preset laptop $(ARGS)
+demo: setup ## a walking student from the shipped teachers, evaluation, ONNX, a closed loop; ARGS=--from-scratch: all four steps
+	@$(RUN) protege pipeline --preset demo $(ARGS)
 
 .PHONY: test
 test: setup ## all tests

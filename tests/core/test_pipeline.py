@@ -15,6 +15,7 @@ from protege.core import pipeline as module
 from protege.core.checkpoint import load
 from protege.core.errors import UserError
 from protege.core.pipeline import Learned, Step, load_steps, measured
+from protege.teachers.zoo import read_index, shipped
 
 STEPS = [
     "tracker",
@@ -146,6 +147,31 @@ def test_each_command_of_the_laptop_pipeline_parses(name, monkeypatch):
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     [step] = [step for step in load_steps("laptop", Path("results/laptop")) if step.name == name]
     docs().parse(["protege", *step.command])
+
+
+DEMO = ["student", *STEPS[6:]]
+
+
+def test_the_demo_starts_from_the_shipped_teachers():
+    steps = load_steps("demo", Path("here/demo"))
+    assert [step.name for step in steps] == DEMO
+    teachers = [word.partition("zoo:")[2].rstrip("]") for word in steps[0].command if "zoo:" in word]
+    assert len(teachers) == 4 and set(teachers) <= set(read_index(shipped()))
+
+
+@pytest.mark.parametrize("name", DEMO)
+def test_each_command_of_the_demo_parses(name, monkeypatch):
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
+    [step] = [step for step in load_steps("demo", Path("results/demo")) if step.name == name]
+    docs().parse(["protege", *step.command])
+
+
+def test_the_demo_from_scratch_is_the_laptop_pipeline(tmp_path, recorder):
+    lists = [
+        protege("pipeline", *words, "--list", "--results-dir", tmp_path)
+        for words in (["--preset", "demo", "--from-scratch"], ["--preset", "laptop"], ["--from-scratch"])
+    ]
+    assert len({result.stdout for result in lists}) == 1 and lists[0].exit_code == 0
 
 
 def test_list_prints_the_commands_and_runs_none(tmp_path, recorder):

@@ -314,3 +314,25 @@ def test_a_damaged_entry_does_not_load(copied: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="damaged release"):
         load_policy(copied / "tiny")
+
+
+# The one that is shipped
+
+
+def test_the_shipped_zoo_is_whole_and_small():
+    folder = z.shipped()
+    assert not [problem for name in z.read_index(folder) for problem in z.verify(folder, name)]
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 12e6
+
+
+@pytest.mark.parametrize("name", sorted(z.read_index(z.shipped())))
+def test_a_shipped_policy_loads_by_name(name):
+    loaded = load_policy(f"zoo:{name}")
+    assert loaded.kind == z.find(z.shipped(), name).kind
+    assert all(x.isfinite().all() for x in loaded.policy.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "../zoo_data", "."])
+def test_what_is_not_shipped_is_one_line(name):
+    with pytest.raises(UserError, match=r"no policy zoo:.* is shipped\. protege-teachers zoo list"):
+        load_policy(f"zoo:{name}")

@@ -87,7 +87,7 @@ def locate(path: str | Path) -> Path:
     name = str(path).removeprefix(ZOO)
     for entry in entry_points(group="protege.zoos"):
         folder = Path(entry.load()()) / name
-        if name and (folder / "model.safetensors").is_file():
+        if Path(name).name == name and (folder / "model.safetensors").is_file():
             return folder
     raise UserError(f"no policy {path} is shipped", "protege-teachers zoo list shows those that are")
 

@@ -61,11 +61,16 @@ class Step:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_steps(preset: str, root: Path) -> list[Step]:
-    """The steps of a preset `pipeline/<preset>`."""
+def read_preset(name: str) -> dict[str, Any]:
+    """A preset `pipeline/<name>`: its `steps`, and `from_scratch`, the preset that also trains what it takes from the zoo."""
     from .config import find_preset
 
-    data = yaml.safe_load(find_preset(PREFIX + preset).read_text())
+    return yaml.safe_load(find_preset(PREFIX + name).read_text())
+
+
+def load_steps(preset: str, root: Path) -> list[Step]:
+    """The steps of a preset `pipeline/<preset>`."""
+    data = read_preset(preset)
     steps = []
     for item in data["steps"]:
         words = [str(word).format(root=root) for word in item["command"]]
@@ -80,10 +85,15 @@ def load_steps(preset: str, root: Path) -> list[Step]:
 @click.option(
     "--experiment-name", default=None, help="folder of the pipeline in the results; the preset's name by default"
 )
+@click.option("--from-scratch", is_flag=True, help="train also what the preset takes from the shipped zoo")
 @click.option("--from", "first", default=None, metavar="STEP", help="do this step and the later ones again")
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
-def pipeline(preset: str, results_dir: str, experiment_name: str | None, first: str | None, show: bool) -> None:
+def pipeline(
+    preset: str, results_dir: str, experiment_name: str | None, from_scratch: bool, first: str | None, show: bool
+) -> None:
     """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
+    if from_scratch:
+        preset = read_preset(preset).get("from_scratch", preset)
     root = Path(results_dir) / (experiment_name or preset)
     steps = load_steps(preset, root)
     names = [step.name for step in steps]

@@ -94,6 +94,8 @@ class DistillConfig:
         ppo_start: PPO's two terms are off until this share of the budget is spent.
         ppo_ramp: share of the budget over which they then grow to their weights.
         teacher_iterations: the teachers act in a share of the worlds that falls from 1 to 0 over so many iterations.
+        imitation_noise: share of the policy's deviation that actions are strewn by until PPO comes on; from then on all of it.
+            The student's own mistakes are noise enough.
         weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.
         evaluation_interval: iterations between evaluations, of which the best is kept as best.ckpt; 0 for none.
         evaluation_episodes: of each task in an evaluation during training.
@@ -103,7 +105,7 @@ class DistillConfig:
 
     rollout_steps: int = 24
     epochs: int = 3
-    minibatches: int = 4
+    minibatches: int = 16
     learning_rate: float = 5e-4
     min_learning_rate: float = 2e-5
     max_grad_norm: float = 1.0
@@ -119,6 +121,7 @@ class DistillConfig:
     ppo_start: float = 0.6
     ppo_ramp: float = 0.2
     teacher_iterations: int = 20
+    imitation_noise: float = 0.0
     weight_averaging: float = 0.995
     evaluation_interval: int = 25
     evaluation_episodes: int = 128
@@ -132,6 +135,7 @@ class DistillConfig:
         )
         checks.at_least(0, self, key, "distillation_weight", "kl_weight", "value_distillation_weight")
         checks.at_least(0, self, key, "ppo_weight", "value_weight", "bounds_loss_weight", "evaluation_interval")
+        checks.at_least(0, self, key, "imitation_noise")
         checks.at_least(1, self, key, "evaluation_episodes")
         checks.above_zero(self, key, "clip", "max_grad_norm")
         checks.shares(self, key, "gamma", "lam", "weight_averaging")

@@ -94,7 +94,7 @@ def distil(run: Run, env: TaskEnv, config: Config, tutors: Tutors, stages: Seque
         stage = stage_index(stages, progress)
         if stage != state.stage:
             state.stage, state.obs = stage, env.set_task_mix(stages[stage].task_mix)
-        state.obs, episodes = distiller.collect(env, buffer, state.obs, iteration)
+        state.obs, episodes = distiller.collect(env, buffer, state.obs, iteration, progress)
         world.average(env.statistics())
         metrics = distiller.update(buffer, env.task_names, progress)
         metrics |= episode_metrics(world.rows(episodes), env.task_names, env.clip_names) | {

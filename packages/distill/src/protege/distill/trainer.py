@@ -64,8 +64,15 @@ class Distiller:
         kept = {key: obs[key] for key in self.student.obs_keys}
         return RolloutBuffer(kept, self.config.rollout_steps, num_actions, {**labels, "task": (), "acted": ()})
 
-    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, dict[str, Tensor]]:
-        """Fill the buffer; see `rollout.collect`. In some worlds the teachers act, see `teacher_iterations`."""
+    def collect(
+        self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int, progress: float = 0.0
+    ) -> tuple[Obs, dict[str, Tensor]]:
+        """Fill the buffer; see `rollout.collect`. In some worlds the teachers act, see `teacher_iterations`.
+
+        Args:
+            progress: share of the run's budget that is spent; see `imitation_noise`.
+        """
+        noise = 1.0 if ppo_factor(self.config, progress) > 0.0 else self.config.imitation_noise
         draw = torch.rand(env.num_envs, 1, generator=self.generator, device=env.device)
         teacher_acts = draw < teacher_share(self.config, iteration)
         task = torch.zeros(env.num_envs, device=env.device)
@@ -77,8 +84,8 @@ class Distiller:
             return self.tutors.label(obs, env.task_slices) | fixed
 
         def behave(sample: PolicySample, labels: dict[str, Tensor]) -> Tensor:
-            noise = sample.action - sample.mean
-            return torch.where(teacher_acts, labels["teacher_mean"] + noise, sample.action)
+            mean = torch.where(teacher_acts, labels["teacher_mean"], sample.mean)
+            return mean + noise * (sample.action - sample.mean)
 
         return collect(env, self.student, buffer, obs, self.generator, label, behave)
 

@@ -86,12 +86,15 @@ def pull(where: str | None, name: str, output: str) -> None:
 @click.option(
     "--evaluation", type=click.Path(exists=True, dir_okay=False), help="evaluation.json of protege-distill evaluate"
 )
+@click.option("--notes", default="", help="for its card: the machine, known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
-def add(name: str, checkpoint: str, where: str, recipe: str, evaluation: str | None, full_precision: bool) -> None:
+def add(
+    name: str, checkpoint: str, where: str, recipe: str, evaluation: str | None, notes: str, full_precision: bool
+) -> None:
     """Put a trained policy into a zoo under NAME."""
     from .zoo import add as put
     from .zoo import read_metrics
 
     metrics = read_metrics(Path(evaluation)) if evaluation else {}
-    entry = put(Path(where), name, checkpoint, recipe, metrics, half=not full_precision)
+    entry = put(Path(where), name, checkpoint, recipe, metrics, half=not full_precision, notes=notes)
     click.echo(f"{where}/{entry.name}")

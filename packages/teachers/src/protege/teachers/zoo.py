@@ -106,9 +106,20 @@ def read_metrics(evaluation: Path) -> dict[str, float]:
 
 
 def add(
-    zoo: Path, name: str, checkpoint: str | Path, recipe: str, metrics: Mapping[str, float], *, half: bool = True
+    zoo: Path,
+    name: str,
+    checkpoint: str | Path,
+    recipe: str,
+    metrics: Mapping[str, float],
+    *,
+    half: bool = True,
+    notes: str = "",
 ) -> Entry:
     """Put a trained policy into a zoo, whole or not at all: weights, config, card, and its line in the index.
+
+    Args:
+        half: weights in float16.
+        notes: for the card: the machine, known failures.
 
     Raises:
         UserError: not a plain name, no such checkpoint, or a zoo that cannot be written.
@@ -118,7 +129,7 @@ def add(
     entry = Entry(name, saved.kind, recipe, dict(metrics))
     with _staged(zoo, name) as part:
         save_release(part, saved, half=half)
-        (part / "card.md").write_text(_card(entry, saved.samples, saved.seconds), encoding="utf-8")
+        (part / "card.md").write_text(_card(entry, saved.samples, saved.seconds, notes), encoding="utf-8")
         entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
     _write_index(zoo, {**index, name: entry})
     return entry
@@ -249,7 +260,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _card(entry: Entry, samples: int, seconds: float) -> str:
+def _card(entry: Entry, samples: int, seconds: float, notes: str) -> str:
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in entry.metrics.items())
     table = f"\n| metric | value |\n| --- | --- |\n{rows}\n" if rows else "\nNot evaluated.\n"
     return f"""# {entry.name}
@@ -257,4 +268,9 @@ def _card(entry: Entry, samples: int, seconds: float) -> str:
 A policy of kind `{entry.kind}`, trained on {samples:,} transitions in {seconds:,.0f} s.
 
     {entry.recipe}
-{table}"""
+{table}{
+        notes
+        and f'''
+{notes}
+'''
+    }"""
