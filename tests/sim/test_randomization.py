@@ -29,10 +29,7 @@ SAME = Variation(torch.ones(N), torch.ones(N, B), torch.zeros(N, B, 3), torch.on
 
 
 def build(name: str, robot: Robot = ROBOT, varied: bool = True) -> Simulator:
-    try:
-        return make_simulator(name, robot, N, device="cpu", num_threads=1, varied=varied)
-    except UserError as error:
-        pytest.skip(f"{name}: {error}")
+    return make_simulator(name, robot, N, device="cpu", num_threads=1, varied=varied)
 
 
 @pytest.fixture(scope="module", params=SIMULATORS)
@@ -212,10 +209,7 @@ def make_env(
 ) -> HumanoidEnv:
     run = RunConfig(simulator=simulator, device="cpu", motion_file=[WALK], num_threads=1)
     env = EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **config)
-    try:
-        return plugin.make(run, env, evaluation=evaluation)
-    except UserError as error:
-        pytest.skip(f"{simulator}: {error}")
+    return plugin.make(run, env, evaluation=evaluation)
 
 
 def follow(env: HumanoidEnv, obs: dict[str, torch.Tensor]) -> torch.Tensor:
