@@ -87,7 +87,9 @@ def test_advantages_are_normalised_over_the_rows_that_count():
 # Optimiser ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kl", "factor"), [(0.03, 1 / 1.5), (0.004, 1.5), (0.01, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("kl", "factor"), [(0.03, 1 / 1.5), (0.0144, 1 / 1.2), (0.01, 1.0), (0.0064, 1.25), (0.0, 1.5), (math.nan, 1.0)]
+)
 def test_the_learning_rate_follows_the_kl(kl, factor):
     lr = torch.tensor(1e-3)
     adapt_learning_rate(lr, torch.tensor(kl), 0.01, 1e-6, 1e-1)

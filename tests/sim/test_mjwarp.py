@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from protege.sim.robots import get_robot
 from protege.sim.simulator import make_simulator
 
 pytest.importorskip("mujoco_warp")
+from warp._src.context import Module
+
 from protege.sim.backends import mjwarp
 
 ROBOT = get_robot("smpl")
@@ -189,3 +192,21 @@ def test_the_environment_runs_on_it_as_on_mujoco():
     assert step.invalid.tolist() == [False, False, True, False] == step.failed.tolist()
     assert all(x.isfinite().all() for x in step.obs.values())
     assert env.invalid_count == 1
+
+
+# Compiling ---------------------------------------------------------------------------------------------------------------
+
+
+def test_kernels_are_compiled_without_being_launched():
+    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu")
+    before, modules = simulator.state.root_pos_w.clone(), set()
+
+    def loaded(module, device, *block_dim):
+        modules.add(module)
+
+    with patch.object(Module, "load", loaded):
+        mjwarp.compile_together(lambda: simulator.step(TARGET), workers=2)
+    assert len(modules) > 20
+    assert torch.equal(simulator.state.root_pos_w, before), "nothing moved"
+    simulator.step(TARGET)
+    assert not torch.equal(simulator.state.root_pos_w, before)

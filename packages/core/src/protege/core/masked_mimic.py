@@ -18,7 +18,7 @@ from .accelerate import mixed_precision
 from .distributed import ALONE, World
 from .env import Env, Obs
 from .networks import SetMLP, TokenTransformer, check_transformer, mlp
-from .optim import adamw, guarded_step
+from .optim import adamw, cosine_rate, guarded_step
 from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
 from .ppo import value_loss, weighted_mean
 from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
@@ -47,7 +47,8 @@ class MaskedMimicConfig:
         rollout_steps: control steps of every world between updates.
         epochs: passes over a rollout.
         minibatches: parts of a pass.
-        learning_rate: fixed.
+        learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
+        min_learning_rate: at the end.
         max_grad_norm: of all parameters together.
         action_noise: standard deviation of the actions carried out, rad.
         prior_fraction: share of the worlds that act with the prior's latent while training; the others use the encoder's.
@@ -72,10 +73,11 @@ class MaskedMimicConfig:
     latent_size: int = 64
     rollout_steps: int = 24
     epochs: int = 3
-    minibatches: int = 4
-    learning_rate: float = 3e-4
+    minibatches: int = 16
+    learning_rate: float = 5e-4
+    min_learning_rate: float = 2e-5
     max_grad_norm: float = 1.0
-    action_noise: float = 0.055
+    action_noise: float = 0.02
     prior_fraction: float = 0.5
     expert_iterations: int = 20
     expert_model_path: str = ""
@@ -89,7 +91,8 @@ class MaskedMimicConfig:
         checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches", "latent_size")
         checks.at_least(1, self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
         checks.not_empty(self, key, "encoder_units", "critic_units")
-        checks.at_least(0, self, key, "learning_rate", "kl_start", "kl_end", "prior_weight", "value_weight")
+        checks.rising(self, key, "min_learning_rate", "learning_rate")
+        checks.at_least(0, self, key, "min_learning_rate", "kl_start", "kl_end", "prior_weight", "value_weight")
         checks.above_zero(self, key, "action_noise", "max_grad_norm")
         checks.shares(self, key, "prior_fraction")
         check_transformer(self, key)
@@ -279,9 +282,16 @@ class MaskedMimicTrainer:
 
         return collect(env, actor, buffer, obs, self.generator, self._label, behave)
 
-    def update(self, buffer: RolloutBuffer, iteration: int) -> dict[str, float]:
-        """Train on a full buffer. Returns metrics averaged over the minibatches."""
+    def update(self, buffer: RolloutBuffer, iteration: int, progress: float = 0.0) -> dict[str, float]:
+        """Train on a full buffer. Returns metrics averaged over the minibatches.
+
+        Args:
+            progress: share of the run's budget that is spent; see `learning_rate`.
+        """
         weight, policy, world = buffer.weight, self.policy, self.world
+        rate = cosine_rate(self.config.learning_rate, self.config.min_learning_rate, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(rate)
         with world.pooling(policy.critic):
             policy.critic.update(buffer.data["expert_value"], weight)
         coefficient = kl_coefficient(iteration, self.config)
@@ -298,7 +308,7 @@ class MaskedMimicTrainer:
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
-        return metrics | {"actor/kl_coefficient": coefficient}
+        return metrics | {"actor/kl_coefficient": coefficient, "learning_rate": rate}
 
     def _label(self, obs: Obs) -> dict[str, Tensor]:
         mean, _, value = self.expert(obs)
@@ -352,5 +362,5 @@ def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: Mas
     for iteration in run:
         state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
         world.average(env.statistics())
-        metrics = trainer.update(buffer, iteration)
+        metrics = trainer.update(buffer, iteration, run.progress)
         run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

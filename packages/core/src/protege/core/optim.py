@@ -1,6 +1,7 @@
 """Optimiser steps without a wait for the device: learning rates are tensors, a bad gradient is skipped on the device."""
 
 from collections.abc import Iterable
+from math import cos, pi
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +46,16 @@ def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: floa
 
 
 def adapt_learning_rate(lr: Tensor, kl: Tensor, desired_kl: float, low: float, high: float) -> None:
-    """Change `lr` in place: slower when the policy moved more than twice as far as desired, faster when less than half.
+    """Change `lr` in place by the root of desired over measured divergence, within a factor of 1.5: KL goes with the rate squared.
 
     Args:
         lr: () learning rate.
-        kl: () KL(old | new), nats. Exactly 0, the first minibatch of a rollout, says nothing.
+        kl: () KL(old | new) over an update, nats. NaN, nothing was measured, changes nothing.
     """
-    factor = torch.where(kl > 2.0 * desired_kl, 1.0 / 1.5, torch.where((kl < 0.5 * desired_kl) & (kl > 0.0), 1.5, 1.0))
-    lr.mul_(factor).clamp_(low, high)
+    factor = (desired_kl / kl.clamp_min(1e-9)).sqrt().clamp(1.0 / 1.5, 1.5)
+    lr.mul_(torch.where(kl.isfinite(), factor, 1.0)).clamp_(low, high)
+
+
+def cosine_rate(high: float, low: float, progress: float) -> float:
+    """From `high` to `low` along half a cosine of progress, 0 to 1 (Loshchilov and Hutter 2016, arXiv 1608.03983)."""
+    return low + 0.5 * (high - low) * (1.0 + cos(pi * progress))

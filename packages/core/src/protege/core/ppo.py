@@ -28,7 +28,8 @@ class PPOConfig:
         learning_rate: of the actor at the start.
         min_learning_rate: lower end of the adapted rate.
         max_learning_rate: upper end of the adapted rate.
-        desired_kl: the actor's rate is adapted so that the policy moves by about this in a rollout, nats; 0 keeps the rate.
+        desired_kl: the actor's rate is adapted after every rollout so that the policy is moved by about this on average over
+            the minibatches, nats; 0 keeps the rate.
         critic_learning_rate: fixed.
         gamma: discount a step.
         lam: trace of generalised advantage estimation.
@@ -179,6 +180,9 @@ class PPO:
         with world.pooling(policy.tokenizer):
             for obs, valid in buffer.steps():
                 policy.update_normalizers(obs, valid)
+        if cfg.desired_kl > 0.0:
+            kl = torch.stack([row["actor/kl"] for row in history]).nanmean()
+            adapt_learning_rate(self.learning_rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
@@ -201,10 +205,6 @@ class PPO:
         weights = {"actor/bounds_loss": cfg.bounds_loss_weight, "critic/value_loss": cfg.value_weight}
         with torch.no_grad():
             kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight, self.world)
-            if cfg.desired_kl > 0.0:
-                adapt_learning_rate(
-                    self.learning_rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate
-                )
         loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), start=mean.new_zeros(()))
         skipped = guarded_step(self.optimizer, loss, cfg.max_grad_norm, self.world)
         return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl, "agent/skipped_updates": skipped}

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from math import cos, pi
 
 from protege.core.errors import UserError
+from protege.core.optim import cosine_rate
 
 from .config import TEACHER_OF_TASK, DistillConfig, Stage
 
@@ -53,9 +53,8 @@ def task_mix(stages: Sequence[Stage], progress: float) -> dict[str, float]:
 
 
 def learning_rate(config: DistillConfig, progress: float) -> float:
-    """From `learning_rate` to `min_learning_rate` along half a cosine (Loshchilov and Hutter 2016, arXiv 1608.03983)."""
-    low, high = config.min_learning_rate, config.learning_rate
-    return low + 0.5 * (high - low) * (1.0 + cos(pi * progress))
+    """From `learning_rate` to `min_learning_rate` along half a cosine."""
+    return cosine_rate(config.learning_rate, config.min_learning_rate, progress)
 
 
 def ppo_factor(config: DistillConfig, progress: float) -> float:

@@ -8,7 +8,7 @@ noise on the targets; what puts them there, and what draws the noise, is not tim
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -78,6 +78,7 @@ def measure(
     robot_name: str = "smpl",
     backend: str = "mujoco",
     device: str = "auto",
+    tasks: Sequence[str] = ("track",),
 ) -> Rates:
     """Measure each rate for `seconds`.
 
@@ -85,13 +86,14 @@ def measure(
         threads: 0 for one a core.
         backend: a simulator's name.
         device: as `run.device` of a training.
+        tasks: of the environment's worlds, in equal parts.
     """
     threads = threads or os.cpu_count() or 1
     device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name)
     walk = Walk(robot, num_envs)
     simulator, physics = (make_simulator(backend, robot, num_envs, device, threads) for _ in range(2))
-    config = EnvConfig(num_envs=num_envs, task_mix={"track": 1.0})
+    config = EnvConfig(num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
     env = HumanoidEnv(physics, walk.clips, config, seed=0)
     bursts = {"simulator": simulator_burst(simulator, walk), "environment": environment_burst(env)}
     if backend == "mujoco":
@@ -199,7 +201,7 @@ def simulator_burst(simulator: Simulator, walk: Walk) -> Burst:
 
 
 def environment_burst(env: HumanoidEnv) -> Burst:
-    """The whole environment on the tracking task: physics, reference, rewards, terminations, observations, resets."""
+    """The whole environment playing the reference with noise: physics, reference, rewards, terminations, observations, resets."""
     obs = env.reset()
     generator = torch.Generator(env.device).manual_seed(0)
     shape = (BURST, env.num_envs, env.num_actions)

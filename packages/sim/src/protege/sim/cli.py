@@ -141,13 +141,25 @@ def robots(name: str | None, mjcf: bool) -> None:
 @click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
+@click.option(
+    "--task", "tasks", multiple=True, default=["track"], show_default=True, help="of the environment; repeat to mix"
+)
 @_robot
 @_json
-def bench(simulator: str, device: str, num_envs: int, seconds: float, threads: int, robot: str, as_json: bool) -> None:
+def bench(
+    simulator: str,
+    device: str,
+    num_envs: int,
+    seconds: float,
+    threads: int,
+    tasks: tuple[str, ...],
+    robot: str,
+    as_json: bool,
+) -> None:
     """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (not for mjwarp)."""
     from .bench import measure
 
-    rates = measure(num_envs, seconds, threads, robot, simulator, device)
+    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks)
     if as_json:
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return

@@ -7,7 +7,7 @@ Warp's arrays. Nothing is copied to the host.
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -30,12 +30,14 @@ try:
     import warp as wp
 
     from .mjwarp_kernels import body_velocities, guard
+    from .warp_compile import compile_together
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
 CONTACTS_FULL = int(mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE)
 CONSTRAINTS_FULL = int(mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ)
 CHECK_EVERY = 1000  # control steps between looks at what had no room
+COMPILERS = 8  # Warp modules that are compiled at a time
 SOLVER_SHARE = 0.6  # of the memory of Warp's data, what its solver takes besides
 
 
@@ -283,7 +285,11 @@ class MjwarpSimulator:
 
         if self.device.type == "cpu":
             return run
-        run()  # compiles what it launches
+        # The solver's loop without graph conditionals does not wait for its kernels.
+        options, self._model.opt = self._model.opt, replace(self._model.opt, graph_conditional=False)
+        compile_together(run, COMPILERS)
+        self._model.opt = options
+        run()  # allocates
         with wp.ScopedDevice(self._where), wp.ScopedCapture() as capture:
             work()
 

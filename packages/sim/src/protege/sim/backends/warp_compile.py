@@ -1,0 +1,37 @@
+"""Compiles side by side what some work launches; Warp by itself compiles each kernel when it is first launched."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest.mock import patch
+
+from warp._src.context import Module
+
+
+def compile_together(work: Callable[[], None], workers: int) -> None:
+    """Compile and load the modules of all kernels that `work` launches, without launching any.
+
+    `work` runs once on the host, on one device: it may not wait for what its kernels would have computed.
+
+    Args:
+        work: launches kernels, with `wp.launch` and its like.
+        workers: modules that are compiled at a time.
+    """
+    load_module = Module.load
+    wanted: dict[Module, dict[int, Any]] = {}  # the device by block size
+
+    def note(module: Module, device: Any, *block_dim: int) -> Any:
+        """Takes the place of `Module.load`; Warp launches nothing from a module that is None."""
+        if not block_dim:  # no launch: somebody asks about a kernel
+            return load_module(module, device)
+        wanted.setdefault(module, {})[block_dim[0]] = device
+        return None
+
+    def load(module: Module) -> None:
+        for block_dim, device in wanted[module].items():
+            load_module(module, device, block_dim)
+
+    with patch.object(Module, "load", note):
+        work()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(load, wanted))
