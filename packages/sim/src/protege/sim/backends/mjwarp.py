@@ -7,7 +7,7 @@ Warp's arrays. Nothing is copied to the host.
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import is_dataclass, replace
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -285,10 +285,7 @@ class MjwarpSimulator:
 
         if self.device.type == "cpu":
             return run
-        # The solver's loop without graph conditionals does not wait for its kernels.
-        options, self._model.opt = self._model.opt, replace(self._model.opt, graph_conditional=False)
         compile_together(run, COMPILERS)
-        self._model.opt = options
         run()  # allocates
         with wp.ScopedDevice(self._where), wp.ScopedCapture() as capture:
             work()

@@ -5,13 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import patch
 
+import warp as wp
 from warp._src.context import Module
 
 
 def compile_together(work: Callable[[], None], workers: int) -> None:
     """Compile and load the modules of all kernels that `work` launches, without launching any.
 
-    `work` runs once on the host, on one device: it may not wait for what its kernels would have computed.
+    `work` runs once on the host, on one device; of a `wp.capture_while`, whose condition no kernel would end, the body
+    runs once. It may not otherwise wait for what its kernels would have computed.
 
     Args:
         work: launches kernels, with `wp.launch` and its like.
@@ -27,11 +29,15 @@ def compile_together(work: Callable[[], None], workers: int) -> None:
         wanted.setdefault(module, {})[block_dim[0]] = device
         return None
 
+    def once(condition: Any, while_body: Callable[..., None], stream: Any = None, **kwargs: Any) -> None:
+        """Takes the place of `wp.capture_while`."""
+        while_body(**kwargs)
+
     def load(module: Module) -> None:
         for block_dim, device in wanted[module].items():
             load_module(module, device, block_dim)
 
-    with patch.object(Module, "load", note):
+    with patch.object(Module, "load", note), patch.object(wp, "capture_while", once):
         work()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(load, wanted))
