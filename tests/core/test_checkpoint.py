@@ -12,8 +12,8 @@ from toy_env import ToyEnv
 
 from protege.core.checkpoint import Checkpoint, load, save, save_release, write_atomically
 from protege.core.errors import UserError
-from protege.core.experiments import LoadedPolicy, action_bound, load_policy
-from protege.core.policy import ActorCritic, ModelConfig
+from protege.core.experiments import LoadedPolicy, load_policy, make_actor_critic
+from protege.core.policy import ModelConfig
 
 SMALL = {"latent_dim": 16, "ff_size": 16, "num_layers": 1, "num_heads": 2, "mlp_units": [16], "critic_units": [16]}
 
@@ -27,7 +27,7 @@ def obs():
 @pytest.fixture
 def policy(obs):
     env = ToyEnv(2)
-    policy = ActorCritic(env.obs_shapes, action_bound(env.robot), ModelConfig(**SMALL), env.robot.default_pose())
+    policy = make_actor_critic(env, ModelConfig(**SMALL))
     policy.update_normalizers(obs)
     with torch.no_grad():  # away from the start, where the last layer gives next to nothing
         for parameter in policy.parameters():
@@ -241,7 +241,7 @@ def test_another_robot_is_refused(checkpoint, tmp_path):
 
 def test_another_shape_is_refused(checkpoint, tmp_path):
     path = tmp_path / "last.ckpt"
-    for config, tensor in (({"latent_dim": 32}, r"actor\."), ({"tokens": ["proprioception"]}, r"poses")):
+    for config, tensor in (({"latent_dim": 32}, r"actor\."), ({"tokens": ["proprioception"]}, r"lead")):
         save(path, replace(checkpoint, config={"model": SMALL | config}))
         with pytest.raises(UserError, match=rf"{path} holds a policy of another shape \(.*{tensor}"):
             load_policy(path)

@@ -22,11 +22,12 @@ SMALL = {
     "critic_units": [16],
 }
 EVERYTHING = ["proprioception", "history", "path", "goal", "steering", "poses", "masked_poses"]
+LEAD = torch.tensor([0.1, 0.2, 0.3])  # s
 
 
 def make_policy(env: ToyEnv, **changes) -> ActorCritic:
     config = ModelConfig(**{**SMALL, **changes})
-    return ActorCritic(env.obs_shapes, torch.ones(J), config, env.default)
+    return ActorCritic(env.obs_shapes, torch.ones(J), config, env.default, LEAD)
 
 
 def wild_policy(env: ToyEnv, **changes) -> ActorCritic:
@@ -145,7 +146,7 @@ def test_the_policy_names_what_it_reads():
     env, _ = observe()
     policy = make_policy(env, tokens=["proprioception", "goal"], critic_inputs=["proprioception", "masked_poses"])
     assert policy.obs_keys == ["proprioception", "goal", "command_mask", "poses", "pose_mask"]
-    assert make_policy(env).obs_keys == ["proprioception", "poses", "reference_joint_pos"]
+    assert make_policy(env).obs_keys == ["proprioception", "poses", "reference_joint_pos", "reference_joint_vel"]
 
 
 @pytest.mark.parametrize("actor", ["transformer", "mlp"])
@@ -186,11 +187,12 @@ def test_with_reference_residual_an_untrained_policy_plays_the_reference():
         last.weight.zero_()
         last.bias.copy_(torch.tensor([0.1, 0.2, 0.3]))
     mean, std = policy.distribution(obs)
-    assert torch.allclose(mean, obs["reference_joint_pos"] - env.default + torch.tensor([0.1, 0.2, 0.3]), atol=1e-6)
+    expected = obs["reference_joint_pos"] - env.default + torch.tensor([0.1, 0.2, 0.3])
+    assert torch.allclose(mean, expected + 0.7 * LEAD * obs["reference_joint_vel"], atol=1e-6)
     assert torch.allclose(std, torch.full((8, J), exp(-2.9)))
     for other in ({"reference_residual": False}, {"tokens": ["proprioception", "masked_poses"]}):
         absolute = make_policy(env, **other)
-        assert "reference_joint_pos" not in absolute.obs_keys
+        assert not {"reference_joint_pos", "reference_joint_vel"} & set(absolute.obs_keys)
         assert absolute.distribution({k: obs[k] for k in absolute.obs_keys})[0].abs().max() < 0.2
 
 
@@ -226,8 +228,13 @@ def test_parameters_are_counted_by_part():
 
 
 def test_the_default_actor_is_as_big_as_published():
-    shapes = {"proprioception": (220,), "poses": (4, 24, 12), "reference_joint_pos": (69,)}
-    policy = ActorCritic(shapes, torch.ones(69), ModelConfig(), torch.zeros(69))
+    shapes = {
+        "proprioception": (220,),
+        "poses": (4, 24, 12),
+        "reference_joint_pos": (69,),
+        "reference_joint_vel": (69,),
+    }
+    policy = ActorCritic(shapes, torch.ones(69), ModelConfig(), torch.zeros(69), torch.ones(69))
     assert policy.num_parameters("actor") > 9_000_000
 
 
@@ -287,4 +294,4 @@ def test_an_observation_that_the_environment_lacks_is_named():
     env, _ = observe()
     shapes = {key: shape for key, shape in env.obs_shapes.items() if key != "history"}
     with pytest.raises(UserError, match="history"):
-        ActorCritic(shapes, torch.ones(J), ModelConfig(tokens=["proprioception", "history"]), env.default)
+        ActorCritic(shapes, torch.ones(J), ModelConfig(tokens=["proprioception", "history"]), env.default, LEAD)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from toy_env import NanEnv, ToyEnv
 
-from protege.core.experiments import action_bound
+from protege.core.experiments import make_actor_critic
 from protege.core.optim import adamw, adapt_learning_rate, guarded_step
-from protege.core.policy import ActorCritic, ModelConfig
+from protege.core.policy import ModelConfig
 from protege.core.ppo import (
     PPO,
     PPOConfig,
@@ -122,7 +122,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted():
 def make(env: ToyEnv, **changes) -> tuple[PPO, RolloutBuffer]:
     torch.manual_seed(0)
     model = replace(SMALL, log_std=-2.0)
-    policy = ActorCritic(env.obs_shapes, action_bound(env.robot), model, env.robot.default_pose())
+    policy = make_actor_critic(env, model)
     config = PPOConfig(rollout_steps=8, minibatches=2, epochs=2, **changes)
     obs = env.reset()
     policy.update_normalizers(obs)

@@ -19,7 +19,7 @@ EPISODE, FAIL_ERROR = 20, 0.8
 
 def toy_robot() -> Robot:
     bodies = tuple(Body(f"b{i}", f"b{i - 1}" if i else None, (0.0, 0.0, 0.1), ()) for i in range(J))
-    joints = tuple(Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.1) for i in range(J))
+    joints = tuple(Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.02) for i in range(J))
     return Robot("toy", bodies, joints, (0.1,) * J, feet=("b2",), hands=("b1",), head="b0")
 
 
@@ -129,6 +129,7 @@ class ToyEnv:
             "history": s["history"].clone(),
             "poses": poses,
             "reference_joint_pos": self._reference(1),
+            "reference_joint_vel": (self._reference(2) - self._reference(0)) / (2.0 * self.robot.control_dt),
             "pose_mask": s["pose_mask"].clone(),
             "path": commands[:, :1, None] * torch.ones(1, P, 2),
             "goal": commands[:, 1:2] * s["joint_pos"],

@@ -13,6 +13,7 @@ from protege.core.experiments import Policy, action_bound
 from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.motion import load_clips
 from protege.core.policy import ActorCritic, ModelConfig
+from protege.deploy.tensors import REFERENCE
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
@@ -44,7 +45,8 @@ def make_env(config: EnvConfig) -> HumanoidEnv:
 def actor_critic(obs_shapes, tokens: list[str], **sizes) -> tuple[ActorCritic, dict]:
     small = {"latent_dim": 32, "ff_size": 64, "num_layers": 2, "mlp_units": [64, 32], "critic_units": [16]}
     config = ModelConfig(tokens=tokens, critic_inputs=["proprioception", "poses"], **{**small, **sizes})
-    return ActorCritic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose()), {"model": asdict(config)}
+    policy = ActorCritic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose(), ROBOT.damping_time())
+    return policy, {"model": asdict(config)}
 
 
 def masked_mimic(obs_shapes) -> tuple[MaskedMimic, dict]:
@@ -92,7 +94,7 @@ def raw_inputs(env: HumanoidEnv, history: torch.Tensor, begins: torch.Tensor) ->
         told = {
             "target_body_pos_w": pos,
             "target_body_quat_w": quat,
-            "reference_joint_pos": command.reference.next_joint_pos(),
+            **dict(zip(REFERENCE, command.reference.next_joints(), strict=True)),
         }
         if hasattr(command, "plans"):
             ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)

@@ -76,7 +76,7 @@ def test_uncommanded_inputs_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("kind", "inputs"),
     [
-        ("tracker", BODY | POSES | {"reference_joint_pos"}),
+        ("tracker", BODY | POSES | {"reference_joint_pos", "reference_joint_vel"}),
         ("masked_mimic", BODY | POSES | {"pose_mask", "history", "reset"}),
     ],
 )

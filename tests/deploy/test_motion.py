@@ -162,6 +162,8 @@ def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
         assert said.target_body_pos_w is not None and said.reference_joint_pos is not None
         np.testing.assert_allclose(said.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
         np.testing.assert_allclose(said.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
+        assert said.reference_joint_vel is not None
+        np.testing.assert_allclose(said.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
         assert said.pose_mask is None and said.shown() == [False, False, False]
     after, last = command(99.0, here), clip.at(np.array([command.last / 30.0])).joint_pos[0]
     np.testing.assert_allclose(after.reference_joint_pos, last)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -78,6 +78,7 @@ def test_the_student_has_at_most_a_fifth_of_the_teachers_parameters():
         "poses": (frames, bodies, 12),
         "pose_mask": (frames, bodies),
         "reference_joint_pos": (robot.num_joints,),
+        "reference_joint_vel": (robot.num_joints,),
         "path": (10, 2),
         "goal": (3,),
         "steering": (3,),
@@ -85,7 +86,9 @@ def test_the_student_has_at_most_a_fifth_of_the_teachers_parameters():
     }
 
     def size_of(model: ModelConfig) -> int:
-        return ActorCritic(shapes, action_bound(robot), model, robot.default_pose()).num_parameters("actor")
+        return ActorCritic(
+            shapes, action_bound(robot), model, robot.default_pose(), robot.damping_time()
+        ).num_parameters("actor")
 
     student, teacher = size_of(config.model), size_of(ModelConfig())
     assert 1.5e6 < student < 2.2e6

@@ -27,7 +27,10 @@ def some_obs(teacher: Teacher, obs_shapes: dict[str, list[int]], n: int = 5) -> 
 def test_a_label_is_the_policys_distribution_and_value(tiny_tracker):
     loaded = load_policy(tiny_tracker)
     teacher = Teacher.load(tiny_tracker)
-    assert (teacher.kind, set(teacher.obs_keys)) == ("tracker", {"proprioception", "poses", "reference_joint_pos"})
+    assert (teacher.kind, set(teacher.obs_keys)) == (
+        "tracker",
+        {"proprioception", "poses", "reference_joint_pos", "reference_joint_vel"},
+    )
     obs = some_obs(teacher, loaded.obs_shapes)
     label = teacher.label(obs)
     mean, std = loaded.policy.distribution(obs)

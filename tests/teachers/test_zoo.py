@@ -321,6 +321,7 @@ def test_a_damaged_entry_does_not_load(copied: Path) -> None:
 
 def test_the_shipped_zoo_is_whole_and_small():
     folder = z.shipped()
+    assert set(z.read_index(folder)) == {path.name for path in folder.iterdir() if path.is_dir()}
     assert not [problem for name in z.read_index(folder) for problem in z.verify(folder, name)]
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 12e6
 

@@ -135,7 +135,8 @@ def action_bound(robot: Robot) -> Tensor:
 
 def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
     """A fresh policy on the environment's device."""
-    policy = ActorCritic(env.obs_shapes, action_bound(env.robot), config, env.robot.default_pose())
+    robot = env.robot
+    policy = ActorCritic(env.obs_shapes, action_bound(robot), config, robot.default_pose(), robot.damping_time())
     return policy.to(env.device)
 
 
@@ -192,7 +193,7 @@ def build_policy(
     unknown = torch.zeros(num_joints)
     if kind == "masked_mimic":
         return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent, unknown)
-    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model, unknown)
+    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model, unknown, unknown)
 
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:

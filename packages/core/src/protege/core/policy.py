@@ -37,6 +37,8 @@ class ModelConfig:
         critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
         log_std: fixed log standard deviation of the actions, log rad.
         reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
+        reference_velocity: share of the reference's joint velocities that the servos' damping does not hinder: the targets run
+            ahead by this share of damping / stiffness. At 0 every motion is damped, at 1 only what differs from the reference.
     """
 
     actor: str = "transformer"
@@ -51,6 +53,7 @@ class ModelConfig:
     critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
     log_std: float = -2.9
     reference_residual: bool = True
+    reference_velocity: float = 0.7
 
     def check(self, key: str) -> None:
         if self.actor not in ("transformer", "mlp"):
@@ -60,6 +63,7 @@ class ModelConfig:
         if set(self.added_tokens) - set(COMMANDS):
             raise UserError(f"{key}.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}")
         checks.at_least(1, self, key, "mlp_units", "critic_units")
+        checks.shares(self, key, "reference_velocity")
         checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
         if self.actor == "transformer":
             check_transformer(self, key)
@@ -214,11 +218,13 @@ class ActorCritic(nn.Module):
         action_bound: (J,) rad, how far mean actions may go before `bounds_loss` pulls them back.
         config: tokens and sizes.
         default_joint_pos: (J,) rad, the pose that an action is added to.
+        damping_time: (J,) s, damping over stiffness of the servos; see `ModelConfig.reference_velocity`.
     """
 
     action_bound: Tensor
     default_joint_pos: Tensor
     log_std: Tensor
+    lead: Tensor
 
     def __init__(
         self,
@@ -226,10 +232,12 @@ class ActorCritic(nn.Module):
         action_bound: Tensor,
         config: ModelConfig,
         default_joint_pos: Tensor,
+        damping_time: Tensor,
     ) -> None:
         super().__init__()
         config.check("model")
         self.residual = config.reference_residual and "poses" in config.tokens
+        self.leads = self.residual and config.reference_velocity > 0.0
         actor_tokens = [*config.tokens, *config.added_tokens]
         self.tokenizer = Tokenizer(obs_shapes, [*actor_tokens, *config.critic_inputs])
         sizes, joints = self.tokenizer.sizes, len(default_joint_pos)
@@ -248,11 +256,14 @@ class ActorCritic(nn.Module):
         self.register_buffer("action_bound", action_bound.clone().float())
         self.register_buffer("default_joint_pos", default_joint_pos.clone().float())
         self.register_buffer("log_std", torch.full((joints,), config.log_std))
+        if self.leads:
+            self.register_buffer("lead", config.reference_velocity * damping_time.clone().float())
 
     @property
     def obs_keys(self) -> list[str]:
         """The observations that the policy reads."""
-        return self.tokenizer.obs_keys + ["reference_joint_pos"] * self.residual
+        reference = ["reference_joint_pos"] * self.residual + ["reference_joint_vel"] * self.leads
+        return self.tokenizer.obs_keys + reference
 
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """`distribution` and `value` in one pass: mean, std (N, J) rad, value (N,)."""
@@ -272,6 +283,8 @@ class ActorCritic(nn.Module):
     def _distribution(self, mean: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
         if self.residual:
             mean = mean + obs["reference_joint_pos"] - self.default_joint_pos
+        if self.leads:
+            mean = mean + self.lead * obs["reference_joint_vel"]
         return mean, self.log_std.exp().expand_as(mean)
 
     @torch.no_grad()

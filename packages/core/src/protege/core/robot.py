@@ -134,6 +134,10 @@ class Robot:
         """Default joint positions, (J,) rad."""
         return torch.tensor(self.default_joint_pos, dtype=torch.float32, device=device)
 
+    def damping_time(self, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Damping over stiffness of each servo, (J,) s: a target that runs ahead by so much is followed without lag."""
+        return torch.tensor([x.damping / x.stiffness for x in self.joints], dtype=torch.float32, device=device)
+
     def joint_range(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """Joint limits, (J, 2) rad."""
         return torch.tensor([joint.range for joint in self.joints], dtype=torch.float32, device=device)

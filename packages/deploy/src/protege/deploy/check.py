@@ -110,6 +110,7 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
         "goal_time_left": uniform(high=7.0),
         "steering_speed": uniform(high=1.5),
         "reference_joint_pos": joint_pos + 0.1 * normal(robot.num_joints),
+        "reference_joint_vel": normal(robot.num_joints),
     }
     for spec in graph.specs:
         shape = spec.shape

@@ -55,6 +55,11 @@ class Clip:
             joint_pos[low] + share * (joint_pos[high] - joint_pos[low]),
         )
 
+    def joint_vel(self, time: Array) -> Array:
+        """Joint velocities (M, J) rad/s at times (M,) s: as in training central differences, one-sided at the ends."""
+        before, after = (time - 1.0 / RATE).clip(min=0.0), (time + 1.0 / RATE).clip(max=self.duration)
+        return (self.at(after).joint_pos - self.at(before).joint_pos) / (after - before)[:, None]
+
     def start(self) -> StartState:
         """The first pose, and the velocities there, world frame."""
         pos, quat, joint_pos = self.at(np.array([0.0, 1.0 / RATE]))

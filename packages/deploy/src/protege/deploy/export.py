@@ -31,7 +31,7 @@ from .errors import DeployError
 from .interface import MODALITIES
 from .metadata import METADATA_FILE, MODEL_FILE, ROBOT_FILE, Metadata, Source, StartState, TensorSpec, file_sha256
 from .session import BATCH, names_inside
-from .tensors import input_specs, output_specs
+from .tensors import REFERENCE, input_specs, output_specs
 
 OPSET = 17
 ACTION_SCALE = 1.0
@@ -56,9 +56,9 @@ class StudentGraph(nn.Module):
     def __init__(self, policy: Policy, obs_shapes: Mapping[str, list[int]], robot: Robot) -> None:
         super().__init__()
         tokens = PRIOR_TOKENS if isinstance(policy, MaskedMimic) else policy.actor_tokens
-        residual = not isinstance(policy, MaskedMimic) and policy.residual
+        reference = [name for name in REFERENCE if name in policy.obs_keys]
         self.policy, self.kinematics = policy, Kinematics(robot)
-        self.specs = input_specs(tokens, obs_shapes, robot.num_bodies, robot.num_joints, reference=residual)
+        self.specs = input_specs(tokens, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
         self.outputs = output_specs(self.specs, robot.num_joints)
         self.register_buffer("default_joint_pos", robot.default_pose())
 
@@ -82,7 +82,7 @@ class StudentGraph(nn.Module):
             obs |= self._commands(state, given)
         if "target_body_pos_w" in given:
             obs["poses"] = observations.poses(state, given["target_body_pos_w"], given["target_body_quat_w"])
-        return obs | {name: given[name] for name in ("pose_mask", "reference_joint_pos") if name in given}
+        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE) if name in given}
 
     def state(self, given: Mapping[str, Tensor]) -> RobotState:
         """The robot's state; of the velocities only the root's, no observation takes the others."""

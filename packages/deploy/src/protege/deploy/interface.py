@@ -56,7 +56,8 @@ class Command:
         target_body_pos_w: (K, B, 3) m, poses at the control steps ahead that `Metadata.future_frames` lists.
         target_body_quat_w: (K, B, 4).
         pose_mask: (K, B) bool, which of them count; by default all.
-        reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers only).
+        reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers and teachers only).
+        reference_joint_vel: (J,) rad/s, its joint velocities there (the same).
     """
 
     path_w: Array | None = None
@@ -69,6 +70,7 @@ class Command:
     target_body_quat_w: Array | None = None
     pose_mask: Array | None = None
     reference_joint_pos: Array | None = None
+    reference_joint_vel: Array | None = None
 
     def shown(self) -> list[bool]:
         """Which modalities are commanded: path, goal, steering.

@@ -27,19 +27,23 @@ class MotionCommand:
     def __init__(self, clip: Clip, kinematics: Kinematics, metadata: Metadata, also: Collection[str] = ()) -> None:
         self.dt, self.also = metadata.control_dt, also
         self.last = max(1, int(clip.duration / self.dt + 1e-6))
-        poses = clip.at(self.dt * np.arange(self.last + 1))
+        moments = self.dt * np.arange(self.last + 1)
+        poses = clip.at(moments)
         self._root, self._joint_pos = poses.root_pos_w[:, :2], poses.joint_pos
+        self._joint_vel = clip.joint_vel(moments)
         self._body_pos, self._body_quat = kinematics(poses)
         self._ahead = np.array(metadata.future_frames, dtype=int)
         self._path_ahead = np.rint(np.array(metadata.path_times) / self.dt).astype(int)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         now = self._step(time)
+        following = min(now + 1, self.last)
         seen = np.minimum(now + self._ahead, self.last)
         command = Command(
             target_body_pos_w=self._body_pos[seen],
             target_body_quat_w=self._body_quat[seen],
-            reference_joint_pos=self._joint_pos[min(now + 1, self.last)],
+            reference_joint_pos=self._joint_pos[following],
+            reference_joint_vel=self._joint_vel[following],
         )
         if "path" in self.also:
             command.path_w = self._root[np.minimum(now + self._path_ahead, self.last)]

@@ -12,6 +12,7 @@ from .interface import MODALITIES, Array, Command, CommandSource, RobotInterface
 from .loop import ControlLoop, LoopReport
 from .metadata import DTYPES, Metadata
 from .session import open_session
+from .tensors import REFERENCE
 
 __all__ = ["Command", "CommandSource", "ControlLoop", "LoopReport", "OnnxPolicy", "RobotInterface", "RobotReading"]
 
@@ -110,10 +111,10 @@ class OnnxPolicy:
         if given and "pose_mask" in feeds:
             mask = command.pose_mask
             self._put(feeds, "pose_mask", np.ones_like(feeds["pose_mask"][0]) if mask is None else mask)
-        if "reference_joint_pos" in feeds:
-            if command.reference_joint_pos is None:
-                raise DeployError("this policy's command needs reference_joint_pos")
-            self._put(feeds, "reference_joint_pos", command.reference_joint_pos)
+        for name in [name for name in REFERENCE if name in feeds]:
+            if getattr(command, name) is None:
+                raise DeployError(f"this policy's command needs {name}")
+            self._put(feeds, name, getattr(command, name))
 
     def _put(self, feeds: dict[str, Array], name: str, value: Array | float | None) -> None:
         blank = self._blank[name]

@@ -28,7 +28,11 @@ _POSES = [
     TensorSpec("target_body_quat_w", "float32", [], "1", "world", "target body rotations, wxyz"),
     TensorSpec("pose_mask", "bool", [], "1", "", "which target bodies count"),
     TensorSpec("reference_joint_pos", "float32", [], "rad", "joint", "reference joint angles one control step ahead"),
+    TensorSpec(
+        "reference_joint_vel", "float32", [], "rad/s", "joint", "reference joint velocities one control step ahead"
+    ),
 ]
+REFERENCE = ("reference_joint_pos", "reference_joint_vel")
 _MEMORY = [
     TensorSpec("history", "float32", [], "mixed", "heading", "what `next_history` was in the step before"),
     TensorSpec("reset", "bool", [], "1", "", "an episode begins: `history` is replaced by the present"),
@@ -45,7 +49,7 @@ def input_specs(
     num_bodies: int,
     num_joints: int,
     *,
-    reference: bool,
+    reference: Collection[str],
 ) -> list[TensorSpec]:
     """The inputs of a policy.
 
@@ -54,14 +58,14 @@ def input_specs(
         obs_shapes: shapes of the observations without the leading N.
         num_bodies: B.
         num_joints: J.
-        reference: whether it adds to a reference's joint angles.
+        reference: which of `reference_joint_pos` and `reference_joint_vel` it reads.
     """
     names = [spec.name for spec in _BODY]
     names += [name for modality in MODALITIES if modality in tokens for name in MODALITIES[modality]]
     names += ["steering_facing_w"] * ("steering" in tokens and tuple(obs_shapes["steering"]) == (5,))
     names += ["command_mask"] * bool(set(tokens) & set(MODALITIES))
     names += ["target_body_pos_w", "target_body_quat_w"] * bool({"poses", "masked_poses"} & set(tokens))
-    names += ["pose_mask"] * ("masked_poses" in tokens) + ["reference_joint_pos"] * reference
+    names += ["pose_mask"] * ("masked_poses" in tokens) + list(reference)
     names += ["history", "reset"] * ("history" in tokens)
     shapes = _shapes(obs_shapes, num_bodies, num_joints)
     every = [*_BODY, *_COMMANDS, *_POSES, *_MEMORY]
@@ -78,7 +82,7 @@ def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int) -
     """Shapes that depend on the robot and on the environment's config."""
     frames = list(obs_shapes["poses"][:1]) if "poses" in obs_shapes else []
     return {
-        **{name: [joints] for name in ("joint_pos", "joint_vel", "reference_joint_pos")},
+        **{name: [joints] for name in ("joint_pos", "joint_vel", *REFERENCE)},
         "path_w": list(obs_shapes.get("path", [])),
         "target_body_pos_w": [*frames, bodies, 3],
         "target_body_quat_w": [*frames, bodies, 4],

@@ -71,6 +71,7 @@ class HumanoidEnv:
             "history": (config.history_steps, p),
             "poses": (k, b, observations.POSE_FEATURES),
             "reference_joint_pos": (self.robot.num_joints,),
+            "reference_joint_vel": (self.robot.num_joints,),
             "pose_mask": (k, b),
             "path": (10, 2),
             "goal": (3,),
@@ -209,8 +210,9 @@ class HumanoidEnv:
         for name, part in self.task_slices.items():
             command, state = self.tasks[name].command, measured[part]
             poses = observations.poses(state, *command.reference.future())
-            joint_pos = command.reference.next_joint_pos()
-            parts.append({**command.observe(state), "poses": poses, "reference_joint_pos": joint_pos})
+            joint_pos, joint_vel = command.reference.next_joints()
+            reference = {"poses": poses, "reference_joint_pos": joint_pos, "reference_joint_vel": joint_vel}
+            parts.append({**command.observe(state), **reference})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
         return {"proprioception": observations.proprioception(measured), "history": history, **joined}
 

@@ -46,9 +46,10 @@ class Reference:
         frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
         return self.table.body_pos_w[frames] + self.shift[:, None, None], self.table.body_quat_w[frames]
 
-    def next_joint_pos(self) -> Tensor:
-        """Joint angles one control step ahead, (n, J) rad."""
-        return self.table.joint_pos[torch.minimum(self.index + self.stride, self.last)]
+    def next_joints(self) -> tuple[Tensor, Tensor]:
+        """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""
+        frame = torch.minimum(self.index + self.stride, self.last)
+        return self.table.joint_pos[frame], self.table.joint_vel[frame]
 
 
 def keep(target: Tensor, mask: Tensor, value: Tensor) -> None:
