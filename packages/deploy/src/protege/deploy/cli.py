@@ -142,7 +142,7 @@ def run(
 def _task(task: str | None, motion_file: str | None, policy: "OnnxPolicy") -> str:
     """What to run: what was asked for, or the first that the policy takes."""
     commands = [name for name in policy.modalities if name != "poses"]
-    offered = [*commands] * (not policy.needs_poses) + ["motion"] * ("poses" in policy.modalities)
+    offered = policy.modes
     chosen = task or ("motion" if motion_file else next(iter(offered), ""))
     if chosen in commands and policy.needs_poses:
         raise DeployError(

@@ -63,7 +63,7 @@ class Clip:
     def start(self) -> StartState:
         """The first pose, and the velocities there, world frame."""
         pos, quat, joint_pos = self.at(np.array([0.0, 1.0 / RATE]))
-        turn = _multiply(quat[1], quat[0] * [1.0, -1.0, -1.0, -1.0])
+        turn = multiply(quat[1], quat[0] * [1.0, -1.0, -1.0, -1.0])
         sine = float(np.linalg.norm(turn[1:]))
         angle = 2.0 * np.arctan2(sine, abs(turn[0])) * np.sign(turn[0] or 1.0)
         return StartState(
@@ -84,7 +84,7 @@ class Clip:
         ahead = pos[:, :2] - pos[0, :2]
         xy = np.asarray(point) + ahead @ np.array([[cos, sin], [-sin, cos]])
         turn = np.array([np.cos(angle / 2.0), 0.0, 0.0, np.sin(angle / 2.0)])
-        return replace(self, frames=Pose(np.column_stack([xy, pos[:, 2]]), _multiply(turn, quat), joint_pos))
+        return replace(self, frames=Pose(np.column_stack([xy, pos[:, 2]]), multiply(turn, quat), joint_pos))
 
 
 def load_clip(path: str | Path, num_joints: int) -> Clip:
@@ -147,7 +147,7 @@ def _find(path: Path) -> Path:
     raise DeployError(f"no clip at {path}", "Give a .npy file, or the name of a clip that protege-sim ships")
 
 
-def _multiply(a: Array, b: Array) -> Array:
+def multiply(a: Array, b: Array) -> Array:
     """Quaternion product: (..., 4), (..., 4) wxyz."""
     aw, ax, ay, az = np.moveaxis(a, -1, 0)
     bw, bx, by, bz = np.moveaxis(b, -1, 0)

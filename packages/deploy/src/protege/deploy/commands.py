@@ -27,30 +27,46 @@ class MeasuredCommand(Protocol):
 
 
 class PathCommand:
-    """Follow a line on the ground, given by speed and turn rate over time.
+    """Follow a line on the ground.
 
     Args:
-        start: (2,) m, at time 0.
-        heading: at the start, rad from x to the left.
-        speed: (T,) m/s at multiples of `STEP`.
-        turn_rate: (T,) rad/s at the same times, to the left.
+        knots: (T,) s, rising.
+        points: (T, 2) m, where the line is at these times; straight and even between them.
         times: s ahead of the points that the policy sees (`Metadata.path_times`).
     """
 
-    def __init__(self, start: Array, heading: float, speed: Array, turn_rate: Array, times: Sequence[float]) -> None:
+    def __init__(self, knots: Array, points: Array, times: Sequence[float]) -> None:
+        self._knots, self._points, self._times = knots, points, np.asarray(times)
+
+    @classmethod
+    def driven(cls, start: Array, heading: float, speed: Array, turn_rate: Array, times: Sequence[float]) -> Self:
+        """From start (2,) m and heading rad on, by speed (T,) m/s and turn rate (T,) rad/s, to the left, every `STEP`."""
         angle = heading + STEP * (np.cumsum(turn_rate) - turn_rate[0])
         velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         travelled = STEP * np.cumsum(velocity, axis=0)
-        self._points = np.asarray(start)[:2] + travelled - travelled[0]
-        self._times = np.asarray(times)
+        return cls(STEP * np.arange(len(speed)), np.asarray(start)[:2] + travelled - travelled[0], times)
+
+    @classmethod
+    def bent(
+        cls, start: Array, heading: float, speed: float, turn_rate: float, seconds: float, times: Sequence[float]
+    ) -> Self:
+        """Straight, or along a circle: speed in m/s, turn rate in rad/s to the left, for so many seconds."""
+        ones = np.ones(int(np.ceil(seconds / STEP)) + 2)
+        return cls.driven(start, heading, speed * ones, turn_rate * ones, times)
+
+    @classmethod
+    def along(cls, points: Array, speed: float, times: Sequence[float]) -> Self:
+        """From point to point (T, 2) m, straight, at a speed in m/s."""
+        length = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        moves = np.concatenate([[True], length > 1e-9])
+        return cls(np.concatenate([[0.0], np.cumsum(length)])[moves] / speed, points[moves], times)
 
     @classmethod
     def steady(
         cls, reading: RobotReading, speed: float, turn_rate: float, seconds: float, times: Sequence[float]
     ) -> Self:
-        """Straight, or along a circle to the left: speed in m/s, turn rate in rad/s; for a run of so many seconds."""
-        ones = np.ones(_length(seconds, times))
-        return cls(reading.root_pos_w[:2], reading.yaw, speed * ones, turn_rate * ones, times)
+        """`bent` from where the robot is, long enough to be seen ahead to the end of a run of so many seconds."""
+        return cls.bent(reading.root_pos_w[:2], reading.yaw, speed, turn_rate, seconds + max(times), times)
 
     @classmethod
     def random(cls, reading: RobotReading, seed: int, seconds: float, times: Sequence[float]) -> Self:
@@ -59,12 +75,11 @@ class PathCommand:
         knots = np.cumsum(generator.uniform(1.0, 2.0, int(now[-1]) + 2)) - 1.0
         speed = np.interp(now, knots, generator.uniform(0.5, 1.5, len(knots)))
         turn_rate = np.interp(now, knots, generator.uniform(-0.8, 0.8, len(knots)))
-        return cls(reading.root_pos_w[:2], reading.yaw, speed, turn_rate, times)
+        return cls.driven(reading.root_pos_w[:2], reading.yaw, speed, turn_rate, times)
 
     def position(self, time: float | Array) -> Array:
         """Where the line is at a time (...) s: (..., 2) m; it ends at its last point."""
-        grid = STEP * np.arange(len(self._points))
-        return np.stack([np.interp(time, grid, self._points[:, axis]) for axis in range(2)], axis=-1)
+        return np.stack([np.interp(time, self._knots, self._points[:, axis]) for axis in range(2)], axis=-1)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(path_w=self.position(time + self._times))
@@ -89,10 +104,14 @@ class GoalCommand:
 
     @classmethod
     def ahead(cls, reading: RobotReading, offset: tuple[float, float]) -> Self:
-        """A point so far ahead and to the left of the robot (m); two seconds and 0.8 m/s to get there."""
-        return cls(
-            reading.root_pos_w[:2] + _turned(np.array(offset), reading.yaw), 2.0 + float(np.hypot(*offset)) / 0.8
-        )
+        """A point so far ahead and to the left of the robot, m."""
+        point = reading.root_pos_w[:2] + _turned(np.array(offset), reading.yaw)
+        return cls.reachable(point, float(np.hypot(*offset)))
+
+    @classmethod
+    def reachable(cls, point: Array, distance: float) -> Self:
+        """A point (2,) m with the training's time to get there: two seconds, and 0.8 m/s over the distance, m."""
+        return cls(point, 2.0 + distance / 0.8)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(goal_w=self.point, goal_time_left=max(0.0, self.deadline - time))
@@ -110,10 +129,12 @@ class SteeringCommand:
     Attributes:
         direction: (2,) unit vector.
         speed: m/s.
+        facing: (2,) unit vector, where to look; by default where to go.
     """
 
     direction: Array
     speed: float
+    facing: Array | None = None
 
     @classmethod
     def towards(cls, reading: RobotReading, angle: float, speed: float) -> Self:
@@ -121,7 +142,7 @@ class SteeringCommand:
         return cls(_turned(np.array([1.0, 0.0]), reading.yaw + angle), speed)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
-        return Command(steering_direction_w=self.direction, steering_speed=self.speed)
+        return Command(steering_direction_w=self.direction, steering_speed=self.speed, steering_facing_w=self.facing)
 
     def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
         """Error of the velocity over the last second, after two seconds of settling, m/s; nothing for a shorter run."""

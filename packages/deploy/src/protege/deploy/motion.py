@@ -1,10 +1,12 @@
 """A clip as a command: the poses that the robot should take, and how far it is from them."""
 
 from collections.abc import Callable, Collection
+from copy import copy
+from typing import Self
 
 import numpy as np
 
-from .clips import Clip, Pose
+from .clips import Clip, Pose, multiply
 from .commands import STRIDE
 from .interface import Array, Command, RobotReading
 from .metadata import Metadata
@@ -22,9 +24,17 @@ class MotionCommand:
         metadata: of the policy.
         also: of path, goal and steering, what is commanded besides the poses: the clip's own way. For teachers, which were
             trained with poses and command together.
+        bodies: names of those whose poses count; empty: all.
     """
 
-    def __init__(self, clip: Clip, kinematics: Kinematics, metadata: Metadata, also: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        kinematics: Kinematics,
+        metadata: Metadata,
+        also: Collection[str] = (),
+        bodies: Collection[str] = (),
+    ) -> None:
         self.dt, self.also = metadata.control_dt, also
         self.last = max(1, int(clip.duration / self.dt + 1e-6))
         moments = self.dt * np.arange(self.last + 1)
@@ -34,6 +44,17 @@ class MotionCommand:
         self._body_pos, self._body_quat = kinematics(poses)
         self._ahead = np.array(metadata.future_frames, dtype=int)
         self._path_ahead = np.rint(np.array(metadata.path_times) / self.dt).astype(int)
+        counts = [not bodies or name in bodies for name in metadata.body_names]
+        self._mask = None if all(counts) else np.tile(counts, (len(self._ahead), 1))
+
+    def moved(self, point: Array, yaw: float) -> Self:
+        """The same, turned about the world's vertical by yaw, rad, and then shifted by point, (2,) m."""
+        other, cos, sin = copy(self), np.cos(yaw), np.sin(yaw)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        other._root, other._body_pos = point + self._root @ turn, self._body_pos.copy()
+        other._body_pos[..., :2] = point + self._body_pos[..., :2] @ turn
+        other._body_quat = multiply(np.array([np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0)]), self._body_quat)
+        return other
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         now = self._step(time)
@@ -42,6 +63,7 @@ class MotionCommand:
         command = Command(
             target_body_pos_w=self._body_pos[seen],
             target_body_quat_w=self._body_quat[seen],
+            pose_mask=self._mask,
             reference_joint_pos=self._joint_pos[following],
             reference_joint_vel=self._joint_vel[following],
         )

@@ -55,6 +55,11 @@ class OnnxPolicy:
         return [*self._commands, *["poses"] * self._reads_poses]
 
     @property
+    def modes(self) -> list[str]:
+        """What it can be told: of path, goal and steering, unless it needs poses too, and motion, if it reads poses."""
+        return [*self._commands] * (not self.needs_poses) + ["motion"] * self._reads_poses
+
+    @property
     def needs_poses(self) -> bool:
         """Whether it cannot act without target poses: trackers and teachers."""
         return self._reads_poses and self._reads_all_poses

@@ -1,0 +1,220 @@
+"""One place for the present command: switched in flight, from any thread, without a jump of the policy's history."""
+
+import json
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protege.deploy.clips import load_clip
+from protege.deploy.commander import Commander, mixed
+from protege.deploy.errors import DeployError
+from protege.deploy.interface import Command, RobotReading
+from protege.deploy.loop import ControlLoop
+from protege.deploy.motion import MotionCommand
+from protege.deploy.orders import Goal, Motion, Steering
+from protege.deploy.orders import Path as Line
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.runtime import OnnxPolicy
+from protege.deploy.sources.script import Script
+
+DT = 1.0 / 30.0
+WALK = "smpl_humanoid_walk.npy"
+
+
+@pytest.fixture(scope="module")
+def policy(exported: Path) -> OnnxPolicy:
+    return OnnxPolicy(exported)
+
+
+@pytest.fixture(scope="module")
+def robot(exported: Path) -> MujocoRobot:
+    return MujocoRobot(exported)
+
+
+@pytest.fixture
+def here(robot: MujocoRobot) -> RobotReading:
+    robot.reset(robot.metadata.start)
+    return robot.read()
+
+
+def test_it_stands_until_it_is_told_something(policy: OnnxPolicy, here: RobotReading) -> None:
+    commander = Commander(policy)
+    said = commander(0.0, here)
+    assert commander.modes == ("steering",) and said.steering_speed == 0.0 and said.shown() == [False, False, True]
+    commander.order({"goal": {"point": [1, 0]}})
+    assert commander(DT, here).shown() == [False, True, False] and commander.modes == ("goal",)
+    commander.order({})
+    assert commander(2 * DT, here).steering_speed == 0.0 and commander.modes == ("steering",)
+
+
+def test_each_order_has_its_own_clock_and_place(policy: OnnxPolicy, here: RobotReading) -> None:
+    commander = Commander(policy)
+    commander(0.0, here)
+    commander.order({"goal": Goal((1.0, 0.0), seconds=3.0), "steering": Steering(90.0, frame="start")})
+    moved = RobotReading(**vars(here))
+    moved.root_pos_w = here.root_pos_w + np.array([5.0, 0.0, 0.0])
+    moved.root_quat_w = np.array([0.0, 0.0, 0.0, 1.0])  # faces -x
+    first = commander(2.0, moved)
+    later = commander(3.0, here)
+    assert first.goal_time_left == 3.0 and later.goal_time_left == 2.0
+    np.testing.assert_allclose(first.goal_w, moved.root_pos_w[:2] - [1.0, 0.0], atol=1e-12)
+    np.testing.assert_array_equal(first.goal_w, later.goal_w)
+    left = [-np.sin(here.yaw), np.cos(here.yaw)]  # of where it faced at the start, not now
+    np.testing.assert_allclose(first.steering_direction_w, left, atol=1e-9)
+
+
+def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRobot, here: RobotReading) -> None:
+    commander = Commander(policy, robot.body_poses)
+    commander.order({"motion": {"clip": WALK, "bodies": ["Head", "L_Hand"]}, "path": {"speed": 1.0}})
+    moved = RobotReading(**vars(here))
+    moved.root_pos_w, moved.root_quat_w = np.array([3.0, -1.0, 0.9]), np.array([np.cos(0.35), 0.0, 0.0, np.sin(0.35)])
+    commander(5.0, moved)
+    said = commander(6.0, here)
+    clip = load_clip(WALK, 69).placed(np.array([3.0, -1.0]), 0.7)
+    expected = MotionCommand(clip, robot.body_poses, policy.metadata)(1.0, here)
+    for name in ("target_body_pos_w", "target_body_quat_w", "reference_joint_pos"):
+        a, b = getattr(said, name), getattr(expected, name)
+        sign = np.sign((a * b).sum(-1, keepdims=True)) if "quat" in name else 1.0
+        np.testing.assert_allclose(sign * a, b, atol=1e-9)
+    names = policy.metadata.body_names
+    assert said.pose_mask is not None and said.pose_mask.shape == (4, 24)
+    assert {names[k] for k in np.flatnonzero(said.pose_mask[0])} == {"Head", "L_Hand"}
+    assert said.shown() == [True, False, False] and commander.modes == ("motion", "path")
+
+
+def test_a_moved_motion_is_measured_where_it_is(policy: OnnxPolicy, robot: MujocoRobot) -> None:
+    clip = load_clip(WALK, 69).placed(np.zeros(2), 0.0)
+    moved = MotionCommand(clip, robot.body_poses, policy.metadata).moved(np.array([3.0, -1.0]), 0.7)
+    time = np.array([0.0, 1.0, 2.0])
+    bodies, _ = robot.body_poses(clip.placed(np.array([3.0, -1.0]), 0.7).at(time))
+    assert moved.errors(time, bodies[:, 0], bodies)["cartesian_err"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ({"dance": {}}, "unknown mode 'dance'"),
+        ({"motion": {"clip": WALK}}, r"needs the robot's kinematics. pip install"),
+        ([1, 2], "an order is a mapping"),
+    ],
+)
+def test_a_bad_order_is_refused_at_once_and_changes_nothing(
+    policy: OnnxPolicy, here: RobotReading, order: object, message: str
+) -> None:
+    commander = Commander(policy)
+    commander.order({"path": {}})
+    with pytest.raises(DeployError, match=message):
+        commander.order(order)
+    commander(0.0, here)
+    assert commander.modes == ("path",)
+
+
+def test_unknown_bodies_and_clips_are_named(policy: OnnxPolicy, robot: MujocoRobot) -> None:
+    commander = Commander(policy, robot.body_poses)
+    with pytest.raises(DeployError, match=r"the robot has no Tail\. It has Pelvis"):
+        commander.prepare({"motion": Motion(WALK, ("Tail",))})
+    with pytest.raises(DeployError, match=r"no clip at nowhere\.npy"):
+        commander.prepare({"motion": {"clip": "nowhere.npy"}})
+
+
+def test_silence_is_counted_from_the_last_sign_of_life(policy: OnnxPolicy) -> None:
+    now = 100.0
+    commander = Commander(policy, clock=lambda: now)
+    now = 200.0
+    assert commander.silence == 0.0  # nobody has ever spoken
+    commander.order({"path": {}})
+    now = 200.3
+    assert commander.silence == pytest.approx(0.3)
+    commander.alive()
+    assert commander.silence == 0.0
+
+
+def test_a_switch_leaves_the_history_alone(exported: Path) -> None:
+    policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
+    commander, seen = Commander(policy), list[dict[str, np.ndarray]]()
+    policy.on_inputs = seen.append
+    orders = {0: {"path": Line()}, 4: {"goal": Goal((2.0, 0.0))}, 8: {"steering": Steering(), "path": Line()}}
+
+    def script(time: float, reading: RobotReading) -> Command:
+        if len(seen) in orders:
+            commander.order(orders[len(seen)])
+        return commander(time, reading)
+
+    ControlLoop(policy, robot, script, DT, realtime=False).run(12)
+    masks = [step["command_mask"][0].astype(int).tolist() for step in seen]
+    assert masks == [[1, 0, 0]] * 4 + [[0, 1, 0]] * 4 + [[1, 0, 1]] * 4
+    assert [bool(step["reset"][0]) for step in seen] == [True] + [False] * 11
+    for before, after in pairwise(seen[1:]):
+        np.testing.assert_array_equal(after["history"][0, 1:], before["history"][0, :-1])
+
+
+def test_many_threads_order_while_the_loop_asks(policy: OnnxPolicy, here: RobotReading) -> None:
+    commander, done = Commander(policy), threading.Event()
+    orders = [commander.prepare(order) for order in ({"path": Line()}, {"goal": Goal((1.0, 1.0))})]
+
+    def talk(k: int) -> None:
+        while not done.wait(1e-5):
+            commander.take(orders[k])
+
+    threads = [threading.Thread(target=talk, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    shown = {tuple(commander(step * DT, here).shown()) for step in range(2000)}
+    done.set()
+    for thread in threads:
+        thread.join()
+    # Always one order or the other (or, at the very first, none), never half of each.
+    assert shown <= {(True, False, False), (False, True, False), (False, False, True)} and len(shown) >= 2
+
+
+def test_of_two_that_say_the_same_the_later_counts() -> None:
+    both = mixed([Command(steering_speed=1.0, goal_time_left=2.0), Command(steering_speed=0.5)])
+    assert (both.steering_speed, both.goal_time_left, both.path_w) == (0.5, 2.0, None)
+
+
+# Scripts -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+def test_a_script_gives_its_orders_when_they_are_due(
+    ending: str, policy: OnnxPolicy, here: RobotReading, tmp_path: Path
+) -> None:
+    path = tmp_path / f"walk.{ending}"
+    entries = [{"at": 0.1, "path": {"speed": 1.0}}, {"at": 0.2, "goal": {"point": [1, 0]}, "steering": {}}]
+    text = (
+        json.dumps(entries)
+        if ending == "json"
+        else "- {at: 0.1, path: {speed: 1.0}}\n- at: 0.2\n  goal: {point: [1, 0]}\n  steering: {}\n"
+    )
+    path.write_text(text)
+    script = Script(path, Commander(policy))
+    shown = [[int(x) for x in script(step * DT, here).shown()] for step in range(8)]
+    assert shown == [[0, 0, 1]] * 3 + [[1, 0, 0]] * 3 + [[0, 1, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read"),
+        ("{", "is neither YAML nor JSON"),
+        ("at: 1", "is not a list of orders"),
+        ("[]", "is not a list of orders"),
+        ("- path: {}", "entry 0 has no time. Give `at`"),
+        ("- {at: .nan, path: {}}", "entry 0 has no time"),
+        ("- {at: 0, path: {}}\n- {at: 1, path: {sped: 1}}", "entry 1: unknown key of path 'sped'. Did you mean speed?"),
+        ("- {at: 1, path: {}}\n- {at: 1, goal: {point: [1, 1]}}", "the times of the orders do not rise"),
+        ("[" * 100_000, "is neither YAML nor JSON"),
+        ("- {at: 0}\n" * 200_000, "is larger than"),
+        (b"\xff\xfe\x00", "is neither YAML nor JSON"),
+    ],
+)
+def test_a_bad_script_is_named(text: str | bytes | None, message: str, policy: OnnxPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    if text is not None:
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(DeployError) as caught:
+        Script(path, Commander(policy))
+    assert str(path) in caught.value.message and message in caught.value.message and "\n" not in caught.value.message
