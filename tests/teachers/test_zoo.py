@@ -19,7 +19,21 @@ from protege.core.experiments import load_policy
 from protege.teachers import zoo as z
 
 RECIPE = "protege core train full_body_tracker/transformer_flat_terrain"
-METRICS = {"track/success": 0.5, "track/error": 0.125}
+TRACK = {"episodes": 8, "success": 0.5, "success_ci": [0.2, 0.8], "error": 0.125, "error_ci": None}
+EVALUATION = {"simulator": "mujoco", "tasks": {"track": TRACK}}
+METRICS = {
+    "mujoco/track/episodes": 8.0,
+    "mujoco/track/success": 0.5,
+    "mujoco/track/error": 0.125,
+    "mujoco/track/success_low": 0.2,
+    "mujoco/track/success_high": 0.8,
+}
+ROW = "| mujoco | track | 8 | 50.0 % [20.0, 80.0] | 0.125 |"
+
+
+def one(changes: dict[str, object]) -> dict[str, object]:
+    """`EVALUATION` with another result."""
+    return {**EVALUATION, "tasks": {"track": {**TRACK, **changes}}}
 
 
 @pytest.fixture(scope="session")
@@ -73,23 +87,43 @@ def edit(folder: Path, change) -> None:
 
 def test_add_list_verify(tiny_tracker: Path, tmp_path: Path) -> None:
     place, evaluation = tmp_path / "zoo", tmp_path / "evaluation.json"
-    evaluation.write_text(json.dumps({"tasks": {"track": {"success": 0.5, "error": 0.125, "episodes": 8}}}))
+    evaluation.write_text(json.dumps(EVALUATION))
     words = ["--checkpoint", tiny_tracker, "--zoo", place, "--recipe", RECIPE]
     assert zoo("add", "tiny", *words, "--evaluation", evaluation) == f"{place}/tiny\n"
     zoo("add", "other", *words, "--full-precision")
     assert sorted(snapshot(place)) == [
         "index.yaml", *(f"{name}/{file}" for name in ("other", "tiny") for file in sorted(z.FILES))
     ]  # fmt: skip
-    assert zoo("list", "--zoo", place) == "other  tracker\ntiny  tracker  track/success 0.5  track/error 0.125\n"
+    assert (
+        zoo("list", "--zoo", place)
+        == "other  tracker\ntiny  tracker  mujoco/track/success 0.5  mujoco/track/error 0.125\n"
+    )
     assert zoo("verify", "--zoo", place) == "other: whole\ntiny: whole\n"
     assert zoo("verify", "--zoo", place, "tiny") == "tiny: whole\n"
     entry = z.read_index(place)["tiny"]
     assert (entry.kind, entry.recipe, entry.metrics, set(entry.sha256)) == ("tracker", RECIPE, METRICS, set(z.FILES))
     card = (place / "tiny" / "card.md").read_text()
-    assert RECIPE in card and "| track/error | 0.125 |" in card and "64 transitions" in card
+    assert RECIPE in card and ROW in card and "64 transitions" in card
     assert "Not evaluated" in (place / "other" / "card.md").read_text()
     sizes = [(place / name / "model.safetensors").stat().st_size for name in ("tiny", "other")]
     assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_a_card_may_be_written_anew(copied: Path, tmp_path: Path) -> None:
+    before = snapshot(copied)
+    for simulator, success in (("mujoco", 0.5), ("mjwarp", 1.0)):
+        other = {**one({"success": success}), "simulator": simulator}
+        (tmp_path / f"{simulator}.json").write_text(json.dumps(other))
+    words = ["--evaluation", tmp_path / "mujoco.json", "--evaluation", tmp_path / "mjwarp.json"]
+    assert zoo("card", "tiny", "--zoo", copied, *words, "--notes", "It falls.") == f"{copied}/tiny/card.md\n"
+    assert z.verify(copied, "tiny") == []
+    entry, after = z.find(copied, "tiny"), snapshot(copied)
+    assert (entry.metrics["mujoco/track/success"], entry.metrics["mjwarp/track/success"]) == (0.5, 1.0)
+    assert (entry.recipe, entry.notes) == (RECIPE, "It falls.")
+    assert {file for file in before if before[file] != after[file]} == {"index.yaml", "tiny/card.md"}
+    zoo("card", "tiny", "--zoo", copied)
+    assert z.find(copied, "tiny").notes == "It falls." and "Not evaluated" in (copied / "tiny" / "card.md").read_text()
+    assert "has no entry 'large'" in zoo("card", "large", "--zoo", copied, code=2)
 
 
 def test_adding_again_replaces(copied: Path, tiny_tracker: Path) -> None:
@@ -218,6 +252,7 @@ def test_what_is_no_index_is_refused(text: str | bytes, tmp_path: Path) -> None:
         ({"recipe": 3}, "no kind or no recipe"),
         ({"metrics": {"error": "low"}}, "are not numbers"),
         ({"metrics": [1]}, "are not numbers"),
+        ({"notes": ["a"]}, "are no text"),
         ({"sha256": dict.fromkeys(z.FILES, "0")}, "checksums that are none"),
         ({"sha256": list(z.FILES)}, "too few files"),
     ],
@@ -260,12 +295,12 @@ def test_a_release_in_full_precision_is_exact(tiny_tracker: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"tasks": {"steering": {"success": 0.5, "error": None}}}, "steering/error is null: it was never measured"),
-        ({"tasks": {"path": {"success": 1.0, "error": float("nan")}}}, "path/error is NaN"),
-        ({"tasks": {"path": {"success": True, "error": 0.1}}}, "path/success is true"),
-        ({"task": "track", "success": 0.5, "error": 0.1}, "is not the evaluation.json"),
-        ({"tasks": ["path"]}, "is not the evaluation.json"),
-        ({"tasks": {"path": 1.0}}, "is not the evaluation.json"),
+        (one({"error": None}), "mujoco/track/error is null: it was never measured"),
+        (one({"error": float("nan")}), "track/error is NaN"),
+        (one({"success": True}), "track/success is true"),
+        ({"simulator": "mujoco", "task": TRACK}, "is not the evaluation.json"),
+        ({"simulator": "mujoco", "tasks": ["path"]}, "is not the evaluation.json"),
+        ({"simulator": "mujoco", "tasks": {"path": 1.0}}, "is not the evaluation.json"),
         ([1, 2], "is not the evaluation.json"),
         ("no JSON at all", "is not the evaluation.json"),
     ],

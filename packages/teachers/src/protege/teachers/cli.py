@@ -22,6 +22,14 @@ def zoo() -> None:
 
 _zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; the one that is shipped by default")
 
+_evaluations = click.option(
+    "--evaluation",
+    "evaluations",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="evaluation.json of protege-distill evaluate; one a simulator",
+)
+
 
 def _zoo(where: str | None) -> str | Path:
     from .zoo import shipped
@@ -43,7 +51,8 @@ def list_entries(where: str | None) -> None:
     if not entries:
         _say_empty(_zoo(where))
     for name, entry in entries.items():
-        results = "  ".join(f"{key} {value:.4g}" for key, value in entry.metrics.items())
+        told = {key: x for key, x in entry.metrics.items() if key.endswith(("/success", "/error"))}
+        results = "  ".join(f"{key} {value:.4g}" for key, value in told.items())
         click.echo(f"{name}  {entry.kind}  {results}".rstrip())
 
 
@@ -83,18 +92,40 @@ def pull(where: str | None, name: str, output: str) -> None:
 @click.option("--checkpoint", required=True, help="run folder or checkpoint")
 @click.option("--zoo", "where", default="results/zoo", show_default=True)
 @click.option("--recipe", default="", help="the command that trained it")
-@click.option(
-    "--evaluation", type=click.Path(exists=True, dir_okay=False), help="evaluation.json of protege-distill evaluate"
-)
+@_evaluations
 @click.option("--notes", default="", help="for its card: the machine, known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
 def add(
-    name: str, checkpoint: str, where: str, recipe: str, evaluation: str | None, notes: str, full_precision: bool
+    name: str,
+    checkpoint: str,
+    where: str,
+    recipe: str,
+    evaluations: tuple[Path, ...],
+    notes: str,
+    full_precision: bool,
 ) -> None:
     """Put a trained policy into a zoo under NAME."""
     from .zoo import add as put
-    from .zoo import read_metrics
 
-    metrics = read_metrics(Path(evaluation)) if evaluation else {}
-    entry = put(Path(where), name, checkpoint, recipe, metrics, half=not full_precision, notes=notes)
+    entry = put(Path(where), name, checkpoint, recipe, _metrics(evaluations), half=not full_precision, notes=notes)
     click.echo(f"{where}/{entry.name}")
+
+
+@zoo.command()
+@click.argument("name")
+@click.option("--zoo", "where", default="results/zoo", show_default=True)
+@_evaluations
+@click.option("--notes", help="instead of its present ones")
+def card(name: str, where: str, evaluations: tuple[Path, ...], notes: str | None) -> None:
+    """Write the card of NAME anew, with the results of these evaluations."""
+    from .zoo import CARD, describe
+
+    describe(Path(where), name, _metrics(evaluations), notes)
+    click.echo(f"{where}/{name}/{CARD}")
+
+
+def _metrics(evaluations: tuple[Path, ...]) -> dict[str, float]:
+    """Of several evaluations, a later one's before an earlier one's."""
+    from .cards import read_metrics
+
+    return {key: x for evaluation in evaluations for key, x in read_metrics(evaluation).items()}

@@ -5,14 +5,14 @@ An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.m
     path_follower:
       kind: path_follower
       recipe: protege teachers train path_follower ...
-      metrics: {path/success: 0.99}
+      metrics: {mujoco/path/success: 0.99}
+      notes: ...
       sha256: {model.safetensors: ..., config.yaml: ..., card.md: ...}
 
 An index may come from anywhere: nothing that it says becomes a path before it is one of `FILES` or a plain name.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from http.client import HTTPException
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -33,8 +32,11 @@ import yaml
 from protege.core.checkpoint import load, save_release, write_atomically
 from protege.core.errors import UserError
 
+from .cards import is_number, write_card
+
 INDEX = "index.yaml"
-FILES = ("model.safetensors", "config.yaml", "card.md")
+CARD = "card.md"
+FILES = ("model.safetensors", "config.yaml", CARD)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -47,7 +49,8 @@ class Entry:
         name: its folder.
         kind: tracker, masked_mimic, path_follower, goal_directed, steering or student.
         recipe: the command that trained it.
-        metrics: its evaluation.
+        metrics: its evaluations, by `simulator/task/quantity`; see `cards.read_metrics`.
+        notes: the machine, known failures.
         sha256: of each of its files.
     """
 
@@ -55,6 +58,7 @@ class Entry:
     kind: str
     recipe: str
     metrics: dict[str, float] = field(default_factory=dict)
+    notes: str = ""
     sha256: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,24 +91,6 @@ def read_index(zoo: str | Path) -> dict[str, Entry]:
     return index
 
 
-def read_metrics(evaluation: Path) -> dict[str, float]:
-    """Success and error of each task in an `evaluation.json` of `protege-distill evaluate`, as `task/success`, `task/error`.
-
-    Raises:
-        UserError: it is not one, or says nothing about a task's error.
-    """
-    remedy = "Make one: protege-distill evaluate --checkpoint RUN --output FOLDER"
-    try:
-        tasks = json.loads(evaluation.read_text(encoding="utf-8"))["tasks"]
-        found = {f"{task}/{key}": facts[key] for task, facts in tasks.items() for key in ("success", "error")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{evaluation} is not the evaluation.json of an evaluation of tasks", remedy) from error
-    for name, value in found.items():
-        if not _is_number(value):
-            raise UserError(f"{evaluation}: {name} is {json.dumps(value)}: it was never measured", remedy)
-    return {name: float(value) for name, value in found.items()}
-
-
 def add(
     zoo: Path,
     name: str,
@@ -119,19 +105,34 @@ def add(
 
     Args:
         half: weights in float16.
-        notes: for the card: the machine, known failures.
+        notes: see `Entry`.
 
     Raises:
         UserError: not a plain name, no such checkpoint, or a zoo that cannot be written.
     """
     _check_name(name)
     saved, index = load(checkpoint), _own_index(zoo)
-    entry = Entry(name, saved.kind, recipe, dict(metrics))
+    entry = Entry(name, saved.kind, recipe, dict(metrics), notes)
     with _staged(zoo, name) as part:
         save_release(part, saved, half=half)
-        (part / "card.md").write_text(_card(entry, saved.samples, saved.seconds, notes), encoding="utf-8")
+        (part / CARD).write_text(write_card(entry, saved.samples, saved.seconds), encoding="utf-8")
         entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
     _write_index(zoo, {**index, name: entry})
+    return entry
+
+
+def describe(zoo: Path, name: str, metrics: Mapping[str, float], notes: str | None = None) -> Entry:
+    """Give an entry other metrics, and notes unless they are None; its card is written anew, its weights are left as they are.
+
+    Raises:
+        UserError: no such entry, or a zoo that cannot be written.
+    """
+    entry, saved = find(zoo, name), load(zoo / name)
+    entry = replace(entry, metrics=dict(metrics), notes=entry.notes if notes is None else notes)
+    card = write_card(entry, saved.samples, saved.seconds).encode()
+    write_atomically(zoo / name / CARD, lambda file: file.write(card))
+    entry = replace(entry, sha256={**entry.sha256, CARD: _sha256(card)})
+    _write_index(zoo, {**read_index(zoo), name: entry})
     return entry
 
 
@@ -215,17 +216,15 @@ def _is_plain(name: object) -> bool:
     return isinstance(name, str) and NAME.fullmatch(name) is not None and name != INDEX
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
 def _problem(entry: Entry) -> str:
     """What is wrong with a line of an index, empty if nothing is."""
     if not _is_plain(entry.name):
         return f"{entry.name!r} cannot be the name of an entry"
     if not (_is_plain(entry.kind) and isinstance(entry.recipe, str)):
         return f"{entry.name} has no kind or no recipe"
-    if not (isinstance(entry.metrics, dict) and all(map(_is_number, entry.metrics.values()))):
+    if not isinstance(entry.notes, str):
+        return f"the notes of {entry.name} are no text"
+    if not (isinstance(entry.metrics, dict) and all(map(is_number, entry.metrics.values()))):
         return f"the metrics of {entry.name} are not numbers by name"
     sums: Any = entry.sha256
     if not isinstance(sums, dict) or set(sums) != set(FILES):
@@ -258,19 +257,3 @@ def _write_index(zoo: Path, index: Mapping[str, Entry]) -> None:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _card(entry: Entry, samples: int, seconds: float, notes: str) -> str:
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in entry.metrics.items())
-    table = f"\n| metric | value |\n| --- | --- |\n{rows}\n" if rows else "\nNot evaluated.\n"
-    return f"""# {entry.name}
-
-A policy of kind `{entry.kind}`, trained on {samples:,} transitions in {seconds:,.0f} s.
-
-    {entry.recipe}
-{table}{
-        notes
-        and f'''
-{notes}
-'''
-    }"""

@@ -1,0 +1,74 @@
+"""What a zoo's entry says of itself: the metrics of its evaluations, and the card made of them."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protege.core.errors import UserError
+
+if TYPE_CHECKING:
+    from .zoo import Entry
+
+
+def read_metrics(evaluation: Path) -> dict[str, float]:
+    """Numbers of an `evaluation.json` of `protege-distill evaluate`, by `simulator/task/quantity`.
+
+    The quantities are `episodes`, `success` and `error`, and the ends of their 95 % intervals, `success_low`, `success_high`,
+    `error_low` and `error_high`, where there are any.
+
+    Raises:
+        UserError: it is not one, or says nothing about a task's error.
+    """
+    remedy = "Make one: protege-distill evaluate --checkpoint RUN --output FOLDER"
+    found = {}
+    try:
+        data = json.loads(evaluation.read_text(encoding="utf-8"))
+        for task, facts in data["tasks"].items():
+            name = f"{data['simulator']}/{task}"
+            found |= {f"{name}/{key}": facts[key] for key in ("episodes", "success", "error")}
+            for key in ("success", "error"):
+                low, high = facts[f"{key}_ci"] or (None, None)
+                found |= {} if low is None else {f"{name}/{key}_low": low, f"{name}/{key}_high": high}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{evaluation} is not the evaluation.json of an evaluation of tasks", remedy) from error
+    for name, value in found.items():
+        if not is_number(value):
+            raise UserError(f"{evaluation}: {name} is {json.dumps(value)}: it was never measured", remedy)
+    return {name: float(value) for name, value in found.items()}
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def write_card(entry: "Entry", samples: int, seconds: float) -> str:
+    """The card of an entry, Markdown."""
+    rows = [f"| {row} |" for row in _rows(entry.metrics)]
+    header = ["| simulator | task | episodes | success | mean error, m or m/s |", "| --- | --- | --- | --- | --- |"]
+    table = ["Evaluated with its mean actions; 95 % intervals.", "", *header, *rows] if rows else ["Not evaluated."]
+    trained = f"A policy of kind `{entry.kind}`, trained on {samples:,} transitions in {seconds:,.0f} s."
+    notes = ["", entry.notes] if entry.notes else []
+    return "\n".join([f"# {entry.name}", "", trained, "", f"    {entry.recipe}", "", *table, *notes, ""])
+
+
+def _rows(metrics: Mapping[str, float]) -> list[str]:
+    """A row for each simulator and task."""
+    rows = []
+    for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
+        simulator, _, task = name.rpartition("/")
+        cells = [simulator, task, f"{metrics.get(f'{name}/episodes', 0):.0f}"]
+        cells.append(_with_interval(metrics, f"{name}/success", 100.0, ".1f", " %"))
+        rows.append(" | ".join([*cells, _with_interval(metrics, f"{name}/error", 1.0, ".3f", "")]))
+    return rows
+
+
+def _with_interval(metrics: Mapping[str, float], name: str, scale: float, form: str, unit: str) -> str:
+    """`99.7 % [99.1, 99.9]`; without the brackets where no interval is known."""
+    value, low, high = (metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return ""
+    interval = "" if low is None or high is None else f" [{scale * low:{form}}, {scale * high:{form}}]"
+    return f"{scale * value:{form}}{unit}{interval}"
