@@ -141,12 +141,22 @@ def test_the_laptop_pipeline_has_ten_steps_in_its_folder():
     assert [step.name for step in steps if step.learned] == STEPS[:6]
 
 
+@pytest.mark.parametrize("preset", ["laptop", "gpu"])
 @pytest.mark.parametrize("name", STEPS)
-def test_each_command_of_the_laptop_pipeline_parses(name, monkeypatch):
+def test_each_command_of_a_whole_pipeline_parses(name, preset, monkeypatch):
     # The files are those of earlier steps.
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
-    [step] = [step for step in load_steps("laptop", Path("results/laptop")) if step.name == name]
+    [step] = [step for step in load_steps(preset, Path("results/here")) if step.name == name]
     docs().parse(["protege", *step.command])
+
+
+def test_the_gpu_pipeline_trains_on_three_clips_for_less_than_half_an_hour():
+    training = [step.command for step in load_steps("gpu", Path("here")) if step.learned]
+    assert len(training) == 6
+    assert all(
+        "run.motion_file=[" in " ".join(words) and "smpl_humanoid_jump.npy" in " ".join(words) for words in training
+    )
+    assert sum(float(words[words.index("--max-time") + 1]) for words in training) <= 1500
 
 
 DEMO = ["student", *STEPS[6:]]

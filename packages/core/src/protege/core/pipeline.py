@@ -69,11 +69,11 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def load_steps(preset: str, root: Path) -> list[Step]:
-    """The steps of a preset `pipeline/<preset>`."""
+    """The steps of a preset `pipeline/<preset>`; `{root}` in them is the folder, `{NAME}` what the preset's `words` say."""
     data = read_preset(preset)
     steps = []
     for item in data["steps"]:
-        words = [str(word).format(root=root) for word in item["command"]]
+        words = [str(word).format(root=root, **data.get("words", {})) for word in item["command"]]
         learned = [Learned(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])]
         steps.append(Step(item["name"], words, learned))
     return steps
