@@ -20,7 +20,7 @@ VISIBLE = {
     "feet": {"L_Ankle", "L_Toe", "R_Ankle", "R_Toe"},
 }
 
-names = st.dictionaries(st.sampled_from([*VISIBLE, "random"]), st.floats(0.1, 3.0), min_size=1)
+names = st.dictionaries(st.sampled_from([*VISIBLE, "random", "inbetween"]), st.floats(0.1, 3.0), min_size=1)
 
 
 def draw(n: int, seed: int = 0, **params) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_every_mask_shows_something_and_its_frames_show_the_same_bodies(patterns
     assert ((masks == bodies) | ~masks.any(dim=2, keepdim=True)).all()
 
 
-@given(patterns=names.filter(lambda names: "random" not in names), seed=st.integers(0, 2**31))
+@given(patterns=names.filter(lambda names: set(names) <= set(VISIBLE)), seed=st.integers(0, 2**31))
 def test_only_bodies_of_a_pattern_are_shown(patterns, seed):
     allowed = [{ROBOT.body_names.index(body) for body in VISIBLE[name]} for name in patterns]
     for mask in draw(20, seed, patterns=patterns):
@@ -55,6 +55,11 @@ def test_frames_are_kept_with_their_probability():
     assert shown.mean() == pytest.approx(0.75 + 0.25**4 / 4, abs=0.02)
     assert draw(500, patterns={"full": 1.0}, frame_keep=0.0).any(dim=2).sum(dim=1).eq(1).all()
     assert draw(500, patterns={"full": 1.0}, frame_keep=1.0).all()
+
+
+def test_in_between_shows_the_furthest_frame_whole():
+    masks = draw(100, patterns={"inbetween": 1.0}, frame_keep=1.0)
+    assert masks[:, -1].all() and not masks[:, :-1].any()
 
 
 def test_random_patterns_are_sparse_and_dense():

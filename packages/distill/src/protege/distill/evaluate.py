@@ -19,7 +19,7 @@ from protege.core.evaluation import evaluation_env, run_episodes, summarize, wil
 from protege.core.experiments import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
-from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts
+from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts, env_overrides, env_task
 
 SCHEMA_VERSION = 1
 DATA, ARRAYS = "evaluation.json", "evaluation.npz"
@@ -89,10 +89,10 @@ def evaluate(
         tell(task)
         env = evaluation_env(
             loaded,
-            task,
+            env_task(task),
             num_envs=min(num_envs, num_episodes),
             seed=seed,
-            overrides=overrides,
+            overrides=overrides | env_overrides(task),
             **options,
         )
         try:

@@ -9,6 +9,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .tasks import env_task
+
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e3e8ed"
 COLORS = {"track": "#3b6fb6", "masked_mimic": "#7a5bb0", "path": "#1f9d8b", "goal": "#e08a1e", "steering": "#c8504f"}
 STYLE: Any = {
@@ -39,9 +41,17 @@ def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
         ax = axes[0]
         for row, (name, result) in enumerate(tasks.items()):
             strict = result["strict_success"] is not None
-            _bar(ax, row - 0.18 * strict, result["success"], result["success_ci"], COLORS[name], 1.0, 0.34)
+            _bar(ax, row - 0.18 * strict, result["success"], result["success_ci"], COLORS[env_task(name)], 1.0, 0.34)
             if strict:
-                _bar(ax, row + 0.18, result["strict_success"], result["strict_success_ci"], COLORS[name], 0.45, 0.34)
+                _bar(
+                    ax,
+                    row + 0.18,
+                    result["strict_success"],
+                    result["strict_success_ci"],
+                    COLORS[env_task(name)],
+                    0.45,
+                    0.34,
+                )
         ax.set_yticks(range(len(tasks)), [result["title"] for result in tasks.values()], color=INK)
         ax.invert_yaxis()
         ax.set_xlim(0.0, 1.12)
@@ -65,8 +75,10 @@ def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np
                 ax.text(0.5, 0.5, "never measured", ha="center", color=MUTED, transform=ax.transAxes)
                 continue
             share = np.arange(1, len(values) + 1) / len(values)
-            ax.step(np.r_[0.0, values], np.r_[0.0, share], where="post", color=COLORS[name], lw=1.8)
-            ax.fill_between(np.r_[0.0, values], np.r_[0.0, share], step="post", color=COLORS[name], alpha=0.12, lw=0)
+            ax.step(np.r_[0.0, values], np.r_[0.0, share], where="post", color=COLORS[env_task(name)], lw=1.8)
+            ax.fill_between(
+                np.r_[0.0, values], np.r_[0.0, share], step="post", color=COLORS[env_task(name)], alpha=0.12, lw=0
+            )
             ax.axvline(values.mean(), color=INK, lw=0.9, ls=(0, (4, 3)))
             text = f"mean {values.mean():.3g}"
             near_edge = values.mean() > 0.6 * values.max()

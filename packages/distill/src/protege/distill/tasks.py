@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import degrees
 
-from protege.sim.env_config import EnvConfig
+from protege.sim.env_config import EnvConfig, MaskParams
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,36 @@ TASK_FACTS = {
     "steering": TaskFacts("Obey steering", "steering_err", "m/s", "steering_err/mean", _steering),
 }
 
+PATTERNS = {
+    "head_hands": "head and hands",
+    "root": "the pelvis",
+    "hands": "the hands",
+    "feet": "the feet",
+    "inbetween": "the furthest pose",
+}
+"""Patterns of `MaskParams` that are evaluated on their own, as the tasks `masked_mimic/PATTERN`, in all future frames."""
+
+TASK_FACTS |= {f"masked_mimic/{name}": _tracking(f"Track a clip by {shown}") for name, shown in PATTERNS.items()}
+
+
+def env_task(task: str) -> str:
+    """The environment's task: `masked_mimic/feet` -> `masked_mimic`."""
+    return task.partition("/")[0]
+
+
+def env_overrides(task: str) -> dict[str, MaskParams]:
+    """What of the environment's config a task needs to be otherwise."""
+    pattern = task.partition("/")[2]
+    return {"masked_mimic_params": MaskParams(patterns={pattern: 1.0}, frame_keep=1.0)} if pattern else {}
+
+
 UNIFIED = ("track", "path", "goal", "steering")
 """What a student is evaluated on."""
 
 OPTIONS = {
     "distillation/tasks/unified_evaluation": UNIFIED,
     "masked_mimic/tasks/motion_tracking": ("track",),
+    "masked_mimic/tasks/patterns": ("track", *(f"masked_mimic/{name}" for name in PATTERNS)),
     "masked_mimic/tasks/path_following": ("path",),
     "masked_mimic/tasks/goal_directed": ("goal",),
     "masked_mimic/tasks/steering": ("steering",),

@@ -35,13 +35,22 @@ class MaskParams:
     """Which target poses a world may see (MaskedMimic, arXiv 2409.14393, section 5.2).
 
     Attributes:
-        patterns: weight of each pattern of visible bodies: `full`, `head_hands`, `root`, `hands`, `feet`, `random`.
-        frame_keep: probability that one of the future frames is visible (at least one always is).
+        patterns: weight of each pattern of visible bodies: `full`, `head_hands`, `root`, `hands`, `feet`, `random`; with
+            `inbetween` all are visible, but only in the furthest frame.
+        frame_keep: probability that one of the future frames is visible (at least one always is); not for `inbetween`.
         resample_time: mean time between new draws within an episode, s.
     """
 
     patterns: dict[str, float] = field(
-        default_factory=lambda: {"full": 1.0, "head_hands": 1.0, "root": 0.5, "hands": 0.5, "feet": 0.5, "random": 1.5}
+        default_factory=lambda: {
+            "full": 1.0,
+            "head_hands": 1.0,
+            "root": 0.5,
+            "hands": 0.5,
+            "feet": 0.5,
+            "random": 1.5,
+            "inbetween": 0.5,
+        }
     )
     frame_keep: float = 0.75
     resample_time: float = 2.0

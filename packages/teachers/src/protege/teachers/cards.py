@@ -58,7 +58,7 @@ def _rows(metrics: Mapping[str, float]) -> list[str]:
     """A row for each simulator and task."""
     rows = []
     for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
-        simulator, _, task = name.rpartition("/")
+        simulator, _, task = name.partition("/")
         cells = [simulator, task, f"{metrics.get(f'{name}/episodes', 0):.0f}"]
         cells.append(_with_interval(metrics, f"{name}/success", 100.0, ".1f", " %"))
         rows.append(" | ".join([*cells, _with_interval(metrics, f"{name}/error", 1.0, ".3f", "")]))

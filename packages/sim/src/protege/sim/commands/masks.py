@@ -24,16 +24,18 @@ class MaskSampler:
             "hands": robot.hands,
             "feet": robot.feet,
             "random": (),
+            "inbetween": robot.body_names,
         }
         if unknown := set(params.patterns) - set(groups):
             raise UserError(
                 f"env.masked_mimic_params.patterns: unknown pattern {min(unknown)!r}", f"Known: {', '.join(groups)}"
             )
-        self.num_frames = num_frames
-        self.frame_keep = params.frame_keep
+        self.num_frames, self.frame_keep = num_frames, params.frame_keep
+        self.furthest = torch.arange(num_frames, device=device) == num_frames - 1
         weights = torch.tensor(list(params.patterns.values()), device=device)
         self.edges = (weights / weights.sum()).cumsum(0)[:-1]
         self.is_random = torch.tensor([name == "random" for name in params.patterns], device=device)
+        self.is_inbetween = torch.tensor([name == "inbetween" for name in params.patterns], device=device)
         self.bodies = torch.zeros(len(params.patterns), robot.num_bodies, dtype=torch.bool, device=device)
         for row, name in enumerate(params.patterns):
             self.bodies[row, robot.body_ids(groups[name])] = True
@@ -49,4 +51,5 @@ class MaskSampler:
         bodies = torch.where(self.is_random[pattern, None], random, self.bodies[pattern])
         times = torch.rand(n, self.num_frames, device=device, generator=generator)
         frames = (times < self.frame_keep) | (times == times.min(dim=1, keepdim=True).values)
+        frames = torch.where(self.is_inbetween[pattern, None], self.furthest, frames)
         return frames[:, :, None] & bodies[:, None, :]
