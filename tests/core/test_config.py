@@ -127,7 +127,7 @@ def test_wrong_overrides_are_named_in_one_line(override, message):
         ("path_follower_params.speed=[-1,1]", r"env\.path_follower_params\.speed\[0\] is -1\.0"),
         ("steering_params.change_time=[6,3]", r"env\.steering_params\.change_time is \[6\.0, 3\.0\]"),
         (
-            "patterns={full: 0, head_hands: 0, root: 0, hands: 0, feet: 0, random: 0}",
+            "patterns={full: 0, head_hands: 0, root: 0, hands: 0, feet: 0, random: 0, inbetween: 0}",
             r"patterns has no positive weight",
         ),
         ("rollout_steps=0", r"agent\.rollout_steps is 0"),
