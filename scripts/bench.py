@@ -28,6 +28,7 @@ from protege.deploy.check import check
 from protege.deploy.closed_loop import run_closed_loop
 from protege.deploy.commands import PathCommand
 from protege.deploy.export import export
+from protege.deploy.loop import ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.distill.experiment import EXPERIMENTS as DISTILL
@@ -62,7 +63,7 @@ def main(num_envs: int, seconds: float, output: Path | None) -> None:
     listed = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
     click.echo(f"sizes        {listed}: the student has {reduction:.1%} fewer parameters than a teacher")
     runtime = closed_loop(policies["student"][1])
-    times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["policy_ms"].items())
+    times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["stages_ms"]["infer"].items())
     click.echo(f"runtime      {times} ms a step, one thread, {runtime['loop']['steps']} steps")
     click.echo(f"ONNX         differs from torch by at most {runtime['onnx_difference']:.1e} rad on those states")
     if output:
@@ -97,7 +98,8 @@ def closed_loop(checkpoint: Checkpoint) -> dict[str, Any]:
         policy.on_inputs = states.append
         seconds = STEPS * policy.metadata.control_dt
         command = PathCommand.steady(robot.read(), 1.0, 0.0, seconds, policy.metadata.path_times)
-        result = run_closed_loop(policy, robot, command, seconds, realtime=False)
+        loop = ControlLoop(policy, robot, command, policy.metadata.control_dt, realtime=False)
+        result = run_closed_loop(loop, seconds)
         np.savez(recorded, **{name: np.concatenate([state[name] for state in states]) for name in states[0]})
         return {"loop": result["loop"], "onnx_difference": check(exported, saved, STEPS, recorded).joint_target}
 

@@ -58,13 +58,20 @@ def test_export_check_and_info(student: Path, tmp_path: Path) -> None:
 def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) -> None:
     report, record = tmp_path / "sub" / "report.json", tmp_path / "states.npz"
     done = call(
-        "run", exported, "--task", "steering", "--seconds", 3.5, "--fast", "--report", report, "--record", record
+        "run", exported, "--task", "steering", "--seconds", 3.5, "--fast", "--no-safety",
+        "--report", report, "--record", record,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "p99" in done.output and "missed" in done.output and "walked" in done.output
     result = json.loads(report.read_text())
     assert set(result) == {"loop", "stood", "walked_m", "errors", "simulated_s", "realtime"}
-    assert result["loop"]["steps"] == 105 and set(result["loop"]["policy_ms"]) == {"p50", "p95", "p99", "max"}
+    assert result["loop"]["steps"] == 105 and set(result["loop"]["stages_ms"]["infer"]) == {
+        "p50",
+        "p95",
+        "p99",
+        "p99.9",
+        "max",
+    }
     assert set(result["errors"]) == {"steering_err"} and isinstance(result["stood"], bool)
     with np.load(record, allow_pickle=False) as states:
         assert states["joint_pos"].shape == (105, 69) and states["reset"].sum() == 1
@@ -85,6 +92,39 @@ def test_run_every_task(exported: Path, options: list[str], metric: str) -> None
     assert done.exit_code == 0 and metric in done.output
 
 
+def test_what_falls_is_damped_and_the_report_says_why(exported: Path, tmp_path: Path) -> None:
+    """The policy is untrained."""
+    report = tmp_path / "report.json"
+    done = call("run", exported, "--seconds", 3, "--fast", "--limit", "clipped_steps=off", "--report", report)
+    loop = json.loads(report.read_text())["loop"]
+    assert loop["event"]["cause"] == "fall" and loop["event"]["values"]["limit"] > 0.5
+    assert loop["damped_steps"] == 90 - loop["event"]["step"]
+    assert f"damped       step {loop['event']['step']}: the root" in done.output
+
+
+def test_a_script_runs(exported: Path, tmp_path: Path) -> None:
+    path, record = tmp_path / "script.json", tmp_path / "states.npz"
+    path.write_text('[{"at": 0, "path": {}}, {"at": 0.1, "motion": {"clip": "smpl_humanoid_walk.npy"}}]')
+    words = [
+        "--commands",
+        f"script:{path}",
+        "--fast",
+        "--seconds",
+        0.3,
+        "--record",
+        record,
+        "--rate",
+        60,
+        "--catch-up",
+        "burst",
+    ]
+    done = call("run", exported, *words)
+    assert done.exit_code == 0 and "deadlines    " in done.output, done.output
+    with np.load(record, allow_pickle=False) as states:
+        assert states["command_mask"][:, 0].tolist() == [True] * 3 + [False] * 6
+        assert states["pose_mask"].all(axis=(1, 2)).tolist() == [False] * 3 + [True] * 6
+
+
 def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "states.npz").write_text("no zip")
     np.savez(tmp_path / "few.npz", joint_pos=np.zeros((3, 69), np.float32))
@@ -93,6 +133,12 @@ def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tm
         (["info", tmp_path], "policy.json does not exist"),
         (["run", tmp_path], "policy.json does not exist"),
         (["run", exported, "--provider", "abacus"], "unknown provider"),
+        (["run", exported, "--limit", "tork=1"], "unknown limit 'tork'. Did you mean torque?"),
+        (["run", exported, "--core", "100000"], "this process cannot run on core 100000"),
+        (["run", exported, "--fifo", "1000"], "SCHED_FIFO"),
+        (["run", exported, "--commands", "telepathy"], "unknown source of commands 'telepathy'. Known: script:FILE"),
+        (["run", exported, "--commands", "script:x", "--task", "path"], "--commands does not go with --task"),
+        (["run", exported, "--commands", f"script:{tmp_path}/x"], "cannot read"),
         (["run", exported, "--seconds", "0.1", "--fast", "--report", blocked], "cannot write"),
         (["export", "--checkpoint", tmp_path, "--output", tmp_path / "out"], "no checkpoint at"),
         (["check", exported, "--checkpoint", student, "--states", tmp_path / "states.npz"], "not an .npz file"),

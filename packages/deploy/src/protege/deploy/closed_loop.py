@@ -1,4 +1,4 @@
-"""A policy and the robot in MuJoCo under one command: what `protege-deploy run` measures."""
+"""A policy and a robot under one command: what `protege-deploy run` measures."""
 
 from typing import Any
 
@@ -6,23 +6,19 @@ import numpy as np
 
 from .clips import Pose
 from .commands import STRIDE, MeasuredCommand
-from .interface import RobotReading
-from .loop import ControlLoop
-from .robots.mujoco import MujocoRobot
-from .runtime import OnnxPolicy
+from .errors import DeployError
+from .interface import Array
+from .loop import ControlLoop, Step
+from .motion import Kinematics
 
 
-def run_closed_loop(
-    policy: OnnxPolicy, robot: MujocoRobot, command: MeasuredCommand, seconds: float, *, realtime: bool
-) -> dict[str, Any]:
-    """Walk for so long, at least two steps, and close the robot.
+def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinematics | None = None) -> dict[str, Any]:
+    """Run a loop for so long, at least two steps, or until it is stopped, and close its robot.
 
     Args:
-        policy: see `OnnxPolicy`.
-        robot: where the run begins.
-        command: also says how well it was obeyed.
-        seconds: simulated, s.
-        realtime: at the control rate, or as fast as it goes.
+        loop: with the policy, the robot and the command, which may say how well it was obeyed (`MeasuredCommand`).
+        seconds: of the commands' clock, s; None: until `loop.stop`.
+        kinematics: `MujocoRobot.body_poses`, for commands that are measured by all bodies.
 
     Returns:
         loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
@@ -31,28 +27,67 @@ def run_closed_loop(
     Raises:
         DeployError: the policy does not take this command.
     """
-    dt, steps = policy.metadata.control_dt, max(2, round(seconds / policy.metadata.control_dt))
-    readings: list[RobotReading] = []
-    fell = False
-
-    def watch(step: int, reading: RobotReading, held: bool) -> None:
-        nonlocal fell
-        readings.append(reading)
-        fell = fell or robot.has_fallen
-
+    steps = None if seconds is None else max(2, round(seconds / loop.control_dt))
+    witness = _Witness(loop, steps, kinematics)
+    loop.on_step = witness
     try:
-        report = ControlLoop(policy, robot, command, dt, realtime=realtime, on_step=watch).run(steps)
+        report = loop.run(steps)
     finally:
-        robot.close()
-    seen = Pose(*(np.stack([getattr(reading, name) for reading in readings]) for name in Pose._fields))
-    roots = seen.root_pos_w
-    # From stride to stride: a walking pelvis sways.
-    strides = np.vstack([roots[:: round(STRIDE / dt), :2], roots[-1:, :2]])
+        loop.robot.close()
     return {
         "loop": report.to_dict(),
-        "stood": not fell,
-        "walked_m": float(np.linalg.norm(np.diff(strides, axis=0), axis=1).sum()),
-        "errors": command.errors(dt * np.arange(steps), roots, robot.body_poses(seen)[0]),
-        "simulated_s": steps * dt,
-        "realtime": realtime,
+        "stood": not (witness.fell or (report.event is not None and report.event.cause == "fall")),
+        "walked_m": witness.walked,
+        "errors": witness.errors(report.steps),
+        "simulated_s": report.steps * loop.control_dt,
+        "realtime": loop.realtime,
     }
+
+
+class _Witness:
+    """Looks on, with memory for what the command is measured by and no more.
+
+    Attributes:
+        fell: whether the robot says that it did.
+        walked: m, from stride to stride: a walking pelvis sways.
+    """
+
+    def __init__(self, loop: ControlLoop, steps: int | None, kinematics: Kinematics | None) -> None:
+        self._loop, self._next, self._kinematics = loop, loop.on_step, kinematics
+        self._command = loop.command_source if isinstance(loop.command_source, MeasuredCommand) else None
+        if self._command is not None and steps is None:
+            raise DeployError("a command that is measured ends", "Give --seconds")
+        self._stride, self._from = round(STRIDE / loop.control_dt), np.zeros(2)
+        self.fell, self.walked, self._rows = False, 0.0, np.zeros((0, 3))
+        self._steps = steps if self._command else None
+
+    def __call__(self, step: Step) -> None:
+        reading, here = step.reading, step.reading.root_pos_w[:2]
+        if step.index == 0:
+            self._from = here
+            # Written once, so that the memory is there and does not grow during the run.
+            self._rows = np.full(
+                (self._steps or 0, 7 + len(reading.joint_pos) if self._whole else 3), np.nan, np.float32
+            )
+        if self._steps is not None:
+            seen = (reading.root_pos_w, *((reading.root_quat_w, reading.joint_pos) if self._whole else ()))
+            self._rows[step.index] = np.concatenate(seen)
+        if step.index % self._stride == 0 or step.index + 1 == self._steps:
+            self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
+        self.fell = self.fell or getattr(self._loop.robot, "has_fallen", False)
+        if self._next is not None:
+            self._next(step)
+
+    @property
+    def _whole(self) -> bool:
+        return self._command is not None and self._command.reads_bodies
+
+    def errors(self, steps: int) -> dict[str, float]:
+        """The command's metrics over so many steps."""
+        if self._command is None:
+            return {}
+        rows, bodies = self._rows[:steps].astype(np.float64), None
+        if self._whole and self._kinematics is not None:
+            bodies, _ = self._kinematics(Pose(rows[:, :3], rows[:, 3:7], rows[:, 7:]))
+        time: Array = self._loop.control_dt * np.arange(steps)
+        return self._command.errors(time, rows[:, :3], bodies)

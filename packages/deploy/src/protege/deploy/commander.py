@@ -11,7 +11,7 @@ import numpy as np
 
 from .clips import load_clip
 from .errors import DeployError
-from .interface import Array, Command, CommandSource, RobotReading
+from .interface import Command, CommandSource, RobotReading
 from .metadata import Metadata
 from .motion import Kinematics, MotionCommand
 from .orders import Begin, Motion, Order, Origin, Origins, Part, Steering, parse
@@ -100,10 +100,6 @@ class Commander:
             self._sources = {mode: begin(origins) for mode, begin in taken.items()}
             self._since = time
         return mixed([source(time - self._since, reading) for source in self._sources.values()])
-
-    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array, /) -> dict[str, float]:
-        """None: what is commanded changes during a run."""
-        return {}
 
     def _begin(self, part: Part) -> Begin:
         if not isinstance(part, Motion):

@@ -5,7 +5,7 @@ All begin where the robot is and count angles from where it faces at the start.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -16,13 +16,17 @@ SETTLING = 2.0  # s, before a steering error counts
 STRIDE = 1.0  # s, over which a velocity is averaged: a gait cycle
 
 
+@runtime_checkable
 class MeasuredCommand(Protocol):
     """A command source that can say how well it was obeyed."""
 
+    reads_bodies: ClassVar[bool]
+    """Whether that takes the poses of all bodies, or the root's way alone."""
+
     def __call__(self, time: float, reading: RobotReading) -> Command: ...
 
-    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array, /) -> dict[str, float]:
-        """Of a run: time (T,) s, root_pos_w (T, 3) m, body_pos_w (T, B, 3) m -> the task's metrics."""
+    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
+        """Of a run: time (T,) s, root_pos_w (T, 3) m, body_pos_w (T, B, 3) m, if it reads them -> the task's metrics."""
         ...
 
 
@@ -34,6 +38,8 @@ class PathCommand:
         points: (T, 2) m, where the line is at these times; straight and even between them.
         times: s ahead of the points that the policy sees (`Metadata.path_times`).
     """
+
+    reads_bodies: ClassVar[bool] = False
 
     def __init__(self, knots: Array, points: Array, times: Sequence[float]) -> None:
         self._knots, self._points, self._times = knots, points, np.asarray(times)
@@ -84,7 +90,7 @@ class PathCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(path_w=self.position(time + self._times))
 
-    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
         """Horizontal distance of the root from the point of the same time, m."""
         distance = np.linalg.norm(root_pos_w[:, :2] - self.position(time), axis=1)
         return {"path_following_err": float(distance.mean()), "path_following_err_max": float(distance.max())}
@@ -99,6 +105,7 @@ class GoalCommand:
         deadline: s since the loop's start.
     """
 
+    reads_bodies: ClassVar[bool] = False
     point: Array
     deadline: float
 
@@ -116,7 +123,7 @@ class GoalCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(goal_w=self.point, goal_time_left=max(0.0, self.deadline - time))
 
-    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
         """Horizontal distance from the point at the deadline, or at the end of a shorter run, m."""
         last = min(int(np.searchsorted(time, self.deadline)), len(time) - 1)
         return {"goal_reaching_err": float(np.linalg.norm(root_pos_w[last, :2] - self.point))}
@@ -132,6 +139,7 @@ class SteeringCommand:
         facing: (2,) unit vector, where to look; by default where to go.
     """
 
+    reads_bodies: ClassVar[bool] = False
     direction: Array
     speed: float
     facing: Array | None = None
@@ -144,7 +152,7 @@ class SteeringCommand:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         return Command(steering_direction_w=self.direction, steering_speed=self.speed, steering_facing_w=self.facing)
 
-    def errors(self, time: Array, root_pos_w: Array, *_: Array) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
         """Error of the velocity over the last second, after two seconds of settling, m/s; nothing for a shorter run."""
         stride = max(1, round(STRIDE / (time[1] - time[0])))
         velocity = (root_pos_w[stride:, :2] - root_pos_w[:-stride, :2]) / (time[stride:] - time[:-stride])[:, None]

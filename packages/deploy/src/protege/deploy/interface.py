@@ -1,6 +1,7 @@
 """What a robot says and is told: one robot, numpy arrays, world frame (x forward, y left, z up), quaternions wxyz."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ class RobotReading:
         root_ang_vel_w: (3,) rad/s, in the world frame.
         joint_pos: (J,) rad, in the order of `Metadata.joint_names`.
         joint_vel: (J,) rad/s.
+        stamp: a number that changes with each measurement, if the robot gives one: an old one is then told from a new one.
     """
 
     root_pos_w: Array
@@ -34,6 +36,7 @@ class RobotReading:
     root_ang_vel_w: Array
     joint_pos: Array
     joint_vel: Array
+    stamp: int | None = None
 
     @property
     def yaw(self) -> float:
@@ -85,6 +88,19 @@ class Command:
         return [all(parts) for parts in given]
 
 
+MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
+"""The fields of a `RobotReading` that a policy reads."""
+
+
+class Mode(IntEnum):
+    """What the joints' servos are to do."""
+
+    CONTROL = 0
+    """Hold the targets, with the metadata's stiffness and damping."""
+    DAMPING = 1
+    """Damp, without stiffness: the robot sinks. A robot that cannot holds the targets instead, which are where its joints are."""
+
+
 class RobotInterface(Protocol):
     """A robot, simulated or real."""
 
@@ -92,7 +108,7 @@ class RobotInterface(Protocol):
         """The state now, in arrays that later steps leave alone."""
         ...
 
-    def write(self, joint_target: Array) -> None:
+    def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
         """Set the position servos' targets, (J,) rad, in the order of `Metadata.joint_names`. A simulator moves on a period."""
         ...
 

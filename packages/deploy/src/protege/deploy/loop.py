@@ -1,15 +1,44 @@
-"""The fixed-rate loop around a policy and a robot, and what it measures."""
+"""The fixed-rate loop around a policy and a robot: read, ask, infer, check, write; and what it measures."""
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
+from .interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
+from .latency import Histogram
+from .limits import Limits
+from .pace import Pace, priority, undisturbed
+from .safety import Event, Safety
+from .sentinel import Sentinel
 
-from .interface import Array, CommandSource, Policy, RobotInterface, RobotReading
+STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
+"""How late a step begins, its parts, and all of it."""
 
-PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the loop.
+
+    Attributes:
+        index: from 0.
+        time: s of the commands' clock: index times the period.
+        reading: what the robot measured.
+        command: what was commanded; None if the robot damps.
+        wanted: (J,) rad, what the policy said; None if it was not asked.
+        target: (J,) rad, what was written.
+        mode: what was written.
+    """
+
+    index: int
+    time: float
+    reading: RobotReading
+    command: Command | None
+    wanted: Array | None
+    target: Array
+    mode: Mode
 
 
 @dataclass(frozen=True)
@@ -19,112 +48,193 @@ class LoopReport:
     Attributes:
         steps: control steps carried out.
         seconds: wall time, s.
-        policy_ms: latency of the policy alone, ms: p50, p95, p99, max.
-        cycle_ms: read, command, policy and write together, ms.
-        missed_deadlines: cycles that took longer than the control period.
-        held_steps: steps in which the watchdog repeated the last good target.
-        watchdog: why it did, empty if it did not.
+        stages_ms: latency by stage (`STAGES`), ms: p50, p95, p99, p99.9, max.
+        missed_deadlines: steps that took longer than the control period.
+        worst_overrun_ms: by how much the worst of them did, ms.
+        skipped_ticks: ticks that were left out to catch up.
+        clipped: steps with a clipped target, by the limit: range, rate.
+        damped_steps: steps in which the robot damped.
+        event: why it did; None if it did not.
     """
 
     steps: int
     seconds: float
-    policy_ms: dict[str, float]
-    cycle_ms: dict[str, float]
+    stages_ms: dict[str, dict[str, float]]
     missed_deadlines: int
-    held_steps: int
-    watchdog: str
+    worst_overrun_ms: float
+    skipped_ticks: int
+    clipped: dict[str, int]
+    damped_steps: int
+    event: Event | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return asdict(self)
 
 
-@dataclass
 class ControlLoop:
-    """Reads, decides and writes at a fixed rate.
+    """Reads, decides and writes at a fixed rate, on absolute deadlines; see docs/realtime.md.
 
-    Deadlines are absolute: what one cycle oversleeps, the next makes up for. A cycle that overruns its period is counted, and the
-    loop goes on at the next tick of the same clock. The watchdog holds the last good target, for good, after an output that is
-    not finite or `max_missed` missed deadlines in a row.
-
-    Attributes:
+    Args:
         policy: see `Policy`; `OnnxPolicy` as a rule.
         robot: see `RobotInterface`.
-        command_source: see `CommandSource`; its clock is the number of steps times the period.
-        control_dt: period, s.
+        command_source: see `CommandSource`; its clock is the number of steps times the period. If it has an attribute
+            `silence`, s, it can fall silent.
+        control_dt: period, s; of the commands' clock too.
         realtime: wait for each tick; otherwise the loop runs as fast as it can (and still counts cycles above the period).
-        max_missed: so many missed deadlines in a row end the policy's control.
-        on_step: called after each step with its number, the reading, and whether the target was held.
+        safety: judges each step; by default only what is not finite trips.
+        rate: ticks a second, if not one a period: time runs faster or slower, for tests.
+        catch_up: what becomes of ticks that are over, a key of `pace.CATCH_UP`.
+        fifo: priority of SCHED_FIFO, see `pace.priority`.
+        core: to run on, the same.
+        on_step: called after each step, within its period.
     """
 
-    policy: Policy
-    robot: RobotInterface
-    command_source: CommandSource
-    control_dt: float
-    realtime: bool = True
-    max_missed: int = 5
-    on_step: Callable[[int, RobotReading, bool], None] | None = None
+    def __init__(
+        self,
+        policy: Policy,
+        robot: RobotInterface,
+        command_source: CommandSource,
+        control_dt: float,
+        *,
+        realtime: bool = True,
+        safety: Safety | None = None,
+        rate: float | None = None,
+        catch_up: str = "skip",
+        fifo: int | None = None,
+        core: int | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self.policy, self.robot, self.command_source, self.control_dt = policy, robot, command_source, control_dt
+        self.realtime, self.on_step = realtime, on_step
+        self.safety = safety or Safety(Limits.off(), period=control_dt)
+        self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
+        self._fifo, self._core = fifo, core
+        self._writing, self._stopped = threading.Lock(), threading.Event()
+        self._histograms = {stage: Histogram() for stage in STAGES}
 
-    def run(self, steps: int) -> LoopReport:
-        """Control the robot for so many steps.
+    def stop(self) -> None:
+        """End the run after the present step. Any thread may call it."""
+        self._stopped.set()
+
+    def run(self, steps: int | None = None) -> LoopReport:
+        """Control the robot for so many steps, or until `stop`.
 
         Raises:
-            Exception: whatever robot, command source or policy raise ends the loop; the robot keeps its last target.
+            Exception: whatever robot, command source or policy raise ends the loop; the robot is left damping.
         """
-        policy_s, cycle_s = np.full(steps, np.nan), np.zeros(steps)
-        missed = in_a_row = held_steps = 0
-        watchdog, target = "", None
+        self._stopped.clear()
+        self._histograms = {stage: Histogram() for stage in STAGES}
         self.policy.reset()
-        start = tick = time.perf_counter()
-        for step in range(steps):
+        self.safety.begin()
+        try:
+            # The sentinel is started first: it is not to share the loop's core.
+            with undisturbed(), self._sentinel() as sentinel, priority(self._fifo, self._core):
+                return self._run(steps, sentinel)
+        except BaseException:
+            self._damp()
+            raise
+
+    def _run(self, steps: int | None, sentinel: Sentinel | None) -> LoopReport:
+        pace = Pace(self._period, self._catch_up, realtime=self.realtime)
+        index = missed = damped = 0
+        worst, started = 0.0, time.perf_counter()
+        while (steps is None or index < steps) and not self._stopped.is_set():
+            if sentinel is not None:
+                sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
+            late = pace.wait()
+            step = self._step(index, late)
+            overrun = pace.advance(time.perf_counter())
+            missed, worst = missed + (overrun > 0.0), max(worst, overrun)
             if self.realtime:
-                _sleep_until(tick)
-            begun = time.perf_counter()
-            reading = self.robot.read()
-            if target is None:
-                target = np.array(reading.joint_pos, dtype=np.float32)
-            if not watchdog:
-                command = self.command_source(step * self.control_dt, reading)
-                asked = time.perf_counter()
-                wanted = self.policy.act(reading, command)
-                policy_s[step] = time.perf_counter() - asked
-                if np.isfinite(wanted).all():
-                    target = wanted
-                else:
-                    watchdog = f"step {step}: the policy's output is not finite"
-            held_steps += bool(watchdog)
-            self.robot.write(target)
-            ended = time.perf_counter()
-            cycle_s[step] = ended - begun
-            late = ended > tick + self.control_dt if self.realtime else cycle_s[step] > self.control_dt
-            missed, in_a_row = missed + late, in_a_row + 1 if late else 0
-            if in_a_row >= self.max_missed and not watchdog:
-                watchdog = f"step {step}: {in_a_row} deadlines missed in a row"
-            # The next tick that is still to come.
-            tick += self.control_dt * max(1, int(np.ceil((ended - tick) / self.control_dt)))
+                self.safety.keep_time(overrun > 0.0)
+            damped += step.mode is Mode.DAMPING
             if self.on_step is not None:
-                self.on_step(step, reading, bool(watchdog))
+                self.on_step(step)
+            index += 1
         return LoopReport(
-            steps=steps,
-            seconds=time.perf_counter() - start,
-            policy_ms=_percentiles(policy_s),
-            cycle_ms=_percentiles(cycle_s),
-            missed_deadlines=int(missed),
-            held_steps=held_steps,
-            watchdog=watchdog,
+            steps=index,
+            seconds=time.perf_counter() - started,
+            stages_ms={stage: histogram.summary() for stage, histogram in self._histograms.items()},
+            missed_deadlines=missed,
+            worst_overrun_ms=1e3 * worst,
+            skipped_ticks=pace.skipped,
+            clipped=dict(self.safety.clipped),
+            damped_steps=damped,
+            event=self.safety.tripped,
         )
 
+    def _step(self, index: int, late: float) -> Step:
+        """Read, ask, infer, check, write."""
+        safety, now = self.safety, index * self.control_dt
+        command = wanted = target = None
+        watch = _Watch()
+        with self._writing:
+            reading = self.robot.read()
+        watch.lap("read")
+        safety.sense(index, now, reading, getattr(self.command_source, "silence", 0.0))
+        self._check_stall(late)
+        watch.lap("check")
+        if safety.tripped is None:
+            command = self.command_source(now, reading)
+            watch.lap("command")
+            wanted = self.policy.act(reading, command)
+            watch.lap("infer")
+            target = safety.admit(reading, wanted)
+            watch.lap("check")
+        with self._writing:
+            # The sentinel may have tripped just now.
+            mode = Mode.CONTROL if safety.tripped is None else Mode.DAMPING
+            written = safety.pose if target is None or mode is Mode.DAMPING else target
+            self.robot.write(written, mode)
+        watch.lap("write")
+        self._count(late, watch)
+        return Step(index, now, reading, command, wanted, written, mode)
 
-def _percentiles(seconds: Array) -> dict[str, float]:
-    """Of the finite ones, in ms."""
-    known = seconds[np.isfinite(seconds)]
-    if not len(known):
-        return {}
-    return {name: float(np.percentile(known, q)) * 1e3 for name, q in PERCENTILES.items()}
+    def _count(self, late: float, watch: "_Watch") -> None:
+        for stage, seconds in watch.spent.items():
+            self._histograms[stage].add(seconds)
+        self._histograms["cycle"].add(sum(watch.spent.values()))
+        if self.realtime:
+            self._histograms["wake"].add(late)
+
+    # What must not happen -----------------------------------------------------------------------------------------------
+
+    def _check_stall(self, late: float) -> None:
+        limit = self.safety.limits.stall
+        if self.realtime and limit is not None and late > limit:
+            self.safety.trip("stall", f"a step began {1e3 * late:.0f} ms late", late=late, limit=limit)
+
+    def _sentinel(self) -> AbstractContextManager[Sentinel | None]:
+        """In real time a thread that damps while a step does not come to its end."""
+        if not self.realtime or self.safety.limits.stall is None:
+            return nullcontext()
+        return Sentinel(self._period, self._stalled, self._fifo)
+
+    def _stalled(self) -> None:
+        limit = self.safety.limits.stall
+        self.safety.trip("stall", f"no target {1e3 * (limit or 0.0):.0f} ms after its tick", limit=limit)
+        self._damp()
+
+    def _damp(self) -> None:
+        """Write damping, unless the robot itself hangs or nothing has been read yet."""
+        if self._writing.acquire(timeout=self._period):
+            try:
+                if self.safety.has_read:
+                    self.robot.write(self.safety.pose, Mode.DAMPING)
+            finally:
+                self._writing.release()
 
 
-def _sleep_until(moment: float) -> None:
-    """Until a time of `perf_counter`; the last half millisecond in a loop, since sleep wakes up late."""
-    while (left := moment - time.perf_counter()) > 0.0:
-        if left > 5e-4:
-            time.sleep(left - 5e-4)
+class _Watch:
+    """Time by stage, s."""
+
+    def __init__(self) -> None:
+        self.spent = dict[str, float]()
+        self._mark = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Everything since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self.spent[stage] = self.spent.get(stage, 0.0) + now - self._mark
+        self._mark = now

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from copy import copy
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class MotionCommand:
             trained with poses and command together.
         bodies: names of those whose poses count; empty: all.
     """
+
+    reads_bodies: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class MotionCommand:
             command.steering_direction_w, command.steering_speed = self._way(now, reading.yaw)
         return command
 
-    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array, /) -> dict[str, float]:
+    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
         """Mean distance of the bodies from the clip's, m: its mean over the run and its maximum."""
         steps = np.array([self._step(t) for t in time])
         error = np.linalg.norm(body_pos_w - self._body_pos[steps], axis=-1).mean(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import metadata as _metadata
 from .errors import DeployError
-from .interface import MODALITIES, Array, Command, CommandSource, RobotInterface, RobotReading
+from .interface import MEASURED, MODALITIES, Array, Command, CommandSource, RobotInterface, RobotReading
 from .loop import ControlLoop, LoopReport
 from .metadata import DTYPES, Metadata
 from .session import open_session
@@ -75,8 +75,8 @@ class OnnxPolicy:
             DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape.
         """
         feeds = dict(self._blank)
-        for name, value in vars(reading).items():
-            self._put(feeds, name, value)
+        for name in MEASURED:
+            self._put(feeds, name, getattr(reading, name))
         self._put_command(feeds, command)
         if self._history is not None:
             feeds["history"], feeds["reset"] = self._history, np.array([self._begins])

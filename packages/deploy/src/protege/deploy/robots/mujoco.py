@@ -9,7 +9,7 @@ import numpy as np
 from .. import metadata as _metadata
 from ..clips import Pose
 from ..errors import DeployError, needs
-from ..interface import Array, RobotReading
+from ..interface import Array, Mode, RobotReading
 from ..metadata import ROBOT_FILE, Metadata, StartState
 
 try:
@@ -57,6 +57,7 @@ class MujocoRobot:
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
         self._root = int(self.model.body_rootid[joints[0].bodyid[0]])
+        self._gain, self._bias = self.model.actuator_gainprm[:, 0].copy(), self.model.actuator_biasprm[:, 1].copy()
         self.reset(None if standing else self.metadata.start)
 
     def reset(self, start: StartState | None = None) -> None:
@@ -86,7 +87,10 @@ class MujocoRobot:
             joint_vel=qvel[self._qvel],
         )
 
-    def write(self, joint_target: Array) -> None:
+    def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
+        # A servo's torque is gain * target + bias * angle + damping * velocity; gain and bias are its stiffness.
+        stiff = float(mode is Mode.CONTROL)
+        self.model.actuator_gainprm[:, 0], self.model.actuator_biasprm[:, 1] = stiff * self._gain, stiff * self._bias
         self.data.ctrl[self._servos] = joint_target
         mujoco.mj_step(self.model, self.data, self.metadata.substeps)
 

@@ -7,7 +7,7 @@ import yaml
 
 from ..commander import Commander, Prepared
 from ..errors import DeployError
-from ..interface import Array, Command, RobotReading
+from ..interface import Command, RobotReading
 
 MAX_BYTES = 1_000_000
 
@@ -43,11 +43,13 @@ class Script:
         return self.commander(time, reading)
 
     @property
+    def duration(self) -> float:
+        """When the last order is due, s."""
+        return self._entries[-1][0]
+
+    @property
     def silence(self) -> float:
         return self.commander.silence
-
-    def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array, /) -> dict[str, float]:
-        return self.commander.errors(time, root_pos_w, body_pos_w)
 
 
 def _items(path: Path) -> list[Any]:

@@ -1,0 +1,169 @@
+"""`protege-deploy run`: a policy drives a robot, and what that showed. What is heavy is imported when it is needed."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .errors import DeployError
+from .interface import MODALITIES as TASKS
+from .output import Finite, as_json, write_whole
+from .pace import CATCH_UP
+
+DEFAULT_SECONDS = 10.0
+
+
+def task_options(command: Callable) -> Callable:
+    """What to do, where the policy is told one thing."""
+    for option in reversed([
+        click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
+        click.option("--motion-file", help="the clip that motion tracks: a .npy, or the name of one that a package ships"),
+        click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
+        click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
+        click.option("--seed", type=click.IntRange(min=0), help="a random path"),
+        click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),
+        click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering"),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def loop_options(command: Callable) -> Callable:
+    """How the loop keeps time, and what the safety layer allows."""
+    for option in reversed([
+        click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
+        click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+        click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
+                     help="leave out ticks that are over, or run late steps at once"),
+        click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
+        click.option("--core", type=int, help="CPU core to run on"),
+        click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
+        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("folder")
+@task_options
+@click.option("--commands", metavar="SOURCE", help="orders in flight instead of --task: script:FILE")
+@click.option("--seconds", type=Finite(0.1, 86400.0), help="10 by default; a motion ends with its clip")
+@click.option("--standing", is_flag=True, help="start at rest instead of in motion")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
+@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
+@loop_options
+@click.option("--report", help="write the measurements as JSON")
+@click.option("--record", help="write the model's inputs of every step as .npz, for `check --states`")
+def run(
+    folder: str,
+    commands: str | None,
+    seconds: float | None,
+    standing: bool,
+    threads: int,
+    provider: str,
+    safety: bool,
+    limits: tuple[str, ...],
+    report: str | None,
+    record: str | None,
+    **options: Any,
+) -> None:
+    """Close the loop with MuJoCo: walk, and measure latency and how well the command is obeyed."""
+    from .closed_loop import run_closed_loop
+    from .limits import Limits
+    from .loop import ControlLoop
+    from .robots.mujoco import MujocoRobot
+    from .runtime import OnnxPolicy
+    from .safety import Safety
+
+    allowed = (Limits() if safety else Limits.off()).changed(limits)
+    policy, robot = OnnxPolicy(folder, threads, provider), MujocoRobot(folder, standing=standing)
+    timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
+    command, seconds = _command(commands, seconds, policy, robot, standing=standing, **options)
+    dt = policy.metadata.control_dt
+    loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+    inputs: list[dict[str, np.ndarray]] = []
+    if record:
+        policy.on_inputs = inputs.append
+    with _interruptible(loop.stop):
+        result = run_closed_loop(loop, seconds, robot.body_poses)
+    if report:
+        write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
+    if record:
+        states = {name: np.concatenate([step[name] for step in inputs]) for name in inputs[0]}
+        write_whole(Path(record), lambda file: np.savez(file, **states))  # pyright: ignore[reportArgumentType]
+    _show(result)
+
+
+def _command(
+    source: str | None,
+    seconds: float | None,
+    policy: Any,
+    robot: Any,
+    *,
+    task: str | None,
+    motion_file: str | None,
+    standing: bool,
+    **options: Any,
+) -> tuple[Any, float | None]:
+    """Who says what to do, and for how long, s."""
+    from . import tasks
+
+    if source is not None:
+        if task or motion_file:
+            raise DeployError("--commands does not go with --task and --motion-file", "Give one of them")
+        return _live(source, seconds, policy, robot)
+    chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
+    if chosen == "motion":
+        return tasks.motion_command(str(motion_file), policy, robot, length, standing=standing)
+    return tasks.task_command(chosen, robot.read(), length, policy.metadata, **options), length
+
+
+def _live(source: str, seconds: float | None, policy: Any, robot: Any) -> tuple[Any, float | None]:
+    from .commander import Commander
+    from .sources.script import Script
+
+    kind, _, place = source.partition(":")
+    if kind != "script" or not place:
+        raise DeployError(f"unknown source of commands {source!r}", "Known: script:FILE")
+    script = Script(place, Commander(policy, robot.body_poses))
+    return script, seconds or script.duration + DEFAULT_SECONDS
+
+
+@contextmanager
+def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the run in order; the next one at once."""
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, before[number])
+        stop()
+
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(result: dict[str, Any]) -> None:
+    loop = result["loop"]
+    for stage, latency in loop["stages_ms"].items():
+        if latency:
+            click.echo(f"{stage:<12} {'  '.join(f'{key} {value:.2f}' for key, value in latency.items())} ms")
+    worst = f", the worst by {loop['worst_overrun_ms']:.2f} ms" if loop["missed_deadlines"] else ""
+    click.echo(f"deadlines    {loop['missed_deadlines']} of {loop['steps']} missed{worst}")
+    errors = "  ".join(f"{name} {value:.3f}" for name, value in result["errors"].items())
+    click.echo(
+        f"motion       {'stood' if result['stood'] else 'fell'}  walked {result['walked_m']:.2f} m  {errors}".rstrip()
+    )
+    clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
+    if clipped:
+        click.echo(f"clipped      steps with clipped targets: {clipped}")
+    if loop["event"]:
+        event = loop["event"]
+        click.echo(f"damped       step {event['step']}: {event['message']}; damped for {loop['damped_steps']} steps")

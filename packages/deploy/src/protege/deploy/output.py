@@ -1,0 +1,54 @@
+"""What the commands have in common: numbers that are finite, files that are whole, JSON without NaN."""
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from .errors import DeployError
+
+
+class Finite(click.FloatRange):
+    """A number that is one: Python reads `nan` and `inf` as floats too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Whole or not at all.
+
+    Raises:
+        DeployError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    except OSError as error:
+        raise DeployError(f"cannot write {path} ({error.strerror})", "Choose another path") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def as_json(result: Any) -> str:
+    """As JSON, which has no NaN: null stands for it."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(result), indent=2, allow_nan=False)

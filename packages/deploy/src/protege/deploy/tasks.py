@@ -1,0 +1,74 @@
+"""The commands that `run --task` gives, each measured by its task's error."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .clips import load_clip
+from .commands import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from .errors import DeployError
+from .interface import RobotReading
+from .metadata import Metadata
+from .motion import MotionCommand
+from .runtime import OnnxPolicy
+
+if TYPE_CHECKING:
+    from .robots.mujoco import MujocoRobot
+
+
+def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -> str:
+    """What to run: what was asked for, or the first that the policy takes.
+
+    Raises:
+        DeployError: the policy does not take it, or a clip is missing or too many.
+    """
+    commands = [name for name in policy.modalities if name != "poses"]
+    offered = policy.modes
+    chosen = task or ("motion" if motion_file else next(iter(offered), ""))
+    if chosen in commands and policy.needs_poses:
+        raise DeployError(
+            f"this policy takes a {chosen} only together with poses",
+            f"Add --task motion --motion-file CLIP: the {chosen} is then the clip's",
+        )
+    if chosen not in offered:
+        raise DeployError(f"this policy takes no {chosen or 'command'}", f"It takes {', '.join(offered) or 'none'}")
+    if chosen == "motion" and not motion_file:
+        raise DeployError("motion needs a clip", "Add --motion-file data/motions/smpl_humanoid_walk.npy, or another")
+    if chosen != "motion" and motion_file:
+        raise DeployError(f"--motion-file does not go with --task {chosen}", "Take --task motion")
+    return chosen
+
+
+def motion_command(
+    path: str, policy: OnnxPolicy, robot: "MujocoRobot", seconds: float, *, standing: bool
+) -> tuple[MeasuredCommand, float]:
+    """The command to track a clip, and for how long, s. The robot begins in its first pose, or the clip where it stands."""
+    clip = load_clip(path, policy.metadata.num_joints)
+    if not standing:
+        robot.reset(clip.placed(np.zeros(2), 0.0).start())
+    reading = robot.read()
+    clip = clip.placed(reading.root_pos_w[:2], reading.yaw)
+    also = policy.modalities if policy.needs_poses else []
+    return MotionCommand(clip, robot.body_poses, policy.metadata, also), min(seconds, clip.duration)
+
+
+def task_command(
+    task: str,
+    reading: RobotReading,
+    seconds: float,
+    metadata: Metadata,
+    *,
+    speed: float,
+    turn_rate: float,
+    seed: int | None,
+    goal: tuple[float, float],
+    direction: float,
+) -> MeasuredCommand:
+    """The path, goal or steering that the options ask for, for a run of so many seconds."""
+    if task == "goal":
+        return GoalCommand.ahead(reading, goal)
+    if task == "steering":
+        return SteeringCommand.towards(reading, float(np.radians(direction)), speed)
+    if seed is not None:
+        return PathCommand.random(reading, seed, seconds, metadata.path_times)
+    return PathCommand.steady(reading, speed, turn_rate, seconds, metadata.path_times)

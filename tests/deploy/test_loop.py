@@ -1,0 +1,158 @@
+"""The loop's order of things, its clock, and what it counts."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from fakes import DT, STANDING, FakePolicy, FakeRobot, metadata, nothing
+
+from protege.deploy.errors import DeployError
+from protege.deploy.interface import Command, Mode, RobotReading
+from protege.deploy.limits import Limits
+from protege.deploy.loop import STAGES, ControlLoop, Step
+from protege.deploy.safety import Safety
+
+
+def loop(policy: FakePolicy, robot: FakeRobot, **options) -> ControlLoop:
+    return ControlLoop(policy, robot, options.pop("source", nothing), DT, **options)
+
+
+def test_a_step_reads_asks_infers_and_writes() -> None:
+    policy, robot, steps, asked = FakePolicy(), FakeRobot(), list[Step](), list[float]()
+
+    def source(time: float, reading: RobotReading) -> Command:
+        asked.append(time)
+        return Command(steering_speed=time)
+
+    report = loop(policy, robot, source=source, realtime=False, on_step=steps.append).run(4)
+    assert asked == pytest.approx([0.0, DT, 2 * DT, 3 * DT]) and policy.calls == robot.reads == 4
+    assert [step.index for step in steps] == [0, 1, 2, 3] and robot.modes == "CCCC"
+    for step, (written, _) in zip(steps, robot.written, strict=True):
+        assert step.command is not None and step.command.steering_speed == step.time
+        np.testing.assert_array_equal(step.target, written)
+    assert report.steps == 4 and report.damped_steps == 0 and report.event is None
+    assert set(report.stages_ms) == set(STAGES) and report.stages_ms["wake"] == {}
+
+
+def test_slow_steps_are_counted_and_the_clock_goes_on() -> None:
+    policy, robot = FakePolicy(slow=(2, 5), seconds=1.5 * DT), FakeRobot()
+    started = time.perf_counter()
+    report = loop(policy, robot).run(10)
+    assert report.missed_deadlines >= 2 and report.skipped_ticks >= 2 and report.worst_overrun_ms >= 10.0
+    # Nine periods to the last tick, and those that were left out.
+    assert time.perf_counter() - started >= DT * (9 + report.skipped_ticks)
+    assert report.stages_ms["infer"]["max"] >= 30.0 and len(robot.written) == 10
+
+
+def test_a_burst_makes_up_for_a_slow_step() -> None:
+    policy, robot, begun = FakePolicy(slow=(1,), seconds=5 * DT), FakeRobot(), list[float]()
+    started = time.perf_counter()
+
+    def watch(step: Step) -> None:
+        begun.append(time.perf_counter() - started)
+
+    report = loop(policy, robot, catch_up="burst", on_step=watch).run(12)
+    assert report.skipped_ticks == 0 and report.missed_deadlines >= 4 and begun[11] >= 11 * DT
+
+
+def test_another_rate_changes_the_ticks_and_not_the_commands_clock() -> None:
+    asked, started = list[float](), time.perf_counter()
+
+    def source(time: float, reading: RobotReading) -> Command:
+        asked.append(time)
+        return Command()
+
+    loop(FakePolicy(), FakeRobot(), source=source, rate=1000.0).run(20)
+    assert time.perf_counter() - started >= 19e-3
+    assert asked == pytest.approx([k * DT for k in range(20)])
+
+
+def test_it_stops_when_it_is_told_to() -> None:
+    steps = list[Step]()
+    endless = loop(FakePolicy(), FakeRobot(), on_step=steps.append, rate=1000.0)
+    thread = threading.Thread(target=lambda: endless.run(None))
+    thread.start()
+    while len(steps) < 5:
+        time.sleep(1e-3)
+    endless.stop()
+    thread.join(timeout=10.0)
+    assert not thread.is_alive() and len(steps) >= 5
+
+
+def test_whatever_is_raised_leaves_the_robot_damping() -> None:
+    def source(time: float, reading: RobotReading) -> Command:
+        if time > 2.5 * DT:
+            raise DeployError("no such command")
+        return Command()
+
+    robot = FakeRobot()
+    with pytest.raises(DeployError, match="no such command"):
+        loop(FakePolicy(), robot, source=source, realtime=False).run(10)
+    assert robot.modes == "CCCD"
+
+
+def test_a_stalled_policy_does_not_keep_the_robot_from_damping() -> None:
+    """The policy comes back only when the robot damps: without the sentinel it would wait for ever."""
+    damps = threading.Event()
+
+    class Robot(FakeRobot):
+        def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
+            super().write(joint_target, mode)
+            if mode is Mode.DAMPING:
+                damps.set()
+
+    class Stalls(FakePolicy):
+        def act(self, reading: RobotReading, command: Command) -> np.ndarray:
+            if self.calls == 3:
+                assert damps.wait(timeout=30.0)
+            return super().act(reading, command)
+
+    robot = Robot()
+    report = loop(Stalls(), robot, safety=Safety(Limits.off().changed(["stall=0.1"]), metadata())).run(8)
+    assert "C" not in robot.modes[robot.modes.index("D") :]
+    assert report.event is not None and report.event.cause == "stall" and report.event.step <= 3
+    assert "no target 100 ms after its tick" in report.event.message
+    np.testing.assert_allclose(robot.written[-1][0], STANDING.joint_pos, atol=1e-5)
+
+
+def test_a_stalled_callback_counts_too() -> None:
+    damps = threading.Event()
+
+    class Robot(FakeRobot):
+        def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
+            super().write(joint_target, mode)
+            if mode is Mode.DAMPING:
+                damps.set()
+
+    def dawdle(step: Step) -> None:
+        if step.index == 2:
+            assert damps.wait(timeout=30.0)
+
+    limits = Limits.off().changed(["stall=0.1"])
+    report = loop(FakePolicy(), Robot(), safety=Safety(limits, metadata()), on_step=dawdle).run(5)
+    assert report.event is not None and report.event.cause == "stall" and report.event.step <= 2
+
+
+def test_a_200_ms_stall_ends_in_damping() -> None:
+    policy, robot = FakePolicy(slow=(4,), seconds=0.2), FakeRobot()
+    report = loop(policy, robot, safety=Safety(Limits(), metadata())).run(8)
+    assert report.event is not None and report.event.cause in ("stall", "deadlines")
+    first = robot.modes.index("D")
+    assert first <= 4 and "C" not in robot.modes[first:]
+
+
+def test_many_missed_deadlines_in_a_row_end_in_damping() -> None:
+    robot = FakeRobot()
+    safety = Safety(Limits.off().changed(["missed_deadlines=3"]), metadata())
+    report = loop(FakePolicy(slow=(1, 3, 4, 5), seconds=1.2 * DT), robot, safety=safety).run(10)
+    assert report.event is not None and report.event.cause == "deadlines" and report.event.step <= 5
+    assert robot.modes.endswith("DDDD") and robot.modes.startswith("C")
+
+
+def test_without_real_time_no_time_is_too_long() -> None:
+    robot = FakeRobot()
+    report = loop(FakePolicy(slow=(1,), seconds=0.15), robot, safety=Safety(Limits(), metadata()), realtime=False).run(
+        5
+    )
+    assert report.missed_deadlines >= 1 and report.event is None and robot.modes == "CCCCC"

@@ -1,0 +1,106 @@
+"""Ticks, catching up, priorities: what is decided, not how fast this machine is."""
+
+import gc
+import os
+import sys
+import time
+
+import pytest
+
+from protege.deploy.errors import DeployError
+from protege.deploy.pace import Pace, PreciseSleep, priority, undisturbed
+
+
+def overran(catch_up: str, *periods: float) -> tuple[list[float], int]:
+    """Where the ticks after some steps are, in periods, and how many were left out; steps begin on time and end so late."""
+    pace = Pace(0.1, catch_up)
+    start, ticks = pace.tick, []
+    for length in periods:
+        pace.advance(pace.tick + length * 0.1)
+        ticks.append(round((pace.tick - start) / 0.1, 6))
+    return ticks, pace.skipped
+
+
+def test_steps_within_their_period_keep_the_grid() -> None:
+    assert overran("skip", 0.1, 0.9, 1.0) == ([1.0, 2.0, 3.0], 0)
+
+
+def test_skip_goes_on_at_the_next_tick_to_come() -> None:
+    assert overran("skip", 1.5, 0.5, 3.2, 0.1) == ([2.0, 3.0, 7.0, 8.0], 4)
+
+
+def test_burst_leaves_no_tick_out() -> None:
+    assert overran("burst", 1.5, 0.5, 3.2, 0.1) == ([1.0, 2.0, 3.0, 4.0], 0)
+
+
+def test_late_steps_of_a_burst_do_not_wait() -> None:
+    pace = Pace(10.0, "burst")
+    pace.tick -= 35.0
+    lateness = []
+    for _ in range(3):
+        lateness.append(pace.wait())
+        pace.advance(time.perf_counter())
+    assert lateness[0] > 34.9 and 24.9 < lateness[1] < lateness[0] and 14.9 < lateness[2] < lateness[1]
+
+
+def test_without_real_time_nothing_waits_and_nothing_is_left_out() -> None:
+    pace = Pace(1000.0, realtime=False)
+    for _ in range(3):
+        assert pace.wait() == 0.0
+        assert pace.advance(pace.tick + 2500.0) == pytest.approx(1500.0)
+    assert pace.skipped == 0
+
+
+def test_an_unknown_policy_is_named() -> None:
+    with pytest.raises(DeployError, match=r"unknown catch-up policy 'hurry'\. Choose skip or burst"):
+        Pace(0.1, "hurry")
+
+
+def test_sleep_never_wakes_early_and_learns() -> None:
+    sleep = PreciseSleep()
+    for _ in range(20):
+        moment = time.perf_counter() + 2e-3
+        assert sleep.until(moment) >= moment
+    assert 5e-5 <= sleep._spin <= 2e-3
+    past = time.perf_counter() - 1.0
+    assert sleep.until(past) > past
+
+
+def test_priorities_and_cores_are_given_back() -> None:
+    before = os.sched_getscheduler(0), os.sched_getaffinity(0)
+    core = max(before[1])
+    with priority(core=core):
+        assert os.sched_getaffinity(0) == {core}
+    assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
+
+
+def test_a_core_or_priority_that_is_none_is_one_line() -> None:
+    before = os.sched_getscheduler(0), os.sched_getaffinity(0)
+    for options, message in [
+        ({"core": 100_000}, "this process cannot run on core 100000. Cores that it can: "),
+        ({"core": -1}, "cannot run on core -1"),
+        ({"core": 2**70}, "cannot run on core"),
+        ({"fifo": 2**70}, "has no priority"),
+    ]:
+        with pytest.raises(DeployError, match=message), priority(**options):
+            raise AssertionError
+    assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
+
+
+def test_what_is_not_permitted_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with (
+        pytest.raises(DeployError, match=r"SCHED_FIFO with priority 10 is not permitted\. Run as root"),
+        priority(fifo=10),
+    ):
+        raise AssertionError
+
+
+def test_undisturbed_is_undone() -> None:
+    before = sys.getswitchinterval()
+    with undisturbed():
+        assert sys.getswitchinterval() < before and gc.get_freeze_count() > 0
+    assert sys.getswitchinterval() == before and gc.get_freeze_count() == 0

@@ -1,0 +1,255 @@
+"""Sabotage: whatever goes wrong, the same step's write damps, and says why."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import DT, STANDING, FakePolicy, FakeRobot, metadata, nothing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protege.deploy.errors import DeployError
+from protege.deploy.interface import MEASURED, Command, RobotReading
+from protege.deploy.limits import Limits
+from protege.deploy.loop import ControlLoop, LoopReport
+from protege.deploy.safety import Safety
+
+HERE = STANDING.joint_pos
+NAN = np.array([np.nan, 0.0])
+
+
+def run(
+    policy: FakePolicy, robot: FakeRobot, limits: Limits | None = None, steps: int = 8, source=nothing
+) -> LoopReport:
+    safety = Safety(limits or Limits(), metadata())
+    return ControlLoop(policy, robot, source, DT, realtime=False, safety=safety).run(steps)
+
+
+def falls(**changes: object) -> RobotReading:
+    return replace(STANDING, **changes)
+
+
+def leaning(angle: float) -> np.ndarray:
+    return np.array([np.cos(angle / 2), np.sin(angle / 2), 0.0, 0.0])
+
+
+def test_a_healthy_robot_is_left_alone() -> None:
+    robot = FakeRobot()
+    report = run(FakePolicy(), robot, steps=50)
+    assert report.event is None and robot.modes == "C" * 50 and report.clipped == {"range": 0, "rate": 0}
+    np.testing.assert_array_equal(robot.written[-1][0], HERE.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("says", "cause", "message"),
+    [
+        (NAN, "policy", "the policy's output is not finite (knee is nan)"),
+        (np.array([0.0, np.inf]), "policy", "the policy's output is not finite (hip is inf)"),
+        (np.array([50.0, 0.0]), "torque", "knee would need 4950 N·m, more than 100"),
+        (np.array([0.5, -9.0]), "torque", "hip would need -875 N·m, more than 100"),
+    ],
+)
+def test_a_policy_that_says_what_it_must_not(says: np.ndarray, cause: str, message: str) -> None:
+    robot, policy = FakeRobot(), FakePolicy({3: says})
+    report = run(policy, robot)
+    assert robot.modes == "CCCDDDDD" and policy.calls == 4 and report.damped_steps == 5
+    assert report.event is not None and (report.event.cause, report.event.step) == (cause, 3)
+    assert report.event.message == message and report.event.time == pytest.approx(3 * DT)
+    # Damping is where the joints are: neither the bad target nor the one before.
+    for target, _ in robot.written[3:]:
+        np.testing.assert_allclose(target, HERE, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sensor_that_says_what_is_no_number(name: str, value: float) -> None:
+    broken = getattr(STANDING, name).copy()
+    broken[1] = value
+    robot, policy = FakeRobot({2: falls(**{name: broken})}), FakePolicy()
+    report = run(policy, robot)
+    assert robot.modes == "CCDDDDDD" and policy.calls == 2  # the policy never sees it
+    assert report.event is not None and report.event.cause == "sensor" and name in report.event.message
+    assert all(np.isfinite(target).all() for target, _ in robot.written)
+
+
+def test_the_very_first_measurement_may_be_broken() -> None:
+    robot = FakeRobot(dict.fromkeys(range(3), falls(joint_pos=NAN)))
+    report = run(FakePolicy(), robot, steps=3)
+    assert robot.modes == "DDD" and report.event is not None and report.event.cause == "sensor"
+    np.testing.assert_array_equal(robot.written[0][0], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause", "words"),
+    [
+        ({"root_quat_w": np.zeros(4)}, "sensor", "root_quat_w of the sensors has length 0.000"),
+        ({"joint_pos": np.array([1.35, 0.0])}, "joint_range", "knee is measured 0.35 rad beyond its range"),
+        ({"root_pos_w": np.array([0.0, 0.0, 0.5])}, "fall", "the root is 0.50 m high, under 0.54 m"),
+        ({"root_quat_w": leaning(1.3)}, "fall", "the root leans by 1.30 rad"),
+        ({"root_quat_w": -leaning(-1.3)}, "fall", "the root leans by 1.30 rad"),
+    ],
+)
+def test_a_measurement_that_is_not_as_it_should_be(changes: dict, cause: str, words: str) -> None:
+    robot = FakeRobot({4: falls(**changes)})
+    report = run(FakePolicy(), robot)
+    assert robot.modes == "CCCCDDDD"
+    assert report.event is not None and report.event.cause == cause and words in report.event.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"joint_pos": np.array([1.29, 0.0])},
+        {"root_pos_w": np.array([0.0, 0.0, 0.55])},
+        {"root_quat_w": leaning(1.19)},
+        {"root_quat_w": np.array([np.cos(1.5), 0.0, 0.0, np.sin(1.5)])},  # turned about the vertical: no lean
+    ],
+)
+def test_what_is_just_within_its_limits_goes_on(changes: dict) -> None:
+    robot = FakeRobot({4: falls(**changes)})
+    assert run(FakePolicy(dict.fromkeys([4, 5], np.array([0.9, -0.2]))), robot).event is None
+
+
+# A frozen sensor ---------------------------------------------------------------------------------------------------------
+
+
+def frozen(first: int, reading: RobotReading, count: int = 20) -> FakeRobot:
+    return FakeRobot(dict.fromkeys(range(first, first + count), reading))
+
+
+def test_a_frozen_sensor_that_says_it_moves() -> None:
+    robot = frozen(2, falls(joint_vel=np.array([0.5, 0.0])))
+    report = run(FakePolicy(), robot)
+    assert robot.modes == "CCCCCDDD"  # one new measurement and three times the same
+    assert report.event is not None and report.event.cause == "frozen" and report.event.step == 5
+
+
+def test_a_frozen_sensor_while_the_targets_move() -> None:
+    walks = FakePolicy({step: HERE + 0.05 * np.sin(step) for step in range(20)})
+    report = run(walks, frozen(2, falls()))
+    assert report.event is not None and report.event.cause == "frozen"
+
+
+def test_a_robot_at_rest_may_measure_the_same() -> None:
+    assert run(FakePolicy(), frozen(2, falls()), steps=20).event is None
+
+
+def test_stamps_tell_old_measurements_from_new_ones() -> None:
+    old = {step: falls(stamp=min(step, 6)) for step in range(20)}
+    report = run(FakePolicy(), FakeRobot(old), steps=20)
+    assert report.event is not None and (report.event.cause, report.event.step) == ("frozen", 9)
+    new = {step: falls(stamp=step, joint_vel=np.array([0.5, 0.0])) for step in range(20)}
+    assert run(FakePolicy(), FakeRobot(new), steps=20).event is None
+
+
+# A killed commander ------------------------------------------------------------------------------------------------------
+
+
+class Killed:
+    """Speaks for so many steps and then no more."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.silence = steps, 0.0
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        self.steps -= 1
+        self.silence = 0.0 if self.steps > 0 else self.silence + 0.3
+        return Command()
+
+
+def test_a_commander_that_falls_silent() -> None:
+    robot = FakeRobot()
+    report = run(FakePolicy(), robot, source=Killed(3), steps=8)
+    assert robot.modes == "CCCCDDDD"
+    assert (
+        report.event is not None and report.event.cause == "silence" and "no command for 0.60 s" in report.event.message
+    )
+    assert run(FakePolicy(), FakeRobot(), Limits().changed(["silence=off"]), source=Killed(3)).event is None
+
+
+# What is clipped ---------------------------------------------------------------------------------------------------------
+
+
+def test_small_excesses_are_clipped() -> None:
+    lax = Limits().changed(["torque=off"])
+    robot = FakeRobot({2: falls(joint_pos=np.array([0.9, 0.0]))})
+    policy = FakePolicy({2: np.array([1.25, 0.0]), 4: np.array([2.5, -0.25])})
+    report = run(policy, robot, lax)
+    assert report.event is None and robot.modes == "C" * 8
+    np.testing.assert_allclose(robot.written[2][0], [1.1, 0.0])  # range and 0.1 rad
+    np.testing.assert_allclose(robot.written[4][0], [1.1, -0.25])  # from 0.5 by 40 rad/s * 0.02 s, then the range
+    assert report.clipped == {"range": 2, "rate": 1}
+
+
+def test_what_has_to_be_clipped_for_long_trips() -> None:
+    limits = Limits().changed(["clipped_steps=4"])
+    robot = FakeRobot()
+    report = run(FakePolicy(dict.fromkeys(range(2, 30), np.array([1.2, -0.25]))), robot, limits, steps=10)
+    assert robot.modes == "CCCCCCDDDD"
+    assert report.event is not None and report.event.cause == "clipping"
+    now_and_then = {step: np.array([1.2, -0.25]) for step in range(30) if step % 3}
+    assert run(FakePolicy(now_and_then), FakeRobot(), limits, steps=30).event is None
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=True, width=32), min_size=2, max_size=2), min_size=1, max_size=12))
+def test_whatever_a_policy_says_the_robot_gets_what_it_may(outputs: list[list[float]]) -> None:
+    safety, before = Safety(Limits(), metadata()), HERE
+    for step, output in enumerate(outputs):
+        safety.sense(step, step * DT, STANDING)
+        target = safety.admit(STANDING, np.array(output))
+        if safety.tripped is not None:
+            assert np.array_equal(safety.pose, HERE.astype(np.float32))
+            break
+        assert np.isfinite(target).all() and np.abs(target).max() <= 1.1 + 1e-6
+        assert np.abs(target - before).max() <= 40.0 * DT + 1e-5
+        before = target
+
+
+# Limits ------------------------------------------------------------------------------------------------------------------
+
+
+def test_not_finite_trips_without_any_limits() -> None:
+    robot = FakeRobot()
+    report = ControlLoop(FakePolicy({1: NAN}), robot, nothing, DT, realtime=False).run(3)
+    assert robot.modes == "CDD" and report.event is not None
+    assert "joint 0 is nan" in report.event.message
+
+
+def test_without_limits_everything_finite_is_done() -> None:
+    robot = frozen(1, falls(root_quat_w=leaning(3.0), joint_vel=np.array([9.0, 9.0]), joint_pos=np.array([7.0, 7.0])))
+    report = run(FakePolicy({2: np.array([50.0, 50.0])}), robot, Limits.off())
+    assert report.event is None
+    np.testing.assert_array_equal(robot.written[2][0], [50.0, 50.0])
+
+
+def test_limits_are_changed_by_name() -> None:
+    limits = Limits().changed(["torque=1.5", "tilt=off"])
+    assert (limits.torque, limits.tilt, limits.height) == (1.5, None, 0.6)
+    for assignment, message in [
+        ("tork=1", "unknown limit 'tork'. Did you mean torque"),
+        ("torque=much", "the limit torque is 'much', not a number"),
+        ("torque=nan", "the limit torque is nan, not a number from 0 up"),
+        ("torque=-1", "the limit torque is -1.0, not a number from 0 up"),
+        ("torque", "the limit torque is '', not a number"),
+    ]:
+        with pytest.raises(DeployError) as caught:
+            Limits().changed([assignment])
+        assert message in caught.value.message
+
+
+def test_the_cause_is_logged_once_with_its_values(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="protege.deploy"):
+        report = run(FakePolicy({1: np.array([50.0, 0.0])}), FakeRobot())
+    [record] = caplog.records
+    said = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
+    assert record.getMessage().startswith(said)
+    assert report.to_dict()["event"]["values"]["limit"] == 100.0
+
+
+def test_a_second_run_begins_anew() -> None:
+    safety, robot = Safety(Limits(), metadata()), FakeRobot()
+    loop = ControlLoop(FakePolicy({1: NAN}), robot, nothing, DT, realtime=False, safety=safety)
+    assert loop.run(3).event is not None
+    loop.policy = FakePolicy()
+    assert loop.run(3).event is None and robot.modes == "CDDCCC"
