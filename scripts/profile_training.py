@@ -1,0 +1,116 @@
+"""Where a training's time goes: `protege ... train` with its arguments, each phase timed on the device's own clock.
+
+    python scripts/profile_training.py --skip 10 core train full_body_tracker/generalist --simulator mjwarp --max-iterations 60
+
+On a GPU a phase lasts from the event before its first kernel to the one after its last: work that the host hands over too slowly
+counts, and nothing waits for anything that the training itself would not wait for.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+import click
+import torch
+
+from protege.core.masked_mimic import MaskedMimicTrainer
+from protege.core.policy import ActorCritic
+from protege.core.ppo import PPO
+from protege.core.run import Run
+from protege.core.umbrella import main as protege
+from protege.distill.checkup import Checkup
+from protege.distill.trainer import Distiller
+from protege.distill.tutors import Tutors
+from protege.sim.env import HumanoidEnv
+
+PHASES: list[tuple[str, Any, str]] = [
+    ("environment", HumanoidEnv, "step"),
+    ("policy acts", ActorCritic, "act"),
+    ("teachers label", Tutors, "label"),
+    ("PPO updates", PPO, "update"),
+    ("MaskedMimic updates", MaskedMimicTrainer, "update"),
+    ("student updates", Distiller, "update"),
+    ("evaluations", Checkup, "__call__"),
+    ("checkpoints", Run, "save"),
+]
+"""What is timed, and whose method it is; none of them calls another, but evaluations the environment."""
+
+
+class Clock:
+    """Adds up how long phases last, once `skip` iterations are over."""
+
+    def __init__(self, skip: int) -> None:
+        self.skip, self.iterations, self.inside = skip, 0, False
+        self.spans: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+        self.begin: Any = None
+
+    def now(self) -> Any:
+        if not torch.cuda.is_available():
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def timed(self, phase: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if self.inside or self.iterations < self.skip:
+                return method(*args, **kwargs)
+            self.inside, begin = True, self.now()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.inside = False
+                self.spans[phase].append((begin, self.now()))
+
+        return wrapper
+
+    def counted(self, log: Callable[..., None]) -> Callable[..., None]:
+        @wraps(log)
+        def wrapper(*args: Any, **kwargs: Any) -> None:
+            log(*args, **kwargs)
+            self.iterations += 1
+            if self.iterations == self.skip:
+                self.begin = self.now()
+
+        return wrapper
+
+    def report(self) -> None:
+        """A Markdown table; the rest is what lies between the phases."""
+        end, count = self.now(), self.iterations - self.skip
+        if count < 1:
+            raise click.ClickException(f"{self.iterations} iterations are no more than --skip {self.skip}")
+        whole = _seconds(self.begin, end)
+        parts = {phase: sum(_seconds(*span) for span in spans) for phase, spans in self.spans.items()}
+        parts["the rest"] = whole - sum(parts.values())
+        click.echo("\n| phase | ms an iteration | share |\n| --- | --- | --- |")
+        for phase, seconds in parts.items():
+            click.echo(f"| {phase} | {1000.0 * seconds / count:.1f} | {seconds / whole:.0%} |")
+        click.echo(f"| all | {1000.0 * whole / count:.1f} | |")
+
+
+def _seconds(begin: Any, end: Any) -> float:
+    if isinstance(begin, float):
+        return end - begin
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000.0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--skip", default=10, show_default=True, help="iterations before the timing begins: compilation, capture")
+@click.argument("command", nargs=-1, required=True)
+def main(skip: int, command: tuple[str, ...]) -> None:
+    """Run `protege COMMAND`, a training, and print where its time went."""
+    clock = Clock(skip)
+    for phase, owner, name in PHASES:
+        patch.object(owner, name, clock.timed(phase, getattr(owner, name))).start()
+    patch.object(Run, "log", clock.counted(Run.log)).start()
+    protege.main(list(command), standalone_mode=False)
+    clock.report()
+
+
+if __name__ == "__main__":
+    main()
