@@ -20,7 +20,7 @@ from protege.sim.simulator import make_simulator
 pytest.importorskip("mujoco_warp")
 from warp._src.context import Module
 
-from protege.sim.backends import mjwarp
+from protege.sim.backends import mjwarp, warp_device
 
 ROBOT = get_robot("smpl")
 WALK = "smpl_humanoid_walk.npy"
@@ -49,25 +49,25 @@ def settle(simulator, height: list[float], steps: int) -> None:
 def test_a_robot_that_stands_has_room():
     simulator = make_simulator("mjwarp", ROBOT, N, device="cpu")
     settle(simulator, [0.93, 0.93, 0.93], 20)
-    assert simulator.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
-    simulator.check_room()  # pyright: ignore[reportAttributeAccessIssue]
+    assert simulator.room.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
+    simulator.room.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_worlds_without_room_for_their_constraints_are_counted(capfd):
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [3.0, 3.0, 3.0], 2)
-    assert simulator.overflowed() == 0, "nothing touches in the air"
+    assert simulator.room.overflowed() == 0, "nothing touches in the air"
     settle(simulator, [0.93, 3.0, 0.93], 5)
-    assert simulator.overflowed() == 2
+    assert simulator.room.overflowed() == 2
     with pytest.raises(UserError, match=r"mjwarp: 2 of 3 .* constraints\. Raise env\.mjwarp\.constraints \(now 8\)"):
-        simulator.check_room()
-    assert simulator.overflowed() == 0, "counted anew"
-    simulator.check_room()
+        simulator.room.check()
+    assert simulator.room.overflowed() == 0, "counted anew"
+    simulator.room.check()
     assert capfd.readouterr() == ("", ""), "kernels print nothing"
 
 
 def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
-    monkeypatch.setattr(mjwarp, "CHECK_EVERY", 5)
+    monkeypatch.setattr(warp_device, "CHECK_EVERY", 5)
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", contacts=1)
     with pytest.raises(UserError, match=r"mjwarp: 3 of 3 .* contacts\. Raise env\.mjwarp\.contacts \(now 1\)"):
         settle(simulator, [0.93, 0.93, 0.93], 5)
@@ -82,10 +82,10 @@ def test_the_config_says_how_much_room():
         config = compose(parts, None, [*common, *overrides])
         simulator = plugin.make(config.run, config.env).simulator
         assert isinstance(simulator, mjwarp.MjwarpSimulator)
-        return simulator._room
+        return simulator.room.sizes
 
-    assert room() == {"nconmax": 32, "njmax": 192}
-    assert room("env.mjwarp.contacts=64", "env.mjwarp.constraints=200") == {"nconmax": 64, "njmax": 200}
+    assert room() == {"contacts": 32, "constraints": 192}
+    assert room("env.mjwarp.contacts=64", "env.mjwarp.constraints=200") == {"contacts": 64, "constraints": 200}
     with pytest.raises(UserError, match=r"env\.mjwarp\.contacts is 0\. Take 1 or more"):
         room("env.mjwarp.contacts=0")
     assert {"env.mjwarp.contacts", "env.mjwarp.constraints"} < FREE, "may be raised when a run goes on"
@@ -94,9 +94,9 @@ def test_the_config_says_how_much_room():
 def test_one_world_of_many_may_lack_room():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [0.93, 3.0, 3.0], 5)
-    assert simulator.overflowed() == 1
-    simulator.num_envs = 100
-    simulator.check_room()
+    assert simulator.room.overflowed() == 1
+    simulator.room.allowed = 1
+    simulator.room.check()
 
 
 def test_a_world_that_went_wrong_is_not_counted():
@@ -105,7 +105,7 @@ def test_a_world_that_went_wrong_is_not_counted():
     target = TARGET.clone()
     target[0, 3] = torch.nan
     assert simulator.step(target).tolist() == [True, False, False]
-    assert simulator.overflowed() == 0
+    assert simulator.room.overflowed() == 0
 
 
 # Devices and memory ------------------------------------------------------------------------------------------------------
@@ -131,11 +131,11 @@ def test_auto_is_the_gpu_if_there_is_one(there, device, monkeypatch):
 
 
 def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
-    def full(*arguments) -> None:
+    def full(*arguments, **room) -> None:
         raise RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'")
 
     monkeypatch.setattr(mjwarp.MjwarpSimulator, "_allocate", full)
-    monkeypatch.setattr(mjwarp, "_free_memory", lambda device: 2**30)
+    monkeypatch.setattr(mjwarp, "free_memory", lambda device: 2**30)
     with pytest.raises(UserError) as complaint:
         make_simulator("mjwarp", ROBOT, 100_000, device="cpu")
     text = str(complaint.value)
@@ -145,7 +145,7 @@ def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
 
 
 def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch):
-    def broken(*arguments) -> None:
+    def broken(*arguments, **room) -> None:
         raise RuntimeError("something else")
 
     monkeypatch.setattr(mjwarp.MjwarpSimulator, "_allocate", broken)

@@ -115,20 +115,26 @@ def play(clip: str, output: str, robot: str, fps: float | None, size: str, start
 @main.command()
 @click.argument("name", required=False)
 @click.option("--mjcf", is_flag=True, help="print NAME as a MuJoCo model")
-def robots(name: str | None, mjcf: bool) -> None:
+@click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as smpl.usda")
+def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
     """List the robots, or show the joints of NAME."""
     from .robots import ROBOTS, get_robot
 
-    if mjcf:
-        from .mjcf import robot_xml
-
-        if name is None:
-            raise click.UsageError("--mjcf needs the robot's NAME")
-        click.echo(robot_xml(name), nl=False)
-    elif name is None:
+    if name is None:
+        if mjcf or usd:
+            raise click.UsageError(f"--{'mjcf' if mjcf else 'usd'} needs the robot's NAME")
         head = ("robot", "bodies", "joints", "mass kg", "control Hz", "physics Hz")
         _table([head, *((r.name, r.num_bodies, r.num_joints, f"{r.mass:.1f}", round(1 / r.control_dt),
                          round(1 / r.physics_dt)) for r in ROBOTS.values())])  # fmt: skip
+    elif mjcf:
+        from .mjcf import robot_xml
+
+        click.echo(robot_xml(name), nl=False)
+    elif usd:
+        from .backends.usd import export_robot
+
+        export_robot(get_robot(name), usd)
+        click.echo(usd)
     else:
         head = ("joint", "body", "from rad", "to rad", "stiffness N·m/rad", "damping N·m·s/rad", "limit N·m")
         _table([head, *((j.name, j.body, *j.range, j.stiffness, j.damping, j.effort_limit)
@@ -136,7 +142,7 @@ def robots(name: str | None, mjcf: bool) -> None:
 
 
 @main.command()
-@click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp")
+@click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp, isaaclab")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
 @click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
@@ -156,7 +162,7 @@ def bench(
     robot: str,
     as_json: bool,
 ) -> None:
-    """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (not for mjwarp)."""
+    """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""
     from .bench import measure
 
     rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks)

@@ -270,6 +270,16 @@ class MjwarpParams:
 
 
 @dataclass
+class IsaaclabParams(MjwarpParams):
+    """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`.
+
+    Attributes:
+        contacts: room for so many a world, shared by all worlds.
+        constraints: rows in each world.
+    """
+
+
+@dataclass
 class EnvConfig:
     """Everything about the worlds except the robot, the simulator's name and the clips, which are in RunConfig.
 
@@ -297,6 +307,7 @@ class EnvConfig:
     steering_params: SteeringParams = field(default_factory=SteeringParams)
     randomization: RandomizationParams = field(default_factory=RandomizationParams)
     mjwarp: MjwarpParams = field(default_factory=MjwarpParams)
+    isaaclab: IsaaclabParams = field(default_factory=IsaaclabParams)
 
     def check(self, key: str) -> None:
         checks.at_least(1, self, key, "num_envs", "future_frames", "history_steps", "num_plans")

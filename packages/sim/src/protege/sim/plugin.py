@@ -6,7 +6,7 @@ from protege.core.motion import load_clips
 from protege.core.robot import Robot
 
 from .env import HumanoidEnv
-from .env_config import EnvConfig
+from .env_config import EnvConfig, MjwarpParams
 from .robots import get_robot
 from .simulator import make_simulator
 
@@ -30,7 +30,8 @@ class HumanoidPlugin:
         """
         robot = get_robot(run.robot)
         clips = load_clips(run.motion_file, robot)
-        settings = vars(env.mjwarp) if run.simulator == "mjwarp" else {}
+        own = getattr(env, run.simulator, None)
+        settings = vars(own) if isinstance(own, MjwarpParams) else {}
         varied = env.randomization.when(evaluation).varies_bodies
         where = (run.torch_device(), run.num_threads)
         simulator = make_simulator(run.simulator, robot, env.num_envs, *where, varied=varied, **settings)

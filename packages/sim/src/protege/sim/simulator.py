@@ -75,6 +75,7 @@ class Simulator(Protocol):
 SIMULATORS = {
     "mujoco": "protege.sim.backends.mujoco:MujocoSimulator",
     "mjwarp": "protege.sim.backends.mjwarp:MjwarpSimulator",
+    "isaaclab": "protege.sim.backends.isaaclab:IsaaclabSimulator",
 }
 
 
@@ -90,6 +91,8 @@ def make_simulator(
     Raises:
         UserError: for a name that is not in `SIMULATORS`.
     """
+    if "physx" in name.lower() or name.lower() == "isaacsim":
+        raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
     if name not in SIMULATORS:
         raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
     module, attribute = SIMULATORS[name].split(":")

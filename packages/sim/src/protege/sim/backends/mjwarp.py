@@ -5,9 +5,7 @@ Warp's arrays. Nothing is copied to the host.
 """
 
 import functools
-import os
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -31,49 +29,11 @@ try:
 
     from .mjwarp_kernels import body_velocities, guard
     from .warp_compile import compile_together
+    from .warp_device import Room, checked_device, free_memory, too_many_worlds, torch_stream
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-CONTACTS_FULL = int(mjw.OverflowType.BROADPHASE | mjw.OverflowType.NARROWPHASE)
-CONSTRAINTS_FULL = int(mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ)
-CHECK_EVERY = 1000  # control steps between looks at what had no room
 COMPILERS = 8  # Warp modules that are compiled at a time
-SOLVER_SHARE = 0.6  # of the memory of Warp's data, what its solver takes besides
-
-
-def _checked(device: str) -> torch.device:
-    """The device by its whole name.
-
-    Raises:
-        UserError: there is none, or it is neither a CPU nor one of NVIDIA's GPUs.
-    """
-    kind, _, index = device.partition(":")
-    if kind == "cpu":
-        return torch.device("cpu")
-    count = torch.cuda.device_count()
-    if kind != "cuda" or int(index or 0) >= count:
-        raise UserError(f"mjwarp: there is no device {device}; torch sees {count} CUDA GPUs", "Take --device cpu")
-    return torch.device("cuda", int(index or 0))
-
-
-def _free_memory(device: torch.device) -> int:
-    """Bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _size(data: Any) -> int:
-    """Bytes of the Warp arrays in a dataclass and in those that it holds."""
-    parts = vars(data).values()
-    arrays = sum(x.capacity for x in parts if isinstance(x, wp.array))
-    return arrays + sum(_size(x) for x in parts if is_dataclass(x))
-
-
-def _rounded(count: int) -> int:
-    """Down to its first two digits."""
-    unit = 10 ** max(len(str(count)) - 2, 0)
-    return count // unit * unit
 
 
 class MjwarpSimulator:
@@ -100,36 +60,32 @@ class MjwarpSimulator:
         contacts: int = MjwarpParams.contacts,
         constraints: int = MjwarpParams.constraints,
     ) -> None:
-        self.robot, self.num_envs, self.device = robot, num_envs, _checked(device)
-        self._room = {"nconmax": contacts, "njmax": constraints}
-        self._steps = 0
+        self.robot, self.num_envs, self.device = robot, num_envs, checked_device("mjwarp", device)
         wp.config.log_level = wp.LOG_WARNING
         wp.init()
         self._where = wp.device_from_torch(self.device)
-        host, free = build_spec(robot).compile(), _free_memory(self.device)
+        host, free = build_spec(robot).compile(), free_memory(self.device)
+        room = {"nconmax": contacts, "njmax": constraints}
         try:
-            self._allocate(host, varied)
+            self._allocate(host, varied, **room)
         except RuntimeError as error:
             if "Failed to allocate" not in str(error):
                 raise
-            fit = int(free / self._memory_of_a_world(host))
-            raise UserError(
-                f"{num_envs} worlds do not fit into the {free / 2**30:.1f} GiB that are free on {self.device}",
-                f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
-            ) from error
+            raise too_many_worlds(num_envs, free, self.device, host, **room) from error
+        self.room = Room("mjwarp", self._overflow, contacts, constraints)
 
-    def _allocate(self, host: mujoco.MjModel, varied: bool) -> None:
+    def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
         """Make the worlds, the views of their arrays and the recorded launches."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
             self._model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
-            self._data = mjw.make_data(host, num_envs, **self._room)
+            self._data = mjw.make_data(host, num_envs, **room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._good = wp.clone(self._data.qpos)
             self._wrong = wp.zeros(num_envs, dtype=wp.bool)
-        self._nominal = Nominal(host, robot, self.device, torch.float32)
+        self._nominal = Nominal(host, self.device, torch.float32)
         self._bodies = {name: wp.to_torch(getattr(self._model, name)) for name in Nominal.FIELDS} if varied else {}
         data = self._data
         self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))
@@ -153,9 +109,7 @@ class MjwarpSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         self._ctrl.copy_(joint_target)
         self._step()
-        self._steps += 1
-        if self._steps % CHECK_EVERY == 0:
-            self.check_room()
+        self.room.step()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
@@ -175,30 +129,6 @@ class MjwarpSimulator:
             mine.copy_(torch.where(chosen, new, mine))
         self._refresh()
 
-    def overflowed(self) -> int:
-        """How many worlds had no room for all their contacts or constraints since the last `check_room`.
-
-        Worlds that went wrong do not count: they are reported by `step` anyway.
-        """
-        return int((self._overflow & (CONTACTS_FULL | CONSTRAINTS_FULL) != 0).sum())
-
-    def check_room(self) -> None:
-        """Complain where contacts are left out that should count; `step` does so now and then.
-
-        Raises:
-            UserError: in more than one of a hundred worlds, or in any of less.
-        """
-        bits, count = self._overflow.clone(), self.overflowed()
-        self._overflow.zero_()
-        if count <= self.num_envs // 100:
-            return
-        rows = bool((bits & CONSTRAINTS_FULL).any())
-        what, value = ("constraints", self._room["njmax"]) if rows else ("contacts", self._room["nconmax"])
-        raise UserError(
-            f"mjwarp: {count} of {self.num_envs} worlds had no room for all their {what}",
-            f"Raise env.mjwarp.{what} (now {value})",
-        )
-
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
 
@@ -209,7 +139,7 @@ class MjwarpSimulator:
 
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self.robot.num_bodies + 1, 3, device=self.device)
-        with self._warp():
+        with torch_stream(self.device):
             mjw.forward(self._model, self._data)
             contact = self._data.contact
             count = min(int(self._data.nacon.numpy()[0]), contact.dist.shape[0])
@@ -265,22 +195,11 @@ class MjwarpSimulator:
         arrays = [data.xpos, data.subtree_com, data.cvel, self._linear, self._angular]
         wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=arrays)
 
-    def _memory_of_a_world(self, host: mujoco.MjModel) -> float:
-        """Bytes."""
-        with wp.ScopedDevice("cpu"):
-            return (1.0 + SOLVER_SHARE) * _size(mjw.make_data(host, 1, **self._room))
-
-    def _warp(self) -> Any:
-        """Warp on the device, in torch's current stream."""
-        if self.device.type == "cpu":
-            return wp.ScopedDevice(self._where)
-        return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(self.device)), sync_enter=False)
-
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
         """The launches of `work` as one CUDA graph; on a CPU, `work`."""
 
         def run() -> None:
-            with self._warp():
+            with torch_stream(self.device):
                 work()
 
         if self.device.type == "cpu":
@@ -291,7 +210,7 @@ class MjwarpSimulator:
             work()
 
         def launch(graph: Any) -> None:
-            with self._warp():
+            with torch_stream(self.device):
                 if torch.cuda.is_current_stream_capturing():
                     work()  # becomes part of the graph that is being captured
                 else:

@@ -46,7 +46,7 @@ class MujocoSimulator:
             for texture in spec.textures:
                 texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
         self.model = spec.compile()
-        self._nominal = Nominal(self.model, robot, self.device, torch.float64) if varied else None
+        self._nominal = Nominal(self.model, self.device, torch.float64) if varied else None
         self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self._push_w = np.zeros((num_envs, 3))

@@ -1,13 +1,12 @@
-"""The fields of a MuJoCo model in which worlds may differ: both backends have them, under the same names."""
+"""The fields of a MuJoCo model in which worlds may differ: all backends have them, under the same names."""
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from protege.core.robot import Robot
-
-from ..engine import mujoco
 from ..simulator import Variation
 
 
@@ -17,6 +16,7 @@ class Nominal:
     How soft contacts and limits are (MuJoCo's `invweight0`) stays that of the nominal bodies.
 
     Args:
+        model: a MuJoCo model, or whatever has those of its arrays.
         dtype: of the simulator's arrays.
     """
 
@@ -25,12 +25,13 @@ class Nominal:
         *("actuator_gainprm", "actuator_biasprm"),
     )
 
-    def __init__(self, model: mujoco.MjModel, robot: Robot, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in self.FIELDS}
         # Row: a body of MuJoCo's, whose body 0 is the world; column: the bodies whose subtrees it is in.
-        self.within = torch.eye(robot.num_bodies + 1, device=device, dtype=dtype)
-        for body, parent in enumerate(robot.parents, start=1):
-            self.within[body] += self.within[parent + 1]
+        parents = model.body_parentid.tolist()
+        self.within = torch.eye(len(parents), device=device, dtype=dtype)
+        for body, parent in enumerate(parents[1:], start=1):
+            self.within[body] += self.within[parent]
 
     def varied(self, variation: Variation) -> dict[str, Tensor]:
         """Values of the fields that differ, (N, ...) each."""

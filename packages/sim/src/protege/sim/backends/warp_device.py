@@ -1,0 +1,121 @@
+"""What the backends on Warp share: their device, torch's stream, and the watch over arrays of a fixed size."""
+
+import os
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+import warp as wp
+from mujoco_warp import OverflowType, make_data
+from torch import Tensor
+
+from protege.core.errors import UserError
+
+from ..engine import mujoco
+
+CONTACTS_FULL = int(OverflowType.BROADPHASE | OverflowType.NARROWPHASE)
+CONSTRAINTS_FULL = int(OverflowType.NEFC | OverflowType.NJMAX_NNZ)
+CHECK_EVERY = 1000  # control steps between looks at what had no room
+SOLVER_SHARE = 0.6  # of the memory of Warp's data, what its solver takes besides
+
+
+def checked_device(simulator: str, device: str) -> torch.device:
+    """The device by its whole name.
+
+    Raises:
+        UserError: there is none, or it is neither a CPU nor one of NVIDIA's GPUs.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if kind != "cuda" or int(index or 0) >= count:
+        raise UserError(f"{simulator}: there is no device {device}; torch sees {count} CUDA GPUs", "Take --device cpu")
+    return torch.device("cuda", int(index or 0))
+
+
+def torch_stream(device: torch.device) -> Any:
+    """A context in which Warp works on the device, in torch's current stream."""
+    if device.type == "cpu":
+        return wp.ScopedDevice(wp.device_from_torch(device))
+    return wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)), sync_enter=False)
+
+
+# Memory ------------------------------------------------------------------------------------------------------------------
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
+    """The complaint about worlds that do not fit into `free` bytes; room: arguments of `mujoco_warp.make_data`."""
+    with wp.ScopedDevice("cpu"):
+        world = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
+    fit = int(free / world)
+    return UserError(
+        f"{num_envs} worlds do not fit into the {free / 2**30:.1f} GiB that are free on {device}",
+        f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
+    )
+
+
+def _size(data: Any) -> int:
+    """Bytes of the Warp arrays in a dataclass and in those that it holds."""
+    parts = vars(data).values()
+    arrays = sum(x.capacity for x in parts if isinstance(x, wp.array))
+    return arrays + sum(_size(x) for x in parts if is_dataclass(x))
+
+
+def _rounded(count: int) -> int:
+    """Down to its first two digits."""
+    unit = 10 ** max(len(str(count)) - 2, 0)
+    return count // unit * unit
+
+
+class Room:
+    """Watches for worlds that have no room for all their contacts or constraints.
+
+    Args:
+        simulator: its name, which is also that of its part of `env`.
+        overflow: MuJoCo Warp's flags, (N,) int; worlds that went wrong have none set.
+        contacts: room for so many a world.
+        constraints: rows in each world.
+
+    Attributes:
+        allowed: in so many worlds contacts may be left out; one of a hundred.
+    """
+
+    def __init__(self, simulator: str, overflow: Tensor, contacts: int, constraints: int) -> None:
+        self.simulator, self.overflow = simulator, overflow
+        self.sizes = {"contacts": contacts, "constraints": constraints}
+        self.allowed = len(overflow) // 100
+        self._steps = 0
+
+    def step(self) -> None:
+        """Count a control step, and look now and then."""
+        self._steps += 1
+        if self._steps % CHECK_EVERY == 0:
+            self.check()
+
+    def overflowed(self) -> int:
+        """How many worlds had too little room since the last `check`."""
+        return int((self.overflow & (CONTACTS_FULL | CONSTRAINTS_FULL) != 0).sum())
+
+    def check(self) -> None:
+        """Complain where contacts are left out that should count.
+
+        Raises:
+            UserError: in more worlds than are allowed.
+        """
+        bits, count = self.overflow.clone(), self.overflowed()
+        self.overflow.zero_()
+        if count <= self.allowed:
+            return
+        what = "constraints" if bool((bits & CONSTRAINTS_FULL).any()) else "contacts"
+        raise UserError(
+            f"{self.simulator}: {count} of {len(bits)} worlds had no room for all their {what}",
+            f"Raise env.{self.simulator}.{what} (now {self.sizes[what]})",
+        )

@@ -1,0 +1,88 @@
+"""The robot as USD; that physics reads it as it should is in `test_isaaclab.py`."""
+
+import pytest
+from click.testing import CliRunner
+from pxr import Usd, UsdGeom, UsdPhysics
+
+from protege.core.errors import UserError
+from protege.sim.backends.usd import add_robot
+from protege.sim.cli import main
+from protege.sim.engine import mujoco
+from protege.sim.mjcf import build_spec
+from protege.sim.robots import get_robot
+
+ROBOT = get_robot("smpl")
+
+
+def run(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("suffix", ["usda", "usd"])
+def test_the_file_holds_the_robot(tmp_path, suffix):
+    path = tmp_path / "robots" / f"smpl.{suffix}"
+    assert run("robots", "smpl", "--usd", path) == (0, f"{path}\n")
+    stage = Usd.Stage.Open(str(path))
+    root = stage.GetDefaultPrim()
+    assert root.GetName() == "smpl" and root.HasAPI(UsdPhysics.ArticulationRootAPI)
+    assert root.GetAttribute("newton:selfCollisionEnabled").Get() is False
+    assert root.GetAttribute("newton:jointsAddMobility").Get() is True
+    assert (UsdGeom.GetStageUpAxis(stage), UsdGeom.GetStageMetersPerUnit(stage)) == ("Z", 1.0)
+    prims = list(stage.Traverse())
+    bodies = [prim for prim in prims if prim.HasAPI(UsdPhysics.RigidBodyAPI)]
+    assert {prim.GetName() for prim in bodies} == set(ROBOT.body_names)
+    mass = sum(UsdPhysics.MassAPI(prim).GetMassAttr().Get() for prim in bodies)
+    assert mass == pytest.approx(ROBOT.mass, rel=1e-5)
+    hinges = {prim.GetName(): UsdPhysics.RevoluteJoint(prim) for prim in prims if prim.IsA(UsdPhysics.RevoluteJoint)}
+    assert set(hinges) == set(ROBOT.joint_names)
+    knee = hinges["L_Knee_y"]
+    assert knee.GetAxisAttr().Get() == "Y"
+    assert knee.GetUpperLimitAttr().Get() == pytest.approx(154.7, abs=0.01)  # 2.7 rad in degrees
+    assert [str(x) for x in knee.GetBody0Rel().GetTargets()] == ["/smpl/L_Hip"]
+    assert sum(prim.HasAPI(UsdPhysics.CollisionAPI) for prim in prims) == sum(len(body.geoms) for body in ROBOT.bodies)
+
+
+def test_bodies_are_where_the_t_pose_has_them(tmp_path):
+    run("robots", "smpl", "--usd", tmp_path / "smpl.usda")
+    stage = Usd.Stage.Open(str(tmp_path / "smpl.usda"))
+    x, y, z = ROBOT.bodies[1].offset
+    hip, knee = (
+        UsdGeom.XformCache().GetLocalToWorldTransform(stage.GetPrimAtPath(f"/smpl/{x}")) for x in ("L_Hip", "L_Knee")
+    )
+    assert tuple(hip.ExtractTranslation()) == pytest.approx((x, y, z))
+    dx, dy, dz = ROBOT.bodies[2].offset
+    assert tuple(knee.ExtractTranslation()) == pytest.approx((x + dx, y + dy, z + dz))
+
+
+def test_bad_requests_are_one_line(tmp_path):
+    code, said = run("robots", "--usd", tmp_path / "smpl.usda")
+    assert code == 2 and "--usd needs the robot's NAME" in said
+    code, said = run("robots", "smpl", "--usd", tmp_path / "smpl.stl")
+    assert (code, said.count("\n")) == (2, 1) and "smpl.stl is not the name of a USD file. Let it end in" in said
+    (tmp_path / "taken").touch()
+    code, said = run("robots", "smpl", "--usd", tmp_path / "taken" / "smpl.usda")
+    assert (code, said.count("\n")) == (2, 1) and "taken" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("cylinder", r"geometry Pelvis_0 is a cylinder, which is not written to USD\. Known: box, capsule, sphere"),
+        (
+            "slide",
+            r"L_Hip_x is a slide joint between bodies, which is not written to USD\. Known: a free root and hinges",
+        ),
+        ("bolted", r"root is a hinge joint to the world, which is not written to USD"),
+    ],
+)
+def test_what_usd_does_not_get_is_named(change, complaint):
+    spec = build_spec(ROBOT)
+    if change == "cylinder":
+        next(geom for geom in spec.geoms if geom.name == "Pelvis_0").type = mujoco.mjtGeom.mjGEOM_CYLINDER
+    elif change == "slide":
+        next(joint for joint in spec.joints if joint.name == "L_Hip_x").type = mujoco.mjtJoint.mjJNT_SLIDE
+    else:
+        next(joint for joint in spec.joints if joint.name == "root").type = mujoco.mjtJoint.mjJNT_HINGE
+    with pytest.raises(UserError, match=complaint):
+        add_robot(Usd.Stage.CreateInMemory(), "/smpl", spec.compile())
