@@ -64,7 +64,7 @@ def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) 
     assert done.exit_code == 0, done.output
     assert "p99" in done.output and "missed" in done.output and "walked" in done.output
     result = json.loads(report.read_text())
-    assert set(result) == {"loop", "stood", "walked_m", "errors", "simulated_s", "realtime"}
+    assert set(result) == {"loop", "stood", "walked_m", "errors", "dropped", "simulated_s", "realtime"}
     assert result["loop"]["steps"] == 105 and set(result["loop"]["stages_ms"]["infer"]) == {
         "p50",
         "p95",
@@ -136,7 +136,14 @@ def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tm
         (["run", exported, "--limit", "tork=1"], "unknown limit 'tork'. Did you mean torque?"),
         (["run", exported, "--core", "100000"], "this process cannot run on core 100000"),
         (["run", exported, "--fifo", "1000"], "SCHED_FIFO"),
-        (["run", exported, "--commands", "telepathy"], "unknown source of commands 'telepathy'. Known: script:FILE"),
+        (
+            ["run", exported, "--commands", "telepathy"],
+            "unknown source of commands 'telepathy'. Known: script:FILE, udp",
+        ),
+        (["run", exported, "--commands", "udp:no"], "--commands: 'no' is no place. Give PORT or HOST:PORT"),
+        (["run", exported, "--robot", "atlas"], "unknown robot 'atlas'. Known: mujoco, udp:PORT"),
+        (["run", exported, "--robot", "udp:70000"], "--robot: '70000' is no place"),
+        (["run", exported, "--robot", "udp:47999", "--fast"], "a robot process lives in real time"),
         (["run", exported, "--commands", "script:x", "--task", "path"], "--commands does not go with --task"),
         (["run", exported, "--commands", f"script:{tmp_path}/x"], "cannot read"),
         (["run", exported, "--seconds", "0.1", "--fast", "--report", blocked], "cannot write"),

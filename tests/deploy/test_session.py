@@ -186,6 +186,7 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
         },
         "errors": {"path_following_err": float("inf")},
         "stood": True,
+        "dropped": {},
         "walked_m": 1.0,
     }
     monkeypatch.setattr("protege.deploy.closed_loop.run_closed_loop", lambda *_, **__: result)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,20 @@ def loop_options(command: Callable) -> Callable:
 @click.command()
 @click.argument("folder")
 @task_options
-@click.option("--commands", metavar="SOURCE", help="orders in flight instead of --task: script:FILE")
-@click.option("--seconds", type=Finite(0.1, 86400.0), help="10 by default; a motion ends with its clip")
+@click.option("--commands", metavar="SOURCE", help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT")
+@click.option(
+    "--robot",
+    "robot_name",
+    default="mujoco",
+    show_default=True,
+    metavar="ROBOT",
+    help="mujoco, or udp:[HOST:]PORT for a robot process that sends there",
+)
+@click.option(
+    "--seconds",
+    type=Finite(0.1, 86400.0),
+    help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C",
+)
 @click.option("--standing", is_flag=True, help="start at rest instead of in motion")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
 @click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
@@ -62,6 +74,7 @@ def loop_options(command: Callable) -> Callable:
 def run(
     folder: str,
     commands: str | None,
+    robot_name: str,
     seconds: float | None,
     standing: bool,
     threads: int,
@@ -72,25 +85,32 @@ def run(
     record: str | None,
     **options: Any,
 ) -> None:
-    """Close the loop with MuJoCo: walk, and measure latency and how well the command is obeyed."""
+    """Close the loop with MuJoCo or a robot process, and measure latency and how well the command is obeyed."""
+    from . import live
     from .closed_loop import run_closed_loop
     from .limits import Limits
     from .loop import ControlLoop
-    from .robots.mujoco import MujocoRobot
     from .runtime import OnnxPolicy
     from .safety import Safety
 
     allowed = (Limits() if safety else Limits.off()).changed(limits)
-    policy, robot = OnnxPolicy(folder, threads, provider), MujocoRobot(folder, standing=standing)
     timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
-    command, seconds = _command(commands, seconds, policy, robot, standing=standing, **options)
-    dt = policy.metadata.control_dt
-    loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+    open_robot = live.find_robot(robot_name, realtime=timing["realtime"])
+    policy = OnnxPolicy(folder, threads, provider)
     inputs: list[dict[str, np.ndarray]] = []
     if record:
         policy.on_inputs = inputs.append
-    with _interruptible(loop.stop):
-        result = run_closed_loop(loop, seconds, robot.body_poses)
+    with ExitStack() as stack:
+        robot, kinematics = open_robot(folder, policy.metadata, standing)
+        stack.callback(robot.close)
+        if commands is not None:
+            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, **options)
+        else:
+            command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
+        dt = policy.metadata.control_dt
+        loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+        stack.enter_context(_interruptible(loop.stop))
+        result = run_closed_loop(loop, seconds, kinematics)
     if report:
         write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
     if record:
@@ -99,39 +119,19 @@ def run(
     _show(result)
 
 
-def _command(
-    source: str | None,
-    seconds: float | None,
-    policy: Any,
-    robot: Any,
-    *,
-    task: str | None,
-    motion_file: str | None,
-    standing: bool,
-    **options: Any,
-) -> tuple[Any, float | None]:
-    """Who says what to do, and for how long, s."""
+def _task(
+    policy: Any, robot: Any, kinematics: Any, seconds: float | None, *, task: str | None, motion_file: str | None,
+    standing: bool, **options: Any,
+) -> tuple[Any, float]:  # fmt: skip
+    """The command of `--task`, and for how long, s."""
     from . import tasks
 
-    if source is not None:
-        if task or motion_file:
-            raise DeployError("--commands does not go with --task and --motion-file", "Give one of them")
-        return _live(source, seconds, policy, robot)
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
-    if chosen == "motion":
-        return tasks.motion_command(str(motion_file), policy, robot, length, standing=standing)
-    return tasks.task_command(chosen, robot.read(), length, policy.metadata, **options), length
-
-
-def _live(source: str, seconds: float | None, policy: Any, robot: Any) -> tuple[Any, float | None]:
-    from .commander import Commander
-    from .sources.script import Script
-
-    kind, _, place = source.partition(":")
-    if kind != "script" or not place:
-        raise DeployError(f"unknown source of commands {source!r}", "Known: script:FILE")
-    script = Script(place, Commander(policy, robot.body_poses))
-    return script, seconds or script.duration + DEFAULT_SECONDS
+    if chosen != "motion":
+        return tasks.task_command(chosen, robot.read(), length, policy.metadata, **options), length
+    if kinematics is None:
+        raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
+    return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)
 
 
 @contextmanager
@@ -164,6 +164,10 @@ def _show(result: dict[str, Any]) -> None:
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
     if clipped:
         click.echo(f"clipped      steps with clipped targets: {clipped}")
+    if result["dropped"]:
+        click.echo(
+            f"dropped      packets: {', '.join(f'{count} {reason}' for reason, count in result['dropped'].items())}"
+        )
     if loop["event"]:
         event = loop["event"]
         click.echo(f"damped       step {event['step']}: {event['message']}; damped for {loop['damped_steps']} steps")

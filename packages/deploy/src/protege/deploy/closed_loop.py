@@ -22,7 +22,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
 
     Returns:
         loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
-        errors (the command's metrics); simulated_s; realtime.
+        errors (the command's metrics); dropped (datagrams by reason, of a robot process); simulated_s; realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -39,6 +39,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         "stood": not (witness.fell or (report.event is not None and report.event.cause == "fall")),
         "walked_m": witness.walked,
         "errors": witness.errors(report.steps),
+        "dropped": dict(getattr(loop.robot, "dropped", {})),
         "simulated_s": report.steps * loop.control_dt,
         "realtime": loop.realtime,
     }

@@ -1,19 +1,14 @@
 """The commands that `run --task` gives, each measured by its task's error."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from .clips import load_clip
 from .commands import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
 from .errors import DeployError
-from .interface import RobotReading
+from .interface import RobotInterface, RobotReading
 from .metadata import Metadata
-from .motion import MotionCommand
+from .motion import Kinematics, MotionCommand
 from .runtime import OnnxPolicy
-
-if TYPE_CHECKING:
-    from .robots.mujoco import MujocoRobot
 
 
 def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -> str:
@@ -40,16 +35,20 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
 
 
 def motion_command(
-    path: str, policy: OnnxPolicy, robot: "MujocoRobot", seconds: float, *, standing: bool
+    path: str, policy: OnnxPolicy, robot: RobotInterface, kinematics: Kinematics, seconds: float, *, standing: bool
 ) -> tuple[MeasuredCommand, float]:
-    """The command to track a clip, and for how long, s. The robot begins in its first pose, or the clip where it stands."""
+    """The command to track a clip, and for how long, s.
+
+    A simulated robot begins in its first pose, unless it is to stand. Otherwise the clip begins where the robot is.
+    """
     clip = load_clip(path, policy.metadata.num_joints)
-    if not standing:
-        robot.reset(clip.placed(np.zeros(2), 0.0).start())
+    reset = getattr(robot, "reset", None)
+    if not standing and reset is not None:
+        reset(clip.placed(np.zeros(2), 0.0).start())
     reading = robot.read()
     clip = clip.placed(reading.root_pos_w[:2], reading.yaw)
     also = policy.modalities if policy.needs_poses else []
-    return MotionCommand(clip, robot.body_poses, policy.metadata, also), min(seconds, clip.duration)
+    return MotionCommand(clip, kinematics, policy.metadata, also), min(seconds, clip.duration)
 
 
 def task_command(

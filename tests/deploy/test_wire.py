@@ -1,0 +1,103 @@
+"""Packets, byte by byte."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from fakes import STANDING
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protege.deploy.interface import MEASURED, Mode
+from protege.deploy.wire import Codec, Kind, MalformedError, is_newer
+
+NAMES = ["knee", "hip"]
+CODEC = Codec(NAMES)
+PACKET = CODEC.state(7, 1.5, STANDING)
+
+
+def test_a_state_is_as_the_table_says() -> None:
+    numbers = struct.pack("<17f", 0.0, 0.0, 0.9, 1.0, 0.0, 0.0, 0.0, *[0.0] * 6, 0.5, -0.25, 0.0, 0.0)
+    head = b"PRTG" + struct.pack("<HBBIIdHH", 1, 1, 0, 7, zlib.crc32(b"knee,hip"), 1.5, 2, 68)
+    assert head + numbers + struct.pack("<I", zlib.crc32(head + numbers)) == PACKET
+    assert len(PACKET) == 28 + 4 * (13 + 2 * 2) + 4 == CODEC.sizes[Kind.STATE]
+
+
+def test_a_target_is_as_the_table_says() -> None:
+    values = [np.array(0.1), np.array([1.0, 2.0]), np.array([800.0, 500.0]), np.array([80.0, 50.0])]
+    packet = CODEC.pack(Kind.TARGET, 2**32 + 3, 2.0, values, Mode.DAMPING)
+    head = b"PRTG" + struct.pack("<HBBIIdHH", 1, 2, 1, 3, zlib.crc32(b"knee,hip"), 2.0, 2, 28)
+    numbers = struct.pack("<7f", 0.1, 1.0, 2.0, 800.0, 500.0, 80.0, 50.0)
+    assert packet == head + numbers + struct.pack("<I", zlib.crc32(head + numbers))
+    assert len(packet) == 28 + 4 * (1 + 3 * 2) + 4
+    got = CODEC.unpack(packet)
+    assert (got.kind, got.mode, got.sequence, got.time) == (Kind.TARGET, Mode.DAMPING, 3, 2.0)
+    np.testing.assert_array_equal(got.values, np.array([0.1, 1.0, 2.0, 800.0, 500.0, 80.0, 50.0], np.float32))
+
+
+def test_a_refusal_has_no_payload() -> None:
+    assert len(CODEC.pack(Kind.REFUSAL, 0, 0.0, [])) == 32
+
+
+@given(st.lists(st.floats(width=32), min_size=17, max_size=17), st.integers(0, 2**32 - 1))
+def test_what_is_packed_is_unpacked(numbers: list[float], sequence: int) -> None:
+    packet = CODEC.pack(Kind.STATE, sequence, 0.25, [np.array(numbers, np.float32)])
+    reading = CODEC.reading(CODEC.unpack(packet))
+    assert reading.stamp == sequence and reading.joint_vel.shape == (2,)
+    joined = np.concatenate([getattr(reading, name) for name in MEASURED])
+    np.testing.assert_array_equal(joined, np.array(numbers, np.float32))
+
+
+def changed(start: int, new: bytes, *, checksum: bool = True) -> bytes:
+    """The packet with some bytes replaced, and the checksum made to fit."""
+    body = (PACKET[:start] + new + PACKET[start + len(new) :])[:-4]
+    return body + (struct.pack("<I", zlib.crc32(body)) if checksum else PACKET[-4:])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "size"),
+        (PACKET[:31], "size"),
+        (PACKET[:-1], "size"),
+        (PACKET + b"\0", "size"),
+        (PACKET * 20, "size"),
+        (changed(0, b"HTTP"), "magic"),
+        (changed(4, struct.pack("<H", 2)), "version"),
+        (changed(6, b"\x04"), "kind"),
+        (changed(7, b"\x02"), "kind"),
+        (changed(12, b"\0\0\0\0"), "joints"),
+        (changed(24, struct.pack("<H", 3)), "joints"),
+        (changed(26, struct.pack("<H", 64)), "size"),
+        (changed(40, b"\x01", checksum=False), "checksum"),
+        (Codec(["hip", "knee"]).state(0, 0.0, STANDING), "joints"),  # the same joints in another order
+    ],
+)
+def test_what_is_no_packet_is_called_by_its_fault(data: bytes, reason: str) -> None:
+    with pytest.raises(MalformedError, match=f"^{reason}$"):
+        CODEC.unpack(data)
+
+
+@given(st.integers(0, len(PACKET) * 8 - 1))
+def test_no_bit_can_be_flipped(bit: int) -> None:
+    flipped = bytearray(PACKET)
+    flipped[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(MalformedError):
+        CODEC.unpack(bytes(flipped))
+
+
+@pytest.mark.parametrize(
+    ("sequence", "last", "newer"),
+    [
+        (1, 0, True),
+        (0, 0, False),
+        (0, 1, False),
+        (2, 2**32 - 1, True),
+        (2**32 - 1, 2, False),
+        (2**31 - 1, 0, True),
+        (2**31, 0, False),
+    ],
+)
+def test_sequences_go_round(sequence: int, last: int, newer: bool) -> None:
+    assert is_newer(sequence, last) is newer
