@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from protege.core import checkpoint
@@ -13,7 +12,6 @@ from protege.core.experiments import Policy, action_bound
 from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.motion import load_clips
 from protege.core.policy import ActorCritic, ModelConfig
-from protege.deploy.tensors import REFERENCE
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
@@ -82,39 +80,3 @@ def save(path: Path, kind: str, policy: Policy, env: HumanoidEnv, parts: dict) -
         ),
     )
     return path
-
-
-def raw_inputs(env: HumanoidEnv, history: torch.Tensor, begins: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What a robot would measure and be told, of all worlds, taken from the environment's insides."""
-    state = env.state
-    parts = []
-    for name, part in env.task_slices.items():
-        command = env.tasks[name].command
-        pos, quat = command.reference.future()
-        told = {
-            "target_body_pos_w": pos,
-            "target_body_quat_w": quat,
-            **dict(zip(REFERENCE, command.reference.next_joints(), strict=True)),
-        }
-        if hasattr(command, "plans"):
-            ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)
-            points = command.plans.pos[command.plan[:, None], ahead]
-            direction, speed = command.steering_command()
-            told |= {
-                "path_w": points,
-                "goal_w": command.goal_w(),
-                "goal_time_left": (command.last_step - command.step) * env.robot.control_dt,
-                "steering_direction_w": direction,
-                "steering_speed": speed,
-                "steering_facing_w": direction,
-            }
-        else:
-            n = part.stop - part.start
-            nothing = {"path_w": (10, 2), "goal_w": (2,), "steering_direction_w": (2,), "steering_facing_w": (2,)}
-            told |= {key: torch.zeros(n, *shape) for key, shape in nothing.items()}
-            told |= {key: torch.zeros(n) for key in ("goal_time_left", "steering_speed")}
-        parts.append(told)
-    joined = {key: torch.cat([told[key] for told in parts]) for key in parts[0]}
-    names = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
-    measured = {name: getattr(state, name) for name in names}
-    return {**measured, **joined, "history": history, "reset": begins}

@@ -8,13 +8,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, raw_inputs, save
+from evaluate_export import raw_inputs
+from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, save
 
 from protege.core import checkpoint
 from protege.deploy import metadata
 from protege.deploy.check import check, compare, random_inputs
 from protege.deploy.errors import DeployError
-from protege.deploy.export import StudentGraph, export, load_graph
+from protege.deploy.export import export, load_graph
+from protege.deploy.graph import StudentGraph
 
 POSES = {"target_body_pos_w", "target_body_quat_w"}
 BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}
@@ -41,7 +43,7 @@ def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int)
     history = torch.full((8, 3, 220), 9.0)  # must not be looked at where an episode begins
     restarts = 0
     for _ in range(10):
-        raw = raw_inputs(env, history, begins)
+        raw = raw_inputs(env) | {"history": history, "reset": begins}
         raw |= {key: obs[key] for key in ("command_mask", "pose_mask")}
         outputs = graph(*(raw[spec.name] for spec in graph.specs))
         mean, _ = policy.distribution(obs)

@@ -48,10 +48,10 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_another_schema_another_model_and_no_json_are_refused(folder: Path) -> None:
-    edit(folder, schema_version=2)
-    with pytest.raises(DeployError, match="schema version 2, this is 1"):
+    edit(folder, schema_version=3)
+    with pytest.raises(DeployError, match="schema version 3, this is 2"):
         metadata.load(folder)
-    edit(folder, schema_version=1)
+    edit(folder, schema_version=2)
     with (folder / "policy.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(DeployError, match=r"policy\.onnx is not the model"):

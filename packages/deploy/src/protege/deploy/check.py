@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -13,13 +12,17 @@ from protege.core import rotation as R
 from protege.core.robot import Robot
 
 from . import metadata
+from . import states as _states
+from .accuracy import BOUNDS, run_batches
 from .errors import DeployError
-from .export import StudentGraph, load_graph, weights_sha256
-from .metadata import DTYPES
+from .export import load_graph, weights_sha256
+from .graph import StudentGraph
 from .session import open_session
 
-TOLERANCE = 1e-5
-"""Largest difference of joint targets, rad. Sums in another order differ by 1e-6 or so in float32."""
+TOLERANCE = {**BOUNDS, "fp32": 1e-5}
+"""Largest difference of joint targets, rad, by precision. Sums in another order differ by 1e-6 or so in float32."""
+RANDOM, CLOSED_LOOPS = "random", "recorded"
+"""Where states come from, if not from a file."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ def check(
     Args:
         folder: the export.
         checkpoint: run folder, checkpoint or release.
-        num_states: how many random states, or at most how many of the recorded ones.
-        states: an .npz with the model's inputs by name (`protege-deploy run --record`); None for random ones.
-        seed: of the random ones.
+        num_states: how many states, or at most how many of a file's.
+        states: `random`, `recorded` (from closed loops, now) or an .npz with the model's inputs by name (`protege-deploy run
+            --record`); None for random ones in fp32 and recorded ones in other precisions, which suit what they have seen.
+        seed: of what is random.
 
     Returns:
         the largest differences.
@@ -59,14 +63,17 @@ def check(
     loaded, graph, robot = load_graph(checkpoint)
     if weights_sha256(loaded.policy) != described.source.weights_sha256:
         raise DeployError(f"{folder} was exported from another checkpoint than {checkpoint}", "Export it again")
-    if states is None:
+    wanted = str(states or (RANDOM if described.precision == "fp32" else CLOSED_LOOPS))
+    if wanted == RANDOM:
         inputs = random_inputs(graph, robot, num_states, torch.Generator().manual_seed(seed))
+    elif wanted == CLOSED_LOOPS:
+        inputs = _tensors(_states.record(folder, num_states, seed))
     else:
-        inputs = _recorded(Path(states), graph, num_states)
-    result = compare(Path(folder), graph, inputs)
-    if not result.joint_target <= TOLERANCE:
+        inputs = _tensors(_states.load(wanted, graph.specs, num_states))
+    result, bound = compare(Path(folder), graph, inputs), TOLERANCE[described.precision]
+    if not result.joint_target <= bound:
         raise DeployError(
-            f"{folder}: ONNX and torch differ by {result.joint_target:.1e} rad, more than {TOLERANCE:.0e}",
+            f"{folder}: ONNX and torch differ by {result.joint_target:.1e} rad, more than {bound:.0e}",
             "Export it again with these versions of torch and ONNX Runtime",
         )
     return result
@@ -74,8 +81,9 @@ def check(
 
 def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor]) -> CheckResult:
     """Largest differences between model and graph on a batch of inputs (N, ...)."""
-    session = open_session(folder, metadata.load(folder))
-    actual = [np.asarray(x) for x in session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})]
+    described = metadata.load(folder)
+    session = open_session(folder, described)
+    actual = run_batches(session, {name: tensor.numpy() for name, tensor in inputs.items()}, described.batch)
     with torch.no_grad():
         expected = graph(*(inputs[spec.name] for spec in graph.specs))
     worst = [float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True)]
@@ -136,20 +144,5 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
     return {spec.name: values[spec.name] for spec in graph.specs}
 
 
-def _recorded(path: Path, graph: StudentGraph, num_states: int) -> dict[str, Tensor]:
-    """Inputs from a file.
-
-    Raises:
-        DeployError: not there, not an .npz, or of another policy.
-    """
-    if not path.is_file() or not is_zipfile(path):
-        raise DeployError(f"{path} is not an .npz file", "Record states: protege-deploy run DIR --record states.npz")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name][:num_states] for name in file.files}
-    for spec in graph.specs:
-        array = arrays.get(spec.name)
-        if array is None or list(array.shape[1:]) != spec.shape or array.dtype != DTYPES[spec.dtype]:
-            raise DeployError(
-                f"{path}: {spec.name} is missing or not {spec.dtype} (N, {spec.shape})", "Record them again"
-            )
-    return {spec.name: torch.from_numpy(arrays[spec.name]) for spec in graph.specs}
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

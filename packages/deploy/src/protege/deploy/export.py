@@ -1,133 +1,86 @@
-"""A policy as one graph from raw measurements to joint targets, and its way into an ONNX file. Needs torch and core."""
+"""A policy's way into an ONNX file. Needs torch and core."""
 
 import hashlib
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from protege.core import observations
-from protege.core import rotation as R
 from protege.core.checkpoint import installed_versions
-from protege.core.env import Obs, env_plugin
+from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.experiments import LoadedPolicy, Policy, load_policy
-from protege.core.kinematics import Kinematics
-from protege.core.masked_mimic import PRIOR_TOKENS, MaskedMimic
 from protege.core.motion import MotionLibrary, load_clips
 from protege.core.robot import Robot
-from protege.core.state import RobotState
 
 from . import __version__
+from . import states as _states
+from .accuracy import BOUNDS, compare, run_batches
 from .errors import DeployError
-from .interface import MODALITIES
-from .metadata import METADATA_FILE, MODEL_FILE, ROBOT_FILE, Metadata, Source, StartState, TensorSpec, file_sha256
-from .session import BATCH, names_inside
-from .tensors import REFERENCE, input_specs, output_specs
+from .graph import ACTION_SCALE, StudentGraph
+from .metadata import (
+    METADATA_FILE,
+    MODEL_FILE,
+    PRECISIONS,
+    ROBOT_FILE,
+    Metadata,
+    Source,
+    StartState,
+    TensorSpec,
+    file_sha256,
+)
+from .precision import to_fp16, to_int8, with_fixed_batch
+from .properties import STYLES, properties
+from .session import BATCH, open_session
 
 OPSET = 17
-ACTION_SCALE = 1.0
 PATH_STEP = 0.5  # s between the points of a path (docs/architecture.md)
 WALKING_SPEED = 1.2  # m/s; the clip nearest to it gives the start state
+MEASURED_STATES = 2000
 
 
-class StudentGraph(nn.Module):
-    """Raw inputs -> joint targets: kinematics, core's observations, the policy's mean action, the default pose.
+@dataclass(frozen=True)
+class Variant:
+    """Which of the models that one policy can become.
 
-    The inputs are those of `specs`, in this order, batched; a modality that is not commanded may hold anything finite.
-    Returns joint_target (N, J) rad and, if the policy reads a history, next_history (N, H, P).
-
-    Args:
-        policy: of any kind; only what acts gets into the graph.
-        obs_shapes: the observations that it was built for.
-        robot: what it drives.
+    Attributes:
+        precision: of the network: fp32, fp16 or int8.
+        batch: robots a call; None for any number.
+        style: of the properties inside the file, see `properties`.
+        states: .npz of states that precision is measured on and int8 calibrated with; None to record them.
     """
 
-    default_joint_pos: Tensor
+    precision: str = "fp32"
+    batch: int | None = None
+    style: str = "csv"
+    states: str | Path | None = None
 
-    def __init__(self, policy: Policy, obs_shapes: Mapping[str, list[int]], robot: Robot) -> None:
-        super().__init__()
-        tokens = PRIOR_TOKENS if isinstance(policy, MaskedMimic) else policy.actor_tokens
-        reference = [name for name in REFERENCE if name in policy.obs_keys]
-        self.policy, self.kinematics = policy, Kinematics(robot)
-        self.specs = input_specs(tokens, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
-        self.outputs = output_specs(self.specs, robot.num_joints)
-        self.register_buffer("default_joint_pos", robot.default_pose())
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        given = {spec.name: tensor for spec, tensor in zip(self.specs, inputs, strict=True)}
-        obs = self.observe(given)
-        mean, _ = self.policy.distribution(obs)
-        target = self.default_joint_pos + ACTION_SCALE * mean
-        if "history" not in given:
-            return (target,)
-        return target, torch.cat([obs["proprioception"].unsqueeze(1), obs["history"][:, :-1]], dim=1)
-
-    def observe(self, given: Mapping[str, Tensor]) -> Obs:
-        """The policy's observations, (N, ...) each, of inputs by name (N, ...), by the environment's own functions."""
-        state = self.state(given)
-        obs = {"proprioception": observations.proprioception(state)}
-        if "history" in given:
-            begins = given["reset"][:, None, None]
-            obs["history"] = torch.where(begins, obs["proprioception"].unsqueeze(1), given["history"])
-        if "command_mask" in given:
-            obs |= self._commands(state, given)
-        if "target_body_pos_w" in given:
-            obs["poses"] = observations.poses(state, given["target_body_pos_w"], given["target_body_quat_w"])
-        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE) if name in given}
-
-    def state(self, given: Mapping[str, Tensor]) -> RobotState:
-        """The robot's state; of the velocities only the root's, no observation takes the others."""
-        quat = R.normalize(given["root_quat_w"])
-        body_pos_w, body_quat_w = self.kinematics(given["root_pos_w"], quat, given["joint_pos"])
-        return RobotState(
-            joint_pos=given["joint_pos"],
-            joint_vel=given["joint_vel"],
-            body_pos_w=body_pos_w,
-            body_quat_w=body_quat_w,
-            body_lin_vel_w=given["root_lin_vel_w"].unsqueeze(1),
-            body_ang_vel_w=given["root_ang_vel_w"].unsqueeze(1),
-        )
-
-    @staticmethod
-    def _commands(state: RobotState, given: Mapping[str, Tensor]) -> Obs:
-        """path, goal and steering, zero where they are not commanded, and the mask."""
-        values: Obs = {}
-        if "path_w" in given:
-            values["path"] = observations.path(state, given["path_w"])
-        if "goal_w" in given:
-            values["goal"] = observations.goal(state, given["goal_w"], given["goal_time_left"])
-        if "steering_speed" in given:
-            direction, speed = given["steering_direction_w"], given["steering_speed"]
-            values["steering"] = observations.steering(state, direction, speed, given.get("steering_facing_w"))
-        mask = given["command_mask"]
-        for column, name in enumerate(MODALITIES):
-            if name in values:
-                shown = mask[:, column].reshape(-1, *[1] * (values[name].ndim - 1))
-                values[name] = torch.where(shown, values[name], torch.zeros_like(values[name]))
-        return values | {"command_mask": mask}
+    def __post_init__(self) -> None:
+        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, STYLES)):
+            if value not in known:
+                raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
 
 
-def export(checkpoint: str | Path, output: str | Path) -> Path:
+def export(checkpoint: str | Path, output: str | Path, variant: Variant = Variant()) -> Path:
     """Export a policy.
 
     Args:
         checkpoint: run folder, checkpoint or release.
         output: folder; an earlier export in it is replaced. It appears whole or not at all.
+        variant: precision, batch and the like.
 
     Returns:
         the folder: `policy.onnx`, `policy.json` and, where a package offers the robot's model, `robot.xml`.
 
     Raises:
-        DeployError: no such checkpoint or robot, or a folder that cannot be written.
+        DeployError: no such checkpoint or robot, a folder that cannot be written, or a precision that the policy does not bear.
     """
     loaded, graph, robot = load_graph(checkpoint)
     output = Path(output)
@@ -139,11 +92,7 @@ def export(checkpoint: str | Path, output: str | Path) -> Path:
     except OSError as error:
         raise DeployError(f"cannot write {output} ({error.strerror})", "Choose another --output") from error
     try:
-        described = _describe(loaded, graph, robot)
-        write_onnx(graph, temporary / MODEL_FILE, names_inside(described))
-        replace(described, model_sha256=file_sha256(temporary / MODEL_FILE)).save(temporary)
-        for entry in entry_points(group="protege.models"):
-            (temporary / ROBOT_FILE).write_text(entry.load()(robot.name))
+        _fill(temporary, loaded, graph, robot, variant)
         temporary.chmod(0o755)
         old = temporary.with_suffix(".old")
         if output.exists():
@@ -175,28 +124,26 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
     return loaded, StudentGraph(loaded.policy, loaded.obs_shapes, robot).eval(), robot
 
 
-def write_onnx(graph: StudentGraph, path: Path, facts: Mapping[str, str]) -> None:
-    """Write the graph with a free batch dimension, and facts (names and their values) that travel within the file.
+def trace(graph: StudentGraph) -> onnx.ModelProto:
+    """The graph as ONNX, with a free batch dimension.
 
     The TorchScript exporter traces this graph in half a second; the newer one (`dynamo=True`) takes half a minute, unrolls
     the kinematics into 1000 nodes more, and the outcome is no more exact and 8 % slower.
     """
     names, outputs = [spec.name for spec in graph.specs], [spec.name for spec in graph.outputs]
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter is old, and the robot's tree becomes constants: both as intended
         torch.onnx.export(
             graph,
             tuple(example(spec, 2) for spec in graph.specs),
-            str(path),
+            str(Path(folder) / MODEL_FILE),
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
             output_names=outputs,
             dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
         )
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, dict(facts))
-    onnx.save(model, path)
+        return onnx.load(Path(folder) / MODEL_FILE)
 
 
 def example(spec: TensorSpec, n: int) -> Tensor:
@@ -213,6 +160,55 @@ def weights_sha256(policy: Policy) -> str:
     for name, tensor in sorted(policy.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
+    """All files of an export. The fp32 model comes first: the others are made and measured with its closed loop."""
+    described = _describe(loaded, graph, robot)
+    run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
+    for entry in entry_points(group="protege.models"):
+        (folder / ROBOT_FILE).write_text(entry.load()(robot.name))
+    _seal(folder, model, described, variant.style, run)
+    if variant.precision != "fp32":
+        model, described = _converted(folder, model, described, variant)
+    if variant.batch is not None:
+        model, described = with_fixed_batch(model, BATCH, variant.batch), replace(described, batch=variant.batch)
+    _seal(folder, model, described, variant.style, run)
+
+
+def _converted(
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant
+) -> tuple[onnx.ModelProto, Metadata]:
+    """The model in another precision, and how far that takes it from the one in the folder.
+
+    Raises:
+        DeployError: too far.
+    """
+    given = variant.states
+    states = _states.load(given, described.inputs) if given else _states.record(folder, MEASURED_STATES)
+    expected = run_batches(open_session(folder, described), states)[0]
+    converted = to_fp16(model) if variant.precision == "fp16" else to_int8(model, states)
+    described = replace(described, precision=variant.precision)
+    with tempfile.TemporaryDirectory() as other:
+        described = _seal(Path(other), converted, described, variant.style, "")
+        actual = run_batches(open_session(other, described), states)[0]
+    accuracy, bound = compare(actual, expected), BOUNDS[variant.precision]
+    if not accuracy.max <= bound:
+        raise DeployError(
+            f"in {variant.precision} joint targets are off by up to {accuracy.max:.2g} rad, more than {bound:g}",
+            "Export with --precision fp32" + (", or fp16" if variant.precision == "int8" else ""),
+        )
+    return converted, replace(described, accuracy=accuracy)
+
+
+def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, style: str, run: str) -> Metadata:
+    """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, properties(described, style, run))
+    onnx.save(model, folder / MODEL_FILE)
+    sealed = replace(described, model_sha256=file_sha256(folder / MODEL_FILE))
+    sealed.save(folder)
+    return sealed
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -11,8 +11,11 @@ import numpy as np
 
 from .errors import DeployError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
+SCHEMA_FILE = Path(__file__).with_name("policy.schema.json")
+"""JSON schema (2020-12) of `policy.json`, for other programs; this one checks by itself."""
+PRECISIONS = ("fp32", "fp16", "int8")
 DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
 
 
@@ -60,6 +63,44 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How far the joint targets are from those of the same policy in fp32, on states of closed loops.
+
+    Attributes:
+        states: how many were compared.
+        mean, p99, max: of the absolute difference, over states and joints, rad.
+    """
+
+    states: int
+    mean: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """What this very model achieved in simulation, by the rules of `protege distill evaluate`.
+
+    Attributes:
+        task: `path`, `goal`, `steering` or `track`.
+        simulator: `mujoco`, ...
+        episodes: played.
+        success: share that did not fail; success_ci its 95 % interval.
+        error: mean of the task's metric, null if it was never measured.
+        error_name, error_unit: of that metric.
+    """
+
+    task: str
+    simulator: str
+    episodes: int
+    success: float
+    success_ci: list[float]
+    error: float | None
+    error_name: str
+    error_unit: str
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Everything in `policy.json`. Lists of joints and bodies are in the order of the model's tensors.
 
@@ -80,7 +121,11 @@ class Metadata:
         model_sha256: of `policy.onnx`.
         source: the checkpoint.
         versions: of the packages that exported it.
+        precision: of the network inside the model: fp32, fp16 or int8. Inputs and outputs are float32 in each.
+        batch: robots a call; None if the model takes any number.
         start: a state to start simulations from, if the training clips were at hand.
+        accuracy: against fp32; None for fp32 itself.
+        closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
     """
 
     robot: str
@@ -100,8 +145,12 @@ class Metadata:
     path_times: list[float]
     model_sha256: str
     source: Source
+    precision: str = "fp32"
+    batch: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     start: StartState | None = None
+    accuracy: Accuracy | None = None
+    closed_loop: list[ClosedLoop] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -168,6 +217,8 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "outputs": [TensorSpec(**spec) for spec in data["outputs"]],
         "source": Source(**data["source"]),
         "start": None if data["start"] is None else StartState(**data["start"]),
+        "accuracy": None if data["accuracy"] is None else Accuracy(**data["accuracy"]),
+        "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
     }
     return Metadata(**{**data, **nested})
 
@@ -191,6 +242,10 @@ def _check(metadata: Metadata) -> None:
         value = getattr(metadata, name)
         if not isinstance(value, float) or not (math.isfinite(value) and value > 0.0):
             raise ValueError(f"{name} must be a positive number, not {value!r}")
+    if metadata.precision not in PRECISIONS:
+        raise ValueError(f"precision is {metadata.precision!r}, not one of {', '.join(PRECISIONS)}")
+    if not (metadata.batch is None or (type(metadata.batch) is int and metadata.batch > 0)):
+        raise ValueError(f"batch must be null or a positive integer, not {metadata.batch!r}")
     for name in ("joint_names", "body_names"):
         if len(set(getattr(metadata, name))) != len(getattr(metadata, name)):
             raise ValueError(f"{name} holds a name twice")

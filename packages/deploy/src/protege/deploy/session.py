@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import DeployError, needs
 from .metadata import METADATA_FILE, MODEL_FILE, Metadata, TensorSpec
+from .properties import order_inside
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -27,11 +28,6 @@ _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
 _AGAIN = "Export the policy again"
 
 
-def names_inside(metadata: Metadata) -> dict[str, str]:
-    """What the ONNX file itself says about the order of its tensors' numbers; the runtime compares it with `policy.json`."""
-    return {"joint_names": ",".join(metadata.joint_names), "body_names": ",".join(metadata.body_names)}
-
-
 def open_session(
     folder: str | Path, metadata: Metadata, threads: int = 1, provider: str = "cpu", batch: int | None = None
 ) -> Any:
@@ -50,9 +46,14 @@ def open_session(
     with needs("cpu"):
         import onnxruntime
     path = Path(folder) / MODEL_FILE
+    if batch is not None and metadata.batch not in (None, batch):
+        raise DeployError(
+            f"{path} takes {metadata.batch} robots a call, not {batch}", f"Export it with --batch {batch}"
+        )
     wanted = _providers(onnxruntime, provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # what fails is raised; what cannot be folded ahead is no news
     if batch is not None:
         options.add_free_dimension_override_by_name(BATCH, batch)
     try:
@@ -62,7 +63,7 @@ def open_session(
         raise DeployError(f"{path} is not a model that ONNX Runtime reads ({reason})", _AGAIN) from error
     if session.get_providers()[0] != wanted[0]:
         raise DeployError(f"this ONNX Runtime cannot start {provider}: libraries are missing", _REMEDIES[provider])
-    problem = _mismatch(session, metadata)
+    problem = _mismatch(session, metadata, metadata.batch or batch)
     if problem:
         raise DeployError(f"{path} does not fit {METADATA_FILE}: {problem}", _AGAIN)
     return session
@@ -84,8 +85,8 @@ def _errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError)
 
 
-def _mismatch(session: Any, metadata: Metadata) -> str:
-    """What `policy.json` says otherwise than the model, empty if nothing."""
+def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:
+    """What `policy.json` says otherwise than the model, empty if nothing. It is to take `batch` robots a call, None: any number."""
     for title, nodes, specs in (
         ("input", session.get_inputs(), metadata.inputs),
         ("output", session.get_outputs(), metadata.outputs),
@@ -98,9 +99,10 @@ def _mismatch(session: Any, metadata: Metadata) -> str:
                 return f"the model's {title} {name} is not described"
             if not _fits(here[name], there[name]):
                 return f"{title} {name} is {here[name].type} {here[name].shape[1:]} in the model"
-    said = session.get_modelmeta().custom_metadata_map
-    for key, names in names_inside(metadata).items():
-        if said.get(key) != names:
+            if title == "input" and here[name].shape[0] != (batch or BATCH):
+                return f"the model takes {here[name].shape[0]} robots a call"
+    for key, names in order_inside(session.get_modelmeta().custom_metadata_map).items():
+        if names != getattr(metadata, key):
             return f"the model has other {key}, or in another order"
     return ""
 

@@ -1,0 +1,126 @@
+"""Plays exported models for whole episodes in the environment, many worlds a call, and notes their success in policy.json.
+
+    python scripts/evaluate_export.py --checkpoint zoo:student results/fp32 results/fp16 results/int8
+
+Each task's commands are the same for every model. The models get what a robot would measure and be told, not observations.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from protege.core.env import Obs
+from protege.core.evaluation import evaluation_env, run_episodes, summarize
+from protege.core.experiments import LoadedPolicy, load_policy
+from protege.deploy import metadata
+from protege.deploy.metadata import ClosedLoop
+from protege.deploy.session import open_session
+from protege.deploy.tensors import REFERENCE
+from protege.distill.tasks import TASK_FACTS, UNIFIED
+
+MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
+PLANNED = {"path_w": (10, 2), "goal_w": (2,), "steering_direction_w": (2,), "steering_facing_w": (2,),
+           "goal_time_left": (), "steering_speed": ()}  # fmt: skip
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True)
+@click.option("--checkpoint", required=True, help="what they were exported from: it knows its environment")
+@click.option("--task", "tasks", type=click.Choice(UNIFIED), multiple=True, help="repeatable; by default all")
+@click.option("--num-episodes", default=512, show_default=True, help="of each task")
+@click.option("--num-envs", default=64, show_default=True)
+@click.option("--simulator", default="mujoco", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(folders: tuple[str, ...], checkpoint: str, tasks: tuple[str, ...], num_episodes: int, **options: Any) -> None:
+    """Success of exported models in closed loop."""
+    loaded = load_policy(checkpoint)
+    for folder in folders:
+        for task in tasks or UNIFIED:
+            result = closed_loop(Path(folder), loaded, task, num_episodes, **options)
+            low, high = result.success_ci
+            click.echo(
+                f"{folder}  {task:<9} {result.success:.1%} [{low:.1%}, {high:.1%}] of {result.episodes}"
+                + (f"  {result.error_name} {result.error:.4f} {result.error_unit}" if result.error is not None else "")
+            )
+            note(Path(folder), result)
+
+
+def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int, **options: Any) -> ClosedLoop:
+    """Play whole episodes of a task with the model of a folder."""
+    described = metadata.load(folder)
+    session = open_session(folder, described, threads=1)
+    options = {"device": "cpu", "overrides": {"mix_probability": 0.0}, **options}
+    options["num_envs"] = min(options["num_envs"], num_episodes)
+    env: Any = evaluation_env(loaded, task, **options)
+
+    def act(obs: Obs) -> Tensor:
+        raw = raw_inputs(env) | {"history": obs["history"], "reset": torch.zeros(env.num_envs, dtype=torch.bool)}
+        raw |= {key: obs[key] for key in ("command_mask", "pose_mask")}
+        feeds = {spec.name: raw[spec.name].numpy() for spec in described.inputs}
+        target = session.run(["joint_target"], feeds)[0]
+        return torch.from_numpy(target) - env.robot.default_pose()
+
+    try:
+        rows = run_episodes(env, act, num_episodes)
+    finally:
+        env.close()
+    facts = TASK_FACTS[task]
+    summary = summarize(rows, facts.column)
+    return ClosedLoop(
+        task=task,
+        simulator=options["simulator"],
+        episodes=summary.episodes,
+        success=summary.success,
+        success_ci=list(summary.success_ci),
+        error=None if isnan(summary.error) else summary.error,
+        error_name=facts.error,
+        error_unit=facts.unit,
+    )
+
+
+def note(folder: Path, result: ClosedLoop) -> None:
+    """Write a result into policy.json, in place of an earlier one of the same task and simulator."""
+    described = metadata.load(folder)
+    others = [x for x in described.closed_loop if (x.task, x.simulator) != (result.task, result.simulator)]
+    replace(described, closed_loop=[*others, result]).save(folder)
+
+
+def raw_inputs(env: Any) -> dict[str, Tensor]:
+    """What the robots of all worlds measure and are told, (N, ...) by input name, taken from the environment's insides."""
+    told = [dict(_told(env, name, part.stop - part.start)) for name, part in env.task_slices.items()]
+    measured = {name: getattr(env.state, name) for name in MEASURED}
+    return measured | {key: torch.cat([part[key] for part in told]) for key in told[0]}
+
+
+def _told(env: Any, task: str, n: int) -> Iterator[tuple[str, Tensor]]:
+    """The command of one task's n worlds, in the world frame; zeros for what it does not plan."""
+    command = env.tasks[task].command
+    yield from zip(("target_body_pos_w", "target_body_quat_w"), command.reference.future(), strict=True)
+    yield from zip(REFERENCE, command.reference.next_joints(), strict=True)
+    planned = _planned(command, env.robot.control_dt) if hasattr(command, "plans") else {}
+    for name, shape in PLANNED.items():
+        yield name, planned.get(name, torch.zeros(n, *shape))
+
+
+def _planned(command: Any, dt: float) -> Mapping[str, Tensor]:
+    """Path, goal and steering of a plan."""
+    ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)
+    direction, speed = command.steering_command()
+    return {
+        "path_w": command.plans.pos[command.plan[:, None], ahead],
+        "goal_w": command.goal_w(),
+        "goal_time_left": (command.last_step - command.step) * dt,
+        "steering_direction_w": direction,
+        "steering_speed": speed,
+        "steering_facing_w": direction,
+    }
+
+
+if __name__ == "__main__":
+    main()

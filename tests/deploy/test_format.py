@@ -1,0 +1,155 @@
+"""The format is what its page and its schema say: a runtime written from the page acts like ours."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnxruntime
+import pytest
+
+from protege.deploy import metadata, tensors
+from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.export import Variant, export
+from protege.deploy.interface import MEASURED, Command
+from protege.deploy.metadata import SCHEMA_FILE, Accuracy, ClosedLoop, Metadata, Source, StartState, TensorSpec
+from protege.deploy.properties import properties
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.runtime import OnnxPolicy
+
+PAGE = Path(__file__).parents[2] / "docs" / "policy_format.md"
+SCHEMA = json.loads(SCHEMA_FILE.read_text())
+
+
+def tiny_runtime() -> Any:
+    """The class of the page's only Python block, which sees nothing of Protégé."""
+    [source] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert "protege" not in source
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    return scope["TinyRuntime"]
+
+
+@pytest.mark.parametrize("kind", ["path", "goal", "steering", "poses"])
+def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> None:
+    ours, tiny, robot = OnnxPolicy(exported), tiny_runtime()(str(exported)), MujocoRobot(exported)
+    here, times = robot.read(), ours.metadata.path_times
+    source = {
+        "path": PathCommand.random(here, 3, 2.0, times),
+        "goal": GoalCommand.ahead(here, (2.0, -1.0)),
+        "steering": SteeringCommand.towards(here, 0.7, 1.2),
+    }.get(kind)
+    for step in range(12):
+        if step == 8:  # an episode begins anew, and another task with it
+            ours.reset()
+            tiny.begins = True
+        reading = robot.read()
+        command = source(step / 30.0, reading) if source else poses(ours.metadata, step)
+        told = {name: value for name, value in vars(command).items() if value is not None}
+        if "steering_speed" in told and "steering_facing_w" in tiny.blank:
+            told["steering_facing_w"] = told["steering_direction_w"]
+        target = tiny.step({name: getattr(reading, name) for name in MEASURED}, told)
+        np.testing.assert_array_equal(target, ours.act(reading, command))
+        robot.write(target)
+
+
+def poses(described: Metadata, step: int) -> Command:
+    """Some poses near the robot, as a command."""
+    shape = next(spec.shape for spec in described.inputs if spec.name == "target_body_pos_w")
+    draw = np.random.default_rng(step)
+    quat = draw.normal(size=(*shape[:2], 4))
+    return Command(
+        target_body_pos_w=draw.normal(size=shape),
+        target_body_quat_w=quat / np.linalg.norm(quat, axis=-1, keepdims=True),
+    )
+
+
+def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
+    page = PAGE.read_text()
+    assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
+    known = [*tensors._BODY, *tensors._COMMANDS, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    assert [spec.name for spec in known if f"`{spec.name}`" not in page] == []
+
+
+# The schema --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop}
+    for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
+        assert definition["required"] == list(definition["properties"])
+        assert set(definition["required"]) == {f.name for f in fields(kind)}
+        assert definition["additionalProperties"] is False
+    assert set(SCHEMA["properties"]["source"]["required"]) == {f.name for f in fields(Source)}
+    assert SCHEMA["properties"]["schema_version"]["const"] == metadata.SCHEMA_VERSION
+    assert tuple(SCHEMA["properties"]["precision"]["enum"]) == metadata.PRECISIONS
+
+
+def test_an_export_fits_the_schema(exported: Path) -> None:
+    jsonschema.validate(json.loads((exported / "policy.json").read_text()), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d.update(colour="red"),
+        lambda d: d.pop("control_dt"),
+        lambda d: d.update(schema_version=3),
+        lambda d: d.update(control_dt=0.0),
+        lambda d: d.update(precision="fp8"),
+        lambda d: d.update(batch=0),
+        lambda d: d.update(stiffness=["stiff"] * 69),
+        lambda d: d.update(model_sha256="abc"),
+        lambda d: d.update(joint_names=["a"] * 69),
+        lambda d: d["inputs"][0].update(dtype="int8"),
+        lambda d: d["inputs"][0].pop("unit"),
+        lambda d: d["joint_range"][0].append(1.0),
+        lambda d: d.update(closed_loop=[{"task": "path"}]),
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(damage: Any, exported: Path, tmp_path: Path) -> None:
+    data = json.loads((exported / "policy.json").read_text())
+    damage(data)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, SCHEMA)
+    (tmp_path / "policy.json").write_text(json.dumps(data))
+    (tmp_path / "policy.onnx").write_bytes((exported / "policy.onnx").read_bytes())
+    with pytest.raises(metadata.DeployError):
+        metadata.load(tmp_path)
+
+
+# Properties --------------------------------------------------------------------------------------------------------------
+
+
+def read_properties(folder: Path) -> dict[str, str]:
+    session = onnxruntime.InferenceSession(folder / "policy.onnx", providers=["CPUExecutionProvider"])
+    return session.get_modelmeta().custom_metadata_map
+
+
+def test_properties_are_what_mjlab_and_beyondmimic_split_at_commas(exported: Path) -> None:
+    said, described = read_properties(exported), metadata.load(exported)
+    numbers = {"joint_stiffness": described.stiffness, "joint_damping": described.damping,
+               "default_joint_pos": described.default_joint_pos, "action_scale": [1.0] * 69}  # fmt: skip
+    for key, values in numbers.items():
+        assert [float(word) for word in said[key].split(",")] == values, key
+    assert said["joint_names"].split(",") == described.joint_names
+    assert said["body_names"].split(",") == described.body_names
+    assert said["anchor_body_name"] == described.body_names[0] == "Pelvis"
+    assert said["command_names"] == "path,goal,steering,poses"
+    assert said["observation_names"].split(",") == [spec.name for spec in described.inputs]
+    assert said["run_path"]
+    assert json.loads(said["kp"]) == described.stiffness and json.loads(said["kd"]) == described.damping
+
+
+def test_json_properties_are_what_holosoma_reads(student: Path, tmp_path: Path) -> None:
+    folder = export(student, tmp_path / "json", Variant(style="json"))
+    said = {key: json.loads(value) for key, value in read_properties(folder).items()}  # as holosoma does, all of them
+    described = metadata.load(folder)
+    assert said["kp"] == described.stiffness and said["kd"] == described.damping
+    assert said["joint_names"] == described.joint_names
+    assert said.keys() == properties(described).keys()
+    OnnxPolicy(folder)  # our runtime finds the order in either style
