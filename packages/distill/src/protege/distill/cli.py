@@ -21,6 +21,9 @@ main = training_group(
 @evaluation_options
 @click.option("--opt", "groups", multiple=True, type=click.Choice(list(OPTIONS)), help="a group of tasks")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(list(TASK_FACTS)), help="one task; repeatable")
+@click.option(
+    "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
+)
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
     checkpoint: str,
@@ -28,31 +31,63 @@ def evaluate(
     tasks: tuple[str, ...],
     output: str | None,
     num_episodes: int,
+    simulator: str | None,
+    simulators: str | None,
     **options: Any,
 ) -> None:
     """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
 
     By default a student plays track, path, goal and steering, any other policy what it was trained for. The output folder is
-    `evaluation` in the run's folder.
+    `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
     """
     from protege.core.experiments import load_policy
 
     from .evaluate import default_output, default_tasks
     from .evaluate import evaluate as play
     from .report import write_report
+    from .sim2sim import compare, print_comparison, save
     from .table import print_table
 
+    names = _several(simulator, simulators)
     loaded = load_policy(checkpoint)
     chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
     folder = Path(output) if output else default_output(Path(checkpoint))
 
-    def tell(task: str) -> None:
-        click.echo(f"{TASK_FACTS[task].title} ...", err=True)
+    def played_in(name: str | None, place: Path) -> dict[str, Any]:
+        """Evaluate, save and report; the content of evaluation.json."""
 
-    evaluation = play(loaded, list(dict.fromkeys(chosen)), num_episodes, output=folder, tell=tell, **options)
-    evaluation.save(folder)
-    print_table(evaluation.data)
-    click.echo(str(write_report(folder)))
+        def tell(task: str) -> None:
+            click.echo(f"{TASK_FACTS[task].title}{f', {name}' if names else ''} ...", err=True)
+
+        unique = list(dict.fromkeys(chosen))
+        evaluation = play(loaded, unique, num_episodes, output=place, tell=tell, simulator=name, **options)
+        evaluation.save(place)
+        report = write_report(place)
+        if not names:
+            print_table(evaluation.data)
+            click.echo(str(report))
+        return evaluation.data
+
+    if not names:
+        played_in(simulator, folder)
+        return
+    comparison = compare({name: played_in(name, folder / name) for name in names})
+    print_comparison(comparison)
+    click.echo(str(save(comparison, folder)))
+
+
+def _several(simulator: str | None, simulators: str | None) -> list[str]:
+    """The names in --simulators; none if it is not given. That each is known and installed is found before the first plays."""
+    if simulators is None:
+        return []
+    from protege.sim.simulator import find_simulator
+
+    names = [name.strip() for name in simulators.split(",")]
+    if simulator or len(names) < 2 or len(set(names)) < len(names):
+        raise click.UsageError("--simulators takes two names or more, each once, and no --simulator beside it")
+    for name in names:
+        find_simulator(name)
+    return names
 
 
 @main.command()

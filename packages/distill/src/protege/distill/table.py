@@ -26,8 +26,8 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
         table.add_row(
             name,
             str(x["episodes"]),
-            _share(x["success"], x["success_ci"]),
-            _share(x["strict_success"], x["strict_success_ci"]),
+            share(x["success"], x["success_ci"]),
+            share(x["strict_success"], x["strict_success_ci"]),
             "–" if x["falls"] is None else str(x["falls"]),
             f"{x['error_name']}\n{_number(x['error'], x['error_unit'], x['error_ci'])}",
         )
@@ -37,7 +37,8 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
         console.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
 
 
-def _share(value: float | None, interval: Sequence[float] | None) -> str:
+def share(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share of episodes above its interval."""
     if value is None or interval is None:
         return "–"
     return f"{value:.1%}\n\\[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"

@@ -1,5 +1,6 @@
 """What a physics backend offers, and the registry of backends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -79,6 +80,20 @@ SIMULATORS = {
 }
 
 
+def find_simulator(name: str) -> Callable[..., Simulator]:
+    """A backend's class.
+
+    Raises:
+        UserError: for a name that is not in `SIMULATORS`, or a backend whose extra is not installed.
+    """
+    if "physx" in name.lower() or name.lower() == "isaacsim":
+        raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
+    if name not in SIMULATORS:
+        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
+    module, attribute = SIMULATORS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
 def make_simulator(
     name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, *, varied: bool = False, **settings: int
 ) -> Simulator:
@@ -89,12 +104,6 @@ def make_simulator(
         settings: what this backend alone takes; see `MjwarpParams`.
 
     Raises:
-        UserError: for a name that is not in `SIMULATORS`.
+        UserError: see `find_simulator`, and the backend.
     """
-    if "physx" in name.lower() or name.lower() == "isaacsim":
-        raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
-    if name not in SIMULATORS:
-        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
-    module, attribute = SIMULATORS[name].split(":")
-    backend = getattr(import_module(module), attribute)
-    return backend(robot, num_envs, device=device, num_threads=num_threads, varied=varied, **settings)
+    return find_simulator(name)(robot, num_envs, device=device, num_threads=num_threads, varied=varied, **settings)
