@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from protege.deploy.interface import Command, Mode, RobotReading
-from protege.deploy.metadata import Metadata, Source
+from protege.deploy.interface import MEASURED, Command, Mode, RobotReading
+from protege.deploy.metadata import Metadata, Source, TensorSpec
 
 DT = 0.02
 STANDING = RobotReading(
@@ -20,11 +20,12 @@ STANDING = RobotReading(
 
 
 def metadata() -> Metadata:
-    """Two servos of 100 N·m/rad and 10 N·m·s/rad, 50 N·m, within one radian."""
+    """Two servos of 100 N·m/rad and 10 N·m·s/rad, 50 N·m, within one radian; a policy that reads the body alone."""
+    inputs = [TensorSpec(name, "float32", list(getattr(STANDING, name).shape), "", "", "") for name in MEASURED]
     return Metadata(
         robot="fake", joint_names=["knee", "hip"], body_names=["root"], stiffness=[100.0, 100.0], damping=[10.0, 10.0],
         effort_limit=[50.0, 50.0], default_joint_pos=[0.0, 0.0], joint_range=[[-1.0, 1.0], [-1.0, 1.0]], action_scale=1.0,
-        control_dt=DT, physics_dt=DT, inputs=[], outputs=[], future_frames=[], path_times=[], model_sha256="",
+        control_dt=DT, physics_dt=DT, inputs=inputs, outputs=[], future_frames=[], path_times=[], model_sha256="",
         source=Source("student", 0, 0, ""),
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ import click
 
 from . import __version__
 from .cli_export import check, export, info
+from .cli_replay import clip, compare, replay
 from .cli_run import run
 
 
@@ -13,7 +14,5 @@ def main() -> None:
     """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""
 
 
-main.add_command(export)
-main.add_command(check)
-main.add_command(info)
-main.add_command(run)
+for command in (export, check, info, run, replay, compare, clip):
+    main.add_command(command)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from .errors import DeployError
 from .interface import MODALITIES as TASKS
@@ -70,7 +69,9 @@ def loop_options(command: Callable) -> Callable:
 @click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
 @loop_options
 @click.option("--report", help="write the measurements as JSON")
-@click.option("--record", help="write the model's inputs of every step as .npz, for `check --states`")
+@click.option(
+    "--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"
+)
 def run(
     folder: str,
     commands: str | None,
@@ -90,6 +91,7 @@ def run(
     from .closed_loop import run_closed_loop
     from .limits import Limits
     from .loop import ControlLoop
+    from .recording import Recorder
     from .runtime import OnnxPolicy
     from .safety import Safety
 
@@ -97,9 +99,6 @@ def run(
     timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
     open_robot = live.find_robot(robot_name, realtime=timing["realtime"])
     policy = OnnxPolicy(folder, threads, provider)
-    inputs: list[dict[str, np.ndarray]] = []
-    if record:
-        policy.on_inputs = inputs.append
     with ExitStack() as stack:
         robot, kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
@@ -109,13 +108,15 @@ def run(
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
         dt = policy.metadata.control_dt
         loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+        recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
+        if recorder is not None:
+            policy.on_inputs, loop.on_step = recorder.feed, recorder
         stack.enter_context(_interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)
+        if recorder is not None:
+            recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
     if report:
         write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
-    if record:
-        states = {name: np.concatenate([step[name] for step in inputs]) for name in inputs[0]}
-        write_whole(Path(record), lambda file: np.savez(file, **states))  # pyright: ignore[reportArgumentType]
     _show(result)
 
 

@@ -113,6 +113,15 @@ def load_clip(path: str | Path, num_joints: int) -> Clip:
     return Clip(Path(path).stem, time - time[0], Pose(pos, quat, joint_pos))
 
 
+def clip_frames(time: Array, root_pos_w: Array, root_quat_w: Array, joint_pos: Array) -> Array:
+    """The structured array of a clip's file: time (T,) s, root_pos_w (T, 3) m, root_quat_w (T, 4), joint_pos (T, J) rad."""
+    values = (time, root_pos_w, root_quat_w / np.linalg.norm(root_quat_w, axis=1, keepdims=True), joint_pos)
+    frames = np.zeros(len(time), [(name, "<f8", value.shape[1:]) for name, value in zip(FIELDS, values, strict=True)])
+    for name, value in zip(FIELDS, values, strict=True):
+        frames[name] = value
+    return frames
+
+
 def _problem(data: Array, num_joints: int) -> str:
     """Why these are not the frames of a clip, empty if they are."""
     if data.dtype.names is None or set(FIELDS) - set(data.dtype.names):

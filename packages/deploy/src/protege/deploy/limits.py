@@ -26,7 +26,7 @@ class Limits:
         missed_deadlines: steps in a row that overrun their period that trip; in real time only.
     """
 
-    joint_margin: float | None = 0.1
+    joint_margin: float | None = 0.25
     target_rate: float | None = 40.0
     clipped_steps: float | None = 15
     torque: float | None = 2.0

@@ -30,6 +30,7 @@ class Step:
         wanted: (J,) rad, what the policy said; None if it was not asked.
         target: (J,) rad, what was written.
         mode: what was written.
+        spent: s by stage, of `STAGES` but `cycle`.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Step:
     wanted: Array | None
     target: Array
     mode: Mode
+    spent: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -188,15 +190,12 @@ class ControlLoop:
             written = safety.pose if target is None or mode is Mode.DAMPING else target
             self.robot.write(written, mode)
         watch.lap("write")
-        self._count(late, watch)
-        return Step(index, now, reading, command, wanted, written, mode)
-
-    def _count(self, late: float, watch: "_Watch") -> None:
-        for stage, seconds in watch.spent.items():
-            self._histograms[stage].add(seconds)
         self._histograms["cycle"].add(sum(watch.spent.values()))
         if self.realtime:
-            self._histograms["wake"].add(late)
+            watch.spent["wake"] = late
+        for stage, seconds in watch.spent.items():
+            self._histograms[stage].add(seconds)
+        return Step(index, now, reading, command, wanted, written, mode, watch.spent)
 
     # What must not happen -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,258 @@
+"""Recorded runs: whole, without pickles, replayed to the bit, compared, drawn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
+
+from protege.core.motion import load_clip
+from protege.core.umbrella import main as umbrella
+from protege.deploy.cli import main
+from protege.deploy.comparison import compare
+from protege.deploy.errors import DeployError
+from protege.deploy.interface import Command, RobotReading
+from protege.deploy.loop import ControlLoop
+from protege.deploy.metadata import load as load_metadata
+from protege.deploy.recording import Recorder, Recording, load, own_columns, save
+from protege.sim.robots import get_robot
+
+FACTS = {"format": 1, "joint_names": ["knee", "hip"], "robot": "fake"}
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def runs(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Half a second of several kinds, recorded."""
+    folder = tmp_path_factory.mktemp("runs")
+    files = {
+        "path": folder / "path.npz",
+        "again": folder / "again.safetensors",
+        "mix": folder / "mix.npz",
+        "fall": folder / "fall.npz",
+    }
+    script = folder / "mix.json"
+    script.write_text(json.dumps([
+        {"at": 0, "goal": {"point": [1, 0]}, "motion": {"clip": "smpl_humanoid_walk.npy", "bodies": ["Head"]}},
+        {"at": 0.2, "steering": {"direction": 30}, "path": {}},
+        {"at": 0.3, "motion": {"clip": "smpl_humanoid_run.npy"}},
+    ]))  # fmt: skip
+    for name, options in {
+        "path": ["--task", "path", "--seconds", 0.5, "--no-safety"],
+        "again": ["--task", "path", "--seconds", 0.5, "--no-safety"],
+        "mix": ["--commands", f"script:{script}", "--seconds", 0.5, "--no-safety"],
+        "fall": ["--task", "path", "--seconds", 2, "--limit", "clipped_steps=off"],
+    }.items():
+        done = call("run", exported, "--fast", *options, "--record", files[name])
+        assert done.exit_code == 0, done.output
+    return files
+
+
+# What is in it ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_holds_inputs_outputs_times_and_facts(runs: dict[str, Path], exported: Path) -> None:
+    recording, described = load(runs["path"]), load_metadata(exported)
+    assert recording.steps == recording.asked == 15
+    assert set(recording.columns) == {spec.name for spec in described.inputs} | {name for name, *_ in own_columns(69)}
+    for spec in described.inputs:
+        assert (
+            recording.columns[spec.name].shape == (15, *spec.shape) and recording.columns[spec.name].dtype == spec.dtype
+        )
+    np.testing.assert_allclose(recording.columns["time"], np.arange(15) / 30.0)
+    assert (np.diff(recording.columns["clock"]) > 0.0).all() and (recording.columns["spent"] >= 0.0).all()
+    assert (recording.columns["mode"] == 0).all() and recording.columns["command_mask"].tolist() == [
+        [True, False, False]
+    ] * 15
+    np.testing.assert_array_equal(recording.columns["written_target"], recording.columns["joint_target"])
+    facts = recording.facts
+    assert facts["joint_names"] == described.joint_names and facts["model_sha256"] == described.model_sha256
+    assert facts["event"] is None and facts["stages"] == ["wake", "read", "command", "infer", "check", "write"]
+
+
+def test_both_formats_hold_the_same(runs: dict[str, Path]) -> None:
+    first, second = load(runs["path"]), load(runs["again"])
+    assert first.columns.keys() == second.columns.keys() and first.facts == second.facts
+    for name in set(first.columns) - {"clock", "spent"}:
+        np.testing.assert_array_equal(first.columns[name], second.columns[name])
+        assert first.columns[name].dtype == second.columns[name].dtype
+
+
+def test_a_fall_is_recorded_with_its_cause(runs: dict[str, Path]) -> None:
+    recording = load(runs["fall"])
+    event = recording.facts["event"]
+    assert event["cause"] == "fall" and recording.asked == event["step"] < recording.steps == 60
+    modes = recording.columns["mode"]
+    assert (modes[: event["step"]] == 0).all() and (modes[event["step"] :] == 1).all()
+    damped = slice(event["step"], None)
+    assert np.isnan(recording.columns["joint_target"][damped]).all()
+    np.testing.assert_array_equal(recording.columns["written_target"][damped], recording.columns["joint_pos"][damped])
+    assert not recording.columns["command_mask"][damped].any()
+
+
+def test_rows_go_to_the_disk_as_they_come(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "run.npz"
+    recorder = Recorder(path, metadata())
+    before = {name: value for name, value in vars(recorder).items() if name != "_inputs"}
+    with recorder:
+        ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(20_000)
+        assert not path.exists() and (tmp_path / "sub" / ".run.npz.spool").stat().st_size > 2_000_000
+        assert {name: value for name, value in vars(recorder).items() if name != "_inputs"} == before
+    assert load(path).steps == 20_000 and [file.name for file in path.parent.iterdir()] == ["run.npz"]
+
+
+def test_what_was_recorded_before_an_error_is_kept(tmp_path: Path) -> None:
+    def source(time: float, reading: RobotReading) -> Command:
+        return Command(steering_speed=1.0 / (7 - round(time / DT)))
+
+    with pytest.raises(ZeroDivisionError), Recorder(tmp_path / "run.npz", metadata()) as recorder:
+        ControlLoop(FakePolicy(), FakeRobot(), source, DT, realtime=False, on_step=recorder).run(20)
+    assert load(tmp_path / "run.npz").steps == 7
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Recorder(tmp_path / "run.npz", metadata()) as recorder:
+        writes, file = [], recorder._spool
+
+        class Full:
+            def write(self, data: bytes) -> int:
+                writes.append(data)
+                if len(writes) > 5:
+                    raise OSError(28, "No space left on device")
+                return file.write(data)
+
+            def close(self) -> None:
+                file.close()
+
+        recorder._spool = Full()
+        report = ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(9)
+    recording = load(tmp_path / "run.npz")
+    assert report.steps == 9 and recording.steps == 5 and recording.facts["cut_short"] == "No space left on device"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"recording to {tmp_path / 'run.npz'} ends here: No space left on device"
+    ]
+
+
+# What is none -----------------------------------------------------------------------------------------------------------
+
+
+def columns(steps: int = 4) -> dict[str, np.ndarray]:
+    made = {name: np.zeros((steps, *shape), kind) for name, kind, shape in own_columns(2)}
+    made |= {"root_pos_w": np.zeros((steps, 3), np.float32), "root_quat_w": np.zeros((steps, 4), np.float32)}
+    return made | {name: np.zeros((steps, 2), np.float32) for name in ("joint_pos", "joint_vel")}
+
+
+def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "whole.npz", columns(), FACTS)
+    save(tmp_path / "whole.safetensors", columns(), FACTS)
+    whole = {ending: (tmp_path / f"whole{ending}").read_bytes() for ending in (".npz", ".safetensors")}
+    few = columns()
+    del few["mode"]
+    uneven = {**columns(), "path_w": np.zeros((3, 10, 2))}
+    contents = {
+        "cut.npz": (whole[".npz"][:-100], "is not a whole recording"),
+        "cut.safetensors": (whole[".safetensors"][:-10], "is not a whole recording"),
+        "text.npz": (b"no zip", "is not a whole recording"),
+        "text.safetensors": (b"no tensors", "is not a whole recording"),
+        "empty.npz": (b"", "is not a whole recording"),
+        "newer.npz": ((columns(), {**FACTS, "format": 2}), "its format is 2, this is 1"),
+        "few.npz": ((few, FACTS), "is not a whole recording"),
+        "other.npz": ((columns(), {**FACTS, "joint_names": ["knee"]}), "has shape (4, 2), not (4, 1)"),
+        "uneven.safetensors": ((uneven, FACTS), "path_w has another length than time"),
+        "none.npz": ((columns(0), FACTS), "it holds no step"),
+        "list.npz": ((columns(), [1]), "is not a whole recording"),
+    }
+    for name, (content, message) in contents.items():
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            save(path, *content)
+        done = call("compare", path, tmp_path / "whole.npz")
+        assert done.exit_code == 2 and done.output.startswith(f"error: {path}") and message in done.output, done.output
+        assert done.output.count("\n") == 1
+    np.savez(tmp_path / "pickled.npz", time=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DeployError, match="is not a whole recording"):
+        load(tmp_path / "pickled.npz")
+    with pytest.raises(DeployError, match=r"nowhere\.npz does not exist"):
+        load(tmp_path / "nowhere.npz")
+
+
+def test_a_path_that_cannot_be_is_named_before_the_run(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, message in [
+        ("run.csv", "is no recording. End it with .npz or .safetensors"),
+        ("file/run.npz", "cannot write"),
+    ]:
+        done = call("run", exported, "--fast", "--record", tmp_path / path)
+        assert done.exit_code == 2 and message in done.output and done.output.count("\n") == 1
+
+
+# Replay, compare, clip --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["path", "again", "mix", "fall"])
+def test_a_replay_gives_the_same_answers(name: str, runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = call("replay", runs[name], exported, "--report", report)
+    assert done.exit_code == 0, done.output
+    found = json.loads(report.read_text())
+    assert found["max_target"] == 0.0 and found["first_step"] is None and found["steps"] == load(runs[name]).asked
+    assert "first above  1e-05 rad: none" in done.output
+
+
+def test_a_replay_says_where_answers_differ(runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+    recording = load(runs["path"])
+    answers = recording.columns["joint_target"].copy()
+    answers[7:, 3] += 0.25
+    save(tmp_path / "other.npz", {**recording.columns, "joint_target": answers}, recording.facts)
+    done = call("replay", tmp_path / "other.npz", exported)
+    joint = recording.facts["joint_names"][3]
+    assert f"first above  1e-05 rad: step 7, {joint}" in done.output and "2.5e-01 at most" in done.output
+
+
+def test_another_robot_or_no_answers_are_named(runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+    save(tmp_path / "fake.npz", columns(), FACTS)
+    done = call("replay", tmp_path / "fake.npz", exported)
+    assert done.exit_code == 2 and "is of a robot with 2 joints, the policy drives 69" in done.output
+    silent = {**columns(), "joint_target": np.full((4, 2), np.nan, np.float32)}
+    save(tmp_path / "silent.npz", silent, FACTS)
+    done = call("replay", tmp_path / "silent.npz", exported)
+    assert done.exit_code == 2 and "the policy was not asked in any step" in done.output
+    done = call("compare", tmp_path / "fake.npz", runs["path"])
+    assert done.exit_code == 2 and "are of robots with other joints" in done.output
+
+
+def test_a_comparison_by_hand(tmp_path: Path) -> None:
+    a, b = columns(4), columns(6)
+    b["written_target"][2:, 1] = 0.5
+    b["root_pos_w"][3] = [3.0, 4.0, 0.0]
+    first, second = (Recording(tmp_path, FACTS, run) for run in (a, b))
+    found = compare(first, second, 1e-5)
+    assert (found.steps, found.first_step, found.first_joint, found.max_target) == (4, 2, "hip", 0.5)
+    assert found.mean_target == pytest.approx(0.5 * 2 / 8)
+    assert (found.mean_root, found.max_root) == (1.25, 5.0)
+    assert compare(first, first, 0.0).first_step is None
+
+
+def test_two_runs_are_compared(runs: dict[str, Path]) -> None:
+    same = call("compare", runs["path"], runs["again"])
+    assert same.exit_code == 0 and "root         differs by 0.0000 m on average, 0.0000 at most" in same.output
+    other = call("compare", runs["path"], runs["mix"])
+    assert "first above  1e-05 rad: step 0" in other.output
+
+
+def test_a_run_becomes_a_clip_and_a_film(runs: dict[str, Path], tmp_path: Path) -> None:
+    path, film = tmp_path / "run.npy", tmp_path / "run.mp4"
+    done = call("clip", runs["path"], "--output", path)
+    assert done.exit_code == 0 and done.output == f"{path}  15 frames\n"
+    clip, recording = load_clip(path, get_robot("smpl")), load(runs["path"])
+    np.testing.assert_allclose(clip.joint_pos, recording.columns["joint_pos"], atol=1e-6)
+    np.testing.assert_allclose(clip.root_pos_w, recording.columns["root_pos_w"], atol=1e-6)
+    words = ["sim", "motions", "play", str(path), "--output", str(film), "--fps", "10", "--size", "160x120"]
+    assert CliRunner().invoke(umbrella, words).exit_code == 0 and film.stat().st_size > 500
