@@ -4,6 +4,7 @@
 2. Sizes: parameters that act, teacher against student, at the published sizes.
 3. Runtime: one step of the published student in ONNX Runtime on one thread, inside the closed loop with MuJoCo; ONNX
    against torch on the states that the loop recorded.
+4. Inference: one call of zoo:student in each precision, see bench_inference.py, which also compares with torch on a GPU.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from bench_inference import cpu_latencies, shown
 
 from protege.core.checkpoint import Checkpoint, save
 from protege.core.config import RunConfig, compose
@@ -65,10 +67,14 @@ def main(num_envs: int, seconds: float, output: Path | None) -> None:
     runtime = closed_loop(policies["student"][1])
     times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["stages_ms"]["infer"].items())
     click.echo(f"runtime      {times} ms a step, one thread, {runtime['loop']['steps']} steps")
+    precisions = cpu_latencies("zoo:student")
+    for name, latency in precisions.items():
+        click.echo(f"inference    zoo:student in {name}: {shown(latency)}, one thread, back to back")
     click.echo(f"ONNX         differs from torch by at most {runtime['onnx_difference']:.1e} rad on those states")
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         data = {"environment": rates.to_dict(), "parameters": sizes, "reduction": reduction, "runtime": runtime}
+        data["inference_ms"] = precisions
         output.write_text(json.dumps(data, indent=2))
 
 

@@ -3,7 +3,7 @@
 import click
 
 from . import __version__
-from .cli_export import check, export, info
+from .cli_export import build, check, export, info
 from .cli_replay import clip, compare, replay
 from .cli_run import run
 
@@ -14,5 +14,5 @@ def main() -> None:
     """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""
 
 
-for command in (export, check, info, run, replay, compare, clip):
+for command in (export, check, build, info, run, replay, compare, clip):
     main.add_command(command)

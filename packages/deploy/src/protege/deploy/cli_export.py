@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .engines.libraries import LIBRARIES
 from .errors import needs
 from .metadata import PRECISIONS
 from .properties import STYLES
@@ -90,3 +91,20 @@ def _accuracy(metadata: "Metadata") -> str:
         f"{metadata.precision}: off fp32 by {seen.mean:.1e} rad, p99 {seen.p99:.1e}, "
         f"max {seen.max:.1e}, on {seen.states} states"
     )
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--engine", required=True, type=click.Choice(list(LIBRARIES)), help="TensorRT, or TensorRT for RTX")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots a call")
+@click.option("--states", help="recorded by `run --record`; by default recorded now")
+def build(folder: str, engine: str, batch: int, states: str | None) -> None:
+    """Compile FOLDER's model into an engine for a GPU, and compare it with the model where it can run."""
+    with needs("export,cpu"):
+        from .engines.build import build as build_engine
+    record = build_engine(folder, engine, batch, states)
+    made = f"{LIBRARIES[engine].file}, {engine} {record.version}, batch {batch}"
+    if record.accuracy is None:
+        click.echo(f"{made}: built, not run: there is no GPU here that could")
+    else:
+        click.echo(f"{made}: off ONNX by at most {record.accuracy.max:.1e} rad on a GPU of capability {record.gpu}")

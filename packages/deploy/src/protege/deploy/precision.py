@@ -6,7 +6,7 @@ normalisers and the default pose stay in float32, as do all inputs and outputs: 
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,17 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     network, _ = network_nodes(model)
-    inside, outside = _parted(model.graph.node, lambda node: node.name in network)
-    made, weights = _outputs(inside), {tensor.name for tensor in model.graph.initializer}
+    inside = [node for node in model.graph.node if node.name in network]
+    outside = [node for node in model.graph.node if node.name not in network]
+    made = {name for node in inside for name in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer}
     enters = sorted({name for node in inside for name in node.input if name} - made - weights)
     leaves = sorted(made & ({name for node in outside for name in node.input} | {x.name for x in model.graph.output}))
     whole = onnx.shape_inference.infer_shapes(model)
     converted = convert_float_to_float16(
         onnx.utils.Extractor(whole).extract_model(enters, leaves), keep_io_types=True, disable_shape_infer=True
     )
-    return _replaced(model, converted.graph, leaves, outside)
+    return _replaced(model, converted.graph, outside)
 
 
 def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelProto:
@@ -123,29 +125,24 @@ def _batches(states: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         yield {name: values[rows] for name, values in states.items()}
 
 
-def _replaced(
-    model: onnx.ModelProto, part: onnx.GraphProto, leaves: list[str], outside: list[onnx.NodeProto]
-) -> onnx.ModelProto:
-    """The model with `part`, which yields the tensors `leaves`, in place of all nodes but those `outside`."""
-    reached = set(leaves)
-    late: set[str] = set()
-    for node in outside:
-        if reached.intersection(node.input):
-            late.add(node.name)
-            reached.update(node.output)
-    after, before = _parted(outside, lambda node: node.name in late)
+def _replaced(model: onnx.ModelProto, part: onnx.GraphProto, outside: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """The model with `part` in place of all nodes but those `outside`."""
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
     needed = {name for node in outside for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in needed]
     _rename(part, {name: f"{name}_inside" for name in needed})  # weights that both sides read
     new = _copy(model)
     for field, values in (
-        ("node", [*before, *part.node, *after]),
+        ("node", [*outside, *part.node]),
         ("initializer", [*kept, *part.initializer]),
         ("value_info", []),
     ):
         del getattr(new.graph, field)[:]
         getattr(new.graph, field).extend(values)
-    return new
+    sorted_by_use = OnnxModel(new)
+    sorted_by_use.topological_sort()
+    return sorted_by_use.model
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
@@ -155,18 +152,6 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
             for node in graph.node:
                 node.input[:] = [names[name] if name == tensor.name else name for name in node.input]
             tensor.name = names[tensor.name]
-
-
-def _parted(
-    nodes: Iterable[onnx.NodeProto], chosen: Callable[[onnx.NodeProto], bool]
-) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
-    """The chosen ones, and the others."""
-    nodes = list(nodes)
-    return [node for node in nodes if chosen(node)], [node for node in nodes if not chosen(node)]
-
-
-def _outputs(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    return {name for node in nodes for name in node.output}
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .engines.libraries import LIBRARIES
 from .errors import DeployError, needs
 from .metadata import METADATA_FILE, MODEL_FILE, Metadata, TensorSpec
 from .properties import order_inside
@@ -22,6 +23,8 @@ _REMEDIES = {
         "on LD_LIBRARY_PATH, or --provider cpu"
     ),
 }
+ENGINE = "tensorrt-rtx"
+"""A provider that is not ONNX Runtime's: an engine that `protege-deploy build` put beside the model."""
 BATCH = "N"
 """Name of the model's free dimension."""
 _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
@@ -37,12 +40,16 @@ def open_session(
         folder: the export.
         metadata: its `policy.json`.
         threads: for one step.
-        provider: a key of `PROVIDERS`; the CPU does what it cannot.
+        provider: a key of `PROVIDERS`, for what it cannot do the CPU; or `ENGINE`. `tensorrt` is an engine too where one was built.
         batch: robots a step, if it is always the same: the arithmetic with shapes is then done once, here.
 
     Raises:
         DeployError: no ONNX Runtime or no such provider, not an ONNX file, or not the model that `metadata` describes.
     """
+    if provider == ENGINE or (provider == "tensorrt" and (Path(folder) / LIBRARIES["tensorrt"].file).exists()):
+        from .engines.session import open_engine
+
+        return open_engine(folder, metadata, provider, batch or 1)
     with needs("cpu"):
         import onnxruntime
     path = Path(folder) / MODEL_FILE
@@ -72,7 +79,7 @@ def open_session(
 def _providers(onnxruntime: ModuleType, provider: str) -> list[str]:
     """The wanted provider, and the CPU for what it cannot do."""
     if provider not in PROVIDERS:
-        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join(PROVIDERS)}")
+        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join((*PROVIDERS, ENGINE))}")
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise DeployError(f"this ONNX Runtime has no {provider}", _REMEDIES[provider])
     return list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))

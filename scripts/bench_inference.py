@@ -1,0 +1,118 @@
+"""How long one call of an exported model takes; nothing here passes or fails.
+
+    python scripts/bench_inference.py                   one CPU thread, whole graph, each precision
+    python scripts/bench_inference.py --device cuda     ONNX Runtime's CUDA provider against torch compiled, batch 1 and 4096
+
+On a GPU both sides have inputs and outputs in its memory, and each call is waited for: what is compared is the network with its
+kinematics, not the copies.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from protege.deploy import metadata, states
+from protege.deploy.export import Variant, export, load_graph
+from protege.deploy.metadata import PRECISIONS
+from protege.deploy.session import open_session
+
+CALLS = 1000
+WARM_UP = 100
+PERCENTILES = (50, 95, 99)
+
+Times = dict[str, float]
+"""Percentiles of a call's duration, ms, by name: p50, p95, p99."""
+
+
+@click.command()
+@click.option("--checkpoint", default="zoo:student", show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="compare with torch compiled, on this device")
+@click.option("--batch", "batches", multiple=True, type=int, default=(1, 4096), show_default=True)
+@click.option("--calls", default=CALLS, show_default=True)
+def main(checkpoint: str, device: str | None, batches: tuple[int, ...], calls: int) -> None:
+    """Latency of each precision on a CPU, or ONNX Runtime against torch."""
+    if device is None:
+        for precision, times in cpu_latencies(checkpoint, calls).items():
+            click.echo(f"{precision:<5} {shown(times)}")
+        return
+    for batch in batches:
+        for name, times in against_torch(checkpoint, device, batch, calls).items():
+            rate = batch / times["p50"] * 1e3
+            click.echo(f"batch {batch:<5} {name:<24} {shown(times)}  {rate:,.0f} robots/s")
+
+
+def cpu_latencies(checkpoint: str, calls: int = CALLS) -> dict[str, Times]:
+    """Of one call for one robot, on one thread, back to back, on states of closed loops."""
+    with TemporaryDirectory() as folder:
+        folders = [export(checkpoint, Path(folder) / name, Variant(name)) for name in PRECISIONS]
+        sessions = [open_session(path, metadata.load(path), threads=1, batch=1) for path in folders]
+        recorded = states.record(folders[0], calls)
+    rows = [{name: values[k : k + 1] for name, values in recorded.items()} for k in range(calls)]
+    return {
+        name: timed(lambda k, session=session: session.run(None, rows[k]), calls)
+        for name, session in zip(PRECISIONS, sessions, strict=True)
+    }
+
+
+def against_torch(checkpoint: str, device: str, batch: int, calls: int) -> dict[str, Times]:
+    """ONNX Runtime and torch compiled on the same states, in one process."""
+    _, graph, _ = load_graph(checkpoint)
+    with TemporaryDirectory() as folder:
+        path = export(checkpoint, Path(folder) / "onnx")
+        session = open_session(path, metadata.load(path), provider=device, batch=batch)
+        recorded = states.record(path, max(batch, 500))
+    inputs = {name: np.ascontiguousarray(values[:batch]) for name, values in recorded.items()}
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    binding = bound(session, inputs, device)
+    compiled: Any = torch.compile(graph.to(device), dynamic=False)
+    tensors = [torch.from_numpy(inputs[spec.name]).to(device) for spec in graph.specs]
+
+    def torch_call(_: int) -> None:
+        with torch.no_grad():
+            compiled(*tensors)
+        wait()
+
+    def onnx_call(_: int) -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return {f"ONNX Runtime {device}": timed(onnx_call, calls), "torch compiled": timed(torch_call, calls)}
+
+
+def bound(session: Any, inputs: dict[str, np.ndarray], device: str) -> Any:
+    """Inputs in the device's memory, and outputs that stay there."""
+    import onnxruntime
+
+    binding = session.io_binding()
+    for name, values in inputs.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values, device, 0))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device, 0)
+    return binding
+
+
+def timed(call: Callable[[int], object], calls: int) -> Times:
+    """Durations of so many calls, which are given their number, after some that do not count."""
+    for k in range(min(WARM_UP, calls)):
+        call(k)
+    seconds = np.zeros(calls)
+    for k in range(calls):
+        begun = time.perf_counter()
+        call(k)
+        seconds[k] = time.perf_counter() - begun
+    return {f"p{q}": float(np.percentile(seconds, q)) * 1e3 for q in PERCENTILES}
+
+
+def shown(times: Times) -> str:
+    """As text."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in times.items()) + " ms"
+
+
+if __name__ == "__main__":
+    main()
