@@ -24,6 +24,7 @@ PAGES = [
 PACKAGES = ("core", "sim", "teachers", "distill", "deploy")
 OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
+OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
 EXPERIMENTS = {"core": "protege.core.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
 
