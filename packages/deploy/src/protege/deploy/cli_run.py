@@ -20,7 +20,7 @@ def task_options(command: Callable) -> Callable:
     """What to do, where the policy is told one thing."""
     for option in reversed([
         click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
-        click.option("--motion-file", help="the clip that motion tracks: a .npy, or the name of one that a package ships"),
+        click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
         click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
         click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
         click.option("--seed", type=click.IntRange(min=0), help="a random path"),
@@ -50,7 +50,11 @@ def loop_options(command: Callable) -> Callable:
 @click.command()
 @click.argument("folder")
 @task_options
-@click.option("--commands", metavar="SOURCE", help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT")
+@click.option(
+    "--commands",
+    metavar="SOURCE",
+    help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]",
+)
 @click.option(
     "--robot",
     "robot_name",
@@ -111,6 +115,8 @@ def run(
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
+        if isinstance(command, live.Commander):
+            command.on_end = loop.stop
         stack.enter_context(_interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)
         if recorder is not None:

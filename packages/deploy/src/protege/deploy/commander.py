@@ -32,6 +32,9 @@ class Commander:
         policy: what can be ordered is what it takes.
         kinematics: `MujocoRobot.body_poses`; without it no motion can be ordered.
         clock: s, monotonic; for how long nothing has been heard.
+
+    Attributes:
+        on_end: what to do when whoever commands has had enough: `ControlLoop.stop`.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Commander:
         self._modes, self._needs_poses, self._also = policy.modes, policy.needs_poses, policy.modalities
         self._kinematics, self._clock = kinematics, clock
         self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in self._modes else {}
+        self.on_end: Callable[[], None] | None = None
         self._lock = Lock()
         self._next: Prepared | None = self._idle
         self._heard: float | None = None
@@ -77,6 +81,11 @@ class Commander:
     def alive(self) -> None:
         """A sign of life: what was ordered still holds."""
         self._heard = self._clock()
+
+    def end(self) -> None:
+        """Enough: the run is to end."""
+        if self.on_end is not None:
+            self.on_end()
 
     # The loop -----------------------------------------------------------------------------------------------------------
 

@@ -66,10 +66,13 @@ def open_commands(
     Raises:
         DeployError: no such source, or it cannot be had.
     """
-    if task or motion_file:
-        raise DeployError("--commands does not go with --task and --motion-file", "Give one of them")
-    commander = Commander(policy, kinematics)
     kind, place = _split(source)
+    by_hand = kind in ("keyboard", "gamepad")
+    if task or (motion_file and not by_hand):
+        raise DeployError(f"--commands {kind} does not go with --task or --motion-file", "Give one of them")
+    commander = Commander(policy, kinematics)
+    if by_hand and motion_file:
+        commander.prepare({"motion": {"clip": motion_file}})  # what is wrong with it is said now
     if kind == "script" and place:
         from .sources.script import Script
 
@@ -80,7 +83,19 @@ def open_commands(
 
         stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander))
         return commander, seconds
-    raise DeployError(f"unknown source of commands {source!r}", "Known: script:FILE, udp:[HOST:]PORT")
+    if kind == "keyboard":
+        from .sources.keyboard import keyboard
+
+        stack.enter_context(keyboard(commander, motion_file))
+        return commander, seconds
+    if kind == "gamepad":
+        from .sources.gamepad import DEVICE, gamepad
+
+        stack.enter_context(gamepad(commander, motion_file, place or DEVICE))
+        return commander, seconds
+    raise DeployError(
+        f"unknown source of commands {source!r}", "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
+    )
 
 
 def _split(name: str) -> tuple[str, str]:

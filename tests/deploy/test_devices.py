@@ -1,0 +1,263 @@
+"""Keys on a real pseudo-terminal, a gamepad's events through a real pipe."""
+
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from protege.deploy.cli import main
+from protege.deploy.commander import Commander
+from protege.deploy.errors import DeployError
+from protege.deploy.interface import Command, RobotReading
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.runtime import OnnxPolicy
+from protege.deploy.sources.driver import Driver
+from protege.deploy.sources.gamepad import Stick, gamepad
+from protege.deploy.sources.keyboard import keyboard
+
+WALK = "smpl_humanoid_walk.npy"
+
+
+@pytest.fixture(scope="module")
+def robot(exported: Path) -> MujocoRobot:
+    return MujocoRobot(exported)
+
+
+@pytest.fixture
+def commander(exported: Path, robot: MujocoRobot) -> Commander:
+    made = Commander(OnnxPolicy(exported), robot.body_poses)
+    made(0.0, robot.read())  # the start
+    return made
+
+
+def told(commander: Commander, robot: MujocoRobot) -> Command:
+    return commander(1.0, robot.read())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(1e-3)
+
+
+def angle(said: Command, reading: RobotReading) -> float:
+    """Degrees to the left of where the robot faces."""
+    x, y = said.steering_direction_w
+    return float(np.degrees(np.arctan2(y, x)) - np.degrees(reading.yaw))
+
+
+# What keys and buttons do ------------------------------------------------------------------------------------------------
+
+
+def test_steering_goes_step_by_step_within_bounds(commander: Commander, robot: MujocoRobot) -> None:
+    driver = Driver(commander)
+    for _ in range(4):
+        driver.actions["faster"]()
+    assert driver.actions["left"]() == "steering 1.00 m/s, +15°"
+    said = told(commander, robot)
+    assert said.steering_speed == 1.0 and angle(said, robot.read()) == pytest.approx(15.0)
+    for _ in range(9):
+        driver.actions["faster"]()
+    assert driver.speed == 1.5
+    for _ in range(13):
+        driver.actions["right"]()
+    assert driver.direction == -180.0 and driver.actions["right"]() == "steering 1.50 m/s, +165°"
+    assert driver.actions["stand"]() == "steering 0.00 m/s, +165°"
+    assert driver.actions["slower"]() == "steering 0.00 m/s, +165°"
+
+
+def test_other_actions(commander: Commander, robot: MujocoRobot) -> None:
+    driver, ends = Driver(commander, WALK), []
+    commander.on_end = lambda: ends.append(True)
+    for action in ("goal", "path", "motion"):
+        driver.actions[action]()
+        told(commander, robot)
+        assert commander.modes == (action,)
+    driver.actions["end"]()
+    assert ends == [True] and "motion" not in Driver(commander).actions
+
+
+def test_what_is_refused_is_said(commander: Commander) -> None:
+    assert "no clip at nowhere.npy" in Driver(commander, "nowhere.npy").actions["motion"]()
+
+
+# The keyboard ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    """Both ends of a pseudo-terminal, of which the second is standard input."""
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "r", closefd=False) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield master, slave
+    for fd in (master, slave):
+        with suppress(OSError):  # a test may have hung up
+            os.close(fd)
+
+
+def test_keys_steer_and_the_terminal_is_given_back(
+    terminal: tuple[int, int], commander: Commander, robot: MujocoRobot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    master, slave = terminal
+    before = termios.tcgetattr(slave)
+    with keyboard(commander) as driver:
+        assert termios.tcgetattr(slave) != before
+        os.write(master, b"ww\x1b[A")
+        wait_for(lambda: driver.speed == 0.75)
+        os.write(master, b"a\x1b[D\x1b[Da\x1b[C?")
+        wait_for(lambda: driver.direction == 45.0)
+        said = told(commander, robot)
+        assert said.steering_speed == 0.75 and angle(said, robot.read()) == pytest.approx(45.0)
+    assert termios.tcgetattr(slave) == before
+    assert "w s faster, slower" in capsys.readouterr().err
+
+
+def test_a_terminal_that_hangs_up_is_a_commander_that_falls_silent(terminal: tuple[int, int], exported: Path) -> None:
+    master, _ = terminal
+    now = [0.0]
+    commander = Commander(OnnxPolicy(exported), clock=lambda: now[0])
+    with keyboard(commander) as driver:
+        os.write(master, b"w")
+        wait_for(lambda: driver.speed == 0.25)
+        now[0] = 5.0
+        wait_for(lambda: commander.silence == 0.0)  # a sign of life at every poll
+        os.close(master)
+        wait_for(lambda: "device" not in {thread.name for thread in threading.enumerate()})
+        now[0] = 9.0
+        assert commander.silence == 4.0
+
+
+def test_the_keyboard_needs_a_terminal(exported: Path) -> None:
+    done = CliRunner().invoke(main, ["run", str(exported), "--commands", "keyboard"])
+    assert (
+        done.exit_code == 2
+        and done.output == "error: the keyboard needs a terminal. Run it in one, or take --commands udp:PORT\n"
+    )
+
+
+def test_a_run_is_driven_by_keys(exported: Path, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    report, record = tmp_path / "report.json", tmp_path / "run.npz"
+    words = [
+        "run",
+        str(exported),
+        "--commands",
+        "keyboard",
+        "--no-safety",
+        "--report",
+        str(report),
+        "--record",
+        str(record),
+    ]
+    program = "from protege.deploy.cli import main; main()"
+    with subprocess.Popen([sys.executable, "-c", program, *words], stdin=slave, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = b""
+        for keys, answer in ((b"", b"w s faster"), (b"www", b"0.75 m/s")):
+            os.write(master, keys)
+            while answer not in said:
+                said += (chunk := os.read(process.stderr.fileno(), 1000))
+                assert chunk, said
+        spool = tmp_path / ".run.npz.spool"
+        wait_for(spool.exists)
+        time.sleep(0.5)
+        os.write(master, b"q")
+        process.communicate(timeout=60)
+    os.close(master)
+    os.close(slave)
+    assert process.returncode == 0
+    with np.load(record, allow_pickle=False) as run:
+        assert run["steering_speed"][0] in (0.0, 0.25, 0.5, 0.75) and run["steering_speed"][-1] == 0.75
+        assert len(run["time"]) == json.loads(report.read_text())["loop"]["steps"]
+
+
+# The gamepad -------------------------------------------------------------------------------------------------------------
+
+
+def event(kind: int, number: int, value: int) -> bytes:
+    return struct.pack("<IhBB", 123, value, kind, number)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "direction", "speed"),
+    [
+        (0, -32767, 0.0, 1.5),
+        (-32767, 0, 90.0, 1.5),
+        (32767, 0, -90.0, 1.5),
+        (-23170, -23170, 45.0, 1.5),
+        (0, 32767, 180.0, 1.5),
+        (3000, -3000, 0.0, 0.0),  # within the dead zone
+        (0, -18841, 0.0, 0.75),
+    ],
+)
+def test_the_stick_says_where_to_and_how_fast(
+    x: int, y: int, direction: float, speed: float, commander: Commander
+) -> None:
+    driver = Driver(commander)
+    Stick(driver).take(event(2, 0, x) + event(2, 1, y))
+    assert abs(driver.direction) == pytest.approx(abs(direction), abs=0.01) and driver.speed == pytest.approx(
+        speed, abs=1e-3
+    )
+    assert np.sign(driver.direction) == np.sign(direction) or abs(direction) == 180.0
+
+
+def test_buttons_and_what_a_pad_says_at_first(commander: Commander, robot: MujocoRobot) -> None:
+    driver, ends = Driver(commander), []
+    commander.on_end = lambda: ends.append(True)
+    stick = Stick(driver)
+    stick.take(event(0x82, 0, 0) + event(0x82, 1, -32767) + event(0x81, 7, 1))  # its state when it is opened
+    assert driver.speed == 0.0 and not ends
+    stick.take(event(1, 1, 1)[:5])
+    stick.take(event(1, 1, 1)[5:] + event(1, 1, 0) + event(2, 5, 30000))  # in two pieces; another axis
+    told(commander, robot)
+    assert commander.modes == ("goal",)
+    stick.take(event(1, 3, 1))  # there is no clip
+    told(commander, robot)
+    assert commander.modes == ("goal",)
+    stick.take(event(1, 7, 1))
+    assert ends == [True]
+
+
+def test_a_pad_is_read_and_its_absence_noticed(commander: Commander, tmp_path: Path) -> None:
+    pipe = tmp_path / "js0"
+    os.mkfifo(pipe)
+    pad = os.open(pipe, os.O_RDWR)
+    with gamepad(commander, device=str(pipe)) as driver:
+        os.write(pad, event(2, 1, -32767))
+        wait_for(lambda: driver.speed == 1.5)
+        os.close(pad)
+        wait_for(lambda: commander.silence > 0.3)
+
+
+def test_a_missing_pad_is_one_line(commander: Commander, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(main, ["run", str(exported), "--commands", "gamepad:/dev/input/js99"])
+    assert done.exit_code == 2 and done.output.count("\n") == 1
+    assert "no gamepad at /dev/input/js99 (No such file or directory). Plug one in" in done.output
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(DeployError, match=r"js0 may not be read\. Join the group"), gamepad(commander):
+        raise AssertionError
+
+
+def test_a_clip_goes_with_hands_only(exported: Path) -> None:
+    done = CliRunner().invoke(main, ["run", str(exported), "--commands", "udp:0", "--motion-file", WALK])
+    assert done.exit_code == 2 and "--commands udp does not go with --task or --motion-file" in done.output
+    done = CliRunner().invoke(main, ["run", str(exported), "--commands", "keyboard", "--motion-file", "nowhere.npy"])
+    assert done.exit_code == 2 and "no clip at nowhere.npy" in done.output
