@@ -250,7 +250,9 @@ def test_bench_measures_three_rates():
     words = ["bench", "--num-envs", 4, "--seconds", 0.1, "--threads", 1]
     rates = json.loads(succeeds(*words, "--json"))
     speeds = {"bare_mujoco", "simulator", "environment", "ratio"}
-    assert set(rates) == {"num_envs", "threads", "backend", "device"} | speeds
+    others = {"against", "against_simulator", "against_environment"}
+    assert set(rates) == {"num_envs", "threads", "backend", "device"} | speeds | others
+    assert {rates[name] for name in others} == {None}
     assert (rates["num_envs"], rates["threads"], rates["backend"], rates["device"]) == (4, 1, "mujoco", "cpu")
     assert min(rates[speed] for speed in speeds) > 0.0
     assert rates["ratio"] == pytest.approx(rates["environment"] / rates["bare_mujoco"])
@@ -265,6 +267,16 @@ def test_bench_compares_with_the_simulator_where_there_is_no_bare_one():
     rates = json.loads(succeeds(*words, "--json"))
     assert (rates["backend"], rates["device"], rates["bare_mujoco"]) == ("mjwarp", "cpu", None)
     assert rates["ratio"] == pytest.approx(rates["environment"] / rates["simulator"]) and rates["ratio"] > 0.0
+
+
+def test_bench_measures_one_simulator_against_another():
+    words = ["bench", "--simulator", "isaaclab", "--against", "mjwarp", "--device", "cpu", "--num-envs", 2]
+    words += ["--seconds", 0.1, "--threads", 1]
+    rates = json.loads(succeeds(*words, "--json"))
+    assert (rates["backend"], rates["against"]) == ("isaaclab", "mjwarp")
+    assert min(rates[x] for x in ("simulator", "environment", "against_simulator", "against_environment")) > 0.0
+    last = succeeds(*words).splitlines()[-1]
+    assert last.startswith("environment of mjwarp: ") and last.endswith("% of it") and "; isaaclab has " in last
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -47,6 +47,7 @@ class Rates:
     Attributes:
         threads: of physics on a CPU, and of torch.
         bare_mujoco: MuJoCo without anything; None where the simulator is another.
+        against: name of another simulator that was measured in the same turns, if one was, and its rates.
     """
 
     num_envs: int
@@ -56,6 +57,9 @@ class Rates:
     bare_mujoco: float | None
     simulator: float
     environment: float
+    against: str | None = None
+    against_simulator: float | None = None
+    against_environment: float | None = None
 
     @property
     def physics(self) -> float:
@@ -79,6 +83,7 @@ def measure(
     backend: str = "mujoco",
     device: str = "auto",
     tasks: Sequence[str] = ("track",),
+    against: str | None = None,
 ) -> Rates:
     """Measure each rate for `seconds`.
 
@@ -87,22 +92,28 @@ def measure(
         backend: a simulator's name.
         device: as `run.device` of a training.
         tasks: of the environment's worlds, in equal parts.
+        against: another simulator, measured in the same turns on the same device.
     """
     threads = threads or os.cpu_count() or 1
     device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name)
     walk = Walk(robot, num_envs)
-    simulator, physics = (make_simulator(backend, robot, num_envs, device, threads) for _ in range(2))
     config = EnvConfig(num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
-    env = HumanoidEnv(physics, walk.clips, config, seed=0)
-    bursts = {"simulator": simulator_burst(simulator, walk), "environment": environment_burst(env)}
-    if backend == "mujoco":
-        bursts["bare_mujoco"] = bare_burst(robot, walk, threads)
-    with torch_threads(threads):
+    bursts: dict[str, Burst] = {"bare_mujoco": bare_burst(robot, walk, threads)} if backend == "mujoco" else {}
+    with ExitStack() as measured, torch_threads(threads):
+        for prefix, name in {"": backend, "against_": against}.items():
+            if name is None:
+                continue
+            simulator, physics = (make_simulator(name, robot, num_envs, device, threads) for _ in range(2))
+            env = HumanoidEnv(physics, walk.clips, config, seed=0)
+            measured.callback(simulator.close)
+            measured.callback(env.close)
+            bursts[f"{prefix}simulator"] = simulator_burst(simulator, walk)
+            bursts[f"{prefix}environment"] = environment_burst(env)
         rates = _in_turns(bursts, num_envs, seconds)
-    simulator.close()
-    env.close()
-    return Rates(num_envs, threads, backend, device, rates.get("bare_mujoco"), rates["simulator"], rates["environment"])
+    mine = rates.get("bare_mujoco"), rates["simulator"], rates["environment"]
+    others = against, rates.get("against_simulator"), rates.get("against_environment")
+    return Rates(num_envs, threads, backend, device, *mine, *others)
 
 
 def _in_turns(bursts: dict[str, Burst], num_envs: int, seconds: float) -> dict[str, float]:

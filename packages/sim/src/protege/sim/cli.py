@@ -147,6 +147,7 @@ def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
 @click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
+@click.option("--against", help="another simulator, measured in the same turns: what --simulator costs beside it")
 @click.option(
     "--task", "tasks", multiple=True, default=["track"], show_default=True, help="of the environment; repeat to mix"
 )
@@ -158,6 +159,7 @@ def bench(
     num_envs: int,
     seconds: float,
     threads: int,
+    against: str | None,
     tasks: tuple[str, ...],
     robot: str,
     as_json: bool,
@@ -165,7 +167,7 @@ def bench(
     """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""
     from .bench import measure
 
-    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks)
+    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against)
     if as_json:
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return
@@ -176,6 +178,9 @@ def bench(
     for label in ("bare_mujoco", "simulator", "environment"):
         if rate := getattr(rates, label):
             click.echo(f"{label.replace('_', ' '):<12} {rate:>9,.0f}  {rate / rates.physics:.0%}")
+    for label in ("simulator", "environment") if against else ():
+        mine, other = getattr(rates, label), getattr(rates, f"against_{label}")
+        click.echo(f"{label} of {against}: {other:,.0f}; {simulator} has {mine / other:.0%} of it")
 
 
 if __name__ == "__main__":
