@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import warp as wp
 from isaaclab.sim import SimulationContext
 
 from protege.core import rotation as R
@@ -224,6 +225,23 @@ def test_the_environment_runs_on_it_as_on_mujoco():
     assert step.invalid.tolist() == [False, False, True, False] == step.failed.tolist()
     assert all(x.isfinite().all() for x in step.obs.values())
     env.close()
+
+
+def test_a_cuda_graph_may_hold_what_follows_the_physics(sim, monkeypatch):
+    """On a GPU resets are captured; Isaac Lab refuses some of its parts then, by what it is told here."""
+    sim.write(ALL, standing(0.95))
+    want = [sim.state.body_pos_w.clone(), (sim.step(HOLD), sim.state.joint_pos.clone())[1]]
+    asked = []
+    with monkeypatch.context() as capturing:
+        device = type(wp.get_device("cpu"))
+        capturing.setattr(device, "is_capturing", property(lambda self: asked.append(self) or True))
+        with pytest.raises(RuntimeError, match="cannot be called during CUDA graph capture"):
+            _ = sim.scene["robot"].data.root_link_vel_w
+        sim.write(ALL, standing(0.95))
+    assert asked
+    assert torch.equal(sim.state.body_pos_w, want[0])
+    sim.step(HOLD)
+    assert torch.equal(sim.state.joint_pos, want[1])
 
 
 # Several simulations in one process ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
@@ -176,7 +177,8 @@ class IsaaclabSimulator:
     def _put(self, mask: Tensor, pose: Tensor, velocity: Tensor) -> None:
         """Write the worlds where mask (N,) is True.
 
-        Isaac Lab's quaternions are xyzw. Its writers by mask have fixed shapes: a CUDA graph may hold them.
+        Isaac Lab's quaternions are xyzw. Its writers by mask have fixed shapes, so that a CUDA graph may hold them; the one of the
+        root frame's velocity may not be captured, so that of its centre of mass is written.
 
         Args:
             pose: (N, 7 + J), see `_pose`.
@@ -184,9 +186,11 @@ class IsaaclabSimulator:
         """
         chosen, articulation = wp.from_torch(mask), self._robot
         root = torch.cat([pose[:, :3], pose[:, 4:7], pose[:, 3:4]], dim=1)
-        root_velocity, joint_pos, joint_vel = (x.contiguous() for x in (velocity[:, :6], pose[:, 7:], velocity[:, 6:]))
+        arm, spin = R.rotate(pose[:, 3:7], self._arrays.root_center), velocity[:, 3:6]
+        root_velocity = torch.cat([velocity[:, :3] + R.cross(spin, arm), spin], dim=1)
+        joint_pos, joint_vel = pose[:, 7:].contiguous(), velocity[:, 6:].contiguous()
         articulation.write_root_link_pose_to_sim_mask(root_pose=root, env_mask=chosen)
-        articulation.write_root_link_velocity_to_sim_mask(root_velocity=root_velocity, env_mask=chosen)
+        articulation.write_root_com_velocity_to_sim_mask(root_velocity=root_velocity, env_mask=chosen)
         articulation.write_joint_position_to_sim_mask(position=joint_pos, env_mask=chosen)
         articulation.write_joint_velocity_to_sim_mask(velocity=joint_vel, env_mask=chosen)
         self._simulation.forward()

@@ -33,6 +33,7 @@ class Arrays:
         state: refreshed by `publish`.
         kept: what the physics carries from step to step, (N, ...) each.
         root_force_w: (N, 3) N, at the root's centre of mass, for the next step only.
+        root_center: (N, 3) m, the root's nominal centre of mass in its frame, whose velocity Newton keeps.
         overflow: (N,) the solver's flags.
     """
 
@@ -55,13 +56,15 @@ class Arrays:
         self.overflow = wp.to_torch(data.overflow)
         root = articulation.backend_body_names.index(robot.body_names[0])
         self.root_force_w = wp.to_torch(view.get_attribute("body_f", newton)[:, 0])[:, root, :3]
+        centers = view.get_attribute("body_com", NewtonManager.get_model())[:, 0]
+        self.root_center = wp.to_torch(centers)[:, root]
         body_order = [articulation.backend_body_names.index(name) for name in robot.body_names]
         joint_order = [articulation.backend_joint_names.index(name) for name in joint_names(robot)]
         s, place = self.state, wp.device_from_torch(device)
         self._bodies = [
             view.get_link_transforms(newton)[:, 0],
             view.get_link_velocities(newton)[:, 0],
-            view.get_attribute("body_com", NewtonManager.get_model())[:, 0],
+            centers,
             wp.array(body_order, dtype=int, device=place),
             wp.from_torch(s.body_pos_w, wp.vec3),
             wp.from_torch(s.body_quat_w, wp.vec4),
