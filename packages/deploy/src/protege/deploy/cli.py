@@ -6,6 +6,7 @@ from . import __version__
 from .cli_export import build, check, export, info
 from .cli_replay import clip, compare, replay
 from .cli_run import run
+from .cli_view import view
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,5 +15,5 @@ def main() -> None:
     """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""
 
 
-for command in (export, check, build, info, run, replay, compare, clip):
+for command in (export, check, build, info, run, view, replay, compare, clip):
     main.add_command(command)

@@ -94,6 +94,10 @@ class MujocoRobot:
         self.data.ctrl[self._servos] = joint_target
         mujoco.mj_step(self.model, self.data, self.metadata.substeps)
 
+    def push(self, force_w: Array) -> None:
+        """Push the root with a force, (3,) N in the world frame, until told otherwise."""
+        self.data.xfrc_applied[self._root, :3] = force_w
+
     def close(self) -> None:
         """Nothing to give back."""
 

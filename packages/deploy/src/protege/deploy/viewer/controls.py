@@ -1,0 +1,187 @@
+"""What the page's panels, keys and clicks ask for."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import viser
+
+from ..errors import DeployError
+from .scene import FEET, Scene
+from .world import World
+
+FASTEST, FASTER, TURN = 1.5, 0.25, 15.0  # m/s, m/s a key, degrees a key
+PUSH = 240.0  # N, as in `protege distill evaluate --push`
+STICK = f"{FEET}/stick"
+
+
+class Controls:
+    """Panels, keys and clicks.
+
+    Args:
+        server: of the page.
+        world: what they steer.
+        scene: where clicks land.
+        clips: that can be played.
+    """
+
+    def __init__(self, server: viser.ViserServer, world: World, scene: Scene, clips: list[str]) -> None:
+        self._server, self._gui, self._world, self._scene = server, server.gui, world, scene
+        self._points = list[tuple[float, float]]()
+        self.speed, self.direction = 0.0, 0.0
+        self._students(list(world.students))
+        tabs = self._gui.add_tab_group()
+        for name, fill in (
+            ("steer", self._steering),
+            ("path, goal", self._clicks),
+            ("clip", partial(self._clips, clips)),
+        ):
+            with tabs.add_tab(name):
+                fill()
+        self._rest()
+        self._keys()
+
+    # Panels -----------------------------------------------------------------------------------------------------------------
+
+    def _students(self, names: list[str]) -> None:
+        chosen = self._gui.add_dropdown("student", names, initial_value=self._world.student)
+
+        @chosen.on_update
+        def _(_: Any) -> None:
+            self._try(lambda: self._world.switch(chosen.value))
+            self._halt()
+
+    def _steering(self) -> None:
+        self._speed = self._gui.add_slider("speed, m/s", 0.0, FASTEST, 0.05, 0.0)
+        self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
+        self._gui.add_markdown(
+            "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
+        )
+        self._stick = self._server.scene.add_transform_controls(
+            STICK, scale=0.6, active_axes=(True, True, False), disable_rotations=True, position=(0.0, 0.0, 0.05)
+        )
+        for handle in (self._speed, self._turn):
+            handle.on_update(lambda event: self._by_page(event, self._speed.value, self._turn.value))
+
+        @self._stick.on_update
+        def _(_: Any) -> None:
+            x, y, _z = self._stick.position
+            self.steer(float(np.hypot(x, y)), float(np.degrees(np.arctan2(y, x))), move_stick=False)
+
+    def _clicks(self) -> None:
+        self._click = self._gui.add_dropdown("a click is", ["a goal", "a point of a path"])
+        self._pace = self._gui.add_slider("speed, m/s", 0.3, FASTEST, 0.05, 1.0)
+        walk, clear = self._gui.add_button("walk the path"), self._gui.add_button("clear the path")
+        walk.on_click(lambda _: self.walk())
+        clear.on_click(lambda _: self._draw([]))
+
+        @self._server.scene.on_click()
+        def _(event: viser.SceneClickEvent) -> None:
+            point = self._scene.ground(np.array(event.ray_origin), np.array(event.ray_direction))
+            if point is not None:
+                self.clicked(point)
+
+    def _clips(self, clips: list[str]) -> None:
+        names = {PurePath(clip).stem.removeprefix("smpl_humanoid_"): clip for clip in clips}
+        chosen = self._gui.add_dropdown("clip", list(names) or ["none"])
+        play = self._gui.add_button("play", disabled=not names)
+        play.on_click(lambda _: self._order({"motion": {"clip": names[chosen.value]}}))
+
+    def _rest(self) -> None:
+        self._side = self._gui.add_button_group("push", ("forward", "left", "right", "back"))
+        act = self._gui.add_button_group("robot", ("stand", "reset"))
+        follow = self._gui.add_checkbox("camera follows", True)
+        angles = {"forward": 0.0, "left": 90.0, "back": 180.0, "right": -90.0}
+        self._side.on_click(lambda _: self.push(angles[self._side.value]))
+        act.on_click(lambda _: self.stand() if act.value == "stand" else self.reset())
+        follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
+
+    def _keys(self) -> None:
+        """Keys, as commands of the page's palette too. The arrows and W, A, S, D, Q, E move viser's camera."""
+        keys: list[tuple[str, Any, Callable[[], None]]] = [
+            ("faster", "I", lambda: self.steer(self.speed + FASTER, self.direction)),
+            ("slower", "K", lambda: self.steer(self.speed - FASTER, self.direction)),
+            ("turn left", "J", lambda: self.steer(self.speed, self.direction + TURN)),
+            ("turn right", "L", lambda: self.steer(self.speed, self.direction - TURN)),
+            ("stand", "X", self.stand),
+            ("push", "P", lambda: self.push(90.0)),
+            ("reset", "R", self.reset),
+        ]
+        for label, key, act in keys:
+            self._gui.add_command(label, hotkey=key).on_trigger(lambda _, act=act: act())
+
+    # What they ask for ------------------------------------------------------------------------------------------------------------
+
+    def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
+        """Go: m/s, degrees to the left of the world's x."""
+        self.speed = min(max(speed, 0.0), FASTEST)
+        self.direction = (direction + 180.0) % 360.0 - 180.0
+        self._speed.value, self._turn.value = self.speed, self.direction
+        if move_stick:
+            angle = np.radians(self.direction)
+            self._stick.position = (self.speed * np.cos(angle), self.speed * np.sin(angle), 0.05)
+        self._order({"steering": {"direction": self.direction, "speed": self.speed, "frame": "world"}})
+
+    def stand(self) -> None:
+        """Obey nothing but that."""
+        self._halt()
+        self._order({})
+
+    def push(self, degrees: float) -> None:
+        """So many degrees to the left of where the robot faces."""
+        frame = self._world.frame
+        if frame is not None:
+            w, x, y, z = frame.body_quat_w[0]
+            yaw = np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+            self._world.push(PUSH, float(yaw) + degrees)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._halt()
+        self._world.reset()
+
+    def clicked(self, point: tuple[float, float]) -> None:
+        """A goal, or one more point of a path."""
+        if self._click.value == "a goal":
+            self._order({"goal": {"point": point, "frame": "world"}})
+        else:
+            self._draw([*self._points, point])
+
+    def walk(self) -> None:
+        """Along what was drawn."""
+        if self._points:
+            self._order({"path": {"points": self._points, "speed": self._pace.value, "frame": "world"}})
+            self._draw([])
+
+    # Means ----------------------------------------------------------------------------------------------------------------------
+
+    def _halt(self) -> None:
+        """Sliders and stick back to nothing, and no path."""
+        self.speed = self.direction = 0.0
+        self._speed.value = self._turn.value = 0.0
+        self._stick.position = (0.0, 0.0, 0.05)
+        self._draw([])
+
+    def _draw(self, points: list[tuple[float, float]]) -> None:
+        self._points = points
+        frame = self._world.frame
+        here = [] if frame is None or not points else [(float(frame.body_pos_w[0, 0]), float(frame.body_pos_w[0, 1]))]
+        self._scene.draw([*here, *points])
+
+    def _by_page(self, event: Any, speed: float, direction: float) -> None:
+        """A slider that a person moved, not one that followed a key."""
+        if event.client is not None:
+            self.steer(speed, direction)
+
+    def _order(self, order: dict[str, Any]) -> None:
+        self._try(lambda: self._world.order(order))
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Do it, or show on every page why not."""
+        try:
+            act()
+        except DeployError as error:
+            for client in self._server.get_clients().values():
+                client.add_notification("That does not go", error.message, color="red")

@@ -1,0 +1,69 @@
+"""Latency and error of the last seconds."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import viser
+from viser import uplot
+
+from .tracking import UNITS
+from .world import Frame
+
+SECONDS = 10.0
+POINTS = 300
+EVERY = 10  # frames between two drawings
+
+
+class Plots:
+    """Two charts.
+
+    Args:
+        gui: of the page.
+        control_dt: s; what a step must take less than.
+    """
+
+    def __init__(self, gui: viser.GuiApi, control_dt: float) -> None:
+        self._rows: deque[tuple[float, float, float, float]] = deque(
+            [(np.nan, np.nan, np.nan, np.nan)] * 2, maxlen=POINTS
+        )
+        self._kind = ""
+        self._count, self._dt = 0, control_dt
+        self.text = gui.add_markdown("")
+        self._latency = self._chart(gui, "control step, ms", (("policy", "#e65a28"), ("all of it", "#4a6fa5")))
+        self._error = self._chart(gui, "tracking error", (("error", "#2a9d5c"),))
+
+    def add(self, frame: Frame) -> None:
+        """Note a frame, and draw now and then."""
+        if frame.error_of != self._kind:
+            self._kind = frame.error_of
+            self._error.title = (
+                f"{frame.error_of or 'no'} error{f', {UNITS[frame.error_of]}' if frame.error_of else ''}"
+            )
+        self._count += 1
+        self._rows.append((self._count * self._dt, frame.infer_ms, frame.cycle_ms, frame.error))
+        if self._count % EVERY:
+            return
+        time, infer, cycle, error = np.array(self._rows, dtype=np.float64).T
+        self._latency.data = (time, infer, cycle)
+        self._error.data = (time, error)
+        state = "fallen" if frame.fallen else ", ".join(frame.modes) or "nothing commanded"
+        self.text.content = (
+            f"**{frame.student}**: {state}  \npolicy p50 {np.nanpercentile(infer, 50):.2f} ms, "
+            f"p99 {np.nanpercentile(infer, 99):.2f} ms; error {frame.error:.3f} {UNITS.get(frame.error_of, '')}"
+        )
+
+    @staticmethod
+    def _chart(gui: viser.GuiApi, title: str, lines: tuple[tuple[str, str], ...]) -> Any:
+        nothing = np.zeros(2)
+        series = (
+            uplot.Series(label="s"),
+            *(uplot.Series(label=label, stroke=color, width=2) for label, color in lines),
+        )
+        return gui.add_uplot(
+            data=(np.arange(2.0), *(nothing for _ in lines)),
+            series=series,
+            title=title,
+            scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=True)},
+            aspect=2.2,
+        )

@@ -1,0 +1,108 @@
+"""What the page shows in space: the robot, the ground, and what is commanded."""
+
+from typing import Any
+
+import numpy as np
+import viser
+
+from ..interface import Array
+from .figure import figure
+from .world import Frame, World
+
+SKIN, LINE, GROUND, FLOOR = (233, 180, 130), (230, 90, 40), (170, 175, 182), (214, 218, 222)
+WORLD = "/world"  # moved so that the robot stays before the camera, which is the user's alone
+FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
+LIFT = 0.02  # m, of lines above the ground
+
+
+class Scene:
+    """Draws a world.
+
+    Args:
+        server: of the page.
+        world: what is drawn.
+    """
+
+    def __init__(self, server: viser.ViserServer, world: World) -> None:
+        self._server, self._scene = server, server.scene
+        self._scene.set_up_direction("+z")
+        self._origin = self._scene.add_frame(WORLD, show_axes=False)
+        self._feet = self._scene.add_frame(FEET, show_axes=False)
+        colors: dict[str, Any] = {"cell_color": GROUND, "section_color": GROUND, "plane_color": FLOOR}
+        lines: dict[str, Any] = {"cell_size": 1.0, "section_size": 5.0, "section_thickness": 1.0, "fade_distance": 60.0}
+        self._scene.add_grid(f"{WORLD}/ground", 400.0, 400.0, plane_opacity=1.0, shadow_opacity=0.3, **colors, **lines)
+        self._ball = self._scene.add_icosphere(f"{WORLD}/goal", radius=0.12, color=LINE, visible=False)
+        self._arrow = self._line("arrow", 1)
+        self._path = self._line("path", 10)
+        self._drawn = self._line("drawn", 1)
+        self._bodies: dict[str, Any] = {}
+        self.follow = True
+        self.build(world)
+        self.camera()
+
+    def build(self, world: World) -> None:
+        """The robot's shapes, anew."""
+        for handle in self._bodies.values():
+            handle.remove()
+        names = world.metadata.body_names
+        self._names = names
+        self._bodies = {
+            name: self._scene.add_mesh_simple(f"{WORLD}/robot/{name}", vertices, faces, color=SKIN)
+            for name, (vertices, faces) in figure(world.model, names).items()
+        }
+
+    def camera(self) -> None:
+        """Where the camera is when a page opens: behind the robot, to its right."""
+        self._server.initial_camera.position = (-3.2, -2.6, 1.9)
+        self._server.initial_camera.look_at = (0.3, 0.0, 0.8)
+        self._server.initial_camera.up = (0.0, 0.0, 1.0)
+
+    def show(self, frame: Frame) -> None:
+        """Draw a step."""
+        root, command = frame.body_pos_w[0], frame.command
+        with self._server.atomic():
+            if self.follow:
+                self._origin.position = (-float(root[0]), -float(root[1]), 0.0)
+            self._feet.position = (float(root[0]), float(root[1]), 0.0)
+            for k, name in enumerate(self._names):
+                if name in self._bodies:
+                    self._bodies[name].position = frame.body_pos_w[k]
+                    self._bodies[name].wxyz = frame.body_quat_w[k]
+            self._show_goal(command.goal_w)
+            self._show(self._path, None if command.path_w is None else np.vstack([root[:2], command.path_w]))
+            speed, direction = command.steering_speed, command.steering_direction_w
+            arrow = None if not speed or direction is None else np.vstack([root[:2], root[:2] + speed * direction])
+            self._show(self._arrow, arrow)
+
+    def draw(self, points: list[tuple[float, float]]) -> None:
+        """The path that is being drawn, (x, y) m in the world."""
+        self._drawn = self._line("drawn", max(1, len(points) - 1))  # takes the place of the one of that name
+        self._show(self._drawn, np.array(points) if len(points) > 1 else None)
+
+    def ground(self, origin: Array, direction: Array) -> tuple[float, float] | None:
+        """Where a ray of the page meets the ground, (x, y) m in the world; None if it does not within 100 m."""
+        if direction[2] >= -1e-6:
+            return None
+        reach = -origin[2] / direction[2]
+        point = np.asarray(origin)[:2] + reach * np.asarray(direction)[:2]
+        if reach < 0.0 or np.linalg.norm(point) > 100.0:
+            return None
+        x, y = point - np.asarray(self._origin.position)[:2]
+        return float(x), float(y)
+
+    def _show_goal(self, point: Array | None) -> None:
+        self._ball.visible = point is not None
+        if point is not None:
+            self._ball.position = (float(point[0]), float(point[1]), 0.12)
+
+    def _line(self, name: str, segments: int) -> Any:
+        nothing = np.zeros((segments, 2, 3), np.float32)
+        return self._scene.add_line_segments(f"{WORLD}/{name}", nothing, LINE, thickness=0.04, visible=False)
+
+    @staticmethod
+    def _show(line: Any, points: Array | None) -> None:
+        """Segments between points (P + 1, 2) m on the ground."""
+        line.visible = points is not None
+        if points is not None:
+            lifted = np.column_stack([points, np.full(len(points), LIFT)]).astype(np.float32)
+            line.points = np.stack([lifted[:-1], lifted[1:]], axis=1)

@@ -1,0 +1,114 @@
+"""Serves the page."""
+
+import io
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from threading import Event, Lock
+from types import TracebackType
+from typing import Self
+
+import viser
+
+from ..errors import DeployError
+from .controls import Controls
+from .plots import Plots
+from .scene import Scene
+from .world import World
+
+CLIPS = tuple(f"smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump", "dance", "cartwheel"))
+"""What is offered if nothing else is named, as far as a package ships it."""
+
+
+class Viewer:
+    """A world and its page; a context manager.
+
+    Args:
+        students: exports by name.
+        host: address to listen on; the default takes none from other machines.
+        port: 0 for any free one.
+        clips: that can be played.
+        standing: start at rest instead of in motion.
+
+    Attributes:
+        world: what is shown.
+        controls: what the page's panels do.
+        url: where the page is.
+
+    Raises:
+        DeployError: an export that cannot be run, or a port that cannot be had.
+    """
+
+    def __init__(
+        self,
+        students: Mapping[str, Path],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        clips: Sequence[str] = (),
+        standing: bool = True,
+    ) -> None:
+        self.world = World(students, standing=standing)
+        port = free_port(host, port)
+        with redirect_stdout(io.StringIO()):  # its banner
+            self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
+        self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+        self._scene = Scene(self._server, self.world)
+        self.controls = Controls(self._server, self.world, self._scene, list(clips))
+        self._plots = Plots(self._server.gui, self.world.metadata.control_dt)
+        self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+
+        self._ended, self._showing = Event(), Lock()
+
+    def __enter__(self) -> Self:
+        self.world.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self.world.close()
+        with self._showing, redirect_stdout(io.StringIO()):
+            self._server.stop()
+
+    def run(self, seconds: float | None = None) -> None:
+        """Show the world's steps as they come, for so long, until Ctrl-C or until the viewer is closed.
+
+        Raises:
+            BaseException: what ended the world.
+        """
+        end, shown, student = None if seconds is None else time.monotonic() + seconds, 0, self.world.student
+        while end is None or time.monotonic() < end:
+            frame = self.world.frame
+            if self.world.error is not None:
+                raise self.world.error
+            with self._showing:
+                if self._ended.is_set():
+                    return
+                if frame is not None and frame.index != shown:
+                    if frame.student != student:
+                        self._scene.build(self.world)
+                    shown, student = frame.index, frame.student
+                    self._scene.show(frame)
+                    self._plots.add(frame)
+            time.sleep(self.world.metadata.control_dt / 4.0)
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or one that is free for 0. The server itself would silently take the next one.
+
+    Raises:
+        DeployError: in use, or not for us.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise DeployError(
+            f"cannot listen on {host}, port {port} ({error.strerror})", "Choose another --port"
+        ) from error

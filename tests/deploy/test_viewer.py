@@ -1,0 +1,293 @@
+"""The live viewer: its parts by hand, and the page in a real browser."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Page, sync_playwright
+
+from protege.deploy import metadata
+from protege.deploy.cli import main
+from protege.deploy.errors import DeployError
+from protege.deploy.export import export
+from protege.deploy.interface import Command
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.viewer.figure import figure
+from protege.deploy.viewer.scene import Scene
+from protege.deploy.viewer.serve import CLIPS, Viewer, free_port
+from protege.deploy.viewer.tracking import Tracking
+from protege.deploy.viewer.world import World
+
+PATIENCE = 60.0  # s, for what takes a moment on an idle machine
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    """Wait for it."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+# Parts -------------------------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_of_what_was_told_then(exported: Path) -> None:
+    """A walk along x at 1 m/s, told to be 0.1 m to the left of that: by path, by poses, by steering, by goal."""
+    described = metadata.load(exported)
+    dt, tracking = described.control_dt, Tracking(described)
+    bodies = np.zeros((24, 3))
+
+    def error(k: int, command: Command | None) -> tuple[str, float]:
+        here = np.array([k * dt, 0.0, 0.9])
+        return tracking(SimpleNamespace(command=command, reading=SimpleNamespace(root_pos_w=here)), bodies + here)  # pyright: ignore[reportArgumentType]
+
+    def path(k: int) -> Command:
+        return Command(path_w=np.array([[k * dt + t, 0.1] for t in described.path_times]))
+
+    seen = [error(k, path(k)) for k in range(30)]
+    assert all(name == "path" for name, _ in seen)
+    assert np.isnan([value for _, value in seen[:15]]).all()  # nothing was told 0.5 s ago
+    np.testing.assert_allclose([value for _, value in seen[15:]], 0.1, atol=1e-12)
+    tracking.forget()
+    assert np.isnan(error(30, path(30))[1])
+
+    ahead = np.array([[(k + frame) * dt, 0.0, 1.0] for k in (0, 1) for frame in described.future_frames])
+    for k, expected in ((0, np.nan), (1, 0.1)):
+        targets = np.broadcast_to(ahead.reshape(2, -1, 1, 3)[k], (4, 24, 3))
+        name, value = error(k, Command(target_body_pos_w=targets))
+        assert name == "motion" and value == pytest.approx(expected, nan_ok=True)
+
+    tracking.forget()
+    steering = Command(steering_direction_w=np.array([0.0, 1.0]), steering_speed=1.0)
+    name, value = [error(k, steering) for k in range(31)][-1]
+    assert name == "steering" and value == pytest.approx(np.sqrt(2.0))
+    name, value = error(0, Command(goal_w=np.array([3.0, 4.0]), goal_time_left=1.0))
+    assert name == "goal" and value == pytest.approx(5.0)
+    assert error(0, None)[0] == error(0, Command())[0] == ""
+
+
+def test_the_figure_has_mujocos_shapes() -> None:
+    xml = """<mujoco><worldbody>
+      <geom type="plane" size="1 1 1"/>
+      <body name="one" pos="0 0 1"><freejoint/>
+        <geom type="box" size=".1 .2 .3" pos="1 0 0"/><geom type="sphere" size=".5"/>
+        <geom type="capsule" fromto="0 0 0 0 2 0" size=".25"/><geom type="cylinder" size=".2 .4" pos="0 0 -3"/>
+        <geom type="ellipsoid" size=".1 .2 .3" pos="-2 0 0"/></body>
+      <body name="none"><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body></worldbody></mujoco>"""
+    model = mujoco.MjModel.from_xml_string(xml)
+    shapes = figure(model, ["one", "none"])
+    assert list(shapes) == ["one"]
+    vertices, faces = shapes["one"]
+    assert faces.max() == len(vertices) - 1 and faces.min() == 0
+    np.testing.assert_allclose(vertices.min(axis=0), [-2.1, -0.5, -3.4], atol=0.01)
+    np.testing.assert_allclose(vertices.max(axis=0), [1.1, 2.25, 0.5], atol=0.01)
+
+
+def test_a_robots_figure_stands_where_mujoco_says(exported: Path) -> None:
+    robot = MujocoRobot(exported, standing=True)
+    lowest = []
+    for name, (vertices, _) in figure(robot.model, robot.metadata.body_names).items():
+        body = robot.data.body(name)
+        lowest.append((vertices @ body.xmat.reshape(3, 3).T + body.xpos)[:, 2].min())
+    assert len(lowest) == 24 and min(lowest) == pytest.approx(1e-3, abs=2e-3)  # CLEARANCE
+
+
+def test_rays_meet_the_ground_by_hand() -> None:
+    scene = SimpleNamespace(_origin=SimpleNamespace(position=(-5.0, 1.0, 0.0)))  # the robot is at (5, -1)
+
+    def ground(origin: list[float], direction: list[float]) -> Any:
+        return Scene.ground(scene, np.array(origin), np.array(direction))  # pyright: ignore[reportArgumentType]
+
+    assert ground([0.0, 0.0, 2.0], [0.5, 0.0, -1.0]) == pytest.approx((6.0, -1.0))
+    assert ground([0.0, 0.0, 2.0], [1.0, 0.0, 0.1]) is None
+    assert ground([0.0, 0.0, 2.0], [1.0, 0.0, -0.001]) is None  # 2 km away
+    assert ground([0.0, 0.0, -2.0], [1.0, 0.0, -1.0]) is None  # from below
+
+
+def test_a_port_in_use_is_one_line(exported: Path) -> None:
+    assert free_port("127.0.0.1", 0) > 0
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = CliRunner().invoke(main, ["view", str(exported), "--port", str(port), "--seconds", "0.1"])
+    assert done.exit_code == 2 and done.output.count("\n") == 1
+    assert (
+        f"error: cannot listen on 127.0.0.1, port {port} (Address already in use). Choose another --port" in done.output
+    )
+
+
+def test_view_serves_for_so_long_and_for_this_machine_alone(exported: Path) -> None:
+    done = CliRunner().invoke(main, ["view", str(exported), "--port", "0", "--seconds", "0.5"])
+    assert done.exit_code == 0, done.output
+    [line] = done.output.splitlines()
+    assert line.startswith("http://127.0.0.1:") and line.endswith(" (Ctrl-C ends it)")
+
+
+def test_bad_exports_are_one_line(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / exported.name).mkdir()
+    for folders, message in (
+        ([tmp_path], "policy.json does not exist"),
+        ([exported, tmp_path / exported.name], "two of the exports have the same name"),
+    ):
+        done = CliRunner().invoke(main, ["view", *map(str, folders), "--port", "0"])
+        assert done.exit_code == 2 and done.output.count("\n") == 1 and message in done.output
+
+
+# The world ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped student, which walks."""
+    return export("zoo:student", tmp_path_factory.mktemp("walker") / "student")
+
+
+@pytest.fixture
+def world(walker: Path, exported: Path) -> Iterator[World]:
+    made = World({"walker": walker, "tiny": exported})
+    made.start()
+    until(lambda: made.frame is not None, "no frame")
+    yield made
+    made.close()
+    assert made.error is None
+
+
+def seen(world: World) -> Any:
+    assert world.frame is not None
+    return world.frame
+
+
+def test_the_world_obeys_is_pushed_and_begins_anew(world: World) -> None:
+    until(lambda: seen(world).modes == ("steering",), "it is to stand")
+    world.order({"goal": {"point": (1.0, 2.0), "frame": "world"}})
+    until(lambda: seen(world).modes == ("goal",), "the goal was not taken")
+    np.testing.assert_allclose(seen(world).command.goal_w, [1.0, 2.0])
+    with pytest.raises(DeployError, match="unknown mode"):
+        world.order({"fly": {}})
+    before, at = seen(world).body_pos_w[0], seen(world).index
+    world.push(400.0, 90.0)
+    until(lambda: seen(world).body_pos_w[0, 1] > before[1] + 0.1, "the push did nothing")
+    world.reset()
+    until(lambda: seen(world).time < 0.3 and seen(world).index > at, "no reset")
+    assert np.linalg.norm(seen(world).body_pos_w[0, :2]) < 0.3
+
+
+def test_another_student_takes_over_and_who_lies_is_set_up(world: World) -> None:
+    with pytest.raises(DeployError, match=r"no student nobody\. There are walker, tiny"):
+        world.switch("nobody")
+    world.switch("tiny")
+    until(lambda: world.student == "tiny", "no switch")
+    until(lambda: seen(world).fallen, "an untrained student falls")
+    until(lambda: not seen(world).fallen and seen(world).time < 1.0, "it was not set up")
+
+
+# The page ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(walker: Path, exported: Path) -> Iterator[tuple[Page, Viewer]]:
+    """The page in headless Chromium, and what is behind it."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with Viewer({"walker": walker, "tiny": exported}, port=0, clips=CLIPS) as viewer, sync_playwright() as playwright:
+        shown = threading.Thread(target=viewer.run, daemon=True)
+        shown.start()
+        # Without a path Playwright takes the Chromium that it has downloaded itself.
+        chromium = playwright.chromium.launch(executable_path=browser, args=SOFTWARE)
+        tab = chromium.new_page(viewport={"width": 900, "height": 640})
+        tab.set_default_timeout(1e3 * PATIENCE)
+        tab.goto(viewer.url)
+        tab.get_by_text("control step, ms").wait_for()
+        tab.mouse.click(300, 30)  # the page has the keys
+        yield tab, viewer
+        chromium.close()
+
+
+def picture(tab: Page, tmp_path: Path) -> np.ndarray:
+    import imageio.v3 as iio
+
+    path = tmp_path / "page.png"
+    tab.screenshot(path=path, timeout=1e3 * PATIENCE)
+    return np.asarray(iio.imread(path))[..., :3].astype(int)
+
+
+def modes(viewer: Viewer) -> tuple[str, ...]:
+    return seen(viewer.world).modes
+
+
+def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    viewer.controls.reset()
+    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    for _ in range(5):
+        tab.keyboard.press("i")
+    until(lambda: viewer.controls.speed == 1.25, "the keys did nothing")
+    until(lambda: seen(viewer.world).body_pos_w[0, 0] > 2.0, "it did not walk 2 m ahead")
+    assert abs(seen(viewer.world).body_pos_w[0, 1]) < 0.5 and not seen(viewer.world).fallen
+    for _ in range(6):
+        tab.keyboard.press("j")
+    until(lambda: viewer.controls.direction == 90.0, "the keys did nothing")
+    left = seen(viewer.world).body_pos_w[0, 1]
+    until(lambda: seen(viewer.world).body_pos_w[0, 1] > left + 0.7, "it did not walk to the left")
+    red, green, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
+    skin = (red - blue > 40) & (red > green) & (green > blue)
+    # The robot stays before the camera: most of it is within the middle of the picture.
+    rows, columns = np.nonzero(skin)
+    assert len(rows) > 500 and 150 < np.median(columns) < 560 and 150 < np.median(rows) < 520
+    tab.keyboard.press("x")
+    until(
+        lambda: modes(viewer) == ("steering",) and seen(viewer.world).command.steering_speed == 0.0, "it does not stand"
+    )
+
+
+def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="path, goal").click()
+    tab.mouse.click(330, 500)
+    until(lambda: modes(viewer) == ("goal",), "the click was no goal")
+    frame = seen(viewer.world)
+    assert np.linalg.norm(frame.command.goal_w - frame.body_pos_w[0, :2]) < 10.0
+    tab.get_by_role("combobox", name="a click is").click()
+    tab.get_by_role("option", name="a point of a path").click()
+    for x in (250, 330, 420):
+        tab.mouse.click(x, 520)
+        time.sleep(0.5)  # two clicks at once are a double click
+    until(lambda: len(viewer.controls._points) == 3, "the clicks drew no path")
+    tab.get_by_role("button", name="walk the path").click()
+    until(lambda: modes(viewer) == ("path",), "no path")
+
+
+def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="clip").click()
+    tab.get_by_role("button", name="play").click()
+    until(lambda: modes(viewer) == ("motion",), "no clip")
+    at = seen(viewer.world).index
+    tab.get_by_role("button", name="reset").click()
+    until(lambda: seen(viewer.world).time < 1.0 and seen(viewer.world).index > at, "no reset")
+    before = seen(viewer.world).body_pos_w[0, 1]
+    tab.get_by_role("button", name="left", exact=True).click()
+    until(lambda: seen(viewer.world).body_pos_w[0, 1] > before + 0.05, "no push")
+    tab.get_by_role("combobox", name="student").click()
+    tab.get_by_role("option", name="tiny").click()
+    until(lambda: viewer.world.student == "tiny", "no other student")
+    tab.get_by_text("tiny", exact=False).first.wait_for()
+
+
+def test_what_does_not_go_is_said_on_the_page(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    viewer.controls._order({"goal": {"point": (float("nan"), 0.0)}})
+    tab.get_by_text("That does not go").wait_for()
+    tab.get_by_text("a point is a pair (x, y) of numbers").wait_for()
