@@ -150,6 +150,7 @@ def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tm
         (["export", "--checkpoint", tmp_path, "--output", tmp_path / "out"], "no checkpoint at"),
         (["check", exported, "--checkpoint", student, "--states", tmp_path / "states.npz"], "not an .npz file"),
         (["check", exported, "--checkpoint", student, "--states", tmp_path / "few.npz"], "root_pos_w is missing"),
+        (["check", exported, "--checkpoint", student, "--provider", "abacus"], "unknown provider 'abacus'"),
     ]:
         done = call(*words)
         assert done.exit_code == 2, done.output

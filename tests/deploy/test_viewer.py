@@ -252,6 +252,27 @@ def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     )
 
 
+def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    viewer.controls.reset()
+    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    tab.wait_for_timeout(1000)  # until it is drawn there
+    red, _, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
+    rows, columns = np.nonzero((blue > 170) & (blue - red > 90))  # the square between the stick's arrows
+    assert len(rows) > 5
+    x, y = float(np.median(columns)), float(np.median(rows))
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    for k in range(1, 6):
+        tab.mouse.move(x, y - 8 * k)
+    tab.mouse.up()
+    until(lambda: viewer.controls.speed > 0.2, "the stick did nothing")
+    # Up in the picture is away from the camera, which stands behind the robot to its right: ahead and a little to the left.
+    assert -20.0 < viewer.controls.direction < 90.0
+    until(lambda: (seen(viewer.world).command.steering_speed or 0.0) > 0.2, "it is not told")
+    tab.keyboard.press("x")
+
+
 def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> None:
     tab, viewer = page
     tab.get_by_role("tab", name="path, goal").click()

@@ -45,11 +45,12 @@ def export(
 @click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--states", help="random, recorded (in closed loops, now) or a file of `run --record`")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int) -> None:
-    """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad in fp32."""
+@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda, tensorrt or tensorrt-rtx")
+def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int, provider: str) -> None:
+    """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad in fp32 on a CPU."""
     with needs("export,cpu"):
         from .check import check as compare
-    result = compare(folder, checkpoint, num_states, states, seed)
+    result = compare(folder, checkpoint, num_states, states, seed, provider)
     click.echo(f"{result.num_states} states: joint targets differ by at most {result.joint_target:.1e} rad")
 
 

@@ -16,6 +16,8 @@ import onnx
 
 from .interface import Array
 
+READOUT = 2
+"""Products before the actions that int8 leaves alone."""
 CALIBRATION_BATCH = 100
 CALIBRATION_STATES = 2000
 
@@ -42,7 +44,10 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelProto:
-    """The same model with its products in int8: weights a scale a column, activations a scale a tensor.
+    """The same model with its inner products in int8: weights a scale a column, activations a scale a tensor.
+
+    The products that read observations, and the last two before the actions, stay in float32: for `zoo:student` that makes the
+    error four times smaller and the file a third larger, and the time is the same.
 
     Weights keep 7 bits (`reduce_range`): without VNNI, x86 adds pairs of products in 16 bits, which 8 bits would saturate.
 
@@ -71,7 +76,7 @@ def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelPr
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=sorted(products),
+            nodes_to_quantize=_inner(model, products),
         )
         return onnx.load(path)
 
@@ -104,6 +109,18 @@ def network_nodes(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
             before.add(node.name)
             needed.update(node.input)
     return after & before, products
+
+
+def _inner(model: onnx.ModelProto, products: set[str]) -> list[str]:
+    """Of the products with weights those that have another one before them, but for the last two; all if none is left."""
+    inner, known = [], set()
+    for node in model.graph.node:
+        follows = bool(known.intersection(node.input))
+        if node.name in products and follows:
+            inner.append(node.name)
+        if node.name in products or follows:
+            known.update(node.output)
+    return inner[:-READOUT] or sorted(products)
 
 
 @contextmanager
