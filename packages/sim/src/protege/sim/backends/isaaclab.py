@@ -4,6 +4,7 @@ The robot is an `Articulation` of Isaac Lab's, authored as USD from the same MuJ
 one step of its simulation, whose substeps are one CUDA graph.
 """
 
+import gc
 import sys
 from contextlib import ExitStack
 from typing import Any
@@ -38,6 +39,10 @@ except ModuleNotFoundError as error:
     raise UserError(
         f"{package} is not installed", 'Install it, on Python 3.12: pip install "protege-sim[isaaclab]"'
     ) from error
+
+# Isaac Lab collects garbage whenever a simulation ends. A million objects that were imported stay anyway; to look at them takes
+# half a second.
+gc.freeze()
 
 
 class IsaaclabSimulator:
