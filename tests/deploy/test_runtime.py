@@ -16,10 +16,12 @@ from protege.deploy.closed_loop import run_closed_loop
 from protege.deploy.commands import PathCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.export import load_graph
-from protege.deploy.interface import Command, Mode
+from protege.deploy.interface import Command, Mode, RobotReading
+from protege.deploy.limits import Limits
 from protege.deploy.loop import STAGES, ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
+from protege.deploy.safety import Safety
 from protege.sim.mjcf import build_spec
 from protege.sim.robots import get_robot
 
@@ -159,6 +161,48 @@ def test_one_second_in_real_time(exported: Path) -> None:
         assert list(times) == ["p50", "p95", "p99", "p99.9", "max"] and 0.0 <= times["p50"] <= times["max"]
     assert 0.0 < stages["infer"]["p50"] < stages["cycle"]["p50"]
     assert robot.data.time == pytest.approx(1.0)
+
+
+class Sabotage:
+    """A policy and a robot, wrapped; from step 5 on one of them fails."""
+
+    def __init__(self, policy: OnnxPolicy, robot: MujocoRobot, how: str) -> None:
+        self.policy, self.robot, self.how, self.step = policy, robot, how, -1
+        self.reset, self.close = policy.reset, robot.close
+
+    def read(self) -> RobotReading:
+        self.step += 1
+        if self.how != "frozen sensor" or self.step <= 5:
+            self.reading = self.robot.read()
+        return self.reading
+
+    def act(self, reading: RobotReading, command: Command) -> np.ndarray:
+        target = self.policy.act(reading, command)
+        if self.step >= 5 and self.how == "NaN":
+            target[7] = np.nan
+        if self.step >= 5 and self.how == "extreme actions":
+            target = target + 20.0
+        return target
+
+    def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
+        self.robot.write(joint_target, mode)
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "step"), [("NaN", "policy", 5), ("extreme actions", "torque", 5), ("frozen sensor", "frozen", 8)]
+)
+def test_a_saboteur_ends_in_damping_within_the_same_period(how: str, cause: str, step: int, exported: Path) -> None:
+    policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
+    sabotage, stiff = Sabotage(policy, robot, how), list[bool]()
+    command = PathCommand.steady(robot.read(), 1.0, 0.0, 1.0, policy.metadata.path_times)
+    # What the untrained policy does by itself is not to count.
+    safety = Safety(Limits().changed(["clipped_steps=off", "height=off", "tilt=off"]), policy.metadata)
+    loop = ControlLoop(sabotage, sabotage, command, policy.metadata.control_dt, realtime=False, safety=safety)
+    loop.on_step = lambda step: stiff.append(bool(robot.model.actuator_gainprm[:, 0].any()))
+    report = loop.run(30)
+    assert report.event is not None and (report.event.cause, report.event.step) == (cause, step)
+    assert stiff == [True] * step + [False] * (30 - step)
+    assert np.isfinite(robot.data.qpos).all()
 
 
 def test_the_runtime_imports_neither_torch_nor_core(exported: Path) -> None:

@@ -187,6 +187,7 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
         "errors": {"path_following_err": float("inf")},
         "stood": True,
         "dropped": {},
+        "memory_mb": {"after_a_minute": None, "at_the_end": 1.0},
         "walked_m": 1.0,
     }
     monkeypatch.setattr("protege.deploy.closed_loop.run_closed_loop", lambda *_, **__: result)

@@ -171,6 +171,11 @@ def _show(result: dict[str, Any]) -> None:
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
     if clipped:
         click.echo(f"clipped      steps with clipped targets: {clipped}")
+    memory = result["memory_mb"]
+    if memory["after_a_minute"] is not None:
+        click.echo(
+            f"memory       {memory['after_a_minute']:.1f} MB after a minute, {memory['at_the_end']:.1f} at the end"
+        )
     if result["dropped"]:
         click.echo(
             f"dropped      packets: {', '.join(f'{count} {reason}' for reason, count in result['dropped'].items())}"

@@ -10,6 +10,7 @@ from .errors import DeployError
 from .interface import Array
 from .loop import ControlLoop, Step
 from .motion import Kinematics
+from .output import resident_mb
 
 
 def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinematics | None = None) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
 
     Returns:
         loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
-        errors (the command's metrics); dropped (datagrams by reason, of a robot process); simulated_s; realtime.
+        errors (the command's metrics); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped
+        (datagrams by reason, of a robot process); simulated_s; realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -39,6 +41,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         "stood": not (witness.fell or (report.event is not None and report.event.cause == "fall")),
         "walked_m": witness.walked,
         "errors": witness.errors(report.steps),
+        "memory_mb": {"after_a_minute": witness.memory, "at_the_end": resident_mb()},
         "dropped": dict(getattr(loop.robot, "dropped", {})),
         "simulated_s": report.steps * loop.control_dt,
         "realtime": loop.realtime,
@@ -51,6 +54,7 @@ class _Witness:
     Attributes:
         fell: whether the robot says that it did.
         walked: m, from stride to stride: a walking pelvis sways.
+        memory: MB after a minute; None before.
     """
 
     def __init__(self, loop: ControlLoop, steps: int | None, kinematics: Kinematics | None) -> None:
@@ -58,6 +62,8 @@ class _Witness:
         self._command = loop.command_source if isinstance(loop.command_source, MeasuredCommand) else None
         if self._command is not None and steps is None:
             raise DeployError("a command that is measured ends", "Give --seconds")
+        self.memory: float | None = None
+        self._minute = round(60.0 / loop.control_dt)
         self._stride, self._from = round(STRIDE / loop.control_dt), np.zeros(2)
         self.fell, self.walked, self._rows = False, 0.0, np.zeros((0, 3))
         self._steps = steps if self._command else None
@@ -75,6 +81,8 @@ class _Witness:
             self._rows[step.index] = np.concatenate(seen)
         if step.index % self._stride == 0 or step.index + 1 == self._steps:
             self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
+        if step.index == self._minute:
+            self.memory = resident_mb()
         self.fell = self.fell or getattr(self._loop.robot, "has_fallen", False)
         if self._next is not None:
             self._next(step)

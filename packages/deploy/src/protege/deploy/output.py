@@ -1,7 +1,8 @@
-"""What the commands have in common: numbers that are finite, files that are whole, JSON without NaN."""
+"""What the commands have in common: numbers that are finite, files that are whole, JSON without NaN, memory."""
 
 import json
 import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -52,3 +53,12 @@ def as_json(result: Any) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(result), indent=2, allow_nan=False)
+
+
+def resident_mb() -> float | None:
+    """Memory of this process that is in RAM, MB; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
