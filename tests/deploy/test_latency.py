@@ -2,6 +2,7 @@
 
 import math
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,6 +41,15 @@ def test_summary() -> None:
     summary = histogram.summary()
     assert list(summary) == ["p50", "p95", "p99", "p99.9", "max"] and summary["max"] == 1000.0
     assert summary["p50"] == pytest.approx(500.0, rel=0.024) and summary["p99"] == pytest.approx(990.0, rel=0.024)
+
+
+def test_bins_hold_every_sample() -> None:
+    histogram = Histogram()
+    for seconds in (1e-3, 1.001e-3, 0.2):
+        histogram.add(seconds)
+    bins = histogram.bins()
+    assert sum(count for _, count in bins) == 3 and bins[-1][0] / WIDTH <= 200.0 <= bins[-1][0]
+    assert all(low < high for (low, _), (high, _) in pairwise(bins))
 
 
 def test_memory_does_not_grow() -> None:

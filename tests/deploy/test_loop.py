@@ -33,6 +33,7 @@ def test_a_step_reads_asks_infers_and_writes() -> None:
         np.testing.assert_array_equal(step.target, written)
     assert report.steps == 4 and report.damped_steps == 0 and report.event is None
     assert set(report.stages_ms) == set(STAGES) and report.stages_ms["wake"] == {}
+    assert sum(count for _, count in report.histograms["infer"]) == 4 and report.histograms["wake"] == []
 
 
 def test_slow_steps_are_counted_and_the_clock_goes_on() -> None:

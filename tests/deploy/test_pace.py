@@ -99,6 +99,15 @@ def test_what_is_not_permitted_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise AssertionError
 
 
+def test_a_priority_is_taken_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is permitted here or not."""
+    asked = list[tuple[int, int]]()
+    monkeypatch.setattr(os, "sched_setscheduler", lambda _, policy, param: asked.append((policy, param.sched_priority)))
+    with priority(fifo=42):
+        assert asked == [(os.SCHED_FIFO, 42)]
+    assert asked == [(os.SCHED_FIFO, 42), (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)]
+
+
 def test_undisturbed_is_undone() -> None:
     before = sys.getswitchinterval()
     with undisturbed():

@@ -42,3 +42,11 @@ class Histogram:
         if not self.count:
             return {}
         return {name: 1e3 * self.percentile(q) for name, q in PERCENTILES.items()} | {"max": 1e3 * self.max}
+
+    def bins(self) -> list[tuple[float, int]]:
+        """The bins that are not empty: upper edge, ms, and count."""
+        return [
+            (1e3 * LOWEST * 10.0 ** ((place + 1) / BINS_PER_DECADE), count)
+            for place, count in enumerate(self._bins)
+            if count
+        ]

@@ -10,7 +10,7 @@ from .errors import DeployError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of `Safety`; None takes a check away. The defaults leave a healthy student alone: see docs/results/deployment.md.
+    """Bounds of `Safety`; None takes a check away. The defaults leave a healthy student alone: see docs/results/realtime.md.
 
     Attributes:
         joint_margin: rad beyond the joint's range where a target is clipped.

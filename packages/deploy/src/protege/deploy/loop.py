@@ -51,6 +51,7 @@ class LoopReport:
         steps: control steps carried out.
         seconds: wall time, s.
         stages_ms: latency by stage (`STAGES`), ms: p50, p95, p99, p99.9, max.
+        histograms: by stage the bins that are not empty: upper edge, ms, and count.
         missed_deadlines: steps that took longer than the control period.
         worst_overrun_ms: by how much the worst of them did, ms.
         skipped_ticks: ticks that were left out to catch up.
@@ -62,6 +63,7 @@ class LoopReport:
     steps: int
     seconds: float
     stages_ms: dict[str, dict[str, float]]
+    histograms: dict[str, list[tuple[float, int]]]
     missed_deadlines: int
     worst_overrun_ms: float
     skipped_ticks: int
@@ -158,6 +160,7 @@ class ControlLoop:
             steps=index,
             seconds=time.perf_counter() - started,
             stages_ms={stage: histogram.summary() for stage, histogram in self._histograms.items()},
+            histograms={stage: histogram.bins() for stage, histogram in self._histograms.items()},
             missed_deadlines=missed,
             worst_overrun_ms=1e3 * worst,
             skipped_ticks=pace.skipped,
