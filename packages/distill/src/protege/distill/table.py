@@ -24,7 +24,7 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
     table.add_column("error", no_wrap=True)
     for name, x in data["tasks"].items():
         table.add_row(
-            name,
+            name.replace("/", "/\n  "),
             str(x["episodes"]),
             share(x["success"], x["success_ci"]),
             share(x["strict_success"], x["strict_success_ci"]),
