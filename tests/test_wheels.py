@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from uv import find_uv_bin
@@ -21,7 +22,7 @@ def run(*command: str | Path) -> str:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The five wheels, and the locked versions of everything else as constraints."""
-    folder = tmp_path_factory.mktemp("wheels")
+    folder = tmp_path_factory.mktemp(uuid4().hex)  # uv's cache goes by the path: never one that it has seen
     for package in PACKAGES:
         run(find_uv_bin(), "build", "--quiet", "--wheel", "--package", f"protege-{package}", "--out-dir", folder)
     locked = ["--frozen", "--extra", "cpu", "--no-dev", "--no-emit-workspace", "--no-hashes"]
