@@ -1,5 +1,6 @@
 """A robot and a policy of two joints that do as they are told, or do not."""
 
+import threading
 import time
 from dataclasses import replace
 
@@ -56,6 +57,23 @@ class FakeRobot:
     def modes(self) -> str:
         """C for control, D for damping, step by step."""
         return "".join(mode.name[0] for _, mode in self.written)
+
+
+class DampingRobot(FakeRobot):
+    """Says when it begins to damp.
+
+    Attributes:
+        damps: set from then on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damps = threading.Event()
+
+    def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
+        super().write(joint_target, mode)
+        if mode is Mode.DAMPING:
+            self.damps.set()
 
 
 class FakePolicy:

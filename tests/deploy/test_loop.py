@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 import pytest
-from fakes import DT, STANDING, FakePolicy, FakeRobot, metadata, nothing
+from fakes import DT, STANDING, DampingRobot, FakePolicy, FakeRobot, metadata, nothing
 
 from protege.deploy.errors import DeployError
-from protege.deploy.interface import Command, Mode, RobotReading
+from protege.deploy.interface import Command, RobotReading
 from protege.deploy.limits import Limits
 from protege.deploy.loop import STAGES, ControlLoop, Step
 from protege.deploy.safety import Safety
@@ -95,21 +95,14 @@ def test_whatever_is_raised_leaves_the_robot_damping() -> None:
 
 def test_a_stalled_policy_does_not_keep_the_robot_from_damping() -> None:
     """The policy comes back only when the robot damps: without the sentinel it would wait for ever."""
-    damps = threading.Event()
-
-    class Robot(FakeRobot):
-        def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
-            super().write(joint_target, mode)
-            if mode is Mode.DAMPING:
-                damps.set()
+    robot = DampingRobot()
 
     class Stalls(FakePolicy):
         def act(self, reading: RobotReading, command: Command) -> np.ndarray:
             if self.calls == 3:
-                assert damps.wait(timeout=30.0)
+                assert robot.damps.wait(timeout=30.0)
             return super().act(reading, command)
 
-    robot = Robot()
     report = loop(Stalls(), robot, safety=Safety(Limits.off().changed(["stall=0.1"]), metadata())).run(8)
     assert "C" not in robot.modes[robot.modes.index("D") :]
     assert report.event is not None and report.event.cause == "stall" and report.event.step <= 3
@@ -118,20 +111,14 @@ def test_a_stalled_policy_does_not_keep_the_robot_from_damping() -> None:
 
 
 def test_a_stalled_callback_counts_too() -> None:
-    damps = threading.Event()
-
-    class Robot(FakeRobot):
-        def write(self, joint_target: np.ndarray, mode: Mode = Mode.CONTROL) -> None:
-            super().write(joint_target, mode)
-            if mode is Mode.DAMPING:
-                damps.set()
+    robot = DampingRobot()
 
     def dawdle(step: Step) -> None:
         if step.index == 2:
-            assert damps.wait(timeout=30.0)
+            assert robot.damps.wait(timeout=30.0)
 
     limits = Limits.off().changed(["stall=0.1"])
-    report = loop(FakePolicy(), Robot(), safety=Safety(limits, metadata()), on_step=dawdle).run(5)
+    report = loop(FakePolicy(), robot, safety=Safety(limits, metadata()), on_step=dawdle).run(5)
     assert report.event is not None and report.event.cause == "stall" and report.event.step <= 2
 
 

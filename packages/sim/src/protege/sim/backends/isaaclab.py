@@ -33,7 +33,7 @@ try:
     from .isaaclab_process import Place
     from .isaaclab_scene import build
     from .mjwarp_kernels import guard
-    from .warp_device import Room, checked_device, free_memory, too_many_worlds, torch_stream
+    from .warp_device import Room, checked_device, fitting, torch_stream
 except ModuleNotFoundError as error:
     package = (error.name or "").partition(".")[0]
     raise UserError(
@@ -76,20 +76,14 @@ class IsaaclabSimulator:
     ) -> None:
         self.robot, self.num_envs, self.device = robot, num_envs, checked_device("isaaclab", device)
         wp.config.log_level = wp.LOG_WARNING
-        model, free = build_spec(robot).compile(), free_memory(self.device)
+        model = build_spec(robot).compile()
         self._place = Place()
         with ExitStack() as unfinished:
             unfinished.callback(self._place.close)
             self._place.enter()
-            try:
+            with fitting(num_envs, self.device, model, nconmax=contacts, njmax=constraints):
                 self.scene = build(robot, model, num_envs, str(self.device), contacts, constraints)
                 self._allocate(varied)
-            except RuntimeError as error:
-                if "Failed to allocate" not in str(error):
-                    raise
-                raise too_many_worlds(
-                    num_envs, free, self.device, model, nconmax=contacts, njmax=constraints
-                ) from error
             unfinished.pop_all()
         self.room = Room("isaaclab", self._arrays.overflow, contacts, constraints)
 

@@ -29,7 +29,7 @@ try:
 
     from .mjwarp_kernels import body_velocities, guard
     from .warp_compile import compile_together
-    from .warp_device import Room, checked_device, free_memory, too_many_worlds, torch_stream
+    from .warp_device import Room, checked_device, fitting, torch_stream
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
@@ -64,14 +64,9 @@ class MjwarpSimulator:
         wp.config.log_level = wp.LOG_WARNING
         wp.init()
         self._where = wp.device_from_torch(self.device)
-        host, free = build_spec(robot).compile(), free_memory(self.device)
-        room = {"nconmax": contacts, "njmax": constraints}
-        try:
+        host, room = build_spec(robot).compile(), {"nconmax": contacts, "njmax": constraints}
+        with fitting(num_envs, self.device, host, **room):
             self._allocate(host, varied, **room)
-        except RuntimeError as error:
-            if "Failed to allocate" not in str(error):
-                raise
-            raise too_many_worlds(num_envs, free, self.device, host, **room) from error
         self.room = Room("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:

@@ -1,6 +1,8 @@
 """What the backends on Warp share: their device, torch's stream, and the watch over arrays of a fixed size."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -51,8 +53,28 @@ def free_memory(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
-    """The complaint about worlds that do not fit into `free` bytes; room: arguments of `mujoco_warp.make_data`."""
+@contextmanager
+def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: int) -> Iterator[None]:
+    """In the block, so many worlds are made.
+
+    Args:
+        host: the model of one.
+        room: arguments of `mujoco_warp.make_data`.
+
+    Raises:
+        UserError: they do not fit into the device's memory.
+    """
+    free = free_memory(device)
+    try:
+        yield
+    except RuntimeError as error:
+        if "Failed to allocate" not in str(error):
+            raise
+        raise _too_many_worlds(num_envs, free, device, host, **room) from error
+
+
+def _too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
+    """The complaint about worlds that do not fit into `free` bytes, and how many would."""
     with wp.ScopedDevice("cpu"):
         world = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
     fit = int(free / world)
