@@ -130,6 +130,15 @@ def make(env: ToyEnv, **changes) -> tuple[PPO, RolloutBuffer]:
     return PPO(policy, config, "cpu", seed=1), RolloutBuffer(kept, 8, env.num_actions)
 
 
+@pytest.mark.parametrize(("progress", "times"), [(0.0, 4.0), (0.25, 2.0), (0.5, 1.0), (0.9, 1.0)])
+def test_exploration_falls_to_the_policys_own_deviation(progress, times):
+    ppo, _ = make(ToyEnv(2), exploration=4.0, exploration_share=0.5)
+    for at in (0.0, progress):  # what was set before does not matter
+        ppo.explore(at)
+    std = ppo.policy.log_std.exp()
+    torch.testing.assert_close(std, torch.full_like(std, times * math.exp(-2.0)))
+
+
 def test_the_first_minibatch_starts_from_the_policy_that_acted():
     env = ToyEnv(8)
     ppo, buffer = make(env, learning_rate=1e-9, min_learning_rate=0.0, critic_learning_rate=1e-9, desired_kl=0.0)

@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) with a KL-adaptive learning rate."""
 
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,6 +39,8 @@ class PPOConfig:
         value_weight: of the value loss.
         bounds_loss_weight: of what actions exceed the robot's range by.
         max_grad_norm: of actor and critic each.
+        exploration: the policy's deviation is so many times larger at first, and falls evenly, on a logarithmic scale, to its own.
+        exploration_share: of the run's budget, after which it has.
         expert_model_path: checkpoint or run folder to start from; empty for none.
     """
 
@@ -56,6 +59,8 @@ class PPOConfig:
     value_weight: float = 1.0
     bounds_loss_weight: float = 1.0
     max_grad_norm: float = 1.0
+    exploration: float = 1.0
+    exploration_share: float = 0.45
     expert_model_path: str = ""
 
     def check(self, key: str) -> None:
@@ -63,8 +68,8 @@ class PPOConfig:
         checks.at_least(0, self, key, "learning_rate", "min_learning_rate", "desired_kl", "critic_learning_rate")
         checks.at_least(0, self, key, "value_clip", "value_weight", "bounds_loss_weight")
         checks.rising(self, key, "min_learning_rate", "max_learning_rate")
-        checks.above_zero(self, key, "clip", "max_grad_norm")
-        checks.shares(self, key, "gamma", "lam")
+        checks.above_zero(self, key, "clip", "max_grad_norm", "exploration", "exploration_share")
+        checks.shares(self, key, "gamma", "lam", "exploration_share")
 
 
 def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE) -> Tensor:
@@ -150,6 +155,7 @@ class PPO:
     ) -> None:
         self.policy, self.config, self.world = policy, config, world
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.log_std = policy.log_std.clone()
         self.optimizer = adamw(
             [
                 (policy.actor.parameters(), config.learning_rate),
@@ -161,6 +167,11 @@ class PPO:
     def learning_rate(self) -> Tensor:
         """The actor's, ()."""
         return self.optimizer.param_groups[0]["lr"]
+
+    def explore(self, progress: float) -> None:
+        """Set the policy's deviation for when `progress`, 0 to 1, of the budget is spent; see `PPOConfig.exploration`."""
+        left = max(0.0, 1.0 - progress / self.config.exploration_share)
+        self.policy.log_std.copy_(self.log_std + left * log(self.config.exploration))
 
     def update(self, buffer: RolloutBuffer) -> dict[str, float]:
         """Train on a full buffer. Returns metrics averaged over the minibatches."""
@@ -187,6 +198,7 @@ class PPO:
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
         metrics["agent/invalid_fraction"] = 1.0 - weight.mean().item()
+        metrics["agent/action_std"] = policy.log_std.exp().mean().item()
         return metrics | {"learning_rate": self.learning_rate.item()}
 
     def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -227,6 +239,7 @@ def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: in
     run.restore({"policy": policy, "optimizer": ppo.optimizer, "env": env, "trainer": state})
     buffer = RolloutBuffer({key: state.obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
     for _ in run:
+        ppo.explore(run.progress)
         state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
         world.average(env.statistics())
         metrics = ppo.update(buffer)

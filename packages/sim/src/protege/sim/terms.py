@@ -56,6 +56,12 @@ def body_pos(scene: Scene) -> Tensor:
     return torch.exp(-100.0 * error)
 
 
+def body_pos_far(scene: Scene) -> Tensor:
+    """exp(-10 x mean squared distance of the bodies from the reference), m²: still felt where `body_pos` has long vanished."""
+    error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
+    return torch.exp(-10.0 * error)
+
+
 def body_rot(scene: Scene) -> Tensor:
     """exp(-10 x mean squared angle of the bodies from the reference), rad²."""
     error = R.angle_between(scene.state.body_quat_w, scene.reference.body_quat_w).square().mean(-1)
@@ -91,6 +97,7 @@ def steering_velocity(scene: Scene) -> Tensor:
 
 REWARDS: dict[str, Term] = {
     "body_pos": body_pos,
+    "body_pos_far": body_pos_far,
     "body_rot": body_rot,
     "body_lin_vel": body_lin_vel,
     "body_ang_vel": body_ang_vel,
