@@ -56,6 +56,12 @@ def test_steering_plans_obey_two_seconds_after_a_change(generator):
     assert (velocity(plans) - commanded).norm(dim=-1)[plans.settled].mean() < 0.01
 
 
+def test_steering_asks_to_stand_or_to_walk_but_not_to_creep(generator):
+    speed = plan_steering(512, 310, 300, DT, SteeringParams(), generator).commanded_speed
+    assert ((speed == 0.0) | (speed >= 0.15)).all()
+    assert 0.05 < (speed == 0.0).float().mean() < 0.15
+
+
 def test_steering_commands_change_every_three_to_six_seconds(generator):
     plans = plan_steering(512, 310, 300, DT, SteeringParams(), generator)
     changes = plans.direction.diff(dim=1) != 0.0

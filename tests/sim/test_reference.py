@@ -1,5 +1,7 @@
 """References as tables of frames: looked up, shifted, kept; and the walks that are warped into such tables."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -280,6 +282,18 @@ def test_the_phase_is_where_in_the_clip_a_walk_begins(gait):
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate[:, 0].abs().clamp_max(1.0))
     want = gait.pose(phase, amplitude)[0]
     torch.testing.assert_close(walks.joint_pos[:, 0], want, atol=1e-3, rtol=0.0)
+
+
+def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(gait):
+    speed = torch.cat([torch.ones(10), torch.zeros(5), torch.linspace(0.0, 1.0, 27)]).expand(5, -1)
+    plans = replace(make_plans("path", steps=42), speed=speed, turn_rate=torch.zeros(5, 42))
+    joints = unflatten(warped_walks(gait, plans, torch.tensor([0.0, 0.1, 0.3, 0.6, 0.9]), 40, DT), 5).joint_pos
+    assert joints[:, :10].std(dim=0).amax(dim=-1).min() > 0.1
+    assert joints[:, 10:].std(dim=0).max() < 1e-4
+    cadence, amplitude = gait.cadence_and_amplitude(speed[0])
+    since = float(cadence[16:18].sum()) * DT  # two steps after 15, the last that stands
+    want = gait.pose(torch.tensor([gait.start + since]), amplitude[17:18])[0]
+    torch.testing.assert_close(joints[0, 17:18], want, atol=1e-4, rtol=0.0)
 
 
 def test_turned_plans_give_turned_walks(gait):

@@ -136,7 +136,7 @@ class SteeringParams:
 
     Attributes:
         obs_size: 3 (direction, speed) or 5 (and the direction to face).
-        speed: least and largest commanded speed, m/s.
+        speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
         change_time: shortest and longest time between commands, s.
         settle_time: errors count from so long after a change on, s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).

@@ -40,6 +40,7 @@ class Gait:
     Attributes:
         speed: the clip's own mean speed, m/s.
         duration: of the whole clip (one or several cycles), s.
+        start: when in the clip the robot's first foot is furthest ahead of its last, s: how a standing walker sets out.
     """
 
     def __init__(self, clip: Clip, robot: Robot, device: torch.device, rate: float = 60.0) -> None:
@@ -60,6 +61,8 @@ class Gait:
         self.sway = root[:, :2] - time[:, None] * torch.tensor([self.speed, 0.0], device=device)
         self.sway -= self.sway.mean(dim=0)
         self.mean_joint_pos, self.mean_tilt = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
+        forward = R.rotate(inverse, frames.body_pos_w)[:, robot.body_ids((robot.feet[0], robot.feet[-1])), 0]
+        self.start = float(time[(forward[:, 0] - forward[:, 1]).argmax()])
         self.height = self._heights(frames.root_pos_w[:, 2], frames.body_pos_w[..., 2], robot)
 
     def cadence_and_amplitude(self, speed: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from ..env_config import GoalParams, PathParams, SteeringParams
 MAX_ACCELERATION = 1.5
 MAX_TURN_ACCELERATION = 8.0
 WALKING_SPEED_LIMIT = 1.25
+SLOWEST_COMMAND = 0.15
 
 
 @dataclass
@@ -131,6 +132,7 @@ def plan_steering(
     directions[:, 0] = _uniform((count,), -0.5, 0.5, generator)
     direction = directions.gather(1, segment)
     commanded = _uniform((count, segments), *params.speed, generator).gather(1, segment)
+    commanded = torch.where(commanded < SLOWEST_COMMAND, 0.0, commanded)  # nobody walks as slowly
     begun = torch.cat([torch.zeros(count, 1), changes], dim=1).gather(1, segment)
 
     def obey(step: int, pos: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:

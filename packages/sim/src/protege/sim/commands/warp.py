@@ -10,6 +10,7 @@ from .gait import Gait
 from .plans import Plans
 
 CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
+STANDING = 0.05  # strides of less than this share are not to be seen
 
 
 def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> RobotState:
@@ -46,8 +47,7 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> R
     cadence, amplitude = gait.cadence_and_amplitude(plans.speed)
     # Turning on the spot still takes steps.
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate.abs().clamp_max(1.0))
-    clip_time = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
-    clip_time = phase[:, None] + clip_time[:, at] + before * cadence[:, at]
+    clip_time = _clip_time(phase, gait.start, cadence, amplitude, dt)[:, at] + before * cadence[:, at]
     joint_pos, tilt, sway, height = gait.pose(clip_time.flatten(), amplitude[:, at].flatten())
     yaw = heading.flatten()
     forward = torch.stack([yaw.cos(), yaw.sin()], dim=1)
@@ -67,3 +67,16 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> R
         body_ang_vel_w=turn / (2.0 * dt),
     )
     return RobotState(**{name: x.flatten(0, 1) for name, x in vars(state).items()})
+
+
+def _clip_time(phase: Tensor, start: float, cadence: Tensor, amplitude: Tensor, dt: float) -> Tensor:
+    """When in the gait's clip each step of Q plans is: begun at `phase` (Q,) s, cadence and amplitude (Q, T) -> (Q, T) s.
+
+    Who stands walks on from `start`, always with the same foot: standing looks alike at every phase, so that a policy that sees
+    a command and no poses could not know which foot the reference takes next.
+    """
+    run = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
+    step = torch.arange(cadence.shape[1], device=cadence.device)
+    stood = torch.where(amplitude < STANDING, step, -1).cummax(dim=1).values  # when last, -1 for never
+    since = run - run.gather(1, stood.clamp_min(0))
+    return torch.where(stood < 0, phase[:, None] + run, start + since)
