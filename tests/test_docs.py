@@ -25,6 +25,7 @@ PACKAGES = ("core", "sim", "teachers", "distill", "deploy")
 OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
 OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
+OTHERS_OPTIONS |= {"--ensemble", "--episodes", "--skip"}  # of scripts/ablation.py, zoo_cards.py and profile_training.py
 EXPERIMENTS = {"core": "protege.core.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
 

@@ -285,7 +285,7 @@ def test_masked_mimic_needs_its_tracker(tmp_path):
         (["latent_dim=32"], "was trained with model.latent_dim=16, not 32. Leave that as it was, or begin anew"),
         (["env.num_envs=4"], "was trained with env.num_envs=8, not 4."),
         (["env.task_mix.path=1"], "was trained with env.task_mix.path=nothing, not 1.0."),
-        (["agent.learning_rate=1e-4"], "was trained with agent.learning_rate=5.0e-05, not 0.0001."),
+        (["agent.learning_rate=2e-4"], "was trained with agent.learning_rate=0.0001, not 0.0002."),
         (["env.num_plans=4"], "was trained with env.num_plans=8, not 4."),
     ],
 )
