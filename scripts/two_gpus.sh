@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The four steps at full size on two GPUs of one host, in half an hour: the tracker on both, then step 2 beside step 3, then the
+# The four steps at full size on two GPUs of one host: the tracker on both, then step 2 beside step 3, then the
 # student beside the robust one, each evaluated.
 #   bash scripts/two_gpus.sh results/two_gpus
 # Seconds of training can be set: TRACKER=540 MASKED_MIMIC=200 PATHS=40 GOALS=95 STEERING=65 STUDENT=330. With SMALL=1 everything

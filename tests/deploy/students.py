@@ -58,9 +58,10 @@ def enliven(policy: Policy, env: HumanoidEnv) -> Policy:
     for _ in range(3):
         policy.update_normalizers(obs)
         obs = env.step(obs["reference_joint_pos"] - ROBOT.default_pose()).obs
-    last = policy.decoder_net[-1] if isinstance(policy, MaskedMimic) else policy.actor[-1][-1]
+    # MaskedMimic's decoder has larger hidden units than an actor's head: alike weights gave actions of 10 rad.
+    last, size = (policy.decoder_net[-1], 0.4) if isinstance(policy, MaskedMimic) else (policy.actor[-1][-1], 2.0)
     assert isinstance(last, nn.Linear)
-    nn.init.normal_(last.weight, std=2.0 / last.in_features**0.5)
+    nn.init.normal_(last.weight, std=size / last.in_features**0.5)
     return policy.eval().requires_grad_(False)
 
 

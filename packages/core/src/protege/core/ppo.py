@@ -39,8 +39,8 @@ class PPOConfig:
         value_weight: of the value loss.
         bounds_loss_weight: of what actions exceed the robot's range by.
         max_grad_norm: of actor and critic each.
-        exploration: the policy's deviation is so many times larger at first, and falls evenly, on a logarithmic scale, to its own.
-        exploration_share: of the run's budget, after which it has.
+        exploration: the policy's standard deviation is so many times larger at first, and falls exponentially to its own.
+        exploration_share: share of the run's budget after which it is down to its own.
         expert_model_path: checkpoint or run folder to start from; empty for none.
     """
 
@@ -169,7 +169,7 @@ class PPO:
         return self.optimizer.param_groups[0]["lr"]
 
     def explore(self, progress: float) -> None:
-        """Set the policy's deviation for when `progress`, 0 to 1, of the budget is spent; see `PPOConfig.exploration`."""
+        """Set the actions' standard deviation, rad, for `progress`, the spent share of the budget; see `PPOConfig.exploration`."""
         left = max(0.0, 1.0 - progress / self.config.exploration_share)
         self.policy.log_std.copy_(self.log_std + left * log(self.config.exploration))
 
