@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
 from protege.core.env import env_plugin
@@ -18,6 +19,7 @@ from protege.distill.checkup import Checkup
 from protege.distill.cli import main
 from protege.distill.evaluate import default_output, default_tasks, evaluate
 from protege.distill.report import write_report
+from protege.distill.table import print_table, short_names
 from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
 from protege.sim.backends.mujoco import MujocoSimulator
 
@@ -76,6 +78,34 @@ def test_what_ended_episodes_adds_up(result):
         assert max(x["failed_by"].values()) <= failures <= sum(x["failed_by"].values())
         if x["falls"] is not None:
             assert x["falls"] == x["failed_by"]["fallen"]
+
+
+def test_clips_add_up_to_their_task(tracker, tmp_path):
+    clips = [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump")]
+    evaluation = evaluate(load_policy(tracker), ["track", "path"], 12, num_envs=12, motion_file=clips)
+    track, path = evaluation.data["tasks"].values()
+    assert (
+        list(track["clips"]) == ["smpl_humanoid_walk", "smpl_humanoid_run", "smpl_humanoid_jump"]
+        and path["clips"] == {}
+    )
+    parts = track["clips"].values()
+    assert sum(x["episodes"] for x in parts) == 12
+    for key in ("success", "strict_success", "error"):
+        assert sum(x["episodes"] * x[key] for x in parts) / 12 == pytest.approx(track[key], rel=1e-5)
+    evaluation.save(tmp_path)
+    page = write_report(tmp_path).read_text()
+    assert [page.count(f"<td>{name}</td>") for name in ("walk", "run", "jump")] == [1, 1, 1]
+    console = Console(record=True, width=80)
+    print_table(evaluation.data, console)
+    lines = console.export_text().splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("   jump")] == [
+        str(track["clips"]["smpl_humanoid_jump"]["episodes"])
+    ]
+
+
+def test_names_without_what_they_begin_with():
+    assert short_names({"smpl_humanoid_walk": 1, "smpl_humanoid_walk_2": 2}) == {"walk": 1, "walk_2": 2}
+    assert short_names({"walk": 1, "wave": 2}) == {"walk": 1, "wave": 2}
 
 
 def test_falls_are_counted_as_falls(tracker):

@@ -15,7 +15,7 @@ from protege.core.checkpoint import ZOO, write_atomically
 from protege.core.commands import writable_folder
 from protege.core.config import from_dict
 from protege.core.env import Env, Obs
-from protege.core.evaluation import evaluation_env, run_episodes, summarize, wilson_interval
+from protege.core.evaluation import by_clip, evaluation_env, run_episodes, summarize, wilson_interval
 from protege.core.experiments import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
@@ -108,7 +108,7 @@ def evaluate(
             env.close()
         facts = TASK_FACTS[task]
         seconds = env.robot.control_dt
-        evaluation.data["tasks"][task] = _result(facts, rows, facts.failure(env_config), seconds)
+        evaluation.data["tasks"][task] = _result(facts, rows, facts.failure(env_config), seconds, env.clip_names)
         evaluation.arrays[f"{task}/error"] = rows[facts.column].cpu().numpy()
         evaluation.arrays[f"{task}/failed"] = rows["failed"].cpu().numpy()
     return evaluation
@@ -134,21 +134,18 @@ def _facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str
     }
 
 
-def _result(facts: TaskFacts, rows: dict[str, Tensor], failure_rule: str, dt: float) -> dict[str, Any]:
-    """A task's entry in evaluation.json. NaN becomes null: JSON has none."""
-    summary = summarize(rows, facts.column)
-    failed, count = rows["failed"], summary.episodes
+def _result(
+    facts: TaskFacts, rows: dict[str, Tensor], failure_rule: str, dt: float, clip_names: Sequence[str]
+) -> dict[str, Any]:
+    """A task's entry in evaluation.json."""
+    failed = rows["failed"]
     causes = {key.removeprefix("failed_by/"): rows[key] for key in rows if key.startswith("failed_by/")}
     unexplained = failed & ~torch.stack([*causes.values(), torch.zeros_like(failed)]).any(0)
-    strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
-    if facts.limit is not None:
-        kept = int((~failed & (rows[f"{facts.error}/max"] <= facts.limit)).sum())
-        strict = {"strict_success": kept / count, "strict_success_ci": list(wilson_interval(kept, count))}
-    result = {
+    clips = by_clip(rows, clip_names)
+    return {
         "title": facts.title,
         "failure_rule": f"an episode fails if {failure_rule}",
-        **summary.to_dict(),
-        **strict,
+        **_shares(facts, rows),
         "strict_failure_rule": facts.strict_failure,
         "falls": int(causes["fallen"].sum()) if "fallen" in causes else None,
         "failed_by": {cause: int(x.sum()) for cause, x in causes.items()} | {"physics": int(unexplained.sum())},
@@ -156,8 +153,21 @@ def _result(facts: TaskFacts, rows: dict[str, Tensor], failure_rule: str, dt: fl
         "error_unit": facts.unit,
         "error_episodes": int((~rows[facts.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
+        "clips": {name: _shares(facts, part) for name, part in clips.items()} if len(clips) > 1 else {},
     }
-    return {key: _null_if_nan(value) for key, value in result.items()}
+
+
+def _shares(facts: TaskFacts, rows: dict[str, Tensor]) -> dict[str, Any]:
+    """Episodes, success by both rules and error. NaN becomes null: JSON has none."""
+    summary = summarize(rows, facts.column)
+    strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
+    if facts.limit is not None:
+        kept = int((~rows["failed"] & (rows[f"{facts.error}/max"] <= facts.limit)).sum())
+        strict = {
+            "strict_success": kept / summary.episodes,
+            "strict_success_ci": list(wilson_interval(kept, summary.episodes)),
+        }
+    return {key: _null_if_nan(value) for key, value in (summary.to_dict() | strict).items()}
 
 
 def _null_if_nan(value: Any) -> Any:

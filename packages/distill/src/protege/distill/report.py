@@ -15,6 +15,7 @@ from protege.core.errors import UserError
 
 from . import plots
 from .evaluate import ARRAYS, DATA, SCHEMA_VERSION
+from .table import short_names
 
 PAGE = "evaluation.html"
 CURVES = {
@@ -47,7 +48,7 @@ def write_report(folder: Path) -> Path:
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
     source = files("protege.distill").joinpath("templates/evaluation.html").read_text()
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    html = template.render(data=data, images=images)
+    html = template.render(data=data, images=images, short_names=short_names)
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 

@@ -1,6 +1,7 @@
 """An evaluation in the terminal."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from rich import box
@@ -31,6 +32,11 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
             "–" if x["falls"] is None else str(x["falls"]),
             f"{x['error_name']}\n{_number(x['error'], x['error_unit'], x['error_ci'])}",
         )
+        for clip, y in short_names(x.get("clips", {})).items():
+            shares = ("–" if y[key] is None else f"{y[key]:.1%}" for key in ("success", "strict_success"))
+            table.add_row(
+                f"  {clip}", str(y["episodes"]), *shares, "", _number(y["error"], x["error_unit"], None), style="dim"
+            )
     console.print(table)
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
@@ -42,6 +48,13 @@ def share(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None or interval is None:
         return "–"
     return f"{value:.1%}\n\\[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the words that all names begin with: `smpl_humanoid_walk`, `smpl_humanoid_run` -> `walk`, `run`."""
+    words = [name.split("_") for name in clips]
+    shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
+    return {"_".join(x[shared:]): y for x, y in zip(words, clips.values(), strict=True)}
 
 
 def _number(value: float | None, unit: str, interval: Sequence[float] | None) -> str:
