@@ -25,8 +25,8 @@ SHIPPED = Path(__file__).parents[1] / "packages/teachers/src/protege/teachers/zo
 def main(
     names: tuple[str, ...], zoo: Path, episodes: int, num_envs: int, simulators: tuple[str, ...], output: Path
 ) -> None:
-    """Evaluate NAMES, by default all entries."""
-    for name in names or read_index(zoo):
+    """Evaluate NAMES, by default all entries that have their weights."""
+    for name in names or [entry.name for entry in read_index(zoo).values() if entry.weights]:
         done = []
         for simulator in simulators:
             folder = output / name / simulator

@@ -255,6 +255,7 @@ def test_what_is_no_index_is_refused(text: str | bytes, tmp_path: Path) -> None:
         ({"notes": ["a"]}, "are no text"),
         ({"sha256": dict.fromkeys(z.FILES, "0")}, "checksums that are none"),
         ({"sha256": list(z.FILES)}, "too few files"),
+        ({"weights": "no"}, "is not said"),
     ],
 )
 def test_an_index_of_odd_facts_is_refused(facts: dict, message: str, copied: Path) -> None:
@@ -351,6 +352,22 @@ def test_a_damaged_entry_does_not_load(copied: Path) -> None:
         load_policy(copied / "tiny")
 
 
+def test_an_entry_may_be_without_its_weights(tiny_tracker: Path, stocked: Path, tmp_path: Path) -> None:
+    place = tmp_path / "zoo"
+    zoo("add", "large", "--checkpoint", tiny_tracker, "--zoo", place, "--recipe", RECIPE, "--no-weights")
+    assert {path.name for path in (place / "large").iterdir()} == {"config.yaml", "card.md"}
+    # What it would weigh in full is that of the same policy with its weights.
+    assert z.find(place, "large").sha256["model.safetensors"] == z.find(stocked, "tiny").sha256["model.safetensors"]
+    assert zoo("list", "--zoo", place) == "large  tracker, only its recipe\n"
+    assert zoo("verify", "--zoo", place) == "large: whole\n"
+    told = f"error: {place} has no weights of large, only its recipe. Train it: {RECIPE}\n"
+    assert zoo("pull", "large", "--zoo", place, "--output", tmp_path / "other", code=2) == told
+    assert zoo("card", "large", "--zoo", place, code=2) == told
+    assert not (tmp_path / "other" / "large").exists()
+    (place / "large" / "config.yaml").write_text("")
+    assert "differs from its checksum" in zoo("verify", "--zoo", place, code=1)
+
+
 # The one that is shipped
 
 
@@ -361,14 +378,16 @@ def test_the_shipped_zoo_is_whole_and_small():
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 12e6
 
 
-@pytest.mark.parametrize("name", sorted(z.read_index(z.shipped())))
+@pytest.mark.parametrize("name", sorted(name for name, entry in z.read_index(z.shipped()).items() if entry.weights))
 def test_a_shipped_policy_loads_by_name(name):
     loaded = load_policy(f"zoo:{name}")
     assert loaded.kind == z.find(z.shipped(), name).kind
     assert all(x.isfinite().all() for x in loaded.policy.state_dict().values())
 
 
-@pytest.mark.parametrize("name", ["", "nobody", "../zoo_data", "."])
+@pytest.mark.parametrize(
+    "name", ["", "nobody", "../zoo_data", ".", *(x.name for x in z.read_index(z.shipped()).values() if not x.weights)]
+)
 def test_what_is_not_shipped_is_one_line(name):
     with pytest.raises(UserError, match=r"no policy zoo:.* is shipped\. protege-teachers zoo list"):
         load_policy(f"zoo:{name}")

@@ -53,7 +53,8 @@ def list_entries(where: str | None) -> None:
     for name, entry in entries.items():
         told = {key: x for key, x in entry.metrics.items() if key.endswith(("/success", "/error"))}
         results = "  ".join(f"{key} {value:.4g}" for key, value in told.items())
-        click.echo(f"{name}  {entry.kind}  {results}".rstrip())
+        kind = entry.kind if entry.weights else f"{entry.kind}, only its recipe"
+        click.echo(f"{name}  {kind}  {results}".rstrip())
 
 
 @zoo.command()
@@ -95,6 +96,7 @@ def pull(where: str | None, name: str, output: str) -> None:
 @_evaluations
 @click.option("--notes", default="", help="for its card: the machine, known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
+@click.option("--no-weights", is_flag=True, help="only their checksum: they are too large to be kept")
 def add(
     name: str,
     checkpoint: str,
@@ -103,11 +105,13 @@ def add(
     evaluations: tuple[Path, ...],
     notes: str,
     full_precision: bool,
+    no_weights: bool,
 ) -> None:
     """Put a trained policy into a zoo under NAME."""
     from .zoo import add as put
 
-    entry = put(Path(where), name, checkpoint, recipe, _metrics(evaluations), half=not full_precision, notes=notes)
+    kept = {"half": not full_precision, "notes": notes, "weights": not no_weights}
+    entry = put(Path(where), name, checkpoint, recipe, _metrics(evaluations), **kept)
     click.echo(f"{where}/{entry.name}")
 
 

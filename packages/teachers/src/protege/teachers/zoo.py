@@ -9,6 +9,8 @@ An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.m
       notes: ...
       sha256: {model.safetensors: ..., config.yaml: ..., card.md: ...}
 
+Weights may be too large to be kept: such an entry has `weights: false`, the other two files, and the checksum that they had.
+
 An index may come from anywhere: nothing that it says becomes a path before it is one of `FILES` or a plain name.
 """
 
@@ -36,7 +38,8 @@ from .cards import is_number, write_card
 
 INDEX = "index.yaml"
 CARD = "card.md"
-FILES = ("model.safetensors", "config.yaml", CARD)
+WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "config.yaml", CARD)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -52,6 +55,7 @@ class Entry:
         metrics: its evaluations, by `simulator/task/quantity`; see `cards.read_metrics`.
         notes: the machine, known failures.
         sha256: of each of its files.
+        weights: whether the zoo holds its weights; if not, its recipe makes others like them.
     """
 
     name: str
@@ -60,6 +64,12 @@ class Entry:
     metrics: dict[str, float] = field(default_factory=dict)
     notes: str = ""
     sha256: dict[str, str] = field(default_factory=dict)
+    weights: bool = True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that the zoo holds."""
+        return FILES if self.weights else tuple(file for file in FILES if file != WEIGHTS)
 
 
 def shipped() -> Path:
@@ -100,23 +110,26 @@ def add(
     *,
     half: bool = True,
     notes: str = "",
+    weights: bool = True,
 ) -> Entry:
     """Put a trained policy into a zoo, whole or not at all: weights, config, card, and its line in the index.
 
     Args:
         half: weights in float16.
-        notes: see `Entry`.
+        notes, weights: see `Entry`.
 
     Raises:
         UserError: not a plain name, no such checkpoint, or a zoo that cannot be written.
     """
     _check_name(name)
     saved, index = load(checkpoint), _own_index(zoo)
-    entry = Entry(name, saved.kind, recipe, dict(metrics), notes)
+    entry = Entry(name, saved.kind, recipe, dict(metrics), notes, weights=weights)
     with _staged(zoo, name) as part:
         save_release(part, saved, half=half)
         (part / CARD).write_text(write_card(entry, saved.samples, saved.seconds), encoding="utf-8")
         entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
+        if not weights:
+            (part / WEIGHTS).unlink()
     _write_index(zoo, {**index, name: entry})
     return entry
 
@@ -125,9 +138,11 @@ def describe(zoo: Path, name: str, metrics: Mapping[str, float], notes: str | No
     """Give an entry other metrics, and notes unless they are None; its card is written anew, its weights are left as they are.
 
     Raises:
-        UserError: no such entry, or a zoo that cannot be written.
+        UserError: no such entry, one without its weights, or a zoo that cannot be written.
     """
-    entry, saved = find(zoo, name), load(zoo / name)
+    entry = find(zoo, name)
+    _want_weights(zoo, entry)
+    saved = load(zoo / name)
     entry = replace(entry, metrics=dict(metrics), notes=entry.notes if notes is None else notes)
     card = write_card(entry, saved.samples, saved.seconds).encode()
     write_atomically(zoo / name / CARD, lambda file: file.write(card))
@@ -140,11 +155,11 @@ def verify(zoo: Path, name: str) -> list[str]:
     """What is wrong with an entry: files that are missing or differ from the index; empty if it is whole."""
     entry = find(zoo, name)
     problems = []
-    for file, wanted in entry.sha256.items():
+    for file in entry.files:
         path = zoo / name / file
         if not path.is_file():
             problems.append(f"{path} is missing")
-        elif _sha256(path.read_bytes()) != wanted:
+        elif _sha256(path.read_bytes()) != entry.sha256[file]:
             problems.append(f"{path} differs from its checksum")
     return problems
 
@@ -156,9 +171,10 @@ def pull(zoo: str | Path, name: str, target: Path) -> Path:
         the entry's folder.
 
     Raises:
-        UserError: unknown entry, unreachable, a checksum differs, or `target` cannot be written.
+        UserError: unknown entry, one without its weights, unreachable, a checksum differs, or `target` cannot be written.
     """
     entry, index = find(zoo, name), _own_index(target)
+    _want_weights(zoo, entry)
     with _staged(target, name) as part:
         for file, wanted in entry.sha256.items():
             data = _read(zoo, f"{name}/{file}")
@@ -181,6 +197,11 @@ def find(zoo: str | Path, name: str) -> Entry:
     if name not in index:
         raise UserError(f"{zoo} has no entry {name!r}", f"It has {', '.join(index) or 'none'}")
     return index[name]
+
+
+def _want_weights(zoo: str | Path, entry: Entry) -> None:
+    if not entry.weights:
+        raise UserError(f"{zoo} has no weights of {entry.name}, only its recipe", f"Train it: {entry.recipe}")
 
 
 @contextmanager
@@ -226,6 +247,8 @@ def _problem(entry: Entry) -> str:
         return f"the notes of {entry.name} are no text"
     if not (isinstance(entry.metrics, dict) and all(map(is_number, entry.metrics.values()))):
         return f"the metrics of {entry.name} are not numbers by name"
+    if not isinstance(entry.weights, bool):
+        return f"whether {entry.name} has weights is not said"
     sums: Any = entry.sha256
     if not isinstance(sums, dict) or set(sums) != set(FILES):
         odd = [repr(file) for file in (sums if isinstance(sums, dict) else []) if file not in FILES]
