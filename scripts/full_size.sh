@@ -108,12 +108,12 @@ student() {
   run "${name}_pushed" python3 -m protege.core.umbrella distill evaluate --checkpoint "$root/$name" "${episodes[@]}" \
     --output "$root/${name}_pushed" "${unified[@]}" --push 240
 }
-(student 0 student unified_lightweight agent.ppo_start=1) &
+(student 0 student unified_lightweight) &
 waited=("$!")
 (student 1 robust robust) &
 waited+=("$!")
 if ((gpus > 2)); then
-  (student 2 student_ppo unified_lightweight) &
+  (student 2 student_ppo unified_lightweight agent.ppo_start=0.8) &
   waited+=("$!")
 fi
 (

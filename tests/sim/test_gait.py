@@ -7,7 +7,10 @@ import torch
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motion import Clip, load_clips
-from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, choose_clip
+from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass, choose_clip
+from protege.sim.engine import mujoco
+from protege.sim.mjcf import build_spec
+from protege.sim.motions.surface import trace
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -82,6 +85,53 @@ def test_standing_is_one_pose_whatever_the_phase(gait):
     assert quat.std(dim=0).max() < 1e-6
     assert sway.abs().max() == 0.0
     assert height.std() < 5e-3
+
+
+def test_who_stands_is_above_level_feet(gait):
+    joint_pos, quat, _, height = gait.pose(torch.zeros(1), torch.zeros(1))
+    pos, body_quat = gait.kinematics(torch.stack([torch.zeros(1), torch.zeros(1), height], dim=1), quat, joint_pos)
+    ids = ROBOT.body_ids(ROBOT.feet)
+    mass = center_of_mass(pos, body_quat, ROBOT)[0, :2]
+    torch.testing.assert_close(mass, pos[0, ids, :2].mean(dim=0), atol=1e-3, rtol=0.0)
+    up = R.rotate(body_quat[0, ids], torch.tensor([0.0, 0.0, 1.0]).expand(len(ids), 3))
+    assert up[:, 2].min() > 1.0 - 1e-5
+
+
+def test_the_centre_of_mass_is_mujocos(gait):
+    model = build_spec(ROBOT).compile()
+    data = mujoco.MjData(model)
+    joint_pos, quat, _, height = gait.pose(torch.tensor([0.4]), torch.ones(1))
+    root = torch.tensor([[0.3, -0.2, float(height)]])
+    data.qpos[:] = torch.cat([root, quat, joint_pos], dim=1)[0].numpy()
+    mujoco.mj_forward(model, data)
+    found = center_of_mass(*gait.kinematics(root, quat, joint_pos), ROBOT)[0]
+    np.testing.assert_allclose(found.numpy(), data.subtree_com[0], atol=1e-5)
+
+
+def test_the_standing_pose_can_be_held_for_a_while(gait):
+    """By its servos alone, in MuJoCo. The walk's mean pose, which it is made of, falls on its face."""
+    mean = gait.joint_pos.mean(dim=0), gait.tilt.mean(dim=0)
+    assert height_held(gait, gait.standing_joint_pos, gait.standing_tilt) > 0.85
+    assert height_held(gait, *mean, seconds=1.5) < 0.3
+
+
+def height_held(gait: Gait, joint_pos: torch.Tensor, tilt: torch.Tensor, seconds: float = 1.0) -> float:
+    """Of the root, m, from a start on the ground."""
+    quat = R.from_rotation_vector(tilt)
+    still = Clip(
+        "still",
+        np.arange(2.0),
+        np.zeros((2, 3)),
+        quat.double().expand(2, 4).numpy(),
+        joint_pos.double().expand(2, -1).numpy(),
+    )
+    model = build_spec(ROBOT).compile()
+    data = mujoco.MjData(model)
+    data.qpos[:] = np.concatenate([[0.0, 0.0, -trace(still, ROBOT).height.min()], quat, joint_pos])
+    data.ctrl[:] = joint_pos.numpy()
+    for _ in range(round(seconds / model.opt.timestep)):
+        mujoco.mj_step(model, data)
+    return float(data.qpos[2])
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.3, 0.6, 1.0, 1.2])

@@ -1,7 +1,7 @@
 """A walking clip that can be played at any speed and along any line.
 
 The clip is split into steady travel and the pose about it. Speed then scales both how fast its phase runs and how large its
-strides are; at speed zero the strides vanish and what is left is the clip's mean pose, standing.
+strides are; at speed zero the strides vanish and what is left is the clip's mean pose, set upright: standing.
 """
 
 import torch
@@ -16,6 +16,8 @@ from protege.core.robot import Robot
 AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 SLOWEST_CADENCE, FASTEST_CADENCE = 0.75, 1.3
 WALKING_SPEED = 1.2
+ROUNDS = 8
+"""Of levelling feet and leaning, which undo each other a little."""
 
 
 def choose_clip(clips: list[Clip]) -> Clip:
@@ -60,7 +62,8 @@ class Gait:
         self.tilt = R.to_rotation_vector(R.multiply(inverse, frames.root_quat_w))
         self.sway = root[:, :2] - time[:, None] * torch.tensor([self.speed, 0.0], device=device)
         self.sway -= self.sway.mean(dim=0)
-        self.mean_joint_pos, self.mean_tilt = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
+        mean = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
+        self.standing_joint_pos, self.standing_tilt = balanced(*mean, robot, self.kinematics)
         forward = R.rotate(inverse, frames.body_pos_w)[:, robot.body_ids((robot.feet[0], robot.feet[-1])), 0]
         self.start = float(time[(forward[:, 0] - forward[:, 1]).argmax()])
         self.height = self._heights(frames.root_pos_w[:, 2], frames.body_pos_w[..., 2], robot)
@@ -96,8 +99,8 @@ class Gait:
             size - small,
         )
         return (
-            torch.lerp(self.mean_joint_pos, joint_pos, a),
-            R.from_rotation_vector(torch.lerp(self.mean_tilt, tilt, a)),
+            torch.lerp(self.standing_joint_pos, joint_pos, a),
+            R.from_rotation_vector(torch.lerp(self.standing_tilt, tilt, a)),
             sway * a,
             height,
         )
@@ -120,3 +123,39 @@ class Gait:
         grounded = torch.stack(rows)
         flight = clip_height - grounded[AMPLITUDES.index(1.0)]
         return grounded + torch.tensor(AMPLITUDES, device=flight.device)[:, None] * flight
+
+
+def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinematics) -> tuple[Tensor, Tensor]:
+    """A pose with level feet, leaned until the centre of mass is above their middle.
+
+    On average a walker is ahead of the feet, heels up: whoever stands like that falls forward.
+
+    Args:
+        joint_pos: (J,) rad.
+        tilt: (3,) the root's rotation vector, rad; the robot faces x.
+
+    Returns:
+        the same of the balanced pose.
+    """
+    feet, origin = robot.body_ids(robot.feet), torch.zeros_like(tilt)[None]
+    joint_pos, root = joint_pos.clone(), R.from_rotation_vector(tilt)
+    level = [(foot, i) for foot in feet for i, joint in enumerate(robot.joints) if joint.body == robot.body_names[foot]]
+    for _ in range(ROUNDS):
+        for foot, i in level:  # ankles come before their toes
+            _, quat = kinematics(origin, root[None], joint_pos[None])
+            up = R.rotate(quat[0, foot], tilt.new_tensor([0.0, 0.0, 1.0]))
+            fallen_over = torch.stack([-up[1], up[0], torch.zeros_like(up[2])])  # about x and y, rad
+            joint_pos[i] -= fallen_over @ tilt.new_tensor(robot.joints[i].axis)
+        pos, quat = kinematics(origin, root[None], joint_pos[None])
+        mass = center_of_mass(pos, quat, robot)[0] - pos[0, feet].mean(dim=0)
+        root = R.multiply(R.from_rotation_vector(torch.stack([mass[1], -mass[0], 0.0 * mass[2]]) / mass[2]), root)
+    return joint_pos, R.to_rotation_vector(root)
+
+
+def center_of_mass(body_pos_w: Tensor, body_quat_w: Tensor, robot: Robot) -> Tensor:
+    """Of all bodies, (N, B, 3) m, (N, B, 4) -> (N, 3) m."""
+    geoms = [(i, geom) for i, body in enumerate(robot.bodies) for geom in body.geoms]
+    body = [i for i, _ in geoms]
+    offset, mass = (body_pos_w.new_tensor([getattr(geom, name) for _, geom in geoms]) for name in ("pos", "mass"))
+    centers = body_pos_w[:, body] + R.rotate(body_quat_w[:, body], offset.expand(len(body_pos_w), -1, -1))
+    return (centers * mass[:, None]).sum(dim=1) / mass.sum()
