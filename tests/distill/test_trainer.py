@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_each_world_is_labelled_by_its_own_teacher(rollout):
     assert reference.isfinite().all()
 
 
-def test_teachers_act_at_first_and_the_student_later(rollout):
+def test_teachers_act_at_first_and_the_student_later(rollout, monkeypatch):
     distiller, env, buffer = rollout
     assert buffer.data["acted"].all()
     far = buffer.data["action"] - buffer.data["teacher_mean"]
@@ -75,6 +76,7 @@ def test_teachers_act_at_first_and_the_student_later(rollout):
     assert not buffer.data["acted"].any()
     assert torch.equal(buffer.data["action"], buffer.data["teacher_mean"])
     # Once PPO is on, what is left is the student's exploration noise.
+    monkeypatch.setattr(distiller, "config", replace(distiller.config, ppo_start=0.5))
     distiller.collect(env, buffer, env.reset(), iteration=0, progress=1.0)
     near = buffer.data["action"] - buffer.data["teacher_mean"]
     assert near.std().item() == pytest.approx(0.055, rel=0.1)
