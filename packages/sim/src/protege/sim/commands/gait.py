@@ -143,13 +143,17 @@ def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinemati
     for _ in range(ROUNDS):
         for foot, i in level:  # ankles come before their toes
             _, quat = kinematics(origin, root[None], joint_pos[None])
-            up = R.rotate(quat[0, foot], tilt.new_tensor([0.0, 0.0, 1.0]))
-            fallen_over = torch.stack([-up[1], up[0], torch.zeros_like(up[2])])  # about x and y, rad
-            joint_pos[i] -= fallen_over @ tilt.new_tensor(robot.joints[i].axis)
+            leaning = _lean(R.rotate(quat[0, foot], tilt.new_tensor([0.0, 0.0, 1.0])))
+            joint_pos[i] -= leaning @ tilt.new_tensor(robot.joints[i].axis)
         pos, quat = kinematics(origin, root[None], joint_pos[None])
-        mass = center_of_mass(pos, quat, robot)[0] - pos[0, feet].mean(dim=0)
-        root = R.multiply(R.from_rotation_vector(torch.stack([mass[1], -mass[0], 0.0 * mass[2]]) / mass[2]), root)
+        leaning = _lean(center_of_mass(pos, quat, robot)[0] - pos[0, feet].mean(dim=0))
+        root = R.multiply(R.from_rotation_vector(-leaning), root)
     return joint_pos, R.to_rotation_vector(root)
+
+
+def _lean(up: Tensor) -> Tensor:
+    """By how much what should point up (3,) has turned about x and y, (3,) rad, for small angles."""
+    return torch.stack([-up[1], up[0], torch.zeros_like(up[2])]) / up[2]
 
 
 def center_of_mass(body_pos_w: Tensor, body_quat_w: Tensor, robot: Robot) -> Tensor:
