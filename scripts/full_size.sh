@@ -73,15 +73,24 @@ train "$(seq -s, 0 "$third")" tracker "${TRACKER:-480}" core train full_body_tra
 expert=("$clips" "agent.expert_model_path=$root/tracker")
 train 0 masked_mimic "${MASKED_MIMIC:-230}" core train masked_mimic/path_follower "${expert[@]}" "${small_vae[@]}" &
 vae=$!
-(
+goals() {
   train "$third" goal_directed "${GOALS:-120}" teachers train goal_directed "${expert[@]}" "${small[@]}"
   evaluate "$third" tracker
-) &
-goals=$!
-train 1 path_follower "${PATHS:-50}" teachers train path_follower "${expert[@]}" "${small[@]}"
-train 1 steering "${STEERING:-120}" teachers train steering "${expert[@]}" "${small[@]}"
+}
+others() {
+  train 1 path_follower "${PATHS:-50}" teachers train path_follower "${expert[@]}" "${small[@]}"
+  train 1 steering "${STEERING:-120}" teachers train steering "${expert[@]}" "${small[@]}"
+}
+if ((third > 1)); then
+  goals &
+  beside=$!
+  others
+  wait "$beside"
+else # they share a card: one after the other, so that each has its seconds
+  goals
+  others
+fi
 wait "$vae"
-wait "$goals"
 
 teachers=()
 for name in path_follower goal_directed steering masked_mimic; do

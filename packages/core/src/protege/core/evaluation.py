@@ -170,6 +170,6 @@ def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
 
 
 def by_clip(episodes: dict[str, Tensor], clip_names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """The episodes of each clip that was played, by its name; none where no clip is tracked (`clip` below 0)."""
+    """The rows (E,) of `run_episodes` by the clip that was played, by its name; none where no clip is tracked (`clip` below 0)."""
     rows = {name: episodes["clip"] == i for i, name in enumerate(clip_names)}
     return {name: {key: x[which] for key, x in episodes.items()} for name, which in rows.items() if which.any()}

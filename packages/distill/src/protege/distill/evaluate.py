@@ -145,7 +145,7 @@ def _result(
     return {
         "title": facts.title,
         "failure_rule": f"an episode fails if {failure_rule}",
-        **_shares(facts, rows),
+        **_measured(facts, rows),
         "strict_failure_rule": facts.strict_failure,
         "falls": int(causes["fallen"].sum()) if "fallen" in causes else None,
         "failed_by": {cause: int(x.sum()) for cause, x in causes.items()} | {"physics": int(unexplained.sum())},
@@ -153,11 +153,11 @@ def _result(
         "error_unit": facts.unit,
         "error_episodes": int((~rows[facts.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
-        "clips": {name: _shares(facts, part) for name, part in clips.items()} if len(clips) > 1 else {},
+        "clips": {name: _measured(facts, part) for name, part in clips.items()} if len(clips) > 1 else {},
     }
 
 
-def _shares(facts: TaskFacts, rows: dict[str, Tensor]) -> dict[str, Any]:
+def _measured(facts: TaskFacts, rows: dict[str, Tensor]) -> dict[str, Any]:
     """Episodes, success by both rules and error. NaN becomes null: JSON has none."""
     summary = summarize(rows, facts.column)
     strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}

@@ -43,6 +43,7 @@ class Gait:
         speed: the clip's own mean speed, m/s.
         duration: of the whole clip (one or several cycles), s.
         start: when in the clip the robot's first foot is furthest ahead of its last, s: how a standing walker sets out.
+        standing_joint_pos: (J,) rad, and standing_tilt (3,), the root's rotation vector, rad, facing x: the pose at amplitude 0.
     """
 
     def __init__(self, clip: Clip, robot: Robot, device: torch.device, rate: float = 60.0) -> None:
