@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
-from .retarget import hinge_angles, put_on_ground, rounded, within_limits
+from .retarget import hinge_angles, put_on_ground, rounded, smooth, within_limits
 
 STRIDE_SCALE = 0.94  # the clips' actor has longer legs
 UNROLLED_S = 10.0
@@ -79,7 +79,7 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     clearance = _clearance(root_pos, rotations)
     if wraps:
         clip = _close(clip)
-    clip = put_on_ground(within_limits(clip, robot), robot, clearance, wraps=wraps)
+    clip = put_on_ground(within_limits(smooth(clip, wraps=wraps), robot), robot, clearance, wraps=wraps)
     return rounded(_repeat(clip) if wraps else clip)
 
 

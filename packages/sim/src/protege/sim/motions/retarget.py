@@ -1,7 +1,6 @@
-"""Fitting joint rotations to a robot's hinges, and a clip to the ground."""
+"""Fitting joint rotations to a robot's hinges, and a clip to the ground and to what a body can do."""
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +12,10 @@ from protege.core.robot import Robot
 
 from .surface import trace
 
-TOUCH = 0.04  # m; feet that are higher are in the air
-SMOOTHING = 2  # frames, standard deviation
+TOUCH = 0.01  # m above the lowest that a foot comes: what is lower stands
+HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
+# Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
+SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
 
 
 def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
@@ -53,37 +54,62 @@ def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
     return chain.clamp(limits[:, 0].double(), limits[:, 1].double())
 
 
-def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
-    """The clip raised and lowered frame by frame, so that its feet are as high above the ground as their model's.
-
-    Legs of another length stand at another height in each pose: one shift for all frames leaves some hovering and others
-    in the ground. Where the model's feet are in the air, the shifts before and after are interpolated.
+def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
+    """The clip without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
 
     Args:
-        clearance: (T,) m, height of the lowest foot point of whoever moved like this; below 0 counts as 0.
+        wraps: the last frame is the first one's pose.
+    """
+    parts = [_smooth(x, SNAP, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
+    quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
+    return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
+
+
+def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
+    """The clip raised and lowered frame by frame, so that feet which stand are on the ground and nothing is in it.
+
+    Legs of another length stand at another height in each pose: one shift for all frames leaves some hovering and others
+    in the ground. While nobody touches the ground, the shifts before and after are interpolated.
+
+    Args:
+        clearance: (T,) m, height of the lowest foot point of whoever moved like this.
         wraps: the last frame is the first one's pose.
     """
     surface = trace(clip, robot)
     feet = np.isin(surface.body, robot.body_ids(robot.feet))
-    shift = clearance.clip(0.0) - surface.height[:, feet].min(axis=1)
-    touches = np.flatnonzero(clearance < clearance.min().clip(0.0) + TOUCH)
-    count = len(shift) - 1 if wraps else len(shift)
-    frames = np.arange(count)
-    touches = touches[touches < count]
-    shift = np.interp(frames, touches, shift[touches], period=count if wraps else None)
+    count = len(clip.time) - 1 if wraps else len(clip.time)
+    height = clearance - clearance.min().clip(0.0)
+    still = np.abs(np.gradient(clearance, clip.time)) < STILL
+    touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
+    standing = -surface.height[touches][:, feet].min(axis=1)
+    shift = np.interp(np.arange(len(clip.time)), touches, standing, period=count if wraps else None)
     # Whatever the feet do, hands and back are not in the ground either.
-    shift = np.maximum(shift, -surface.height[:count].min(axis=1))
-    shift = _smooth(shift, "wrap" if wraps else "edge")
-    root = clip.root_pos_w.copy()
-    root[:, 2] += np.append(shift, shift[0]) if wraps else shift
-    return replace(clip, root_pos_w=root)
+    lowest = surface.height.min(axis=1)
+    shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
+    shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
+    return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
 
 
-def _smooth(x: np.ndarray, mode: Literal["wrap", "edge"]) -> np.ndarray:
-    """Values at 60 Hz without what is faster than a foot that comes down; what is beyond the ends as of `np.pad`."""
-    reach = np.arange(-3 * SMOOTHING, 3 * SMOOTHING + 1)
-    weights = np.exp(-0.5 * (reach / SMOOTHING) ** 2)
-    return np.convolve(np.pad(x, 3 * SMOOTHING, mode=mode), weights / weights.sum(), mode="valid")
+def _smooth(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
+    """(T, ...) averaged over time by a Gaussian, frames; beyond its ends it goes on, a cycle with its next turn."""
+    reach = round(3 * deviation)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    return np.tensordot(_windows(x, reach, wraps=wraps), weights / weights.sum(), axes=1)
+
+
+def _largest(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
+    """(T,) the largest value within the reach of `_smooth`, which then falls nowhere below x."""
+    return _windows(x, round(3 * deviation), wraps=wraps).max(axis=-1)
+
+
+def _windows(x: np.ndarray, reach: int, *, wraps: bool) -> np.ndarray:
+    """(T, ..., 2 reach + 1) each frame's neighbours."""
+    if wraps:
+        turn, frame = np.divmod(np.arange(-reach, len(x) + reach), len(x) - 1)
+        x = x[frame] + np.multiply.outer(turn, x[-1] - x[0])
+    else:
+        x = np.pad(x, [(reach, reach), *[(0, 0)] * (x.ndim - 1)], mode="reflect", reflect_type="odd")
+    return np.lib.stride_tricks.sliding_window_view(x, 2 * reach + 1, axis=0)
 
 
 def within_limits(clip: Clip, robot: Robot) -> Clip:
