@@ -262,7 +262,7 @@ def test_low_and_slow_feet_stand():
 
 
 def test_a_snap_takes_some_frames():
-    """A joint that jumps by 0.3 rad at 60 Hz turns at 18 rad/s; by a Gaussian of one frame, at 0.3 / sqrt(2 pi) of a radian a frame."""
+    """A step of 0.3 rad from one frame to the next, 18 rad/s, becomes at most 0.3 / sqrt(2 pi) rad a frame, 7 rad/s."""
     clip = replace(standing(1.0, 41), time=np.arange(41) / 60.0)
     clip.joint_pos[20:, 4] = 0.3
     turned = smooth(clip).joint_pos[:, 4]
@@ -280,7 +280,9 @@ def test_a_smooth_cycle_stays_closed_and_travels_as_far(frames, seed):
     found = smooth(clip, wraps=True)
     np.testing.assert_allclose(found.joint_pos[-1], found.joint_pos[0], atol=1e-12)
     np.testing.assert_allclose(found.joint_pos[:-1].mean(axis=0), clip.joint_pos[:-1].mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(found.root_pos_w, clip.root_pos_w, atol=1e-12)  # even travel is not changed, at the ends neither
+    np.testing.assert_allclose(
+        found.root_pos_w, clip.root_pos_w, atol=1e-12
+    )  # even travel is not changed, at the ends neither
 
 
 def test_a_lone_clip_keeps_its_speed_at_the_ends():
