@@ -7,6 +7,7 @@ import torch
 
 from protege.core import rotation as R
 from protege.core.motion import load_clips
+from protege.sim.commands.locomotion import LocomotionCommand
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
@@ -50,6 +51,19 @@ def test_a_path_is_failed_two_metres_off_it_or_by_a_fall():
     assert result.failed.tolist() == [False, False, True, True]
     causes = {key: x[result.ended].tolist() for key, x in result.episodes.items() if key.startswith("failed_by/")}
     assert causes == {"failed_by/fallen": [False, True], "failed_by/off_path": [True, False]}
+
+
+@pytest.mark.parametrize(("evaluation", "shortest", "longest"), [(True, 3.0, 6.0), (False, 1.5, 4.0)])
+def test_commands_change_more_often_in_training(evaluation, shortest, longest):
+    command = make_env("steering", evaluation=evaluation).tasks["steering"].command
+    assert isinstance(command, LocomotionCommand)
+    changed = [d.diff().nonzero().flatten().diff() * ROBOT.control_dt for d in command.plans.direction]
+    times = torch.cat(changed)
+    assert (
+        len(times) > 8
+        and shortest - 0.04 < times.min() < shortest + 0.7
+        and longest - 0.7 < times.max() < longest + 0.04
+    )
 
 
 def test_training_ends_an_episode_sooner_than_the_published_rule():

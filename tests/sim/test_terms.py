@@ -209,5 +209,6 @@ def test_the_numbers_of_the_tasks_are_the_published_ones():
     assert config.goal_params.success_distance == 0.5
     steering = config.steering_params
     assert (steering.speed, steering.change_time, steering.settle_time) == ((0.0, 1.5), (3.0, 6.0), 2.0)
+    assert steering.when(evaluation=True) == steering
     assert steering.max_heading_error == pytest.approx(math.radians(45.0))
     assert set(TASKS) == {"track", "masked_mimic", "path", "goal", "steering"}

@@ -1,6 +1,6 @@
 """The environment's config: plain data, one dataclass a task. Lengths in m, times in s, angles in rad."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protege.core import checks
 from protege.core.errors import UserError
@@ -137,7 +137,8 @@ class SteeringParams:
     Attributes:
         obs_size: 3 (direction, speed) or 5 (and the direction to face).
         speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
-        change_time: shortest and longest time between commands, s.
+        change_time: shortest and longest time between commands in evaluations, s.
+        training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
         settle_time: errors count from so long after a change on, s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
         body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
@@ -148,6 +149,7 @@ class SteeringParams:
     obs_size: int = 3
     speed: tuple[float, float] = (0.0, 1.5)
     change_time: tuple[float, float] = (3.0, 6.0)
+    training_change_time: tuple[float, float] = (1.5, 4.0)
     settle_time: float = 2.0
     max_heading_error: float = 0.7853981633974483
     body_termination_distance: float = 0.5
@@ -164,9 +166,13 @@ class SteeringParams:
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "speed", "settle_time", "body_termination_distance", "max_turn_rate")
-        checks.above_zero(self, key, "change_time", "max_heading_error")
-        checks.rising(self, key, "speed")
-        checks.rising(self, key, "change_time")
+        checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
+        for name in ("speed", "change_time", "training_change_time"):
+            checks.rising(self, key, name)
+
+    def when(self, evaluation: bool) -> "SteeringParams":
+        """These parameters in evaluations, or in training: `change_time` is the one that counts there."""
+        return self if evaluation else replace(self, change_time=self.training_change_time)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """A task: a command and dicts of named terms. Nothing to inherit from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -37,7 +37,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task is built from. `n` worlds; `evaluation` asks for failure rules, and clips from near their start."""
+    """What a task is built from. `n` worlds; `evaluation` asks for failure rules, clips from their start, fewer changes."""
 
     n: int
     config: EnvConfig
@@ -64,8 +64,10 @@ def weighted(weights: dict[str, float], key: str) -> dict[str, tuple[float, Term
 def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
     """The command of a path, goal or steering task."""
     assert context.gait is not None
+    steering = context.config.steering_params.when(context.evaluation)
+    config = replace(context.config, steering_params=steering)
     return LocomotionCommand(
-        context.n, kind, context.gait, context.config, context.robot.control_dt, context.masks, context.generator
+        context.n, kind, context.gait, config, context.robot.control_dt, context.masks, context.generator
     )
 
 
