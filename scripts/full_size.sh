@@ -4,7 +4,7 @@
 #   GPUS=4 CLIPS=data/fifteen bash scripts/full_size.sh results/full_size
 # One: a step after the other, half an hour of training. Two: the tracker on both, MaskedMimic beside the teachers, a robust student
 # beside the plain one. Four: the tracker on three, the student on two, and on the fourth, all the while, a tracker of the clips in CLIPS.
-# A card does one thing at a time, in the order of this file. Seconds of training, of all cards at once, can be set: TRACKER=480
+# A card does one thing at a time. Seconds of training, however many cards share a step, can be set: TRACKER=480
 # MASKED_MIMIC=230 PATHS=50 GOALS=120 STEERING=120 STUDENT=380 MANY_CLIPS=1200. With SMALL=1 everything is tried out on a CPU, two
 # iterations each. Logs and the times of each step lie beside the runs.
 set -euo pipefail

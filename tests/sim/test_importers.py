@@ -234,7 +234,7 @@ def test_feet_are_as_high_as_their_models():
             clip.joint_pos[:20, ROBOT.joint_names.index(f"{side}_{joint_name}")] = angle
     height = feet_height(put_on_ground(clip, ROBOT, rise))
     np.testing.assert_allclose(height[:14], 0.0, atol=1e-6)
-    np.testing.assert_allclose(height[-10:], 0.0, atol=1e-6)
+    np.testing.assert_allclose(height[-14:], 0.0, atol=1e-6)
     assert height.min() > -1e-9
     np.testing.assert_allclose(height[30:45], rise[30:45], atol=0.02)
 
@@ -328,7 +328,7 @@ def test_shipped_clips_have_the_speed_of_their_gait(name, speed):
 
 
 @pytest.mark.parametrize(
-    ("name", "median", "highest"), list(zip(SHIPPED, (0.002, 0.02, 0.002), (0.01, 0.14, 0.26), strict=True))
+    ("name", "median", "highest"), list(zip(SHIPPED, (0.002, 0.02, 0.002), (0.01, 0.12, 0.26), strict=True))
 )
 def test_shipped_clips_have_their_feet_on_the_ground(name, median, highest):
     """Metres: a walk never leaves the ground, a run and a jump do, and nothing sinks in."""

@@ -55,7 +55,7 @@ def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
 
 
 def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
-    """The clip without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
+    """The clip, of 60 Hz, without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
 
     Args:
         wraps: the last frame is the first one's pose.
