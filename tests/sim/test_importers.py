@@ -104,6 +104,17 @@ def test_the_chest_bends_in_three_equal_parts_and_the_neck_in_two():
     assert bodies(clip)["Head"][0, 0] > 0.15  # forward
 
 
+def test_a_back_is_put_on_the_ground_as_feet_are():
+    """Somebody lies on his back, feet in the air, and then stands."""
+    up = turned("z", 1.2)
+    lies = frame((0.0, 0.11, 0.0), root=turned("z", math.pi / 2), L_Hip=up, R_Hip=up)
+    clip = import_deepmimic(document([lies] * 12 + [frame((0.0, 0.88, 0.0))] * 12), "getup", ROBOT)
+    assert feet_height(clip)[:15].min() > 0.5
+    lowest = trace(clip, ROBOT).height.min(axis=1)
+    np.testing.assert_allclose(lowest[:15], 0.0, atol=1e-3)
+    np.testing.assert_allclose(lowest[-15:], 0.0, atol=1e-3)
+
+
 def test_toes_stay_level_while_the_heel_is_up():
     clip = import_deepmimic(document([frame(L_Ankle=turned("z", -0.5))] * 3), "tiptoe", ROBOT)
     np.testing.assert_allclose(joint(clip, "L_Ankle_y"), 0.5, atol=1e-6)

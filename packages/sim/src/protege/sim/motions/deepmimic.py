@@ -22,9 +22,27 @@ STRIDE_SCALE = 0.94  # the clips' actor has longer legs
 UNROLLED_S = 10.0
 RATE = 60.0
 LENGTH_TOLERANCE = 0.5  # some clips have been averaged without making their quaternions unit length again
-# The clips' own humanoid, m: half the distance of its hips, its legs, and the corners of its soles about the ankles.
-HIP, THIGH, SHIN = 0.084887, 0.421546, 0.409870
-SOLE = [(x, y, -0.05) for x in (-0.0435, 0.1335) for y in (-0.045, 0.045)]
+# The clips' own humanoid, of a side whose y is sign: joint -> its parent, and where it is there, m.
+SKELETON = {
+    "chest": ("root", (0.0, 0.0, 0.236151)),
+    "neck": ("chest", (0.0, 0.0, 0.223894)),
+    "Hip": ("root", (0.0, 0.084887, 0.0)),
+    "Knee": ("Hip", (0.0, 0.0, -0.421546)),
+    "Ankle": ("Knee", (0.0, 0.0, -0.409870)),
+    "Shoulder": ("chest", (-0.02405, 0.18311, 0.24350)),
+    "Elbow": ("Shoulder", (0.0, 0.0, -0.274788)),
+}
+# Its surface: joint -> points and the radius of the ball about each, m. Feet are boxes, hands fixed to the elbows.
+SURFACE = {
+    "root": ([(0.0, 0.0, 0.07)], 0.09),
+    "chest": ([(0.0, 0.0, 0.12)], 0.11),
+    "neck": ([(0.0, 0.0, 0.175)], 0.1025),
+    "Hip": ([(0.0, 0.0, -0.06), (0.0, 0.0, -0.36)], 0.055),
+    "Knee": ([(0.0, 0.0, -0.045), (0.0, 0.0, -0.355)], 0.05),
+    "Ankle": ([(x, y, z) for x in (-0.0435, 0.1335) for y in (-0.045, 0.045) for z in (-0.05, 0.005)], 0.0),
+    "Shoulder": ([(0.0, 0.0, -0.05), (0.0, 0.0, -0.23)], 0.045),
+    "Elbow": ([(0.0, 0.0, -0.0525), (0.0, 0.0, -0.258947)], 0.04),
+}
 
 # Joint name -> first column of its rotation and how many numbers it has.
 COLUMNS = {
@@ -151,20 +169,22 @@ def _toe(rotations: dict[str, Tensor], side: str) -> Tensor:
 
 
 def _clearance(root_pos: Tensor, rotations: dict[str, Tensor]) -> np.ndarray:
-    """Height of the lowest foot point of the clips' own humanoid, (T,) m."""
+    """Height of the lowest point of the clips' own humanoid, (T,) m."""
 
-    def turned(q: Tensor, offset: tuple[float, float, float]) -> Tensor:
-        return R.rotate(q, torch.tensor(offset, dtype=torch.float64).expand(len(q), 3))
+    def turned(q: Tensor, offset: tuple[float, float, float], sign: float = 1.0) -> Tensor:
+        x, y, z = offset
+        return R.rotate(q, torch.tensor([x, sign * y, z], dtype=torch.float64).expand(len(q), 3))
 
     heights = []
     for side, sign in (("L", 1.0), ("R", -1.0)):
-        quat = rotations["root"]
-        ankle = root_pos + turned(quat, (0.0, sign * HIP, 0.0))
-        for joint, length in (("Hip", THIGH), ("Knee", SHIN)):
-            quat = R.multiply(quat, rotations[f"{side}_{joint}"])
-            ankle = ankle + turned(quat, (0.0, 0.0, -length))
-        quat = R.multiply(quat, rotations[f"{side}_Ankle"])
-        heights += [(ankle + turned(quat, corner))[:, 2] for corner in SOLE]
+        frames = {"root": (root_pos, rotations["root"])}
+        for joint, (parent, offset) in SKELETON.items():
+            pos, quat = frames[parent]
+            rotation = rotations.get(joint, rotations.get(f"{side}_{joint}"))
+            frames[joint] = pos + turned(quat, offset, sign), R.multiply(quat, rotation)
+        for joint, (points, radius) in SURFACE.items():
+            pos, quat = frames[joint]
+            heights += [(pos + turned(quat, point))[:, 2] - radius for point in points]
     return torch.stack(heights).amin(dim=0).numpy()
 
 

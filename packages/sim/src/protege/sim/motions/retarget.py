@@ -12,7 +12,7 @@ from protege.core.robot import Robot
 
 from .surface import trace
 
-TOUCH = 0.01  # m above the lowest that a foot comes: what is lower stands
+TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches the ground
 HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
 # Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
 SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
@@ -66,25 +66,21 @@ def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
 
 
 def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
-    """The clip raised and lowered frame by frame, so that feet which stand are on the ground and nothing is in it.
+    """The clip raised and lowered frame by frame, so that what touches the ground, a foot, hand or back, is on it and not in it.
 
-    Legs of another length stand at another height in each pose: one shift for all frames leaves some hovering and others
+    Limbs of another length touch it at another height in each pose: one shift for all frames leaves some hovering and others
     in the ground. While nobody touches the ground, the shifts before and after are interpolated.
 
     Args:
-        clearance: (T,) m, height of the lowest foot point of whoever moved like this.
+        clearance: (T,) m, height of the lowest point of whoever moved like this.
         wraps: the last frame is the first one's pose.
     """
-    surface = trace(clip, robot)
-    feet = np.isin(surface.body, robot.body_ids(robot.feet))
+    lowest = trace(clip, robot).height.min(axis=1)
     count = len(clip.time) - 1 if wraps else len(clip.time)
     height = clearance - clearance.min().clip(0.0)
     still = np.abs(np.gradient(clearance, clip.time)) < STILL
     touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
-    standing = -surface.height[touches][:, feet].min(axis=1)
-    shift = np.interp(np.arange(len(clip.time)), touches, standing, period=count if wraps else None)
-    # Whatever the feet do, hands and back are not in the ground either.
-    lowest = surface.height.min(axis=1)
+    shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
     shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
     shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
