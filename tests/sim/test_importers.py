@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from deepmimic_clips import FRAME_S, document, frame, turned, walk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protege.core import rotation as R
@@ -20,7 +20,8 @@ from protege.core.kinematics import Kinematics
 from protege.core.motion import Clip, load_clip, save_clip
 from protege.sim.motions import IMPORTERS, get_importer
 from protege.sim.motions.deepmimic import STRIDE_SCALE, import_deepmimic
-from protege.sim.motions.retarget import hinge_angles, put_on_ground, rounded, smooth, within_limits
+from protege.sim.motions.hinges import hinge_angles
+from protege.sim.motions.retarget import put_on_ground, rounded, smooth, within_limits
 from protege.sim.motions.surface import trace
 from protege.sim.robots import get_robot
 
@@ -211,6 +212,24 @@ def test_slow_turns_give_slow_hinges(first, steps):
     chain[:, 1] = chain[:, 1].clamp(-1.3, 1.3)
     found = hinge_angles(compose(chain), WIDE)
     assert found.diff(dim=0).abs().max() < 0.11 if len(steps) else True
+
+
+@settings(max_examples=20)
+@given(st.tuples(*[st.floats(-2.2, 2.2)] * 3))
+def test_nothing_within_a_hips_limits_is_nearer(row):
+    """What a hip cannot reach it comes as near to as the best of a grid."""
+    limits = torch.tensor([[-0.9, 1.4], [-2.6, 1.2], [-1.2, 1.2]])
+    q = compose(torch.tensor([row] * 3, dtype=torch.float64))
+    grid = compose(torch.cartesian_prod(*[torch.linspace(low, high, 25).double() for low, high in limits.tolist()]))
+    found = R.angle_between(compose(hinge_angles(q, limits)), q)
+    assert (found < R.angle_between(grid, q[:1]).min() + 0.01).all()
+
+
+def test_beyond_the_limits_the_nearest_rotation_is_taken():
+    """A quarter turn about x, of which half is allowed; y and z cannot help."""
+    q = compose(torch.tensor([[1.4, 0.0, 0.0]] * 20, dtype=torch.float64))
+    found = hinge_angles(q, torch.tensor([[-0.7, 0.7]] * 3))
+    torch.testing.assert_close(found, torch.tensor([[0.7, 0.0, 0.0]] * 20, dtype=torch.float64), atol=1e-6, rtol=0.0)
 
 
 def test_a_clip_that_starts_a_turn_away_is_brought_into_range():

@@ -23,10 +23,10 @@ def gait() -> Gait:
     return Gait(load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0], ROBOT, CPU)
 
 
-def make(kind, gait: Gait, seed: int = 0, **config) -> LocomotionCommand:
+def make(kind, gait: Gait, seed: int = 0, *, in_turn: bool = False, **config) -> LocomotionCommand:
     env = EnvConfig(num_plans=32, episode_length_s=4.0, **config)
     masks = MaskSampler(env.masked_mimic_params, ROBOT, len(env.future_frames), CPU)
-    return LocomotionCommand(N, kind, gait, env, DT, masks, torch.Generator().manual_seed(seed))
+    return LocomotionCommand(N, kind, gait, env, DT, masks, torch.Generator().manual_seed(seed), in_turn=in_turn)
 
 
 def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
@@ -38,6 +38,20 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
         command.advance(following)
         states.append(reference.now())
     return states
+
+
+def test_plans_are_dealt_in_turn(gait):
+    """32 plans for six worlds: in five rounds none comes twice, also if a world is ahead of the others."""
+    command = make("goal", gait, in_turn=True)
+    dealt = []
+    for _ in range(5):
+        command.reset(ALL)
+        dealt += command.plan.tolist()
+    assert dealt == list(range(30))
+    command.reset(torch.arange(N) == 1)
+    assert command.plan.tolist() == [24, 31, 26, 27, 28, 29]
+    command.reset(ALL)
+    assert command.plan.tolist() == [30, 5, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", MODALITIES)

@@ -84,13 +84,15 @@ def evaluate(
         writable_folder(output)
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
     evaluation = Evaluation(_facts(loaded, seed, options) | ({"push": push} if push else {}))
-    overrides = {"mix_probability": 0.0} | ({"randomization": push_test(push)} if push else {})
+    worlds = min(num_envs, num_episodes)
+    plans = worlds * -(-num_episodes // worlds)  # no random command is met twice, as intervals suppose
+    overrides = {"mix_probability": 0.0, "num_plans": plans} | ({"randomization": push_test(push)} if push else {})
     for task in tasks:
         tell(task)
         env = evaluation_env(
             loaded,
             env_task(task),
-            num_envs=min(num_envs, num_episodes),
+            num_envs=worlds,
             seed=seed,
             overrides=overrides | env_overrides(task),
             **options,

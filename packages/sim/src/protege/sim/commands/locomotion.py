@@ -47,6 +47,8 @@ class LocomotionCommand(Kept):
         n: worlds.
         kind: the modality that is always shown.
         masks: what a mixed world sees of the poses.
+        in_turn: plans are dealt out one after the other, none twice before all have been, as an evaluation's intervals suppose;
+            else drawn at random.
     """
 
     kept = (*Kept.kept, "plan", "command_mask")
@@ -60,10 +62,12 @@ class LocomotionCommand(Kept):
         dt: float,
         masks: MaskSampler,
         generator: torch.Generator,
+        *,
+        in_turn: bool = False,
     ) -> None:
         device = gait.joint_pos.device
         self.kind: Kind = kind
-        self.dt, self.masks, self.generator, self.config = dt, masks, generator, config
+        self.dt, self.masks, self.generator, self.config, self.in_turn = dt, masks, generator, config, in_turn
         # Plans are drawn on the CPU, so that a seed gives the same commands on every device.
         cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
         plans = make_plans(kind, config, dt, cpu)
@@ -74,7 +78,7 @@ class LocomotionCommand(Kept):
         table = warped_walks(gait, self.plans, phase.to(device), self.frames, dt)
         self.reference = Reference(n, table, 1, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
-        self.plan = torch.zeros(n, dtype=torch.long, device=device)
+        self.plan = torch.arange(n, device=device) - n
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         poses = (n, len(config.future_frames), table.body_pos_w.shape[1])
@@ -84,7 +88,8 @@ class LocomotionCommand(Kept):
     def reset(self, mask: Tensor) -> RobotState:
         n, reference = len(mask), self.reference
         draws = torch.rand(n, 5, device=mask.device, generator=self.generator)
-        plan = (draws[:, 0] * len(self.plans.pos)).long()
+        count = len(self.plans.pos)
+        plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
         keep(self.last_step, mask, self.plans.last_step[plan])

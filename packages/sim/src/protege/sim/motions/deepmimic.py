@@ -16,7 +16,8 @@ from protege.core.errors import UserError
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
-from .retarget import hinge_angles, put_on_ground, rounded, smooth, within_limits
+from .hinges import hinge_angles
+from .retarget import put_on_ground, rounded, smooth, within_limits
 
 STRIDE_SCALE = 0.94  # the clips' actor has longer legs
 UNROLLED_S = 10.0

@@ -1,12 +1,9 @@
-"""Fitting joint rotations to a robot's hinges, and a clip to the ground and to what a body can do."""
+"""Fitting a clip to the ground and to what a body can do."""
 
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from protege.core import rotation as R
 from protege.core.motion import Clip
 from protege.core.robot import Robot
 
@@ -16,42 +13,6 @@ TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches th
 HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
 # Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
 SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
-
-
-def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
-    """Angles of a body's x, y and z hinges, in this order, that turn it by q.
-
-    Of the two solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn; what the
-    limits do not allow is clamped.
-
-    Args:
-        q: (T, 4) rotations in the parent's frame.
-        limits: (3, 2) rad.
-
-    Returns:
-        (T, 3) rad.
-    """
-    w, x, y, z = q.double().unbind(-1)
-    sin_y = (2.0 * (x * z + w * y)).clamp(-1.0, 1.0)
-    first = torch.stack(
-        [
-            torch.atan2(2.0 * (w * x - y * z), 1.0 - 2.0 * (x * x + y * y)),
-            torch.asin(sin_y),
-            torch.atan2(2.0 * (w * z - x * y), 1.0 - 2.0 * (y * y + z * z)),
-        ],
-        dim=-1,
-    )
-    other = torch.stack([first[:, 0] + torch.pi, torch.pi - first[:, 1], first[:, 2] + torch.pi], dim=-1)
-    middle = limits.double().mean(dim=1)
-    previous, angles = middle, []
-    for candidates in torch.stack([first, other], dim=1):
-        near = previous + R.wrap_angle(candidates - previous)
-        previous = near[(near - previous).square().sum(-1).argmin()]
-        angles.append(previous)
-    chain = torch.stack(angles)
-    # A clip that starts a whole turn away from the hinge's range is brought into it.
-    chain = chain - 2.0 * torch.pi * ((chain.mean(dim=0) - middle) / (2.0 * torch.pi)).round()
-    return chain.clamp(limits[:, 0].double(), limits[:, 1].double())
 
 
 def smooth(clip: Clip, *, wraps: bool = False) -> Clip:

@@ -67,7 +67,14 @@ def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
     steering = context.config.steering_params.when(context.evaluation)
     config = replace(context.config, steering_params=steering)
     return LocomotionCommand(
-        context.n, kind, context.gait, config, context.robot.control_dt, context.masks, context.generator
+        context.n,
+        kind,
+        context.gait,
+        config,
+        context.robot.control_dt,
+        context.masks,
+        context.generator,
+        in_turn=context.evaluation,
     )
 
 

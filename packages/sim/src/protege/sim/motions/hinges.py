@@ -1,0 +1,120 @@
+"""Angles of three hinges that turn a body as a rotation does, within the hinges' limits."""
+
+import torch
+from torch import Tensor
+
+from protege.core import rotation as R
+
+LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
+# What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
+# solutions, and in the steps after it.
+JUMP, STIFFNESS = 1.0, 1.0
+STEPS, MORE_STEPS = 20, 100
+
+
+def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
+    """Angles of a body's x, y and z hinges, in this order, that turn it by q.
+
+    Of the two exact solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn, and
+    clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing through half a turn, which limits
+    seldom allow: where clamping would lose more than `LOSS`, the angles are those within the limits that come nearest to q.
+
+    Args:
+        q: (T, 4) rotations in the parent's frame.
+        limits: (3, 2) rad.
+
+    Returns:
+        (T, 3) rad.
+    """
+    q, (low, high) = q.double(), limits.double().unbind(-1)
+    chain = _chain(_solutions(q), (low + high) / 2.0).clamp(low, high)
+    if R.angle_between(turned(chain), q).max() < LOSS:
+        return chain
+    return _search(q, low, high)
+
+
+def turned(angles: Tensor) -> Tensor:
+    """(..., 4) rotations of x, y and z hinges turned by (..., 3) rad."""
+    axes = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
+    x, y, z = R.from_axis_angle(axes, angles).unbind(-2)
+    return R.multiply(R.multiply(x, y), z)
+
+
+def _solutions(q: Tensor) -> Tensor:
+    """(T, 2, 3) both triples of angles, x and z up to half a turn."""
+    w, x, y, z = q.unbind(-1)
+    sin_y = (2.0 * (x * z + w * y)).clamp(-1.0, 1.0)
+    first = torch.stack(
+        [
+            torch.atan2(2.0 * (w * x - y * z), 1.0 - 2.0 * (x * x + y * y)),
+            torch.asin(sin_y),
+            torch.atan2(2.0 * (w * z - x * y), 1.0 - 2.0 * (y * y + z * z)),
+        ],
+        dim=-1,
+    )
+    other = torch.stack([first[:, 0] + torch.pi, torch.pi - first[:, 1], first[:, 2] + torch.pi], dim=-1)
+    return torch.stack([first, other], dim=1)
+
+
+def _chain(solutions: Tensor, middle: Tensor) -> Tensor:
+    """(T, 3) of the solutions of each frame the one nearest to the frame before, the whole brought near the middle."""
+    previous, angles = middle, []
+    for candidates in solutions:
+        near = previous + R.wrap_angle(candidates - previous)
+        previous = near[(near - previous).square().sum(-1).argmin()]
+        angles.append(previous)
+    chain = torch.stack(angles)
+    # A clip that starts a whole turn away from the hinge's range is brought into it.
+    return chain - 2.0 * torch.pi * ((chain.mean(dim=0) - middle) / (2.0 * torch.pi)).round()
+
+
+def _search(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(T, 3) within the limits, near q and without jumps."""
+    middle, quarter = (low + high) / 2.0, (high - low) / 4.0
+    spread = middle + quarter * torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=q.dtype)] * 3)
+    exact = middle + R.wrap_angle(_solutions(q) - middle)
+    starts = torch.cat([exact, spread.expand(len(q), -1, -1)], dim=1)
+    found = _descend(starts.clamp(low, high), q[:, None], low, high, STEPS)
+    return _descend(_smoothest(found, R.angle_between(turned(found), q[:, None])), q, low, high, MORE_STEPS, STIFFNESS)
+
+
+def _smoothest(found: Tensor, error: Tensor) -> Tensor:
+    """(T, 3) of K candidates a frame, (T, K, 3) with their errors (T, K), those that are off and jump least (Viterbi)."""
+    cost, choices = error[0].square(), []
+    for t in range(1, len(found)):
+        jump = (found[t, :, None] - found[t - 1]).square().sum(-1)
+        best = (cost + JUMP * jump).min(dim=1)
+        cost = best.values + error[t].square()
+        choices.append(best.indices)
+    path = [int(cost.argmin())]
+    for choice in reversed(choices):
+        path.append(int(choice[path[-1]]))
+    return found[torch.arange(len(found)), path[::-1]]
+
+
+def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, stiffness: float = 0.0) -> Tensor:
+    """Projected Gauss-Newton steps towards q; with stiffness, neighbours in time, dimension 0, hold each other."""
+    for _ in range(steps):
+        here = turned(angles)
+        off = R.to_rotation_vector(R.multiply(R.conjugate(here), q.expand_as(here)))
+        axes = _axes(angles)
+        force = axes @ off[..., None]
+        if stiffness:
+            held = torch.cat([angles[:1], angles, angles[-1:]])
+            force += stiffness * (held[:-2] + held[2:] - 2.0 * angles)[..., None]
+        # At a limit a hinge that is pushed against it takes no part.
+        free = ~((angles <= low) & (force[..., 0] < 0.0) | (angles >= high) & (force[..., 0] > 0.0))
+        axes = axes * free[..., None]
+        normal = axes @ axes.mT + (2.0 * stiffness + 1e-3) * torch.eye(3, dtype=q.dtype)
+        step = torch.linalg.solve(normal, force * free[..., None])[..., 0]
+        angles = (angles + step.clamp(-0.3, 0.3)).clamp(low, high)
+    return angles
+
+
+def _axes(angles: Tensor) -> Tensor:
+    """(..., 3, 3) the hinges' axes, one a row, in the turned body's frame."""
+    e = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
+    _, y, z = R.from_axis_angle(e, angles).unbind(-2)
+    return torch.stack(
+        [R.rotate_inverse(R.multiply(y, z), e[..., 0, :]), R.rotate_inverse(z, e[..., 1, :]), e[..., 2, :]], dim=-2
+    )
