@@ -225,6 +225,16 @@ def test_nothing_within_a_hips_limits_is_nearer(row):
     assert (found < R.angle_between(grid, q[:1]).min() + 0.01).all()
 
 
+def test_a_cycle_that_leaves_the_limits_ends_where_it_began():
+    """By one frame's motion. Searched for from one end to the other, this one would end 3.8 rad away from its beginning."""
+    t = torch.linspace(0.0, 2.0 * torch.pi, 61, dtype=torch.float64)
+    q = compose(torch.stack([2.0 * t.sin(), 1.0 + 2.0 * t.cos(), 2.0 * (2.0 * t).sin()], dim=-1))
+    limits = torch.tensor([[-0.9, 1.4], [-2.6, 1.2], [-1.2, 1.2]])
+    found = hinge_angles(q, limits, wraps=True)
+    assert found.shape == (61, 3)
+    assert (found[-1] - found[0]).abs().max() < 0.15
+
+
 def test_beyond_the_limits_the_nearest_rotation_is_taken():
     """A quarter turn about x, of which half is allowed; y and z cannot help."""
     q = compose(torch.tensor([[1.4, 0.0, 0.0]] * 20, dtype=torch.float64))

@@ -94,7 +94,7 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     time = np.concatenate([[0.0], np.cumsum(frames[:-1, 0])])
     time, frames = _resample(time, frames)
     root_pos, rotations = _convert(frames)
-    clip = _to_hinges(name, time, root_pos, rotations, robot)
+    clip = _to_hinges(name, time, root_pos, rotations, robot, wraps=wraps)
     clearance = _clearance(root_pos, rotations)
     if wraps:
         clip = _close(clip)
@@ -136,7 +136,9 @@ def _convert(frames: np.ndarray) -> tuple[Tensor, dict[str, Tensor]]:
     return root_pos, rotations
 
 
-def _to_hinges(name: str, time: np.ndarray, root_pos: Tensor, rotations: dict[str, Tensor], robot: Robot) -> Clip:
+def _to_hinges(
+    name: str, time: np.ndarray, root_pos: Tensor, rotations: dict[str, Tensor], robot: Robot, *, wraps: bool
+) -> Clip:
     def part(q: Tensor, count: int) -> Tensor:
         return R.from_rotation_vector(R.to_rotation_vector(q) / count)
 
@@ -154,7 +156,7 @@ def _to_hinges(name: str, time: np.ndarray, root_pos: Tensor, rotations: dict[st
     joint_pos = torch.zeros(len(time), robot.num_joints, dtype=torch.float64)
     for body, q in bodies.items():
         columns = [i for i, joint in enumerate(robot.joints) if joint.body == body]
-        joint_pos[:, columns] = hinge_angles(q, limits[columns])
+        joint_pos[:, columns] = hinge_angles(q, limits[columns], wraps=wraps)
     return Clip(name, time, root_pos.numpy(), rotations["root"].numpy(), joint_pos.numpy())
 
 

@@ -9,10 +9,10 @@ LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
 # What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
 # solutions, and in the steps after it.
 JUMP, STIFFNESS = 1.0, 1.0
-STEPS, MORE_STEPS = 20, 100
+STEPS, MORE_STEPS = 20, 100  # towards each solution; from the chosen ones, together
 
 
-def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
+def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False) -> Tensor:
     """Angles of a body's x, y and z hinges, in this order, that turn it by q.
 
     Of the two exact solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn, and
@@ -22,6 +22,7 @@ def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
     Args:
         q: (T, 4) rotations in the parent's frame.
         limits: (3, 2) rad.
+        wraps: what is searched for ends where it began.
 
     Returns:
         (T, 3) rad.
@@ -30,7 +31,9 @@ def hinge_angles(q: Tensor, limits: Tensor) -> Tensor:
     chain = _chain(_solutions(q), (low + high) / 2.0).clamp(low, high)
     if R.angle_between(turned(chain), q).max() < LOSS:
         return chain
-    return _search(q, low, high)
+    if not wraps:
+        return _search(q, low, high)
+    return _search(q.repeat(3, 1), low, high)[len(q) : 2 * len(q)]
 
 
 def turned(angles: Tensor) -> Tensor:
