@@ -183,7 +183,7 @@ def _clearance(root_pos: Tensor, rotations: dict[str, Tensor]) -> np.ndarray:
         frames = {"root": (root_pos, rotations["root"])}
         for joint, (parent, offset) in SKELETON.items():
             pos, quat = frames[parent]
-            rotation = rotations.get(joint, rotations.get(f"{side}_{joint}"))
+            rotation = rotations[joint if joint in rotations else f"{side}_{joint}"]
             frames[joint] = pos + turned(quat, offset, sign), R.multiply(quat, rotation)
         for joint, (points, radius) in SURFACE.items():
             pos, quat = frames[joint]
