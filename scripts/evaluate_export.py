@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs
-from protege.core.evaluation import evaluation_env, run_episodes, summarize
+from protege.core.evaluation import evaluation_env, rounded_up, run_episodes, summarize
 from protege.core.experiments import LoadedPolicy, load_policy
 from protege.deploy import metadata
 from protege.deploy.metadata import ClosedLoop
@@ -55,8 +55,9 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
     """Play whole episodes of a task with the model of a folder."""
     described = metadata.load(folder)
     session = open_session(folder, described, threads=1)
-    options = {"device": "cpu", "overrides": {"mix_probability": 0.0}, **options}
-    options["num_envs"] = min(options["num_envs"], num_episodes)
+    options["num_envs"] = worlds = min(options["num_envs"], num_episodes)
+    overrides = {"mix_probability": 0.0, "num_plans": rounded_up(num_episodes, worlds)}
+    options = {"device": "cpu", "overrides": overrides, **options}
     env: Any = evaluation_env(loaded, task, **options)
 
     def act(obs: Obs) -> Tensor:

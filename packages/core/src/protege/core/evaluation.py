@@ -37,6 +37,11 @@ class Summary:
 
 
 @torch.no_grad()
+def rounded_up(num_episodes: int, num_envs: int) -> int:
+    """How many episodes `run_episodes` plays: a multiple of the worlds."""
+    return num_envs * -(-num_episodes // num_envs)
+
+
 def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
     """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
 
@@ -50,7 +55,7 @@ def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> d
     Returns:
         the rows in the order of worlds.
     """
-    each = -(-num_episodes // env.num_envs)
+    each = rounded_up(num_episodes, env.num_envs) // env.num_envs
     left = torch.full((env.num_envs,), each, device=env.device)
     kept: list[dict[str, Tensor]] = []
     obs = env.reset()

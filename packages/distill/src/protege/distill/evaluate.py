@@ -15,7 +15,7 @@ from protege.core.checkpoint import ZOO, write_atomically
 from protege.core.commands import writable_folder
 from protege.core.config import from_dict
 from protege.core.env import Env, Obs
-from protege.core.evaluation import by_clip, evaluation_env, run_episodes, summarize, wilson_interval
+from protege.core.evaluation import by_clip, evaluation_env, rounded_up, run_episodes, summarize, wilson_interval
 from protege.core.experiments import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
@@ -85,7 +85,7 @@ def evaluate(
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
     evaluation = Evaluation(_facts(loaded, seed, options) | ({"push": push} if push else {}))
     worlds = min(num_envs, num_episodes)
-    plans = worlds * -(-num_episodes // worlds)  # no random command is met twice, as intervals suppose
+    plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
     overrides = {"mix_probability": 0.0, "num_plans": plans} | ({"randomization": push_test(push)} if push else {})
     for task in tasks:
         tell(task)

@@ -78,7 +78,7 @@ class LocomotionCommand(Kept):
         table = warped_walks(gait, self.plans, phase.to(device), self.frames, dt)
         self.reference = Reference(n, table, 1, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
-        self.plan = torch.arange(n, device=device) - n
+        self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         poses = (n, len(config.future_frames), table.body_pos_w.shape[1])
@@ -88,7 +88,7 @@ class LocomotionCommand(Kept):
     def reset(self, mask: Tensor) -> RobotState:
         n, reference = len(mask), self.reference
         draws = torch.rand(n, 5, device=mask.device, generator=self.generator)
-        count = len(self.plans.pos)
+        count = self.config.num_plans
         plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))

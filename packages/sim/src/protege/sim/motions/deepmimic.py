@@ -23,7 +23,7 @@ STRIDE_SCALE = 0.94  # the clips' actor has longer legs
 UNROLLED_S = 10.0
 RATE = 60.0
 LENGTH_TOLERANCE = 0.5  # some clips have been averaged without making their quaternions unit length again
-# The clips' own humanoid, of a side whose y is sign: joint -> its parent, and where it is there, m.
+# The clips' own humanoid (humanoid3d), its left side, mirrored on the right: joint -> its parent, and where it is there, m.
 SKELETON = {
     "chest": ("root", (0.0, 0.0, 0.236151)),
     "neck": ("chest", (0.0, 0.0, 0.223894)),
@@ -172,7 +172,12 @@ def _toe(rotations: dict[str, Tensor], side: str) -> Tensor:
 
 
 def _clearance(root_pos: Tensor, rotations: dict[str, Tensor]) -> np.ndarray:
-    """Height of the lowest point of the clips' own humanoid, (T,) m."""
+    """Height of the lowest point of the clips' own humanoid, (T,) m.
+
+    Args:
+        root_pos: (T, 3) m.
+        rotations: (T, 4) of each joint, in its parent's frame; the root's in the world's.
+    """
 
     def turned(q: Tensor, offset: tuple[float, float, float], sign: float = 1.0) -> Tensor:
         x, y, z = offset

@@ -38,9 +38,14 @@ def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False) -> Tensor:
 
 def turned(angles: Tensor) -> Tensor:
     """(..., 4) rotations of x, y and z hinges turned by (..., 3) rad."""
-    axes = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
-    x, y, z = R.from_axis_angle(axes, angles).unbind(-2)
+    x, y, z = _each(angles)
     return R.multiply(R.multiply(x, y), z)
+
+
+def _each(angles: Tensor) -> tuple[Tensor, ...]:
+    """(..., 4) the rotation of each hinge."""
+    axes = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
+    return R.from_axis_angle(axes, angles).unbind(-2)
 
 
 def _solutions(q: Tensor) -> Tensor:
@@ -116,8 +121,8 @@ def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, s
 
 def _axes(angles: Tensor) -> Tensor:
     """(..., 3, 3) the hinges' axes, one a row, in the turned body's frame."""
+    _, y, z = _each(angles)
     e = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
-    _, y, z = R.from_axis_angle(e, angles).unbind(-2)
     return torch.stack(
         [R.rotate_inverse(R.multiply(y, z), e[..., 0, :]), R.rotate_inverse(z, e[..., 1, :]), e[..., 2, :]], dim=-2
     )

@@ -37,7 +37,12 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task is built from. `n` worlds; `evaluation` asks for failure rules, clips from their start, fewer changes."""
+    """What a task is built from.
+
+    Attributes:
+        n: worlds.
+        evaluation: asks for failure rules, clips from near their start, commands that change less often, and plans in turn.
+    """
 
     n: int
     config: EnvConfig
