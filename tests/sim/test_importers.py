@@ -234,6 +234,17 @@ def test_a_cycle_that_leaves_the_limits_ends_where_it_began():
     assert (found[-1] - found[0]).abs().max() < 0.15
 
 
+def test_a_leg_that_is_drawn_up_for_a_fifth_of_a_second_is_drawn_up():
+    """From rest through what no hip can reach, and back; keeping to one branch of solutions would leave it 36 degrees off."""
+    rest, up = compose(torch.tensor([[0.0, 0.0, 0.0], [-0.5, -2.2, -0.5]], dtype=torch.float64))
+    there = torch.linspace(0.0, 1.0, 15)
+    share = torch.cat([torch.zeros(40), there, torch.ones(12), there.flip(0), torch.zeros(40)])[:, None].double()
+    q = R.slerp(rest.expand(len(share), 4), up.expand(len(share), 4), share)
+    found = hinge_angles(q, HIP)
+    assert R.angle_between(compose(found), q)[57:65].max() < 0.02
+    assert found.diff(dim=0).abs().max() * 60.0 < 12.0
+
+
 def test_beyond_the_limits_the_nearest_rotation_is_taken():
     """A quarter turn about x, of which half is allowed; y and z cannot help."""
     q = compose(torch.tensor([[1.4, 0.0, 0.0]] * 20, dtype=torch.float64))

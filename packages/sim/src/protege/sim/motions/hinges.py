@@ -7,8 +7,8 @@ from protege.core import rotation as R
 
 LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
 # What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
-# solutions, and in the steps after it.
-JUMP, STIFFNESS = 1.0, 1.0
+# solutions, little enough that a leg that is drawn up for a fifth of a second changes over, and in the steps after it.
+JUMP, STIFFNESS = 0.3, 1.0
 STEPS, MORE_STEPS = 20, 100  # towards each solution; from the chosen ones, together
 
 
