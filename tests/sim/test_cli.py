@@ -72,7 +72,7 @@ def test_every_command_is_listed_with_its_meaning():
     text = succeeds("--help")
     assert all(f"  {name} " in text for name in ("bench", "motions", "robots"))
     text = succeeds("motions", "--help")
-    assert all(f"  {name} " in text for name in ("import", "inspect", "list", "play"))
+    assert all(f"  {name} " in text for name in ("attempt", "import", "inspect", "list", "play"))
     assert succeeds("--version") == f"protege-sim, version {version('protege-sim')}\n"
     assert __version__ == version("protege-sim")
 
@@ -162,7 +162,17 @@ def test_inspect_tells_its_measures():
     assert 0.0 <= report["penetration"]["max"] < 1e-6
 
 
-@pytest.mark.parametrize("command", [["inspect"], ["play", "--output", "film.mp4"]], ids=["inspect", "play"])
+def test_a_clip_is_attempted(tmp_path):
+    words = ["motions", "attempt", WALK, "--seconds", 0.1, "--samples", 4, "--output", tmp_path / "done.npy"]
+    assert succeeds(*words).startswith("smpl_humanoid_walk: followed for 0.10 s, ")
+    report = json.loads(succeeds(*words, "--json"))
+    assert len(report["distance"]) == 3 and not report["lost"] and report["clip"] == "smpl_humanoid_walk"
+    assert len(load_clip(tmp_path / "done.npy", get_robot("smpl")).time) == 4
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect"], ["attempt"], ["play", "--output", "film.mp4"]], ids=["inspect", "attempt", "play"]
+)
 def test_bad_clips_are_named(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = np.load(Path(__file__).parents[2] / "packages/sim/src/protege/sim/motions/data" / WALK)

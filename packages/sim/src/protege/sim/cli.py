@@ -1,6 +1,8 @@
 """`protege-sim`: clips, robots, and how fast the worlds turn. Everything heavy is imported by the command that needs it."""
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +33,7 @@ def _table(rows: Sequence[Sequence[object]]) -> None:
 
 @main.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, list, inspect, play."""
+    """Motion clips: import, list, inspect, attempt, play."""
 
 
 @motions.command("import")
@@ -92,6 +94,51 @@ def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
     target = get_robot(robot)
     report = inspect(load_clip(clip, target), target)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report))
+
+
+@motions.command("attempt")
+@click.argument("clip")
+@_robot
+@click.option("--seconds", type=click.FloatRange(0.05), help="of the clip; all by default")
+@click.option(
+    "--samples", default=128, show_default=True, type=click.IntRange(2), help="of control, tried in each round"
+)
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
+@click.option("--seed", default=0, show_default=True, help="of the samples")
+@click.option("--output", help="a clip of what the robot did, such as done.npy, to be played")
+@_json
+def attempt_clip(
+    clip: str,
+    robot: str,
+    seconds: float | None,
+    samples: int,
+    threads: int,
+    seed: int,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Whether physics allows CLIP: sampled control tries to follow it in MuJoCo, with nothing learned."""
+    from protege.core.motion import load_clip, save_clip
+
+    from .motions.attempt import attempt, summary
+    from .robots import get_robot
+
+    target = get_robot(robot)
+    source = load_clip(clip, target)
+    with click.progressbar(length=1000, label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        result = attempt(
+            source,
+            target,
+            seconds=seconds or math.inf,
+            samples=samples,
+            threads=threads,
+            seed=seed,
+            progress=lambda share: bar.update(round(1000 * share) - bar.pos),
+        )
+    if output:
+        save_clip(output, result.motion)
+    numbers = {"clip": result.motion.name, "lost": result.lost, "distance": result.distance.tolist()}
+    click.echo(json.dumps(numbers) if as_json else summary(result))
 
 
 @motions.command()

@@ -1,0 +1,187 @@
+"""Whether physics allows a clip: sampled control tries to follow it in MuJoCo, with nothing learned.
+
+Model predictive path integral control (Williams et al. 2015, arXiv 1509.01149): many random changes of the servos' targets are
+rolled out over the next half second, and the robot takes the first step of their average, weighted by how near they keep it to
+the clip. What cannot be followed like this will hardly be learned.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mujoco import rollout
+from numpy.typing import NDArray
+
+from protege.core import rotation as R
+from protege.core.kinematics import Kinematics
+from protege.core.motion import Clip, MotionLibrary
+from protege.core.robot import Robot
+from protege.core.state import RobotState
+
+from ..engine import mujoco
+from ..mjcf import build_spec
+
+LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
+HORIZON = 14  # control steps
+ROUNDS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
+DEVIATION, MEMORY = 0.06, 0.7  # rad, and the correlation from one control step to the next
+LEAD = 0.7  # as `ModelConfig.reference_velocity`
+LIN_VEL, ANG_VEL = 0.004, 0.0005  # s², weights of the root's velocities beside the bodies' squared distances
+SHARPNESS = 3.0  # the weight of a sample at the end of the best tenth is e to the power of minus this
+STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How a robot fared.
+
+    Attributes:
+        distance: (T,) m, of the bodies from the clip on average, after each control step; it ends where the robot is lost.
+        motion: what the robot did, T + 1 frames.
+    """
+
+    distance: Array
+    motion: Clip
+
+    @property
+    def lost(self) -> bool:
+        """The robot has got too far away from the clip."""
+        return bool(self.distance[-1] > LOST)
+
+
+def attempt(
+    clip: Clip,
+    robot: Robot,
+    *,
+    seconds: float = math.inf,
+    samples: int = 128,
+    threads: int = 0,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Attempt:
+    """Follow a clip from its first frame until it ends or the robot is lost.
+
+    Args:
+        seconds: so much of the clip at most.
+        samples: rolled out in each of the rounds.
+        threads: 0 for one a core. The result does not depend on it.
+        seed: of the random changes.
+        progress: told after each control step which share of all is done.
+    """
+    target, physics, random = _Target(clip, robot), _Physics(robot, threads), np.random.default_rng(seed)
+    state, change = physics.at(target.qpos[0], target.qvel[0]), np.zeros((HORIZON, robot.num_joints))
+    qpos, distance = [target.qpos[0]], []
+    steps = max(1, round(min(seconds / robot.control_dt, len(target.qpos) - 1)))
+    for step in range(steps):
+        ahead = np.minimum(np.arange(step + 1, step + 1 + HORIZON), len(target.qpos) - 1)
+        change = np.concatenate([change[1:], change[-1:]])
+        for share in ROUNDS:
+            tried = change + share * _strewn(random, samples, robot.num_joints)
+            tried[0] = change
+            ends = physics.play(state, target.servo[ahead] + tried)
+            change = np.tensordot(_weights(target.cost(physics, ends, ahead)), tried, axes=1)
+        state = physics.play(state, (target.servo[ahead[:1]] + change[:1])[None])[0, 0]
+        qpos.append(physics.qpos(state))
+        error = physics.bodies(qpos[-1][None])[0] - target.bodies[step + 1]
+        distance.append(np.linalg.norm(error, axis=-1).mean())
+        if progress:
+            progress((step + 1) / steps)
+        if distance[-1] > LOST:
+            break
+    done, time = np.array(qpos), robot.control_dt * np.arange(len(qpos))
+    return Attempt(np.array(distance), Clip(clip.name, time, done[:, :3], done[:, 3:7], done[:, 7:]))
+
+
+class _Target:
+    """What is to be followed, at the ends of T control steps.
+
+    Attributes:
+        qpos: (T, 7 + J) and qvel (T, 6 + J), MuJoCo's coordinates.
+        bodies: (T, B, 3) m.
+        servo: (T, J) rad, where the servos are told to go if nothing is changed.
+    """
+
+    def __init__(self, clip: Clip, robot: Robot) -> None:
+        frames: RobotState = MotionLibrary([clip], robot, "cpu").state[:: round(robot.control_dt * MotionLibrary.RATE)]
+        turn = R.rotate_inverse(frames.root_quat_w, frames.root_ang_vel_w)  # MuJoCo's free joint turns about body axes
+        damping_time = torch.tensor([joint.damping / joint.stiffness for joint in robot.joints])
+        pose = [frames.root_pos_w, frames.root_quat_w, frames.joint_pos]
+        self.qpos = torch.cat(pose, dim=1).double().numpy()
+        self.qvel = torch.cat([frames.root_lin_vel_w, turn, frames.joint_vel], dim=1).double().numpy()
+        self.bodies = frames.body_pos_w.double().numpy()
+        self.servo = (frames.joint_pos + LEAD * damping_time * frames.joint_vel).double().numpy()
+
+    def cost(self, physics: "_Physics", ends: Array, at: NDArray[np.int64]) -> Array:
+        """(N,) how far states (N, H, S) are from the frames `at` (H,), the last one counted three times."""
+        bodies = physics.bodies(physics.qpos(ends).reshape(-1, self.qpos.shape[1]))
+        off = ((bodies.reshape(*ends.shape[:2], -1, 3) - self.bodies[at]) ** 2).sum(-1).mean(-1)
+        speed = (physics.qvel(ends)[..., :6] - self.qvel[at, :6]) ** 2
+        total = off.sum(1) + 2.0 * off[:, -1] + (speed @ np.repeat([LIN_VEL, ANG_VEL], 3)).sum(1)
+        return np.where(np.isfinite(total), total, np.inf)
+
+
+class _Physics:
+    """MuJoCo's rollouts; a state is a row of its numbers (S,)."""
+
+    def __init__(self, robot: Robot, threads: int) -> None:
+        self.model, self.substeps = build_spec(robot).compile(), robot.substeps
+        self.data = [mujoco.MjData(self.model) for _ in range(threads or os.cpu_count() or 1)]
+        self.pool = rollout.Rollout(nthread=len(self.data))
+        self.kinematics = Kinematics(robot).double()
+
+    def at(self, qpos: Array, qvel: Array) -> Array:
+        """(S,) the state of a robot there."""
+        data, state = self.data[0], np.zeros(mujoco.mj_stateSize(self.model, int(STATE)))
+        data.qpos[:], data.qvel[:] = qpos, qvel
+        mujoco.mj_getState(self.model, data, state, int(STATE))
+        return state
+
+    def play(self, state: Array, servo: Array) -> Array:
+        """(N, H, S) after each control step of N robots that start at a state and are told (N, H, J) rad."""
+        control = np.repeat(servo, self.substeps, axis=1)
+        states, _ = self.pool.rollout(self.model, self.data, state[None], control)
+        return states[:, self.substeps - 1 :: self.substeps]
+
+    def qpos(self, states: Array) -> Array:
+        """(..., 7 + J); the first number of a state is the time."""
+        return states[..., 1 : 1 + self.model.nq]
+
+    def qvel(self, states: Array) -> Array:
+        """(..., 6 + J)."""
+        return states[..., 1 + self.model.nq : 1 + self.model.nq + self.model.nv]
+
+    def bodies(self, qpos: Array) -> Array:
+        """(N, B, 3) m."""
+        rows = torch.from_numpy(np.ascontiguousarray(qpos))
+        return self.kinematics(rows[:, :3], rows[:, 3:7], rows[:, 7:])[0].numpy()
+
+
+def _strewn(random: np.random.Generator, samples: int, joints: int) -> Array:
+    """(N, H, J) rad, each control step's drawn about the one's before."""
+    fresh = DEVIATION * random.standard_normal((samples, HORIZON, joints))
+    for step in range(1, HORIZON):
+        fresh[:, step] = MEMORY * fresh[:, step - 1] + (1.0 - MEMORY**2) ** 0.5 * fresh[:, step]
+    return fresh
+
+
+def _weights(cost: Array) -> Array:
+    """(N,) that sum to 1, the cheapest sample's the largest."""
+    above = cost - cost.min()
+    scale = max(np.sort(above)[len(cost) // 10], 1e-9)
+    weights = np.exp(-SHARPNESS * above / scale)
+    return weights / weights.sum()
+
+
+def summary(result: Attempt) -> str:
+    """In words."""
+    distance, time = result.distance, result.motion.time
+    worst = int(distance.argmax())
+    where = f"{100 * distance.mean():.1f} cm off on average, {100 * distance[worst]:.1f} cm at {time[worst + 1]:.2f} s"
+    if result.lost:
+        return f"{result.motion.name}: lost after {time[-1]:.2f} s; {where}"
+    return f"{result.motion.name}: followed for {time[-1]:.2f} s, {where} at most"
