@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage[M: nn.Module]:
@@ -24,9 +25,9 @@ class WeightAverage[M: nn.Module]:
     @torch.no_grad()
     def update(self, source: M, updates: int) -> None:
         """Take in the source's weights after its update number `updates` (0, 1, ...)."""
-        rate = 1.0 - min(self.decay, (1 + updates) / (10 + updates))
-        for mine, theirs in zip(self.model.parameters(), source.parameters(), strict=True):
-            mine.lerp_(theirs, rate)
+        kept = min(self.decay, (1 + updates) / (10 + updates))
+        average = get_ema_multi_avg_fn(kept)  # all parameters at once: a few launches on a GPU, not one for each
+        average(list(self.model.parameters()), list(source.parameters()), updates)
 
     @torch.no_grad()
     def copy_buffers(self, source: M) -> None:
