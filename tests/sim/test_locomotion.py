@@ -7,9 +7,9 @@ from protege.core import rotation as R
 from protege.core.motion import load_clips
 from protege.core.state import RobotState
 from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import MODALITIES, LocomotionCommand
+from protege.sim.commands.locomotion import MODALITIES, PATIENCE, LocomotionCommand, gait_lead
 from protege.sim.commands.masks import MaskSampler
-from protege.sim.env_config import EnvConfig
+from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -152,6 +152,45 @@ def test_only_steering_carries_its_reference_along_with_the_robot(kind, carried,
     assert ahead.max() < 0.1
     start = command.reset(ALL)
     assert (start.root_pos_w[:, :2].norm(dim=1) < 0.12).all()
+
+
+def test_the_lead_of_a_gait_by_hand():
+    """The root and one body, which is 0.1 m ahead and is to move at 1 m/s: 0.05 m²/s on average of 0.5 + 0.04 m²/s²."""
+    body = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 1.0]]])
+    velocity = torch.tensor([[[2.0, 0.0, 0.0], [3.0, 0.0, 0.0]]])
+    still = torch.zeros(1, 2, 3)
+    reference = RobotState(still, still, body, still, velocity, still)
+    robot = RobotState(still, still, body + torch.tensor([[[5.0, 5.0, 0.1], [5.1, 5.0, 0.1]]]), still, still, still)
+    torch.testing.assert_close(gait_lead(robot, reference), torch.tensor([0.05 / 0.54]))
+    torch.testing.assert_close(gait_lead(reference, reference), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "follow", "ahead", "steps"),
+    [
+        ("steering", True, -1, 10 - PATIENCE),
+        ("steering", True, 1, 10),
+        ("steering", True, 3, 10 + PATIENCE),
+        ("steering", False, -1, 10),
+        ("path", True, -1, 10),
+    ],
+)
+def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, steps, gait):
+    """Robots that are always two control steps behind, in step, or two ahead, for ten of them."""
+    command = make(kind, gait, 3, steering_params=SteeringParams(follow_gait=follow))
+    command.reset(ALL)
+    walks = (command.plans.speed[command.plan, :20] > 0.5).all(dim=1)
+    assert walks.sum() > 3
+    command.advance(command.reference.table[command.reference.index + 1])
+    for _ in range(9):
+        command.advance(command.reference.table[command.reference.index + ahead])
+    assert (command.step[walks] == steps).all()
+    assert torch.equal(command.reference.index, command.frames * command.plan + command.step)
+
+
+def test_evaluations_keep_time():
+    params = SteeringParams(follow_gait=True)
+    assert params.when(evaluation=False).follow_gait and not params.when(evaluation=True).follow_gait
 
 
 @pytest.mark.parametrize("kind", MODALITIES)

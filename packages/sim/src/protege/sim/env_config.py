@@ -139,6 +139,8 @@ class SteeringParams:
         speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
+        follow_gait: in training the plan is held for a robot whose gait lags by more than a control step, and skips one after a
+            robot that leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
         body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
@@ -150,6 +152,7 @@ class SteeringParams:
     speed: tuple[float, float] = (0.0, 1.5)
     change_time: tuple[float, float] = (3.0, 6.0)
     training_change_time: tuple[float, float] = (1.5, 4.0)
+    follow_gait: bool = False
     settle_time: float = 2.0
     max_heading_error: float = 0.7853981633974483
     body_termination_distance: float = 0.5
@@ -171,8 +174,8 @@ class SteeringParams:
             checks.rising(self, key, name)
 
     def when(self, evaluation: bool) -> "SteeringParams":
-        """These parameters in evaluations, or in training: `change_time` is the one that counts there."""
-        return self if evaluation else replace(self, change_time=self.training_change_time)
+        """These parameters in evaluations, or in training: `change_time` and `follow_gait` are the ones that count there."""
+        return replace(self, follow_gait=False) if evaluation else replace(self, change_time=self.training_change_time)
 
 
 @dataclass

@@ -21,6 +21,9 @@ Kind = Literal["path", "goal", "steering"]
 PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
+# Control steps that a plan's clock may be behind or ahead of time: students that could hold it up for good would learn to dawdle.
+PATIENCE = 6
+SLOW = 0.04  # m²/s², mean square of the bodies' velocities about the root that says little about a gait
 
 
 def make_plans(kind: Kind, config: EnvConfig, dt: float, generator: torch.Generator) -> Plans:
@@ -41,7 +44,8 @@ class LocomotionCommand(Kept):
     """Worlds that walk along random plans of one kind.
 
     The reference of a steering world is carried along with the robot, since a direction and a speed say nothing about
-    where to be; path and goal references stay where they are.
+    where to be; path and goal references stay where they are. Nor do they say which foot is to be where when: with
+    `SteeringParams.follow_gait` the plan's clock is held for a gait that lags, and skips a step after one that leads.
 
     Args:
         n: worlds.
@@ -51,7 +55,7 @@ class LocomotionCommand(Kept):
             else drawn at random.
     """
 
-    kept = (*Kept.kept, "plan", "command_mask")
+    kept = (*Kept.kept, "plan", "command_mask", "clock")
 
     def __init__(
         self,
@@ -81,6 +85,8 @@ class LocomotionCommand(Kept):
         self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
+        self.clock = torch.zeros(n, dtype=torch.long, device=device)  # steps by which the plan's is ahead of time
+        self.follows_gait = kind == "steering" and config.steering_params.follow_gait
         poses = (n, len(config.future_frames), table.body_pos_w.shape[1])
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
@@ -92,6 +98,7 @@ class LocomotionCommand(Kept):
         plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
+        keep(self.clock, mask, torch.zeros_like(self.clock))
         keep(self.last_step, mask, self.plans.last_step[plan])
         keep(reference.index, mask, self.frames * plan)
         keep(reference.last, mask, self.frames * (plan + 1) - 1)
@@ -106,12 +113,22 @@ class LocomotionCommand(Kept):
         return reference.now()
 
     def advance(self, state: RobotState) -> None:
-        self.step += 1
-        reference = self.reference
-        reference.advance()
+        reference, steps = self.reference, self._follow(state) if self.follows_gait else torch.ones_like(self.step)
+        self.step += steps
+        reference.advance(steps)
         if self.kind == "steering":
             planned = reference.table.root_pos_w[reference.index, :2]
             reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
+
+    def _follow(self, state: RobotState) -> Tensor:
+        """(n,) how many steps of the plan this control step is, 0, 1 or 2."""
+        reference = self.reference
+        lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
+        clock = self.clock + torch.sign(lead).long() * (lead.abs() > self.dt)
+        clock.clamp_(-PATIENCE, PATIENCE)
+        steps = 1 + clock - self.clock
+        self.clock.copy_(clock)
+        return steps
 
     def observe(self, state: RobotState) -> Obs:
         plan, mask = self.plan, self.command_mask
@@ -146,3 +163,14 @@ class LocomotionCommand(Kept):
     def settled(self) -> Tensor:
         """(n,) bool: the last change of command is long enough ago for errors to count."""
         return self.plans.settled[self.plan, self.step]
+
+
+def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
+    """By how much n robots are ahead of their references in a gait, (n,) s; below zero they lag.
+
+    The time for which the reference's bodies, as seen from its root, would have to go on to be nearest to the robot's (least
+    squares), less where they hardly move. Where the robot is does not matter.
+    """
+    off = (state.body_pos_w - state.root_pos_w[:, None]) - (reference.body_pos_w - reference.root_pos_w[:, None])
+    velocity = reference.body_lin_vel_w - reference.root_lin_vel_w[:, None]
+    return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
