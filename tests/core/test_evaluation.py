@@ -86,6 +86,18 @@ def test_any_deck_gives_at_least_the_asked_number(lengths, n):
     assert rows["length"].tolist() == [mine[min(k, len(mine) - 1)] for mine in lengths for k in range(each)]
 
 
+def test_nothing_is_remembered_for_gradients():
+    weight = torch.ones((), requires_grad=True)
+    acted = []
+
+    def act(obs):
+        acted.append(weight * double(obs))
+        return acted[-1]
+
+    run_episodes(Deck([[2], [3]]), act, 2)
+    assert acted and not any(action.requires_grad for action in acted)
+
+
 def test_the_wilson_interval_by_hand():
     # 8 of 10: z² = 3.841459, centre (0.8 + 0.192073) / 1.384146, half width 1.959964 sqrt(0.016 + 0.009604) / 1.384146
     assert wilson_interval(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-6)

@@ -36,12 +36,12 @@ class Summary:
         return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
 
 
-@torch.no_grad()
 def rounded_up(num_episodes: int, num_envs: int) -> int:
     """How many episodes `run_episodes` plays: a multiple of the worlds."""
     return num_envs * -(-num_episodes // num_envs)
 
 
+@torch.no_grad()
 def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
     """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
 

@@ -93,6 +93,7 @@ def attempt(
             progress((step + 1) / steps)
         if distance[-1] > LOST:
             break
+    physics.pool.close()
     done, time = np.array(qpos), robot.control_dt * np.arange(len(qpos))
     return Attempt(np.array(distance), Clip(clip.name, time, done[:, :3], done[:, 3:7], done[:, 7:]))
 
