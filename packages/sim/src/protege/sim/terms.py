@@ -56,6 +56,12 @@ def body_pos(scene: Scene) -> Tensor:
     return torch.exp(-100.0 * error)
 
 
+def body_pos_near(scene: Scene) -> Tensor:
+    """exp(-1000 x mean squared distance of the bodies from the reference), m²: steep where `body_pos` is already flat."""
+    error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
+    return torch.exp(-1000.0 * error)
+
+
 def body_pos_far(scene: Scene) -> Tensor:
     """exp(-10 x mean squared distance of the bodies from the reference), m²: still felt where `body_pos` has long vanished."""
     error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
@@ -97,6 +103,7 @@ def steering_velocity(scene: Scene) -> Tensor:
 
 REWARDS: dict[str, Term] = {
     "body_pos": body_pos,
+    "body_pos_near": body_pos_near,
     "body_pos_far": body_pos_far,
     "body_rot": body_rot,
     "body_lin_vel": body_lin_vel,
