@@ -73,7 +73,8 @@ def test_body_position_is_a_mean_of_squares():
     s.state.body_pos_w[1, 0, 0] += 0.3  # one of 24 bodies
     s.state.body_pos_w[0] += torch.tensor([0.03, 0.0, 0.04])  # all of them by 5 cm
     assert values(terms.body_pos, s) == [math.exp(-100 * 0.05**2), math.exp(-100 * 0.09 / 24)]
-    assert values(terms.body_pos_near, s) == [math.exp(-1000 * 0.05**2), math.exp(-1000 * 0.09 / 24)]
+    near = [math.exp(-1000 * 0.05**2), math.exp(-1000 * 0.09 / 24)]
+    assert terms.body_pos_near(s).tolist() == pytest.approx(near, rel=1e-5)  # the rounding of 1 m in float32, magnified
     assert values(terms.body_pos_far, s) == [math.exp(-10 * 0.05**2), math.exp(-10 * 0.09 / 24)]
 
 
