@@ -247,8 +247,9 @@ def test_a_policy_with_more_commands_starts_with_the_same_actions(actor):
     tracker = wild_policy(env, actor=actor)
     tracker.update_normalizers(obs)
     more = {"tokens": ["proprioception", "poses", "path"]} if actor == "mlp" else {"added_tokens": ["path"]}
-    teacher = make_policy(env, actor=actor, critic_inputs=["proprioception", "poses", "path"], **more)
+    teacher = make_policy(env, actor=actor, critic_inputs=["proprioception", "poses", "path"], log_std=-4.0, **more)
     teacher.load_from(tracker.state_dict())
+    assert (teacher.log_std == -4.0).all()  # its own: a setting, not a weight
     assert obs["command_mask"][:, 0].any()
     assert torch.equal(teacher.distribution(obs)[0], tracker.distribution(obs)[0])
     assert torch.allclose(teacher.value(obs), tracker.value(obs), atol=1e-6)

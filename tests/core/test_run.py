@@ -1,9 +1,11 @@
 """A run's folder, log and budget, and how it goes on after being stopped."""
 
 import json
+import math
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from toy_env import ToyEnv, toy_robot
 
-from protege.core import ppo
+from protege.core import experiments, ppo
 from protege.core.checkpoint import load
 from protege.core.config import Config, RunConfig
 from protege.core.errors import UserError
@@ -330,3 +332,27 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     assert all(torch.equal(parts[name], x) for name, x in whole.items())
     log = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "whole")]
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "parts")] == log
+
+
+@pytest.mark.parametrize(
+    ("log_std", "mixed", "bfloat16"), [(-2.9, True, True), (-4.2, True, False), (-2.9, False, False)]
+)
+def test_fine_actions_are_not_rounded_to_bfloat16(tmp_path, monkeypatch, log_std, mixed, bfloat16):
+    """And from other weights on, the deviation is the config's."""
+    train_toy(tmp_path, 1)
+    seen: list[RunConfig] = []
+    monkeypatch.setattr(experiments, "accelerate", lambda policy, run, device: seen.append(run))
+    model = replace(SMALL, log_std=log_std)
+    settings = RunConfig(
+        experiment_name="b",
+        results_dir=str(tmp_path),
+        max_iterations=1,
+        checkpoint=str(tmp_path / "a"),
+        mixed_precision=mixed,
+    )
+    env, agent = ToyEnv(8), PPOConfig(rollout_steps=12, epochs=2, minibatches=2)
+    config = Config({"run": settings, "model": model, "agent": agent})
+    with Run(config, "tracker", env.robot, env.obs_shapes) as run:
+        experiments.train_ppo(run, env, config)
+    assert [run.mixed_precision for run in seen] == [bfloat16]
+    assert load(tmp_path / "b").metrics["agent/action_std"] == pytest.approx(math.exp(log_std))

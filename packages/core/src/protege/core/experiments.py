@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
         policy.load_from(load_expert(config.agent.expert_model_path, env).policy.state_dict())
     elif run.kind != "tracker":
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
-    accelerate(policy, config.run, env.device)
+    bfloat16 = config.run.mixed_precision and policy.log_std.exp().min().item() >= ppo.FINEST_IN_BFLOAT16
+    accelerate(policy, replace(config.run, mixed_precision=bfloat16), env.device)
     ppo.train(run, env, policy, config.agent, config.run.seed)
 
 

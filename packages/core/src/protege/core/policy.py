@@ -311,6 +311,7 @@ class ActorCritic(nn.Module):
         What this policy has on top must be `added_tokens` (of a transformer), inputs of an MLP or of the critic.
         """
         mine = self.state_dict()
+        other = {**other, "log_std": mine["log_std"]}  # a setting of ours, nothing that was learned
         extra = {name for name in mine if name not in other}
         free = [".inputs.", "tokenizer.normalizers.", *(f".encoders.{name}." for name in self.added_tokens)]
         wrong = [name for name, tensor in other.items() if name not in mine or mine[name].shape != tensor.shape]
