@@ -316,6 +316,12 @@ def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):
     result = protege("teachers", "train", "path_follower", *where, "agent.expert_model_path=")
     assert result.exit_code == 0, result.output
     assert "a  starts from scratch, not from a tracker: agent.expert_model_path is empty" in result.stderr
+    where[3] = "b"  # from those weights, it does not
+    result = protege(
+        "teachers", "train", "path_follower", *where, "--checkpoint", tmp_path / "a", "agent.expert_model_path="
+    )
+    assert result.exit_code == 0, result.output
+    assert "scratch" not in result.stderr
 
 
 def test_keys_come_from_a_file_too(tmp_path):

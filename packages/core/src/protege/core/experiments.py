@@ -160,7 +160,7 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
     policy = make_actor_critic(env, config.model)
     if config.agent.expert_model_path:
         policy.load_from(load_expert(config.agent.expert_model_path, env).policy.state_dict())
-    elif run.kind != "tracker":
+    elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     bfloat16 = config.run.mixed_precision and policy.log_std.exp().min().item() >= ppo.FINEST_IN_BFLOAT16
     accelerate(policy, replace(config.run, mixed_precision=bfloat16), env.device)
