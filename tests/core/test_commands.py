@@ -311,6 +311,21 @@ def test_keys_of_a_task_without_worlds_are_warned_of(tmp_path):
     assert "warning" not in result.stderr
 
 
+def test_a_tracker_that_is_paid_by_two_measures_is_warned_of(tmp_path):
+    where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0, "--no-resume"]
+    mix, pay = "env.task_mix={track: 1, path: 0, goal: 1, steering: 1}", "rewards={body_pos: 1.0}"
+    result = protege(
+        "core", "train", "full_body_tracker/generalist", *where, mix, f"env.track.{pay}", f"env.goal_params.{pay}"
+    )
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if "warning" in line] == [
+        "warning: env.steering_params.rewards are not those of env.track: "
+        "a tracker, which is not told its task, learns badly from both"
+    ]
+    result = protege("core", "train", "full_body_tracker/generalist", *where, mix)
+    assert result.exit_code == 0 and "warning" not in result.stderr
+
+
 def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
     result = protege("teachers", "train", "path_follower", *where, "agent.expert_model_path=")

@@ -15,11 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from toy_env import ToyEnv, toy_robot
 
-from protege.core import experiments, ppo
+from protege.core import ppo
 from protege.core.checkpoint import load
 from protege.core.config import Config, RunConfig
 from protege.core.errors import UserError
-from protege.core.experiments import make_actor_critic
+from protege.core.experiments import make_actor_critic, train_ppo
 from protege.core.policy import ModelConfig
 from protege.core.ppo import PPOConfig
 from protege.core.run import Run
@@ -334,25 +334,13 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "parts")] == log
 
 
-@pytest.mark.parametrize(
-    ("log_std", "mixed", "bfloat16"), [(-2.9, True, True), (-4.2, True, False), (-2.9, False, False)]
-)
-def test_fine_actions_are_not_rounded_to_bfloat16(tmp_path, monkeypatch, log_std, mixed, bfloat16):
-    """And from other weights on, the deviation is the config's."""
+def test_from_other_weights_on_the_deviation_is_the_configs(tmp_path):
     train_toy(tmp_path, 1)
-    seen: list[RunConfig] = []
-    monkeypatch.setattr(experiments, "accelerate", lambda policy, run, device: seen.append(run))
-    model = replace(SMALL, log_std=log_std)
     settings = RunConfig(
-        experiment_name="b",
-        results_dir=str(tmp_path),
-        max_iterations=1,
-        checkpoint=str(tmp_path / "a"),
-        mixed_precision=mixed,
+        experiment_name="b", results_dir=str(tmp_path), max_iterations=1, checkpoint=str(tmp_path / "a")
     )
     env, agent = ToyEnv(8), PPOConfig(rollout_steps=12, epochs=2, minibatches=2)
-    config = Config({"run": settings, "model": model, "agent": agent})
+    config = Config({"run": settings, "model": replace(SMALL, log_std=-4.2), "agent": agent})
     with Run(config, "tracker", env.robot, env.obs_shapes) as run:
-        experiments.train_ppo(run, env, config)
-    assert [run.mixed_precision for run in seen] == [bfloat16]
-    assert load(tmp_path / "b").metrics["agent/action_std"] == pytest.approx(math.exp(log_std))
+        train_ppo(run, env, config)
+    assert load(tmp_path / "b").metrics["agent/action_std"] == pytest.approx(math.exp(-4.2))

@@ -38,7 +38,7 @@ class RunConfig:
         resume: go on from `last.ckpt` if it is there.
         checkpoint: weights of the same kind of policy to start from when nothing is resumed.
         num_threads: of physics and of torch on a CPU; 0 for all cores.
-        mixed_precision: on a GPU, networks compute in bfloat16; in TF32 where PPO tries actions finer than 0.025 rad.
+        mixed_precision: on a GPU, networks compute in bfloat16.
         compile: on a GPU, networks are compiled.
     """
 

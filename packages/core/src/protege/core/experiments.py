@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ TRAINED_BY = {
 """By the key of a task's parameters: the task, and the command that trains its teacher."""
 
 
-def warnings(config: Config, keys: Sequence[str]) -> list[str]:
-    """What is to be said about keys that were given although they have no effect: their task has no worlds."""
+def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
+    """What is to be said about keys that were given: their task has no worlds, or a tracker's worlds are paid by two measures."""
     env, stages = config.env, getattr(config.agent, "curriculum", [])
     mixes = [stage.task_mix for stage in stages] or [env.task_mix]
     tasks = {task for mix in mixes for task, weight in mix.items() if weight > 0.0}
@@ -87,7 +87,21 @@ def warnings(config: Config, keys: Sequence[str]) -> list[str]:
         task, command = TRAINED_BY.get(".".join(key.split(".")[:2]), ("", ""))
         if task and task not in tasks:
             lines.append(f"{key} has no effect: no world has the task {task}. Its teacher's command: {command}")
+    if kind == "tracker" and any(".rewards" in key for key in keys):
+        rewards = {"env.track": "track"} | {
+            key: task for key, (task, _) in TRAINED_BY.items() if task != "masked_mimic"
+        }
+        paid = {key: _weights(getattr(env, key[4:]).rewards) for key, task in rewards.items() if task in tasks}
+        first, *others = paid
+        for key in (key for key in others if paid[key] != paid[first]):
+            lines.append(
+                f"{key}.rewards are not those of {first}: a tracker, which is not told its task, learns badly from both"
+            )
     return lines
+
+
+def _weights(rewards: Mapping[str, float]) -> dict[str, float]:
+    return {term: weight for term, weight in rewards.items() if weight != 0.0}
 
 
 def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:
@@ -117,7 +131,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
     torch.manual_seed(settings.seed)
     env = plugin.make(mine, config.env)
     try:
-        for line in warnings(config, override_keys(parts, overrides)):
+        for line in warnings(config, override_keys(parts, overrides), experiment.kind):
             if world.first:
                 click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, world) as run:
@@ -162,8 +176,7 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
         policy.load_from(load_expert(config.agent.expert_model_path, env).policy.state_dict())
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
-    bfloat16 = config.run.mixed_precision and policy.log_std.exp().min().item() >= ppo.FINEST_IN_BFLOAT16
-    accelerate(policy, replace(config.run, mixed_precision=bfloat16), env.device)
+    accelerate(policy, config.run, env.device)
     ppo.train(run, env, policy, config.agent, config.run.seed)
 
 

@@ -17,10 +17,6 @@ from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
 if TYPE_CHECKING:
     from .run import Run
 
-FINEST_IN_BFLOAT16 = (
-    0.025  # rad, of the actions' deviation; finer ones drown in the rounding of their means (docs/results)
-)
-
 
 @dataclass
 class PPOConfig:

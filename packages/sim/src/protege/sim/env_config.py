@@ -139,8 +139,6 @@ class SteeringParams:
         speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        reaction_time: the walk that is asked for obeys a command so long after it is given, s. A teacher sees that walk as far
-            ahead as `future_frames` go; with less it turns before a student can know that it has to.
         follow_gait: in training the plan is held for a robot whose gait lags by more than a control step, and skips one after a
             robot that leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
@@ -154,7 +152,6 @@ class SteeringParams:
     speed: tuple[float, float] = (0.0, 1.5)
     change_time: tuple[float, float] = (3.0, 6.0)
     training_change_time: tuple[float, float] = (1.5, 4.0)
-    reaction_time: float = 0.0
     follow_gait: bool = False
     settle_time: float = 2.0
     max_heading_error: float = 0.7853981633974483
@@ -171,9 +168,7 @@ class SteeringParams:
     )
 
     def check(self, key: str) -> None:
-        checks.at_least(
-            0, self, key, "speed", "reaction_time", "settle_time", "body_termination_distance", "max_turn_rate"
-        )
+        checks.at_least(0, self, key, "speed", "settle_time", "body_termination_distance", "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
         for name in ("speed", "change_time", "training_change_time"):
             checks.rising(self, key, name)

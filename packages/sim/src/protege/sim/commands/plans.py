@@ -135,12 +135,9 @@ def plan_steering(
     commanded = torch.where(commanded < SLOWEST_COMMAND, 0.0, commanded)  # nobody walks as slowly
     begun = torch.cat([torch.zeros(count, 1), changes], dim=1).gather(1, segment)
 
-    delay = round(params.reaction_time / dt)
-
     def obey(step: int, pos: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
-        heard = max(step - delay, 0)
-        error = wrap_angle(direction[:, heard] - heading)
-        return 4.0 * error, commanded[:, heard] * error.cos().clamp_min(0.0)
+        error = wrap_angle(direction[:, step] - heading)
+        return 4.0 * error, commanded[:, step] * error.cos().clamp_min(0.0)
 
     start_speed = _uniform((count,), -0.5, 1.2, generator).clamp_min(0.0)
     plan = _drive(count, steps, dt, start_speed, params.max_turn_rate, obey)
