@@ -59,6 +59,13 @@ def test_weights_fall_with_the_cost():
     assert weights[-1] == 0.0
 
 
+def test_weights_are_numbers_however_many_blow_up():
+    weights = _weights(np.array([1.0, 2.0, *[np.inf] * 18]))  # the end of the best tenth is no number
+    np.testing.assert_allclose(weights[1] / weights[0], np.exp(-3.0))
+    assert weights.sum() == pytest.approx(1.0) and not weights[2:].any()
+    np.testing.assert_allclose(_weights(np.full(4, np.inf)), 0.25)
+
+
 def test_changes_are_correlated_in_time():
     drawn = _strewn(np.random.default_rng(0), 4000, 3)
     np.testing.assert_allclose(drawn.std(axis=(0, 2)), 0.06, rtol=0.03)

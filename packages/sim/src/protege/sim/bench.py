@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
 from protege.core.config import RunConfig
 from protege.core.motion import MotionLibrary, load_clips
 from protege.core.robot import Robot
@@ -26,8 +25,7 @@ from protege.core.state import RobotState
 from .engine import mujoco
 from .env import HumanoidEnv
 from .env_config import EnvConfig
-from .mjcf import build_spec
-from .render import state_qpos
+from .mjcf import build_spec, coordinates
 from .robots import get_robot
 from .simulator import Simulator, make_simulator
 
@@ -178,9 +176,7 @@ def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
 
     def burst() -> float:
         state, targets = walk.burst()
-        qpos = state_qpos(state)
-        spin_b = R.rotate_inverse(state.root_quat_w, state.root_ang_vel_w)
-        qvel = torch.cat([state.root_lin_vel_w, spin_b, state.joint_vel], dim=1).double().numpy()
+        qpos, qvel = (x.double().numpy() for x in coordinates(state))
         for data, pos, vel in zip(worlds, qpos, qvel, strict=True):
             mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = pos, vel

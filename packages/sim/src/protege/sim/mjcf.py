@@ -1,6 +1,11 @@
 """A robot description as a MuJoCo model."""
 
+import torch
+from torch import Tensor
+
+from protege.core import rotation as R
 from protege.core.robot import Joint, Robot
+from protege.core.state import RobotState
 
 from .engine import mujoco
 from .robots import get_robot
@@ -67,6 +72,13 @@ def robot_xml(name: str) -> str:
     spec = build_spec(get_robot(name))
     spec.compile()
     return spec.to_xml()
+
+
+def coordinates(state: RobotState) -> tuple[Tensor, Tensor]:
+    """MuJoCo's qpos (N, 7 + J) and qvel (N, 6 + J) of N robots; its free joint turns about the root's own axes, rad/s."""
+    spin_b = R.rotate_inverse(state.root_quat_w, state.root_ang_vel_w)
+    qpos = torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1)
+    return qpos, torch.cat([state.root_lin_vel_w, spin_b, state.joint_vel], dim=1)
 
 
 def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:

@@ -21,7 +21,7 @@ from protege.core.state import RobotState
 
 from .engine import mujoco
 from .gl import make_context
-from .mjcf import build_spec
+from .mjcf import build_spec, coordinates
 
 FPS = 30
 PATH_COLOR, GOAL_COLOR, GHOST_COLOR = (0.15, 0.55, 0.95, 1.0), (0.90, 0.25, 0.25, 0.8), (0.25, 0.75, 0.45, 0.5)
@@ -53,7 +53,7 @@ def ghost_markers(body_pos_w: np.ndarray) -> list[Marker]:
 
 def state_qpos(state: RobotState) -> np.ndarray:
     """MuJoCo's generalised positions of N robots, (N, 7 + J): root position m, root rotation wxyz, joints rad."""
-    return torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1).double().cpu().numpy()
+    return coordinates(state)[0].double().cpu().numpy()
 
 
 def clip_qpos(clip: Clip, time: np.ndarray) -> np.ndarray:

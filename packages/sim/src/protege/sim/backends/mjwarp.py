@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
@@ -19,7 +18,7 @@ from protege.core.state import RobotState
 from ..commands.reference import keep
 from ..engine import mujoco
 from ..env_config import MjwarpParams
-from ..mjcf import build_spec
+from ..mjcf import build_spec, coordinates
 from ..simulator import Variation
 from .nominal import Nominal
 
@@ -108,10 +107,7 @@ class MjwarpSimulator:
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
-        # MuJoCo's free joint turns about body axes.
-        root_ang_vel_b = R.rotate_inverse(target.root_quat_w, target.root_ang_vel_w)
-        qpos = torch.cat([target.root_pos_w, target.root_quat_w, target.joint_pos], dim=1)
-        qvel = torch.cat([target.root_lin_vel_w, root_ang_vel_b, target.joint_vel], dim=1)
+        qpos, qvel = coordinates(target)
         chosen = mask.unsqueeze(1)
         good = qpos.isfinite().all(dim=1, keepdim=True)
         for mine, new in (

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
 from ..engine import mujoco
-from ..mjcf import build_spec
+from ..mjcf import build_spec, coordinates
 from ..simulator import Variation
 from .nominal import Nominal
 
@@ -101,11 +100,7 @@ class MujocoSimulator:
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         worlds = mask.nonzero().squeeze(1)
-        chosen = target[worlds]
-        # MuJoCo's free joint turns about body axes.
-        root_ang_vel_b = R.rotate_inverse(chosen.root_quat_w, chosen.root_ang_vel_w)
-        qpos = torch.cat([chosen.root_pos_w, chosen.root_quat_w, chosen.joint_pos], dim=1).double().numpy()
-        qvel = torch.cat([chosen.root_lin_vel_w, root_ang_vel_b, chosen.joint_vel], dim=1).double().numpy()
+        qpos, qvel = (x.double().numpy() for x in coordinates(target[worlds]))
         worlds = worlds.tolist()
 
         def put(row: int) -> None:

@@ -15,14 +15,13 @@ import torch
 from mujoco import rollout
 from numpy.typing import NDArray
 
-from protege.core import rotation as R
 from protege.core.kinematics import Kinematics
 from protege.core.motion import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
 from ..engine import mujoco
-from ..mjcf import build_spec
+from ..mjcf import build_spec, coordinates
 
 LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
 HORIZON = 14  # control steps
@@ -109,11 +108,8 @@ class _Target:
 
     def __init__(self, clip: Clip, robot: Robot) -> None:
         frames: RobotState = MotionLibrary([clip], robot, "cpu").state[:: round(robot.control_dt * MotionLibrary.RATE)]
-        turn = R.rotate_inverse(frames.root_quat_w, frames.root_ang_vel_w)  # MuJoCo's free joint turns about body axes
         damping_time = torch.tensor([joint.damping / joint.stiffness for joint in robot.joints])
-        pose = [frames.root_pos_w, frames.root_quat_w, frames.joint_pos]
-        self.qpos = torch.cat(pose, dim=1).double().numpy()
-        self.qvel = torch.cat([frames.root_lin_vel_w, turn, frames.joint_vel], dim=1).double().numpy()
+        self.qpos, self.qvel = (x.double().numpy() for x in coordinates(frames))
         self.bodies = frames.body_pos_w.double().numpy()
         self.servo = (frames.joint_pos + LEAD * damping_time * frames.joint_vel).double().numpy()
 
@@ -171,9 +167,12 @@ def _strewn(random: np.random.Generator, samples: int, joints: int) -> Array:
 
 
 def _weights(cost: Array) -> Array:
-    """(N,) that sum to 1, the cheapest sample's the largest."""
+    """(N,) that sum to 1, the cheapest sample's the largest; samples that blew up have none, unless all did."""
+    good = int(np.isfinite(cost).sum())
+    if not good:
+        return np.full(len(cost), 1.0 / len(cost))
     above = cost - cost.min()
-    scale = max(np.sort(above)[len(cost) // 10], 1e-9)
+    scale = max(np.sort(above)[min(len(cost) // 10, good - 1)], 1e-9)
     weights = np.exp(-SHARPNESS * above / scale)
     return weights / weights.sum()
 
