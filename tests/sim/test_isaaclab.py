@@ -340,7 +340,7 @@ def test_physx_is_for_later(name):
             'isaaclab is not installed. Install it, on Python 3.12: pip install "protege-sim[isaaclab]"',
         ),
         (
-            "import protege.sim.bench; sys.version_info = (3, 13, 1, 'final', 0)",
+            "import protege.sim.bench, protege.sim.cli; sys.version_info = (3, 13, 1, 'final', 0)",
             "isaaclab runs on Python 3.12, not on 3.13. Make an environment with Python 3.12",
         ),
     ],
