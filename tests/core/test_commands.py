@@ -322,8 +322,15 @@ def test_a_tracker_that_is_paid_by_two_measures_is_warned_of(tmp_path):
         "warning: env.steering_params.rewards are not those of env.track: "
         "a tracker, which is not told its task, learns badly from both"
     ]
+    result = protege(
+        "core", "train", "full_body_tracker/generalist", *where, mix, "env.goal_params.goal_reward_weight=0.5"
+    )
+    assert "warning: env.goal_params.rewards are not those of env.track" in result.stderr
     result = protege("core", "train", "full_body_tracker/generalist", *where, mix)
     assert result.exit_code == 0 and "warning" not in result.stderr
+    only = "env.task_mix={track: 0, path: 0, goal: 0, steering: 0, masked_mimic: 1}"
+    result = protege("core", "train", "full_body_tracker/generalist", *where, only, f"env.track.{pay}")
+    assert result.exit_code == 0 and "are not those of" not in result.stderr
 
 
 def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):

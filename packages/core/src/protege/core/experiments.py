@@ -87,21 +87,25 @@ def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
         task, command = TRAINED_BY.get(".".join(key.split(".")[:2]), ("", ""))
         if task and task not in tasks:
             lines.append(f"{key} has no effect: no world has the task {task}. Its teacher's command: {command}")
-    if kind == "tracker" and any(".rewards" in key for key in keys):
-        rewards = {"env.track": "track"} | {
-            key: task for key, (task, _) in TRAINED_BY.items() if task != "masked_mimic"
-        }
-        paid = {key: _weights(getattr(env, key[4:]).rewards) for key, task in rewards.items() if task in tasks}
-        first, *others = paid
-        for key in (key for key in others if paid[key] != paid[first]):
-            lines.append(
-                f"{key}.rewards are not those of {first}: a tracker, which is not told its task, learns badly from both"
-            )
+    if kind == "tracker" and any("reward" in key for key in keys):
+        params = {"env.track": "track"} | {key: task for key, (task, _) in TRAINED_BY.items()}
+        paid = [
+            (key, _pay(getattr(env, key.removeprefix("env."))))
+            for key, task in params.items()
+            if task in tasks - {"masked_mimic"}
+        ]
+        lines += [
+            f"{key}.rewards are not those of {paid[0][0]}: a tracker, which is not told its task, learns badly from both"
+            for key, pay in paid
+            if pay != paid[0][1]
+        ]
     return lines
 
 
-def _weights(rewards: Mapping[str, float]) -> dict[str, float]:
-    return {term: weight for term, weight in rewards.items() if weight != 0.0}
+def _pay(params: Any) -> dict[str, float]:
+    """The weights of a task's rewards that are not zero."""
+    weights = {**params.rewards, "goal_closeness": getattr(params, "goal_reward_weight", 0.0)}
+    return {term: weight for term, weight in weights.items() if weight != 0.0}
 
 
 def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:

@@ -52,20 +52,17 @@ Metric = Callable[[Scene], tuple[Tensor, Tensor]]
 
 def body_pos(scene: Scene) -> Tensor:
     """exp(-100 x mean squared distance of the bodies from the reference), m²."""
-    error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
-    return torch.exp(-100.0 * error)
+    return torch.exp(-100.0 * mean_squared_body_distance(scene))
 
 
 def body_pos_near(scene: Scene) -> Tensor:
     """exp(-1000 x mean squared distance of the bodies from the reference), m²: steep where `body_pos` is already flat."""
-    error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
-    return torch.exp(-1000.0 * error)
+    return torch.exp(-1000.0 * mean_squared_body_distance(scene))
 
 
 def body_pos_far(scene: Scene) -> Tensor:
     """exp(-10 x mean squared distance of the bodies from the reference), m²: still felt where `body_pos` has long vanished."""
-    error = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
-    return torch.exp(-10.0 * error)
+    return torch.exp(-10.0 * mean_squared_body_distance(scene))
 
 
 def body_rot(scene: Scene) -> Tensor:
@@ -115,6 +112,11 @@ REWARDS: dict[str, Term] = {
 
 
 # Quantities ------------------------------------------------------------------------------------------------------------
+
+
+def mean_squared_body_distance(scene: Scene) -> Tensor:
+    """Mean squared distance of the bodies from the reference, (n,) m²."""
+    return (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
 
 
 def mean_body_distance(scene: Scene) -> Tensor:
