@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The four steps at full size on one, two or four GPUs of one host, each policy evaluated over 1024 episodes.
+# The four steps at full size on one to four GPUs of one host, each policy evaluated over 1024 episodes.
 #   bash scripts/full_size.sh results/full_size
 #   GPUS=4 CLIPS=data/fifteen bash scripts/full_size.sh results/full_size
 # One: a step after the other, half an hour of training. Two: the tracker on both, MaskedMimic beside the teachers, a robust student
-# beside the plain one. Four: the tracker on three, the student on two, and on the fourth, all the while, a tracker of the clips in CLIPS.
+# beside the plain one. Three: tracker and student on all. Four: the tracker on three, the student on two, a robust one on the third, and
+# on the fourth, all the while, a tracker of the clips in CLIPS.
 # A card does one thing at a time. Seconds of training, however many cards share a step, can be set: TRACKER=480
 # MASKED_MIMIC=230 PATHS=50 GOALS=120 STEERING=120 STUDENT=380 MANY_CLIPS=1200. With SMALL=1 everything is tried out on a CPU, two
 # iterations each. Logs and the times of each step lie beside the runs.
@@ -12,8 +13,9 @@ root=$1
 case ${GPUS:-1} in
   1) tracker=0 vae=0 walks=0 goals=0 student=0 robust='' many='' evaluations=0 ;;
   2) tracker=0,1 vae=0 walks=1 goals=1 student=0 robust=1 many='' evaluations=1 ;;
+  3) tracker=0,1,2 vae=0 walks=1 goals=2 student=0,1,2 robust='' many='' evaluations=2 ;;
   4) tracker=0,1,2 vae=0 walks=1 goals=2 student=0,1 robust=2 many=3 evaluations=3 ;;
-  *) echo "GPUS is ${GPUS}: take 1, 2 or 4" >&2 && exit 2 ;;
+  *) echo "GPUS is ${GPUS}: take 1 to 4" >&2 && exit 2 ;;
 esac
 IFS=, read -ra devices <<< "${CUDA_VISIBLE_DEVICES:-0,1,2,3}"
 mkdir -p "$root/logs"
@@ -78,15 +80,28 @@ fi
 
 train "$tracker" tracker "${TRACKER:-480}" core train full_body_tracker/generalist "$clips" "${small[@]}"
 
+# soon CARD NAMES: evaluates them at once, if the card then waits for MaskedMimic anyway
+late=(tracker goal_directed path_follower steering)
+if ((${GPUS:-1} == 3)); then late=(steering); fi
+soon() {
+  local card=$1
+  shift
+  if ((${#late[@]} == 1)); then for name; do evaluate "$card" "$name" "${name}_evaluation"; done; fi
+}
+
 expert=("$clips" "agent.expert_model_path=$root/tracker")
 train "$vae" masked_mimic "${MASKED_MIMIC:-230}" core train masked_mimic/path_follower "${expert[@]}" "${small_vae[@]}" &
 steps=($!)
 {
   train "$walks" path_follower "${PATHS:-50}" teachers train path_follower "${expert[@]}" "${small[@]}"
   train "$walks" steering "${STEERING:-120}" teachers train steering "${expert[@]}" "${small[@]}"
+  soon "$walks" path_follower
 } &
 steps+=($!)
-train "$goals" goal_directed "${GOALS:-120}" teachers train goal_directed "${expert[@]}" "${small[@]}" &
+{
+  train "$goals" goal_directed "${GOALS:-120}" teachers train goal_directed "${expert[@]}" "${small[@]}"
+  soon "$goals" tracker goal_directed
+} &
 steps+=($!)
 for step in "${steps[@]}"; do wait "$step"; done
 
@@ -95,22 +110,26 @@ for name in path_follower goal_directed steering masked_mimic; do
   teachers+=("agent.teacher_models.$name.checkpoint=[$root/$name]")
 done
 
-# distil CARDS NAME PRESET: trains a student and evaluates it, without and with pushes
+# distil CARDS NAME PRESET
 distil() {
-  local cards=$1 name=$2 preset=$3 unified=(--opt distillation/tasks/unified_evaluation)
-  train "$cards" "$name" "${STUDENT:-380}" distill train "distillation/$preset" agent.evaluation_interval=0 "$clips" \
-    "${teachers[@]}" "${small[@]}"
-  evaluate "${cards%%,*}" "$name" "${name}_evaluation" "${unified[@]}"
-  evaluate "${cards%%,*}" "$name" "${name}_pushed" "${unified[@]}" --push 240
+  train "$1" "$2" "${STUDENT:-380}" distill train "distillation/$3" agent.evaluation_interval=0 "$clips" "${teachers[@]}" "${small[@]}"
 }
-distil "$student" student unified_lightweight &
-steps=($!)
-if [[ $robust ]]; then
-  distil "$robust" robust robust &
-  steps+=($!)
+
+# examine CARDS NAME: on the first of them, without and with pushes
+examine() {
+  local unified=(--opt distillation/tasks/unified_evaluation)
+  evaluate "${1%%,*}" "$2" "$2_evaluation" "${unified[@]}"
+  evaluate "${1%%,*}" "$2" "$2_pushed" "${unified[@]}" --push 240
+}
+
+if [[ $robust ]]; then { distil "$robust" robust robust && examine "$robust" robust; } & fi
+if [[ ,$student, == *,$evaluations,* ]]; then
+  distil "$student" student unified_lightweight # whose cards the evaluations need
+  examine "$student" student &
+else
+  { distil "$student" student unified_lightweight && examine "$student" student; } &
 fi
-if ((evaluations == 0)); then wait "${steps[0]}"; fi
-for name in tracker goal_directed path_follower steering; do evaluate "$evaluations" "$name" "${name}_evaluation"; done
+for name in "${late[@]}"; do evaluate "$evaluations" "$name" "${name}_evaluation"; done
 evaluate "$evaluations" masked_mimic masked_mimic_evaluation --opt masked_mimic/tasks/patterns
 for step in $(jobs -p); do wait "$step"; done
 say "all done"
