@@ -7,7 +7,7 @@ from protege.core import rotation as R
 from protege.core.motion import load_clips
 from protege.core.state import RobotState
 from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import MODALITIES, PATIENCE, LocomotionCommand, gait_lead
+from protege.sim.commands.locomotion import FINE, MODALITIES, PATIENCE, LocomotionCommand, gait_lead
 from protege.sim.commands.masks import MaskSampler
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
@@ -166,26 +166,38 @@ def test_the_lead_of_a_gait_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("kind", "follow", "ahead", "steps"),
+    ("kind", "follow", "ahead", "frames"),
     [
-        ("steering", True, -1, 10 - PATIENCE),
-        ("steering", True, 1, 10),
-        ("steering", True, 3, 10 + PATIENCE),
-        ("steering", False, -1, 10),
-        ("path", True, -1, 10),
+        ("steering", True, -1, 30 * FINE - PATIENCE),
+        ("steering", True, 1, 30 * FINE),
+        ("steering", True, 3, 30 * FINE + PATIENCE),
+        ("steering", False, -1, 30),
+        ("path", True, -1, 30),
     ],
 )
-def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, steps, gait):
-    """Robots that are always two control steps behind, in step, or two ahead, for ten of them."""
+def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, frames, gait):
+    """Robots that are always two control steps behind, in step, or two ahead, for thirty of them."""
     command = make(kind, gait, 3, steering_params=SteeringParams(follow_gait=follow))
     command.reset(ALL)
-    walks = (command.plans.speed[command.plan, :20] > 0.5).all(dim=1)
-    assert walks.sum() > 3
-    command.advance(command.reference.table[command.reference.index + 1])
-    for _ in range(9):
-        command.advance(command.reference.table[command.reference.index + ahead])
-    assert (command.step[walks] == steps).all()
-    assert torch.equal(command.reference.index, command.frames * command.plan + command.step)
+    reference = command.reference
+    walks = (command.plans.speed[command.plan, :45] > 0.5).all(dim=1)
+    assert walks.sum() > 1
+    command.advance(reference.table[reference.index + reference.stride])
+    for _ in range(29):
+        command.advance(reference.table[reference.index + reference.stride * ahead])
+    assert (command.time[walks] == frames).all()
+    assert torch.equal(command.step, command.time // reference.stride)
+    assert torch.equal(reference.index, command.frames * command.plan + command.time)
+
+
+def test_a_plan_that_follows_a_gait_is_the_same_in_smaller_steps(gait):
+    whole, fine = (make("steering", gait, 3, steering_params=SteeringParams(follow_gait=f)) for f in (False, True))
+    assert torch.equal(whole.plans.pos, fine.plans.pos)
+    table = fine.reference.table
+    for name, x in vars(whole.reference.table).items():
+        assert torch.equal(getattr(table, name)[::FINE], x)
+    stepwise = table.joint_pos.unflatten(0, (32, -1)).diff(dim=1)
+    assert stepwise.abs().amax() < 0.12, "rad, no jumps: a control step apart it is 0.4"
 
 
 def test_evaluations_keep_time():

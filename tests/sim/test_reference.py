@@ -296,6 +296,22 @@ def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(gait):
     torch.testing.assert_close(joints[0, 17:18], want, atol=1e-4, rtol=0.0)
 
 
+@pytest.mark.parametrize("later", [0.25, 1.0])
+def test_frames_later_than_their_steps_are_those_between(later, gait):
+    """By a whole step they are the next ones; by a part of one a walk at constant speed is the one that began so much later."""
+    plans, phase = make_plans("path", steps=44), torch.linspace(0.1, 2.0, 5)
+    steady = replace(plans, speed=torch.ones(5, 44), turn_rate=torch.zeros(5, 44), heading=torch.zeros(5, 44))
+    shifted = unflatten(warped_walks(gait, steady, phase, 40, DT, later), 5)
+    cadence, _ = gait.cadence_and_amplitude(torch.ones(1))
+    want = unflatten(warped_walks(gait, steady, phase + later * DT * cadence, 40, DT), 5)
+    torch.testing.assert_close(shifted.joint_pos, want.joint_pos, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(shifted.joint_vel, want.joint_vel, atol=2e-3, rtol=0.0)
+    if later == 1.0:
+        following = unflatten(warped_walks(gait, plans, phase, 41, DT), 5).body_pos_w[:, 1:]
+        now = unflatten(warped_walks(gait, plans, phase, 40, DT, later), 5).body_pos_w
+        torch.testing.assert_close(now[:, 1:], following[:, 1:], atol=1e-4, rtol=0.0)
+
+
 def test_turned_plans_give_turned_walks(gait):
     plans, phase = make_plans("path"), torch.zeros(5)
     yaw = torch.full((5,), 1.3)

@@ -139,8 +139,8 @@ class SteeringParams:
         speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        follow_gait: in training the plan is held for a robot whose gait lags by more than a control step, and skips one after a
-            robot that leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
+        follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
+            leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
         body_termination_distance: see `PathParams`; the warped walk goes along with the robot.

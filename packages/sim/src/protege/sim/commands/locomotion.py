@@ -21,8 +21,9 @@ Kind = Literal["path", "goal", "steering"]
 PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
-# Control steps that a plan's clock may be behind or ahead of time: students that could hold it up for good would learn to dawdle.
-PATIENCE = 6
+FINE = 4  # frames a control step of a reference that follows a gait
+# By so many of them may its clock be behind or ahead of time: students that could hold it up for good would learn to dawdle.
+PATIENCE = 6 * FINE
 SLOW = 0.04  # m²/s², mean square of the bodies' velocities about the root that says little about a gait
 
 
@@ -45,7 +46,7 @@ class LocomotionCommand(Kept):
 
     The reference of a steering world is carried along with the robot, since a direction and a speed say nothing about
     where to be; path and goal references stay where they are. Nor do they say which foot is to be where when: with
-    `SteeringParams.follow_gait` the plan's clock is held for a gait that lags, and skips a step after one that leads.
+    `SteeringParams.follow_gait` the plan's clock goes slower for a gait that lags, and faster after one that leads.
 
     Args:
         n: worlds.
@@ -55,7 +56,7 @@ class LocomotionCommand(Kept):
             else drawn at random.
     """
 
-    kept = (*Kept.kept, "plan", "command_mask", "clock")
+    kept = (*Kept.kept, "plan", "command_mask", "clock", "time")
 
     def __init__(
         self,
@@ -78,16 +79,19 @@ class LocomotionCommand(Kept):
         phase = gait.duration * torch.rand(config.num_plans, generator=cpu)
         yaw = (2.0 * torch.rand(config.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
-        self.frames = int(plans.last_step.max()) + max(config.future_frames) + 1
-        table = warped_walks(gait, self.plans, phase.to(device), self.frames, dt)
-        self.reference = Reference(n, table, 1, config.future_frames)
+        self.follows_gait = kind == "steering" and config.steering_params.follow_gait
+        fine = FINE if self.follows_gait else 1
+        steps = int(plans.last_step.max()) + max(config.future_frames) + 1
+        parts = [warped_walks(gait, self.plans, phase.to(device), steps, dt, k / fine) for k in range(fine)]
+        self.frames = fine * steps
+        self.reference = Reference(n, interleaved(parts), fine, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
         self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
-        self.clock = torch.zeros(n, dtype=torch.long, device=device)  # steps by which the plan's is ahead of time
-        self.follows_gait = kind == "steering" and config.steering_params.follow_gait
-        poses = (n, len(config.future_frames), table.body_pos_w.shape[1])
+        self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
+        self.time = torch.zeros(n, dtype=torch.long, device=device)  # frames since the plan's first
+        poses = (n, len(config.future_frames), gait.num_bodies)
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
 
@@ -99,6 +103,7 @@ class LocomotionCommand(Kept):
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
         keep(self.clock, mask, torch.zeros_like(self.clock))
+        keep(self.time, mask, torch.zeros_like(self.time))
         keep(self.last_step, mask, self.plans.last_step[plan])
         keep(reference.index, mask, self.frames * plan)
         keep(reference.last, mask, self.frames * (plan + 1) - 1)
@@ -113,22 +118,25 @@ class LocomotionCommand(Kept):
         return reference.now()
 
     def advance(self, state: RobotState) -> None:
-        reference, steps = self.reference, self._follow(state) if self.follows_gait else torch.ones_like(self.step)
-        self.step += steps
-        reference.advance(steps)
+        reference = self.reference
+        frames = self._follow(state) if self.follows_gait else torch.full_like(self.time, reference.stride)
+        self.time += frames
+        self.step.copy_(self.time // reference.stride)
+        reference.advance(frames)
         if self.kind == "steering":
             planned = reference.table.root_pos_w[reference.index, :2]
             reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
 
     def _follow(self, state: RobotState) -> Tensor:
-        """(n,) how many steps of the plan this control step is, 0, 1 or 2."""
+        """(n,) how many frames of the plan this control step is: as many as there are in one, but for one more or less."""
         reference = self.reference
         lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
-        clock = self.clock + torch.sign(lead).long() * (lead.abs() > self.dt)
+        late = lead.abs() > 0.5 * self.dt / reference.stride
+        clock = self.clock + torch.sign(lead).long() * late
         clock.clamp_(-PATIENCE, PATIENCE)
-        steps = 1 + clock - self.clock
+        frames = reference.stride + clock - self.clock
         self.clock.copy_(clock)
-        return steps
+        return frames
 
     def observe(self, state: RobotState) -> Obs:
         plan, mask = self.plan, self.command_mask
@@ -174,3 +182,12 @@ def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
     off = (state.body_pos_w - state.root_pos_w[:, None]) - (reference.body_pos_w - reference.root_pos_w[:, None])
     velocity = reference.body_lin_vel_w - reference.root_lin_vel_w[:, None]
     return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
+
+
+def interleaved(parts: list[RobotState]) -> RobotState:
+    """The first frames of all parts, then the second ones and so on: (F, ...) each of K -> (F · K, ...)."""
+    if len(parts) == 1:
+        return parts[0]
+    return RobotState(
+        **{name: torch.stack([getattr(p, name) for p in parts], dim=1).flatten(0, 1) for name in vars(parts[0])}
+    )

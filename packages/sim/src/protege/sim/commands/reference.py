@@ -31,9 +31,9 @@ class Reference:
         self.last = torch.zeros(n, dtype=torch.long, device=device)
         self.shift = torch.zeros(n, 3, device=device)
 
-    def advance(self, steps: Tensor | int = 1) -> None:
-        """One control step on, or as many as are said, (n,)."""
-        self.index.copy_(torch.minimum(self.index + self.stride * steps, self.last))
+    def advance(self, frames: Tensor | None = None) -> None:
+        """One control step on, or as many frames as are said, (n,)."""
+        self.index.copy_(torch.minimum(self.index + (self.stride if frames is None else frames), self.last))
 
     def now(self) -> RobotState:
         """The frames of this control step, (n, ...)."""

@@ -13,7 +13,7 @@ CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
 STANDING = 0.05  # strides of less than this share are not to be seen
 
 
-def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> RobotState:
+def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0) -> RobotState:
     """The first `frames` control steps of each of Q plans, walked with a gait.
 
     Args:
@@ -22,37 +22,42 @@ def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float
         phase: (Q,) s, where in the gait's clip each plan begins.
         frames: at most two less than the plans have steps.
         dt: control period, s.
+        later: share of a control step by which each frame is later than its step.
 
     Returns:
         (Q · frames, ...) states, plan after plan; velocities are central differences.
     """
     per_chunk = max(1, CHUNK // frames)
     parts = [
-        _walks(gait, plans[start : start + per_chunk], phase[start : start + per_chunk], frames, dt)
+        _walks(gait, plans[start : start + per_chunk], phase[start : start + per_chunk], frames, dt, later)
         for start in range(0, len(plans.pos), per_chunk)
     ]
     return RobotState.cat(parts)
 
 
-def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float) -> RobotState:
+def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float) -> RobotState:
     """As `warped_walks`, at once."""
     count = len(plans.pos)
     # One step before the first and one after the last, for central differences.
     steps = torch.arange(-1, frames + 1, device=phase.device)
-    at = steps.clamp(0, plans.steps - 1)
     # Before its first step a plan is extended backwards at constant velocity.
-    before = steps.clamp_max(0) * dt
-    speed, turn_rate = plans.speed[:, at], plans.turn_rate[:, at]
-    heading = plans.heading[:, at] + before * turn_rate
+    before = (steps + later).clamp_max(0.0) * dt
+    low, high = steps.clamp(0, plans.steps - 1), (steps + 1).clamp(0, plans.steps - 1)
+
+    def at(x: Tensor) -> Tensor:
+        return torch.lerp(x[:, low], x[:, high], later) if later else x[:, low]
+
+    speed, turn_rate = at(plans.speed), at(plans.turn_rate)
+    heading = at(plans.heading) + before * turn_rate
     cadence, amplitude = gait.cadence_and_amplitude(plans.speed)
     # Turning on the spot still takes steps.
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate.abs().clamp_max(1.0))
-    clip_time = _clip_time(phase, gait.start, cadence, amplitude, dt)[:, at] + before * cadence[:, at]
-    joint_pos, tilt, sway, height = gait.pose(clip_time.flatten(), amplitude[:, at].flatten())
+    clip_time = at(_clip_time(phase, gait.start, cadence, amplitude, dt)) + before * at(cadence)
+    joint_pos, tilt, sway, height = gait.pose(clip_time.flatten(), at(amplitude).flatten())
     yaw = heading.flatten()
     forward = torch.stack([yaw.cos(), yaw.sin()], dim=1)
     left = torch.stack([-yaw.sin(), yaw.cos()], dim=1)
-    xy = plans.pos[:, at].flatten(0, 1) + (before * speed).flatten()[:, None] * forward
+    xy = at(plans.pos).flatten(0, 1) + (before * speed).flatten()[:, None] * forward
     xy = xy + sway[:, :1] * forward + sway[:, 1:] * left
     root_pos = torch.cat([xy, height[:, None]], dim=1)
     pos, quat = gait.kinematics(root_pos, R.multiply(R.from_yaw(yaw), tilt), joint_pos)
