@@ -79,6 +79,21 @@ def test_shipped_clips_are_found_by_their_name():
         assert clip.duration > 1.0
 
 
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("data/fifteen/smpl_humanoid_walk.npy", "list"),
+        ("../smpl_humanoid_walk.npy", "list"),
+        ("data/motions/smpl_humanoid_walk.npy,data/motions/smpl_humanoid_run.npy", "its own --motion-file"),
+        ("data/motions/smpl_humanoid_stroll.npy", "list"),
+    ],
+)
+def test_a_clip_that_is_missing_is_no_other_one(path, remedy):
+    with pytest.raises(UserError, match="no clip at") as caught:
+        load_clip(path, SMPL)
+    assert remedy in caught.value.remedy
+
+
 BAD = {
     "empty": (lambda data: data[:0], "0 frames"),
     "one frame": (lambda data: data[:1], "1 frame"),

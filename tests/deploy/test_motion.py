@@ -264,6 +264,7 @@ def test_what_does_not_go_together_is_named(exports: dict[str, Path], exported: 
         (exports["path_follower"], ["--task", "path"], "a path only together with poses. Add --task motion"),
         (exports["steering"], ["--task", "goal"], "this policy takes no goal. It takes motion"),
         (exported, ["--task", "motion"], "motion needs a clip"),
+        (exported, ["--motion-file", "elsewhere/smpl_humanoid_walk.npy"], "no clip at elsewhere"),
         (exported, ["--task", "goal", "--motion-file", WALK], "--motion-file does not go with --task goal"),
     ]:
         done = call("run", folder, "--fast", *words)

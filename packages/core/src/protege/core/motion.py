@@ -68,7 +68,7 @@ class Clip:
 
 
 def load_clip(path: str | Path, robot: Robot) -> Clip:
-    """Read and check a clip. A path that is not on disk is looked up by its name among the clips that packages ship.
+    """Read and check a clip. A bare name, or one in `data/motions`, that is not on disk is one of the clips that packages ship.
 
     Raises:
         UserError: naming the file and what is wrong with it.
@@ -132,14 +132,20 @@ def save_clip(path: str | Path, clip: Clip) -> None:
     write_atomically(Path(path), lambda file: np.save(file, data, allow_pickle=False))
 
 
+SHIPPED = ((), ("data", "motions"))
+"""Ends of the folders in which a file that is not there may be a shipped one: elsewhere another clip was meant."""
+
+
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    for entry in entry_points(group="protege.motions"):
+    points = entry_points(group="protege.motions") if path.parent.parts[-2:] in SHIPPED else ()
+    for entry in points:
         shipped = files(entry.value) / path.name
         if shipped.is_file():
             return Path(str(shipped))
-    raise UserError(f"no clip at {path}", "protege-sim motions list shows the clips that are shipped")
+    one = "Give each clip its own --motion-file" if "," in str(path) else ""
+    raise UserError(f"no clip at {path}", one or "protege sim motions list shows the clips that are shipped")
 
 
 class MotionLibrary:

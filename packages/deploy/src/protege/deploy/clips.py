@@ -142,11 +142,15 @@ def _problem(data: Array, num_joints: int) -> str:
     return f"root_quat_w of frame {bad[0]} is not of unit length" if len(bad) else ""
 
 
+SHIPPED = ((), ("data", "motions"))
+"""Ends of the folders in which a file that is not there may be a shipped one: elsewhere another clip was meant."""
+
+
 def _find(path: Path) -> Path:
-    """A file, or one of that name that a package ships; no package is imported for it: some need torch."""
+    """A file, or a shipped one; no package is imported for it: some need torch."""
     if path.is_file():
         return path
-    for entry in entry_points(group="protege.motions"):
+    for entry in entry_points(group="protege.motions") if path.parent.parts[-2:] in SHIPPED else ():
         top, *rest = entry.value.split(".")
         spec = find_spec(top)
         for place in (spec and spec.submodule_search_locations) or ():
