@@ -35,7 +35,7 @@ class ModelConfig:
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
         critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
-        log_std: fixed log standard deviation of the actions, log rad; a tracker's last centimetres want -3.6 or less.
+        log_std: fixed log standard deviation of the actions, log rad; less lets a trained tracker of a walk come nearer.
         reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
         reference_velocity: share of the reference's joint velocities that the servos' damping does not hinder: the targets run
             ahead by this share of damping / stiffness. At 0 every motion is damped, at 1 only what differs from the reference.
