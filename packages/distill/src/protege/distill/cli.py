@@ -91,22 +91,6 @@ def _several(simulator: str | None, simulators: str | None) -> list[str]:
 
 
 @main.command()
-@click.argument("checkpoints", nargs=-1, required=True)
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="folder of the new policy")
-def average(checkpoints: tuple[str, ...], output: Path) -> None:
-    """Write the policy whose weights are the mean of those of CHECKPOINTS, all trained on from the same one.
-
-    Students that were trained on from one student fall less often together than any of them alone (docs/results).
-    """
-    from protege.core.checkpoint import load, save_release
-
-    from .averaging import soup
-
-    save_release(output, soup({name: load(name) for name in checkpoints}), half=False)
-    click.echo(str(output))
-
-
-@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Build FOLDER/evaluation.html again from the results in FOLDER."""
