@@ -109,7 +109,8 @@ class HumanoidEnv:
             edges.append(min(max(round(self.num_envs * cumulative / total), edges[-1] + 1), self.num_envs - left))
         self.task_names = list(weights)
         self.task_slices = {name: slice(edges[i], edges[i + 1]) for i, name in enumerate(weights)}
-        self.tasks: dict[str, Task] = {name: self._build(name, part) for name, part in self.task_slices.items()}
+        self.tasks: dict[str, Task] = {}  # before the new ones' tables of references take as much memory again
+        self.tasks = {name: self._build(name, part) for name, part in self.task_slices.items()}
         task_ids = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         for index, part in enumerate(self.task_slices.values()):
             task_ids[part] = index

@@ -1,5 +1,6 @@
 """Commands that are places and speeds: follow this path, be there by then, go that way; with a clip warped to obey them."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -82,9 +83,9 @@ class LocomotionCommand(Kept):
         self.follows_gait = kind == "steering" and config.steering_params.follow_gait
         fine = FINE if self.follows_gait else 1
         steps = int(plans.last_step.max()) + max(config.future_frames) + 1
-        parts = [warped_walks(gait, self.plans, phase.to(device), steps, dt, k / fine) for k in range(fine)]
+        parts = (warped_walks(gait, self.plans, phase.to(device), steps, dt, k / fine) for k in range(fine))
         self.frames = fine * steps
-        self.reference = Reference(n, interleaved(parts), fine, config.future_frames)
+        self.reference = Reference(n, interleaved(parts, fine), fine, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
         self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
@@ -184,10 +185,11 @@ def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
     return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
 
 
-def interleaved(parts: list[RobotState]) -> RobotState:
-    """The first frames of all parts, then the second ones and so on: (F, ...) each of K -> (F · K, ...)."""
-    if len(parts) == 1:
-        return parts[0]
-    return RobotState(
-        **{name: torch.stack([getattr(p, name) for p in parts], dim=1).flatten(0, 1) for name in vars(parts[0])}
-    )
+def interleaved(parts: Iterable[RobotState], count: int) -> RobotState:
+    """The first frames of all parts, then the second ones and so on: (F, ...) each of `count` -> (F · count, ...)."""
+    table: dict[str, Tensor] = {}
+    for k, part in enumerate(parts):  # of which one at a time is kept in memory
+        for name, x in vars(part).items():
+            rows = table.setdefault(name, x if count == 1 else x.new_empty(count * len(x), *x.shape[1:]))
+            rows[k::count] = x
+    return RobotState(**table)
