@@ -57,7 +57,7 @@ class LocomotionCommand(Kept):
             else drawn at random.
     """
 
-    kept = (*Kept.kept, "plan", "command_mask", "clock", "time")
+    kept = (*Kept.kept, "plan", "command_mask", "clock", "part")
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class LocomotionCommand(Kept):
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
-        self.time = torch.zeros(n, dtype=torch.long, device=device)  # frames since the plan's first
+        self.part = torch.zeros(n, dtype=torch.long, device=device)  # frames of the plan's next step that are over
         poses = (n, len(config.future_frames), gait.num_bodies)
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
@@ -104,7 +104,7 @@ class LocomotionCommand(Kept):
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
         keep(self.clock, mask, torch.zeros_like(self.clock))
-        keep(self.time, mask, torch.zeros_like(self.time))
+        keep(self.part, mask, torch.zeros_like(self.part))
         keep(self.last_step, mask, self.plans.last_step[plan])
         keep(reference.index, mask, self.frames * plan)
         keep(reference.last, mask, self.frames * (plan + 1) - 1)
@@ -120,9 +120,10 @@ class LocomotionCommand(Kept):
 
     def advance(self, state: RobotState) -> None:
         reference = self.reference
-        frames = self._follow(state) if self.follows_gait else torch.full_like(self.time, reference.stride)
-        self.time += frames
-        self.step.copy_(self.time // reference.stride)
+        frames = self._follow(state) if self.follows_gait else torch.full_like(self.part, reference.stride)
+        self.part += frames
+        self.step += self.part // reference.stride
+        self.part %= reference.stride
         reference.advance(frames)
         if self.kind == "steering":
             planned = reference.table.root_pos_w[reference.index, :2]
