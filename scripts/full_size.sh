@@ -86,7 +86,7 @@ if ((${GPUS:-1} == 3)); then late=(steering); fi
 soon() {
   local card=$1
   shift
-  if ((${#late[@]} == 1)); then for name; do evaluate "$card" "$name" "${name}_evaluation"; done; fi
+  if ((${GPUS:-1} == 3)); then for name; do evaluate "$card" "$name" "${name}_evaluation"; done; fi
 }
 
 expert=("$clips" "agent.expert_model_path=$root/tracker")
@@ -110,7 +110,7 @@ for name in path_follower goal_directed steering masked_mimic; do
   teachers+=("agent.teacher_models.$name.checkpoint=[$root/$name]")
 done
 
-# distil CARDS NAME PRESET
+# distil CARDS NAME PRESET: trains a student
 distil() {
   train "$1" "$2" "${STUDENT:-380}" distill train "distillation/$3" agent.evaluation_interval=0 "$clips" "${teachers[@]}" "${small[@]}"
 }
@@ -122,12 +122,12 @@ examine() {
   evaluate "${1%%,*}" "$2" "$2_pushed" "${unified[@]}" --push 240
 }
 
-if [[ $robust ]]; then { distil "$robust" robust robust && examine "$robust" robust; } & fi
+if [[ $robust ]]; then { distil "$robust" robust robust; examine "$robust" robust; } & fi
 if [[ ,$student, == *,$evaluations,* ]]; then
   distil "$student" student unified_lightweight # whose cards the evaluations need
   examine "$student" student &
 else
-  { distil "$student" student unified_lightweight && examine "$student" student; } &
+  { distil "$student" student unified_lightweight; examine "$student" student; } &
 fi
 for name in "${late[@]}"; do evaluate "$evaluations" "$name" "${name}_evaluation"; done
 evaluate "$evaluations" masked_mimic masked_mimic_evaluation --opt masked_mimic/tasks/patterns

@@ -7,7 +7,7 @@ from protege.core import rotation as R
 from protege.core.motion import load_clips
 from protege.core.state import RobotState
 from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import FINE, MODALITIES, PATIENCE, LocomotionCommand, gait_lead
+from protege.sim.commands.locomotion import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead
 from protege.sim.commands.masks import MaskSampler
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
@@ -168,9 +168,9 @@ def test_the_lead_of_a_gait_by_hand():
 @pytest.mark.parametrize(
     ("kind", "follow", "ahead", "frames"),
     [
-        ("steering", True, -1, 30 * FINE - PATIENCE),
-        ("steering", True, 1, 30 * FINE),
-        ("steering", True, 3, 30 * FINE + PATIENCE),
+        ("steering", True, -1, 30 * SUBSTEPS - PATIENCE),
+        ("steering", True, 1, 30 * SUBSTEPS),
+        ("steering", True, 3, 30 * SUBSTEPS + PATIENCE),
         ("steering", False, -1, 30),
         ("path", True, -1, 30),
     ],
@@ -180,13 +180,13 @@ def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, 
     command = make(kind, gait, 3, steering_params=SteeringParams(follow_gait=follow))
     command.reset(ALL)
     reference = command.reference
-    walks = (command.plans.speed[command.plan, :45] > 0.5).all(dim=1)
-    assert walks.sum() > 1
+    walks = (command.plans.speed[command.plan, :38] > 0.5).all(dim=1)
+    assert walks.sum() > 3
     command.advance(reference.table[reference.index + reference.stride])
     for _ in range(29):
         command.advance(reference.table[reference.index + reference.stride * ahead])
-    gone = reference.stride * command.step + command.part
-    assert (gone[walks] == frames).all() and (command.part < reference.stride).all()
+    gone = reference.stride * command.step + command.substep
+    assert (gone[walks] == frames).all() and (command.substep < reference.stride).all()
     assert torch.equal(reference.index, command.frames * command.plan + gone)
 
 
@@ -195,7 +195,7 @@ def test_a_plan_that_follows_a_gait_is_the_same_in_smaller_steps(gait):
     assert torch.equal(whole.plans.pos, fine.plans.pos)
     table = fine.reference.table
     for name, x in vars(whole.reference.table).items():
-        assert torch.equal(getattr(table, name)[::FINE], x)
+        assert torch.equal(getattr(table, name)[::SUBSTEPS], x)
     stepwise = table.joint_pos.unflatten(0, (32, -1)).diff(dim=1)
     assert stepwise.abs().amax() < 0.12, "rad, no jumps: a control step apart it is 0.4"
 

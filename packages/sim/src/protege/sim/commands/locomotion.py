@@ -22,9 +22,9 @@ Kind = Literal["path", "goal", "steering"]
 PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
-FINE = 4  # frames a control step of a reference that follows a gait
+SUBSTEPS = 4  # frames a control step of a reference that follows a gait
 # By so many of them may its clock be behind or ahead of time: students that could hold it up for good would learn to dawdle.
-PATIENCE = 6 * FINE
+PATIENCE = 6 * SUBSTEPS
 SLOW = 0.04  # m²/s², mean square of the bodies' velocities about the root that says little about a gait
 
 
@@ -57,7 +57,7 @@ class LocomotionCommand(Kept):
             else drawn at random.
     """
 
-    kept = (*Kept.kept, "plan", "command_mask", "clock", "part")
+    kept = (*Kept.kept, "plan", "command_mask", "clock", "substep")
 
     def __init__(
         self,
@@ -81,17 +81,19 @@ class LocomotionCommand(Kept):
         yaw = (2.0 * torch.rand(config.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
         self.follows_gait = kind == "steering" and config.steering_params.follow_gait
-        fine = FINE if self.follows_gait else 1
+        substeps = SUBSTEPS if self.follows_gait else 1
         steps = int(plans.last_step.max()) + max(config.future_frames) + 1
-        parts = (warped_walks(gait, self.plans, phase.to(device), steps, dt, k / fine) for k in range(fine))
-        self.frames = fine * steps
-        self.reference = Reference(n, interleaved(parts, fine), fine, config.future_frames)
+        parts = (warped_walks(gait, self.plans, phase.to(device), steps, dt, k / substeps) for k in range(substeps))
+        self.frames = substeps * steps
+        self.reference = Reference(n, interleaved(parts, substeps), substeps, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
         self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
-        self.part = torch.zeros(n, dtype=torch.long, device=device)  # frames of the plan's next step that are over
+        self.substep = torch.zeros(
+            n, dtype=torch.long, device=device
+        )  # frames of the plan's present step that are over
         poses = (n, len(config.future_frames), gait.num_bodies)
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
@@ -104,7 +106,7 @@ class LocomotionCommand(Kept):
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
         keep(self.clock, mask, torch.zeros_like(self.clock))
-        keep(self.part, mask, torch.zeros_like(self.part))
+        keep(self.substep, mask, torch.zeros_like(self.substep))
         keep(self.last_step, mask, self.plans.last_step[plan])
         keep(reference.index, mask, self.frames * plan)
         keep(reference.last, mask, self.frames * (plan + 1) - 1)
@@ -120,10 +122,10 @@ class LocomotionCommand(Kept):
 
     def advance(self, state: RobotState) -> None:
         reference = self.reference
-        frames = self._follow(state) if self.follows_gait else torch.full_like(self.part, reference.stride)
-        self.part += frames
-        self.step += self.part // reference.stride
-        self.part %= reference.stride
+        frames = self._follow(state) if self.follows_gait else torch.full_like(self.substep, reference.stride)
+        self.substep += frames
+        self.step += self.substep // reference.stride
+        self.substep %= reference.stride
         reference.advance(frames)
         if self.kind == "steering":
             planned = reference.table.root_pos_w[reference.index, :2]

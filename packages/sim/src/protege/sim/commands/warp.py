@@ -45,7 +45,7 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, late
     low, high = steps.clamp(0, plans.steps - 1), (steps + 1).clamp(0, plans.steps - 1)
 
     def at(x: Tensor) -> Tensor:
-        return torch.lerp(x[:, low], x[:, high], later) if later else x[:, low]
+        return torch.lerp(x[:, low], x[:, high], later)
 
     speed, turn_rate = at(plans.speed), at(plans.turn_rate)
     heading = at(plans.heading) + before * turn_rate
