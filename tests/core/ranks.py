@@ -21,7 +21,7 @@ from protege.core.errors import UserError
 from protege.core.experiments import action_bound, make_actor_critic
 from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.networks import RunningNormalizer
-from protege.core.optim import adamw, guarded_step
+from protege.core.optim import adamw, backward, guarded_step
 from protege.core.policy import ModelConfig
 from protege.core.ppo import PPO, PPOConfig, normalize_advantage, weighted_mean
 from protege.core.rollout import RolloutBuffer, collect
@@ -119,8 +119,8 @@ def one_bad_gradient(world: World) -> list[tuple[float, torch.Tensor]]:
     rows = []
     for step in range(3):
         bad = step == 1 and world.rank == 1
-        loss = layer(torch.full((1, 1), torch.nan if bad else 1.0 + world.rank)).sum()
-        rows.append((guarded_step(optimizer, loss, 10.0, world).item(), layer.weight.detach().clone()))
+        backward(optimizer, layer(torch.full((1, 1), torch.nan if bad else 1.0 + world.rank)).sum())
+        rows.append((guarded_step(optimizer, 10.0, world).item(), layer.weight.detach().clone()))
     return rows
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from protege.core.networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, mlp
+from protege.core.networks import FEW, RunningNormalizer, SetMLP, TokenSet, TokenTransformer, attend_few, mlp
 
 SIZES = {"body": (1, 5), "frames": (3, 4), "command": (1, 2)}
 
@@ -190,6 +190,25 @@ def test_attention_is_softmax_of_scaled_products():
 def flat_features(sets: dict[str, TokenSet]) -> Tensor:
     parts = [x if present is None else x * present.unsqueeze(-1) for x, present in sets.values()]
     return torch.cat([x.flatten(1) for x in parts], dim=1)
+
+
+@pytest.mark.parametrize("tokens", [5, FEW, FEW + 4])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_written_out_is_the_librarys_as_are_its_gradients(tokens, masked):
+    torch.manual_seed(0)
+    present = None
+    if masked:
+        present = torch.rand(6, 1, 1, tokens) < 0.5
+        present[..., 0] = True
+    results = []
+    for attention in (attend_few, lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)):
+        torch.manual_seed(1)
+        q, k, v = (torch.randn(6, 2, n, 8, requires_grad=True) for n in (3, tokens, tokens))
+        seen = attention(q, k, v, present)
+        seen.square().sum().backward()
+        results.append((seen, q.grad, k.grad, v.grad))
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_a_set_mlp_is_an_mlp_over_all_features():

@@ -62,6 +62,15 @@ def test_steering_asks_to_stand_or_to_walk_but_not_to_creep(generator):
     assert 0.05 < (speed == 0.0).float().mean() < 0.15
 
 
+def test_in_training_a_share_of_the_commands_may_be_slow(generator):
+    params = SteeringParams(slow_share=0.4)
+    first = plan_steering(4096, 310, 300, DT, params.when(evaluation=False), generator).commanded_speed[:, 0]
+    slow = 0.4 + 0.6 * 0.2  # of the others a fifth is, too
+    assert (first <= 0.3).float().mean() == pytest.approx(slow, abs=0.03)
+    assert (first == 0.0).float().mean() == pytest.approx(slow / 2, abs=0.03)
+    assert params.when(evaluation=True) == SteeringParams()
+
+
 def test_steering_commands_change_every_three_to_six_seconds(generator):
     plans = plan_steering(512, 310, 300, DT, SteeringParams(), generator)
     changes = plans.direction.diff(dim=1) != 0.0

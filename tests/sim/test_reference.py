@@ -16,7 +16,6 @@ from protege.sim.commands.plans import Plans, plan_paths, plan_steering
 from protege.sim.commands.reference import Reference, keep
 from protege.sim.commands.warp import warped_walks
 from protege.sim.env_config import EnvConfig, PathParams, SteeringParams
-from protege.sim.graph import Recorded
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -325,19 +324,3 @@ def test_turned_plans_give_turned_walks(gait):
         RobotState(plain.joint_pos, plain.joint_vel, *[torch.zeros(0)] * 4),
         atol=1e-4,
     )
-
-
-# Recorded ----------------------------------------------------------------------------------------------------------------
-
-
-def test_on_a_cpu_recorded_work_is_just_called():
-    counter = torch.zeros(())
-
-    def work() -> torch.Tensor:
-        counter.add_(1.0)
-        return counter.clone()
-
-    recorded = Recorded(work, CPU, torch.Generator())
-    results = [recorded() for _ in range(Recorded.EAGER_CALLS + 3)]
-    assert [float(x) for x in results] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    assert recorded.graph is None

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from . import checks
 from .accelerate import mixed_precision
+from .cuda_graph import Recorded
 from .distributed import ALONE, World
 from .env import Env, Obs
 from .networks import SetMLP, TokenTransformer, check_transformer, mlp
-from .optim import adamw, cosine_rate, guarded_step
+from .optim import adamw, backward, cosine_rate, guarded_step
 from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
 from .ppo import value_loss, weighted_mean
 from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
@@ -262,6 +263,8 @@ class MaskedMimicTrainer:
         self.policy, self.expert, self.config, self.world = policy, expert, config, world
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = adamw([(policy.parameters(), config.learning_rate)])
+        self.kl_coefficient = torch.zeros((), device=device)
+        self.gradients = Recorded(self._gradients, device, self.generator)
 
     def make_buffer(self, obs: Obs, num_actions: int) -> RolloutBuffer:
         """A buffer with room for the expert's labels."""
@@ -295,8 +298,9 @@ class MaskedMimicTrainer:
         with world.pooling(policy.critic):
             policy.critic.update(buffer.data["expert_value"], weight)
         coefficient = kl_coefficient(iteration, self.config)
+        self.kl_coefficient.fill_(coefficient)
         history = [
-            self._minibatch(obs, batch, coefficient)
+            self._minibatch(obs, batch)
             for _ in range(self.config.epochs)
             for obs, batch in buffer.minibatches(
                 self.config.minibatches, ("expert_mean", "expert_value"), self.generator
@@ -314,7 +318,12 @@ class MaskedMimicTrainer:
         mean, _, value = self.expert(obs)
         return {"expert_mean": mean, "expert_value": value}
 
-    def _minibatch(self, obs: Obs, batch: dict[str, Tensor], coefficient: float) -> dict[str, Tensor]:
+    def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        terms = {name: x.clone() for name, x in self.gradients(obs, batch).items()}
+        return terms | {"agent/skipped_updates": guarded_step(self.optimizer, self.config.max_grad_norm, self.world)}
+
+    def _gradients(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the gradient of a minibatch's loss in the parameters; returns its terms."""
         policy, weight, scale = self.policy, batch["weight"], self.policy.critic.scale
         with mixed_precision(policy):
             prior = policy.prior(obs)
@@ -326,13 +335,16 @@ class MaskedMimicTrainer:
         kl = latent_kl(posterior, prior, weight)
         value = value_loss(expected / scale, batch["expert_value"] / scale, weight)
         deployed = imitation_loss(deployed_mean, batch["expert_mean"], weight)
-        loss = imitation + self.config.prior_weight * deployed + coefficient * kl + self.config.value_weight * value
+        cfg = self.config
+        backward(
+            self.optimizer,
+            imitation + cfg.prior_weight * deployed + self.kl_coefficient * kl + cfg.value_weight * value,
+        )
         return {
             "actor/imitation_loss": imitation.detach(),
             "actor/prior_imitation_loss": deployed.detach(),
             "actor/kl_loss": kl.detach(),
             "critic/value_loss": value.detach(),
-            "agent/skipped_updates": guarded_step(self.optimizer, loss, self.config.max_grad_norm, self.world),
         }
 
 

@@ -25,7 +25,13 @@ def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = group["lr"].to(group["params"][0].device)
 
 
-def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: float, world: World = ALONE) -> Tensor:
+def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
+    """Leave the gradient of a loss, and of nothing before it, in the parameters."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+
+
+def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, world: World = ALONE) -> Tensor:
     """One step down the gradient, each parameter group clipped to a norm; no step at all where a gradient is NaN or infinite.
 
     Args:
@@ -34,8 +40,6 @@ def guarded_step(optimizer: torch.optim.AdamW, loss: Tensor, max_grad_norm: floa
     Returns:
         () 1 if the step was skipped, else 0.
     """
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     world.average_gradients(p for group in optimizer.param_groups for p in group["params"])
     norms = [nn.utils.clip_grad_norm_(group["params"], max_grad_norm) for group in optimizer.param_groups]
     skipped = (~torch.stack(norms).isfinite()).any().float()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .cuda_graph import Recorded
 from .distributed import ALONE, World
 from .env import Env, Obs
-from .optim import adamw, adapt_learning_rate, guarded_step
+from .optim import adamw, adapt_learning_rate, backward, guarded_step
 from .policy import ActorCritic, kl_divergence, log_prob
 from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
 
@@ -80,10 +81,17 @@ def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE)
     """
     if weight is None:
         return world.mean(x.mean())
-    total, count = torch.where(weight > 0, x, 0.0).sum(), weight.sum()
-    if world.size > 1:
-        total, count = world.sum(torch.stack([total, count]))
-    return total / count.clamp_min(1.0)
+    return ratio(world.sum(weighted_sum(x, weight)))
+
+
+def weighted_sum(x: Tensor, weight: Tensor) -> Tensor:
+    """Sum of (M,) over the rows with weight 1, and how many they are: (2,)."""
+    return torch.stack([torch.where(weight > 0, x, 0.0).sum(), weight.sum()])
+
+
+def ratio(sums: Tensor) -> Tensor:
+    """A mean from what `weighted_sum` gives, (2,) -> (); 0 of no rows."""
+    return sums[0] / sums[1].clamp_min(1.0)
 
 
 def ppo_loss(
@@ -162,6 +170,7 @@ class PPO:
                 (policy.critic.parameters(), config.critic_learning_rate),
             ]
         )
+        self.gradients = Recorded(self._gradients, device)
 
     @property
     def learning_rate(self) -> Tensor:
@@ -202,6 +211,13 @@ class PPO:
         return metrics | {"learning_rate": self.learning_rate.item()}
 
     def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        terms = {key: x.clone() for key, x in self.gradients(obs, batch).items()}
+        kl = ratio(self.world.sum(terms.pop("actor/kl")))
+        skipped = guarded_step(self.optimizer, self.config.max_grad_norm, self.world)
+        return terms | {"actor/kl": kl, "agent/skipped_updates": skipped}
+
+    def _gradients(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the gradient of a minibatch's loss in the parameters; returns its terms and `weighted_sum` of KL(old | new)."""
         cfg, policy, weight = self.config, self.policy, batch["weight"]
         mean, std, value = policy(obs)
         scale = policy.critic.scale
@@ -216,10 +232,10 @@ class PPO:
         }
         weights = {"actor/bounds_loss": cfg.bounds_loss_weight, "critic/value_loss": cfg.value_weight}
         with torch.no_grad():
-            kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight, self.world)
+            kl = weighted_sum(kl_divergence(batch["mean"], batch["std"], mean, std), weight)
         loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), start=mean.new_zeros(()))
-        skipped = guarded_step(self.optimizer, loss, cfg.max_grad_norm, self.world)
-        return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl, "agent/skipped_updates": skipped}
+        backward(self.optimizer, loss)
+        return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl}
 
 
 def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: int = 0) -> None:

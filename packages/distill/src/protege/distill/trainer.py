@@ -5,14 +5,16 @@ own rewards once the student can imitate.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from protege.core.cuda_graph import Recorded
 from protege.core.distributed import ALONE, World
 from protege.core.env import Env, Obs
-from protege.core.optim import adamw, guarded_step
+from protege.core.optim import adamw, backward, guarded_step
 from protege.core.policy import ActorCritic, PolicySample, log_prob
 from protege.core.ppo import normalize_advantage
 from protege.core.rollout import RolloutBuffer, collect
@@ -57,6 +59,10 @@ class Distiller:
         self.optimizer = adamw([(x.parameters(), config.learning_rate) for x in (student.actor, student.critic)])
         self.average = WeightAverage(student, config.weight_averaging)
         self.updates = 0
+        self.ppo_factor = torch.zeros((), device=device)
+        # Recorded anew when tasks or the loss's terms change, with the curriculum.
+        self.gradients = lru_cache(1)(lambda *key: Recorded(partial(self._gradients, *key), device))
+        self.labels = lru_cache(1)(lambda *slices: Recorded(partial(tutors.label, task_slices=dict(slices)), device))
 
     def make_buffer(self, obs: Obs, num_actions: int) -> RolloutBuffer:
         """A buffer with room for the labels, the task of each world, and whether the student acted."""
@@ -79,9 +85,10 @@ class Distiller:
         for index, part in enumerate(env.task_slices.values()):
             task[part] = index
         fixed = {"task": task, "acted": (~teacher_acts).squeeze(1).float()}
+        labels = self.labels(*env.task_slices.items())
 
         def label(obs: Obs) -> dict[str, Tensor]:
-            return self.tutors.label(obs, env.task_slices) | fixed
+            return labels(obs) | fixed
 
         def behave(sample: PolicySample, labels: dict[str, Tensor]) -> Tensor:
             mean = torch.where(teacher_acts, labels["teacher_mean"], sample.mean)
@@ -105,12 +112,12 @@ class Distiller:
             student.critic.update(targets, buffer.weight.repeat(2, 1))
         for group in self.optimizer.param_groups:
             group["lr"].fill_(learning_rate(cfg, progress))
-        by_name = cfg.teacher_models.weights()
-        task_weight = torch.tensor([by_name[TEACHER_OF_TASK[task]] for task in tasks], device=data["reward"].device)
         factor = ppo_factor(cfg, progress)
+        self.ppo_factor.fill_(factor)
+        gradients = self.gradients(tuple(tasks), factor > 0.0)
         keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
         history = [
-            self._minibatch(obs, batch, tasks, task_weight, factor)
+            self._minibatch(gradients, obs, batch)
             for _ in range(cfg.epochs)
             for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
         ]
@@ -126,7 +133,7 @@ class Distiller:
         metrics["agent/invalid_fraction"] = 1.0 - buffer.weight.mean().item()
         return metrics | {"learning_rate": learning_rate(cfg, progress), "agent/ppo_factor": factor}
 
-    def term_weights(self, factor: float) -> dict[str, float]:
+    def term_weights(self, factor: float | Tensor) -> dict[str, float | Tensor]:
         """Weight of each loss term when PPO is on by `factor`."""
         cfg = self.config
         return {
@@ -167,19 +174,32 @@ class Distiller:
         }
 
     def _minibatch(
-        self, obs: Obs, batch: dict[str, Tensor], tasks: Sequence[str], task_weight: Tensor, factor: float
+        self, gradients: Recorded[dict[str, Tensor]], obs: Obs, batch: dict[str, Tensor]
     ) -> dict[str, Tensor]:
+        metrics = {name: x.clone() for name, x in gradients(obs, batch).items()}
+        skipped = guarded_step(self.optimizer, self.config.max_grad_norm, self.world)
+        self.average.update(self.student, self.updates)
+        self.updates += 1
+        return metrics | {"agent/skipped_updates": skipped}
+
+    def _gradients(self, tasks: Sequence[str], ppo: bool, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the gradient of a minibatch's loss in the parameters; returns its terms and each task's imitation error.
+
+        Args:
+            tasks: see `update`.
+            ppo: whether PPO is on.
+        """
+        by_name = self.config.teacher_models.weights()
+        task_weight = torch.stack([self.ppo_factor.new_full((), by_name[TEACHER_OF_TASK[task]]) for task in tasks])
         output = self.student(obs)
         terms = self.terms(output, batch, task_weight)
         # A term that is off is left out, not multiplied by zero: it may be anything then.
-        weights = {name: weight for name, weight in self.term_weights(factor).items() if weight > 0.0}
+        on = [name for name, weight in self.term_weights(float(ppo)).items() if weight > 0.0]
+        weights = self.term_weights(self.ppo_factor)
         mean, _, value = output
         nothing = 0.0 * (mean.sum() + value.sum())  # every parameter has a gradient, whichever terms are on
-        loss = sum((weight * terms[name] for name, weight in weights.items()), start=nothing)
-        skipped = guarded_step(self.optimizer, loss, self.config.max_grad_norm, self.world)
-        self.average.update(self.student, self.updates)
-        self.updates += 1
-        metrics = {name: term.detach() for name, term in terms.items()} | {"agent/skipped_updates": skipped}
+        backward(self.optimizer, sum((weights[name] * terms[name] for name in on), start=nothing))
+        metrics = {name: term.detach() for name, term in terms.items()}
         return metrics | _by_task(losses.squared_difference(mean.detach(), batch["teacher_mean"]), batch, tasks)
 
     def synchronize(self) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from protege.core import observations
+from protege.core.cuda_graph import Recorded
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
 from protege.core.motion import Clip, MotionLibrary
@@ -24,7 +25,6 @@ from .commands.masks import MaskSampler
 from .commands.reference import keep
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
-from .graph import Recorded
 from .randomization import Randomization
 from .simulator import Simulator
 from .tasks import LOCOMOTION, TASKS, Task, TaskContext

@@ -139,6 +139,8 @@ class SteeringParams:
         speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
+        slow_share: share of training's commands that are drawn from the slowest fifth of `speed`: half of them are to stand, which
+            is learned from few of the others.
         follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
             leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
@@ -152,6 +154,7 @@ class SteeringParams:
     speed: tuple[float, float] = (0.0, 1.5)
     change_time: tuple[float, float] = (3.0, 6.0)
     training_change_time: tuple[float, float] = (1.5, 4.0)
+    slow_share: float = 0.0
     follow_gait: bool = False
     settle_time: float = 2.0
     max_heading_error: float = 0.7853981633974483
@@ -170,12 +173,15 @@ class SteeringParams:
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "speed", "settle_time", "body_termination_distance", "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
+        checks.shares(self, key, "slow_share")
         for name in ("speed", "change_time", "training_change_time"):
             checks.rising(self, key, name)
 
     def when(self, evaluation: bool) -> "SteeringParams":
-        """These parameters in evaluations, or in training: `change_time` and `follow_gait` are the ones that count there."""
-        return replace(self, follow_gait=False) if evaluation else replace(self, change_time=self.training_change_time)
+        """These parameters in evaluations, or in training, with the `change_time` that counts there."""
+        if evaluation:
+            return replace(self, follow_gait=False, slow_share=0.0)
+        return replace(self, change_time=self.training_change_time)
 
 
 @dataclass

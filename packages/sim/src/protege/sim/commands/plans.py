@@ -131,7 +131,11 @@ def plan_steering(
     directions = _uniform((count, segments), -math.pi, math.pi, generator)
     directions[:, 0] = _uniform((count,), -0.5, 0.5, generator)
     direction = directions.gather(1, segment)
-    commanded = _uniform((count, segments), *params.speed, generator).gather(1, segment)
+    speeds = _uniform((count, segments), *params.speed, generator)
+    if params.slow_share > 0.0:
+        slow = torch.rand(count, segments, generator=generator) < params.slow_share
+        speeds = torch.where(slow, params.speed[0] + 0.2 * (speeds - params.speed[0]), speeds)
+    commanded = speeds.gather(1, segment)
     commanded = torch.where(commanded < SLOWEST_COMMAND, 0.0, commanded)  # nobody walks as slowly
     begun = torch.cat([torch.zeros(count, 1), changes], dim=1).gather(1, segment)
 
