@@ -381,6 +381,16 @@ def test_folders_that_cannot_be_written_are_named(tiny_tracker, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("protege.core.ppo.PPO.update", full)
+    line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
+    assert "8 worlds fit into the memory of cpu, but not what is learned" in line
+    assert "Take half as many: --num-envs 4" in line
+
+
 def test_only_its_own_presets_can_be_trained():
     line = fails("core", "train", "distillation/unified_lightweight", "--experiment-name", "a")
     assert "cannot train 'distillation/unified_lightweight' here. Known: " in line

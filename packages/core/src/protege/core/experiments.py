@@ -140,6 +140,12 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
                 click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, world) as run:
             experiment.train(run, env, config)
+    except torch.OutOfMemoryError as error:
+        worlds = config.env.num_envs
+        raise UserError(
+            f"{worlds} worlds fit into the memory of {env.device}, but not what is learned from them beside them",
+            f"Take half as many: --num-envs {max(1, worlds // 2)}",
+        ) from error
     finally:
         env.close()
         world.close()
