@@ -26,13 +26,13 @@ def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
 
 
 def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
-    """Leave the gradient of a loss, and of nothing before it, in the parameters."""
+    """Leave the gradient of a loss, (), in the parameters, in place of what they held."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
 
 
 def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, world: World = ALONE) -> Tensor:
-    """One step down the gradient, each parameter group clipped to a norm; no step at all where a gradient is NaN or infinite.
+    """One step down the gradient that `backward` left, each parameter group clipped to a norm; none where it is NaN or infinite.
 
     Args:
         world: its ranks take the same step, along the mean of their gradients, or none.

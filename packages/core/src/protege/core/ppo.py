@@ -81,7 +81,7 @@ def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE)
     """
     if weight is None:
         return world.mean(x.mean())
-    return ratio(world.sum(weighted_sum(x, weight)))
+    return mean_of_sum(world.sum(weighted_sum(x, weight)))
 
 
 def weighted_sum(x: Tensor, weight: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def weighted_sum(x: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([torch.where(weight > 0, x, 0.0).sum(), weight.sum()])
 
 
-def ratio(sums: Tensor) -> Tensor:
-    """A mean from what `weighted_sum` gives, (2,) -> (); 0 of no rows."""
-    return sums[0] / sums[1].clamp_min(1.0)
+def mean_of_sum(total: Tensor) -> Tensor:
+    """The mean from what `weighted_sum` gives, (2,) -> (); 0 of no rows."""
+    return total[0] / total[1].clamp_min(1.0)
 
 
 def ppo_loss(
@@ -212,7 +212,7 @@ class PPO:
 
     def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         terms = {key: x.clone() for key, x in self.gradients(obs, batch).items()}
-        kl = ratio(self.world.sum(terms.pop("actor/kl")))
+        kl = mean_of_sum(self.world.sum(terms.pop("actor/kl")))
         skipped = guarded_step(self.optimizer, self.config.max_grad_norm, self.world)
         return terms | {"actor/kl": kl, "agent/skipped_updates": skipped}
 

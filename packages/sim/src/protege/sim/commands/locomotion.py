@@ -91,9 +91,7 @@ class LocomotionCommand(Kept):
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
-        self.substep = torch.zeros(
-            n, dtype=torch.long, device=device
-        )  # frames of the plan's present step that are over
+        self.substep = torch.zeros(n, dtype=torch.long, device=device)  # frames of the plan's step that are over
         poses = (n, len(config.future_frames), gait.num_bodies)
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
