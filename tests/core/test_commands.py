@@ -19,7 +19,7 @@ from protege.core.checkpoint import load, save
 from protege.core.commands import as_yaml, writable_folder
 from protege.core.errors import UserError
 from protege.core.experiments import load_policy
-from protege.core.motion import clip_dtype
+from protege.core.motions import clip_dtype
 
 MASKED_MIMIC = "masked_mimic/path_follower"
 WALK = "data/motions/smpl_humanoid_walk.npy"

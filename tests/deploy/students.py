@@ -10,7 +10,7 @@ from protege.core.checkpoint import Checkpoint
 from protege.core.config import RunConfig
 from protege.core.experiments import Policy, action_bound
 from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
-from protege.core.motion import load_clips
+from protege.core.motions import load_clips
 from protege.core.policy import ActorCritic, ModelConfig
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, SteeringParams

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from tiny_runs import train
 
 from protege.core.kinematics import Kinematics
-from protege.core.motion import MotionLibrary, clip_dtype
-from protege.core.motion import load_clip as core_clip
+from protege.core.motions import MotionLibrary, clip_dtype
+from protege.core.motions import load_clip as core_clip
 from protege.deploy.cli import main
 from protege.deploy.clips import Clip, Pose, load_clip
 from protege.deploy.errors import DeployError

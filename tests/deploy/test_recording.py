@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
-from protege.core.motion import load_clip
+from protege.core.motions import load_clip
 from protege.core.umbrella import main as umbrella
 from protege.deploy.cli import main
 from protege.deploy.comparison import compare

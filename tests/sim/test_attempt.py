@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.sim.motions.attempt import LOST, MEMORY, Attempt, _strewn, _weights, attempt, summary
 from protege.sim.robots import get_robot
 

@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner, Result
 from deepmimic_clips import document, frame, walk
 
-from protege.core.motion import load_clip
+from protege.core.motions import load_clip
 from protege.sim import __version__
 from protege.sim.bench import torch_threads
 from protege.sim.cli import main

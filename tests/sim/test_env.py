@@ -7,7 +7,7 @@ import torch
 
 from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.motion import load_clips
+from protege.core.motions import load_clips
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, GoalParams, MaskParams, PathParams, SteeringParams
 from protege.sim.robots import get_robot

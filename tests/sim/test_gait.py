@@ -6,7 +6,7 @@ import torch
 
 from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.motion import Clip, load_clips
+from protege.core.motions import Clip, load_clips
 from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass, choose_clip
 from protege.sim.engine import mujoco
 from protege.sim.mjcf import build_spec

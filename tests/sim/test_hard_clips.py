@@ -9,7 +9,7 @@ import torch
 from tiny_runs import TRACKER, train
 
 from protege.core.errors import UserError
-from protege.core.motion import Clip, MotionLibrary, load_clips
+from protege.core.motions import Clip, MotionLibrary, load_clips
 from protege.core.rollout import episode_metrics
 from protege.sim.commands.hard_clips import MEMORY, HardClips
 from protege.sim.commands.masks import MaskSampler

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.sim.motions.inspect import (
     CONTACT_HEIGHT,
     floor_penetration,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from protege.core import rotation as R
-from protege.core.motion import load_clips
+from protege.core.motions import load_clips
 from protege.core.state import RobotState
 from protege.sim.commands.gait import Gait
 from protege.sim.commands.locomotion import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from protege.core import rotation as R
-from protege.core.motion import MotionLibrary, load_clips
+from protege.core.motions import MotionLibrary, load_clips
 from protege.core.state import RobotState
 from protege.sim.commands import warp
 from protege.sim.commands.gait import Gait

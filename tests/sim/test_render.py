@@ -12,7 +12,7 @@ import torch
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
-from protege.core.motion import Clip, load_clip
+from protege.core.motions import Clip, load_clip
 from protege.sim.render import (
     Marker,
     Renderer,

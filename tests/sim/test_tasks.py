@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from protege.core import rotation as R
-from protege.core.motion import load_clips
+from protege.core.motions import load_clips
 from protege.sim.commands.locomotion import LocomotionCommand
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig

@@ -17,7 +17,7 @@ from protege.core.checkpoint import installed_versions
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.experiments import LoadedPolicy, Policy, load_policy
-from protege.core.motion import MotionLibrary, load_clips
+from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robot import Robot
 
 from . import __version__

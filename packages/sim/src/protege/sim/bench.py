@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from protege.core.config import RunConfig
-from protege.core.motion import MotionLibrary, load_clips
+from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 

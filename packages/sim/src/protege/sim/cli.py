@@ -44,7 +44,7 @@ def motions() -> None:
 @click.option("--name", "names", multiple=True, help="which clip of an archive (repeatable); a single file's new name")
 def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str, names: tuple[str, ...]) -> None:
     """Fit clips to a robot: deepmimic text files, or a zip or wheel of them (pybullet's). All are written, or none."""
-    from protege.core.motion import save_clip
+    from protege.core.motions import save_clip
 
     from .motions import get_importer
     from .robots import get_robot
@@ -86,7 +86,7 @@ def list_clips(robot: str, folder: str, as_json: bool) -> None:
 @_json
 def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
     """Measure what is wrong with CLIP: sliding feet, bodies in the ground, joints past their limits, jumps."""
-    from protege.core.motion import load_clip
+    from protege.core.motions import load_clip
 
     from .motions.inspect import inspect, summary
     from .robots import get_robot
@@ -118,7 +118,7 @@ def attempt_clip(
     as_json: bool,
 ) -> None:
     """Whether physics allows CLIP: sampled control tries to follow it in MuJoCo, with nothing learned."""
-    from protege.core.motion import load_clip, save_clip
+    from protege.core.motions import load_clip, save_clip
 
     from .motions.attempt import attempt, summary
     from .robots import get_robot

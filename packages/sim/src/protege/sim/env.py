@@ -16,7 +16,7 @@ from protege.core import observations
 from protege.core.cuda_graph import Recorded
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
-from protege.core.motion import Clip, MotionLibrary
+from protege.core.motions import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from protege.core.motion import load_clips
+from protege.core.motions import load_clips
 from protege.core.robot import Robot
 
 from .env import HumanoidEnv

@@ -15,7 +15,7 @@ from protege.core import rotation as R
 from protege.core.checkpoint import write_atomically
 from protege.core.commands import writable_folder
 from protege.core.errors import UserError
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 

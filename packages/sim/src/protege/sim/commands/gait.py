@@ -10,7 +10,7 @@ from torch import Tensor
 from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
-from protege.core.motion import Clip, MotionLibrary
+from protege.core.motions import Clip, MotionLibrary
 from protege.core.robot import Robot
 
 AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from protege.core.motion import MotionLibrary
+from protege.core.motions import MotionLibrary
 
 MEMORY = 1000
 """Control steps after which what happened counts 1/e."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs
-from protege.core.motion import MotionLibrary
+from protege.core.motions import MotionLibrary
 from protege.core.state import RobotState
 
 from ..env_config import EnvConfig

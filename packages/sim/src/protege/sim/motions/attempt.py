@@ -16,7 +16,7 @@ from mujoco import rollout
 from numpy.typing import NDArray
 
 from protege.core.kinematics import Kinematics
-from protege.core.motion import Clip, MotionLibrary
+from protege.core.motions import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from protege.core.errors import UserError
-from protege.core.motion import load_clip
+from protege.core.motions import load_clip
 from protege.core.robot import Robot
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Robot
 
 from .hinges import hinge_angles

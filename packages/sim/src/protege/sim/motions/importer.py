@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
 from protege.core.errors import UserError
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Robot
 
 ARCHIVES = (".zip", ".whl")

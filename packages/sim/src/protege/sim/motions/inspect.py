@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from protege.core import rotation as R
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Robot
 
 from .surface import trace

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from protege.core.commands import writable_folder
 from protege.core.errors import UserError
-from protege.core.motion import load_clip
+from protege.core.motions import load_clip
 
 from ..render import FPS, Renderer, film_strip, write_mp4, write_png
 from ..robots import get_robot

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Robot
 
 from .surface import trace

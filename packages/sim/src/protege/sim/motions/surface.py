@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from protege.core.motion import Clip
+from protege.core.motions import Clip
 from protege.core.robot import Geom, Robot
 
 from ..engine import mujoco

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from protege.core.errors import UserError
-from protege.core.motion import MotionLibrary
+from protege.core.motions import MotionLibrary
 from protege.core.robot import Robot
 
 from ..commands.command import Command

@@ -1,0 +1,108 @@
+"""Motion clips on the device: one table of frames, resampled once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import rotation as R
+from ..kinematics import Kinematics
+from ..robot import Robot
+from ..state import RobotState
+from .clip import Clip
+
+
+class MotionLibrary:
+    """Clips on the device: sampled by weight, interpolated at any time.
+
+    Frames are resampled to 60 Hz once (what is left of a clip after its last whole frame is dropped); body poses come from
+    forward kinematics, velocities from central differences.
+
+    Attributes:
+        state: (F, ...) the frames of all clips, one clip after the other.
+        starts, counts: (C,) first frame and number of frames of each clip.
+        durations: (C,) s.
+        shares: (C,) how often each clip is drawn; they sum to 1.
+        names: of the clips; those that share one have their index after it.
+
+    Args:
+        weights: how often each clip is drawn; None for all alike.
+    """
+
+    RATE = 60.0
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        robot: Robot,
+        device: torch.device | str,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.robot, names = robot, [clip.name for clip in clips]
+        self.names = [x if names.count(x) == 1 else f"{x}-{i}" for i, x in enumerate(names)]
+        self.num_clips = len(clips)
+        shares = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
+        self.shares = shares / shares.sum()
+        self.edges = self.shares.cumsum(0)[:-1]
+        kinematics = Kinematics(robot).double()
+        states = [self._resample(clip, kinematics) for clip in clips]
+        counts = [len(state.joint_pos) for state in states]
+        joined = RobotState.cat(states)
+        self.state = RobotState(**{k: v.float().to(device) for k, v in vars(joined).items()})
+        self.counts = torch.tensor(counts, device=device)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.durations = (self.counts - 1) / self.RATE
+
+    def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) indices, drawn by weight."""
+        draws = torch.rand(n, generator=generator, device=self.edges.device)
+        return torch.bucketize(draws, self.edges, right=True)
+
+    def frames(self, clip: Tensor, time: Tensor) -> RobotState:
+        """The motion at some times.
+
+        Args:
+            clip: indices, any shape.
+            time: s since the clip's start, the same shape; clamped to the clip.
+
+        Returns:
+            a state whose leading dimensions are those of `time`.
+        """
+        position = (time * self.RATE).clamp_min(0.0)
+        last = self.counts[clip] - 1
+        low = torch.minimum(position.long(), last - 1)
+        t = (position - low).clamp(0.0, 1.0)
+        low = low + self.starts[clip]
+        high = low + 1
+        s, t1, t2 = self.state, t[..., None], t[..., None, None]
+        return RobotState(
+            joint_pos=torch.lerp(s.joint_pos[low], s.joint_pos[high], t1),
+            joint_vel=torch.lerp(s.joint_vel[low], s.joint_vel[high], t1),
+            body_pos_w=torch.lerp(s.body_pos_w[low], s.body_pos_w[high], t2),
+            body_quat_w=R.slerp(s.body_quat_w[low], s.body_quat_w[high], t2),
+            body_lin_vel_w=torch.lerp(s.body_lin_vel_w[low], s.body_lin_vel_w[high], t2),
+            body_ang_vel_w=torch.lerp(s.body_ang_vel_w[low], s.body_ang_vel_w[high], t2),
+        )
+
+    def _resample(self, clip: Clip, kinematics: Kinematics) -> RobotState:
+        """A clip at the library's rate, with velocities, in double precision; at least three frames."""
+        count, period = max(3, int(clip.duration * self.RATE + 1e-6) + 1), 1.0 / self.RATE
+        source = torch.from_numpy(clip.time - clip.time[0])
+        time = torch.arange(count, dtype=torch.float64) * period
+        high = torch.searchsorted(source, time, right=True).clamp(1, len(source) - 1)
+        low = high - 1
+        t = ((time - source[low]) / (source[high] - source[low])).clamp(0.0, 1.0).unsqueeze(1)
+        pos, quat, joint = (torch.from_numpy(x) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
+        joint_pos = torch.lerp(joint[low], joint[high], t)
+        root_quat = R.slerp(R.normalize(quat[low]), R.normalize(quat[high]), t)
+        body_pos, body_quat = kinematics(torch.lerp(pos[low], pos[high], t), root_quat, joint_pos)
+        turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) / period
+        ang_vel = torch.cat([turn[:1], (turn[1:] + turn[:-1]) / 2.0, turn[-1:]])
+        return RobotState(
+            joint_pos=joint_pos,
+            joint_vel=torch.gradient(joint_pos, spacing=period, dim=0)[0],
+            body_pos_w=body_pos,
+            body_quat_w=body_quat,
+            body_lin_vel_w=torch.gradient(body_pos, spacing=period, dim=0)[0],
+            body_ang_vel_w=ang_vel,
+        )
