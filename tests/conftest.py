@@ -1,7 +1,10 @@
 """What every test starts from: one seed, one thread, no deadlines on a busy machine."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import equipment
 import pytest
 import torch
 from hypothesis import settings
@@ -10,6 +13,29 @@ settings.register_profile("protege", deadline=None, derandomize=True)
 settings.load_profile("protege")
 # Test tensors are small: a second thread costs more than it gives.
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "fail, instead of skipping, the tests that need this where it is missing (repeatable)"
+    parser.addoption("--require", action="append", choices=[*equipment.APT], default=[], help=words)
+
+
+@pytest.fixture(scope="session")
+def need(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """`need("gl")` and `need("browser")` skip the test where there is none, see scripts/equipment.py."""
+    missing = cache(equipment.missing)
+
+    def check(name: str) -> None:
+        if reason := missing(name):
+            (pytest.fail if name in pytestconfig.getoption("--require") else pytest.skip)(reason)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def gl(need: Callable[[str], None]) -> None:
+    """For tests that draw."""
+    need("gl")
 
 
 @pytest.fixture(autouse=True)

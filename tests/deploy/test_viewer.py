@@ -1,6 +1,5 @@
 """The live viewer: its parts by hand, and the page in a real browser."""
 
-import shutil
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from equipment import launch
 from playwright.sync_api import Page, sync_playwright
 
 from protege.deploy import metadata
@@ -28,8 +28,6 @@ from protege.deploy.viewer.tracking import Tracking
 from protege.deploy.viewer.world import World
 
 PATIENCE = 60.0  # s, for what takes a moment on an idle machine
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
 
 
 def until(true: Callable[[], Any], what: str) -> None:
@@ -198,14 +196,13 @@ def test_another_student_takes_over_and_who_lies_is_set_up(world: World) -> None
 
 
 @pytest.fixture(scope="module")
-def page(walker: Path, exported: Path) -> Iterator[tuple[Page, Viewer]]:
+def page(need: Callable[[str], None], walker: Path, exported: Path) -> Iterator[tuple[Page, Viewer]]:
     """The page in headless Chromium, and what is behind it."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    need("browser")
     with Viewer({"walker": walker, "tiny": exported}, port=0, clips=CLIPS) as viewer, sync_playwright() as playwright:
         shown = threading.Thread(target=viewer.run, daemon=True)
         shown.start()
-        # Without a path Playwright takes the Chromium that it has downloaded itself.
-        chromium = playwright.chromium.launch(executable_path=browser, args=SOFTWARE)
+        chromium = launch(playwright)
         tab = chromium.new_page(viewport={"width": 900, "height": 640})
         tab.set_default_timeout(1e3 * PATIENCE)
         tab.goto(viewer.url)

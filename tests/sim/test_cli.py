@@ -187,7 +187,7 @@ def test_bad_clips_are_named(command, tmp_path, monkeypatch):
     assert not Path("film.mp4").exists()
 
 
-def test_a_clip_is_played_as_a_film(tmp_path):
+def test_a_clip_is_played_as_a_film(gl, tmp_path):
     film = tmp_path / "new" / "walk.mp4"
     words = ["--fps", 10, "--size", "160x120", "--seconds", 0.9]
     assert succeeds("motions", "play", WALK, "--output", film, *words) == f"{film}\n"
@@ -196,7 +196,7 @@ def test_a_clip_is_played_as_a_film(tmp_path):
     assert np.abs(frames[0].astype(int) - frames[5]).max() > 50  # something moves
 
 
-def test_a_clip_is_played_as_a_strip(tmp_path):
+def test_a_clip_is_played_as_a_strip(gl, tmp_path):
     strip = tmp_path / "run.png"
     succeeds("motions", "play", RUN, "--output", strip, "--size", "80x60", "--seconds", 0.45)
     assert iio.imread(strip).shape == (2 * 60, 4 * 80, 3)  # five pictures at 10 a second
@@ -204,7 +204,7 @@ def test_a_clip_is_played_as_a_strip(tmp_path):
     assert iio.imread(strip).shape == (60, 80, 3)
 
 
-def test_a_clip_is_played_as_single_pictures(tmp_path):
+def test_a_clip_is_played_as_single_pictures(gl, tmp_path):
     words = ["--fps", 5, "--size", "80x60", "--start", 1, "--seconds", 0.5]
     assert succeeds("motions", "play", JUMP, "--output", tmp_path / "p", *words) == f"{tmp_path / 'p'}: 3 pictures\n"
     assert sorted(os.listdir(tmp_path / "p")) == [f"smpl_humanoid_jump_0000{i}.png" for i in range(3)]

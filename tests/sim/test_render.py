@@ -32,7 +32,7 @@ ROBOT = get_robot("smpl")
 
 
 @pytest.fixture(scope="module")
-def renderer():
+def renderer(gl):
     with Renderer(ROBOT, 160, 120) as renderer:
         yield renderer
 
