@@ -68,6 +68,15 @@ def test_the_runtime_imports_no_torch() -> None:
         assert not any(name.startswith("protege.core") for name in imports(file)), file
 
 
+def test_the_clips_format_is_written_once() -> None:
+    """Deploy imports no core, so it links to the files that need numpy alone. Wheels hold their contents."""
+    deploy, core = ROOT / "packages/deploy/src/protege/deploy", ROOT / "packages/core/src/protege/core/motions"
+    links = {file.name: file.readlink() for file in deploy.rglob("*.py") if file.is_symlink()}
+    assert sorted(links) == ["clip_file.py", "clip_paths.py", "file_kinds.py", "plausibility.py"]
+    for name, link in links.items():
+        assert not link.is_absolute() and (deploy / name).resolve() == (core / name).resolve()
+
+
 def test_files_stay_readable() -> None:
     lengths = {file: len(file.read_text().splitlines()) for file in tracked("*.py", "*.md", "*.yaml", "*.toml")}
     assert not {file: length for file, length in lengths.items() if length > 500}

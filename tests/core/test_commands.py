@@ -209,14 +209,17 @@ def pickled(path: Path) -> None:
     ("write", "message"),
     [
         (lambda path: None, "no clip at"),
-        (truncated, "is not a readable clip"),
-        (lambda path: path.write_bytes(b""), "is not a readable clip"),
-        (lambda path: path.write_text("walk"), "is not a readable clip"),
-        (pickled, "is not a readable clip"),
+        (truncated, "is a .npy file that is damaged or cut short. Download or copy it again"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_text("walk"), "is text"),
+        (pickled, "is a .npy file of pickled Python objects, which is never opened"),
         (not_a_number, "joint_pos of frame 12 is not a finite number"),
         (lambda path: np.save(path, clip(0)), "has 0 frames. A clip needs at least two"),
-        (lambda path: np.save(path, clip(30, joints=28)), "has 28 joints, smpl has 69. Retarget it to this robot"),
-        (lambda path: np.save(path, np.zeros((30, 69))), "is not a clip"),
+        (lambda path: np.save(path, clip(30, joints=28)), "has 28 joints, smpl has 69. Retarget it to smpl"),
+        (
+            lambda path: np.save(path, np.zeros((30, 69))),
+            "is an array of float64 of shape (30, 69), not a clip with the fields",
+        ),
     ],
     ids=["missing", "truncated", "empty", "text", "pickled", "NaN", "zero length", "wrong robot", "plain array"],
 )

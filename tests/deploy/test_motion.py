@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ from click.testing import CliRunner, Result
 from tiny_runs import train
 
 from protege.core.kinematics import Kinematics
-from protege.core.motions import MotionLibrary, clip_dtype
+from protege.core.motions import MotionLibrary, clip_dtype, save_clip
 from protege.core.motions import load_clip as core_clip
+from protege.core.motions.contact import contact_points, leg_length
 from protege.deploy.cli import main
 from protege.deploy.clips import Clip, Pose, load_clip
 from protege.deploy.errors import DeployError
 from protege.deploy.export import export
 from protege.deploy.interface import RobotReading
+from protege.deploy.metadata import Metadata
 from protege.deploy.metadata import load as load_metadata
 from protege.deploy.motion import MotionCommand
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -52,6 +55,11 @@ def exports(tiny_tracker: Path, tracker: Path, tmp_path_factory: pytest.TempPath
     return {"tracker": tracker, **{kind: export(run, folder / f"{kind}_onnx") for kind, run in runs.items()}}
 
 
+@pytest.fixture(scope="session")
+def metadata(tracker: Path) -> Metadata:
+    return load_metadata(tracker)
+
+
 def library(name: str) -> MotionLibrary:
     return MotionLibrary([core_clip(f"smpl_humanoid_{name}.npy", ROBOT)], ROBOT, "cpu")
 
@@ -60,8 +68,10 @@ def library(name: str) -> MotionLibrary:
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path) -> None:
-    clip, theirs, robot = load_clip(f"smpl_humanoid_{name}.npy", 69), library(name), MujocoRobot(tracker)
+def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path, metadata: Metadata) -> None:
+    robot = MujocoRobot(tracker)
+    clip, theirs = load_clip(f"smpl_humanoid_{name}.npy", metadata, robot.body_poses), library(name)
+    assert clip.warnings == ()
     assert clip.name == f"smpl_humanoid_{name}" and clip.duration == pytest.approx(float(theirs.durations[0]), abs=0.02)
     time = np.arange(0.0, float(theirs.durations[0]), 1.0 / 30.0)
     poses = clip.at(time)
@@ -74,22 +84,22 @@ def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path) -> 
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_a_clips_start_is_the_trainings(name: str) -> None:
-    start = load_clip(f"smpl_humanoid_{name}.npy", 69).start()
+def test_a_clips_start_is_the_trainings(name: str, metadata: Metadata) -> None:
+    start = load_clip(f"smpl_humanoid_{name}.npy", metadata).start()
     expected = library(name).frames(torch.zeros(1, dtype=torch.long), torch.zeros(1))[0]
     for field, values in vars(start).items():
         np.testing.assert_allclose(values, getattr(expected, field).numpy(), atol=2e-4, err_msg=field)
 
 
-def test_poses_are_clamped_to_the_clip() -> None:
-    clip = load_clip(WALK, 69)
+def test_poses_are_clamped_to_the_clip(metadata: Metadata) -> None:
+    clip = load_clip(WALK, metadata)
     ends = clip.at(np.array([-1.0, 99.0]))
     for field, values in zip(Pose._fields, ends, strict=True):
         np.testing.assert_allclose(values, getattr(clip.frames, field)[[0, -1]], atol=1e-12)
 
 
-def test_a_clip_is_placed_where_the_robot_is() -> None:
-    clip = load_clip("smpl_humanoid_jump.npy", 69)
+def test_a_clip_is_placed_where_the_robot_is(metadata: Metadata) -> None:
+    clip = load_clip("smpl_humanoid_jump.npy", metadata)
     placed = clip.placed(np.array([3.0, -1.0]), 0.7)
     first = RobotReading(*(x[0] for x in placed.frames[:2]), np.zeros(3), np.zeros(3), np.zeros(69), np.zeros(69))
     assert first.yaw == pytest.approx(0.7)
@@ -120,15 +130,15 @@ def broken(field: str, frame: int, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (frames(1), "1 frames are too few"),
-        (frames(joints=19), "joint_pos has 19 values of type float64 a frame, not 69 numbers"),
+        (frames(1), "has 1 frame. A clip needs at least two"),
+        (frames(joints=19), "has 19 joints, smpl has 69. Retarget it to smpl"),
         (broken("joint_pos", 1, np.nan), "joint_pos of frame 1 is not a finite number"),
         (broken("time", 2, 1.0), "time does not rise at frame 2"),
         (broken("root_quat_w", 2, 0.3), "root_quat_w of frame 2 is not of unit length"),
-        (np.zeros((3, 4)), "a clip has the fields time, root_pos_w, root_quat_w, joint_pos"),
-        (np.array([{"pickled": 1}], dtype=object), "is not a readable clip"),
-        (b"\x93NUMPY\x01\x00", "is not a readable clip"),
-        (b"", "is not a readable clip"),
+        (np.zeros((3, 4)), "is an array of float64 of shape (3, 4), not a clip with the fields time, root_pos_w"),
+        (np.array([{"pickled": 1}], dtype=object), "is a .npy file of pickled Python objects, which is never opened"),
+        (b"\x93NUMPY\x01\x00", "is a .npy file that is damaged or cut short"),
+        (b"", "is empty"),
     ],
 )
 def test_what_is_no_clip_is_named(content: np.ndarray | bytes, message: str, tracker: Path, tmp_path: Path) -> None:
@@ -142,16 +152,58 @@ def test_what_is_no_clip_is_named(content: np.ndarray | bytes, message: str, tra
     assert done.output.startswith(f"error: {path}") and message in done.output
 
 
-def test_a_missing_clip_is_named() -> None:
+def implausible(field: str, change: float) -> np.ndarray:
+    """A second of standing, with a field changed in all frames."""
+    data = frames(31)
+    data["time"], data["root_pos_w"][:, 2] = np.arange(31) / 30.0, 0.951
+    data[field] += change
+    return data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (implausible("joint_pos", 90.0), "past its limit (degrees?)"),
+        (implausible("root_pos_w", 95.0), "lengths of a leg (centimetres?)"),
+        (implausible("root_pos_w", -0.951), "root_pos_w of frame 0: the robot is 0.95 m in the floor"),
+    ],
+)
+def test_what_no_robot_could_do_is_refused(content: np.ndarray, message: str, tracker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clip.npy"
+    np.save(path, content)
+    done = call("run", tracker, "--task", "motion", "--motion-file", path)
+    assert done.exit_code == 2 and done.output.count("\n") == 1
+    assert done.output.startswith(f"error: {path}") and message in done.output, done.output
+
+
+def test_what_is_unlikely_is_warned_of_once(tracker: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "low.npy", implausible("root_pos_w", 0.3))
+    done = call("run", tracker, "--motion-file", tmp_path / "low.npy", "--fast", "--seconds", 0.1)
+    assert done.exit_code == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("warning: low: root_pos_w of frame 0: the robot hangs in the air for 1.00 s")
+
+
+def test_joints_of_another_order_are_put_right_by_name(tracker: Path, metadata: Metadata, tmp_path: Path) -> None:
+    walk, turned = core_clip(WALK, ROBOT), ROBOT.joint_names[::-1]
+    save_clip(tmp_path / "t.npy", replace(walk, joint_pos=walk.joint_pos[:, ::-1], joint_names=turned, robot="smpl"))
+    clip = load_clip(tmp_path / "t.npy", metadata, MujocoRobot(tracker).body_poses)
+    np.testing.assert_array_equal(clip.frames.joint_pos, walk.joint_pos)
+    save_clip(tmp_path / "g1.npy", replace(walk, robot="g1"))
+    with pytest.raises(DeployError, match=r"g1\.npy is a clip of the robot g1, not of smpl"):
+        load_clip(tmp_path / "g1.npy", metadata)
+
+
+def test_a_missing_clip_is_named(metadata: Metadata) -> None:
     with pytest.raises(DeployError, match=r"no clip at nowhere\.npy.*a \.npy file"):
-        load_clip("nowhere.npy", 69)
+        load_clip("nowhere.npy", metadata)
 
 
 # Commands ----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
-    metadata, clip, theirs = load_metadata(tracker), load_clip(WALK, 69), library("walk")
+    metadata = load_metadata(tracker)
+    clip, theirs = load_clip(WALK, metadata), library("walk")
     command = MotionCommand(clip, MujocoRobot(tracker).body_poses, metadata)
     here = MujocoRobot(tracker).read()
     assert metadata.future_frames == [1, 2, 4, 8]
@@ -203,16 +255,19 @@ def test_the_error_by_hand(tracker: Path) -> None:
     assert command.errors(time, bodies[:, 0], bodies) == pytest.approx(expected)
 
 
-def test_kinematics_leave_the_robot_alone(tracker: Path) -> None:
+def test_kinematics_leave_the_robot_alone(tracker: Path, metadata: Metadata) -> None:
     robot = MujocoRobot(tracker)
     before = robot.data.qpos.copy()
-    poses = load_clip("smpl_humanoid_jump.npy", 69).at(np.array([1.0, 2.0]))
+    poses = load_clip("smpl_humanoid_jump.npy", metadata, robot.body_poses).at(np.array([1.0, 2.0]))
     pos, quat = robot.body_poses(poses)
     np.testing.assert_array_equal(robot.data.qpos, before)
     tensors = (torch.from_numpy(x).double() for x in poses)
     expected = Kinematics(ROBOT).double()(*tensors)
     np.testing.assert_allclose(pos, expected[0].numpy(), atol=1e-5)
     assert pos.shape == (2, 24, 3) and quat.shape == (2, 24, 4)
+    # What is below each body too, as the training's side finds it.
+    np.testing.assert_allclose(robot.body_poses.contact_points(poses), contact_points(ROBOT, *poses), atol=1e-5)
+    assert robot.body_poses.leg_length == pytest.approx(leg_length(ROBOT), abs=1e-5)
 
 
 # The command line --------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_list_says_which_files_are_no_clips(tmp_path):
     (tmp_path / "broken.npy").write_bytes(b"no clip")
     text = succeeds("motions", "list", "--folder", tmp_path)
     assert WALK in text
-    assert text.splitlines()[-1].startswith(f"broken.npy: {tmp_path / 'broken.npy'} is not a readable clip")
+    assert text.splitlines()[-1].startswith(f"broken.npy: {tmp_path / 'broken.npy'} is text")
 
 
 def test_inspect_tells_its_measures():
@@ -160,6 +160,65 @@ def test_inspect_tells_its_measures():
     assert report["frames"] == 609 and report["cyclic"] and report["limits"]["violations"] == 0
     assert set(report["slide"]) == {"mean", "max", "contact", "time"}
     assert 0.0 <= report["penetration"]["max"] < 1e-6
+
+
+def test_a_local_clip_takes_the_place_of_a_shipped_one_in_list_and_inspect(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    succeeds("motions", "import", "deepmimic", source.name)
+    rows = {row["name"]: row for row in json.loads(succeeds("motions", "list", "--json"))}
+    assert list(rows) == [JUMP, RUN, WALK]
+    assert rows[WALK]["where"] == "data/motions, instead of the shipped one"
+    for row in rows.values():
+        assert json.loads(succeeds("motions", "inspect", row["path"], "--json"))["duration"] == row["duration"]
+    assert json.loads(succeeds("motions", "inspect", WALK, "--json"))["duration"] == rows[WALK]["duration"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "data/motions" / WALK).rename(tmp_path / "mine" / WALK)
+    rows = [(r["name"], r["where"]) for r in json.loads(succeeds("motions", "list", "--folder", "mine", "--json"))]
+    assert rows == [(JUMP, "shipped"), (RUN, "shipped"), (WALK, "mine"), (WALK, "shipped")]
+
+
+def shipped_walk(path: Path, **changes: float) -> Path:
+    """The shipped walk, with some fields shifted, as a file."""
+    data = np.load(Path(__file__).parents[2] / "packages/sim/src/protege/sim/motions/data" / WALK)
+    for field, shift in changes.items():
+        data[field][..., -1] += shift
+    np.save(path, data)
+    return path
+
+
+def test_inspect_ends_in_a_verdict(tmp_path):
+    text = succeeds("motions", "inspect", WALK)
+    assert text.splitlines()[-1] == "verdict: fine"
+    assert "rate               60 frames a second, no gaps\n" in text
+    assert "travel             ahead (cosine to its facing 0.9" in text
+    facts = json.loads(succeeds("motions", "inspect", WALK, "--json"))
+    assert facts["verdict"] == "fine" and facts["findings"] == [] and facts["fps"] == pytest.approx(60.0)
+    assert -0.001 < facts["lowest"] <= facts["median"] <= facts["highest"] < 0.05
+    floats = shipped_walk(tmp_path / "floats.npy", root_pos_w=0.3)
+    report = json.loads(succeeds("motions", "inspect", floats, "--json"))
+    assert report["verdict"] != "fine" and report["lowest"] == pytest.approx(facts["lowest"] + 0.3)
+    (finding,) = [x for x in report["findings"] if x["field"] == "root_pos_w"]
+    assert "hangs in the air" in finding["problem"] and finding["remedy"]
+
+
+def test_inspect_says_what_is_wrong_with_a_clip_that_loading_refuses(tmp_path):
+    high = shipped_walk(tmp_path / "high.npy", root_pos_w=100.0)
+    result = call("motions", "inspect", high)
+    assert result.exit_code == 2
+    assert result.stdout.splitlines()[0].startswith("high: 10.13 s, 609 frames")
+    assert "verdict: 1 error\n  error: root_pos_w of frame" in result.stdout
+    assert result.stderr.startswith(f"error: {high}: root_pos_w of frame") and result.stderr.count("\n") == 1
+    assert json.loads(call("motions", "inspect", high, "--json").stdout)["verdict"] == "errors"
+    assert "high.npy: root_pos_w of frame" in fails("motions", "attempt", high)
+    assert f"high.npy: {high}: root_pos_w of frame" in succeeds("motions", "list", "--folder", tmp_path)
+
+
+def test_what_is_written_is_listed(source, tmp_path):
+    """Without the ending, too."""
+    succeeds("motions", "import", "deepmimic", source, "--output", tmp_path, "--name", "v1.0")
+    succeeds("motions", "attempt", WALK, "--seconds", 0.1, "--samples", 2, "--output", tmp_path / "done")
+    listed = json.loads(succeeds("motions", "list", "--folder", tmp_path, "--json"))
+    assert {"smpl_humanoid_v1.0.npy", "done.npy"} <= {row["name"] for row in listed}
 
 
 def test_a_clip_is_attempted(tmp_path):
@@ -180,7 +239,7 @@ def test_bad_clips_are_named(command, tmp_path, monkeypatch):
     clip["joint_pos"][12, 3] = np.nan
     np.save("nan.npy", clip)
     Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:-1000])
-    messages = {"nowhere.npy": "no clip at nowhere.npy", "cut.npy": "cut.npy is not a readable clip",
+    messages = {"nowhere.npy": "no clip at nowhere.npy", "cut.npy": "cut.npy is a .npy file that is damaged or cut short",
                 "nan.npy": "nan.npy: joint_pos of frame 12 is not a finite number"}  # fmt: skip
     for path, message in messages.items():
         assert message in fails("motions", command[0], path, *command[1:])

@@ -1,16 +1,22 @@
 """One walking clip at every speed."""
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from protege.core import rotation as R
+from protege.core.config import RunConfig
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clips
-from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass, choose_clip
+from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass, choose_clip, notes, unfit
 from protege.sim.engine import mujoco
+from protege.sim.env_config import EnvConfig
 from protege.sim.mjcf import build_spec
 from protege.sim.motions.surface import trace
+from protege.sim.plugin import plugin
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -177,5 +183,58 @@ def test_the_clip_that_walks_is_chosen():
 def test_without_a_clip_that_walks_one_line_says_so(walk):
     still = Clip("stand", walk.time, walk.root_pos_w * [0.0, 0.0, 1.0], walk.root_quat_w, walk.joint_pos)
     once = Clip("once", walk.time[:40], walk.root_pos_w[:40], walk.root_quat_w[:40], walk.joint_pos[:40])
-    with pytest.raises(UserError, match="need a clip that walks and repeats; none of stand, once does"):
+    with pytest.raises(UserError, match="It cannot be stand, which does not travel, once, which does not repeat"):
         choose_clip([still, once])
+
+
+def arc(clip: Clip, angle: float) -> Clip:
+    """The same walk along a circle, turning by an angle, rad."""
+    turn = angle * clip.time / clip.time[-1]
+    heading = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    steps = np.linalg.norm(np.diff(clip.root_pos_w[:, :2], axis=0), axis=1)[:, None] * heading[:-1]
+    xy = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    quat = R.multiply(R.from_yaw(torch.from_numpy(turn)), torch.from_numpy(clip.root_quat_w)).numpy()
+    return replace(clip, name="arc", root_pos_w=np.column_stack([xy, clip.root_pos_w[:, 2]]), root_quat_w=quat)
+
+
+def heading(clip: Clip, yaw: float, name: str) -> Clip:
+    """The same way, with the root facing elsewhere."""
+    return replace(clip, name=name, root_quat_w=turned(clip, yaw).root_quat_w)
+
+
+def test_clips_that_turn_go_sideways_or_backwards_or_are_short_are_no_gaits(walk):
+    few = walk.root_pos_w[:2], walk.root_quat_w[:2], walk.joint_pos[:2]
+    reasons = {
+        unfit(arc(walk, np.pi / 2)): "turns by 95 degrees",
+        unfit(heading(walk, np.pi / 2, "side")): "goes sideways",
+        unfit(heading(walk, np.pi, "back")): "goes backwards",
+        unfit(Clip("two", walk.time[:2], *few)): "lasts 0.02 s, 2 frames",
+        unfit(Clip("short", walk.time[:25], walk.root_pos_w[:25], walk.root_quat_w[:25], walk.joint_pos[:25])):
+            "lasts 0.40 s, 25 frames",
+    }  # fmt: skip
+    assert list(reasons) == list(reasons.values())
+    assert unfit(walk) == unfit(turned(walk, 2.1)) == ""
+
+
+def test_which_clip_is_the_gait_is_said_and_which_is_left_out(walk):
+    back = heading(walk, np.pi, "back")
+    still = Clip("stand", walk.time, walk.root_pos_w * [0.0, 0.0, 1.0], walk.root_quat_w, walk.joint_pos)
+    clips = [back, still, walk]
+    assert choose_clip(clips) is walk
+    assert notes(clips, walk) == [
+        (logging.INFO, "gait: smpl_humanoid_walk, 0.9 m/s"),
+        (logging.WARNING, "left out as a gait of path, goal and steering: back (goes backwards)"),
+    ]
+    with pytest.raises(UserError, match="It cannot be back, which goes backwards"):
+        choose_clip([back])
+
+
+def test_an_environment_says_its_gait_once_when_it_begins(caplog):
+    caplog.set_level(logging.INFO)
+    run = RunConfig(simulator="mujoco", motion_file=["smpl_humanoid_walk.npy"], device="cpu", num_threads=1)
+    env = plugin.make(run, EnvConfig(num_envs=2, num_plans=2, task_mix={"track": 1.0, "steering": 1.0}))
+    assert not caplog.records
+    for _ in range(2):
+        env.reset()
+    assert [record.getMessage() for record in caplog.records] == ["gait: smpl_humanoid_walk, 0.9 m/s"]
+    env.close()

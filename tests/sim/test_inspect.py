@@ -17,6 +17,7 @@ from protege.sim.motions.inspect import (
 )
 from protege.sim.motions.retarget import put_on_ground
 from protege.sim.motions.surface import trace
+from protege.sim.motions.verdict import judge
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -166,8 +167,9 @@ def test_a_robot_that_stands_has_no_fault():
     assert (report.slide.max, report.penetration.max, report.limits.violations) == (0.0, 0.0, 0)
     assert (report.joint_jump.change, report.root_jump.change, report.root_turn_jump.change) == (0.0, 0.0, 0.0)
     assert report.slide.contact == 1.0
-    assert (report.frames, report.cyclic, report.mean_speed) == (20, True, 0.0)
-    assert report.duration == pytest.approx(19 * DT)
+    verdict = judge(standing(), ROBOT)
+    assert (verdict.frames, verdict.cyclic, verdict.mean_speed) == (20, True, 0.0)
+    assert verdict.duration == pytest.approx(19 * DT)
 
 
 def test_faults_of_a_whole_clip_are_found_where_they_are():

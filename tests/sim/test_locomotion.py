@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from protege.core import rotation as R
+from protege.core.errors import UserError
 from protege.core.motions import load_clips
 from protege.core.state import RobotState
 from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead
+from protege.sim.commands.locomotion import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
 from protege.sim.commands.masks import MaskSampler
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
@@ -52,6 +53,21 @@ def test_plans_are_dealt_in_turn(gait):
     assert command.plan.tolist() == [24, 31, 26, 27, 28, 29]
     command.reset(ALL)
     assert command.plan.tolist() == [30, 5, 0, 1, 2, 3]
+
+
+def test_few_worlds_draw_few_plans():
+    """16 for each env and `env.num_plans` at most; in evaluation all, since none may come twice."""
+    config = EnvConfig(num_plans=1024)
+    assert [pool_size(n, config, in_turn=False) for n in (1, 16, 63, 64, 4096)] == [16, 256, 1008, 1024, 1024]
+    assert pool_size(1, config, in_turn=True) == 1024
+
+
+def test_a_checkpoint_of_a_larger_pool_is_refused(gait):
+    command = make("path", gait)
+    state = command.state_dict()
+    state["plan"][3] = 32
+    with pytest.raises(UserError, match="the checkpoint's path worlds are at commands of a larger pool than 32"):
+        command.load_state_dict(state)
 
 
 @pytest.mark.parametrize("kind", MODALITIES)

@@ -1,6 +1,5 @@
 """What the packages' command lines have in common."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,11 +11,6 @@ import click
 
 from .errors import UserError
 from .launcher import launch
-
-# Torch's threads that wait for work would otherwise spin, and take the cores from the simulator's. Read when torch is imported,
-# which commands do late.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 
 PRECEDENCE = 2.0
 """s that other ranks leave the first one to say what is wrong: it is mostly the same, and the launcher then ends them."""
@@ -39,8 +33,11 @@ class Group(click.Group):
     """A group whose commands may raise UserError."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        from .notices import notices
+
         try:
-            return super().invoke(ctx)
+            with notices():
+                return super().invoke(ctx)
         except UserError as error:
             raise OneLineError(str(error)) from error
 
@@ -83,7 +80,7 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
     @click.option("--robot", help="robot to train")
     @click.option("--simulator", help="physics: mujoco, ...")
     @click.option("--experiment-name", help="the run's folder in results/")
-    @click.option("--motion-file", multiple=True, help="clip; several are trained together")
+    @click.option("--motion-file", multiple=True, help="clip, folder of clips or pattern; several are trained together")
     @click.option("--checkpoint", help="weights to start from")
     @click.option("--num-envs", type=int, help="worlds")
     @click.option("--seed", type=int)

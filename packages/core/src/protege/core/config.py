@@ -37,7 +37,7 @@ class RunConfig:
         checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
         resume: go on from `last.ckpt` if it is there.
         checkpoint: weights of the same kind of policy to start from when nothing is resumed.
-        num_threads: of physics and of torch on a CPU; 0 for all cores.
+        num_threads: of physics and of torch on a CPU; 0 for all cores that the process may use, at most 8 of them for torch.
         mixed_precision: on a GPU, networks compute in bfloat16.
         compile: on a GPU, networks are compiled.
     """

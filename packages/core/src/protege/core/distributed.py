@@ -7,7 +7,6 @@ which nothing is sent or copied.
 """
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from .config import RunConfig
 from .errors import UserError
 from .launcher import Launch, launch
 from .networks import RunningNormalizer
+from .threads import available_cores
 
 
 class World:
@@ -95,7 +95,7 @@ class World:
         """A run's settings with the seed, the device and the share of the machine's cores that this rank's worlds have."""
         if self.size == 1:
             return run
-        cores = max(1, (os.cpu_count() or 1) // self.place.local_size)
+        cores = max(1, available_cores() // self.place.local_size)
         seed, device = self.seed(run.seed), str(self.device)
         return replace(run, seed=seed, device=device, num_threads=run.num_threads or cores)
 

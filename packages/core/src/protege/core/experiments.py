@@ -1,6 +1,5 @@
 """What can be trained: a checkpoint's kind, its config's schema and a function; and the way back from a checkpoint."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from .policy import ActorCritic, ModelConfig
 from .ppo import PPOConfig
 from .robot import Robot
 from .run import Run, load_weights
+from .threads import torch_threads
 
 Policy = ActorCritic | MaskedMimic
 
@@ -131,7 +131,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
         )
     world = World.join(settings)
     mine = world.settings(settings)
-    torch.set_num_threads(mine.num_threads or os.cpu_count() or 1)
+    torch.set_num_threads(torch_threads(mine.num_threads))
     torch.manual_seed(settings.seed)
     env = plugin.make(mine, config.env)
     try:

@@ -57,6 +57,13 @@ class RobotState:
         return type(self)(**{f.name: getattr(self, f.name).clone() for f in fields(self)})
 
     @classmethod
+    def empty(cls, shape: tuple[int, ...], joints: int, bodies: int, device: torch.device | str) -> Self:
+        """Room in float32 for states whose leading dimensions are `shape`, to be filled."""
+        joint, body = (*shape, joints), (*shape, bodies)
+        sizes = (joint, joint, (*body, 3), (*body, 4), (*body, 3), (*body, 3))
+        return cls(*(torch.empty(size, dtype=torch.float32, device=device) for size in sizes))
+
+    @classmethod
     def cat(cls, states: list[Self]) -> Self:
         """Joined along the leading dimension."""
         return cls(**{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(cls)})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from .errors import DeployError
 from .output import Finite, as_json, write_whole
 
 if TYPE_CHECKING:
@@ -53,13 +54,23 @@ def compare(first: Path, second: Path, tolerance: float, report: str | None) -> 
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the clip, a .npy file")
 def clip(recording: Path, output: Path) -> None:
     """Make a motion clip of RECORDING: `protege sim motions play` draws it as a film."""
-    from .clips import clip_frames
+    from .clip_file import Facts, Motion, clip_path, write_clip
+    from .clip_paths import ClipError
     from .recording import load
 
-    columns = load(recording).columns
-    frames = clip_frames(*(columns[name] for name in ("time", "root_pos_w", "root_quat_w", "joint_pos")))
-    write_whole(output, lambda file: np.save(file, frames, allow_pickle=False))
-    click.echo(f"{output}  {len(frames)} frames")
+    run = load(recording)
+    columns, names = run.columns, tuple(run.facts["joint_names"])
+    time, pos, quat, joint_pos = (columns[name] for name in ("time", "root_pos_w", "root_quat_w", "joint_pos"))
+    unit = quat / np.linalg.norm(quat, axis=1, keepdims=True)
+    motion = Motion(
+        time, pos, unit, joint_pos, Facts(names, str(run.facts.get("robot", "")), source=f"recording {recording.name}")
+    )
+    try:
+        output = clip_path(output)
+    except ClipError as error:
+        raise DeployError(error.problem, error.remedy) from error
+    write_whole(output, lambda file: write_clip(file, motion))
+    click.echo(f"{output}  {len(time)} frames")
 
 
 def _show(found: "Difference", tolerance: float, report: str | None) -> None:

@@ -1,18 +1,18 @@
 """Motion clips for the robot's side: read, checked, interpolated and placed with numpy alone. The format is docs/clips.md's."""
 
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from . import plausibility
+from .clip_file import read_clip
+from .clip_paths import ClipError, find_clip
 from .errors import DeployError
 from .interface import Array
-from .metadata import StartState
+from .metadata import Metadata, StartState
 
-FIELDS = {"time": 1, "root_pos_w": 3, "root_quat_w": 4, "joint_pos": 0}  # numbers a frame; 0: one a joint
 RATE = 60.0  # Hz, over one period of which the velocities at the start are taken, as in the training
 
 
@@ -32,11 +32,13 @@ class Clip:
         name: the file's stem.
         time: (T,) s, from 0, rising.
         frames: its poses at these times.
+        warnings: what `plausibility.check` says that is no error.
     """
 
     name: str
     time: Array
     frames: Pose
+    warnings: tuple[plausibility.Finding, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -87,77 +89,56 @@ class Clip:
         return replace(self, frames=Pose(np.column_stack([xy, pos[:, 2]]), multiply(turn, quat), joint_pos))
 
 
-def load_clip(path: str | Path, num_joints: int) -> Clip:
+class BodyContact(Protocol):
+    """Kinematics that also know the robot's shapes, such as `MujocoRobot.body_poses`."""
+
+    leg_length: float
+    """m, from the root to the lowest point of the robot in its default pose."""
+
+    def contact_points(self, poses: Pose) -> Array:
+        """(T, B, 3) m: of each body where its origin is, and as z the height of its lowest point."""
+        ...
+
+
+def load_clip(path: str | Path, metadata: Metadata, kinematics: object = None) -> Clip:
     """Read and check a clip. A path that is not on disk is looked up by its name among the clips that packages ship.
 
     Args:
-        path: a .npy file, or the name of one.
-        num_joints: J of the robot that is to follow it.
+        path: a .npy file, or the name of one. Joints in another order than the policy's are put right by their names, if
+            the file has them.
+        metadata: of the policy that is to follow it.
+        kinematics: a `BodyContact`, to ask whether a robot could make this motion; with anything else it is not asked.
 
     Raises:
         DeployError: naming the file and what is wrong with it.
     """
-    found = _find(Path(path))
     try:
-        with found.open("rb") as file:
-            data = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DeployError(
-            f"{path} is not a readable clip ({error})", "Clips are .npy files, see docs/clips.md"
-        ) from error
-    problem = _problem(data, num_joints)
-    if problem:
-        raise DeployError(f"{path}: {problem}", "See docs/clips.md")
-    time, pos, quat, joint_pos = (np.asarray(data[field], dtype=np.float64) for field in FIELDS)
-    quat = quat / np.linalg.norm(quat, axis=1, keepdims=True)
-    return Clip(Path(path).stem, time - time[0], Pose(pos, quat, joint_pos))
+        motion = read_clip(find_clip(Path(path)), metadata.robot, metadata.joint_names)
+    except ClipError as error:
+        raise DeployError(error.problem, error.remedy) from error
+    quat = motion.root_quat_w / np.linalg.norm(motion.root_quat_w, axis=1, keepdims=True)
+    frames = Pose(motion.root_pos_w, quat, motion.joint_pos)
+    found = _findings(motion.time, frames, metadata, kinematics, motion.facts.fps)
+    for finding in plausibility.errors(found):
+        raise DeployError(f"{path}: {finding.where}", finding.remedy)
+    return Clip(Path(path).stem, motion.time - motion.time[0], frames, tuple(plausibility.warnings(found)))
 
 
-def clip_frames(time: Array, root_pos_w: Array, root_quat_w: Array, joint_pos: Array) -> Array:
-    """The structured array of a clip's file: time (T,) s, root_pos_w (T, 3) m, root_quat_w (T, 4), joint_pos (T, J) rad."""
-    values = (time, root_pos_w, root_quat_w / np.linalg.norm(root_quat_w, axis=1, keepdims=True), joint_pos)
-    frames = np.zeros(len(time), [(name, "<f8", value.shape[1:]) for name, value in zip(FIELDS, values, strict=True)])
-    for name, value in zip(FIELDS, values, strict=True):
-        frames[name] = value
-    return frames
-
-
-def _problem(data: Array, num_joints: int) -> str:
-    """Why these are not the frames of a clip, empty if they are."""
-    if data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
-        return f"a clip has the fields {', '.join(FIELDS)}"
-    if data.ndim != 1 or len(data) < 2:
-        return f"{data.size} frames are too few, a clip has at least two"
-    for field, size in FIELDS.items():
-        values, wanted = data[field].reshape(len(data), -1), size or num_joints
-        if values.dtype.kind not in "fiu" or values.shape[1] != wanted:
-            return f"{field} has {values.shape[1]} values of type {values.dtype} a frame, not {wanted} numbers"
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            return f"{field} of frame {bad[0]} is not a finite number"
-    bad = np.flatnonzero(np.diff(data["time"]) <= 0.0)
-    if len(bad):
-        return f"time does not rise at frame {bad[0] + 1}"
-    bad = np.flatnonzero(np.abs(np.linalg.norm(data["root_quat_w"], axis=1) - 1.0) > 0.01)
-    return f"root_quat_w of frame {bad[0]} is not of unit length" if len(bad) else ""
-
-
-SHIPPED = ((), ("data", "motions"))
-"""Ends of the folders in which a file that is not there may be a shipped one: elsewhere another clip was meant."""
-
-
-def _find(path: Path) -> Path:
-    """A file, or a shipped one; no package is imported for it: some need torch."""
-    if path.is_file():
-        return path
-    for entry in entry_points(group="protege.motions") if path.parent.parts[-2:] in SHIPPED else ():
-        top, *rest = entry.value.split(".")
-        spec = find_spec(top)
-        for place in (spec and spec.submodule_search_locations) or ():
-            shipped = Path(place, *rest, path.name)
-            if shipped.is_file():
-                return shipped
-    raise DeployError(f"no clip at {path}", "Give a .npy file, or the name of a clip that protege-sim ships")
+def _findings(
+    time: Array, frames: Pose, metadata: Metadata, kinematics: object, fps: float | None
+) -> list[plausibility.Finding]:
+    leg_length, contact_points = (getattr(kinematics, name, None) for name in ("leg_length", "contact_points"))
+    if leg_length is None or contact_points is None:
+        return []
+    return plausibility.check(
+        time,
+        *frames,
+        joint_names=metadata.joint_names,
+        joint_range=np.asarray(metadata.joint_range),
+        leg_length=leg_length,
+        fps=fps,
+        contact_points=lambda: contact_points(frames),
+    )
 
 
 def multiply(a: Array, b: Array) -> Array:

@@ -122,7 +122,7 @@ class Commander:
             raise DeployError(
                 f"the robot has no {', '.join(unknown)}", f"It has {', '.join(self._metadata.body_names)}"
             )
-        clip = load_clip(part.clip, self._metadata.num_joints).placed(np.zeros(2), 0.0)
+        clip = load_clip(part.clip, self._metadata, self._kinematics).placed(np.zeros(2), 0.0)
         also = self._also if self._needs_poses else ()
         command = MotionCommand(clip, self._kinematics, self._metadata, also, part.bodies)
 

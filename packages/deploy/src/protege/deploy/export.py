@@ -17,7 +17,7 @@ from protege.core.checkpoint import installed_versions
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.experiments import LoadedPolicy, Policy, load_policy
-from protege.core.motions import MotionLibrary, load_clips
+from protege.core.motions import MotionLibrary, clip_files, load_clip
 from protege.core.robot import Robot
 
 from . import __version__
@@ -246,7 +246,8 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
 def _start_state(loaded: LoadedPolicy, robot: Robot) -> StartState | None:
     """The first frame of the training clip that is nearest to a walk; None if the clips are not at hand."""
     try:
-        clips = load_clips(loaded.config.get("run", {}).get("motion_file", []), robot)
+        files = clip_files(loaded.config.get("run", {}).get("motion_file", []))
+        clips = [load_clip(file, robot) for file in files]
     except UserError:
         return None
     clip = min(clips, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))

@@ -85,7 +85,7 @@ def load(path: str | Path, specs: Sequence[TensorSpec], num_states: int | None =
 def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Generator) -> Iterator[MeasuredCommand]:
     """Commands without end, each for a robot that has just been put where it begins; none if nothing can be commanded."""
     kinds = [name for name in policy.modalities if name != "poses"] * (not policy.needs_poses)
-    clips = list(_clips(policy.metadata.num_joints)) * ("poses" in policy.modalities)
+    clips = list(_clips(policy.metadata)) * ("poses" in policy.modalities)
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
@@ -106,8 +106,8 @@ def _command(kind: str, reading: RobotReading, metadata: Metadata, random: np.ra
     return SteeringCommand.towards(reading, float(random.uniform(-np.pi, np.pi)), float(random.uniform(0.5, 1.5)))
 
 
-def _clips(num_joints: int) -> Iterator[Clip]:
+def _clips(metadata: Metadata) -> Iterator[Clip]:
     """Those of `CLIPS` that are installed, placed at the origin."""
     for name in CLIPS:
         with suppress(DeployError):
-            yield load_clip(name, num_joints).placed(np.zeros(2), 0.0)
+            yield load_clip(name, metadata).placed(np.zeros(2), 0.0)

@@ -1,5 +1,6 @@
 """The commands that `run --task` gives, each measured by its task's error."""
 
+import click
 import numpy as np
 
 from .clips import load_clip
@@ -41,7 +42,9 @@ def motion_command(
 
     A simulated robot begins in its first pose, unless it is to stand. Otherwise the clip begins where the robot is.
     """
-    clip = load_clip(path, policy.metadata.num_joints)
+    clip = load_clip(path, policy.metadata, kinematics)
+    for warning in clip.warnings:
+        click.echo(f"warning: {clip.name}: {warning}", err=True)
     reset = getattr(robot, "reset", None)
     if not standing and reset is not None:
         reset(clip.placed(np.zeros(2), 0.0).start())

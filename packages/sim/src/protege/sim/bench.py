@@ -6,7 +6,6 @@ as many torch threads as training has. Simulators start each burst on random fra
 noise on the targets; what puts them there, and what draws the noise, is not timed. A GPU is waited for before and after.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from protege.core.config import RunConfig
 from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robot import Robot
 from protege.core.state import RobotState
+from protege.core.threads import available_cores
 
 from .engine import mujoco
 from .env import HumanoidEnv
@@ -92,7 +92,7 @@ def measure(
         tasks: of the environment's worlds, in equal parts.
         against: another simulator, measured in the same turns on the same device.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or available_cores()
     device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name)
     walk = Walk(robot, num_envs)

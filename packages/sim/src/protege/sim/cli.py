@@ -3,13 +3,18 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from protege.core.commands import Group, main_group
+from protege.core.errors import UserError
+
+if TYPE_CHECKING:
+    from protege.core.motions import Finding
 
 main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
 
@@ -26,6 +31,12 @@ def _table(rows: Sequence[Sequence[object]]) -> None:
             cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def _warn(name: str, findings: Iterable["Finding"]) -> None:
+    """What is unlikely about a clip, on stderr."""
+    for finding in findings:
+        click.echo(f"warning: {name}: {finding}", err=True)
 
 
 # Motions ---------------------------------------------------------------------------------------------------------------
@@ -47,14 +58,13 @@ def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str,
     from protege.core.motions import save_clip
 
     from .motions import get_importer
+    from .motions.importer import import_all
     from .robots import get_robot
 
     importer, target = get_importer(format), get_robot(robot)
-    contents = importer.read(sources, names)
-    clips = [importer.convert(content, f"{robot}_humanoid_{name}", target) for name, content in contents.items()]
-    for clip in clips:
-        path = Path(output) / f"{clip.name}.npy"
-        save_clip(path, clip)
+    for clip in import_all(importer, importer.read(sources, names), target):
+        _warn(clip.name, clip.warnings)
+        path = save_clip(Path(output) / f"{clip.name}.npy", clip, target)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
 
@@ -78,6 +88,8 @@ def list_clips(robot: str, folder: str, as_json: bool) -> None:
     for row in rows:
         if "problem" in row:
             click.echo(f"{row['name']}: {row['problem']}")
+        elif count := len(row["warnings"]):
+            click.echo(f"{row['name']}: {count} warning{'s' * (count != 1)}; protege sim motions inspect {row['path']}")
 
 
 @motions.command("inspect")
@@ -85,15 +97,29 @@ def list_clips(robot: str, folder: str, as_json: bool) -> None:
 @_robot
 @_json
 def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
-    """Measure what is wrong with CLIP: sliding feet, bodies in the ground, joints past their limits, jumps."""
-    from protege.core.motions import load_clip
+    """Facts, measures and a verdict: rate, gaps, heights, sliding feet, joints past their limits, jumps.
+
+    Exit code 2 if the clip has errors: no robot could move like this, and every other command refuses it.
+    """
+    from protege.core.motions import read_clip
+    from protege.core.motions.plausibility import errors
 
     from .motions.inspect import inspect, summary
+    from .motions.verdict import conclusion, head, judge
     from .robots import get_robot
 
     target = get_robot(robot)
-    report = inspect(load_clip(clip, target), target)
-    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report))
+    motion = read_clip(clip, target)
+    verdict = judge(motion, target)
+    wrong = errors(verdict.findings)
+    report = None if wrong else inspect(motion, target)  # of numbers that are not sane, measures say nothing
+    if as_json:
+        click.echo(json.dumps(asdict(verdict) | (asdict(report) if report else {}), indent=2))
+    else:
+        measures = [summary(report)] if report else []
+        click.echo("\n".join([head(verdict), *measures, conclusion(verdict.findings)]))
+    if wrong:
+        raise UserError(f"{clip}: {wrong[0].where}", wrong[0].remedy)
 
 
 @motions.command("attempt")
@@ -125,6 +151,7 @@ def attempt_clip(
 
     target = get_robot(robot)
     source = load_clip(clip, target)
+    _warn(source.name, source.warnings)
     with click.progressbar(length=1000, label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         result = attempt(
             source,
@@ -136,7 +163,7 @@ def attempt_clip(
             progress=lambda share: bar.update(round(1000 * share) - bar.pos),
         )
     if output:
-        save_clip(output, result.motion)
+        click.echo(f"wrote {save_clip(output, result.motion)}", err=True)
     numbers = {"clip": result.motion.name, "lost": result.lost, "distance": result.distance.tolist()}
     click.echo(json.dumps(numbers) if as_json else summary(result))
 

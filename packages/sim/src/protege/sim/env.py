@@ -7,6 +7,7 @@ All that follows the physics has fixed shapes, changes its tensors in place and 
 GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept where an episode ended.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from protege.core.motions import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
 
-from .commands.gait import Gait, choose_clip
+from .commands.gait import Gait, choose_clip, notes
 from .commands.masks import MaskSampler
 from .commands.reference import keep
 from .env_config import EnvConfig
@@ -30,6 +31,8 @@ from .simulator import Simulator
 from .tasks import LOCOMOTION, TASKS, Task, TaskContext
 from .tasks.task import weighted
 from .terms import Scene
+
+log = logging.getLogger(__name__)
 
 
 class HumanoidEnv:
@@ -63,6 +66,7 @@ class HumanoidEnv:
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self._gait: Gait | None = None
+        self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
         n, p = self.num_envs, observations.proprioception_size(self.robot.num_bodies, self.robot.num_joints)
         k, b = len(config.future_frames), self.robot.num_bodies
@@ -119,7 +123,9 @@ class HumanoidEnv:
 
     def _build(self, name: str, part: slice) -> Task:
         if name in LOCOMOTION and self._gait is None:
-            self._gait = Gait(choose_clip(self._clips), self.robot, self.device)
+            chosen = choose_clip(self._clips)
+            self._gait = Gait(chosen, self.robot, self.device)
+            self._unsaid = notes(self._clips, chosen)
         context = TaskContext(
             n=part.stop - part.start,
             config=self.config,
@@ -137,7 +143,9 @@ class HumanoidEnv:
 
     @torch.no_grad()
     def reset(self) -> Obs:
-        """Start a new episode in every world."""
+        """Start a new episode in every world. The first time, the log says which clip is the gait."""
+        while self._unsaid:
+            log.log(*self._unsaid.pop(0))
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
         self.randomization.advance()

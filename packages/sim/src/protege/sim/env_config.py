@@ -304,8 +304,8 @@ class EnvConfig:
         episode_length_s: longest episode, s.
         future_frames: which future control steps of the reference are seen.
         history_steps: how many past proprioceptions are seen.
-        num_plans: how many random commands are drawn ahead for each of path, goal and steering; `distill evaluate` draws one an
-            episode.
+        num_plans: how many random commands are drawn ahead for each of path, goal and steering; in training at most 16 for each
+            env, and `distill evaluate` draws one an episode.
         mix_probability: chance that a path or goal world is also shown other commands of the same plan.
     """
 

@@ -1,6 +1,19 @@
 """Motions: clips on disk, and a library of them on the device."""
 
-from .clip import Clip, clip_dtype, load_clip, load_clips, save_clip
+from .clip import Clip, clip_files, findings, load_clip, load_clips, read_clip, save_clip
+from .clip_file import clip_dtype
 from .library import MotionLibrary
+from .plausibility import Finding
 
-__all__ = ["Clip", "MotionLibrary", "clip_dtype", "load_clip", "load_clips", "save_clip"]
+__all__ = [
+    "Clip",
+    "Finding",
+    "MotionLibrary",
+    "clip_dtype",
+    "clip_files",
+    "findings",
+    "load_clip",
+    "load_clips",
+    "read_clip",
+    "save_clip",
+]

@@ -1,9 +1,9 @@
-"""Motion clips on disk: the file format, its checks, and where clips are found."""
+"""Motion clips: the data class, and loading and saving for a robot, with every check that a clip has to pass."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ from .. import rotation as R
 from ..checkpoint import write_atomically
 from ..errors import UserError
 from ..robot import Robot
+from . import clip_file, plausibility
+from .clip_file import Facts, Motion
+from .clip_paths import ClipError, find_clip, find_clips
+from .contact import contact_points, leg_length
+from .plausibility import Finding
 
-FIELDS = ("time", "root_pos_w", "root_quat_w", "joint_pos")
+SHOWN = 5
+"""Clips whose warnings are shown; the others are counted."""
 
-
-def clip_dtype(num_joints: int) -> np.dtype:
-    """What a frame of a clip holds: time s, root position m, root rotation wxyz, joint positions rad."""
-    return np.dtype(
-        [("time", "f8"), ("root_pos_w", "f8", 3), ("root_quat_w", "f8", 4), ("joint_pos", "f8", (num_joints,))]
-    )
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Clip:
         root_pos_w: (T, 3) m.
         root_quat_w: (T, 4) wxyz.
         joint_pos: (T, J) rad.
+        joint_names: of the columns of `joint_pos`; empty if the file has none: they are in the robot's order.
+        robot: whose joints these are, its name; may be empty.
+        fps: frames a second of the recording, if it is known.
+        source, licence: where the motion comes from, and under which licence; may be empty.
+        warnings: what `plausibility.check` says that is no error.
     """
 
     name: str
@@ -41,6 +47,12 @@ class Clip:
     root_pos_w: np.ndarray
     root_quat_w: np.ndarray
     joint_pos: np.ndarray
+    joint_names: tuple[str, ...] = ()
+    robot: str = ""
+    fps: float | None = None
+    source: str = ""
+    licence: str = ""
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -64,82 +76,125 @@ class Clip:
         )
 
 
-def load_clip(path: str | Path, robot: Robot) -> Clip:
-    """Read and check a clip. A bare name, or one in `data/motions`, that is not on disk is one of the clips that packages ship.
+def findings(clip: Clip, robot: Robot) -> list[Finding]:
+    """What is implausible about a clip of a robot, errors first; see `plausibility.check`."""
+    motion = (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
+    return plausibility.check(
+        clip.time,
+        *motion,
+        joint_names=robot.joint_names,
+        joint_range=robot.joint_range().double().numpy(),
+        leg_length=leg_length(robot),
+        fps=clip.fps,
+        contact_points=lambda: contact_points(robot, *motion),
+    )
+
+
+def read_clip(path: str | Path, robot: Robot) -> Clip:
+    """Read a clip without asking whether the motion is plausible. `inspect` does, to say everything that is wrong.
+
+    Args:
+        path: a file; or a bare name, or one in `data/motions`, of a clip that packages ship.
+        robot: joints in another order than its own are put right by their names, if the file has them.
 
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    found = _find(Path(path))
-    try:
-        with found.open("rb") as file:
-            data = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable clip ({error})", "Import it again: protege-sim motions import"
-        ) from error
-    _check(str(path), data, robot)
-    return Clip(Path(path).stem, *(np.ascontiguousarray(data[field], dtype=np.float64) for field in FIELDS))
+    with _user_errors():
+        motion = clip_file.read_clip(find_clip(Path(path)), robot.name, robot.joint_names)
+    arrays = (motion.time, motion.root_pos_w, motion.root_quat_w, motion.joint_pos)
+    return Clip(Path(path).stem, *arrays, **vars(motion.facts))
 
 
-def _check(path: str, data: np.ndarray, robot: Robot) -> None:
-    """Refuse what is not a clip of this robot."""
-    if data.dtype.names is None or set(FIELDS) - set(data.dtype.names):
-        raise UserError(f"{path} is not a clip: it needs the fields {', '.join(FIELDS)}", "See docs/clips.md")
-    if data.ndim != 1 or len(data) < 2:
-        raise UserError(f"{path} has {data.size} frame{'s' * (data.size != 1)}", "A clip needs at least two")
-    joints = data["joint_pos"].size // len(data)
-    if joints != robot.num_joints:
-        raise UserError(f"{path} has {joints} joints, {robot.name} has {robot.num_joints}", "Retarget it to this robot")
-    for field in FIELDS:
-        mine, wanted = data.dtype[field], clip_dtype(joints)[field]
-        if mine.shape != wanted.shape or mine.base.kind not in "fiu":
-            raise UserError(f"{path}: {field} is {mine}, not {wanted}", "See docs/clips.md")
-        bad = np.flatnonzero(~np.isfinite(data[field].reshape(len(data), -1)).all(axis=1))
-        if len(bad):
-            raise UserError(f"{path}: {field} of frame {bad[0]} is not a finite number", "Mend or cut the frame")
-    bad = np.flatnonzero(np.diff(data["time"]) <= 0.0)
-    if len(bad):
-        raise UserError(f"{path}: time does not rise at frame {bad[0] + 1}", "Frames must be in order")
-    bad = np.flatnonzero(np.abs(np.linalg.norm(data["root_quat_w"], axis=1) - 1.0) > 0.01)
-    if len(bad):
-        raise UserError(f"{path}: root_quat_w of frame {bad[0]} is not of unit length", "Quaternions are wxyz")
+def load_clip(path: str | Path, robot: Robot) -> Clip:
+    """Read and check a clip; see `read_clip`. What is unlikely but possible is in its `warnings`.
+
+    Raises:
+        UserError: naming the file and what is wrong with it; also if no robot could make this motion.
+    """
+    clip = read_clip(path, robot)
+    found = findings(clip, robot)
+    _refuse(str(path), found)
+    return _with(clip, warnings=tuple(plausibility.warnings(found)))
+
+
+def clip_files(paths: Sequence[str | Path]) -> list[Path]:
+    """The files that the values of `--motion-file` name, in order.
+
+    Args:
+        paths: each a file, a folder (its `*.npy`), a pattern (`data/*.npy`), or the name of a shipped clip.
+
+    Raises:
+        UserError: there are none, or one of the values names nothing.
+    """
+    if not paths:
+        raise UserError("no motion clip given", "Add --motion-file data/motions/smpl_humanoid_walk.npy")
+    with _user_errors():
+        return [file for path in paths for file in find_clips(path)]
 
 
 def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
-    """Several clips.
+    """The clips that the values of `--motion-file` name; see `clip_files`. Their warnings are logged.
 
     Raises:
         UserError: also if there are none.
     """
-    if not paths:
-        raise UserError("no motion clip given", "Add --motion-file data/motions/smpl_humanoid_walk.npy")
-    return [load_clip(path, robot) for path in paths]
+    clips = [load_clip(path, robot) for path in clip_files(paths)]
+    doubtful = [clip for clip in clips if clip.warnings]
+    for clip in doubtful[:SHOWN]:
+        for finding in clip.warnings:
+            log.warning("%s: %s", clip.name, finding)
+    if doubtful[SHOWN:]:
+        log.warning("%d more clips have warnings: protege sim motions inspect FILE shows them", len(doubtful) - SHOWN)
+    return clips
 
 
-def save_clip(path: str | Path, clip: Clip) -> None:
-    """Write a clip whole or not at all.
+def save_clip(path: str | Path, clip: Clip, robot: Robot | None = None) -> Path:
+    """Write a clip whole or not at all. `.npy` is added to a name without a suffix.
+
+    Args:
+        path: where to.
+        clip: its names, robot, rate, source and licence are written, as far as it has them.
+        robot: whose clip this is: what `load_clip` would refuse is refused, and the robot's name and its joints' are
+            written, if the clip has none of its own.
+
+    Returns:
+        the file.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, the name is no clip's, or the clip could not be loaded again.
     """
-    data = np.zeros(len(clip.time), clip_dtype(clip.joint_pos.shape[1]))
-    for field in FIELDS:
-        data[field] = getattr(clip, field)
-    write_atomically(Path(path), lambda file: np.save(file, data, allow_pickle=False))
+    if robot is not None:
+        clip = _with(clip, robot=clip.robot or robot.name, joint_names=clip.joint_names or robot.joint_names)
+    facts = Facts(clip.joint_names, clip.robot, clip.fps, clip.source, clip.licence)
+    motion = Motion(clip.time, clip.root_pos_w, clip.root_quat_w, clip.joint_pos, facts)
+    with _user_errors():
+        file = clip_file.clip_path(Path(path))
+        clip_file.check_motion(str(file), motion)
+        if robot is not None:
+            clip_file.check_joints(str(file), motion, robot.name, robot.joint_names)
+            ordered = clip_file.in_order(motion, robot.joint_names)
+            _refuse(str(file), findings(_with(clip, joint_pos=ordered.joint_pos), robot))
+    write_atomically(file, lambda handle: clip_file.write_clip(handle, motion))
+    return file
 
 
-SHIPPED = ((), ("data", "motions"))
-"""Ends of the folders in which a file that is not there may be a shipped one: elsewhere another clip was meant."""
+def _with(clip: Clip, **changes: object) -> Clip:
+    return Clip(**{**vars(clip), **changes})
 
 
-def _find(path: Path) -> Path:
-    if path.is_file():
-        return path
-    points = entry_points(group="protege.motions") if path.parent.parts[-2:] in SHIPPED else ()
-    for entry in points:
-        shipped = files(entry.value) / path.name
-        if shipped.is_file():
-            return Path(str(shipped))
-    one = "Give each clip its own --motion-file" if "," in str(path) else ""
-    raise UserError(f"no clip at {path}", one or "protege sim motions list shows the clips that are shipped")
+def _refuse(path: str, found: Sequence[Finding]) -> None:
+    """Refuse what no robot could do: the first error is said, the others are counted."""
+    wrong = plausibility.errors(found)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more: protege sim motions inspect shows them)" if len(wrong) > 1 else ""
+        raise UserError(f"{path}: {wrong[0].where}{more}", wrong[0].remedy)
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """What the files shared with the robot's side raise, as core's error."""
+    try:
+        yield
+    except ClipError as error:
+        raise UserError(error.problem, error.remedy) from error

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from .. import rotation as R
-from ..kinematics import Kinematics
 from ..robot import Robot
 from ..state import RobotState
 from .clip import Clip
+from .table import frame_counts, frame_table
 
 
 class MotionLibrary:
@@ -44,12 +44,8 @@ class MotionLibrary:
         shares = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
         self.shares = shares / shares.sum()
         self.edges = self.shares.cumsum(0)[:-1]
-        kinematics = Kinematics(robot).double()
-        states = [self._resample(clip, kinematics) for clip in clips]
-        counts = [len(state.joint_pos) for state in states]
-        joined = RobotState.cat(states)
-        self.state = RobotState(**{k: v.float().to(device) for k, v in vars(joined).items()})
-        self.counts = torch.tensor(counts, device=device)
+        self.state = frame_table(clips, robot, device, self.RATE)
+        self.counts = torch.from_numpy(frame_counts(clips, self.RATE)).to(device)
         self.starts = self.counts.cumsum(0) - self.counts
         self.durations = (self.counts - 1) / self.RATE
 
@@ -82,27 +78,4 @@ class MotionLibrary:
             body_quat_w=R.slerp(s.body_quat_w[low], s.body_quat_w[high], t2),
             body_lin_vel_w=torch.lerp(s.body_lin_vel_w[low], s.body_lin_vel_w[high], t2),
             body_ang_vel_w=torch.lerp(s.body_ang_vel_w[low], s.body_ang_vel_w[high], t2),
-        )
-
-    def _resample(self, clip: Clip, kinematics: Kinematics) -> RobotState:
-        """A clip at the library's rate, with velocities, in double precision; at least three frames."""
-        count, period = max(3, int(clip.duration * self.RATE + 1e-6) + 1), 1.0 / self.RATE
-        source = torch.from_numpy(clip.time - clip.time[0])
-        time = torch.arange(count, dtype=torch.float64) * period
-        high = torch.searchsorted(source, time, right=True).clamp(1, len(source) - 1)
-        low = high - 1
-        t = ((time - source[low]) / (source[high] - source[low])).clamp(0.0, 1.0).unsqueeze(1)
-        pos, quat, joint = (torch.from_numpy(x) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
-        joint_pos = torch.lerp(joint[low], joint[high], t)
-        root_quat = R.slerp(R.normalize(quat[low]), R.normalize(quat[high]), t)
-        body_pos, body_quat = kinematics(torch.lerp(pos[low], pos[high], t), root_quat, joint_pos)
-        turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) / period
-        ang_vel = torch.cat([turn[:1], (turn[1:] + turn[:-1]) / 2.0, turn[-1:]])
-        return RobotState(
-            joint_pos=joint_pos,
-            joint_vel=torch.gradient(joint_pos, spacing=period, dim=0)[0],
-            body_pos_w=body_pos,
-            body_quat_w=body_quat,
-            body_lin_vel_w=torch.gradient(body_pos, spacing=period, dim=0)[0],
-            body_ang_vel_w=ang_vel,
         )

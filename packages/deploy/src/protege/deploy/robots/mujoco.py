@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from .. import metadata as _metadata
-from ..clips import Pose
 from ..errors import DeployError, needs
 from ..interface import Array, Mode, RobotReading
 from ..metadata import ROBOT_FILE, Metadata, StartState
@@ -15,6 +14,8 @@ from ..metadata import ROBOT_FILE, Metadata, StartState
 try:
     with needs("cpu,mujoco"):
         import mujoco
+
+        from .body_poses import BodyPoses
 except (RuntimeError, ImportError, AttributeError) as error:
     # It opens the OpenGL library that MUJOCO_GL names as soon as it is imported, though nothing is drawn here.
     raise DeployError(
@@ -56,6 +57,7 @@ class MujocoRobot:
         self.data, self._posed = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self.body_poses = BodyPoses(self.model, self._posed, self._qpos, self._bodies, self.metadata)
         self._root = int(self.model.body_rootid[joints[0].bodyid[0]])
         self._gain, self._bias = self.model.actuator_gainprm[:, 0].copy(), self.model.actuator_biasprm[:, 1].copy()
         self.reset(None if standing else self.metadata.start)
@@ -100,24 +102,6 @@ class MujocoRobot:
 
     def close(self) -> None:
         """Nothing to give back."""
-
-    def body_poses(self, poses: Pose) -> tuple[Array, Array]:
-        """Forward kinematics, without moving the robot.
-
-        Args:
-            poses: at T moments.
-
-        Returns:
-            body_pos_w (T, B, 3) m and body_quat_w (T, B, 4) wxyz, in the order of `Metadata.body_names`.
-        """
-        data, steps = self._posed, len(poses.joint_pos)
-        pos, quat = np.zeros((steps, len(self._bodies), 3)), np.zeros((steps, len(self._bodies), 4))
-        for step in range(steps):
-            data.qpos[:3], data.qpos[3:7] = poses.root_pos_w[step], poses.root_quat_w[step]
-            data.qpos[self._qpos] = poses.joint_pos[step]
-            mujoco.mj_kinematics(self.model, data)
-            pos[step], quat[step] = data.xpos[self._bodies], data.xquat[self._bodies]
-        return pos, quat
 
     @property
     def has_fallen(self) -> bool:

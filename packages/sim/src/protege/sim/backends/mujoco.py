@@ -1,7 +1,6 @@
 """MuJoCo's own C, one world a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
 
 import copy
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from protege.core.errors import UserError
 from protege.core.robot import Robot
 from protege.core.state import RobotState
+from protege.core.threads import available_cores
 
 from ..engine import mujoco
 from ..mjcf import build_spec, coordinates
@@ -49,7 +49,7 @@ class MujocoSimulator:
         self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self._push_w = np.zeros((num_envs, 3))
-        threads = min(num_threads or os.cpu_count() or 1, num_envs)
+        threads = min(num_threads or available_cores(), num_envs)
         self._pool = ThreadPoolExecutor(threads)
         self._chunks = [range(i, num_envs, threads) for i in range(threads)]
         n, b = num_envs, robot.num_bodies

@@ -4,6 +4,9 @@ The clip is split into steady travel and the pose about it. Speed then scales bo
 strides are; at speed zero the strides vanish and what is left is the clip's mean pose, set upright: standing.
 """
 
+import logging
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, MotionLibrary
+from protege.core.motions.plausibility import travel_against_facing
 from protege.core.robot import Robot
 
 AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -18,22 +22,60 @@ SLOWEST_CADENCE, FASTEST_CADENCE = 0.75, 1.3
 WALKING_SPEED = 1.2
 ROUNDS = 8
 """Of levelling feet and leaning, which undo each other a little."""
+SHORTEST = 0.5
+"""s; no two steps take less."""
+SLOWEST = 0.3
+"""m/s; slower ones go nowhere."""
+TURNS, SWINGS = 0.17, 1.2
+"""rad between the first and the last heading, and between any two: the walk and the run swing by 0.35. The warp takes out
+travel, not turns: those of the clip would be added to the path's."""
+AHEAD = 0.7
+"""Mean cosine between travel and facing; the walk's is 0.99, a jump's 0.87."""
+ENDS, STANDS = "does not repeat", "does not travel"
 
 
 def choose_clip(clips: list[Clip]) -> Clip:
-    """The cyclic clip whose speed is nearest to a walk.
+    """The cyclic clip that walks straight ahead, and whose speed is nearest to a walk. `notes` says what was chosen.
 
     Raises:
-        UserError: if no clip both repeats and travels.
+        UserError: if no clip is fit, with each one's reason.
     """
-    candidates = [clip for clip in clips if clip.is_cyclic and clip.mean_speed > 0.3]
-    if not candidates:
-        names = ", ".join(clip.name for clip in clips)
+    reasons = [(clip, unfit(clip)) for clip in clips]
+    fit = [clip for clip, reason in reasons if not reason]
+    if not fit:
         raise UserError(
-            f"path, goal and steering need a clip that walks and repeats; none of {names} does",
+            "path, goal and steering need a clip that walks straight ahead and repeats. It cannot be "
+            + ", ".join(f"{clip.name}, which {reason}" for clip, reason in reasons),
             "Add one: --motion-file data/motions/smpl_humanoid_walk.npy",
         )
-    return min(candidates, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))
+    return min(fit, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))
+
+
+def notes(clips: list[Clip], chosen: Clip) -> list[tuple[int, str]]:
+    """What is to be logged of a choice, with levels of `logging`: the clip, and those that travel and repeat but were left out."""
+    reasons = [(clip.name, unfit(clip)) for clip in clips]
+    left = [f"{name} ({reason})" for name, reason in reasons if reason not in ("", STANDS, ENDS)]
+    lines = [(logging.INFO, f"gait: {chosen.name}, {chosen.mean_speed:.1f} m/s")]
+    if left:
+        lines.append((logging.WARNING, f"left out as a gait of path, goal and steering: {', '.join(left)}"))
+    return lines
+
+
+def unfit(clip: Clip) -> str:
+    """Why a clip cannot be warped along any line, in words that follow its name; empty if it can."""
+    if len(clip.time) < 3 or clip.duration < SHORTEST:
+        return f"lasts {clip.duration:.2f} s, {len(clip.time)} frames"
+    if not clip.is_cyclic:
+        return ENDS
+    if clip.mean_speed <= SLOWEST:
+        return STANDS
+    yaw = np.unwrap(R.yaw(torch.from_numpy(clip.root_quat_w)).numpy())
+    if abs(yaw[-1] - yaw[0]) > TURNS or np.ptp(yaw) > SWINGS:
+        return f"turns by {np.degrees(max(abs(yaw[-1] - yaw[0]), np.ptp(yaw))):.0f} degrees"
+    ahead = travel_against_facing(clip.root_pos_w, clip.root_quat_w)
+    if ahead < AHEAD:
+        return "goes backwards" if ahead < -AHEAD else "goes sideways"
+    return ""
 
 
 class Gait:

@@ -1,6 +1,5 @@
 """Commands that are places and speeds: follow this path, be there by then, go that way; with a clip warped to obey them."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from protege.core import observations
 from protege.core.env import Obs
+from protege.core.errors import UserError
 from protege.core.state import RobotState
 
 from ..env_config import EnvConfig
@@ -25,14 +25,23 @@ MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
 SUBSTEPS = 4  # frames a control step of a reference that follows a gait
 # By so many of them may its clock be behind or ahead of time: students that could hold it up for good would learn to dawdle.
 PATIENCE = 6 * SUBSTEPS
+PLANS_PER_ENV = 16
+"""Ten-second commands of nearly three minutes. It matters only to tasks of fewer than `env.num_plans` / 16 envs."""
 SLOW = 0.04  # m²/s², mean square of the bodies' velocities about the root that says little about a gait
 
 
-def make_plans(kind: Kind, config: EnvConfig, dt: float, generator: torch.Generator) -> Plans:
-    """A pool of `config.num_plans` random commands of a kind, long enough for an episode and what is seen ahead of it."""
+def pool_size(n: int, config: EnvConfig, *, in_turn: bool) -> int:
+    """How many random commands are drawn ahead for n envs: `config.num_plans`, or in training of few envs fewer.
+
+    A plan takes half a megabyte, one that follows the gait two. In evaluation all are drawn, since none may come twice.
+    """
+    return config.num_plans if in_turn else min(config.num_plans, PLANS_PER_ENV * n)
+
+
+def make_plans(kind: Kind, count: int, config: EnvConfig, dt: float, generator: torch.Generator) -> Plans:
+    """A pool of random commands of a kind, long enough for an episode and what is seen ahead of it."""
     last = round(config.episode_length_s / dt)
     ahead = max(config.future_frames) + 2
-    count = config.num_plans
     if kind == "path":
         steps = last + max(ahead, round(PATH_TIMES[-1] / dt) + 1)
         return plan_paths(count, steps, last, dt, config.path_follower_params, generator)
@@ -76,18 +85,19 @@ class LocomotionCommand(Kept):
         self.dt, self.masks, self.generator, self.config, self.in_turn = dt, masks, generator, config, in_turn
         # Plans are drawn on the CPU, so that a seed gives the same commands on every device.
         cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
-        plans = make_plans(kind, config, dt, cpu)
-        phase = gait.duration * torch.rand(config.num_plans, generator=cpu)
-        yaw = (2.0 * torch.rand(config.num_plans, generator=cpu) - 1.0) * torch.pi
+        self.num_plans = pool_size(n, config, in_turn=in_turn)
+        plans = make_plans(kind, self.num_plans, config, dt, cpu)
+        phase = gait.duration * torch.rand(self.num_plans, generator=cpu)
+        yaw = (2.0 * torch.rand(self.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
         self.follows_gait = kind == "steering" and config.steering_params.follow_gait
         substeps = SUBSTEPS if self.follows_gait else 1
         steps = int(plans.last_step.max()) + max(config.future_frames) + 1
-        parts = (warped_walks(gait, self.plans, phase.to(device), steps, dt, k / substeps) for k in range(substeps))
+        table = warped_walks(gait, self.plans, phase.to(device), steps, dt, substeps=substeps)
         self.frames = substeps * steps
-        self.reference = Reference(n, interleaved(parts, substeps), substeps, config.future_frames)
+        self.reference = Reference(n, table, substeps, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
-        self.plan = (torch.arange(n, device=device) - n) % config.num_plans  # in turn, plan i is world i's first
+        self.plan = (torch.arange(n, device=device) - n) % self.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
@@ -99,7 +109,7 @@ class LocomotionCommand(Kept):
     def reset(self, mask: Tensor) -> RobotState:
         n, reference = len(mask), self.reference
         draws = torch.rand(n, 5, device=mask.device, generator=self.generator)
-        count = self.config.num_plans
+        count = self.num_plans
         plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
         keep(self.plan, mask, plan)
         keep(self.step, mask, torch.zeros_like(self.step))
@@ -117,6 +127,14 @@ class LocomotionCommand(Kept):
         columns = {self.kind: torch.ones_like(mixed[:, 0]), others[0]: shown[:, 1], others[1]: shown[:, 2]}
         keep(self.command_mask, mask, torch.stack([columns[m] for m in MODALITIES], dim=1))
         return reference.now()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if int(state["plan"].max()) >= self.num_plans:
+            raise UserError(
+                f"the checkpoint's {self.kind} worlds are at commands of a larger pool than {self.num_plans}",
+                "Start anew from its weights: --checkpoint FILE with another --experiment-name",
+            )
+        super().load_state_dict(state)
 
     def advance(self, state: RobotState) -> None:
         reference = self.reference
@@ -184,13 +202,3 @@ def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
     off = (state.body_pos_w - state.root_pos_w[:, None]) - (reference.body_pos_w - reference.root_pos_w[:, None])
     velocity = reference.body_lin_vel_w - reference.root_lin_vel_w[:, None]
     return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
-
-
-def interleaved(parts: Iterable[RobotState], count: int) -> RobotState:
-    """The first frames of all parts, then the second ones and so on: (F, ...) each of `count` -> (F · count, ...)."""
-    table: dict[str, Tensor] = {}
-    for k, part in enumerate(parts):  # of which one at a time is kept in memory
-        for name, x in vars(part).items():
-            rows = table.setdefault(name, x if count == 1 else x.new_empty(count * len(x), *x.shape[1:]))
-            rows[k::count] = x
-    return RobotState(**table)

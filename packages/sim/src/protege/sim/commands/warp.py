@@ -13,8 +13,10 @@ CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
 STANDING = 0.05  # strides of less than this share are not to be seen
 
 
-def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0) -> RobotState:
-    """The first `frames` control steps of each of Q plans, walked with a gait.
+def warped_walks(
+    gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0, substeps: int = 1
+) -> RobotState:
+    """The first `frames` control steps of each of Q plans, walked with a gait. Memory holds the result and little else.
 
     Args:
         gait: of the walk.
@@ -22,21 +24,25 @@ def warped_walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float
         phase: (Q,) s, where in the gait's clip each plan begins.
         frames: at most two less than the plans have steps.
         dt: control period, s.
-        later: share of a control step by which each frame is later than its step.
+        later: share of a control step by which each step's first frame is later than it.
+        substeps: frames a control step, evenly spaced.
 
     Returns:
-        (Q · frames, ...) states, plan after plan; velocities are central differences.
+        (Q · frames · substeps, ...) states, plan after plan; velocities are central differences over two control steps.
     """
-    per_chunk = max(1, CHUNK // frames)
-    parts = [
-        _walks(gait, plans[start : start + per_chunk], phase[start : start + per_chunk], frames, dt, later)
-        for start in range(0, len(plans.pos), per_chunk)
-    ]
-    return RobotState.cat(parts)
+    count, per_chunk = len(plans.pos), max(1, CHUNK // frames)
+    table = RobotState.empty((count, frames, substeps), gait.joint_pos.shape[1], gait.num_bodies, phase.device)
+    for start in range(0, count, per_chunk):
+        rows = slice(start, start + per_chunk)
+        for k in range(substeps):
+            walks = _walks(gait, plans[rows], phase[rows], frames, dt, later + k / substeps)
+            for name, x in vars(walks).items():
+                getattr(table, name)[rows, :, k] = x
+    return RobotState(**{name: x.flatten(0, 2) for name, x in vars(table).items()})
 
 
 def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float) -> RobotState:
-    """As `warped_walks`, at once."""
+    """As `warped_walks`, at once and one frame a control step: (Q, frames, ...)."""
     count = len(plans.pos)
     # One step before the first and one after the last, for central differences.
     steps = torch.arange(-1, frames + 1, device=phase.device)
@@ -63,7 +69,7 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, late
     pos, quat = gait.kinematics(root_pos, R.multiply(R.from_yaw(yaw), tilt), joint_pos)
     joint_pos, pos, quat = (x.unflatten(0, (count, len(steps))) for x in (joint_pos, pos, quat))
     turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2])))
-    state = RobotState(
+    return RobotState(
         joint_pos=joint_pos[:, 1:-1],
         joint_vel=(joint_pos[:, 2:] - joint_pos[:, :-2]) / (2.0 * dt),
         body_pos_w=pos[:, 1:-1],
@@ -71,7 +77,6 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, late
         body_lin_vel_w=(pos[:, 2:] - pos[:, :-2]) / (2.0 * dt),
         body_ang_vel_w=turn / (2.0 * dt),
     )
-    return RobotState(**{name: x.flatten(0, 1) for name, x in vars(state).items()})
 
 
 def _clip_time(phase: Tensor, start: float, cadence: Tensor, amplitude: Tensor, dt: float) -> Tensor:

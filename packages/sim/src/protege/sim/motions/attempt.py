@@ -6,9 +6,8 @@ the clip. What cannot be followed like this will hardly be learned.
 """
 
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, MotionLibrary
 from protege.core.robot import Robot
 from protege.core.state import RobotState
+from protege.core.threads import available_cores
 
 from ..engine import mujoco
 from ..mjcf import build_spec, coordinates
@@ -94,7 +94,8 @@ def attempt(
             break
     physics.pool.close()
     done, time = np.array(qpos), robot.control_dt * np.arange(len(qpos))
-    return Attempt(np.array(distance), Clip(clip.name, time, done[:, :3], done[:, 3:7], done[:, 7:]))
+    motion = Clip(clip.name, time, done[:, :3], done[:, 3:7], done[:, 7:], robot.joint_names, robot.name)
+    return Attempt(np.array(distance), replace(motion, fps=1.0 / robot.control_dt, source=f"an attempt at {clip.name}"))
 
 
 class _Target:
@@ -127,7 +128,7 @@ class _Physics:
 
     def __init__(self, robot: Robot, threads: int) -> None:
         self.model, self.substeps = build_spec(robot).compile(), robot.substeps
-        self.data = [mujoco.MjData(self.model) for _ in range(threads or os.cpu_count() or 1)]
+        self.data = [mujoco.MjData(self.model) for _ in range(threads or available_cores())]
         self.pool = rollout.Rollout(nthread=len(self.data))
         self.kinematics = Kinematics(robot).double()
 

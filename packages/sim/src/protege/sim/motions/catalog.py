@@ -7,28 +7,43 @@ from typing import Any
 
 from protege.core.errors import UserError
 from protege.core.motions import load_clip
+from protege.core.motions.clip_paths import FOLDER
 from protege.core.robot import Robot
+
+SHIPPED, INSTEAD = "shipped", ", instead of the shipped one"
 
 
 def find_clips(folder: Path) -> list[tuple[Path, str]]:
-    """Files of clips, and where each is: `shipped` or the folder."""
-    shipped = [
-        Path(str(entry)) for point in entry_points(group="protege.motions") for entry in files(point.value).iterdir()
-    ]
-    found = [(path, "shipped") for path in shipped] + [(path, str(folder)) for path in folder.glob("*.npy")]
-    return sorted((path, where) for path, where in found if path.suffix == ".npy")
+    """Files of clips, and where each is: `shipped` or the folder, sorted by name.
+
+    A clip in `data/motions` takes the place of a shipped one of its name, as in every command.
+    """
+    mine = {path.name: path for path in folder.glob("*.npy") if path.is_file()}
+    shipped = {
+        entry.name: Path(str(entry))
+        for point in entry_points(group="protege.motions")
+        for entry in files(point.value).iterdir()
+        if entry.name.endswith(".npy")
+    }
+    hidden = mine.keys() & shipped.keys() if folder == FOLDER else set()
+    found = [(path, f"{folder}{INSTEAD if name in hidden else ''}") for name, path in mine.items()]
+    found += [(path, SHIPPED) for name, path in shipped.items() if name not in hidden]
+    return sorted(found, key=lambda one: (one[0].name, one[1]))
 
 
 def describe(folder: Path, robot: Robot) -> list[dict[str, Any]]:
-    """For each clip its name, place, duration s, frames, mean speed m/s and whether it repeats; or its `problem`."""
+    """For each clip its name, place, path, duration s, frames, mean speed m/s, whether it repeats, and its warnings.
+
+    The path is what every command finds it by. A file that is no clip of this robot has a `problem` instead of the numbers.
+    """
     rows: list[dict[str, Any]] = []
     for path, where in find_clips(folder):
-        row: dict[str, Any] = {"name": path.name, "where": where}
+        row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
             clip = load_clip(path, robot)
         except UserError as error:
             rows.append({**row, "problem": str(error)})
             continue
         facts = {"duration": clip.duration, "frames": len(clip.time), "mean_speed": clip.mean_speed}
-        rows.append({**row, **facts, "cyclic": clip.is_cyclic})
+        rows.append({**row, **facts, "cyclic": clip.is_cyclic, "warnings": [str(one) for one in clip.warnings]})
     return rows

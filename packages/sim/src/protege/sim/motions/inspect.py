@@ -73,13 +73,8 @@ class Jump:
 
 @dataclass(frozen=True)
 class Report:
-    """All about a clip; times in s, lengths in m, angles in rad."""
+    """Measures of a clip; times in s, lengths in m, angles in rad."""
 
-    name: str
-    duration: float
-    frames: int
-    mean_speed: float
-    cyclic: bool
     contact_height: float
     slide: Slide
     penetration: Penetration
@@ -97,11 +92,6 @@ def inspect(clip: Clip, robot: Robot) -> Report:
     owners = [robot.body_names[body] for body in surface.body]
     joints = robot.joint_names
     return Report(
-        name=clip.name,
-        duration=clip.duration,
-        frames=len(time),
-        mean_speed=clip.mean_speed,
-        cyclic=clip.is_cyclic,
         contact_height=CONTACT_HEIGHT,
         slide=foot_slide(time, surface.points[:, feet, :2], surface.height[:, feet], surface.body[feet]),
         penetration=floor_penetration(time, surface.height, owners),
@@ -196,8 +186,6 @@ def summary(report: Report) -> str:
     where = f", {pen.body} at {pen.time:.2f} s" if pen.body else ""
     return "\n".join(
         [
-            f"{report.name}: {report.duration:.2f} s, {report.frames} frames, {report.mean_speed:.2f} m/s, "
-            f"{'repeats' if report.cyclic else 'does not repeat'}",
             f"foot sliding       mean {slide.mean:.2f}, max {slide.max:.2f} m/s (at {slide.time:.2f} s) in contact: "
             f"lowest point below {100 * report.contact_height:g} cm, {slide.contact:.0%} of the frames",
             f"floor penetration  max {100 * pen.max:.1f} cm{where}; "

@@ -1,0 +1,110 @@
+"""What a file is that was given as a motion clip but is none, told from its first bytes and its name.
+
+The standard library alone: the robot's side shares this file (see docs/architecture.md).
+"""
+
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import NamedTuple
+
+SNIFFED = 4096
+"""How many of a file's first bytes are enough."""
+
+CONVERT = "Clips are .npy files; docs/clips.md shows how to write one from your own arrays"
+IMPORT = "If it is a DeepMimic clip, import it: protege sim motions import deepmimic FILE. Otherwise: docs/clips.md"
+UNPACK = "Unpack it, and give the .npy files in it"
+AGAIN = "Download or copy it again"
+
+
+class FileKind(NamedTuple):
+    """A kind of file: in words, and what to do with it."""
+
+    words: str
+    remedy: str
+
+
+NPY = b"\x93NUMPY"
+TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+
+MAGIC: tuple[tuple[bytes, FileKind], ...] = (
+    (b"version https://git-lfs", FileKind("a git-LFS pointer, not the file that it stands for", "Fetch it: git lfs pull")),
+    (TORCH_LEGACY, FileKind("a file of torch.save", CONVERT)),
+    (b"\x1f\x8b", FileKind("compressed with gzip", "Unpack it: gunzip FILE, or tar xf FILE")),
+    (b"BZh", FileKind("compressed with bzip2", "Unpack it: bunzip2 FILE, or tar xf FILE")),
+    (b"\xfd7zXZ", FileKind("compressed with xz", "Unpack it: unxz FILE, or tar xf FILE")),
+    (b"\x28\xb5\x2f\xfd", FileKind("compressed with zstd", "Unpack it: unzstd FILE")),
+    (b"7z\xbc\xaf\x27\x1c", FileKind("a 7z archive", UNPACK)),
+    (b"\x89HDF\r\n", FileKind("an HDF5 file", CONVERT)),
+    (b"Kaydara FBX", FileKind("an FBX file", CONVERT)),
+    (b"HIERARCHY", FileKind("a BVH motion, which this version cannot import", CONVERT)),
+)  # fmt: skip
+TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
+ZIP_NAME_AT = 30
+"""Where the name of a zip archive's first member begins."""
+
+
+def file_kind(first: bytes, name: str) -> FileKind:
+    """What a file is, and a remedy for who gave it as a clip.
+
+    Args:
+        first: its first bytes, `SNIFFED` of them or the whole file.
+        name: the file's name, whose suffix is a hint.
+    """
+    if not first:
+        return FileKind("empty", AGAIN)
+    if first.startswith(NPY):
+        return _npy(first)
+    stripped = first.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for magic, kind in MAGIC:
+        if first.startswith(magic) or stripped.startswith(magic):
+            return kind
+    if first.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _zip(first, name)
+    if first[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == TAR_MAGIC:
+        return FileKind("a tar archive", "Unpack it: tar xf FILE")
+    if first[0] == 0x80 and len(first) > 1 and first[1] in range(2, 6):
+        return FileKind("a Python pickle, which is never opened: it can run any code", CONVERT)
+    return _text(first, PurePath(name).suffix.lower()) or FileKind("of a format that is not known here", CONVERT)
+
+
+def describe_file(first: bytes, name: str) -> str:
+    """What a file is, in words that follow "is": `a git-LFS pointer, ...`. See `file_kind`."""
+    return file_kind(first, name).words
+
+
+def _npy(first: bytes) -> FileKind:
+    """A NumPy file that could not be read as it should."""
+    header = first[:400]
+    if b"|O" not in header:
+        return FileKind("a .npy file that is damaged or cut short", AGAIN)
+    poselib = b"OrderedDict" in first and b"rotation" in first
+    words = "a pickled poselib SkeletonMotion (ProtoMotions 1)" if poselib else "a .npy file of pickled Python objects"
+    return FileKind(f"{words}, which is never opened: it can run any code", CONVERT)
+
+
+def _zip(first: bytes, name: str) -> FileKind:
+    member = first[ZIP_NAME_AT : ZIP_NAME_AT + 200].split(b"\x00")[0]
+    if b"data.pkl" in member or b".format_version" in member:
+        return FileKind("a file of torch.save", CONVERT)
+    if name.lower().endswith(".npz"):
+        return FileKind("a .npz archive of several arrays", CONVERT)
+    return FileKind("a zip archive", UNPACK)
+
+
+def _text(first: bytes, suffix: str) -> FileKind | None:
+    """Text of some kind, or None."""
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return FileKind("text in UTF-16", IMPORT)
+    text = first.decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")
+    odd = sum(not (c.isprintable() or c in "\t\r\n") for c in text) + first.count(b"\x00")
+    if not text or odd or len(text.encode()) < 0.9 * len(first.strip()):
+        return None
+    start = text[:200].lower()
+    line = text.splitlines()[0]
+    tests: tuple[tuple[Callable[[], bool], FileKind], ...] = (
+        (lambda: start.startswith(("<!doctype html", "<html")), FileKind("a web page: a download that failed", AGAIN)),
+        (lambda: text.startswith("<"), FileKind("XML", CONVERT)),
+        (lambda: text.startswith(("{", "[")), FileKind("JSON text", IMPORT)),
+        (lambda: suffix in (".csv", ".tsv") or line.count(",") > 2, FileKind("a table of text (CSV)", CONVERT)),
+    )
+    return next((kind for holds, kind in tests if holds()), FileKind("text", IMPORT))
