@@ -56,7 +56,7 @@ def jumping(step: float) -> bytes:
         (jumping(3.0), "root position of frame 15: the root jumps 3 m to it, at 90.0 m/s"),
         (still(pos=(0.0, 0.0, 0.9)), "root position of frame 0: the robot is 0.88 m in the floor.* y is up"),
         (still(pos=(0.0, 90.0, 0.0)), "root position of frame 0: the root is 90 m above the floor.*centimetres"),
-        (still(pos=(1e300, 0.9, 0.0)), "."),
+        (jumping(1e300), r"root position of frame 15: it is 1e\+300 m from the origin"),
         (still(root=xyzw(turned("y", 0.0))), "root rotation of frame 0: the actor lies or stands on the head; as xyzw"),
         (still(root=xyzw(turned("y", 1.5))), "root rotation of frame 0: the actor lies or stands on the head; as xyzw"),
         (document([frame(root=turned("y", math.pi * (i >= 9))) for i in range(30)]), "root rotation of frame 9: the root"),
@@ -190,8 +190,16 @@ def test_what_would_fill_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(importer, "LARGEST", 1999)
     with pytest.raises(UserError, match=r"humanoid3d_a\.txt in .*bomb\.zip is larger than"):
         read([bomb])
-    with pytest.raises(UserError, match=r"/dev/zero is larger than"):
-        read(["/dev/zero"])
+    (tmp_path / "large.txt").write_bytes(b" " * 2000)
+    with pytest.raises(UserError, match=r"large\.txt is larger than"):
+        read([tmp_path / "large.txt"])
+
+
+@pytest.mark.parametrize("name", ["clip.txt", "clip.zip"])
+def test_a_device_without_end_is_not_read(name, tmp_path):
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"clip\.... is no file"):
+        get_importer("deepmimic").read([tmp_path / name])
 
 
 def test_a_damaged_member_is_named(tmp_path):

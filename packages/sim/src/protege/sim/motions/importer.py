@@ -55,6 +55,9 @@ class Importer:
             checked_name(name, "--name")
         clips: dict[str, bytes] = {}
         for source in map(Path, sources):
+            # zipfile reads to the end of what it is given: a device has none.
+            if source.exists() and not source.is_file() and not source.is_dir():
+                raise UserError(f"{source} is no file", "Give a file of the format, or a zip archive or wheel of them")
             is_archive = source.suffix.lower() in ARCHIVES or is_zipfile(source)
             for name, contents in self._members(source, names) if is_archive else [self._file(source, sources, names)]:
                 if name in clips:
