@@ -64,7 +64,9 @@ def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) 
     assert done.exit_code == 0, done.output
     assert "p99" in done.output and "missed" in done.output and "walked" in done.output
     result = json.loads(report.read_text())
-    assert set(result) == {"loop", "stood", "walked_m", "errors", "memory_mb", "dropped", "simulated_s", "realtime"}
+    assert set(result) == {
+        "loop", "stood", "walked_m", "errors", "memory_mb", "dropped", "dropped_orders", "simulated_s", "realtime"
+    }  # fmt: skip
     assert result["loop"]["steps"] == 105 and set(result["loop"]["stages_ms"]["infer"]) == {
         "p50",
         "p95",

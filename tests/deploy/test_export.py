@@ -17,6 +17,8 @@ from protege.deploy.check import check, compare, random_inputs
 from protege.deploy.errors import DeployError
 from protege.deploy.export import export, load_graph
 from protege.deploy.graph import StudentGraph
+from protege.deploy.metadata import CommandRange
+from protege.deploy.trained_ranges import trained_ranges
 
 POSES = {"target_body_pos_w", "target_body_quat_w"}
 BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}
@@ -114,6 +116,27 @@ def test_the_export_says_what_the_robot_is(exported: Path) -> None:
     assert (described.source.kind, described.source.iteration, described.source.samples) == ("student", 7, 1234)
     assert described.start is not None and 0.7 < described.start.root_pos_w[2] < 1.1
     assert described.start.root_lin_vel_w[0] > 0.5
+
+
+def test_the_export_says_what_commands_the_policy_was_trained_on(exported: Path) -> None:
+    assert metadata.load(exported).command_ranges == {
+        "path_speed": CommandRange(0.5, 1.5, "m/s"),
+        "path_turn_rate": CommandRange(-0.8, 0.8, "rad/s"),
+        "goal_distance": CommandRange(1.0, 4.0, "m"),
+        "goal_approach_speed": CommandRange(0.8, 0.8, "m/s"),
+        "steering_speed": CommandRange(0.0, 1.5, "m/s"),
+    }
+    walk = CommandRange(0.5, 1.5, "m/s")
+    assert [walk.clamp(x) for x in (0.0, 0.5, 1.2, 9.0)] == [0.5, 0.5, 1.2, 1.5]
+
+
+def test_ranges_are_those_of_the_config_and_of_the_commands_that_the_model_takes() -> None:
+    env = {"path_follower_params": {"speed": [1, 2], "max_turn_rate": 0.1}, "steering_params": {"speed": [0.5, 0.75]}}
+    assert trained_ranges(env, {"steering_speed"}) == {"steering_speed": CommandRange(0.5, 0.75, "m/s")}
+    assert trained_ranges(env, {"path_w", "goal_w"}) == {
+        "path_speed": CommandRange(1.0, 2.0, "m/s"), "path_turn_rate": CommandRange(-0.1, 0.1, "rad/s")
+    }  # fmt: skip
+    assert trained_ranges(env, {"joint_pos"}) == trained_ranges({}, {"path_w", "goal_w"}) == {}
 
 
 def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, exported: Path, tmp_path: Path) -> None:

@@ -15,7 +15,18 @@ from protege.deploy import metadata, tensors
 from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
 from protege.deploy.export import Variant, export
 from protege.deploy.interface import MEASURED, Command
-from protege.deploy.metadata import SCHEMA_FILE, Accuracy, ClosedLoop, Metadata, Source, StartState, TensorSpec
+from protege.deploy.metadata import (
+    OPTIONAL,
+    RANGE_UNITS,
+    Accuracy,
+    ClosedLoop,
+    CommandRange,
+    Metadata,
+    Source,
+    StartState,
+    TensorSpec,
+)
+from protege.deploy.policy_schema import SCHEMA_FILE
 from protege.deploy.properties import properties
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -79,11 +90,15 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 
 def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop}
+    parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
+             "range": CommandRange}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
-        assert definition["required"] == list(definition["properties"])
-        assert set(definition["required"]) == {f.name for f in fields(kind)}
+        optional = OPTIONAL if kind is Metadata else set()
+        assert definition["required"] == [key for key in definition["properties"] if key not in optional]
+        assert set(definition["properties"]) == {f.name for f in fields(kind)}
         assert definition["additionalProperties"] is False
+    ranges = SCHEMA["properties"]["command_ranges"]
+    assert list(ranges["properties"]) == list(RANGE_UNITS) and ranges["additionalProperties"] is False
     assert set(SCHEMA["properties"]["source"]["required"]) == {f.name for f in fields(Source)}
     assert SCHEMA["properties"]["schema_version"]["const"] == metadata.SCHEMA_VERSION
     assert tuple(SCHEMA["properties"]["precision"]["enum"]) == metadata.PRECISIONS
@@ -141,6 +156,13 @@ def test_properties_are_what_mjlab_and_beyondmimic_split_at_commas(exported: Pat
     assert said["anchor_body_name"] == described.body_names[0] == "Pelvis"
     assert said["command_names"] == "path,goal,steering,poses"
     assert said["observation_names"].split(",") == [spec.name for spec in described.inputs]
+    # The four that mjlab's own exporter writes, an entry an observation.
+    count = len(described.inputs)
+    assert said["observation_terms_scale"] == ",".join(["1.0"] * count)
+    assert said["observation_terms_clip"] == ",".join(["-inf;inf"] * count)
+    assert said["observation_terms_history_length"] == ",".join(["0"] * count)
+    assert said["observation_terms_flatten_history_dim"] == ",".join(["True"] * count)
+    assert [float(said[key]) for key in ("control_dt", "physics_dt")] == [described.control_dt, described.physics_dt]
     assert said["run_path"]
     assert json.loads(said["kp"]) == described.stiffness and json.loads(said["kd"]) == described.damping
 
@@ -150,6 +172,7 @@ def test_json_properties_are_what_holosoma_reads(student: Path, tmp_path: Path) 
     said = {key: json.loads(value) for key, value in read_properties(folder).items()}  # as holosoma does, all of them
     described = metadata.load(folder)
     assert said["kp"] == described.stiffness and said["kd"] == described.damping
-    assert said["joint_names"] == described.joint_names
+    assert said["joint_names"] == said["dof_names"] == described.joint_names
+    assert said["command_ranges"]["path_speed"] == [0.5, 1.5] and said["observation_terms_clip"][0] is None
     assert said.keys() == properties(described).keys()
     OnnxPolicy(folder)  # our runtime finds the order in either style

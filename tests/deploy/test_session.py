@@ -59,6 +59,12 @@ def swapped(names: list[str]) -> None:
         (lambda d: d["inputs"][4].update(shape=[70]), "input joint_pos is tensor(float) [69] in the model"),
         (lambda d: d["inputs"][4].update(dtype="bool"), "input joint_pos is tensor(float) [69] in the model"),
         (lambda d: d["outputs"].pop(), "the model's output next_history is not described"),
+        (lambda d: d["stiffness"].__setitem__(3, 801.0), "the model has another joint_stiffness"),
+        (lambda d: d["damping"].reverse(), "the model has another joint_damping"),
+        (lambda d: d["default_joint_pos"].__setitem__(0, 1e-9), "the model has another default_joint_pos"),
+        (lambda d: d.update(action_scale=0.5), "the model has another action_scale"),
+        (lambda d: d.update(control_dt=0.025), "the model has another control_dt"),
+        (lambda d: d.update(control_dt=0.025, physics_dt=0.0125), "the model has another control_dt"),
     ],
 )
 def test_a_policy_json_that_says_otherwise_is_refused(change: Callable, message: str, folder: Path) -> None:
@@ -112,6 +118,23 @@ def test_a_robot_without_the_policys_joints_is_refused(folder: Path) -> None:
     assert str(path) in refuses(folder)
     path.unlink()
     assert f"{path} does not exist" in refuses(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('timestep="0.00833333"', 'timestep="0.005"', "has physics_dt 0.005, policy.json 0.00833"),
+        ('gainprm="800"', 'gainprm="80"', "has stiffness of L_Hip_x 80.0, policy.json 800.0"),
+        ('biasprm="0 -800 -80"', 'biasprm="0 -800 -8"', "has damping of L_Hip_x 8.0, policy.json 80.0"),
+        ('actuatorfrcrange="-500 500"', 'actuatorfrcrange="-50 50"', "has effort_limit of L_Hip_x 50.0, policy.json 500.0"),
+        ('range="-0.9 1.4"', 'range="-0.9 1.5"', "has joint_range of L_Hip_x [-0.9 1.5], policy.json [-0.9, 1.4]"),
+    ],
+)  # fmt: skip
+def test_a_robot_other_than_policy_json_says_is_refused(old: str, new: str, message: str, folder: Path) -> None:
+    path = folder / "robot.xml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert message in refuses(folder)
 
 
 # Providers ---------------------------------------------------------------------------------------------------------------
@@ -187,6 +210,7 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
         "errors": {"path_following_err": float("inf")},
         "stood": True,
         "dropped": {},
+        "dropped_orders": {},
         "memory_mb": {"after_a_minute": None, "at_the_end": 1.0},
         "walked_m": 1.0,
     }

@@ -216,7 +216,7 @@ def test_a_port_in_use_is_one_line() -> None:
         UdpRobot(first.place, metadata())
     first.close()
     with pytest.raises(DeployError, match=r"cannot listen on UDP 192\.0\.2\.1:0"):
-        Endpoint(("192.0.2.1", 0), 100)
+        Endpoint(("192.0.2.1", 0), 100, keyed=True)
 
 
 def test_places() -> None:
@@ -274,18 +274,22 @@ def test_a_silent_robot_process_ends_in_damping(link: tuple[UdpRobot, socket.soc
     assert report.event is not None and report.event.cause == "frozen"
 
 
-def test_the_example_is_driven_by_the_command_line(exported: Path, tmp_path: Path) -> None:
-    port, report = free_port(), tmp_path / "report.json"
-    words = [sys.executable, str(EXAMPLE), str(exported / "policy.json"), "127.0.0.1", str(port)]
+@pytest.mark.parametrize("keyed", [False, True])
+def test_the_example_is_driven_by_the_command_line(keyed: bool, exported: Path, tmp_path: Path) -> None:
+    port, report, key = free_port(), tmp_path / "report.json", tmp_path / "udp.key"
+    key.write_text("a key that both sides hold\n")
+    key.chmod(0o600)
+    words = [sys.executable, str(EXAMPLE), str(exported / "policy.json"), "127.0.0.1", str(port), *[str(key)] * keyed]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as example:
         options = ["--task", "steering", "--speed", "0", "--seconds", "0.5", "--no-safety", "--report", str(report)]
+        options += ["--key-file", str(key)] * keyed
         done = CliRunner().invoke(main, ["run", str(exported), "--robot", f"udp:{port}", *options])
         assert example.poll() is None
         example.terminate()
     assert done.exit_code == 0, done.output
     result = json.loads(report.read_text())
     assert result["loop"]["steps"] == 15 and result["loop"]["damped_steps"] == 0 and result["stood"]
-    assert sum(result["dropped"].values()) == 0
+    assert set(result["dropped"]) == ({"introduction"} if keyed else set())
 
 
 # The commander -----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Packets, byte by byte."""
 
+import hmac
 import struct
 import zlib
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protege.deploy.interface import MEASURED, Mode
-from protege.deploy.wire import Codec, Kind, MalformedError, is_newer
+from protege.deploy.wire import Codec, Kind, MalformedError, is_near, is_newer
 
 NAMES = ["knee", "hip"]
 CODEC = Codec(NAMES)
@@ -101,3 +102,54 @@ def test_no_bit_can_be_flipped(bit: int) -> None:
 )
 def test_sequences_go_round(sequence: int, last: int, newer: bool) -> None:
     assert is_newer(sequence, last) is newer
+
+
+# With a key --------------------------------------------------------------------------------------------------------------
+
+KEY = b"sixteen bytes of key"
+
+
+def test_a_signed_state_is_as_the_table_says() -> None:
+    codec = Codec(NAMES, KEY)
+    codec.peer_session = 99
+    numbers = struct.pack("<17f", 0.0, 0.0, 0.9, 1.0, 0.0, 0.0, 0.0, *[0.0] * 6, 0.5, -0.25, 0.0, 0.0)
+    head = b"PRTG" + struct.pack("<HBBIIdHH", 2, 1, 0, 7, zlib.crc32(b"knee,hip"), 1.5, 2, 68)
+    body = head + struct.pack("<QQ", codec.session, 99) + numbers
+    packet = codec.state(7, 1.5, STANDING)
+    assert packet == body + hmac.digest(KEY, body, "sha256")
+    assert len(packet) == 28 + 16 + 4 * (13 + 2 * 2) + 32 == codec.sizes[Kind.STATE]
+
+
+def test_a_signed_packet_says_whether_it_answers() -> None:
+    ours, theirs = Codec(NAMES, KEY), Codec(NAMES, KEY)
+    assert not ours.unpack(theirs.state(0, 0.0, STANDING)).answers
+    theirs.peer_session = ours.session
+    got = ours.unpack(theirs.state(1, 0.0, STANDING))
+    assert got.answers and got.session == theirs.session != ours.session
+    assert ours.unpack(theirs.pack(Kind.GREETING, 0, 0.0, [])).kind is Kind.GREETING
+
+
+def test_no_byte_of_a_signed_packet_may_change() -> None:
+    ours, theirs = Codec(NAMES, KEY), Codec(NAMES, KEY)
+    packet = theirs.state(7, 1.5, STANDING)
+    for place in range(len(packet)):
+        with pytest.raises(MalformedError):
+            ours.unpack(packet[:place] + bytes([packet[place] ^ 1]) + packet[place + 1 :])
+
+
+def test_another_key_is_refused_and_so_is_none() -> None:
+    plain, signed = Codec(NAMES), Codec(NAMES, KEY)
+    target = [np.zeros(7)]
+    with pytest.raises(MalformedError, match="signature"):
+        signed.unpack(Codec(NAMES, b"another key of bytes").pack(Kind.TARGET, 0, 0.0, target))
+    with pytest.raises(MalformedError, match="version"):
+        signed.unpack(PACKET + bytes(44))
+    with pytest.raises(MalformedError, match="version"):
+        plain.unpack(signed.pack(Kind.REFUSAL, 0, 0.0, []))
+    with pytest.raises(MalformedError, match="size"):  # longer than any packet without a key
+        plain.unpack(signed.pack(Kind.TARGET, 0, 0.0, target) + bytes(4))
+
+
+def test_jumps_are_bounded_across_the_turn() -> None:
+    assert is_near(1000, 0) and not is_near(1001, 0)
+    assert is_near(5, 2**32 - 5) and not is_near(2**31, 5)

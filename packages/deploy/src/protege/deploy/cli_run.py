@@ -64,6 +64,11 @@ def loop_options(command: Callable) -> Callable:
     help="mujoco, or udp:[HOST:]PORT for a robot process that sends there",
 )
 @click.option(
+    "--key-file",
+    metavar="FILE",
+    help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may",
+)
+@click.option(
     "--seconds",
     type=Finite(0.1, 86400.0),
     help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C",
@@ -80,6 +85,7 @@ def run(
     folder: str,
     commands: str | None,
     robot_name: str,
+    key_file: str | None,
     seconds: float | None,
     standing: bool,
     threads: int,
@@ -93,6 +99,7 @@ def run(
     """Close the loop with MuJoCo or a robot process, and measure latency and how well the command is obeyed."""
     from . import live
     from .closed_loop import run_closed_loop
+    from .keys import load_key
     from .limits import Limits
     from .loop import ControlLoop
     from .recording import Recorder
@@ -101,13 +108,14 @@ def run(
 
     allowed = (Limits() if safety else Limits.off()).changed(limits)
     timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
-    open_robot = live.find_robot(robot_name, realtime=timing["realtime"])
+    key = load_key(key_file)
+    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
     policy = OnnxPolicy(folder, threads, provider)
     with ExitStack() as stack:
         robot, kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
         if commands is not None:
-            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, **options)
+            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, key=key, **options)
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
         dt = policy.metadata.control_dt
@@ -176,10 +184,10 @@ def _show(result: dict[str, Any]) -> None:
         click.echo(
             f"memory       {memory['after_a_minute']:.1f} MB after a minute, {memory['at_the_end']:.1f} at the end"
         )
-    if result["dropped"]:
-        click.echo(
-            f"dropped      packets: {', '.join(f'{count} {reason}' for reason, count in result['dropped'].items())}"
-        )
+    for key, what in (("dropped", "packets"), ("dropped_orders", "orders")):
+        if result[key]:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in result[key].items())
+            click.echo(f"dropped      {what}: {reasons}")
     if loop["event"]:
         event = loop["event"]
         click.echo(f"damped       step {event['step']}: {event['message']}; damped for {loop['damped_steps']} steps")

@@ -24,7 +24,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
     Returns:
         loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
         errors (the command's metrics); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped
-        (datagrams by reason, of a robot process); simulated_s; realtime.
+        (datagrams by reason, of a robot process); dropped_orders (the same of a commander's datagrams); simulated_s; realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -43,6 +43,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         "errors": witness.errors(report.steps),
         "memory_mb": {"after_a_minute": witness.memory, "at_the_end": resident_mb()},
         "dropped": dict(getattr(loop.robot, "dropped", {})),
+        "dropped_orders": dict(getattr(loop.command_source, "dropped", {})),
         "simulated_s": report.steps * loop.control_dt,
         "realtime": loop.realtime,
     }

@@ -1,6 +1,7 @@
 """The one place that holds the present command, whoever gives it: a script, keys, a stick, packets, a page."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -34,6 +35,7 @@ class Commander:
         clock: s, monotonic; for how long nothing has been heard.
 
     Attributes:
+        dropped: what a source threw away of what it was sent, by reason; it puts its own counter here.
         on_end: what to do when whoever commands has had enough: `ControlLoop.stop`.
     """
 
@@ -45,6 +47,7 @@ class Commander:
         self._kinematics, self._clock = kinematics, clock
         self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in self._modes else {}
         self.on_end: Callable[[], None] | None = None
+        self.dropped = Counter[str]()
         self._lock = Lock()
         self._next: Prepared | None = self._idle
         self._heard: float | None = None

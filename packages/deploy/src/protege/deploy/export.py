@@ -39,6 +39,7 @@ from .metadata import (
 from .precision import to_fp16, to_int8, with_fixed_batch
 from .properties import STYLES, properties
 from .session import BATCH, open_session
+from .trained_ranges import trained_ranges
 
 OPSET = 17
 PATH_STEP = 0.5  # s between the points of a path (docs/architecture.md)
@@ -218,7 +219,8 @@ def _is_replaceable(folder: Path) -> bool:
 def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metadata:
     """All of `policy.json` but the model's checksum."""
     names, saved = {spec.name for spec in graph.specs}, loaded.checkpoint
-    frames = loaded.config.get("env", {}).get("future_frames", []) if "target_body_pos_w" in names else []
+    env = loaded.config.get("env", {})
+    frames = env.get("future_frames", []) if "target_body_pos_w" in names else []
     points = loaded.obs_shapes["path"][0] if "path_w" in names else 0
     return Metadata(
         robot=robot.name,
@@ -240,6 +242,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded.policy)),
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),
+        command_ranges=trained_ranges(env, names),
     )
 
 

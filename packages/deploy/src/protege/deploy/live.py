@@ -21,8 +21,8 @@ OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | N
 """An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
 
 
-def find_robot(name: str, *, realtime: bool) -> OpenRobot:
-    """How to open the robot that is asked for; what it needs is installed.
+def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRobot:
+    """How to open the robot that is asked for, with the key shared with its program; what it needs is installed.
 
     Raises:
         DeployError: no such robot, or something is missing.
@@ -45,7 +45,7 @@ def find_robot(name: str, *, realtime: bool) -> OpenRobot:
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from .robots.udp import UdpRobot
 
-        return UdpRobot(listening, metadata), _kinematics(folder)
+        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
 
     return listen
 
@@ -59,6 +59,7 @@ def open_commands(
     *,
     task: str | None,
     motion_file: str | None,
+    key: bytes | None = None,
     **_others: Any,
 ) -> tuple[CommandSource, float | None]:
     """Who gives the orders, and for how long, s: None is until the run is stopped. What it starts, the stack ends.
@@ -81,7 +82,7 @@ def open_commands(
     if kind == "udp":
         from .sources.udp import UdpCommands
 
-        stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander))
+        stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander, key))
         return commander, seconds
     if kind == "keyboard":
         from .sources.keyboard import keyboard

@@ -3,18 +3,25 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import DeployError
+from .policy_schema import problem, read_json, short
 
 SCHEMA_VERSION = 2
+"""A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
+OPTIONAL = {"command_ranges"}
+"""Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
-SCHEMA_FILE = Path(__file__).with_name("policy.schema.json")
-"""JSON schema (2020-12) of `policy.json`, for other programs; this one checks by itself."""
+AGAIN = "Export the policy again"
+SLACK = 1e-6  # rad, of a default pose at the end of a joint's range
+MOST_SUBSTEPS = 10_000
 PRECISIONS = ("fp32", "fp16", "int8")
 DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
 
@@ -100,6 +107,34 @@ class ClosedLoop:
     error_unit: str
 
 
+RANGE_UNITS = {
+    "path_speed": "m/s",
+    "path_turn_rate": "rad/s",
+    "goal_distance": "m",
+    "goal_approach_speed": "m/s",
+    "steering_speed": "m/s",
+}
+"""What `command_ranges` may limit, and in which unit."""
+
+
+@dataclass(frozen=True)
+class CommandRange:
+    """The commands that the policy was trained on: what lies outside, it has never seen.
+
+    Attributes:
+        low, high: least and largest command of the training, both included.
+        unit: of both.
+    """
+
+    low: float
+    high: float
+    unit: str
+
+    def clamp(self, value: float) -> float:
+        """The nearest command within the range."""
+        return min(max(value, self.low), self.high)
+
+
 @dataclass(frozen=True)
 class Metadata:
     """Everything in `policy.json`. Lists of joints and bodies are in the order of the model's tensors.
@@ -126,6 +161,7 @@ class Metadata:
         start: a state to start simulations from, if the training clips were at hand.
         accuracy: against fp32; None for fp32 itself.
         closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
+        command_ranges: by a key of `RANGE_UNITS`, what the policy was trained on; empty if the export does not say it.
     """
 
     robot: str
@@ -151,6 +187,7 @@ class Metadata:
     start: StartState | None = None
     accuracy: Accuracy | None = None
     closed_loop: list[ClosedLoop] = field(default_factory=list)
+    command_ranges: dict[str, CommandRange] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -183,23 +220,25 @@ def load(folder: str | Path) -> Metadata:
         if not file.is_file():
             raise DeployError(f"{file} does not exist", "Export the policy: protege-deploy export --checkpoint RUN")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DeployError(f"{path} is not JSON ({error})", "Export the policy again") from error
+        raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
+    if type(version) is not int or version != SCHEMA_VERSION:
+        newer = type(version) is int and version > SCHEMA_VERSION
         raise DeployError(
-            f"{path} has schema version {version}, this is {SCHEMA_VERSION}",
-            "Update protege-deploy, or export with its version" if newer else "Export the policy again",
+            f"{path} has schema version {short(version)}, this is {SCHEMA_VERSION}",
+            "Update protege-deploy, or export with its version" if newer else AGAIN,
         )
-    try:
-        metadata = _parse(data)
-        _check(metadata)
-    except (TypeError, KeyError, ValueError) as error:
-        raise DeployError(f"{path}: {_words(error)}", "Export the policy again") from error
+    wrong = problem(data)
+    if wrong is not None:
+        raise DeployError(f"{path}: {wrong}", AGAIN)
+    metadata = _parse(data)
+    wrong = _contradiction(metadata)
+    if wrong is not None:
+        raise DeployError(f"{path}: {wrong}", AGAIN)
     if file_sha256(model) != metadata.model_sha256:
-        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", "Export the policy again")
+        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", AGAIN)
     return metadata
 
 
@@ -209,9 +248,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _parse(data: dict[str, Any]) -> Metadata:
-    expected, given = {f.name for f in fields(Metadata)}, set(data)
-    if expected != given:
-        raise ValueError(f"the keys {sorted(expected ^ given)} are missing or unknown")
+    """The dataclasses of what `policy.schema.json` allows."""
     nested = {
         "inputs": [TensorSpec(**spec) for spec in data["inputs"]],
         "outputs": [TensorSpec(**spec) for spec in data["outputs"]],
@@ -219,40 +256,70 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "start": None if data["start"] is None else StartState(**data["start"]),
         "accuracy": None if data["accuracy"] is None else Accuracy(**data["accuracy"]),
         "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
+        "command_ranges": {name: CommandRange(**x) for name, x in data.get("command_ranges", {}).items()},
     }
     return Metadata(**{**data, **nested})
 
 
-def _check(metadata: Metadata) -> None:
-    """The rules that keys cannot say."""
+# The rules that a schema cannot say ---------------------------------------------------------------------------------------
+
+
+def _contradiction(metadata: Metadata) -> str | None:
+    """The first rule between keys that is broken, in words; None if all hold."""
+    return next((line for rule in (_lengths, _joints, _times, _start, _ranges) for line in rule(metadata)), None)
+
+
+def _lengths(metadata: Metadata) -> Iterator[str]:
     joints, start = metadata.num_joints, metadata.start
-    rows: dict[str, tuple[list, tuple[int, ...]]] = {
-        name: (getattr(metadata, name), (joints,)) for name in ("stiffness", "damping", "effort_limit")
-    }
-    rows["default_joint_pos"] = (metadata.default_joint_pos, (joints,))
-    rows["joint_range"] = (metadata.joint_range, (joints, 2))
+    rows = {name: getattr(metadata, name) for name in ("stiffness", "damping", "effort_limit", "default_joint_pos")}
+    rows["joint_range"] = metadata.joint_range
     if start is not None:
-        sizes = {"root_quat_w": 4, "joint_pos": joints, "joint_vel": joints}
-        rows |= {f"start.{f.name}": (getattr(start, f.name), (sizes.get(f.name, 3),)) for f in fields(start)}
-    for name, (values, shape) in rows.items():
-        numbers = np.asarray(values, dtype=np.float64)
-        if numbers.shape != shape or not np.isfinite(numbers).all():
-            raise ValueError(f"{name} must be finite numbers of shape {shape}, not {numbers.shape}")
-    for name in ("control_dt", "physics_dt", "action_scale"):
-        value = getattr(metadata, name)
-        if not isinstance(value, float) or not (math.isfinite(value) and value > 0.0):
-            raise ValueError(f"{name} must be a positive number, not {value!r}")
-    if metadata.precision not in PRECISIONS:
-        raise ValueError(f"precision is {metadata.precision!r}, not one of {', '.join(PRECISIONS)}")
-    if not (metadata.batch is None or (type(metadata.batch) is int and metadata.batch > 0)):
-        raise ValueError(f"batch must be null or a positive integer, not {metadata.batch!r}")
-    for name in ("joint_names", "body_names"):
-        if len(set(getattr(metadata, name))) != len(getattr(metadata, name)):
-            raise ValueError(f"{name} holds a name twice")
-    for spec in (*metadata.inputs, *metadata.outputs):
-        if spec.dtype not in DTYPES:
-            raise ValueError(f"{spec.name} has dtype {spec.dtype!r}, not one of {', '.join(DTYPES)}")
+        rows |= {"start.joint_pos": start.joint_pos, "start.joint_vel": start.joint_vel}
+    for name, values in rows.items():
+        if len(values) != joints:
+            yield f"{name} has {len(values)} entries for {joints} joints"
 
 
-def _words(error: BaseException) -> str:
-    return f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+def _joints(metadata: Metadata) -> Iterator[str]:
+    for name, (low, high), default in zip(
+        metadata.joint_names, metadata.joint_range, metadata.default_joint_pos, strict=True
+    ):
+        if not low < high:
+            yield f"joint_range of {name} is from {low:g} to {high:g} rad, which does not rise"
+        if not low - SLACK <= default <= high + SLACK:
+            yield f"default_joint_pos of {name} is {default:g} rad, beyond its range of {low:g} to {high:g}"
+
+
+def _times(metadata: Metadata) -> Iterator[str]:
+    steps = metadata.control_dt / metadata.physics_dt
+    if not 0.5 < steps < MOST_SUBSTEPS + 0.5 or abs(steps - round(steps)) > 1e-3:
+        yield (
+            f"control_dt must be 1 to {MOST_SUBSTEPS} times physics_dt, a whole number, "
+            f"not {metadata.control_dt:g} s over {metadata.physics_dt:g} s"
+        )
+    for name in ("path_times", "future_frames"):
+        values = getattr(metadata, name)
+        if any(later <= earlier for earlier, later in pairwise(values)):
+            yield f"{name} must rise, not be {short(values)}"
+    for name, input_name in (("path_times", "path_w"), ("future_frames", "target_body_pos_w")):
+        values, spec = getattr(metadata, name), metadata.input(input_name)
+        wanted = spec.shape[0] if spec is not None and spec.shape else 0
+        if len(values) != wanted:
+            yield f"{name} has {len(values)} entries, and {input_name} takes {wanted}"
+
+
+def _start(metadata: Metadata) -> Iterator[str]:
+    if metadata.start is not None and abs(math.hypot(*metadata.start.root_quat_w) - 1.0) > 1e-2:
+        yield f"start.root_quat_w has the length {math.hypot(*metadata.start.root_quat_w):g}, not 1"
+
+
+def _ranges(metadata: Metadata) -> Iterator[str]:
+    for name, limits in metadata.command_ranges.items():
+        if limits.low > limits.high or limits.unit != RANGE_UNITS[name]:
+            yield (
+                f"command_ranges.{name} must rise and be in {RANGE_UNITS[name]}, "
+                f"not from {limits.low:g} to {limits.high:g} {limits.unit}"
+            )
+    for entry in metadata.closed_loop:
+        if entry.success_ci[0] > entry.success_ci[1]:
+            yield f"closed_loop: the interval of {entry.task} is {entry.success_ci}, which does not rise"

@@ -8,7 +8,7 @@ from typing import Any
 from .engines.libraries import LIBRARIES
 from .errors import DeployError, needs
 from .metadata import METADATA_FILE, MODEL_FILE, Metadata, TensorSpec
-from .properties import order_inside
+from .properties import contradiction
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -108,10 +108,7 @@ def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:
                 return f"{title} {name} is {here[name].type} {here[name].shape[1:]} in the model"
             if title == "input" and here[name].shape[0] != (batch or BATCH):
                 return f"the model takes {here[name].shape[0]} robots a call"
-    for key, names in order_inside(session.get_modelmeta().custom_metadata_map).items():
-        if names != getattr(metadata, key):
-            return f"the model has other {key}, or in another order"
-    return ""
+    return contradiction(session.get_modelmeta().custom_metadata_map, metadata)
 
 
 def _fits(node: Any, spec: TensorSpec) -> bool:

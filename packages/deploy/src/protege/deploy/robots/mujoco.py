@@ -29,6 +29,9 @@ CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
 FALLEN_ROOT, FALLEN_TOP = 0.6, 0.7  # shares of the heights at the start, as in the tasks' failure rules
 
 
+SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: it holds six digits
+
+
 class MujocoRobot:
     """Implements `RobotInterface` with `robot.xml`: a write sets the servos' targets and simulates one control period.
 
@@ -52,6 +55,7 @@ class MujocoRobot:
             self._bodies = np.array([self.model.body(name).id for name in self.metadata.body_names])
         except (ValueError, KeyError) as error:
             raise DeployError(f"{path}: {error}", "Export again") from error
+        _compare(path, self.model, joints, self._servos, self.metadata)
         # The MJCF holds six digits of the time step.
         self.model.opt.timestep = self.metadata.physics_dt
         self.data, self._posed = mujoco.MjData(self.model), mujoco.MjData(self.model)
@@ -129,3 +133,26 @@ class MujocoRobot:
         ground = int(np.flatnonzero(types == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
         others = [geom for geom in range(self.model.ngeom) if geom != ground]
         return min(mujoco.mj_geomDistance(self.model, self.data, ground, g, 2 * lift, None) for g in others) - lift
+
+
+def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, metadata: Metadata) -> None:
+    """Refuse a robot.xml that is another robot than `policy.json` says, as far as it states limits and ranges.
+
+    Raises:
+        DeployError: another time step, or other gains, limits or ranges; it names the first.
+    """
+    ids = [joint.id for joint in joints]
+    limits = [model.jnt_actfrcrange[i, 1] if model.jnt_actfrclimited[i] else None for i in ids]
+    ranges = [model.jnt_range[i] if model.jnt_limited[i] else None for i in ids]
+    stated = {
+        "physics_dt": [(model.opt.timestep, metadata.physics_dt)],
+        "stiffness": zip(model.actuator_gainprm[servos, 0], metadata.stiffness, strict=True),
+        "damping": zip(-model.actuator_biasprm[servos, 2], metadata.damping, strict=True),
+        "effort_limit": zip(limits, metadata.effort_limit, strict=True),
+        "joint_range": zip(ranges, metadata.joint_range, strict=True),
+    }
+    for name, pairs in stated.items():
+        for index, (here, there) in enumerate(pairs):
+            if here is not None and not np.allclose(here, there, rtol=SAME, atol=1e-6):
+                of = "" if name == "physics_dt" else f" of {metadata.joint_names[index]}"
+                raise DeployError(f"{path} has {name}{of} {here}, policy.json {there}", "Export the policy again")

@@ -8,9 +8,8 @@ from ..endpoint import Address, Endpoint
 from ..errors import DeployError
 from ..interface import Array, Mode, RobotReading
 from ..metadata import Metadata
-from ..wire import Codec, Kind, MalformedError, is_newer
+from ..wire import Codec, Kind, MalformedError, Packet, is_near, is_newer
 
-MOST_PER_READ = 256  # datagrams: a flood must not hold up a step
 VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
 PARTING = 3  # damping packets when the run is over; one may get lost
 
@@ -18,27 +17,30 @@ PARTING = 3  # damping packets when the run is over; one may get lost
 class UdpRobot:
     """Implements `RobotInterface`: `read` is the newest measurement that has come, `write` one packet.
 
-    The first robot that sends a valid state is locked in; another is refused. If nothing new has come, a reading is the one before,
-    with its stamp, which is how `Safety` knows.
+    The first robot that sends a valid state is locked in; another is refused until the first has been silent for a second. If
+    nothing new has come, a reading is the one before, with its stamp, which is how `Safety` knows. A state that is not finite is
+    no state.
 
     Args:
         place: where to listen, host and port.
         metadata: of the policy.
         wait: s for the robot's first packet.
+        key: shared with the robot; without one it must be on this machine.
 
     Raises:
-        DeployError: the port is in use, or no robot came, or one with other joints.
+        DeployError: the port is in use, or no robot came, or one with other joints or another key.
     """
 
-    def __init__(self, place: Address, metadata: Metadata, wait: float = 10.0) -> None:
-        self.codec = Codec(metadata.joint_names)
-        self.endpoint = Endpoint(place, self.codec.max_bytes)
+    def __init__(self, place: Address, metadata: Metadata, wait: float = 10.0, key: bytes | None = None) -> None:
+        self.codec = Codec(metadata.joint_names, key)
+        self.endpoint = Endpoint(place, self.codec.max_bytes, keyed=key is not None)
         self._gains = {
             Mode.CONTROL: [np.array(metadata.stiffness), np.array(metadata.damping)],
             Mode.DAMPING: [np.zeros(metadata.num_joints), np.array(metadata.damping)],
         }
         self._valid_for, self._sequence = np.array(VALID_PERIODS * metadata.control_dt), 0
         self._last: RobotReading | None = None
+        self._past = set[int]()  # sessions of the robot's program that are over
         try:
             self._wait(wait)
         except BaseException:
@@ -51,10 +53,7 @@ class UdpRobot:
         return dict(self.endpoint.dropped)
 
     def read(self) -> RobotReading:
-        for _ in range(MOST_PER_READ):
-            datagram = self.endpoint.receive()
-            if datagram is None:
-                break
+        for datagram in self.endpoint.take():
             self._accept(*datagram)
         assert self._last is not None  # the first one was waited for
         return self._last
@@ -83,8 +82,8 @@ class UdpRobot:
                     f"no robot on UDP {host}:{port} within {seconds:g} s; {came}",
                     "Start its program, see docs/realtime.md",
                 )
-            datagram = self.endpoint.receive(left)
-            if datagram is not None:
+            self.endpoint.wait(left)
+            for datagram in self.endpoint.take():
                 self._accept(*datagram)
 
     def _accept(self, data: bytes, sender: Address) -> None:
@@ -98,11 +97,41 @@ class UdpRobot:
         if packet.kind is not Kind.STATE:
             dropped["kind"] += 1
             return
+        if not packet.answers:
+            self._greet(packet, sender)
+            return
+        if not np.isfinite(packet.values).all():
+            dropped["not finite"] += 1
+            return
         if self.endpoint.is_stranger(sender, lambda: self.codec.pack(Kind.REFUSAL, 0, time.monotonic(), [])):
             return
-        if self._last is None:
-            self.endpoint.lock(sender)
-        elif not is_newer(packet.sequence, int(self._last.stamp or 0)):
-            dropped["duplicate" if packet.sequence == self._last.stamp else "old"] += 1
+        reason = self._out_of_order(packet)
+        if reason:
+            dropped[reason] += 1
             return
+        if packet.session != self.codec.peer_session:
+            self._past.add(self.codec.peer_session)
+            self.codec.peer_session = packet.session
+        self.endpoint.accept(sender)
         self._last = self.codec.reading(packet)
+
+    def _out_of_order(self, packet: Packet) -> str:
+        """Why a state is not the next one, empty if it is. A robot that begins anew begins its sequence anew."""
+        if packet.session in self._past:
+            return "old"
+        known, silent = packet.session == self.codec.peer_session, self.endpoint.silent
+        if self._last is None or not known or (silent and not packet.session):
+            return ""
+        last = int(self._last.stamp or 0)
+        if packet.sequence == last:
+            return "duplicate"
+        if not is_newer(packet.sequence, last):
+            return "old"
+        return "" if silent or is_near(packet.sequence, last) else "jump"
+
+    def _greet(self, packet: Packet, sender: Address) -> None:
+        """Tell a robot our session number: its next states must name it, so that no recording of an earlier run passes."""
+        self.endpoint.dropped["introduction"] += 1
+        before, self.codec.peer_session = self.codec.peer_session, packet.session
+        self.endpoint.send(self.codec.pack(Kind.GREETING, 0, time.monotonic(), []), sender)
+        self.codec.peer_session = before

@@ -1,0 +1,63 @@
+"""The shared key: where it may come from, and what is said of it."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from protege.deploy.cli import main
+from protege.deploy.errors import DeployError
+from protege.deploy.keys import is_tagged, load_key, tag
+
+TEXT = "0123456789abcdef"
+
+
+def key_file(folder: Path, content: str, mode: int = 0o600) -> str:
+    path = folder / "udp.key"
+    path.write_text(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_file_comes_before_the_environment(tmp_path: Path) -> None:
+    said = {"PROTEGE_UDP_KEY": " another key of bytes\n"}
+    assert load_key(key_file(tmp_path, f"{TEXT}\n"), said) == TEXT.encode()
+    assert load_key(None, said) == b"another key of bytes"
+    assert load_key(None, {}) is None
+
+
+def test_a_file_that_others_may_read_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "protege.deploy"):
+        load_key(key_file(tmp_path, TEXT))
+        assert caplog.records == []
+        path = key_file(tmp_path, TEXT, 0o640)
+        load_key(path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"other users may read the key file {path}: chmod 600 {path}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "holds 0 bytes, not 16 to 4096"), ("  short \n", "holds 5 bytes"), ("x" * 5000, "4097")],
+)
+def test_a_key_has_a_length(content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=rf"udp\.key {message}|{message}.*openssl rand"):
+        load_key(key_file(tmp_path, content), {})
+
+
+def test_a_missing_file_and_a_short_variable_are_one_line(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["run", str(exported), "--fast", "--seconds", "0.1"]
+    done = CliRunner().invoke(main, [*options, "--key-file", "nowhere.key"])
+    assert done.exit_code == 2 and done.output.startswith("error: cannot read the key file nowhere.key (No such file")
+    monkeypatch.setenv("PROTEGE_UDP_KEY", "short")
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2 and "the environment variable PROTEGE_UDP_KEY holds 5 bytes" in done.output
+
+
+def test_tags_are_those_of_rfc_4231() -> None:
+    said = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    message = b"what do ya want for nothing?"
+    assert tag(b"Jefe", message).hex() == said and is_tagged(b"Jefe", message, bytes.fromhex(said))
+    assert not is_tagged(b"Jefe", message, bytes(32)) and not is_tagged(b"Jefe", message, b"")
