@@ -1,5 +1,7 @@
 """Checkpoints: whole or not there, and what is said about those that are neither."""
 
+import random
+import resource
 import zipfile
 from dataclasses import fields, replace
 from importlib.metadata import version
@@ -10,7 +12,7 @@ import torch
 import yaml
 from toy_env import ToyEnv
 
-from protege.core.checkpoint import Checkpoint, load, save, save_release, write_atomically
+from protege.core.checkpoint import Checkpoint, load, save, save_release, sealed, write_atomically
 from protege.core.errors import UserError
 from protege.core.experiments import LoadedPolicy, load_policy, make_actor_critic
 from protege.core.policy import ModelConfig
@@ -94,6 +96,34 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(checkpoint, tmp
         write_atomically(path, full)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_while_torch_saves_is_one_line(checkpoint, tmp_path):
+    path = tmp_path / "last.ckpt"
+    save(path, checkpoint)
+    before = path.read_bytes()
+    big = replace(checkpoint, iteration=8, training={"big": torch.rand(100_000)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 1, 100, 50_000, 399_000, 400_200):  # in the archive's first entry, in the tensor, in the directory
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(UserError, match=r"cannot write .*last\.ckpt \(File too large\)\. Is the disk full\?"):
+                save(path, big)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    save(path, big)
+    assert load(path).iteration == 8
+
+
+def test_another_error_of_torch_is_not_taken_for_a_full_disk(checkpoint, tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        save(tmp_path / "last.ckpt", checkpoint)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_cannot_be_written(checkpoint, tmp_path):
@@ -211,10 +241,41 @@ def test_a_damaged_release_is_named(checkpoint, tmp_path, file, content):
     assert "\n" not in str(error.value)
 
 
+def test_fifty_damaged_releases_are_refused(checkpoint, tmp_path):
+    """One to sixteen bytes changed, or the end cut off, anywhere in either file."""
+    save_release(tmp_path, checkpoint)
+    rng = random.Random(19)
+    for number in range(50):
+        path = tmp_path / ("model.safetensors" if number % 2 else "config.yaml")
+        whole = path.read_bytes()
+        data = bytearray(whole[: rng.randrange(len(whole))] if number % 5 == 0 else whole)
+        if number % 5:
+            for _ in range(rng.choice((1, 2, 16))):
+                data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        path.write_bytes(data)
+        with pytest.raises(UserError) as error:
+            load(tmp_path)
+        assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+        path.write_bytes(whole)
+    load(tmp_path)
+
+
+def test_a_release_of_an_earlier_version_has_no_checksums_and_loads(checkpoint, tmp_path):
+    save_release(tmp_path, checkpoint)
+    path = tmp_path / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    assert [line.partition(":")[0] for line in lines[:3]] == ["facts_sha256", "model_sha256", "format"]
+    whole = load(tmp_path)
+    path.write_text("".join(lines[2:]))
+    assert replace(load(tmp_path), model={}) == replace(whole, model={})
+
+
 def test_a_release_of_another_format_is_named(checkpoint, tmp_path):
     save_release(tmp_path, checkpoint)
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"format": 2}))
+    facts = yaml.safe_load(path.read_text()) | {"format": 2}
+    del facts["facts_sha256"]
+    path.write_text(sealed(facts, facts.pop("model_sha256")))
     with pytest.raises(UserError, match=r"config\.yaml was written in another format"):
         load(tmp_path)
 

@@ -1,14 +1,16 @@
 """Config: presets, overrides, and what is said about wrong ones."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import pytest
 import yaml
 
 from protege.core import config as config_module
-from protege.core.config import RunConfig, all_presets, compose, find_preset, from_dict
+from protege.core.config import RunConfig, all_presets, checked, compose, find_preset, from_dict
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.experiments import EXPERIMENTS
@@ -35,6 +37,14 @@ class Worlds:
 PARTS: dict[str, type] = {"run": RunConfig, "env": Worlds, "agent": PPOConfig, "model": ModelConfig}
 
 
+def families() -> dict:
+    """The experiments of all packages by the first part of their presets' names."""
+    known = dict(EXPERIMENTS)
+    for package in ("protege.teachers.experiments", "protege.distill.experiment"):
+        known |= import_module(package).EXPERIMENTS
+    return known
+
+
 def test_defaults_are_those_of_the_dataclasses():
     config = compose(PARTS, None)
     assert (config.run, config.env, config.agent, config.model) == (RunConfig(), Worlds(), PPOConfig(), ModelConfig())
@@ -54,6 +64,9 @@ def test_defaults_are_those_of_the_dataclasses():
         ("agent.expert_model_path=results/a=b", "agent", "expert_model_path", "results/a=b"),
         ("agent.expert_model_path=", "agent", "expert_model_path", ""),
         ("run.motion_file=[a.npy, b.npy]", "run", "motion_file", ["a.npy", "b.npy"]),
+        ("+motion_file=walk.npy", "run", "motion_file", ["walk.npy"]),
+        ("run.motion_file=", "run", "motion_file", []),
+        ("mlp_units=64", "model", "mlp_units", [64]),
         ("run.max_time=null", "run", "max_time", None),
         ("run.max_time=90", "run", "max_time", 90.0),
         ("env.task_mix.path=2", "env", "task_mix", {"track": 1.0, "path": 2.0}),
@@ -96,7 +109,7 @@ def test_the_last_override_wins():
         ("env=3", r"env"),
         ("env.speed=[1]", r"env\.speed has 1 entries, not 2\. Give a list of 2"),
         ("frames=3", r"frames=3: env\.frames: expected a list, e\.g\. \[a, b\]"),
-        ("motion_file=walk.npy", r"run\.motion_file: expected a list"),
+        ("motion_file={a: 1}", r"run\.motion_file\[0\] is \{'a': 1\}\. Give a value of the type str"),
         ("run.seed=", r"run\.seed"),
         ("run.seed=null", r"run\.seed"),
         ("run.seed={", r"run\.seed: '\{' is not YAML"),
@@ -120,7 +133,7 @@ def test_wrong_overrides_are_named_in_one_line(override, message):
         ("num_plans=0", r"env\.num_plans is 0"),
         ("history_steps=0", r"env\.history_steps is 0"),
         ("episode_length_s=0", r"env\.episode_length_s is 0\.0\. Take more than 0"),
-        ("episode_length_s=.nan", r"env\.episode_length_s is nan\. Take more than 0"),
+        ("episode_length_s=.nan", r"env\.episode_length_s is nan\. Take a finite number"),
         ("task_mix.path=-1", r"env\.task_mix\.path is -1\.0\. Take 0 or more"),
         ("mix_probability=2", r"env\.mix_probability is 2\.0\. Take 0 to 1"),
         ("goal_params.distance=[4,1]", r"env\.goal_params\.distance is \[4\.0, 1\.0\]\. The first must not be larger"),
@@ -242,14 +255,6 @@ def test_wrong_presets_are_named(own_presets, preset, message):
         compose(PARTS, preset)
 
 
-def families() -> dict:
-    """The experiments of all packages by the first part of their presets' names."""
-    known = dict(EXPERIMENTS)
-    for package in ("protege.teachers.experiments", "protege.distill.experiment"):
-        known |= import_module(package).EXPERIMENTS
-    return known
-
-
 @pytest.mark.parametrize("name", sorted(name for name, _ in all_presets() if not name.startswith("pipeline/")))
 def test_every_shipped_preset_composes(name):
     experiment = families()[name.split("/")[0]]
@@ -259,3 +264,95 @@ def test_every_shipped_preset_composes(name):
     assert sum(config.env.task_mix.values()) > 0.0
     for part, value in yaml.safe_load(find_preset(name).read_text()).items():
         assert part == "base" or set(value) <= {f.name for f in fields(getattr(config, part))}
+
+
+# What anyone may have written ---------------------------------------------------------------------------------------------
+
+BOMB = ", ".join(["&a0 [x]", *(f"&a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 8))])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {robot: '${env.num_envs}'}", r"run\.robot: \$\{\.\.\.\} is not filled in\. Write the value out"),
+        ("run: {experiment_name: '${oc.env:PATH}'}", r"run\.experiment_name: \$\{\.\.\.\} is not filled in"),
+        ("env: {task_mix: {'${x}': 1}}", r"env\.task_mix\.\$\{x\}: \$\{\.\.\.\} is not filled in"),
+        ("run: {robot: '???'}", r"run\.robot: \?\?\? is no value"),
+        ("env: {num_envs: " + "9" * 5000 + "}", r"line 1: a number of 5000 characters"),
+        ("env: {num_envs: 99999999999999999999}", r"env\.num_envs is 99999999999999999999\. Take 1000000 or less"),
+        ("env: " + "[" * 2000, r"line 1: lists or mappings more than 32 deep"),
+        ("run: &a {motion_file: [*a]}", r"line 1: an alias of what it is in"),
+        (f"run: {{motion_file: [{BOMB}]}}", r"line 1: aliases make this more than 100,000 values"),
+        ("env: {num_envs: 4}\n---\nenv: {num_envs: 5}", r"line 2: but found another document"),
+        ("env: {null: 3}", r"line 1: a key that is no text"),
+        ("env: {? [1, 2] : 3}", r"line 1: a key that is no text"),
+        (
+            "env.num_envs: 4",
+            r"the key env\.num_envs has a dot in a name\. Nest it: \{'env': \{'num_envs': '\.\.\.'\}\}",
+        ),
+        ("env: {num_envs: .inf}", r"env\.num_envs"),
+        ("env: {episode_length_s: .inf}", r"env\.episode_length_s is inf\. Take a finite number"),
+        ("env: {task_mix: {track: .nan}}", r"env\.task_mix\.track is nan\. Take a finite number"),
+        ("run: {max_time: .inf}", r"run\.max_time is inf\. Take a finite number"),
+        ("run: {max_time: '1e999'}", r"run\.max_time is inf\. Take a finite number"),
+        (
+            "run: {motion_file: [[walk.npy]]}",
+            r"run\.motion_file\[0\] is \['walk\.npy'\]\. Give a value of the type str",
+        ),
+        ("env: {task_mix: {walk: [1]}}", r"env\.task_mix\.walk is \[1\]\. Give a value of the type float"),
+        ("env: {task_mix: {track: " + "[" * 9 + "]" * 9 + "}}", r"env\.task_mix\.track"),
+        ("run: {robot: !!python/name:os.system x}", r"line 1: the tag tag:yaml\.org,2002:python/name:os\.system"),
+    ],
+)
+def test_files_that_say_more_than_plain_data_are_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        compose({**PARTS, "env": env_plugin().config_class}, None, files=[path])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(("data", "reason"), [("env: 1".encode("utf-16"), "UTF-8"), (b"run: {robot: \xe9}", "UTF-8")])
+def test_files_in_another_encoding_are_named(tmp_path, data, reason):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"cannot read {path} \(it is not {reason} text\)"):
+        compose(PARTS, None, files=[path])
+
+
+def test_a_date_is_text():
+    assert compose(PARTS, None, ["run.robot=2024-99-99"]).run.robot == "2024-99-99"
+
+
+def changed(part: Any, change: Callable[[Any], Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Copies of a dataclass with one number changed, in a list, a mapping or a dataclass below it too, each with its key."""
+    for f in fields(part):
+        value, full = getattr(part, f.name), f"{key}.{f.name}"
+        if is_dataclass(value):
+            yield from ((name, replace(part, **{f.name: new})) for name, new in changed(value, change, full))
+        elif isinstance(value, dict):
+            yield from ((f"{full}.{n}", replace(part, **{f.name: {**value, n: change(x)}})) for n, x in value.items())
+        elif isinstance(value, list | tuple) and value and is_dataclass(value[0]):
+            for name, new in changed(value[0], change, f"{full}[0]"):
+                yield name, replace(part, **{f.name: [new, *value[1:]]})
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], int | float):
+            yield f"{full}[0]", replace(part, **{f.name: type(value)(map(change, value))})
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield full, replace(part, **{f.name: change(value)})
+        elif value is None:
+            yield full, replace(part, **{f.name: change(0.0 if "time" in f.name else 0)})
+
+
+@pytest.mark.parametrize("huge", [10**17, -(10**17)])
+@pytest.mark.parametrize("family", sorted(families()))
+def test_every_number_has_bounds(family, huge):
+    """A number beyond them is refused by its key, whichever it is: no config asks for 1e9 m or for 100 000 threads."""
+    parts, keys = {"run": RunConfig, "env": env_plugin().config_class, **families()[family].parts}, []
+    for name, cls in parts.items():
+        for key, part in changed(cls(), lambda x: type(x)(huge), name):
+            keys.append(key)
+            with pytest.raises(UserError) as error:
+                checked(part, name)
+            assert str(error.value).startswith(f"{key} is ")
+    assert len(keys) > 80

@@ -154,7 +154,7 @@ def test_an_untrained_tracker_is_scored_by_the_published_rule(tiny_tracker):
 
 def test_an_environment_of_another_shape_is_refused(tiny_tracker):
     loaded = load_policy(tiny_tracker)
-    with pytest.raises(UserError, match=r"was built for history of shape \(2, 220\), the environment gives \(5, 220\)"):
+    with pytest.raises(UserError, match=r"learned with history of shape \(2, 220\), here it is \(5, 220\)"):
         evaluation_env(loaded, "track", num_envs=2, seed=0, overrides={"history_steps": 5})
     with pytest.raises(UserError, match=r"drives the robot smpl, not g1\. Take --robot smpl"):
         evaluation_env(loaded, "track", num_envs=2, seed=0, robot="g1")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny_runs import TINY, TRACKER, protege
 from protege.core import pipeline as module
 from protege.core.checkpoint import load
 from protege.core.errors import UserError
+from protege.core.lock import locked
 from protege.core.pipeline import Learned, Step, load_steps, measured
 from protege.teachers.zoo import read_index, shipped
 
@@ -453,18 +455,40 @@ def test_the_summary_shows_no_factor_of_negative_values(tmp_path, recorder):
 def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
     # Any program will do for `python -m protege.core.umbrella`.
     started = []
-    popen = module.subprocess.Popen
+    run_child = module.run_child
 
     def fake(words: list[str]):
         started.append(words)
-        return popen([sys.executable, "-S", "-c", f"raise SystemExit({code})"])
+        return run_child([sys.executable, "-S", "-c", f"raise SystemExit({code})"])
 
-    monkeypatch.setattr(module.subprocess, "Popen", fake)
+    monkeypatch.setattr(module, "run_child", fake)
     if code:
         with pytest.raises(SystemExit) as stopped:
             module._run(Step("check", ["deploy", "check"]))
         assert stopped.value.code == code
     else:
-        module._run(Step("check", ["deploy", "check"]))
+        assert module._run(Step("check", ["deploy", "check"])) is False
     assert started == [[sys.executable, "-m", "protege.core.umbrella", "deploy", "check"]]
     assert ("goes on" in capsys.readouterr().err) == (code == 130)
+
+
+def test_a_pipeline_that_was_told_to_stop_begins_no_other_step(tmp_path, recorder, monkeypatch):
+    monkeypatch.setattr(module, "_run", lambda step: recorder(step) or step.name == "path_follower")
+    result, names = start(tmp_path, recorder)
+    assert result.exit_code == 130 and names == STEPS[:3] and list(saved(tmp_path)["steps"]) == STEPS[:3]
+    result, names = start(tmp_path, recorder)
+    assert result.exit_code == 0 and names == STEPS[3:]
+
+
+def test_a_second_pipeline_in_the_same_folder_is_refused(tmp_path, recorder):
+    with locked(tmp_path / "laptop"):
+        result, names = start(tmp_path, recorder)
+    refused(result, str(tmp_path / "laptop"), f"is in use by process {os.getpid()} on ", f"kill {os.getpid()}")
+    assert names == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_record_that_a_killed_pipeline_was_writing_is_removed(tmp_path, recorder):
+    start(tmp_path, recorder)
+    (tmp_path / "laptop" / ".pipeline.json.abcd1234").write_text("{")
+    start(tmp_path, recorder)
+    assert list((tmp_path / "laptop").glob(".*")) == []

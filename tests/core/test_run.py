@@ -163,15 +163,62 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
     assert [row["iteration"] for row in rows(tmp_path)] == [0, 1]
 
 
-def test_without_resume_nothing_of_the_old_run_is_left(tmp_path):
+def test_a_run_that_begins_anew_moves_the_old_one_aside(tmp_path, capsys):
     run = make_run(tmp_path, max_iterations=3)
     drive(run)
     run.save_best({"score": 1.0})
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     fresh = make_run(tmp_path, max_iterations=1, resume=False)
     policy, _ = drive(fresh)
     assert policy.weight.tolist() == [[1.0, 1.0]]
     assert [row["iteration"] for row in rows(tmp_path)] == [0]
-    assert load(tmp_path / "a").iteration == 1
+    assert load(tmp_path / "a").iteration == 1 and not (tmp_path / "a" / "best.ckpt").exists()
+    aside = tmp_path / "a" / "previous-1"
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
+    assert load(aside / "last.ckpt").iteration == 3
+    assert f"begins anew; what was here is in {aside}" in capsys.readouterr().err
+
+
+def test_a_run_that_begins_anew_and_is_killed_at_once_does_not_come_back_as_the_old_one(tmp_path):
+    drive(make_run(tmp_path, max_iterations=3, seed=1))
+    with make_run(tmp_path, max_iterations=9, seed=1, resume=False) as run:
+        run.restore({"policy": nn.Linear(2, 1, bias=False)})
+        for _ in run:
+            run.log({"loss": 7.0}, samples=8)
+            break  # as if killed before its first checkpoint
+    assert [row["loss"] for row in rows(tmp_path)] == [7.0]
+    policy, _ = drive(make_run(tmp_path, max_iterations=2, seed=1))
+    assert policy.weight.tolist() == [[2.0, 2.0]]
+    assert [row["iteration"] for row in rows(tmp_path)] == [0, 1]
+    assert load(tmp_path / "a" / "previous-1").iteration == 3
+    assert not (tmp_path / "a" / "previous-2").exists()
+
+
+def test_a_checkpoint_of_no_iterations_is_gone_on_from(tmp_path):
+    drive(make_run(tmp_path, max_iterations=0))
+    run = make_run(tmp_path, max_iterations=2)
+    drive(run)
+    assert run.iteration == 2 and not (tmp_path / "a" / "previous-1").exists()
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next_start(tmp_path):
+    drive(make_run(tmp_path, max_iterations=1))
+    (tmp_path / "a" / ".last.ckpt.k1ll_ed0").write_bytes(b"half")
+    drive(make_run(tmp_path, max_iterations=2))
+    assert [path.name for path in (tmp_path / "a").glob(".*")] == []
+
+
+def test_a_damaged_log_is_named_and_nothing_is_written(tmp_path):
+    drive(make_run(tmp_path, max_iterations=2))
+    log = tmp_path / "a" / "metrics.jsonl"
+    log.write_text("{\n" + log.read_text())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 1\. Delete it"):
+        drive(make_run(tmp_path, max_iterations=4))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    log.unlink()
+    drive(make_run(tmp_path, max_iterations=4))
+    assert [row["iteration"] for row in rows(tmp_path)] == [2, 3]
 
 
 def test_another_checkpoint_can_be_the_start(tmp_path):
@@ -224,6 +271,58 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
     assert reached == ["after the first"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_end_again_and_again_is_no_second_ctrl_c(tmp_path, number):
+    before = signal.getsignal(number)
+    run = make_run(tmp_path, max_iterations=10)
+    with run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            for _ in range(3):  # a closed terminal's, its shell's and a pipeline's
+                signal.raise_signal(number)
+    assert (run.iteration, run.interrupted, load(tmp_path / "a").iteration) == (1, True, 1)
+    assert signal.getsignal(number) is before
+
+
+def test_under_nohup_a_closed_terminal_does_not_end_a_run(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with make_run(tmp_path, max_iterations=2) as run:
+            run.restore({"policy": nn.Linear(1, 1)})
+            for _ in run:
+                signal.raise_signal(signal.SIGHUP)
+        assert (run.iteration, run.finished) == (2, True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_ends_no_run(tmp_path):
+    """Writing to a pseudo-terminal whose other end is closed is an error; the training says no more, and goes on."""
+    other, terminal = os.openpty()
+    file = os.fdopen(terminal, "w")
+    run = make_run(tmp_path, max_iterations=3)
+    run._console.file = file
+    with run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for iteration in run:
+            if iteration == 1:
+                os.close(other)
+                run.say("to nobody")
+                assert run._console.quiet
+    assert (run.iteration, run.finished) == (3, True)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.close()  # what it could not say
+
+
+def test_a_name_with_brackets_is_said_as_it_is(tmp_path, capsys):
+    settings = RunConfig(experiment_name="[/a] [red]", results_dir=str(tmp_path), max_iterations=1)
+    with Run(Config({"run": settings}), "tracker", toy_robot(), {}) as run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            run.say("here")
+    assert "[/a] [red]  here" in capsys.readouterr().err
 
 
 def test_tensorboard_has_every_metric_once_over_samples(tmp_path):

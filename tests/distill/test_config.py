@@ -55,7 +55,7 @@ def test_keys_may_be_cut_to_an_end_that_is_unique():
         ("kl_weight=much", "kl_weight"),
         ("distillation_weight=-1", r"agent\.distillation_weight is -1\.0\. Take 0 or more"),
         ("teacher_models.steering.weight=-1", r"agent\.teacher_models\.steering\.weight is -1\.0"),
-        ("teacher_models.steering.checkpoint=results/a", r"steering\.checkpoint: expected a list, e\.g\. \[a, b\]"),
+        ("teacher_models.steering.checkpoint={a: 1}", r"steering\.checkpoint\[0\] is \{'a': 1\}"),
         ("curriculum=[{nam: x}]", r"unknown key nam\. Did you mean name\?"),
     ],
 )

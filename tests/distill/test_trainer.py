@@ -230,14 +230,15 @@ def test_missing_and_unfit_teachers_are_named(tmp_path):
     config = student_config(tmp_path)
     env = env_plugin().make(config.run, config.env)
     models = config.agent.teacher_models
-    for name, folder in save_teachers(tmp_path).items():
+    folders = save_teachers(tmp_path)
+    for name, folder in folders.items():
         getattr(models, name).checkpoint = [str(folder)]
-    assert set(load_tutors(models, tasks_of(config.agent.curriculum), env, config.run).teachers) == set(TEACHERS)
+    tutors = load_tutors(models, tasks_of(config.agent.curriculum), env, config.run)
+    assert set(tutors.teachers) == set(TEACHERS)
+    assert tutors.digests == {str(folder): load_policy(folder).digest for folder in folders.values()}
 
     models.path_follower.checkpoint, models.steering.checkpoint = models.steering.checkpoint, []
-    with pytest.raises(
-        UserError, match=r"path_follower\.checkpoint: .* holds a steering, which does not teach what a path"
-    ):
+    with pytest.raises(UserError, match=r"path_follower\.checkpoint\[0\]: .* holds a steering, not a path_follower"):
         load_tutors(models, ["path"], env, config.run)
     models.path_follower.checkpoint = [str(tmp_path / "path_follower")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint is empty"):

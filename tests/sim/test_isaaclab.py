@@ -15,7 +15,7 @@ from protege.core import rotation as R
 from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
-from protege.core.run import FREE
+from protege.core.resuming import FREE
 from protege.core.state import RobotState
 from protege.sim.backends import isaaclab, warp_device
 from protege.sim.backends.isaaclab import IsaaclabSimulator

@@ -10,7 +10,7 @@ import torch
 from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
 from protege.core.kinematics import Kinematics
-from protege.core.run import FREE
+from protege.core.resuming import FREE
 from protege.core.state import RobotState
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin

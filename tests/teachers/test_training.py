@@ -1,5 +1,6 @@
 """The three presets on the real robot, small; and the keys of the guide's commands."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_the_guides_keys_work(kind, words, group, key, value, tiny_tracker, tmp_
     if key == "obs_size":
         weight = next(x for name, x in saved.model.items() if ".steering." in name and name.endswith("weight"))
         assert weight.shape[-1] == 5 + 1  # and the mask
+
+
+def test_a_teacher_goes_on_without_its_tracker(tiny_tracker: Path, tmp_path: Path) -> None:
+    tracker = shutil.copytree(tiny_tracker, tmp_path / "tracker")
+    start = f"agent.expert_model_path={tracker}"
+    train("steering", tmp_path, "steering", start, "run.max_iterations=1", package="teachers")
+    shutil.rmtree(tracker)
+    run = train("steering", tmp_path, "steering", start, "run.max_iterations=2", package="teachers")
+    assert load(run).iteration == 2
 
 
 def test_a_tracker_of_another_size_is_named(tiny_tracker: Path, tmp_path: Path) -> None:

@@ -94,10 +94,11 @@ def test_add_list_verify(tiny_tracker: Path, tmp_path: Path) -> None:
     assert sorted(snapshot(place)) == [
         "index.yaml", *(f"{name}/{file}" for name in ("other", "tiny") for file in sorted(z.FILES))
     ]  # fmt: skip
-    assert (
-        zoo("list", "--zoo", place)
-        == "other  tracker\ntiny  tracker  mujoco/track/success 0.5  mujoco/track/error 0.125\n"
-    )
+    assert zoo("list", "--zoo", place).splitlines() == [
+        "name   kind     weights  measured in  task: success, mean error in m (steering m/s)",
+        "other  tracker  yes      nothing yet",
+        "tiny   tracker  yes      mujoco       track 50.0 %, 0.125",
+    ]
     assert zoo("verify", "--zoo", place) == "other: whole\ntiny: whole\n"
     assert zoo("verify", "--zoo", place, "tiny") == "tiny: whole\n"
     entry = z.read_index(place)["tiny"]
@@ -159,7 +160,7 @@ def test_pull_from_a_folder(stocked: Path, tmp_path: Path) -> None:
 
 
 def test_pull_over_http(served: str, copied: Path, tmp_path: Path) -> None:
-    assert zoo("list", "--zoo", served).startswith("tiny  tracker")
+    assert zoo("list", "--zoo", served).splitlines()[1].startswith("tiny  tracker  yes")
     zoo("pull", "tiny", "--zoo", served, "--output", tmp_path / "mine")
     assert snapshot(tmp_path / "mine") == snapshot(copied)
     assert "has no entry 'large'. It has tiny" in zoo("pull", "large", "--zoo", served, "--output", tmp_path, code=2)
@@ -358,7 +359,8 @@ def test_an_entry_may_be_without_its_weights(tiny_tracker: Path, stocked: Path, 
     assert {path.name for path in (place / "large").iterdir()} == {"config.yaml", "card.md"}
     # What it would weigh in full is that of the same policy with its weights.
     assert z.find(place, "large").sha256["model.safetensors"] == z.find(stocked, "tiny").sha256["model.safetensors"]
-    assert zoo("list", "--zoo", place) == "large  tracker, only its recipe\n"
+    [_, line] = zoo("list", "--zoo", place).splitlines()
+    assert line == "large  tracker  no, recipe only  nothing yet"
     assert zoo("verify", "--zoo", place) == "large: whole\n"
     told = f"error: {place} has no weights of large, only its recipe. Train it: {RECIPE}\n"
     assert zoo("pull", "large", "--zoo", place, "--output", tmp_path / "other", code=2) == told
@@ -376,6 +378,21 @@ def test_the_shipped_zoo_is_whole_and_small():
     assert set(z.read_index(folder)) == {path.name for path in folder.iterdir() if path.is_dir()}
     assert not [problem for name in z.read_index(folder) for problem in z.verify(folder, name)]
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 12e6
+
+
+def test_the_shipped_zoos_list_says_where_each_was_measured():
+    entries = z.read_index(z.shipped())
+    lines = zoo("list").splitlines()[1:]
+    for line in lines:
+        assert "%, 0." in line and line.split("  ")[-1].strip()
+    named = {line.split()[0]: line for line in lines if not line.startswith(" ")}
+    assert set(named) == set(entries)
+    assert {name for name, line in named.items() if "no, recipe only" in line} == {
+        name for name, entry in entries.items() if not entry.weights
+    }
+    assert sum("mujoco" in line for line in lines) == sum(
+        any(key.startswith("mujoco/") for key in entry.metrics) for entry in entries.values()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(name for name, entry in z.read_index(z.shipped()).items() if entry.weights))

@@ -1,6 +1,8 @@
 """Checkpoints: everything that a policy needs to act, and that a run needs to go on, in one file without pickles."""
 
+import hashlib
 import os
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -13,14 +15,23 @@ from zipfile import BadZipFile, ZipFile
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from .errors import UserError
+from . import plain_yaml
+from .checkpoint_checks import REMEDY, check_contents, digest
+from .errors import UserError, shown
 
 FORMAT = 1
+DIGEST = "sha256"
+"""Key of a checkpoint's digest, over its fields; one of an earlier version has none."""
+UNREADABLE = (
+    *(BadZipFile, UnpicklingError, EOFError, OSError, ImportError, MemoryError, struct.error),
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
+"""What torch raises at an archive whose pickle was changed: an unpickler does what the bytes say, short of calling functions."""
 ZOO = "zoo:"
 """Before the name of a policy that an installed package ships."""
 PACKAGES = ("protege-core", "protege-sim", "protege-teachers", "protege-distill", "torch", "mujoco")
@@ -71,9 +82,24 @@ def installed_versions() -> dict[str, str]:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all: temporary file, sync, rename."""
-    data = {"format": FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}}
-    write_atomically(path, lambda file: torch.save(data, file))
+    """Write a checkpoint whole or not at all: temporary file, sync, rename. If it fails, the one before stays.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    contents = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
+    data = {"format": FORMAT, DIGEST: digest(contents), **contents}
+    write_atomically(path, lambda file: _save(data, file))
+
+
+def _save(data: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, which turns an error of the file into a RuntimeError about positions."""
+    try:
+        torch.save(data, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def locate(path: str | Path) -> Path:
@@ -115,15 +141,17 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
                 raise BadZipFile
         foreign = get_unsafe_globals_in_checkpoint(path)
         data = None if foreign else torch.load(path, map_location=device, weights_only=True)
-    except (BadZipFile, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged or not a checkpoint", "Delete it and train again, or take another"
-        ) from error
+    except UNREADABLE as error:
+        raise UserError(f"{path} is damaged or not a checkpoint", REMEDY) from error
     return _checked(path, data)
 
 
+FACTS, MODEL = "facts_sha256", "model_sha256"
+"""Keys of a release's config.yaml: SHA-256 of what follows that line, and of model.safetensors."""
+
+
 def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
-    """Write what acting needs, and no more: `model.safetensors` and `config.yaml`.
+    """Write what acting needs, and no more: `model.safetensors`, and `config.yaml` with the digests of both.
 
     Args:
         half: weights in float16 (the normalisers stay float32).
@@ -135,33 +163,58 @@ def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True) -> 
     if half:
         model = {name: x if "normalizer" in name or "returns" in name else x.half() for name, x in model.items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint) if f.name not in ("model", "training")}
-    write_atomically(folder / "model.safetensors", lambda file: file.write(to_bytes(model)))
-    text = yaml.safe_dump({"format": FORMAT, **facts}, sort_keys=False)
+    weights = to_bytes(model)
+    text = sealed({"format": FORMAT, **facts}, hashlib.sha256(weights).hexdigest())
+    write_atomically(folder / "model.safetensors", lambda file: file.write(weights))
     write_atomically(folder / "config.yaml", lambda file: file.write(text.encode()))
 
 
+def sealed(facts: dict[str, Any], model_sha256: str) -> str:
+    """A release's config.yaml: its facts after the digests by which `load` knows that neither file has changed."""
+    text = yaml.safe_dump({MODEL: model_sha256, **facts}, sort_keys=False)
+    return f"{FACTS}: {_sha256(text.encode())}\n{text}"
+
+
 def _load_release(folder: Path, device: torch.device | str) -> Checkpoint:
+    remedy = "Pull or copy it again: `protege teachers zoo pull`"
     try:
-        facts = yaml.safe_load((folder / "config.yaml").read_text())
-        model = load_file(folder / "model.safetensors", device=str(device))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, SafetensorError) as error:
-        raise UserError(f"{folder} is a damaged release ({str(error).splitlines()[0]})", "Pull it again") from error
+        text, weights = ((folder / name).read_bytes() for name in ("config.yaml", "model.safetensors"))
+        seal, _, sealed_text = text.partition(b"\n")
+        if seal.startswith(FACTS.encode()) and seal != f"{FACTS}: {_sha256(sealed_text)}".encode():
+            raise UserError(f"{folder / 'config.yaml'} is damaged: it differs from its checksum", remedy)
+        facts, model = plain_yaml.read(text), from_bytes(weights)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder} is a damaged release ({str(error).splitlines()[0]})", remedy) from error
     if not isinstance(facts, dict):
-        raise UserError(f"{folder / 'config.yaml'} is damaged", "Pull it again")
-    floats = {name: x.float() if x.is_floating_point() else x for name, x in model.items()}
+        raise UserError(f"{folder / 'config.yaml'} is damaged", remedy)
+    facts.pop(FACTS, None)
+    if facts.pop(MODEL, found := _sha256(weights)) != found:  # a release of an earlier version has none
+        raise UserError(f"{folder / 'model.safetensors'} is damaged: it differs from its checksum", remedy)
+    floats = {name: (x.float() if x.is_floating_point() else x).to(device) for name, x in model.items()}
     return _checked(folder / "config.yaml", {**facts, "model": floats, "training": {}})
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _checked(path: Path, data: Any) -> Checkpoint:
     names = {f.name for f in fields(Checkpoint)}
     if not isinstance(data, dict) or "format" not in data:
         raise UserError(f"{path} is not a checkpoint of Protégé", "Give last.ckpt of a run folder")
-    if data.pop("format") != FORMAT or set(data) != names:
-        wrote = data.get("versions", {}).get("protege-core", "another version")
+    written, form = data.pop(DIGEST, None), data.pop("format")
+    if not isinstance(form, int) or form != FORMAT or set(data) != names:
+        versions = data.get("versions")
+        wrote = versions.get("protege-core") if isinstance(versions, dict) else None
         raise UserError(
-            f"{path} was written in another format, by protege-core {wrote}", "Train it again, or install that version"
+            f"{path} was written in another format, by protege-core {shown(str(wrote or 'of another version'))}",
+            "Train it again, or install that version",
         )
-    return Checkpoint(**data)
+    check_contents(path, data)
+    contents = {f.name: data[f.name] for f in fields(Checkpoint)}
+    if written is not None and written != digest(contents):
+        raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
+    return Checkpoint(**contents)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

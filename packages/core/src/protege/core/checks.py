@@ -1,20 +1,34 @@
 """Rules that types cannot say, for the `check` methods of config dataclasses; who breaks one is told key, value and remedy.
 
 Each takes a dataclass, its key in the config and the names of some of its fields. A field that holds several numbers is checked
-number by number; None is no value and passes.
+number by number; None is no value and passes. Where a rule names no upper end, it is `LARGEST`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import is_dataclass
+from math import isfinite
+from typing import Any, get_args, get_origin, get_type_hints
 
-from .errors import UserError
+from .errors import UserError, shown
+
+LARGEST = 1e6
+"""Of a weight, a length, a time or a count that has no nearer bound: nothing that makes sense is beyond it."""
+SMALLEST_WEIGHT = 1e-6
+"""Of a weight that is not 0: a share of the worlds, or a probability, that float32 can hold."""
+
+
+def within(low: float, high: float, part: Any, key: str, *names: str) -> None:
+    """Every number is from `low` to `high`."""
+    for name, value in _numbers(part, key, names):
+        if not value >= low:
+            raise UserError(f"{name} is {value}", f"Take {low:g} or more")
+        if not value <= high:
+            raise UserError(f"{name} is {value}", f"Take {high:.16g} or less")
 
 
 def at_least(low: float, part: Any, key: str, *names: str) -> None:
     """Every number is `low` or more."""
-    for name, value in _numbers(part, key, names):
-        if not value >= low:
-            raise UserError(f"{name} is {value}", f"Take {low:g} or more")
+    within(low, LARGEST, part, key, *names)
 
 
 def above_zero(part: Any, key: str, *names: str) -> None:
@@ -22,6 +36,22 @@ def above_zero(part: Any, key: str, *names: str) -> None:
     for name, value in _numbers(part, key, names):
         if not value > 0:
             raise UserError(f"{name} is {value}", "Take more than 0")
+    within(1.0 / LARGEST, LARGEST, part, key, *names)
+
+
+def weights(part: Any, key: str, *names: str) -> None:
+    """Every number is 0, or large enough to make a difference."""
+    at_least(0, part, key, *names)
+    for name, value in _numbers(part, key, names):
+        if 0.0 < value < SMALLEST_WEIGHT:
+            raise UserError(f"{name} is {value}", f"Take 0, or {SMALLEST_WEIGHT:g} or more")
+
+
+def at_most_entries(count: int, part: Any, key: str, *names: str) -> None:
+    """Every list or mapping has no more than `count` entries."""
+    for name in names:
+        if len(getattr(part, name)) > count:
+            raise UserError(f"{key}.{name} has {len(getattr(part, name))} entries", f"Take {count} or fewer")
 
 
 def shares(part: Any, key: str, *names: str) -> None:
@@ -47,10 +77,36 @@ def rising(part: Any, key: str, *names: str) -> None:
         raise UserError(f"{named} {verb} {shown}", "The first must not be larger than the second")
 
 
+def finite(part: Any, key: str) -> None:
+    """Every field holds what its type says, and its numbers are finite. OmegaConf lets through a list in a list of texts."""
+    for name, hint in get_type_hints(type(part)).items():
+        for full, value, kind in _items(getattr(part, name), hint, f"{key}.{name}"):
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise UserError(f"{full} is {shown(repr(value))}", f"Give a value of the type {kind.__name__}")
+            if isinstance(value, float) and not isfinite(value):
+                raise UserError(f"{full} is {value}", "Take a finite number")
+
+
 def check(part: Any, key: str) -> None:
     """Let a config dataclass check itself, if it has something to check."""
     if hasattr(part, "check"):
         part.check(key)
+
+
+def _items(value: Any, hint: Any, key: str) -> Iterator[tuple[str, Any, type]]:
+    """The numbers, texts and truth values in a field, each with its key and its type; dataclasses look after themselves."""
+    kinds = [kind for kind in get_args(hint) if kind not in (..., type(None))]
+    if isinstance(hint, type) and not kinds:
+        if not is_dataclass(hint):
+            yield key, value, hint
+    elif get_origin(hint) is dict:
+        for name, x in value.items():
+            yield from _items(x, kinds[1], f"{key}.{name}")
+    elif get_origin(hint) in (list, tuple):
+        for i, x in enumerate(value):
+            yield from _items(x, kinds[0], f"{key}[{i}]")
+    elif value is not None:  # X | None
+        yield from _items(value, kinds[0], key)
 
 
 def _numbers(part: Any, key: str, names: tuple[str, ...]) -> Iterator[tuple[str, float]]:

@@ -1,19 +1,38 @@
 """What the packages' command lines have in common."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import UserError
 from .launcher import launch
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 PRECEDENCE = 2.0
 """s that other ranks leave the first one to say what is wrong: it is mostly the same, and the launcher then ends them."""
+
+
+def print_anything() -> None:
+    """Let stdout and stderr show a question mark for what their encoding lacks, such as é in ASCII, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def console(**options: Any) -> "Console":
+    """A rich console that prints text as it is: brackets and colons in names are no markup."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 class OneLineError(click.ClickException):
@@ -30,7 +49,11 @@ class OneLineError(click.ClickException):
 
 
 class Group(click.Group):
-    """A group whose commands may raise UserError."""
+    """A group whose commands may raise UserError, and print any text wherever they are run."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        print_anything()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         from .notices import notices
@@ -88,7 +111,7 @@ def train_command(families: Sequence[str], experiments: str) -> click.Command:
     @click.option("--max-time", type=float, help="seconds of training, over all sessions")
     @click.option("--max-iterations", type=int)
     @click.option("--results-dir", help="where runs are kept")
-    @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default)")
+    @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default), or move it aside")
     def command(
         name: str, overrides: tuple[str, ...], files: tuple[str, ...], num_envs: int | None, **options: Any
     ) -> None:

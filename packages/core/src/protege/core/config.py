@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from . import checks
-from .errors import UserError
+from . import checks, plain_yaml
+from .config_layers import leaves, nested, prepared
+from .errors import UserError, shown
+
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass
@@ -60,19 +62,47 @@ class RunConfig:
     compile: bool = True
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads")
+        checks.within(0, 2**32 - 1, self, key, "seed")
+        checks.within(0, 1e9, self, key, "max_iterations", "max_time", "checkpoint_interval")
+        checks.within(0, 1e15, self, key, "max_samples")
+        checks.within(0, 1024, self, key, "num_threads")
+        if not DEVICE.fullmatch(self.device):
+            raise UserError(
+                f"{key}.device is {shown(self.device)!r}", "Take auto, cpu, cuda or, of several GPUs, cuda:1"
+            )
 
     def torch_device(self) -> str:
         """The device by torch's name.
 
         Raises:
-            UserError: a GPU is asked for and there is none.
+            UserError: a GPU is asked for and there is none, or not so many.
         """
         if self.device == "auto":
             return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"run.device is {self.device}, but torch sees no GPU", "Take run.device=cpu")
-        return self.device
+        return usable_device(self.device, "run.device")
+
+
+def usable_device(device: str, key: str) -> str:
+    """A device's name as it was, if torch can compute there.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`.
+        key: the option or the config key to blame.
+
+    Raises:
+        UserError: it is no such name, or the machine has no such GPU.
+    """
+    if device == "auto" or not DEVICE.fullmatch(device):
+        raise UserError(f"{key} is {shown(device)!r}", "Take cpu, cuda or, of several GPUs, cuda:1")
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{key} is {device}, but torch sees no GPU", f"Take {key}=cpu")
+    if index and int(index) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(
+            f"{key} is {device}, but the last GPU that torch sees is cuda:{last}", f"Take {key}=cuda:{last}"
+        )
+    return device
 
 
 class Config:
@@ -93,7 +123,7 @@ class Config:
         return {name: _listed(part) for name, part in plain.items()}
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return plain_yaml.write(self.to_dict())
 
 
 def compose(
@@ -112,7 +142,7 @@ def compose(
         UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
     """
     layers = [*(_layers(preset) if preset else []), *map(_file, files)]
-    return _build(parts, [*layers, *((text, _nested(*pair)) for text, pair in _pairs(parts, overrides))])
+    return _build(parts, [*layers, *((shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides))])
 
 
 def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:
@@ -129,42 +159,49 @@ def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, A
     config = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
     assert isinstance(config, DictConfig)
     for origin, layer in layers:
+        layer = prepared(origin, layer, config)
         known = set(_keys(config))
-        for key, _ in _leaves(layer, config):
+        for names in leaves(layer):
+            key = ".".join(names)
+            if any("." in name for name in names):
+                raise UserError(f"{origin}: the key {key} has a dot in a name", f"Nest it: {nested(key, '...')}")
             if key not in known and not _is_free(config, key):
                 raise _unknown(f"{origin}: unknown key {key}", key, known)
         try:
-            config.merge_with(OmegaConf.create(dict(layer)))
+            config.merge_with(OmegaConf.create(layer))
         except OmegaConfBaseException as error:
             raise _wrong(origin, error) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
-    return Config({name: _with_tuples(OmegaConf.to_object(config[name]), name) for name in parts})
+    return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
 
 
 def _wrong(origin: str, error: OmegaConfBaseException) -> UserError:
     """What OmegaConf could not merge, in words of this package."""
-    key, said, owner = getattr(error, "full_key", None) or origin, str(error).splitlines()[0], error.object_type
-    if "is not a ListConfig" in said:
+    key, said, owner = getattr(error, "full_key", None) or origin, shown(str(error).splitlines()[0]), error.object_type
+    if "is not a ListConfig" in said or "Cannot merge DictConfig with ListConfig" in said:
         return UserError(f"{origin}: {key}: expected a list, e.g. [a, b]", f"Write {key}=[...]")
     if isinstance(error, ConfigKeyError) and owner is not None and is_dataclass(owner):
         return _unknown(f"{origin}: unknown key {key}", key, {f.name for f in fields(owner)})  # of an entry of a list
     return UserError(f"{origin}: {key}: {said}", "Give a value of that type")
 
 
-def _with_tuples(part: Any, path: str) -> Any:
+def checked(part: Any, path: str) -> Any:
     """A dataclass, checked, whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
     changes = {}
     for name, hint in get_type_hints(type(part)).items():
         value, key, items = getattr(part, name), f"{path}.{name}", get_args(hint)
         if is_dataclass(value):
-            changes[name] = _with_tuples(value, key)
+            changes[name] = checked(value, key)
+        elif get_origin(hint) is list and is_dataclass(items[0]):
+            changes[name] = [checked(item, f"{key}[{i}]") for i, item in enumerate(value)]
         elif get_origin(hint) is tuple:
             if items[-1] is not ... and len(value) != len(items):
                 raise UserError(f"{key} has {len(value)} entries, not {len(items)}", f"Give a list of {len(items)}")
             changes[name] = tuple(value)
     whole = replace(part, **changes)
+    checks.finite(whole, path)
     checks.check(whole, path)
     return whole
 
@@ -198,25 +235,43 @@ def _yaml_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Travers
             yield prefix + item.name.removesuffix(".yaml"), item
 
 
-def _layers(preset: str) -> list[tuple[str, Mapping[str, Any]]]:
+def read_preset(preset: str) -> dict[str, Any]:
+    """What a preset's file says.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+    """
+    file = find_preset(preset)
+    try:
+        data = plain_yaml.read(file.read_bytes())
+    except plain_yaml.NotPlainError as error:
+        raise UserError(f"preset {preset}: {error}", "Mend its file, or install its package again") from error
+    if not isinstance(data or {}, dict):
+        raise UserError(f"preset {preset} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+    return data or {}
+
+
+def _layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, Mapping[str, Any]]]:
     """A preset after those that it is based on."""
-    data = dict(yaml.safe_load(find_preset(preset).read_text()) or {})
+    if preset in above:
+        raise UserError(f"preset {preset} is based on itself", f"Change a base: {' -> '.join([*above, preset])}")
+    data = read_preset(preset)
     base = data.pop("base", None)
-    return [*(_layers(base) if base else []), (f"preset {preset}", data)]
+    return [*(_layers(str(base), (*above, preset)) if base else []), (f"preset {preset}", data)]
 
 
 def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
     """A YAML file's parts."""
     try:
-        data = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "it is not YAML"
+        data = plain_yaml.read_file(path)
+    except (OSError, ValueError) as error:  # ValueError: no plain data, or a path with a null in it
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"cannot read {path} ({reason})", "Give a YAML file with the parts run, env, agent, model"
         ) from error
     if not isinstance(data, Mapping):
         raise UserError(f"{path} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
-    return str(path), {str(name): part for name, part in data.items() if part is not None}
+    return str(path), {name: part for name, part in data.items() if part is not None}
 
 
 # Keys ------------------------------------------------------------------------------------------------------------------
@@ -233,17 +288,10 @@ def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
             raise UserError(f"{text!r} is not an override", "Write key.path=value")
         key = _complete(key, known, schema)
         try:
-            pairs.append((text, (key, yaml.safe_load(value) if value else "")))
-        except yaml.YAMLError as error:
-            raise UserError(f"{key}: {value!r} is not YAML", "Quote it") from error
+            pairs.append((text, (key, plain_yaml.read(value) if value else "")))
+        except plain_yaml.NotPlainError as error:
+            raise UserError(f"{key}: {shown(repr(value))} is not YAML ({error})", "Quote it") from error
     return pairs
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    """A dotted key and its value as dicts in dicts."""
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    return value
 
 
 def _complete(key: str, known: set[str], schema: Any) -> str:
@@ -285,15 +333,6 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
         child = node._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none():
             yield from _keys(child, key + ".")
-
-
-def _leaves(layer: Mapping[str, Any], schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in layer.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, schema, key + ".")
-        else:
-            yield key, value
 
 
 def _is_free(schema: Any, key: str) -> bool:

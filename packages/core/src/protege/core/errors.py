@@ -1,5 +1,10 @@
 """The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
 
+import re
+
+LINE_BREAKS = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]")
+"""And what else moves a terminal's cursor."""
+
 
 class UserError(Exception):
     """Something the user can mend. Every command prints it as one line on stderr and exits with code 2.
@@ -10,6 +15,11 @@ class UserError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{problem.rstrip('.')}. {remedy}".strip())
+        super().__init__(LINE_BREAKS.sub(" ", f"{problem.rstrip('.')}. {remedy}".strip()))
         self.problem = problem
         self.remedy = remedy
+
+
+def shown(text: str, length: int = 200) -> str:
+    """A text from outside as an error shows it: cut, if it is long."""
+    return text if len(text) <= length else f"{text[:length]}..."

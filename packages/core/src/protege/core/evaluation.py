@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import checks
 from .config import RunConfig, from_dict
 from .env import Env, Obs, env_plugin
 from .errors import UserError
-from .experiments import LoadedPolicy
+from .experiments import LoadedPolicy, check_observations
 
 Z95 = 1.959963984540054
 
@@ -103,14 +104,15 @@ def evaluation_env(
         device=device,
     )
     config = replace(saved.env, num_envs=num_envs, task_mix={task: 1.0}, **(overrides or {}))
+    checks.check(run, "run")
+    checks.check(config, "env")
     env = plugin.make(run, config, evaluation=True)
-    for name, shape in loaded.obs_shapes.items():
-        if tuple(shape) != tuple(env.obs_shapes.get(name, ())):
-            env.close()
-            raise UserError(
-                f"{loaded.path} was built for {name} of shape {tuple(shape)}, the environment gives {env.obs_shapes.get(name)}",
-                "Evaluate it with the environment config that it was trained with",
-            )
+    remedy = "Evaluate it with the environment config that it was trained with"
+    try:
+        check_observations(loaded, env, loaded.obs_shapes, remedy)
+    except UserError:
+        env.close()
+        raise
     return env
 
 

@@ -1,7 +1,9 @@
 """What can be trained: a checkpoint's kind, its config's schema and a function; and the way back from a checkpoint."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,20 @@ from torch import Tensor
 
 from . import masked_mimic, ppo
 from .accelerate import accelerate
-from .checkpoint import Checkpoint, load
+from .checkpoint import ZOO, Checkpoint, load
 from .config import Config, RunConfig, compose, from_dict, override_keys
 from .distributed import World
-from .env import Env, env_plugin
+from .env import Env, EnvPlugin, env_plugin
 from .errors import UserError
+from .lock import locked
 from .masked_mimic import MaskedMimic, MaskedMimicConfig
+from .memory import require
+from .names import checked_name
 from .policy import ActorCritic, ModelConfig
 from .ppo import PPOConfig
+from .resuming import clip_digests, weights_digest
 from .robot import Robot
-from .run import Run, load_weights
+from .run import Run, check_weights, run_folder
 from .threads import torch_threads
 
 Policy = ActorCritic | MaskedMimic
@@ -60,6 +66,11 @@ class LoadedPolicy:
     @property
     def robot(self) -> str:
         return self.checkpoint.robot
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its weights, as in the checkpoint; see `resuming.weights_digest`."""
+        return weights_digest(self.checkpoint.model)
 
     @property
     def obs_shapes(self) -> dict[str, list[int]]:
@@ -123,6 +134,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
     settings = config.run
     if not settings.experiment_name:
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
+    checked_name(settings.experiment_name, "run.experiment_name")
     transitions = config.agent.rollout_steps * config.env.num_envs
     if config.agent.minibatches > transitions:
         raise UserError(
@@ -130,15 +142,26 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
             "Take fewer, or more agent.rollout_steps or env.num_envs",
         )
     world = World.join(settings)
-    mine = world.settings(settings)
-    torch.set_num_threads(torch_threads(mine.num_threads))
-    torch.manual_seed(settings.seed)
-    env = plugin.make(mine, config.env)
     try:
-        for line in warnings(config, override_keys(parts, overrides), experiment.kind):
-            if world.first:
+        with locked(run_folder(settings)) if world.first else nullcontext():
+            for line in warnings(config, override_keys(parts, overrides), experiment.kind) if world.first else ():
                 click.echo(f"warning: {line}", err=True)
+            return _train(experiment, plugin, config, world)
+    finally:
+        world.close()
+
+
+def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, world: World) -> Run:
+    """`train` with its config, in a folder that no other process works in."""
+    settings = world.settings(config.run)
+    torch.set_num_threads(torch_threads(settings.num_threads))
+    torch.manual_seed(config.run.seed)
+    env = plugin.make(settings, config.env)
+    try:
+        check_rollout(env, config.agent.rollout_steps)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, world) as run:
+            if world.first:
+                run.learns_from(clip_digests(config.run.motion_file))
             experiment.train(run, env, config)
     except torch.OutOfMemoryError as error:
         worlds = config.env.num_envs
@@ -148,8 +171,21 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
         ) from error
     finally:
         env.close()
-        world.close()
     return run
+
+
+def check_rollout(env: Env, steps: int) -> None:
+    """Whether the observations of a rollout, and once more while they are shuffled, fit into the memory that is free.
+
+    Raises:
+        UserError: they do not; with how many environments would. A GPU says so itself.
+    """
+    if torch.device(env.device).type == "cpu":
+        transition = 4.0 * sum(prod(shape) for shape in env.obs_shapes.values())
+        told = f"the observations of {steps} steps of {env.num_envs} environments"
+        require(
+            2.0 * steps * transition, env.num_envs, told, "Take {} or fewer, --num-envs, or fewer agent.rollout_steps"
+        )
 
 
 def action_bound(robot: Robot) -> Tensor:
@@ -164,26 +200,74 @@ def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
     return policy.to(env.device)
 
 
-def load_expert(path: str, env: Env) -> LoadedPolicy:
-    """The policy at `agent.expert_model_path`.
+def load_to_act(
+    path: str | Path,
+    env: Env,
+    key: str,
+    kinds: Sequence[str],
+    *,
+    absent: str = "Train it first, or give the folder of another run",
+    remedy: str = "Take the env config that it was trained with (env.history_steps, env.future_frames, ...)",
+) -> LoadedPolicy:
+    """A policy that is to act, or to say what it would do, in an environment: an expert or a teacher.
+
+    Args:
+        key: the config key that names it, for the message.
+        kinds: what it may be; see `Checkpoint.kind`.
+        absent: what to do if there is nothing at `path`.
+        remedy: what to do if it observes differently.
 
     Raises:
-        UserError: naming that key; see `load_policy`.
+        UserError: naming the key; see `load_policy`, or if it is of another kind, drives other joints, or reads observations that
+            the environment does not give.
     """
     try:
-        return load_policy(path, env.device, robot=env.robot.name)
+        loaded = load_policy(path, env.device, robot=env.robot.name)
+        if loaded.kind not in kinds:
+            raise UserError(f"{path} holds a {loaded.kind}, not a {' or a '.join(kinds)}", "Give the run of one")
+        if loaded.checkpoint.joint_names != list(env.robot.joint_names):
+            raise UserError(f"{path} drives other joints than {env.robot.name} has now", "Train it again")
+        check_observations(loaded, env, loaded.policy.obs_keys, remedy)
     except UserError as error:
-        remedy = (
-            error.remedy if Path(path).exists() else "Train it first, or name it: agent.expert_model_path=results/NAME"
-        )
-        raise UserError(f"agent.expert_model_path: {error.problem}", remedy) from error
+        there = str(path).startswith(ZOO) or Path(path).exists()
+        raise UserError(f"{key}: {error.problem}", error.remedy if there else absent) from error
+    return loaded
+
+
+def check_observations(loaded: LoadedPolicy, env: Env, names: Iterable[str], remedy: str) -> None:
+    """Compare the shapes of observations that a policy was built for with those of an environment.
+
+    Raises:
+        UserError: naming the first that differs.
+    """
+    for name in names:
+        seen, given = tuple(loaded.obs_shapes.get(name, ())), tuple(env.obs_shapes.get(name, ()))
+        if seen != given:
+            raise UserError(
+                f"{loaded.path} learned with {name} of shape {seen}, here it is {given or 'missing'}", remedy
+            )
+
+
+ACTOR_CRITICS = ("tracker", "path_follower", "goal_directed", "steering", "student")
+"""Kinds of policy that a training by PPO can start from: those whose network is its own."""
+
+
+def load_expert(path: str, env: Env, kinds: Sequence[str]) -> LoadedPolicy:
+    """The policy at `agent.expert_model_path`; see `load_to_act`."""
+    absent = "Train it first, or name it: agent.expert_model_path=results/NAME"
+    return load_to_act(path, env, "agent.expert_model_path", kinds, absent=absent)
 
 
 def train_ppo(run: Run, env: Env, config: Config) -> None:
-    """PPO from `agent.expert_model_path` if there is one: the tracker, and every teacher that starts from it."""
+    """PPO from `agent.expert_model_path` if there is one: the tracker, and every teacher that starts from it.
+
+    A run that goes on has what it needs in its own checkpoint: its expert may be gone.
+    """
     policy = make_actor_critic(env, config.model)
-    if config.agent.expert_model_path:
-        policy.load_from(load_expert(config.agent.expert_model_path, env).policy.state_dict())
+    if run.resumes:
+        pass  # `Run.restore` loads the weights
+    elif config.agent.expert_model_path:
+        policy.load_from(load_expert(config.agent.expert_model_path, env, ACTOR_CRITICS).policy.state_dict())
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     accelerate(policy, config.run, env.device)
@@ -197,7 +281,9 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
         raise UserError(
             "agent.expert_model_path is empty", "Name the tracker: agent.expert_model_path=results/smpl_tracker"
         )
-    expert = accelerate(load_expert(path, env).policy, config.run, env.device)
+    loaded = load_expert(path, env, ["tracker"])
+    run.learns_from({path: loaded.digest})
+    expert = accelerate(loaded.policy, config.run, env.device)
     policy = MaskedMimic(env.obs_shapes, action_bound(env.robot), config.agent, env.robot.default_pose()).to(env.device)
     accelerate(policy, config.run, env.device)
     masked_mimic.train(run, env, policy, expert, config.agent, config.run.seed)
@@ -232,7 +318,14 @@ def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str
     saved = load(path, device)
     if robot is not None and saved.robot != robot:
         raise UserError(f"{path} drives the robot {saved.robot}, not {robot}", f"Take --robot {saved.robot}")
-    policy = build_policy(saved.kind, saved.config, saved.obs_shapes, len(saved.joint_names))
-    load_weights(policy, saved, Path(path))
+    parts = (saved.kind, saved.config, saved.obs_shapes, len(saved.joint_names))
+    try:
+        with torch.device("meta"):  # what does not fit its weights may be of any size
+            check_weights(build_policy(*parts), saved, Path(path))
+        policy = build_policy(*parts)
+    except UserError as error:
+        problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
+        raise UserError(problem, error.remedy) from error
+    policy.load_state_dict(saved.model)
     policy.to(device).eval().requires_grad_(False)
     return LoadedPolicy(policy, saved, Path(path))

@@ -18,7 +18,7 @@ from .accelerate import mixed_precision
 from .cuda_graph import Recorded
 from .distributed import ALONE, World
 from .env import Env, Obs
-from .networks import SetMLP, TokenTransformer, check_transformer, mlp
+from .networks import SetMLP, TokenTransformer, check_transformer, check_units, mlp
 from .optim import adamw, backward, cosine_rate, guarded_step
 from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
 from .ppo import value_loss, weighted_mean
@@ -89,12 +89,17 @@ class MaskedMimicConfig:
     value_weight: float = 0.5
 
     def check(self, key: str) -> None:
-        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches", "latent_size")
-        checks.at_least(1, self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
+        checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
+        checks.at_least(1, self, key, "minibatches")
+        checks.within(1, 4096, self, key, "latent_size")
+        check_units(self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
         checks.not_empty(self, key, "encoder_units", "critic_units")
+        checks.within(0, 10, self, key, "min_learning_rate", "learning_rate")
         checks.rising(self, key, "min_learning_rate", "learning_rate")
-        checks.at_least(0, self, key, "min_learning_rate", "kl_start", "kl_end", "prior_weight", "value_weight")
+        checks.at_least(0, self, key, "kl_start", "kl_end", "prior_weight", "value_weight")
+        checks.within(0, 1e9, self, key, "expert_iterations", "kl_ramp")
         checks.above_zero(self, key, "action_noise", "max_grad_norm")
+        checks.within(0, 10, self, key, "action_noise")
         checks.shares(self, key, "prior_fraction")
         check_transformer(self, key)
 

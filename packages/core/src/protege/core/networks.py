@@ -12,11 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import at_least
+from .checks import at_most_entries, within
 from .errors import UserError
 
 TokenSet = tuple[Tensor, Tensor | None]
 """Features (N, S, F) and which tokens are present (N, S), None if all are."""
+
+
+MAX_WEIGHTS = 500e6
+"""Fifty times the largest preset; with gradients and moments they take 8 GB."""
 
 
 def check_transformer(sizes: Any, key: str) -> None:
@@ -25,12 +29,29 @@ def check_transformer(sizes: Any, key: str) -> None:
     Raises:
         UserError: naming the one that is wrong.
     """
-    at_least(1, sizes, key, "latent_dim", "ff_size", "num_layers", "num_heads")
+    within(1, 8192, sizes, key, "latent_dim", "ff_size")
+    within(1, 64, sizes, key, "num_layers", "num_heads")
     if sizes.latent_dim % sizes.num_heads:
         raise UserError(
             f"{key}.latent_dim must be a multiple of {key}.num_heads; {sizes.latent_dim} is not one of {sizes.num_heads}",
             "Change one",
         )
+    weights = sizes.num_layers * (4 * sizes.latent_dim**2 + 2 * sizes.latent_dim * sizes.ff_size)
+    if weights > MAX_WEIGHTS:
+        raise UserError(
+            f"{key}.num_layers, {key}.latent_dim and {key}.ff_size make {weights / 1e6:,.0f} million weights",
+            f"Take fewer or smaller layers, up to {MAX_WEIGHTS / 1e6:,.0f} million",
+        )
+
+
+def check_units(sizes: Any, key: str, *names: str) -> None:
+    """Whether an MLP can have the hidden layers that some fields of a config list.
+
+    Raises:
+        UserError: naming the one that is wrong.
+    """
+    at_most_entries(16, sizes, key, *names)
+    within(1, 8192, sizes, key, *names)
 
 
 def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequential:

@@ -1,82 +1,29 @@
 """`protege pipeline`: commands in order, from clips to a running student, resumable."""
 
-import hashlib
 import json
-import subprocess
+import shlex
 import sys
 import time
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
-from rich.console import Console
 from rich.table import Table
 
+from .child import run_child
+from .commands import console
 from .errors import UserError
+from .lock import locked
+from .names import checked_name
+from .run_folder import read_metrics, remove_temporaries
+from .steps import Learned, Step, deterministic, load_steps, read_preset
 
-PREFIX = "pipeline/"
+RECORD = "pipeline.json"
+"""In the pipeline's folder: what is done."""
 
-
-@dataclass(frozen=True)
-class Learned:
-    """What a training step has to show for itself.
-
-    Attributes:
-        metric: of metrics.jsonl in `run`; its first value and the mean of its last tenth are compared.
-        direction: `up` or `down`.
-        factor: how many times it is meant to change; 1 for any change in the right direction. Another factor is for
-            metrics that are never negative.
-    """
-
-    run: str
-    metric: str
-    direction: str = "up"
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the umbrella `protege`; `{root}` in its words stands for the pipeline's folder."""
-
-    name: str
-    command: list[str]
-    learned: list[Learned] = field(default_factory=list)
-
-    @property
-    def trains(self) -> bool:
-        """Whether it is a `train` command, which goes on from a checkpoint unless it is told `--no-resume`."""
-        return self.command[1:2] == ["train"]
-
-    def digest(self) -> str:
-        """SHA-256 of the `last.ckpt` that a training would go on from; empty where there is none."""
-        options = dict(pairwise(self.command))
-        folder = Path(options.get("--results-dir", "results")) / options.get("--experiment-name", "")
-        path = folder / "last.ckpt"
-        if not (self.trains and path.is_file()):
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """A preset `pipeline/<name>`: its `steps`, and `from_scratch`, the preset that also trains what it takes from the zoo."""
-    from .config import find_preset
-
-    return yaml.safe_load(find_preset(PREFIX + name).read_text())
-
-
-def load_steps(preset: str, root: Path) -> list[Step]:
-    """The steps of a preset `pipeline/<preset>`; `{root}` in them is the folder, `{NAME}` what the preset's `words` say."""
-    data = read_preset(preset)
-    steps = []
-    for item in data["steps"]:
-        words = [str(word).format(root=root, **data.get("words", {})) for word in item["command"]]
-        learned = [Learned(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])]
-        steps.append(Step(item["name"], words, learned))
-    return steps
+STOPPED = 130
+"""Exit code of what was stopped by a signal and saved."""
 
 
 @click.command()
@@ -87,22 +34,40 @@ def load_steps(preset: str, root: Path) -> list[Step]:
 )
 @click.option("--from-scratch", is_flag=True, help="train also what the preset takes from the shipped zoo")
 @click.option("--from", "first", default=None, metavar="STEP", help="do this step and the later ones again")
+@click.option(
+    "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
+)
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
-    preset: str, results_dir: str, experiment_name: str | None, from_scratch: bool, first: str | None, show: bool
+    preset: str,
+    results_dir: str,
+    experiment_name: str | None,
+    from_scratch: bool,
+    first: str | None,
+    repeatable: bool,
+    show: bool,
 ) -> None:
     """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
     if from_scratch:
         preset = read_preset(preset).get("from_scratch", preset)
-    root = Path(results_dir) / (experiment_name or preset)
+    root = Path(results_dir) / checked_name(experiment_name or preset, "--experiment-name")
     steps = load_steps(preset, root)
+    if repeatable:
+        steps = deterministic(preset, steps)
     names = [step.name for step in steps]
     if first is not None and first not in names:
         raise UserError(f"the pipeline has no step {first!r}", f"Its steps: {', '.join(names)}")
     if show:
         for step in steps:
-            click.echo(f"protege {' '.join(step.command)}")
+            click.echo(shlex.join(["protege", *step.command]))
         return
+    with locked(root):
+        remove_temporaries(root, [RECORD])
+        _carry_out(steps, root, first)
+
+
+def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
+    """Every step that is not done, each recorded in `pipeline.json`; then what they learned."""
     done, anew = _plan(steps, *_load(root), first)
     _save(root, done, anew)
     for number, step in enumerate(steps, start=1):
@@ -112,12 +77,14 @@ def pipeline(
         # Once the checkpoint is another one, the step has begun anew, was stopped, and goes on.
         fresh = step.trains and anew.get(step.name) == step.digest()
         started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
-        click.echo(f"[{number}/{len(steps)}] {step.name}: protege {' '.join(started.command)}")
+        click.echo(f"[{number}/{len(steps)}] {step.name}: {shlex.join(['protege', *started.command])}")
         start = time.monotonic()
-        _run(started)
+        stopped = _run(started)
         done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
         anew.pop(step.name, None)
         _save(root, done, anew)
+        if stopped:
+            raise SystemExit(STOPPED)
     rows = [row for step in steps for row in map(measured, step.learned)]
     _save(root, done, anew, rows)
     _print_summary(done, rows)
@@ -141,19 +108,18 @@ def _plan(
     return done, anew | {step.name: step.digest() for step in steps[again:]}
 
 
-def _run(step: Step) -> None:
-    """One step in a process of its own: its memory is given back, Ctrl-C reaches it and it saves."""
-    process = subprocess.Popen([sys.executable, "-m", "protege.core.umbrella", *step.command])
-    while True:
-        try:
-            code = process.wait()
-            break
-        except KeyboardInterrupt:
-            continue
-    if code == 130:
+def _run(step: Step) -> bool:
+    """One step in a process of its own, whose memory is given back.
+
+    Returns:
+        whether the pipeline was told to stop meanwhile, although the step was done.
+    """
+    code, stopped = run_child([sys.executable, "-m", "protege.core.umbrella", *step.command])
+    if stopped or code == STOPPED:
         click.echo("stopped; the same command goes on", err=True)
     if code:
         raise SystemExit(code)
+    return stopped
 
 
 def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -162,7 +128,7 @@ def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
     Raises:
         UserError: it is damaged.
     """
-    path = root / "pipeline.json"
+    path = root / RECORD
     try:
         data = json.loads(path.read_bytes()) if path.is_file() else {"steps": {}}
     except (ValueError, RecursionError):
@@ -184,7 +150,7 @@ def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dic
     from .checkpoint import write_atomically
 
     text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
-    write_atomically(root / "pipeline.json", lambda file: file.write(text.encode()))
+    write_atomically(root / RECORD, lambda file: file.write(text.encode()))
 
 
 def measured(learned: Learned) -> dict[str, Any]:
@@ -220,23 +186,17 @@ def measured(learned: Learned) -> dict[str, Any]:
 
 
 def _logged(path: Path, metric: str) -> list[float]:
-    """A metric's values in `metrics.jsonl`. A last line without its end is ignored: the process that wrote it was killed."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    values = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict) or not isinstance(row.get(metric, 0.0), int | float):
-            raise UserError(f"{path} is damaged in line {number}", "Delete it, and run the step again with --from")
-        if metric in row:
-            values.append(row[metric])
-    return values
+    """A metric's values in `metrics.jsonl`."""
+    remedy = "Delete it, and run the step again with --from"
+    rows = read_metrics(path, remedy)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get(metric, 0.0), int | float):
+            raise UserError(f"{path} is damaged in line {number}", remedy)
+    return [row[metric] for row in rows if metric in row]
 
 
 def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    console = Console()
+    terminal = console()
     table = Table("run", "metric", "first", "last", "times", "wanted", title="What each step learned")
     for row in rows:
         wanted = f"{row['wanted']:g}" if row["wanted"] != 1.0 else "better"
@@ -247,7 +207,7 @@ def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
             f"{wanted} {'✓' if row['met'] else '✗'}",
         )
         table.add_row(row["run"], row["metric"], *cells)
-    console.print(table)
+    terminal.print(table)
     seconds = sum(entry["seconds"] for entry in done.values())
-    console.print("  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
-    console.print(f"all steps: {seconds / 60.0:.1f} minutes")
+    terminal.print("  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
+    terminal.print(f"all steps: {seconds / 60.0:.1f} minutes")

@@ -11,10 +11,13 @@ from . import checks
 from .accelerate import mixed_precision
 from .env import Obs
 from .errors import UserError
-from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, mlp
+from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
 
 COMMANDS = ("path", "goal", "steering")
 """The columns of `command_mask`."""
+
+RANKS = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
+"""Dimensions of the observations that token sets are made of, without the leading N; commands may have any."""
 
 TOKENS = ("proprioception", "history", *COMMANDS, "poses", "masked_poses")
 
@@ -62,7 +65,9 @@ class ModelConfig:
             raise UserError(f"{key}.tokens must begin with proprioception", "It is the token that is read out")
         if set(self.added_tokens) - set(COMMANDS):
             raise UserError(f"{key}.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}")
-        checks.at_least(1, self, key, "mlp_units", "critic_units")
+        check_units(self, key, "mlp_units", "critic_units")
+        checks.at_most_entries(len(TOKENS), self, key, "tokens", "added_tokens", "critic_inputs")
+        checks.within(-20, 5, self, key, "log_std")
         checks.shares(self, key, "reference_velocity")
         checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
         if self.actor == "transformer":
@@ -172,6 +177,10 @@ def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[in
     if missing:
         raise UserError(f"model.tokens: the environment does not observe {', '.join(missing)}", f"Remove {token!r}.")
     shape = obs_shapes[_observations(token)[0]]
+    if len(shape) != RANKS.get(token, len(shape)) or not len(shape):
+        raise UserError(
+            f"observations: {token} has the shape {tuple(shape)}", f"It has {RANKS.get(token, 1)} dimensions"
+        )
     if token == "proprioception":
         return 1, shape[0]
     if token == "history":

@@ -65,8 +65,11 @@ class PPOConfig:
     expert_model_path: str = ""
 
     def check(self, key: str) -> None:
-        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches")
-        checks.at_least(0, self, key, "learning_rate", "min_learning_rate", "desired_kl", "critic_learning_rate")
+        checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
+        checks.at_least(1, self, key, "minibatches")
+        checks.within(0, 10, self, key, "learning_rate", "min_learning_rate", "max_learning_rate")
+        checks.within(0, 10, self, key, "critic_learning_rate")
+        checks.at_least(0, self, key, "desired_kl")
         checks.at_least(0, self, key, "value_clip", "value_weight", "bounds_loss_weight")
         checks.rising(self, key, "min_learning_rate", "max_learning_rate")
         checks.above_zero(self, key, "clip", "max_grad_norm", "exploration", "exploration_share")

@@ -4,42 +4,39 @@ import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import torch
-from rich.console import Console
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .checkpoint import Checkpoint, load, save, write_atomically
-from .commands import as_yaml
-from .config import Config
+from .commands import console
+from .config import Config, RunConfig
 from .distributed import ALONE, World
 from .divergence import Watch
 from .errors import UserError
+from .resuming import check_config, check_sources
 from .robot import Robot
-
-FREE = {
-    *(
-        f"run.{x}"
-        for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
-    ),
-    *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
-    *("agent.evaluation_interval", "agent.evaluation_episodes"),
-    *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
-}
-"""Keys that may change when a run goes on. Of all others the optimiser, the worlds or the log already hold the old value."""
-
-PATHS = ("motion_file", "checkpoint", "expert_model_path")
-"""Last parts of the keys that hold a path or several. The same file in another spelling is no difference."""
+from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
+from .training_state import restore as restore_training
 
 SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
 """Metrics that the progress line shows, where a run has them."""
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a training after its iteration: Ctrl-C, an end asked for by another program, a terminal that is closed."""
 
 ECHO = 3.0
-"""s after Ctrl-C in which another signal is no second one: the terminal sends it to every rank, torchrun once more."""
+"""s after Ctrl-C in which another one is no second one: the terminal sends it to every rank, torchrun once more."""
+
+
+def run_folder(settings: RunConfig) -> Path:
+    """Where a run is kept."""
+    return Path(settings.results_dir) / settings.experiment_name
 
 
 class Run:
@@ -52,8 +49,10 @@ class Run:
                 run.log(metrics, samples=n)
 
     Nothing is written before the first iteration: a run that cannot start leaves its folder as it was. The loop ends when the
-    budget is spent. Ctrl-C and SIGTERM end it after the iteration that they interrupt; the checkpoint is saved either way, and the
-    same command goes on from it. A second Ctrl-C stops at once.
+    budget is spent. Ctrl-C, SIGTERM and SIGHUP end it after the iteration that they interrupt; the checkpoint is saved either way,
+    and the same command goes on from it. A second Ctrl-C stops at once. SIGHUP is left alone where it is ignored, as under nohup.
+
+    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `experiments.train` does.
 
     Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
     metrics. The first one writes and speaks. A training that diverges is stopped; see `divergence`.
@@ -77,13 +76,15 @@ class Run:
         self.config, self.kind, self.robot, self.world = config, kind, robot, world
         self.obs_shapes = {name: list(shape) for name, shape in obs_shapes.items()}
         settings = config.run
-        self.folder = Path(settings.results_dir) / settings.experiment_name
+        self.folder = run_folder(settings)
+        self.sources: dict[str, str] = {}
         self.iteration, self.samples, self.seconds = 0, 0, 0.0
         self.finished = self.interrupted = False
         self.latest: dict[str, float] = {}
         self._parts: dict[str, Any] = {}
+        self._resumed = False
         self._writer: SummaryWriter | None = None
-        self._console = Console(stderr=True, highlight=False, quiet=not world.first)
+        self._console = console(stderr=True, quiet=not world.first)
         agent = getattr(config, "agent", None)
         self._watch = Watch(agent.epochs * agent.minibatches if agent else 0)
         self._asked = False
@@ -91,7 +92,8 @@ class Run:
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        self._old = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._old = {number: signal.signal(number, self._stop) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -109,6 +111,19 @@ class Run:
             f"cannot write the log in {self.folder} ({error.strerror})", "Was the folder moved, or is the disk full?"
         )
 
+    @property
+    def resumes(self) -> bool:
+        """Whether `restore` will find a checkpoint to go on from."""
+        return self.config.run.resume and (self.folder / LAST).is_file()
+
+    def learns_from(self, digests: Mapping[str, str]) -> None:
+        """Name files that the training needs, before `restore`: it refuses to go on if one is another than before.
+
+        Args:
+            digests: SHA-256 by the file's name; see `resuming`.
+        """
+        self.sources |= digests
+
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
 
@@ -116,27 +131,20 @@ class Run:
         the average. All random draws of torch on the CPU go on exactly too.
 
         Raises:
-            UserError: the checkpoint is of another kind, config or shape.
+            UserError: the checkpoint is of another kind, config or shape, or has learned from other files.
         """
         self._parts = dict(parts)
-        last, settings = self.folder / "last.ckpt", self.config.run
-        if settings.resume and last.is_file():
+        last, settings = self.folder / LAST, self.config.run
+        if self.resumes:
             saved = load(last, "cpu")
             self._same_kind(saved, last, "Choose another --experiment-name")
-            if changed := _first_difference(saved.config, self.config.to_dict()):
-                key, was, now = changed
-                raise UserError(
-                    f"{last} was trained with {key}={was}, not {now}",
-                    "Leave that as it was, or begin anew: --no-resume, or another --experiment-name",
-                )
+            check_config(last, saved.config, self.config.to_dict())
+            if self.world.first:
+                check_sources(last, saved.training.get("sources", {}), self.sources)
             load_weights(parts["policy"], saved, last)
-            training = self._mine(saved, last)
-            for name, state in training.items():
-                if name in parts:
-                    parts[name].load_state_dict(state)
-            torch.set_rng_state(training["rng"])
+            restore_training(parts, self._mine(saved, last), last)
             self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
-            self.latest = saved.metrics
+            self.latest, self._resumed = saved.metrics, True
         elif settings.checkpoint:
             path = Path(settings.checkpoint)
             saved = load(path, "cpu")
@@ -220,7 +228,7 @@ class Run:
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
         row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
         try:
-            with open(self.folder / "metrics.jsonl", "a") as file:
+            with open(self.folder / LOG, "a") as file:
                 file.write(json.dumps(row) + "\n")
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, self.samples)
@@ -231,7 +239,14 @@ class Run:
 
     def say(self, text: str) -> None:
         """A line to the terminal."""
-        self._console.print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
+        self._print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
+
+    def _print(self, text: str, **options: Any) -> None:
+        """To the terminal, as long as there is one: a training goes on, or ends and saves, after its terminal is closed."""
+        try:
+            self._console.print(text, **options)
+        except OSError:
+            self._console.quiet = True
 
     def save(self) -> None:
         """Write `last.ckpt`; all ranks together.
@@ -248,13 +263,13 @@ class Run:
             same = {key: training.pop(key) for key in ("optimizer",) if key in training}
             training = {**same, "ranks": self.world.gather_to_first(training)}
         if self.world.first:
-            self._write("last.ckpt", training)
+            self._write(LAST, {**training, "sources": self.sources})
         self.world.wait()  # none goes away before the file is whole
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
         self.latest = {**self.latest, **metrics}
-        self._write("best.ckpt", {})
+        self._write(BEST, {})
 
     def _write(self, name: str, training: dict[str, Any]) -> None:
         checkpoint = Checkpoint(
@@ -284,7 +299,7 @@ class Run:
         return self.interrupted or self.progress >= 1.0
 
     def _diverged(self, trouble: str) -> UserError:
-        last = self.folder / "last.ckpt"
+        last = self.folder / LAST
         kept = f"--checkpoint {last}" if last.is_file() else "from scratch"
         return UserError(
             f"training diverged in iteration {self.iteration}: {trouble}",
@@ -295,30 +310,40 @@ class Run:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._asked:
-            if self.world.size > 1 and now - self._asked_at < ECHO:
+            # Only Ctrl-C is impatient: a closed terminal sends SIGHUP, and so do its shell and a pipeline.
+            if number != signal.SIGINT or (self.world.size > 1 and now - self._asked_at < ECHO):
                 return
             raise KeyboardInterrupt
         self._asked = True
         self._asked_at = now
-        self._console.print("\nstopping after this iteration; once more to stop at once")
+        self._print("\nstopping after this iteration; Ctrl-C to stop at once")
 
     def _open(self) -> None:
         """Make the folder ready; the first rank does.
 
-        What an earlier session left there after the checkpoint, or without one, is not of this run.
+        A run that begins anew moves an earlier one's files aside. Rows that an earlier session logged after its last checkpoint,
+        or before its first, are dropped: their iterations come again.
         """
         if not self.world.first:
             return
-        write_atomically(self.folder / "config.yaml", lambda file: file.write(self.config.to_yaml().encode()))
-        path = self.folder / "metrics.jsonl"
-        if path.is_file():
-            # The last line may be torn: the process that wrote it was killed.
-            rows = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            rows = [row for row in rows if json.loads(row)["iteration"] < self.iteration]
-            write_atomically(path, lambda file: file.write("".join(rows).encode()))
-        if not self.iteration:
-            (self.folder / "best.ckpt").unlink(missing_ok=True)
+        try:
+            self._tidy()
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder} ({error.strerror})", "Choose another folder") from error
+        write_atomically(self.folder / CONFIG, lambda file: file.write(self.config.to_yaml().encode()))
         self._writer = SummaryWriter(str(self.folder), purge_step=self.samples + 1)
+
+    def _tidy(self) -> None:
+        if not self.folder.is_dir():
+            return
+        log = self.folder / LOG
+        if not self._resumed and (earlier := move_aside(self.folder)):
+            self.say(f"begins anew; what was here is in {earlier}")
+        rows = read_metrics(log, "Delete it: the run goes on without its old rows")
+        kept = [json.dumps(row) + "\n" for row in rows if _number(row) < self.iteration]
+        if log.is_file():
+            write_atomically(log, lambda file: file.write("".join(kept).encode()))
+        remove_temporaries(self.folder)
 
     def _tell(self, *, last: bool = False) -> None:
         """One line: where the run is, how fast, how long yet."""
@@ -334,51 +359,41 @@ class Run:
             f"  {rate:,.0f}/s  {_clock(elapsed)}  {state}  {shown}"
         )
         if self._console.is_terminal and not last:
-            self._console.print(line, end="\r", overflow="ellipsis", no_wrap=True)
+            self._print(line, end="\r", overflow="ellipsis", no_wrap=True)
         else:
-            self._console.print(line, soft_wrap=True)
+            self._print(line, soft_wrap=True)
 
 
-def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first key, in the new config's order, that is not in `FREE` and whose value another config does not share."""
-    old, new = dict(_flat(was)), dict(_flat(now))
-    for key in [*new, *old]:
-        if key not in FREE and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
-            before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
-            return key, before, after
-    return None
+def _number(row: Mapping[str, Any]) -> float:
+    """The iteration of a row of the log; infinite if it has none."""
+    number = row.get("iteration")
+    return number if isinstance(number, int) else inf
 
 
-def _resolved(key: str, value: Any) -> Any:
-    """The value of a key, paths in full."""
-    if isinstance(value, list):
-        return [_resolved(key, item) for item in value]
-    return Path(value).resolve() if value and key.split(".")[-1] in PATHS else value
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def _fits(other: Tensor, mine: Tensor) -> bool:
+    return (other.shape, other.is_floating_point()) == (mine.shape, mine.is_floating_point())
 
 
 def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Load a checkpoint's weights into a policy.
+    """Load a checkpoint's weights into a policy; see `check_weights`."""
+    check_weights(policy, checkpoint, path)
+    policy.load_state_dict(checkpoint.model)
+
+
+def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`.
 
     Raises:
-        UserError: tensors are missing or of another shape.
+        UserError: tensors are missing, or of another shape or kind of number.
     """
     mine, other = policy.state_dict(), checkpoint.model
-    wrong = [name for name in mine if name not in other or other[name].shape != mine[name].shape]
+    wrong = [name for name in mine if name not in other or not _fits(other[name], mine[name])]
     wrong += [name for name in other if name not in mine]
     if wrong:
         raise UserError(
             f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
             "Use the model sizes and tokens in its config, or another checkpoint",
         )
-    policy.load_state_dict(other)
 
 
 def _ranks(count: int) -> str:

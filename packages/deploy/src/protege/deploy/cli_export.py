@@ -64,7 +64,7 @@ def info(folder: str) -> None:
     from .metadata import load
 
     metadata = load(folder)
-    source, console = metadata.source, Console(highlight=False)
+    source, console = metadata.source, Console(highlight=False, markup=False, emoji=False)
     console.print(
         f"{source.kind} of {metadata.robot}: iteration {source.iteration}, {source.samples:,} samples; "
         f"{metadata.num_joints} joints at {1.0 / metadata.control_dt:g} Hz"
@@ -76,7 +76,7 @@ def info(folder: str) -> None:
         shares = f"{loop.success:.1%} [{low:.1%}, {high:.1%}]"
         console.print(f"    {loop.task} in {loop.simulator}: success {shares} of {loop.episodes}{error}")
     for title, specs in (("inputs", metadata.inputs), ("outputs", metadata.outputs)):
-        console.print(f"\n[dim]{title:<21} type     shape           unit   frame[/]")
+        console.print(f"\n{title:<21} type     shape           unit   frame", style="dim")
         for spec in specs:
             shape = " × ".join([str(metadata.batch or "N"), *map(str, spec.shape)])
             facts = f" {spec.dtype:<8} {shape:<15} {spec.unit:<6} {spec.frame}"

@@ -151,13 +151,17 @@ def _task(
 
 @contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run in order; the next one at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the run in order; the next Ctrl-C or SIGTERM at once.
+
+    A terminal that is closed sends SIGHUP, and so does its shell. Under nohup, which ignores it, it is left alone.
+    """
 
     def handle(number: int, frame: object) -> None:
-        signal.signal(number, before[number])
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else before[number])
         stop()
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [x for x in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(x) is not signal.SIG_IGN]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:

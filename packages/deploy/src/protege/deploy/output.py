@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +23,16 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Printing(click.Group):
+    """A group whose commands print any text wherever they are run: a question mark for what the terminal's encoding lacks."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -60,6 +60,9 @@ class Stage:
     share: float = 1.0
     task_mix: dict[str, float] = field(default_factory=dict)
 
+    def check(self, key: str) -> None:
+        checks.weights(self, key, "share", "task_mix")
+
 
 def _curriculum() -> list[Stage]:
     return [
@@ -129,13 +132,14 @@ class DistillConfig:
     curriculum: list[Stage] = field(default_factory=_curriculum)
 
     def check(self, key: str) -> None:
-        checks.at_least(1, self, key, "rollout_steps", "epochs", "minibatches")
-        checks.at_least(
-            0, self, key, "learning_rate", "min_learning_rate", "ppo_start", "ppo_ramp", "teacher_iterations"
-        )
+        checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
+        checks.at_least(1, self, key, "minibatches")
+        checks.within(0, 10, self, key, "learning_rate", "min_learning_rate")
+        checks.within(0, 1e9, self, key, "teacher_iterations", "evaluation_interval")
+        checks.at_least(0, self, key, "ppo_start", "ppo_ramp")
         checks.at_least(0, self, key, "distillation_weight", "kl_weight", "value_distillation_weight")
-        checks.at_least(0, self, key, "ppo_weight", "value_weight", "bounds_loss_weight", "evaluation_interval")
-        checks.at_least(0, self, key, "imitation_noise")
+        checks.at_least(0, self, key, "ppo_weight", "value_weight", "bounds_loss_weight", "imitation_noise")
         checks.at_least(1, self, key, "evaluation_episodes")
         checks.above_zero(self, key, "clip", "max_grad_norm")
         checks.shares(self, key, "gamma", "lam", "weight_averaging")
+        checks.at_most_entries(100, self, key, "curriculum")

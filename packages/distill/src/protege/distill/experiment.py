@@ -61,6 +61,7 @@ def train(run: Run, env: Env, config: Config) -> None:
         agent.curriculum or [Stage("all", 1.0, dict(config.env.task_mix))], agent.teacher_models.weights()
     )
     tutors = load_tutors(agent.teacher_models, tasks_of(stages), env, config.run)
+    run.learns_from(tutors.digests)
     distil(run, cast(TaskEnv, env), config, tutors, stages)
 
 

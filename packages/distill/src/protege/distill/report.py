@@ -2,16 +2,19 @@
 
 import base64
 import json
+import zlib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from protege.core.checkpoint import write_atomically
 from protege.core.errors import UserError
+from protege.core.run_folder import read_metrics
 
 from . import plots
 from .evaluate import ARRAYS, DATA, SCHEMA_VERSION
@@ -59,13 +62,25 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise UserError(f"{folder / name} is missing", "Make it with `protege-distill evaluate --output`")
     try:
         data = json.loads((folder / DATA).read_text())
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError) as error:
+        arrays = _read_arrays(folder / ARRAYS)
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{folder}: {DATA} or {ARRAYS} is damaged", "Evaluate again") from error
-    if data.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"{folder / DATA} is of another version", "Evaluate again")
+    if missing := [task for task in data["tasks"] if f"{task}/error" not in arrays]:
+        raise UserError(f"{folder / ARRAYS} has no errors of {missing[0]}", "Evaluate again")
     return data, arrays
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; ValueError where it is none, or a part of one."""
+    if not is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (BadZipFile, EOFError, KeyError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"{path} is cut off") from error
 
 
 def _training_log(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
@@ -73,5 +88,5 @@ def _training_log(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
     candidates: Iterable[Path] = (checkpoint, checkpoint.parent, folder, folder.parent)
     for place in candidates:
         if (place / "metrics.jsonl").is_file():
-            return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+            return read_metrics(place / "metrics.jsonl")
     return []

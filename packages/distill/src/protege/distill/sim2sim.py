@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protege.core.checkpoint import write_atomically
+from protege.core.commands import console
 
 from .table import share
 
@@ -58,9 +59,9 @@ def save(data: Mapping[str, Any], folder: Path) -> Path:
     return folder / DATA
 
 
-def print_comparison(data: Mapping[str, Any], console: Console | None = None) -> None:
+def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -> None:
     """Print a table a task, each value above its 95 % interval; 80 columns are enough."""
-    console = console or Console(highlight=False)
+    terminal = terminal or console()
     for task, x in data["tasks"].items():
         who = f"{data['name'] or data['checkpoint']}, seed {data['seed']}"
         title = f"{task}: {who}, {x['episodes']} episodes; error: {x['error_name']}"
@@ -77,16 +78,16 @@ def print_comparison(data: Mapping[str, Any], console: Console | None = None) ->
                 _error(row["error"], row["error_ci"]),
                 "–" if row["error_ratio"] is None else f"{row['error_ratio']:.2f}",
             )
-        console.print(table)
+        terminal.print(table)
 
 
 def _error(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" + (f"\n\\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{value:.3f}" + (f"\n[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _points(drop: float | None, interval: Sequence[float] | None) -> str:
     if drop is None or interval is None:
         return "–"
-    return f"{drop:.1f}\n\\[{interval[0]:.1f}, {interval[1]:.1f}]"
+    return f"{drop:.1f}\n[{interval[0]:.1f}, {interval[1]:.1f}]"

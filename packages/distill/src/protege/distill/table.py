@@ -8,14 +8,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from protege.core.commands import console
 
-def print_table(data: Mapping[str, Any], console: Console | None = None) -> None:
+
+def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
     """Print two lines a task, shares above their 95 % intervals, and the failure rules below; 80 columns are enough.
 
     Args:
         data: the content of evaluation.json.
     """
-    console = console or Console(highlight=False)
+    terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
     title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}; [95 % intervals]"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -37,17 +39,17 @@ def print_table(data: Mapping[str, Any], console: Console | None = None) -> None
             table.add_row(
                 f"  {clip}", str(y["episodes"]), *shares, "", _number(y["error"], x["error_unit"], None), style="dim"
             )
-    console.print(table)
+    terminal.print(table)
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
-        console.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
+        terminal.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
 
 
 def share(value: float | None, interval: Sequence[float] | None) -> str:
     """A share of episodes above its interval."""
     if value is None or interval is None:
         return "–"
-    return f"{value:.1%}\n\\[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{value:.1%}\n[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
 def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,4 +62,4 @@ def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
 def _number(value: float | None, unit: str, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f} {unit}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{value:.3f} {unit}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from protege.core import observations
+from protege.core.checkpoint_checks import check_layout
 from protege.core.cuda_graph import Recorded
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
@@ -247,11 +248,20 @@ class HumanoidEnv:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: same config, seed and number of worlds."""
-        same_mix = state["task_mix"] == {name: part.stop - part.start for name, part in self.task_slices.items()}
+        """Continue where `state_dict` was taken: same config, seed and number of worlds.
+
+        Raises:
+            ValueError: it is no such state.
+        """
+        counts = state["task_mix"]
+        if not all(isinstance(n, int) and n > 0 for n in counts.values()) or sum(counts.values()) != self.num_envs:
+            raise ValueError(f"task_mix is {counts}, not {self.num_envs} worlds")
+        check_layout(state["dealt_with"], self.dealt_with, "env.dealt_with")
+        same_mix = counts == {name: part.stop - part.start for name, part in self.task_slices.items()}
         if not same_mix or not torch.equal(state["dealt_with"].cpu(), self.dealt_with):
             self.generator.set_state(state["dealt_with"].cpu())
             self._deal({name: float(count) for name, count in state["task_mix"].items()})
+        check_layout(state, self.state_dict(), "env")
         self.simulator.load_state_dict(state["simulator"])
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)

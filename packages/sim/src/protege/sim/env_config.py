@@ -5,6 +5,11 @@ from dataclasses import dataclass, field, replace
 from protege.core import checks
 from protege.core.errors import UserError
 
+LONGEST = 600.0
+"""s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""
+FASTEST = 100.0
+"""m/s and rad/s, of what is asked for; a robot that falls does not get there."""
+
 
 @dataclass
 class MotionParams:
@@ -28,6 +33,7 @@ class MotionParams:
         checks.above_zero(self, key, "termination_distance")
         checks.shares(self, key, "hard_sampling")
         checks.at_least(1, self, key, "hard_sampling_limit")
+        checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
 
 
 @dataclass
@@ -56,7 +62,7 @@ class MaskParams:
     resample_time: float = 2.0
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "patterns")
+        checks.weights(self, key, "patterns")
         if not any(self.patterns.values()):
             raise UserError(f"{key}.patterns has no positive weight", f"Give one, e.g. {key}.patterns.full=1")
         checks.shares(self, key, "frame_keep")
@@ -94,8 +100,10 @@ class PathParams:
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "path_termination_distance")
-        checks.at_least(0, self, key, "body_termination_distance", "speed", "max_turn_rate")
+        checks.at_least(0, self, key, "body_termination_distance")
+        checks.within(0, FASTEST, self, key, "speed", "max_turn_rate")
         checks.rising(self, key, "speed")
+        checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
 
 
 @dataclass
@@ -125,9 +133,18 @@ class GoalParams:
     )
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "goal_reward_weight", "body_termination_distance", "distance", "max_turn_rate")
+        checks.at_least(0, self, key, "goal_reward_weight", "body_termination_distance", "distance")
+        checks.within(0, FASTEST, self, key, "max_turn_rate")
         checks.rising(self, key, "distance")
         checks.above_zero(self, key, "approach_speed", "termination_distance", "success_distance")
+        checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
+        furthest = (LONGEST - 2.0) * self.approach_speed
+        if self.distance[1] > furthest:
+            raise UserError(
+                f"{key}.distance is {list(self.distance)}: at {key}.approach_speed={self.approach_speed:g} that takes "
+                f"more than {LONGEST:g} s, the longest episode",
+                f"Take {furthest:g} m or less",
+            )
 
 
 @dataclass
@@ -171,8 +188,15 @@ class SteeringParams:
     )
 
     def check(self, key: str) -> None:
-        checks.at_least(0, self, key, "speed", "settle_time", "body_termination_distance", "max_turn_rate")
+        checks.at_least(0, self, key, "settle_time", "body_termination_distance")
+        checks.within(0, FASTEST, self, key, "speed", "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
+        checks.within(0.1, checks.LARGEST, self, key, "change_time", "training_change_time")
+        checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
+        if self.obs_size not in (3, 5):
+            raise UserError(
+                f"{key}.obs_size is {self.obs_size}", "Take 3 (direction, speed) or 5 (and the direction to face)"
+            )
         checks.shares(self, key, "slow_share")
         for name in ("speed", "change_time", "training_change_time"):
             checks.rising(self, key, name)
@@ -239,7 +263,10 @@ class RandomizationParams:
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "friction", "mass", "push_time")
-        checks.at_least(0, self, key, "com", "stiffness", "damping", "latency", "push_force", "push_interval")
+        checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "com")
+        checks.within(0, 1, self, key, "latency")
+        checks.within(-100, 100, self, key, "push_angle")
+        checks.at_least(0, self, key, "push_force", "push_interval")
         for name in (
             "friction",
             "mass",
@@ -281,7 +308,7 @@ class MjwarpParams:
     constraints: int = 192
 
     def check(self, key: str) -> None:
-        checks.at_least(1, self, key, "contacts", "constraints")
+        checks.within(1, 100_000, self, key, "contacts", "constraints")
 
 
 @dataclass
@@ -326,8 +353,11 @@ class EnvConfig:
     isaaclab: IsaaclabParams = field(default_factory=IsaaclabParams)
 
     def check(self, key: str) -> None:
-        checks.at_least(1, self, key, "num_envs", "future_frames", "history_steps", "num_plans")
+        checks.at_least(1, self, key, "num_envs", "num_plans")
+        checks.within(1, 1000, self, key, "future_frames", "history_steps")
         checks.not_empty(self, key, "future_frames")
-        checks.at_least(0, self, key, "task_mix")
+        checks.at_most_entries(100, self, key, "future_frames")
+        checks.weights(self, key, "task_mix")
         checks.above_zero(self, key, "episode_length_s")
+        checks.within(0, LONGEST, self, key, "episode_length_s")
         checks.shares(self, key, "mix_probability")

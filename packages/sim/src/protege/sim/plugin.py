@@ -7,6 +7,7 @@ from protege.core.robot import Robot
 
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
+from .footprint import check_memory
 from .robots import get_robot
 from .simulator import make_simulator
 
@@ -34,6 +35,8 @@ class HumanoidPlugin:
         settings = vars(own) if isinstance(own, MjwarpParams) else {}
         varied = env.randomization.when(evaluation).varies_bodies
         where = (run.torch_device(), run.num_threads)
+        if where[0] == "cpu":  # a GPU says itself what does not fit
+            check_memory(run.simulator, robot, env, varied=varied)
         simulator = make_simulator(run.simulator, robot, env.num_envs, *where, varied=varied, **settings)
         return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
 

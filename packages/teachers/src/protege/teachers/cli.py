@@ -44,17 +44,15 @@ def _say_empty(zoo: str | Path) -> None:
 @zoo.command("list")
 @_zoo_option
 def list_entries(where: str | None) -> None:
-    """Entries with their kinds and results."""
+    """Entries: kind, whether the weights are there, and what each did in which simulator."""
+    from .cards import listing
     from .zoo import read_index
 
     entries = read_index(_zoo(where))
     if not entries:
         _say_empty(_zoo(where))
-    for name, entry in entries.items():
-        told = {key: x for key, x in entry.metrics.items() if key.endswith(("/success", "/error"))}
-        results = "  ".join(f"{key} {value:.4g}" for key, value in told.items())
-        kind = entry.kind if entry.weights else f"{entry.kind}, only its recipe"
-        click.echo(f"{name}  {kind}  {results}".rstrip())
+    for line in listing(list(entries.values())):
+        click.echo(line)
 
 
 @zoo.command()

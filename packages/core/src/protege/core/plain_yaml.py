@@ -1,0 +1,152 @@
+"""YAML from anyone, read as plain data: mappings with text as keys, lists, text, numbers, true, false and null.
+
+YAML can say more: a tag that names a type, a key that is a list, an alias that holds itself. None of that is needed here, and each
+has ended a command in a traceback or a hang. `read` refuses it with the line, within bounds of size, depth and time.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_CHARACTERS = 200_000
+"""Some 3000 paths. PyYAML takes four seconds where every other character is a value."""
+MAX_DEPTH = 32
+"""Levels of lists in lists; the deepest config has six."""
+MAX_VALUES = 100_000
+"""All in all, what aliases repeat counted again."""
+MAX_NUMBER = 40
+"""Characters of a number; Python itself refuses integers of more than 4300 digits."""
+
+
+class NotPlainError(ValueError):
+    """What a text holds that is not plain data, with the line."""
+
+
+def read_file(path: str | Path) -> Any:
+    """The plain data in a YAML file; see `read`.
+
+    Raises:
+        OSError: it cannot be read.
+        NotPlainError: see `read`.
+    """
+    with open(path, "rb") as file:
+        return read(file.read(MAX_CHARACTERS * 4 + 1))  # UTF-8 has at most four bytes a character
+
+
+def read(text: str | bytes) -> Any:
+    """The plain data that a YAML text holds; None for an empty one.
+
+    Args:
+        text: bytes have to be UTF-8.
+
+    Raises:
+        NotPlainError: it is too long, no YAML, or says what plain data cannot.
+    """
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        if len(text) > MAX_CHARACTERS:
+            raise NotPlainError(f"it has more than {MAX_CHARACTERS:,} characters")
+        return yaml.load(text, _PlainLoader)
+    except UnicodeDecodeError as error:
+        raise NotPlainError("it is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise NotPlainError(_in_one_line(error)) from error
+
+
+def write(data: Any) -> str:
+    """Plain data as a YAML text that `read` reads: the order of keys is kept, no value is written as an alias of another."""
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False)
+
+
+def _in_one_line(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    return f"{where}{problem or 'it is not YAML'}"
+
+
+def _refused(problem: str, mark: yaml.Mark | None) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, less what plain data cannot say."""
+
+    depth = 0
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        self.left = MAX_VALUES
+        if node:
+            self.measure(node, MAX_DEPTH)
+        return node
+
+    def measure(self, node: yaml.Node, depth: int) -> None:
+        """Look at all values below a node, through aliases, until there are too many or they are too deep."""
+        self.left -= 1
+        if self.left < 0:
+            raise _refused(f"aliases make this more than {MAX_VALUES:,} values", node.start_mark)
+        if not depth:
+            raise _refused("an alias of what it is in", node.start_mark)
+        for item in node.value if isinstance(node, yaml.CollectionNode) else []:
+            for child in item if isinstance(item, tuple) else (item,):
+                self.measure(child, depth - 1)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise _refused(f"the tag {event.tag}; leave it out", event.start_mark)
+        if self.depth >= MAX_DEPTH:
+            raise _refused(f"lists or mappings more than {MAX_DEPTH} deep", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                raise _refused(f"the key {key.value} twice", key.start_mark)
+            keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        self.flatten_mapping(node)  # `<<: *a` brings in the keys of another mapping
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                raise _refused("a key that is no text; put it in quotes", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        text = self.construct_scalar(node)
+        if len(text) > MAX_NUMBER:
+            raise _refused(f"a number of {len(text)} characters", node.start_mark)
+        try:
+            is_int = node.tag == "tag:yaml.org,2002:int"
+            return self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
+        except (ValueError, OverflowError) as error:
+            raise _refused(f"{text} is no number", node.start_mark) from error
+
+
+for _kind in ("int", "float"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _PlainLoader.construct_number)
+# Dates and `=` are text like any other.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag.split(":")[-1] in ("bool", "int", "float", "merge", "null")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether a value is plain data, as `read` gives it: what a config may be made of, wherever it comes from."""
+    if isinstance(value, Mapping):
+        return depth > 0 and all(isinstance(key, str) and is_plain(x, depth - 1) for key, x in value.items())
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(is_plain(x, depth - 1) for x in value)
+    if isinstance(value, int):
+        return abs(value) < 10**MAX_NUMBER
+    return value is None or isinstance(value, str | float)

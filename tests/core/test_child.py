@@ -1,0 +1,95 @@
+"""A child process is told what its parent is told, and does not outlive it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+heard = Path(sys.argv[1])
+def hear(number, frame):
+    heard.write_text(signal.Signals(number).name)
+    raise SystemExit(130)
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, hear)
+print(os.getpid(), flush=True)
+time.sleep(60 if len(sys.argv) < 3 else 0.5)
+"""
+
+PARENT = """
+import sys
+from protege.core.child import run_child
+print(*run_child([sys.executable, "-c", *sys.argv[1:]]), flush=True)
+"""
+
+
+def start(*words: object, nohup: bool = False) -> tuple[subprocess.Popen[str], int]:
+    """A parent and its child's pid."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+
+    command = [sys.executable, "-c", PARENT, CHILD, *map(str, words)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=ignore)
+    assert parent.stdout
+    return parent, int(parent.stdout.readline())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_forwarded_and_the_child_ends_as_it_sees_fit(tmp_path, number):
+    parent, _ = start(tmp_path / "heard")
+    parent.send_signal(number)
+    assert parent.communicate()[0] == "130 True\n"
+    assert (tmp_path / "heard").read_text() == number.name
+
+
+def test_ctrl_c_comes_from_the_terminal_to_both(tmp_path):
+    parent, child = start(tmp_path / "heard")
+    for pid in (parent.pid, child):
+        os.kill(pid, signal.SIGINT)
+    assert parent.communicate()[0] == "130 True\n"
+    assert (tmp_path / "heard").read_text() == "SIGINT"
+
+
+def test_under_nohup_a_hangup_stops_neither(tmp_path):
+    parent, _ = start(tmp_path / "heard", "soon", nohup=True)
+    parent.send_signal(signal.SIGHUP)
+    assert parent.communicate()[0] == "0 False\n"
+    assert not (tmp_path / "heard").exists()
+
+
+def test_a_killed_parent_takes_its_child_along(tmp_path):
+    parent, child = start(tmp_path / "heard")
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    wait_until(lambda: (tmp_path / "heard").exists() and has_ended(child))
+    assert (tmp_path / "heard").read_text() == "SIGTERM"
+
+
+def test_a_child_that_a_signal_ends_has_a_shells_exit_code():
+    from protege.core.child import run_child
+
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        assert run_child(["sh", "-c", f"kill -{int(number)} $$"]) == (128 + number, False)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it has, even if whoever adopted it has not looked yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_until(true) -> None:
+    end = time.monotonic() + 20.0
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,81 @@
+"""A pipeline's steps: folders with odd names, and budgets that give the same weights each time."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_runs import TINY, TRACKER, protege
+
+from protege.core.checkpoint import load
+from protege.core.errors import UserError
+from protege.core.steps import Step, deterministic, load_steps
+
+# Odd names
+
+ODD = "my #1: [a], it's"
+"""A folder's name that YAML and a shell would read otherwise."""
+STEERING = "steering"
+"""The full-size preset, which TINY makes small as it did the tracker."""
+
+
+@pytest.mark.parametrize(
+    "name", ["my #1", "a: b", "it's", '"quoted"', "[1]", "{x}", "a,b", "*", "& co", "null", "1e5", " edge ", "ü", "%d"]
+)
+def test_the_results_may_have_any_name(tmp_path, name):
+    """Each command gets the folder as it is called: by itself, and as a value in YAML."""
+    result = protege("pipeline", "--list", "--results-dir", tmp_path / name)
+    assert result.exit_code == 0, result.output
+    root = f"{tmp_path / name}/laptop"
+    names = [step.name for step in load_steps("laptop", Path())]
+    commands = {step: shlex.split(line) for step, line in zip(names, result.stdout.splitlines(), strict=True)}
+    for words in commands.values():
+        assert not any("{root}" in word for word in words)
+    assert commands["tracker"][commands["tracker"].index("--results-dir") + 1] == root
+    values = dict(word.split("=", 1) for word in commands["student"] if word.startswith("agent."))
+    for teacher in ("masked_mimic", "path_follower", "goal_directed", "steering"):
+        value = yaml.safe_load(values[f"agent.teacher_models.{teacher}.checkpoint"])
+        assert value == [f"{root}/{teacher}"]
+    [expert] = [word for word in commands["steering"] if word.startswith("agent.expert_model_path=")]
+    assert yaml.safe_load(expert.partition("=")[2]) == f"{root}/tracker"
+
+
+# The same weights each time
+
+
+def test_deterministic_steps_count_samples_on_one_thread():
+    for preset in ("laptop", "demo"):
+        timed = load_steps(preset, Path("here"))
+        steps = deterministic(preset, timed)
+        for step, before in zip(steps, timed, strict=True):
+            extra = ["run.max_time=null", f"run.max_samples={before.samples}", "run.num_threads=1", "run.device=cpu"]
+            assert step.command == before.command + (extra if step.trains else [])
+            assert (before.samples is not None) == step.trains
+    with pytest.raises(UserError, match=r"pipeline/gpu cannot be deterministic: its step tracker has no budget"):
+        deterministic("gpu", load_steps("gpu", Path("here")))
+
+
+def test_two_deterministic_trainings_are_equal_to_the_bit(tmp_path):
+    for place in ("a", ODD):
+        where = ["--results-dir", str(tmp_path / place), "--experiment-name", "tracker", "--max-time", "0"]
+        step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.num_threads=2"], samples=64)
+        [again] = deterministic("tiny", [step])
+        result = protege(*again.command)
+        assert result.exit_code == 0, result.output
+    first, second = (load(tmp_path / place / "tracker") for place in ("a", ODD))
+    assert first.samples == second.samples == 64
+    assert first.metrics == second.metrics
+    assert all(torch.equal(first.model[name], x) for name, x in second.model.items())
+    assert str(first.training["optimizer"]) == str(second.training["optimizer"])
+
+
+def test_a_teacher_finds_its_tracker_in_a_folder_with_an_odd_name(tiny_tracker, tmp_path):
+    """The preset's own words, filled in, are what `train` understands."""
+    shutil.copytree(tiny_tracker, tmp_path / ODD / "tracker")
+    [step] = [step for step in load_steps("laptop", tmp_path / ODD) if step.name == "steering"]
+    command = [STEERING if word == "steering/laptop" else word for word in step.command]
+    result = protege(*command, *TINY, "run.max_iterations=1", "run.max_time=null")
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / ODD / "steering").config["agent"]["expert_model_path"] == str(tmp_path / ODD / "tracker")
