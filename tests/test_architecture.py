@@ -13,7 +13,7 @@ from importlinter.cli import lint_imports
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
 # What runs on the robot. Everything else in deploy exports, and may import torch and core.
-EXPORT_ONLY = {"graph.py", "export.py", "precision.py", "check.py", "prepare.py", "build.py"}
+EXPORT_ONLY = {"graph.py", "export.py", "precision.py", "check.py", "urdf.py", "prepare.py", "build.py"}
 
 
 def tracked(*patterns: str) -> list[Path]:

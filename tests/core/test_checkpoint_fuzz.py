@@ -81,7 +81,7 @@ def mutation(random: Random) -> Callable[[Any, Any], Any]:
         return node
 
     def swap(node: Any, name: Any) -> Any:
-        other = random.choice(list(node) if isinstance(node, Mapping) else range(len(node)))
+        other = random.choice(list(node) if isinstance(node, dict) else range(len(node)))
         node[name], node[other] = node[other], node[name]
         return node
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_that_was_changed_is_refused_or_whole(trained, tiny_tracker
             taken += 1
         except UserError as error:
             in_one_line(error)
-    assert COUNT // 20 < taken < COUNT // 3
+    assert 3 < taken < COUNT // 3
 
 
 def test_the_unchanged_one_is_taken(trained, tiny_tracker):

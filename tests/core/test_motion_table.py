@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from toy_env import toy_robot
 
 from protege.core.motions import Clip, MotionLibrary, table
 from protege.core.state import RobotState
+from protege.sim.robots import get_robot
 
-ROBOT = toy_robot()
+ROBOT = get_robot("smpl")
 
 
 def swinging(name: str, frames: int, rate: float) -> Clip:

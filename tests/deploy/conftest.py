@@ -20,3 +20,9 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `protege-deploy export` makes of it."""
     return export(student, tmp_path_factory.mktemp("deploy") / "student")
+
+
+@pytest.fixture(scope="session")
+def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped student, exported: it walks."""
+    return export("zoo:student", tmp_path_factory.mktemp("walker") / "student")

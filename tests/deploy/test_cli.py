@@ -65,7 +65,8 @@ def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) 
     assert "p99" in done.output and "missed" in done.output and "walked" in done.output
     result = json.loads(report.read_text())
     assert set(result) == {
-        "loop", "stood", "walked_m", "errors", "memory_mb", "dropped", "dropped_orders", "simulated_s", "realtime"
+        "loop", "stood", "fell_at_s", "walked_m", "errors", "notes", "memory_mb", "dropped", "dropped_orders", "simulated_s",
+        "realtime",
     }  # fmt: skip
     assert result["loop"]["steps"] == 105 and set(result["loop"]["stages_ms"]["infer"]) == {
         "p50",
@@ -97,7 +98,8 @@ def test_run_every_task(exported: Path, options: list[str], metric: str) -> None
 def test_what_falls_is_damped_and_the_report_says_why(exported: Path, tmp_path: Path) -> None:
     """The policy is untrained."""
     report = tmp_path / "report.json"
-    done = call("run", exported, "--seconds", 3, "--fast", "--limit", "clipped_steps=off", "--report", report)
+    words = ["--limit", "clipped_steps=off", "--limit", "torque=off", "--report", report]
+    done = call("run", exported, "--seconds", 3, "--fast", *words)
     loop = json.loads(report.read_text())["loop"]
     assert loop["event"]["cause"] == "fall" and loop["event"]["values"]["limit"] > 0.5
     assert loop["damped_steps"] == 90 - loop["event"]["step"]

@@ -120,6 +120,73 @@ def test_unknown_bodies_and_clips_are_named(policy: OnnxPolicy, robot: MujocoRob
         commander.prepare({"motion": {"clip": "nowhere.npy"}})
 
 
+def moved(here: RobotReading, x: float, y: float) -> RobotReading:
+    """The robot elsewhere in the world, facing x."""
+    other = RobotReading(**vars(here))
+    other.root_pos_w, other.root_quat_w = np.array([x, y, 0.9]), np.array([1.0, 0.0, 0.0, 0.0])
+    return other
+
+
+def test_a_paths_end_is_a_goal_and_only_poses_go_on(policy: OnnxPolicy, robot: MujocoRobot, here: RobotReading) -> None:
+    commander = Commander(policy, robot.body_poses)
+    commander(0.0, moved(here, 0.0, 0.0))
+    line = {"points": [[3.0, 0.0]], "speed": 1.0, "frame": "world"}
+    commander.order({"path": line, "steering": {}, "motion": {"clip": WALK, "bodies": ["Head"]}})
+    commander(10.0, moved(here, 0.0, 0.0))
+    assert commander.modes == ("path", "steering", "motion") and not commander.notes
+    commander(11.8, moved(here, 0.0, 0.0))
+    assert commander.modes == ("path", "steering", "motion")
+    said = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
+    assert commander.modes == ("motion", "goal") and said.shown() == [False, True, False] and said.pose_mask is not None
+    np.testing.assert_allclose(said.goal_w, [3.0, 0.0])
+    assert said.goal_time_left == pytest.approx(3.0 - 2.25)
+    assert commander(20.0, moved(here, 3.0, 0.0)).goal_time_left == 0.0
+    assert list(commander.notes) == [(12.25, "path done, 0.0 s late")]
+
+
+def test_a_path_that_is_given_up_ends_in_standing(policy: OnnxPolicy, here: RobotReading) -> None:
+    commander = Commander(policy)
+    commander(0.0, moved(here, 0.0, 0.0))
+    commander.order({"path": {}, "goal": {"point": [9.0, 0.0]}})
+    shown = {
+        time: commander(time, moved(here, 0.0, y)).shown()
+        for time, y in ((5.0, 0.0), (6.0, 1.5), (7.9, 1.5), (8.0, 1.5))
+    }
+    assert shown == {5.0: [1, 1, 0], 6.0: [1, 1, 0], 7.9: [1, 1, 0], 8.0: [0, 0, 1]}
+    said = commander(9.0, moved(here, 0.0, 3.0))
+    assert commander.modes == ("steering",) and said.steering_speed == 0.0
+    np.testing.assert_allclose(said.steering_direction_w, [1.0, 0.0], atol=1e-9)
+    assert list(commander.notes) == [(8.0, "path given up: 1.5 m off for 2 s")]
+
+
+def test_what_the_training_has_not_seen_is_clamped_and_said_once(
+    policy: OnnxPolicy, here: RobotReading, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert {"path_speed", "path_turn_rate", "goal_distance", "steering_speed"} <= set(policy.metadata.command_ranges)
+    commander = Commander(policy)
+    for k in (1, 2):  # said once
+        commander.order({"steering": {"speed": 3.0}, "goal": {"point": [40.0, 0.0]}})
+        said = commander(20.0 * k, moved(here, 0.0, 0.0))
+        assert said.steering_speed == 1.5 and said.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
+        np.testing.assert_allclose(said.goal_w, [4.0, 0.0])
+        # Twice as fast as known: the same line, at half the speed. Its turn rate is known then.
+        commander.order({"path": {"speed": 3.0, "turn_rate": 1.2}})
+        points = commander(20.0 * k + 10.0, moved(here, 0.0, 0.0)).path_w
+        assert points is not None
+        np.testing.assert_allclose(np.linalg.norm(points - [0.0, 2.5], axis=1), 2.5, atol=0.02)
+        assert np.linalg.norm(points[0]) == pytest.approx(0.75, abs=0.01)
+    commander.order({"path": {"turn_rate": -2.0}})
+    bent = commander(90.0, moved(here, 0.0, 0.0)).path_w
+    assert bent is not None
+    np.testing.assert_allclose(np.linalg.norm(bent - [0.0, -1.25], axis=1), 1.25, atol=0.02)  # at 0.8 rad/s
+    assert [record.getMessage() for record in caplog.records] == [
+        "steering speed of 3 m/s is beyond the training's 0 to 1.5: 1.5 instead",
+        "goal distance of 40 m is beyond the training's 1 to 4: it is shown 4 m ahead",
+        "path speed of 3 m/s is beyond the training's 0.5 to 1.5: 1.5 instead",
+        "path turn rate of -2 rad/s is beyond the training's -0.8 to 0.8: -0.8 instead",
+    ]
+
+
 def test_silence_is_counted_from_the_last_sign_of_life(policy: OnnxPolicy) -> None:
     now = 100.0
     commander = Commander(policy, clock=lambda: now)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand, standing
 from protege.deploy.interface import RobotReading
+from protege.deploy.path_clock import clock_rate
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 DT = 1.0 / 30.0
@@ -43,11 +44,54 @@ def test_random_paths_are_the_seeds_and_within_the_trainings_limits() -> None:
     assert np.abs(np.diff(angle)).max() / DT < 0.85
 
 
+def test_the_clock_slows_down_in_proportion_and_stops_at_60_cm() -> None:
+    rates = [clock_rate(distance) for distance in (0.0, 0.15, 0.3, 0.6, 5.0)]
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.0, 0.0])
+
+
+def test_a_path_waits_for_who_is_behind_or_beside_it_and_not_for_who_is_ahead() -> None:
+    """One second at 1 m/s along x from the point (0, 0), by where the robot is then: by hand."""
+    for x, y, expected in (
+        (0.0, 0.0, 1.0),
+        (-0.3, 0.0, 0.5),
+        (0.0, 0.15, 0.75),
+        (-0.6, 0.0, 0.0),
+        (0.9, 0.0, 1.0),
+        (0.9, -0.3, 0.5),
+    ):
+        command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 3.0, TIMES)
+        points = command(1.0, at(x, y, 0.0)).path_w
+        np.testing.assert_allclose(points, [[expected + t, 0.0] for t in TIMES], atol=1e-9)
+
+
+def test_a_path_is_given_up_after_two_seconds_more_than_a_metre_off(caplog: pytest.LogCaptureFixture) -> None:
+    command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 60.0, TIMES)
+    # 1.2 m beside it from 0.5 s on, for a moment back at 0.9 m, so that the two seconds begin anew at 2 s.
+    off = {0.0: 0.0, 0.5: 1.2, 1.5: 0.9, 2.0: 1.2, 3.9: 1.2, 4.0: 1.25, 5.0: 0.0}
+    commanded = {time: command(time, at(0.0, y, 0.0)).path_w is not None for time, y in off.items()}
+    assert commanded == {0.0: True, 0.5: True, 1.5: True, 2.0: True, 3.9: True, 4.0: False, 5.0: False}
+    assert command.notes == [(4.0, "path given up: 1.2 m off for 2 s")] and command.lost
+    assert [record.getMessage() for record in caplog.records] == ["path given up: 1.2 m off for 2 s"]
+    assert command(0.0, at(0.0, 0.0, 0.0)).path_w is not None and not command.notes  # another run
+
+
+def test_a_path_that_has_come_to_its_end_commands_nothing() -> None:
+    command = PathCommand.along(np.array([[0.0, 0.0], [2.0, 0.0]]), 1.0, TIMES)
+    # A quarter of a metre behind: 7/12 of full speed. After 2.5 s the clock is at 1.46 s, after 3.5 s at 2.04 s.
+    shown = [command(time, at(x, 0.0, 0.0)).path_w is not None for time, x in ((0.0, 0.0), (2.5, -0.25))]
+    assert shown == [True, True] and command.rest[1] == pytest.approx(2.0 - 2.5 * 7 / 12)
+    assert command(3.5, at(2.5 * 7 / 12 - 0.25, 0.0, 0.0)).empty
+    assert command.notes == [(3.5, "path done, 1.5 s late")] and not command.lost
+
+
 def test_path_error_by_hand() -> None:
+    """By the clock that waits: at 1 s the robot is 0.3 m beside the line, so that half a second passes there."""
     command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 3.0, TIMES)
     roots = np.array([[0.0, 0.0, 0.9], [1.0, 0.3, 0.9], [2.0, 0.0, 0.8], [2.5, 0.0, 0.9]])
     errors = command.errors(np.array([0.0, 1.0, 2.0, 3.0]), roots)
-    assert errors == pytest.approx({"path_following_err": 0.2, "path_following_err_max": 0.5})
+    off = [0.0, np.hypot(0.5, 0.3), 0.5, 0.0]  # the line's point is at 0, 0.5, 1.5 and 2.5 m
+    expected = {"path_following_err": np.mean(off), "path_following_err_max": max(off), "path_lag": 0.5}
+    assert errors == pytest.approx(expected, abs=1e-9)
 
 
 def test_goal_by_hand() -> None:
@@ -62,6 +106,28 @@ def test_goal_by_hand() -> None:
     assert GoalCommand(np.array([4.0, 0.3]), 5.0).errors(time, roots) == pytest.approx({"goal_reaching_err": 0.3})
     late = GoalCommand(np.array([4.0, 0.0]), 3.0).errors(time, roots)["goal_reaching_err"]
     assert late == pytest.approx(1.0, abs=DT)
+
+
+def test_a_far_goal_is_shown_as_far_as_the_training_knows() -> None:
+    command = GoalCommand.reachable(np.array([0.0, 10.0]), 10.0, 4.0)
+    far = command(0.0, at(0.0, 0.0, 0.0))
+    np.testing.assert_allclose(far.goal_w, [0.0, 4.0])
+    assert far.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
+    np.testing.assert_allclose(command(1.0, at(3.0, 6.0, 0.0)).goal_w, [3.0 - 4.0 * 0.6, 6.0 + 4.0 * 0.8])
+    near = command(10.0, at(0.0, 7.0, 0.0))
+    np.testing.assert_array_equal(near.goal_w, [0.0, 10.0])
+    assert near.goal_time_left == pytest.approx(2.0 + 10.0 / 0.8 - 10.0)
+
+
+def test_to_stand_is_said_in_what_the_policy_takes() -> None:
+    here = at(2.0, 1.0, np.pi / 2)
+    steered, sent, led = (standing(here, names, 10) for names in (["path", "steering"], ["path", "goal"], ["path"]))
+    np.testing.assert_allclose(steered.steering_direction_w, [0.0, 1.0], atol=1e-12)
+    assert steered.steering_speed == 0.0 and steered.shown() == [False, False, True]
+    assert sent.shown() == [False, True, False] and sent.goal_time_left == 0.0
+    np.testing.assert_array_equal(sent.goal_w, [2.0, 1.0])
+    np.testing.assert_array_equal(led.path_w, [[2.0, 1.0]] * 10)
+    assert standing(here, [], 0).empty
 
 
 def test_steering_by_hand() -> None:

@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import onnxruntime
 import pytest
+from students import ROBOT
 
 from protege.deploy import metadata, tensors
 from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
@@ -30,6 +31,7 @@ from protege.deploy.policy_schema import SCHEMA_FILE
 from protege.deploy.properties import properties
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
+from protege.deploy.urdf import urdf
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy_format.md"
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
@@ -172,6 +174,7 @@ def test_json_properties_are_what_holosoma_reads(student: Path, tmp_path: Path) 
     said = {key: json.loads(value) for key, value in read_properties(folder).items()}  # as holosoma does, all of them
     described = metadata.load(folder)
     assert said["kp"] == described.stiffness and said["kd"] == described.damping
+    assert said["robot_urdf"] == urdf(ROBOT)
     assert said["joint_names"] == said["dof_names"] == described.joint_names
     assert said["command_ranges"]["path_speed"] == [0.5, 1.5] and said["observation_terms_clip"][0] is None
     assert said.keys() == properties(described).keys()

@@ -1,13 +1,20 @@
 """Recorded runs: whole, without pickles, replayed to the bit, compared, drawn."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
+import protege.deploy.recording as recording_module
 from protege.core.motions import load_clip
 from protege.core.umbrella import main as umbrella
 from protege.deploy.cli import main
@@ -46,7 +53,7 @@ def runs(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "path": ["--task", "path", "--seconds", 0.5, "--no-safety"],
         "again": ["--task", "path", "--seconds", 0.5, "--no-safety"],
         "mix": ["--commands", f"script:{script}", "--seconds", 0.5, "--no-safety"],
-        "fall": ["--task", "path", "--seconds", 2, "--limit", "clipped_steps=off"],
+        "fall": ["--task", "path", "--seconds", 2, "--limit", "clipped_steps=off", "--limit", "torque=off"],
     }.items():
         done = call("run", exported, "--fast", *options, "--record", files[name])
         assert done.exit_code == 0, done.output
@@ -98,11 +105,13 @@ def test_a_fall_is_recorded_with_its_cause(runs: dict[str, Path]) -> None:
 def test_rows_go_to_the_disk_as_they_come(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "run.npz"
     recorder = Recorder(path, metadata())
-    before = {name: value for name, value in vars(recorder).items() if name != "_inputs"}
+    counts = ("_inputs", "_steps")
+    before = {name: value for name, value in vars(recorder).items() if name not in counts}
     with recorder:
         ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(20_000)
         assert not path.exists() and (tmp_path / "sub" / ".run.npz.spool").stat().st_size > 2_000_000
-        assert {name: value for name, value in vars(recorder).items() if name != "_inputs"} == before
+        assert {name: value for name, value in vars(recorder).items() if name not in counts} == before
+        assert recorder._steps == 20_000
     assert load(path).steps == 20_000 and [file.name for file in path.parent.iterdir()] == ["run.npz"]
 
 
@@ -132,10 +141,84 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: 
         recorder._spool = Full()
         report = ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(9)
     recording = load(tmp_path / "run.npz")
+    assert recorder.problem is not None and recorder.problem.exit_code == 2
+    assert recorder.problem.message == (
+        f"{tmp_path / 'run.npz'} holds 5 of 9 steps (No space left on device). Make room and run again, or record to another disk"
+    )
     assert report.steps == 9 and recording.steps == 5 and recording.facts["cut_short"] == "No space left on device"
     assert [record.getMessage() for record in caplog.records] == [
         f"recording to {tmp_path / 'run.npz'} ends here: No space left on device"
     ]
+
+
+LIMITED = """
+import resource, signal, sys
+from protege.deploy.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+main()
+"""
+"""The commands, where no file grows beyond so many bytes: writes fail as they do on a full disk."""
+
+
+@pytest.mark.parametrize(("ending", "room", "kept"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
+def test_a_full_disk_keeps_what_it_can_and_all_of_the_report(
+    ending: str, room: int, kept: range, exported: Path, tmp_path: Path
+) -> None:
+    """A step takes 7.6 kB, and the run 60 steps. Nothing of it is lost but the steps that find no room."""
+    record, report = tmp_path / f"run.{ending}", tmp_path / "report.json"
+    words = ["run", exported, "--task", "path", "--seconds", 2, "--fast", "--no-safety", "--record", record]
+    words += ["--report", report] * (room > 1000)
+    command = [sys.executable, "-c", LIMITED, str(room), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "\nmotion       " in done.stdout and "deadlines    " in done.stdout
+    warning, error = done.stderr.splitlines()
+    assert warning == f"recording to {record} ends here: File too large"
+    if len(kept) > 1:
+        recording = load(record)
+        assert recording.steps in kept and recording.facts["cut_short"] == "File too large"
+        np.testing.assert_allclose(recording.columns["time"], np.arange(recording.steps) / 30.0)
+        assert error.startswith(f"error: {record} holds {recording.steps} of 60 steps (File too large). Make room")
+        assert json.loads(report.read_text())["loop"]["steps"] == 60
+    else:
+        assert error.startswith(f"error: cannot write {record} (File too large). Make room") and not record.exists()
+    assert {file.name for file in tmp_path.iterdir()} <= {record.name, report.name}
+
+
+def test_a_disk_with_room_for_one_copy_keeps_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool fills the disk: the file finds room only once the spool is gone."""
+    spool, write = tmp_path / ".run.npz.spool", recording_module.replace_whole
+
+    def full(path: Path, content: Callable[[BinaryIO], object]) -> None:
+        if spool.exists():
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(recording_module, "replace_whole", full)
+    with Recorder(tmp_path / "run.npz", metadata()) as recorder:
+        ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(9)
+    assert recorder.problem is None and load(tmp_path / "run.npz").steps == 9
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_run_in_order(name: str, exported: Path, tmp_path: Path) -> None:
+    record, report = tmp_path / "run.npz", tmp_path / "report.json"
+    words = ["run", exported, "--seconds", 600, "--no-safety", "--record", record, "--report", report]
+    program = f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"  # whoever runs the tests may ignore it
+    program += "from protege.deploy.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, words)], stdout=subprocess.PIPE, text=True
+    ) as running:
+        spool, end = tmp_path / ".run.npz.spool", time.monotonic() + 60.0
+        while not spool.exists():
+            assert time.monotonic() < end and running.poll() is None, "it does not record"
+            time.sleep(0.05)
+        time.sleep(0.5)  # into the loop
+        running.send_signal(getattr(signal, name))
+        said, _ = running.communicate(timeout=60.0)
+    assert running.returncode == 0 and "\nmotion       " in said
+    steps = json.loads(report.read_text())["loop"]["steps"]
+    assert load(record).steps == steps > 0
 
 
 # What is none -----------------------------------------------------------------------------------------------------------

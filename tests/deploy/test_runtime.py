@@ -60,8 +60,13 @@ def test_masks_follow_from_the_command(exported: Path) -> None:
     policy.act(reading, Command(goal_w=east, goal_time_left=2.0))
     policy.act(reading, Command(path_w=PATH, steering_direction_w=east, steering_speed=1.0))
     policy.act(reading, Command(target_body_pos_w=bodies, target_body_quat_w=turns))
+    # Who is told nothing is told to stand: steering at 0 m/s, to where the robot looks.
+    np.testing.assert_allclose(
+        seen[0]["steering_direction_w"][0], [np.cos(reading.yaw), np.sin(reading.yaw)], atol=1e-6
+    )
+    assert seen[0]["steering_speed"].tolist() == [0.0]
     assert [step["command_mask"][0].astype(int).tolist() for step in seen] == [
-        [0, 0, 0],
+        [0, 0, 1],
         [0, 1, 0],
         [1, 0, 1],
         [0, 0, 0],

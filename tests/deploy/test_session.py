@@ -209,6 +209,8 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
         },
         "errors": {"path_following_err": float("inf")},
         "stood": True,
+        "fell_at_s": None,
+        "notes": [],
         "dropped": {},
         "dropped_orders": {},
         "memory_mb": {"after_a_minute": None, "at_the_end": 1.0},

@@ -3,6 +3,7 @@
 import hmac
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -324,3 +325,20 @@ def test_a_walk_goes_on_through_a_flood(exported: Path) -> None:
         owner.socket.close()
     assert report.event is None and commander.modes == ("goal",)
     assert set(commander.dropped) <= {"json", "size"} and commander.dropped["json"] > 0
+
+
+def test_the_commander_of_the_docs_page_is_obeyed(
+    exported: Path, tmp_path: Path, here: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text()
+    [block] = [text for text in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "PRTG2" in text]
+    (tmp_path / "udp.key").write_bytes(KEY)
+    commander = Commander(OnnxPolicy(exported))
+    with UdpCommands(ANY, commander, KEY) as source:
+        scope: dict = {}
+        code = block.replace('"udp.key"', repr(str(tmp_path / "udp.key")))
+        exec(code.replace("47801", str(source.endpoint.place[1])), scope)
+        scope["link"].close()
+        assert source.stopped and here(commander) == ("steering",)
+        answers = [{"sequence": number, "session": source._session} for number in (2, 3)]
+        assert capsys.readouterr().out == f"{answers[0]} {answers[1]}\n"

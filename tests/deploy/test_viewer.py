@@ -18,7 +18,6 @@ from playwright.sync_api import Page, sync_playwright
 from protege.deploy import metadata
 from protege.deploy.cli import main
 from protege.deploy.errors import DeployError
-from protege.deploy.export import export
 from protege.deploy.interface import Command
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.figure import figure
@@ -147,12 +146,6 @@ def test_bad_exports_are_one_line(exported: Path, tmp_path: Path) -> None:
 # The world ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped student, which walks."""
-    return export("zoo:student", tmp_path_factory.mktemp("walker") / "student")
-
-
 @pytest.fixture
 def world(walker: Path, exported: Path) -> Iterator[World]:
     made = World({"walker": walker, "tiny": exported})
@@ -190,6 +183,19 @@ def test_another_student_takes_over_and_who_lies_is_set_up(world: World) -> None
     until(lambda: world.student == "tiny", "no switch")
     until(lambda: seen(world).fallen, "an untrained student falls")
     until(lambda: not seen(world).fallen and seen(world).time < 1.0, "it was not set up")
+
+
+def test_a_path_that_is_given_up_is_said_until_the_next_order(world: World) -> None:
+    until(lambda: seen(world).modes == ("steering",), "it is to stand")
+    assert seen(world).note == ""
+    given_up = "path given up: 1.2 m off for 2 s"  # as if it were
+    world.order({"path": {"points": [(3.0, 0.0)], "frame": "world"}})
+    until(lambda: seen(world).modes == ("path",), "no path")
+    world._commander._sources["path"]._clock.lost = given_up  # pyright: ignore[reportAttributeAccessIssue]
+    until(lambda: seen(world).note == given_up, "nothing is said")
+    assert seen(world).modes == ("steering",) and seen(world).command.steering_speed == 0.0
+    world.order({})
+    until(lambda: seen(world).note == "", "it is still said")
 
 
 # The page ----------------------------------------------------------------------------------------------------------------
@@ -285,6 +291,10 @@ def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> Non
     until(lambda: len(viewer.controls._points) == 3, "the clicks drew no path")
     tab.get_by_role("button", name="walk the path").click()
     until(lambda: modes(viewer) == ("path",), "no path")
+    given_up = "path given up: 1.2 m off for 2 s"
+    viewer.world._commander._sources["path"]._clock.lost = given_up  # pyright: ignore[reportAttributeAccessIssue]
+    tab.get_by_text(given_up).first.wait_for()
+    assert modes(viewer) == ("steering",)
 
 
 def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) -> None:

@@ -107,10 +107,15 @@ def test_the_chest_bends_in_three_equal_parts_and_the_neck_in_two():
 
 
 def test_a_back_is_put_on_the_ground_as_feet_are():
-    """Somebody lies on his back, feet in the air, and then stands."""
-    up = turned("z", 1.2)
-    lies = frame((0.0, 0.11, 0.0), root=turned("z", math.pi / 2), L_Hip=up, R_Hip=up)
-    clip = import_deepmimic(document([lies] * 12 + [frame((0.0, 0.88, 0.0))] * 12), "getup", ROBOT)
+    """Somebody lies on his back, feet in the air, gets up within half a second, and then stands."""
+
+    def rising(share: float) -> list[float]:
+        up = turned("z", 1.2 * (1.0 - share))
+        height = 0.11 + 0.77 * share
+        return frame((0.0, height, 0.0), root=turned("z", math.pi / 2 * (1.0 - share)), L_Hip=up, R_Hip=up)
+
+    shares = [0.0] * 12 + [i / 15 for i in range(15)] + [1.0] * 12
+    clip = import_deepmimic(document([rising(share) for share in shares]), "getup", ROBOT)
     assert feet_height(clip)[:15].min() > 0.5
     lowest = trace(clip, ROBOT).height.min(axis=1)
     np.testing.assert_allclose(lowest[:15], 0.0, atol=1e-3)

@@ -10,10 +10,13 @@ import click
 
 from .errors import DeployError
 from .interface import MODALITIES as TASKS
-from .output import Finite, as_json, write_whole
+from .output import Finite, as_json, check_writable, write_whole
 from .pace import CATCH_UP
 
 DEFAULT_SECONDS = 10.0
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # as far as the system has
 
 
 def task_options(command: Callable) -> Callable:
@@ -111,6 +114,9 @@ def run(
     key = load_key(key_file)
     open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
     policy = OnnxPolicy(folder, threads, provider)
+    if report:
+        check_writable(Path(report))
+    recorder = None
     with ExitStack() as stack:
         robot, kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
@@ -129,9 +135,12 @@ def run(
         result = run_closed_loop(loop, seconds, kinematics)
         if recorder is not None:
             recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
+    # What the run showed comes first: a full disk may take the recording and the report, but not the summary.
+    _show(result)
     if report:
         write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
-    _show(result)
+    if recorder is not None and recorder.problem is not None:
+        raise recorder.problem
 
 
 def _task(
@@ -160,7 +169,8 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else before[number])
         stop()
 
-    heard = [x for x in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(x) is not signal.SIG_IGN]
+    # What is ignored stays so: `nohup` ignores SIGHUP.
+    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
     before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
@@ -177,9 +187,10 @@ def _show(result: dict[str, Any]) -> None:
     worst = f", the worst by {loop['worst_overrun_ms']:.2f} ms" if loop["missed_deadlines"] else ""
     click.echo(f"deadlines    {loop['missed_deadlines']} of {loop['steps']} missed{worst}")
     errors = "  ".join(f"{name} {value:.3f}" for name, value in result["errors"].items())
-    click.echo(
-        f"motion       {'stood' if result['stood'] else 'fell'}  walked {result['walked_m']:.2f} m  {errors}".rstrip()
-    )
+    how = "stood" if result["stood"] else f"fell at {result['fell_at_s']:.1f} s"
+    click.echo(f"motion       {how}  walked {result['walked_m']:.2f} m  {errors}".rstrip())
+    for note in result["notes"]:
+        click.echo(f"note         {note['time']:.1f} s: {note['message']}")
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
     if clipped:
         click.echo(f"clipped      steps with clipped targets: {clipped}")

@@ -7,6 +7,7 @@ import numpy as np
 from .clips import Pose
 from .commands import STRIDE, MeasuredCommand
 from .errors import DeployError
+from .falls import Falls
 from .interface import Array
 from .loop import ControlLoop, Step
 from .motion import Kinematics
@@ -22,9 +23,10 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         kinematics: `MujocoRobot.body_poses`, for commands that are measured by all bodies.
 
     Returns:
-        loop (see `LoopReport`); stood (it never fell); walked_m (way of the root on the ground, m, from second to second);
-        errors (the command's metrics); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped
-        (datagrams by reason, of a robot process); dropped_orders (the same of a commander's datagrams); simulated_s; realtime.
+        loop (see `LoopReport`); stood (it never fell) and fell_at_s (None if it stood), see `Falls`; walked_m (way of the root on
+        the ground, m, from second to second); errors (the command's metrics); notes (what the command source has to say: time, s,
+        and message); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped (datagrams by
+        reason, of a robot process); dropped_orders (the same of a commander's datagrams); simulated_s; realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -36,11 +38,16 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         report = loop.run(steps)
     finally:
         loop.robot.close()
+    event = report.event
+    falls = [at for at in (witness.falls.at, event.time if event and event.cause == "fall" else None) if at is not None]
+    fell_at = min(falls, default=None)
     return {
         "loop": report.to_dict(),
-        "stood": not (witness.fell or (report.event is not None and report.event.cause == "fall")),
+        "stood": fell_at is None,
+        "fell_at_s": fell_at,
         "walked_m": witness.walked,
         "errors": witness.errors(report.steps),
+        "notes": [note._asdict() for note in getattr(loop.command_source, "notes", ())],
         "memory_mb": {"after_a_minute": witness.memory, "at_the_end": resident_mb()},
         "dropped": dict(getattr(loop.robot, "dropped", {})),
         "dropped_orders": dict(getattr(loop.command_source, "dropped", {})),
@@ -53,7 +60,7 @@ class _Witness:
     """Looks on, with memory for what the command is measured by and no more.
 
     Attributes:
-        fell: whether the robot says that it did.
+        falls: whether and when the robot fell.
         walked: m, from stride to stride: a walking pelvis sways.
         memory: MB after a minute; None before.
     """
@@ -66,7 +73,8 @@ class _Witness:
         self.memory: float | None = None
         self._minute = round(60.0 / loop.control_dt)
         self._stride, self._from = round(STRIDE / loop.control_dt), np.zeros(2)
-        self.fell, self.walked, self._rows = False, 0.0, np.zeros((0, 3))
+        self.falls = Falls(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
+        self.walked, self._rows = 0.0, np.zeros((0, 3))
         self._steps = steps if self._command else None
 
     def __call__(self, step: Step) -> None:
@@ -84,7 +92,7 @@ class _Witness:
             self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
         if step.index == self._minute:
             self.memory = resident_mb()
-        self.fell = self.fell or getattr(self._loop.robot, "has_fallen", False)
+        self.falls(step)
         if self._next is not None:
             self._next(step)
 

@@ -1,7 +1,7 @@
 """The one place that holds the present command, whoever gives it: a script, keys, a stick, packets, a page."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -11,12 +11,19 @@ from typing import Any
 import numpy as np
 
 from .clips import load_clip
+from .commands import GoalCommand, Note, PathCommand
 from .errors import DeployError
 from .interface import Command, CommandSource, RobotReading
 from .metadata import Metadata
 from .motion import Kinematics, MotionCommand
 from .orders import Begin, Motion, Order, Origin, Origins, Part, Steering, parse
+from .ranges import Ranges
 from .runtime import OnnxPolicy
+
+BRAKING = (
+    1.0  # s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths
+)
+NOTES = 100  # of the last ones that are kept
 
 Prepared = Mapping[str, Begin]
 """An order that can be taken within a control step: what takes long, such as a clip's kinematics, is done."""
@@ -27,7 +34,7 @@ class Commander:
 
     An order replaces the one before at the loop's next step. Nothing else changes: the policy keeps its history, so that a switch
     is as smooth as the policy makes it. Before the first order, and after an empty one, the robot is to stand, as far as the
-    policy takes steering.
+    policy takes steering. After a path it stands too: at its end, or, if the path was given up, where it is.
 
     Args:
         policy: what can be ordered is what it takes.
@@ -37,6 +44,7 @@ class Commander:
     Attributes:
         dropped: what a source threw away of what it was sent, by reason; it puts its own counter here.
         on_end: what to do when whoever commands has had enough: `ControlLoop.stop`.
+        notes: what became of the paths, the last `NOTES` of them.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class Commander:
         self._metadata: Metadata = policy.metadata
         self._modes, self._needs_poses, self._also = policy.modes, policy.needs_poses, policy.modalities
         self._kinematics, self._clock = kinematics, clock
+        self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
         self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in self._modes else {}
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
@@ -108,14 +117,43 @@ class Commander:
         with self._lock:
             taken, self._next = self._next, None
         if taken is not None:
-            origins = {"robot": Origin.of(reading), "start": self._start, "world": Origin(np.zeros(2), 0.0)}
-            self._sources = {mode: begin(origins) for mode, begin in taken.items()}
-            self._since = time
+            self._sources, self._since = self._begun(taken, reading), time
+        said = self._ask(time, reading)
+        path = self._sources.get("path")
+        if isinstance(path, PathCommand) and path.over:
+            self._leave(path, reading)
+            said = self._ask(time, reading)
+        return said
+
+    def _leave(self, path: PathCommand, reading: RobotReading) -> None:
+        """Stand at the path's end, or, if it was given up, where the robot is. Of a mix only poses go on."""
+        self.notes.extend(Note(self._since + at, message) for at, message in path.notes)
+        (at, _), (end, left) = path.notes[-1], path.rest
+        stands: dict[str, CommandSource] = {"goal": GoalCommand(end, at + left)}
+        if path.lost or "goal" not in self._modes:
+            stands = self._begun(self._idle, reading)
+        poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
+        self._sources = {**poses, **stands}
+
+    def _begun(self, prepared: Prepared, reading: RobotReading) -> dict[str, CommandSource]:
+        """The sources of an order, for a robot as it is now."""
+        origins = {
+            "robot": Origin.of(reading),
+            "start": self._start or Origin.of(reading),
+            "world": Origin(np.zeros(2), 0.0),
+        }
+        sources = {mode: begin(origins) for mode, begin in prepared.items()}
+        path = sources.get("path")
+        if isinstance(path, PathCommand) and "goal" in self._modes:
+            path.lead = BRAKING
+        return sources
+
+    def _ask(self, time: float, reading: RobotReading) -> Command:
         return mixed([source(time - self._since, reading) for source in self._sources.values()])
 
     def _begin(self, part: Part) -> Begin:
         if not isinstance(part, Motion):
-            return partial(part.begin, path_times=self._metadata.path_times)
+            return partial(part.begin, path_times=self._metadata.path_times, ranges=self._ranges)
         if self._kinematics is None:
             raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
         if part.bodies and self._needs_poses:

@@ -40,6 +40,7 @@ from .precision import to_fp16, to_int8, with_fixed_batch
 from .properties import STYLES, properties
 from .session import BATCH, open_session
 from .trained_ranges import trained_ranges
+from .urdf import urdf
 
 OPSET = 17
 PATH_STEP = 0.5  # s between the points of a path (docs/architecture.md)
@@ -67,6 +68,15 @@ class Variant:
         for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, STYLES)):
             if value not in known:
                 raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model's properties say besides the metadata: in which style, of which run, and the robot as URDF."""
+
+    style: str
+    run: str
+    urdf: str
 
 
 def export(checkpoint: str | Path, output: str | Path, variant: Variant = Variant()) -> Path:
@@ -169,16 +179,17 @@ def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot,
     run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
     for entry in entry_points(group="protege.models"):
         (folder / ROBOT_FILE).write_text(entry.load()(robot.name))
-    _seal(folder, model, described, variant.style, run)
+    said = Said(variant.style, run, urdf(robot))
+    _seal(folder, model, described, said)
     if variant.precision != "fp32":
-        model, described = _converted(folder, model, described, variant)
+        model, described = _converted(folder, model, described, variant, said)
     if variant.batch is not None:
         model, described = with_fixed_batch(model, BATCH, variant.batch), replace(described, batch=variant.batch)
-    _seal(folder, model, described, variant.style, run)
+    _seal(folder, model, described, said)
 
 
 def _converted(
-    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Said
 ) -> tuple[onnx.ModelProto, Metadata]:
     """The model in another precision, and how far that takes it from the one in the folder.
 
@@ -191,7 +202,7 @@ def _converted(
     converted = to_fp16(model) if variant.precision == "fp16" else to_int8(model, states)
     described = replace(described, precision=variant.precision)
     with tempfile.TemporaryDirectory() as other:
-        described = _seal(Path(other), converted, described, variant.style, "")
+        described = _seal(Path(other), converted, described, said)
         actual = run_batches(open_session(other, described), states)[0]
     accuracy, bound = compare(actual, expected), BOUNDS[variant.precision]
     if not accuracy.max <= bound:
@@ -202,10 +213,10 @@ def _converted(
     return converted, replace(described, accuracy=accuracy)
 
 
-def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, style: str, run: str) -> Metadata:
+def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Said) -> Metadata:
     """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, properties(described, style, run))
+    onnx.helper.set_model_props(model, properties(described, said.style, said.run, said.urdf))
     onnx.save(model, folder / MODEL_FILE)
     sealed = replace(described, model_sha256=file_sha256(folder / MODEL_FILE))
     sealed.save(folder)

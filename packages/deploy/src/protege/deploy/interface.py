@@ -75,6 +75,14 @@ class Command:
     reference_joint_pos: Array | None = None
     reference_joint_vel: Array | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether it commands nothing: no path, goal or steering, and no pose that counts."""
+        told = [name for names in MODALITIES.values() for name in names]
+        poses = self.target_body_pos_w is not None or self.target_body_quat_w is not None
+        masked = self.pose_mask is not None and not np.any(self.pose_mask)
+        return all(getattr(self, name) is None for name in told) and (not poses or masked)
+
     def shown(self) -> list[bool]:
         """Which modalities are commanded: path, goal, steering.
 

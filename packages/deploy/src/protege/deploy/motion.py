@@ -41,7 +41,7 @@ class MotionCommand:
         self.last = max(1, int(clip.duration / self.dt + 1e-6))
         moments = self.dt * np.arange(self.last + 1)
         poses = clip.at(moments)
-        self._root, self._joint_pos = poses.root_pos_w[:, :2], poses.joint_pos
+        self._root, self._height, self._joint_pos = poses.root_pos_w[:, :2], poses.root_pos_w[:, 2], poses.joint_pos
         self._joint_vel = clip.joint_vel(moments)
         self._body_pos, self._body_quat = kinematics(poses)
         self._ahead = np.array(metadata.future_frames, dtype=int)
@@ -82,6 +82,10 @@ class MotionCommand:
         steps = np.array([self._step(t) for t in time])
         error = np.linalg.norm(body_pos_w - self._body_pos[steps], axis=-1).mean(axis=1)
         return {"cartesian_err": float(error.mean()), "cartesian_err_max": float(error.max())}
+
+    def height(self, time: float) -> float:
+        """Of the clip's root, m."""
+        return float(self._height[self._step(time)])
 
     def _step(self, time: float) -> int:
         return min(round(time / self.dt), self.last)

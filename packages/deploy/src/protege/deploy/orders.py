@@ -16,6 +16,7 @@ import numpy as np
 from .commands import GoalCommand, PathCommand, SteeringCommand
 from .errors import DeployError
 from .interface import Array, CommandSource, RobotReading
+from .ranges import ANY, Ranges
 
 FRAMES = ("robot", "start", "world")
 MAX_SPEED = 10.0  # m/s
@@ -79,10 +80,11 @@ class Steering:
             _number(self, "facing", -1e6, 1e6)
         _frame(self.frame)
 
-    def begin(self, origins: Origins, path_times: Sequence[float]) -> CommandSource:
+    def begin(self, origins: Origins, path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
         origin = origins[self.frame]
         facing = None if self.facing is None else origin.direction(self.facing)
-        return SteeringCommand(origin.direction(self.direction), self.speed, facing)
+        speed = ranges.clamp("steering_speed", self.speed)
+        return SteeringCommand(origin.direction(self.direction), speed, facing)
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,14 @@ class Path:
         _number(self, "seconds", 0.1, 600.0)
         _frame(self.frame)
 
-    def begin(self, origins: Origins, path_times: Sequence[float]) -> CommandSource:
-        here = origins["robot"]
+    def begin(self, origins: Origins, path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+        here, speed = origins["robot"], ranges.clamp("path_speed", self.speed)
         if self.points:
             way = np.vstack([here.point, origins[self.frame].to_world(np.array(self.points))])
-            return PathCommand.along(way, self.speed, path_times)
-        return PathCommand.bent(here.point, here.yaw, self.speed, self.turn_rate, self.seconds, path_times)
+            return PathCommand.along(way, speed, path_times)
+        # At another speed it is the same line: it turns as much more slowly, and takes as much longer.
+        turn_rate = ranges.clamp("path_turn_rate", self.turn_rate * speed / self.speed)
+        return PathCommand.bent(here.point, here.yaw, speed, turn_rate, self.seconds * self.speed / speed, path_times)
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,13 @@ class Goal:
             _number(self, "seconds", 0.0, 3600.0)
         _frame(self.frame)
 
-    def begin(self, origins: Origins, path_times: Sequence[float]) -> CommandSource:
+    def begin(self, origins: Origins, path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
         point = origins[self.frame].to_world(np.array(self.point))
+        distance = float(np.linalg.norm(point - origins["robot"].point))
+        reach = ranges.reach(distance)
         if self.seconds is not None:
-            return GoalCommand(point, self.seconds)
-        return GoalCommand.reachable(point, float(np.linalg.norm(point - origins["robot"].point)))
+            return GoalCommand(point, self.seconds, reach)
+        return GoalCommand.reachable(point, distance, reach)
 
 
 @dataclass(frozen=True)

@@ -41,17 +41,44 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         DeployError: the file cannot be written.
     """
+    try:
+        replace_whole(path, write)
+    except OSError as error:
+        raise DeployError(f"cannot write {path} ({error.strerror})", "Choose another path") from error
+
+
+def replace_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`write_whole`, for who has an answer to a full disk.
+
+    Raises:
+        OSError: the file cannot be written; nothing of it is left.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
         temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Now, and not after a run that was for nothing, whether a file can be written there.
+
+    Raises:
+        DeployError: it cannot.
+    """
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
     except OSError as error:
         raise DeployError(f"cannot write {path} ({error.strerror})", "Choose another path") from error
     finally:
         with suppress(OSError):
-            temporary.unlink()
+            probe.unlink()
 
 
 def as_json(result: Any) -> str:

@@ -21,14 +21,15 @@ NO_CLIP = {"csv": [float("-inf"), float("inf")], "json": None}
 """The bounds of an observation that is not clipped: JSON knows no infinity."""
 
 
-def properties(metadata: Metadata, style: str = "csv", run: str = "") -> dict[str, str]:
+def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str = "") -> dict[str, str]:
     """All properties of a model; numbers in their shortest exact form.
 
     Args:
         metadata: what `policy.json` says.
         style: `csv` joins lists with commas, pairs within them with semicolons; `json` writes all as JSON. What holosoma alone
-            reads (`kp`, `kd`, `dof_names`, `command_ranges`) is JSON in both styles.
+            reads (`kp`, `kd`, `dof_names`, `command_ranges`, `robot_urdf`) is JSON in both styles.
         run: name of the training run.
+        urdf: the robot as URDF.
     """
     names = [spec.name for spec in metadata.inputs]
     commands = [modality for modality, (first, *_) in MODALITIES.items() if first in names]
@@ -53,6 +54,7 @@ def properties(metadata: Metadata, style: str = "csv", run: str = "") -> dict[st
         "kd": metadata.damping,
         "dof_names": metadata.joint_names,
         "command_ranges": {key: [limits.low, limits.high] for key, limits in metadata.command_ranges.items()},
+        "robot_urdf": urdf,
     }
     return {key: write(value) for key, value in facts.items()} | {key: json.dumps(x) for key, x in holosoma.items()}
 

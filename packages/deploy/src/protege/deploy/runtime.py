@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 
 from . import metadata as _metadata
+from .commands import standing
 from .errors import DeployError
 from .interface import MEASURED, MODALITIES, Array, Command, CommandSource, RobotInterface, RobotReading
 from .loop import ControlLoop, LoopReport
@@ -47,6 +48,7 @@ class OnnxPolicy:
         self._commands = [name for name in MODALITIES if MODALITIES[name][0] in self._blank]
         self._history = self._blank.get("history")
         self._begins = True
+        self._stand: Command | None = None
         self.on_inputs: Callable[[dict[str, Array]], None] | None = None
 
     @property
@@ -66,10 +68,12 @@ class OnnxPolicy:
 
     def reset(self) -> None:
         """Begin an episode: the next step's history is filled with what it sees."""
-        self._begins = True
+        self._begins, self._stand = True, None
 
     def act(self, reading: RobotReading, command: Command) -> Array:
         """Joint targets, (J,) rad float32, in the order of `Metadata.joint_names`. Not checked for NaN: `ControlLoop` does that.
+
+        A command that commands nothing is to stand where the robot is: a policy that is told nothing does as it likes.
 
         Raises:
             DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape.
@@ -77,7 +81,7 @@ class OnnxPolicy:
         feeds = dict(self._blank)
         for name in MEASURED:
             self._put(feeds, name, getattr(reading, name))
-        self._put_command(feeds, command)
+        self._put_command(feeds, self._or_stand(reading, command))
         if self._history is not None:
             feeds["history"], feeds["reset"] = self._history, np.array([self._begins])
         if self.on_inputs is not None:
@@ -87,6 +91,16 @@ class OnnxPolicy:
             self._history = outputs[1]
         self._begins = False
         return outputs[0][0]
+
+    def _or_stand(self, reading: RobotReading, command: Command) -> Command:
+        """The command, or, while it commands nothing, to stand where the robot was as that began."""
+        if self.needs_poses or not command.empty:
+            self._stand = None
+            return command
+        if self._stand is None:
+            path = self._blank.get("path_w")
+            self._stand = standing(reading, self._commands, 0 if path is None else path.shape[1])
+        return self._stand
 
     def _put_command(self, feeds: dict[str, Array], command: Command) -> None:
         try:

@@ -9,6 +9,7 @@ from .errors import DeployError
 from .interface import RobotInterface, RobotReading
 from .metadata import Metadata
 from .motion import Kinematics, MotionCommand
+from .ranges import Ranges
 from .runtime import OnnxPolicy
 
 
@@ -66,11 +67,14 @@ def task_command(
     goal: tuple[float, float],
     direction: float,
 ) -> MeasuredCommand:
-    """The path, goal or steering that the options ask for, for a run of so many seconds."""
+    """The path, goal or steering that the options ask for, for a run of so many seconds, within what the policy was trained on."""
+    ranges = Ranges(metadata.command_ranges)
     if task == "goal":
-        return GoalCommand.ahead(reading, goal)
+        return GoalCommand.ahead(reading, goal, ranges.reach(float(np.hypot(*goal))))
     if task == "steering":
-        return SteeringCommand.towards(reading, float(np.radians(direction)), speed)
+        return SteeringCommand.towards(reading, float(np.radians(direction)), ranges.clamp("steering_speed", speed))
     if seed is not None:
         return PathCommand.random(reading, seed, seconds, metadata.path_times)
-    return PathCommand.steady(reading, speed, turn_rate, seconds, metadata.path_times)
+    slower = ranges.clamp("path_speed", speed)
+    bend = ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
+    return PathCommand.steady(reading, slower, bend, seconds, metadata.path_times)

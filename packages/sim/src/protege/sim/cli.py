@@ -63,8 +63,8 @@ def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str,
 
     importer, target = get_importer(format), get_robot(robot)
     for clip in import_all(importer, importer.read(sources, names), target):
-        _warn(clip.name, clip.warnings)
         path = save_clip(Path(output) / f"{clip.name}.npy", clip, target)
+        _warn(clip.name, clip.warnings)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
 

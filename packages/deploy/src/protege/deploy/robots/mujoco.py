@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import metadata as _metadata
 from ..errors import DeployError, needs
+from ..falls import FALLEN_ROOT
 from ..interface import Array, Mode, RobotReading
 from ..metadata import ROBOT_FILE, Metadata, StartState
 
@@ -26,7 +27,7 @@ except (RuntimeError, ImportError, AttributeError) as error:
 mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)  # not to MUJOCO_LOG.TXT in the working folder
 
 CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
-FALLEN_ROOT, FALLEN_TOP = 0.6, 0.7  # shares of the heights at the start, as in the tasks' failure rules
+FALLEN_TOP = 0.7  # share of the highest body's height, as in the tasks' failure rules
 
 
 SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: it holds six digits
@@ -64,6 +65,8 @@ class MujocoRobot:
         self.body_poses = BodyPoses(self.model, self._posed, self._qpos, self._bodies, self.metadata)
         self._root = int(self.model.body_rootid[joints[0].bodyid[0]])
         self._gain, self._bias = self.model.actuator_gainprm[:, 0].copy(), self.model.actuator_biasprm[:, 1].copy()
+        self.reset()
+        self._standing_heights = self._heights()
         self.reset(None if standing else self.metadata.start)
 
     def reset(self, start: StartState | None = None) -> None:
@@ -77,7 +80,6 @@ class MujocoRobot:
             self._place(start)
         self.data.ctrl[self._servos] = self.data.qpos[self._qpos]
         mujoco.mj_kinematics(self.model, self.data)
-        self._start_heights = self._heights()
 
     def read(self) -> RobotReading:
         qpos, qvel = self.data.qpos, self.data.qvel
@@ -109,10 +111,18 @@ class MujocoRobot:
 
     @property
     def has_fallen(self) -> bool:
-        """The root is below 0.6 of its height at the start, or no body is above 0.7 of where the highest was."""
+        """The root is below 0.6 of its height in the default pose, or no body is above 0.7 of where the highest is there.
+
+        Not of the heights at the start: a robot that lies there from the start does not stand.
+        """
         mujoco.mj_kinematics(self.model, self.data)
         root, top = self._heights()
-        return bool(root < FALLEN_ROOT * self._start_heights[0] or top < FALLEN_TOP * self._start_heights[1])
+        return bool(root < FALLEN_ROOT * self.standing_height or top < FALLEN_TOP * self._standing_heights[1])
+
+    @property
+    def standing_height(self) -> float:
+        """Of the root in the default pose, with the feet on the ground, m."""
+        return self._standing_heights[0]
 
     def _heights(self) -> tuple[float, float]:
         """Of the root and of the highest body, m."""

@@ -1,11 +1,13 @@
 """Orders at given times, from a file."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..commander import Commander, Prepared
+from ..commands import Note
 from ..errors import DeployError
 from ..interface import Command, RobotReading
 
@@ -46,6 +48,10 @@ class Script:
     def duration(self) -> float:
         """When the last order is due, s."""
         return self._entries[-1][0]
+
+    @property
+    def notes(self) -> Collection[Note]:
+        return self.commander.notes
 
     @property
     def silence(self) -> float:

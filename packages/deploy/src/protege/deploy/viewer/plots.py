@@ -48,8 +48,9 @@ class Plots:
         self._latency.data = (time, infer, cycle)
         self._error.data = (time, error)
         state = "fallen" if frame.fallen else ", ".join(frame.modes) or "nothing commanded"
+        note = f"  \n**{frame.note}**" if frame.note else ""
         self.text.content = (
-            f"**{frame.student}**: {state}  \npolicy p50 {np.nanpercentile(infer, 50):.2f} ms, "
+            f"**{frame.student}**: {state}{note}  \npolicy p50 {np.nanpercentile(infer, 50):.2f} ms, "
             f"p99 {np.nanpercentile(infer, 99):.2f} ms; error {frame.error:.3f} {UNITS.get(frame.error_of, '')}"
         )
 

@@ -34,6 +34,7 @@ class Frame:
         body_quat_w: (B, 4).
         command: what was commanded.
         modes: of path, goal, steering and motion what is on.
+        note: what became of the last order's path: done, or given up and why; empty while there is nothing to say.
         error_of: what `error` is of; empty: nothing is commanded that has one.
         error: see `Tracking`.
         infer_ms: the policy's step.
@@ -48,6 +49,7 @@ class Frame:
     body_quat_w: Array
     command: Command
     modes: tuple[str, ...]
+    note: str
     error_of: str
     error: float
     infer_ms: float
@@ -118,6 +120,7 @@ class World:
         """
         with self._asked:
             self._commander.order(order)
+            self._commander.notes.clear()
             self._tracking.forget()
 
     def push(self, force: float, degrees: float) -> None:
@@ -183,6 +186,7 @@ class World:
             body_quat_w=quat[0],
             command=step.command or Command(),
             modes=self._commander.modes,
+            note=next((note.message for note in reversed(self._commander.notes)), ""),
             error_of=error_of,
             error=error,
             infer_ms=1e3 * step.spent.get("infer", np.nan),
