@@ -132,8 +132,8 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("config_reference", ROOT / "scripts" / "config_reference.py")
+def script(name: str = "config_reference") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -199,8 +199,57 @@ def test_the_keys_are_those_of_the_dataclasses() -> None:
     assert page == reference.updated(page), "run `python scripts/config_reference.py`"
 
 
+def test_the_numbers_of_presets_are_those_of_the_presets() -> None:
+    reference = script("preset_reference")
+    for page in reference.PAGES:
+        assert page.read_text() == reference.updated(page), "run `python scripts/preset_reference.py`"
+
+
+def test_every_preset_that_is_trained_has_its_numbers() -> None:
+    trained = {name for name, _ in all_presets() if not name.startswith("pipeline/")}
+    assert set(script("preset_reference").ABOUT) == trained
+
+
+def test_a_block_without_its_markers_is_told(tmp_path: Path) -> None:
+    page = tmp_path / "commands.md"
+    page.write_text("<!-- presets: pipelines, written by scripts/preset_reference.py -->")
+    with pytest.raises(ValueError, match="0 blocks pipelines"):
+        script("preset_reference").updated(page)
+
+
+def in_brackets(text: str) -> Iterator[tuple[str, str]]:
+    """Keys of the config that the text follows with a value in brackets: `` `env.track.hard_sampling` (0.5) ``."""
+    yield from re.findall(r"`((?:run|env|agent|model)\.[\w.]+)` \(([\d.]+)(?= m\b| s\b|\))", text)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "results" not in page.parts], ids=name_of)
+def test_values_in_brackets_are_defaults(page: Path) -> None:
+    reference = script()
+    known = {key: value for _, prefix, cls in reference.PARTS for key, value, _ in reference.rows(prefix, cls)}
+    wrong = [
+        (key, value) for key, value in in_brackets(page.read_text()) if float(known.get(key, "nan")) != float(value)
+    ]
+    assert not wrong
+
+
+def test_values_in_brackets_are_found() -> None:
+    text = "`env.track.termination_distance` (0.5 m) and `agent.clip` (0.3), `env.num_envs` (many)"
+    assert list(in_brackets(text)) == [("env.track.termination_distance", "0.5"), ("agent.clip", "0.3")]
+
+
 def test_every_key_has_a_meaning() -> None:
     assert "|  |" not in script().tables()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_names_files_that_exist(package: str) -> None:
+    text, root = (ROOT / "docs" / "architecture.md").read_text(), ROOT / f"packages/{package}/src/protege/{package}"
+    modules = re.search(rf"^## \d\. {package} .*?\n```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert modules
+    there = {f"/{file.relative_to(root)}" for file in root.rglob("*.py")}
+    named = re.findall(r"[\w/]+\.py\b", modules[1])
+    assert named
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in there)] == []
 
 
 def test_every_preset_is_described() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
+from protege.core.checkpoint import load, save
+from protege.core.cli import main as core_main
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.evaluation import wilson_interval
@@ -101,6 +104,54 @@ def test_clips_add_up_to_their_task(tracker, tmp_path):
     assert [line.split()[1] for line in lines if line.startswith("   jump")] == [
         str(track["clips"]["smpl_humanoid_jump"]["episodes"])
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_cuts_no_cell(width):
+    ci = [0.971, 1.0]
+    clip = {
+        "episodes": 64,
+        "success": 1.0,
+        "success_ci": ci,
+        "strict_success": 0.99,
+        "strict_success_ci": ci,
+        "error": 0.1,
+    }
+    task = {
+        "falls": 0,
+        "failure_rule": "an episode fails if ...",
+        "strict_failure_rule": "...",
+        "error_name": "path_following_err",
+    }
+    task |= {"episodes": 1024, "success": 1.0, "success_ci": ci, "strict_success": 1.0, "strict_success_ci": ci}
+    task |= {"error": 0.145, "error_unit": "m/s", "error_ci": [0.139, 0.152]}
+    data = {"name": "student", "checkpoint": "zoo:student", "simulator": "mujoco", "seed": 0, "path_clock": "waiting"}
+    clips = {"smpl_humanoid_a_very_long_name_of_a_clip": clip, "smpl_humanoid_walk": clip}
+    data["tasks"] = {"path": task | {"clips": clips}, "masked_mimic/head_hands": task | {"clips": {}}}
+    console = Console(width=width, record=True, force_terminal=False)
+    print_table(data, console)
+    text = console.export_text()
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    for cell in (
+        "episodes",
+        "1024",
+        "[97.1, 100.0]",
+        "path_following_err",
+        "0.145 m/s",
+        "[0.139, 0.152]",
+        "head_hands",
+    ):
+        assert cell in text, cell
+    assert "a_very_long_name_of_a_clip" in text
+    assert "student, mujoco, seed 0, the path's clock waiting; [95 % intervals]" in " ".join(text.split())
+
+
+def test_the_unified_table_is_a_table_at_80_columns(result):
+    data = result[0].data | {"tasks": {name: result[0].data["tasks"][name] for name in UNIFIED}}
+    console = Console(width=80, record=True, force_terminal=False)
+    print_table(data, console)
+    header = [line.split() for line in console.export_text().splitlines()]
+    assert ["task", "episodes", "success", "stricter", "falls", "error"] in header
 
 
 def test_names_without_what_they_begin_with():
@@ -227,6 +278,35 @@ def test_a_missing_teacher_is_one_line_and_exit_code_2(tmp_path):
 def test_a_wrong_robot_is_refused(tracker):
     assert "--robot smpl" in invoke("evaluate", "--checkpoint", tracker, "--robot", "atlas", code=2)
     assert "no checkpoint" in invoke("evaluate", "--checkpoint", tracker / "x", code=2)
+
+
+def save_trained_in(simulator, folder):
+    """A tracker whose config says that it was trained in a simulator."""
+    path = save_tracker(folder) / "last.ckpt"
+    found = load(path)
+    found.config["run"]["simulator"] = simulator
+    save(path, found)
+    return path
+
+
+@pytest.mark.parametrize("command", [main, core_main])
+def test_without_the_simulator_of_the_training_an_evaluation_takes_mujoco(command, tmp_path, monkeypatch):
+    path = save_trained_in("mjwarp", tmp_path)
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    words = ["evaluate", "--checkpoint", path, "--num-episodes", 1, "--task", "track", "--output", tmp_path / "out"]
+    done = CliRunner().invoke(command, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("simulator: mujoco (trained in mjwarp)\n") == 1 and done.stderr.count("simulator:") == 1
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["simulator"] == "mujoco"
+
+
+def test_a_simulator_that_is_named_is_taken_and_not_told(tracker, tmp_path):
+    words = ["evaluate", "--checkpoint", tracker, "--num-episodes", 1, "--task", "track", "--output", tmp_path]
+    named = CliRunner().invoke(main, [str(word) for word in (*words, "--simulator", "mujoco")])
+    assert named.exit_code == 0 and "simulator:" not in named.stderr
+    default = CliRunner().invoke(main, [str(word) for word in words])
+    assert "simulator: mujoco\n" in default.stderr
+    assert "simulator: mujoco\n" not in default.stdout
 
 
 def test_commands_can_be_mixed_in_training_but_not_in_evaluation(tracker):

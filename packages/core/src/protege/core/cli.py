@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .commands import evaluation_options, training_group, writable_folder
+from .commands import chosen_simulator, evaluation_options, training_group, writable_folder
 
 main = training_group(
     "protege-core",
@@ -19,7 +19,9 @@ main = training_group(
 @main.command()
 @evaluation_options
 @click.option("--task", type=click.Choice(["track", "masked_mimic"]), help="by default what it was trained for")
-def evaluate(checkpoint: str, task: str | None, output: str | None, num_episodes: int, **options: Any) -> None:
+def evaluate(
+    checkpoint: str, task: str | None, output: str | None, num_episodes: int, simulator: str | None, **options: Any
+) -> None:
     """Play a tracker or MaskedMimic for whole episodes; protege-distill evaluates every task and draws a page."""
     from .checkpoint import write_atomically
     from .evaluation import evaluate_task
@@ -28,8 +30,11 @@ def evaluate(checkpoint: str, task: str | None, output: str | None, num_episodes
     loaded = load_policy(checkpoint)
     if output:
         writable_folder(Path(output))
+    options["simulator"], lines = chosen_simulator(loaded, simulator, options["device"])
     chosen = task or ("masked_mimic" if loaded.kind == "masked_mimic" else "track")
-    summary, _ = evaluate_task(loaded, chosen, "cartesian_err/mean", num_episodes, **options)
+    summary, _ = evaluate_task(
+        loaded, chosen, "cartesian_err/mean", num_episodes, begun=lambda: _tell(lines), **options
+    )
     low, high = summary.success_ci
     click.echo(
         f"{chosen}: {summary.episodes} episodes, failed where the mean body distance exceeds 0.5 m or physics does"
@@ -38,3 +43,8 @@ def evaluate(checkpoint: str, task: str | None, output: str | None, num_episodes
     if output:
         data = {"checkpoint": checkpoint, "task": chosen, **options, **summary.to_dict()}
         write_atomically(Path(output) / "evaluation.json", lambda file: file.write(json.dumps(data, indent=2).encode()))
+
+
+def _tell(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line, err=True)

@@ -17,6 +17,8 @@ from .launcher import launch
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .experiments import LoadedPolicy
+
 PRECEDENCE = 2.0
 """s that other ranks leave the first one to say what is wrong: it is mostly the same, and the launcher then ends them."""
 
@@ -152,7 +154,7 @@ def evaluation_options(command: Callable) -> Callable:
             ),
             click.option("--seed", default=0, show_default=True),
             click.option("--robot", help="by default the checkpoint's"),
-            click.option("--simulator", help="by default the one it was trained in"),
+            click.option("--simulator", help="by default the fastest that is installed: on a CPU mujoco"),
             click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on"),
             click.option("--device", default="auto", show_default=True),
             click.option("--output", help="folder for the results"),
@@ -160,6 +162,20 @@ def evaluation_options(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+def chosen_simulator(loaded: "LoadedPolicy", simulator: str | None, device: str) -> tuple[str, list[str]]:
+    """The simulator of an evaluation: the one that was asked for, or else the default.
+
+    Returns:
+        its name, and what is to be said on stderr once nothing can go wrong any more: which the default is.
+    """
+    from .evaluation import default_simulator
+
+    if simulator:
+        return simulator, []
+    name, trained_in = default_simulator(loaded, device), loaded.config["run"]["simulator"]
+    return name, [f"simulator: {name}" + (f" (trained in {trained_in})" if name != trained_in else "")]
 
 
 def preset_names(families: Sequence[str]) -> list[str]:

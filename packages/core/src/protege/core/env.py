@@ -79,6 +79,10 @@ class EnvPlugin(Protocol):
         """The robot of that name; UserError if there is none."""
         ...
 
+    def fastest_simulator(self, device: str, trained_in: str) -> str:
+        """The installed simulator that evaluates a policy fastest on `device`, by name; `trained_in` is its training's."""
+        ...
+
     def make(self, run: Any, env: Any, *, evaluation: bool = False) -> Env:
         """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config."""
         ...

@@ -71,6 +71,11 @@ def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> d
     return {key: x[order] for key, x in rows.items()}
 
 
+def default_simulator(loaded: LoadedPolicy, device: str = "auto") -> str:
+    """The simulator in which a policy is evaluated unless one is named: the fastest that is installed for the device."""
+    return env_plugin().fastest_simulator(device, loaded.config["run"]["simulator"])
+
+
 def evaluation_env(
     loaded: LoadedPolicy,
     task: str,
@@ -86,7 +91,8 @@ def evaluation_env(
     """Worlds of one task that end episodes by its failure rule, configured as the policy was trained.
 
     Args:
-        robot, simulator, motion_file: instead of those of the training.
+        robot, motion_file: instead of those of the training.
+        simulator: by default see `default_simulator`.
         overrides: of the training's `env` config, by name.
 
     Raises:
@@ -98,7 +104,7 @@ def evaluation_env(
     saved = from_dict({"run": RunConfig, "env": plugin.config_class}, loaded.config)
     run = replace(
         saved.run,
-        simulator=simulator or saved.run.simulator,
+        simulator=simulator or default_simulator(loaded, device),
         motion_file=list(motion_file) or saved.run.motion_file,
         seed=seed,
         device=device,
@@ -117,12 +123,20 @@ def evaluation_env(
 
 
 def evaluate_task(
-    loaded: LoadedPolicy, task: str, metric: str, num_episodes: int, *, num_envs: int, **options: Any
+    loaded: LoadedPolicy,
+    task: str,
+    metric: str,
+    num_episodes: int,
+    *,
+    num_envs: int,
+    begun: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> tuple["Summary", dict[str, Tensor]]:
     """Play whole episodes with the policy's mean actions.
 
     Args:
         metric: a column of the episodes, e.g. `cartesian_err/mean`.
+        begun: called when the worlds are there.
         options: see `evaluation_env`.
 
     Returns:
@@ -130,6 +144,7 @@ def evaluate_task(
     """
     env = evaluation_env(loaded, task, num_envs=min(num_envs, num_episodes), **options)
     try:
+        begun()
         policy = loaded.policy.to(env.device)
         episodes = run_episodes(env, lambda obs: policy.distribution(obs)[0], num_episodes)
     finally:

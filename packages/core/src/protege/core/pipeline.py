@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from .child import run_child
 from .commands import console
@@ -18,6 +17,7 @@ from .lock import locked
 from .names import checked_name
 from .run_folder import read_metrics, remove_temporaries
 from .steps import Learned, Step, deterministic, load_steps, read_preset
+from .tables import compact_table, print_table
 
 RECORD = "pipeline.json"
 """In the pipeline's folder: what is done."""
@@ -197,7 +197,9 @@ def _logged(path: Path, metric: str) -> list[float]:
 
 def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     terminal = console()
-    table = Table("run", "metric", "first", "last", "times", "wanted", title="What each step learned")
+    table = compact_table("What each step learned")
+    for name in ("run", "metric", "first", "last", "times", "wanted"):
+        table.add_column(name)
     for row in rows:
         wanted = f"{row['wanted']:g}" if row["wanted"] != 1.0 else "better"
         cells = (
@@ -207,7 +209,7 @@ def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
             f"{wanted} {'✓' if row['met'] else '✗'}",
         )
         table.add_row(row["run"], row["metric"], *cells)
-    terminal.print(table)
+    print_table(table, terminal)
     seconds = sum(entry["seconds"] for entry in done.values())
     terminal.print("  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
     terminal.print(f"all steps: {seconds / 60.0:.1f} minutes")

@@ -18,7 +18,7 @@ FREE = {
         for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
     ),
     *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
-    *("agent.evaluation_interval", "agent.evaluation_episodes"),
+    *("agent.evaluation_interval", "agent.evaluation_episodes", "env.path_follower_params.clock"),
     *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
 }
 """Keys that may change when a run goes on. Of all others the optimiser, the envs or the log already hold the old value."""

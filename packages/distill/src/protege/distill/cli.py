@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from protege.core.commands import evaluation_options, training_group
+from protege.core.commands import chosen_simulator, evaluation_options, training_group
+from protege.sim.path_rules import PATH_CLOCKS
 
 from .tasks import OPTIONS, TASK_FACTS
 
@@ -23,6 +24,11 @@ main = training_group(
 @click.option("--task", "tasks", multiple=True, type=click.Choice(list(TASK_FACTS)), help="one task; repeatable")
 @click.option(
     "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
+)
+@click.option(
+    "--path-clock",
+    type=click.Choice(PATH_CLOCKS),
+    help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
@@ -50,6 +56,7 @@ def evaluate(
 
     names = _several(simulator, simulators)
     loaded = load_policy(checkpoint)
+    default, lines = (None, []) if names else chosen_simulator(loaded, simulator, options["device"])
     chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
     folder = Path(output) if output else default_output(Path(checkpoint))
 
@@ -57,6 +64,8 @@ def evaluate(
         """Evaluate, save and report; the content of evaluation.json."""
 
         def tell(task: str) -> None:
+            while lines:
+                click.echo(lines.pop(), err=True)
             click.echo(f"{TASK_FACTS[task].title}{f', {name}' if names else ''} ...", err=True)
 
         unique = list(dict.fromkeys(chosen))
@@ -69,7 +78,7 @@ def evaluate(
         return evaluation.data
 
     if not names:
-        played_in(simulator, folder)
+        played_in(default, folder)
         return
     comparison = compare({name: played_in(name, folder / name) for name in names})
     print_comparison(comparison)

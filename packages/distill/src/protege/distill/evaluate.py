@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from protege.core.checkpoint import ZOO, write_atomically
 from protege.core.commands import writable_folder
 from protege.core.config import from_dict
 from protege.core.env import Env, Obs
-from protege.core.evaluation import by_clip, evaluation_env, rounded_up, run_episodes, summarize, wilson_interval
+from protege.core.evaluation import (
+    by_clip,
+    default_simulator,
+    evaluation_env,
+    rounded_up,
+    run_episodes,
+    summarize,
+    wilson_interval,
+)
 from protege.core.experiments import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
@@ -66,6 +74,7 @@ def evaluate(
     num_envs: int = 64,
     seed: int = 0,
     push: float = 0.0,
+    path_clock: str | None = None,
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
     **options: Any,
@@ -76,19 +85,24 @@ def evaluate(
         num_envs: worlds, at most.
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
         push: force that pushes the robots forward now and then, N; see `push_test`.
+        path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
         output: tried for writing before anything is played.
-        tell: called with each task's name when it begins.
+        tell: called with each task's name when its worlds are there.
         options: robot, simulator, motion_file and device, see `protege.core.evaluation.evaluation_env`.
     """
     if output is not None:
         writable_folder(output)
+    options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
-    evaluation = Evaluation(_facts(loaded, seed, options) | ({"push": push} if push else {}))
+    path = replace(env_config.path_follower_params, clock=path_clock or env_config.path_follower_params.clock)
+    env_config = replace(env_config, path_follower_params=path)
+    asked = ({"push": push} if push else {}) | ({"path_clock": path.clock} if path.clock != "fixed" else {})
+    evaluation = Evaluation(_facts(loaded, seed, options) | asked)
     worlds = min(num_envs, num_episodes)
     plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
-    overrides = {"mix_probability": 0.0, "num_plans": plans} | ({"randomization": push_test(push)} if push else {})
+    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path}
+    overrides |= {"randomization": push_test(push)} if push else {}
     for task in tasks:
-        tell(task)
         env = evaluation_env(
             loaded,
             env_task(task),
@@ -98,6 +112,7 @@ def evaluate(
             **options,
         )
         try:
+            tell(task)
             policy, trace = loaded.policy.to(env.device), _Trace(env, task)
 
             def act(obs: Obs, policy: Any = policy, trace: "_Trace" = trace) -> Tensor:
@@ -125,7 +140,7 @@ def _facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str
         "kind": loaded.kind,
         "name": run["experiment_name"],
         "robot": loaded.robot,
-        "simulator": options.get("simulator") or run["simulator"],
+        "simulator": options["simulator"],
         "motion_file": list(options.get("motion_file") or run["motion_file"]),
         "seed": seed,
         "actor_parameters": loaded.policy.num_parameters("actor"),

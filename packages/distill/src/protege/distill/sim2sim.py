@@ -6,10 +6,9 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from protege.core import tables
 from protege.core.checkpoint import write_atomically
 from protege.core.commands import console
 
@@ -60,15 +59,15 @@ def save(data: Mapping[str, Any], folder: Path) -> Path:
 
 
 def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -> None:
-    """Print a table a task, each value above its 95 % interval; 80 columns are enough."""
+    """Print a table a task, each value above its 95 % interval; see `table.print_table`."""
     terminal = terminal or console()
     for task, x in data["tasks"].items():
         who = f"{data['name'] or data['checkpoint']}, seed {data['seed']}"
         title = f"{task}: {who}, {x['episodes']} episodes; error: {x['error_name']}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("simulator", no_wrap=True)
+        table = tables.compact_table(title)
+        table.add_column("simulator")
         for name in ("success", "lost, points", "falls", f"error, {x['error_unit']}", "ratio"):
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(name, justify="right")
         for simulator, row in x["simulators"].items():
             table.add_row(
                 simulator,
@@ -78,7 +77,7 @@ def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -
                 _error(row["error"], row["error_ci"]),
                 "–" if row["error_ratio"] is None else f"{row['error_ratio']:.2f}",
             )
-        terminal.print(table)
+        tables.print_table(table, terminal)
 
 
 def _error(value: float | None, interval: Sequence[float] | None) -> str:

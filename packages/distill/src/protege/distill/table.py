@@ -4,27 +4,29 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from protege.core import tables
 from protege.core.commands import console
 
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
-    """Print two lines a task, shares above their 95 % intervals, and the failure rules below; 80 columns are enough.
+    """Print two lines a task, values above their 95 % intervals, and the failure rules below.
+
+    A terminal that is too narrow gets a block of lines a row; no cell is cut.
 
     Args:
         data: the content of evaluation.json.
     """
     terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
-    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}; [95 % intervals]"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True)
+    waits = f", the path's clock {data['path_clock']}" if "path_clock" in data else ""
+    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}{waits}; [95 % intervals]"
+    table = tables.compact_table(title)
+    table.add_column("task")
     for name in ("episodes", "success", "stricter", "falls"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("error", no_wrap=True)
+        table.add_column(name, justify="right")
+    table.add_column("error")
     for name, x in data["tasks"].items():
         table.add_row(
             name.replace("/", "/\n  "),
@@ -39,7 +41,7 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
             table.add_row(
                 f"  {clip}", str(y["episodes"]), *shares, "", _number(y["error"], x["error_unit"], None), style="dim"
             )
-    terminal.print(table)
+    tables.print_table(table, terminal)
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
         terminal.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
@@ -62,4 +64,4 @@ def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
 def _number(value: float | None, unit: str, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f} {unit}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{value:.3f} {unit}" + (f"\n[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

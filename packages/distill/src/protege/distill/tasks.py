@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import degrees
 
+from protege.sim import path_rules as rules
 from protege.sim.env_config import EnvConfig, MaskParams
 
 
@@ -41,6 +42,15 @@ def _goal(env: EnvConfig) -> str:
     return f"the pelvis is over {env.goal_params.success_distance:g} m from the goal at the deadline, or a fall"
 
 
+def _path(env: EnvConfig) -> str:
+    rule = f"the pelvis is over {rules.OFF_PATH:g} m from the path's point of the time, or a fall"
+    if env.path_follower_params.clock == "fixed":
+        return rule
+    lost = f"over {rules.ASTRAY:g} m for {rules.ASTRAY_TIME:g} s"
+    late = f"not within {rules.ARRIVED:g} m of the path's end in {rules.TIME_LIMIT:g} times its duration"
+    return f"{rule}, {lost}, or {late}; the path's clock waits for the robot"
+
+
 def _steering(env: EnvConfig) -> str:
     params = env.steering_params
     angle = f"{degrees(params.max_heading_error):.0f}°"
@@ -55,7 +65,7 @@ TASK_FACTS = {
         "path_following_err",
         "m",
         "path_following_err/mean",
-        lambda _: "the pelvis is over 2 m from the path's point of the time, or a fall",
+        _path,
         0.5,
     ),
     "goal": TaskFacts("Reach a goal", "goal_reaching_err", "m", "goal_reaching_err/last", _goal),

@@ -36,6 +36,24 @@ from .terms import Scene
 log = logging.getLogger(__name__)
 
 
+def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each observation of a world, by name."""
+    k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
+    p = observations.proprioception_size(b, j)
+    return {
+        "proprioception": (p,),
+        "history": (config.history_steps, p),
+        "poses": (k, b, observations.POSE_FEATURES),
+        "reference_joint_pos": (j,),
+        "reference_joint_vel": (j,),
+        "pose_mask": (k, b),
+        "path": (10, 2),
+        "goal": (3,),
+        "steering": (config.steering_params.obs_size,),
+        "command_mask": (3,),
+    }
+
+
 class HumanoidEnv:
     """Implements `protege.core.env.Env`.
 
@@ -69,20 +87,8 @@ class HumanoidEnv:
         self._gait: Gait | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
-        n, p = self.num_envs, observations.proprioception_size(self.robot.num_bodies, self.robot.num_joints)
-        k, b = len(config.future_frames), self.robot.num_bodies
-        self.obs_shapes: dict[str, tuple[int, ...]] = {
-            "proprioception": (p,),
-            "history": (config.history_steps, p),
-            "poses": (k, b, observations.POSE_FEATURES),
-            "reference_joint_pos": (self.robot.num_joints,),
-            "reference_joint_vel": (self.robot.num_joints,),
-            "pose_mask": (k, b),
-            "path": (10, 2),
-            "goal": (3,),
-            "steering": (config.steering_params.obs_size,),
-            "command_mask": (3,),
-        }
+        self.obs_shapes = observation_shapes(self.robot, config)
+        n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
         self.proprioception = torch.zeros(n, p, device=self.device)
         self.trail = torch.zeros(n, round(1.0 / self.robot.control_dt) + 1, 2, device=self.device)
@@ -174,7 +180,7 @@ class HumanoidEnv:
                 reward[part] += weight * term(scene)
             for cause, rule in (task.failures if self.evaluation else task.terminations).items():
                 causes.setdefault(f"failed_by/{cause}", torch.zeros_like(failed))[part] = rule(scene)
-            timed_out[part] = task.command.step >= task.command.last_step
+            timed_out[part] = task.command.over(self.state[part])
             for metric, term in task.metrics.items():
                 self.log.add(metric, part, *term(scene))
         for broken in causes.values():

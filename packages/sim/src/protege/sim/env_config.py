@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from protege.core import checks
 from protege.core.errors import UserError
 
+from .path_rules import PATH_CLOCKS
+
 LONGEST = 600.0
 """s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""
 FASTEST = 100.0
@@ -80,6 +82,8 @@ class PathParams:
             never. Out of step with the walk, a teacher's corrections teach a student nothing.
         speed: least and largest speed along the path, m/s.
         max_turn_rate: of the path, rad/s.
+        clock: in evaluations. `fixed`: the path's point moves on with time. `waiting`: it slows down for a robot that is behind or
+            beside it, as in deployment, and there are two more ways to fail, see `path_rules.py`.
         rewards: weight of each reward term.
     """
 
@@ -88,6 +92,7 @@ class PathParams:
     body_termination_distance: float = 0.5
     speed: tuple[float, float] = (0.5, 1.5)
     max_turn_rate: float = 0.8
+    clock: str = "fixed"
     rewards: dict[str, float] = field(
         default_factory=lambda: {
             "body_pos": 0.5,
@@ -104,6 +109,12 @@ class PathParams:
         checks.within(0, FASTEST, self, key, "speed", "max_turn_rate")
         checks.rising(self, key, "speed")
         checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
+        if self.clock not in PATH_CLOCKS:
+            raise UserError(f"{key}.clock is {self.clock!r}", f"Take {' or '.join(PATH_CLOCKS)}")
+
+    def when(self, evaluation: bool) -> "PathParams":
+        """These parameters in evaluations, or in training, whose clock is fixed."""
+        return self if evaluation else replace(self, clock="fixed")
 
 
 @dataclass

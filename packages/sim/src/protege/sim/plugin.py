@@ -9,7 +9,7 @@ from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
 from .robots import get_robot
-from .simulator import make_simulator
+from .simulator import fastest_simulator, make_simulator
 
 
 class HumanoidPlugin:
@@ -20,6 +20,10 @@ class HumanoidPlugin:
     def robot(self, name: str) -> Robot:
         """The robot of that name."""
         return get_robot(name)
+
+    def fastest_simulator(self, device: str, trained_in: str) -> str:
+        """See `simulator.fastest_simulator`."""
+        return fastest_simulator(device, trained_in)
 
     def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False) -> HumanoidEnv:
         """Build the environment of a run.

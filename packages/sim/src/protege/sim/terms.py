@@ -15,6 +15,7 @@ from protege.core.state import RobotState
 
 from .commands.command import Command
 from .commands.locomotion import LocomotionCommand
+from .commands.path_clock import PathClock
 
 
 @dataclass
@@ -41,6 +42,11 @@ class Scene:
     def locomotion(self) -> LocomotionCommand:
         assert isinstance(self.command, LocomotionCommand)
         return self.command
+
+    @property
+    def path_clock(self) -> PathClock:
+        assert self.locomotion.path_clock is not None
+        return self.locomotion.path_clock
 
 
 Term = Callable[[Scene], Tensor]
@@ -175,6 +181,16 @@ def root_off(distance: float) -> Term:
 def off_path(distance: float) -> Term:
     """The pelvis is further than `distance` (m) from the path's point of this time."""
     return lambda scene: path_distance(scene) > distance
+
+
+def path_lost(scene: Scene) -> Tensor:
+    """The path's clock waits for the robot, which has been too far off for too long; see `path_clock`."""
+    return scene.path_clock.lost()
+
+
+def too_late(scene: Scene) -> Tensor:
+    """The path's clock waits for the robot, which has not arrived in time; see `path_clock`."""
+    return scene.path_clock.late(scene.command.last_step) & ~scene.command.over(scene.state)
 
 
 def goal_missed(distance: float) -> Term:

@@ -34,6 +34,10 @@ class Command(Protocol):
         """All rows are one control step further; state is the robots' state now."""
         ...
 
+    def over(self, state: RobotState) -> Tensor:
+        """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
+        ...
+
     @property
     def clip(self) -> Tensor:
         """(n,) which of the library's clips each row plays, -1 where none."""
@@ -64,6 +68,11 @@ class Kept:
 
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     reference: Reference
+    step: Tensor
+    last_step: Tensor
+
+    def over(self, state: RobotState) -> Tensor:
+        return self.step >= self.last_step
 
     @property
     def clip(self) -> Tensor:

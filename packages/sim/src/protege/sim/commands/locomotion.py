@@ -11,9 +11,11 @@ from protege.core.errors import UserError
 from protege.core.state import RobotState
 
 from ..env_config import EnvConfig
+from ..path_rules import AHEAD, ARRIVED
 from .command import Kept
 from .gait import Gait
 from .masks import MaskSampler
+from .path_clock import PathClock
 from .plans import Plans, plan_goals, plan_paths, plan_steering
 from .reference import Reference, keep
 from .warp import warped_walks
@@ -22,7 +24,7 @@ Kind = Literal["path", "goal", "steering"]
 PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
-SUBSTEPS = 4  # frames a control step of a reference that follows a gait
+SUBSTEPS = 4  # frames a control step of a reference whose clock may go slower or faster
 # By so many of them may its clock be behind or ahead of time: students that could hold it up for good would learn to dawdle.
 PATIENCE = 6 * SUBSTEPS
 PLANS_PER_ENV = 16
@@ -56,7 +58,8 @@ class LocomotionCommand(Kept):
 
     The reference of a steering world is carried along with the robot, since a direction and a speed say nothing about
     where to be; path and goal references stay where they are. Nor do they say which foot is to be where when: with
-    `SteeringParams.follow_gait` the plan's clock goes slower for a gait that lags, and faster after one that leads.
+    `SteeringParams.follow_gait` the plan's clock goes slower for a gait that lags, and faster after one that leads. With
+    `PathParams.clock` `waiting` a path's clock waits for the robot, and the path ends at its last step.
 
     Args:
         n: worlds.
@@ -91,12 +94,16 @@ class LocomotionCommand(Kept):
         yaw = (2.0 * torch.rand(self.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
         self.follows_gait = kind == "steering" and config.steering_params.follow_gait
-        substeps = SUBSTEPS if self.follows_gait else 1
+        waits = kind == "path" and config.path_follower_params.clock == "waiting"
+        self.path_clock = PathClock(n, SUBSTEPS, dt, device) if waits else None
+        substeps = SUBSTEPS if self.follows_gait or waits else 1
         steps = int(plans.last_step.max()) + max(config.future_frames) + 1
         table = warped_walks(gait, self.plans, phase.to(device), steps, dt, substeps=substeps)
         self.frames = substeps * steps
         self.reference = Reference(n, table, substeps, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
+        self.now = torch.zeros(1, dtype=torch.long, device=device)
+        self.way = torch.tensor([0, round(AHEAD / dt)], device=device)
         self.plan = (torch.arange(n, device=device) - n) % self.num_plans  # in turn, plan i is world i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
@@ -116,8 +123,10 @@ class LocomotionCommand(Kept):
         keep(self.clock, mask, torch.zeros_like(self.clock))
         keep(self.substep, mask, torch.zeros_like(self.substep))
         keep(self.last_step, mask, self.plans.last_step[plan])
+        if self.path_clock is not None:
+            self.path_clock.reset(mask)
         keep(reference.index, mask, self.frames * plan)
-        keep(reference.last, mask, self.frames * (plan + 1) - 1)
+        keep(reference.last, mask, self._last_frame(plan))
         keep(reference.shift, mask, torch.zeros_like(reference.shift))
         # A mixed world sees its own command and, each by the toss of a coin, the others that its plan implies.
         mixed = (draws[:, 1:2] < self.config.mix_probability) & (self.kind != "steering")
@@ -136,9 +145,15 @@ class LocomotionCommand(Kept):
             )
         super().load_state_dict(state)
 
+    def _last_frame(self, plan: Tensor) -> Tensor:
+        """(n,) the last frame of each plan that is seen."""
+        if self.path_clock is None:
+            return self.frames * (plan + 1) - 1
+        return self.frames * plan + self.reference.stride * self.plans.last_step[plan]
+
     def advance(self, state: RobotState) -> None:
         reference = self.reference
-        frames = self._follow(state) if self.follows_gait else torch.full_like(self.substep, reference.stride)
+        frames = self._frames(state)
         self.substep += frames
         self.step += self.substep // reference.stride
         self.substep %= reference.stride
@@ -146,6 +161,22 @@ class LocomotionCommand(Kept):
         if self.kind == "steering":
             planned = reference.table.root_pos_w[reference.index, :2]
             reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
+
+    def _frames(self, state: RobotState) -> Tensor:
+        """(n,) how many frames of the plan this control step is."""
+        if self.follows_gait:
+            return self._follow(state)
+        if self.path_clock is None:
+            return torch.full_like(self.substep, self.reference.stride)
+        here, later = self.path_points(self.way).unbind(dim=1)
+        frames = self.path_clock.advance(state.root_pos_w[:, :2] - here, later - here)
+        return torch.minimum(frames, self.reference.last - self.reference.index)
+
+    def over(self, state: RobotState) -> Tensor:
+        ended = self.step >= self.last_step
+        if self.path_clock is None:
+            return ended
+        return ended & ((state.root_pos_w[:, :2] - self.path_w()).norm(dim=1) < ARRIVED)
 
     def _follow(self, state: RobotState) -> Tensor:
         """(n,) how many frames of the plan this control step is: as many as there are in one, but for one more or less."""
@@ -159,13 +190,12 @@ class LocomotionCommand(Kept):
         return frames
 
     def observe(self, state: RobotState) -> Obs:
-        plan, mask = self.plan, self.command_mask
-        points = self.plans.pos[plan[:, None], (self.step[:, None] + self.path_steps).clamp_max(self.plans.steps - 1)]
+        mask = self.command_mask
         time_left = (self.last_step - self.step) * self.dt
         direction, speed = self.steering_command()
         facing = direction if self.config.steering_params.obs_size == 5 else None
         values = {
-            "path": observations.path(state, points),
+            "path": observations.path(state, self.path_points(self.path_steps)),
             "goal": observations.goal(state, self.goal_w(), time_left),
             "steering": observations.steering(state, direction, speed, facing),
         }
@@ -177,7 +207,18 @@ class LocomotionCommand(Kept):
 
     def path_w(self) -> Tensor:
         """Where the plan is now, (n, 2) m."""
-        return self.plans.pos[self.plan, self.step]
+        return self.path_points(self.now)[:, 0]
+
+    def path_points(self, ahead: Tensor) -> Tensor:
+        """Where the plan is `ahead` (P,) control steps later, (n, P, 2) m. With a clock that waits it stays where it ends."""
+        plan, steps = self.plan[:, None], self.step[:, None] + ahead
+        if self.path_clock is None:
+            return self.plans.pos[plan, steps.clamp_max(self.plans.steps - 1)]
+        before, after = (self.plans.pos[plan, torch.minimum(x, self.last_step[:, None])] for x in (steps, steps + 1))
+        return torch.lerp(before, after, (self.substep / self.reference.stride)[:, None, None])
+
+    def _rows(self) -> dict[str, Tensor]:
+        return super()._rows() | (self.path_clock.rows() if self.path_clock is not None else {})
 
     def goal_w(self) -> Tensor:
         """Where the plan ends, (n, 2) m."""

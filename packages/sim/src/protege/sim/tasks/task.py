@@ -69,8 +69,9 @@ def weighted(weights: dict[str, float], key: str) -> dict[str, tuple[float, Term
 def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
     """The command of a path, goal or steering task."""
     assert context.gait is not None
-    steering = context.config.steering_params.when(context.evaluation)
-    config = replace(context.config, steering_params=steering)
+    config, evaluation = context.config, context.evaluation
+    steering, path = config.steering_params.when(evaluation), config.path_follower_params.when(evaluation)
+    config = replace(config, steering_params=steering, path_follower_params=path)
     return LocomotionCommand(
         context.n,
         kind,

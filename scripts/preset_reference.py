@@ -1,0 +1,195 @@
+"""Writes the numbers of the presets into the pages of docs/: `python scripts/preset_reference.py`.
+
+A page has a pair of markers for each block; what stands between them is written anew. `tests/test_docs.py` fails where it is old.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from protege.core.commands import as_yaml
+from protege.core.config import Config, RunConfig, all_presets, compose
+from protege.core.experiments import EXPERIMENTS as CORE
+from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.pipeline import load_steps
+from protege.core.policy import ActorCritic
+from protege.distill.experiment import EXPERIMENTS as DISTILL
+from protege.sim.env import observation_shapes
+from protege.sim.env_config import EnvConfig
+from protege.sim.robots import get_robot
+from protege.teachers.experiments import EXPERIMENTS as TEACHERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- presets: {}, written by scripts/preset_reference.py -->", "<!-- presets: end -->"
+PACKAGES = {"core": CORE, "teachers": TEACHERS, "distill": DISTILL}
+STUDENTS = ("distillation/unified_lightweight", "distillation/robust", "distillation/laptop")
+ABOUT = {
+    "full_body_tracker/transformer_flat_terrain": "step 1: the tracker, by PPO",
+    "full_body_tracker/generalist": "step 1 before teachers: some worlds track clips, the others the walk warped along commands",
+    "full_body_tracker/laptop": "step 1 on two cores",
+    "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
+    "masked_mimic/laptop": "step 2 on two cores",
+    "path_follower": "step 3: the tracker, fine-tuned on paths",
+    "goal_directed": "step 3: the tracker, fine-tuned on goals",
+    "steering": "step 3: the tracker, fine-tuned on steering commands",
+    "path_follower/laptop": "step 3 on two cores",
+    "goal_directed/laptop": "step 3 on two cores",
+    "steering/laptop": "step 3 on two cores",
+    "distillation/unified_lightweight": "step 4: the student",
+    "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
+    "distillation/laptop": "step 4 on two cores",
+}
+
+
+@cache
+def preset(name: str) -> Config:
+    """The config of a preset as it is."""
+    experiment = {**CORE, **TEACHERS, **DISTILL}[name.split("/")[0]]
+    return compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, name)
+
+
+@cache
+def acting_parameters(name: str) -> str:
+    """How many numbers act in the policy of a preset, in millions. Nothing is allocated."""
+    config, robot = preset(name), get_robot("smpl")
+    shapes = observation_shapes(robot, config.env)
+    with torch.device("meta"):
+        joints = torch.zeros(robot.num_joints)
+        if isinstance(config.agent, MaskedMimicConfig):
+            policy = MaskedMimic(shapes, joints, config.agent, joints)
+        else:
+            policy = ActorCritic(shapes, joints, config.model, joints, joints)
+    return f"{policy.num_parameters('actor') / 1e6:.2g} M"
+
+
+def budget(config: Config) -> str:
+    """What ends a training, in words."""
+    run = config.run
+    limits = [f"{run.max_iterations} iterations"] if run.max_iterations is not None else []
+    return ", ".join([*limits, *([f"{run.max_time:g} s"] if run.max_time is not None else [])])
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def trainings() -> str:
+    """All presets that are trained: by which command, worlds, budget and size."""
+    rows = []
+    for name, about in ABOUT.items():
+        package = next(x for x, experiments in PACKAGES.items() if name.split("/")[0] in experiments)
+        config = preset(name)
+        facts = [str(config.env.num_envs), str(config.agent.rollout_steps), budget(config), acting_parameters(name)]
+        rows.append([f"`{name}`", f"`protege {package} train`", about, *facts])
+    return table(["preset", "trained by", "what for", "worlds", "steps a rollout", "ends after", "acts with"], rows)
+
+
+def pipelines() -> str:
+    """The pipelines: their steps, and how long they train."""
+    rows = []
+    for name, _ in all_presets():
+        family, _, short = name.partition("/")
+        if family == "pipeline":
+            steps = load_steps(short, Path("results"))
+            rows.append([f"`{name}`", ", ".join(step.name for step in steps), f"{training_time(steps) / 60:.0f} min"])
+    return table(["preset", "steps", "training, all steps"], rows)
+
+
+def training_time(steps: list[Any]) -> float:
+    """Seconds that the trainings of a pipeline take, by their time limits."""
+    seconds = 0.0
+    for step in steps:
+        if step.trains:
+            given = step.command[step.command.index("--max-time") + 1] if "--max-time" in step.command else None
+            seconds += float(given or preset(step.command[2]).run.max_time or 0.0)
+    return seconds
+
+
+def settings(keys: list[str], names: tuple[str, ...]) -> str:
+    """Values of some keys in some presets."""
+    rows = [[f"`{key}`", *(f"`{as_yaml(value(preset(name), key))}`" for name in names)] for key in keys]
+    return table(["key", *(f"`{name}`" for name in names)], rows)
+
+
+def value(config: Any, key: str) -> Any:
+    """A key's value."""
+    for name in key.split("."):
+        config = config[name] if isinstance(config, dict) else getattr(config, name)
+    return config
+
+
+def losses() -> str:
+    """Weights of the student's losses."""
+    names = ("distillation", "kl", "value_distillation", "bounds_loss", "ppo", "value")
+    keys = [f"agent.{name}_weight" for name in names]
+    return settings([*keys, "agent.ppo_start", "agent.ppo_ramp", "agent.clip", "model.log_std"], STUDENTS)
+
+
+def learning() -> str:
+    """How the student's presets learn."""
+    names = ["rollout_steps", "epochs", "minibatches", "learning_rate", "min_learning_rate", "teacher_iterations"]
+    names += ["imitation_noise", "weight_averaging", "evaluation_interval", "evaluation_episodes"]
+    tasks = ("path_follower_params", "goal_params", "steering_params")
+    keys = [*(f"agent.{name}" for name in names), "env.mix_probability", "env.steering_params.follow_gait"]
+    return settings([*keys, *(f"env.{task}.body_termination_distance" for task in tasks)], STUDENTS)
+
+
+def curriculum() -> str:
+    """The stages of the student's presets, which have them in common."""
+    stages = preset(STUDENTS[0]).agent.curriculum
+    if any(preset(name).agent.curriculum != stages for name in STUDENTS):
+        raise ValueError("the students' presets differ in their curriculum: give each its table")
+    tasks = ("path", "goal", "steering", "masked_mimic")
+    rows = [
+        [
+            f"`{stage.name}`",
+            f"{stage.share:g}",
+            *(f"{stage.task_mix[x]:g}" if x in stage.task_mix else "" for x in tasks),
+        ]
+        for stage in stages
+    ]
+    return table(["stage", "share", *tasks], rows)
+
+
+BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
+    "trainings": ("configuration.md", trainings),
+    "pipelines": ("commands.md", pipelines),
+    "losses": ("distillation.md", losses),
+    "learning": ("distillation.md", learning),
+    "curriculum": ("distillation.md", curriculum),
+}
+"""By its name: the page that a block stands in, and what writes it."""
+
+
+def updated(page: Path) -> str:
+    """A page with its blocks written anew.
+
+    Raises:
+        ValueError: a block has no markers there.
+    """
+    text = page.read_text()
+    for name, (file, write) in BLOCKS.items():
+        if file == page.name:
+            begin = BEGIN.format(name)
+            text, count = re.subn(
+                f"{re.escape(begin)}.*?{re.escape(END)}",
+                lambda _, b=begin, w=write: f"{b}\n\n{w()}\n\n{END}",
+                text,
+                flags=re.S,
+            )
+            if count != 1:
+                raise ValueError(f"{page}: {count} blocks {name}")
+    return text
+
+
+PAGES = sorted({DOCS / file for file, _ in BLOCKS.values()})
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(updated(page))

@@ -1,0 +1,50 @@
+"""Which simulator an evaluation takes by default, of those that are installed."""
+
+import sys
+
+import pytest
+import torch
+
+from protege.sim.simulator import IMPORTS, SIMULATORS, fastest_simulator, is_installed
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Make modules look as if they were not installed."""
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def test_every_simulator_says_what_it_imports():
+    assert set(IMPORTS) == set(SIMULATORS)
+
+
+def test_what_is_hidden_is_not_installed(monkeypatch):
+    assert is_installed("mujoco") and not is_installed("bullet")
+    monkeypatch.setattr("protege.sim.simulator.IMPORTS", {"both": ("json", "mujoco_warp"), "one": ("json",)})
+    hide(monkeypatch, "mujoco_warp")
+    assert is_installed("one") and not is_installed("both")
+
+
+ALL = ("mujoco", "mjwarp", "isaaclab")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "trained_in", "installed", "chosen"),
+    [
+        ("auto", False, "mjwarp", ALL, "mujoco"),
+        ("auto", False, "isaaclab", ALL, "mujoco"),
+        ("cpu", True, "mjwarp", ALL, "mujoco"),
+        ("auto", True, "mjwarp", ALL, "mjwarp"),
+        ("auto", True, "isaaclab", ALL, "isaaclab"),
+        ("auto", True, "isaaclab", ("mujoco", "mjwarp"), "mujoco"),
+        ("auto", True, "mjwarp", ("mujoco",), "mujoco"),
+        ("auto", True, "mujoco", ALL, "mujoco"),
+        ("cuda:1", True, "isaaclab", ALL, "isaaclab"),
+        ("cuda", True, "mujoco", ALL, "mjwarp"),
+        ("cuda", True, "mujoco", ("mujoco",), "mujoco"),
+    ],
+)
+def test_the_fastest_that_is_installed_for_the_device(device, gpu, trained_in, installed, chosen, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr("protege.sim.simulator.is_installed", lambda name: name in installed)
+    assert fastest_simulator(device, trained_in) == chosen
