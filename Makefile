@@ -23,9 +23,9 @@ demo: setup ## a walking student from the shipped teachers, evaluation, ONNX, a 
 	@$(RUN) protege pipeline --preset demo $(ARGS)
 
 .PHONY: test
-test: tools ## all tests
+test: tools ## all tests, a process for each core
 	@$(RUN) python scripts/equipment.py
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: tools ## format, lint, types, import arrows
@@ -70,8 +70,9 @@ python: $(filter .tools/%,$(UV))
 	  rm -rf .tools; \
 	  echo "uv could not be installed into .tools. Install it (docs.astral.sh/uv), or python3-venv and a network." >&2; exit 2; }
 
-# Triton, 0.6 GB, writes GPU code for torch.compile, which Protégé does not call.
-install_cuda = $(UV) sync $(QUIET) $(WANTED) $(1) $(if $(1),--no-install-package triton)
+# Triton, 0.6 GB, compiles networks for a GPU (run.compile): an environment without a GPU's simulator does without it.
+WITHOUT_TRITON = $(if $(filter gpu mjwarp isaaclab,$(EXTRA)),,--no-install-package triton)
+install_cuda = $(UV) sync $(QUIET) $(WANTED) $(1) $(if $(1),$(WITHOUT_TRITON))
 # `uv sync` cannot choose torch's build, `uv pip` can; the index of builds has no dates that exclude-newer could look at.
 install_cpu = { ls .venv/lib/python*/site-packages/torch-*+cpu.dist-info &> /dev/null || $(UV) venv --quiet --clear; } && \
   $(UV) export --quiet --no-hashes --prune torch $(WANTED) $(1) | $(UV) pip install $(QUIET) --python .venv \

@@ -137,7 +137,7 @@ def _add(update: Callable[[Buffer], object], value: Any) -> None:
         update(b"[%d" % len(value))
         for x in value:
             _add(update, x)
-    elif isinstance(value, Tensor):
+    elif isinstance(value, Tensor) and _is_whole(value):
         update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
         plain = value.detach().cpu().contiguous().reshape(-1)
         if plain.numel():

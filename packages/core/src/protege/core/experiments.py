@@ -144,21 +144,21 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
     world = World.join(settings)
     try:
         with locked(run_folder(settings)) if world.first else nullcontext():
-            for line in warnings(config, override_keys(parts, overrides), experiment.kind) if world.first else ():
-                click.echo(f"warning: {line}", err=True)
-            return _train(experiment, plugin, config, world)
+            return _train(experiment, plugin, config, world, override_keys(parts, overrides))
     finally:
         world.close()
 
 
-def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, world: World) -> Run:
-    """`train` with its config, in a folder that no other process works in."""
+def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, world: World, keys: Sequence[str]) -> Run:
+    """`train` with its config, in which these keys were given, in a folder that no other process works in."""
     settings = world.settings(config.run)
     torch.set_num_threads(torch_threads(settings.num_threads))
     torch.manual_seed(config.run.seed)
     env = plugin.make(settings, config.env)
     try:
         check_rollout(env, config.agent.rollout_steps)
+        for line in warnings(config, keys, experiment.kind) if world.first else ():
+            click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, world) as run:
             if world.first:
                 run.learns_from(clip_digests(config.run.motion_file))

@@ -70,7 +70,7 @@ def load(path: str | Path, specs: Sequence[TensorSpec], num_states: int | None =
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name][:num_states] for name in file.files}
-    except (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error) as error:
+    except (BadZipFile, EOFError, KeyError, OSError, ValueError, RuntimeError, zlib.error) as error:
         raise DeployError(f"{path} is damaged ({error})", again) from error
     for spec in specs:
         array = arrays.get(spec.name)

@@ -79,7 +79,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (BadZipFile, EOFError, KeyError, NotImplementedError, zlib.error) as error:
+    except (BadZipFile, EOFError, KeyError, RuntimeError, zlib.error) as error:
         raise ValueError(f"{path} is cut off") from error
 
 

@@ -150,9 +150,7 @@ class HumanoidEnv:
 
     @torch.no_grad()
     def reset(self) -> Obs:
-        """Start a new episode in every world. The first time, the log says which clip is the gait."""
-        while self._unsaid:
-            log.log(*self._unsaid.pop(0))
+        """Start a new episode in every world."""
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
         self.randomization.advance()
@@ -160,7 +158,12 @@ class HumanoidEnv:
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
-        """One control step of every world. action: (N, J) rad about the default pose."""
+        """One control step of every world. action: (N, J) rad about the default pose.
+
+        The first step logs which clip is the gait: by then nothing that a user gave can be refused any more.
+        """
+        while self._unsaid:
+            log.log(*self._unsaid.pop(0))
         self.invalid.copy_(self.simulator.step(self.default_joint_pos + self.randomization.act(action)))
         return self._after_physics()
 

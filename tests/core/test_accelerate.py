@@ -1,0 +1,46 @@
+"""What a policy is made ready for on a GPU; nothing here runs on one."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from protege.core.accelerate import accelerate
+from protege.core.config import RunConfig
+
+
+class Policy(nn.Module):
+    in_bfloat16 = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.empty = nn.Linear(2, 2), nn.Identity()
+
+
+def is_compiled(policy: Policy) -> list[bool]:
+    return [network._compiled_call_impl is not None for network in policy.children()]
+
+
+@pytest.fixture(autouse=True)
+def precision() -> object:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_networks_are_compiled_for_a_gpu_where_triton_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protege.core.accelerate.find_spec", lambda name: object())
+    assert is_compiled(accelerate(Policy(), RunConfig(), "cuda")) == [True, False]
+    assert is_compiled(accelerate(Policy(), RunConfig(compile=False), "cuda")) == [False, False]
+    assert is_compiled(accelerate(Policy(), RunConfig(), "cpu")) == [False, False]
+
+
+def test_without_triton_they_run_uncompiled_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("protege.core.accelerate.find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING):
+        policy = accelerate(Policy(), RunConfig(), "cuda")
+    assert is_compiled(policy) == [False, False] and policy.in_bfloat16
+    assert "triton is not installed" in caplog.text
