@@ -1,5 +1,6 @@
 """What every test starts from: one seed, one thread, no deadlines on a busy machine."""
 
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+# A shell ignores Ctrl-C for what it runs in the background, and every program started from there inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("protege", deadline=None, derandomize=True)
 settings.load_profile("protege")
 # Test tensors are small: a second thread costs more than it gives.
