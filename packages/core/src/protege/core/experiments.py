@@ -26,8 +26,9 @@ from .policy import ActorCritic, ModelConfig
 from .ppo import PPOConfig
 from .resuming import clip_digests, weights_digest
 from .robot import Robot
-from .run import Run, check_weights, run_folder
+from .run import Run, run_folder
 from .threads import torch_threads
+from .training_state import check_weights
 
 Policy = ActorCritic | MaskedMimic
 

@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .checkpoint import Checkpoint, load, save, write_atomically
@@ -22,6 +21,7 @@ from .errors import UserError
 from .resuming import check_config, check_sources
 from .robot import Robot
 from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
+from .training_state import load_weights
 from .training_state import restore as restore_training
 
 SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
@@ -50,7 +50,8 @@ class Run:
 
     Nothing is written before the first iteration: a run that cannot start leaves its folder as it was. The loop ends when the
     budget is spent. Ctrl-C, SIGTERM and SIGHUP end it after the iteration that they interrupt; the checkpoint is saved either way,
-    and the same command goes on from it. A second Ctrl-C stops at once. SIGHUP is left alone where it is ignored, as under nohup.
+    and the same command goes on from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
+    as SIGHUP is under nohup, and Ctrl-C where a script runs this in the background.
 
     One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `experiments.train` does.
 
@@ -368,32 +369,6 @@ def _number(row: Mapping[str, Any]) -> float:
     """The iteration of a row of the log; infinite if it has none."""
     number = row.get("iteration")
     return number if isinstance(number, int) else inf
-
-
-def _fits(other: Tensor, mine: Tensor) -> bool:
-    return (other.shape, other.is_floating_point()) == (mine.shape, mine.is_floating_point())
-
-
-def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Load a checkpoint's weights into a policy; see `check_weights`."""
-    check_weights(policy, checkpoint, path)
-    policy.load_state_dict(checkpoint.model)
-
-
-def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`.
-
-    Raises:
-        UserError: tensors are missing, or of another shape or kind of number.
-    """
-    mine, other = policy.state_dict(), checkpoint.model
-    wrong = [name for name in mine if name not in other or not _fits(other[name], mine[name])]
-    wrong += [name for name in other if name not in mine]
-    if wrong:
-        raise UserError(
-            f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
-            "Use the model sizes and tokens in its config, or another checkpoint",
-        )
 
 
 def _ranks(count: int) -> str:

@@ -1,16 +1,44 @@
-"""Handing the states in a checkpoint back to optimizer, environment and trainer, whatever the file holds."""
+"""Loading what a checkpoint holds: weights into a policy; states into optimizer, environment and trainer."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from .checkpoint import Checkpoint
 from .checkpoint_checks import check_layout
 from .errors import UserError
 
 MALFORMED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 """What torch and Python raise at a state that is not what it should be; the layouts are compared before."""
+
+
+def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Load a checkpoint's weights into a policy; see `check_weights`."""
+    check_weights(policy, checkpoint, path)
+    policy.load_state_dict(checkpoint.model)
+
+
+def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`.
+
+    Raises:
+        UserError: tensors are missing, or of another shape or kind of number.
+    """
+    mine, other = policy.state_dict(), checkpoint.model
+    wrong = [name for name in mine if name not in other or not _fits(other[name], mine[name])]
+    wrong += [name for name in other if name not in mine]
+    if wrong:
+        raise UserError(
+            f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
+            "Use the model sizes and tokens in its config, or another checkpoint",
+        )
+
+
+def _fits(other: Tensor, mine: Tensor) -> bool:
+    return (other.shape, other.is_floating_point()) == (mine.shape, mine.is_floating_point())
 
 
 def restore(parts: Mapping[str, Any], training: Mapping[str, Any], path: Path) -> None:
