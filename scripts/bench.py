@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from bench_inference import cpu_latencies, shown
 
-from protege.core.checkpoint import Checkpoint, save
-from protege.core.config import RunConfig, compose
 from protege.core.env import Env, env_plugin
-from protege.core.experiments import EXPERIMENTS as CORE
-from protege.core.experiments import Experiment, make_actor_critic
-from protege.core.policy import ActorCritic
-from protege.deploy.check import check
-from protege.deploy.closed_loop import run_closed_loop
-from protege.deploy.commands import PathCommand
-from protege.deploy.export import export
-from protege.deploy.loop import ControlLoop
+from protege.core.learning.policy import ActorCritic
+from protege.core.runs.checkpoint import Checkpoint, save
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.experiments import EXPERIMENTS as CORE
+from protege.core.runs.experiments import Experiment, make_actor_critic
+from protege.deploy.commands.simple import PathCommand
+from protege.deploy.export.check import check
+from protege.deploy.export.export import export
+from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.distill.experiment import EXPERIMENTS as DISTILL

@@ -17,10 +17,11 @@ import click
 import numpy as np
 import torch
 
-from protege.deploy import metadata, states
-from protege.deploy.export import Variant, export, load_graph
-from protege.deploy.metadata import PRECISIONS
-from protege.deploy.session import open_session
+from protege.deploy.export import states
+from protege.deploy.export.export import Variant, export, load_graph
+from protege.deploy.policy import metadata
+from protege.deploy.policy.metadata import PRECISIONS
+from protege.deploy.policy.session import open_session
 
 CALLS = 1000
 WARM_UP = 100

@@ -14,14 +14,14 @@ from typing import Any
 
 import click
 
-from protege.deploy.closed_loop import run_closed_loop
-from protege.deploy.commands import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
-from protege.deploy.limits import Limits
-from protege.deploy.loop import ControlLoop
+from protege.deploy.cli.tasks import motion_command
+from protege.deploy.commands.simple import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.safety import Safety
-from protege.deploy.tasks import motion_command
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 
 SECONDS = 10.0
 START = """

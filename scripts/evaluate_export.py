@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs
-from protege.core.evaluation import evaluation_env, rounded_up, run_episodes, summarize
-from protege.core.experiments import LoadedPolicy, load_policy
-from protege.deploy import metadata
-from protege.deploy.metadata import ClosedLoop
-from protege.deploy.session import open_session
-from protege.deploy.tensors import REFERENCE
+from protege.core.runs.evaluation import evaluation_env, rounded_up, run_episodes, summarize
+from protege.core.runs.experiments import LoadedPolicy, load_policy
+from protege.deploy.policy import metadata
+from protege.deploy.policy.metadata import ClosedLoop
+from protege.deploy.policy.session import open_session
+from protege.deploy.policy.tensors import REFERENCE
 from protege.distill.tasks import TASK_FACTS, UNIFIED
 
 MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")

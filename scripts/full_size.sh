@@ -22,7 +22,7 @@ mkdir -p "$root/logs"
 
 motions=data/motions/smpl_humanoid
 clips="run.motion_file=[${motions}_walk.npy,${motions}_run.npy,${motions}_jump.npy]"
-one=(python3 -m protege.core.umbrella)
+one=(python3 -m protege.core.cli.umbrella)
 simulator=(--simulator mjwarp) episodes=(--num-episodes 1024 --num-envs 1024) small=() small_vae=()
 if [[ ${SMALL:-} ]]; then
   simulator=(--num-envs 16) episodes=(--num-episodes 8 --num-envs 8)
@@ -55,7 +55,7 @@ train() {
   local cards=$1 name=$2 seconds=$3 start=("${one[@]}")
   shift 3
   if [[ $cards == *,* && ! ${SMALL:-} ]]; then
-    start=(python3 -m torch.distributed.run --nproc-per-node "$(tr -cd , <<< "$cards," | wc -c)" -m protege.core.umbrella)
+    start=(python3 -m torch.distributed.run --nproc-per-node "$(tr -cd , <<< "$cards," | wc -c)" -m protege.core.cli.umbrella)
   fi
   # shellcheck disable=SC2046
   run "$cards" "$name" "${start[@]}" "$@" "${simulator[@]}" $(budget "$seconds") \

@@ -12,9 +12,9 @@ from types import ModuleType
 import click
 import pytest
 
-from protege.core.config import RunConfig, all_presets, compose
+from protege.core.cli.umbrella import main as umbrella
 from protege.core.errors import UserError
-from protege.core.umbrella import main as umbrella
+from protege.core.runs.config import RunConfig, all_presets, compose
 from protege.sim.env_config import EnvConfig
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
 OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
 OTHERS_OPTIONS |= {"--ensemble", "--episodes", "--skip"}  # of scripts/ablation.py, zoo_cards.py and profile_training.py
-EXPERIMENTS = {"core": "protege.core.experiments", "teachers": "protege.teachers.experiments",
+EXPERIMENTS = {"core": "protege.core.runs.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
 
 

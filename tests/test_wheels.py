@@ -67,7 +67,8 @@ def test_umbrella_lists_what_is_installed(install: Callable[[str], Path]) -> Non
 def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
     """The robot's side of deploy: the loop and its interfaces where there is neither torch nor core."""
     program = """
-import importlib.util, protege.deploy.runtime, protege.deploy.metadata, protege.deploy.cli, protege.deploy.clips
+import importlib.util
+import protege.deploy.runtime, protege.deploy.policy.metadata, protege.deploy.cli.main, protege.deploy.commands.clips
 print([name for name in ("torch", "onnx", "protege.core") if importlib.util.find_spec(name)])
 """
     assert run(install("protege-deploy[cpu,mujoco]") / "python", "-c", program).strip() == "[]"

@@ -21,13 +21,13 @@ import click
 import torch
 from tiny_runs import TINY, TRACKER
 
-from protege.core import pipeline
-from protege.core.checkpoint import load
+from protege.core.cli.umbrella import main
 from protege.core.errors import UserError
-from protege.core.lock import locked
-from protege.core.pipeline import Step
-from protege.core.run_folder import read_metrics
-from protege.core.umbrella import main
+from protege.core.runs import pipeline
+from protege.core.runs.checkpoint import load
+from protege.core.runs.lock import locked
+from protege.core.runs.pipeline import Step
+from protege.core.runs.run_folder import read_metrics
 
 INTERVAL = 4
 """Iterations between checkpoints."""
@@ -35,7 +35,7 @@ SAMPLES = 8 * 4
 """Transitions of an iteration: TINY's envs and steps."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TRAINING = (
-    "protege.core.experiments",
+    "protege.core.runs.experiments",
     "protege.sim.env",
     "mujoco",
     "torch.distributed.fsdp",

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 from toy_env import BestExpert, ToyEnv, toy_robot
 
-from protege.core import masked_mimic, ppo
-from protege.core.config import Config, RunConfig
-from protege.core.distributed import World
 from protege.core.errors import UserError
-from protege.core.experiments import action_bound, make_actor_critic
-from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
-from protege.core.networks import RunningNormalizer
-from protege.core.optim import adamw, backward, guarded_step
-from protege.core.policy import ModelConfig
-from protege.core.ppo import PPO, PPOConfig, normalize_advantage, weighted_mean
-from protege.core.rollout import RolloutBuffer, collect
-from protege.core.run import Run
+from protege.core.learning import masked_mimic, ppo
+from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.learning.networks import RunningNormalizer
+from protege.core.learning.optim import adamw, backward, guarded_step
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import PPO, PPOConfig, normalize_advantage, weighted_mean
+from protege.core.learning.process_group import World
+from protege.core.learning.rollout import RolloutBuffer, collect
+from protege.core.runs.config import Config, RunConfig
+from protege.core.runs.experiments import action_bound, make_actor_critic
+from protege.core.runs.run import Run
 
 SIZE = 2
 MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])

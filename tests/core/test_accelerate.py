@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from protege.core.accelerate import accelerate
-from protege.core.config import RunConfig
+from protege.core.learning.accelerate import accelerate
+from protege.core.runs.config import RunConfig
 
 
 class Policy(nn.Module):
@@ -30,7 +30,7 @@ def precision() -> object:
 
 
 def test_networks_are_compiled_for_a_gpu_where_triton_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protege.core.accelerate.find_spec", lambda name: object())
+    monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: object())
     assert is_compiled(accelerate(Policy(), RunConfig(), "cuda")) == [True, False]
     assert is_compiled(accelerate(Policy(), RunConfig(compile=False), "cuda")) == [False, False]
     assert is_compiled(accelerate(Policy(), RunConfig(), "cpu")) == [False, False]
@@ -39,7 +39,7 @@ def test_networks_are_compiled_for_a_gpu_where_triton_is(monkeypatch: pytest.Mon
 def test_without_triton_they_run_uncompiled_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("protege.core.accelerate.find_spec", lambda name: None)
+    monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
         policy = accelerate(Policy(), RunConfig(), "cuda")
     assert is_compiled(policy) == [False, False] and policy.in_bfloat16

@@ -13,11 +13,12 @@ import torch
 from rich.console import Console
 from tiny_runs import TINY, TRACKER, protege, train
 
-from protege.core import commands, memory
-from protege.core.checkpoint import load, save
-from protege.core.config import RunConfig, usable_device
+from protege.core import memory
+from protege.core.cli import shared as commands
 from protege.core.errors import UserError
 from protege.core.memory import available, require
+from protege.core.runs.checkpoint import load, save
+from protege.core.runs.config import RunConfig, usable_device
 from protege.sim.env_config import EnvConfig
 from protege.sim.footprint import plan_bytes
 from protege.sim.robots import get_robot
@@ -125,13 +126,13 @@ def test_a_terminal_without_our_letters_is_told_in_one_line_too(tmp_path):
         "é✓°.npy",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "protege.core.umbrella", *words], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "protege.core.cli.umbrella", *words], capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no clip at ")
     assert done.stderr.count("\n") == 1
     done = subprocess.run(
-        [sys.executable, "-c", "from protege.deploy.cli import main; main()", "info", "é✓°"],
+        [sys.executable, "-c", "from protege.deploy.cli.main import main; main()", "info", "é✓°"],
         capture_output=True,
         text=True,
         env=environment,

@@ -11,16 +11,16 @@ import torch
 from fuzz import FOREIGN, VALUES, in_one_line, within
 from torch import Tensor
 
-from protege.core.checkpoint import DIGEST, load
-from protege.core.checkpoint_checks import KINDS, digest
-from protege.core.config import RunConfig, from_dict
 from protege.core.env import Env, env_plugin
 from protege.core.errors import UserError
-from protege.core.experiments import load_to_act, make_actor_critic
-from protege.core.policy import ModelConfig
-from protege.core.ppo import PPO, PPOConfig
-from protege.core.rollout import LoopState
-from protege.core.training_state import restore
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import PPO, PPOConfig
+from protege.core.learning.rollout import LoopState
+from protege.core.runs.checkpoint import DIGEST, load
+from protege.core.runs.checkpoint_checks import KINDS, digest
+from protege.core.runs.config import RunConfig, from_dict
+from protege.core.runs.experiments import load_to_act, make_actor_critic
+from protege.core.runs.training_state import restore
 
 COUNT = 200
 

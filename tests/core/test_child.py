@@ -74,7 +74,7 @@ def test_a_killed_parent_takes_its_child_along(tmp_path):
 
 
 def test_a_child_that_a_signal_ends_has_a_shells_exit_code():
-    from protege.core.child import run_child
+    from protege.core.runs.child import run_child
 
     for number in (signal.SIGKILL, signal.SIGTERM):
         assert run_child(["sh", "-c", f"kill -{int(number)} $$"]) == (128 + number, False)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from protege.core.cli.umbrella import main as umbrella
 from protege.core.errors import UserError
 from protege.core.motions import Clip, clip_files, load_clip, load_clips, save_clip
 from protege.core.motions.file_kinds import describe_file
-from protege.core.umbrella import main as umbrella
 from protege.sim.robots import get_robot
 
 SMPL = get_robot("smpl")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from protege.core import config as config_module
-from protege.core.config import RunConfig, all_presets, checked, compose, find_preset, from_dict
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.experiments import EXPERIMENTS
-from protege.core.policy import ModelConfig
-from protege.core.ppo import PPOConfig
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import PPOConfig
+from protege.core.runs import config as config_module
+from protege.core.runs.config import RunConfig, all_presets, checked, compose, find_preset, from_dict
+from protege.core.runs.experiments import EXPERIMENTS
 
 
 @dataclass

@@ -11,10 +11,10 @@ import pytest
 import torch
 from fuzz import FOREIGN, VALUES, YAML, in_one_line, within
 
-from protege.core.config import RunConfig, compose, from_dict
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.experiments import EXPERIMENTS, Experiment
+from protege.core.runs.config import RunConfig, compose, from_dict
+from protege.core.runs.experiments import EXPERIMENTS, Experiment
 
 PRESETS = ("full_body_tracker/laptop", "masked_mimic/laptop", "goal_directed/laptop", "distillation/laptop")
 COUNT, BUILT = 200, 20

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from protege.core.accelerate import accelerate
-from protege.core.config import RunConfig
-from protege.core.cuda_graph import Recorded
-from protege.core.policy import ActorCritic, ModelConfig
-from protege.core.ppo import PPO, PPOConfig
-from protege.core.rollout import RolloutBuffer
+from protege.core.learning.accelerate import accelerate
+from protege.core.learning.cuda_graph import Recorded
+from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.learning.ppo import PPO, PPOConfig
+from protege.core.learning.rollout import RolloutBuffer
+from protege.core.runs.config import RunConfig
 
 JOINTS, WORLDS, STEPS = 7, 64, 8
 

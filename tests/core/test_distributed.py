@@ -10,14 +10,14 @@ import torch
 from ranks import LOOP, make_ppo, on_ranks
 from tiny_runs import snapshot
 
-from protege.core.checkpoint import load
-from protege.core.config import RunConfig
-from protege.core.distributed import ALONE, World
 from protege.core.errors import UserError
 from protege.core.launcher import Launch, launch
-from protege.core.networks import RunningNormalizer
-from protege.core.ppo import PPOConfig, normalize_advantage, weighted_mean
-from protege.core.rollout import RolloutBuffer
+from protege.core.learning.networks import RunningNormalizer
+from protege.core.learning.ppo import PPOConfig, normalize_advantage, weighted_mean
+from protege.core.learning.process_group import ALONE, World
+from protege.core.learning.rollout import RolloutBuffer
+from protege.core.runs.checkpoint import load
+from protege.core.runs.config import RunConfig
 
 
 def assert_equal(a: dict, b: dict) -> None:

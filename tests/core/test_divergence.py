@@ -7,15 +7,15 @@ import pytest
 import torch
 from toy_env import ToyEnv
 
-from protege.core import ppo
-from protege.core.checkpoint import load
-from protege.core.config import Config, RunConfig
-from protege.core.divergence import Watch
 from protege.core.errors import UserError
-from protege.core.experiments import make_actor_critic
-from protege.core.policy import ActorCritic, ModelConfig
-from protege.core.ppo import PPOConfig
-from protege.core.run import Run
+from protege.core.learning import ppo
+from protege.core.learning.divergence import Watch
+from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.learning.ppo import PPOConfig
+from protege.core.runs.checkpoint import load
+from protege.core.runs.config import Config, RunConfig
+from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.run import Run
 
 GOOD = {"actor/ppo_loss": 0.1, "actor/kl": 0.01, "agent/skipped_updates": 1.0, "episode/return": nan}
 MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])

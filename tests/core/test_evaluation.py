@@ -12,7 +12,7 @@ from toy_env import toy_robot
 
 from protege.core.env import Step
 from protege.core.errors import UserError
-from protege.core.evaluation import (
+from protege.core.runs.evaluation import (
     evaluate_task,
     evaluation_env,
     mean_interval,
@@ -20,7 +20,7 @@ from protege.core.evaluation import (
     summarize,
     wilson_interval,
 )
-from protege.core.experiments import load_policy
+from protege.core.runs.experiments import load_policy
 
 
 class Deck:

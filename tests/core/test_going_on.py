@@ -10,9 +10,9 @@ import numpy as np
 from click.testing import Result
 from tiny_runs import TINY, TINY_MASKED_MIMIC, TRACKER, protege, snapshot, train
 
-from protege.core.checkpoint import load, save
-from protege.core.lock import locked
 from protege.core.motions.clip import clip_files
+from protege.core.runs.checkpoint import load, save
+from protege.core.runs.lock import locked
 
 WALK = "smpl_humanoid_walk.npy"
 

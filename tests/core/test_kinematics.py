@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from protege.core import rotation as R
-from protege.core.kinematics import Kinematics
-from protege.core.robot import Body, Geom, Joint, Robot
-from protege.core.state import RobotState
-from protege.sim.mjcf import build_spec
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Body, Geom, Joint, Robot
+from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
 
 SMPL = get_robot("smpl")
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protege.core.errors import UserError
-from protege.core.lock import locked
+from protege.core.runs.lock import locked
 
 HOLDER = """
 import sys, time

@@ -7,7 +7,7 @@ import torch
 from toy_env import BestExpert, J, NanEnv, ToyEnv
 
 from protege.core.env import Obs
-from protege.core.masked_mimic import (
+from protege.core.learning.masked_mimic import (
     MaskedMimic,
     MaskedMimicConfig,
     MaskedMimicTrainer,
@@ -16,7 +16,7 @@ from protege.core.masked_mimic import (
     latent_kl,
     sample_latent,
 )
-from protege.core.rollout import RolloutBuffer
+from protege.core.learning.rollout import RolloutBuffer
 
 SMALL = {"latent_dim": 16, "ff_size": 32, "num_layers": 1, "num_heads": 2, "latent_size": 4,
          **{f"{part}_units": [32] for part in ("prior", "encoder", "decoder", "critic")},

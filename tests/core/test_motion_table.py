@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from protege.core.motions import Clip, MotionLibrary, table
-from protege.core.state import RobotState
+from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")

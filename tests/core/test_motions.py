@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from toy_env import toy_robot
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, MotionLibrary, clip_dtype, load_clip, load_clips, save_clip
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
 from protege.sim.robots import get_robot
 
 SMPL = get_robot("smpl")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from protege.core.networks import FEW, RunningNormalizer, SetMLP, TokenSet, TokenTransformer, attend_few, mlp
+from protege.core.learning.networks import FEW, RunningNormalizer, SetMLP, TokenSet, TokenTransformer, attend_few, mlp
 
 SIZES = {"body": (1, 5), "frames": (3, 4), "command": (1, 2)}
 

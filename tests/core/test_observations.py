@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from protege.core import observations
-from protege.core import rotation as R
-from protege.core.state import RobotState
+from protege.core.robots import rotation as R
+from protege.core.robots.state import RobotState
 
 N, B, J, K, P = 3, 4, 5, 2, 6
 ROOT = torch.tensor([[1.0, 2.0, 0.9]])

@@ -12,11 +12,11 @@ import click
 import pytest
 from tiny_runs import TINY, TRACKER, protege
 
-from protege.core import pipeline as module
-from protege.core.checkpoint import load
 from protege.core.errors import UserError
-from protege.core.lock import locked
-from protege.core.pipeline import Learned, Step, load_steps, measured
+from protege.core.runs import pipeline as module
+from protege.core.runs.checkpoint import load
+from protege.core.runs.lock import locked
+from protege.core.runs.pipeline import Learned, Step, load_steps, measured
 from protege.teachers.zoo import read_index, shipped
 
 STEPS = [
@@ -453,7 +453,7 @@ def test_the_summary_shows_no_factor_of_negative_values(tmp_path, recorder):
 
 @pytest.mark.parametrize("code", [0, 2, 130])
 def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
-    # Any program will do for `python -m protege.core.umbrella`.
+    # Any program will do for `python -m protege.core.cli.umbrella`.
     started = []
     run_child = module.run_child
 
@@ -468,7 +468,7 @@ def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
         assert stopped.value.code == code
     else:
         assert module._run(Step("check", ["deploy", "check"])) is False
-    assert started == [[sys.executable, "-m", "protege.core.umbrella", "deploy", "check"]]
+    assert started == [[sys.executable, "-m", "protege.core.cli.umbrella", "deploy", "check"]]
     assert ("goes on" in capsys.readouterr().err) == (code == 130)
 
 

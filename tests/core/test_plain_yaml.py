@@ -2,7 +2,7 @@
 
 import pytest
 
-from protege.core.plain_yaml import MAX_CHARACTERS, NotPlainError, is_plain, read, read_file, write
+from protege.core.runs.plain_yaml import MAX_CHARACTERS, NotPlainError, is_plain, read, read_file, write
 
 
 @pytest.mark.parametrize(

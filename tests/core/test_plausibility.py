@@ -10,9 +10,9 @@ from protege.core.errors import UserError
 from protege.core.motions import Clip, Finding, findings, load_clip, load_clips, save_clip
 from protege.core.motions.contact import contact_points, leg_length
 from protege.sim.engine import mujoco
-from protege.sim.mjcf import build_spec
 from protege.sim.motions.surface import trace
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
 
 SMPL = get_robot("smpl")
 SHIPPED = [f"smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump")]

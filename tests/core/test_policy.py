@@ -11,7 +11,7 @@ from toy_env import H, J, K, P, ToyEnv
 
 from protege.core.env import Obs
 from protege.core.errors import UserError
-from protege.core.policy import COMMANDS, ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
+from protege.core.learning.policy import COMMANDS, ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
 
 SMALL = {
     "latent_dim": 16,

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from toy_env import NanEnv, ToyEnv
 
-from protege.core.experiments import make_actor_critic
-from protege.core.optim import adamw, adapt_learning_rate, backward, guarded_step
-from protege.core.policy import ModelConfig
-from protege.core.ppo import (
+from protege.core.learning.optim import adamw, adapt_learning_rate, backward, guarded_step
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import (
     PPO,
     PPOConfig,
     bounds_loss,
@@ -20,7 +19,8 @@ from protege.core.ppo import (
     value_loss,
     weighted_mean,
 )
-from protege.core.rollout import RolloutBuffer, collect
+from protege.core.learning.rollout import RolloutBuffer, collect
+from protege.core.runs.experiments import make_actor_critic
 
 SMALL = ModelConfig(latent_dim=16, ff_size=16, num_layers=1, num_heads=2, mlp_units=[16], critic_units=[16])
 

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from protege.core.robot import Body, Geom, Joint, Robot
-from protege.core.state import RobotState
+from protege.core.robots.robot import Body, Geom, Joint, Robot
+from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
 
 SMPL = get_robot("smpl")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toy_env import EPISODE, J, NanEnv, ToyEnv
 
-from protege.core.policy import PolicySample, log_prob
-from protege.core.rollout import LoopState, RolloutBuffer, collect, episode_metrics, gae
+from protege.core.learning.policy import PolicySample, log_prob
+from protege.core.learning.rollout import LoopState, RolloutBuffer, collect, episode_metrics, gae
 
 
 def column(*values: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from protege.core import rotation as R
+from protege.core.robots import rotation as R
 
 S = math.sqrt(0.5)
 ABOUT_X, ABOUT_Y, ABOUT_Z = ([S, S, 0.0, 0.0], [S, 0.0, S, 0.0], [S, 0.0, 0.0, S])

@@ -15,14 +15,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from toy_env import ToyEnv, toy_robot
 
-from protege.core import ppo
-from protege.core.checkpoint import load
-from protege.core.config import Config, RunConfig
 from protege.core.errors import UserError
-from protege.core.experiments import make_actor_critic, train_ppo
-from protege.core.policy import ModelConfig
-from protege.core.ppo import PPOConfig
-from protege.core.run import Run
+from protege.core.learning import ppo
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import PPOConfig
+from protege.core.runs.checkpoint import load
+from protege.core.runs.config import Config, RunConfig
+from protege.core.runs.experiments import make_actor_critic, train_ppo
+from protege.core.runs.run import Run
 
 
 class Counter:

@@ -7,8 +7,8 @@ import pytest
 from tiny_runs import snapshot
 
 from protege.core.errors import UserError
-from protege.core.resuming import check_sources, clip_digests, weights_digest
-from protege.core.run_folder import move_aside, read_metrics, remove_temporaries
+from protege.core.runs.resuming import check_sources, clip_digests, weights_digest
+from protege.core.runs.run_folder import move_aside, read_metrics, remove_temporaries
 
 RUN = {name: name.encode() for name in ("last.ckpt", "best.ckpt", "config.yaml", "metrics.jsonl")} | {
     "events.out.tfevents.1.host.2.0": b"events",

@@ -9,9 +9,9 @@ import torch
 import yaml
 from tiny_runs import TINY, TRACKER, protege
 
-from protege.core.checkpoint import load
 from protege.core.errors import UserError
-from protege.core.steps import Step, deterministic, load_steps
+from protege.core.runs.checkpoint import load
+from protege.core.runs.steps import Step, deterministic, load_steps
 
 # Odd names
 

@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from protege.core import pipeline
+from protege.core.runs import pipeline
 from protege.core.tables import compact_table, print_table
 
 

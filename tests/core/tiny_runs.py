@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from protege.core.umbrella import main
+from protege.core.cli.umbrella import main
 
 TRACKER = "full_body_tracker/transformer_flat_terrain"
 WORLDS = ["env.num_envs=8", "env.num_plans=8", "env.history_steps=2", "run.num_threads=1", "run.device=cpu"]

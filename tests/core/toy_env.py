@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs, Step
-from protege.core.robot import Body, Joint, Robot
+from protege.core.robots.robot import Body, Joint, Robot
 
 J, K, H, P = 3, 2, 2, 4
 FOLLOW, LOAD = 0.5, -0.1

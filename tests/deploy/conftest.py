@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from students import STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, save
 
-from protege.deploy.export import export
+from protege.deploy.export.export import export
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from protege.deploy.interface import MEASURED, Command, Mode, RobotReading
-from protege.deploy.metadata import Metadata, Source, TensorSpec
+from protege.deploy.policy.metadata import Metadata, Source, TensorSpec
 
 DT = 0.02
 STANDING = RobotReading(

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from protege.core import checkpoint
-from protege.core.checkpoint import Checkpoint
-from protege.core.config import RunConfig
-from protege.core.experiments import Policy, action_bound
-from protege.core.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.motions import load_clips
-from protege.core.policy import ActorCritic, ModelConfig
+from protege.core.runs import checkpoint
+from protege.core.runs.checkpoint import Checkpoint
+from protege.core.runs.config import RunConfig
+from protege.core.runs.experiments import Policy, action_bound
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
 
 ROBOT = get_robot("smpl")
 WALK = "data/motions/smpl_humanoid_walk.npy"

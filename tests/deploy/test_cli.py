@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from protege.deploy import __version__
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 
 
 def call(*words: str | Path) -> Result:

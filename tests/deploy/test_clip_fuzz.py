@@ -11,7 +11,7 @@ import pytest
 from protege.core.errors import UserError
 from protege.core.motions import clip_dtype, load_clip, save_clip
 from protege.core.motions.plausibility import LONGEST
-from protege.deploy import clips
+from protege.deploy.commands import clips
 from protege.deploy.errors import DeployError
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.sim.robots import get_robot

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protege.deploy.clips import load_clip
-from protege.deploy.commander import Commander, mixed
+from protege.deploy.commands.clips import load_clip
+from protege.deploy.commands.commander import Commander, mixed
+from protege.deploy.commands.motion import MotionCommand
+from protege.deploy.commands.orders import Goal, Motion, Steering
+from protege.deploy.commands.orders import Path as Line
+from protege.deploy.commands.sources.script import Script
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
-from protege.deploy.loop import ControlLoop
-from protege.deploy.motion import MotionCommand
-from protege.deploy.orders import Goal, Motion, Steering
-from protege.deploy.orders import Path as Line
+from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.sources.script import Script
 
 DT = 1.0 / 30.0
 WALK = "smpl_humanoid_walk.npy"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand, standing
+from protege.deploy.commands.path_clock import clock_rate
+from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand, standing
 from protege.deploy.interface import RobotReading
-from protege.deploy.path_clock import clock_rate
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 DT = 1.0 / 30.0

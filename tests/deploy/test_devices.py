@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from protege.deploy.cli import main
-from protege.deploy.commander import Commander
+from protege.deploy.cli.main import main
+from protege.deploy.commands.commander import Commander
+from protege.deploy.commands.sources.driver import Driver
+from protege.deploy.commands.sources.gamepad import Stick, gamepad
+from protege.deploy.commands.sources.keyboard import keyboard
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.sources.driver import Driver
-from protege.deploy.sources.gamepad import Stick, gamepad
-from protege.deploy.sources.keyboard import keyboard
 
 WALK = "smpl_humanoid_walk.npy"
 
@@ -163,7 +163,7 @@ def test_a_run_is_driven_by_keys(exported: Path, tmp_path: Path) -> None:
         "--record",
         str(record),
     ]
-    program = "from protege.deploy.cli import main; main()"
+    program = "from protege.deploy.cli.main import main; main()"
     with subprocess.Popen([sys.executable, "-c", program, *words], stdin=slave, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = b""

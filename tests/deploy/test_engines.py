@@ -14,9 +14,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from protege.deploy import metadata, states
-from protege.deploy.accuracy import run_batches
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 from protege.deploy.engines import build as build_module
 from protege.deploy.engines import libraries
 from protege.deploy.engines.libraries import LIBRARIES, gpu
@@ -24,9 +22,12 @@ from protege.deploy.engines.prepare import prepared
 from protege.deploy.engines.record import load_record
 from protege.deploy.engines.session import EngineSession
 from protege.deploy.errors import DeployError
-from protege.deploy.export import Variant, export
+from protege.deploy.export import states
+from protege.deploy.export.accuracy import run_batches
+from protege.deploy.export.export import Variant, export
+from protege.deploy.policy import metadata
+from protege.deploy.policy.session import open_session
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.session import open_session
 
 RTX = LIBRARIES["tensorrt-rtx"]
 

@@ -11,14 +11,14 @@ import torch
 from evaluate_export import raw_inputs
 from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, save
 
-from protege.core import checkpoint
-from protege.deploy import metadata
-from protege.deploy.check import check, compare, random_inputs
+from protege.core.runs import checkpoint
 from protege.deploy.errors import DeployError
-from protege.deploy.export import export, load_graph
-from protege.deploy.graph import StudentGraph
-from protege.deploy.metadata import CommandRange
-from protege.deploy.trained_ranges import trained_ranges
+from protege.deploy.export.check import check, compare, random_inputs
+from protege.deploy.export.export import export, load_graph
+from protege.deploy.export.graph import StudentGraph
+from protege.deploy.export.trained_ranges import trained_ranges
+from protege.deploy.policy import metadata
+from protege.deploy.policy.metadata import CommandRange
 
 POSES = {"target_body_pos_w", "target_body_quat_w"}
 BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}

@@ -12,11 +12,12 @@ import onnxruntime
 import pytest
 from students import ROBOT
 
-from protege.deploy import metadata, tensors
-from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
-from protege.deploy.export import Variant, export
+from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.export.export import Variant, export
+from protege.deploy.export.urdf import urdf
 from protege.deploy.interface import MEASURED, Command
-from protege.deploy.metadata import (
+from protege.deploy.policy import metadata, tensors
+from protege.deploy.policy.metadata import (
     OPTIONAL,
     RANGE_UNITS,
     Accuracy,
@@ -27,11 +28,10 @@ from protege.deploy.metadata import (
     StartState,
     TensorSpec,
 )
-from protege.deploy.policy_schema import SCHEMA_FILE
-from protege.deploy.properties import properties
+from protege.deploy.policy.policy_schema import SCHEMA_FILE
+from protege.deploy.policy.properties import properties
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.urdf import urdf
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy_format.md"
 SCHEMA = json.loads(SCHEMA_FILE.read_text())

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
-from protege.deploy.keys import is_tagged, load_key, tag
+from protege.deploy.robots.keys import is_tagged, load_key, tag
 
 TEXT = "0123456789abcdef"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protege.deploy.latency import BINS_PER_DECADE, Histogram
+from protege.deploy.loop.latency import BINS_PER_DECADE, Histogram
 
 WIDTH = 10.0 ** (1.0 / BINS_PER_DECADE)  # of a bin
 

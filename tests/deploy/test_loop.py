@@ -9,9 +9,9 @@ from fakes import DT, STANDING, DampingRobot, FakePolicy, FakeRobot, metadata, n
 
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
-from protege.deploy.limits import Limits
-from protege.deploy.loop import STAGES, ControlLoop, Step
-from protege.deploy.safety import Safety
+from protege.deploy.loop.loop import STAGES, ControlLoop, Step
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 
 
 def loop(policy: FakePolicy, robot: FakeRobot, **options) -> ControlLoop:

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from protege.deploy import metadata
 from protege.deploy.errors import DeployError
-from protege.deploy.policy_schema import SCHEMA_FILE, problem
+from protege.deploy.policy import metadata
+from protege.deploy.policy.policy_schema import SCHEMA_FILE, problem
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 

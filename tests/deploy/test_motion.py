@@ -12,18 +12,18 @@ import torch
 from click.testing import CliRunner, Result
 from tiny_runs import train
 
-from protege.core.kinematics import Kinematics
 from protege.core.motions import MotionLibrary, clip_dtype, save_clip
 from protege.core.motions import load_clip as core_clip
 from protege.core.motions.contact import contact_points, leg_length
-from protege.deploy.cli import main
-from protege.deploy.clips import Clip, Pose, load_clip
+from protege.core.robots.kinematics import Kinematics
+from protege.deploy.cli.main import main
+from protege.deploy.commands.clips import Clip, Pose, load_clip
+from protege.deploy.commands.motion import MotionCommand
 from protege.deploy.errors import DeployError
-from protege.deploy.export import export
+from protege.deploy.export.export import export
 from protege.deploy.interface import RobotReading
-from protege.deploy.metadata import Metadata
-from protege.deploy.metadata import load as load_metadata
-from protege.deploy.motion import MotionCommand
+from protege.deploy.policy.metadata import Metadata
+from protege.deploy.policy.metadata import load as load_metadata
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.robots import get_robot

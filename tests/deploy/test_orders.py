@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protege.deploy.commands import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.commands.orders import Goal, Motion, Origin, Path, Steering, parse
+from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import RobotReading
-from protege.deploy.orders import Goal, Motion, Origin, Path, Steering, parse
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 

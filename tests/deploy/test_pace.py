@@ -8,7 +8,7 @@ import time
 import pytest
 
 from protege.deploy.errors import DeployError
-from protege.deploy.pace import Pace, PreciseSleep, priority, undisturbed
+from protege.deploy.loop.pace import Pace, PreciseSleep, priority, undisturbed
 
 
 def overran(catch_up: str, *periods: float) -> tuple[list[float], int]:

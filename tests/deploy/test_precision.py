@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from protege.deploy import export as export_module
-from protege.deploy import metadata, states
-from protege.deploy.accuracy import compare, run_batches
-from protege.deploy.check import check
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
-from protege.deploy.export import Variant, export
-from protege.deploy.precision import network_nodes
+from protege.deploy.export import export as export_module
+from protege.deploy.export import states
+from protege.deploy.export.accuracy import compare, run_batches
+from protege.deploy.export.check import check
+from protege.deploy.export.export import Variant, export
+from protege.deploy.export.precision import network_nodes
+from protege.deploy.policy import metadata
+from protege.deploy.policy.session import open_session
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import Command, OnnxPolicy
-from protege.deploy.session import open_session
 
 
 @pytest.fixture(scope="module")

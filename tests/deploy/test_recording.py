@@ -14,16 +14,16 @@ import pytest
 from click.testing import CliRunner, Result
 from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
-import protege.deploy.recording as recording_module
+import protege.deploy.loop.recording as recording_module
+from protege.core.cli.umbrella import main as umbrella
 from protege.core.motions import load_clip
-from protege.core.umbrella import main as umbrella
-from protege.deploy.cli import main
-from protege.deploy.comparison import compare
+from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
-from protege.deploy.loop import ControlLoop
-from protege.deploy.metadata import load as load_metadata
-from protege.deploy.recording import Recorder, Recording, load, own_columns, save
+from protege.deploy.loop.comparison import compare
+from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.loop.recording import Recorder, Recording, load, own_columns, save
+from protege.deploy.policy.metadata import load as load_metadata
 from protege.sim.robots import get_robot
 
 FACTS = {"format": 1, "joint_names": ["knee", "hip"], "robot": "fake"}
@@ -205,7 +205,7 @@ def test_a_signal_ends_a_run_in_order(name: str, exported: Path, tmp_path: Path)
     record, report = tmp_path / "run.npz", tmp_path / "report.json"
     words = ["run", exported, "--seconds", 600, "--no-safety", "--record", record, "--report", report]
     program = f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"  # whoever runs the tests may ignore it
-    program += "from protege.deploy.cli import main; main()"
+    program += "from protege.deploy.cli.main import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", program, *map(str, words)], stdout=subprocess.PIPE, text=True
     ) as running:

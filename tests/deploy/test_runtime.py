@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from protege.core.kinematics import Kinematics
-from protege.deploy.check import compare
-from protege.deploy.closed_loop import run_closed_loop
-from protege.deploy.commands import PathCommand
+from protege.core.robots.kinematics import Kinematics
+from protege.deploy.commands.simple import PathCommand
 from protege.deploy.errors import DeployError
-from protege.deploy.export import load_graph
+from protege.deploy.export.check import compare
+from protege.deploy.export.export import load_graph
 from protege.deploy.interface import Command, Mode, RobotReading
-from protege.deploy.limits import Limits
-from protege.deploy.loop import STAGES, ControlLoop
+from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.loop import STAGES, ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.safety import Safety
-from protege.sim.mjcf import build_spec
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
 
 PATH = np.linspace([0.5, 0.0], [5.0, 0.0], 10)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import MEASURED, Command, RobotReading
-from protege.deploy.limits import Limits
-from protege.deploy.loop import ControlLoop, LoopReport
-from protege.deploy.safety import Safety
+from protege.deploy.loop.loop import ControlLoop, LoopReport
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 
 HERE = STANDING.joint_pos
 NAN = np.array([np.nan, 0.0])

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from protege.deploy import metadata
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
+from protege.deploy.policy import metadata
 from protege.deploy.runtime import OnnxPolicy
 
 
@@ -216,7 +216,7 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
         "memory_mb": {"after_a_minute": None, "at_the_end": 1.0},
         "walked_m": 1.0,
     }
-    monkeypatch.setattr("protege.deploy.closed_loop.run_closed_loop", lambda *_, **__: result)
+    monkeypatch.setattr("protege.deploy.loop.closed_loop.run_closed_loop", lambda *_, **__: result)
     path = tmp_path / "report.json"
     done = CliRunner().invoke(main, ["run", str(exported), "--report", str(path)])
     assert done.exit_code == 0, done.output
@@ -229,7 +229,7 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
 
 
 def test_info_is_whole_at_80_columns(exported: Path) -> None:
-    program = "from protege.deploy.cli import main; main()"
+    program = "from protege.deploy.cli.main import main; main()"
     environment = {**os.environ, "COLUMNS": "80"}
     command = [sys.executable, "-c", program, "info", str(exported)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout

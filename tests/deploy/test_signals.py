@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from protege.deploy.cli_run import _interruptible
+from protege.deploy.cli.run import _interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

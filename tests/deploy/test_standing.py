@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
-from protege.deploy.closed_loop import run_closed_loop
-from protege.deploy.commander import Commander
-from protege.deploy.falls import Falls
+from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
-from protege.deploy.loop import ControlLoop
-from protege.deploy.metadata import StartState
+from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.policy.metadata import StartState
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
+from protege.deploy.safety.falls import Falls
 
 
 def run(

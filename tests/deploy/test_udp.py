@@ -18,19 +18,19 @@ import pytest
 from click.testing import CliRunner
 from fakes import STANDING, FakePolicy, metadata, nothing
 
-from protege.deploy.cli import main
-from protege.deploy.commander import Commander
-from protege.deploy.endpoint import Endpoint, parse_place
+from protege.deploy.cli.main import main
+from protege.deploy.commands.commander import Commander
+from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, Mode
-from protege.deploy.limits import Limits
-from protege.deploy.loop import ControlLoop
+from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.robots.endpoint import Endpoint, parse_place
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
+from protege.deploy.robots.wire import Codec, Kind
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.safety import Safety
-from protege.deploy.sources.udp import UdpCommands
-from protege.deploy.wire import Codec, Kind
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 
 ANY = ("127.0.0.1", 0)
 CODEC = Codec(metadata().joint_names)

@@ -17,18 +17,18 @@ from click.testing import CliRunner
 from fakes import STANDING, metadata
 from test_udp import ANY, free_port, peer, settle
 
-from protege.deploy import endpoint
-from protege.deploy.cli import main
-from protege.deploy.commander import Commander
-from protege.deploy.endpoint import Endpoint
+from protege.deploy.cli.main import main
+from protege.deploy.commands.commander import Commander
+from protege.deploy.commands.sources.datagrams import write
+from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
-from protege.deploy.loop import ControlLoop
+from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.robots import endpoint
+from protege.deploy.robots.endpoint import Endpoint
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
+from protege.deploy.robots.wire import Codec, Kind
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.sources.datagrams import write
-from protege.deploy.sources.udp import UdpCommands
-from protege.deploy.wire import Codec, Kind
 
 KEY, ANOTHER = b"a key that both sides hold", b"a key that nobody else holds"
 NAMES = metadata().joint_names

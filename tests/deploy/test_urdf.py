@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 from students import ROBOT
 
-from protege.deploy.urdf import FEATHER, urdf
-from protege.sim.mjcf import robot_xml
+from protege.deploy.export.urdf import FEATHER, urdf
+from protege.sim.robots.mjcf import robot_xml
 
 
 def test_mujoco_reads_the_same_robot() -> None:

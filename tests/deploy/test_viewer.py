@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from equipment import launch
 from playwright.sync_api import Page, sync_playwright
 
-from protege.deploy import metadata
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command
+from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.figure import figure
 from protege.deploy.viewer.scene import Scene

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from tiny import TEACHERS, ScriptedTeacher, student_config
 
-from protege.core.distributed import World
 from protege.core.env import Env, Step, env_plugin
-from protege.core.run import Run
+from protege.core.learning.process_group import World
+from protege.core.runs.run import Run
 from protege.distill.experiment import distil
-from protege.distill.tutors import Tutors
+from protege.distill.teachers_by_task import Tutors
 
 
 def train_student(world: World, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from protege.core.config import RunConfig, compose
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.experiments import action_bound
-from protege.core.policy import ActorCritic, ModelConfig
+from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.experiments import action_bound
 from protege.distill.config import TEACHER_OF_TASK, TeacherModels
 from protege.distill.experiment import EXPERIMENTS
 from protege.distill.plots import COLORS

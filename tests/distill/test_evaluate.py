@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
-from protege.core.checkpoint import load, save
-from protege.core.cli import main as core_main
+from protege.core.cli.main import main as core_main
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.evaluation import wilson_interval
-from protege.core.experiments import load_policy
+from protege.core.runs.checkpoint import load, save
+from protege.core.runs.evaluation import wilson_interval
+from protege.core.runs.experiments import load_policy
 from protege.distill import evaluate as evaluation_module
 from protege.distill.checkup import Checkup
 from protege.distill.cli import main
@@ -24,7 +24,7 @@ from protege.distill.evaluate import default_output, default_tasks, evaluate
 from protege.distill.report import write_report
 from protege.distill.table import print_table, short_names
 from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
-from protege.sim.backends.mujoco import MujocoSimulator
+from protege.sim.simulators.mujoco import MujocoSimulator
 
 ALL = list(TASK_FACTS)
 

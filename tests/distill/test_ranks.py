@@ -4,7 +4,7 @@ import numpy as np
 from ranks import on_ranks
 from student_ranks import train_student
 
-from protege.core.checkpoint import load
+from protege.core.runs.checkpoint import load
 
 
 def test_the_student_is_the_same_on_both_and_goes_on_exactly(tmp_path):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny import save_tracker
 
-from protege.core.evaluation import wilson_interval
+from protege.core.runs.evaluation import wilson_interval
 from protege.distill.cli import main
 from protege.distill.sim2sim import compare, print_comparison
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
 
-from protege.core.checkpoint import load
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.experiments import load_policy, make_actor_critic
-from protege.core.run import Run
+from protege.core.runs.checkpoint import load
+from protege.core.runs.experiments import load_policy, make_actor_critic
+from protege.core.runs.run import Run
 from protege.distill.averaging import WeightAverage
 from protege.distill.experiment import EXPERIMENTS, distil, tasks_of, train
+from protege.distill.teachers_by_task import Tutors, load_tutors
 from protege.distill.trainer import Distiller
-from protege.distill.tutors import Tutors, load_tutors
 
 
 def scripted() -> dict[str, ScriptedTeacher]:

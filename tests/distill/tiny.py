@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from protege.core.checkpoint import Checkpoint, save
-from protege.core.config import Config, RunConfig, compose
 from protege.core.env import env_plugin
-from protege.core.experiments import EXPERIMENTS as CORE
-from protege.core.experiments import make_actor_critic
+from protege.core.runs.checkpoint import Checkpoint, save
+from protege.core.runs.config import Config, RunConfig, compose
+from protege.core.runs.experiments import EXPERIMENTS as CORE
+from protege.core.runs.experiments import make_actor_critic
 from protege.distill.experiment import EXPERIMENTS
 from protege.sim.robots import get_robot
 from protege.teachers.teacher import Label

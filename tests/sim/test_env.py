@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
+from protege.core.robots import rotation as R
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, GoalParams, MaskParams, PathParams, SteeringParams
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
 
 WALK = ["data/motions/smpl_humanoid_walk.npy"]
 ALL_TASKS = {"track": 1.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from protege.sim.simulator import IMPORTS, SIMULATORS, fastest_simulator, is_installed
+from protege.sim.simulators.simulator import IMPORTS, SIMULATORS, fastest_simulator, is_installed
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -20,7 +20,7 @@ def test_every_simulator_says_what_it_imports():
 
 def test_what_is_hidden_is_not_installed(monkeypatch):
     assert is_installed("mujoco") and not is_installed("bullet")
-    monkeypatch.setattr("protege.sim.simulator.IMPORTS", {"both": ("json", "mujoco_warp"), "one": ("json",)})
+    monkeypatch.setattr("protege.sim.simulators.simulator.IMPORTS", {"both": ("json", "mujoco_warp"), "one": ("json",)})
     hide(monkeypatch, "mujoco_warp")
     assert is_installed("one") and not is_installed("both")
 
@@ -46,5 +46,5 @@ ALL = ("mujoco", "mjwarp", "isaaclab")
 )
 def test_the_fastest_that_is_installed_for_the_device(device, gpu, trained_in, installed, chosen, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr("protege.sim.simulator.is_installed", lambda name: name in installed)
+    monkeypatch.setattr("protege.sim.simulators.simulator.is_installed", lambda name: name in installed)
     assert fastest_simulator(device, trained_in) == chosen

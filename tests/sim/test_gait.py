@@ -7,17 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from protege.core import rotation as R
-from protege.core.config import RunConfig
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clips
-from protege.sim.commands.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass, choose_clip, notes, unfit
+from protege.core.robots import rotation as R
+from protege.core.runs.config import RunConfig
 from protege.sim.engine import mujoco
 from protege.sim.env_config import EnvConfig
-from protege.sim.mjcf import build_spec
 from protege.sim.motions.surface import trace
 from protege.sim.plugin import plugin
+from protege.sim.references.gait import (
+    FASTEST_CADENCE,
+    SLOWEST_CADENCE,
+    Gait,
+    center_of_mass,
+    choose_clip,
+    notes,
+    unfit,
+)
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")

@@ -9,15 +9,15 @@ import torch
 from tiny_runs import TRACKER, train
 
 from protege.core.errors import UserError
+from protege.core.learning.rollout import episode_metrics
 from protege.core.motions import Clip, MotionLibrary, load_clips
-from protege.core.rollout import episode_metrics
-from protege.sim.commands.hard_clips import MEMORY, HardClips
-from protege.sim.commands.masks import MaskSampler
-from protege.sim.commands.motion import MotionCommand
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, MotionParams
+from protege.sim.references.adaptive_sampling import MEMORY, HardClips
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
+from protege.sim.tasks.masks import MaskSampler
+from protege.sim.tasks.motion_command import MotionCommand
 
 ROBOT = get_robot("smpl")
 DT = ROBOT.control_dt

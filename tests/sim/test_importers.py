@@ -14,10 +14,10 @@ from deepmimic_clips import FRAME_S, document, frame, turned, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, load_clip, save_clip
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
 from protege.sim.motions import IMPORTERS, get_importer
 from protege.sim.motions.deepmimic import STRIDE_SCALE, import_deepmimic
 from protege.sim.motions.hinges import hinge_angles

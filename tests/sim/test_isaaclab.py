@@ -11,22 +11,23 @@ import torch
 import warp as wp
 from isaaclab.sim import SimulationContext
 
-from protege.core import rotation as R
-from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
-from protege.core.resuming import FREE
-from protege.core.state import RobotState
-from protege.sim.backends import isaaclab, warp_device
-from protege.sim.backends.isaaclab import IsaaclabSimulator
-from protege.sim.backends.isaaclab_arrays import newton_solver
-from protege.sim.backends.isaaclab_scene import joint_names
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.state import RobotState
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.resuming import FREE
 from protege.sim.engine import mujoco
 from protege.sim.env_config import EnvConfig
-from protege.sim.mjcf import build_spec
 from protege.sim.plugin import plugin
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.robots.mjcf import build_spec
+from protege.sim.simulators import warp_device
+from protege.sim.simulators.isaaclab import simulator as isaaclab
+from protege.sim.simulators.isaaclab.arrays import newton_solver
+from protege.sim.simulators.isaaclab.scene import joint_names
+from protege.sim.simulators.isaaclab.simulator import IsaaclabSimulator
+from protege.sim.simulators.simulator import make_simulator
 
 ROBOT = get_robot("smpl")
 WALK = "smpl_humanoid_walk.npy"

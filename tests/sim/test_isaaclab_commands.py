@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import MODEL, ROLLOUT, TRACKER, protege, train
 
-from protege.core.checkpoint import load
+from protege.core.runs.checkpoint import load
 
 ISAACLAB = ["--simulator", "isaaclab", "--max-iterations", 1, "episode_length_s=0.2"]
 TEACHERS = ("path_follower", "goal_directed", "steering")

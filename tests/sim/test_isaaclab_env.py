@@ -12,8 +12,8 @@ from isaaclab_rl.entrypoints import run_train_cli
 
 import protege.sim.gym as registration
 from protege.core.errors import UserError
-from protege.sim.backends import isaaclab_env_cfg as configs
-from protege.sim.backends.isaaclab_env import ProtegeEnv
+from protege.sim.gym import env_cfg as configs
+from protege.sim.gym.env import ProtegeEnv
 
 N, J = 3, 69
 IDS = ["Protege-Track-SMPL-v0", "Protege-Path-SMPL-v0", "Protege-Goal-SMPL-v0", "Protege-Steering-SMPL-v0"]

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
-from protege.core.state import RobotState
-from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
-from protege.sim.commands.masks import MaskSampler
+from protege.core.robots import rotation as R
+from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig, SteeringParams
+from protege.sim.references.gait import Gait
 from protege.sim.robots import get_robot
+from protege.sim.tasks.locomotion_command import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
+from protege.sim.tasks.masks import MaskSampler
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")

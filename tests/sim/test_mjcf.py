@@ -7,8 +7,8 @@ import pytest
 
 from protege.core.errors import UserError
 from protege.sim.engine import mujoco
-from protege.sim.mjcf import build_spec, robot_xml
 from protege.sim.robots import ROBOTS, get_robot
+from protege.sim.robots.mjcf import build_spec, robot_xml
 
 ROBOT = get_robot("smpl")
 

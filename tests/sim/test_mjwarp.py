@@ -7,20 +7,20 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
-from protege.core.resuming import FREE
-from protege.core.state import RobotState
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.state import RobotState
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.resuming import FREE
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
 
 pytest.importorskip("mujoco_warp")
 from warp._src.context import Module
 
-from protege.sim.backends import mjwarp, warp_device
+from protege.sim.simulators import mjwarp, warp_device
 
 ROBOT = get_robot("smpl")
 WALK = "smpl_humanoid_walk.npy"

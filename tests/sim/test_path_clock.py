@@ -8,13 +8,13 @@ from test_tasks import make_env, put, step
 
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
-from protege.deploy import path_clock as deployed
-from protege.sim import path_rules as rules
-from protege.sim.commands.gait import Gait
-from protege.sim.commands.locomotion import SUBSTEPS
-from protege.sim.commands.path_clock import PathClock, behind_or_beside, clock_rate
+from protege.deploy.commands import path_clock as deployed
 from protege.sim.env_config import PathParams
+from protege.sim.references.gait import Gait
 from protege.sim.robots import get_robot
+from protege.sim.tasks import path_rules as rules
+from protege.sim.tasks.locomotion_command import SUBSTEPS
+from protege.sim.tasks.path_clock import PathClock, behind_or_beside, clock_rate
 
 WAITING = PathParams(clock="waiting")
 

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from protege.core.rotation import wrap_angle
-from protege.sim.commands.plans import Plans, plan_goals, plan_paths, plan_steering
+from protege.core.robots.rotation import wrap_angle
 from protege.sim.env_config import GoalParams, PathParams, SteeringParams
+from protege.sim.references.plans import Plans, plan_goals, plan_paths, plan_steering
 
 DT = 1.0 / 30.0
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from protege.core import rotation as R
-from protege.core.config import RunConfig, compose
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
-from protege.core.robot import Body, Robot
-from protege.core.state import RobotState
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Body, Robot
+from protege.core.robots.state import RobotState
+from protege.core.runs.config import RunConfig, compose
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, NoiseParams, RandomizationParams, push_test
-from protege.sim.mjcf import build_spec
 from protege.sim.plugin import plugin
 from protege.sim.robots import get_robot
-from protege.sim.simulator import SIMULATORS, Simulator, Variation, make_simulator
+from protege.sim.robots.mjcf import build_spec
+from protege.sim.simulators.simulator import SIMULATORS, Simulator, Variation, make_simulator
 
 ROBOT = get_robot("smpl")
 N, B, J, DT = 3, ROBOT.num_bodies, ROBOT.num_joints, ROBOT.control_dt

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.motions import MotionLibrary, load_clips
-from protege.core.state import RobotState
-from protege.sim.commands import warp
-from protege.sim.commands.gait import Gait
-from protege.sim.commands.masks import MaskSampler
-from protege.sim.commands.motion import MotionCommand
-from protege.sim.commands.plans import Plans, plan_paths, plan_steering
-from protege.sim.commands.reference import Reference, keep
-from protege.sim.commands.warp import warped_walks
+from protege.core.robots import rotation as R
+from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig, PathParams, SteeringParams
+from protege.sim.references import warp
+from protege.sim.references.gait import Gait
+from protege.sim.references.plans import Plans, plan_paths, plan_steering
+from protege.sim.references.reference import Reference, keep
+from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
+from protege.sim.tasks.masks import MaskSampler
+from protege.sim.tasks.motion_command import MotionCommand
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")

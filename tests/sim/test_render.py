@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, load_clip
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
 from protege.sim.render import (
     Marker,
     Renderer,
@@ -26,7 +26,7 @@ from protege.sim.render import (
     write_png,
 )
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
 
 ROBOT = get_robot("smpl")
 

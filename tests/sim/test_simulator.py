@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.kinematics import Kinematics
-from protege.core.state import RobotState
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.state import RobotState
 from protege.sim.engine import mujoco
-from protege.sim.mjcf import build_spec
 from protege.sim.robots import get_robot
-from protege.sim.simulator import SIMULATORS, Simulator, make_simulator
+from protege.sim.robots.mjcf import build_spec
+from protege.sim.simulators.simulator import SIMULATORS, Simulator, make_simulator
 
 ROBOT = get_robot("smpl")
 N, J = 3, ROBOT.num_joints

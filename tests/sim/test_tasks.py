@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.motions import load_clips
-from protege.sim.commands.locomotion import LocomotionCommand
+from protege.core.robots import rotation as R
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
+from protege.sim.tasks.locomotion_command import LocomotionCommand
 
 ROBOT = get_robot("smpl")
 N = 4

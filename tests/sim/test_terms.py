@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
-from protege.core.state import RobotState
-from protege.sim import terms
-from protege.sim.commands.locomotion import LocomotionCommand
+from protege.core.robots import rotation as R
+from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
-from protege.sim.tasks import TASKS
+from protege.sim.tasks import terms
+from protege.sim.tasks.locomotion_command import LocomotionCommand
+from protege.sim.tasks.registry import TASKS
 from protege.sim.tasks.task import weighted
-from protege.sim.terms import Scene
+from protege.sim.tasks.terms import Scene
 
 ROBOT = get_robot("smpl")
 DT = ROBOT.control_dt

@@ -5,11 +5,11 @@ from click.testing import CliRunner
 from pxr import Usd, UsdGeom, UsdPhysics
 
 from protege.core.errors import UserError
-from protege.sim.backends.usd import add_robot
 from protege.sim.cli import main
 from protege.sim.engine import mujoco
-from protege.sim.mjcf import build_spec
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
+from protege.sim.simulators.isaaclab.usd import add_robot
 
 ROBOT = get_robot("smpl")
 

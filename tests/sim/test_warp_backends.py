@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from protege.core.config import RunConfig
+from protege.core.runs.config import RunConfig
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin
 

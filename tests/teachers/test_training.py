@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_runs import TINY, protege, train
 
-from protege.core.checkpoint import load
-from protege.core.config import RunConfig, compose
 from protege.core.env import env_plugin
-from protege.core.experiments import load_policy, make_actor_critic
-from protege.core.policy import ActorCritic
+from protege.core.learning.policy import ActorCritic
+from protege.core.runs.checkpoint import load
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.experiments import load_policy, make_actor_critic
 from protege.teachers.experiments import EXPERIMENTS, PARTS, TASKS
 
 KINDS = ["path_follower", "goal_directed", "steering"]

@@ -14,8 +14,8 @@ import yaml
 from tiny_runs import protege, snapshot
 
 from protege.core.errors import UserError
-from protege.core.evaluation import evaluation_env
-from protege.core.experiments import load_policy
+from protege.core.runs.evaluation import evaluation_env
+from protege.core.runs.experiments import load_policy
 from protege.teachers import zoo as z
 
 RECIPE = "protege core train full_body_tracker/transformer_flat_terrain"

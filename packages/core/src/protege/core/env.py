@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .robot import Robot
+from .robots.robot import Robot
 
 Obs = dict[str, Tensor]
 """Named observations, each (N, ...). The names are fixed; see `ObservationShapes`."""

@@ -8,8 +8,8 @@ Shapes: N robots, B bodies, J joints, K future frames. Frame `h` is the heading 
 import torch
 from torch import Tensor
 
-from . import rotation as R
-from .state import RobotState
+from .robots import rotation as R
+from .robots.state import RobotState
 
 POSE_FEATURES = 12
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from math import inf, isnan
 from statistics import fmean
 
-from protege.core.config import Config
 from protege.core.env import env_plugin
-from protege.core.evaluation import run_episodes, summarize
-from protege.core.policy import ActorCritic
+from protege.core.learning.policy import ActorCritic
+from protege.core.runs.config import Config
+from protege.core.runs.evaluation import run_episodes, summarize
 
 from .tasks import TASK_FACTS
 

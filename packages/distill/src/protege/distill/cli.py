@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from protege.core.commands import chosen_simulator, evaluation_options, training_group
-from protege.sim.path_rules import PATH_CLOCKS
+from protege.core.cli.shared import chosen_simulator, evaluation_options, training_group
+from protege.sim.tasks.path_rules import PATH_CLOCKS
 
 from .tasks import OPTIONS, TASK_FACTS
 
@@ -46,7 +46,7 @@ def evaluate(
     By default a student plays track, path, goal and steering, any other policy what it was trained for. The output folder is
     `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
     """
-    from protege.core.experiments import load_policy
+    from protege.core.runs.experiments import load_policy
 
     from .evaluate import default_output, default_tasks
     from .evaluate import evaluate as play
@@ -89,7 +89,7 @@ def _several(simulator: str | None, simulators: str | None) -> list[str]:
     """The names in --simulators; none if it is not given. That each is known and installed is found before the first plays."""
     if simulators is None:
         return []
-    from protege.sim.simulator import find_simulator
+    from protege.sim.simulators.simulator import find_simulator
 
     names = [name.strip() for name in simulators.split(",")]
     if simulator or len(names) < 2 or len(set(names)) < len(names):

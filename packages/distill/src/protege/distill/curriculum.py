@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from protege.core.errors import UserError
-from protege.core.optim import cosine_rate
+from protege.core.learning.optim import cosine_rate
 
 from .config import TEACHER_OF_TASK, DistillConfig, Stage
 

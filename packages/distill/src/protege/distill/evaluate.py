@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.checkpoint import ZOO, write_atomically
-from protege.core.commands import writable_folder
-from protege.core.config import from_dict
+from protege.core.cli.shared import writable_folder
 from protege.core.env import Env, Obs
-from protege.core.evaluation import (
+from protege.core.runs.checkpoint import ZOO, write_atomically
+from protege.core.runs.config import from_dict
+from protege.core.runs.evaluation import (
     by_clip,
     default_simulator,
     evaluation_env,
@@ -24,7 +24,7 @@ from protege.core.evaluation import (
     summarize,
     wilson_interval,
 )
-from protege.core.experiments import LoadedPolicy
+from protege.core.runs.experiments import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
 from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts, env_overrides, env_task
@@ -88,7 +88,7 @@ def evaluate(
         path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
         output: tried for writing before anything is played.
         tell: called with each task's name when its worlds are there.
-        options: robot, simulator, motion_file and device, see `protege.core.evaluation.evaluation_env`.
+        options: robot, simulator, motion_file and device, see `protege.core.runs.evaluation.evaluation_env`.
     """
     if output is not None:
         writable_folder(output)

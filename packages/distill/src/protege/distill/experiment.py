@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-from protege.core.accelerate import accelerate
-from protege.core.config import Config
 from protege.core.env import Env, Obs
-from protege.core.experiments import Experiment, make_actor_critic
-from protege.core.policy import ActorCritic, ModelConfig
-from protege.core.rollout import LoopState, episode_metrics
-from protege.core.run import Run
+from protege.core.learning.accelerate import accelerate
+from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.learning.rollout import LoopState, episode_metrics
+from protege.core.runs.config import Config
+from protege.core.runs.experiments import Experiment, make_actor_critic
+from protege.core.runs.run import Run
 
 from .checkup import Checkup, Score
 from .config import DistillConfig, Stage
 from .curriculum import stage_index, usable_stages
+from .teachers_by_task import Tutors, load_tutors
 from .trainer import Distiller
-from .tutors import Tutors, load_tutors
 
 
 class TaskEnv(Env, Protocol):

@@ -7,8 +7,8 @@ leave out. The PPO and bounds terms are core's.
 import torch
 from torch import Tensor
 
-from protege.core.policy import kl_divergence
-from protege.core.ppo import bounds_loss, ppo_loss, value_loss
+from protege.core.learning.policy import kl_divergence
+from protege.core.learning.ppo import bounds_loss, ppo_loss, value_loss
 
 __all__ = [
     "bounds_loss",

@@ -12,9 +12,9 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from protege.core.checkpoint import write_atomically
 from protege.core.errors import UserError
-from protege.core.run_folder import read_metrics
+from protege.core.runs.checkpoint import write_atomically
+from protege.core.runs.run_folder import read_metrics
 
 from . import plots
 from .evaluate import ARRAYS, DATA, SCHEMA_VERSION

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from protege.core import tables
-from protege.core.checkpoint import write_atomically
-from protege.core.commands import console
+from protege.core.cli.shared import console
+from protege.core.runs.checkpoint import write_atomically
 
 from .table import share
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from protege.core import tables
-from protege.core.commands import console
+from protege.core.cli.shared import console
 
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import degrees
 
-from protege.sim import path_rules as rules
 from protege.sim.env_config import EnvConfig, MaskParams
+from protege.sim.tasks import path_rules as rules
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protege.core.cuda_graph import Recorded
-from protege.core.distributed import ALONE, World
 from protege.core.env import Env, Obs
-from protege.core.optim import adamw, backward, guarded_step
-from protege.core.policy import ActorCritic, PolicySample, log_prob
-from protege.core.ppo import normalize_advantage
-from protege.core.rollout import RolloutBuffer, collect
+from protege.core.learning.cuda_graph import Recorded
+from protege.core.learning.optim import adamw, backward, guarded_step
+from protege.core.learning.policy import ActorCritic, PolicySample, log_prob
+from protege.core.learning.ppo import normalize_advantage
+from protege.core.learning.process_group import ALONE, World
+from protege.core.learning.rollout import RolloutBuffer, collect
 
 from . import losses
 from .averaging import WeightAverage
 from .config import TEACHER_OF_TASK, DistillConfig
 from .curriculum import learning_rate, ppo_factor, teacher_share
-from .tutors import Tutors
+from .teachers_by_task import Tutors
 
 DUAL_CLIP = 3.0
 LOG_RATIO_LIMIT = 20.0

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.config import RunConfig
 from protege.core.motions import MotionLibrary, load_clips
-from protege.core.robot import Robot
-from protege.core.state import RobotState
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+from protege.core.runs.config import RunConfig
 from protege.core.threads import available_cores
 
 from .engine import mujoco
 from .env import HumanoidEnv
 from .env_config import EnvConfig
-from .mjcf import build_spec, coordinates
 from .robots import get_robot
-from .simulator import Simulator, make_simulator
+from .robots.mjcf import build_spec, coordinates
+from .simulators.simulator import Simulator, make_simulator
 
 CLIP = "smpl_humanoid_walk.npy"
 BURST = 15  # control steps; half a second of noise does not bring a walker down

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protege.core.commands import Group, main_group
+from protege.core.cli.shared import Group, main_group
 from protege.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -201,11 +201,11 @@ def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
         _table([head, *((r.name, r.num_bodies, r.num_joints, f"{r.mass:.1f}", round(1 / r.control_dt),
                          round(1 / r.physics_dt)) for r in ROBOTS.values())])  # fmt: skip
     elif mjcf:
-        from .mjcf import robot_xml
+        from .robots.mjcf import robot_xml
 
         click.echo(robot_xml(name), nl=False)
     elif usd:
-        from .backends.usd import export_robot
+        from .simulators.isaaclab.usd import export_robot
 
         export_robot(get_robot(name), usd)
         click.echo(usd)

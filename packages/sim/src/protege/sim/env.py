@@ -14,24 +14,24 @@ import torch
 from torch import Tensor
 
 from protege.core import observations
-from protege.core.checkpoint_checks import check_layout
-from protege.core.cuda_graph import Recorded
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
+from protege.core.learning.cuda_graph import Recorded
 from protege.core.motions import Clip, MotionLibrary
-from protege.core.robot import Robot
-from protege.core.state import RobotState
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+from protege.core.runs.checkpoint_checks import check_layout
 
-from .commands.gait import Gait, choose_clip, notes
-from .commands.masks import MaskSampler
-from .commands.reference import keep
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .randomization import Randomization
-from .simulator import Simulator
-from .tasks import LOCOMOTION, TASKS, Task, TaskContext
+from .references.gait import Gait, choose_clip, notes
+from .references.reference import keep
+from .simulators.simulator import Simulator
+from .tasks.masks import MaskSampler
+from .tasks.registry import LOCOMOTION, TASKS, Task, TaskContext
 from .tasks.task import weighted
-from .terms import Scene
+from .tasks.terms import Scene
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from protege.core import checks
 from protege.core.errors import UserError
 
-from .path_rules import PATH_CLOCKS
+from .tasks.path_rules import PATH_CLOCKS
 
 LONGEST = 600.0
 """s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""

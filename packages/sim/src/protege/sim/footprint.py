@@ -1,7 +1,7 @@
 """The memory that an environment takes on the CPU, before it is built."""
 
 from protege.core.memory import require
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 from .env_config import EnvConfig
 

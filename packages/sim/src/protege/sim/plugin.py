@@ -3,13 +3,13 @@
 from typing import Any
 
 from protege.core.motions import load_clips
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
 from .robots import get_robot
-from .simulator import fastest_simulator, make_simulator
+from .simulators.simulator import fastest_simulator, make_simulator
 
 
 class HumanoidPlugin:

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
-from protege.core.kinematics import Kinematics
-from protege.core.robot import Robot
-from protege.core.state import RobotState
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
 
-from .commands.reference import keep
 from .env_config import NoiseParams, RandomizationParams
-from .simulator import Simulator, Variation
+from .references.reference import keep
+from .simulators.simulator import Simulator, Variation
 
 
 class Draws:

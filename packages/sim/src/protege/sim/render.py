@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from imageio_ffmpeg import write_frames
 
-from protege.core import rotation as R
-from protege.core.checkpoint import write_atomically
-from protege.core.commands import writable_folder
+from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
 from protege.core.motions import Clip
-from protege.core.robot import Robot
-from protege.core.state import RobotState
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+from protege.core.runs.checkpoint import write_atomically
 
 from .engine import mujoco
 from .gl import make_context
-from .mjcf import build_spec, coordinates
+from .robots.mjcf import build_spec, coordinates
 
 FPS = 30
 PATH_COLOR, GOAL_COLOR, GHOST_COLOR = (0.15, 0.55, 0.95, 1.0), (0.90, 0.25, 0.25, 0.8), (0.25, 0.75, 0.45, 0.5)

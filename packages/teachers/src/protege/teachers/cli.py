@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from protege.core.commands import Group, training_group
+from protege.core.cli.shared import Group, training_group
 from protege.core.errors import UserError
 
 main = training_group(

@@ -1,13 +1,13 @@
 """The three teachers. Each is the tracker, fine-tuned by PPO on references that are warped along commands.
 
-The walking clip is turned and sped up or slowed down to obey a random command (`protege.sim.commands.locomotion`), and tracking it
-well is obeying the command with the clip's gait. The tracker already nearly can: its weights are the start. A teacher additionally
-reads its command, as a token that is added at zero effect (`ModelConfig.added_tokens`).
+The walking clip is turned and sped up or slowed down to obey a random command (`protege.sim.tasks.locomotion_command`). Tracking
+it well is obeying the command with the clip's gait. Training starts from the tracker's weights. A teacher additionally reads its
+command, as a token that is added at zero effect (`ModelConfig.added_tokens`).
 """
 
-from protege.core.experiments import Experiment, train_ppo
-from protege.core.policy import ModelConfig
-from protege.core.ppo import PPOConfig
+from protege.core.learning.policy import ModelConfig
+from protege.core.learning.ppo import PPOConfig
+from protege.core.runs.experiments import Experiment, train_ppo
 
 PARTS: dict[str, type] = {"agent": PPOConfig, "model": ModelConfig}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs
-from protege.core.experiments import LoadedPolicy, load_policy
+from protege.core.runs.experiments import LoadedPolicy, load_policy
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Teacher:
     """A trained policy that labels observations: tracker, MaskedMimic, path follower, goal-directed or steering.
 
     Args:
-        loaded: from `protege.core.experiments.load_policy`, on its device.
+        loaded: from `protege.core.runs.experiments.load_policy`, on its device.
     """
 
     def __init__(self, loaded: LoadedPolicy) -> None:

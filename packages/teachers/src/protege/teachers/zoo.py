@@ -31,8 +31,8 @@ from urllib.request import urlopen
 
 import yaml
 
-from protege.core.checkpoint import load, save_release, write_atomically
 from protege.core.errors import UserError
+from protege.core.runs.checkpoint import load, save_release, write_atomically
 
 from .cards import is_number, write_card
 

@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from .. import rotation as R
-from ..kinematics import Kinematics
-from ..robot import Geom, Robot
+from ..robots import rotation as R
+from ..robots.kinematics import Kinematics
+from ..robots.robot import Geom, Robot
 
 CHUNK = 4096
 """Frames at a time, so that long clips take no more memory."""

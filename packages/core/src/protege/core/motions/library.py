@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import rotation as R
-from ..robot import Robot
-from ..state import RobotState
+from ..robots import rotation as R
+from ..robots.robot import Robot
+from ..robots.state import RobotState
 from .clip import Clip
 from .table import frame_counts, frame_table
 

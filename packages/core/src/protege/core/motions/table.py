@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import rotation as R
-from ..kinematics import Kinematics
 from ..progress import Progress
-from ..robot import Robot
-from ..state import RobotState
+from ..robots import rotation as R
+from ..robots.kinematics import Kinematics
+from ..robots.robot import Robot
+from ..robots.state import RobotState
 from .clip import Clip
 
 PIECE = 4096

@@ -8,13 +8,13 @@ from typing import Any
 
 import onnx
 
-from .. import metadata as _metadata
-from .. import states as _states
-from ..accuracy import BOUNDS, compare, run_batches
+from ..cli.output import write_whole
 from ..errors import DeployError
-from ..metadata import MODEL_FILE, Accuracy
-from ..output import write_whole
-from ..session import open_session
+from ..export import states as _states
+from ..export.accuracy import BOUNDS, compare, run_batches
+from ..policy import metadata as _metadata
+from ..policy.metadata import MODEL_FILE, Accuracy
+from ..policy.session import open_session
 from .compiler import compile_engine
 from .libraries import LIBRARIES, gpu
 from .prepare import prepared

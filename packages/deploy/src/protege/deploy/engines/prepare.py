@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..metadata import Metadata
-from ..precision import with_fixed_batch
-from ..session import BATCH
+from ..export.precision import with_fixed_batch
+from ..policy.metadata import Metadata
+from ..policy.session import BATCH
 
 
 def prepared(model: onnx.ModelProto, metadata: Metadata, batch: int) -> onnx.ModelProto:

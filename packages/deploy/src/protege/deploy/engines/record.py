@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeployError
-from ..metadata import Accuracy
+from ..policy.metadata import Accuracy
 from .libraries import Library
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from ..interface import Array
-from ..metadata import DTYPES, Metadata
+from ..policy.metadata import DTYPES, Metadata
 from .compiler import logger_that_keeps
 from .libraries import LIBRARIES, Library, gpu
 from .record import load_record, read

@@ -3,9 +3,9 @@
 import mujoco
 import numpy as np
 
-from ..clips import Pose
+from ..commands.clips import Pose
 from ..interface import Array
-from ..metadata import Metadata
+from ..policy.metadata import Metadata
 
 
 class BodyPoses:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import metadata as _metadata
 from ..errors import DeployError, needs
-from ..falls import FALLEN_ROOT
 from ..interface import Array, Mode, RobotReading
-from ..metadata import ROBOT_FILE, Metadata, StartState
+from ..policy import metadata as _metadata
+from ..policy.metadata import ROBOT_FILE, Metadata, StartState
+from ..safety.falls import FALLEN_ROOT
 
 try:
     with needs("cpu,mujoco"):

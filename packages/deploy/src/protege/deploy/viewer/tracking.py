@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 
-from ..commands import STRIDE
+from ..commands.simple import STRIDE
 from ..interface import Array
-from ..loop import Step
-from ..metadata import Metadata
+from ..loop.loop import Step
+from ..policy.metadata import Metadata
 
 UNITS = {"motion": "m", "path": "m", "steering": "m/s", "goal": "m"}
 

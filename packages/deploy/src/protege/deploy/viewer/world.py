@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..clips import Pose
-from ..commander import Commander
+from ..commands.clips import Pose
+from ..commands.commander import Commander
 from ..errors import DeployError
 from ..interface import Array, Command
-from ..loop import ControlLoop, Step
-from ..metadata import Metadata
+from ..loop.loop import ControlLoop, Step
+from ..policy.metadata import Metadata
+from ..policy.onnx_policy import OnnxPolicy
 from ..robots.mujoco import MujocoRobot
-from ..runtime import OnnxPolicy
 from .tracking import Tracking
 
 PUSH_S = 0.2  # how long a push lasts

@@ -14,14 +14,14 @@ import torch
 from mujoco import rollout
 from numpy.typing import NDArray
 
-from protege.core.kinematics import Kinematics
 from protege.core.motions import Clip, MotionLibrary
-from protege.core.robot import Robot
-from protege.core.state import RobotState
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
 from protege.core.threads import available_cores
 
 from ..engine import mujoco
-from ..mjcf import build_spec, coordinates
+from ..robots.mjcf import build_spec, coordinates
 
 LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
 HORIZON = 14  # control steps

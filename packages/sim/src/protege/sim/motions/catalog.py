@@ -8,7 +8,7 @@ from typing import Any
 from protege.core.errors import UserError
 from protege.core.motions import load_clip
 from protege.core.motions.clip_paths import FOLDER
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 SHIPPED, INSTEAD = "shipped", ", instead of the shipped one"
 

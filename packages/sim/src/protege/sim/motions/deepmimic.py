@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
 from protege.core.errors import UserError
 from protege.core.motions import Clip
-from protege.core.robot import Robot
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 
 from .deepmimic_source import check_source, read_deepmimic
 from .hinges import hinge_angles

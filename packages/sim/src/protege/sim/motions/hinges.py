@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
+from protege.core.robots import rotation as R
 
 LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
 # What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core import rotation as R
+from protege.core.robots import rotation as R
 
 WIDTH = 44
 """Numbers of a frame."""

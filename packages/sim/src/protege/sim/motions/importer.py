@@ -12,7 +12,7 @@ from protege.core.errors import UserError
 from protege.core.motions import Clip, findings
 from protege.core.motions.plausibility import errors
 from protege.core.names import checked_name
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 ARCHIVES = (".zip", ".whl")
 LARGEST, LARGEST_ALL = 64 << 20, 1 << 30

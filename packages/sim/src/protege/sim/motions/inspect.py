@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from protege.core import rotation as R
 from protege.core.motions import Clip
-from protege.core.robot import Robot
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 
 from .surface import trace
 

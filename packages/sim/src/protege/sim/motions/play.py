@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from protege.core.commands import writable_folder
+from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
 from protege.core.motions import load_clip
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from protege.core.motions import Clip
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 from .surface import trace
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from protege.core.motions import Clip
-from protege.core.robot import Geom, Robot
+from protege.core.robots.robot import Geom, Robot
 
 from ..engine import mujoco
-from ..mjcf import build_spec
+from ..robots.mjcf import build_spec
 
 CORNERS = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
 

@@ -8,7 +8,7 @@ import numpy as np
 from protege.core.motions import Clip, Finding, findings
 from protege.core.motions.contact import contact_points
 from protege.core.motions.plausibility import errors, travel_against_facing, warnings
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 
 @dataclass(frozen=True)

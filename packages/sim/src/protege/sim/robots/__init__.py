@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from protege.core.errors import UserError
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
 from .smpl import SMPL
 

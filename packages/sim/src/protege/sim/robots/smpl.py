@@ -6,7 +6,7 @@ trunk shared among its bodies. Gains: stiff at the legs and trunk, soft at the e
 
 import math
 
-from protege.core.robot import Body, Geom, Joint, Quat, Robot, Vec3
+from protege.core.robots.robot import Body, Geom, Joint, Quat, Robot, Vec3
 
 MASS = 63.0
 

@@ -1,6 +1,6 @@
 """Stand within half a metre of a point 1-4 m away when the deadline comes."""
 
-from .. import terms
+from . import terms
 from .task import Task, TaskContext, locomotion_command, out_of_step, weighted
 
 

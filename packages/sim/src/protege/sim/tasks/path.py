@@ -1,7 +1,7 @@
 """Follow a smooth random path at 0.5-1.5 m/s: be at each of its points at that point's time."""
 
-from .. import terms
-from ..path_rules import OFF_PATH
+from . import terms
+from .path_rules import OFF_PATH
 from .task import Task, TaskContext, locomotion_command, out_of_step, weighted
 
 

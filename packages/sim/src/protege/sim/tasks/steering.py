@@ -1,6 +1,6 @@
 """Move in a commanded direction at 0-1.5 m/s; both change every 3-6 s."""
 
-from .. import terms
+from . import terms
 from .task import Task, TaskContext, locomotion_command, out_of_step, weighted
 
 

@@ -6,14 +6,14 @@ import torch
 
 from protege.core.errors import UserError
 from protege.core.motions import MotionLibrary
-from protege.core.robot import Robot
+from protege.core.robots.robot import Robot
 
-from ..commands.command import Command
-from ..commands.gait import Gait
-from ..commands.locomotion import Kind, LocomotionCommand
-from ..commands.masks import MaskSampler
 from ..env_config import EnvConfig
-from ..terms import REWARDS, Metric, Term, any_body_off
+from ..references.gait import Gait
+from .command import Command
+from .locomotion_command import Kind, LocomotionCommand
+from .masks import MaskSampler
+from .terms import REWARDS, Metric, Term, any_body_off
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Track clips with the whole body."""
 
-from .. import terms
-from ..commands.motion import MotionCommand
+from . import terms
+from .motion_command import MotionCommand
 from .task import Task, TaskContext, weighted
 
 EVALUATED_START = 0.1

@@ -1,0 +1,1 @@
+"""Command lines: `protege-core`, the umbrella `protege`, and what the packages share."""

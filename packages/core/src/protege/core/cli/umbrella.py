@@ -1,0 +1,26 @@
+"""`protege`: every installed package's commands under one name, and the pipeline that runs them in order."""
+
+from importlib.metadata import entry_points
+
+import click
+
+from ..runs.pipeline import pipeline
+from .shared import Group, main_group
+
+
+class Umbrella(Group):
+    """Mounts the entry points of `protege.commands`, each loaded when it is first named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(entry.name for entry in entry_points(group="protege.commands"))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = entry_points(group="protege.commands", name=cmd_name)
+        return next(iter(found)).load() if found else super().get_command(ctx, cmd_name)
+
+
+main = main_group("protege-core", "Protégé: one light humanoid policy, taught by many heavy teachers.", Umbrella)
+main.add_command(pipeline)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Learning: networks, policies, rollouts, and the algorithms that train them."""

@@ -1,0 +1,383 @@
+"""MaskedMimic: a variational policy that fills in what a partly hidden reference leaves open, taught by a tracker.
+
+After Tessler et al. 2024 (arXiv 2409.14393). A prior sees masked poses, an encoder corrects it seeing all of them, a decoder turns
+the latent into an action. The policy acts, the tracker says what it would have done there (DAgger, Ross et al. 2011,
+arXiv 1011.0686). Deployed are prior and decoder.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .. import checks
+from ..env import Env, Obs
+from .accelerate import mixed_precision
+from .cuda_graph import Recorded
+from .networks import SetMLP, TokenTransformer, check_transformer, check_units, mlp
+from .optim import adamw, backward, cosine_rate, guarded_step
+from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
+from .ppo import value_loss, weighted_mean
+from .process_group import ALONE, World
+from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
+
+if TYPE_CHECKING:
+    from ..runs.run import Run
+
+PRIOR_TOKENS = ["proprioception", "history", "masked_poses"]
+PRIVILEGED_TOKENS = ["proprioception", "poses"]
+
+
+@dataclass
+class MaskedMimicConfig:
+    """Sizes and training.
+
+    Attributes:
+        latent_dim: width of the prior's transformer; a multiple of `num_heads`.
+        ff_size: width of its feed-forward layers.
+        num_layers: its blocks.
+        num_heads: of its attention.
+        prior_units: hidden layers of the prior's readout.
+        encoder_units: hidden layers of the encoder.
+        decoder_units: hidden layers of the decoder.
+        critic_units: hidden layers of the critic.
+        latent_size: of the variational latent z.
+        rollout_steps: control steps of every world between updates.
+        epochs: passes over a rollout.
+        minibatches: parts of a pass.
+        learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
+        min_learning_rate: at the end.
+        max_grad_norm: of all parameters together.
+        action_noise: standard deviation of the actions carried out, rad.
+        prior_fraction: share of the worlds that act with the prior's latent while training; the others use the encoder's.
+        expert_iterations: the expert acts in a share of the worlds that falls from 1 to 0 over so many iterations.
+        expert_model_path: checkpoint or run folder of the tracker.
+        kl_start: coefficient of the KL term at the start.
+        kl_end: coefficient of the KL term after `kl_ramp` iterations.
+        kl_ramp: iterations over which the coefficient goes from `kl_start` to `kl_end` in a straight line.
+        prior_weight: of the imitation loss at the prior's own latent. The paper has none: with a small KL coefficient the prior,
+            which is what is deployed, then lags far behind the posterior.
+        value_weight: of the value loss.
+    """
+
+    latent_dim: int = 512
+    ff_size: int = 1024
+    num_layers: int = 4
+    num_heads: int = 4
+    prior_units: list[int] = field(default_factory=lambda: [512, 256])
+    encoder_units: list[int] = field(default_factory=lambda: [512, 256])
+    decoder_units: list[int] = field(default_factory=lambda: [512, 256])
+    critic_units: list[int] = field(default_factory=lambda: [512, 256])
+    latent_size: int = 64
+    rollout_steps: int = 24
+    epochs: int = 3
+    minibatches: int = 16
+    learning_rate: float = 5e-4
+    min_learning_rate: float = 2e-5
+    max_grad_norm: float = 1.0
+    action_noise: float = 0.02
+    prior_fraction: float = 0.5
+    expert_iterations: int = 20
+    expert_model_path: str = ""
+    kl_start: float = 1e-4
+    kl_end: float = 1e-3
+    kl_ramp: int = 200
+    prior_weight: float = 0.5
+    value_weight: float = 0.5
+
+    def check(self, key: str) -> None:
+        checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
+        checks.at_least(1, self, key, "minibatches")
+        checks.within(1, 4096, self, key, "latent_size")
+        check_units(self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
+        checks.not_empty(self, key, "encoder_units", "critic_units")
+        checks.within(0, 10, self, key, "min_learning_rate", "learning_rate")
+        checks.rising(self, key, "min_learning_rate", "learning_rate")
+        checks.at_least(0, self, key, "kl_start", "kl_end", "prior_weight", "value_weight")
+        checks.within(0, 1e9, self, key, "expert_iterations", "kl_ramp")
+        checks.above_zero(self, key, "action_noise", "max_grad_norm")
+        checks.within(0, 10, self, key, "action_noise")
+        checks.shares(self, key, "prior_fraction")
+        check_transformer(self, key)
+
+
+class Expert(Protocol):
+    """Who labels: a tracker, or anything that says what to do and what it is worth."""
+
+    def __call__(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, std (N, J) rad, value (N,)."""
+        ...
+
+
+class MaskedMimic(nn.Module):
+    """Prior, residual encoder, decoder and critic; the interface of `ActorCritic`.
+
+    Args:
+        obs_shapes: shapes of the observations without the leading N.
+        action_bound: (J,) rad.
+        config: sizes.
+        default_joint_pos: (J,) rad, the pose that an action is added to.
+    """
+
+    LOG_VARIANCE = (-6.0, 2.0)
+
+    action_bound: Tensor
+    default_joint_pos: Tensor
+    log_std: Tensor
+
+    def __init__(
+        self,
+        obs_shapes: Mapping[str, Sequence[int]],
+        action_bound: Tensor,
+        config: MaskedMimicConfig,
+        default_joint_pos: Tensor,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = Tokenizer(obs_shapes, [*PRIOR_TOKENS, *PRIVILEGED_TOKENS])
+        sizes, joints = self.tokenizer.sizes, len(default_joint_pos)
+        seen = {name: sizes[name] for name in PRIOR_TOKENS}
+        privileged = {name: sizes[name] for name in PRIVILEGED_TOKENS}
+        latents = 2 * config.latent_size
+        self.prior_net = nn.Sequential(
+            TokenTransformer(seen, config.latent_dim, config.ff_size, config.num_layers, config.num_heads),
+            mlp([config.latent_dim, *config.prior_units, latents], output_scale=0.01),
+        )
+        self.encoder_net = SetMLP(privileged, [*config.encoder_units, latents], output_scale=0.01)
+        body = sizes["proprioception"][1]
+        self.decoder_net = mlp([body + config.latent_size, *config.decoder_units, joints], output_scale=0.01)
+        self.critic = Critic(privileged, config.critic_units)
+        self.register_buffer("action_bound", action_bound.clone().float())
+        self.register_buffer("default_joint_pos", default_joint_pos.clone().float())
+        self.register_buffer("log_std", torch.full((joints,), log(config.action_noise)))
+
+    @property
+    def obs_keys(self) -> list[str]:
+        """The observations that training reads."""
+        return self.tokenizer.obs_keys
+
+    def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
+        """`distribution` and `value`: mean, std (N, J) rad, value (N,)."""
+        with mixed_precision(self):
+            mean, std = self.distribution(obs)
+            return mean, std, self.value(obs).float()
+
+    def prior(self, obs: Obs) -> tuple[Tensor, Tensor]:
+        """What the latent should be, as far as the visible poses tell: mean, log variance (N, Z)."""
+        return self._gaussian(self.prior_net({name: self.tokenizer(obs, name) for name in PRIOR_TOKENS}))
+
+    def encoder(self, obs: Obs) -> tuple[Tensor, Tensor]:
+        """From all poses: what to add to the prior's mean, and the posterior's log variance, (N, Z) each."""
+        return self._gaussian(self.encoder_net({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS}))
+
+    def decoder(self, obs: Obs, z: Tensor) -> Tensor:
+        """Latent (N, Z) -> mean action (N, J) rad."""
+        body = self.tokenizer(obs, "proprioception")[0].squeeze(1)
+        return self.decoder_net(torch.cat([body, z], dim=-1)).float()
+
+    def value(self, obs: Obs) -> Tensor:
+        """The expert's value, (N,)."""
+        return self.critic({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS})
+
+    def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the action at the prior's mean latent, (N, J) rad each."""
+        mean = self.decoder(obs, self.prior(obs)[0])
+        return mean, self.log_std.exp().expand_as(mean)
+
+    @torch.no_grad()
+    def act(self, obs: Obs, generator: torch.Generator | None = None, privileged: Tensor | None = None) -> PolicySample:
+        """Sample a latent and an action.
+
+        Args:
+            privileged: (N,) bool, which worlds draw the latent from the encoder instead of the prior; None for none.
+        """
+        with mixed_precision(self):
+            latent_mean, log_var = self.prior(obs)
+            if privileged is not None:
+                delta, log_var_q = self.encoder(obs)
+                chosen = privileged.unsqueeze(1)
+                latent_mean = torch.where(chosen, latent_mean + delta, latent_mean)
+                log_var = torch.where(chosen, log_var_q, log_var)
+            mean = self.decoder(obs, sample_latent(latent_mean, log_var, generator))
+            value = self.value(obs).float()
+        std = self.log_std.exp().expand_as(mean)
+        action = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
+        return PolicySample(action, log_prob(action, mean, std), mean, std, value)
+
+    def update_normalizers(self, obs: Obs, weight: Tensor | None = None) -> None:
+        """Let the normalisers see observations (M, ...); `weight` (M,) 0 or 1 says which rows count."""
+        self.tokenizer.update(obs, weight)
+
+    def num_parameters(self, part: str = "all") -> int:
+        """Trainable numbers of the `actor` (prior and decoder, what is deployed), the `critic` or `all`."""
+        modules = {"actor": [self.prior_net, self.decoder_net], "critic": [self.critic], "all": [self]}[part]
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_var = x.float().chunk(2, dim=-1)
+        return mean, log_var.clamp(*self.LOG_VARIANCE)
+
+
+def sample_latent(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Reparameterised draw, (N, Z)."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + (0.5 * log_var).exp() * noise
+
+
+def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Squared difference of actions, mean over joints and rows: (M, J) rad each -> () rad²."""
+    return weighted_mean((mean - expert_mean).square().mean(-1), weight)
+
+
+def latent_kl(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None) -> Tensor:
+    """KL(posterior | prior), nats summed over the latent, mean over rows; each is mean and log variance (M, Z)."""
+    (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
+    kl = kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
+    return weighted_mean(kl, weight)
+
+
+def kl_coefficient(iteration: int, config: MaskedMimicConfig) -> float:
+    """Weight of the KL term: from `kl_start` to `kl_end` in a straight line over `kl_ramp` iterations, then constant."""
+    progress = min(iteration / max(config.kl_ramp, 1), 1.0)
+    return config.kl_start + progress * (config.kl_end - config.kl_start)
+
+
+class MaskedMimicTrainer:
+    """Collects with the policy, labels with the expert, regresses.
+
+    Args:
+        policy: on the environment's device.
+        expert: sees the same observations.
+        config: see MaskedMimicConfig.
+        device: of both.
+        seed: of noise and minibatch order.
+        world: the ranks that train this policy.
+    """
+
+    def __init__(
+        self,
+        policy: MaskedMimic,
+        expert: Expert,
+        config: MaskedMimicConfig,
+        device: torch.device | str,
+        seed: int = 0,
+        world: World = ALONE,
+    ) -> None:
+        self.policy, self.expert, self.config, self.world = policy, expert, config, world
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimizer = adamw([(policy.parameters(), config.learning_rate)])
+        self.kl_coefficient = torch.zeros((), device=device)
+        self.gradients = Recorded(self._gradients, device, self.generator)
+
+    def make_buffer(self, obs: Obs, num_actions: int) -> RolloutBuffer:
+        """A buffer with room for the expert's labels."""
+        kept = {key: obs[key] for key in self.policy.obs_keys}
+        labels = {"expert_mean": (num_actions,), "expert_value": ()}
+        return RolloutBuffer(kept, self.config.rollout_steps, num_actions, labels)
+
+    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, dict[str, Tensor]]:
+        """Fill the buffer; see `rollout.collect`."""
+        cfg, device = self.config, env.device
+        draw = torch.rand(2, env.num_envs, 1, generator=self.generator, device=device)
+        behave_like_expert = draw[0] < 1.0 - iteration / max(cfg.expert_iterations, 1)
+        actor = _TrainingActor(self.policy, (draw[1] >= cfg.prior_fraction).squeeze(1))
+
+        def behave(sample: PolicySample, labels: dict[str, Tensor]) -> Tensor:
+            noise = sample.action - sample.mean
+            return torch.where(behave_like_expert, labels["expert_mean"] + noise, sample.action)
+
+        return collect(env, actor, buffer, obs, self.generator, self._label, behave)
+
+    def update(self, buffer: RolloutBuffer, iteration: int, progress: float = 0.0) -> dict[str, float]:
+        """Train on a full buffer. Returns metrics averaged over the minibatches.
+
+        Args:
+            progress: share of the run's budget that is spent; see `learning_rate`.
+        """
+        weight, policy, world = buffer.weight, self.policy, self.world
+        rate = cosine_rate(self.config.learning_rate, self.config.min_learning_rate, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(rate)
+        with world.pooling(policy.critic):
+            policy.critic.update(buffer.data["expert_value"], weight)
+        coefficient = kl_coefficient(iteration, self.config)
+        self.kl_coefficient.fill_(coefficient)
+        history = [
+            self._minibatch(obs, batch)
+            for _ in range(self.config.epochs)
+            for obs, batch in buffer.minibatches(
+                self.config.minibatches, ("expert_mean", "expert_value"), self.generator
+            )
+        ]
+        with world.pooling(policy.tokenizer):
+            for obs, valid in buffer.steps():
+                policy.update_normalizers(obs, valid)
+        table = torch.stack([torch.stack(list(row.values())) for row in history])
+        metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
+        metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
+        return metrics | {"actor/kl_coefficient": coefficient, "learning_rate": rate}
+
+    def _label(self, obs: Obs) -> dict[str, Tensor]:
+        mean, _, value = self.expert(obs)
+        return {"expert_mean": mean, "expert_value": value}
+
+    def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        terms = {name: x.clone() for name, x in self.gradients(obs, batch).items()}
+        return terms | {"agent/skipped_updates": guarded_step(self.optimizer, self.config.max_grad_norm, self.world)}
+
+    def _gradients(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the gradient of a minibatch's loss in the parameters; returns its terms."""
+        policy, weight, scale = self.policy, batch["weight"], self.policy.critic.scale
+        with mixed_precision(policy):
+            prior = policy.prior(obs)
+            delta, log_var = policy.encoder(obs)
+            posterior = (prior[0] + delta, log_var)
+            mean = policy.decoder(obs, sample_latent(*posterior, self.generator))
+            deployed_mean, expected = policy.decoder(obs, prior[0]), policy.value(obs).float()
+        imitation = imitation_loss(mean, batch["expert_mean"], weight)
+        kl = latent_kl(posterior, prior, weight)
+        value = value_loss(expected / scale, batch["expert_value"] / scale, weight)
+        deployed = imitation_loss(deployed_mean, batch["expert_mean"], weight)
+        cfg = self.config
+        backward(
+            self.optimizer,
+            imitation + cfg.prior_weight * deployed + self.kl_coefficient * kl + cfg.value_weight * value,
+        )
+        return {
+            "actor/imitation_loss": imitation.detach(),
+            "actor/prior_imitation_loss": deployed.detach(),
+            "actor/kl_loss": kl.detach(),
+            "critic/value_loss": value.detach(),
+        }
+
+
+@dataclass
+class _TrainingActor:
+    """The policy with the encoder's latent in some worlds."""
+
+    policy: MaskedMimic
+    privileged: Tensor
+
+    def act(self, obs: Obs, generator: torch.Generator | None = None) -> PolicySample:
+        return self.policy.act(obs, generator, self.privileged)
+
+    def value(self, obs: Obs) -> Tensor:
+        return self.policy.value(obs)
+
+
+def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: MaskedMimicConfig, seed: int = 0) -> None:
+    """Train until the run's budget is spent, from its last checkpoint if it has one; see `ppo.train`."""
+    world = run.world
+    trainer = MaskedMimicTrainer(policy, expert, config, env.device, world.seed(seed), world)
+    state = LoopState(env.reset(), trainer.generator)
+    with world.pooling(policy):
+        policy.update_normalizers(state.obs)
+    run.restore({"policy": policy, "optimizer": trainer.optimizer, "env": env, "trainer": state})
+    buffer = trainer.make_buffer(state.obs, env.num_actions)
+    for iteration in run:
+        state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
+        world.average(env.statistics())
+        metrics = trainer.update(buffer, iteration, run.progress)
+        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

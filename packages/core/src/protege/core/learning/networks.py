@@ -1,0 +1,294 @@
+"""The networks that every policy is made of: MLPs, a token transformer, a running normaliser.
+
+A *token set* is a tensor (N, S, F) of S tokens a world and, where some may be absent, a mask (N, S) that is True for the
+present ones. Set sizes are (S, F).
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checks import at_most_entries, within
+from ..errors import UserError
+
+TokenSet = tuple[Tensor, Tensor | None]
+"""Features (N, S, F) and which tokens are present (N, S), None if all are."""
+
+
+MAX_WEIGHTS = 500e6
+"""Fifty times the largest preset; with gradients and moments they take 8 GB."""
+
+
+def check_transformer(sizes: Any, key: str) -> None:
+    """Whether a `TokenTransformer` can have the sizes latent_dim, ff_size, num_layers and num_heads of a config.
+
+    Raises:
+        UserError: naming the one that is wrong.
+    """
+    within(1, 8192, sizes, key, "latent_dim", "ff_size")
+    within(1, 64, sizes, key, "num_layers", "num_heads")
+    if sizes.latent_dim % sizes.num_heads:
+        raise UserError(
+            f"{key}.latent_dim must be a multiple of {key}.num_heads; {sizes.latent_dim} is not one of {sizes.num_heads}",
+            "Change one",
+        )
+    weights = sizes.num_layers * (4 * sizes.latent_dim**2 + 2 * sizes.latent_dim * sizes.ff_size)
+    if weights > MAX_WEIGHTS:
+        raise UserError(
+            f"{key}.num_layers, {key}.latent_dim and {key}.ff_size make {weights / 1e6:,.0f} million weights",
+            f"Take fewer or smaller layers, up to {MAX_WEIGHTS / 1e6:,.0f} million",
+        )
+
+
+def check_units(sizes: Any, key: str, *names: str) -> None:
+    """Whether an MLP can have the hidden layers that some fields of a config list.
+
+    Raises:
+        UserError: naming the one that is wrong.
+    """
+    at_most_entries(16, sizes, key, *names)
+    within(1, 8192, sizes, key, *names)
+
+
+def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequential:
+    """Linear layers with GELU between them, sizes[0] -> ... -> sizes[-1].
+
+    Args:
+        output_scale: gain of the last layer's orthogonal initialisation (its bias is then zero); None leaves torch's default.
+    """
+    layers: list[nn.Module] = []
+    for i, (size_in, size_out) in enumerate(pairwise(sizes)):
+        layers += [nn.GELU()] if i else []
+        layers.append(nn.Linear(size_in, size_out))
+    if output_scale is not None:
+        _init_output(layers[-1], output_scale)
+    return nn.Sequential(*layers)
+
+
+def _init_output(layer: nn.Module, scale: float) -> None:
+    assert isinstance(layer, nn.Linear)
+    if scale:
+        nn.init.orthogonal_(layer.weight, scale)
+    else:
+        nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+class RunningNormalizer(nn.Module):
+    """Centres and scales features by the mean and variance of all that `update` has seen.
+
+    Before the first update it passes values on unscaled. Results are clamped to +-`LIMIT`.
+    """
+
+    LIMIT = 5.0
+    EPSILON = 1e-4  # keeps features that hardly vary (in m, rad) from being blown up
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
+        self.register_buffer("count", torch.zeros(()))
+        self.kept = 1.0  # share of the count at `start_afresh` that updates have kept since
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., size) -> (..., size)."""
+        scale = (self.var + self.EPSILON).rsqrt()
+        return torch.addcmul(-self.mean * scale, x, scale).clamp(-self.LIMIT, self.LIMIT)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, weight: Tensor | None = None, memory: float = 1.0) -> None:
+        """Merge the moments of a batch into the running ones (Chan et al. 1979, pairwise update).
+
+        Args:
+            x: (..., size).
+            weight: (...) 0 or 1, which rows count; None for all.
+            memory: share of the past count that is kept; below 1 the past fades.
+        """
+        self.count.mul_(memory)
+        self.kept *= memory
+        rows = x.reshape(-1, x.shape[-1])
+        ones = rows.new_ones(len(rows)) if weight is None else weight.reshape(-1).to(rows.dtype)
+        if weight is not None:
+            rows = rows.masked_fill((ones == 0).unsqueeze(-1), 0.0)  # a NaN times zero would still be a NaN
+        count = ones.sum()
+        size = count.clamp_min(1.0)
+        mean = ones @ rows / size
+        var = ones @ (rows - mean).square() / size
+        self.merge(count, mean, var)
+
+    @torch.no_grad()
+    def merge(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Take in the moments of `count` rows, () or (1,); mean and var (size,)."""
+        total = (self.count + count).clamp_min(1.0)
+        delta = mean - self.mean
+        share = count / total
+        # With count 0 the old variance must vanish: it stands for "unscaled", not for data.
+        self.var.copy_(torch.where(count > 0, self.var * (self.count / total) + var * share, self.var))
+        self.var.add_(delta.square() * share * (self.count / total))
+        self.mean.add_(delta * share)
+        self.count.add_(count.view(()))
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Count (1,), mean and variance (size,)."""
+        return self.count.view(1), self.mean, self.var
+
+    def start_afresh(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Forget all that was seen, until `go_back`. Returns what it needs."""
+        past = self.count.clone(), self.mean.clone(), self.var.clone()
+        self.count.zero_()
+        self.mean.zero_()
+        self.var.fill_(1.0)
+        self.kept = 1.0
+        return past
+
+    def go_back(self, past: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Be again as before `start_afresh`, but for the fading that updates since then asked for."""
+        count, mean, var = past
+        self.count.copy_(count * self.kept)
+        self.mean.copy_(mean)
+        self.var.copy_(var)
+
+
+FEW = 8  # tokens, up to which sums of products that a compiler fuses are faster than matrix products
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
+    """Scaled dot-product attention: (N, H, Q, D), (N, H, S, D) twice, (N, 1, 1, S) bool or None -> (N, H, Q, D)."""
+    if q.is_cuda:  # whose attention kernels work on tiles of 64 tokens and more, mostly empty with a dozen
+        return attend_few(q, k, v, present)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=present)
+
+
+def attend_few(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
+    """`attend`, written out."""
+    product = sum_of_products if k.shape[2] <= FEW else torch.matmul
+    scores = product(q, k.transpose(2, 3)) / q.shape[-1] ** 0.5
+    if present is not None:
+        scores = scores.masked_fill(~present, -torch.inf)
+    return product(scores.softmax(-1), v)
+
+
+def sum_of_products(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product: (..., Q, D), (..., D, S) -> (..., Q, S)."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward block (Xiong et al. 2020, arXiv 2002.04745)."""
+
+    def __init__(self, latent_dim: int, ff_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(latent_dim)
+        self.query = nn.Linear(latent_dim, latent_dim)
+        self.key = nn.Linear(latent_dim, latent_dim)
+        self.value = nn.Linear(latent_dim, latent_dim)
+        self.out = nn.Linear(latent_dim, latent_dim)
+        self.ff_norm = nn.LayerNorm(latent_dim)
+        self.ff = mlp([latent_dim, ff_size, latent_dim])
+
+    def forward(self, x: Tensor, present: Tensor | None, num_queries: int) -> Tensor:
+        """The first `num_queries` tokens after looking at all that are present.
+
+        Args:
+            x: (N, S, D).
+            present: (N, 1, 1, S) bool keys to attend to, None for all.
+
+        Returns:
+            (N, num_queries, D).
+        """
+        normed = self.attention_norm(x)
+        q, k, v = self.query(normed[:, :num_queries]), self.key(normed), self.value(normed)
+        q, k, v = (y.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for y in (q, k, v))
+        seen = attend(q, k, v, present)
+        x = x[:, :num_queries] + self.out(seen.transpose(1, 2).flatten(2))
+        return x + self.ff(self.ff_norm(x))
+
+
+class TokenTransformer(nn.Module):
+    """Reads token sets and returns the state of the first token, the readout.
+
+    The last block computes the readout token only: nobody looks at the others.
+
+    Args:
+        sizes: (S, F) of each token set, the readout token's set (S = 1) first.
+        added: sets of one token that are added to the readout token through a layer that starts at zero, instead of attending
+            as tokens of their own. A network that gains one keeps its output exactly (as in ControlNet, Zhang et al. 2023).
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, tuple[int, int]],
+        latent_dim: int,
+        ff_size: int,
+        num_layers: int,
+        num_heads: int,
+        added: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.tokens = [name for name in sizes if name not in added]
+        self.added = list(added)
+        self.encoders = nn.ModuleDict()
+        self.positions = nn.ParameterDict()
+        for name, (tokens, features) in sizes.items():
+            scale = 0.0 if name in added else None
+            self.encoders[name] = mlp([features, latent_dim, latent_dim], output_scale=scale)
+            if name not in added:
+                self.positions[name] = nn.Parameter(0.02 * torch.randn(tokens, latent_dim))
+        self.blocks = nn.ModuleList(TransformerBlock(latent_dim, ff_size, num_heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(latent_dim)
+
+    def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
+        """Token sets by name -> (N, latent_dim)."""
+        x = torch.cat([self.encoders[name](sets[name][0]) + self.positions[name] for name in self.tokens], dim=1)
+        if self.added:
+            extra = sum(_masked(self.encoders[name](sets[name][0]), sets[name][1]) for name in self.added)
+            x = torch.cat([x[:, :1] + extra, x[:, 1:]], dim=1)
+        present = self._present(sets)
+        for i, block in enumerate(self.blocks):
+            x = block(x, present, num_queries=1 if i == len(self.blocks) - 1 else x.shape[1])
+        return self.norm(x[:, 0])
+
+    def _present(self, sets: Mapping[str, TokenSet]) -> Tensor | None:
+        chosen = [sets[name] for name in self.tokens]
+        if all(mask is None for _, mask in chosen):
+            return None
+        masks = [x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask for x, mask in chosen]
+        return torch.cat(masks, dim=1)[:, None, None]
+
+
+class SetMLP(nn.Module):
+    """An MLP over all features of all sets; absent tokens enter as zeros.
+
+    The first layer is one matrix a set, summed: the same as concatenating, but sets can be added to a trained network.
+
+    Args:
+        sizes: (S, F) of each token set.
+        units: hidden and output sizes.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int], output_scale: float | None = None
+    ) -> None:
+        super().__init__()
+        self.inputs = nn.ModuleDict({name: nn.Linear(s * f, units[0], bias=False) for name, (s, f) in sizes.items()})
+        self.bias = nn.Parameter(torch.zeros(units[0]))
+        self.rest = mlp(units, output_scale)
+
+    def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
+        """Token sets by name -> (N, units[-1])."""
+        hidden = sum(layer(_masked(*sets[name]).flatten(1)) for name, layer in self.inputs.items())
+        return self.rest(F.gelu(hidden + self.bias))
+
+
+def _masked(x: Tensor, present: Tensor | None) -> Tensor:
+    """(N, S, F), (N, S) -> (N, S, F), zeros where absent."""
+    return x if present is None else x * present.unsqueeze(-1).to(x.dtype)

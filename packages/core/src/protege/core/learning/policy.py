@@ -1,0 +1,336 @@
+"""The actor-critic of the tracker, the teachers and the student; they differ by the tokens that they read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log, pi, prod
+
+import torch
+from torch import Tensor, nn
+
+from .. import checks
+from ..env import Obs
+from ..errors import UserError
+from .accelerate import mixed_precision
+from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
+
+COMMANDS = ("path", "goal", "steering")
+"""The columns of `command_mask`."""
+
+RANKS = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
+"""Dimensions of the observations that token sets are made of, without the leading N; commands may have any."""
+
+TOKENS = ("proprioception", "history", *COMMANDS, "poses", "masked_poses")
+
+
+@dataclass
+class ModelConfig:
+    """What a policy reads and how big it is.
+
+    Attributes:
+        actor: `transformer`, or `mlp` over the same tokens (`latent_dim`, `ff_size`, `num_layers` and `num_heads` are then unused).
+        latent_dim: width of the transformer's tokens; a multiple of `num_heads`.
+        ff_size: width of the transformer's feed-forward layers.
+        num_layers: blocks of the transformer.
+        num_heads: of its attention.
+        mlp_units: hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.
+        critic_units: hidden layers of the critic.
+        tokens: token sets that the actor attends to, `proprioception` first.
+        added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
+            that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
+        critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
+        log_std: fixed log standard deviation of the actions, log rad; less lets a trained tracker of a walk come nearer.
+        reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
+        reference_velocity: share of the reference's joint velocities that the servos' damping does not hinder: the targets run
+            ahead by this share of damping / stiffness. At 0 every motion is damped, at 1 only what differs from the reference.
+    """
+
+    actor: str = "transformer"
+    latent_dim: int = 512
+    ff_size: int = 1024
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_units: list[int] = field(default_factory=lambda: [512, 256])
+    critic_units: list[int] = field(default_factory=lambda: [512, 256])
+    tokens: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
+    added_tokens: list[str] = field(default_factory=list)
+    critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
+    log_std: float = -2.9
+    reference_residual: bool = True
+    reference_velocity: float = 0.7
+
+    def check(self, key: str) -> None:
+        if self.actor not in ("transformer", "mlp"):
+            raise UserError(f"{key}.actor: {self.actor!r} is neither transformer nor mlp", "Choose one of the two")
+        if self.tokens[:1] != ["proprioception"]:
+            raise UserError(f"{key}.tokens must begin with proprioception", "It is the token that is read out")
+        if set(self.added_tokens) - set(COMMANDS):
+            raise UserError(f"{key}.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}")
+        check_units(self, key, "mlp_units", "critic_units")
+        checks.at_most_entries(len(TOKENS), self, key, "tokens", "added_tokens", "critic_inputs")
+        checks.within(-20, 5, self, key, "log_std")
+        checks.shares(self, key, "reference_velocity")
+        checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
+        if self.actor == "transformer":
+            check_transformer(self, key)
+
+
+@dataclass
+class PolicySample:
+    """An action and what the policy thought: action, mean, std (N, J) rad; log_prob, value (N,)."""
+
+    action: Tensor
+    log_prob: Tensor
+    mean: Tensor
+    std: Tensor
+    value: Tensor
+
+
+def log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log density of a diagonal Gaussian: (..., J) each -> (...) nats."""
+    return (-0.5 * ((action - mean) / std).square() - std.log() - 0.5 * log(2.0 * pi)).sum(-1)
+
+
+def kl_divergence(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) -> Tensor:
+    """KL(p | q) between diagonal Gaussians: (..., J) each -> (...) nats."""
+    ratio = (std_p / std_q).square()
+    return 0.5 * (ratio + ((mean_p - mean_q) / std_q).square() - 1.0 - ratio.log()).sum(-1)
+
+
+class Tokenizer(nn.Module):
+    """Turns the observation dictionary into normalised token sets. Holds the normalisers.
+
+    `history` is scaled as `proprioception` is and `masked_poses` as `poses`. Commands and masked poses carry their own mask as
+    features, and are zero where it is False.
+
+    Args:
+        obs_shapes: shapes of the observations without the leading N.
+        tokens: the token sets that will be asked for.
+    """
+
+    def __init__(self, obs_shapes: Mapping[str, Sequence[int]], tokens: Iterable[str]) -> None:
+        super().__init__()
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.normalizers = nn.ModuleDict()
+        needed: dict[str, None] = {}
+        for token in dict.fromkeys(tokens):
+            needed |= dict.fromkeys(_observations(token))
+            self.sizes[token], key = _token_size(token, obs_shapes), _normalized_as(token)
+            if key not in self.normalizers:
+                shape = obs_shapes[key]
+                self.normalizers[key] = RunningNormalizer(prod(shape[1:] if key == "poses" else shape))
+        self.obs_keys = list(needed)
+
+    def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
+        normalizer = self.normalizers[_normalized_as(token)]
+        if token == "proprioception":
+            return normalizer(obs[token]).unsqueeze(1), None
+        if token == "history":
+            return normalizer(obs[token]), None
+        if token == "poses":
+            return normalizer(obs[token].flatten(2)), None
+        if token == "masked_poses":
+            visible = obs["pose_mask"]
+            x = normalizer(obs["poses"].flatten(2)).unflatten(2, (visible.shape[2], -1))
+            mask = visible.to(x.dtype)
+            return torch.cat([(x * mask.unsqueeze(-1)).flatten(2), mask], dim=-1), visible.any(-1)
+        column = COMMANDS.index(token)
+        present = obs["command_mask"][:, column : column + 1]
+        mask = present.to(obs[token].dtype)
+        return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
+
+    def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
+        """Let the normalisers see a batch.
+
+        Args:
+            obs: observations (M, ...).
+            weight: (M,) 0 or 1, which rows count.
+        """
+        for key, normalizer in self.normalizers.items():
+            assert isinstance(normalizer, RunningNormalizer)
+            x, rows = obs[key], weight
+            if key in COMMANDS:
+                commanded = obs["command_mask"][:, COMMANDS.index(key)]
+                rows = commanded if weight is None else commanded * weight
+                x = x.flatten(1)
+            elif key == "poses":
+                x = x.flatten(2)
+                rows = None if weight is None else weight.unsqueeze(1).expand(x.shape[:2])
+            normalizer.update(x, rows)
+
+
+def _normalized_as(token: str) -> str:
+    return {"history": "proprioception", "masked_poses": "poses"}.get(token, token)
+
+
+def _observations(token: str) -> list[str]:
+    """Keys of the observation dictionary that a token set is made of."""
+    if token in COMMANDS:
+        return [token, "command_mask"]
+    return {"masked_poses": ["poses", "pose_mask"], "history": ["history", "proprioception"]}.get(token, [token])
+
+
+def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+    """(S, F) of a token set."""
+    if token not in TOKENS:
+        raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(TOKENS)}.")
+    missing = [key for key in _observations(token) if key not in obs_shapes]
+    if missing:
+        raise UserError(f"model.tokens: the environment does not observe {', '.join(missing)}", f"Remove {token!r}.")
+    shape = obs_shapes[_observations(token)[0]]
+    if len(shape) != RANKS.get(token, len(shape)) or not len(shape):
+        raise UserError(
+            f"observations: {token} has the shape {tuple(shape)}", f"It has {RANKS.get(token, 1)} dimensions"
+        )
+    if token == "proprioception":
+        return 1, shape[0]
+    if token == "history":
+        return shape[0], shape[1]
+    if token in COMMANDS:
+        return 1, prod(shape) + 1
+    frames, bodies, features = shape
+    return frames, bodies * (features + (token == "masked_poses"))
+
+
+class Critic(nn.Module):
+    """An MLP that predicts returns in units of their own running mean and standard deviation.
+
+    Predictions move along when these move, and these forget: while returns rise, this learned two to four times faster on the
+    toy task of the tests than all-time moments, or than holding predictions still (PopArt, arXiv 1602.07714).
+    """
+
+    MEMORY = 0.5  # share of the past that an update keeps
+
+    def __init__(self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int]) -> None:
+        super().__init__()
+        self.net = SetMLP(sizes, [*units, 1], output_scale=0.1)
+        self.returns = RunningNormalizer(1)
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation of the returns, (1,)."""
+        return (self.returns.var + self.returns.EPSILON).sqrt()
+
+    def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
+        """(N,), in units of reward."""
+        return (self.net(sets) * self.scale + self.returns.mean).squeeze(-1)
+
+    def update(self, returns: Tensor, weight: Tensor | None = None) -> None:
+        """Let the returns' normaliser see a batch: (...), (...)."""
+        self.returns.update(returns.unsqueeze(-1), weight, self.MEMORY)
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy with fixed deviation, and its critic.
+
+    Args:
+        obs_shapes: shapes of the observations without the leading N.
+        action_bound: (J,) rad, how far mean actions may go before `bounds_loss` pulls them back.
+        config: tokens and sizes.
+        default_joint_pos: (J,) rad, the pose that an action is added to.
+        damping_time: (J,) s, damping over stiffness of the servos; see `ModelConfig.reference_velocity`.
+    """
+
+    action_bound: Tensor
+    default_joint_pos: Tensor
+    log_std: Tensor
+    lead: Tensor
+
+    def __init__(
+        self,
+        obs_shapes: Mapping[str, Sequence[int]],
+        action_bound: Tensor,
+        config: ModelConfig,
+        default_joint_pos: Tensor,
+        damping_time: Tensor,
+    ) -> None:
+        super().__init__()
+        config.check("model")
+        self.residual = config.reference_residual and "poses" in config.tokens
+        self.leads = self.residual and config.reference_velocity > 0.0
+        actor_tokens = [*config.tokens, *config.added_tokens]
+        self.tokenizer = Tokenizer(obs_shapes, [*actor_tokens, *config.critic_inputs])
+        sizes, joints = self.tokenizer.sizes, len(default_joint_pos)
+        actor_sizes = {name: sizes[name] for name in actor_tokens}
+        if config.actor == "mlp":
+            self.actor: nn.Module = SetMLP(actor_sizes, [*config.mlp_units, joints], output_scale=0.01)
+        else:
+            body = TokenTransformer(
+                actor_sizes, config.latent_dim, config.ff_size, config.num_layers, config.num_heads, config.added_tokens
+            )
+            # A small last layer: an untrained tracker plays the reference.
+            self.actor = nn.Sequential(body, mlp([config.latent_dim, *config.mlp_units, joints], output_scale=0.01))
+        self.critic = Critic({name: sizes[name] for name in config.critic_inputs}, config.critic_units)
+        self.actor_tokens, self.added_tokens = actor_tokens, list(config.added_tokens)
+        self.critic_tokens = list(config.critic_inputs)
+        self.register_buffer("action_bound", action_bound.clone().float())
+        self.register_buffer("default_joint_pos", default_joint_pos.clone().float())
+        self.register_buffer("log_std", torch.full((joints,), config.log_std))
+        if self.leads:
+            self.register_buffer("lead", config.reference_velocity * damping_time.clone().float())
+
+    @property
+    def obs_keys(self) -> list[str]:
+        """The observations that the policy reads."""
+        reference = ["reference_joint_pos"] * self.residual + ["reference_joint_vel"] * self.leads
+        return self.tokenizer.obs_keys + reference
+
+    def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
+        """`distribution` and `value` in one pass: mean, std (N, J) rad, value (N,)."""
+        sets = {name: self.tokenizer(obs, name) for name in dict.fromkeys([*self.actor_tokens, *self.critic_tokens])}
+        with mixed_precision(self):
+            mean, value = self.actor(sets).float(), self.critic(sets).float()
+        return *self._distribution(mean, obs), value
+
+    def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the action, (N, J) rad each."""
+        return self._distribution(self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens}), obs)
+
+    def value(self, obs: Obs) -> Tensor:
+        """Expected discounted return, (N,)."""
+        return self.critic({name: self.tokenizer(obs, name) for name in self.critic_tokens})
+
+    def _distribution(self, mean: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
+        if self.residual:
+            mean = mean + obs["reference_joint_pos"] - self.default_joint_pos
+        if self.leads:
+            mean = mean + self.lead * obs["reference_joint_vel"]
+        return mean, self.log_std.exp().expand_as(mean)
+
+    @torch.no_grad()
+    def act(self, obs: Obs, generator: torch.Generator | None = None) -> PolicySample:
+        """Sample an action."""
+        mean, std, value = self(obs)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        action = mean + std * noise
+        return PolicySample(action, log_prob(action, mean, std), mean, std, value)
+
+    def update_normalizers(self, obs: Obs, weight: Tensor | None = None) -> None:
+        """Let the normalisers see observations (M, ...); `weight` (M,) 0 or 1 says which rows count."""
+        self.tokenizer.update(obs, weight)
+
+    def num_parameters(self, part: str = "all") -> int:
+        """Trainable numbers of the `actor`, the `critic` or `all`."""
+        module = {"actor": self.actor, "critic": self.critic, "all": self}[part]
+        return sum(p.numel() for p in module.parameters())
+
+    @torch.no_grad()
+    def load_from(self, other: Mapping[str, Tensor]) -> None:
+        """Start from another policy's state: same actions and values, whatever tokens this one has on top.
+
+        What this policy has on top must be `added_tokens` (of a transformer), inputs of an MLP or of the critic.
+        """
+        mine = self.state_dict()
+        other = {**other, "log_std": mine["log_std"]}  # a setting of ours, nothing that was learned
+        extra = {name for name in mine if name not in other}
+        free = [".inputs.", "tokenizer.normalizers.", *(f".encoders.{name}." for name in self.added_tokens)]
+        wrong = [name for name, tensor in other.items() if name not in mine or mine[name].shape != tensor.shape]
+        wrong += [name for name in sorted(extra) if not any(part in name for part in free)]
+        if wrong:
+            raise UserError(
+                f"the starting policy does not fit this one at {wrong[0]} ({len(wrong)} tensors)",
+                "Use the same model sizes and tokens; list further commands under model.added_tokens.",
+            )
+        self.load_state_dict({**mine, **other})
+        for name, parameter in self.named_parameters():
+            if name in extra and ".inputs." in name:
+                parameter.zero_()

@@ -1,0 +1,217 @@
+"""Collecting experience: the buffer, the loop that fills it, and generalised advantage estimation."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..env import Env, Obs, Step
+from .policy import PolicySample, log_prob
+
+
+class Actor(Protocol):
+    """What `collect` asks of a policy."""
+
+    def act(self, obs: Obs, generator: torch.Generator | None = None) -> PolicySample: ...
+    def value(self, obs: Obs) -> Tensor: ...
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    failed: Tensor,
+    ended: Tensor,
+    invalid: Tensor,
+    gamma: float,
+    lam: float,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 2015, arXiv 1506.02438), all (T, N).
+
+    Nothing follows a failure. An episode that was cut goes on with `next_value` but takes nothing from the episode after it.
+    An invalid transition has advantage 0 and cuts the sum as well.
+
+    Args:
+        reward: of the transition t.
+        value: of the state acted on.
+        next_value: of the true next state (before a reset).
+        failed: the episode ended and nothing follows.
+        ended: the next row belongs to another episode (failed or cut).
+        invalid: transitions to leave out.
+
+    Returns:
+        advantages and returns (advantage + value).
+    """
+    delta = reward + gamma * torch.where(failed, 0.0, next_value) - value
+    advantage = torch.zeros_like(reward)
+    following = torch.zeros_like(reward[0])
+    for t in reversed(range(len(reward))):
+        following = delta[t] + gamma * lam * torch.where(ended[t], 0.0, following)
+        following = torch.where(invalid[t], 0.0, following)
+        advantage[t] = following
+    return advantage, advantage + value
+
+
+class RolloutBuffer:
+    """T steps of N worlds, allocated once. `data` holds every quantity as (T, N, ...).
+
+    Args:
+        obs: an observation, its keys those to keep; gives shapes, types, N and the device.
+        num_steps: T.
+        num_actions: J.
+        extra: further quantities and their shapes without (T, N), e.g. a teacher's labels.
+    """
+
+    def __init__(
+        self, obs: Obs, num_steps: int, num_actions: int, extra: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        example = next(iter(obs.values()))
+        device = example.device
+        self.num_steps, self.num_envs = num_steps, len(example)
+        lead = (num_steps, self.num_envs)
+        self.obs = {key: x.new_zeros(num_steps, *x.shape) for key, x in obs.items()}
+        vectors = {"action": num_actions, "mean": num_actions, "std": num_actions}
+        scalars = ("log_prob", "value", "next_value", "reward", "advantage", "return")
+        self.data: dict[str, Tensor] = {k: torch.zeros(*lead, size, device=device) for k, size in vectors.items()}
+        self.data |= {k: torch.zeros(lead, device=device) for k in scalars}
+        self.data |= {k: torch.zeros(lead, device=device, dtype=torch.bool) for k in ("failed", "timed_out", "invalid")}
+        self.extra = list(extra or {})
+        self.data |= {k: torch.zeros(*lead, *shape, device=device) for k, shape in (extra or {}).items()}
+
+    def __len__(self) -> int:
+        return self.num_steps * self.num_envs
+
+    @property
+    def weight(self) -> Tensor:
+        """(T, N) 1 where a transition may be trained on, 0 where physics failed."""
+        return (~self.data["invalid"]).float()
+
+    def compute_returns(self, gamma: float, lam: float) -> None:
+        """Fill `advantage` and `return`."""
+        d = self.data
+        ended = d["failed"] | d["timed_out"]
+        advantage, returns = gae(d["reward"], d["value"], d["next_value"], d["failed"], ended, d["invalid"], gamma, lam)
+        d["advantage"].copy_(advantage)
+        d["return"].copy_(returns)
+
+    def steps(self) -> Iterator[tuple[Obs, Tensor]]:
+        """Observations (N, ...) and weights (N,) of each step: pieces small enough to stay in a CPU's cache."""
+        for t, weight in enumerate(self.weight):
+            yield {key: x[t] for key, x in self.obs.items()}, weight
+
+    def minibatches(
+        self, count: int, keys: Iterable[str], generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Obs, dict[str, Tensor]]]:
+        """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each.
+
+        `weight` is 0 where physics failed. Such a row holds the first valid transition in place of its own: what a broken world
+        says, NaN or not, reaches no network, no loss and no gradient (where zero times NaN would be NaN). If none is valid, all
+        gradients may be NaN; `guarded_step` then skips the step.
+        """
+        obs = {key: x.flatten(0, 1) for key, x in self.obs.items()}
+        data = {key: self.data[key].flatten(0, 1) for key in keys}
+        weight = self.weight.flatten()
+        order = torch.randperm(len(self), generator=generator, device=self.data["reward"].device)
+        for rows in order[: len(self) // count * count].view(count, -1):
+            counts = weight[rows]
+            shown = torch.where(counts > 0, rows, weight.argmax())
+            yield {k: x[shown] for k, x in obs.items()}, {k: x[shown] for k, x in data.items()} | {"weight": counts}
+
+
+class LoopState:
+    """What a training loop carries from one iteration to the next: the observation to act on and the generator."""
+
+    def __init__(self, obs: Obs, generator: torch.Generator) -> None:
+        self.obs, self.generator = obs, generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"obs": dict(self.obs), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.obs = {key: state["obs"][key].to(x.device) for key, x in self.obs.items()}
+        self.generator.set_state(state["generator"].cpu())
+
+
+@torch.no_grad()
+def collect(
+    env: Env,
+    policy: Actor,
+    buffer: RolloutBuffer,
+    obs: Obs,
+    generator: torch.Generator | None = None,
+    label: Callable[[Obs], dict[str, Tensor]] | None = None,
+    behave: Callable[[PolicySample, dict[str, Tensor]], Tensor] | None = None,
+) -> tuple[Obs, dict[str, Tensor]]:
+    """Fill the buffer with what the policy does from `obs` on.
+
+    Args:
+        label: gives the buffer's extra quantities for what is seen.
+        behave: chooses the actions (N, J) that are carried out from the policy's sample and the labels; the sample's by default.
+
+    Returns:
+        the observation to go on with, and the rows of the episodes that ended (E,); see `Step.episodes`.
+    """
+    episodes: list[dict[str, Tensor]] = []
+    data = buffer.data
+    for t in range(buffer.num_steps):
+        sample = policy.act(obs, generator)
+        labels = label(obs) if label else {}
+        if behave:
+            sample.action = behave(sample, labels)
+            sample.log_prob = log_prob(sample.action, sample.mean, sample.std)
+        for key, stored in buffer.obs.items():
+            stored[t].copy_(obs[key])
+        step = env.step(sample.action)
+        fields = {k: getattr(sample, k) for k in ("action", "log_prob", "mean", "std", "value")}
+        fields |= {k: getattr(step, k) for k in ("failed", "timed_out", "invalid")}
+        fields["reward"] = torch.where(step.invalid, 0.0, step.reward)
+        for key, x in fields.items() | {key: labels[key] for key in buffer.extra}.items():
+            data[key][t].copy_(x)
+        data["next_value"][t].copy_(_value_after_timeout(policy, step))
+        obs = step.obs
+        episodes.append({key: x.clone() for key, x in step.episodes.items()})
+    following = torch.cat([data["value"][1:], policy.value(obs).unsqueeze(0)])
+    following = torch.where(data["timed_out"], data["next_value"], following)
+    # A state that is NaN has no value, but the transition to it may be valid.
+    data["next_value"].copy_(following.nan_to_num(0.0, 0.0, 0.0))
+    ended = data["failed"] | data["timed_out"]
+    return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
+
+
+def _value_after_timeout(policy: Actor, step: Step) -> Tensor:
+    """(N,) the value of the true next state where an episode was cut; anything elsewhere."""
+    if step.timed_out.is_cuda:
+        return policy.value(step.next_obs)  # all rows: cheaper than waiting for the GPU to say which
+    value = torch.zeros_like(step.reward)
+    rows = step.timed_out.nonzero().squeeze(1)
+    if len(rows):
+        value[rows] = policy.value({key: x[rows] for key, x in step.next_obs.items()})
+    return value
+
+
+def episode_metrics(
+    table: dict[str, Tensor], task_names: Sequence[str], clip_names: Sequence[str] = ()
+) -> dict[str, float]:
+    """Means over the episodes that ended, rows (E,) from `collect`; nothing if none did.
+
+    Returns:
+        episode/length, episode/return, episode/success, each metric by its name, and with several tasks
+        `<task>/success`, `<task>/length`, `<task>/return`; with several clips `success/<clip>`, of the episodes that played it.
+    """
+    if not len(table["length"]):
+        return {}
+    success = 1.0 - table["failed"].float()
+    columns = {"length": table["length"].float(), "return": table["return"], "success": success}
+    means = {f"episode/{name}": x.mean() for name, x in columns.items()}
+    means |= {key.removesuffix("/mean"): x.nanmean() for key, x in table.items() if key.endswith("/mean")}
+    if len(task_names) > 1:
+        for i, task in enumerate(task_names):
+            rows = table["task"] == i
+            means |= {f"{task}/{name}": torch.where(rows, x, torch.nan).nanmean() for name, x in columns.items()}
+    if len(clip_names) > 1:
+        counts = torch.stack([success, torch.ones_like(success)]) * (table["clip"] >= 0)
+        passed, played = counts.new_zeros(2, len(clip_names)).index_add_(1, table["clip"].clamp_min(0), counts)
+        means |= {f"success/{clip}": x for clip, x in zip(clip_names, passed / played, strict=True)}
+    values = torch.stack(list(means.values())).tolist()
+    return {key: value for key, value in zip(means, values, strict=True) if value == value}

@@ -1,0 +1,1 @@
+"""Runs: config, run folder, checkpoints, evaluation and the pipeline."""

@@ -1,0 +1,358 @@
+"""Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from .. import checks
+from ..errors import UserError, shown
+from . import plain_yaml
+from .config_layers import leaves, nested, prepared
+
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
+
+
+@dataclass
+class RunConfig:
+    """What is run, on what, for how long.
+
+    Attributes:
+        experiment_name: the run's folder in `results_dir`.
+        robot: name of a registered robot.
+        simulator: name of a registered simulator.
+        motion_file: one or more clips.
+        seed: of everything random.
+        device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
+        results_dir: where runs are kept.
+        max_iterations: training ends after so many iterations. The first of the three limits ends it.
+        max_samples: training ends after so many transitions.
+        max_time: training ends after so many seconds, counted over all sessions of the run.
+        checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
+        resume: go on from `last.ckpt` if it is there.
+        checkpoint: weights of the same kind of policy to start from when nothing is resumed.
+        num_threads: of physics and of torch on a CPU; 0 for all cores that the process may use, at most 8 of them for torch.
+        mixed_precision: on a GPU, networks compute in bfloat16.
+        compile: on a GPU, networks are compiled.
+    """
+
+    experiment_name: str = ""
+    robot: str = "smpl"
+    simulator: str = "mujoco"
+    motion_file: list[str] = field(default_factory=list)
+    seed: int = 0
+    device: str = "auto"
+    results_dir: str = "results"
+    max_iterations: int | None = None
+    max_samples: int | None = None
+    max_time: float | None = None
+    checkpoint_interval: int = 20
+    resume: bool = True
+    checkpoint: str = ""
+    num_threads: int = 0
+    mixed_precision: bool = True
+    compile: bool = True
+
+    def check(self, key: str) -> None:
+        checks.within(0, 2**32 - 1, self, key, "seed")
+        checks.within(0, 1e9, self, key, "max_iterations", "max_time", "checkpoint_interval")
+        checks.within(0, 1e15, self, key, "max_samples")
+        checks.within(0, 1024, self, key, "num_threads")
+        if not DEVICE.fullmatch(self.device):
+            raise UserError(
+                f"{key}.device is {shown(self.device)!r}", "Take auto, cpu, cuda or, of several GPUs, cuda:1"
+            )
+
+    def torch_device(self) -> str:
+        """The device by torch's name.
+
+        Raises:
+            UserError: a GPU is asked for and there is none, or not so many.
+        """
+        if self.device == "auto":
+            return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
+        return usable_device(self.device, "run.device")
+
+
+def usable_device(device: str, key: str) -> str:
+    """A device's name as it was, if torch can compute there.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`.
+        key: the option or the config key to blame.
+
+    Raises:
+        UserError: it is no such name, or the machine has no such GPU.
+    """
+    if device == "auto" or not DEVICE.fullmatch(device):
+        raise UserError(f"{key} is {shown(device)!r}", "Take cpu, cuda or, of several GPUs, cuda:1")
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{key} is {device}, but torch sees no GPU", f"Take {key}=cpu")
+    if index and int(index) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(
+            f"{key} is {device}, but the last GPU that torch sees is cuda:{last}", f"Take {key}=cuda:{last}"
+        )
+    return device
+
+
+class Config:
+    """The parts of a config by name, each an instance of its dataclass: `config.run`, `config.env`, ..."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self._parts = dict(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_parts"][name]
+        except KeyError:
+            raise AttributeError(f"the config has no part {name!r}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: dicts, lists, strings, numbers."""
+        plain = {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
+        return {name: _listed(part) for name, part in plain.items()}
+
+    def to_yaml(self) -> str:
+        return plain_yaml.write(self.to_dict())
+
+
+def compose(
+    parts: Mapping[str, type], preset: str | None, overrides: Sequence[str] = (), files: Sequence[str | Path] = ()
+) -> Config:
+    """A config from its schema, a preset, files and arguments; later ones win.
+
+    Args:
+        parts: dataclass of each part.
+        preset: name of a preset (see `find_preset`), None for the defaults.
+        overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has. The guide's
+            spelling, `+part.config.key=value`, is the same.
+        files: YAML files that hold parts, as a preset does.
+
+    Raises:
+        UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
+    """
+    layers = [*(_layers(preset) if preset else []), *map(_file, files)]
+    return _build(parts, [*layers, *((shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides))])
+
+
+def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:
+    """The full keys of `key.path=value` arguments."""
+    return [key for _, (key, _) in _pairs(parts, overrides)]
+
+
+def from_dict(parts: Mapping[str, type], data: Mapping[str, Any]) -> Config:
+    """The config that `Config.to_dict` gave; parts that the schema does not name are left out."""
+    return _build(parts, [("config", {name: data[name] for name in parts if name in data})])
+
+
+def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Config:
+    config = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
+    assert isinstance(config, DictConfig)
+    for origin, layer in layers:
+        layer = prepared(origin, layer, config)
+        known = set(_keys(config))
+        for names in leaves(layer):
+            key = ".".join(names)
+            if any("." in name for name in names):
+                raise UserError(f"{origin}: the key {key} has a dot in a name", f"Nest it: {nested(key, '...')}")
+            if key not in known and not _is_free(config, key):
+                raise _unknown(f"{origin}: unknown key {key}", key, known)
+        try:
+            config.merge_with(OmegaConf.create(layer))
+        except OmegaConfBaseException as error:
+            raise _wrong(origin, error) from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
+    return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
+
+
+def _wrong(origin: str, error: OmegaConfBaseException) -> UserError:
+    """What OmegaConf could not merge, in words of this package."""
+    key, said, owner = getattr(error, "full_key", None) or origin, shown(str(error).splitlines()[0]), error.object_type
+    if "is not a ListConfig" in said or "Cannot merge DictConfig with ListConfig" in said:
+        return UserError(f"{origin}: {key}: expected a list, e.g. [a, b]", f"Write {key}=[...]")
+    if isinstance(error, ConfigKeyError) and owner is not None and is_dataclass(owner):
+        return _unknown(f"{origin}: unknown key {key}", key, {f.name for f in fields(owner)})  # of an entry of a list
+    return UserError(f"{origin}: {key}: {said}", "Give a value of that type")
+
+
+def checked(part: Any, path: str) -> Any:
+    """A dataclass, checked, whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
+    changes = {}
+    for name, hint in get_type_hints(type(part)).items():
+        value, key, items = getattr(part, name), f"{path}.{name}", get_args(hint)
+        if is_dataclass(value):
+            changes[name] = checked(value, key)
+        elif get_origin(hint) is list and is_dataclass(items[0]):
+            changes[name] = [checked(item, f"{key}[{i}]") for i, item in enumerate(value)]
+        elif get_origin(hint) is tuple:
+            if items[-1] is not ... and len(value) != len(items):
+                raise UserError(f"{key} has {len(value)} entries, not {len(items)}", f"Give a list of {len(items)}")
+            changes[name] = tuple(value)
+    whole = replace(part, **changes)
+    checks.finite(whole, path)
+    checks.check(whole, path)
+    return whole
+
+
+# Presets ---------------------------------------------------------------------------------------------------------------
+
+
+def find_preset(name: str) -> Traversable:
+    """The YAML file of a preset, in the `presets` folder of any installed package.
+
+    Raises:
+        UserError: naming the nearest one.
+    """
+    presets = dict(all_presets())
+    if name not in presets:
+        raise _unknown(f"no preset {name!r}", name, set(presets), "presets")
+    return presets[name]
+
+
+def all_presets() -> Iterator[tuple[str, Traversable]]:
+    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`)."""
+    for entry in entry_points(group="protege.presets"):
+        yield from _yaml_files(files(entry.value), "")
+
+
+def _yaml_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _yaml_files(item, f"{prefix}{item.name}/")
+        elif item.name.endswith(".yaml"):
+            yield prefix + item.name.removesuffix(".yaml"), item
+
+
+def read_preset(preset: str) -> dict[str, Any]:
+    """What a preset's file says.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+    """
+    file = find_preset(preset)
+    try:
+        data = plain_yaml.read(file.read_bytes())
+    except plain_yaml.NotPlainError as error:
+        raise UserError(f"preset {preset}: {error}", "Mend its file, or install its package again") from error
+    if not isinstance(data or {}, dict):
+        raise UserError(f"preset {preset} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+    return data or {}
+
+
+def _layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, Mapping[str, Any]]]:
+    """A preset after those that it is based on."""
+    if preset in above:
+        raise UserError(f"preset {preset} is based on itself", f"Change a base: {' -> '.join([*above, preset])}")
+    data = read_preset(preset)
+    base = data.pop("base", None)
+    return [*(_layers(str(base), (*above, preset)) if base else []), (f"preset {preset}", data)]
+
+
+def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
+    """A YAML file's parts."""
+    try:
+        data = plain_yaml.read_file(path)
+    except (OSError, ValueError) as error:  # ValueError: no plain data, or a path with a null in it
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot read {path} ({reason})", "Give a YAML file with the parts run, env, agent, model"
+        ) from error
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+    return str(path), {name: part for name, part in data.items() if part is not None}
+
+
+# Keys ------------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
+    """Each `key.path=value`, and its key, completed, with its value."""
+    schema = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
+    known, pairs = set(_keys(schema)), []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        key = re.sub(r"^(\w+)\.config\.", r"\1.", key.strip().lstrip("+"))  # the guide's spelling
+        if not equals or not key:
+            raise UserError(f"{text!r} is not an override", "Write key.path=value")
+        key = _complete(key, known, schema)
+        try:
+            pairs.append((text, (key, plain_yaml.read(value) if value else "")))
+        except plain_yaml.NotPlainError as error:
+            raise UserError(f"{key}: {shown(repr(value))} is not YAML ({error})", "Quote it") from error
+    return pairs
+
+
+def _complete(key: str, known: set[str], schema: Any) -> str:
+    if key in known or _is_free(schema, key):
+        return key
+    ends = sorted({*_ending(key, known), *_free_ending(key, known, schema)})
+    if len(ends) > 1:
+        raise UserError(f"key {key} could be {' or '.join(ends)}", "Write the whole path")
+    if not ends:
+        raise _unknown(f"unknown key {key}", key, known)
+    return ends[0]
+
+
+def _ending(key: str, known: set[str]) -> list[str]:
+    return [name for name in known if name.endswith("." + key)]
+
+
+def _free_ending(key: str, known: set[str], schema: Any) -> list[str]:
+    """Full keys for an end that reaches into a `dict[str, ...]` field: task_mix.path -> env.task_mix.path."""
+    names = key.split(".")
+    cuts = [(".".join(names[:i]), ".".join(names[i:])) for i in range(1, len(names))]
+    full = [f"{name}.{rest}" for start, rest in cuts for name in _ending(start, known)]
+    return [name for name in full if _is_free(schema, name)]
+
+
+def _unknown(problem: str, key: str, known: set[str], what: str = "keys") -> UserError:
+    near = get_close_matches(key, known, 1, 0.5) or get_close_matches(
+        key.split(".")[-1], [name.split(".")[-1] for name in known], 1, 0.5
+    )
+    full = [name for name in sorted(known) if name.split(".")[-1] == near[0]] if near and near[0] not in known else near
+    return UserError(problem, f"Did you mean {full[0]}?" if full else f"See the {what} in docs/configuration.md")
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of all nodes below, inner ones too."""
+    for name in node:
+        key = f"{prefix}{name}"
+        yield key
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, key + ".")
+
+
+def _is_free(schema: Any, key: str) -> bool:
+    """Whether a key lies in a `dict[str, ...]` field, which takes any name."""
+    node = schema
+    names = key.split(".")
+    for depth, name in enumerate(names):
+        if not isinstance(node, DictConfig):
+            return False
+        if OmegaConf.get_type(node) is dict and node._metadata.ref_type is not Any:
+            return depth >= 1 and depth == len(names) - 1
+        if name not in node:
+            return False
+        node = node._get_node(name)
+    return False
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists: checkpoints hold plain data only."""
+    if isinstance(value, dict):
+        return {name: _listed(item) for name, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

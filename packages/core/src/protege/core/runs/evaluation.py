@@ -1,0 +1,197 @@
+"""Evaluation: whole episodes of a deterministic policy, and what they say with 95 % intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..env import Env, Obs, env_plugin
+from ..errors import UserError
+from .config import RunConfig, from_dict
+from .experiments import LoadedPolicy, check_observations
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A task's result over its episodes; NaN intervals where there are too few.
+
+    Attributes:
+        episodes: how many.
+        success: share that did not fail; success_ci its Wilson 95 % interval.
+        error: mean of the episodes' metric; error_ci its normal 95 % interval.
+    """
+
+    episodes: int
+    success: float
+    success_ci: tuple[float, float]
+    error: float
+    error_ci: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
+
+
+def rounded_up(num_episodes: int, num_envs: int) -> int:
+    """How many episodes `run_episodes` plays: a multiple of the worlds."""
+    return num_envs * -(-num_episodes // num_envs)
+
+
+@torch.no_grad()
+def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
+    """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
+
+    Every world contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
+    the failures.
+
+    Args:
+        act: observation -> actions (N, J) rad.
+        num_episodes: at least so many.
+
+    Returns:
+        the rows in the order of worlds.
+    """
+    each = rounded_up(num_episodes, env.num_envs) // env.num_envs
+    left = torch.full((env.num_envs,), each, device=env.device)
+    kept: list[dict[str, Tensor]] = []
+    obs = env.reset()
+    while (left > 0).any():
+        step = env.step(act(obs))
+        obs = step.obs
+        worlds = (step.ended & (left > 0)).nonzero().squeeze(1)
+        kept.append({"env_id": worlds, **{key: x[worlds] for key, x in step.episodes.items()}})
+        left[worlds] -= 1
+    rows = {key: torch.cat([part[key] for part in kept]) for key in kept[0]}
+    order = rows["env_id"].argsort(stable=True)
+    return {key: x[order] for key, x in rows.items()}
+
+
+def default_simulator(loaded: LoadedPolicy, device: str = "auto") -> str:
+    """The simulator in which a policy is evaluated unless one is named: the fastest that is installed for the device."""
+    return env_plugin().fastest_simulator(device, loaded.config["run"]["simulator"])
+
+
+def evaluation_env(
+    loaded: LoadedPolicy,
+    task: str,
+    *,
+    num_envs: int,
+    seed: int,
+    robot: str | None = None,
+    simulator: str | None = None,
+    motion_file: Sequence[str] = (),
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> Env:
+    """Worlds of one task that end episodes by its failure rule, configured as the policy was trained.
+
+    Args:
+        robot, motion_file: instead of those of the training.
+        simulator: by default see `default_simulator`.
+        overrides: of the training's `env` config, by name.
+
+    Raises:
+        UserError: also if the environment does not observe what the policy was built for.
+    """
+    plugin = env_plugin()
+    if robot not in (None, loaded.robot):
+        raise UserError(f"{loaded.path} drives the robot {loaded.robot}, not {robot}", f"Take --robot {loaded.robot}")
+    saved = from_dict({"run": RunConfig, "env": plugin.config_class}, loaded.config)
+    run = replace(
+        saved.run,
+        simulator=simulator or default_simulator(loaded, device),
+        motion_file=list(motion_file) or saved.run.motion_file,
+        seed=seed,
+        device=device,
+    )
+    config = replace(saved.env, num_envs=num_envs, task_mix={task: 1.0}, **(overrides or {}))
+    checks.check(run, "run")
+    checks.check(config, "env")
+    env = plugin.make(run, config, evaluation=True)
+    remedy = "Evaluate it with the environment config that it was trained with"
+    try:
+        check_observations(loaded, env, loaded.obs_shapes, remedy)
+    except UserError:
+        env.close()
+        raise
+    return env
+
+
+def evaluate_task(
+    loaded: LoadedPolicy,
+    task: str,
+    metric: str,
+    num_episodes: int,
+    *,
+    num_envs: int,
+    begun: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> tuple["Summary", dict[str, Tensor]]:
+    """Play whole episodes with the policy's mean actions.
+
+    Args:
+        metric: a column of the episodes, e.g. `cartesian_err/mean`.
+        begun: called when the worlds are there.
+        options: see `evaluation_env`.
+
+    Returns:
+        the summary and the episodes' rows.
+    """
+    env = evaluation_env(loaded, task, num_envs=min(num_envs, num_episodes), **options)
+    try:
+        begun()
+        policy = loaded.policy.to(env.device)
+        episodes = run_episodes(env, lambda obs: policy.distribution(obs)[0], num_episodes)
+    finally:
+        env.close()
+    return summarize(episodes, metric), episodes
+
+
+def wilson_interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927)."""
+    if not count:
+        return float("nan"), float("nan")
+    share, z2 = successes / count, Z95**2
+    center = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z95 * sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    # At the ends the formula gives 0 and 1, but for rounding.
+    return 0.0 if not successes else center - half, 1.0 if successes == count else center + half
+
+
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """95 % interval of a mean, normal approximation; values (E,)."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = Z95 * float(values.double().std()) / sqrt(len(values))
+    mean = float(values.double().mean())
+    return mean - half, mean + half
+
+
+def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
+    """Success and mean error.
+
+    Args:
+        episodes: from `run_episodes`.
+        metric: a column, e.g. `cartesian_err/mean`. Episodes that never measured it (NaN) count for the success only.
+    """
+    failed, values = episodes["failed"], episodes[metric]
+    values = values[~values.isnan()]
+    count, successes = len(failed), int((~failed).sum())
+    return Summary(
+        episodes=count,
+        success=successes / count if count else float("nan"),
+        success_ci=wilson_interval(successes, count),
+        error=float(values.double().mean()) if len(values) else float("nan"),
+        error_ci=mean_interval(values),
+    )
+
+
+def by_clip(episodes: dict[str, Tensor], clip_names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """The rows (E,) of `run_episodes` by the clip that was played, by its name; none where no clip is tracked (`clip` below 0)."""
+    rows = {name: episodes["clip"] == i for i, name in enumerate(clip_names)}
+    return {name: {key: x[which] for key, x in episodes.items()} for name, which in rows.items() if which.any()}

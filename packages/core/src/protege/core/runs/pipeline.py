@@ -1,0 +1,215 @@
+"""`protege pipeline`: commands in order, from clips to a running student, resumable."""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..cli.shared import console
+from ..errors import UserError
+from ..names import checked_name
+from ..tables import compact_table, print_table
+from .child import run_child
+from .lock import locked
+from .run_folder import read_metrics, remove_temporaries
+from .steps import Learned, Step, deterministic, load_steps, read_preset
+
+RECORD = "pipeline.json"
+"""In the pipeline's folder: what is done."""
+
+STOPPED = 130
+"""Exit code of what was stopped by a signal and saved."""
+
+
+@click.command()
+@click.option("--preset", default="laptop", show_default=True, help="which steps, and how long each")
+@click.option("--results-dir", default="results", show_default=True)
+@click.option(
+    "--experiment-name", default=None, help="folder of the pipeline in the results; the preset's name by default"
+)
+@click.option("--from-scratch", is_flag=True, help="train also what the preset takes from the shipped zoo")
+@click.option("--from", "first", default=None, metavar="STEP", help="do this step and the later ones again")
+@click.option(
+    "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
+)
+@click.option("--list", "show", is_flag=True, help="print the commands and stop")
+def pipeline(
+    preset: str,
+    results_dir: str,
+    experiment_name: str | None,
+    from_scratch: bool,
+    first: str | None,
+    repeatable: bool,
+    show: bool,
+) -> None:
+    """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
+    if from_scratch:
+        preset = read_preset(preset).get("from_scratch", preset)
+    root = Path(results_dir) / checked_name(experiment_name or preset, "--experiment-name")
+    steps = load_steps(preset, root)
+    if repeatable:
+        steps = deterministic(preset, steps)
+    names = [step.name for step in steps]
+    if first is not None and first not in names:
+        raise UserError(f"the pipeline has no step {first!r}", f"Its steps: {', '.join(names)}")
+    if show:
+        for step in steps:
+            click.echo(shlex.join(["protege", *step.command]))
+        return
+    with locked(root):
+        remove_temporaries(root, [RECORD])
+        _carry_out(steps, root, first)
+
+
+def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
+    """Every step that is not done, each recorded in `pipeline.json`; then what they learned."""
+    done, anew = _plan(steps, *_load(root), first)
+    _save(root, done, anew)
+    for number, step in enumerate(steps, start=1):
+        if step.name in done:
+            click.echo(f"[{number}/{len(steps)}] {step.name}: done before")
+            continue
+        # Once the checkpoint is another one, the step has begun anew, was stopped, and goes on.
+        fresh = step.trains and anew.get(step.name) == step.digest()
+        started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
+        click.echo(f"[{number}/{len(steps)}] {step.name}: {shlex.join(['protege', *started.command])}")
+        start = time.monotonic()
+        stopped = _run(started)
+        done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
+        anew.pop(step.name, None)
+        _save(root, done, anew)
+        if stopped:
+            raise SystemExit(STOPPED)
+    rows = [row for step in steps for row in map(measured, step.learned)]
+    _save(root, done, anew, rows)
+    _print_summary(done, rows)
+
+
+def _plan(
+    steps: list[Step], done: dict[str, Any], anew: dict[str, str], first: str | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stays done, and what is begun anew with the digest of the checkpoint that it must not go on from.
+
+    Begun anew are `first`, a step with another command than when it was done, and all that follow one of these or follow a
+    step that is not done although a later one is. Any other step goes on from its checkpoint.
+    """
+    names = [step.name for step in steps]
+    same = [done.get(step.name, {}).get("command") == step.command for step in steps]
+    kept = [*same, False].index(False)
+    again = len(steps) if first is None else names.index(first)
+    if done.keys() & names[kept:]:
+        again = min(again, kept if names[kept] in done else kept + 1)
+    done = {name: done[name] for name in names[: min(kept, again)]}
+    return done, anew | {step.name: step.digest() for step in steps[again:]}
+
+
+def _run(step: Step) -> bool:
+    """One step in a process of its own, whose memory is given back.
+
+    Returns:
+        whether the pipeline was told to stop meanwhile, although the step was done.
+    """
+    code, stopped = run_child([sys.executable, "-m", "protege.core.cli.umbrella", *step.command])
+    if stopped or code == STOPPED:
+        click.echo("stopped; the same command goes on", err=True)
+    if code:
+        raise SystemExit(code)
+    return stopped
+
+
+def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The steps that are done and those to begin anew, of `pipeline.json`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = root / RECORD
+    try:
+        data = json.loads(path.read_bytes()) if path.is_file() else {"steps": {}}
+    except (ValueError, RecursionError):
+        data = None
+    match data:
+        case {"steps": dict(done)} if all(map(_is_entry, done.values())) and isinstance(data.get("anew", {}), dict):
+            return done, data.get("anew", {})
+    raise UserError(f"{path} is damaged", "Delete it: runs that are finished end at once")
+
+
+def _is_entry(entry: object) -> bool:
+    match entry:
+        case {"command": list(), "seconds": int() | float()}:
+            return True
+    return False
+
+
+def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
+    from .checkpoint import write_atomically
+
+    text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
+    write_atomically(root / RECORD, lambda file: file.write(text.encode()))
+
+
+def measured(learned: Learned) -> dict[str, Any]:
+    """A metric at the start and the end of a run: its first value, and the mean of the last tenth of its values, at least one.
+
+    Returns:
+        `first`, `last`; `factor`: how many times it rose, or fell where `down` is wanted, None if a value is negative or NaN, as
+        their quotient says nothing; and whether that `met` what was `wanted`: with 1 the values are compared, whatever their
+        sign; otherwise there must be a factor, and it must be large enough. From 0 up, or down to 0, it is infinite.
+
+    Raises:
+        UserError: the run never logged it, or its log is damaged.
+    """
+    path = Path(learned.run) / "metrics.jsonl"
+    values = _logged(path, learned.metric)
+    if not values:
+        raise UserError(f"{path} has no {learned.metric}", "Run the step again with --from")
+    tenth = max(1, len(values) // 10)
+    first, last = values[0], sum(values[-tenth:]) / tenth
+    above, below = (last, first) if learned.direction == "up" else (first, last)
+    factor = None
+    if above >= 0.0 and below >= 0.0:
+        factor = above / below if below else float("inf") if above else 1.0
+    return {
+        "run": Path(learned.run).name,
+        "metric": learned.metric,
+        "first": first,
+        "last": last,
+        "factor": factor,
+        "wanted": learned.factor,
+        "met": above > below if learned.factor == 1.0 else factor is not None and factor >= learned.factor,
+    }
+
+
+def _logged(path: Path, metric: str) -> list[float]:
+    """A metric's values in `metrics.jsonl`."""
+    remedy = "Delete it, and run the step again with --from"
+    rows = read_metrics(path, remedy)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row.get(metric, 0.0), int | float):
+            raise UserError(f"{path} is damaged in line {number}", remedy)
+    return [row[metric] for row in rows if metric in row]
+
+
+def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    terminal = console()
+    table = compact_table("What each step learned")
+    for name in ("run", "metric", "first", "last", "times", "wanted"):
+        table.add_column(name)
+    for row in rows:
+        wanted = f"{row['wanted']:g}" if row["wanted"] != 1.0 else "better"
+        cells = (
+            f"{row['first']:.4g}",
+            f"{row['last']:.4g}",
+            "-" if row["factor"] is None else f"{row['factor']:.2f}",
+            f"{wanted} {'✓' if row['met'] else '✗'}",
+        )
+        table.add_row(row["run"], row["metric"], *cells)
+    print_table(table, terminal)
+    seconds = sum(entry["seconds"] for entry in done.values())
+    terminal.print("  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
+    terminal.print(f"all steps: {seconds / 60.0:.1f} minutes")

@@ -1,0 +1,380 @@
+"""A training run: its folder, its log, its budget, and how it survives being stopped."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from math import inf
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from ..cli.shared import console
+from ..errors import UserError
+from ..learning.divergence import Watch
+from ..learning.process_group import ALONE, World
+from ..robots.robot import Robot
+from .checkpoint import Checkpoint, load, save, write_atomically
+from .config import Config, RunConfig
+from .resuming import check_config, check_sources
+from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
+from .training_state import load_weights
+from .training_state import restore as restore_training
+
+SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
+"""Metrics that the progress line shows, where a run has them."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a training after its iteration: Ctrl-C, an end asked for by another program, a terminal that is closed."""
+
+ECHO = 3.0
+"""s after Ctrl-C in which another one is no second one: the terminal sends it to every rank, torchrun once more."""
+
+
+def run_folder(settings: RunConfig) -> Path:
+    """Where a run is kept."""
+    return Path(settings.results_dir) / settings.experiment_name
+
+
+class Run:
+    """One run in `results/<experiment_name>/`: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt.
+
+        with Run(config, "tracker", env.robot, env.obs_shapes) as run:
+            run.restore({"policy": policy, "optimizer": optimizer, "env": env, "trainer": state})
+            for iteration in run:
+                ...
+                run.log(metrics, samples=n)
+
+    Nothing is written before the first iteration: a run that cannot start leaves its folder as it was. The loop ends when the
+    budget is spent. Ctrl-C, SIGTERM and SIGHUP end it after the iteration that they interrupt; the checkpoint is saved either way,
+    and the same command goes on from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
+    as SIGHUP is under nohup, and Ctrl-C where a script runs this in the background.
+
+    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `experiments.train` does.
+
+    Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
+    metrics. The first one writes and speaks. A training that diverges is stopped; see `divergence`.
+
+    Args:
+        config: the whole config; its `run` part names the folder and the budget.
+        kind: of the policy, for the checkpoint.
+        robot: what the policy drives.
+        obs_shapes: of the environment.
+        world: the ranks that train.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kind: str,
+        robot: Robot,
+        obs_shapes: Mapping[str, tuple[int, ...]],
+        world: World = ALONE,
+    ) -> None:
+        self.config, self.kind, self.robot, self.world = config, kind, robot, world
+        self.obs_shapes = {name: list(shape) for name, shape in obs_shapes.items()}
+        settings = config.run
+        self.folder = run_folder(settings)
+        self.sources: dict[str, str] = {}
+        self.iteration, self.samples, self.seconds = 0, 0, 0.0
+        self.finished = self.interrupted = False
+        self.latest: dict[str, float] = {}
+        self._parts: dict[str, Any] = {}
+        self._resumed = False
+        self._writer: SummaryWriter | None = None
+        self._console = console(stderr=True, quiet=not world.first)
+        agent = getattr(config, "agent", None)
+        self._watch = Watch(agent.epochs * agent.minibatches if agent else 0)
+        self._asked = False
+        self._asked_at = 0.0
+        self._first_rate: tuple[float, int] = (0.0, 0)
+
+    def __enter__(self) -> Self:
+        heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._old = {number: signal.signal(number, self._stop) for number in heard}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        if self._writer and self.folder.is_dir():  # its thread would print a traceback of its own
+            try:
+                self._writer.close()
+            except OSError as error:
+                if kind is None:
+                    raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write the log in {self.folder} ({error.strerror})", "Was the folder moved, or is the disk full?"
+        )
+
+    @property
+    def resumes(self) -> bool:
+        """Whether `restore` will find a checkpoint to go on from."""
+        return self.config.run.resume and (self.folder / LAST).is_file()
+
+    def learns_from(self, digests: Mapping[str, str]) -> None:
+        """Name files that the training needs, before `restore`: it refuses to go on if one is another than before.
+
+        Args:
+            digests: SHA-256 by the file's name; see `resuming`.
+        """
+        self.sources |= digests
+
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
+
+        The part `policy` goes into the checkpoint's `model`: where weights are averaged,
+        the average. All random draws of torch on the CPU go on exactly too.
+
+        Raises:
+            UserError: the checkpoint is of another kind, config or shape, or has learned from other files.
+        """
+        self._parts = dict(parts)
+        last, settings = self.folder / LAST, self.config.run
+        if self.resumes:
+            saved = load(last, "cpu")
+            self._same_kind(saved, last, "Choose another --experiment-name")
+            check_config(last, saved.config, self.config.to_dict())
+            if self.world.first:
+                check_sources(last, saved.training.get("sources", {}), self.sources)
+            load_weights(parts["policy"], saved, last)
+            restore_training(parts, self._mine(saved, last), last)
+            self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
+            self.latest, self._resumed = saved.metrics, True
+        elif settings.checkpoint:
+            path = Path(settings.checkpoint)
+            saved = load(path, "cpu")
+            self._same_kind(saved, path, f"Give run.checkpoint a {self.kind}; other keys name experts and teachers")
+            load_weights(parts["policy"], saved, path)
+        if len(set(self.world.gather(self.iteration))) > 1:
+            raise UserError(f"not all ranks see {last}", "Put run.results_dir where all machines see it")
+        self.world.share(parts["policy"])
+
+    def _mine(self, saved: Checkpoint, path: Path) -> dict[str, Any]:
+        """This rank's part of what a checkpoint holds for training."""
+        training = dict(saved.training)
+        ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
+        if len(ranks) != self.world.size:
+            raise UserError(
+                f"{path} is of a run on {_ranks(len(ranks))}, not {self.world.size}",
+                f"Start {_ranks(len(ranks))}, or begin anew from its weights: "
+                f"--checkpoint {path} and another --experiment-name",
+            )
+        return training | ranks[self.world.rank]
+
+    def _same_kind(self, saved: Checkpoint, path: Path, remedy: str) -> None:
+        if saved.kind != self.kind:
+            raise UserError(f"{path} holds a {saved.kind}, not a {self.kind}", remedy)
+
+    def __iter__(self) -> Iterator[int]:
+        """Iteration numbers until the budget is spent or the run is stopped.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self._open()
+        interval = self.config.run.checkpoint_interval
+        self._tick = self._told = time.monotonic()
+        self._first_rate = (self.seconds, self.samples)
+        while not self._over():
+            yield self.iteration
+            now = time.monotonic()
+            self.seconds += now - self._tick
+            self._tick = now
+            self.iteration += 1
+            if interval and self.iteration % interval == 0 and not self._watch.strikes:
+                self.save()
+        self.finished = not self.interrupted
+        self.save()
+        self._tell(last=True)
+
+    @property
+    def progress(self) -> float:
+        """How much of the budget is spent, 0 to 1; by the limit that is nearest."""
+        settings, elapsed = self.config.run, self.seconds
+        if hasattr(self, "_tick") and self.world.size == 1:  # several ranks agree on the time once an iteration
+            elapsed += time.monotonic() - self._tick
+        limits = [
+            (self.iteration, settings.max_iterations),
+            (self.samples, settings.max_samples),
+            (elapsed, settings.max_time),
+        ]
+        shares = [spent / limit if limit > 0 else 1.0 for spent, limit in limits if limit is not None]
+        return min(1.0, max(shares, default=0.0))
+
+    def log(self, metrics: Mapping[str, float], samples: int) -> None:
+        """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
+
+        Args:
+            samples: transitions that this iteration collected, on this rank.
+
+        Raises:
+            UserError: the training has diverged, or the log cannot be written.
+        """
+        metrics = self.world.metrics(dict(metrics))
+        self.samples += samples * self.world.size
+        self.latest = {**self.latest, **metrics}
+        if self.world.first:
+            self._log(metrics)
+        if trouble := self._watch.see(metrics):
+            raise self._diverged(trouble)
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
+        assert self._writer, "log is for the loop over the run and after it"
+        elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
+        row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
+        try:
+            with open(self.folder / LOG, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, self.samples)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if time.monotonic() - self._told > (0.5 if self._console.is_terminal else 15.0):
+            self._tell()
+
+    def say(self, text: str) -> None:
+        """A line to the terminal."""
+        self._print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
+
+    def _print(self, text: str, **options: Any) -> None:
+        """To the terminal, as long as there is one: a training goes on, or ends and saves, after its terminal is closed."""
+        try:
+            self._console.print(text, **options)
+        except OSError:
+            self._console.quiet = True
+
+    def save(self) -> None:
+        """Write `last.ckpt`; all ranks together.
+
+        Raises:
+            UserError: weights are not finite, or the file cannot be written.
+        """
+        weights = [x for x in self._parts["policy"].state_dict().values() if x.is_floating_point()]
+        if not torch.stack([x.isfinite().all() for x in weights]).all():
+            raise self._diverged("weights are NaN or infinite")
+        training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
+        training["rng"] = torch.get_rng_state()
+        if self.world.size > 1:
+            same = {key: training.pop(key) for key in ("optimizer",) if key in training}
+            training = {**same, "ranks": self.world.gather_to_first(training)}
+        if self.world.first:
+            self._write(LAST, {**training, "sources": self.sources})
+        self.world.wait()  # none goes away before the file is whole
+
+    def save_best(self, metrics: Mapping[str, float]) -> None:
+        """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
+        self.latest = {**self.latest, **metrics}
+        self._write(BEST, {})
+
+    def _write(self, name: str, training: dict[str, Any]) -> None:
+        checkpoint = Checkpoint(
+            kind=self.kind,
+            config=self.config.to_dict(),
+            robot=self.robot.name,
+            joint_names=list(self.robot.joint_names),
+            obs_shapes=self.obs_shapes,
+            model=dict(self._parts["policy"].state_dict()),
+            iteration=self.iteration,
+            samples=self.samples,
+            seconds=self.seconds,
+            finished=self.finished,
+            metrics=self.latest,
+            training=training,
+        )
+        save(self.folder / name, checkpoint)
+
+    def _over(self) -> bool:
+        """Whether the run ends here: for all ranks if it does for one, by the first one's clock."""
+        self.interrupted = self._asked
+        if self.world.size > 1:
+            mine = [float(self._asked), self.seconds if self.world.first else 0.0]
+            all_ranks = self.world.sum(torch.tensor(mine, dtype=torch.float64, device=self.world.device))
+            stops, self.seconds = all_ranks.tolist()
+            self.interrupted = stops > 0.0
+        return self.interrupted or self.progress >= 1.0
+
+    def _diverged(self, trouble: str) -> UserError:
+        last = self.folder / LAST
+        kept = f"--checkpoint {last}" if last.is_file() else "from scratch"
+        return UserError(
+            f"training diverged in iteration {self.iteration}: {trouble}",
+            f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the worlds break "
+            "(agent/invalid_fraction), other env keys",
+        )
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._asked:
+            # Only Ctrl-C is impatient: a closed terminal sends SIGHUP, and so do its shell and a pipeline.
+            if number != signal.SIGINT or (self.world.size > 1 and now - self._asked_at < ECHO):
+                return
+            raise KeyboardInterrupt
+        self._asked = True
+        self._asked_at = now
+        self._print("\nstopping after this iteration; Ctrl-C to stop at once")
+
+    def _open(self) -> None:
+        """Make the folder ready; the first rank does.
+
+        A run that begins anew moves an earlier one's files aside. Rows that an earlier session logged after its last checkpoint,
+        or before its first, are dropped: their iterations come again.
+        """
+        if not self.world.first:
+            return
+        try:
+            self._tidy()
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder} ({error.strerror})", "Choose another folder") from error
+        write_atomically(self.folder / CONFIG, lambda file: file.write(self.config.to_yaml().encode()))
+        self._writer = SummaryWriter(str(self.folder), purge_step=self.samples + 1)
+
+    def _tidy(self) -> None:
+        if not self.folder.is_dir():
+            return
+        log = self.folder / LOG
+        if not self._resumed and (earlier := move_aside(self.folder)):
+            self.say(f"begins anew; what was here is in {earlier}")
+        rows = read_metrics(log, "Delete it: the run goes on without its old rows")
+        kept = [json.dumps(row) + "\n" for row in rows if _number(row) < self.iteration]
+        if log.is_file():
+            write_atomically(log, lambda file: file.write("".join(kept).encode()))
+        remove_temporaries(self.folder)
+
+    def _tell(self, *, last: bool = False) -> None:
+        """One line: where the run is, how fast, how long yet."""
+        self._told = time.monotonic()
+        elapsed = self.seconds + (0.0 if last else time.monotonic() - self._tick)
+        rate = (self.samples - self._first_rate[1]) / max(elapsed - self._first_rate[0], 1e-9)
+        done = self.progress
+        left = elapsed * (1.0 - done) / done if done > 0.0 else 0.0
+        shown = "  ".join(f"{name.split('/')[-1]} {self.latest[name]:.4g}" for name in SHOWN if name in self.latest)
+        state = ("stopped" if self.interrupted else "done") if last else f"{_clock(left)} left"
+        line = (
+            f"{self.config.run.experiment_name}  iteration {self.iteration}  {self.samples:,} samples"
+            f"  {rate:,.0f}/s  {_clock(elapsed)}  {state}  {shown}"
+        )
+        if self._console.is_terminal and not last:
+            self._print(line, end="\r", overflow="ellipsis", no_wrap=True)
+        else:
+            self._print(line, soft_wrap=True)
+
+
+def _number(row: Mapping[str, Any]) -> float:
+    """The iteration of a row of the log; infinite if it has none."""
+    number = row.get("iteration")
+    return number if isinstance(number, int) else inf
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" + "s" * (count > 1)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

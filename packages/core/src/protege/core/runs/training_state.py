@@ -1,0 +1,96 @@
+"""Loading what a checkpoint holds: weights into a policy; states into optimizer, environment and trainer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .checkpoint import Checkpoint
+from .checkpoint_checks import check_layout
+
+MALFORMED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What torch and Python raise at a state that is not what it should be; the layouts are compared before."""
+
+
+def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Load a checkpoint's weights into a policy; see `check_weights`."""
+    check_weights(policy, checkpoint, path)
+    policy.load_state_dict(checkpoint.model)
+
+
+def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
+    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`.
+
+    Raises:
+        UserError: tensors are missing, or of another shape or kind of number.
+    """
+    mine, other = policy.state_dict(), checkpoint.model
+    wrong = [name for name in mine if name not in other or not _fits(other[name], mine[name])]
+    wrong += [name for name in other if name not in mine]
+    if wrong:
+        raise UserError(
+            f"{path} holds a policy of another shape ({wrong[0]} and {len(wrong) - 1} more tensors differ)",
+            "Use the model sizes and tokens in its config, or another checkpoint",
+        )
+
+
+def _fits(other: Tensor, mine: Tensor) -> bool:
+    return (other.shape, other.is_floating_point()) == (mine.shape, mine.is_floating_point())
+
+
+def restore(parts: Mapping[str, Any], training: Mapping[str, Any], path: Path) -> None:
+    """Load each part's state, and that of torch's random draws on the CPU.
+
+    Args:
+        parts: objects with `state_dict` and `load_state_dict` by name; `policy` is left out.
+        training: their states by name, and `rng`.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        UserError: a state is missing, or is not one of this part.
+    """
+    for name in [*(name for name in parts if name != "policy"), "rng"]:
+        if name not in training:
+            raise _malformed(path, name, "it is not there")
+        try:
+            if name == "rng":
+                check_layout(training[name], torch.get_rng_state(), name)
+                torch.set_rng_state(training[name])
+            else:
+                _load(name, parts[name], training[name])
+        except MALFORMED as error:
+            raise _malformed(path, name, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _load(name: str, part: Any, state: Any) -> None:
+    if isinstance(part, torch.optim.Optimizer):
+        _check_optimizer(part, state)
+    elif name != "env":  # whose layout depends on its tasks: it looks itself
+        check_layout(state, part.state_dict(), name)
+    part.load_state_dict(state)
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Compare an optimizer's state with its parameters; there is none of a parameter that it has not moved yet."""
+    mine = optimizer.state_dict()
+    check_layout({**state, "state": {}}, {**mine, "state": {}}, "optimizer")
+    if len(state["param_groups"]) != len(mine["param_groups"]):
+        raise ValueError(f"optimizer.param_groups has {len(state['param_groups'])} entries")
+    for i, (saved, own) in enumerate(zip(state["param_groups"], mine["param_groups"], strict=True)):
+        check_layout(saved, own, f"optimizer.param_groups[{i}]")
+        if saved["params"] != own["params"]:
+            raise ValueError(f"optimizer.param_groups[{i}] is of other parameters")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, moments in state["state"].items():
+        like = torch.empty_like(parameters[i], device="cpu")
+        check_layout(moments, {"step": torch.tensor(0.0), "exp_avg": like, "exp_avg_sq": like}, f"optimizer.state[{i}]")
+
+
+def _malformed(path: Path, name: str, why: str) -> UserError:
+    return UserError(
+        f"{path} is damaged: the state of its {name} ({why})",
+        f"Begin anew from its weights: --checkpoint {path} and another --experiment-name",
+    )

@@ -1,0 +1,111 @@
+"""`protege-deploy export`, `check` and `info`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..engines.libraries import LIBRARIES
+from ..errors import needs
+from ..policy.metadata import PRECISIONS
+from ..policy.properties import STYLES
+
+if TYPE_CHECKING:
+    from ..policy.metadata import Metadata
+
+
+@click.command()
+@click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
+@click.option("--output", required=True, help="folder; an earlier export in it is replaced")
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="of the network inside"
+)
+@click.option("--batch", type=click.IntRange(min=1), help="robots a call, fixed; by default any number")
+@click.option(
+    "--properties", type=click.Choice(STYLES), default="csv", show_default=True, help="csv as mjlab, json as holosoma"
+)
+@click.option("--states", help="for fp16 and int8: states recorded by `run --record`; by default recorded now")
+def export(
+    checkpoint: str, output: str, precision: str, batch: int | None, properties: str, states: str | None
+) -> None:
+    """Write policy.onnx, policy.json and robot.xml."""
+    with needs("export"):
+        from ..export.export import Variant
+        from ..export.export import export as export_policy
+    folder = export_policy(checkpoint, output, Variant(precision, batch, properties, states))
+    click.echo(str(folder))
+    if precision != "fp32":
+        from ..policy.metadata import load
+
+        click.echo(_accuracy(load(folder)))
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--checkpoint", required=True, help="what it was exported from")
+@click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
+@click.option("--states", help="random, recorded (in closed loops, now) or a file of `run --record`")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda, tensorrt or tensorrt-rtx")
+def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int, provider: str) -> None:
+    """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad in fp32 on a CPU."""
+    with needs("export,cpu"):
+        from ..export.check import check as compare
+    result = compare(folder, checkpoint, num_states, states, seed, provider)
+    click.echo(f"{result.num_states} states: joint targets differ by at most {result.joint_target:.1e} rad")
+
+
+@click.command()
+@click.argument("folder")
+def info(folder: str) -> None:
+    """Show what FOLDER holds: source, precision, robot, inputs and outputs."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..policy.metadata import load
+
+    metadata = load(folder)
+    source, console = metadata.source, Console(highlight=False, markup=False, emoji=False)
+    console.print(
+        f"{source.kind} of {metadata.robot}: iteration {source.iteration}, {source.samples:,} samples; "
+        f"{metadata.num_joints} joints at {1.0 / metadata.control_dt:g} Hz"
+    )
+    console.print(f"    {_accuracy(metadata)}")
+    for loop in metadata.closed_loop:
+        error = "" if loop.error is None else f", error {loop.error:.3f} {loop.error_unit}"
+        low, high = loop.success_ci
+        shares = f"{loop.success:.1%} [{low:.1%}, {high:.1%}]"
+        console.print(f"    {loop.task} in {loop.simulator}: success {shares} of {loop.episodes}{error}")
+    for title, specs in (("inputs", metadata.inputs), ("outputs", metadata.outputs)):
+        console.print(f"\n{title:<21} type     shape           unit   frame", style="dim")
+        for spec in specs:
+            shape = " × ".join([str(metadata.batch or "N"), *map(str, spec.shape)])
+            facts = f" {spec.dtype:<8} {shape:<15} {spec.unit:<6} {spec.frame}"
+            console.print(Text.assemble((f"{spec.name:<21}", "bold"), facts.rstrip(), f"\n    {spec.meaning}"))
+
+
+def _accuracy(metadata: "Metadata") -> str:
+    """Precision, and what it costs."""
+    seen = metadata.accuracy
+    if seen is None:
+        return metadata.precision
+    return (
+        f"{metadata.precision}: off fp32 by {seen.mean:.1e} rad, p99 {seen.p99:.1e}, "
+        f"max {seen.max:.1e}, on {seen.states} states"
+    )
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--engine", required=True, type=click.Choice(list(LIBRARIES)), help="TensorRT, or TensorRT for RTX")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots a call")
+@click.option("--states", help="recorded by `run --record`; by default recorded now")
+def build(folder: str, engine: str, batch: int, states: str | None) -> None:
+    """Compile FOLDER's model into an engine for a GPU, and compare it with the model where it can run."""
+    with needs("export,cpu"):
+        from ..engines.build import build as build_engine
+    record = build_engine(folder, engine, batch, states)
+    made = f"{LIBRARIES[engine].file}, {engine} {record.version}, batch {batch}"
+    if record.accuracy is None:
+        click.echo(f"{made}: built, not run: there is no GPU here that could")
+    else:
+        click.echo(f"{made}: off ONNX by at most {record.accuracy.max:.1e} rad on a GPU of capability {record.gpu}")

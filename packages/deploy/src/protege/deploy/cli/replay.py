@@ -1,0 +1,84 @@
+"""What can be done with recorded runs: `replay`, `compare`, `clip`."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from ..errors import DeployError
+from .output import Finite, as_json, write_whole
+
+if TYPE_CHECKING:
+    from ..loop.comparison import Difference
+
+tolerance_option: Callable = click.option(
+    "--tolerance", default=1e-5, show_default=True, type=Finite(0.0), help="rad, what counts as the same target"
+)
+report_option: Callable = click.option("--report", help="write the differences as JSON")
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("folder")
+@tolerance_option
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
+@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
+@report_option
+def replay(recording: Path, folder: str, tolerance: float, threads: int, provider: str, report: str | None) -> None:
+    """Ask the policy in FOLDER again what it was asked in RECORDING, and compare its answers."""
+    from ..loop import comparison
+    from ..loop.recording import load
+    from ..policy.onnx_policy import OnnxPolicy
+
+    _show(comparison.replay(OnnxPolicy(folder, threads, provider), load(recording), tolerance), tolerance, report)
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@tolerance_option
+@report_option
+def compare(first: Path, second: Path, tolerance: float, report: str | None) -> None:
+    """Compare two recorded runs step by step: the robot's targets, and the path of its root."""
+    from ..loop import comparison
+    from ..loop.recording import load
+
+    _show(comparison.compare(load(first), load(second), tolerance), tolerance, report)
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="the clip, a .npy file")
+def clip(recording: Path, output: Path) -> None:
+    """Make a motion clip of RECORDING: `protege sim motions play` draws it as a film."""
+    from ..commands.clip_file import Facts, Motion, clip_path, write_clip
+    from ..commands.clip_paths import ClipError
+    from ..loop.recording import load
+
+    run = load(recording)
+    columns, names = run.columns, tuple(run.facts["joint_names"])
+    time, pos, quat, joint_pos = (columns[name] for name in ("time", "root_pos_w", "root_quat_w", "joint_pos"))
+    unit = quat / np.linalg.norm(quat, axis=1, keepdims=True)
+    motion = Motion(
+        time, pos, unit, joint_pos, Facts(names, str(run.facts.get("robot", "")), source=f"recording {recording.name}")
+    )
+    try:
+        output = clip_path(output)
+    except ClipError as error:
+        raise DeployError(error.problem, error.remedy) from error
+    write_whole(output, lambda file: write_clip(file, motion))
+    click.echo(f"{output}  {len(time)} frames")
+
+
+def _show(found: "Difference", tolerance: float, report: str | None) -> None:
+    where = f"step {found.first_step}, {found.first_joint}" if found.first_step is not None else "none"
+    click.echo(f"steps        {found.steps}")
+    click.echo(f"targets      differ by {found.mean_target:.1e} rad on average, {found.max_target:.1e} at most")
+    click.echo(f"first above  {tolerance:.0e} rad: {where}")
+    if found.mean_root is not None:
+        click.echo(f"root         differs by {found.mean_root:.4f} m on average, {found.max_root:.4f} at most")
+    if report:
+        write_whole(Path(report), lambda file: file.write(as_json(asdict(found)).encode()))

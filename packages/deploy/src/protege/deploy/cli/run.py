@@ -1,0 +1,208 @@
+"""`protege-deploy run`: a policy drives a robot, and what that showed. What is heavy is imported when it is needed."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import DeployError
+from ..interface import MODALITIES as TASKS
+from ..loop.pace import CATCH_UP
+from .output import Finite, as_json, check_writable, write_whole
+
+DEFAULT_SECONDS = 10.0
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # as far as the system has
+
+
+def task_options(command: Callable) -> Callable:
+    """What to do, where the policy is told one thing."""
+    for option in reversed([
+        click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
+        click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
+        click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
+        click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
+        click.option("--seed", type=click.IntRange(min=0), help="a random path"),
+        click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),
+        click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering"),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def loop_options(command: Callable) -> Callable:
+    """How the loop keeps time, and what the safety layer allows."""
+    for option in reversed([
+        click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
+        click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+        click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
+                     help="leave out ticks that are over, or run late steps at once"),
+        click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
+        click.option("--core", type=int, help="CPU core to run on"),
+        click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
+        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("folder")
+@task_options
+@click.option(
+    "--commands",
+    metavar="SOURCE",
+    help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]",
+)
+@click.option(
+    "--robot",
+    "robot_name",
+    default="mujoco",
+    show_default=True,
+    metavar="ROBOT",
+    help="mujoco, or udp:[HOST:]PORT for a robot process that sends there",
+)
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may",
+)
+@click.option(
+    "--seconds",
+    type=Finite(0.1, 86400.0),
+    help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C",
+)
+@click.option("--standing", is_flag=True, help="start at rest instead of in motion")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
+@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
+@loop_options
+@click.option("--report", help="write the measurements as JSON")
+@click.option(
+    "--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"
+)
+def run(
+    folder: str,
+    commands: str | None,
+    robot_name: str,
+    key_file: str | None,
+    seconds: float | None,
+    standing: bool,
+    threads: int,
+    provider: str,
+    safety: bool,
+    limits: tuple[str, ...],
+    report: str | None,
+    record: str | None,
+    **options: Any,
+) -> None:
+    """Close the loop with MuJoCo or a robot process, and measure latency and how well the command is obeyed."""
+    from ..loop import live
+    from ..loop.closed_loop import run_closed_loop
+    from ..loop.loop import ControlLoop
+    from ..loop.recording import Recorder
+    from ..policy.onnx_policy import OnnxPolicy
+    from ..robots.keys import load_key
+    from ..safety.limits import Limits
+    from ..safety.safety import Safety
+
+    allowed = (Limits() if safety else Limits.off()).changed(limits)
+    timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
+    key = load_key(key_file)
+    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
+    policy = OnnxPolicy(folder, threads, provider)
+    if report:
+        check_writable(Path(report))
+    recorder = None
+    with ExitStack() as stack:
+        robot, kinematics = open_robot(folder, policy.metadata, standing)
+        stack.callback(robot.close)
+        if commands is not None:
+            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, key=key, **options)
+        else:
+            command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
+        dt = policy.metadata.control_dt
+        loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+        recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
+        if recorder is not None:
+            policy.on_inputs, loop.on_step = recorder.feed, recorder
+        if isinstance(command, live.Commander):
+            command.on_end = loop.stop
+        stack.enter_context(_interruptible(loop.stop))
+        result = run_closed_loop(loop, seconds, kinematics)
+        if recorder is not None:
+            recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
+    # What the run showed comes first: a full disk may take the recording and the report, but not the summary.
+    _show(result)
+    if report:
+        write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
+    if recorder is not None and recorder.problem is not None:
+        raise recorder.problem
+
+
+def _task(
+    policy: Any, robot: Any, kinematics: Any, seconds: float | None, *, task: str | None, motion_file: str | None,
+    standing: bool, **options: Any,
+) -> tuple[Any, float]:  # fmt: skip
+    """The command of `--task`, and for how long, s."""
+    from . import tasks
+
+    chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
+    if chosen != "motion":
+        return tasks.task_command(chosen, robot.read(), length, policy.metadata, **options), length
+    if kinematics is None:
+        raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
+    return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)
+
+
+@contextmanager
+def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the run in order; the next Ctrl-C or SIGTERM at once.
+
+    A terminal that is closed sends SIGHUP, and so does its shell. Under nohup, which ignores it, it is left alone.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else before[number])
+        stop()
+
+    # What is ignored stays so: `nohup` ignores SIGHUP.
+    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(result: dict[str, Any]) -> None:
+    loop = result["loop"]
+    for stage, latency in loop["stages_ms"].items():
+        if latency:
+            click.echo(f"{stage:<12} {'  '.join(f'{key} {value:.2f}' for key, value in latency.items())} ms")
+    worst = f", the worst by {loop['worst_overrun_ms']:.2f} ms" if loop["missed_deadlines"] else ""
+    click.echo(f"deadlines    {loop['missed_deadlines']} of {loop['steps']} missed{worst}")
+    errors = "  ".join(f"{name} {value:.3f}" for name, value in result["errors"].items())
+    how = "stood" if result["stood"] else f"fell at {result['fell_at_s']:.1f} s"
+    click.echo(f"motion       {how}  walked {result['walked_m']:.2f} m  {errors}".rstrip())
+    for note in result["notes"]:
+        click.echo(f"note         {note['time']:.1f} s: {note['message']}")
+    clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
+    if clipped:
+        click.echo(f"clipped      steps with clipped targets: {clipped}")
+    memory = result["memory_mb"]
+    if memory["after_a_minute"] is not None:
+        click.echo(
+            f"memory       {memory['after_a_minute']:.1f} MB after a minute, {memory['at_the_end']:.1f} at the end"
+        )
+    for key, what in (("dropped", "packets"), ("dropped_orders", "orders")):
+        if result[key]:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in result[key].items())
+            click.echo(f"dropped      {what}: {reasons}")
+    if loop["event"]:
+        event = loop["event"]
+        click.echo(f"damped       step {event['step']}: {event['message']}; damped for {loop['damped_steps']} steps")

@@ -1,1 +1,0 @@
-../../../../core/src/protege/core/motions/clip_file.py

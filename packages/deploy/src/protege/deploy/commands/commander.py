@@ -1,0 +1,179 @@
+"""The one place that holds the present command, whoever gives it: a script, keys, a stick, packets, a page."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeployError
+from ..interface import Command, CommandSource, RobotReading
+from ..policy.metadata import Metadata
+from ..policy.onnx_policy import OnnxPolicy
+from ..safety.ranges import Ranges
+from .clips import load_clip
+from .motion import Kinematics, MotionCommand
+from .orders import Begin, Motion, Order, Origin, Origins, Part, Steering, parse
+from .simple import GoalCommand, Note, PathCommand
+
+BRAKING = (
+    1.0  # s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths
+)
+NOTES = 100  # of the last ones that are kept
+
+Prepared = Mapping[str, Begin]
+"""An order that can be taken within a control step: what takes long, such as a clip's kinematics, is done."""
+
+
+class Commander:
+    """A `CommandSource` that is told what to say, from any thread, while the loop asks it.
+
+    An order replaces the one before at the loop's next step. Nothing else changes: the policy keeps its history, so that a switch
+    is as smooth as the policy makes it. Before the first order, and after an empty one, the robot is to stand, as far as the
+    policy takes steering. After a path it stands too: at its end, or, if the path was given up, where it is.
+
+    Args:
+        policy: what can be ordered is what it takes.
+        kinematics: `MujocoRobot.body_poses`; without it no motion can be ordered.
+        clock: s, monotonic; for how long nothing has been heard.
+
+    Attributes:
+        dropped: what a source threw away of what it was sent, by reason; it puts its own counter here.
+        on_end: what to do when whoever commands has had enough: `ControlLoop.stop`.
+        notes: what became of the paths, the last `NOTES` of them.
+    """
+
+    def __init__(
+        self, policy: OnnxPolicy, kinematics: Kinematics | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._metadata: Metadata = policy.metadata
+        self._modes, self._needs_poses, self._also = policy.modes, policy.needs_poses, policy.modalities
+        self._kinematics, self._clock = kinematics, clock
+        self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
+        self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in self._modes else {}
+        self.on_end: Callable[[], None] | None = None
+        self.dropped = Counter[str]()
+        self._lock = Lock()
+        self._next: Prepared | None = self._idle
+        self._heard: float | None = None
+        self._start: Origin | None = None
+        self._since, self._sources = 0.0, dict[str, CommandSource]()
+
+    # Who commands -------------------------------------------------------------------------------------------------------
+
+    def prepare(self, order: Order | Mapping[str, Any]) -> Prepared:
+        """Check an order, parts or plain data, and do what takes long; the loop does not wait for it.
+
+        Raises:
+            DeployError: no sense, not for this policy, or a clip that cannot be read.
+        """
+        given = isinstance(order, Mapping) and all(isinstance(part, Part) for part in order.values())
+        parts = order if given else parse(order)
+        for mode in parts:
+            if mode not in self._modes:
+                raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(self._modes) or 'nothing'}")
+        if self._needs_poses and not parts:
+            raise DeployError("this policy cannot act without a motion", 'Order one: {"motion": {"clip": ...}}')
+        return {mode: self._begin(part) for mode, part in parts.items()} or self._idle
+
+    def take(self, prepared: Prepared) -> None:
+        """Obey from the next step on."""
+        with self._lock:
+            self._next = prepared
+        self.alive()
+
+    def order(self, order: Order | Mapping[str, Any]) -> None:
+        """`prepare` and `take`."""
+        self.take(self.prepare(order))
+
+    def alive(self) -> None:
+        """A sign of life: what was ordered still holds."""
+        self._heard = self._clock()
+
+    def end(self) -> None:
+        """Enough: the run is to end."""
+        if self.on_end is not None:
+            self.on_end()
+
+    # The loop -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def silence(self) -> float:
+        """Since the last order or sign of life, s; 0 before the first."""
+        return 0.0 if self._heard is None else self._clock() - self._heard
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What is commanded now: of path, goal, steering and motion."""
+        return tuple(self._sources)
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        if self._start is None:
+            self._start = Origin.of(reading)
+        with self._lock:
+            taken, self._next = self._next, None
+        if taken is not None:
+            self._sources, self._since = self._begun(taken, reading), time
+        said = self._ask(time, reading)
+        path = self._sources.get("path")
+        if isinstance(path, PathCommand) and path.over:
+            self._leave(path, reading)
+            said = self._ask(time, reading)
+        return said
+
+    def _leave(self, path: PathCommand, reading: RobotReading) -> None:
+        """Stand at the path's end, or, if it was given up, where the robot is. Of a mix only poses go on."""
+        self.notes.extend(Note(self._since + at, message) for at, message in path.notes)
+        (at, _), (end, left) = path.notes[-1], path.rest
+        stands: dict[str, CommandSource] = {"goal": GoalCommand(end, at + left)}
+        if path.lost or "goal" not in self._modes:
+            stands = self._begun(self._idle, reading)
+        poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
+        self._sources = {**poses, **stands}
+
+    def _begun(self, prepared: Prepared, reading: RobotReading) -> dict[str, CommandSource]:
+        """The sources of an order, for a robot as it is now."""
+        origins = {
+            "robot": Origin.of(reading),
+            "start": self._start or Origin.of(reading),
+            "world": Origin(np.zeros(2), 0.0),
+        }
+        sources = {mode: begin(origins) for mode, begin in prepared.items()}
+        path = sources.get("path")
+        if isinstance(path, PathCommand) and "goal" in self._modes:
+            path.lead = BRAKING
+        return sources
+
+    def _ask(self, time: float, reading: RobotReading) -> Command:
+        return mixed([source(time - self._since, reading) for source in self._sources.values()])
+
+    def _begin(self, part: Part) -> Begin:
+        if not isinstance(part, Motion):
+            return partial(part.begin, path_times=self._metadata.path_times, ranges=self._ranges)
+        if self._kinematics is None:
+            raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
+        if part.bodies and self._needs_poses:
+            raise DeployError("this policy needs all bodies of a motion", "Leave out `bodies`")
+        unknown = sorted(set(part.bodies) - set(self._metadata.body_names))
+        if unknown:
+            raise DeployError(
+                f"the robot has no {', '.join(unknown)}", f"It has {', '.join(self._metadata.body_names)}"
+            )
+        clip = load_clip(part.clip, self._metadata, self._kinematics).placed(np.zeros(2), 0.0)
+        also = self._also if self._needs_poses else ()
+        command = MotionCommand(clip, self._kinematics, self._metadata, also, part.bodies)
+
+        def begin(origins: Origins) -> CommandSource:
+            return command.moved(origins["robot"].point, origins["robot"].yaw)
+
+        return begin
+
+
+def mixed(commands: list[Command]) -> Command:
+    """All that any of the commands says; of two that say the same, the later."""
+    said = {f.name: getattr(c, f.name) for c in commands for f in fields(c) if getattr(c, f.name) is not None}
+    return Command(**said)

@@ -1,0 +1,56 @@
+"""The text in the datagrams between a commander and a run: JSON, or with a shared key a signature and JSON."""
+
+import json
+from typing import Any
+
+from ...robots.keys import is_tagged, tag
+
+MAX_JSON = 8192  # bytes
+PREFIX = b"PRTG2 "
+"""Of a signed datagram; 2 is the version. Then 64 hexadecimal digits, a space, and JSON."""
+_DIGITS = 64
+_HEAD = len(PREFIX) + _DIGITS + 1
+MAX_BYTES = _HEAD + MAX_JSON
+_KEYS = {"sequence", "order", "stop", "session"}
+
+
+def write(message: dict[str, Any], key: bytes | None) -> bytes:
+    """A datagram."""
+    text = json.dumps(message).encode()
+    return text if key is None else PREFIX + tag(key, text).hex().encode() + b" " + text
+
+
+def parse(data: bytes, key: bytes | None) -> dict[str, Any] | str:
+    """The message in a datagram, or why it is none: `size`, `signature`, `json` or `sequence`. What is cheap is checked first."""
+    if len(data) > MAX_JSON + (_HEAD if key else 0):
+        return "size"
+    if key is not None:
+        if not data.startswith(PREFIX) or len(data) < _HEAD or data[_HEAD - 1 : _HEAD] != b" ":
+            return "signature"
+        # As text, since digits that are none are a wrong signature like any other.
+        if not is_tagged(key, data[_HEAD:], _unhex(data[len(PREFIX) : _HEAD - 1])):
+            return "signature"
+        data = data[_HEAD:]
+    if not data.startswith(b"{"):
+        return "json"
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return "json"
+    return _checked(message)
+
+
+def _checked(message: Any) -> dict[str, Any] | str:
+    if not isinstance(message, dict) or set(message) - _KEYS or not isinstance(message.get("stop", False), bool):
+        return "json"
+    sequence = message.get("sequence")
+    if type(sequence) is not int or not 0 <= sequence < 2**53:
+        return "sequence"
+    return message
+
+
+def _unhex(digits: bytes) -> bytes:
+    try:
+        return bytes.fromhex(digits.decode("ascii"))
+    except ValueError:
+        return b""

@@ -1,0 +1,113 @@
+"""What keys and buttons do, whichever device they are on."""
+
+import math
+import os
+import select
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import click
+
+from ...errors import DeployError
+from ..commander import Commander
+from ..orders import Goal, Motion, Order, Path, Steering
+
+SPEED_STEP, TOP_SPEED = 0.25, 1.5  # m/s: as fast as in training
+TURN = 15.0  # degrees
+GOAL = (2.0, 0.0)  # m ahead, m to the left
+BEND = 0.3  # rad/s, of a path
+POLL = 0.1  # s between two signs of life
+
+
+class Driver:
+    """Steers step by step, or sets off a goal, a path or a clip. Directions are counted from where the robot faced at the start.
+
+    Args:
+        commander: who takes the orders.
+        clip: for the action `motion`.
+
+    Attributes:
+        speed: m/s.
+        direction: degrees to the left.
+        actions: what can be done, by name; each says in a line what it did.
+    """
+
+    def __init__(self, commander: Commander, clip: str | None = None) -> None:
+        self._commander, self.speed, self.direction = commander, 0.0, 0.0
+        self.actions: dict[str, Callable[[], str]] = {
+            "faster": lambda: self.steer(self.speed + SPEED_STEP, self.direction),
+            "slower": lambda: self.steer(self.speed - SPEED_STEP, self.direction),
+            "left": lambda: self.steer(self.speed, self.direction + TURN),
+            "right": lambda: self.steer(self.speed, self.direction - TURN),
+            "stand": lambda: self.steer(0.0, self.direction),
+            "goal": partial(self._give, {"goal": Goal(GOAL)}, f"goal {GOAL[0]:g} m ahead"),
+            "path": partial(self._give, {"path": Path(turn_rate=BEND)}, f"path at 1 m/s, {BEND:g} rad/s to the left"),
+            "end": self._end,
+        }
+        if clip is not None:
+            self.actions["motion"] = partial(self._give, {"motion": Motion(clip)}, f"motion {clip}")
+
+    def steer(self, speed: float, direction: float) -> str:
+        """Go at a speed, m/s, in a direction, degrees to the left."""
+        self.speed = round(min(max(speed, 0.0), TOP_SPEED), 6)
+        self.direction = math.remainder(direction, 360.0)
+        order = {"steering": Steering(self.direction, self.speed, frame="start")}
+        return self._give(order, f"steering {self.speed:.2f} m/s, {self.direction:+.0f}°")
+
+    def alive(self) -> None:
+        """The device is there, and somebody holds it."""
+        self._commander.alive()
+
+    def _give(self, order: Order, words: str) -> str:
+        try:
+            self._commander.order(order)
+        except DeployError as error:
+            return error.message
+        return words
+
+    def _end(self) -> str:
+        self._commander.end()
+        return "end"
+
+
+class DeviceThread:
+    """Reads a device in a thread of its own, with a sign of life at every poll. Use it in a `with` block.
+
+    The thread ends with the device, a terminal that is closed or a pad that is unplugged; the commander falls silent then.
+
+    Args:
+        fd: to read from.
+        driver: who is alive.
+        take: what to do with what was read.
+    """
+
+    def __init__(self, fd: int, driver: Driver, take: Callable[[bytes], None]) -> None:
+        self._fd, self._driver, self._take, self._ended = fd, driver, take, threading.Event()
+        self._thread = threading.Thread(target=self._read, name="device", daemon=True)
+
+    def __enter__(self) -> "DeviceThread":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._ended.is_set():
+            ready, _, _ = select.select([self._fd], [], [], POLL)
+            try:
+                data = os.read(self._fd, 4096) if ready else None
+            except OSError:
+                return
+            if data == b"":
+                return
+            self._driver.alive()
+            if data:
+                self._take(data)
+
+
+def say(line: str) -> None:
+    """Over the line before, on the terminal."""
+    click.echo(f"\r\x1b[K{line}", nl=False, err=True)

@@ -1,0 +1,80 @@
+"""Orders from a gamepad, by Linux's joystick interface: no library is needed."""
+
+import math
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...errors import DeployError
+from ..commander import Commander
+from .driver import TOP_SPEED, DeviceThread, Driver, say
+
+DEVICE = "/dev/input/js0"
+EVENT = struct.Struct("<IhBB")  # ms, value, type, number
+BUTTON, AXIS, INITIAL = 1, 2, 0x80
+LEFT_X, LEFT_Y = 0, 1
+BUTTONS = {0: "stand", 1: "goal", 2: "path", 3: "motion", 7: "end"}  # A, B, X, Y, start
+DEAD = 0.15  # of the stick's way
+FULL = 32767
+
+
+class Stick:
+    """Makes orders of a pad's events: the left stick is where to go and how fast, its buttons are `BUTTONS`."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver, self._axes, self._rest = driver, {LEFT_X: 0.0, LEFT_Y: 0.0}, b""
+
+    def take(self, data: bytes) -> None:
+        """Some events; an order for the last place of the stick, and one for each button that went down."""
+        data, moved = self._rest + data, False
+        whole = len(data) - len(data) % EVENT.size
+        self._rest = data[whole:]
+        for _, value, kind, number in EVENT.iter_unpack(data[:whole]):
+            if kind & ~INITIAL == AXIS and number in self._axes:
+                self._axes[number] = value / FULL
+                moved = moved or not kind & INITIAL
+            elif kind == BUTTON and value and number in BUTTONS:
+                action = self._driver.actions.get(BUTTONS[number])
+                say("no clip: give --motion-file" if action is None else action())
+        if moved:
+            self._steer()
+
+    def _steer(self) -> None:
+        # Pushed away from oneself, y is negative; to the right, x is positive.
+        ahead, left = -self._axes[LEFT_Y], -self._axes[LEFT_X]
+        way = min(1.0, math.hypot(ahead, left))
+        speed = TOP_SPEED * max(0.0, way - DEAD) / (1.0 - DEAD)
+        direction = math.degrees(math.atan2(left, ahead)) if way > DEAD else self._driver.direction
+        say(self._driver.steer(speed, direction))
+
+
+@contextmanager
+def gamepad(commander: Commander, clip: str | None = None, device: str = DEVICE) -> Iterator[Driver]:
+    """In the block, a pad gives orders.
+
+    Args:
+        commander: who takes the orders.
+        clip: what the button Y plays.
+        device: of the joystick interface.
+
+    Raises:
+        DeployError: no such device, or it may not be read.
+    """
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise DeployError(
+            f"{device} may not be read", "Join the group that it belongs to, `input` as a rule"
+        ) from error
+    except OSError as error:
+        raise DeployError(
+            f"no gamepad at {device} ({error.strerror})",
+            "Plug one in; Linux needs its module joydev; --commands gamepad:/dev/input/js1 names another",
+        ) from error
+    driver = Driver(commander, clip)
+    try:
+        with DeviceThread(fd, driver, Stick(driver).take):
+            yield driver
+    finally:
+        os.close(fd)

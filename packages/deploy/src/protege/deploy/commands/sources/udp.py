@@ -1,0 +1,139 @@
+"""Orders from another process: JSON in datagrams. Whoever speaks first commands; their silence is noticed."""
+
+import secrets
+import threading
+import time
+from typing import Any
+
+from ...errors import DeployError
+from ...robots.endpoint import Address, Endpoint
+from ..commander import Commander
+from .datagrams import MAX_BYTES, parse, write
+
+POLL = 0.1  # s
+PAUSE = 0.005  # s between two looks at the sockets: bounds what a flood costs
+NEW_SESSION = "name this session in each datagram"
+LONGEST_JUMP = 1000
+"""Datagrams that may be lost in a row. A sequence from further ahead is not the commander's."""
+
+
+class UdpCommands:
+    """Listens in a thread of its own, and tells a commander. Use it in a `with` block.
+
+    A datagram is `{"sequence": 7, "order": {...}}`. The sequence rises. Without an order it is a sign of life: send some a second.
+    Every one is answered: `{"sequence": 7}`, with `"error"` if the order was refused. `"stop": true` is always obeyed, whatever
+    its sequence, without a key from whoever sends it on this machine. The robot stands until `"stop": false` takes it back.
+
+    With a key datagrams are signed, and name the run's `"session"`, which the first answer says: what was recorded in another run
+    is refused.
+
+    Args:
+        place: where to listen, host and port.
+        commander: who takes the orders.
+        key: shared with whoever commands; without one they must be on this machine.
+
+    Attributes:
+        endpoint: counts what was thrown away.
+        stopped: whether a stop holds.
+    """
+
+    def __init__(self, place: Address, commander: Commander, key: bytes | None = None) -> None:
+        self.endpoint, self._commander, self._key = Endpoint(place, MAX_BYTES, keyed=key is not None), commander, key
+        commander.dropped = self.endpoint.dropped
+        self.stopped = False
+        self._session, self._last = secrets.token_hex(8), -1
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="commands", daemon=True)
+
+    def __enter__(self) -> "UdpCommands":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.endpoint.close()
+
+    def _listen(self) -> None:
+        while not self._ended.is_set():
+            self.endpoint.wait(POLL)
+            for datagram in self.endpoint.take():
+                self._accept(*datagram)
+            time.sleep(PAUSE)
+
+    def _accept(self, data: bytes, sender: Address) -> None:
+        """Obey a datagram, or throw it away and count why."""
+        dropped, message = self.endpoint.dropped, parse(data, self._key)
+        if isinstance(message, str):
+            dropped[message] += 1
+            return
+        sequence = message["sequence"]
+        if message.get("stop"):
+            self._stop()
+            self.endpoint.send(self._answer(sequence, ""), sender)
+            return
+        if self._key is not None and message.get("session") != self._session:
+            dropped["session"] += 1
+            self.endpoint.send(self._answer(sequence, NEW_SESSION), sender)
+            return
+        if self.endpoint.is_stranger(sender, lambda: self._answer(sequence, "another commander is locked in")):
+            return
+        if self._key is not None and self.endpoint.peer is None and self._last >= 0:
+            self._session, self._last = secrets.token_hex(8), -1  # another commander: what the first said is over
+            self.endpoint.send(self._answer(sequence, NEW_SESSION), sender)
+            return
+        reason = self._out_of_order(sequence)
+        if reason:
+            dropped[reason] += 1
+            return
+        self._last = sequence
+        self.endpoint.accept(sender)
+        self.endpoint.send(self._answer(sequence, self._obey(message)))
+
+    def _out_of_order(self, sequence: int) -> str:
+        """Why a sequence is not the next one, empty if it is. Without a key a new commander begins where it likes."""
+        silent = self.endpoint.silent
+        if self._last < 0 or (silent and self._key is None):
+            return ""
+        if sequence <= self._last:
+            return "duplicate" if sequence == self._last else "old"
+        return "" if silent or sequence <= self._last + LONGEST_JUMP else "jump"
+
+    def _stop(self) -> None:
+        """Stand; a policy that cannot be told to stand ends its run, which leaves the robot damping."""
+        self.stopped = True
+        try:
+            self._commander.order({})
+        except DeployError:
+            self._commander.end()
+
+    def _obey(self, message: dict[str, Any]) -> str:
+        """Why an order is refused, empty if it is not. Even who says nonsense is alive."""
+        self._commander.alive()
+        if message.get("stop") is False:
+            self.stopped = False
+        if "order" not in message:
+            return ""
+        try:
+            if self.stopped:
+                raise DeployError("the robot was stopped", 'Send "stop": false first')
+            _no_paths(message["order"])
+            self._commander.order(message["order"])
+        except DeployError as error:
+            self.endpoint.dropped["refused"] += 1
+            return error.message
+        return ""
+
+    def _answer(self, sequence: int, error: str) -> bytes:
+        session = {} if self._key is None else {"session": self._session}
+        return write({"sequence": sequence} | session | ({"error": error} if error else {}), self._key)
+
+
+def _no_paths(order: Any) -> None:
+    """Who sends datagrams does not choose files of this machine."""
+    motion = order.get("motion") if isinstance(order, dict) else None
+    clip = motion.get("clip") if isinstance(motion, dict) else None
+    if isinstance(clip, str) and ("/" in clip or "\\" in clip):
+        raise DeployError(
+            f"the clip {clip[:40]!r} is a path", "Name a clip that is shipped, or lies where the run was started"
+        )

@@ -1,0 +1,158 @@
+"""Does the ONNX model do what the policy does? Compared on recorded or random states. Needs torch and core."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protege.core import observations
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
+
+from ..errors import DeployError
+from ..policy import metadata
+from ..policy.session import open_session
+from . import states as _states
+from .accuracy import BOUNDS, run_batches
+from .export import load_graph, weights_sha256
+from .graph import StudentGraph
+
+TOLERANCE = {**BOUNDS, "fp32": 1e-5}
+"""Largest difference of joint targets, rad, by precision. Sums in another order differ by 1e-6 or so in float32."""
+RANDOM, CLOSED_LOOPS = "random", "recorded"
+"""Where states come from, if not from a file."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How far ONNX and torch are apart at most.
+
+    Attributes:
+        num_states: that were compared.
+        joint_target: rad.
+        next_history: in units of the observations; None for a policy without history.
+    """
+
+    num_states: int
+    joint_target: float
+    next_history: float | None
+
+
+def check(
+    folder: str | Path,
+    checkpoint: str | Path,
+    num_states: int = 1000,
+    states: str | Path | None = None,
+    seed: int = 0,
+    provider: str = "cpu",
+) -> CheckResult:
+    """Compare an export with its checkpoint.
+
+    Args:
+        folder: the export.
+        checkpoint: run folder, checkpoint or release.
+        num_states: how many states, or at most how many of a file's.
+        states: `random`, `recorded` (from closed loops, now) or an .npz with the model's inputs by name (`protege-deploy run
+            --record`); None for random ones in fp32 and recorded ones in other precisions, which suit what they have seen.
+        seed: of what is random.
+        provider: that runs the model, see `open_session`.
+
+    Returns:
+        the largest differences.
+
+    Raises:
+        DeployError: another checkpoint, unfit states, or a difference above `TOLERANCE`.
+    """
+    described = metadata.load(folder)
+    loaded, graph, robot = load_graph(checkpoint)
+    if weights_sha256(loaded.policy) != described.source.weights_sha256:
+        raise DeployError(f"{folder} was exported from another checkpoint than {checkpoint}", "Export it again")
+    wanted = str(states or (RANDOM if described.precision == "fp32" else CLOSED_LOOPS))
+    if wanted == RANDOM:
+        inputs = random_inputs(graph, robot, num_states, torch.Generator().manual_seed(seed))
+    elif wanted == CLOSED_LOOPS:
+        inputs = _tensors(_states.record(folder, num_states, seed))
+    else:
+        inputs = _tensors(_states.load(wanted, graph.specs, num_states))
+    # GPUs take other sines and roots than torch does on a CPU.
+    result, bound = (
+        compare(Path(folder), graph, inputs, provider),
+        (TOLERANCE if provider == "cpu" else BOUNDS)[described.precision],
+    )
+    if not result.joint_target <= bound:
+        raise DeployError(
+            f"{folder}: ONNX and torch differ by {result.joint_target:.1e} rad, more than {bound:.0e}",
+            "Export it again with these versions of torch and ONNX Runtime, or take --provider cpu",
+        )
+    return result
+
+
+def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor], provider: str = "cpu") -> CheckResult:
+    """Largest differences between model and graph on a batch of inputs (N, ...)."""
+    described = metadata.load(folder)
+    session = open_session(folder, described, provider=provider)
+    actual = run_batches(session, {name: tensor.numpy() for name, tensor in inputs.items()}, described.batch)
+    with torch.no_grad():
+        expected = graph(*(inputs[spec.name] for spec in graph.specs))
+    worst = [float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True)]
+    return CheckResult(len(actual[0]), worst[0], worst[1] if len(worst) > 1 else None)
+
+
+def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Plausible states and commands: bodies at any place, tilt and joint angles within limits, any mix of commands.
+
+    Returns:
+        the graph's inputs by name, (n, ...).
+    """
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(n, *shape, generator=generator)
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+    low, high = robot.joint_range().unbind(1)
+    joint_pos = low + (high - low) * uniform(robot.num_joints)
+    yaw = R.from_yaw(uniform(low=-torch.pi, high=torch.pi))
+    root_quat = R.multiply(yaw, R.from_rotation_vector(0.3 * normal(3)))
+    root_pos = torch.cat([5.0 * normal(2), uniform(1, low=0.3, high=1.2)], dim=1)
+    values = {
+        "root_pos_w": root_pos,
+        "root_quat_w": root_quat,
+        "root_lin_vel_w": normal(3),
+        "root_ang_vel_w": 2.0 * normal(3),
+        "joint_pos": joint_pos,
+        "joint_vel": 3.0 * normal(robot.num_joints),
+        "goal_time_left": uniform(high=7.0),
+        "steering_speed": uniform(high=1.5),
+        "reference_joint_pos": joint_pos + 0.1 * normal(robot.num_joints),
+        "reference_joint_vel": normal(robot.num_joints),
+    }
+    for spec in graph.specs:
+        shape = spec.shape
+        if spec.name in values:
+            continue
+        if spec.name in ("path_w", "goal_w"):
+            values[spec.name] = root_pos[:, :2].reshape(n, *[1] * (len(shape) - 1), 2) + 2.0 * normal(*shape)
+        elif spec.name in ("steering_direction_w", "steering_facing_w"):
+            angle = uniform(low=-torch.pi, high=torch.pi)
+            values[spec.name] = torch.stack([angle.cos(), angle.sin()], dim=1)
+        elif spec.name == "target_body_pos_w":
+            bodies = graph.kinematics(root_pos, root_quat, joint_pos)[0].unsqueeze(1)
+            values[spec.name] = bodies + 0.2 * normal(*shape)
+        elif spec.name == "target_body_quat_w":
+            bodies = graph.kinematics(root_pos, root_quat, joint_pos)[1].unsqueeze(1)
+            values[spec.name] = R.multiply(bodies, R.from_rotation_vector(0.3 * normal(*shape[:-1], 3)))
+        elif spec.dtype == "bool":
+            values[spec.name] = uniform(*shape) < 0.5
+        elif spec.name == "history":
+            # Each world remembers what its neighbours in the batch feel.
+            felt = observations.proprioception(graph.state(values))
+            values[spec.name] = torch.stack([felt.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
+    return {spec.name: values[spec.name] for spec in graph.specs}
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,0 +1,269 @@
+"""A policy's way into an ONNX file. Needs torch and core."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor
+
+from protege.core.env import env_plugin
+from protege.core.errors import UserError
+from protege.core.motions import MotionLibrary, clip_files, load_clip
+from protege.core.robots.robot import Robot
+from protege.core.runs.checkpoint import installed_versions
+from protege.core.runs.experiments import LoadedPolicy, Policy, load_policy
+
+from .. import __version__
+from ..errors import DeployError
+from ..policy.metadata import (
+    METADATA_FILE,
+    MODEL_FILE,
+    PRECISIONS,
+    ROBOT_FILE,
+    Metadata,
+    Source,
+    StartState,
+    TensorSpec,
+    file_sha256,
+)
+from ..policy.properties import STYLES, properties
+from ..policy.session import BATCH, open_session
+from . import states as _states
+from .accuracy import BOUNDS, compare, run_batches
+from .graph import ACTION_SCALE, StudentGraph
+from .precision import to_fp16, to_int8, with_fixed_batch
+from .trained_ranges import trained_ranges
+from .urdf import urdf
+
+OPSET = 17
+PATH_STEP = 0.5  # s between the points of a path (docs/architecture.md)
+WALKING_SPEED = 1.2  # m/s; the clip nearest to it gives the start state
+MEASURED_STATES = 2000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which of the models that one policy can become.
+
+    Attributes:
+        precision: of the network: fp32, fp16 or int8.
+        batch: robots a call; None for any number.
+        style: of the properties inside the file, see `properties`.
+        states: .npz of states that precision is measured on and int8 calibrated with; None to record them.
+    """
+
+    precision: str = "fp32"
+    batch: int | None = None
+    style: str = "csv"
+    states: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, STYLES)):
+            if value not in known:
+                raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model's properties say besides the metadata: in which style, of which run, and the robot as URDF."""
+
+    style: str
+    run: str
+    urdf: str
+
+
+def export(checkpoint: str | Path, output: str | Path, variant: Variant = Variant()) -> Path:
+    """Export a policy.
+
+    Args:
+        checkpoint: run folder, checkpoint or release.
+        output: folder; an earlier export in it is replaced. It appears whole or not at all.
+        variant: precision, batch and the like.
+
+    Returns:
+        the folder: `policy.onnx`, `policy.json` and, where a package offers the robot's model, `robot.xml`.
+
+    Raises:
+        DeployError: no such checkpoint or robot, a folder that cannot be written, or a precision that the policy does not bear.
+    """
+    loaded, graph, robot = load_graph(checkpoint)
+    output = Path(output)
+    if output.exists() and not _is_replaceable(output):
+        raise DeployError(f"{output} exists and is not an export", "Choose another --output")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    except OSError as error:
+        raise DeployError(f"cannot write {output} ({error.strerror})", "Choose another --output") from error
+    try:
+        _fill(temporary, loaded, graph, robot, variant)
+        temporary.chmod(0o755)
+        old = temporary.with_suffix(".old")
+        if output.exists():
+            os.replace(output, old)
+        os.replace(temporary, output)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise DeployError(f"cannot write {output} ({error.strerror})", "Is the disk full?") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return output
+
+
+def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robot]:
+    """A checkpoint's policy, its graph, and its robot.
+
+    Raises:
+        DeployError: missing, damaged, or for a robot that is not installed or has other joints.
+    """
+    try:
+        loaded = load_policy(checkpoint)
+        robot = env_plugin().robot(loaded.robot)
+    except UserError as error:
+        raise DeployError(error.problem, error.remedy) from error
+    if list(robot.joint_names) != loaded.checkpoint.joint_names:
+        raise DeployError(
+            f"{checkpoint} drives a {robot.name} with other joints", "Train it again, or install its version"
+        )
+    return loaded, StudentGraph(loaded.policy, loaded.obs_shapes, robot).eval(), robot
+
+
+def trace(graph: StudentGraph) -> onnx.ModelProto:
+    """The graph as ONNX, with a free batch dimension.
+
+    The TorchScript exporter traces this graph in half a second; the newer one (`dynamo=True`) takes half a minute, unrolls
+    the kinematics into 1000 nodes more, and the outcome is no more exact and 8 % slower.
+    """
+    names, outputs = [spec.name for spec in graph.specs], [spec.name for spec in graph.outputs]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter is old, and the robot's tree becomes constants: both as intended
+        torch.onnx.export(
+            graph,
+            tuple(example(spec, 2) for spec in graph.specs),
+            str(Path(folder) / MODEL_FILE),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
+        )
+        return onnx.load(Path(folder) / MODEL_FILE)
+
+
+def example(spec: TensorSpec, n: int) -> Tensor:
+    """Zeros (or no rotation) for an input, (n, ...)."""
+    zeros = torch.zeros(n, *spec.shape, dtype=getattr(torch, spec.dtype))
+    if spec.name.endswith("quat_w"):
+        zeros[..., 0] = 1.0
+    return zeros
+
+
+def weights_sha256(policy: Policy) -> str:
+    """Of all tensors, by name: whether two checkpoints hold the same policy."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(policy.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
+    """All files of an export. The fp32 model comes first: the others are made and measured with its closed loop."""
+    described = _describe(loaded, graph, robot)
+    run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
+    for entry in entry_points(group="protege.models"):
+        (folder / ROBOT_FILE).write_text(entry.load()(robot.name))
+    said = Said(variant.style, run, urdf(robot))
+    _seal(folder, model, described, said)
+    if variant.precision != "fp32":
+        model, described = _converted(folder, model, described, variant, said)
+    if variant.batch is not None:
+        model, described = with_fixed_batch(model, BATCH, variant.batch), replace(described, batch=variant.batch)
+    _seal(folder, model, described, said)
+
+
+def _converted(
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Said
+) -> tuple[onnx.ModelProto, Metadata]:
+    """The model in another precision, and how far that takes it from the one in the folder.
+
+    Raises:
+        DeployError: too far.
+    """
+    given = variant.states
+    states = _states.load(given, described.inputs) if given else _states.record(folder, MEASURED_STATES)
+    expected = run_batches(open_session(folder, described), states)[0]
+    converted = to_fp16(model) if variant.precision == "fp16" else to_int8(model, states)
+    described = replace(described, precision=variant.precision)
+    with tempfile.TemporaryDirectory() as other:
+        described = _seal(Path(other), converted, described, said)
+        actual = run_batches(open_session(other, described), states)[0]
+    accuracy, bound = compare(actual, expected), BOUNDS[variant.precision]
+    if not accuracy.max <= bound:
+        raise DeployError(
+            f"in {variant.precision} joint targets are off by up to {accuracy.max:.2g} rad, more than {bound:g}",
+            "Export with --precision fp32" + (", or fp16" if variant.precision == "int8" else ""),
+        )
+    return converted, replace(described, accuracy=accuracy)
+
+
+def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Said) -> Metadata:
+    """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, properties(described, said.style, said.run, said.urdf))
+    onnx.save(model, folder / MODEL_FILE)
+    sealed = replace(described, model_sha256=file_sha256(folder / MODEL_FILE))
+    sealed.save(folder)
+    return sealed
+
+
+def _is_replaceable(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / METADATA_FILE).is_file() or not any(folder.iterdir()))
+
+
+def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metadata:
+    """All of `policy.json` but the model's checksum."""
+    names, saved = {spec.name for spec in graph.specs}, loaded.checkpoint
+    env = loaded.config.get("env", {})
+    frames = env.get("future_frames", []) if "target_body_pos_w" in names else []
+    points = loaded.obs_shapes["path"][0] if "path_w" in names else 0
+    return Metadata(
+        robot=robot.name,
+        joint_names=list(robot.joint_names),
+        body_names=list(robot.body_names),
+        stiffness=[joint.stiffness for joint in robot.joints],
+        damping=[joint.damping for joint in robot.joints],
+        effort_limit=[joint.effort_limit for joint in robot.joints],
+        default_joint_pos=list(robot.default_joint_pos),
+        joint_range=[list(joint.range) for joint in robot.joints],
+        action_scale=ACTION_SCALE,
+        control_dt=robot.control_dt,
+        physics_dt=robot.physics_dt,
+        inputs=graph.specs,
+        outputs=graph.outputs,
+        future_frames=list(frames),
+        path_times=[PATH_STEP * (k + 1) for k in range(points)],
+        model_sha256="",
+        source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded.policy)),
+        versions={"protege-deploy": __version__, **installed_versions()},
+        start=_start_state(loaded, robot),
+        command_ranges=trained_ranges(env, names),
+    )
+
+
+def _start_state(loaded: LoadedPolicy, robot: Robot) -> StartState | None:
+    """The first frame of the training clip that is nearest to a walk; None if the clips are not at hand."""
+    try:
+        files = clip_files(loaded.config.get("run", {}).get("motion_file", []))
+        clips = [load_clip(file, robot) for file in files]
+    except UserError:
+        return None
+    clip = min(clips, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))
+    state = MotionLibrary([clip], robot, "cpu").frames(torch.zeros(1, dtype=torch.long), torch.zeros(1))[0]
+    return StartState(**{name: getattr(state, name).tolist() for name in (f.name for f in fields(StartState))})

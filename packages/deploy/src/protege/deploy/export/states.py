@@ -1,0 +1,114 @@
+"""States as they occur in closed loops: what precision is measured on, int8 is calibrated on and engines are compared on."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile, is_zipfile
+
+import numpy as np
+
+from ..commands.clips import Clip, load_clip
+from ..commands.motion import MotionCommand
+from ..commands.simple import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from ..errors import DeployError
+from ..interface import Array, RobotReading
+from ..policy.metadata import DTYPES, Metadata, TensorSpec
+from ..policy.onnx_policy import OnnxPolicy
+
+if TYPE_CHECKING:
+    from ..robots.mujoco import MujocoRobot
+
+EPISODE_S = 6.0
+CLIPS = ("smpl_humanoid_walk.npy", "smpl_humanoid_run.npy", "smpl_humanoid_jump.npy")
+"""Clips that policies with poses track, as far as a package ships them."""
+
+
+def record(folder: str | Path, num_states: int, seed: int = 0) -> dict[str, Array]:
+    """Let an export's policy walk in MuJoCo under random commands of all that it takes, in turn; a fall begins the next.
+
+    Args:
+        folder: an export; needs the extras cpu and mujoco.
+        num_states: how many control steps.
+        seed: of the commands.
+
+    Returns:
+        the model's inputs of each step by name, (num_states, ...).
+
+    Raises:
+        DeployError: an export that cannot be run here, or nothing that it could be told.
+    """
+    from ..robots.mujoco import MujocoRobot
+
+    policy, robot = OnnxPolicy(folder), MujocoRobot(folder)
+    dt, steps = policy.metadata.control_dt, 0
+    seen: list[dict[str, Array]] = []
+    policy.on_inputs = seen.append
+    for command in _commands(policy, robot, np.random.default_rng(seed)):
+        policy.reset()
+        for step in range(round(EPISODE_S / dt)):
+            reading = robot.read()
+            robot.write(policy.act(reading, command(step * dt, reading)))
+            steps += 1
+            if steps == num_states:
+                return {name: np.concatenate([feeds[name] for feeds in seen]) for name in seen[0]}
+            if robot.has_fallen:
+                break
+    raise DeployError(f"{folder}: no clip to track is installed", "Record states with `run --record` and give --states")
+
+
+def load(path: str | Path, specs: Sequence[TensorSpec], num_states: int | None = None) -> dict[str, Array]:
+    """States from a file of `run --record`, as many as asked for at most.
+
+    Raises:
+        DeployError: not there, not an .npz, or of another policy.
+    """
+    again = "Record states: protege-deploy run DIR --record states.npz"
+    if not Path(path).is_file() or not is_zipfile(path):
+        raise DeployError(f"{path} is not an .npz file", again)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name][:num_states] for name in file.files}
+    except (BadZipFile, EOFError, KeyError, OSError, ValueError, RuntimeError, zlib.error) as error:
+        raise DeployError(f"{path} is damaged ({error})", again) from error
+    for spec in specs:
+        array = arrays.get(spec.name)
+        if array is None or list(array.shape[1:]) != spec.shape or array.dtype != DTYPES[spec.dtype]:
+            raise DeployError(
+                f"{path}: {spec.name} is missing or not {spec.dtype} (N, {spec.shape})", "Record them again"
+            )
+    if len({len(arrays[spec.name]) for spec in specs}) != 1 or not len(arrays[specs[0].name]):
+        raise DeployError(f"{path}: its arrays hold different numbers of states, or none", "Record them again")
+    return {spec.name: arrays[spec.name] for spec in specs}
+
+
+def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Generator) -> Iterator[MeasuredCommand]:
+    """Commands without end, each for a robot that has just been put where it begins; none if nothing can be commanded."""
+    kinds = [name for name in policy.modalities if name != "poses"] * (not policy.needs_poses)
+    clips = list(_clips(policy.metadata)) * ("poses" in policy.modalities)
+    while kinds or clips:
+        for kind in kinds:
+            robot.reset(policy.metadata.start)
+            yield _command(kind, robot.read(), policy.metadata, random)
+        for clip in clips:
+            robot.reset(clip.start())
+            yield MotionCommand(
+                clip, robot.body_poses, policy.metadata, policy.modalities if policy.needs_poses else ()
+            )
+
+
+def _command(kind: str, reading: RobotReading, metadata: Metadata, random: np.random.Generator) -> MeasuredCommand:
+    """A random command of a kind, within the limits of the training."""
+    if kind == "path":
+        return PathCommand.random(reading, int(random.integers(2**31)), EPISODE_S, metadata.path_times)
+    if kind == "goal":
+        return GoalCommand.ahead(reading, (float(random.uniform(0.5, 4.0)), float(random.uniform(-2.0, 2.0))))
+    return SteeringCommand.towards(reading, float(random.uniform(-np.pi, np.pi)), float(random.uniform(0.5, 1.5)))
+
+
+def _clips(metadata: Metadata) -> Iterator[Clip]:
+    """Those of `CLIPS` that are installed, placed at the origin."""
+    for name in CLIPS:
+        with suppress(DeployError):
+            yield load_clip(name, metadata).placed(np.zeros(2), 0.0)

@@ -1,1 +1,0 @@
-../../../../core/src/protege/core/motions/file_kinds.py

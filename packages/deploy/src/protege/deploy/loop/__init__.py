@@ -1,0 +1,1 @@
+"""The real-time loop, its clock, its recordings."""

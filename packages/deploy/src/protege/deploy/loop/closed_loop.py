@@ -1,0 +1,111 @@
+"""A policy and a robot under one command: what `protege-deploy run` measures."""
+
+from typing import Any
+
+import numpy as np
+
+from ..cli.output import resident_mb
+from ..commands.clips import Pose
+from ..commands.motion import Kinematics
+from ..commands.simple import STRIDE, MeasuredCommand
+from ..errors import DeployError
+from ..interface import Array
+from ..safety.falls import Falls
+from .loop import ControlLoop, Step
+
+
+def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinematics | None = None) -> dict[str, Any]:
+    """Run a loop for so long, at least two steps, or until it is stopped, and close its robot.
+
+    Args:
+        loop: with the policy, the robot and the command, which may say how well it was obeyed (`MeasuredCommand`).
+        seconds: of the commands' clock, s; None: until `loop.stop`.
+        kinematics: `MujocoRobot.body_poses`, for commands that are measured by all bodies.
+
+    Returns:
+        loop (see `LoopReport`); stood (it never fell) and fell_at_s (None if it stood), see `Falls`; walked_m (way of the root on
+        the ground, m, from second to second); errors (the command's metrics); notes (what the command source has to say: time, s,
+        and message); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped (datagrams by
+        reason, of a robot process); dropped_orders (the same of a commander's datagrams); simulated_s; realtime.
+
+    Raises:
+        DeployError: the policy does not take this command.
+    """
+    steps = None if seconds is None else max(2, round(seconds / loop.control_dt))
+    witness = _Witness(loop, steps, kinematics)
+    loop.on_step = witness
+    try:
+        report = loop.run(steps)
+    finally:
+        loop.robot.close()
+    event = report.event
+    falls = [at for at in (witness.falls.at, event.time if event and event.cause == "fall" else None) if at is not None]
+    fell_at = min(falls, default=None)
+    return {
+        "loop": report.to_dict(),
+        "stood": fell_at is None,
+        "fell_at_s": fell_at,
+        "walked_m": witness.walked,
+        "errors": witness.errors(report.steps),
+        "notes": [note._asdict() for note in getattr(loop.command_source, "notes", ())],
+        "memory_mb": {"after_a_minute": witness.memory, "at_the_end": resident_mb()},
+        "dropped": dict(getattr(loop.robot, "dropped", {})),
+        "dropped_orders": dict(getattr(loop.command_source, "dropped", {})),
+        "simulated_s": report.steps * loop.control_dt,
+        "realtime": loop.realtime,
+    }
+
+
+class _Witness:
+    """Looks on, with memory for what the command is measured by and no more.
+
+    Attributes:
+        falls: whether and when the robot fell.
+        walked: m, from stride to stride: a walking pelvis sways.
+        memory: MB after a minute; None before.
+    """
+
+    def __init__(self, loop: ControlLoop, steps: int | None, kinematics: Kinematics | None) -> None:
+        self._loop, self._next, self._kinematics = loop, loop.on_step, kinematics
+        self._command = loop.command_source if isinstance(loop.command_source, MeasuredCommand) else None
+        if self._command is not None and steps is None:
+            raise DeployError("a command that is measured ends", "Give --seconds")
+        self.memory: float | None = None
+        self._minute = round(60.0 / loop.control_dt)
+        self._stride, self._from = round(STRIDE / loop.control_dt), np.zeros(2)
+        self.falls = Falls(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
+        self.walked, self._rows = 0.0, np.zeros((0, 3))
+        self._steps = steps if self._command else None
+
+    def __call__(self, step: Step) -> None:
+        reading, here = step.reading, step.reading.root_pos_w[:2]
+        if step.index == 0:
+            self._from = here
+            # Written once, so that the memory is there and does not grow during the run.
+            self._rows = np.full(
+                (self._steps or 0, 7 + len(reading.joint_pos) if self._whole else 3), np.nan, np.float32
+            )
+        if self._steps is not None:
+            seen = (reading.root_pos_w, *((reading.root_quat_w, reading.joint_pos) if self._whole else ()))
+            self._rows[step.index] = np.concatenate(seen)
+        if step.index % self._stride == 0 or step.index + 1 == self._steps:
+            self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
+        if step.index == self._minute:
+            self.memory = resident_mb()
+        self.falls(step)
+        if self._next is not None:
+            self._next(step)
+
+    @property
+    def _whole(self) -> bool:
+        return self._command is not None and self._command.reads_bodies
+
+    def errors(self, steps: int) -> dict[str, float]:
+        """The command's metrics over so many steps."""
+        if self._command is None:
+            return {}
+        rows, bodies = self._rows[:steps].astype(np.float64), None
+        if self._whole and self._kinematics is not None:
+            bodies, _ = self._kinematics(Pose(rows[:, :3], rows[:, 3:7], rows[:, 7:]))
+        time: Array = self._loop.control_dt * np.arange(steps)
+        return self._command.errors(time, rows[:, :3], bodies)

@@ -1,0 +1,112 @@
+"""Robots and sources of commands by the names that the command line has for them."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..commands.commander import Commander
+from ..commands.motion import Kinematics
+from ..errors import DeployError
+from ..interface import CommandSource, RobotInterface
+from ..policy.metadata import ROBOT_FILE, Metadata
+from ..policy.onnx_policy import OnnxPolicy
+from ..robots.endpoint import parse_place
+
+AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
+
+
+OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
+"""An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
+
+
+def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRobot:
+    """How to open the robot that is asked for, with the key shared with its program; what it needs is installed.
+
+    Raises:
+        DeployError: no such robot, or something is missing.
+    """
+    kind, place = _split(name)
+    if name == "mujoco":
+        from ..robots.mujoco import MujocoRobot
+
+        def simulate(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics]:
+            robot = MujocoRobot(folder, standing=standing)
+            return robot, robot.body_poses
+
+        return simulate
+    if kind != "udp":
+        raise DeployError(f"unknown robot {name!r}", "Known: mujoco, udp:PORT, udp:HOST:PORT")
+    if not realtime:
+        raise DeployError("a robot process lives in real time", "Leave out --fast")
+    listening = parse_place(place, "--robot")
+
+    def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
+        from ..robots.udp import UdpRobot
+
+        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
+
+    return listen
+
+
+def open_commands(
+    source: str,
+    policy: OnnxPolicy,
+    kinematics: Kinematics | None,
+    seconds: float | None,
+    stack: ExitStack,
+    *,
+    task: str | None,
+    motion_file: str | None,
+    key: bytes | None = None,
+    **_others: Any,
+) -> tuple[CommandSource, float | None]:
+    """Who gives the orders, and for how long, s: None is until the run is stopped. What it starts, the stack ends.
+
+    Raises:
+        DeployError: no such source, or it cannot be had.
+    """
+    kind, place = _split(source)
+    by_hand = kind in ("keyboard", "gamepad")
+    if task or (motion_file and not by_hand):
+        raise DeployError(f"--commands {kind} does not go with --task or --motion-file", "Give one of them")
+    commander = Commander(policy, kinematics)
+    if by_hand and motion_file:
+        commander.prepare({"motion": {"clip": motion_file}})  # what is wrong with it is said now
+    if kind == "script" and place:
+        from ..commands.sources.script import Script
+
+        script = Script(place, commander)
+        return script, seconds or script.duration + AFTER_SCRIPT
+    if kind == "udp":
+        from ..commands.sources.udp import UdpCommands
+
+        stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander, key))
+        return commander, seconds
+    if kind == "keyboard":
+        from ..commands.sources.keyboard import keyboard
+
+        stack.enter_context(keyboard(commander, motion_file))
+        return commander, seconds
+    if kind == "gamepad":
+        from ..commands.sources.gamepad import DEVICE, gamepad
+
+        stack.enter_context(gamepad(commander, motion_file, place or DEVICE))
+        return commander, seconds
+    raise DeployError(
+        f"unknown source of commands {source!r}", "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
+    )
+
+
+def _split(name: str) -> tuple[str, str]:
+    kind, _, place = name.partition(":")
+    return kind, place
+
+
+def _kinematics(folder: str) -> Kinematics | None:
+    if find_spec("mujoco") is None or not (Path(folder) / ROBOT_FILE).is_file():
+        return None
+    from ..robots.mujoco import MujocoRobot
+
+    return MujocoRobot(folder).body_poses

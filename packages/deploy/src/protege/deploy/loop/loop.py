@@ -1,0 +1,242 @@
+"""The fixed-rate loop around a policy and a robot: read, ask, infer, check, write; and what it measures."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
+from ..safety.limits import Limits
+from ..safety.safety import Event, Safety
+from ..safety.sentinel import Sentinel
+from .latency import Histogram
+from .pace import Pace, priority, undisturbed
+
+STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
+"""How late a step begins, its parts, and all of it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the loop.
+
+    Attributes:
+        index: from 0.
+        time: s of the commands' clock: index times the period.
+        reading: what the robot measured.
+        command: what was commanded; None if the robot damps.
+        wanted: (J,) rad, what the policy said; None if it was not asked.
+        target: (J,) rad, what was written.
+        mode: what was written.
+        spent: s by stage, of `STAGES` but `cycle`.
+    """
+
+    index: int
+    time: float
+    reading: RobotReading
+    command: Command | None
+    wanted: Array | None
+    target: Array
+    mode: Mode
+    spent: dict[str, float]
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """What a run of the loop showed.
+
+    Attributes:
+        steps: control steps carried out.
+        seconds: wall time, s.
+        stages_ms: latency by stage (`STAGES`), ms: p50, p95, p99, p99.9, max.
+        histograms: by stage the bins that are not empty: upper edge, ms, and count.
+        missed_deadlines: steps that took longer than the control period.
+        worst_overrun_ms: by how much the worst of them did, ms.
+        skipped_ticks: ticks that were left out to catch up.
+        clipped: steps with a clipped target, by the limit: range, rate.
+        damped_steps: steps in which the robot damped.
+        event: why it did; None if it did not.
+    """
+
+    steps: int
+    seconds: float
+    stages_ms: dict[str, dict[str, float]]
+    histograms: dict[str, list[tuple[float, int]]]
+    missed_deadlines: int
+    worst_overrun_ms: float
+    skipped_ticks: int
+    clipped: dict[str, int]
+    damped_steps: int
+    event: Event | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+class ControlLoop:
+    """Reads, decides and writes at a fixed rate, on absolute deadlines; see docs/realtime.md.
+
+    Args:
+        policy: see `Policy`; `OnnxPolicy` as a rule.
+        robot: see `RobotInterface`.
+        command_source: see `CommandSource`; its clock is the number of steps times the period. If it has an attribute
+            `silence`, s, it can fall silent.
+        control_dt: period, s; of the commands' clock too.
+        realtime: wait for each tick; otherwise the loop runs as fast as it can (and still counts cycles above the period).
+        safety: judges each step; by default only what is not finite trips.
+        rate: ticks a second, if not one a period: time runs faster or slower, for tests.
+        catch_up: what becomes of ticks that are over, a key of `pace.CATCH_UP`.
+        fifo: priority of SCHED_FIFO, see `pace.priority`.
+        core: to run on, the same.
+        on_step: called after each step, within its period.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        robot: RobotInterface,
+        command_source: CommandSource,
+        control_dt: float,
+        *,
+        realtime: bool = True,
+        safety: Safety | None = None,
+        rate: float | None = None,
+        catch_up: str = "skip",
+        fifo: int | None = None,
+        core: int | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self.policy, self.robot, self.command_source, self.control_dt = policy, robot, command_source, control_dt
+        self.realtime, self.on_step = realtime, on_step
+        self.safety = safety or Safety(Limits.off(), period=control_dt)
+        self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
+        self._fifo, self._core = fifo, core
+        self._writing, self._stopped = threading.Lock(), threading.Event()
+        self._histograms = {stage: Histogram() for stage in STAGES}
+
+    def stop(self) -> None:
+        """End the run after the present step. Any thread may call it."""
+        self._stopped.set()
+
+    def run(self, steps: int | None = None) -> LoopReport:
+        """Control the robot for so many steps, or until `stop`.
+
+        Raises:
+            Exception: whatever robot, command source or policy raise ends the loop; the robot is left damping.
+        """
+        self._stopped.clear()
+        self._histograms = {stage: Histogram() for stage in STAGES}
+        self.policy.reset()
+        self.safety.begin()
+        try:
+            # The sentinel is started first: it is not to share the loop's core.
+            with undisturbed(), self._sentinel() as sentinel, priority(self._fifo, self._core):
+                return self._run(steps, sentinel)
+        except BaseException:
+            self._damp()
+            raise
+
+    def _run(self, steps: int | None, sentinel: Sentinel | None) -> LoopReport:
+        pace = Pace(self._period, self._catch_up, realtime=self.realtime)
+        index = missed = damped = 0
+        worst, started = 0.0, time.perf_counter()
+        while (steps is None or index < steps) and not self._stopped.is_set():
+            if sentinel is not None:
+                sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
+            late = pace.wait()
+            step = self._step(index, late)
+            overrun = pace.advance(time.perf_counter())
+            missed, worst = missed + (overrun > 0.0), max(worst, overrun)
+            if self.realtime:
+                self.safety.keep_time(overrun > 0.0)
+            damped += step.mode is Mode.DAMPING
+            if self.on_step is not None:
+                self.on_step(step)
+            index += 1
+        return LoopReport(
+            steps=index,
+            seconds=time.perf_counter() - started,
+            stages_ms={stage: histogram.summary() for stage, histogram in self._histograms.items()},
+            histograms={stage: histogram.bins() for stage, histogram in self._histograms.items()},
+            missed_deadlines=missed,
+            worst_overrun_ms=1e3 * worst,
+            skipped_ticks=pace.skipped,
+            clipped=dict(self.safety.clipped),
+            damped_steps=damped,
+            event=self.safety.tripped,
+        )
+
+    def _step(self, index: int, late: float) -> Step:
+        """Read, ask, infer, check, write."""
+        safety, now = self.safety, index * self.control_dt
+        command = wanted = target = None
+        watch = _Watch()
+        with self._writing:
+            reading = self.robot.read()
+        watch.lap("read")
+        safety.sense(index, now, reading, getattr(self.command_source, "silence", 0.0))
+        self._check_stall(late)
+        watch.lap("check")
+        if safety.tripped is None:
+            command = self.command_source(now, reading)
+            watch.lap("command")
+            wanted = self.policy.act(reading, command)
+            watch.lap("infer")
+            target = safety.admit(reading, wanted)
+            watch.lap("check")
+        with self._writing:
+            # The sentinel may have tripped just now.
+            mode = Mode.CONTROL if safety.tripped is None else Mode.DAMPING
+            written = safety.pose if target is None or mode is Mode.DAMPING else target
+            self.robot.write(written, mode)
+        watch.lap("write")
+        self._histograms["cycle"].add(sum(watch.spent.values()))
+        if self.realtime:
+            watch.spent["wake"] = late
+        for stage, seconds in watch.spent.items():
+            self._histograms[stage].add(seconds)
+        return Step(index, now, reading, command, wanted, written, mode, watch.spent)
+
+    # What must not happen -----------------------------------------------------------------------------------------------
+
+    def _check_stall(self, late: float) -> None:
+        limit = self.safety.limits.stall
+        if self.realtime and limit is not None and late > limit:
+            self.safety.trip("stall", f"a step began {1e3 * late:.0f} ms late", late=late, limit=limit)
+
+    def _sentinel(self) -> AbstractContextManager[Sentinel | None]:
+        """In real time a thread that damps while a step does not come to its end."""
+        if not self.realtime or self.safety.limits.stall is None:
+            return nullcontext()
+        return Sentinel(self._period, self._stalled, self._fifo)
+
+    def _stalled(self) -> None:
+        limit = self.safety.limits.stall
+        self.safety.trip("stall", f"no target {1e3 * (limit or 0.0):.0f} ms after its tick", limit=limit)
+        self._damp()
+
+    def _damp(self) -> None:
+        """Write damping, unless the robot itself hangs or nothing has been read yet."""
+        if self._writing.acquire(timeout=self._period):
+            try:
+                if self.safety.has_read:
+                    self.robot.write(self.safety.pose, Mode.DAMPING)
+            finally:
+                self._writing.release()
+
+
+class _Watch:
+    """Time by stage, s."""
+
+    def __init__(self) -> None:
+        self.spent = dict[str, float]()
+        self._mark = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Everything since the last lap belongs to this stage."""
+        now = time.perf_counter()
+        self.spent[stage] = self.spent.get(stage, 0.0) + now - self._mark
+        self._mark = now

@@ -1,1 +1,0 @@
-../../../../core/src/protege/core/motions/plausibility.py

@@ -1,0 +1,1 @@
+"""An exported policy on ONNX Runtime, and policy.json."""

@@ -1,0 +1,325 @@
+"""What a robot's program must know about an exported policy: `policy.json`, beside `policy.onnx`. Numbers are exact."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeployError
+from .policy_schema import problem, read_json, short
+
+SCHEMA_VERSION = 2
+"""A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
+OPTIONAL = {"command_ranges"}
+"""Keys that exports of this version did not always have."""
+MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
+AGAIN = "Export the policy again"
+SLACK = 1e-6  # rad, of a default pose at the end of a joint's range
+MOST_SUBSTEPS = 10_000
+PRECISIONS = ("fp32", "fp16", "int8")
+DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of the model.
+
+    Attributes:
+        name: in the ONNX graph.
+        dtype: `float32` or `bool`.
+        shape: without the leading batch dimension.
+        unit: `m`, `rad`, ...; `1` for a pure number.
+        frame: `world`, `heading` (yaw only, at the root), `joint` (one number a joint), or empty.
+        meaning: in words.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int]
+    unit: str
+    frame: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class StartState:
+    """A state that the policy knows well, to start a simulation from; fields, shapes, units and frames of `RobotReading`."""
+
+    root_pos_w: list[float]
+    root_quat_w: list[float]
+    root_lin_vel_w: list[float]
+    root_ang_vel_w: list[float]
+    joint_pos: list[float]
+    joint_vel: list[float]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which checkpoint this is: kind, training iteration and samples, SHA-256 of its weights."""
+
+    kind: str
+    iteration: int
+    samples: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far the joint targets are from those of the same policy in fp32, on states of closed loops.
+
+    Attributes:
+        states: how many were compared.
+        mean, p99, max: of the absolute difference, over states and joints, rad.
+    """
+
+    states: int
+    mean: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """What this very model achieved in simulation, by the rules of `protege distill evaluate`.
+
+    Attributes:
+        task: `path`, `goal`, `steering` or `track`.
+        simulator: `mujoco`, ...
+        episodes: played.
+        success: share that did not fail; success_ci its 95 % interval.
+        error: mean of the task's metric, null if it was never measured.
+        error_name, error_unit: of that metric.
+    """
+
+    task: str
+    simulator: str
+    episodes: int
+    success: float
+    success_ci: list[float]
+    error: float | None
+    error_name: str
+    error_unit: str
+
+
+RANGE_UNITS = {
+    "path_speed": "m/s",
+    "path_turn_rate": "rad/s",
+    "goal_distance": "m",
+    "goal_approach_speed": "m/s",
+    "steering_speed": "m/s",
+}
+"""What `command_ranges` may limit, and in which unit."""
+
+
+@dataclass(frozen=True)
+class CommandRange:
+    """The commands that the policy was trained on: what lies outside, it has never seen.
+
+    Attributes:
+        low, high: least and largest command of the training, both included.
+        unit: of both.
+    """
+
+    low: float
+    high: float
+    unit: str
+
+    def clamp(self, value: float) -> float:
+        """The nearest command within the range."""
+        return min(max(value, self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Everything in `policy.json`. Lists of joints and bodies are in the order of the model's tensors.
+
+    Attributes:
+        schema_version: of this file.
+        robot: name.
+        joint_names, body_names: J and B names.
+        stiffness, damping: (J,) gains of the position servos, N·m/rad and N·m·s/rad.
+        effort_limit: (J,) N·m.
+        default_joint_pos: (J,) rad; already added to the model's output.
+        joint_range: (J, 2) rad.
+        action_scale: of the policy's output; inside the model, for information.
+        control_dt: s between two calls of the model.
+        physics_dt: s of a simulator's substep.
+        inputs, outputs: of the model.
+        future_frames: control steps ahead of the target poses, K of them (empty if the model takes none).
+        path_times: s ahead of the path's points (empty if the model takes none).
+        model_sha256: of `policy.onnx`.
+        source: the checkpoint.
+        versions: of the packages that exported it.
+        precision: of the network inside the model: fp32, fp16 or int8. Inputs and outputs are float32 in each.
+        batch: robots a call; None if the model takes any number.
+        start: a state to start simulations from, if the training clips were at hand.
+        accuracy: against fp32; None for fp32 itself.
+        closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
+        command_ranges: by a key of `RANGE_UNITS`, what the policy was trained on; empty if the export does not say it.
+    """
+
+    robot: str
+    joint_names: list[str]
+    body_names: list[str]
+    stiffness: list[float]
+    damping: list[float]
+    effort_limit: list[float]
+    default_joint_pos: list[float]
+    joint_range: list[list[float]]
+    action_scale: float
+    control_dt: float
+    physics_dt: float
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    future_frames: list[int]
+    path_times: list[float]
+    model_sha256: str
+    source: Source
+    precision: str = "fp32"
+    batch: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    start: StartState | None = None
+    accuracy: Accuracy | None = None
+    closed_loop: list[ClosedLoop] = field(default_factory=list)
+    command_ranges: dict[str, CommandRange] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.joint_names)
+
+    @property
+    def substeps(self) -> int:
+        """Physics steps between two calls of the model."""
+        return round(self.control_dt / self.physics_dt)
+
+    def input(self, name: str) -> TensorSpec | None:
+        """The input of that name, if the model has it."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def save(self, folder: Path) -> None:
+        """Write `policy.json`. Python's floats survive: JSON holds their shortest exact decimal form."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load(folder: str | Path) -> Metadata:
+    """Read and check `policy.json` and that `policy.onnx` is the model that it describes.
+
+    Raises:
+        DeployError: missing, not JSON, of another schema, inconsistent, or of another model.
+    """
+    path, model = Path(folder) / METADATA_FILE, Path(folder) / MODEL_FILE
+    for file in (path, model):
+        if not file.is_file():
+            raise DeployError(f"{file} does not exist", "Export the policy: protege-deploy export --checkpoint RUN")
+    try:
+        data = read_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if type(version) is not int or version != SCHEMA_VERSION:
+        newer = type(version) is int and version > SCHEMA_VERSION
+        raise DeployError(
+            f"{path} has schema version {short(version)}, this is {SCHEMA_VERSION}",
+            "Update protege-deploy, or export with its version" if newer else AGAIN,
+        )
+    wrong = problem(data)
+    if wrong is not None:
+        raise DeployError(f"{path}: {wrong}", AGAIN)
+    metadata = _parse(data)
+    wrong = _contradiction(metadata)
+    if wrong is not None:
+        raise DeployError(f"{path}: {wrong}", AGAIN)
+    if file_sha256(model) != metadata.model_sha256:
+        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", AGAIN)
+    return metadata
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parse(data: dict[str, Any]) -> Metadata:
+    """The dataclasses of what `policy.schema.json` allows."""
+    nested = {
+        "inputs": [TensorSpec(**spec) for spec in data["inputs"]],
+        "outputs": [TensorSpec(**spec) for spec in data["outputs"]],
+        "source": Source(**data["source"]),
+        "start": None if data["start"] is None else StartState(**data["start"]),
+        "accuracy": None if data["accuracy"] is None else Accuracy(**data["accuracy"]),
+        "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
+        "command_ranges": {name: CommandRange(**x) for name, x in data.get("command_ranges", {}).items()},
+    }
+    return Metadata(**{**data, **nested})
+
+
+# The rules that a schema cannot say ---------------------------------------------------------------------------------------
+
+
+def _contradiction(metadata: Metadata) -> str | None:
+    """The first rule between keys that is broken, in words; None if all hold."""
+    return next((line for rule in (_lengths, _joints, _times, _start, _ranges) for line in rule(metadata)), None)
+
+
+def _lengths(metadata: Metadata) -> Iterator[str]:
+    joints, start = metadata.num_joints, metadata.start
+    rows = {name: getattr(metadata, name) for name in ("stiffness", "damping", "effort_limit", "default_joint_pos")}
+    rows["joint_range"] = metadata.joint_range
+    if start is not None:
+        rows |= {"start.joint_pos": start.joint_pos, "start.joint_vel": start.joint_vel}
+    for name, values in rows.items():
+        if len(values) != joints:
+            yield f"{name} has {len(values)} entries for {joints} joints"
+
+
+def _joints(metadata: Metadata) -> Iterator[str]:
+    for name, (low, high), default in zip(
+        metadata.joint_names, metadata.joint_range, metadata.default_joint_pos, strict=True
+    ):
+        if not low < high:
+            yield f"joint_range of {name} is from {low:g} to {high:g} rad, which does not rise"
+        if not low - SLACK <= default <= high + SLACK:
+            yield f"default_joint_pos of {name} is {default:g} rad, beyond its range of {low:g} to {high:g}"
+
+
+def _times(metadata: Metadata) -> Iterator[str]:
+    steps = metadata.control_dt / metadata.physics_dt
+    if not 0.5 < steps < MOST_SUBSTEPS + 0.5 or abs(steps - round(steps)) > 1e-3:
+        yield (
+            f"control_dt must be 1 to {MOST_SUBSTEPS} times physics_dt, a whole number, "
+            f"not {metadata.control_dt:g} s over {metadata.physics_dt:g} s"
+        )
+    for name in ("path_times", "future_frames"):
+        values = getattr(metadata, name)
+        if any(later <= earlier for earlier, later in pairwise(values)):
+            yield f"{name} must rise, not be {short(values)}"
+    for name, input_name in (("path_times", "path_w"), ("future_frames", "target_body_pos_w")):
+        values, spec = getattr(metadata, name), metadata.input(input_name)
+        wanted = spec.shape[0] if spec is not None and spec.shape else 0
+        if len(values) != wanted:
+            yield f"{name} has {len(values)} entries, and {input_name} takes {wanted}"
+
+
+def _start(metadata: Metadata) -> Iterator[str]:
+    if metadata.start is not None and abs(math.hypot(*metadata.start.root_quat_w) - 1.0) > 1e-2:
+        yield f"start.root_quat_w has the length {math.hypot(*metadata.start.root_quat_w):g}, not 1"
+
+
+def _ranges(metadata: Metadata) -> Iterator[str]:
+    for name, limits in metadata.command_ranges.items():
+        if limits.low > limits.high or limits.unit != RANGE_UNITS[name]:
+            yield (
+                f"command_ranges.{name} must rise and be in {RANGE_UNITS[name]}, "
+                f"not from {limits.low:g} to {limits.high:g} {limits.unit}"
+            )
+    for entry in metadata.closed_loop:
+        if entry.success_ci[0] > entry.success_ci[1]:
+            yield f"closed_loop: the interval of {entry.task} is {entry.success_ci}, which does not rise"

@@ -1,0 +1,108 @@
+"""What other runtimes read inside the ONNX file: its metadata properties, names with strings as values.
+
+Two families of runtimes take the robot's facts from there, and they cannot be served by one file:
+
+- BeyondMimic's controller and those of mjlab split each value at its commas.
+- holosoma-inference reads each value as JSON, and stops at the first that is none. It takes the gains from `kp` and `kd`.
+
+`observation_terms_*` are the four that mjlab 1.6 writes beside `observation_names`: this model takes every observation unscaled,
+unclipped and without a history of its own making.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..interface import MODALITIES
+from .metadata import Metadata
+
+STYLES = ("csv", "json")
+NO_CLIP = {"csv": [float("-inf"), float("inf")], "json": None}
+"""The bounds of an observation that is not clipped: JSON knows no infinity."""
+
+
+def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str = "") -> dict[str, str]:
+    """All properties of a model; numbers in their shortest exact form.
+
+    Args:
+        metadata: what `policy.json` says.
+        style: `csv` joins lists with commas, pairs within them with semicolons; `json` writes all as JSON. What holosoma alone
+            reads (`kp`, `kd`, `dof_names`, `command_ranges`, `robot_urdf`) is JSON in both styles.
+        run: name of the training run.
+        urdf: the robot as URDF.
+    """
+    names = [spec.name for spec in metadata.inputs]
+    commands = [modality for modality, (first, *_) in MODALITIES.items() if first in names]
+    commands += ["poses"] * ("target_body_pos_w" in names)
+    facts: dict[str, Any] = {
+        "run_path": run,
+        "joint_names": metadata.joint_names,
+        **_numbers(metadata),
+        "command_names": commands,
+        "observation_names": names,
+        "observation_terms_scale": [1.0] * len(names),
+        "observation_terms_flatten_history_dim": [True] * len(names),
+        "observation_terms_history_length": [0] * len(names),
+        "observation_terms_clip": [NO_CLIP[style]] * len(names),
+        "body_names": metadata.body_names,
+        "anchor_body_name": metadata.body_names[0],
+        "schema_version": metadata.schema_version,
+    }
+    write = json.dumps if style == "json" else _csv
+    holosoma = {
+        "kp": metadata.stiffness,
+        "kd": metadata.damping,
+        "dof_names": metadata.joint_names,
+        "command_ranges": {key: [limits.low, limits.high] for key, limits in metadata.command_ranges.items()},
+        "robot_urdf": urdf,
+    }
+    return {key: write(value) for key, value in facts.items()} | {key: json.dumps(x) for key, x in holosoma.items()}
+
+
+def contradiction(said: Mapping[str, str], metadata: Metadata) -> str:
+    """What a model's properties, in either style, say otherwise than `policy.json`, in words; empty if nothing.
+
+    Names must be there, since they are the order of the tensors' numbers. Numbers are compared where the model states them.
+    """
+    for key in ("joint_names", "body_names"):
+        if _names(said.get(key, "")) != getattr(metadata, key):
+            return f"the model has other {key}, or in another order"
+    for key, numbers in _numbers(metadata).items():
+        if key in said and _floats(said[key]) != numbers:
+            return f"the model has another {key}"
+    return ""
+
+
+def _numbers(metadata: Metadata) -> dict[str, list[float]]:
+    """The properties that are numbers, exactly as `policy.json` has them."""
+    return {
+        "joint_stiffness": metadata.stiffness,
+        "joint_damping": metadata.damping,
+        "default_joint_pos": metadata.default_joint_pos,
+        "action_scale": [metadata.action_scale] * metadata.num_joints,
+        "control_dt": [metadata.control_dt],
+        "physics_dt": [metadata.physics_dt],
+    }
+
+
+def _names(value: str) -> list[str] | None:
+    if not value.startswith("["):
+        return value.split(",")
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+
+
+def _floats(value: str) -> list[float] | None:
+    try:
+        return [float(word) for word in value.strip("[]").split(",")]
+    except ValueError:
+        return None
+
+
+def _csv(value: Any) -> str:
+    """As mjlab: commas between entries, semicolons within a pair."""
+    if not isinstance(value, list):
+        return str(value)
+    return ",".join(";".join(map(str, x)) if isinstance(x, list) else str(x) for x in value)

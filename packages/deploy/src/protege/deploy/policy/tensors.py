@@ -1,0 +1,91 @@
+"""The model's inputs and outputs, from what its policy reads."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from ..interface import MODALITIES
+from .metadata import TensorSpec
+
+_BODY = [
+    TensorSpec("root_pos_w", "float32", [3], "m", "world", "origin of the root body"),
+    TensorSpec("root_quat_w", "float32", [4], "1", "world", "rotation of the root body, wxyz"),
+    TensorSpec("root_lin_vel_w", "float32", [3], "m/s", "world", "velocity of the root body's origin"),
+    TensorSpec("root_ang_vel_w", "float32", [3], "rad/s", "world", "angular velocity of the root body"),
+    TensorSpec("joint_pos", "float32", [], "rad", "joint", "joint angles, in the order of joint_names"),
+    TensorSpec("joint_vel", "float32", [], "rad/s", "joint", "joint velocities, in the order of joint_names"),
+]
+_COMMANDS = [
+    TensorSpec("path_w", "float32", [], "m", "world", "where the root should be at each of path_times from now"),
+    TensorSpec("goal_w", "float32", [2], "m", "world", "where the root should be at the deadline"),
+    TensorSpec("goal_time_left", "float32", [], "s", "", "time until the deadline"),
+    TensorSpec("steering_direction_w", "float32", [2], "1", "world", "where to go, a unit vector"),
+    TensorSpec("steering_speed", "float32", [], "m/s", "", "how fast to go"),
+    TensorSpec("steering_facing_w", "float32", [2], "1", "world", "where to face, a unit vector"),
+    TensorSpec("command_mask", "bool", [3], "1", "", "whether path, goal and steering are commanded"),
+]
+_POSES = [
+    TensorSpec("target_body_pos_w", "float32", [], "m", "world", "target body positions, future_frames steps ahead"),
+    TensorSpec("target_body_quat_w", "float32", [], "1", "world", "target body rotations, wxyz"),
+    TensorSpec("pose_mask", "bool", [], "1", "", "which target bodies count"),
+    TensorSpec("reference_joint_pos", "float32", [], "rad", "joint", "reference joint angles one control step ahead"),
+    TensorSpec(
+        "reference_joint_vel", "float32", [], "rad/s", "joint", "reference joint velocities one control step ahead"
+    ),
+]
+REFERENCE = ("reference_joint_pos", "reference_joint_vel")
+_MEMORY = [
+    TensorSpec("history", "float32", [], "mixed", "heading", "what `next_history` was in the step before"),
+    TensorSpec("reset", "bool", [], "1", "", "an episode begins: `history` is replaced by the present"),
+]
+_OUTPUTS = [
+    TensorSpec("joint_target", "float32", [], "rad", "joint", "position targets of the joints' PD servos"),
+    TensorSpec("next_history", "float32", [], "mixed", "heading", "`history` of the next step"),
+]
+
+
+def input_specs(
+    tokens: Collection[str],
+    obs_shapes: Mapping[str, Sequence[int]],
+    num_bodies: int,
+    num_joints: int,
+    *,
+    reference: Collection[str],
+) -> list[TensorSpec]:
+    """The inputs of a policy.
+
+    Args:
+        tokens: the token sets that its actor reads.
+        obs_shapes: shapes of the observations without the leading N.
+        num_bodies: B.
+        num_joints: J.
+        reference: which of `reference_joint_pos` and `reference_joint_vel` it reads.
+    """
+    names = [spec.name for spec in _BODY]
+    names += [name for modality in MODALITIES if modality in tokens for name in MODALITIES[modality]]
+    names += ["steering_facing_w"] * ("steering" in tokens and tuple(obs_shapes["steering"]) == (5,))
+    names += ["command_mask"] * bool(set(tokens) & set(MODALITIES))
+    names += ["target_body_pos_w", "target_body_quat_w"] * bool({"poses", "masked_poses"} & set(tokens))
+    names += ["pose_mask"] * ("masked_poses" in tokens) + list(reference)
+    names += ["history", "reset"] * ("history" in tokens)
+    shapes = _shapes(obs_shapes, num_bodies, num_joints)
+    every = [*_BODY, *_COMMANDS, *_POSES, *_MEMORY]
+    return [replace(spec, shape=shapes.get(spec.name, spec.shape)) for spec in every if spec.name in names]
+
+
+def output_specs(inputs: Sequence[TensorSpec], num_joints: int) -> list[TensorSpec]:
+    """The outputs: joint targets, and the next history if there is one among the inputs."""
+    history = [spec.shape for spec in inputs if spec.name == "history"]
+    return [replace(spec, shape=shape) for spec, shape in zip(_OUTPUTS, [[num_joints], *history], strict=False)]
+
+
+def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int) -> dict[str, list[int]]:
+    """Shapes that depend on the robot and on the environment's config."""
+    frames = list(obs_shapes["poses"][:1]) if "poses" in obs_shapes else []
+    return {
+        **{name: [joints] for name in ("joint_pos", "joint_vel", *REFERENCE)},
+        "path_w": list(obs_shapes.get("path", [])),
+        "target_body_pos_w": [*frames, bodies, 3],
+        "target_body_quat_w": [*frames, bodies, 4],
+        "pose_mask": [*frames, bodies],
+        "history": list(obs_shapes.get("history", [])),
+    }

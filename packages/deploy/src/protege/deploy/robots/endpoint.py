@@ -1,0 +1,187 @@
+"""A UDP socket that one peer talks to: the first that says something sensible. What cannot be had is one line."""
+
+import contextlib
+import ipaddress
+import logging
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from ..errors import DeployError
+
+logger = logging.getLogger("protege.deploy")
+
+Address = tuple[str, int]
+REFUSALS_APART = 1.0  # s: strangers are answered no more often
+PEER_TIMEOUT = (
+    1.0  # s: a peer that has been silent for so long may be followed by another, for instance by itself, restarted
+)
+MOST_OF_PEER, MOST_OF_STRANGERS = 256, 16  # datagrams that one `take` looks at: a flood must not hold up a control step
+
+
+def parse_place(text: str, what: str) -> Address:
+    """`PORT` or `HOST:PORT`; the host is this machine's loopback unless it is said.
+
+    Raises:
+        DeployError: neither.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 <= int(port) < 65536:
+        raise DeployError(f"{what}: {text!r} is no place", "Give PORT or HOST:PORT, for instance udp:47800")
+    return host or "127.0.0.1", int(port)
+
+
+class Endpoint:
+    """Two sockets at one place: one hears everybody, and, once there is a peer, another hears that peer alone.
+
+    The kernel sorts datagrams between them, since the peer's socket is connected. What others send fills their own buffer, of
+    which each `take` reads a little, and never that of the peer.
+
+    Args:
+        place: host and port to bind; port 0 takes a free one.
+        max_bytes: of a datagram; a longer one is no packet.
+        keyed: whether packets are signed with a shared key. Without one only this machine's loopback can be bound.
+        clock: s, monotonic.
+
+    Attributes:
+        place: where it is bound.
+        peer: who it talks to; None before the first `accept`.
+        dropped: how many datagrams were thrown away, by reason.
+
+    Raises:
+        DeployError: the port is in use, the place is not ours, or it is not loopback and there is no key.
+    """
+
+    def __init__(
+        self, place: Address, max_bytes: int, *, keyed: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._socket, self._line = _bound(place, keyed), None
+        self.place: Address = self._socket.getsockname()
+        self.peer: Address | None = None
+        self.dropped: Counter[str] = Counter()
+        # One byte more than a packet may have: what fills it is too long.
+        self._buffer = bytearray(max_bytes + 1)
+        self._refused, self._heard = -REFUSALS_APART, 0.0
+
+    def wait(self, timeout: float) -> None:
+        """Until a datagram comes, or so many seconds."""
+        select.select([x for x in (self._socket, self._line) if x is not None], [], [], timeout)
+
+    def take(self) -> Iterator[tuple[bytes, Address]]:
+        """The datagrams that have come, with their senders: the peer's first, and of each group only so many. Does not wait."""
+        if self._line is not None:
+            yield from self._received(self._line, MOST_OF_PEER)
+        yield from self._received(self._socket, MOST_OF_PEER if self.peer is None else MOST_OF_STRANGERS)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of the peer was accepted for `PEER_TIMEOUT`, or there is none."""
+        return self.peer is None or self._clock() - self._heard > PEER_TIMEOUT
+
+    def is_stranger(self, sender: Address, refusal: Callable[[], bytes]) -> bool:
+        """Whether somebody else is the peer; a stranger is told so now and then. To be asked of valid packets only.
+
+        Whoever comes when the peer is silent is no stranger: the peer is given up.
+        """
+        if self.peer is None or sender == self.peer:
+            return False
+        if self.silent:
+            logger.warning("UDP %s:%d: %s:%d is silent", *self.place, *self.peer)
+            self._hang_up()
+            return False
+        if not self.dropped["stranger"]:
+            logger.warning("UDP %s:%d: %s:%d is refused, %s:%d is locked in", *self.place, *sender, *self.peer)
+        self.dropped["stranger"] += 1
+        now = self._clock()
+        if now - self._refused >= REFUSALS_APART:
+            self._refused = now
+            self.send(refusal(), sender)
+        return True
+
+    def accept(self, sender: Address) -> None:
+        """Something of this one was accepted: it is the peer, and not silent."""
+        if sender != self.peer:
+            self._hang_up()
+            self.peer = sender
+            self._line = _line(self._socket, self.place, sender)
+            logger.info("UDP %s:%d: talking to %s:%d", *self.place, *sender)
+        self._heard = self._clock()
+
+    def send(self, data: bytes, receiver: Address | None = None) -> None:
+        """To the peer, or to somebody else. What cannot be sent now is lost, as on the wire."""
+        receiver = receiver or self.peer
+        if receiver is not None:
+            try:
+                self._socket.sendto(data, receiver)
+            except OSError:
+                self.dropped["unsent"] += 1
+
+    def close(self) -> None:
+        self._hang_up()
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _hang_up(self) -> None:
+        """Nobody is the peer."""
+        if self._line is not None:
+            self._line.close()
+        self._line = self.peer = None
+
+    def _received(self, source: socket.socket, most: int) -> Iterator[tuple[bytes, Address]]:
+        for _ in range(most):
+            try:
+                size, sender = source.recvfrom_into(self._buffer)
+            except ConnectionError:  # an ICMP message about what was sent before; there may be more
+                continue
+            except OSError:  # nothing there, or closed meanwhile
+                return
+            yield bytes(self._buffer[:size]), sender
+
+
+def _bound(place: Address, keyed: bool) -> socket.socket:
+    """A socket that listens there and does not block."""
+    host, port = place
+    try:
+        if not keyed and not ipaddress.ip_address(socket.gethostbyname(host)).is_loopback:
+            raise DeployError(
+                f"UDP on {host}:{port} takes orders from the network, and there is no key",
+                "Give --key-file FILE or PROTEGE_UDP_KEY, or listen on 127.0.0.1",
+            )
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise DeployError(
+            f"cannot find the host {host} ({error.strerror})", "Name an address of this machine"
+        ) from error
+    try:
+        opened.bind(place)
+    except OSError as error:
+        opened.close()
+        raise DeployError(
+            f"cannot listen on UDP {host}:{port} ({error.strerror})", "Is another run using it? Choose another port"
+        ) from error
+    opened.setblocking(False)
+    return opened
+
+
+def _line(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
+    """A second socket at the place, connected to the peer; None where a system does not share a place between sockets."""
+    line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    pair = (listening, line)
+    try:
+        for one in pair:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        line.bind(place)
+        line.connect(peer)
+        line.setblocking(False)
+    except OSError:
+        line.close()
+        return None
+    finally:
+        # Nobody else shares it.
+        for one in pair:
+            if one.fileno() >= 0:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+    return line

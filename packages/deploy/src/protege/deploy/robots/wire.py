@@ -1,0 +1,162 @@
+"""The packets between a policy and a robot process in any language: docs/realtime.md has them byte by byte.
+
+Little-endian, without padding. Version 1, for one machine: header, float32 payload, CRC-32 (zlib's, IEEE 802.3) of all that is
+before it. Version 2, with a shared key: header, session numbers of sender and receiver, payload, HMAC-SHA256 of all before it.
+"""
+
+import secrets
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from ..interface import MEASURED, Array, Mode, RobotReading
+from .keys import TAG_BYTES, is_tagged, tag
+
+MAGIC = b"PRTG"
+PLAIN, KEYED = 1, 2
+"""Versions: checked by a CRC, and signed with a key."""
+HEADER = struct.Struct(
+    "<4sHBBIIdHH"
+)  # magic, version, kind, mode, sequence, joint names' CRC, time, joints, payload bytes
+SESSIONS = struct.Struct("<QQ")  # of the sender, and of the receiver as far as the sender knows it
+CHECKSUM = struct.Struct("<I")
+ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
+FLOAT = np.dtype("<f4")
+SEQUENCES = 1 << 32
+LONGEST_JUMP = 1000
+"""Packets that may be lost in a row. What comes from further ahead is not the peer's."""
+MODES = frozenset(Mode)
+
+
+class Kind(IntEnum):
+    """What a packet is."""
+
+    STATE = 1
+    """Robot to policy: root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel."""
+    TARGET = 2
+    """Policy to robot: for how long it is valid, s; joint targets, stiffness, damping."""
+    REFUSAL = 3
+    """Policy to a second robot: no payload."""
+    GREETING = 4
+    """Policy to a robot that does not know its session number yet: no payload. Only with a key."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One packet, of which everything but the sequence has been checked.
+
+    Attributes:
+        kind: what it is.
+        mode: of a target; `CONTROL` in others.
+        sequence: of its sender, modulo 2^32.
+        time: s, of its sender's clock.
+        values: the payload, (n,) float32.
+        session: the sender's number, new in each run of its program; 0 without a key.
+        answers: whether the sender knows our number. If not, the packet may be a recording of an earlier run.
+    """
+
+    kind: Kind
+    mode: Mode
+    sequence: int
+    time: float
+    values: Array
+    session: int = 0
+    answers: bool = True
+
+
+class MalformedError(ValueError):
+    """Why a datagram is no packet: `size`, `magic`, `version`, `kind`, `joints`, `checksum`, or `signature`."""
+
+
+class Codec:
+    """Packs and unpacks for one robot.
+
+    Args:
+        joint_names: in the policy's order; both sides must have the same.
+        key: shared with the other side; None for packets of version 1.
+
+    Attributes:
+        session: our number, drawn anew in each run; packets must answer it.
+        peer_session: the other side's, to be set when it is known.
+    """
+
+    def __init__(self, joint_names: Sequence[str], key: bytes | None = None) -> None:
+        self._key, self.session, self.peer_session = key, 1 + secrets.randbelow(2**64 - 1), 0
+        self.num_joints = len(joint_names)
+        self.joints_crc = zlib.crc32(",".join(joint_names).encode())
+        floats = {
+            Kind.STATE: sum(ROOT.values()) + 2 * self.num_joints, Kind.TARGET: 1 + 3 * self.num_joints, Kind.REFUSAL: 0,
+            **({Kind.GREETING: 0} if key else {}),
+        }  # fmt: skip
+        self._start = HEADER.size + (SESSIONS.size if key else 0)
+        self._end = TAG_BYTES if key else CHECKSUM.size
+        self.sizes = {kind: self._start + FLOAT.itemsize * count + self._end for kind, count in floats.items()}
+        self.max_bytes = max(self.sizes.values())
+
+    def pack(self, kind: Kind, sequence: int, time: float, values: Sequence[Array], mode: Mode = Mode.CONTROL) -> bytes:
+        """A packet; values are joined to its payload."""
+        payload = np.concatenate([np.ravel(value) for value in values]).astype(FLOAT).tobytes() if values else b""
+        version = KEYED if self._key else PLAIN
+        head = HEADER.pack(
+            MAGIC, version, kind, mode, sequence % SEQUENCES, self.joints_crc, time, self.num_joints, len(payload)
+        )
+        if self._key is None:
+            return head + payload + CHECKSUM.pack(zlib.crc32(head + payload))
+        body = head + SESSIONS.pack(self.session, self.peer_session) + payload
+        return body + tag(self._key, body)
+
+    def unpack(self, data: bytes | memoryview) -> Packet:
+        """The packet in a datagram. What is cheap is checked first.
+
+        Raises:
+            MalformedError: what is wrong with it.
+        """
+        if not self._start + self._end <= len(data) <= self.max_bytes:
+            raise MalformedError("size")
+        magic, version, kind, mode, sequence, joints_crc, time, joints, payload = HEADER.unpack_from(data)
+        if magic != MAGIC:
+            raise MalformedError("magic")
+        if version != (KEYED if self._key else PLAIN):
+            raise MalformedError("version")
+        if kind not in self.sizes or mode not in MODES:
+            raise MalformedError("kind")
+        if joints != self.num_joints or joints_crc != self.joints_crc:
+            raise MalformedError("joints")
+        if len(data) != self.sizes[kind] or payload != len(data) - self._start - self._end:
+            raise MalformedError("size")
+        body, end = data[: -self._end], data[-self._end :]
+        session, answers = 0, True
+        if self._key is None:
+            if zlib.crc32(body) != CHECKSUM.unpack(end)[0]:
+                raise MalformedError("checksum")
+        else:
+            if not is_tagged(self._key, body, end):
+                raise MalformedError("signature")
+            session, ours = SESSIONS.unpack_from(data, HEADER.size)
+            answers = ours == self.session
+        values = np.frombuffer(body, FLOAT, offset=self._start).astype(np.float32)
+        return Packet(Kind(kind), Mode(mode), sequence, time, values, session, answers)
+
+    def state(self, sequence: int, time: float, reading: RobotReading) -> bytes:
+        """What a robot measures, as a packet."""
+        return self.pack(Kind.STATE, sequence, time, [getattr(reading, name) for name in MEASURED])
+
+    def reading(self, packet: Packet) -> RobotReading:
+        """What a state packet says."""
+        ends = np.cumsum([*ROOT.values(), self.num_joints])
+        parts = np.split(packet.values, ends)
+        return RobotReading(**dict(zip(MEASURED, parts, strict=True)), stamp=packet.sequence)
+
+
+def is_newer(sequence: int, last: int) -> bool:
+    """Whether a sequence number comes after another, which may have gone once round (RFC 1982)."""
+    return 0 < (sequence - last) % SEQUENCES < SEQUENCES // 2
+
+
+def is_near(sequence: int, last: int) -> bool:
+    """Whether a newer sequence number is so little ahead of another that packets in between can have been lost."""
+    return (sequence - last) % SEQUENCES <= LONGEST_JUMP

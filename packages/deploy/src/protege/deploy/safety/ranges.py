@@ -1,0 +1,56 @@
+"""Commands within what a policy was trained on: `command_ranges` of `policy.json`. Outside of it nobody knows what it does."""
+
+import logging
+from collections.abc import Mapping
+
+from ..policy.metadata import CommandRange
+
+logger = logging.getLogger("protege.deploy")
+
+
+class Ranges:
+    """Clamps commands, and says so once for each kind of command.
+
+    Args:
+        ranges: by kind, a key of `metadata.RANGE_UNITS`. What has no range is left as it is.
+    """
+
+    def __init__(self, ranges: Mapping[str, CommandRange] | None = None) -> None:
+        self._ranges = dict(ranges or {})
+        self._said = set[str]()
+
+    def clamp(self, kind: str, value: float) -> float:
+        """The value, or the nearest one that the policy was trained on."""
+        trained = self._ranges.get(kind)
+        if trained is None:
+            return value
+        clamped = trained.clamp(value)
+        if clamped != value:
+            self._warn(kind, value, f"{clamped:g} instead")
+        return clamped
+
+    def reach(self, distance: float) -> float:
+        """How far ahead a goal may be shown, m, for one that is so far away; infinity if no range is known.
+
+        A goal that is nearer than the training's is left where it is: the robot passes there on its way to every goal.
+        """
+        trained = self._ranges.get("goal_distance")
+        if trained is None:
+            return float("inf")
+        if distance > trained.high:
+            self._warn("goal_distance", distance, f"it is shown {trained.high:g} m ahead")
+        return trained.high
+
+    def _warn(self, kind: str, value: float, instead: str) -> None:
+        if kind in self._said:
+            return
+        self._said.add(kind)
+        trained = self._ranges[kind]
+        logger.warning(
+            "%s of %.3g %s is beyond the training's %g to %g: %s",
+            kind.replace("_", " "), value, trained.unit, trained.low, trained.high, instead,
+        )  # fmt: skip
+
+
+ANY = Ranges()
+"""Of a policy that does not say what it was trained on."""

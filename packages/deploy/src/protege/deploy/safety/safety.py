@@ -1,0 +1,227 @@
+"""Between policy and robot: what is measured is believed only if it can be, what is wanted is done only if it may be.
+
+Small excesses of a target are clipped. Everything else trips: from the same step on the robot damps, for good. docs/realtime.md
+has the table.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..interface import MEASURED, Array, RobotReading
+from ..policy.metadata import Metadata
+from .limits import Limits
+
+logger = logging.getLogger("protege.deploy")
+
+MOVES = 1e-2  # rad/s or rad: what says that a robot should move, if its sensor says nothing new
+UNIT = 0.1  # how far from 1 the length of a rotation may be
+
+
+@dataclass(frozen=True)
+class Event:
+    """Why the robot damps.
+
+    Attributes:
+        cause: one word: sensor, joint_range, frozen, fall, silence, policy, torque, clipping, stall, deadlines.
+        step: of the loop.
+        time: s since its start.
+        message: one line.
+        values: the numbers that decided, with their limits.
+    """
+
+    cause: str
+    step: int
+    time: float
+    message: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"step {self.step}, {self.time:.3f} s: {self.message}"
+
+
+class Safety:
+    """Judges each step; see the module. Not finite always trips; the rest as `Limits` say.
+
+    Args:
+        limits: bounds.
+        metadata: joints' names, ranges and servos; without it the checks that need them are left out.
+        period: s between two steps.
+
+    Attributes:
+        tripped: why the robot damps; None while it need not.
+        clipped: steps with a clipped target, by the limit: range, rate.
+    """
+
+    def __init__(self, limits: Limits, metadata: Metadata | None = None, period: float = 1.0 / 30.0) -> None:
+        self.limits, self.period = limits, metadata.control_dt if metadata else period
+        self._names = metadata.joint_names if metadata else None
+        if metadata:
+            self._low, self._high = np.array(metadata.joint_range).T
+            self._stiffness, self._damping = np.array(metadata.stiffness), np.array(metadata.damping)
+            self._effort = np.array(metadata.effort_limit)
+        self._lock = threading.Lock()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: a run begins."""
+        self.tripped: Event | None = None
+        self.clipped = {"range": 0, "rate": 0}
+        self.step, self.time = 0, 0.0
+        self._last: RobotReading | None = None
+        self._target: Array | None = None
+        self._before: Array | None = None
+        self._height = 0.0
+        self._frozen = self._clipped_in_a_row = self._late_in_a_row = 0
+
+    def trip(self, cause: str, message: str, **values: Any) -> None:
+        """Damp from now on; the first cause counts. Any thread may call it."""
+        with self._lock:
+            if self.tripped is None:
+                self.tripped = Event(cause, self.step, self.time, message, values)
+                logger.warning("%s; damping. %s", self.tripped, values)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether there was a measurement yet."""
+        return self._last is not None
+
+    @property
+    def pose(self) -> Array:
+        """Targets for damping, (J,) rad: where the joints are, as far as that is known."""
+        assert self._last is not None  # a step reads first
+        return np.asarray(self._last.joint_pos, dtype=np.float32)
+
+    # Measurements -------------------------------------------------------------------------------------------------------
+
+    def sense(self, step: int, time: float, reading: RobotReading, silence: float = 0.0) -> None:
+        """Judge a measurement, and for how long the commander has been silent, s."""
+        self.step, self.time, last = step, time, self._last
+        problem = _implausible(reading)
+        if problem:
+            self.trip("sensor", problem)
+            self._last = last or _nowhere(reading)
+            return
+        self._last = reading
+        if last is None:
+            self._height = float(reading.root_pos_w[2])
+        if self.tripped is None:
+            self._check_frozen(reading, last)
+            self._check_range(reading)
+            self._check_fall(reading)
+            if self.limits.silence is not None and silence > self.limits.silence:
+                self.trip("silence", f"no command for {silence:.2f} s", silence=silence, limit=self.limits.silence)
+
+    def _check_frozen(self, reading: RobotReading, last: RobotReading | None) -> None:
+        """The same measurement again: by its stamp, or, without one, to the bit while the robot should move."""
+        limit = self.limits.frozen_steps
+        if limit is None or last is None:
+            return
+        if reading.stamp is not None:
+            same = reading.stamp == last.stamp
+        else:
+            same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED)
+            same = same and (np.abs(reading.joint_vel).max() > MOVES or self._told_to_move())
+        self._frozen = self._frozen + 1 if same else 0
+        if self._frozen >= limit:
+            self.trip("frozen", f"the sensors have said the same for {self._frozen} steps", limit=limit)
+
+    def _told_to_move(self) -> bool:
+        return (
+            self._before is not None and self._target is not None and np.abs(self._target - self._before).max() > MOVES
+        )
+
+    def _check_range(self, reading: RobotReading) -> None:
+        margin = self.limits.position_margin
+        if self._names is None or margin is None:
+            return
+        beyond = np.maximum(self._low - reading.joint_pos, reading.joint_pos - self._high)
+        joint = int(beyond.argmax())
+        if beyond[joint] > margin:
+            self.trip(
+                "joint_range",
+                f"{self._names[joint]} is measured {beyond[joint]:.2f} rad beyond its range",
+                angle=float(reading.joint_pos[joint]),
+                margin=margin,
+            )
+
+    def _check_fall(self, reading: RobotReading) -> None:
+        height, _, x, y, _ = (float(v) for v in (reading.root_pos_w[2], *reading.root_quat_w))
+        lowest, tilt = self.limits.height, float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+        if lowest is not None and height < lowest * self._height:
+            bound = lowest * self._height
+            self.trip("fall", f"the root is {height:.2f} m high, under {bound:.2f} m", height=height, limit=bound)
+        elif self.limits.tilt is not None and tilt > self.limits.tilt:
+            self.trip("fall", f"the root leans by {tilt:.2f} rad", tilt=tilt, limit=self.limits.tilt)
+
+    # Targets ------------------------------------------------------------------------------------------------------------
+
+    def admit(self, reading: RobotReading, wanted: Array) -> Array:
+        """What of a policy's targets (J,) rad may be done, (J,) rad float32; see `tripped` before you do it."""
+        if not np.isfinite(wanted).all():
+            joint = int(np.flatnonzero(~np.isfinite(wanted))[0])
+            name = self._names[joint] if self._names else f"joint {joint}"
+            self.trip("policy", f"the policy's output is not finite ({name} is {wanted[joint]})")
+            return self.pose
+        self._check_torque(reading, wanted)
+        target, before = wanted, self._target if self._target is not None else reading.joint_pos
+        if self.limits.target_rate is not None:
+            step = self.limits.target_rate * self.period
+            target = self._clip("rate", target, before - step, before + step)
+        if self.limits.joint_margin is not None and self._names is not None:
+            margin = self.limits.joint_margin
+            target = self._clip("range", target, self._low - margin, self._high + margin)
+        self._check_clipping(target is not wanted)
+        self._before, self._target = self._target, np.asarray(target, dtype=np.float32)
+        return self._target
+
+    def _clip(self, limit: str, target: Array, low: Array, high: Array) -> Array:
+        """The same array if it is within bounds."""
+        if (target >= low).all() and (target <= high).all():
+            return target
+        self.clipped[limit] += 1
+        return np.clip(target, low, high)
+
+    def _check_clipping(self, clipped: bool) -> None:
+        self._clipped_in_a_row = self._clipped_in_a_row + 1 if clipped else 0
+        limit = self.limits.clipped_steps
+        if limit is not None and self._clipped_in_a_row > limit:
+            self.trip("clipping", f"targets had to be clipped for {self._clipped_in_a_row} steps in a row", limit=limit)
+
+    def _check_torque(self, reading: RobotReading, wanted: Array) -> None:
+        """What the servos would do: stiffness * (target - angle) - damping * velocity, N·m."""
+        if self.limits.torque is None or self._names is None:
+            return
+        torque = self._stiffness * (wanted - reading.joint_pos) - self._damping * reading.joint_vel
+        share = np.abs(torque) / self._effort
+        joint = int(share.argmax())
+        if share[joint] > self.limits.torque:
+            limit = self.limits.torque * self._effort[joint]
+            message = f"{self._names[joint]} would need {torque[joint]:.0f} N·m, more than {limit:.0f}"
+            self.trip("torque", message, torque=float(torque[joint]), limit=float(limit))
+
+    # Time ---------------------------------------------------------------------------------------------------------------
+
+    def keep_time(self, late: bool) -> None:
+        """Whether the step, in real time, has overrun its period."""
+        self._late_in_a_row = self._late_in_a_row + 1 if late else 0
+        limit = self.limits.missed_deadlines
+        if limit is not None and self._late_in_a_row >= limit:
+            self.trip("deadlines", f"{self._late_in_a_row} deadlines missed in a row", limit=limit)
+
+
+def _implausible(reading: RobotReading) -> str:
+    """Why this cannot have been measured, empty if it can."""
+    for name in MEASURED:
+        if not np.isfinite(getattr(reading, name)).all():
+            return f"{name} of the sensors is not finite"
+    length = float(np.linalg.norm(reading.root_quat_w))
+    return f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT else ""
+
+
+def _nowhere(reading: RobotReading) -> RobotReading:
+    """For a robot whose very first measurement is broken: nothing that is not finite is ever a target."""
+    return RobotReading(**{name: np.nan_to_num(getattr(reading, name), posinf=0.0, neginf=0.0) for name in MEASURED})

@@ -1,0 +1,80 @@
+"""Who labels which world: each task's worlds have their own teacher."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from protege.core.env import Env, Obs
+from protege.core.errors import UserError
+from protege.core.learning.accelerate import accelerate
+from protege.core.runs.config import RunConfig
+from protege.core.runs.experiments import LoadedPolicy, load_to_act
+from protege.teachers.experiments import TASKS
+from protege.teachers.teacher import Ensemble, Labeller, Teacher
+
+from .config import TEACHER_OF_TASK, TeacherModels
+
+
+class Tutors:
+    """The teachers by name. Each sees only the worlds of its tasks.
+
+    Args:
+        digests: SHA-256 of the weights of each file that they were loaded from.
+    """
+
+    def __init__(self, teachers: Mapping[str, Labeller], digests: Mapping[str, str] | None = None) -> None:
+        self.teachers, self.digests = dict(teachers), dict(digests or {})
+
+    def label(self, obs: Obs, task_slices: Mapping[str, slice]) -> dict[str, Tensor]:
+        """What each world's teacher would do and what it thinks that is worth.
+
+        Args:
+            obs: of all worlds.
+            task_slices: contiguous, in order, and together all worlds.
+
+        Returns:
+            teacher_mean, teacher_std (N, J) rad; teacher_value (N,).
+        """
+        labels = [
+            self.teachers[TEACHER_OF_TASK[task]].label({key: x[part] for key, x in obs.items()})
+            for task, part in task_slices.items()
+        ]
+        return {f"teacher_{name}": torch.cat([getattr(x, name) for x in labels]) for name in ("mean", "std", "value")}
+
+
+def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> Tutors:
+    """Load the teachers that some tasks need, to the environment's device.
+
+    Raises:
+        UserError: naming `agent.teacher_models.<name>.checkpoint`, if it is empty, does not load, is of a kind that
+            cannot teach that, or does not fit the environment.
+    """
+    names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
+    loaded = {name: _load(name, getattr(models, name).checkpoint, env, run) for name in names}
+    digests = {str(one.path): one.digest for several in loaded.values() for one in several}
+    return Tutors({name: _labeller(several) for name, several in loaded.items()}, digests)
+
+
+def _labeller(loaded: list[LoadedPolicy]) -> Labeller:
+    teachers = [Teacher(policy) for policy in loaded]
+    return teachers[0] if len(teachers) == 1 else Ensemble(teachers)
+
+
+def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedPolicy]:
+    key = f"agent.teacher_models.{name}"
+    if not paths:
+        raise UserError(
+            f"{key}.checkpoint is empty", f"Add {key}.checkpoint=[results/NAME], or do without it: {key}.weight=0"
+        )
+    kinds = [kind for kind, task in TASKS.items() if TEACHER_OF_TASK[task] == name]
+    options = {
+        "absent": f"Train it first, or do without: {key}.weight=0",
+        "remedy": "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",
+    }
+    loaded = [load_to_act(path, env, f"{key}.checkpoint[{i}]", kinds, **options) for i, path in enumerate(paths)]
+    for policy in loaded:
+        # Not compiled: how many worlds a teacher labels changes with every stage of the curriculum.
+        accelerate(policy.policy, replace(run, compile=False), env.device)
+    return loaded

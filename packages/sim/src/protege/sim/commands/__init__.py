@@ -1,1 +1,0 @@
-"""Commands: what a world is asked to do, and the reference motion that does it."""

@@ -1,0 +1,57 @@
+"""References as tables of frames, computed once: a control step only looks them up."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from protege.core.robots.state import RobotState
+
+
+class Reference:
+    """Where each of n worlds is in a table of frames.
+
+    Args:
+        n: worlds.
+        table: (F, ...) the frames of all motions, one motion after the other.
+        stride: frames a control step.
+        future_frames: which control steps ahead `future` returns.
+
+    Attributes:
+        index: (n,) the frame of this control step.
+        last: (n,) the last frame of the world's motion: who looks further ahead sees it.
+        shift: (n, 3) m, added to all positions.
+    """
+
+    def __init__(self, n: int, table: RobotState, stride: int, future_frames: Sequence[int]) -> None:
+        device = table.joint_pos.device
+        self.table, self.stride = table, stride
+        self.ahead = stride * torch.tensor(future_frames, device=device)
+        self.index = torch.zeros(n, dtype=torch.long, device=device)
+        self.last = torch.zeros(n, dtype=torch.long, device=device)
+        self.shift = torch.zeros(n, 3, device=device)
+
+    def advance(self, frames: Tensor | None = None) -> None:
+        """One control step on, or as many frames as are said, (n,)."""
+        self.index.copy_(torch.minimum(self.index + (self.stride if frames is None else frames), self.last))
+
+    def now(self) -> RobotState:
+        """The frames of this control step, (n, ...)."""
+        state = self.table[self.index]
+        state.body_pos_w += self.shift[:, None]
+        return state
+
+    def future(self) -> tuple[Tensor, Tensor]:
+        """Poses at the future frames: body_pos_w (n, K, B, 3) m, body_quat_w (n, K, B, 4)."""
+        frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
+        return self.table.body_pos_w[frames] + self.shift[:, None, None], self.table.body_quat_w[frames]
+
+    def next_joints(self) -> tuple[Tensor, Tensor]:
+        """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""
+        frame = torch.minimum(self.index + self.stride, self.last)
+        return self.table.joint_pos[frame], self.table.joint_vel[frame]
+
+
+def keep(target: Tensor, mask: Tensor, value: Tensor) -> None:
+    """Overwrite the rows of `target` (n, ...) where `mask` (n,) is True, in place."""
+    target.copy_(torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target))

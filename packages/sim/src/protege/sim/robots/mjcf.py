@@ -1,0 +1,155 @@
+"""A robot description as a MuJoCo model."""
+
+import torch
+from torch import Tensor
+
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Joint, Robot
+from protege.core.robots.state import RobotState
+
+from ..engine import mujoco
+from . import get_robot
+
+ROBOT_BIT, GROUND_BIT = 1, 2
+FRICTION = (1.0, 0.005, 0.0001)  # sliding, torsion (m), rolling (m)
+GEOMS = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
+
+SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
+"""Colours, rgba: the body, the feet, and hands and head."""
+
+
+def build_spec(robot: Robot) -> mujoco.MjSpec:
+    """One robot on a plane: a free root, hinges, and a PD position servo on each.
+
+    The servos carry no force limit: one on the actuator is invisible to `implicitfast`, which then integrates the damping
+    as if it were not there and blows up. Torques are limited at the joints instead (`actuatorfrcrange`).
+    """
+    spec = mujoco.MjSpec()
+    spec.modelname = robot.name
+    spec.compiler.degree = False
+    spec.compiler.autolimits = True
+    spec.option.timestep = robot.physics_dt
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.iterations = 10
+    spec.option.ls_iterations = 10
+    _add_surroundings(spec)
+    colors = {**dict.fromkeys(robot.feet, SHOES), **dict.fromkeys((*robot.hands, robot.head), HANDS)}
+    nodes = {}
+    for body in robot.bodies:
+        parent = spec.worldbody if body.parent is None else nodes[body.parent]
+        node = nodes[body.name] = parent.add_body(name=body.name, pos=body.offset)
+        if body.parent is None:
+            node.add_freejoint(name="root")
+            _add_sun(node)
+        for index, geom in enumerate(body.geoms):
+            node.add_geom(
+                name=f"{body.name}_{index}",
+                type=GEOMS[geom.kind],
+                size=list(geom.size) + [0.0] * (3 - len(geom.size)),
+                pos=geom.pos,
+                quat=geom.quat,
+                mass=geom.mass,
+                contype=ROBOT_BIT,
+                conaffinity=GROUND_BIT,
+                friction=FRICTION,
+                rgba=colors.get(body.name, SKIN),
+            )
+    for joint in robot.joints:
+        _add_servo(spec, nodes[joint.body], joint)
+    return spec
+
+
+def robot_xml(name: str) -> str:
+    """The registered robot as MJCF, whole and without files beside it.
+
+    Raises:
+        UserError: if there is no robot of that name.
+    """
+    spec = build_spec(get_robot(name))
+    spec.compile()
+    return spec.to_xml()
+
+
+def coordinates(state: RobotState) -> tuple[Tensor, Tensor]:
+    """MuJoCo's qpos (N, 7 + J) and qvel (N, 6 + J) of N robots; its free joint turns about the root's own axes, rad/s."""
+    spin_b = R.rotate_inverse(state.root_quat_w, state.root_ang_vel_w)
+    qpos = torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1)
+    return qpos, torch.cat([state.root_lin_vel_w, spin_b, state.joint_vel], dim=1)
+
+
+def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
+    """A hinge and torque = stiffness · (target - angle) - damping · rate."""
+    node.add_joint(
+        name=joint.name,
+        type=mujoco.mjtJoint.mjJNT_HINGE,
+        axis=joint.axis,
+        range=joint.range,
+        armature=joint.armature,
+        actfrclimited=mujoco.mjtLimited.mjLIMITED_TRUE,
+        actfrcrange=[-joint.effort_limit, joint.effort_limit],
+    )
+    servo = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    servo.gainprm[0] = joint.stiffness
+    servo.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+    servo.biasprm[1], servo.biasprm[2] = -joint.stiffness, -joint.damping
+
+
+def _add_surroundings(spec: mujoco.MjSpec) -> None:
+    """The ground, a chequered floor of one-metre tiles under a pale sky."""
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1920, 1080
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.map.shadowclip = 3.0
+    spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    spec.visual.rgba.haze = [0.86, 0.91, 0.96, 1.0]
+    spec.stat.extent, spec.stat.center = 2.0, [0.0, 0.0, 1.0]
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.62, 0.76, 0.90],
+        rgb2=[0.92, 0.95, 0.98],
+        width=256,
+        height=256,
+    )
+    spec.add_texture(
+        name="tiles",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        mark=mujoco.mjtMark.mjMARK_EDGE,
+        rgb1=[0.70, 0.74, 0.79],
+        rgb2=[0.62, 0.66, 0.72],
+        markrgb=[0.82, 0.85, 0.89],
+        width=512,
+        height=512,
+    )
+    floor = spec.add_material(name="floor", texuniform=True, texrepeat=[0.5, 0.5], specular=0.1)
+    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "tiles"
+    spec.worldbody.add_geom(
+        name="ground",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0, 0, 1],
+        contype=GROUND_BIT,
+        conaffinity=ROBOT_BIT,
+        friction=FRICTION,
+        material="floor",
+    )
+
+
+def _add_sun(root) -> None:
+    """A light that follows the robot, so that its shadow is sharp wherever it walks."""
+    root.add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
+        pos=[-1.5, -2.0, 4.0],
+        dir=[0.33, 0.44, -0.83],
+        diffuse=[0.55, 0.53, 0.50],
+        specular=[0.1, 0.1, 0.1],
+        castshadow=True,
+    )

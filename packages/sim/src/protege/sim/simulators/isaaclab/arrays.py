@@ -1,0 +1,121 @@
+"""Newton's arrays, and its solver's, of the robots in an Isaac Lab scene: as torch tensors, in our order and conventions."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import warp as wp
+from isaaclab.assets import Articulation
+from isaaclab_newton.physics import NewtonManager
+from newton.solvers import SolverMuJoCo
+from torch import Tensor
+
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+
+from ...references.reference import keep
+from ..nominal import Nominal
+from ..simulator import Variation
+from .kernels import publish_bodies, publish_joints
+from .scene import joint_names
+
+
+def newton_solver() -> Any:
+    """The solver, a `SolverMuJoCo`, of the simulation that is in place."""
+    assert isinstance(NewtonManager._solver, SolverMuJoCo)
+    return NewtonManager._solver
+
+
+class Arrays:
+    """Views of what moves.
+
+    Attributes:
+        state: refreshed by `publish`.
+        kept: what the physics carries from step to step, (N, ...) each.
+        root_force_w: (N, 3) N, at the root's centre of mass, for the next step only.
+        root_center: (N, 3) m, the root's nominal centre of mass in its frame, whose velocity Newton keeps.
+        overflow: (N,) the solver's flags.
+    """
+
+    def __init__(self, articulation: Articulation, robot: Robot, device: torch.device) -> None:
+        view, newton, data = articulation.root_view, NewtonManager.get_state_0(), newton_solver().mjw_data
+        n, bodies, joints = articulation.num_instances, robot.num_bodies, robot.num_joints
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(n, *shape, device=device)
+
+        self.state = RobotState(
+            zeros(joints), zeros(joints), zeros(bodies, 3), zeros(bodies, 4), zeros(bodies, 3), zeros(bodies, 3)
+        )
+        assert newton.joint_q is not None and newton.joint_qd is not None
+        self.kept = {
+            "joint_q": wp.to_torch(newton.joint_q).view(n, -1),
+            "joint_qd": wp.to_torch(newton.joint_qd).view(n, -1),
+            "qacc_warmstart": wp.to_torch(data.qacc_warmstart),
+        }
+        self.overflow = wp.to_torch(data.overflow)
+        root = articulation.backend_body_names.index(robot.body_names[0])
+        self.root_force_w = wp.to_torch(view.get_attribute("body_f", newton)[:, 0])[:, root, :3]
+        centers = view.get_attribute("body_com", NewtonManager.get_model())[:, 0]
+        self.root_center = wp.to_torch(centers)[:, root]
+        body_order = [articulation.backend_body_names.index(name) for name in robot.body_names]
+        joint_order = [articulation.backend_joint_names.index(name) for name in joint_names(robot)]
+        s, place = self.state, wp.device_from_torch(device)
+        self._bodies = [
+            view.get_link_transforms(newton)[:, 0],
+            view.get_link_velocities(newton)[:, 0],
+            centers,
+            wp.array(body_order, dtype=int, device=place),
+            wp.from_torch(s.body_pos_w, wp.vec3),
+            wp.from_torch(s.body_quat_w, wp.vec4),
+            wp.from_torch(s.body_lin_vel_w, wp.vec3),
+            wp.from_torch(s.body_ang_vel_w, wp.vec3),
+        ]
+        self._joints = [
+            view.get_dof_positions(newton)[:, 0],
+            view.get_dof_velocities(newton)[:, 0],
+            wp.array(joint_order, dtype=int, device=place),
+            wp.from_torch(s.joint_pos),
+            wp.from_torch(s.joint_vel),
+        ]
+
+    def publish(self) -> None:
+        """Refresh `state`."""
+        wp.launch(publish_bodies, dim=self.state.body_pos_w.shape[:2], inputs=self._bodies)
+        wp.launch(publish_joints, dim=self.state.joint_pos.shape, inputs=self._joints)
+
+
+class VariedBodies:
+    """The solver's model where worlds differ in it: a row a world of the same fields as in `mjwarp`, in the solver's order.
+
+    Newton keeps the nominal masses. Its centre of mass of the root is where it takes the root's velocity, both ways.
+
+    Attributes:
+        fields: by name, (N, ...).
+    """
+
+    def __init__(self, articulation: Articulation, robot: Robot, device: torch.device) -> None:
+        solver = newton_solver()
+        model, host = solver.mjw_model, solver.mj_model
+        nominal = {name: getattr(model, name).numpy()[0] for name in Nominal.FIELDS}
+        self.nominal = Nominal(SimpleNamespace(**nominal, body_parentid=host.body_parentid), device, torch.float32)
+        self.fields = {name: wp.to_torch(getattr(model, name)) for name in Nominal.FIELDS}
+        bodies, joints = articulation.backend_body_names, articulation.backend_joint_names
+        names, root_degrees = joint_names(robot), 6
+        of_body = solver.mjc_body_to_newton.numpy()[0, 1:]
+        of_joint = solver.mjc_jnt_to_newton_dof.numpy()[0] - root_degrees
+        self._bodies = torch.tensor([robot.body_names.index(bodies[i]) for i in of_body], device=device)
+        actuated = of_joint[host.actuator_trnid[:, 0]]  # each hinge twice: a spring and a damper
+        self._joints = torch.tensor([names.index(joints[i]) for i in actuated], device=device)
+
+    def change(self, mask: Tensor, variation: Variation) -> None:
+        """Of the worlds where mask (N,) is True."""
+        v, bodies = variation, self._bodies
+        mine = Variation(
+            v.friction,
+            None if v.mass is None else v.mass[:, bodies],
+            None if v.com is None else v.com[:, bodies],
+            None if v.gains is None else v.gains[:, self._joints],
+        )
+        for name, value in self.nominal.varied(mine).items():
+            keep(self.fields[name], mask, value)

@@ -1,0 +1,210 @@
+"""MuJoCo Warp (mujoco-warp): all worlds in step on one GPU; Warp's CPU device, slower than `mujoco`, is for tests.
+
+A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities, and the state as torch views of
+Warp's arrays. Nothing is copied to the host.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+
+from ..engine import mujoco
+from ..env_config import MjwarpParams
+from ..references.reference import keep
+from ..robots.mjcf import build_spec, coordinates
+from .nominal import Nominal
+from .simulator import Variation
+
+try:
+    import mujoco_warp as mjw
+    import warp as wp
+
+    from .mjwarp_kernels import body_velocities, guard
+    from .warp_compile import compile_together
+    from .warp_device import Room, checked_device, fitting, torch_stream
+except ModuleNotFoundError as error:
+    raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
+
+COMPILERS = 8  # Warp modules that are compiled at a time
+
+
+class MjwarpSimulator:
+    """Implements `Simulator`.
+
+    Args:
+        num_threads: of no use here.
+        varied: model fields in which worlds may differ have a row for each.
+        contacts: see `MjwarpParams`.
+        constraints: the same.
+
+    Raises:
+        UserError: no such device, or too little of its memory.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        num_envs: int,
+        device: str = "cuda",
+        num_threads: int = 0,
+        *,
+        varied: bool = False,
+        contacts: int = MjwarpParams.contacts,
+        constraints: int = MjwarpParams.constraints,
+    ) -> None:
+        self.robot, self.num_envs, self.device = robot, num_envs, checked_device("mjwarp", device)
+        wp.config.log_level = wp.LOG_WARNING
+        wp.init()
+        self._where = wp.device_from_torch(self.device)
+        host, room = build_spec(robot).compile(), {"nconmax": contacts, "njmax": constraints}
+        with fitting(num_envs, self.device, host, **room):
+            self._allocate(host, varied, **room)
+        self.room = Room("mjwarp", self._overflow, contacts, constraints)
+
+    def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
+        """Make the worlds, the views of their arrays and the recorded launches."""
+        robot, num_envs = self.robot, self.num_envs
+        with wp.ScopedDevice(self._where):
+            self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
+            self._model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
+            self._data = mjw.make_data(host, num_envs, **room)
+            self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
+            self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
+            self._good = wp.clone(self._data.qpos)
+            self._wrong = wp.zeros(num_envs, dtype=wp.bool)
+        self._nominal = Nominal(host, self.device, torch.float32)
+        self._bodies = {name: wp.to_torch(getattr(self._model, name)) for name in Nominal.FIELDS} if varied else {}
+        data = self._data
+        self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))
+        self._good_qpos, self._warmstart = wp.to_torch(self._good), wp.to_torch(data.qacc_warmstart)
+        self._invalid, self._overflow = wp.to_torch(self._wrong), wp.to_torch(data.overflow)
+        self._push_w = wp.to_torch(data.xfrc_applied)[:, 1, :3]
+        self.state = RobotState(
+            self._qpos[:, 7:],
+            self._qvel[:, 6:],
+            wp.to_torch(data.xpos)[:, 1:],
+            wp.to_torch(data.xquat)[:, 1:],
+            wp.to_torch(self._linear),
+            wp.to_torch(self._angular),
+        )
+        self._ctrl.copy_(self._qpos[:, 7:])
+        self._step = self._recorded(self._physics)
+        self._refresh = self._recorded(self._kinematics)
+        self._refresh()
+        self._overflow.zero_()  # recording the physics took a step with all robots stuck in the ground
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        self._ctrl.copy_(joint_target)
+        self._step()
+        self.room.step()
+        return self._invalid.clone()
+
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        qpos, qvel = coordinates(target)
+        chosen = mask.unsqueeze(1)
+        good = qpos.isfinite().all(dim=1, keepdim=True)
+        for mine, new in (
+            (self._qpos, qpos),
+            (self._good_qpos, torch.where(good, qpos, self._good_qpos)),
+            (self._qvel, qvel),
+            (self._ctrl, target.joint_pos),
+            (self._warmstart, torch.zeros_like(self._warmstart)),
+        ):
+            mine.copy_(torch.where(chosen, new, mine))
+        self._refresh()
+
+    def push(self, force_w: Tensor) -> None:
+        self._push_w.copy_(force_w)
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        assert self._bodies, "not made with `varied`"
+        for name, value in self._nominal.varied(variation).items():
+            keep(self._bodies[name], mask, value)
+
+    def contact_force_w(self) -> Tensor:
+        force = torch.zeros(self.num_envs, self.robot.num_bodies + 1, 3, device=self.device)
+        with torch_stream(self.device):
+            mjw.forward(self._model, self._data)
+            contact = self._data.contact
+            count = min(int(self._data.nacon.numpy()[0]), contact.dist.shape[0])
+            if not count:
+                return force[:, 1:]
+            ids = wp.array(list(range(count)), dtype=int)
+            wrench = wp.zeros(count, dtype=wp.spatial_vectorf)
+            mjw.contact_force(self._model, self._data, ids, True, wrench)
+        world, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
+        bodies = wp.to_torch(self._model.geom_bodyid).long()[geoms]
+        on_second = wp.to_torch(wrench)[:, :3]
+        for side, sign in ((0, -1.0), (1, 1.0)):
+            force.index_put_((world, bodies[:, side]), sign * on_second, accumulate=True)
+        return force[:, 1:]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: x.clone() for name, x in self._kept.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, x in self._kept.items():
+            x.copy_(state[name])
+        self._refresh()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        """What the physics carries from step to step."""
+        return {
+            "qpos": self._qpos,
+            "qvel": self._qvel,
+            "ctrl": self._ctrl,
+            "good_qpos": self._good_qpos,
+            "qacc_warmstart": self._warmstart,
+            **self._bodies,
+        }
+
+    def _physics(self) -> None:
+        data = self._data
+        for _ in range(self.robot.substeps):
+            mjw.step(self._model, data)
+        arrays = [data.qpos, data.qvel, data.qacc_warmstart, data.ctrl, data.overflow, self._good, self._wrong]
+        wp.launch(guard, dim=self.num_envs, inputs=arrays)
+        self._kinematics()
+
+    def _kinematics(self) -> None:
+        """Kinematics and velocities at the integrated state (a step leaves those of one substep before)."""
+        data = self._data
+        mjw.kinematics(self._model, data)
+        mjw.com_pos(self._model, data)
+        mjw.com_vel(self._model, data)
+        arrays = [data.xpos, data.subtree_com, data.cvel, self._linear, self._angular]
+        wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=arrays)
+
+    def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
+        """The launches of `work` as one CUDA graph; on a CPU, `work`."""
+
+        def run() -> None:
+            with torch_stream(self.device):
+                work()
+
+        if self.device.type == "cpu":
+            return run
+        compile_together(run, COMPILERS)
+        run()  # allocates
+        with wp.ScopedDevice(self._where), wp.ScopedCapture() as capture:
+            work()
+
+        def launch(graph: Any) -> None:
+            with torch_stream(self.device):
+                if torch.cuda.is_current_stream_capturing():
+                    work()  # becomes part of the graph that is being captured
+                else:
+                    wp.capture_launch(graph)
+
+        return functools.partial(launch, capture.graph)

@@ -1,0 +1,216 @@
+"""MuJoCo's own C, one world a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+from protege.core.threads import available_cores
+
+from ..engine import mujoco
+from ..robots.mjcf import build_spec, coordinates
+from .nominal import Nominal
+from .simulator import Variation
+
+INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+BLOWN_UP = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
+MAX_SPEED = 1e3  # m/s and rad/s; what is faster, or no number, has blown up
+
+
+class MujocoSimulator:
+    """Implements `Simulator` on CPU threads.
+
+    Args:
+        varied: each world has a model of its own.
+
+    Raises:
+        UserError: if the device is not the CPU.
+    """
+
+    def __init__(
+        self, robot: Robot, num_envs: int, device: str = "cpu", num_threads: int = 0, *, varied: bool = False
+    ) -> None:
+        self.device = torch.device(device)
+        if self.device.type != "cpu":
+            raise UserError(f"the mujoco simulator runs on the CPU, not on {device}", "Take --device cpu, or mjwarp")
+        self.robot, self.num_envs = robot, num_envs
+        spec = build_spec(robot)
+        if varied:
+            for texture in spec.textures:
+                texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
+        self.model = spec.compile()
+        self._nominal = Nominal(self.model, self.device, torch.float64) if varied else None
+        self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
+        self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
+        self._push_w = np.zeros((num_envs, 3))
+        threads = min(num_threads or available_cores(), num_envs)
+        self._pool = ThreadPoolExecutor(threads)
+        self._chunks = [range(i, num_envs, threads) for i in range(threads)]
+        n, b = num_envs, robot.num_bodies
+        self._qpos, self._qvel = np.zeros((n, self.model.nq)), np.zeros((n, self.model.nv))
+        self._good = np.tile(self.model.qpos0, (n, 1))
+        self._xpos, self._xquat = np.zeros((n, b, 3)), np.zeros((n, b, 4))
+        self._cvel, self._com = np.zeros((n, b, 6)), np.zeros((n, 3))
+        j = robot.num_joints
+        self.state = RobotState(
+            torch.zeros(n, j),
+            torch.zeros(n, j),
+            torch.zeros(n, b, 3),
+            torch.zeros(n, b, 4),
+            torch.zeros(n, b, 3),
+            torch.zeros(n, b, 3),
+        )
+        self._each(range(n), self._refresh)
+        self._publish(slice(None))
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        target = joint_target.double().numpy()
+        substeps = self.robot.substeps
+        # MuJoCo takes what is not a number for zero, with a warning. Here that world's physics is wrong.
+        wrong = ~(np.isfinite(target).all(1) & np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1))
+
+        def advance(world: int) -> None:
+            if wrong[world]:
+                return
+            data = self.data[world]
+            data.ctrl[:] = target[world]
+            data.xfrc_applied[1, :3] = self._push_w[world]
+            try:
+                mujoco.mj_step(self.models[world], data, substeps)
+            except mujoco.FatalError:  # the solver cannot factorise what has blown up
+                wrong[world] = True
+                return
+            # MuJoCo has put a world that has blown up back to its model's first pose, and counted a warning.
+            wrong[world] = data.warning.number[BLOWN_UP].any()
+            self._refresh(world)
+
+        self._each(range(self.num_envs), advance)
+        wrong |= ~(np.isfinite(self._qpos).all(1) & (np.abs(self._qvel).max(1) < MAX_SPEED))
+        for world in np.flatnonzero(wrong):
+            self._recover(int(world))
+        self._keep_good()
+        self._publish(slice(None))
+        return torch.from_numpy(wrong)
+
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        worlds = mask.nonzero().squeeze(1)
+        qpos, qvel = (x.double().numpy() for x in coordinates(target[worlds]))
+        worlds = worlds.tolist()
+
+        def put(row: int) -> None:
+            data = self.data[worlds[row]]
+            mujoco.mj_resetData(self.models[worlds[row]], data)
+            data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
+            data.ctrl[:] = qpos[row, 7:]
+            self._refresh(worlds[row])
+
+        self._each(range(len(worlds)), put)
+        self._keep_good()
+        self._publish(worlds)
+
+    def push(self, force_w: Tensor) -> None:
+        self._push_w[:] = force_w.numpy()
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        assert self._nominal, "not made with `varied`"
+        values = {name: x.numpy() for name, x in self._nominal.varied(variation).items()}
+        for world in mask.nonzero().squeeze(1).tolist():
+            for name, value in values.items():
+                getattr(self.models[world], name)[:] = value[world]
+
+    def contact_force_w(self) -> Tensor:
+        force = np.zeros((self.num_envs, self.robot.num_bodies, 3))
+        wrench = np.zeros(6)
+        for world, (model, data) in enumerate(zip(self.models, self.data, strict=True)):
+            mujoco.mj_forward(model, data)
+            for index, contact in enumerate(data.contact):
+                mujoco.mj_contactForce(model, data, index, wrench)
+                world_force = contact.frame.reshape(3, 3).T @ wrench[:3]
+                for geom, sign in zip(contact.geom, (-1.0, 1.0), strict=True):
+                    body = model.geom_bodyid[geom]
+                    if body > 0:
+                        force[world, body - 1] += sign * world_force
+        return torch.from_numpy(force).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        size = mujoco.mj_stateSize(self.model, INTEGRATION)
+        saved = np.zeros((self.num_envs, size))
+        for row, data in zip(saved, self.data, strict=True):
+            mujoco.mj_getState(self.model, data, row, INTEGRATION)
+        return {"integration": torch.from_numpy(saved), **self._bodies()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for row, data in zip(state["integration"].numpy(), self.data, strict=True):
+            mujoco.mj_setState(self.model, data, row, INTEGRATION)
+        for name in self._bodies():
+            for model, value in zip(self.models, state[name].numpy(), strict=True):
+                getattr(model, name)[:] = value
+        self._each(range(self.num_envs), self._refresh)
+        self._keep_good()
+        self._publish(slice(None))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def _own_model(self) -> mujoco.MjModel:
+        """A copy in which centres of mass may be anywhere."""
+        model = copy.copy(self.model)
+        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # no short cuts where frames coincide
+        return model
+
+    def _bodies(self) -> dict[str, Tensor]:
+        """In what the worlds' models may differ, (N, ...) each; nothing if they do not."""
+        names = self._nominal.fields if self._nominal else ()
+        return {name: torch.from_numpy(np.stack([getattr(x, name) for x in self.models])) for name in names}
+
+    def _each(self, rows: range, work) -> None:
+        """Run work(row) for all rows, shared out among the threads."""
+        parts = [rows[chunk.start :: chunk.step] for chunk in self._chunks]
+
+        def run(part: range) -> None:
+            for row in part:
+                work(row)
+
+        for _ in self._pool.map(run, parts):
+            pass
+
+    def _refresh(self, world: int) -> None:
+        """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
+        model, data = self.models[world], self.data[world]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        self._qpos[world], self._qvel[world] = data.qpos, data.qvel
+        self._xpos[world], self._xquat[world] = data.xpos[1:], data.xquat[1:]
+        self._cvel[world], self._com[world] = data.cvel[1:], data.subtree_com[1]
+
+    def _recover(self, world: int) -> None:
+        """Back to the last good pose, at rest."""
+        data = self.data[world]
+        mujoco.mj_resetData(self.models[world], data)
+        data.qpos[:] = self._good[world]
+        self._refresh(world)
+
+    def _keep_good(self) -> None:
+        """Remember the poses, where they are numbers, to recover to."""
+        good = np.isfinite(self._qpos).all(1)
+        self._good[good] = self._qpos[good]
+
+    def _publish(self, worlds: slice | list[int]) -> None:
+        """Copy what `_refresh` gathered into `state`."""
+        state = self.state
+        state.joint_pos[worlds] = torch.from_numpy(self._qpos[worlds, 7:]).float()
+        state.joint_vel[worlds] = torch.from_numpy(self._qvel[worlds, 6:]).float()
+        state.body_pos_w[worlds] = torch.from_numpy(self._xpos[worlds]).float()
+        state.body_quat_w[worlds] = torch.from_numpy(self._xquat[worlds]).float()
+        # cvel is (angular, linear) with the linear part at the robot's centre of mass.
+        angular, linear = self._cvel[worlds, :, :3], self._cvel[worlds, :, 3:]
+        arm = self._xpos[worlds] - self._com[worlds, None]
+        state.body_ang_vel_w[worlds] = torch.from_numpy(angular).float()
+        state.body_lin_vel_w[worlds] = torch.from_numpy(linear + np.cross(angular, arm)).float()

@@ -1,0 +1,56 @@
+"""The fields of a MuJoCo model in which worlds may differ: all backends have them, under the same names."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .simulator import Variation
+
+
+class Nominal:
+    """What a `Variation` changes, as the robot's description has it.
+
+    How soft contacts and limits are (MuJoCo's `invweight0`) stays that of the nominal bodies.
+
+    Args:
+        model: a MuJoCo model, or whatever has those of its arrays.
+        dtype: of the simulator's arrays.
+    """
+
+    FIELDS = (
+        *("geom_friction", "body_mass", "body_inertia", "body_subtreemass", "body_ipos"),
+        *("actuator_gainprm", "actuator_biasprm"),
+    )
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in self.FIELDS}
+        # Row: a body of MuJoCo's, whose body 0 is the world; column: the bodies whose subtrees it is in.
+        parents = model.body_parentid.tolist()
+        self.within = torch.eye(len(parents), device=device, dtype=dtype)
+        for body, parent in enumerate(parents[1:], start=1):
+            self.within[body] += self.within[parent]
+
+    def varied(self, variation: Variation) -> dict[str, Tensor]:
+        """Values of the fields that differ, (N, ...) each."""
+        nominal, values = self.fields, {}
+        if variation.friction is not None:
+            values["geom_friction"] = nominal["geom_friction"] * variation.friction[:, None, None]
+        if variation.mass is not None:
+            factor = pad(variation.mass, (1, 0), value=1.0)
+            mass = values["body_mass"] = nominal["body_mass"] * factor
+            values["body_inertia"] = nominal["body_inertia"] * factor.unsqueeze(2)
+            values["body_subtreemass"] = nominal["body_subtreemass"] + (mass - nominal["body_mass"]) @ self.within
+        if variation.com is not None:
+            values["body_ipos"] = nominal["body_ipos"] + pad(variation.com, (0, 0, 1, 0))
+        if variation.gains is not None:
+            stiffness, damping = variation.gains.unbind(2)  # torque = gain[0] target + bias[1] angle + bias[2] rate
+            shape = (*stiffness.shape, nominal["actuator_biasprm"].shape[1])
+            gain, bias = (nominal[f"actuator_{name}prm"].expand(shape).clone() for name in ("gain", "bias"))
+            gain[:, :, 0] *= stiffness
+            bias[:, :, 1] *= stiffness
+            bias[:, :, 2] *= damping
+            values |= {"actuator_gainprm": gain, "actuator_biasprm": bias}
+        return values

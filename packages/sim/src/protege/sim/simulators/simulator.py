@@ -1,0 +1,144 @@
+"""What a physics backend offers, and the registry of backends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How the bodies of N worlds differ from the robot's description. Where a quantity is None, it is left as it is.
+
+    Attributes:
+        friction: (N,) factor on the friction of all surfaces. The ground's too: of two that touch, MuJoCo takes the larger.
+        mass: (N, B) factor on each body's mass and inertia.
+        com: (N, B, 3) m, shift of each body's centre of mass in the body's frame.
+        gains: (N, J, 2) factors on each servo's stiffness and damping.
+    """
+
+    friction: Tensor | None = None
+    mass: Tensor | None = None
+    com: Tensor | None = None
+    gains: Tensor | None = None
+
+
+class Simulator(Protocol):
+    """N worlds with one robot each, on a plane.
+
+    Attributes:
+        state: views that are made once and refreshed by `step` and `write`.
+    """
+
+    robot: Robot
+    num_envs: int
+    device: torch.device
+    state: RobotState
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        """One control step, `robot.substeps` physics steps, towards PD targets (N, J) rad.
+
+        Returns:
+            (N,) bool: physics went wrong in this world. It is left at its last good pose, at rest, for the caller to reset.
+        """
+        ...
+
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        """Put the worlds where mask (N,) is True into a state (N, ...), given by its root and its joints."""
+        ...
+
+    def push(self, force_w: Tensor) -> None:
+        """Push the roots at their centres of mass, (N, 3) N, in all steps until told otherwise. A saved state is without."""
+        ...
+
+    def randomize(self, mask: Tensor, variation: Variation) -> None:
+        """Change the bodies of the worlds where mask (N,) is True; only if the simulator was made with `varied`."""
+        ...
+
+    def contact_force_w(self) -> Tensor:
+        """Net contact force on each body, (N, B, 3) N."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+SIMULATORS = {
+    "mujoco": "protege.sim.simulators.mujoco:MujocoSimulator",
+    "mjwarp": "protege.sim.simulators.mjwarp:MjwarpSimulator",
+    "isaaclab": "protege.sim.simulators.isaaclab.simulator:IsaaclabSimulator",
+}
+
+
+IMPORTS = {
+    "mujoco": ("mujoco",),
+    "mjwarp": ("mujoco_warp", "warp"),
+    "isaaclab": ("isaaclab", "isaaclab_newton", "warp"),
+}
+"""The modules that each backend needs, by its name."""
+
+
+def is_installed(name: str) -> bool:
+    """Whether all that a backend imports is there. Nothing is imported to find out."""
+    return name in IMPORTS and all(find_spec(module) is not None for module in IMPORTS[name])
+
+
+def fastest_simulator(device: str, trained_in: str) -> str:
+    """The installed backend that evaluates fastest on a device.
+
+    On a GPU that is the one that the policy was trained in, if it is installed and runs on GPUs. On a CPU it is `mujoco`: the
+    others run there too, but several times slower.
+
+    Args:
+        device: `auto` (the GPU if torch sees one), `cpu`, `cuda`, `cuda:1`.
+        trained_in: the backend's name in the checkpoint's config.
+    """
+    asked_for_gpu = device.startswith("cuda")
+    if trained_in != "mujoco" and is_installed(trained_in) and (asked_for_gpu or _finds_gpu(device)):
+        return trained_in
+    # `mujoco` cannot use a GPU that was asked for by name.
+    return "mjwarp" if asked_for_gpu and is_installed("mjwarp") else "mujoco"
+
+
+def _finds_gpu(device: str) -> bool:
+    return device == "auto" and torch.cuda.is_available()
+
+
+def find_simulator(name: str) -> Callable[..., Simulator]:
+    """A backend's class.
+
+    Raises:
+        UserError: for a name that is not in `SIMULATORS`, or a backend whose extra is not installed.
+    """
+    if "physx" in name.lower() or name.lower() == "isaacsim":
+        raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
+    if name not in SIMULATORS:
+        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
+    module, attribute = SIMULATORS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def make_simulator(
+    name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, *, varied: bool = False, **settings: int
+) -> Simulator:
+    """Build a backend by name.
+
+    Args:
+        varied: let `randomize` make worlds differ in their bodies.
+        settings: what this backend alone takes; see `MjwarpParams`.
+
+    Raises:
+        UserError: see `find_simulator`, and the backend.
+    """
+    return find_simulator(name)(robot, num_envs, device=device, num_threads=num_threads, varied=varied, **settings)

@@ -1,0 +1,96 @@
+"""What every command offers the environment, and what a checkpoint keeps of it."""
+
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from protege.core.env import Obs
+from protege.core.robots.state import RobotState
+
+from ..references.reference import Reference
+
+
+class Command(Protocol):
+    """The commands of the n worlds of one task, rows counted from the start of the task's slice.
+
+    All tensors are made once and changed in place, and nothing depends on how many worlds are concerned: a CUDA graph can hold it.
+
+    Attributes:
+        reference: each row's reference motion.
+        step: (n,) control steps since the episode began.
+        last_step: (n,) the step at which the command is over (a time-out, not a failure).
+    """
+
+    reference: Reference
+    step: Tensor
+    last_step: Tensor
+
+    def reset(self, mask: Tensor) -> RobotState:
+        """Draw new commands for the rows where mask (n,) is True; returns the state from which their episodes start, (n, ...)."""
+        ...
+
+    def advance(self, state: RobotState) -> None:
+        """All rows are one control step further; state is the robots' state now."""
+        ...
+
+    def over(self, state: RobotState) -> Tensor:
+        """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
+        ...
+
+    @property
+    def clip(self) -> Tensor:
+        """(n,) which of the library's clips each row plays, -1 where none."""
+        ...
+
+    def judge(self, failed: Tensor) -> None:
+        """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
+        ...
+
+    def statistics(self) -> list[Tensor]:
+        """What `judge` has counted; see `Env.statistics`."""
+        ...
+
+    def observe(self, state: RobotState) -> Obs:
+        """path, goal, steering, command_mask and pose_mask."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Kept:
+    """What commands have in common: their saving, of the reference's rows and the tensors that `kept` names, all (n, ...).
+
+    Where a command does not say otherwise, it plays no clip and learns nothing from failures.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
+    reference: Reference
+    step: Tensor
+    last_step: Tensor
+
+    def over(self, state: RobotState) -> Tensor:
+        return self.step >= self.last_step
+
+    @property
+    def clip(self) -> Tensor:
+        return torch.full_like(self.reference.index, -1)
+
+    def judge(self, failed: Tensor) -> None: ...
+
+    def statistics(self) -> list[Tensor]:
+        return []
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: x.clone() for name, x in self._rows().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, x in self._rows().items():
+            x.copy_(state[name])
+
+    def _rows(self) -> dict[str, Tensor]:
+        reference = self.reference
+        mine = {name: getattr(self, name) for name in self.kept}
+        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}

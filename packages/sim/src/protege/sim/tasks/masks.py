@@ -1,0 +1,55 @@
+"""Structured masks over future poses: which bodies, at which times, a policy is told about."""
+
+import torch
+from torch import Tensor
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+
+from ..env_config import MaskParams
+
+
+class MaskSampler:
+    """Draws masks (n, K, B): a pattern of bodies times a choice of future frames, as in MaskedMimic (arXiv 2409.14393).
+
+    Raises:
+        UserError: on an unknown pattern name.
+    """
+
+    def __init__(self, params: MaskParams, robot: Robot, num_frames: int, device: torch.device) -> None:
+        groups = {
+            "full": robot.body_names,
+            "head_hands": (robot.head, *robot.hands),
+            "root": robot.body_names[:1],
+            "hands": robot.hands,
+            "feet": robot.feet,
+            "random": (),
+            "inbetween": robot.body_names,
+        }
+        if unknown := set(params.patterns) - set(groups):
+            raise UserError(
+                f"env.masked_mimic_params.patterns: unknown pattern {min(unknown)!r}", f"Known: {', '.join(groups)}"
+            )
+        self.num_frames, self.frame_keep = num_frames, params.frame_keep
+        self.furthest = torch.arange(num_frames, device=device) == num_frames - 1
+        weights = torch.tensor(list(params.patterns.values()), device=device)
+        self.edges = (weights / weights.sum()).cumsum(0)[:-1]
+        self.is_random = torch.tensor([name == "random" for name in params.patterns], device=device)
+        self.is_inbetween = torch.tensor([name == "inbetween" for name in params.patterns], device=device)
+        self.bodies = torch.zeros(len(params.patterns), robot.num_bodies, dtype=torch.bool, device=device)
+        for row, name in enumerate(params.patterns):
+            self.bodies[row, robot.body_ids(groups[name])] = True
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, K, B) bool; every mask shows at least one body at one time."""
+        device = self.bodies.device
+        pattern = torch.bucketize(torch.rand(n, device=device, generator=generator), self.edges, right=True)
+        # The random pattern first draws how sparse it is, then the bodies: single bodies and whole bodies both occur.
+        draws = torch.rand(n, self.bodies.shape[1], device=device, generator=generator)
+        density = torch.rand(n, 1, device=device, generator=generator)
+        random = (draws < density) | (draws == draws.min(dim=1, keepdim=True).values)
+        bodies = torch.where(self.is_random[pattern, None], random, self.bodies[pattern])
+        times = torch.rand(n, self.num_frames, device=device, generator=generator)
+        frames = (times < self.frame_keep) | (times == times.min(dim=1, keepdim=True).values)
+        frames = torch.where(self.is_inbetween[pattern, None], self.furthest, frames)
+        return frames[:, :, None] & bodies[:, None, :]
