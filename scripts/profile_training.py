@@ -15,14 +15,14 @@ from unittest.mock import patch
 
 import click
 import torch
+from protege.distill.checkup import Checkup
+from protege.distill.trainer import Distiller
 
 from protege.core.cli.umbrella import main as protege
 from protege.core.learning.masked_mimic import MaskedMimicTrainer
 from protege.core.learning.policy import ActorCritic
 from protege.core.learning.ppo import PPO
 from protege.core.runs.run import Run
-from protege.distill.checkup import Checkup
-from protege.distill.trainer import Distiller
 from protege.sim.env import HumanoidEnv
 
 PHASES: list[tuple[str, Any, str]] = [

@@ -24,7 +24,7 @@ from protege.core.learning.ppo import PPO, PPOConfig, normalize_advantage, weigh
 from protege.core.learning.process_group import World
 from protege.core.learning.rollout import RolloutBuffer, collect
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import action_bound, make_actor_critic
+from protege.core.runs.load_policy import action_bound, make_actor_critic
 from protege.core.runs.run import Run
 
 SIZE = 2

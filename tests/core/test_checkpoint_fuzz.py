@@ -19,7 +19,7 @@ from protege.core.learning.rollout import LoopState
 from protege.core.runs.checkpoint import DIGEST, load
 from protege.core.runs.checkpoint_checks import KINDS, digest
 from protege.core.runs.config import RunConfig, from_dict
-from protege.core.runs.experiments import load_to_act, make_actor_critic
+from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.core.runs.training_state import restore
 
 COUNT = 200

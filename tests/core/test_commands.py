@@ -15,11 +15,12 @@ import pytest
 import torch
 from tiny_runs import TINY, TRACKER, protege, snapshot, train
 
-from protege.core.cli.shared import as_yaml, writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder
 from protege.core.motions import clip_dtype
 from protege.core.runs.checkpoint import load, save
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
+from protege.core.runs.plain_yaml import as_yaml
 
 MASKED_MIMIC = "masked_mimic/path_follower"
 WALK = "data/motions/smpl_humanoid_walk.npy"

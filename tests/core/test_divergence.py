@@ -14,7 +14,7 @@ from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
 from protege.core.runs.run import Run
 
 GOOD = {"actor/ppo_loss": 0.1, "actor/kl": 0.01, "agent/skipped_updates": 1.0, "episode/return": nan}

@@ -7,15 +7,8 @@ import torch
 from toy_env import BestExpert, J, NanEnv, ToyEnv
 
 from protege.core.env import Obs
-from protege.core.learning.masked_mimic import (
-    MaskedMimic,
-    MaskedMimicConfig,
-    MaskedMimicTrainer,
-    imitation_loss,
-    kl_coefficient,
-    latent_kl,
-    sample_latent,
-)
+from protege.core.learning.imitation import imitation_loss, kl_coefficient, latent_kl
+from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig, MaskedMimicTrainer, sample_latent
 from protege.core.learning.rollout import RolloutBuffer
 
 SMALL = {"latent_dim": 16, "ff_size": 32, "num_layers": 1, "num_heads": 2, "latent_size": 4,

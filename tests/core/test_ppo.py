@@ -20,7 +20,7 @@ from protege.core.learning.ppo import (
     weighted_mean,
 )
 from protege.core.learning.rollout import RolloutBuffer, collect
-from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
 
 SMALL = ModelConfig(latent_dim=16, ff_size=16, num_layers=1, num_heads=2, mlp_units=[16], critic_units=[16])
 

@@ -21,7 +21,8 @@ from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import make_actor_critic, train_ppo
+from protege.core.runs.experiments import train_ppo
+from protege.core.runs.load_policy import make_actor_critic
 from protege.core.runs.run import Run
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from protege.distill.checkup import Checkup
 from rich.console import Console
 from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
@@ -16,9 +17,8 @@ from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.runs.checkpoint import load, save
 from protege.core.runs.evaluation import wilson_interval
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
 from protege.distill import evaluate as evaluation_module
-from protege.distill.checkup import Checkup
 from protege.distill.cli import main
 from protege.distill.evaluate import default_output, default_tasks, evaluate
 from protege.distill.report import write_report

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from protege.distill.trainer import Distiller
 from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.runs.checkpoint import load
-from protege.core.runs.experiments import load_policy, make_actor_critic
+from protege.core.runs.load_policy import load_policy, make_actor_critic
 from protege.core.runs.run import Run
 from protege.distill.averaging import WeightAverage
-from protege.distill.experiment import EXPERIMENTS, distil, tasks_of, train
+from protege.distill.curriculum import tasks_of
+from protege.distill.experiment import EXPERIMENTS, distil, train
 from protege.distill.teachers_by_task import Tutors, load_tutors
-from protege.distill.trainer import Distiller
 
 
 def scripted() -> dict[str, ScriptedTeacher]:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from imageio_ffmpeg import write_frames
 
-from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder, write_atomically
 from protege.core.motions import Clip
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.core.runs.checkpoint import write_atomically
 
 from .engine import mujoco
 from .gl import make_context

@@ -32,7 +32,8 @@ from urllib.request import urlopen
 import yaml
 
 from protege.core.errors import UserError
-from protege.core.runs.checkpoint import load, save_release, write_atomically
+from protege.core.files import write_atomically
+from protege.core.runs.checkpoint import load, save_release
 
 from .cards import is_number, write_card
 

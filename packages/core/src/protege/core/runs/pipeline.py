@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from ..cli.shared import console
 from ..errors import UserError
+from ..files import write_atomically
 from ..names import checked_name
-from ..tables import compact_table, print_table
+from ..terminal import compact_table, console, print_table
 from .child import run_child
 from .lock import locked
 from .run_folder import read_metrics, remove_temporaries
@@ -147,8 +147,6 @@ def _is_entry(entry: object) -> bool:
 
 
 def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
-    from .checkpoint import write_atomically
-
     text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
     write_atomically(root / RECORD, lambda file: file.write(text.encode()))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ..cli.shared import as_yaml
 from ..errors import UserError
+from .plain_yaml import as_yaml
 
 PREFIX = "pipeline/"
 OVERRIDE = re.compile(r"[\w+.]+=")
