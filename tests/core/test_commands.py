@@ -389,7 +389,7 @@ def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("protege.core.learning.ppo.PPO.update", full)
+    monkeypatch.setattr("protege.core.learning.learner.Learner.update", full)
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
     assert "8 worlds fit into the memory of cpu, but not what is learned" in line
     assert "Take half as many: --num-envs 4" in line

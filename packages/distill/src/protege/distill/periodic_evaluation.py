@@ -51,10 +51,18 @@ class PeriodicEvaluation(Hook):
             self.env.close()
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics `evaluation/<task>/...`; none on ranks but the first."""
+        """Metrics of an evaluation now; none on ranks but the first."""
         self.evaluated_at = self.run.iteration
         if not self.run.group.first:
             return {}
+        metrics, score = self.measure()
+        if score > self.best:
+            self.best = score
+            self.run.save_best(metrics)
+        return metrics
+
+    def measure(self) -> tuple[dict[str, float], Score]:
+        """Metrics `evaluation/<task>/...`, and the score."""
         if not self.env:
             self.env = self._make_env()
             self.begin = self.env.state_dict()
@@ -69,12 +77,8 @@ class PeriodicEvaluation(Hook):
             metrics[f"evaluation/{task}/{facts.error}"] = summary.error
             successes.append(summary.success)
             errors.append(inf if isnan(summary.error) else summary.error)
-        metrics = {name: value for name, value in metrics.items() if not isnan(value)}
-        score = [round(fmean(successes), 2), -fmean(errors)]
-        if score > self.best:
-            self.best = score
-            self.run.save_best(metrics)
-        return metrics
+        known = {name: value for name, value in metrics.items() if not isnan(value)}
+        return known, [round(fmean(successes), 2), -fmean(errors)]
 
     def _make_env(self) -> Env:
         config, tasks = self.config, self.tasks
