@@ -234,14 +234,14 @@ def test_a_world_whose_physics_failed_never_reaches_the_loss():
     for label in (0.0, 1e6):
         buffer.data["expert_mean"][:, [2, 9]] = buffer.data["expert_value"][:, [2, 9]] = label
         torch.manual_seed(0)
-        learner = make_learner(env)
+        learner = make_learner(ToyEnv(16))
         learner.algorithm.begin(env, 0, 0.0, torch.Generator())
         learner.buffer = buffer
         both.append((learner.update(), learner.algorithm.policy.state_dict()))
     (metrics, state), (again, same) = both
     assert metrics == again and metrics["agent/skipped_updates"] == 0.0
     assert all(x.isfinite().all() and torch.equal(x, same[name]) for name, x in state.items())
-    assert state["tokenizer.normalizers.proprioception.count"] == 8 * 14
+    assert state["tokenizer.normalizers.proprioception.count"] == 16 + 8 * 14  # the first observation, the rollout
     assert state["critic.returns.mean"].item() == pytest.approx(1.0 / 0.03, rel=1e-5)
 
 
