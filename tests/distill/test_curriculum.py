@@ -37,7 +37,6 @@ def test_a_teacher_of_weight_0_leaves_its_tasks_out():
     ("stages", "message"),
     [
         ([Stage("a", 1.0, {"walk": 1.0})], r"agent\.curriculum\[0\].*'walk'"),
-        ([Stage("a", -1.0, {"path": 1.0})], r"agent\.curriculum\[0\].*negative"),
         ([Stage("a", 0.0, {"path": 1.0})], "no stage"),
         ([], "no stage"),
     ],

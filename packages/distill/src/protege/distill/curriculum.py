@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Protocol
 
 from protege.core.env import Env, Obs
 from protege.core.errors import UserError
@@ -19,15 +19,13 @@ def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float])
         teacher_weights: by the teacher's name.
 
     Raises:
-        UserError: naming the key, on an unknown task, a negative number, or if nothing is left.
+        UserError: naming the key, on an unknown task, or if nothing is left.
     """
     kept = []
     for i, stage in enumerate(stages):
         key = f"agent.curriculum[{i}]"
         if unknown := set(stage.task_mix) - set(TEACHER_OF_TASK):
             raise UserError(f"{key}.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(TEACHER_OF_TASK)}")
-        if stage.share < 0.0 or any(weight < 0.0 for weight in stage.task_mix.values()):
-            raise UserError(f"{key} ({stage.name}) has a negative share or weight", "Take 0 to leave something out")
         taught = {
             task: weight
             for task, weight in stage.task_mix.items()
@@ -69,6 +67,8 @@ class Curriculum(Hook):
         env: that the learner acts in.
     """
 
+    kept = ("stage",)
+
     def __init__(self, stages: Sequence[Stage], env: TaskEnv, learner: Learner) -> None:
         self.stages, self.env, self.learner = stages, env, learner
         self.stage = 0
@@ -78,9 +78,3 @@ class Curriculum(Hook):
         if stage != self.stage:
             self.stage, self.learner.obs = stage, self.env.set_task_mix(self.stages[stage].task_mix)
         return {"curriculum/stage": float(stage)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"stage": self.stage}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.stage = state["stage"]

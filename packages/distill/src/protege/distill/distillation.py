@@ -98,19 +98,18 @@ class Distillation(Algorithm[ActorCritic]):
         self.variant = self.tasks, self.ppo_on
         self.noise = 1.0 if self.ppo_on else cfg.imitation_noise
         self.slices = tuple(env.task_slices.items())
-        self.task = torch.zeros(env.num_envs, device=env.device)
+        task = torch.zeros(env.num_envs, device=env.device)
         for index, (_, part) in enumerate(self.slices):
-            self.task[part] = index
+            task[part] = index
         draw = torch.rand(env.num_envs, 1, generator=generator, device=env.device)
         self.teacher_acts = draw < teacher_share(cfg, iteration)
+        self.fixed_labels = {"task": task, "acted": (~self.teacher_acts).squeeze(1).float()}
         return {"agent/ppo_factor": factor}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
         sample, labels = self.policy.act(obs, generator), self._labels(*self.slices)(obs)
         mean = torch.where(self.teacher_acts, labels["teacher_mean"], sample.mean)
-        acted = (~self.teacher_acts).squeeze(1).float()
-        sample = sample.with_action(mean + self.noise * (sample.action - sample.mean))
-        return sample, labels | {"task": self.task, "acted": acted}
+        return sample.with_action(mean + self.noise * (sample.action - sample.mean)), labels | self.fixed_labels
 
     def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
         data = buffer.data

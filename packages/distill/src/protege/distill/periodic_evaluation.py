@@ -1,10 +1,9 @@
 """Evaluation during training, by which the best weights are kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, isnan
 from statistics import fmean
-from typing import Any
 
 from protege.core.env import Env, env_plugin
 from protege.core.learning.policy import ActorCritic
@@ -32,6 +31,8 @@ class PeriodicEvaluation(Hook):
         tasks: to evaluate.
         policy: plays its mean actions.
     """
+
+    kept = ("best", "evaluated_at")
 
     def __init__(self, run: Run, config: Config, tasks: Sequence[str], policy: ActorCritic) -> None:
         self.run, self.config, self.tasks, self.policy = run, config, tasks, policy
@@ -86,9 +87,3 @@ class PeriodicEvaluation(Hook):
         mix, count = dict.fromkeys(tasks, 1.0), config.agent.evaluation_episodes * len(tasks)
         env = replace(config.env, num_envs=count, task_mix=mix, mix_probability=0.0)
         return env_plugin().make(run, env, evaluation=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": list(self.best), "evaluated_at": self.evaluated_at}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best, self.evaluated_at = list(state["best"]), state["evaluated_at"]

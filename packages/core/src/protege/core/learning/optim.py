@@ -50,7 +50,7 @@ def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: Proc
         () 1 if the step was skipped, else 0.
     """
     parts = [settings["params"] for settings in optimizer.param_groups]
-    group.average_gradients(p for part in parts for p in part)
+    group.average(p.grad for part in parts for p in part if p.grad is not None)
     norms = [nn.utils.clip_grad_norm_(part, max_grad_norm) for part in parts]
     skipped = (~torch.stack(norms).isfinite()).any().float()
     # The fused kernel leaves parameters and moments alone where found_inf is 1: the switch that GradScaler uses.

@@ -99,19 +99,11 @@ class ProcessGroup:
         return self.sum(x).div_(self.size) if self.size > 1 else x
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Give every rank the mean of their tensors, in place."""
-        if self.size > 1:
-            for x in tensors:
-                self.mean(x)
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every rank the mean of their gradients, in one message. A NaN of one is then a NaN of all."""
-        if self.size == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = self.mean(torch.cat([x.flatten() for x in gradients]))
-        for gradient, part in zip(gradients, flat.split([x.numel() for x in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        """Give every rank the mean of their tensors, in place and in one message. A NaN of one rank is then a NaN of all."""
+        if self.size > 1 and (tensors := list(tensors)):
+            flat = self.mean(torch.cat([x.flatten() for x in tensors]))
+            for x, part in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
+                x.copy_(part.view_as(x))
 
     def broadcast(self, module: nn.Module) -> None:
         """Give every rank the first one's parameters and buffers."""

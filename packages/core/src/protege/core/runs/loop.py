@@ -12,7 +12,13 @@ from .run import Run
 
 
 class Hook:
-    """Something that only some trainings do. Each method does nothing unless a hook overrides it."""
+    """Something that only some trainings do. Each method does nothing unless a hook overrides it.
+
+    Attributes:
+        kept: names of the attributes that a checkpoint keeps, in its `trainer`; other hooks have other names.
+    """
+
+    kept: Sequence[str] = ()
 
     def start(self) -> None:
         """Before the first iteration, after the run's checkpoint was loaded, if it has one."""
@@ -32,11 +38,11 @@ class Hook:
         """After the last iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What going on needs: part of the checkpoint's `trainer`, so that names differ from other hooks'."""
-        return {}
+        return {name: getattr(self, name) for name in self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load from all of the checkpoint's `trainer`."""
+        for name in self.kept:
+            setattr(self, name, state[name])
 
 
 class _State:

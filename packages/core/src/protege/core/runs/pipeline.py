@@ -117,7 +117,8 @@ def _run(step: Step) -> bool:
     Returns:
         whether the pipeline was told to stop meanwhile, although the step was done.
     """
-    code, stopped = run_child([sys.executable, "-m", *step.launcher, "protege.core.cli.umbrella", *step.command])
+    ranks = ["torch.distributed.run", *step.torchrun, "-m"] if step.torchrun else []
+    code, stopped = run_child([sys.executable, "-m", *ranks, "protege.core.cli.umbrella", *step.command])
     if stopped or code == STOPPED:
         click.echo("stopped; the same command goes on", err=True)
     if code:

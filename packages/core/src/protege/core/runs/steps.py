@@ -56,16 +56,14 @@ class Step:
     gpus: int = 1
 
     @property
-    def launcher(self) -> list[str]:
-        """What starts the ranks: arguments of `python -m` before the module's name."""
-        if self.gpus == 1:
-            return []
-        return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.gpus), "-m"]
+    def torchrun(self) -> list[str]:
+        """Arguments of torchrun where it starts the ranks."""
+        return ["--standalone", "--nproc-per-node", str(self.gpus)] if self.gpus > 1 else []
 
     @property
     def shown(self) -> str:
         """The command as a user would type it."""
-        torchrun = ["torchrun", *self.launcher[1:-1], "--no-python"] if self.launcher else []
+        torchrun = ["torchrun", *self.torchrun, "--no-python"] if self.torchrun else []
         return shlex.join([*torchrun, "protege", *self.command])
 
     @property
