@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from protege.core.cli.shared import chosen_simulator, evaluation_options, training_group
+from protege.core.cli.evaluate import chosen_simulator, evaluation_options
+from protege.core.cli.train import training_group
 from protege.sim.tasks.path_rules import PATH_CLOCKS
 
 from .tasks import OPTIONS, TASK_FACTS
@@ -46,7 +47,7 @@ def evaluate(
     By default a student plays track, path, goal and steering, any other policy what it was trained for. The output folder is
     `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
     """
-    from protege.core.runs.experiments import load_policy
+    from protege.core.runs.load_policy import load_policy
 
     from .evaluate import default_output, default_tasks
     from .evaluate import evaluate as play

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.cli.shared import writable_folder
 from protege.core.env import Env, Obs
-from protege.core.runs.checkpoint import ZOO, write_atomically
+from protege.core.files import writable_folder, write_atomically
+from protege.core.runs.checkpoint import ZOO
 from protege.core.runs.config import from_dict
 from protege.core.runs.evaluation import (
     by_clip,
@@ -24,7 +24,7 @@ from protege.core.runs.evaluation import (
     summarize,
     wilson_interval,
 )
-from protege.core.runs.experiments import LoadedPolicy
+from protege.core.runs.load_policy import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
 from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts, env_overrides, env_task

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder
 from protege.core.robots.robot import Robot
 
 from ...engine import mujoco
