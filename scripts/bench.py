@@ -27,7 +27,7 @@ from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
 from protege.core.runs.load_policy import make_actor_critic
 from protege.core.runs.training import Experiment
-from protege.deploy.commands.simple import PathCommand
+from protege.deploy.commands.path import PathCommand
 from protege.deploy.export.check import check
 from protege.deploy.export.export import export
 from protege.deploy.loop.closed_loop import run_closed_loop
@@ -104,7 +104,7 @@ def closed_loop(checkpoint: Checkpoint) -> dict[str, Any]:
         states: list[dict[str, np.ndarray]] = []
         policy.on_inputs = states.append
         seconds = STEPS * policy.metadata.control_dt
-        command = PathCommand.steady(robot.read(), 1.0, 0.0, seconds, policy.metadata.path_times)
+        command = PathCommand.arc(robot.read().pose_2d, 1.0, 0.0, seconds + 5.0, policy.metadata.path_times)
         loop = ControlLoop(policy, robot, command, policy.metadata.control_dt, realtime=False)
         result = run_closed_loop(loop, seconds)
         np.savez(recorded, **{name: np.concatenate([state[name] for state in states]) for name in states[0]})

@@ -15,7 +15,10 @@ from typing import Any
 import click
 
 from protege.deploy.cli.tasks import motion_command
-from protege.deploy.commands.simple import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from protege.deploy.commands.goal import GoalCommand
+from protege.deploy.commands.measured import MeasuredCommand
+from protege.deploy.commands.path import PathCommand
+from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.loop.closed_loop import run_closed_loop
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -28,7 +31,7 @@ START = """
 import os, sys, time
 begun = float(open("/proc/self/stat").read().rsplit(")")[1].split()[19]) / os.sysconf("SC_CLK_TCK")
 import numpy as np
-from protege.deploy.output import resident_mb
+from protege.deploy.loop.closed_loop import resident_mb
 from protege.deploy.runtime import Command, OnnxPolicy, RobotReading
 policy = OnnxPolicy(sys.argv[1])
 reading = RobotReading(**{name: np.array(value) for name, value in vars(policy.metadata.start).items()})
@@ -73,13 +76,13 @@ def play(task: str, index: int, policy: OnnxPolicy, robot: MujocoRobot, limits: 
 
 
 def _command(task: str, index: int, policy: OnnxPolicy, robot: MujocoRobot) -> tuple[MeasuredCommand, float]:
-    reading, angle = robot.read(), 2.0 * math.pi * index / 50.0
+    start, angle = robot.read().pose_2d, 2.0 * math.pi * index / 50.0
     if task == "path":
-        return PathCommand.random(reading, index, SECONDS, policy.metadata.path_times), SECONDS
+        return PathCommand.random(start, index, SECONDS, policy.metadata.path_times), SECONDS
     if task == "steering":
-        return SteeringCommand.towards(reading, angle, (0.0, 0.4, 0.8, 1.1, 1.4)[index % 5]), SECONDS
+        return SteeringCommand(start.direction(math.degrees(angle)), (0.0, 0.4, 0.8, 1.1, 1.4)[index % 5]), SECONDS
     if task == "goal":
-        return GoalCommand.ahead(reading, (3.0 * math.cos(angle), 3.0 * math.sin(angle))), SECONDS
+        return GoalCommand.ahead(start, (3.0 * math.cos(angle), 3.0 * math.sin(angle))), SECONDS
     clip = ("smpl_humanoid_walk.npy", "smpl_humanoid_run.npy")[index]
     return motion_command(clip, policy, robot, robot.body_poses, SECONDS, standing=False)
 

@@ -26,7 +26,7 @@ class Refuse:
         if name.split(".")[0] in {"torch", "onnx", "onnxruntime", "mujoco"} or name.startswith("protege.core"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refuse())
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 main()
 """
 

@@ -11,8 +11,8 @@ import pytest
 from protege.core.errors import UserError
 from protege.core.motions import clip_dtype, load_clip, save_clip
 from protege.core.motions.plausibility import LONGEST
-from protege.deploy.commands import clips
 from protege.deploy.errors import DeployError
+from protege.deploy.motions import clips
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.sim.robots import get_robot
 

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protege.deploy.commands.clips import load_clip
 from protege.deploy.commands.commander import Commander, mixed
-from protege.deploy.commands.motion import MotionCommand
-from protege.deploy.commands.orders import Goal, Motion, Steering
+from protege.deploy.commands.goal import Goal
+from protege.deploy.commands.motion import Motion, MotionCommand
 from protege.deploy.commands.orders import Path as Line
 from protege.deploy.commands.sources.script import Script
+from protege.deploy.commands.steering import Steering
 from protege.deploy.errors import DeployError
+from protege.deploy.geometry import Pose2D
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.motions.clips import load_clip
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 
@@ -73,7 +75,7 @@ def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRob
     moved.root_pos_w, moved.root_quat_w = np.array([3.0, -1.0, 0.9]), np.array([np.cos(0.35), 0.0, 0.0, np.sin(0.35)])
     commander(5.0, moved)
     said = commander(6.0, here)
-    clip = load_clip(WALK, policy.metadata).placed(np.array([3.0, -1.0]), 0.7)
+    clip = load_clip(WALK, policy.metadata).placed(Pose2D(np.array([3.0, -1.0]), 0.7))
     expected = MotionCommand(clip, robot.body_poses, policy.metadata)(1.0, here)
     for name in ("target_body_pos_w", "target_body_quat_w", "reference_joint_pos"):
         a, b = getattr(said, name), getattr(expected, name)
@@ -86,10 +88,10 @@ def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRob
 
 
 def test_a_moved_motion_is_measured_where_it_is(policy: OnnxPolicy, robot: MujocoRobot) -> None:
-    clip = load_clip(WALK, policy.metadata).placed(np.zeros(2), 0.0)
-    moved = MotionCommand(clip, robot.body_poses, policy.metadata).moved(np.array([3.0, -1.0]), 0.7)
+    clip = load_clip(WALK, policy.metadata).placed(Pose2D(np.zeros(2), 0.0))
+    moved = MotionCommand(clip, robot.body_poses, policy.metadata).moved(Pose2D(np.array([3.0, -1.0]), 0.7))
     time = np.array([0.0, 1.0, 2.0])
-    bodies, _ = robot.body_poses(clip.placed(np.array([3.0, -1.0]), 0.7).at(time))
+    bodies, _ = robot.body_poses(clip.placed(Pose2D(np.array([3.0, -1.0]), 0.7)).at(time))
     assert moved.errors(time, bodies[:, 0], bodies)["cartesian_err"] < 1e-9
 
 

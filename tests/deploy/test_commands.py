@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from protege.deploy.commands.goal import GoalCommand
+from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.path_clock import clock_rate
-from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand, standing
+from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.interface import RobotReading
+from protege.deploy.policy.onnx_policy import standing
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 DT = 1.0 / 30.0
@@ -18,14 +21,14 @@ def at(x: float, y: float, yaw: float) -> RobotReading:
 
 def test_a_straight_path_begins_at_the_robot_and_goes_where_it_faces() -> None:
     here = at(2.0, 1.0, np.pi / 2)
-    command = PathCommand.steady(here, 1.2, 0.0, 3.0, TIMES)
+    command = PathCommand.arc(here.pose_2d, 1.2, 0.0, 3.0 + TIMES[-1], TIMES)
     points = command(1.0, here).path_w
     np.testing.assert_allclose(points, [[2.0, 1.0 + 1.2 * (1.0 + t)] for t in TIMES], atol=1e-9)
 
 
 def test_a_curved_path_is_a_circle() -> None:
     here = at(0.0, 0.0, 0.0)
-    command = PathCommand.steady(here, 1.0, 0.5, 8.0, TIMES)
+    command = PathCommand.arc(here.pose_2d, 1.0, 0.5, 8.0 + TIMES[-1], TIMES)
     radius = np.linalg.norm(command.position(np.linspace(0.0, 8.0, 50)) - [0.0, 2.0], axis=1)
     np.testing.assert_allclose(radius, 2.0, atol=0.01)
     assert command(0.0, here).path_w[-1][1] > 1.0  # to the left
@@ -33,7 +36,7 @@ def test_a_curved_path_is_a_circle() -> None:
 
 def test_random_paths_are_the_seeds_and_within_the_trainings_limits() -> None:
     here = at(1.0, 2.0, 0.3)
-    first, again, other = (PathCommand.random(here, seed, 10.0, TIMES) for seed in (1, 1, 2))
+    first, again, other = (PathCommand.random(here.pose_2d, seed, 10.0, TIMES) for seed in (1, 1, 2))
     time = np.arange(0.0, 15.0, DT)
     np.testing.assert_array_equal(first.position(time), again.position(time))
     assert np.abs(first.position(time) - other.position(time)).max() > 0.5
@@ -59,13 +62,13 @@ def test_a_path_waits_for_who_is_behind_or_beside_it_and_not_for_who_is_ahead() 
         (0.9, 0.0, 1.0),
         (0.9, -0.3, 0.5),
     ):
-        command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 3.0, TIMES)
+        command = PathCommand.arc(at(0.0, 0.0, 0.0).pose_2d, 1.0, 0.0, 3.0 + TIMES[-1], TIMES)
         points = command(1.0, at(x, y, 0.0)).path_w
         np.testing.assert_allclose(points, [[expected + t, 0.0] for t in TIMES], atol=1e-9)
 
 
 def test_a_path_is_given_up_after_two_seconds_more_than_a_metre_off(caplog: pytest.LogCaptureFixture) -> None:
-    command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 60.0, TIMES)
+    command = PathCommand.arc(at(0.0, 0.0, 0.0).pose_2d, 1.0, 0.0, 60.0 + TIMES[-1], TIMES)
     # 1.2 m beside it from 0.5 s on, for a moment back at 0.9 m, so that the two seconds begin anew at 2 s.
     off = {0.0: 0.0, 0.5: 1.2, 1.5: 0.9, 2.0: 1.2, 3.9: 1.2, 4.0: 1.25, 5.0: 0.0}
     commanded = {time: command(time, at(0.0, y, 0.0)).path_w is not None for time, y in off.items()}
@@ -86,7 +89,7 @@ def test_a_path_that_has_come_to_its_end_commands_nothing() -> None:
 
 def test_path_error_by_hand() -> None:
     """By the clock that waits: at 1 s the robot is 0.3 m beside the line, so that half a second passes there."""
-    command = PathCommand.steady(at(0.0, 0.0, 0.0), 1.0, 0.0, 3.0, TIMES)
+    command = PathCommand.arc(at(0.0, 0.0, 0.0).pose_2d, 1.0, 0.0, 3.0 + TIMES[-1], TIMES)
     roots = np.array([[0.0, 0.0, 0.9], [1.0, 0.3, 0.9], [2.0, 0.0, 0.8], [2.5, 0.0, 0.9]])
     errors = command.errors(np.array([0.0, 1.0, 2.0, 3.0]), roots)
     off = [0.0, np.hypot(0.5, 0.3), 0.5, 0.0]  # the line's point is at 0, 0.5, 1.5 and 2.5 m
@@ -96,7 +99,7 @@ def test_path_error_by_hand() -> None:
 
 def test_goal_by_hand() -> None:
     here = at(1.0, 1.0, np.pi / 2)
-    command = GoalCommand.ahead(here, (2.0, 1.0))
+    command = GoalCommand.ahead(here.pose_2d, (2.0, 1.0))
     np.testing.assert_allclose(command.point, [0.0, 3.0], atol=1e-12)
     assert command.deadline == pytest.approx(2.0 + np.sqrt(5.0) / 0.8)
     assert command(1.0, here).goal_time_left == pytest.approx(command.deadline - 1.0)
@@ -109,7 +112,7 @@ def test_goal_by_hand() -> None:
 
 
 def test_a_far_goal_is_shown_as_far_as_the_training_knows() -> None:
-    command = GoalCommand.reachable(np.array([0.0, 10.0]), 10.0, 4.0)
+    command = GoalCommand(np.array([0.0, 10.0]), 2.0 + 10.0 / 0.8, 4.0)
     far = command(0.0, at(0.0, 0.0, 0.0))
     np.testing.assert_allclose(far.goal_w, [0.0, 4.0])
     assert far.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
@@ -132,7 +135,7 @@ def test_to_stand_is_said_in_what_the_policy_takes() -> None:
 
 def test_steering_by_hand() -> None:
     here = at(0.0, 0.0, np.pi / 2)
-    command = SteeringCommand.towards(here, -np.pi / 2, 1.5)
+    command = SteeringCommand(here.pose_2d.direction(-90.0), 1.5)
     np.testing.assert_allclose(command(0.0, here).steering_direction_w, [1.0, 0.0], atol=1e-12)
     time = np.arange(0.0, 5.0, DT)
     sway = 0.05 * np.sin(2.0 * np.pi * time)  # of a stride a second: no error

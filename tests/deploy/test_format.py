@@ -12,7 +12,9 @@ import onnxruntime
 import pytest
 from students import ROBOT
 
-from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.commands.goal import GoalCommand
+from protege.deploy.commands.path import PathCommand
+from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.export.export import Variant, export
 from protege.deploy.export.urdf import urdf
 from protege.deploy.interface import MEASURED, Command
@@ -51,9 +53,9 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
     ours, tiny, robot = OnnxPolicy(exported), tiny_runtime()(str(exported)), MujocoRobot(exported)
     here, times = robot.read(), ours.metadata.path_times
     source = {
-        "path": PathCommand.random(here, 3, 2.0, times),
-        "goal": GoalCommand.ahead(here, (2.0, -1.0)),
-        "steering": SteeringCommand.towards(here, 0.7, 1.2),
+        "path": PathCommand.random(here.pose_2d, 3, 2.0, times),
+        "goal": GoalCommand.ahead(here.pose_2d, (2.0, -1.0)),
+        "steering": SteeringCommand(here.pose_2d.direction(40.0), 1.2),
     }.get(kind)
     for step in range(12):
         if step == 8:  # an episode begins anew, and another task with it

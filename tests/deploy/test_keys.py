@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
-from protege.deploy.robots.keys import is_tagged, load_key, tag
+from protege.deploy.network.keys import is_tagged, load_key, tag
 
 TEXT = "0123456789abcdef"
 

@@ -17,11 +17,13 @@ from protege.core.motions import load_clip as core_clip
 from protege.core.motions.contact import contact_points, leg_length
 from protege.core.robots.kinematics import Kinematics
 from protege.deploy.cli.main import main
-from protege.deploy.commands.clips import Clip, Pose, load_clip
 from protege.deploy.commands.motion import MotionCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.export.export import export
+from protege.deploy.geometry import Pose2D
 from protege.deploy.interface import RobotReading
+from protege.deploy.motions.clips import Clip, load_clip
+from protege.deploy.motions.poses import Poses
 from protege.deploy.policy.metadata import Metadata
 from protege.deploy.policy.metadata import load as load_metadata
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -94,19 +96,19 @@ def test_a_clips_start_is_the_trainings(name: str, metadata: Metadata) -> None:
 def test_poses_are_clamped_to_the_clip(metadata: Metadata) -> None:
     clip = load_clip(WALK, metadata)
     ends = clip.at(np.array([-1.0, 99.0]))
-    for field, values in zip(Pose._fields, ends, strict=True):
+    for field, values in zip(Poses._fields, ends, strict=True):
         np.testing.assert_allclose(values, getattr(clip.frames, field)[[0, -1]], atol=1e-12)
 
 
 def test_a_clip_is_placed_where_the_robot_is(metadata: Metadata) -> None:
     clip = load_clip("smpl_humanoid_jump.npy", metadata)
-    placed = clip.placed(np.array([3.0, -1.0]), 0.7)
+    placed = clip.placed(Pose2D(np.array([3.0, -1.0]), 0.7))
     first = RobotReading(*(x[0] for x in placed.frames[:2]), np.zeros(3), np.zeros(3), np.zeros(69), np.zeros(69))
     assert first.yaw == pytest.approx(0.7)
     np.testing.assert_allclose(first.root_pos_w, [3.0, -1.0, clip.frames.root_pos_w[0, 2]])
     # Relative to the root's heading everything is as it was.
-    again = placed.placed(np.zeros(2), 0.0)
-    origin = clip.placed(np.zeros(2), 0.0)
+    again = placed.placed(Pose2D(np.zeros(2), 0.0))
+    origin = clip.placed(Pose2D(np.zeros(2), 0.0))
     for a, b in zip(again.frames, origin.frames, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
     np.testing.assert_allclose(
@@ -225,7 +227,7 @@ def sliding(speed: float, seconds: float = 3.0) -> Clip:
     """A stiff body that slides to the left."""
     time = np.linspace(0.0, seconds, 91)
     pos = np.stack([0.0 * time, speed * time, 0.0 * time + 0.9], axis=1)
-    return Clip("slide", time, Pose(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))))
+    return Clip("slide", time, Poses(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))))
 
 
 def test_teachers_are_told_the_clips_own_way(exports: dict[str, Path]) -> None:
@@ -329,7 +331,7 @@ def test_what_does_not_go_together_is_named(exports: dict[str, Path], exported: 
 def test_shipped_clips_are_found_without_torch(tracker: Path) -> None:
     program = """
 import sys
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 main(["run", sys.argv[1], "--motion-file", "smpl_humanoid_walk.npy", "--fast", "--seconds", "0.2"], standalone_mode=False)
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "onnx", "onnxscript"}))
 print([name for name in sys.modules if name.startswith("protege.") and not name.startswith("protege.deploy")])

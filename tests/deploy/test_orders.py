@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protege.deploy.commands.orders import Goal, Motion, Origin, Path, Steering, parse
-from protege.deploy.commands.simple import GoalCommand, PathCommand, SteeringCommand
+from protege.deploy.commands.goal import Goal, GoalCommand
+from protege.deploy.commands.motion import Motion
+from protege.deploy.commands.orders import parse
+from protege.deploy.commands.path import Path, PathCommand
+from protege.deploy.commands.steering import Steering, SteeringCommand
 from protege.deploy.errors import DeployError
+from protege.deploy.geometry import Pose2D
 from protege.deploy.interface import RobotReading
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
@@ -22,7 +26,7 @@ def at(x: float, y: float, yaw: float) -> RobotReading:
 
 HERE = at(2.0, 1.0, np.pi / 2)  # faces +y
 ORIGINS = {
-    "robot": Origin.of(HERE), "start": Origin(np.array([10.0, 0.0]), np.pi), "world": Origin(np.zeros(2), 0.0)
+    "robot": HERE.pose_2d, "start": Pose2D(np.array([10.0, 0.0]), np.pi), "world": Pose2D(np.zeros(2), 0.0)
 }  # fmt: skip
 
 

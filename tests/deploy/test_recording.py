@@ -22,7 +22,8 @@ from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.loop.comparison import compare
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.loop.recording import Recorder, Recording, load, own_columns, save
+from protege.deploy.loop.recorder import Recorder
+from protege.deploy.loop.recording import Recording, load, own_columns, save
 from protege.deploy.policy.metadata import load as load_metadata
 from protege.sim.robots import get_robot
 
@@ -153,7 +154,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: 
 
 LIMITED = """
 import resource, signal, sys
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 main()
 """
@@ -186,14 +187,14 @@ def test_a_full_disk_keeps_what_it_can_and_all_of_the_report(
 
 def test_a_disk_with_room_for_one_copy_keeps_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The spool fills the disk: the file finds room only once the spool is gone."""
-    spool, write = tmp_path / ".run.npz.spool", recording_module.replace_whole
+    spool, write = tmp_path / ".run.npz.spool", recording_module.write_whole
 
     def full(path: Path, content: Callable[[BinaryIO], object]) -> None:
         if spool.exists():
             raise OSError(28, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(recording_module, "replace_whole", full)
+    monkeypatch.setattr(recording_module, "write_whole", full)
     with Recorder(tmp_path / "run.npz", metadata()) as recorder:
         ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(9)
     assert recorder.problem is None and load(tmp_path / "run.npz").steps == 9

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from protege.core.robots.kinematics import Kinematics
-from protege.deploy.commands.simple import PathCommand
+from protege.deploy.commands.path import PathCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.export.check import compare
 from protege.deploy.export.export import load_graph
@@ -155,7 +155,7 @@ def test_standing_starts_on_the_ground(exported: Path) -> None:
 
 def test_one_second_in_real_time(exported: Path) -> None:
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
-    command = PathCommand.steady(robot.read(), 1.0, 0.0, 1.0, policy.metadata.path_times)
+    command = PathCommand.arc(robot.read().pose_2d, 1.0, 0.0, 6.0, policy.metadata.path_times)
     started = time.perf_counter()
     result = run_closed_loop(ControlLoop(policy, robot, command, policy.metadata.control_dt), 1.0)
     assert time.perf_counter() - started >= 29 / 30
@@ -199,7 +199,7 @@ class Sabotage:
 def test_a_saboteur_ends_in_damping_within_the_same_period(how: str, cause: str, step: int, exported: Path) -> None:
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
     sabotage, stiff = Sabotage(policy, robot, how), list[bool]()
-    command = PathCommand.steady(robot.read(), 1.0, 0.0, 1.0, policy.metadata.path_times)
+    command = PathCommand.arc(robot.read().pose_2d, 1.0, 0.0, 6.0, policy.metadata.path_times)
     # What the untrained policy does by itself is not to count.
     safety = Safety(Limits().changed(["clipped_steps=off", "height=off", "tilt=off"]), policy.metadata)
     loop = ControlLoop(sabotage, sabotage, command, policy.metadata.control_dt, realtime=False, safety=safety)
@@ -213,18 +213,18 @@ def test_a_saboteur_ends_in_damping_within_the_same_period(how: str, cause: str,
 def test_the_runtime_imports_neither_torch_nor_core(exported: Path) -> None:
     program = """
 import sys
-from protege.deploy.commander import Commander
-from protege.deploy.limits import Limits
+from protege.deploy.commands.commander import Commander
+from protege.deploy.safety.limits import Limits
 from protege.deploy.loop import ControlLoop
 from protege.deploy.runtime import OnnxPolicy
 from protege.deploy.safety import Safety
-from protege.deploy.sources.script import Script
+from protege.deploy.commands.sources.script import Script
 from protege.deploy.robots.mujoco import MujocoRobot
-from protege.deploy.closed_loop import run_closed_loop
+from protege.deploy.loop.closed_loop import run_closed_loop
 from protege.deploy.commands import SteeringCommand
 import protege.deploy.cli
 policy, robot = OnnxPolicy(sys.argv[1]), MujocoRobot(sys.argv[1])
-command = SteeringCommand.towards(robot.read(), 0.0, 1.0)
+command = SteeringCommand(robot.read().pose_2d.direction(0.0), 1.0)
 loop = ControlLoop(policy, robot, command, 1 / 30, realtime=False, safety=Safety(Limits(), policy.metadata))
 run_closed_loop(loop, 0.2, robot.body_poses)
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "onnx", "onnxscript"}))

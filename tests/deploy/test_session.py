@@ -248,7 +248,7 @@ def test_a_broken_mujoco_gl_is_one_line(value: str, exported: Path, tmp_path: Pa
     program = """
 import sys, ctypes.util
 ctypes.util.find_library = lambda name: None
-from protege.deploy.cli import main
+from protege.deploy.cli.main import main
 main()
 """
     environment = {**os.environ, "MUJOCO_GL": value}

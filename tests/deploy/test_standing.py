@@ -10,11 +10,11 @@ from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
 from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.falls import Falls
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.policy.metadata import StartState
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.safety.falls import Falls
 
 
 def run(

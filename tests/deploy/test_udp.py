@@ -24,10 +24,10 @@ from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, Mode
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.robots.endpoint import Endpoint, parse_place
+from protege.deploy.network.endpoint import Endpoint, parse_place
+from protege.deploy.network.wire import Codec, Kind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
-from protege.deploy.robots.wire import Codec, Kind
 from protege.deploy.runtime import OnnxPolicy
 from protege.deploy.safety.limits import Limits
 from protege.deploy.safety.safety import Safety

@@ -23,11 +23,11 @@ from protege.deploy.commands.sources.datagrams import write
 from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.robots import endpoint
-from protege.deploy.robots.endpoint import Endpoint
+from protege.deploy.network import endpoint
+from protege.deploy.network.endpoint import Endpoint
+from protege.deploy.network.wire import Codec, Kind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
-from protege.deploy.robots.wire import Codec, Kind
 from protege.deploy.runtime import OnnxPolicy
 
 KEY, ANOTHER = b"a key that both sides hold", b"a key that nobody else holds"

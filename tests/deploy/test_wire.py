@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protege.deploy.interface import MEASURED, Mode
-from protege.deploy.robots.wire import Codec, Kind, MalformedError, is_near, is_newer
+from protege.deploy.network.wire import Codec, Kind, MalformedError, is_near, is_newer
 
 NAMES = ["knee", "hip"]
 CODEC = Codec(NAMES)

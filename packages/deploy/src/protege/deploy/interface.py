@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-Array = np.ndarray
+from .geometry import Array, Pose2D, yaw
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "path": ("path_w",),
@@ -41,8 +41,12 @@ class RobotReading:
     @property
     def yaw(self) -> float:
         """Heading, rad."""
-        w, x, y, z = (float(c) for c in self.root_quat_w)
-        return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+        return yaw(self.root_quat_w)
+
+    @property
+    def pose_2d(self) -> Pose2D:
+        """Where the robot stands and faces."""
+        return Pose2D(np.array(self.root_pos_w[:2]), self.yaw)
 
 
 @dataclass

@@ -7,13 +7,11 @@ from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
-import torch
 from imageio_ffmpeg import write_frames
 
 from protege.core.errors import UserError
 from protege.core.files import writable_folder, write_atomically
 from protege.core.motions import Clip
-from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
 from .engine import mujoco
@@ -21,20 +19,6 @@ from .gl import make_context
 from .robots.mjcf import build_spec
 
 FPS = 30
-
-
-def clip_qpos(clip: Clip, time: np.ndarray) -> np.ndarray:
-    """The clip at some times (T,) s since its start, (T, 7 + J), interpolated."""
-    source = clip.time - clip.time[0]
-    high = np.searchsorted(source, time, side="right").clip(1, len(source) - 1)
-    weight = ((time - source[high - 1]) / (source[high] - source[high - 1])).clip(0.0, 1.0)[:, None]
-
-    def between(values: np.ndarray) -> np.ndarray:
-        return (1.0 - weight) * values[high - 1] + weight * values[high]
-
-    first, last = (torch.from_numpy(clip.root_quat_w[rows]) for rows in (high - 1, high))
-    quat = R.slerp(first, last, torch.from_numpy(weight)).numpy()
-    return np.concatenate([between(clip.root_pos_w), quat, between(clip.joint_pos)], axis=1)
 
 
 class Renderer:
@@ -79,7 +63,7 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
     def frame(self, qpos: np.ndarray) -> np.ndarray:
-        """One picture, (height, width, 3) uint8. qpos: (7 + J,), as of `clip_qpos`."""
+        """One picture, (height, width, 3) uint8. qpos: (7 + J,), root position m, root rotation wxyz, joints rad."""
         self.data.qpos[:] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
@@ -100,7 +84,7 @@ class Renderer:
         """Pictures of a clip, kinematic, without physics: from `start` (s) for `seconds`, or to its end."""
         length = clip.duration - start
         count = int((length if seconds is None else min(seconds, length)) * fps + 1e-6) + 1
-        for qpos in clip_qpos(clip, start + np.arange(count) / fps):
+        for qpos in np.concatenate(clip.at(start + np.arange(count) / fps), axis=1):
             yield self.frame(qpos)
 
     def close(self) -> None:

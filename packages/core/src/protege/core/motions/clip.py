@@ -18,6 +18,7 @@ from .clip_file import Facts, Motion
 from .clip_paths import ClipError, find_clip, find_clips
 from .contact import contact_points, leg_length
 from .plausibility import Finding
+from .poses import Poses, interpolate
 
 SHOWN = 5
 """Clips whose warnings are shown; the others are counted."""
@@ -63,6 +64,10 @@ class Clip:
     def mean_speed(self) -> float:
         """Horizontal distance from first to last frame over the duration, m/s."""
         return float(np.linalg.norm((self.root_pos_w[-1] - self.root_pos_w[0])[:2]) / self.duration)
+
+    def at(self, time: np.ndarray) -> Poses:
+        """Interpolated poses at moments (M,) s since the clip's start, clamped to the clip."""
+        return interpolate(Poses(self.root_pos_w, self.root_quat_w, self.joint_pos), self.time - self.time[0], time)
 
     @property
     def is_cyclic(self) -> bool:

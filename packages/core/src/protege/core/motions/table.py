@@ -48,10 +48,8 @@ def _rows(
     """Rows begin to end of the table, in double precision."""
     # For the differences, with the row before and the one after.
     wide = np.arange(max(begin - 1, 0), min(end + 1, starts[-1]))
-    low, high, t = _neighbours(clips, starts, wide, rate)
-    mixed = torch.lerp(low, high, t)
-    quat = R.slerp(R.normalize(low[:, 3:7]), R.normalize(high[:, 3:7]), t)
-    body_pos, body_quat = kinematics(mixed[:, :3], quat, mixed[:, 7:])
+    root_pos, quat, joint_pos = _poses(clips, starts, wide, rate)
+    body_pos, body_quat = kinematics(root_pos, quat, joint_pos)
     turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) * rate
     # A clip's first row has none before it, its last one none after it.
     rows = np.arange(begin, end)
@@ -63,8 +61,8 @@ def _rows(
         return (x[after] - x[before]) / ((after - before).double() / rate).reshape(-1, *[1] * (x.ndim - 1))
 
     return RobotState(
-        joint_pos=mixed[here, 7:],
-        joint_vel=change(mixed[:, 7:]),
+        joint_pos=joint_pos[here],
+        joint_vel=change(joint_pos),
         body_pos_w=body_pos[here],
         body_quat_w=body_quat[here],
         body_lin_vel_w=change(body_pos),
@@ -72,19 +70,10 @@ def _rows(
     )
 
 
-def _neighbours(clips: Sequence[Clip], starts: np.ndarray, rows: np.ndarray, rate: float) -> tuple[Tensor, ...]:
-    """The clips' own frames before and after each of n rows of the table, and where the row is in between.
-
-    Returns:
-        two of (n, 7 + J), root position m, root rotation, joints rad; and a share (n, 1).
-    """
+def _poses(clips: Sequence[Clip], starts: np.ndarray, rows: np.ndarray, rate: float) -> tuple[Tensor, ...]:
+    """The clips' poses in n rows of the table: root position (n, 3) m, root rotation (n, 4), joint angles (n, J) rad."""
     parts = []
     for i in range(bisect_right(starts, rows[0]) - 1, bisect_right(starts, rows[-1])):
-        clip = clips[i]
-        time = (rows[(rows >= starts[i]) & (rows < starts[i + 1])] - starts[i]) / rate
-        source = clip.time - clip.time[0]
-        high = np.searchsorted(source, time, side="right").clip(1, len(source) - 1)
-        share = ((time - source[high - 1]) / (source[high] - source[high - 1])).clip(0.0, 1.0)
-        fields = clip.root_pos_w, clip.root_quat_w, clip.joint_pos
-        parts.append((*(np.concatenate([x[at] for x in fields], axis=1) for at in (high - 1, high)), share[:, None]))
+        own = rows[(rows >= starts[i]) & (rows < starts[i + 1])] - starts[i]
+        parts.append(clips[i].at(own / rate))
     return tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))

@@ -1,13 +1,13 @@
-"""`protege-deploy export`, `check` and `info`."""
+"""`protege-deploy export`, `check`, `info` and `build`."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from ..engines.libraries import LIBRARIES
 from ..errors import needs
 from ..policy.metadata import PRECISIONS
 from ..policy.properties import STYLES
+from .options import provider_option
 
 if TYPE_CHECKING:
     from ..policy.metadata import Metadata
@@ -45,7 +45,7 @@ def export(
 @click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--states", help="random, recorded (in closed loops, now) or a file of `run --record`")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda, tensorrt or tensorrt-rtx")
+@provider_option
 def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int, provider: str) -> None:
     """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad in fp32 on a CPU."""
     with needs("export,cpu"):
@@ -95,17 +95,11 @@ def _accuracy(metadata: "Metadata") -> str:
 
 
 @click.command()
-@click.argument("folder")
-@click.option("--engine", required=True, type=click.Choice(list(LIBRARIES)), help="TensorRT, or TensorRT for RTX")
+@click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
+@click.option("--output", required=True, help="the file, an exported program of torch")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots a call")
-@click.option("--states", help="recorded by `run --record`; by default recorded now")
-def build(folder: str, engine: str, batch: int, states: str | None) -> None:
-    """Compile FOLDER's model into an engine for a GPU, and compare it with the model where it can run."""
-    with needs("export,cpu"):
-        from ..engines.build import build as build_engine
-    record = build_engine(folder, engine, batch, states)
-    made = f"{LIBRARIES[engine].file}, {engine} {record.version}, batch {batch}"
-    if record.accuracy is None:
-        click.echo(f"{made}: built, not run: there is no GPU here that could")
-    else:
-        click.echo(f"{made}: off ONNX by at most {record.accuracy.max:.1e} rad on a GPU of capability {record.gpu}")
+def build(checkpoint: str, output: str, batch: int) -> None:
+    """Compile a policy with torch-tensorrt, for torch programs on this machine's GPU."""
+    with needs("export"):
+        from ..export.tensorrt import build as build_program
+    click.echo(str(build_program(checkpoint, output, batch)))

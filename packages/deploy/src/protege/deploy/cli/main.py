@@ -1,13 +1,26 @@
 """`protege-deploy`: export a policy, check it, run it. Everything heavy is imported by the command that needs it."""
 
+import sys
+from io import TextIOWrapper
+from typing import Any
+
 import click
 
 from .. import __version__
 from .export import build, check, export, info
-from .output import Printing
 from .replay import clip, compare, replay
 from .run import run
 from .view import view
+
+
+class Printing(click.Group):
+    """A group whose commands print any text wherever they are run: a question mark for what the terminal's encoding lacks."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
 
 
 @click.group(cls=Printing, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,8 @@ import click
 import numpy as np
 
 from ..errors import DeployError
-from .output import Finite, as_json, write_whole
+from ..files import write_json, write_whole, writing
+from .options import Finite, provider_option, threads_option
 
 if TYPE_CHECKING:
     from ..loop.comparison import Difference
@@ -24,8 +25,8 @@ report_option: Callable = click.option("--report", help="write the differences a
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.argument("folder")
 @tolerance_option
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
-@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
+@threads_option
+@provider_option
 @report_option
 def replay(recording: Path, folder: str, tolerance: float, threads: int, provider: str, report: str | None) -> None:
     """Ask the policy in FOLDER again what it was asked in RECORDING, and compare its answers."""
@@ -54,9 +55,9 @@ def compare(first: Path, second: Path, tolerance: float, report: str | None) -> 
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the clip, a .npy file")
 def clip(recording: Path, output: Path) -> None:
     """Make a motion clip of RECORDING: `protege sim motions play` draws it as a film."""
-    from ..commands.clip_file import Facts, Motion, clip_path, write_clip
-    from ..commands.clip_paths import ClipError
     from ..loop.recording import load
+    from ..motions.clip_file import Facts, Motion, clip_path, write_clip
+    from ..motions.clip_paths import ClipError
 
     run = load(recording)
     columns, names = run.columns, tuple(run.facts["joint_names"])
@@ -69,7 +70,8 @@ def clip(recording: Path, output: Path) -> None:
         output = clip_path(output)
     except ClipError as error:
         raise DeployError(error.problem, error.remedy) from error
-    write_whole(output, lambda file: write_clip(file, motion))
+    with writing(output):
+        write_whole(output, lambda file: write_clip(file, motion))
     click.echo(f"{output}  {len(time)} frames")
 
 
@@ -81,4 +83,4 @@ def _show(found: "Difference", tolerance: float, report: str | None) -> None:
     if found.mean_root is not None:
         click.echo(f"root         differs by {found.mean_root:.4f} m on average, {found.max_root:.4f} at most")
     if report:
-        write_whole(Path(report), lambda file: file.write(as_json(asdict(found)).encode()))
+        write_json(Path(report), asdict(found))

@@ -9,108 +9,77 @@ from typing import Any
 import click
 
 from ..errors import DeployError
+from ..files import check_writable, write_json
 from ..interface import MODALITIES as TASKS
 from ..loop.pace import CATCH_UP
-from .output import Finite, as_json, check_writable, write_whole
+from .options import Finite, provider_option, threads_option
 
 DEFAULT_SECONDS = 10.0
-STOPPING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]  # as far as the system has
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TIMING = ("realtime", "rate", "catch_up", "fifo", "core")
+"""Options that are arguments of `ControlLoop`."""
+
+OPTIONS: list[Callable] = [
+    # What to do, where the policy is told one thing, and who tells it, where it is told more.
+    click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
+    click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
+    click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
+    click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
+    click.option("--seed", type=click.IntRange(min=0), help="a random path"),
+    click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),
+    click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering"),
+    click.option("--commands", metavar="SOURCE",
+                 help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
+    # Where, and for how long.
+    click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
+                 help="mujoco, or udp:[HOST:]PORT for a robot process that sends there"),
+    click.option("--key-file", metavar="FILE",
+                 help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
+    click.option("--seconds", type=Finite(0.1, 86400.0),
+                 help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C"),
+    click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
+    threads_option,
+    provider_option,
+    # How the loop keeps time, and what the safety layer allows.
+    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
+    click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+    click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
+                 help="leave out ticks that are over, or run late steps at once"),
+    click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
+    click.option("--core", type=int, help="CPU core to run on"),
+    click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
+    click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
+    # What is kept of it.
+    click.option("--report", help="write the measurements as JSON"),
+    click.option("--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"),
+]  # fmt: skip
 
 
-def task_options(command: Callable) -> Callable:
-    """What to do, where the policy is told one thing."""
-    for option in reversed([
-        click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
-        click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
-        click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
-        click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
-        click.option("--seed", type=click.IntRange(min=0), help="a random path"),
-        click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),
-        click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering"),
-    ]):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def loop_options(command: Callable) -> Callable:
-    """How the loop keeps time, and what the safety layer allows."""
-    for option in reversed([
-        click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
-        click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
-        click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
-                     help="leave out ticks that are over, or run late steps at once"),
-        click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
-        click.option("--core", type=int, help="CPU core to run on"),
-        click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
-        click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
-    ]):  # fmt: skip
+def _with_options(command: Callable) -> Callable:
+    for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
 @click.command()
 @click.argument("folder")
-@task_options
-@click.option(
-    "--commands",
-    metavar="SOURCE",
-    help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]",
-)
-@click.option(
-    "--robot",
-    "robot_name",
-    default="mujoco",
-    show_default=True,
-    metavar="ROBOT",
-    help="mujoco, or udp:[HOST:]PORT for a robot process that sends there",
-)
-@click.option(
-    "--key-file",
-    metavar="FILE",
-    help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may",
-)
-@click.option(
-    "--seconds",
-    type=Finite(0.1, 86400.0),
-    help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C",
-)
-@click.option("--standing", is_flag=True, help="start at rest instead of in motion")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="of ONNX Runtime")
-@click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt")
-@loop_options
-@click.option("--report", help="write the measurements as JSON")
-@click.option(
-    "--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"
-)
+@_with_options
 def run(
-    folder: str,
-    commands: str | None,
-    robot_name: str,
-    key_file: str | None,
-    seconds: float | None,
-    standing: bool,
-    threads: int,
-    provider: str,
-    safety: bool,
-    limits: tuple[str, ...],
-    report: str | None,
-    record: str | None,
-    **options: Any,
-) -> None:
+    folder: str, commands: str | None, robot_name: str, key_file: str | None, seconds: float | None, standing: bool,
+    threads: int, provider: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
+) -> None:  # fmt: skip
     """Close the loop with MuJoCo or a robot process, and measure latency and how well the command is obeyed."""
     from ..loop import live
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
-    from ..loop.recording import Recorder
+    from ..loop.recorder import Recorder
+    from ..network.keys import load_key
     from ..policy.onnx_policy import OnnxPolicy
-    from ..robots.keys import load_key
     from ..safety.limits import Limits
     from ..safety.safety import Safety
 
     allowed = (Limits() if safety else Limits.off()).changed(limits)
-    timing = {name: options.pop(name) for name in ("realtime", "rate", "catch_up", "fifo", "core")}
+    timing = {name: options.pop(name) for name in TIMING}
     key = load_key(key_file)
     open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
     policy = OnnxPolicy(folder, threads, provider)
@@ -138,7 +107,7 @@ def run(
     # What the run showed comes first: a full disk may take the recording and the report, but not the summary.
     _show(result)
     if report:
-        write_whole(Path(report), lambda file: file.write(as_json(result).encode()))
+        write_json(Path(report), result)
     if recorder is not None and recorder.problem is not None:
         raise recorder.problem
 
@@ -152,7 +121,7 @@ def _task(
 
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
-        return tasks.task_command(chosen, robot.read(), length, policy.metadata, **options), length
+        return tasks.task_command(chosen, robot.read().pose_2d, length, policy.metadata, **options), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)

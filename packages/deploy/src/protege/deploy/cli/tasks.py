@@ -3,11 +3,15 @@
 import click
 import numpy as np
 
-from ..commands.clips import load_clip
+from ..commands.goal import GoalCommand
+from ..commands.measured import MeasuredCommand
 from ..commands.motion import Kinematics, MotionCommand
-from ..commands.simple import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from ..commands.path import PathCommand
+from ..commands.steering import SteeringCommand
 from ..errors import DeployError
-from ..interface import RobotInterface, RobotReading
+from ..geometry import Pose2D
+from ..interface import RobotInterface
+from ..motions.clips import load_clip
 from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
 from ..safety.ranges import Ranges
@@ -19,10 +23,9 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
     Raises:
         DeployError: the policy does not take it, or a clip is missing or too many.
     """
-    commands = [name for name in policy.modalities if name != "poses"]
     offered = policy.modes
     chosen = task or ("motion" if motion_file else next(iter(offered), ""))
-    if chosen in commands and policy.needs_poses:
+    if chosen in policy.with_poses:
         raise DeployError(
             f"this policy takes a {chosen} only together with poses",
             f"Add --task motion --motion-file CLIP: the {chosen} is then the clip's",
@@ -48,16 +51,14 @@ def motion_command(
         click.echo(f"warning: {clip.name}: {warning}", err=True)
     reset = getattr(robot, "reset", None)
     if not standing and reset is not None:
-        reset(clip.placed(np.zeros(2), 0.0).start())
-    reading = robot.read()
-    clip = clip.placed(reading.root_pos_w[:2], reading.yaw)
-    also = policy.modalities if policy.needs_poses else []
-    return MotionCommand(clip, kinematics, policy.metadata, also), min(seconds, clip.duration)
+        reset(clip.placed(Pose2D(np.zeros(2), 0.0)).start())
+    clip = clip.placed(robot.read().pose_2d)
+    return MotionCommand(clip, kinematics, policy.metadata, policy.with_poses), min(seconds, clip.duration)
 
 
 def task_command(
     task: str,
-    reading: RobotReading,
+    start: Pose2D,
     seconds: float,
     metadata: Metadata,
     *,
@@ -68,13 +69,14 @@ def task_command(
     direction: float,
 ) -> MeasuredCommand:
     """The path, goal or steering that the options ask for, for a run of so many seconds, within what the policy was trained on."""
-    ranges = Ranges(metadata.command_ranges)
+    ranges, times = Ranges(metadata.command_ranges), metadata.path_times
     if task == "goal":
-        return GoalCommand.ahead(reading, goal, ranges.reach(float(np.hypot(*goal))))
+        return GoalCommand.ahead(start, goal, ranges.reach(float(np.hypot(*goal))))
     if task == "steering":
-        return SteeringCommand.towards(reading, float(np.radians(direction)), ranges.clamp("steering_speed", speed))
+        return SteeringCommand(start.direction(direction), ranges.clamp("steering_speed", speed))
     if seed is not None:
-        return PathCommand.random(reading, seed, seconds, metadata.path_times)
+        return PathCommand.random(start, seed, seconds, times)
     slower = ranges.clamp("path_speed", speed)
     bend = ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
-    return PathCommand.steady(reading, slower, bend, seconds, metadata.path_times)
+    # As long as it is seen ahead at the end of the run.
+    return PathCommand.arc(start, slower, bend, seconds + max(times), times)

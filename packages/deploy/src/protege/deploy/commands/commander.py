@@ -11,22 +11,26 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeployError
+from ..geometry import Pose2D
 from ..interface import Command, CommandSource, RobotReading
-from ..policy.metadata import Metadata
+from ..motions.clips import load_clip
 from ..policy.onnx_policy import OnnxPolicy
 from ..safety.ranges import Ranges
-from .clips import load_clip
-from .motion import Kinematics, MotionCommand
-from .orders import Begin, Motion, Order, Origin, Origins, Part, Steering, parse
-from .simple import GoalCommand, Note, PathCommand
+from .goal import GoalCommand
+from .measured import Note
+from .motion import Kinematics, Motion, MotionCommand
+from .orders import Order, Part, parse
+from .path import PathCommand
+from .steering import Steering
 
-BRAKING = (
-    1.0  # s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths
-)
+BRAKING = 1.0
+"""s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths."""
 NOTES = 100  # of the last ones that are kept
+WORLD = Pose2D(np.zeros(2), 0.0)
 
-Prepared = Mapping[str, Begin]
-"""An order that can be taken within a control step: what takes long, such as a clip's kinematics, is done."""
+Prepared = Mapping[str, Callable[[Mapping[str, Pose2D]], CommandSource]]
+"""An order that can be taken within a control step: what takes long, such as a clip's kinematics, is done. By mode what makes a
+command of it, given where each of `FRAMES` is; the command's clock starts in that step."""
 
 
 class Commander:
@@ -50,17 +54,15 @@ class Commander:
     def __init__(
         self, policy: OnnxPolicy, kinematics: Kinematics | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._metadata: Metadata = policy.metadata
-        self._modes, self._needs_poses, self._also = policy.modes, policy.needs_poses, policy.modalities
-        self._kinematics, self._clock = kinematics, clock
+        self._policy, self._kinematics, self._clock = policy, kinematics, clock
         self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
-        self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in self._modes else {}
+        self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in policy.modes else {}
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
         self._lock = Lock()
         self._next: Prepared | None = self._idle
         self._heard: float | None = None
-        self._start: Origin | None = None
+        self._start: Pose2D | None = None
         self._since, self._sources = 0.0, dict[str, CommandSource]()
 
     # Who commands -------------------------------------------------------------------------------------------------------
@@ -72,13 +74,13 @@ class Commander:
             DeployError: no sense, not for this policy, or a clip that cannot be read.
         """
         given = isinstance(order, Mapping) and all(isinstance(part, Part) for part in order.values())
-        parts = order if given else parse(order)
+        parts, modes = order if given else parse(order), self._policy.modes
         for mode in parts:
-            if mode not in self._modes:
-                raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(self._modes) or 'nothing'}")
-        if self._needs_poses and not parts:
+            if mode not in modes:
+                raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(modes) or 'nothing'}")
+        if self._policy.needs_poses and not parts:
             raise DeployError("this policy cannot act without a motion", 'Order one: {"motion": {"clip": ...}}')
-        return {mode: self._begin(part) for mode, part in parts.items()} or self._idle
+        return {mode: self._prepared(part) for mode, part in parts.items()} or self._idle
 
     def take(self, prepared: Prepared) -> None:
         """Obey from the next step on."""
@@ -113,7 +115,7 @@ class Commander:
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         if self._start is None:
-            self._start = Origin.of(reading)
+            self._start = reading.pose_2d
         with self._lock:
             taken, self._next = self._next, None
         if taken is not None:
@@ -130,47 +132,38 @@ class Commander:
         self.notes.extend(Note(self._since + at, message) for at, message in path.notes)
         (at, _), (end, left) = path.notes[-1], path.rest
         stands: dict[str, CommandSource] = {"goal": GoalCommand(end, at + left)}
-        if path.lost or "goal" not in self._modes:
+        if path.lost or "goal" not in self._policy.modes:
             stands = self._begun(self._idle, reading)
         poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
         self._sources = {**poses, **stands}
 
     def _begun(self, prepared: Prepared, reading: RobotReading) -> dict[str, CommandSource]:
         """The sources of an order, for a robot as it is now."""
-        origins = {
-            "robot": Origin.of(reading),
-            "start": self._start or Origin.of(reading),
-            "world": Origin(np.zeros(2), 0.0),
-        }
-        sources = {mode: begin(origins) for mode, begin in prepared.items()}
+        here = reading.pose_2d
+        frames = {"robot": here, "start": self._start or here, "world": WORLD}
+        sources = {mode: begin(frames) for mode, begin in prepared.items()}
         path = sources.get("path")
-        if isinstance(path, PathCommand) and "goal" in self._modes:
+        if isinstance(path, PathCommand) and "goal" in self._policy.modes:
             path.lead = BRAKING
         return sources
 
     def _ask(self, time: float, reading: RobotReading) -> Command:
         return mixed([source(time - self._since, reading) for source in self._sources.values()])
 
-    def _begin(self, part: Part) -> Begin:
+    def _prepared(self, part: Part) -> Callable[[Mapping[str, Pose2D]], CommandSource]:
+        policy, metadata = self._policy, self._policy.metadata
         if not isinstance(part, Motion):
-            return partial(part.begin, path_times=self._metadata.path_times, ranges=self._ranges)
+            return partial(part.begin, path_times=metadata.path_times, ranges=self._ranges)
         if self._kinematics is None:
             raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
-        if part.bodies and self._needs_poses:
+        if part.bodies and policy.needs_poses:
             raise DeployError("this policy needs all bodies of a motion", "Leave out `bodies`")
-        unknown = sorted(set(part.bodies) - set(self._metadata.body_names))
+        unknown = sorted(set(part.bodies) - set(metadata.body_names))
         if unknown:
-            raise DeployError(
-                f"the robot has no {', '.join(unknown)}", f"It has {', '.join(self._metadata.body_names)}"
-            )
-        clip = load_clip(part.clip, self._metadata, self._kinematics).placed(np.zeros(2), 0.0)
-        also = self._also if self._needs_poses else ()
-        command = MotionCommand(clip, self._kinematics, self._metadata, also, part.bodies)
-
-        def begin(origins: Origins) -> CommandSource:
-            return command.moved(origins["robot"].point, origins["robot"].yaw)
-
-        return begin
+            raise DeployError(f"the robot has no {', '.join(unknown)}", f"It has {', '.join(metadata.body_names)}")
+        clip = load_clip(part.clip, metadata, self._kinematics).placed(WORLD)
+        command = MotionCommand(clip, self._kinematics, metadata, policy.with_poses, part.bodies)
+        return lambda frames: command.moved(frames["robot"])
 
 
 def mixed(commands: list[Command]) -> Command:

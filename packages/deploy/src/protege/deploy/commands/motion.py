@@ -1,18 +1,41 @@
-"""A clip as a command: the poses that the robot should take, and how far it is from them."""
+"""Motions: follow a clip with the whole body, and how far the robot is from it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 
-from ..interface import Array, Command, RobotReading
+from ..errors import DeployError
+from ..geometry import Array, Pose2D, turned_quat
+from ..interface import Command, RobotReading
+from ..motions.clips import Clip
+from ..motions.poses import Poses
 from ..policy.metadata import Metadata
-from .clips import Clip, Pose, multiply
-from .simple import STRIDE
+from .measured import STRIDE
 
-Kinematics = Callable[[Pose], tuple[Array, Array]]
+Kinematics = Callable[[Poses], tuple[Array, Array]]
 """Poses at T moments -> body_pos_w (T, B, 3) m and body_quat_w (T, B, 4), bodies as in `Metadata.body_names`."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The order to follow a clip with the whole body, or with some of it, beginning where the robot is.
+
+    Attributes:
+        clip: a `.npy` file, or the name of one that a package ships.
+        bodies: names of those whose poses count; empty: all. The rest may obey the other modes of a mix.
+    """
+
+    clip: str
+    bodies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.bodies, Sequence) and all(isinstance(name, str) for name in self.bodies)
+        if not isinstance(self.clip, str) or not self.clip or isinstance(self.bodies, str) or not named:
+            raise DeployError("a motion has a clip, a text, and bodies, a list of names")
+        object.__setattr__(self, "bodies", tuple(self.bodies))
 
 
 class MotionCommand:
@@ -49,13 +72,12 @@ class MotionCommand:
         counts = [not bodies or name in bodies for name in metadata.body_names]
         self._mask = None if all(counts) else np.tile(counts, (len(self._ahead), 1))
 
-    def moved(self, point: Array, yaw: float) -> Self:
-        """The same, turned about the world's vertical by yaw, rad, and then shifted by point, (2,) m."""
-        other, cos, sin = copy(self), np.cos(yaw), np.sin(yaw)
-        turn = np.array([[cos, sin], [-sin, cos]])
-        other._root, other._body_pos = point + self._root @ turn, self._body_pos.copy()
-        other._body_pos[..., :2] = point + self._body_pos[..., :2] @ turn
-        other._body_quat = multiply(np.array([np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0)]), self._body_quat)
+    def moved(self, start: Pose2D) -> Self:
+        """The same, turned about the world's vertical by the heading of a start, and then shifted to its point."""
+        other = copy(self)
+        other._root, other._body_pos = start.to_world(self._root), self._body_pos.copy()
+        other._body_pos[..., :2] = start.to_world(self._body_pos[..., :2])
+        other._body_quat = turned_quat(self._body_quat, start.yaw)
         return other
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
@@ -74,7 +96,7 @@ class MotionCommand:
         if "goal" in self.also:
             command.goal_w, command.goal_time_left = self._root[-1], self.dt * (self.last - now)
         if "steering" in self.also:
-            command.steering_direction_w, command.steering_speed = self._way(now, reading.yaw)
+            command.steering_direction_w, command.steering_speed = self._way(now, reading)
         return command
 
     def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
@@ -90,10 +112,10 @@ class MotionCommand:
     def _step(self, time: float) -> int:
         return min(round(time / self.dt), self.last)
 
-    def _way(self, now: int, yaw: float) -> tuple[Array, float]:
+    def _way(self, now: int, reading: RobotReading) -> tuple[Array, float]:
         """Where the clip goes in the second to come, or in its last one: (2,) unit vector, m/s."""
         stride = min(round(STRIDE / self.dt), self.last)
         begin = min(now, self.last - stride)
         velocity = (self._root[begin + stride] - self._root[begin]) / (stride * self.dt)
         speed = float(np.linalg.norm(velocity))
-        return (velocity / speed if speed > 1e-3 else np.array([np.cos(yaw), np.sin(yaw)])), speed
+        return (velocity / speed if speed > 1e-3 else reading.pose_2d.direction(0.0)), speed

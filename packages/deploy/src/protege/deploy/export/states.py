@@ -9,11 +9,14 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
-from ..commands.clips import Clip, load_clip
+from ..commands.goal import GoalCommand
+from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
-from ..commands.simple import GoalCommand, MeasuredCommand, PathCommand, SteeringCommand
+from ..commands.path import PathCommand
+from ..commands.steering import SteeringCommand
 from ..errors import DeployError
-from ..interface import Array, RobotReading
+from ..geometry import Array, Pose2D
+from ..motions.clips import Clip, load_clip
 from ..policy.metadata import DTYPES, Metadata, TensorSpec
 from ..policy.onnx_policy import OnnxPolicy
 
@@ -90,25 +93,24 @@ def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Genera
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield _command(kind, robot.read(), policy.metadata, random)
+            yield _command(kind, robot.read().pose_2d, policy.metadata, random)
         for clip in clips:
             robot.reset(clip.start())
-            yield MotionCommand(
-                clip, robot.body_poses, policy.metadata, policy.modalities if policy.needs_poses else ()
-            )
+            yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)
 
 
-def _command(kind: str, reading: RobotReading, metadata: Metadata, random: np.random.Generator) -> MeasuredCommand:
+def _command(kind: str, start: Pose2D, metadata: Metadata, random: np.random.Generator) -> MeasuredCommand:
     """A random command of a kind, within the limits of the training."""
     if kind == "path":
-        return PathCommand.random(reading, int(random.integers(2**31)), EPISODE_S, metadata.path_times)
+        return PathCommand.random(start, int(random.integers(2**31)), EPISODE_S, metadata.path_times)
     if kind == "goal":
-        return GoalCommand.ahead(reading, (float(random.uniform(0.5, 4.0)), float(random.uniform(-2.0, 2.0))))
-    return SteeringCommand.towards(reading, float(random.uniform(-np.pi, np.pi)), float(random.uniform(0.5, 1.5)))
+        return GoalCommand.ahead(start, (float(random.uniform(0.5, 4.0)), float(random.uniform(-2.0, 2.0))))
+    direction = start.direction(float(np.degrees(random.uniform(-np.pi, np.pi))))
+    return SteeringCommand(direction, float(random.uniform(0.5, 1.5)))
 
 
 def _clips(metadata: Metadata) -> Iterator[Clip]:
     """Those of `CLIPS` that are installed, placed at the origin."""
     for name in CLIPS:
         with suppress(DeployError):
-            yield load_clip(name, metadata).placed(np.zeros(2), 0.0)
+            yield load_clip(name, metadata).placed(Pose2D(np.zeros(2), 0.0))

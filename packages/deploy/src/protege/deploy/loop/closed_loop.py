@@ -1,16 +1,17 @@
 """A policy and a robot under one command: what `protege-deploy run` measures."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cli.output import resident_mb
-from ..commands.clips import Pose
+from ..commands.measured import STRIDE, MeasuredCommand
 from ..commands.motion import Kinematics
-from ..commands.simple import STRIDE, MeasuredCommand
 from ..errors import DeployError
 from ..interface import Array
-from ..safety.falls import Falls
+from ..motions.poses import Poses
+from .falls import Falls
 from .loop import ControlLoop, Step
 
 
@@ -106,6 +107,15 @@ class _Witness:
             return {}
         rows, bodies = self._rows[:steps].astype(np.float64), None
         if self._whole and self._kinematics is not None:
-            bodies, _ = self._kinematics(Pose(rows[:, :3], rows[:, 3:7], rows[:, 7:]))
+            bodies, _ = self._kinematics(Poses(rows[:, :3], rows[:, 3:7], rows[:, 7:]))
         time: Array = self._loop.control_dt * np.arange(steps)
         return self._command.errors(time, rows[:, :3], bodies)
+
+
+def resident_mb() -> float | None:
+    """Memory of this process that is in RAM, MB; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -7,11 +7,11 @@ import numpy as np
 from ..errors import DeployError
 from ..interface import Array
 from ..policy.onnx_policy import OnnxPolicy
-from ..robots.replay import RecordedCommand, ReplayRobot
 from ..safety.limits import Limits
 from ..safety.safety import Safety
 from .loop import ControlLoop
 from .recording import Recording
+from .replay import RecordedCommand, ReplayRobot
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from ..commands.commander import Commander
 from ..commands.motion import Kinematics
 from ..errors import DeployError
 from ..interface import CommandSource, RobotInterface
+from ..network.endpoint import parse_place
 from ..policy.metadata import ROBOT_FILE, Metadata
 from ..policy.onnx_policy import OnnxPolicy
-from ..robots.endpoint import parse_place
 
 AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
 

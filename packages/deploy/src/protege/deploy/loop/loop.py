@@ -10,9 +10,9 @@ from typing import Any
 from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
-from ..safety.sentinel import Sentinel
 from .latency import Histogram
 from .pace import Pace, priority, undisturbed
+from .sentinel import Sentinel
 
 STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
 """How late a step begins, its parts, and all of it."""

@@ -1,14 +1,14 @@
 """An exported policy on ONNX Runtime. Neither torch nor core is imported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from ..commands.simple import standing
 from ..errors import DeployError
-from ..interface import MEASURED, MODALITIES, Array, Command, RobotReading
+from ..geometry import Array
+from ..interface import MEASURED, MODALITIES, Command, RobotReading
 from . import metadata as _metadata
 from .metadata import DTYPES, Metadata
 from .session import open_session
@@ -23,7 +23,7 @@ class OnnxPolicy:
     Args:
         folder: what `protege-deploy export` wrote.
         threads: of ONNX Runtime; more than one rarely helps a single robot.
-        provider: `cpu`, `cuda` or `tensorrt`, as far as the installed ONNX Runtime has it.
+        provider: a key of `session.PROVIDERS`, as far as the installed ONNX Runtime has it.
 
     Attributes:
         metadata: what `policy.json` says.
@@ -57,6 +57,11 @@ class OnnxPolicy:
     def modes(self) -> list[str]:
         """What it can be told: of path, goal and steering, unless it needs poses too, and motion, if it reads poses."""
         return [*self._commands] * (not self.needs_poses) + ["motion"] * self._reads_poses
+
+    @property
+    def with_poses(self) -> list[str]:
+        """What has to be commanded together with poses: teachers were trained with both."""
+        return self.modalities if self.needs_poses else []
 
     @property
     def needs_poses(self) -> bool:
@@ -138,3 +143,19 @@ class OnnxPolicy:
         if array.shape != blank.shape:
             raise DeployError(f"{name} has shape {array.shape[1:]}, this policy needs {blank.shape[1:]}")
         feeds[name] = array
+
+
+def standing(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
+    """To stand where a robot is and to look where it looks, by the first of steering, goal and path that its policy takes.
+
+    Args:
+        reading: of the robot as it is told to stand.
+        modalities: what the policy takes.
+        path_points: how many points a path has.
+    """
+    here = reading.pose_2d
+    if "steering" in modalities:
+        return Command(steering_direction_w=here.direction(0.0), steering_speed=0.0)
+    if "goal" in modalities:
+        return Command(goal_w=here.point, goal_time_left=0.0)
+    return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()

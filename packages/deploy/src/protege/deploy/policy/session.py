@@ -1,11 +1,10 @@
 """ONNX Runtime on an exported model: opened, and compared with what `policy.json` says. Everything odd is one line."""
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from ..engines.libraries import LIBRARIES
 from ..errors import DeployError, needs
 from .metadata import METADATA_FILE, MODEL_FILE, Metadata, TensorSpec
 from .properties import contradiction
@@ -14,7 +13,9 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
 }
+"""ONNX Runtime's execution providers, by their names on the command line."""
 _REMEDIES = {
     "cpu": 'pip install "protege-deploy[cpu]"',
     "cuda": 'pip install "protege-deploy[gpu]" instead of [cpu], with its CUDA and cuDNN on LD_LIBRARY_PATH, or --provider cpu',
@@ -22,9 +23,13 @@ _REMEDIES = {
         'pip install "protege-deploy[gpu]" instead of [cpu], with its CUDA, cuDNN and TensorRT (libnvinfer) '
         "on LD_LIBRARY_PATH, or --provider cpu"
     ),
+    "tensorrt-rtx": "It needs an NVIDIA RTX GPU and its driver; or take --provider cpu",
 }
-ENGINE = "tensorrt-rtx"
-"""A provider that is not ONNX Runtime's: an engine that `protege-deploy build` put beside the model."""
+ENGINES = "engines"
+"""Folder beside the model in which TensorRT keeps what it has compiled: later starts load it."""
+NOT_COMPILED = "Gather"
+"""Operators that TensorRT leaves to the next provider. Kinematics gather each body's ancestors in four rounds. TensorRT compiles
+the rounds into one kernel that computes each ancestor anew for each descendant: it took ten gigabytes and did not end."""
 BATCH = "N"
 """Name of the model's free dimension."""
 _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
@@ -40,16 +45,14 @@ def open_session(
         folder: the export.
         metadata: its `policy.json`.
         threads: for one step.
-        provider: a key of `PROVIDERS`, for what it cannot do the CPU; or `ENGINE`. `tensorrt` is an engine too where one was built.
+        provider: a key of `PROVIDERS`. What it cannot compute, CUDA or the CPU does.
         batch: robots a step, if it is always the same: the arithmetic with shapes is then done once, here.
 
     Raises:
         DeployError: no ONNX Runtime or no such provider, not an ONNX file, or not the model that `metadata` describes.
     """
-    if provider == ENGINE or (provider == "tensorrt" and (Path(folder) / LIBRARIES["tensorrt"].file).exists()):
-        from ..engines.session import open_engine
-
-        return open_engine(folder, metadata, provider, batch or 1)
+    if provider not in PROVIDERS:
+        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join(PROVIDERS)}")
     with needs("cpu"):
         import onnxruntime
     path = Path(folder) / MODEL_FILE
@@ -57,18 +60,22 @@ def open_session(
         raise DeployError(
             f"{path} takes {metadata.batch} robots a call, not {batch}", f"Export it with --batch {batch}"
         )
-    wanted = _providers(onnxruntime, provider)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # what fails is raised; what cannot be folded ahead is no news
     if batch is not None:
         options.add_free_dimension_override_by_name(BATCH, batch)
+    if provider == "tensorrt-rtx":
+        rtx = {"nv_runtime_cache_path": str(Path(folder) / ENGINES), "nv_op_types_to_exclude": NOT_COMPILED}
+        options.add_provider_for_devices(_rtx_devices()[:1], rtx)
+        providers = None  # those of the options, and the CPU
+    else:
+        providers = _providers(provider, Path(folder))
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _errors() as error:
-        reason = str(error).splitlines()[0].split(" : ")[-1]
-        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({reason})", _AGAIN) from error
-    if session.get_providers()[0] != wanted[0]:
+        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", _AGAIN) from error
+    if session.get_providers()[0] != PROVIDERS[provider]:
         raise DeployError(f"this ONNX Runtime cannot start {provider}: libraries are missing", _REMEDIES[provider])
     problem = _mismatch(session, metadata, metadata.batch or batch)
     if problem:
@@ -76,13 +83,34 @@ def open_session(
     return session
 
 
-def _providers(onnxruntime: ModuleType, provider: str) -> list[str]:
-    """The wanted provider, and the CPU for what it cannot do."""
-    if provider not in PROVIDERS:
-        raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join((*PROVIDERS, ENGINE))}")
+def _providers(provider: str, folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """The wanted provider with its options, and after it those that compute what it cannot."""
+    import onnxruntime
+
+    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / ENGINES)}
+    options = {"tensorrt": {**cache, "trt_op_types_to_exclude": NOT_COMPILED}}
+    chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise DeployError(f"this ONNX Runtime has no {provider}", _REMEDIES[provider])
-    return list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
+    return [(PROVIDERS[name], options.get(name, {})) for name in chain]
+
+
+@cache
+def _rtx_devices() -> list[Any]:
+    """The GPUs that TensorRT for RTX can use. Its provider is a plug-in, which a process registers once."""
+    import onnxruntime
+
+    with needs("tensorrt-rtx"):
+        plugin = import_module("onnxruntime_ep_nv_tensorrt_rtx")
+    try:
+        onnxruntime.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    except _errors() as error:
+        problem = f"ONNX Runtime cannot start tensorrt-rtx ({_reason(error)})"
+        raise DeployError(problem, _REMEDIES["tensorrt-rtx"]) from error
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == plugin.get_ep_name()]
+    if not devices:
+        raise DeployError("tensorrt-rtx finds no GPU that it can use", _REMEDIES["tensorrt-rtx"])
+    return devices
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -90,6 +118,11 @@ def _errors() -> tuple[type[Exception], ...]:
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (x for x in vars(state).values() if isinstance(x, type) and issubclass(x, Exception))
     return (*own, RuntimeError, ValueError)
+
+
+def _reason(error: Exception) -> str:
+    """The end of ONNX Runtime's message, without its codes."""
+    return str(error).splitlines()[0].split(" : ")[-1]
 
 
 def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:

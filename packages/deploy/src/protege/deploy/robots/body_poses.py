@@ -3,8 +3,8 @@
 import mujoco
 import numpy as np
 
-from ..commands.clips import Pose
 from ..interface import Array
+from ..motions.poses import Poses
 from ..policy.metadata import Metadata
 
 
@@ -24,9 +24,9 @@ class BodyPoses:
     ) -> None:
         self._model, self._data, self._qpos, self._bodies = model, data, qpos, bodies
         upright = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([metadata.default_joint_pos])
-        self.leg_length = -float(self.contact_points(Pose(*upright))[..., 2].min())
+        self.leg_length = -float(self.contact_points(Poses(*upright))[..., 2].min())
 
-    def __call__(self, poses: Pose) -> tuple[Array, Array]:
+    def __call__(self, poses: Poses) -> tuple[Array, Array]:
         """Of T poses: body_pos_w (T, B, 3) m and body_quat_w (T, B, 4) wxyz, in the order of `Metadata.body_names`."""
         steps = len(poses.joint_pos)
         pos, quat = np.zeros((steps, len(self._bodies), 3)), np.zeros((steps, len(self._bodies), 4))
@@ -35,7 +35,7 @@ class BodyPoses:
             pos[step], quat[step] = self._data.xpos[self._bodies], self._data.xquat[self._bodies]
         return pos, quat
 
-    def contact_points(self, poses: Pose) -> Array:
+    def contact_points(self, poses: Poses) -> Array:
         """(T, B, 3) m: of each body where its origin is, and as z the height of its lowest point; infinite without shapes."""
         model, steps = self._model, len(poses.joint_pos)
         points = np.zeros((steps, len(self._bodies), 3))
@@ -50,7 +50,7 @@ class BodyPoses:
             np.minimum.at(points[step, :, 2], owners, self._data.geom_xpos[geoms, 2] - _reach(model, geoms, up))
         return points
 
-    def _place(self, poses: Pose, step: int) -> None:
+    def _place(self, poses: Poses, step: int) -> None:
         data = self._data
         data.qpos[:3], data.qpos[3:7] = poses.root_pos_w[step], poses.root_quat_w[step]
         data.qpos[self._qpos] = poses.joint_pos[step]

@@ -10,7 +10,7 @@ from ..errors import DeployError, needs
 from ..interface import Array, Mode, RobotReading
 from ..policy import metadata as _metadata
 from ..policy.metadata import ROBOT_FILE, Metadata, StartState
-from ..safety.falls import FALLEN_ROOT
+from ..safety.limits import FALLEN_ROOT
 
 try:
     with needs("cpu,mujoco"):

@@ -6,9 +6,9 @@ import numpy as np
 
 from ..errors import DeployError
 from ..interface import Array, Mode, RobotReading
+from ..network.endpoint import Address, Endpoint
+from ..network.wire import Codec, Kind, MalformedError, Packet, is_near, is_newer
 from ..policy.metadata import Metadata
-from .endpoint import Address, Endpoint
-from .wire import Codec, Kind, MalformedError, Packet, is_near, is_newer
 
 VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
 PARTING = 3  # damping packets when the run is over; one may get lost

@@ -7,6 +7,9 @@ from typing import Self
 
 from ..errors import DeployError
 
+FALLEN_ROOT = 0.6
+"""Share of the root's standing height below which a robot has fallen, as in the tasks' failure rules."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -32,7 +35,7 @@ class Limits:
     torque: float | None = 2.0
     position_margin: float | None = 0.3
     frozen_steps: float | None = 3
-    height: float | None = 0.6
+    height: float | None = FALLEN_ROOT
     tilt: float | None = 1.2
     silence: float | None = 0.5
     stall: float | None = 0.1

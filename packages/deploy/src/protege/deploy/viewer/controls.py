@@ -9,6 +9,7 @@ import numpy as np
 import viser
 
 from ..errors import DeployError
+from ..geometry import yaw
 from .scene import FEET, Scene
 from .world import World
 
@@ -133,9 +134,7 @@ class Controls:
         """So many degrees to the left of where the robot faces."""
         frame = self._world.frame
         if frame is not None:
-            w, x, y, z = frame.body_quat_w[0]
-            yaw = np.degrees(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
-            self._world.push(PUSH, float(yaw) + degrees)
+            self._world.push(PUSH, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
 
     def reset(self) -> None:
         """Begin anew."""

@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from ..commands.simple import STRIDE
+from ..commands.measured import STRIDE
 from ..interface import Array
 from ..loop.loop import Step
 from ..policy.metadata import Metadata

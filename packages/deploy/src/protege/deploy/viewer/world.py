@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..commands.clips import Pose
 from ..commands.commander import Commander
 from ..errors import DeployError
 from ..interface import Array, Command
 from ..loop.loop import ControlLoop, Step
+from ..motions.poses import Poses
 from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
 from ..robots.mujoco import MujocoRobot
@@ -174,7 +174,9 @@ class World:
     def _see(self, step: Step) -> None:
         """Note a step for the page, and push."""
         reading, robot = step.reading, self._robot
-        pos, quat = robot.body_poses(Pose(reading.root_pos_w[None], reading.root_quat_w[None], reading.joint_pos[None]))
+        pos, quat = robot.body_poses(
+            Poses(reading.root_pos_w[None], reading.root_quat_w[None], reading.joint_pos[None])
+        )
         error_of, error = self._tracking(step, pos[0])
         self._lying = self._lying + 1 if robot.has_fallen else 0
         self._steps += 1

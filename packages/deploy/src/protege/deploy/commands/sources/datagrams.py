@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ...robots.keys import is_tagged, tag
+from ...network.keys import is_tagged, tag
 
 MAX_JSON = 8192  # bytes
 PREFIX = b"PRTG2 "

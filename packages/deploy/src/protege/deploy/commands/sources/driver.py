@@ -11,7 +11,11 @@ import click
 
 from ...errors import DeployError
 from ..commander import Commander
-from ..orders import Goal, Motion, Order, Path, Steering
+from ..goal import Goal
+from ..motion import Motion
+from ..orders import Order
+from ..path import Path
+from ..steering import Steering
 
 SPEED_STEP, TOP_SPEED = 0.25, 1.5  # m/s: as fast as in training
 TURN = 15.0  # degrees

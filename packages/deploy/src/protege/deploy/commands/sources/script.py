@@ -9,7 +9,7 @@ import yaml
 from ...errors import DeployError
 from ...interface import Command, RobotReading
 from ..commander import Commander, Prepared
-from ..simple import Note
+from ..measured import Note
 
 MAX_BYTES = 1_000_000
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ...errors import DeployError
-from ...robots.endpoint import Address, Endpoint
+from ...network.endpoint import Address, Endpoint
 from ..commander import Commander
 from .datagrams import MAX_BYTES, parse, write
 

@@ -2,10 +2,9 @@
 
 from ..commands.motion import MotionCommand
 from ..interface import RobotInterface
-from ..loop.loop import Step
 from ..policy.metadata import Metadata
-
-FALLEN_ROOT = 0.6  # share of the root's height, as in the tasks' failure rules
+from ..safety.limits import FALLEN_ROOT
+from .loop import Step
 
 
 class Falls:

@@ -1,27 +1,20 @@
-"""Motion clips for the robot's side: read, checked, interpolated and placed with numpy alone. The format is docs/clips.md's."""
+"""Motion clips for the robot's side: read, checked and placed with numpy alone. The format is docs/clips.md's."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import Array
+from ..geometry import Array, Pose2D, multiply, turned, turned_quat, yaw
 from ..policy.metadata import Metadata, StartState
 from . import plausibility
 from .clip_file import read_clip
 from .clip_paths import ClipError, find_clip
+from .poses import Poses, interpolate
 
 RATE = 60.0  # Hz, over one period of which the velocities at the start are taken, as in the training
-
-
-class Pose(NamedTuple):
-    """Poses of the robot at T moments, world frame: root_pos_w (T, 3) m, root_quat_w (T, 4) wxyz, joint_pos (T, J) rad."""
-
-    root_pos_w: Array
-    root_quat_w: Array
-    joint_pos: Array
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Clip:
 
     name: str
     time: Array
-    frames: Pose
+    frames: Poses
     warnings: tuple[plausibility.Finding, ...] = ()
 
     @property
@@ -45,17 +38,9 @@ class Clip:
         """Seconds."""
         return float(self.time[-1])
 
-    def at(self, time: Array) -> Pose:
+    def at(self, time: Array) -> Poses:
         """Interpolated poses at times (M,) s since the clip's start, clamped to the clip."""
-        high = np.searchsorted(self.time, time, side="right").clip(1, len(self.time) - 1)
-        low = high - 1
-        share = ((time - self.time[low]) / (self.time[high] - self.time[low])).clip(0.0, 1.0)[:, None]
-        pos, quat, joint_pos = self.frames
-        return Pose(
-            pos[low] + share * (pos[high] - pos[low]),
-            _slerp(quat[low], quat[high], share),
-            joint_pos[low] + share * (joint_pos[high] - joint_pos[low]),
-        )
+        return interpolate(self.frames, self.time, time)
 
     def joint_vel(self, time: Array) -> Array:
         """Joint velocities (M, J) rad/s at times (M,) s: as in training central differences, one-sided at the ends."""
@@ -77,25 +62,22 @@ class Clip:
             joint_vel=(RATE * (joint_pos[1] - joint_pos[0])).tolist(),
         )
 
-    def placed(self, point: Array, yaw: float) -> "Clip":
-        """The same motion, beginning at a point (2,) m on the ground, with the root facing `yaw`, rad."""
+    def placed(self, start: Pose2D) -> "Clip":
+        """The same motion, beginning at a place on the ground, with the root facing its heading."""
         pos, quat, joint_pos = self.frames
-        w, x, y, z = quat[0]
-        angle = yaw - np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-        cos, sin = np.cos(angle), np.sin(angle)
-        ahead = pos[:, :2] - pos[0, :2]
-        xy = np.asarray(point) + ahead @ np.array([[cos, sin], [-sin, cos]])
-        turn = np.array([np.cos(angle / 2.0), 0.0, 0.0, np.sin(angle / 2.0)])
-        return replace(self, frames=Pose(np.column_stack([xy, pos[:, 2]]), multiply(turn, quat), joint_pos))
+        angle = start.yaw - yaw(quat[0])
+        xy = start.point + turned(pos[:, :2] - pos[0, :2], angle)
+        return replace(self, frames=Poses(np.column_stack([xy, pos[:, 2]]), turned_quat(quat, angle), joint_pos))
 
 
+@runtime_checkable
 class BodyContact(Protocol):
     """Kinematics that also know the robot's shapes, such as `MujocoRobot.body_poses`."""
 
     leg_length: float
     """m, from the root to the lowest point of the robot in its default pose."""
 
-    def contact_points(self, poses: Pose) -> Array:
+    def contact_points(self, poses: Poses) -> Array:
         """(T, B, 3) m: of each body where its origin is, and as z the height of its lowest point."""
         ...
 
@@ -117,54 +99,18 @@ def load_clip(path: str | Path, metadata: Metadata, kinematics: object = None) -
     except ClipError as error:
         raise DeployError(error.problem, error.remedy) from error
     quat = motion.root_quat_w / np.linalg.norm(motion.root_quat_w, axis=1, keepdims=True)
-    frames = Pose(motion.root_pos_w, quat, motion.joint_pos)
-    found = _findings(motion.time, frames, metadata, kinematics, motion.facts.fps)
+    frames = Poses(motion.root_pos_w, quat, motion.joint_pos)
+    found = list[plausibility.Finding]()
+    if isinstance(kinematics, BodyContact):
+        found = plausibility.check(
+            motion.time,
+            *frames,
+            joint_names=metadata.joint_names,
+            joint_range=np.asarray(metadata.joint_range),
+            leg_length=kinematics.leg_length,
+            fps=motion.facts.fps,
+            contact_points=lambda: kinematics.contact_points(frames),
+        )
     for finding in plausibility.errors(found):
         raise DeployError(f"{path}: {finding.where}", finding.remedy)
     return Clip(Path(path).stem, motion.time - motion.time[0], frames, tuple(plausibility.warnings(found)))
-
-
-def _findings(
-    time: Array, frames: Pose, metadata: Metadata, kinematics: object, fps: float | None
-) -> list[plausibility.Finding]:
-    leg_length, contact_points = (getattr(kinematics, name, None) for name in ("leg_length", "contact_points"))
-    if leg_length is None or contact_points is None:
-        return []
-    return plausibility.check(
-        time,
-        *frames,
-        joint_names=metadata.joint_names,
-        joint_range=np.asarray(metadata.joint_range),
-        leg_length=leg_length,
-        fps=fps,
-        contact_points=lambda: contact_points(frames),
-    )
-
-
-def multiply(a: Array, b: Array) -> Array:
-    """Quaternion product: (..., 4), (..., 4) wxyz."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )
-
-
-def _slerp(a: Array, b: Array, share: Array) -> Array:
-    """The shorter way from a to b, (M, 4) unit quaternions; share (M, 1) from 0 to 1."""
-    cosine = (a * b).sum(axis=1, keepdims=True)
-    b, cosine = np.where(cosine < 0.0, -b, b), np.abs(cosine).clip(max=1.0)
-    angle = np.arccos(cosine)
-    sine = np.sin(angle)
-    # Where the two are nearly one, a straight line is as good, and the other formula 0 / 0.
-    safe = np.where(sine > 1e-6, sine, 1.0)
-    first = np.where(sine > 1e-6, np.sin((1.0 - share) * angle) / safe, 1.0 - share)
-    second = np.where(sine > 1e-6, np.sin(share * angle) / safe, share)
-    mixed = first * a + second * b
-    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)

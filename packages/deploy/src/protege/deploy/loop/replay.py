@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import DeployError
 from ..interface import MEASURED, MODALITIES, Array, Command, Mode, RobotReading
-from ..loop.recording import Recording
+from .recording import Recording
 
 
 class ReplayRobot:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import DeployError
-from ..loop.pace import priority
+from .pace import priority
 
 
 class Sentinel:

@@ -1,0 +1,165 @@
+"""Paths: follow a line on the ground, whose clock waits for the robot."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ..geometry import Array, Pose2D
+from ..interface import Command, CommandSource, RobotReading
+from ..safety.ranges import ANY, Ranges
+from .measured import Note
+from .order_values import MAX_SPEED, as_points, check_frame, check_numbers
+from .path_clock import PathClock
+
+logger = logging.getLogger("protege.deploy")
+
+STEP = 1.0 / 120.0  # s, of the integration of lines
+
+
+@dataclass(frozen=True)
+class Path:
+    """The order to follow a line: through points, or as the turn rate bends it.
+
+    Attributes:
+        points: (x, y) m, to be passed one after the other, beginning where the robot is; empty: a steady line.
+        speed: m/s.
+        turn_rate: rad/s to the left, of a steady line.
+        seconds: s, how long a steady line is; at its end, as at the last point, the robot is to stay.
+        frame: of the points.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    speed: float = 1.0
+    turn_rate: float = 0.0
+    seconds: float = 60.0
+    frame: str = "robot"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", as_points(self.points))
+        check_numbers(self, speed=(0.01, MAX_SPEED), turn_rate=(-10.0, 10.0), seconds=(0.1, 600.0))
+        check_frame(self.frame)
+
+    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+        """The command, for a robot and a start that are where `frames` says."""
+        here, speed = frames["robot"], ranges.clamp("path_speed", self.speed)
+        if self.points:
+            way = np.vstack([here.point, frames[self.frame].to_world(np.array(self.points))])
+            return PathCommand.along(way, speed, path_times)
+        # At another speed it is the same line: it turns as much more slowly, and takes as much longer.
+        turn_rate = ranges.clamp("path_turn_rate", self.turn_rate * speed / self.speed)
+        return PathCommand.arc(here, speed, turn_rate, self.seconds * self.speed / speed, path_times)
+
+
+class PathCommand:
+    """Follow a line on the ground. The line's clock waits for the robot, see `PathClock`.
+
+    Once the line has come to its end, or is given up, nothing is commanded any more, and the robot is to stand.
+
+    Args:
+        knots: (T,) s, rising from 0.
+        points: (T, 2) m, where the line is at these times of its clock; straight and even between them.
+        times: s ahead of the points that the policy sees (`Metadata.path_times`).
+
+    Attributes:
+        lead: s before its end at which the line is over, for who then has another command.
+        notes: whether and when the line came to its end or was given up.
+    """
+
+    reads_bodies: ClassVar[bool] = False
+
+    def __init__(self, knots: Array, points: Array, times: Sequence[float]) -> None:
+        self._knots, self._points, self._times, self.lead = knots, points, np.asarray(times), 0.0
+        self._clock, self.notes = self._new_clock(), list[Note]()
+
+    @classmethod
+    def driven(cls, start: Pose2D, speed: Array, turn_rate: Array, times: Sequence[float]) -> Self:
+        """From a start on, by speed (T,) m/s and turn rate (T,) rad/s to the left, every `STEP`."""
+        angle = start.yaw + STEP * (np.cumsum(turn_rate) - turn_rate[0])
+        velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        travelled = STEP * np.cumsum(velocity, axis=0)
+        return cls(STEP * np.arange(len(speed)), start.point + travelled - travelled[0], times)
+
+    @classmethod
+    def arc(cls, start: Pose2D, speed: float, turn_rate: float, seconds: float, times: Sequence[float]) -> Self:
+        """Straight, or along a circle: speed in m/s, turn rate in rad/s to the left, for so many seconds."""
+        ones = np.ones(int(np.ceil(seconds / STEP)) + 2)
+        return cls.driven(start, speed * ones, turn_rate * ones, times)
+
+    @classmethod
+    def along(cls, points: Array, speed: float, times: Sequence[float]) -> Self:
+        """From point to point (T, 2) m, straight, at a speed in m/s."""
+        length = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        moves = np.concatenate([[True], length > 1e-9])
+        return cls(np.concatenate([[0.0], np.cumsum(length)])[moves] / speed, points[moves], times)
+
+    @classmethod
+    def random(cls, start: Pose2D, seed: int, seconds: float, times: Sequence[float]) -> Self:
+        """Like the training's paths: 0.5 to 1.5 m/s, up to 0.8 rad/s, linear between knots 1 to 2 s apart.
+
+        It is long enough to be seen ahead to the end of a run of so many seconds.
+        """
+        generator, now = np.random.default_rng(seed), STEP * np.arange(int(np.ceil((seconds + max(times)) / STEP)) + 2)
+        knots = np.cumsum(generator.uniform(1.0, 2.0, int(now[-1]) + 2)) - 1.0
+        speed = np.interp(now, knots, generator.uniform(0.5, 1.5, len(knots)))
+        turn_rate = np.interp(now, knots, generator.uniform(-0.8, 0.8, len(knots)))
+        return cls.driven(start, speed, turn_rate, times)
+
+    def position(self, time: float | Array) -> Array:
+        """Where the line is at a time (...) s: (..., 2) m; it ends at its last point."""
+        return np.stack([np.interp(time, self._knots, self._points[:, axis]) for axis in range(2)], axis=-1)
+
+    @property
+    def over(self) -> bool:
+        """Whether it commands nothing any more."""
+        return bool(self.notes)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the line was given up."""
+        return bool(self._clock.lost)
+
+    @property
+    def rest(self) -> tuple[Array, float]:
+        """Where the line ends, (2,) m, and how long it is until then by its clock, s."""
+        return self._points[-1], max(0.0, float(self._knots[-1]) - self._clock.now)
+
+    def __call__(self, time: float, reading: RobotReading) -> Command:
+        if time == 0.0:  # another run, perhaps
+            self._clock, self.notes = self._new_clock(), []
+        if not self.over:
+            self._clock.advance(time, reading.root_pos_w[:2])
+            self._note(time)
+        return Command() if self.over else Command(path_w=self.position(self._clock.now + self._times))
+
+    def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
+        """As long as the line is followed: how far the root is from the line's point, m, and how long that has waited, s.
+
+        That point is the one of the line's own clock, which the policy is told to be at: `path_following_err`, its mean, and
+        `path_following_err_max`. `path_lag` is how far that clock is behind the commands' clock.
+        """
+        if not len(time):  # stopped before its first step
+            return {}
+        clock, distances, moment = self._new_clock(), list[float](), 0.0
+        for moment, here in zip(time, root_pos_w[:, :2], strict=True):
+            clock.advance(float(moment), here)
+            distances.append(float(np.linalg.norm(here - self.position(clock.now))))
+            if clock.done or clock.lost:
+                break
+        return {
+            "path_following_err": float(np.mean(distances)),
+            "path_following_err_max": max(distances),
+            "path_lag": float(moment) - clock.now,
+        }
+
+    def _new_clock(self) -> PathClock:
+        return PathClock(self.position, float(self._knots[-1]) - self.lead)
+
+    def _note(self, time: float) -> None:
+        if self._clock.lost:
+            self.notes.append(Note(time, self._clock.lost))
+            logger.warning("%s", self._clock.lost)
+        elif self._clock.done:
+            self.notes.append(Note(time, f"path done, {time - self._clock.now:.1f} s late"))

@@ -1,1 +1,0 @@
-"""Engines that are built ahead, for one kind of GPU or for several: TensorRT and TensorRT for RTX."""

@@ -1,0 +1,51 @@
+"""Rotations and places on the ground, with numpy: world frame (x forward, y left, z up), quaternions wxyz."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """Hamilton product: the rotation b, then a. (..., 4), (..., 4) -> (..., 4)."""
+    aw, ax, ay, az = np.moveaxis(a, -1, 0)
+    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    w, x = aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by
+    y, z = aw * by - ax * bz + ay * bw + az * bx, aw * bz + ax * by - ay * bx + az * bw
+    return np.stack([w, x, y, z], axis=-1)
+
+
+def yaw(quat: Array) -> float:
+    """Heading: the angle about world z of a rotation's x axis seen from above, (4,) -> rad."""
+    w, x, y, z = (float(c) for c in quat)
+    return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
+
+
+def turned(vectors: Array, angle: float) -> Array:
+    """Vectors on the ground (..., 2), turned to the left by an angle, rad."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.asarray(vectors, dtype=np.float64) @ np.array([[cos, sin], [-sin, cos]])
+
+
+def turned_quat(quat: Array, angle: float) -> Array:
+    """Rotations (..., 4), turned about the world's vertical by an angle, rad."""
+    return multiply(np.array([np.cos(angle / 2.0), 0.0, 0.0, np.sin(angle / 2.0)]), quat)
+
+
+@dataclass(frozen=True)
+class Pose2D:
+    """A place and a heading on the ground, and so a frame with x ahead and y to the left: point (2,) m, yaw rad."""
+
+    point: Array
+    yaw: float
+
+    def to_world(self, points: Array) -> Array:
+        """Points (..., 2) m of this frame, in the world."""
+        return self.point + turned(points, self.yaw)
+
+    def direction(self, degrees: float) -> Array:
+        """Unit vector (2,) so many degrees to the left, in the world's axes."""
+        angle = math.radians(degrees)
+        return turned(np.array([math.cos(angle), math.sin(angle)]), self.yaw)

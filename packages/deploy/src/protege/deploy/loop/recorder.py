@@ -1,0 +1,146 @@
+"""Writes a run to the disk while it lasts, one row a step."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import DeployError
+from ..files import writing
+from ..interface import MEASURED, Array
+from ..policy.metadata import DTYPES, Metadata
+from .loop import Step
+from .recording import ENDINGS, FORMAT, STAGED, own_columns, safetensors_numpy, save
+
+logger = logging.getLogger("protege.deploy")
+
+BUFFER = 1 << 20  # bytes, written to the disk at once
+IN_MEMORY = 1 << 30  # bytes of a recording that are kept where the disk has no room for a second copy
+FEWER = 0.9  # of the rows, that the next attempt tries to write
+
+
+class Recorder:
+    """Writes each step to the disk as it comes, so that memory does not grow, and the file when the run is over.
+
+    Use it in a `with` block: what was recorded until an error is kept. Give `feed` to `OnnxPolicy.on_inputs` and call the recorder
+    with each step. A disk that is full ends the recording, not the run: of the rows as many are kept as find room, and `problem`
+    says so. Nothing is raised at the end, so that the run's own report is not lost.
+
+    Args:
+        path: of the file, by its ending an .npz or a .safetensors.
+        metadata: of the policy.
+
+    Attributes:
+        facts: about the run, for the file; what is found out during the run can be added.
+        problem: after the block, why the file does not hold the whole run; None if it does.
+
+    Raises:
+        DeployError: another ending, or a folder that cannot be written.
+    """
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        if path.suffix not in ENDINGS:
+            raise DeployError(f"{path} is no recording", f"End it with {' or '.join(ENDINGS)}")
+        if path.suffix == ".safetensors":
+            safetensors_numpy()
+        self.path = path
+        self.facts: dict[str, Any] = {
+            "format": FORMAT,
+            "robot": metadata.robot,
+            "joint_names": metadata.joint_names,
+            "control_dt": metadata.control_dt,
+            "model_sha256": metadata.model_sha256,
+            "versions": metadata.versions,
+            "stages": list(STAGED),
+        }
+        inputs = [(spec.name, DTYPES[spec.dtype].str, tuple(spec.shape)) for spec in metadata.inputs]
+        self._row = np.zeros((), [*inputs, *own_columns(metadata.num_joints)])
+        self._inputs: Mapping[str, Array] = {}
+        self._start, self._steps, self._full = time.perf_counter(), 0, ""
+        self.problem: DeployError | None = None
+        self._spool_path = path.with_name(f".{path.name}.spool")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._spool: BinaryIO = self._spool_path.open("wb", buffering=BUFFER)
+
+    def feed(self, inputs: Mapping[str, Array]) -> None:
+        """The model's inputs of the step to come, (1, ...) by name."""
+        self._inputs = inputs
+
+    def __call__(self, step: Step) -> None:
+        """Record a step."""
+        row = self._row
+        row[...] = np.zeros((), row.dtype)
+        for name, value in self._inputs.items():
+            row[name] = value[0]
+        for name in MEASURED:
+            row[name] = getattr(step.reading, name)
+        row["time"], row["clock"], row["mode"] = step.time, time.perf_counter() - self._start, step.mode
+        row["joint_target"] = np.nan if step.wanted is None else step.wanted
+        row["written_target"] = step.target
+        row["spent"] = [step.spent.get(stage, 0.0) for stage in STAGED]
+        self._inputs, self._steps = {}, self._steps + 1
+        if not self._full:
+            try:
+                self._spool.write(row.tobytes())
+            except OSError as error:
+                self._cut_short(error)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._spool.close()
+        except OSError as error:  # its last rows found no room; those before are there
+            self._cut_short(error)
+        try:
+            kept = self._finish()
+        except OSError as error:
+            self._cut_short(error)
+            kept = 0
+        finally:
+            self._spool_path.unlink(missing_ok=True)
+        if kept < self._steps:
+            self.problem = DeployError(
+                f"{self.path} holds {kept} of {self._steps} steps ({self._full})" if kept
+                else f"cannot write {self.path} ({self._full})",
+                "Make room and run again, or record to another disk",
+            )  # fmt: skip
+
+    def _cut_short(self, error: OSError) -> None:
+        """No room from here on. The first time it is said at once: a long run can be stopped."""
+        if not self._full:
+            self._full = str(error.strerror)
+            logger.warning("recording to %s ends here: %s", self.path, self._full)
+
+    def _finish(self) -> int:
+        """Make the file of what the spool holds; how many rows found room."""
+        rows = os.path.getsize(self._spool_path) // self._row.dtype.itemsize
+        if not rows:
+            return 0
+        try:
+            self._save(np.memmap(self._spool_path, self._row.dtype, "r", shape=(rows,)))
+            return rows
+        except OSError as error:
+            self._cut_short(error)
+        # The disk does not hold the spool and the file at once: the file has the spool's room.
+        table = np.fromfile(self._spool_path, self._row.dtype, min(rows, IN_MEMORY // self._row.dtype.itemsize))
+        self._spool_path.unlink()
+        rows = len(table)
+        while rows:
+            try:
+                self._save(table[:rows])
+                return rows
+            except OSError:
+                rows = int(FEWER * rows)
+        return 0
+
+    def _save(self, table: Array) -> None:
+        cut = {"cut_short": self._full} if len(table) < self._steps else {}
+        columns = {name: table[name] for name in table.dtype.names or ()}
+        save(self.path, columns, {**self.facts, **cut})

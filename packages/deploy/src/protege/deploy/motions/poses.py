@@ -1,0 +1,1 @@
+../../../../../core/src/protege/core/motions/poses.py
