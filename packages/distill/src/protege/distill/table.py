@@ -21,7 +21,9 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
     terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
     waits = f", the path's clock {data['path_clock']}" if "path_clock" in data else ""
-    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}{waits}; [95 % intervals]"
+    ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
+    how = f"{data['simulator']}, seed {data['seed']}{pushed}{waits}{ground}"
+    title = f"{data['name'] or data['checkpoint']}, {how}; [95 % intervals]"
     table = compact_table(title)
     table.add_column("task")
     for name in ("episodes", "success", "stricter", "falls"):

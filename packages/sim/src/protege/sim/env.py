@@ -8,6 +8,7 @@ GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept 
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from protege.core.runs.checkpoint_checks import check_layout
 
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
+from .floor import Floor
 from .randomization import Randomization
 from .references.gait import Gait, choose_clip, notes
 from .references.reference import keep
@@ -84,6 +86,8 @@ class HumanoidEnv:
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
+        self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
+        self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
         self._gait: Gait | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
@@ -144,7 +148,9 @@ class HumanoidEnv:
             device=self.device,
             evaluation=self.evaluation,
         )
-        return TASKS[name](context)
+        task = TASKS[name](context)
+        task.command.reference.floor = None if self.floor is None else self.floor[part]
+        return task
 
     # The loop ----------------------------------------------------------------------------------------------------------
 
@@ -212,12 +218,17 @@ class HumanoidEnv:
         Returns:
             the observation to act on next.
         """
+        if self.floor is not None:
+            self.floor.move(mask, self.generator)
+            self.simulator.place(mask, self.floor.origin)
         start = RobotState.cat([task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()])
+        if self.floor is not None:
+            start.body_pos_w[..., 2] += self.floor.obstacle(start.body_pos_w, self.feet).unsqueeze(1)
         self.randomization.restart(mask, start)
         self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
         measured = self.randomization.measured(self.state)
-        first = observations.proprioception(measured)
+        first = self._proprioception(measured)
         obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history), measured)
         self.history.copy_(obs["history"])
         self.proprioception.copy_(obs["proprioception"])
@@ -233,7 +244,13 @@ class HumanoidEnv:
             reference = {"poses": poses, "reference_joint_pos": joint_pos, "reference_joint_vel": joint_vel}
             parts.append({**command.observe(state), **reference})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        return {"proprioception": observations.proprioception(measured), "history": history, **joined}
+        return {"proprioception": self._proprioception(measured), "history": history, **joined}
+
+    def _proprioception(self, measured: RobotState) -> Tensor:
+        """See `observations.proprioception`; the root's height is that over the ground."""
+        if self.floor is not None:
+            measured = replace(measured, body_pos_w=self.floor.above(measured.body_pos_w))
+        return observations.proprioception(measured)
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]
@@ -252,6 +269,7 @@ class HumanoidEnv:
             "invalid_count": self.invalid_count.clone(),
             "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
+            **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
         }
@@ -276,6 +294,8 @@ class HumanoidEnv:
             self.tasks[name].command.load_state_dict(saved)
         for name in ("history", "proprioception", "trail", "invalid_count"):
             getattr(self, name).copy_(state[name])
+        if self.floor is not None:
+            self.floor.origin.copy_(state["floor"])
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])

@@ -16,7 +16,9 @@ from protege.core.robots.robot import Robot
 
 from .engine import mujoco
 from .gl import make_context
-from .robots.mjcf import build_spec
+from .robots.addresses import addresses
+from .robots.mjcf import TERRAIN, build_spec
+from .terrain import Terrain
 
 FPS = 30
 
@@ -31,6 +33,7 @@ class Renderer:
         azimuth: of the camera's line of sight about z, degrees; 90 looks along y, at the robot's right side.
         elevation: of the line of sight, degrees.
         distance: from the robot, m.
+        terrain: on which the robots are; None for a flat floor.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
@@ -45,9 +48,12 @@ class Renderer:
         azimuth: float = 120.0,
         elevation: float = -10.0,
         distance: float = 2.9,
+        terrain: Terrain | None = None,
     ) -> None:
-        self.model = build_spec(robot).compile()
+        self.model = build_spec(robot, terrain).compile()
         self.data = mujoco.MjData(self.model)
+        self._qpos = addresses(self.model, robot).qpos
+        self._look_at = 0.85 + (float(terrain.height.mean()) if terrain is not None else 0.0)
         largest = self.model.vis.global_
         if not (0 < width <= largest.offwidth and 0 < height <= largest.offheight) or width % 2 or height % 2:
             raise UserError(
@@ -62,12 +68,19 @@ class Renderer:
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
-    def frame(self, qpos: np.ndarray) -> np.ndarray:
-        """One picture, (height, width, 3) uint8. qpos: (7 + J,), root position m, root rotation wxyz, joints rad."""
-        self.data.qpos[:] = qpos
+    def frame(self, qpos: np.ndarray, origin: Sequence[float] | None = None) -> np.ndarray:
+        """One picture, (height, width, 3) uint8.
+
+        Args:
+            qpos: (7 + J,), root position m, root rotation wxyz, joints rad.
+            origin: (2,) m, the point of the terrain that lies at the world frame's origin; see `Floor`.
+        """
+        self.data.qpos[self._qpos] = qpos
+        if origin is not None:
+            self.data.mocap_pos[self.model.body(TERRAIN).mocapid[0], :2] = -np.asarray(origin)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
-        self._camera.lookat[:] = (*qpos[:2], 0.85)
+        self._camera.lookat[:] = (*qpos[:2], self._look_at)
         mujoco.mjv_updateScene(
             self.model, self.data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
