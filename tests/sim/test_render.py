@@ -14,7 +14,6 @@ from protege.core.motions import Clip, load_clip
 from protege.core.robots import rotation as R
 from protege.sim.render import (
     Renderer,
-    clip_qpos,
     film_strip,
     write_mp4,
     write_png,
@@ -70,7 +69,7 @@ def two_frames() -> Clip:
 
 
 def test_a_clip_is_interpolated():
-    qpos = clip_qpos(two_frames(), np.array([0.0, 0.25, 1.0, 9.0]))
+    qpos = np.concatenate(two_frames().at(np.array([0.0, 0.25, 1.0, 9.0])), axis=1)
     np.testing.assert_allclose(qpos[:, 0], [0.0, 0.5, 2.0, 2.0])
     np.testing.assert_allclose(qpos[:, 7], [0.0, 0.1, 0.4, 0.4])
     np.testing.assert_allclose(R.yaw(torch.from_numpy(qpos[:, 3:7])), [0.0, 0.25, 1.0, 1.0])
@@ -81,7 +80,7 @@ def test_a_clip_is_played_from_start_for_some_seconds(renderer):
     assert len(list(renderer.play(clip, fps=10))) == 11
     part = list(renderer.play(clip, fps=10, start=0.4, seconds=0.3))
     assert len(part) == 4
-    first = renderer.frame(clip_qpos(clip, np.array([0.4]))[0])
+    first = renderer.frame(np.concatenate(clip.at(np.array([0.4])), axis=1)[0])
     assert np.abs(part[0].astype(int) - first).max() < 10
     assert len(list(renderer.play(clip, fps=10, start=0.8, seconds=5.0))) == 3
 

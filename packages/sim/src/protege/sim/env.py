@@ -27,7 +27,7 @@ from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
 from .randomization import Randomization
-from .references.gait import Gait, choose_clip, notes
+from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
 from .tasks.masks import MaskSampler
@@ -88,7 +88,7 @@ class HumanoidEnv:
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
-        self._gait: Gait | None = None
+        self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
         self.obs_shapes = observation_shapes(self.robot, config)
@@ -133,16 +133,15 @@ class HumanoidEnv:
         self._after_physics = Recorded(self._assess, self.device, self.generator)
 
     def _build(self, name: str, part: slice) -> Task:
-        if name in LOCOMOTION and self._gait is None:
-            chosen = choose_clip(self._clips)
-            self._gait = Gait(chosen, self.robot, self.device)
-            self._unsaid = notes(self._clips, chosen)
+        if name in LOCOMOTION and self._gaits is None:
+            self._gaits = GaitSet(self._clips, self.robot, self.device)
+            self._unsaid = self._gaits.notes
         context = TaskContext(
             n=part.stop - part.start,
             config=self.config,
             robot=self.robot,
             library=self.library,
-            gait=self._gait,
+            gaits=self._gaits,
             masks=self.masks,
             generator=self.generator,
             device=self.device,
