@@ -25,7 +25,8 @@ from protege.core.learning.policy import ActorCritic
 from protege.core.runs.checkpoint import Checkpoint, save
 from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
-from protege.core.runs.experiments import Experiment, make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
+from protege.core.runs.training import Experiment
 from protege.deploy.commands.path import PathCommand
 from protege.deploy.export.check import check
 from protege.deploy.export.export import export

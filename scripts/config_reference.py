@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from protege.core.cli.shared import as_yaml
 from protege.core.learning.masked_mimic import MaskedMimicConfig
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.config import RunConfig
+from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.config import DistillConfig
 from protege.sim.env_config import EnvConfig
 

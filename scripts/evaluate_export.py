@@ -17,7 +17,7 @@ from torch import Tensor
 
 from protege.core.env import Obs
 from protege.core.runs.evaluation import evaluation_env, rounded_up, run_episodes, summarize
-from protege.core.runs.experiments import LoadedPolicy, load_policy
+from protege.core.runs.load_policy import LoadedPolicy, load_policy
 from protege.deploy.policy import metadata
 from protege.deploy.policy.metadata import ClosedLoop
 from protege.deploy.policy.session import open_session

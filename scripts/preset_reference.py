@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from protege.core.cli.shared import as_yaml
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.learning.policy import ActorCritic
 from protege.core.runs.config import Config, RunConfig, all_presets, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
 from protege.core.runs.pipeline import load_steps
+from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.experiment import EXPERIMENTS as DISTILL
 from protege.sim.env import observation_shapes
 from protege.sim.env_config import EnvConfig

@@ -17,21 +17,17 @@ import click
 import torch
 
 from protege.core.cli.umbrella import main as protege
-from protege.core.learning.masked_mimic import MaskedMimicTrainer
+from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic
-from protege.core.learning.ppo import PPO
 from protege.core.runs.run import Run
-from protege.distill.checkup import Checkup
-from protege.distill.trainer import Distiller
+from protege.distill.periodic_evaluation import PeriodicEvaluation
 from protege.sim.env import HumanoidEnv
 
 PHASES: list[tuple[str, Any, str]] = [
     ("environment", HumanoidEnv, "step"),
     ("policy acts", ActorCritic, "act"),
-    ("PPO updates", PPO, "update"),
-    ("MaskedMimic updates", MaskedMimicTrainer, "update"),
-    ("student updates", Distiller, "update"),
-    ("evaluations", Checkup, "__call__"),
+    ("updates", Learner, "update"),
+    ("evaluations", PeriodicEvaluation, "measure"),
     ("checkpoints", Run, "save"),
 ]
 """What is timed, and whose method it is; none of them calls another, but evaluations the environment. What a CUDA graph replays, as

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
 # What of deploy may import torch and core; the rest runs on the robot.
 EXPORT_ONLY = {"export", "prepare.py", "build.py"}
+ROOMS_TO_BE_SORTED = {"sim", "deploy"}
+"""Packages whose subfolders may still import each other in circles."""
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -37,6 +40,39 @@ def imports(file: Path) -> set[str]:
     return found
 
 
+def module_name(file: Path) -> str:
+    return ".".join(file.with_suffix("").parts[file.parts.index("src") + 1 :]).removesuffix(".__init__")
+
+
+@cache
+def import_graph() -> dict[str, set[str]]:
+    """By module of packages/, the modules that it imports anywhere: also in functions and under TYPE_CHECKING."""
+    files = {module_name(file): file for package in PACKAGES for file in package_files(package)}
+    graph: dict[str, set[str]] = {name: set() for name in files}
+    for name, file in files.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & files.keys()
+            elif isinstance(node, ast.ImportFrom):
+                package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+                start = package[: len(package) - node.level + 1] if node.level else []
+                source = ".".join([*start, *([node.module] if node.module else [])])
+                named = {f"{source}.{alias.name}" for alias in node.names}
+                graph[name] |= (named & files.keys()) or ({source} & files.keys())
+    return {name: imported - {name} for name, imported in graph.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes of a graph on a circle, or between two: those that lead nowhere, or that nothing leads to, are taken away."""
+    left = dict(graph)
+    while True:
+        led_to = set().union(*left.values())
+        kept = {node: after & left.keys() for node, after in left.items() if after & left.keys() and node in led_to}
+        if kept == left:
+            return sorted(kept)
+        left = kept
+
+
 def package_files(package: str) -> list[Path]:
     return tracked(f"packages/{package}/src/*.py")
 
@@ -46,6 +82,23 @@ def test_the_arrows_hold() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
+
+
+def test_no_modules_import_each_other_in_circles() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == ["b", "c"]
+    assert not circles(import_graph())
+
+
+@pytest.mark.parametrize("package", [x for x in PACKAGES if x not in ROOMS_TO_BE_SORTED])
+def test_no_rooms_import_each_other_in_circles(package: str) -> None:
+    """A room is a subfolder of a package; a module outside of the subfolders is a room of its own."""
+    graph: dict[str, set[str]] = {}
+    for name, imported in import_graph().items():
+        room = ".".join(name.split(".")[:3])
+        graph.setdefault(room, set()).update(".".join(x.split(".")[:3]) for x in imported)
+    inside = {room for room in graph if room.split(".")[1] == package}
+    assert len(inside) > 1
+    assert not circles({room: graph[room] & inside - {room} for room in inside})
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -83,6 +136,10 @@ def test_the_clips_format_is_written_once() -> None:
 def test_files_stay_readable() -> None:
     lengths = {file: len(file.read_text().splitlines()) for file in tracked("*.py", "*.md", "*.yaml", "*.toml")}
     assert not {file: length for file, length in lengths.items() if length > 500}
+    too_long = {
+        f: n for f, n in lengths.items() if f.is_relative_to(ROOT / "packages") and f.suffix == ".py" and n > 400
+    }
+    assert not too_long
 
 
 def test_the_repository_stays_small() -> None:

@@ -15,17 +15,19 @@ from torch import nn
 from toy_env import BestExpert, ToyEnv, toy_robot
 
 from protege.core.errors import UserError
-from protege.core.learning import masked_mimic, ppo
+from protege.core.learning.imitation import Imitation
+from protege.core.learning.learner import Learner
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.learning.networks import RunningNormalizer
 from protege.core.learning.optim import adamw, backward, guarded_step
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig, normalize_advantage, weighted_mean
-from protege.core.learning.process_group import World
-from protege.core.learning.rollout import RolloutBuffer, collect
+from protege.core.learning.process_group import ProcessGroup
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import action_bound, make_actor_critic
+from protege.core.runs.load_policy import action_bound, make_actor_critic
+from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
+from protege.core.runs.training import rank_settings
 
 SIZE = 2
 MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
@@ -33,9 +35,9 @@ LOOP = PPOConfig(rollout_steps=8, epochs=2, minibatches=2, desired_kl=0.01)
 
 
 def on_ranks(work: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
-    """What `work(world, *args, **options)` returns on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
+    """What `work(group, *args, **options)` returns on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ranks", "lightning_fabric"])
+    context.set_forkserver_preload(["ranks"])
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     work, pipes, processes = partial(work, **options), [], []
@@ -60,13 +62,13 @@ def _rank(rank: int, port: int, pipe: Connection, work: Callable[..., Any], args
     os.environ.update({key: str(value) for key, value in where.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_RUN_ID="test", GROUP_RANK="0")
     torch.set_num_threads(1)
-    world = World.join(RunConfig(device="cpu"))
+    group = ProcessGroup.join("cpu")
     try:
-        pipe.send(_plain(work(world, *args)))
+        pipe.send(_plain(work(group, *args)))
     except UserError as error:
         pipe.send(error)
     finally:
-        world.close()
+        group.close()
 
 
 def _plain(value: Any) -> Any:
@@ -81,71 +83,76 @@ def _plain(value: Any) -> Any:
 # What ranks do ---------------------------------------------------------------------------------------------------------
 
 
-def pooled_moments(world: World, x: torch.Tensor, weight: torch.Tensor) -> dict[str, Any]:
+def pooled_moments(group: ProcessGroup, x: torch.Tensor, weight: torch.Tensor) -> dict[str, Any]:
     """x (size, M, F), weight (size, M): the moments that a normaliser has after two updates with a fading memory; means."""
     normalizer = RunningNormalizer(x.shape[-1])
     for rows in (x, x.square()):
-        with world.pooling(normalizer):
-            normalizer.update(rows[world.rank], weight[world.rank], 0.5)
-    first, valid = x[world.rank, :, 0], weight[world.rank]
+        with group.pooling(normalizer):
+            normalizer.update(rows[group.rank], weight[group.rank], 0.5)
+    first, valid = x[group.rank, :, 0], weight[group.rank]
     return {
         "moments": torch.cat(normalizer.moments()),
-        "mean": weighted_mean(first, valid, world),
-        "advantage": normalize_advantage(first, valid, world),
+        "mean": weighted_mean(first, valid, group),
+        "advantage": normalize_advantage(first, valid, group),
     }
 
 
-def gathered(world: World) -> dict[str, Any]:
-    """What World says of the ranks' own values."""
-    rank = world.rank
+def gathered(group: ProcessGroup) -> dict[str, Any]:
+    """What ProcessGroup says of the ranks' own values."""
+    rank = group.rank
     module = nn.Linear(2, 2)
     module.weight.data.fill_(float(rank))
-    world.share(module)
+    group.broadcast(module)
     return {
-        "seed": world.seed(5),
-        "settings": world.settings(RunConfig(num_threads=3, device="cpu")),
+        "seed": group.seed(5),
+        "settings": rank_settings(RunConfig(num_threads=3, device="cpu"), group),
         "weight": module.weight,
-        "objects": world.gather({"rank": rank}),
-        "rows": world.rows({"length": torch.arange(rank + 1)}),
-        "metrics": world.metrics({"both": float(rank)} | {f"only {rank}": 1.0}),
+        "objects": group.gather({"rank": rank}),
+        "rows": group.gather_rows({"length": torch.arange(rank + 1)}),
+        "metrics": group.mean_metrics({"both": float(rank)} | {f"only {rank}": 1.0}),
     }
 
 
-def one_bad_gradient(world: World) -> list[tuple[float, torch.Tensor]]:
+def one_bad_gradient(group: ProcessGroup) -> list[tuple[float, torch.Tensor]]:
     """Steps of which the second has a NaN on one rank: skipped or not, and the weight after it."""
     torch.manual_seed(0)
     layer = nn.Linear(1, 1, bias=False)
     optimizer = adamw([(layer.parameters(), 0.1)])
     rows = []
     for step in range(3):
-        bad = step == 1 and world.rank == 1
-        backward(optimizer, layer(torch.full((1, 1), torch.nan if bad else 1.0 + world.rank)).sum())
-        rows.append((guarded_step(optimizer, 10.0, world).item(), layer.weight.detach().clone()))
+        bad = step == 1 and group.rank == 1
+        backward(optimizer, layer(torch.full((1, 1), torch.nan if bad else 1.0 + group.rank)).sum())
+        rows.append((guarded_step(optimizer, 10.0, group).item(), layer.weight.detach().clone()))
     return rows
 
 
-def make_ppo(config: PPOConfig, world: World) -> tuple[ToyEnv, PPO]:
+def make_learner(config: PPOConfig, group: ProcessGroup) -> tuple[ToyEnv, Learner]:
     torch.manual_seed(0)
-    env = ToyEnv(8, seed=world.seed(0))
-    return env, PPO(make_actor_critic(env, MODEL), config, "cpu", world.seed(0), world)
+    env = ToyEnv(8, seed=group.seed(0))
+    algorithm = PPO(make_actor_critic(env, MODEL), config)
+    # What each rank sees first would not be in the normalisers of a single process with the rollouts of both.
+    obs = env.reset()
+    learner = Learner(algorithm, obs, 0, group)
+    for normalizer in algorithm.policy.tokenizer.normalizers.values():
+        normalizer.start_afresh()
+    return env, learner
 
 
-def one_update(world: World, config: PPOConfig) -> dict[str, Any]:
+def one_update(group: ProcessGroup, config: PPOConfig) -> dict[str, Any]:
     """A rollout, and what an update makes of it."""
-    env, trainer = make_ppo(config, world)
-    policy, obs = trainer.policy, env.reset()
-    buffer = RolloutBuffer({key: obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
-    collect(env, policy, buffer, obs, trainer.generator)
+    env, learner = make_learner(config, group)
+    learner.collect(env, 0, 0.0)
+    buffer = learner.buffer
     seen = {
         "obs": {k: x.clone() for k, x in buffer.obs.items()},
         "data": {k: x.clone() for k, x in buffer.data.items()},
     }
-    metrics = trainer.update(buffer)
-    return seen | {"policy": policy.state_dict(), "rate": metrics["learning_rate"]}
+    metrics = learner.update()
+    return seen | {"policy": learner.algorithm.policy.state_dict(), "rate": metrics["learning_rate"]}
 
 
 def train(
-    world: World, folder: str, interrupt: int | None = None, pause: float = 0.0, **settings: Any
+    group: ProcessGroup, folder: str, interrupt: int | None = None, pause: float = 0.0, **settings: Any
 ) -> dict[str, Any]:
     """A training of the toy robot.
 
@@ -156,19 +163,19 @@ def train(
     run_config = RunConfig(experiment_name="a", results_dir=folder, seed=3, **settings)
     config = Config({"run": run_config, "agent": LOOP, "model": MODEL})
     torch.manual_seed(config.run.seed)
-    env = _Slow(world, interrupt, pause)
+    env = _Slow(group, interrupt, pause)
     policy = make_actor_critic(env, MODEL)
-    with Run(config, "tracker", env.robot, env.obs_shapes, world) as run:
-        ppo.train(run, env, policy, LOOP, config.run.seed)
+    with Run(config, "tracker", env.robot, env.obs_shapes, group) as run:
+        train_loop(run, env, Learner(PPO(policy, LOOP), env.reset(), config.run.seed, group))
     state = {key: getattr(run, key) for key in ("iteration", "samples", "finished", "interrupted", "seconds")}
     return {**state, "policy": policy.state_dict(), "phase": env.state["phase"], "failures": env.failures}
 
 
 class _Slow(ToyEnv):
-    def __init__(self, world: World, interrupt: int | None, pause: float) -> None:
-        super().__init__(8, seed=world.seed(3))
-        self.pause, self.calls = pause * (1 + world.rank) / LOOP.rollout_steps, 0
-        self.interrupt_at = LOOP.rollout_steps + 2 if interrupt == world.rank else -1
+    def __init__(self, group: ProcessGroup, interrupt: int | None, pause: float) -> None:
+        super().__init__(8, seed=group.seed(3))
+        self.pause, self.calls = pause * (1 + group.rank) / LOOP.rollout_steps, 0
+        self.interrupt_at = LOOP.rollout_steps + 2 if interrupt == group.rank else -1
 
     def step(self, action: torch.Tensor) -> Any:
         time.sleep(self.pause)
@@ -179,12 +186,12 @@ class _Slow(ToyEnv):
         return super().step(action)
 
 
-def train_masked_mimic(world: World, folder: str) -> dict[str, Any]:
+def train_masked_mimic(group: ProcessGroup, folder: str) -> dict[str, Any]:
     units = {f"{x}_units": [16] for x in ("prior", "encoder", "decoder", "critic")}
     agent = MaskedMimicConfig(16, 16, 1, 2, latent_size=4, rollout_steps=4, minibatches=2, **units)
     config = Config({"run": RunConfig(experiment_name="m", results_dir=folder, max_iterations=2), "agent": agent})
-    env = ToyEnv(8, seed=world.seed(0))
+    env = ToyEnv(8, seed=group.seed(0))
     policy = MaskedMimic(env.obs_shapes, action_bound(toy_robot()), agent, env.default)  # other weights on each rank
-    with Run(config, "masked_mimic", env.robot, env.obs_shapes, world) as run:
-        masked_mimic.train(run, env, policy, BestExpert(), agent)
+    with Run(config, "masked_mimic", env.robot, env.obs_shapes, group) as run:
+        train_loop(run, env, Learner(Imitation(policy, BestExpert(), agent), env.reset(), group=group))
     return {"policy": policy.state_dict()}

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from protege.core.learning.accelerate import accelerate
-from protege.core.runs.config import RunConfig
 
 
 class Policy(nn.Module):
@@ -31,9 +30,9 @@ def precision() -> object:
 
 def test_networks_are_compiled_for_a_gpu_where_triton_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: object())
-    assert is_compiled(accelerate(Policy(), RunConfig(), "cuda")) == [True, False]
-    assert is_compiled(accelerate(Policy(), RunConfig(compile=False), "cuda")) == [False, False]
-    assert is_compiled(accelerate(Policy(), RunConfig(), "cpu")) == [False, False]
+    assert is_compiled(accelerate(Policy(), "cuda", mixed_precision=True, compile=True)) == [True, False]
+    assert is_compiled(accelerate(Policy(), "cuda", mixed_precision=True, compile=False)) == [False, False]
+    assert is_compiled(accelerate(Policy(), "cpu", mixed_precision=True, compile=True)) == [False, False]
 
 
 def test_without_triton_they_run_uncompiled_and_that_is_said(
@@ -41,6 +40,6 @@ def test_without_triton_they_run_uncompiled_and_that_is_said(
 ) -> None:
     monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING):
-        policy = accelerate(Policy(), RunConfig(), "cuda")
+        policy = accelerate(Policy(), "cuda", mixed_precision=True, compile=True)
     assert is_compiled(policy) == [False, False] and policy.in_bfloat16
     assert "triton is not installed" in caplog.text

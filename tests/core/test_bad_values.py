@@ -13,8 +13,7 @@ import torch
 from rich.console import Console
 from tiny_runs import TINY, TRACKER, protege, train
 
-from protege.core import memory
-from protege.core.cli import shared as commands
+from protege.core import memory, terminal
 from protege.core.errors import UserError
 from protege.core.memory import available, require
 from protege.core.runs.checkpoint import load, save
@@ -105,10 +104,10 @@ def test_the_guides_own_form_names_a_clip(tmp_path):
 
 
 def test_brackets_and_colons_in_names_are_printed_as_they_are():
-    terminal = commands.console(file=io.StringIO(), width=80)
-    terminal.print("[red]a[/red] [/] :smile: \\[b]")
-    assert isinstance(terminal.file, io.StringIO)
-    assert terminal.file.getvalue() == "[red]a[/red] [/] :smile: \\[b]\n"
+    console = terminal.console(file=io.StringIO(), width=80)
+    console.print("[red]a[/red] [/] :smile: \\[b]")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "[red]a[/red] [/] :smile: \\[b]\n"
 
 
 def test_a_terminal_without_our_letters_is_told_in_one_line_too(tmp_path):
@@ -145,7 +144,7 @@ def test_a_terminal_without_our_letters_is_told_in_one_line_too(tmp_path):
 def test_what_stdout_cannot_show_is_a_question_mark(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    commands.print_anything()
+    terminal.print_anything()
     Console(file=stream).print("✓ é", highlight=False)
     stream.flush()
     assert stream.buffer.getvalue() == b"? ?\n"  # type: ignore[attr-defined]

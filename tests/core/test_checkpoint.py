@@ -13,9 +13,10 @@ import yaml
 from toy_env import ToyEnv
 
 from protege.core.errors import UserError
+from protege.core.files import write_atomically
 from protege.core.learning.policy import ModelConfig
-from protege.core.runs.checkpoint import Checkpoint, load, save, save_release, sealed, write_atomically
-from protege.core.runs.experiments import LoadedPolicy, load_policy, make_actor_critic
+from protege.core.runs.checkpoint import Checkpoint, load, save, save_release, sealed
+from protege.core.runs.load_policy import LoadedPolicy, load_policy, make_actor_critic
 
 SMALL = {"latent_dim": 16, "ff_size": 16, "num_layers": 1, "num_heads": 2, "mlp_units": [16], "critic_units": [16]}
 

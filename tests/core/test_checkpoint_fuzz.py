@@ -13,13 +13,13 @@ from torch import Tensor
 
 from protege.core.env import Env, env_plugin
 from protege.core.errors import UserError
+from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
-from protege.core.learning.rollout import LoopState
 from protege.core.runs.checkpoint import DIGEST, load
 from protege.core.runs.checkpoint_checks import KINDS, digest
 from protege.core.runs.config import RunConfig, from_dict
-from protege.core.runs.experiments import load_to_act, make_actor_critic
+from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.core.runs.training_state import restore
 
 COUNT = 200
@@ -115,9 +115,9 @@ class Trained:
         schema = {"run": RunConfig, "env": plugin.config_class, "agent": PPOConfig, "model": ModelConfig}
         config = from_dict(schema, load(folder).config)
         self.env: Env = plugin.make(config.run, config.env)
-        self.ppo = PPO(make_actor_critic(self.env, config.model), config.agent, "cpu")
+        self.ppo = PPO(make_actor_critic(self.env, config.model), config.agent)
         self.obs = self.env.reset()
-        self.state = LoopState(self.obs, self.ppo.generator)
+        self.learner = Learner(self.ppo, self.obs)
 
     def take(self, path: Path) -> None:
         """Act with a checkpoint's policy and go on with its training state, as far as it is loaded."""
@@ -125,7 +125,7 @@ class Trained:
         mean, std = loaded.policy.distribution(self.obs)
         assert mean.isfinite().all()
         assert std.isfinite().all()
-        parts = {"policy": self.ppo.policy, "optimizer": self.ppo.optimizer, "env": self.env, "trainer": self.state}
+        parts = {"policy": self.ppo.policy, "optimizer": self.ppo.optimizer, "env": self.env, "trainer": self.learner}
         restore(parts, loaded.checkpoint.training, path)
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from protege.core.cli.umbrella import main as umbrella
 from protege.core.errors import UserError
 from protege.core.motions import Clip, clip_files, load_clip, load_clips, save_clip
-from protege.core.motions.file_kinds import describe_file
+from protege.core.motions.file_kinds import file_kind
 from protege.sim.robots import get_robot
 
 SMPL = get_robot("smpl")
@@ -190,7 +190,7 @@ def test_what_is_no_clip_is_called_by_its_name(name, tmp_path):
     with pytest.raises(UserError) as caught:
         load_clip(tmp_path / name, SMPL)
     assert caught.value.problem.startswith(f"{tmp_path / name} is {words}") and remedy in caught.value.remedy
-    assert describe_file(contents, name).startswith(words)
+    assert file_kind(contents, name).words.startswith(words)
 
 
 def test_a_poselib_motion_is_called_by_its_name(tmp_path):

@@ -15,11 +15,12 @@ import pytest
 import torch
 from tiny_runs import TINY, TRACKER, protege, snapshot, train
 
-from protege.core.cli.shared import as_yaml, writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder
 from protege.core.motions import clip_dtype
 from protege.core.runs.checkpoint import load, save
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
+from protege.core.runs.plain_yaml import as_yaml
 
 MASKED_MIMIC = "masked_mimic/path_follower"
 WALK = "data/motions/smpl_humanoid_walk.npy"
@@ -388,7 +389,7 @@ def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr("protege.core.learning.ppo.PPO.update", full)
+    monkeypatch.setattr("protege.core.learning.learner.Learner.update", full)
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
     assert "8 worlds fit into the memory of cpu, but not what is learned" in line
     assert "Take half as many: --num-envs 4" in line

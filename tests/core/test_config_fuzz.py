@@ -14,7 +14,8 @@ from fuzz import FOREIGN, VALUES, YAML, in_one_line, within
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.runs.config import RunConfig, compose, from_dict
-from protege.core.runs.experiments import EXPERIMENTS, Experiment
+from protege.core.runs.experiments import EXPERIMENTS
+from protege.core.runs.training import Experiment
 
 PRESETS = ("full_body_tracker/laptop", "masked_mimic/laptop", "goal_directed/laptop", "distillation/laptop")
 COUNT, BUILT = 200, 20

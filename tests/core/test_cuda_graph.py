@@ -5,10 +5,9 @@ import torch
 
 from protege.core.learning.accelerate import accelerate
 from protege.core.learning.cuda_graph import Recorded
+from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
-from protege.core.learning.rollout import RolloutBuffer
-from protege.core.runs.config import RunConfig
 
 JOINTS, WORLDS, STEPS = 7, 64, 8
 
@@ -46,11 +45,11 @@ def test_replayed_updates_are_those_of_plain_calls(compiled, monkeypatch):
         monkeypatch.setattr(Recorded, "EAGER_CALLS", eager_calls)
         torch.manual_seed(0)
         policy = ActorCritic(shapes, torch.ones(JOINTS), config, torch.zeros(JOINTS), torch.zeros(JOINTS)).to("cuda")
-        accelerate(policy, RunConfig(mixed_precision=False, compile=compiled), "cuda")
-        ppo = PPO(policy, PPOConfig(rollout_steps=STEPS, epochs=2, minibatches=4), "cuda")
-        generator = torch.Generator("cuda").manual_seed(1)
+        accelerate(policy, "cuda", mixed_precision=False, compile=compiled)
         obs = {name: torch.zeros(WORLDS, *shape, device="cuda") for name, shape in shapes.items()}
-        buffer, metrics = RolloutBuffer(obs, STEPS, JOINTS), {}
+        learner = Learner(PPO(policy, PPOConfig(rollout_steps=STEPS, epochs=2, minibatches=4)), obs)
+        generator = torch.Generator("cuda").manual_seed(1)
+        buffer, metrics = learner.buffer, {}
         for _ in range(4):
             for x in [*buffer.obs.values(), buffer.data["reward"]]:
                 random_(x, generator)
@@ -59,7 +58,7 @@ def test_replayed_updates_are_those_of_plain_calls(compiled, monkeypatch):
                 for name in ("action", "log_prob", "mean", "std", "value"):
                     buffer.data[name][t] = getattr(sample, name)
             buffer.data["next_value"].copy_(buffer.data["value"])
-            metrics = ppo.update(buffer)
+            metrics = learner.update()
         return torch.cat([x.detach().flatten() for x in policy.parameters()]), metrics
 
     weights, metrics = trained(eager_calls=3)

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import ranks
 import torch
-from ranks import LOOP, make_ppo, on_ranks
+from ranks import LOOP, make_learner, on_ranks
 from tiny_runs import snapshot
 
 from protege.core.errors import UserError
 from protege.core.launcher import Launch, launch
 from protege.core.learning.networks import RunningNormalizer
 from protege.core.learning.ppo import PPOConfig, normalize_advantage, weighted_mean
-from protege.core.learning.process_group import ALONE, World
-from protege.core.learning.rollout import RolloutBuffer
+from protege.core.learning.process_group import SINGLE_PROCESS, ProcessGroup
 from protege.core.runs.checkpoint import load
-from protege.core.runs.config import RunConfig
 
 
 def assert_equal(a: dict, b: dict) -> None:
@@ -68,19 +66,17 @@ def test_an_update_equals_that_of_one_rank_with_the_union():
     assert_equal(first["policy"], second["policy"])
     assert first["rate"] == second["rate"] != config.learning_rate
     assert not np.array_equal(first["data"]["action"], second["data"]["action"])
-    _, alone = make_ppo(config, ALONE)
-    before = {key: x.clone() for key, x in alone.policy.state_dict().items()}
+    _, alone = make_learner(config, SINGLE_PROCESS)
+    policy, buffer = alone.algorithm.policy, alone.buffer
+    before = {key: x.clone() for key, x in policy.state_dict().items()}
     both = {part: {k: torch.cat([torch.from_numpy(one[part][k]) for one in (first, second)], 1) for k in first[part]}
             for part in ("obs", "data")}  # fmt: skip
-    buffer = RolloutBuffer({key: x[0] for key, x in both["obs"].items()}, config.rollout_steps, 3)
-    buffer.obs, buffer.data = both["obs"], both["data"]
-    metrics = alone.update(buffer)
+    buffer.obs, buffer.data, buffer.num_envs = both["obs"], both["data"], 16
+    metrics = alone.update()
     assert first["rate"] == pytest.approx(metrics["learning_rate"], rel=1e-6)
-    for key, x in alone.policy.state_dict().items():
+    for key, x in policy.state_dict().items():
         np.testing.assert_allclose(first["policy"][key], x, rtol=1e-4, atol=2e-6, err_msg=key)
-    assert (
-        max((x - before[key]).abs().max() for key, x in alone.policy.actor.state_dict(prefix="actor.").items()) > 1e-4
-    )
+    assert max((x - before[key]).abs().max() for key, x in policy.actor.state_dict(prefix="actor.").items()) > 1e-4
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path):
@@ -106,12 +102,12 @@ def test_another_number_of_ranks_is_refused(tmp_path: Path):
     on_ranks(ranks.train, str(two), max_iterations=1)
     before = snapshot(two)
     with pytest.raises(UserError, match=r"last.ckpt is of a run on 2 ranks, not 1. Start 2 ranks, or begin anew"):
-        ranks.train(ALONE, str(two), max_iterations=2)
+        ranks.train(SINGLE_PROCESS, str(two), max_iterations=2)
     assert snapshot(two) == before
-    ranks.train(ALONE, str(one), max_iterations=1)
+    ranks.train(SINGLE_PROCESS, str(one), max_iterations=1)
     errors = on_ranks(ranks.train, str(one), max_iterations=2)
     assert all("is of a run on 1 rank, not 2. Start 1 rank, or" in str(error) for error in errors)
-    ranks.train(ALONE, str(tmp_path / "anew"), max_iterations=1, checkpoint=str(two / "a" / "last.ckpt"))
+    ranks.train(SINGLE_PROCESS, str(tmp_path / "anew"), max_iterations=1, checkpoint=str(two / "a" / "last.ckpt"))
 
 
 def test_ctrl_c_on_one_rank_stops_all_after_the_same_iteration(tmp_path: Path):
@@ -171,4 +167,4 @@ def test_what_does_not_fit_the_machine_is_refused(monkeypatch, variables, device
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
-        World.join(RunConfig(device=device))
+        ProcessGroup.join(device)

@@ -10,11 +10,13 @@ from toy_env import ToyEnv
 from protege.core.errors import UserError
 from protege.core.learning import ppo
 from protege.core.learning.divergence import Watch
+from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic, ModelConfig
-from protege.core.learning.ppo import PPOConfig
+from protege.core.learning.ppo import PPO, PPOConfig
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
+from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
 
 GOOD = {"actor/ppo_loss": 0.1, "actor/kl": 0.01, "agent/skipped_updates": 1.0, "episode/return": nan}
@@ -64,7 +66,7 @@ def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(ppo, "ppo_loss", lambda *args: true_loss(*args) * next(broken))
     said = r"diverged in iteration 4: agent/skipped_updates was 2 of 2 .*--checkpoint .*last.ckpt .*agent.learning_rate"
     with pytest.raises(UserError, match=said), run:
-        ppo.train(run, env, policy, agent)
+        train_loop(run, env, Learner(PPO(policy, agent), env.reset()))
     saved = load(run.folder / "last.ckpt")
     assert saved.iteration == 2
     assert all(x.isfinite().all() for x in saved.model.values())
@@ -74,7 +76,7 @@ def test_worlds_that_all_break_do_not_change_the_policy(tmp_path):
     env = BreaksLater(8)
     run, policy, agent = begin(tmp_path, env, max_iterations=4)
     with run:
-        ppo.train(run, env, policy, agent)
+        train_loop(run, env, Learner(PPO(policy, agent), env.reset()))
     assert all(x.isfinite().all() for x in policy.state_dict().values())
 
 

@@ -20,7 +20,7 @@ from protege.core.runs.evaluation import (
     summarize,
     wilson_interval,
 )
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
 
 
 class Deck:

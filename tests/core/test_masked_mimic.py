@@ -7,15 +7,9 @@ import torch
 from toy_env import BestExpert, J, NanEnv, ToyEnv
 
 from protege.core.env import Obs
-from protege.core.learning.masked_mimic import (
-    MaskedMimic,
-    MaskedMimicConfig,
-    MaskedMimicTrainer,
-    imitation_loss,
-    kl_coefficient,
-    latent_kl,
-    sample_latent,
-)
+from protege.core.learning.imitation import Imitation, imitation_loss, kl_coefficient, latent_kl
+from protege.core.learning.learner import Learner
+from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig, sample_latent
 from protege.core.learning.rollout import RolloutBuffer
 
 SMALL = {"latent_dim": 16, "ff_size": 32, "num_layers": 1, "num_heads": 2, "latent_size": 4,
@@ -41,9 +35,9 @@ def wild_policy(**changes) -> tuple[MaskedMimic, Obs]:
     return policy, env.reset()
 
 
-def make_trainer(env: ToyEnv, **changes) -> MaskedMimicTrainer:
+def make_learner(env: ToyEnv, **changes) -> Learner:
     config = MaskedMimicConfig(**{**SMALL, **changes})
-    return MaskedMimicTrainer(make_policy(env, **changes), BestExpert(), config, "cpu")
+    return Learner(Imitation(make_policy(env, **changes), BestExpert(), config), env.reset())
 
 
 def generator() -> torch.Generator:
@@ -172,33 +166,33 @@ def test_a_saved_policy_acts_the_same():
 # Training
 
 
-def filled(env: ToyEnv, trainer: MaskedMimicTrainer, iteration: int) -> RolloutBuffer:
-    obs = env.reset()
-    buffer = trainer.make_buffer(obs, J)
-    trainer.collect(env, buffer, obs, iteration)
-    return buffer
+def filled(learner: Learner, env: ToyEnv, iteration: int) -> RolloutBuffer:
+    learner.obs = env.reset()
+    learner.collect(env, iteration, 0.0)
+    return learner.buffer
 
 
-def expert_share(trainer: MaskedMimicTrainer, iteration: int) -> float:
-    data = filled(ToyEnv(400), trainer, iteration).data
+def expert_share(iteration: int) -> float:
+    env = ToyEnv(400)
+    learner = make_learner(env, expert_iterations=4, action_noise=1e-5, rollout_steps=3)
+    data = filled(learner, env, iteration).data
     near = ((data["action"] - data["expert_mean"]).abs() < 1e-3).all(-1)  # an untrained policy does nothing
     assert torch.equal(near.all(0), near.any(0))  # throughout the rollout
     return near[0].float().mean().item()
 
 
 def test_the_expert_acts_in_a_falling_share_of_the_worlds():
-    trainer = make_trainer(ToyEnv(2), expert_iterations=4, action_noise=1e-5, rollout_steps=3)
-    shares = [expert_share(trainer, iteration) for iteration in (0, 1, 2, 3, 4, 9)]
+    shares = [expert_share(iteration) for iteration in (0, 1, 2, 3, 4, 9)]
     # 400 worlds: a standard error of 0.025 at most.
     assert shares == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0, 0.0], abs=0.1)
 
 
 def test_the_labels_are_the_experts_whoever_acts():
     env = ToyEnv(32)
-    trainer = make_trainer(env, expert_iterations=2)
+    learner = make_learner(env, expert_iterations=2)
     seen: list[Obs] = []
-    trainer.expert = lambda obs: seen.append(obs) or BestExpert()(obs)
-    buffer = filled(env, trainer, 1)
+    learner.algorithm.expert = lambda obs: seen.append(obs) or BestExpert()(obs)
+    buffer = filled(learner, env, 1)
     for t, obs in enumerate(seen):
         mean, _, value = BestExpert()(obs)
         assert torch.equal(buffer.obs["proprioception"][t], obs["proprioception"])
@@ -209,11 +203,10 @@ def test_the_labels_are_the_experts_whoever_acts():
 def train(env: ToyEnv, **changes) -> list[dict[str, float]]:
     """Metrics of 40 iterations."""
     fast = {"learning_rate": 2e-3, "epochs": 3, "minibatches": 4, "expert_iterations": 10, **changes}
-    trainer, obs, rows = make_trainer(env, **fast), env.reset(), []
-    buffer = trainer.make_buffer(obs, J)
+    learner, rows = make_learner(env, **fast), []
     for iteration in range(40):
-        obs, _ = trainer.collect(env, buffer, obs, iteration)
-        rows.append(trainer.update(buffer, iteration))
+        learner.collect(env, iteration, 0.0)
+        rows.append(learner.update())
     return rows
 
 
@@ -233,28 +226,31 @@ def test_where_poses_are_hidden_the_encoder_knows_better_than_the_prior():
 
 def test_a_world_whose_physics_failed_never_reaches_the_loss():
     env = ToyEnv(16, broken=[2, 9])
-    buffer = filled(env, make_trainer(env), 0)
+    learner = make_learner(env)
+    buffer = filled(learner, env, 0)
     assert buffer.data["reward"].isfinite().all() and buffer.weight[:, [2, 9]].sum() == 0.0
     # Nor do its labels, with the same noise and order of rows.
     both = []
     for label in (0.0, 1e6):
         buffer.data["expert_mean"][:, [2, 9]] = buffer.data["expert_value"][:, [2, 9]] = label
         torch.manual_seed(0)
-        trainer = make_trainer(env)
-        both.append((trainer.update(buffer, 0), trainer.policy.state_dict()))
+        learner = make_learner(ToyEnv(16))
+        learner.algorithm.begin(env, 0, 0.0, torch.Generator())
+        learner.buffer = buffer
+        both.append((learner.update(), learner.algorithm.policy.state_dict()))
     (metrics, state), (again, same) = both
     assert metrics == again and metrics["agent/skipped_updates"] == 0.0
     assert all(x.isfinite().all() and torch.equal(x, same[name]) for name, x in state.items())
-    assert state["tokenizer.normalizers.proprioception.count"] == 8 * 14
+    assert state["tokenizer.normalizers.proprioception.count"] == 16 + 8 * 14  # the first observation, the rollout
     assert state["critic.returns.mean"].item() == pytest.approx(1.0 / 0.03, rel=1e-5)
 
 
 def test_a_world_that_shows_nan_never_reaches_the_gradient():
     env = NanEnv(16, broken=[2, 9])
-    trainer = make_trainer(env)
-    buffer = filled(env, trainer, 0)
+    learner = make_learner(env)
+    buffer = filled(learner, env, 0)
     assert buffer.data["expert_mean"][1:, [2, 9]].isnan().all()
-    metrics = trainer.update(buffer, 0)
+    metrics = learner.update()
     assert metrics["agent/skipped_updates"] == 0.0
     assert all(isfinite(value) for value in metrics.values())
-    assert all(x.isfinite().all() for x in trainer.policy.state_dict().values())
+    assert all(x.isfinite().all() for x in learner.algorithm.policy.state_dict().values())

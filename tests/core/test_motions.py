@@ -281,17 +281,11 @@ def test_the_analytic_velocities_of_the_joints_agree():
     assert close(state.body_ang_vel_w, chained.body_ang_vel_w, 2e-3)
 
 
-def test_clips_are_drawn_by_weight():
-    clips = [smooth_clip(name, frames=3) for name in "abc"]
-    library = MotionLibrary(clips, SMPL, "cpu", weights=[0.0, 1.0, 3.0])
-    drawn = library.sample_clips(4000, torch.Generator().manual_seed(0))
-    counts = drawn.bincount(minlength=3)
-    assert counts[0] == 0
-    assert abs(counts[2] / 4000 - 0.75) < 0.03  # 4 standard deviations
-    alike = MotionLibrary(clips, SMPL, "cpu").sample_clips(3000, torch.Generator().manual_seed(0))
-    assert (alike.bincount(minlength=3) - 1000).abs().max() < 110
-    again = library.sample_clips(4000, torch.Generator().manual_seed(0))
-    assert torch.equal(drawn, again)
+def test_all_clips_are_drawn_alike():
+    library = MotionLibrary([smooth_clip(name, frames=3) for name in "abc"], SMPL, "cpu")
+    drawn = library.sample_clips(3000, torch.Generator().manual_seed(0))
+    assert (drawn.bincount(minlength=3) - 1000).abs().max() < 110
+    assert torch.equal(drawn, library.sample_clips(3000, torch.Generator().manual_seed(0)))
 
 
 def test_a_clip_of_two_frames_has_a_velocity():

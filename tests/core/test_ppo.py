@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from toy_env import NanEnv, ToyEnv
 
+from protege.core.learning.learner import Learner
 from protege.core.learning.optim import adamw, adapt_learning_rate, backward, guarded_step
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import (
@@ -19,8 +20,7 @@ from protege.core.learning.ppo import (
     value_loss,
     weighted_mean,
 )
-from protege.core.learning.rollout import RolloutBuffer, collect
-from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
 
 SMALL = ModelConfig(latent_dim=16, ff_size=16, num_layers=1, num_heads=2, mlp_units=[16], critic_units=[16])
 
@@ -122,31 +122,33 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted():
 # Training ----------------------------------------------------------------------------------------------------------------
 
 
-def make(env: ToyEnv, **changes) -> tuple[PPO, RolloutBuffer]:
+def make(env: ToyEnv, **changes) -> Learner:
     torch.manual_seed(0)
     model = replace(SMALL, log_std=-2.0)
     policy = make_actor_critic(env, model)
     config = PPOConfig(rollout_steps=8, minibatches=2, epochs=2, **changes)
-    obs = env.reset()
-    policy.update_normalizers(obs)
-    kept = {key: obs[key] for key in policy.obs_keys}
-    return PPO(policy, config, "cpu", seed=1), RolloutBuffer(kept, 8, env.num_actions)
+    return Learner(PPO(policy, config), env.reset(), seed=1)
+
+
+def parameters(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: x.clone() for name, x in learner.algorithm.policy.named_parameters()}
 
 
 @pytest.mark.parametrize(("progress", "times"), [(0.0, 4.0), (0.25, 2.0), (0.5, 1.0), (0.9, 1.0)])
 def test_exploration_falls_to_the_policys_own_deviation(progress, times):
-    ppo, _ = make(ToyEnv(2), exploration=4.0, exploration_share=0.5)
+    env = ToyEnv(2)
+    learner = make(env, exploration=4.0, exploration_share=0.5)
     for at in (0.0, progress):  # what was set before does not matter
-        ppo.explore(at)
-    std = ppo.policy.log_std.exp()
+        learner.algorithm.begin(env, 0, at, learner.generator)
+    std = learner.algorithm.policy.log_std.exp()
     torch.testing.assert_close(std, torch.full_like(std, times * math.exp(-2.0)))
 
 
 def test_the_first_minibatch_starts_from_the_policy_that_acted():
     env = ToyEnv(8)
-    ppo, buffer = make(env, learning_rate=1e-9, min_learning_rate=0.0, critic_learning_rate=1e-9, desired_kl=0.0)
-    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
-    metrics = ppo.update(buffer)
+    learner = make(env, learning_rate=1e-9, min_learning_rate=0.0, critic_learning_rate=1e-9, desired_kl=0.0)
+    learner.collect(env, 0, 0.0)
+    metrics = learner.update()
     assert metrics["actor/kl"] == pytest.approx(0.0, abs=1e-6)
     # Ratio 1 throughout: minus the mean of the normalised advantages, which is zero.
     assert metrics["actor/ppo_loss"] == pytest.approx(0.0, abs=1e-5)
@@ -156,33 +158,32 @@ def test_the_first_minibatch_starts_from_the_policy_that_acted():
 @pytest.mark.parametrize("kind", [ToyEnv, NanEnv])
 def test_broken_worlds_change_nothing(kind):
     env = kind(8, broken=[2, 5])
-    ppo, buffer = make(env)
-    before = {name: x.clone() for name, x in ppo.policy.named_parameters()}
-    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
-    metrics = ppo.update(buffer)
+    learner = make(env)
+    before, policy = parameters(learner), learner.algorithm.policy
+    learner.collect(env, 0, 0.0)
+    metrics = learner.update()
     assert metrics["agent/invalid_fraction"] == pytest.approx(0.25)
     assert metrics["agent/skipped_updates"] == 0.0
     assert all(math.isfinite(value) for value in metrics.values())
-    assert all(x.isfinite().all() for x in ppo.policy.state_dict().values())
-    assert any(not torch.equal(x, before[name]) for name, x in ppo.policy.named_parameters())
+    assert all(x.isfinite().all() for x in policy.state_dict().values())
+    assert any(not torch.equal(x, before[name]) for name, x in policy.named_parameters())
 
 
 def test_a_rollout_without_a_valid_transition_changes_nothing():
     env = NanEnv(8, broken=list(range(8)))
-    ppo, buffer = make(env)
-    before = {name: x.clone() for name, x in ppo.policy.named_parameters()}
-    collect(env, ppo.policy, buffer, env.reset(), ppo.generator)
-    ppo.update(buffer)
-    assert all(torch.equal(x, before[name]) for name, x in ppo.policy.named_parameters())
+    learner = make(env)
+    before = parameters(learner)
+    learner.collect(env, 0, 0.0)
+    learner.update()
+    assert all(torch.equal(x, before[name]) for name, x in parameters(learner).items())
 
 
 def test_it_learns_the_toy_robot():
     env = ToyEnv(64)
-    ppo, buffer = make(env, learning_rate=1e-3, critic_learning_rate=2e-3, desired_kl=0.03)
-    obs, rewards = env.reset(), []
-    for _ in range(60):
-        obs, _ = collect(env, ppo.policy, buffer, obs, ppo.generator)
-        rewards.append(buffer.data["reward"].mean().item())
-        ppo.update(buffer)
+    learner, rewards = make(env, learning_rate=1e-3, critic_learning_rate=2e-3, desired_kl=0.03), []
+    for iteration in range(60):
+        learner.collect(env, iteration, 0.0)
+        rewards.append(learner.buffer.data["reward"].mean().item())
+        learner.update()
     first, last = sum(rewards[:5]) / 5.0, sum(rewards[-5:]) / 5.0
     assert 1.0 - last < 0.5 * (1.0 - first)

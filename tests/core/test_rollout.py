@@ -5,7 +5,7 @@ import torch
 from toy_env import EPISODE, J, NanEnv, ToyEnv
 
 from protege.core.learning.policy import PolicySample, log_prob
-from protege.core.learning.rollout import LoopState, RolloutBuffer, collect, episode_metrics, gae
+from protege.core.learning.rollout import RolloutBuffer, collect, episode_metrics, gae
 
 
 def column(*values: float) -> torch.Tensor:
@@ -72,21 +72,30 @@ def test_lambda_one_gives_discounted_returns_and_lambda_zero_the_td_error():
 class Constant:
     """Acts at the default pose; a value that says where the sample was taken."""
 
-    def act(self, obs, generator=None) -> PolicySample:
+    def act(self, obs, generator):
         mean = torch.zeros(len(obs["goal"]), J)
         std = torch.full_like(mean, 0.1)
         noise = torch.randn(mean.shape, generator=generator)
         action = mean + std * noise
-        return PolicySample(action, log_prob(action, mean, std), mean, std, self.value(obs))
+        return PolicySample(action, log_prob(action, mean, std), mean, std, self.value(obs)), {}
 
     def value(self, obs) -> torch.Tensor:
         return obs["proprioception"].sum(1)
 
 
-def rollout(env: ToyEnv, steps: int, **options):
+class Twice(Constant):
+    """Does what its label says: twice the joint positions."""
+
+    def act(self, obs, generator):
+        sample, _ = super().act(obs, generator)
+        twice = 2.0 * obs["proprioception"][:, :J]
+        return sample.with_action(twice), {"twice": twice}
+
+
+def rollout(env: ToyEnv, steps: int, actor: Constant | None = None, labels: dict | None = None):
     obs = env.reset()
-    buffer = RolloutBuffer(obs, steps, J, options.pop("extra", None))
-    last, rows = collect(env, Constant(), buffer, obs, torch.Generator().manual_seed(1), **options)
+    buffer = RolloutBuffer(obs, steps, J, labels)
+    last, rows = collect(env, actor or Constant(), buffer, obs, torch.Generator().manual_seed(1))
     return buffer, last, rows
 
 
@@ -132,15 +141,10 @@ def test_broken_worlds_are_never_trained_on():
 
 
 def test_labels_are_kept_and_may_choose_the_action():
-    def label(obs):
-        return {"twice": 2.0 * obs["proprioception"][:, :J]}
-
-    def behave(sample, labels):
-        return labels["twice"]
-
-    buffer, _, _ = rollout(ToyEnv(4), 3, extra={"twice": (J,)}, label=label, behave=behave)
+    buffer, _, _ = rollout(ToyEnv(4), 3, Twice(), {"twice": (J,)})
     d = buffer.data
     assert torch.equal(d["action"], d["twice"])
+    assert torch.equal(d["twice"], 2.0 * buffer.obs["proprioception"][..., :J])
     torch.testing.assert_close(d["log_prob"], log_prob(d["action"], d["mean"], d["std"]))
 
 
@@ -181,14 +185,3 @@ def test_the_step_before_a_world_breaks_has_a_finite_return():
     assert buffer.data["value"][3:, 1].isnan().all() and buffer.weight[:, 1].tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
     buffer.compute_returns(0.9, 0.9)
     assert buffer.data["return"][buffer.weight > 0].isfinite().all()
-
-
-def test_loop_state_goes_on_exactly():
-    generator = torch.Generator().manual_seed(5)
-    state = LoopState({"x": torch.rand(3, generator=generator)}, generator)
-    saved = state.state_dict()
-    expected = torch.rand(3, generator=generator)
-    other = LoopState({"x": torch.zeros(3)}, torch.Generator())
-    other.load_state_dict(saved)
-    assert torch.equal(other.obs["x"], saved["obs"]["x"])
-    assert torch.equal(torch.rand(3, generator=other.generator), expected)

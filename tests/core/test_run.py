@@ -16,12 +16,14 @@ from torch import nn
 from toy_env import ToyEnv, toy_robot
 
 from protege.core.errors import UserError
-from protege.core.learning import ppo
+from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ModelConfig
-from protege.core.learning.ppo import PPOConfig
+from protege.core.learning.ppo import PPO, PPOConfig
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.experiments import make_actor_critic, train_ppo
+from protege.core.runs.experiments import train_ppo
+from protege.core.runs.load_policy import make_actor_critic
+from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
 
 
@@ -419,7 +421,7 @@ def train_toy(folder: Path, iterations: int) -> dict[str, torch.Tensor]:
     settings = RunConfig(experiment_name="a", results_dir=str(folder), max_iterations=iterations)
     config = Config({"run": settings, "model": SMALL, "agent": agent})
     with Run(config, "tracker", env.robot, env.obs_shapes) as run:
-        ppo.train(run, env, policy, agent)
+        train_loop(run, env, Learner(PPO(policy, agent), env.reset()))
     return policy.state_dict()
 
 

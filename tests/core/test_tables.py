@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from protege.core.runs import pipeline
-from protege.core.tables import compact_table, print_table
+from protege.core.terminal import compact_table, print_table
 
 
 def shown(width: int) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from torch import nn
 
+from protege.core.learning.learner import Policy
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.motions import load_clips
 from protege.core.runs import checkpoint
 from protege.core.runs.checkpoint import Checkpoint
 from protege.core.runs.config import RunConfig
-from protege.core.runs.experiments import Policy, action_bound
+from protege.core.runs.load_policy import action_bound
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.robots import get_robot

@@ -10,28 +10,29 @@ import torch
 from tiny import TEACHERS, ScriptedTeacher, student_config
 
 from protege.core.env import Env, Step, env_plugin
-from protege.core.learning.process_group import World
+from protege.core.learning.process_group import ProcessGroup
 from protege.core.runs.run import Run
+from protege.core.runs.training import rank_settings
 from protege.distill.experiment import distil
-from protege.distill.teachers_by_task import Tutors
+from protege.distill.teachers_by_task import TeachersByTask
 
 
-def train_student(world: World, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:
+def train_student(group: ProcessGroup, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:
     """A distillation in this rank's own worlds; with `stop` the second rank gets SIGTERM in its second iteration."""
     config = student_config(folder, *overrides)
     torch.manual_seed(config.run.seed)
-    env = env_plugin().make(world.settings(config.run), config.env)
-    if stop and world.rank == 1:
+    env = env_plugin().make(rank_settings(config.run, group), config.env)
+    if stop and group.rank == 1:
         end_at(env, config.agent.rollout_steps + 2)
     try:
-        with Run(config, "student", env.robot, env.obs_shapes, world) as run:
+        with Run(config, "student", env.robot, env.obs_shapes, group) as run:
             teachers = {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0) for i, name in enumerate(TEACHERS)}
-            distil(run, env, config, Tutors(teachers), config.agent.curriculum)
+            distil(run, env, config, TeachersByTask(teachers), config.agent.curriculum)
         state, counts = env.state_dict(), env.statistics()
     finally:
         env.close()
     part = run._parts
-    student = part["trainer"].distiller.student.state_dict()
+    student = part["trainer"].state_dict()["distiller"]["student"]
     return {"student": student, "average": part["policy"].state_dict(), "history": state["history"], "counts": counts}
 
 

@@ -6,7 +6,7 @@ from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.runs.config import RunConfig, compose
-from protege.core.runs.experiments import action_bound
+from protege.core.runs.load_policy import action_bound
 from protege.distill.config import TEACHER_OF_TASK, TeacherModels
 from protege.distill.experiment import EXPERIMENTS
 from protege.distill.plots import COLORS

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.runs.checkpoint import load, save
 from protege.core.runs.evaluation import wilson_interval
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
 from protege.distill import evaluate as evaluation_module
-from protege.distill.checkup import Checkup
 from protege.distill.cli import main
 from protege.distill.evaluate import default_output, default_tasks, evaluate
+from protege.distill.periodic_evaluation import PeriodicEvaluation
 from protege.distill.report import write_report
 from protege.distill.table import print_table, short_names
 from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
@@ -184,19 +185,19 @@ def test_the_same_seed_gives_the_same_evaluation(tracker):
     assert not np.array_equal(a.arrays["goal/error"], c.arrays["goal/error"], equal_nan=True) or a.data != c.data
 
 
-def test_a_checkup_repeats_itself_and_prefers_success(tracker):
+def test_the_periodic_evaluation_repeats_itself_and_prefers_success(tracker):
     loaded = load_policy(tracker)
     from tiny import student_config
 
-    config = student_config(tracker.parent, "episode_length_s=1")
-    checkup = Checkup(config, ["path", "goal"], 3)
-    metrics, score = checkup(loaded.policy)
-    assert (metrics, score) == checkup(loaded.policy)
+    config = student_config(tracker.parent, "episode_length_s=1", "evaluation_episodes=3")
+    evaluation = PeriodicEvaluation(SimpleNamespace(finished=False), config, ["path", "goal"], loaded.policy)
+    metrics, score = evaluation.measure()
+    assert (metrics, score) == evaluation.measure()
     assert set(metrics) <= {
         f"evaluation/{x}" for x in ("path/success", "path/path_following_err", "goal/success", "goal/goal_reaching_err")
     }
     assert [0.9, -1.0] > [0.8, -0.1] and [0.9, -0.1] > [0.9, -0.2] > []
-    checkup.close()
+    evaluation.finish()
 
 
 def test_the_page_shows_every_task_and_needs_no_other_file(result):

@@ -11,13 +11,15 @@ from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, 
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
+from protege.core.learning.learner import Learner
 from protege.core.runs.checkpoint import load
-from protege.core.runs.experiments import load_policy, make_actor_critic
+from protege.core.runs.load_policy import load_policy, make_actor_critic
 from protege.core.runs.run import Run
 from protege.distill.averaging import WeightAverage
-from protege.distill.experiment import EXPERIMENTS, distil, tasks_of, train
-from protege.distill.teachers_by_task import Tutors, load_tutors
-from protege.distill.trainer import Distiller
+from protege.distill.curriculum import tasks_of
+from protege.distill.distillation import Distillation
+from protege.distill.experiment import EXPERIMENTS, distil, train
+from protege.distill.teachers_by_task import TeachersByTask, load_teachers
 
 
 def scripted() -> dict[str, ScriptedTeacher]:
@@ -30,7 +32,7 @@ def run_distillation(config, teachers) -> Run:
     env = env_plugin().make(config.run, config.env)
     try:
         with Run(config, "student", env.robot, env.obs_shapes) as run:
-            distil(run, env, config, Tutors(teachers), config.agent.curriculum)
+            distil(run, env, config, TeachersByTask(teachers), config.agent.curriculum)
     finally:
         env.close()
     return run
@@ -40,101 +42,126 @@ def logged(run: Run) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
 
 
+class Rollout:
+    """A learner of the distillation with a full buffer, its environment and its teachers."""
+
+    def __init__(self, folder) -> None:
+        config = student_config(folder)
+        self.env, self.teachers = env_plugin().make(config.run, config.env), scripted()
+        obs = self.env.set_task_mix(config.agent.curriculum[0].task_mix)
+        self.student = make_actor_critic(self.env, config.model)
+        self.algorithm = Distillation(self.student, TeachersByTask(self.teachers), config.agent)
+        self.learner = Learner(self.algorithm, obs)
+        self.learner.collect(self.env, iteration=100, progress=0.0)
+        self.buffer = self.learner.buffer
+
+    def update(self, progress: float) -> dict[str, float]:
+        """Train on the buffer as it is when `progress` of the budget is spent."""
+        self.algorithm.begin(self.env, 100, progress, self.learner.generator)
+        return self.learner.update()
+
+    def terms(self) -> dict[str, torch.Tensor]:
+        """The loss terms of the whole buffer, without their weights."""
+        obs, batch = next(iter(self.buffer.minibatches(1, self.algorithm.inputs, torch.Generator().manual_seed(0))))
+        terms = self.algorithm.loss_terms(obs, batch, self.learner.generator)
+        return {name: term for name, (_, term) in terms.items()}
+
+
 @pytest.fixture
 def rollout(tmp_path):
-    """A distiller, its environment and a full buffer."""
-    config = student_config(tmp_path)
-    env = env_plugin().make(config.run, config.env)
-    obs = env.set_task_mix(config.agent.curriculum[0].task_mix)
-    student = make_actor_critic(env, config.model)
-    student.update_normalizers(obs)
-    distiller = Distiller(student, Tutors(scripted()), config.agent, env.device)
-    buffer = distiller.make_buffer(obs, env.num_actions)
-    distiller.collect(env, buffer, obs, iteration=100)
-    yield distiller, env, buffer
-    env.close()
+    rollout = Rollout(tmp_path)
+    yield rollout
+    rollout.env.close()
 
 
 def test_each_world_is_labelled_by_its_own_teacher(rollout):
-    distiller, env, buffer = rollout
-    reference = buffer.data["teacher_mean"][..., 0]
-    for i, (task, part) in enumerate(env.task_slices.items()):
-        assert buffer.data["teacher_value"][:, part].eq(i + 1.0).all()
-        assert buffer.data["task"][:, part].eq(float(i)).all()
-        teacher = distiller.tutors.teachers[TEACHERS[i]]
-        assert teacher.rows == [part.stop - part.start] * buffer.num_steps
+    data = rollout.buffer.data
+    for i, (task, part) in enumerate(rollout.env.task_slices.items()):
+        assert data["teacher_value"][:, part].eq(i + 1.0).all()
+        assert data["task"][:, part].eq(float(i)).all()
+        teacher = rollout.teachers[TEACHERS[i]]
+        assert teacher.rows == [part.stop - part.start] * rollout.buffer.num_steps
         if task != "masked_mimic":
             assert all(mask[:, i].all() for mask in teacher.command_masks)
-    assert reference.isfinite().all()
+    assert data["teacher_mean"][..., 0].isfinite().all()
 
 
-def test_teachers_act_at_first_and_the_student_later(rollout, monkeypatch):
-    distiller, env, buffer = rollout
-    assert buffer.data["acted"].all()
-    far = buffer.data["action"] - buffer.data["teacher_mean"]
-    distiller.collect(env, buffer, env.reset(), iteration=0)
-    assert not buffer.data["acted"].any()
-    assert torch.equal(buffer.data["action"], buffer.data["teacher_mean"])
+def test_teachers_act_at_first_and_the_student_later(rollout):
+    data, learner, env = rollout.buffer.data, rollout.learner, rollout.env
+    assert data["acted"].all()
+    far = data["action"] - data["teacher_mean"]
+    learner.obs = env.reset()
+    learner.collect(env, iteration=0, progress=0.0)
+    assert not data["acted"].any()
+    assert torch.equal(data["action"], data["teacher_mean"])
     # Once PPO is on, what is left is the student's exploration noise.
-    monkeypatch.setattr(distiller, "config", replace(distiller.config, ppo_start=0.5))
-    distiller.collect(env, buffer, env.reset(), iteration=0, progress=1.0)
-    near = buffer.data["action"] - buffer.data["teacher_mean"]
+    rollout.algorithm.config = replace(rollout.algorithm.config, ppo_start=0.5)
+    learner.obs = env.reset()
+    learner.collect(env, iteration=0, progress=1.0)
+    near = data["action"] - data["teacher_mean"]
     assert near.std().item() == pytest.approx(0.055, rel=0.1)
     assert far.std() > 0.2 * near.std()
 
 
 def test_a_teachers_weight_scales_the_gradients_of_its_worlds_only(rollout):
-    distiller, _, buffer = rollout
-    keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
-    obs, batch = next(iter(buffer.minibatches(1, keys)))
+    config, student = rollout.algorithm.config, rollout.student
+    obs, batch = next(iter(rollout.buffer.minibatches(1, rollout.algorithm.inputs)))
+    seen: list[torch.Tensor] = []
 
-    def gradient(weights: list[float]) -> torch.Tensor:
-        mean, std, value = distiller.student(obs)
-        mean = mean.detach().requires_grad_()
-        terms = distiller.terms((mean, std, value), batch, torch.tensor(weights))
-        (terms["actor/distillation_loss"] + terms["actor/kl_loss"]).backward()
-        assert mean.grad is not None
-        return mean.grad
+    def gradient(weight: float) -> torch.Tensor:
+        mean, std, value = student(obs)
+        seen.append(mean.detach().requires_grad_())
+        rollout.algorithm.policy = Fixed((seen[-1], std, value), student)
+        config.teacher_models.steering.weight = weight
+        terms = rollout.algorithm.loss_terms(obs, batch, rollout.learner.generator)
+        (terms["actor/distillation_loss"][1] + terms["actor/kl_loss"][1]).backward()
+        assert seen[-1].grad is not None
+        return seen[-1].grad
 
-    plain, heavy = gradient([1.0] * 4), gradient([1.0, 1.0, 3.0, 1.0])
+    plain, heavy = gradient(1.0), gradient(3.0)
     steering = batch["task"] == TASKS.index("steering")
     torch.testing.assert_close(heavy[steering], 3.0 * plain[steering])
     torch.testing.assert_close(heavy[~steering], plain[~steering])
     assert plain[steering].abs().sum() > 0.0
 
 
+class Fixed:
+    """A policy whose output is given."""
+
+    def __init__(self, output, student) -> None:
+        self.output, self.critic, self.action_bound = output, student.critic, student.action_bound
+
+    def __call__(self, obs):
+        return self.output
+
+
 def test_terms_that_are_off_do_nothing(rollout):
-    distiller, env, buffer = rollout
-    before = {name: x.clone() for name, x in distiller.student.named_parameters()}
-    for name in vars(distiller.config):
+    before = {name: x.clone() for name, x in rollout.student.named_parameters()}
+    for name in vars(rollout.algorithm.config):
         if name.endswith("_weight"):
-            setattr(distiller.config, name, 0.0)
-    metrics = distiller.update(buffer, env.task_names, progress=1.0)
-    assert all(torch.equal(x, before[name]) for name, x in distiller.student.named_parameters())
+            setattr(rollout.algorithm.config, name, 0.0)
+    metrics = rollout.update(progress=1.0)
+    assert all(torch.equal(x, before[name]) for name, x in rollout.student.named_parameters())
     assert metrics["agent/skipped_updates"] == 0.0
 
 
 def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
-    distiller, env, buffer = rollout
-    distiller.update(buffer, env.task_names, progress=0.0)
-    buffer.data["acted"][:, :4] = 0.0
-    buffer.data["advantage"][:, :4] = 1e6
-    keys = ("action", "log_prob", "advantage", "return", *buffer.extra)
-    obs, batch = next(iter(buffer.minibatches(1, keys)))
-    terms = distiller.terms(distiller.student(obs), batch, torch.ones(4))
-    assert terms["actor/ppo_loss"].abs() < 1e3
+    rollout.update(progress=0.0)
+    rollout.buffer.data["acted"][:, :4] = 0.0
+    rollout.buffer.data["advantage"][:, :4] = 1e6
+    assert rollout.terms()["actor/ppo_loss"].abs() < 1e3
 
 
 def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
-    distiller, env, buffer = rollout
+    buffer = rollout.buffer
     buffer.data["invalid"][:, :2] = True
     seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "acted")}
     for x in seen.values():
         if x.is_floating_point():
             x[:, :2] = torch.nan
-    metrics = distiller.update(buffer, env.task_names, progress=1.0)
+    metrics = rollout.update(progress=1.0)
     assert metrics["agent/skipped_updates"] == 0.0 and metrics["agent/invalid_fraction"] == 0.25
-    assert all(x.isfinite().all() for x in distiller.student.state_dict().values())
+    assert all(x.isfinite().all() for x in rollout.student.state_dict().values())
 
 
 def test_the_student_imitates(tmp_path):
@@ -150,17 +177,17 @@ def test_the_student_imitates(tmp_path):
 
 
 def test_the_critic_learns_the_teachers_values(rollout):
-    distiller, env, buffer = rollout
+    buffer = rollout.buffer
 
     def error() -> float:
         """In units of reward: those of the loss change with the returns' deviation."""
         rows = {key: x.flatten(0, 1) for key, x in buffer.obs.items()}
         with torch.no_grad():
-            return (distiller.student.value(rows) - buffer.data["teacher_value"].flatten()).abs().mean().item()
+            return (rollout.student.value(rows) - buffer.data["teacher_value"].flatten()).abs().mean().item()
 
     before = error()
     for _ in range(30):
-        distiller.update(buffer, env.task_names, progress=0.0)
+        rollout.update(progress=0.0)
     assert error() < before / 3.0
 
 
@@ -181,10 +208,11 @@ def test_weight_average_by_hand():
     layer.weight.data.fill_(0.0)
     average = WeightAverage(layer, 0.5)
     layer.weight.data.fill_(1.0)
-    average.update(layer, 0)  # keeps 1 / 10
+    average.after_step()  # keeps 1 / 10
     assert average.model.weight.item() == pytest.approx(0.9)
     layer.weight.data.fill_(2.0)
-    average.update(layer, 100)  # keeps 1 / 2
+    average.updates = 100
+    average.after_step()  # keeps 1 / 2
     assert average.model.weight.item() == pytest.approx(0.5 * 0.9 + 0.5 * 2.0)
 
 
@@ -233,23 +261,23 @@ def test_missing_and_unfit_teachers_are_named(tmp_path):
     folders = save_teachers(tmp_path)
     for name, folder in folders.items():
         getattr(models, name).checkpoint = [str(folder)]
-    tutors = load_tutors(models, tasks_of(config.agent.curriculum), env, config.run)
-    assert set(tutors.teachers) == set(TEACHERS)
-    assert tutors.digests == {str(folder): load_policy(folder).digest for folder in folders.values()}
+    teachers = load_teachers(models, tasks_of(config.agent.curriculum), env, config.run)
+    assert set(teachers.teachers) == set(TEACHERS)
+    assert teachers.digests == {str(folder): load_policy(folder).digest for folder in folders.values()}
 
     models.path_follower.checkpoint, models.steering.checkpoint = models.steering.checkpoint, []
     with pytest.raises(UserError, match=r"path_follower\.checkpoint\[0\]: .* holds a steering, not a path_follower"):
-        load_tutors(models, ["path"], env, config.run)
+        load_teachers(models, ["path"], env, config.run)
     models.path_follower.checkpoint = [str(tmp_path / "path_follower")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint is empty"):
-        load_tutors(models, TASKS, env, config.run)
+        load_teachers(models, TASKS, env, config.run)
     models.steering.checkpoint = [str(tmp_path / "nowhere")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint.*nowhere"):
-        load_tutors(models, TASKS, env, config.run)
-    load_tutors(models, ["path", "goal"], env, config.run)  # nobody needs the steering teacher here
+        load_teachers(models, TASKS, env, config.run)
+    load_teachers(models, ["path", "goal"], env, config.run)  # nobody needs the steering teacher here
     env.obs_shapes["poses"] = (9, 24, 12)
     with pytest.raises(UserError, match=r"path_follower\.checkpoint.*poses.*\(9, 24, 12\)"):
-        load_tutors(models, ["path"], env, config.run)
+        load_teachers(models, ["path"], env, config.run)
     env.close()
 
 
@@ -259,7 +287,7 @@ def test_several_checkpoints_make_an_ensemble(tmp_path):
     config = student_config(tmp_path, teacher)
     env = env_plugin().make(config.run, config.env)
     obs = env.set_task_mix({"path": 1.0})
-    labels = load_tutors(config.agent.teacher_models, ["path"], env, config.run).label(obs, env.task_slices)
+    labels = load_teachers(config.agent.teacher_models, ["path"], env, config.run).label(obs, env.task_slices)
     means = [load_policy(path).policy.distribution(obs)[0] for path in (a, b)]
     torch.testing.assert_close(labels["teacher_mean"], (means[0] + means[1]) / 2)
     expected = (0.5 * (means[0] - means[1])).square() + torch.tensor(-2.9).exp().square()

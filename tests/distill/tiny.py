@@ -8,7 +8,7 @@ from protege.core.env import env_plugin
 from protege.core.runs.checkpoint import Checkpoint, save
 from protege.core.runs.config import Config, RunConfig, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
-from protege.core.runs.experiments import make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
 from protege.distill.experiment import EXPERIMENTS
 from protege.sim.robots import get_robot
 from protege.teachers.teacher import Label

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from protege.sim.simulators.simulator import IMPORTS, SIMULATORS, fastest_simulator, is_installed
+from protege.sim.simulators.simulator import Backend, fastest_simulator, is_installed
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -14,13 +14,10 @@ def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
         monkeypatch.setitem(sys.modules, module, None)
 
 
-def test_every_simulator_says_what_it_imports():
-    assert set(IMPORTS) == set(SIMULATORS)
-
-
 def test_what_is_hidden_is_not_installed(monkeypatch):
     assert is_installed("mujoco") and not is_installed("bullet")
-    monkeypatch.setattr("protege.sim.simulators.simulator.IMPORTS", {"both": ("json", "mujoco_warp"), "one": ("json",)})
+    needs = {"both": Backend("", ("json", "mujoco_warp")), "one": Backend("", ("json",))}
+    monkeypatch.setattr("protege.sim.simulators.simulator.SIMULATORS", needs)
     hide(monkeypatch, "mujoco_warp")
     assert is_installed("one") and not is_installed("both")
 

@@ -1,29 +1,14 @@
 """One walking clip at every speed."""
 
-import logging
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clips
 from protege.core.robots import rotation as R
-from protege.core.runs.config import RunConfig
 from protege.sim.engine import mujoco
-from protege.sim.env_config import EnvConfig
 from protege.sim.motions.surface import trace
-from protege.sim.plugin import plugin
-from protege.sim.references.gait import (
-    FASTEST_CADENCE,
-    SLOWEST_CADENCE,
-    Gait,
-    center_of_mass,
-    choose_clip,
-    notes,
-    unfit,
-)
+from protege.sim.references.gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, center_of_mass
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
@@ -51,9 +36,9 @@ def turned(clip: Clip, yaw: float) -> Clip:
 
 def feet(gait: Gait, phase: torch.Tensor, amplitude: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Heights of the foot bodies (n, 4), and where they are along x relative to the root (n, 4), m."""
-    joint_pos, quat, sway, height = gait.pose(phase, torch.full_like(phase, amplitude))
+    joint_pos, tilt, sway, height = gait.pose(phase, torch.full_like(phase, amplitude))
     root = torch.cat([sway, height[:, None]], dim=1)
-    pos, _ = gait.kinematics(root, quat, joint_pos)
+    pos, _ = gait.kinematics(root, R.from_rotation_vector(tilt), joint_pos)
     ids = ROBOT.body_ids(ROBOT.feet)
     return pos[:, ids, 2], pos[:, ids, 0]
 
@@ -64,14 +49,14 @@ def test_at_its_own_speed_the_clip_is_played_as_it_is(gait, walk):
     torch.testing.assert_close(amplitude, torch.ones(1))
     assert gait.speed == pytest.approx(walk.mean_speed, rel=1e-4)
     phase = torch.linspace(0.0, 9.9, 50)
-    joint_pos, quat, _, height = gait.pose(phase, torch.ones(50))
+    joint_pos, tilt, _, height = gait.pose(phase, torch.ones(50))
     frame = np.array([np.interp(phase, walk.time, column) for column in walk.joint_pos.T]).T
     assert np.abs(joint_pos.numpy() - frame).max() < 0.05
     z = np.interp(phase, walk.time, walk.root_pos_w[:, 2])
     assert np.abs(height.numpy() - z).max() < 5e-3
     every_frame = torch.arange(608) * (gait.duration / 608)
     assert gait.pose(every_frame, torch.ones(608))[2].mean(dim=0).abs().max() < 1e-4, "sway is about the way"
-    assert R.yaw(quat).mean().abs() < 0.1
+    assert R.yaw(R.from_rotation_vector(tilt)).mean().abs() < 0.1
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.2, 0.5, 0.9, 1.2, 1.4])
@@ -94,16 +79,17 @@ def test_a_faster_walk_has_a_higher_cadence_and_longer_strides(gait):
 
 def test_standing_is_one_pose_whatever_the_phase(gait):
     phase = torch.linspace(0.0, 10.0, 30)
-    joint_pos, quat, sway, height = gait.pose(phase, torch.zeros(30))
+    joint_pos, tilt, sway, height = gait.pose(phase, torch.zeros(30))
     assert joint_pos.std(dim=0).max() < 1e-6
-    assert quat.std(dim=0).max() < 1e-6
+    assert tilt.std(dim=0).max() < 1e-6
     assert sway.abs().max() == 0.0
     assert height.std() < 5e-3
 
 
 def test_who_stands_is_above_level_feet(gait):
-    joint_pos, quat, _, height = gait.pose(torch.zeros(1), torch.zeros(1))
-    pos, body_quat = gait.kinematics(torch.stack([torch.zeros(1), torch.zeros(1), height], dim=1), quat, joint_pos)
+    joint_pos, tilt, _, height = gait.pose(torch.zeros(1), torch.zeros(1))
+    root = torch.stack([torch.zeros(1), torch.zeros(1), height], dim=1)
+    pos, body_quat = gait.kinematics(root, R.from_rotation_vector(tilt), joint_pos)
     ids = ROBOT.body_ids(ROBOT.feet)
     mass = center_of_mass(pos, body_quat, ROBOT)[0, :2]
     torch.testing.assert_close(mass, pos[0, ids, :2].mean(dim=0), atol=1e-3, rtol=0.0)
@@ -114,7 +100,8 @@ def test_who_stands_is_above_level_feet(gait):
 def test_the_centre_of_mass_is_mujocos(gait):
     model = build_spec(ROBOT).compile()
     data = mujoco.MjData(model)
-    joint_pos, quat, _, height = gait.pose(torch.tensor([0.4]), torch.ones(1))
+    joint_pos, tilt, _, height = gait.pose(torch.tensor([0.4]), torch.ones(1))
+    quat = R.from_rotation_vector(tilt)
     root = torch.tensor([[0.3, -0.2, float(height)]])
     data.qpos[:] = torch.cat([root, quat, joint_pos], dim=1)[0].numpy()
     mujoco.mj_forward(model, data)
@@ -180,70 +167,3 @@ def test_the_direction_in_which_a_clip_walks_does_not_matter(gait, walk):
     phase = torch.linspace(0.0, 10.0, 20)
     for a, b in zip(gait.pose(phase, torch.ones(20)), other.pose(phase, torch.ones(20)), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0.0)
-
-
-def test_the_clip_that_walks_is_chosen():
-    clips = load_clips([f"smpl_humanoid_{name}.npy" for name in ("run", "jump", "walk")], ROBOT)
-    assert choose_clip(clips).name == "smpl_humanoid_walk"
-    assert choose_clip(clips[:1]).name == "smpl_humanoid_run"
-
-
-def test_without_a_clip_that_walks_one_line_says_so(walk):
-    still = Clip("stand", walk.time, walk.root_pos_w * [0.0, 0.0, 1.0], walk.root_quat_w, walk.joint_pos)
-    once = Clip("once", walk.time[:40], walk.root_pos_w[:40], walk.root_quat_w[:40], walk.joint_pos[:40])
-    with pytest.raises(UserError, match="It cannot be stand, which does not travel, once, which does not repeat"):
-        choose_clip([still, once])
-
-
-def arc(clip: Clip, angle: float) -> Clip:
-    """The same walk along a circle, turning by an angle, rad."""
-    turn = angle * clip.time / clip.time[-1]
-    heading = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    steps = np.linalg.norm(np.diff(clip.root_pos_w[:, :2], axis=0), axis=1)[:, None] * heading[:-1]
-    xy = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
-    quat = R.multiply(R.from_yaw(torch.from_numpy(turn)), torch.from_numpy(clip.root_quat_w)).numpy()
-    return replace(clip, name="arc", root_pos_w=np.column_stack([xy, clip.root_pos_w[:, 2]]), root_quat_w=quat)
-
-
-def heading(clip: Clip, yaw: float, name: str) -> Clip:
-    """The same way, with the root facing elsewhere."""
-    return replace(clip, name=name, root_quat_w=turned(clip, yaw).root_quat_w)
-
-
-def test_clips_that_turn_go_sideways_or_backwards_or_are_short_are_no_gaits(walk):
-    few = walk.root_pos_w[:2], walk.root_quat_w[:2], walk.joint_pos[:2]
-    reasons = {
-        unfit(arc(walk, np.pi / 2)): "turns by 95 degrees",
-        unfit(heading(walk, np.pi / 2, "side")): "goes sideways",
-        unfit(heading(walk, np.pi, "back")): "goes backwards",
-        unfit(Clip("two", walk.time[:2], *few)): "lasts 0.02 s, 2 frames",
-        unfit(Clip("short", walk.time[:25], walk.root_pos_w[:25], walk.root_quat_w[:25], walk.joint_pos[:25])):
-            "lasts 0.40 s, 25 frames",
-    }  # fmt: skip
-    assert list(reasons) == list(reasons.values())
-    assert unfit(walk) == unfit(turned(walk, 2.1)) == ""
-
-
-def test_which_clip_is_the_gait_is_said_and_which_is_left_out(walk):
-    back = heading(walk, np.pi, "back")
-    still = Clip("stand", walk.time, walk.root_pos_w * [0.0, 0.0, 1.0], walk.root_quat_w, walk.joint_pos)
-    clips = [back, still, walk]
-    assert choose_clip(clips) is walk
-    assert notes(clips, walk) == [
-        (logging.INFO, "gait: smpl_humanoid_walk, 0.9 m/s"),
-        (logging.WARNING, "left out as a gait of path, goal and steering: back (goes backwards)"),
-    ]
-    with pytest.raises(UserError, match="It cannot be back, which goes backwards"):
-        choose_clip([back])
-
-
-def test_an_environment_says_its_gait_once_when_it_begins(caplog):
-    caplog.set_level(logging.INFO)
-    run = RunConfig(simulator="mujoco", motion_file=["smpl_humanoid_walk.npy"], device="cpu", num_threads=1)
-    env = plugin.make(run, EnvConfig(num_envs=2, num_plans=2, task_mix={"track": 1.0, "steering": 1.0}))
-    env.reset()
-    assert not caplog.records
-    for _ in range(2):
-        env.step(torch.zeros(2, env.num_actions))
-    assert [record.getMessage() for record in caplog.records] == ["gait: smpl_humanoid_walk, 0.9 m/s"]
-    env.close()

@@ -8,7 +8,7 @@ from protege.core.motions import load_clips
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig, SteeringParams
-from protege.sim.references.gait import Gait
+from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
 from protege.sim.tasks.locomotion_command import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
 from protege.sim.tasks.masks import MaskSampler
@@ -20,11 +20,11 @@ ALL = torch.ones(N, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
-def gait() -> Gait:
-    return Gait(load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0], ROBOT, CPU)
+def gait() -> GaitSet:
+    return GaitSet(load_clips(["smpl_humanoid_walk.npy"], ROBOT), ROBOT, CPU)
 
 
-def make(kind, gait: Gait, seed: int = 0, *, in_turn: bool = False, **config) -> LocomotionCommand:
+def make(kind, gait: GaitSet, seed: int = 0, *, in_turn: bool = False, **config) -> LocomotionCommand:
     env = EnvConfig(num_plans=32, episode_length_s=4.0, **config)
     masks = MaskSampler(env.masked_mimic_params, ROBOT, len(env.future_frames), CPU)
     return LocomotionCommand(N, kind, gait, env, DT, masks, torch.Generator().manual_seed(seed), in_turn=in_turn)

@@ -10,7 +10,7 @@ from protege.core.errors import UserError
 from protege.core.motions import load_clips
 from protege.deploy.commands import path_clock as deployed
 from protege.sim.env_config import PathParams
-from protege.sim.references.gait import Gait
+from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
 from protege.sim.tasks import path_rules as rules
 from protege.sim.tasks.locomotion_command import SUBSTEPS
@@ -20,8 +20,8 @@ WAITING = PathParams(clock="waiting")
 
 
 @pytest.fixture(scope="module")
-def gait() -> Gait:
-    return Gait(load_clips(["smpl_humanoid_walk.npy"], get_robot("smpl"))[0], get_robot("smpl"), CPU)
+def gait() -> GaitSet:
+    return GaitSet(load_clips(["smpl_humanoid_walk.npy"], get_robot("smpl")), get_robot("smpl"), CPU)
 
 
 def beside(*distances: float) -> tuple[torch.Tensor, torch.Tensor]:

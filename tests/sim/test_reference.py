@@ -10,7 +10,7 @@ from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig, PathParams, SteeringParams
 from protege.sim.references import warp
-from protege.sim.references.gait import Gait
+from protege.sim.references.gait_set import GaitSet
 from protege.sim.references.plans import Plans, plan_paths, plan_steering
 from protege.sim.references.reference import Reference, keep
 from protege.sim.references.warp import warped_walks
@@ -35,8 +35,8 @@ def library() -> MotionLibrary:
 
 
 @pytest.fixture(scope="module")
-def gait() -> Gait:
-    return Gait(load_clips(["smpl_humanoid_walk.npy"], ROBOT)[0], ROBOT, CPU)
+def gaits() -> GaitSet:
+    return GaitSet(load_clips(["smpl_humanoid_walk.npy"], ROBOT), ROBOT, CPU)
 
 
 def motion_command(library: MotionLibrary, seed: int = 0, *, start_within: float = 1.0, masked: bool = False):
@@ -84,7 +84,7 @@ def test_frames_are_those_of_the_library(library):
     clip = [0, 1, 2, 1]
     reference = place(library, clip, [0, 17, 100, 300])
     for step in range(5):
-        time = (torch.tensor([0, 17, 100, 300]) + 2 * step) / library.RATE
+        time = (torch.tensor([0, 17, 100, 300]) + 2 * step) / library.rate
         assert_same(reference.now(), library.frames(torch.tensor(clip), time), atol=1e-4)
         ahead = time[:, None] + torch.tensor(AHEAD) * DT
         want = library.frames(torch.tensor(clip)[:, None].expand_as(ahead), ahead)
@@ -239,10 +239,10 @@ def unflatten(table: RobotState, count: int) -> RobotState:
 
 
 @pytest.mark.parametrize("kind", ["path", "steering"])
-def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_and_last(kind, gait):
+def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_and_last(kind, gaits):
     plans, phase = make_plans(kind), torch.linspace(0.0, 3.0, 5)
-    walks = unflatten(warped_walks(gait, plans, phase, 40, DT), 5)
-    longer = unflatten(warped_walks(gait, plans, phase, 42, DT), 5)
+    walks = unflatten(warped_walks(gaits, plans, phase, 40, DT), 5)
+    longer = unflatten(warped_walks(gaits, plans, phase, 42, DT), 5)
     assert walks.body_pos_w.shape == (5, 40, 24, 3)
     pos, quat, joints = longer.body_pos_w, longer.body_quat_w, longer.joint_pos
     turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2]))) / (2.0 * DT)
@@ -261,60 +261,60 @@ def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_an
     assert (root - planned).norm(dim=1).max() < 0.4, "no further than the pelvis sways"
 
 
-def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(gait, monkeypatch):
+def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(gaits, monkeypatch):
     """Whole, in chunks of one and of two plans (the last chunk smaller), and each plan alone."""
     plans, phase = make_plans("path"), torch.linspace(0.0, 3.0, 5)
-    whole = warped_walks(gait, plans, phase, 40, DT)
+    whole = warped_walks(gaits, plans, phase, 40, DT)
     for chunk in (1, 40, 80, 119):
         monkeypatch.setattr(warp, "CHUNK", chunk)
-        assert_same(warped_walks(gait, plans, phase, 40, DT), whole, atol=2e-4)
+        assert_same(warped_walks(gaits, plans, phase, 40, DT), whole, atol=2e-4)
     for row in (0, 3):
-        alone = warped_walks(gait, plans[row : row + 1], phase[row : row + 1], 40, DT)
+        alone = warped_walks(gaits, plans[row : row + 1], phase[row : row + 1], 40, DT)
         assert_same(alone, whole[40 * row : 40 * (row + 1)], atol=2e-4)
 
 
-def test_the_phase_is_where_in_the_clip_a_walk_begins(gait):
+def test_the_phase_is_where_in_the_clip_a_walk_begins(gaits):
     plans = make_plans("path")
-    phase = torch.tensor([0.0, 0.2, 0.4, 0.6, gait.duration])
-    walks = unflatten(warped_walks(gait, plans, phase, 10, DT), 5)
-    _, amplitude = gait.cadence_and_amplitude(plans.speed[:, 0])
+    phase = torch.tensor([0.0, 0.2, 0.4, 0.6, gaits.walk.duration])
+    walks = unflatten(warped_walks(gaits, plans, phase, 10, DT), 5)
+    _, amplitude = gaits.walk.cadence_and_amplitude(plans.speed[:, 0])
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate[:, 0].abs().clamp_max(1.0))
-    want = gait.pose(phase, amplitude)[0]
+    want = gaits.walk.pose(phase, amplitude)[0]
     torch.testing.assert_close(walks.joint_pos[:, 0], want, atol=1e-3, rtol=0.0)
 
 
-def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(gait):
+def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(gaits):
     speed = torch.cat([torch.ones(10), torch.zeros(5), torch.linspace(0.0, 1.0, 27)]).expand(5, -1)
     plans = replace(make_plans("path", steps=42), speed=speed, turn_rate=torch.zeros(5, 42))
-    joints = unflatten(warped_walks(gait, plans, torch.tensor([0.0, 0.1, 0.3, 0.6, 0.9]), 40, DT), 5).joint_pos
+    joints = unflatten(warped_walks(gaits, plans, torch.tensor([0.0, 0.1, 0.3, 0.6, 0.9]), 40, DT), 5).joint_pos
     assert joints[:, :10].std(dim=0).amax(dim=-1).min() > 0.1
     assert joints[:, 10:].std(dim=0).max() < 1e-4
-    cadence, amplitude = gait.cadence_and_amplitude(speed[0])
+    cadence, amplitude = gaits.walk.cadence_and_amplitude(speed[0])
     since = float(cadence[16:18].sum()) * DT  # two steps after 15, the last that stands
-    want = gait.pose(torch.tensor([gait.start + since]), amplitude[17:18])[0]
+    want = gaits.walk.pose(torch.tensor([gaits.walk.start + since]), amplitude[17:18])[0]
     torch.testing.assert_close(joints[0, 17:18], want, atol=1e-4, rtol=0.0)
 
 
 @pytest.mark.parametrize("later", [0.25, 1.0])
-def test_frames_later_than_their_steps_are_those_between(later, gait):
+def test_frames_later_than_their_steps_are_those_between(later, gaits):
     """By a whole step they are the next ones; by a part of one a walk at constant speed is the one that began so much later."""
     plans, phase = make_plans("path", steps=44), torch.linspace(0.1, 2.0, 5)
     steady = replace(plans, speed=torch.ones(5, 44), turn_rate=torch.zeros(5, 44), heading=torch.zeros(5, 44))
-    shifted = unflatten(warped_walks(gait, steady, phase, 40, DT, later), 5)
-    cadence, _ = gait.cadence_and_amplitude(torch.ones(1))
-    want = unflatten(warped_walks(gait, steady, phase + later * DT * cadence, 40, DT), 5)
+    shifted = unflatten(warped_walks(gaits, steady, phase, 40, DT, later), 5)
+    cadence, _ = gaits.walk.cadence_and_amplitude(torch.ones(1))
+    want = unflatten(warped_walks(gaits, steady, phase + later * DT * cadence, 40, DT), 5)
     torch.testing.assert_close(shifted.joint_pos, want.joint_pos, atol=1e-4, rtol=0.0)
     torch.testing.assert_close(shifted.joint_vel, want.joint_vel, atol=2e-3, rtol=0.0)
     if later == 1.0:
-        following = unflatten(warped_walks(gait, plans, phase, 41, DT), 5).body_pos_w[:, 1:]
-        now = unflatten(warped_walks(gait, plans, phase, 40, DT, later), 5).body_pos_w
+        following = unflatten(warped_walks(gaits, plans, phase, 41, DT), 5).body_pos_w[:, 1:]
+        now = unflatten(warped_walks(gaits, plans, phase, 40, DT, later), 5).body_pos_w
         torch.testing.assert_close(now[:, 1:], following[:, 1:], atol=1e-4, rtol=0.0)
 
 
-def test_turned_plans_give_turned_walks(gait):
+def test_turned_plans_give_turned_walks(gaits):
     plans, phase = make_plans("path"), torch.zeros(5)
     yaw = torch.full((5,), 1.3)
-    plain, turned = (warped_walks(gait, each, phase, 20, DT) for each in (plans, plans.turned(yaw)))
+    plain, turned = (warped_walks(gaits, each, phase, 20, DT) for each in (plans, plans.turned(yaw)))
     turn = R.from_yaw(torch.tensor(1.3)).expand(len(plain.joint_pos), 24, 4)
     torch.testing.assert_close(turned.body_pos_w, R.rotate(turn, plain.body_pos_w), atol=1e-4, rtol=0.0)
     torch.testing.assert_close(turned.body_lin_vel_w, R.rotate(turn, plain.body_lin_vel_w), atol=2e-3, rtol=0.0)

@@ -12,21 +12,13 @@ import torch
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip
 from protege.core.robots import rotation as R
-from protege.core.robots.kinematics import Kinematics
 from protege.sim.render import (
-    Marker,
     Renderer,
-    clip_qpos,
     film_strip,
-    ghost_markers,
-    goal_marker,
-    path_markers,
-    state_qpos,
     write_mp4,
     write_png,
 )
 from protege.sim.robots import get_robot
-from protege.sim.simulators.simulator import make_simulator
 
 ROBOT = get_robot("smpl")
 
@@ -64,40 +56,10 @@ def test_the_camera_goes_along(renderer):
     assert np.abs(a.astype(int) - b).mean() < 2.0
 
 
-def test_markers_are_drawn(renderer):
-    blue = Marker((0.0, 0.0, 1.6), 0.3, (0.0, 0.0, 1.0, 1.0))
-    plain, marked = renderer.frame(standing()), renderer.frame(standing(), [blue])
-    changed = np.abs(plain.astype(int) - marked).max(axis=2) > 60
-    assert changed.sum() > 200
-    seen = marked[changed].mean(axis=0)
-    assert seen[2] > seen[0] + 50
-    # And they are gone from the next picture, which may differ in the last bits of a few pixels.
-    assert np.abs(renderer.frame(standing()).astype(int) - plain).max() < 10
-
-
-def test_markers_of_commands():
-    path = path_markers(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    assert [marker.pos[:2] for marker in path] == [(1.0, 2.0), (3.0, 4.0)]
-    assert goal_marker(np.array([1.0, 2.0])).pos[:2] == (1.0, 2.0)
-    assert [marker.pos for marker in ghost_markers(np.array([[1.0, 2.0, 3.0]]))] == [(1.0, 2.0, 3.0)]
-
-
 @pytest.mark.parametrize("size", [(161, 120), (160, 0), (1922, 1080), (640, 1082)])
 def test_sizes_that_cannot_be_drawn_are_refused(size):
     with pytest.raises(UserError, match=rf"a picture of {size[0]} x {size[1]} cannot be drawn. Take even numbers"):
         Renderer(ROBOT, *size)
-
-
-def test_a_states_qpos_is_what_the_simulator_was_told():
-    simulator = make_simulator("mujoco", ROBOT, 1, device="cpu", num_threads=1)
-    quat = R.normalize(torch.tensor([[0.9, 0.1, -0.2, 0.3]]))
-    still = torch.zeros(1, 3)
-    pos, joints = torch.tensor([[1.0, 2.0, 3.0]]), ROBOT.default_pose()[None]
-    told = Kinematics(ROBOT).state(pos, quat, still, still, joints, torch.zeros(1, 69))
-    simulator.write(torch.tensor([True]), told)
-    want = torch.cat([pos, quat, joints], dim=1).numpy()
-    np.testing.assert_allclose(state_qpos(simulator.state), want, atol=1e-6)
-    simulator.close()
 
 
 def two_frames() -> Clip:
@@ -107,7 +69,7 @@ def two_frames() -> Clip:
 
 
 def test_a_clip_is_interpolated():
-    qpos = clip_qpos(two_frames(), np.array([0.0, 0.25, 1.0, 9.0]))
+    qpos = np.concatenate(two_frames().at(np.array([0.0, 0.25, 1.0, 9.0])), axis=1)
     np.testing.assert_allclose(qpos[:, 0], [0.0, 0.5, 2.0, 2.0])
     np.testing.assert_allclose(qpos[:, 7], [0.0, 0.1, 0.4, 0.4])
     np.testing.assert_allclose(R.yaw(torch.from_numpy(qpos[:, 3:7])), [0.0, 0.25, 1.0, 1.0])
@@ -118,7 +80,7 @@ def test_a_clip_is_played_from_start_for_some_seconds(renderer):
     assert len(list(renderer.play(clip, fps=10))) == 11
     part = list(renderer.play(clip, fps=10, start=0.4, seconds=0.3))
     assert len(part) == 4
-    first = renderer.frame(clip_qpos(clip, np.array([0.4]))[0])
+    first = renderer.frame(np.concatenate(clip.at(np.array([0.4])), axis=1)[0])
     assert np.abs(part[0].astype(int) - first).max() < 10
     assert len(list(renderer.play(clip, fps=10, start=0.8, seconds=5.0))) == 3
 

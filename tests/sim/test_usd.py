@@ -85,4 +85,4 @@ def test_what_usd_does_not_get_is_named(change, complaint):
     else:
         next(joint for joint in spec.joints if joint.name == "root").type = mujoco.mjtJoint.mjJNT_HINGE
     with pytest.raises(UserError, match=complaint):
-        add_robot(Usd.Stage.CreateInMemory(), "/smpl", spec.compile())
+        add_robot(Usd.Stage.CreateInMemory(), "/smpl", spec.compile(), ROBOT.body_names)

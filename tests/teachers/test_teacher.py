@@ -5,7 +5,7 @@ import torch
 
 from protege.core.env import Obs
 from protege.core.errors import UserError
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
 from protege.teachers.teacher import Ensemble, Label, Teacher
 
 

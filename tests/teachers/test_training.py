@@ -11,7 +11,7 @@ from protege.core.env import env_plugin
 from protege.core.learning.policy import ActorCritic
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import RunConfig, compose
-from protege.core.runs.experiments import load_policy, make_actor_critic
+from protege.core.runs.load_policy import load_policy, make_actor_critic
 from protege.teachers.experiments import EXPERIMENTS, PARTS, TASKS
 
 KINDS = ["path_follower", "goal_directed", "steering"]

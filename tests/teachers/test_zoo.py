@@ -15,7 +15,7 @@ from tiny_runs import protege, snapshot
 
 from protege.core.errors import UserError
 from protege.core.runs.evaluation import evaluation_env
-from protege.core.runs.experiments import load_policy
+from protege.core.runs.load_policy import load_policy
 from protege.teachers import zoo as z
 
 RECIPE = "protege core train full_body_tracker/transformer_flat_terrain"

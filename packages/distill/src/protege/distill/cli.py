@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
-from protege.core.cli.shared import chosen_simulator, evaluation_options, training_group
+from protege.core.cli.evaluate import chosen_simulator, evaluation_options
+from protege.core.cli.train import training_group
 from protege.sim.tasks.path_rules import PATH_CLOCKS
+from protege.sim.terrain_params import KINDS as TERRAINS
 
 from .tasks import OPTIONS, TASK_FACTS
 
@@ -30,6 +32,7 @@ main = training_group(
     type=click.Choice(PATH_CLOCKS),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
+@click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
     checkpoint: str,
@@ -46,7 +49,7 @@ def evaluate(
     By default a student plays track, path, goal and steering, any other policy what it was trained for. The output folder is
     `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
     """
-    from protege.core.runs.experiments import load_policy
+    from protege.core.runs.load_policy import load_policy
 
     from .evaluate import default_output, default_tasks
     from .evaluate import evaluate as play

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Protocol
 
+from protege.core.env import Env, Obs
 from protege.core.errors import UserError
-from protege.core.learning.optim import cosine_rate
+from protege.core.learning.learner import Learner
+from protege.core.runs.loop import Hook
 
-from .config import TEACHER_OF_TASK, DistillConfig, Stage
+from .config import TEACHER_OF_TASK, Stage
 
 
 def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float]) -> list[Stage]:
@@ -16,15 +19,13 @@ def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float])
         teacher_weights: by the teacher's name.
 
     Raises:
-        UserError: naming the key, on an unknown task, a negative number, or if nothing is left.
+        UserError: naming the key, on an unknown task, or if nothing is left.
     """
     kept = []
     for i, stage in enumerate(stages):
         key = f"agent.curriculum[{i}]"
         if unknown := set(stage.task_mix) - set(TEACHER_OF_TASK):
             raise UserError(f"{key}.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(TEACHER_OF_TASK)}")
-        if stage.share < 0.0 or any(weight < 0.0 for weight in stage.task_mix.values()):
-            raise UserError(f"{key} ({stage.name}) has a negative share or weight", "Take 0 to leave something out")
         taught = {
             task: weight
             for task, weight in stage.task_mix.items()
@@ -47,23 +48,33 @@ def stage_index(stages: Sequence[Stage], progress: float) -> int:
     return reached[0] if reached else len(stages) - 1
 
 
-def task_mix(stages: Sequence[Stage], progress: float) -> dict[str, float]:
-    """Weight of each task when `progress` of the budget is spent."""
-    return stages[stage_index(stages, progress)].task_mix
+def tasks_of(stages: Sequence[Stage]) -> list[str]:
+    """All tasks of a curriculum, in the order in which they come."""
+    return list(dict.fromkeys(task for stage in stages for task in stage.task_mix))
 
 
-def learning_rate(config: DistillConfig, progress: float) -> float:
-    """From `learning_rate` to `min_learning_rate` along half a cosine."""
-    return cosine_rate(config.learning_rate, config.min_learning_rate, progress)
+class TaskEnv(Env, Protocol):
+    """An environment whose copies can be dealt out anew among tasks."""
+
+    def set_task_mix(self, mix: dict[str, float]) -> Obs: ...
 
 
-def ppo_factor(config: DistillConfig, progress: float) -> float:
-    """By how much PPO's terms are on, 0 to 1."""
-    if progress < config.ppo_start:
-        return 0.0
-    return min(1.0, (progress - config.ppo_start) / config.ppo_ramp) if config.ppo_ramp > 0.0 else 1.0
+class Curriculum(Hook):
+    """Deals the environments out anew among tasks when a stage begins.
 
+    Args:
+        stages: in order; see `usable_stages`. The environment's mix is the first one's.
+        env: that the learner acts in.
+    """
 
-def teacher_share(config: DistillConfig, iteration: int) -> float:
-    """Share of the worlds in which the teachers act, 1 to 0."""
-    return max(0.0, 1.0 - iteration / max(config.teacher_iterations, 1))
+    kept = ("stage",)
+
+    def __init__(self, stages: Sequence[Stage], env: TaskEnv, learner: Learner) -> None:
+        self.stages, self.env, self.learner = stages, env, learner
+        self.stage = 0
+
+    def before_rollout(self, progress: float) -> dict[str, float]:
+        stage = stage_index(self.stages, progress)
+        if stage != self.stage:
+            self.stage, self.learner.obs = stage, self.env.set_task_mix(self.stages[stage].task_mix)
+        return {"curriculum/stage": float(stage)}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.cli.shared import writable_folder
 from protege.core.env import Env, Obs
-from protege.core.runs.checkpoint import ZOO, write_atomically
+from protege.core.files import writable_folder, write_atomically
+from protege.core.runs.checkpoint import ZOO
 from protege.core.runs.config import from_dict
 from protege.core.runs.evaluation import (
     by_clip,
@@ -24,7 +24,7 @@ from protege.core.runs.evaluation import (
     summarize,
     wilson_interval,
 )
-from protege.core.runs.experiments import LoadedPolicy
+from protege.core.runs.load_policy import LoadedPolicy
 from protege.sim.env_config import EnvConfig, push_test
 
 from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts, env_overrides, env_task
@@ -75,6 +75,7 @@ def evaluate(
     seed: int = 0,
     push: float = 0.0,
     path_clock: str | None = None,
+    terrain: str | None = None,
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
     **options: Any,
@@ -86,6 +87,7 @@ def evaluate(
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
         push: force that pushes the robots forward now and then, N; see `push_test`.
         path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
+        terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
         output: tried for writing before anything is played.
         tell: called with each task's name when its worlds are there.
         options: robot, simulator, motion_file and device, see `protege.core.runs.evaluation.evaluation_env`.
@@ -96,11 +98,13 @@ def evaluate(
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
     path = replace(env_config.path_follower_params, clock=path_clock or env_config.path_follower_params.clock)
     env_config = replace(env_config, path_follower_params=path)
+    ground = replace(env_config.terrain, kind=terrain or env_config.terrain.kind)
     asked = ({"push": push} if push else {}) | ({"path_clock": path.clock} if path.clock != "fixed" else {})
+    asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
     evaluation = Evaluation(_facts(loaded, seed, options) | asked)
     worlds = min(num_envs, num_episodes)
     plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
-    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path}
+    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path, "terrain": ground}
     overrides |= {"randomization": push_test(push)} if push else {}
     for task in tasks:
         env = evaluation_env(

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from protege.core.errors import UserError
-from protege.core.runs.checkpoint import write_atomically
+from protege.core.files import write_atomically
 from protege.core.runs.run_folder import read_metrics
 
 from . import plots

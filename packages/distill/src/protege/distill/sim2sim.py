@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from protege.core import tables
-from protege.core.cli.shared import console
-from protege.core.runs.checkpoint import write_atomically
+from protege.core.files import write_atomically
+from protege.core.terminal import compact_table, console
+from protege.core.terminal import print_table as print_rows
 
 from .table import share
 
@@ -64,7 +64,7 @@ def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -
     for task, x in data["tasks"].items():
         who = f"{data['name'] or data['checkpoint']}, seed {data['seed']}"
         title = f"{task}: {who}, {x['episodes']} episodes; error: {x['error_name']}"
-        table = tables.compact_table(title)
+        table = compact_table(title)
         table.add_column("simulator")
         for name in ("success", "lost, points", "falls", f"error, {x['error_unit']}", "ratio"):
             table.add_column(name, justify="right")
@@ -77,7 +77,7 @@ def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -
                 _error(row["error"], row["error_ci"]),
                 "–" if row["error_ratio"] is None else f"{row['error_ratio']:.2f}",
             )
-        tables.print_table(table, terminal)
+        print_rows(table, terminal)
 
 
 def _error(value: float | None, interval: Sequence[float] | None) -> str:

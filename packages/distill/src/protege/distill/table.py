@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from protege.core import tables
-from protege.core.cli.shared import console
+from protege.core.terminal import compact_table, console
+from protege.core.terminal import print_table as print_rows
 
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
@@ -21,8 +21,10 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
     terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
     waits = f", the path's clock {data['path_clock']}" if "path_clock" in data else ""
-    title = f"{data['name'] or data['checkpoint']}, {data['simulator']}, seed {data['seed']}{pushed}{waits}; [95 % intervals]"
-    table = tables.compact_table(title)
+    ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
+    how = f"{data['simulator']}, seed {data['seed']}{pushed}{waits}{ground}"
+    title = f"{data['name'] or data['checkpoint']}, {how}; [95 % intervals]"
+    table = compact_table(title)
     table.add_column("task")
     for name in ("episodes", "success", "stricter", "falls"):
         table.add_column(name, justify="right")
@@ -41,7 +43,7 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
             table.add_row(
                 f"  {clip}", str(y["episodes"]), *shares, "", _number(y["error"], x["error_unit"], None), style="dim"
             )
-    tables.print_table(table, terminal)
+    print_rows(table, terminal)
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
         terminal.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")

@@ -1,7 +1,6 @@
-"""Who labels which world: each task's worlds have their own teacher."""
+"""Which teacher labels which environment: each task's environments have their own."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,15 +9,15 @@ from protege.core.env import Env, Obs
 from protege.core.errors import UserError
 from protege.core.learning.accelerate import accelerate
 from protege.core.runs.config import RunConfig
-from protege.core.runs.experiments import LoadedPolicy, load_to_act
+from protege.core.runs.load_policy import LoadedPolicy, load_to_act
 from protege.teachers.experiments import TASKS
 from protege.teachers.teacher import Ensemble, Labeller, Teacher
 
 from .config import TEACHER_OF_TASK, TeacherModels
 
 
-class Tutors:
-    """The teachers by name. Each sees only the worlds of its tasks.
+class TeachersByTask:
+    """The teachers by name. Each sees only the environments of its tasks.
 
     Args:
         digests: SHA-256 of the weights of each file that they were loaded from.
@@ -28,11 +27,11 @@ class Tutors:
         self.teachers, self.digests = dict(teachers), dict(digests or {})
 
     def label(self, obs: Obs, task_slices: Mapping[str, slice]) -> dict[str, Tensor]:
-        """What each world's teacher would do and what it thinks that is worth.
+        """What each environment's teacher would do, and the value that it gives that state.
 
         Args:
-            obs: of all worlds.
-            task_slices: contiguous, in order, and together all worlds.
+            obs: of all environments.
+            task_slices: contiguous, in order, and together all environments.
 
         Returns:
             teacher_mean, teacher_std (N, J) rad; teacher_value (N,).
@@ -44,7 +43,7 @@ class Tutors:
         return {f"teacher_{name}": torch.cat([getattr(x, name) for x in labels]) for name in ("mean", "std", "value")}
 
 
-def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> Tutors:
+def load_teachers(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> TeachersByTask:
     """Load the teachers that some tasks need, to the environment's device.
 
     Raises:
@@ -54,7 +53,7 @@ def load_tutors(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunC
     names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
     loaded = {name: _load(name, getattr(models, name).checkpoint, env, run) for name in names}
     digests = {str(one.path): one.digest for several in loaded.values() for one in several}
-    return Tutors({name: _labeller(several) for name, several in loaded.items()}, digests)
+    return TeachersByTask({name: _labeller(several) for name, several in loaded.items()}, digests)
 
 
 def _labeller(loaded: list[LoadedPolicy]) -> Labeller:
@@ -75,6 +74,6 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedP
     }
     loaded = [load_to_act(path, env, f"{key}.checkpoint[{i}]", kinds, **options) for i, path in enumerate(paths)]
     for policy in loaded:
-        # Not compiled: how many worlds a teacher labels changes with every stage of the curriculum.
-        accelerate(policy.policy, replace(run, compile=False), env.device)
+        # Not compiled: how many environments a teacher labels changes with every stage of the curriculum.
+        accelerate(policy.policy, env.device, run.mixed_precision, compile=False)
     return loaded

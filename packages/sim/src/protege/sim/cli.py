@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protege.core.cli.shared import Group, main_group
+from protege.core.cli.group import Group, main_group
 from protege.core.errors import UserError
 
 if TYPE_CHECKING:

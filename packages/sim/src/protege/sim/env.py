@@ -8,6 +8,7 @@ GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept 
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ from protege.core.runs.checkpoint_checks import check_layout
 
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
+from .floor import Floor
 from .randomization import Randomization
-from .references.gait import Gait, choose_clip, notes
+from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
 from .tasks.masks import MaskSampler
@@ -84,7 +86,9 @@ class HumanoidEnv:
         self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
-        self._gait: Gait | None = None
+        self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
+        self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
+        self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
         self.obs_shapes = observation_shapes(self.robot, config)
@@ -129,22 +133,23 @@ class HumanoidEnv:
         self._after_physics = Recorded(self._assess, self.device, self.generator)
 
     def _build(self, name: str, part: slice) -> Task:
-        if name in LOCOMOTION and self._gait is None:
-            chosen = choose_clip(self._clips)
-            self._gait = Gait(chosen, self.robot, self.device)
-            self._unsaid = notes(self._clips, chosen)
+        if name in LOCOMOTION and self._gaits is None:
+            self._gaits = GaitSet(self._clips, self.robot, self.device)
+            self._unsaid = self._gaits.notes
         context = TaskContext(
             n=part.stop - part.start,
             config=self.config,
             robot=self.robot,
             library=self.library,
-            gait=self._gait,
+            gaits=self._gaits,
             masks=self.masks,
             generator=self.generator,
             device=self.device,
             evaluation=self.evaluation,
         )
-        return TASKS[name](context)
+        task = TASKS[name](context)
+        task.command.reference.floor = None if self.floor is None else self.floor[part]
+        return task
 
     # The loop ----------------------------------------------------------------------------------------------------------
 
@@ -212,12 +217,17 @@ class HumanoidEnv:
         Returns:
             the observation to act on next.
         """
+        if self.floor is not None:
+            self.floor.move(mask, self.generator)
+            self.simulator.place(mask, self.floor.origin)
         start = RobotState.cat([task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()])
+        if self.floor is not None:
+            start.body_pos_w[..., 2] += self.floor.obstacle(start.body_pos_w, self.feet).unsqueeze(1)
         self.randomization.restart(mask, start)
         self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
         measured = self.randomization.measured(self.state)
-        first = observations.proprioception(measured)
+        first = self._proprioception(measured)
         obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history), measured)
         self.history.copy_(obs["history"])
         self.proprioception.copy_(obs["proprioception"])
@@ -233,7 +243,13 @@ class HumanoidEnv:
             reference = {"poses": poses, "reference_joint_pos": joint_pos, "reference_joint_vel": joint_vel}
             parts.append({**command.observe(state), **reference})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        return {"proprioception": observations.proprioception(measured), "history": history, **joined}
+        return {"proprioception": self._proprioception(measured), "history": history, **joined}
+
+    def _proprioception(self, measured: RobotState) -> Tensor:
+        """See `observations.proprioception`; the root's height is that over the ground."""
+        if self.floor is not None:
+            measured = replace(measured, body_pos_w=self.floor.above(measured.body_pos_w))
+        return observations.proprioception(measured)
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]
@@ -252,6 +268,7 @@ class HumanoidEnv:
             "invalid_count": self.invalid_count.clone(),
             "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
+            **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
         }
@@ -276,6 +293,8 @@ class HumanoidEnv:
             self.tasks[name].command.load_state_dict(saved)
         for name in ("history", "proprioception", "trail", "invalid_count"):
             getattr(self, name).copy_(state[name])
+        if self.floor is not None:
+            self.floor.origin.copy_(state["floor"])
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])

@@ -6,6 +6,7 @@ from protege.core import checks
 from protege.core.errors import UserError
 
 from .tasks.path_rules import PATH_CLOCKS
+from .terrain_params import TerrainParams
 
 LONGEST = 600.0
 """s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""
@@ -360,6 +361,7 @@ class EnvConfig:
     goal_params: GoalParams = field(default_factory=GoalParams)
     steering_params: SteeringParams = field(default_factory=SteeringParams)
     randomization: RandomizationParams = field(default_factory=RandomizationParams)
+    terrain: TerrainParams = field(default_factory=TerrainParams)
     mjwarp: MjwarpParams = field(default_factory=MjwarpParams)
     isaaclab: IsaaclabParams = field(default_factory=IsaaclabParams)
 

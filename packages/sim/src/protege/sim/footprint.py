@@ -25,7 +25,8 @@ def check_memory(simulator: str, robot: Robot, config: EnvConfig, *, varied: boo
     if plans:
         told = f"the commands of env.num_plans={config.num_plans} and env.episode_length_s={config.episode_length_s:g}"
         require(plans, config.num_plans, told, "Take {} or fewer, or shorter episodes")
-    world = WORLD_BYTES.get(simulator, 0.0) + VARIED_BYTES * (varied and simulator == "mujoco")
+    own_model = VARIED_BYTES + terrain_bytes(config) if varied and simulator == "mujoco" else 0.0
+    world = WORLD_BYTES.get(simulator, 0.0) + own_model
     require(
         world,
         config.num_envs,
@@ -33,6 +34,12 @@ def check_memory(simulator: str, robot: Robot, config: EnvConfig, *, varied: boo
         "Take {} or fewer: --num-envs",
         fixed=plans * config.num_plans,
     )
+
+
+def terrain_bytes(config: EnvConfig) -> float:
+    """What the height field of a MuJoCo model takes."""
+    terrain = config.terrain
+    return 0.0 if terrain.kind == "flat" else 4.0 * (terrain.size / terrain.cell + 1.0) ** 2
 
 
 def plan_bytes(robot: Robot, config: EnvConfig) -> float:

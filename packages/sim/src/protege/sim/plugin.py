@@ -10,6 +10,7 @@ from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
 from .robots import get_robot
 from .simulators.simulator import fastest_simulator, make_simulator
+from .terrain import make_terrain
 
 
 class HumanoidPlugin:
@@ -41,7 +42,8 @@ class HumanoidPlugin:
         where = (run.torch_device(), run.num_threads)
         if where[0] == "cpu":  # a GPU says itself what does not fit
             check_memory(run.simulator, robot, env, varied=varied)
-        simulator = make_simulator(run.simulator, robot, env.num_envs, *where, varied=varied, **settings)
+        settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
+        simulator = make_simulator(run.simulator, robot, env.num_envs, *where, **settings)
         return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
 
 

@@ -1,7 +1,6 @@
 """Pictures and films of a robot, drawn offscreen."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,48 +9,18 @@ import imageio.v3 as iio
 import numpy as np
 from imageio_ffmpeg import write_frames
 
-from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder, write_atomically
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
-from protege.core.robots.state import RobotState
-from protege.core.runs.checkpoint import write_atomically
 
 from .engine import mujoco
 from .gl import make_context
-from .robots.mjcf import build_spec, coordinates
+from .robots.addresses import addresses
+from .robots.mjcf import TERRAIN, build_spec
+from .terrain import Terrain
 
 FPS = 30
-PATH_COLOR, GOAL_COLOR, GHOST_COLOR = (0.15, 0.55, 0.95, 1.0), (0.90, 0.25, 0.25, 0.8), (0.25, 0.75, 0.45, 0.5)
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A ball in the scene: centre (3,) m, radius m, colour rgba."""
-
-    pos: tuple[float, ...]
-    radius: float
-    rgba: tuple[float, float, float, float]
-
-
-def path_markers(points_w: np.ndarray) -> list[Marker]:
-    """Points on the ground that the pelvis should pass. points_w: (P, 2) m."""
-    return [Marker((*map(float, point), 0.03), 0.05, PATH_COLOR) for point in points_w]
-
-
-def goal_marker(point_w: np.ndarray) -> Marker:
-    """Where the pelvis should be. point_w: (2,) m."""
-    return Marker((*map(float, point_w), 0.9), 0.12, GOAL_COLOR)
-
-
-def ghost_markers(body_pos_w: np.ndarray) -> list[Marker]:
-    """The reference's bodies. body_pos_w: (B, 3) m."""
-    return [Marker(tuple(map(float, pos)), 0.045, GHOST_COLOR) for pos in body_pos_w]
-
-
-def state_qpos(state: RobotState) -> np.ndarray:
-    """MuJoCo's generalised positions of N robots, (N, 7 + J): root position m, root rotation wxyz, joints rad."""
-    return coordinates(state)[0].double().cpu().numpy()
 
 
 class Renderer:
@@ -64,6 +33,7 @@ class Renderer:
         azimuth: of the camera's line of sight about z, degrees; 90 looks along y, at the robot's right side.
         elevation: of the line of sight, degrees.
         distance: from the robot, m.
+        terrain: on which the robots are; None for a flat floor.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
@@ -78,9 +48,12 @@ class Renderer:
         azimuth: float = 120.0,
         elevation: float = -10.0,
         distance: float = 2.9,
+        terrain: Terrain | None = None,
     ) -> None:
-        self.model = build_spec(robot).compile()
+        self.model = build_spec(robot, terrain).compile()
         self.data = mujoco.MjData(self.model)
+        self._qpos = addresses(self.model, robot).qpos
+        self._look_at = 0.85 + (float(terrain.height.mean()) if terrain is not None else 0.0)
         largest = self.model.vis.global_
         if not (0 < width <= largest.offwidth and 0 < height <= largest.offheight) or width % 2 or height % 2:
             raise UserError(
@@ -95,27 +68,22 @@ class Renderer:
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
-    def frame(self, qpos: np.ndarray, markers: Iterable[Marker] = ()) -> np.ndarray:
-        """One picture, (height, width, 3) uint8. qpos: (7 + J,), as of `state_qpos`."""
-        self.data.qpos[:] = qpos
+    def frame(self, qpos: np.ndarray, origin: Sequence[float] | None = None) -> np.ndarray:
+        """One picture, (height, width, 3) uint8.
+
+        Args:
+            qpos: (7 + J,), root position m, root rotation wxyz, joints rad.
+            origin: (2,) m, the point of the terrain that lies at the world frame's origin; see `Floor`.
+        """
+        self.data.qpos[self._qpos] = qpos
+        if origin is not None:
+            self.data.mocap_pos[self.model.body(TERRAIN).mocapid[0], :2] = -np.asarray(origin)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
-        self._camera.lookat[:] = (*qpos[:2], 0.85)
+        self._camera.lookat[:] = (*qpos[:2], self._look_at)
         mujoco.mjv_updateScene(
             self.model, self.data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
-        for marker in markers:
-            geom = self._scene.geoms[self._scene.ngeom]
-            size, turn = np.full(3, marker.radius), np.eye(3).flatten()
-            mujoco.mjv_initGeom(
-                geom,
-                mujoco.mjtGeom.mjGEOM_SPHERE,
-                size,
-                np.array(marker.pos),
-                turn,
-                np.array(marker.rgba, dtype=np.float32),
-            )
-            self._scene.ngeom += 1
         self._gl.make_current()
         picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
         area = mujoco.MjrRect(0, 0, self.width, self.height)

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from protege.core.errors import UserError
 
-if TYPE_CHECKING:
-    from .zoo import Entry
+from .entry import Entry, is_number
 
 
 def read_metrics(evaluation: Path) -> dict[str, float]:
@@ -39,12 +36,7 @@ def read_metrics(evaluation: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def is_number(value: object) -> bool:
-    """Whether it is a finite number, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def write_card(entry: "Entry", samples: int, seconds: float) -> str:
+def write_card(entry: Entry, samples: int, seconds: float) -> str:
     """The card of an entry, Markdown."""
     rows = [f"| {row} |" for row in _rows(entry.metrics)]
     header = ["| simulator | task | episodes | success | mean error, m or m/s |", "| --- | --- | --- | --- | --- |"]
@@ -57,7 +49,7 @@ def write_card(entry: "Entry", samples: int, seconds: float) -> str:
 HEADER = ("name", "kind", "weights", "measured in", "task: success, mean error in m (steering m/s)")
 
 
-def listing(entries: Sequence["Entry"]) -> list[str]:
+def listing(entries: Sequence[Entry]) -> list[str]:
     """Entries as a table of text: a row for each simulator that one was measured in. No entries, no rows."""
     rows: list[tuple[str, ...]] = []
     for entry in entries:

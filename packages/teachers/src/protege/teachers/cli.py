@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from protege.core.cli.shared import Group, training_group
+from protege.core.cli.group import Group
+from protege.core.cli.train import training_group
 from protege.core.errors import UserError
 
 main = training_group(

@@ -7,7 +7,8 @@ command, as a token that is added at zero effect (`ModelConfig.added_tokens`).
 
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
-from protege.core.runs.experiments import Experiment, train_ppo
+from protege.core.runs.experiments import train_ppo
+from protege.core.runs.training import Experiment
 
 PARTS: dict[str, type] = {"agent": PPOConfig, "model": ModelConfig}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from protege.core.env import Obs
-from protege.core.runs.experiments import LoadedPolicy, load_policy
+from protege.core.runs.load_policy import LoadedPolicy, load_policy
 
 
 @dataclass(frozen=True)

@@ -16,60 +16,25 @@ An index may come from anywhere: nothing that it says becomes a path before it i
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import yaml
 
 from protege.core.errors import UserError
-from protege.core.runs.checkpoint import load, save_release, write_atomically
+from protege.core.files import write_atomically
+from protege.core.runs.checkpoint import load, save_release
 
-from .cards import is_number, write_card
-
-INDEX = "index.yaml"
-CARD = "card.md"
-WEIGHTS = "model.safetensors"
-FILES = (WEIGHTS, "config.yaml", CARD)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
-SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One trained policy.
-
-    Attributes:
-        name: its folder.
-        kind: tracker, masked_mimic, path_follower, goal_directed, steering or student.
-        recipe: the command that trained it.
-        metrics: its evaluations, by `simulator/task/quantity`; see `cards.read_metrics`.
-        notes: the machine, known failures.
-        sha256: of each of its files.
-        weights: whether the zoo holds its weights; if not, its recipe makes others like them.
-    """
-
-    name: str
-    kind: str
-    recipe: str
-    metrics: dict[str, float] = field(default_factory=dict)
-    notes: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
-    weights: bool = True
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Those that the zoo holds."""
-        return FILES if self.weights else tuple(file for file in FILES if file != WEIGHTS)
+from .cards import write_card
+from .entry import CARD, FILES, INDEX, WEIGHTS, Entry, is_plain, problem
 
 
 def shipped() -> Path:
@@ -95,9 +60,8 @@ def read_index(zoo: str | Path) -> dict[str, Entry]:
             f"{where} is not a zoo's index", "Take a folder that `protege-teachers zoo add` wrote"
         ) from error
     for entry in index.values():
-        problem = _problem(entry)
-        if problem:
-            raise UserError(f"{where}: {problem}", "Nothing was taken from it; tell who keeps the zoo")
+        if wrong := problem(entry):
+            raise UserError(f"{where}: {wrong}", "Nothing was taken from it; tell who keeps the zoo")
     return index
 
 
@@ -228,34 +192,8 @@ def _own_index(zoo: Path) -> dict[str, Entry]:
 
 
 def _check_name(name: str) -> None:
-    if not _is_plain(name):
+    if not is_plain(name):
         raise UserError(f"{name!r} cannot be the name of an entry", "Use letters, digits, _, - and dots within")
-
-
-def _is_plain(name: object) -> bool:
-    """Whether a name stays within its zoo and hides nothing there."""
-    return isinstance(name, str) and NAME.fullmatch(name) is not None and name != INDEX
-
-
-def _problem(entry: Entry) -> str:
-    """What is wrong with a line of an index, empty if nothing is."""
-    if not _is_plain(entry.name):
-        return f"{entry.name!r} cannot be the name of an entry"
-    if not (_is_plain(entry.kind) and isinstance(entry.recipe, str)):
-        return f"{entry.name} has no kind or no recipe"
-    if not isinstance(entry.notes, str):
-        return f"the notes of {entry.name} are no text"
-    if not (isinstance(entry.metrics, dict) and all(map(is_number, entry.metrics.values()))):
-        return f"the metrics of {entry.name} are not numbers by name"
-    if not isinstance(entry.weights, bool):
-        return f"whether {entry.name} has weights is not said"
-    sums: Any = entry.sha256
-    if not isinstance(sums, dict) or set(sums) != set(FILES):
-        odd = [repr(file) for file in (sums if isinstance(sums, dict) else []) if file not in FILES]
-        return f"{entry.name} lists {', '.join(odd) or 'too few files'}; its files must be {', '.join(FILES)}"
-    if not all(isinstance(x, str) and SHA256.fullmatch(x) for x in sums.values()):
-        return f"{entry.name} has checksums that are none"
-    return ""
 
 
 def _read(zoo: str | Path, file: str) -> bytes:

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from .shared import chosen_simulator, evaluation_options, training_group, writable_folder
+from ..files import writable_folder, write_atomically
+from .evaluate import chosen_simulator, evaluation_options
+from .train import training_group
 
 main = training_group(
     "protege-core",
@@ -23,9 +25,8 @@ def evaluate(
     checkpoint: str, task: str | None, output: str | None, num_episodes: int, simulator: str | None, **options: Any
 ) -> None:
     """Play a tracker or MaskedMimic for whole episodes; protege-distill evaluates every task and draws a page."""
-    from ..runs.checkpoint import write_atomically
     from ..runs.evaluation import evaluate_task
-    from ..runs.experiments import load_policy
+    from ..runs.load_policy import load_policy
 
     loaded = load_policy(checkpoint)
     if output:

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 import click
 
 from ..runs.pipeline import pipeline
-from .shared import Group, main_group
+from .group import Group, main_group
 
 
 class Umbrella(Group):

@@ -6,25 +6,24 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from ..runs.config import RunConfig
-
 logger = logging.getLogger(__name__)
 
 
-def accelerate[M: nn.Module](policy: M, run: RunConfig, device: torch.device | str) -> M:
+def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precision: bool, compile: bool) -> M:
     """Make a policy that is trained, or that labels, fast on its device; in place.
 
-    Its networks are compiled one by one for fixed batch sizes, each at its first use. Where `mixed_precision` is in force they
-    compute in bfloat16 (weights, normalisers, losses and the optimiser stay float32). Without Triton they are not compiled.
+    Args:
+        mixed_precision: its networks compute in bfloat16; weights, normalisers, losses and the optimizer stay in float32.
+        compile: its networks are compiled one by one for fixed batch sizes, each at its first use; not without Triton.
     """
     if torch.device(device).type == "cuda":
         torch.set_float32_matmul_precision("high")
-        policy.in_bfloat16 = run.mixed_precision  # pyright: ignore[reportArgumentType]
-        if run.compile and not find_spec("triton"):
+        policy.in_bfloat16 = mixed_precision  # pyright: ignore[reportArgumentType]
+        if compile and not find_spec("triton"):
             logger.warning(
                 "networks are not compiled, which trains slower: triton is not installed (pip install triton)"
             )
-        elif run.compile:
+        elif compile:
             torch._dynamo.config.recompile_limit = 32  # each network sees a few batch sizes, with and without gradients
             for network in policy.children():
                 if any(True for _ in network.parameters()):

@@ -1,31 +1,21 @@
-"""MaskedMimic: a variational policy that fills in what a partly hidden reference leaves open, taught by a tracker.
+"""MaskedMimic: a variational policy that fills in what a partly hidden reference leaves open.
 
 After Tessler et al. 2024 (arXiv 2409.14393). A prior sees masked poses, an encoder corrects it seeing all of them, a decoder turns
-the latent into an action. The policy acts, the tracker says what it would have done there (DAgger, Ross et al. 2011,
-arXiv 1011.0686). Deployed are prior and decoder.
+the latent into an action. Deployed are prior and decoder. `imitation.py` trains it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
-from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .. import checks
-from ..env import Env, Obs
+from ..env import Obs
 from .accelerate import mixed_precision
-from .cuda_graph import Recorded
 from .networks import SetMLP, TokenTransformer, check_transformer, check_units, mlp
-from .optim import adamw, backward, cosine_rate, guarded_step
-from .policy import Critic, PolicySample, Tokenizer, kl_divergence, log_prob
-from .ppo import value_loss, weighted_mean
-from .process_group import ALONE, World
-from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
-
-if TYPE_CHECKING:
-    from ..runs.run import Run
+from .policy import Critic, PolicySample, Tokenizer, log_prob
 
 PRIOR_TOKENS = ["proprioception", "history", "masked_poses"]
 PRIVILEGED_TOKENS = ["proprioception", "poses"]
@@ -102,14 +92,6 @@ class MaskedMimicConfig:
         checks.within(0, 10, self, key, "action_noise")
         checks.shares(self, key, "prior_fraction")
         check_transformer(self, key)
-
-
-class Expert(Protocol):
-    """Who labels: a tracker, or anything that says what to do and what it is worth."""
-
-    def __call__(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, std (N, J) rad, value (N,)."""
-        ...
 
 
 class MaskedMimic(nn.Module):
@@ -224,160 +206,3 @@ def sample_latent(mean: Tensor, log_var: Tensor, generator: torch.Generator | No
     """Reparameterised draw, (N, Z)."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + (0.5 * log_var).exp() * noise
-
-
-def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Squared difference of actions, mean over joints and rows: (M, J) rad each -> () rad²."""
-    return weighted_mean((mean - expert_mean).square().mean(-1), weight)
-
-
-def latent_kl(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None) -> Tensor:
-    """KL(posterior | prior), nats summed over the latent, mean over rows; each is mean and log variance (M, Z)."""
-    (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
-    kl = kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
-    return weighted_mean(kl, weight)
-
-
-def kl_coefficient(iteration: int, config: MaskedMimicConfig) -> float:
-    """Weight of the KL term: from `kl_start` to `kl_end` in a straight line over `kl_ramp` iterations, then constant."""
-    progress = min(iteration / max(config.kl_ramp, 1), 1.0)
-    return config.kl_start + progress * (config.kl_end - config.kl_start)
-
-
-class MaskedMimicTrainer:
-    """Collects with the policy, labels with the expert, regresses.
-
-    Args:
-        policy: on the environment's device.
-        expert: sees the same observations.
-        config: see MaskedMimicConfig.
-        device: of both.
-        seed: of noise and minibatch order.
-        world: the ranks that train this policy.
-    """
-
-    def __init__(
-        self,
-        policy: MaskedMimic,
-        expert: Expert,
-        config: MaskedMimicConfig,
-        device: torch.device | str,
-        seed: int = 0,
-        world: World = ALONE,
-    ) -> None:
-        self.policy, self.expert, self.config, self.world = policy, expert, config, world
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.optimizer = adamw([(policy.parameters(), config.learning_rate)])
-        self.kl_coefficient = torch.zeros((), device=device)
-        self.gradients = Recorded(self._gradients, device, self.generator)
-
-    def make_buffer(self, obs: Obs, num_actions: int) -> RolloutBuffer:
-        """A buffer with room for the expert's labels."""
-        kept = {key: obs[key] for key in self.policy.obs_keys}
-        labels = {"expert_mean": (num_actions,), "expert_value": ()}
-        return RolloutBuffer(kept, self.config.rollout_steps, num_actions, labels)
-
-    def collect(self, env: Env, buffer: RolloutBuffer, obs: Obs, iteration: int) -> tuple[Obs, dict[str, Tensor]]:
-        """Fill the buffer; see `rollout.collect`."""
-        cfg, device = self.config, env.device
-        draw = torch.rand(2, env.num_envs, 1, generator=self.generator, device=device)
-        behave_like_expert = draw[0] < 1.0 - iteration / max(cfg.expert_iterations, 1)
-        actor = _TrainingActor(self.policy, (draw[1] >= cfg.prior_fraction).squeeze(1))
-
-        def behave(sample: PolicySample, labels: dict[str, Tensor]) -> Tensor:
-            noise = sample.action - sample.mean
-            return torch.where(behave_like_expert, labels["expert_mean"] + noise, sample.action)
-
-        return collect(env, actor, buffer, obs, self.generator, self._label, behave)
-
-    def update(self, buffer: RolloutBuffer, iteration: int, progress: float = 0.0) -> dict[str, float]:
-        """Train on a full buffer. Returns metrics averaged over the minibatches.
-
-        Args:
-            progress: share of the run's budget that is spent; see `learning_rate`.
-        """
-        weight, policy, world = buffer.weight, self.policy, self.world
-        rate = cosine_rate(self.config.learning_rate, self.config.min_learning_rate, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"].fill_(rate)
-        with world.pooling(policy.critic):
-            policy.critic.update(buffer.data["expert_value"], weight)
-        coefficient = kl_coefficient(iteration, self.config)
-        self.kl_coefficient.fill_(coefficient)
-        history = [
-            self._minibatch(obs, batch)
-            for _ in range(self.config.epochs)
-            for obs, batch in buffer.minibatches(
-                self.config.minibatches, ("expert_mean", "expert_value"), self.generator
-            )
-        ]
-        with world.pooling(policy.tokenizer):
-            for obs, valid in buffer.steps():
-                policy.update_normalizers(obs, valid)
-        table = torch.stack([torch.stack(list(row.values())) for row in history])
-        metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
-        metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
-        return metrics | {"actor/kl_coefficient": coefficient, "learning_rate": rate}
-
-    def _label(self, obs: Obs) -> dict[str, Tensor]:
-        mean, _, value = self.expert(obs)
-        return {"expert_mean": mean, "expert_value": value}
-
-    def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        terms = {name: x.clone() for name, x in self.gradients(obs, batch).items()}
-        return terms | {"agent/skipped_updates": guarded_step(self.optimizer, self.config.max_grad_norm, self.world)}
-
-    def _gradients(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave the gradient of a minibatch's loss in the parameters; returns its terms."""
-        policy, weight, scale = self.policy, batch["weight"], self.policy.critic.scale
-        with mixed_precision(policy):
-            prior = policy.prior(obs)
-            delta, log_var = policy.encoder(obs)
-            posterior = (prior[0] + delta, log_var)
-            mean = policy.decoder(obs, sample_latent(*posterior, self.generator))
-            deployed_mean, expected = policy.decoder(obs, prior[0]), policy.value(obs).float()
-        imitation = imitation_loss(mean, batch["expert_mean"], weight)
-        kl = latent_kl(posterior, prior, weight)
-        value = value_loss(expected / scale, batch["expert_value"] / scale, weight)
-        deployed = imitation_loss(deployed_mean, batch["expert_mean"], weight)
-        cfg = self.config
-        backward(
-            self.optimizer,
-            imitation + cfg.prior_weight * deployed + self.kl_coefficient * kl + cfg.value_weight * value,
-        )
-        return {
-            "actor/imitation_loss": imitation.detach(),
-            "actor/prior_imitation_loss": deployed.detach(),
-            "actor/kl_loss": kl.detach(),
-            "critic/value_loss": value.detach(),
-        }
-
-
-@dataclass
-class _TrainingActor:
-    """The policy with the encoder's latent in some worlds."""
-
-    policy: MaskedMimic
-    privileged: Tensor
-
-    def act(self, obs: Obs, generator: torch.Generator | None = None) -> PolicySample:
-        return self.policy.act(obs, generator, self.privileged)
-
-    def value(self, obs: Obs) -> Tensor:
-        return self.policy.value(obs)
-
-
-def train(run: "Run", env: Env, policy: MaskedMimic, expert: Expert, config: MaskedMimicConfig, seed: int = 0) -> None:
-    """Train until the run's budget is spent, from its last checkpoint if it has one; see `ppo.train`."""
-    world = run.world
-    trainer = MaskedMimicTrainer(policy, expert, config, env.device, world.seed(seed), world)
-    state = LoopState(env.reset(), trainer.generator)
-    with world.pooling(policy):
-        policy.update_normalizers(state.obs)
-    run.restore({"policy": policy, "optimizer": trainer.optimizer, "env": env, "trainer": state})
-    buffer = trainer.make_buffer(state.obs, env.num_actions)
-    for iteration in run:
-        state.obs, episodes = trainer.collect(env, buffer, state.obs, iteration)
-        world.average(env.statistics())
-        metrics = trainer.update(buffer, iteration, run.progress)
-        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))

@@ -6,7 +6,7 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
-from .process_group import ALONE, World
+from .process_group import SINGLE_PROCESS, ProcessGroup
 
 
 def adamw(groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim.AdamW:
@@ -26,22 +26,32 @@ def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
 
 
 def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
-    """Leave the gradient of a loss, (), in the parameters, in place of what they held."""
+    """Leave the gradient of a loss, (), in the parameters, in place of what they held; zero in those that it does not depend on."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    if loss.requires_grad:
+        loss.backward()
+    for parameter in (p for group in optimizer.param_groups for p in group["params"] if p.grad is None):
+        parameter.grad = torch.zeros_like(parameter)
 
 
-def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, world: World = ALONE) -> Tensor:
+def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Set the learning rate of all parameter groups, without a wait for the device."""
+    for group in optimizer.param_groups:
+        group["lr"].fill_(rate)
+
+
+def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
     """One step down the gradient that `backward` left, each parameter group clipped to a norm; none where it is NaN or infinite.
 
     Args:
-        world: its ranks take the same step, along the mean of their gradients, or none.
+        group: its ranks take the same step, along the mean of their gradients, or none.
 
     Returns:
         () 1 if the step was skipped, else 0.
     """
-    world.average_gradients(p for group in optimizer.param_groups for p in group["params"])
-    norms = [nn.utils.clip_grad_norm_(group["params"], max_grad_norm) for group in optimizer.param_groups]
+    parts = [settings["params"] for settings in optimizer.param_groups]
+    group.average(p.grad for part in parts for p in part if p.grad is not None)
+    norms = [nn.utils.clip_grad_norm_(part, max_grad_norm) for part in parts]
     skipped = (~torch.stack(norms).isfinite()).any().float()
     # The fused kernel leaves parameters and moments alone where found_inf is 1: the switch that GradScaler uses.
     optimizer.found_inf = skipped  # type: ignore[attr-defined]

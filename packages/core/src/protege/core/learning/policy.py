@@ -1,7 +1,7 @@
 """The actor-critic of the tracker, the teachers and the student; they differ by the tokens that they read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log, pi, prod
 
 import torch
@@ -83,6 +83,10 @@ class PolicySample:
     mean: Tensor
     std: Tensor
     value: Tensor
+
+    def with_action(self, action: Tensor) -> "PolicySample":
+        """The same with another action, (N, J) rad, and that one's log-probability."""
+        return replace(self, action=action, log_prob=log_prob(action, self.mean, self.std))
 
 
 def log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -1,22 +1,19 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) with a KL-adaptive learning rate."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from ..env import Env, Obs
-from .cuda_graph import Recorded
-from .optim import adamw, adapt_learning_rate, backward, guarded_step
+from .learner import Algorithm, Terms
+from .optim import adamw, adapt_learning_rate
 from .policy import ActorCritic, kl_divergence, log_prob
-from .process_group import ALONE, World
-from .rollout import LoopState, RolloutBuffer, collect, episode_metrics
-
-if TYPE_CHECKING:
-    from ..runs.run import Run
+from .process_group import SINGLE_PROCESS, ProcessGroup
+from .rollout import RolloutBuffer
 
 
 @dataclass
@@ -76,24 +73,16 @@ class PPOConfig:
         checks.shares(self, key, "gamma", "lam", "exploration_share")
 
 
-def weighted_mean(x: Tensor, weight: Tensor | None = None, world: World = ALONE) -> Tensor:
-    """Mean of (M,) over the rows with weight 1 of all of a world's ranks, 0 if there are none.
+def weighted_mean(x: Tensor, weight: Tensor | None = None, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
+    """Mean of weight · x over the rows with a positive weight, of all ranks: (M,), (M,) -> (); 0 if there are none.
 
-    What the other rows hold does not reach the mean. `RolloutBuffer.minibatches` sees to it that it is no NaN, which would
-    reach the gradient of what x was computed from.
+    Twice the weight is twice the gradient: the weights are not normalised away. What rows of weight 0 hold does not reach the mean;
+    `RolloutBuffer.minibatches` sees to it that it is no NaN, which would reach the gradient of what x was computed from.
     """
     if weight is None:
-        return world.mean(x.mean())
-    return mean_of_sum(world.sum(weighted_sum(x, weight)))
-
-
-def weighted_sum(x: Tensor, weight: Tensor) -> Tensor:
-    """Sum of (M,) over the rows with weight 1, and how many they are: (2,)."""
-    return torch.stack([torch.where(weight > 0, x, 0.0).sum(), weight.sum()])
-
-
-def mean_of_sum(total: Tensor) -> Tensor:
-    """The mean from what `weighted_sum` gives, (2,) -> (); 0 of no rows."""
+        return group.mean(x.mean())
+    counts = weight > 0
+    total = group.sum(torch.stack([torch.where(counts, weight * x, 0.0).sum(), counts.sum()]))
     return total[0] / total[1].clamp_min(1.0)
 
 
@@ -138,128 +127,62 @@ def bounds_loss(mean: Tensor, bound: Tensor, weight: Tensor | None = None) -> Te
     return weighted_mean((mean.abs() - bound).clamp_min(0.0).square().sum(-1), weight)
 
 
-def normalize_advantage(advantage: Tensor, weight: Tensor, world: World = ALONE) -> Tensor:
+def normalize_advantage(advantage: Tensor, weight: Tensor, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
     """Mean 0 and deviation 1 over the entries with weight 1 of all ranks, 0 elsewhere; any shape."""
-    mean = weighted_mean(advantage, weight, world)
-    std = weighted_mean((advantage - mean).square(), weight, world).sqrt()
+    mean = weighted_mean(advantage, weight, group)
+    std = weighted_mean((advantage - mean).square(), weight, group).sqrt()
     return torch.where(weight > 0, (advantage - mean) / (std + 1e-8), 0.0)
 
 
-class PPO:
-    """Improves a policy from rollouts.
+class PPO(Algorithm[ActorCritic]):
+    """Proximal policy optimisation of an actor-critic.
 
     Args:
-        policy: on `device` already.
+        policy: on its device already.
         config: see PPOConfig.
-        device: of the policy and the rollouts.
-        seed: of action noise and minibatch order.
-        world: the ranks that train this policy.
     """
 
-    def __init__(
-        self,
-        policy: ActorCritic,
-        config: PPOConfig,
-        device: torch.device | str,
-        seed: int = 0,
-        world: World = ALONE,
-    ) -> None:
-        self.policy, self.config, self.world = policy, config, world
-        self.generator = torch.Generator(device).manual_seed(seed)
+    inputs = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
+
+    def __init__(self, policy: ActorCritic, config: PPOConfig) -> None:
+        actor = (policy.actor.parameters(), config.learning_rate)
+        critic = (policy.critic.parameters(), config.critic_learning_rate)
+        super().__init__(policy, config, adamw([actor, critic]))
         self.log_std = policy.log_std.clone()
-        self.optimizer = adamw(
-            [
-                (policy.actor.parameters(), config.learning_rate),
-                (policy.critic.parameters(), config.critic_learning_rate),
-            ]
-        )
-        self.gradients = Recorded(self._gradients, device)
 
-    @property
-    def learning_rate(self) -> Tensor:
-        """The actor's, ()."""
-        return self.optimizer.param_groups[0]["lr"]
-
-    def explore(self, progress: float) -> None:
-        """Set the actions' standard deviation, rad, for `progress`, the spent share of the budget; see `PPOConfig.exploration`."""
+    def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
+        """Set the actions' standard deviation, rad; see `PPOConfig.exploration`."""
         left = max(0.0, 1.0 - progress / self.config.exploration_share)
         self.policy.log_std.copy_(self.log_std + left * log(self.config.exploration))
+        return {"agent/action_std": self.policy.log_std.exp().mean().item()}
 
-    def update(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """Train on a full buffer. Returns metrics averaged over the minibatches."""
-        cfg, policy, world = self.config, self.policy, self.world
-        buffer.compute_returns(cfg.gamma, cfg.lam)
-        weight = buffer.weight
-        buffer.data["advantage"].copy_(normalize_advantage(buffer.data["advantage"], weight, world))
-        with world.pooling(policy.critic):
-            policy.critic.update(buffer.data["return"], weight)
-        keys = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
-        history = [
-            self._minibatch(obs, batch)
-            for _ in range(cfg.epochs)
-            for obs, batch in buffer.minibatches(cfg.minibatches, keys, self.generator)
-        ]
-        # Last, so that the log-probabilities of the rollout were those of the policy that acted.
-        with world.pooling(policy.tokenizer):
-            for obs, valid in buffer.steps():
-                policy.update_normalizers(obs, valid)
-        if cfg.desired_kl > 0.0:
-            kl = torch.stack([row["actor/kl"] for row in history]).nanmean()
-            adapt_learning_rate(self.learning_rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate)
-        table = torch.stack([torch.stack(list(row.values())) for row in history])
-        metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
-        metrics["agent/skipped_updates"] = metrics["agent/skipped_updates"] * len(history)
-        metrics["agent/invalid_fraction"] = 1.0 - weight.mean().item()
-        metrics["agent/action_std"] = policy.log_std.exp().mean().item()
-        return metrics | {"learning_rate": self.learning_rate.item()}
+    def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
+        data = buffer.data
+        buffer.compute_returns(self.config.gamma, self.config.lam)
+        data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight, group))
+        return [data["return"]]
 
-    def _minibatch(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        terms = {key: x.clone() for key, x in self.gradients(obs, batch).items()}
-        kl = mean_of_sum(self.world.sum(terms.pop("actor/kl")))
-        skipped = guarded_step(self.optimizer, self.config.max_grad_norm, self.world)
-        return terms | {"actor/kl": kl, "agent/skipped_updates": skipped}
-
-    def _gradients(self, obs: Obs, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave the gradient of a minibatch's loss in the parameters; returns its terms and `weighted_sum` of KL(old | new)."""
+    def loss_terms(self, obs: Obs, batch: Mapping[str, Tensor], generator: torch.Generator) -> Terms:
         cfg, policy, weight = self.config, self.policy, batch["weight"]
         mean, std, value = policy(obs)
-        scale = policy.critic.scale
-        terms = {
-            "actor/ppo_loss": ppo_loss(
-                log_prob(batch["action"], mean, std), batch["log_prob"], batch["advantage"], cfg.clip, weight
-            ),
-            "actor/bounds_loss": bounds_loss(mean, policy.action_bound, weight),
-            "critic/value_loss": value_loss(
-                value / scale, batch["return"] / scale, weight, batch["value"] / scale, cfg.value_clip
-            ),
-        }
-        weights = {"actor/bounds_loss": cfg.bounds_loss_weight, "critic/value_loss": cfg.value_weight}
+        new_log_prob, scale = log_prob(batch["action"], mean, std), policy.critic.scale
+        surrogate = ppo_loss(new_log_prob, batch["log_prob"], batch["advantage"], cfg.clip, weight)
+        bounds = bounds_loss(mean, policy.action_bound, weight)
+        critic = value_loss(value / scale, batch["return"] / scale, weight, batch["value"] / scale, cfg.value_clip)
         with torch.no_grad():
-            kl = weighted_sum(kl_divergence(batch["mean"], batch["std"], mean, std), weight)
-        loss = sum((weights.get(name, 1.0) * term for name, term in terms.items()), start=mean.new_zeros(()))
-        backward(self.optimizer, loss)
-        return {k: x.detach() for k, x in terms.items()} | {"actor/kl": kl}
+            kl = weighted_mean(kl_divergence(batch["mean"], batch["std"], mean, std), weight)
+        return {
+            "actor/ppo_loss": (1.0, surrogate),
+            "actor/bounds_loss": (cfg.bounds_loss_weight, bounds),
+            "critic/value_loss": (cfg.value_weight, critic),
+            "actor/kl": (0.0, kl),
+        }
 
-
-def train(run: "Run", env: Env, policy: ActorCritic, config: PPOConfig, seed: int = 0) -> None:
-    """Train until the run's budget is spent, from its last checkpoint if it has one.
-
-    Args:
-        run: an entered Run.
-        env: the worlds to learn in.
-        policy: on the environment's device.
-        seed: of action noise and minibatch order.
-    """
-    world = run.world
-    ppo = PPO(policy, config, env.device, world.seed(seed), world)
-    state = LoopState(env.reset(), ppo.generator)
-    with world.pooling(policy):
-        policy.update_normalizers(state.obs)
-    run.restore({"policy": policy, "optimizer": ppo.optimizer, "env": env, "trainer": state})
-    buffer = RolloutBuffer({key: state.obs[key] for key in policy.obs_keys}, config.rollout_steps, env.num_actions)
-    for _ in run:
-        ppo.explore(run.progress)
-        state.obs, episodes = collect(env, policy, buffer, state.obs, ppo.generator)
-        world.average(env.statistics())
-        metrics = ppo.update(buffer)
-        run.log(metrics | episode_metrics(world.rows(episodes), env.task_names, env.clip_names), samples=len(buffer))
+    def after_update(self, history: Sequence[Mapping[str, Tensor]], group: ProcessGroup) -> dict[str, float]:
+        """Adapt the actor's learning rate to how far the update moved the policy; see `PPOConfig.desired_kl`."""
+        cfg = self.config
+        if cfg.desired_kl > 0.0:
+            kl = group.mean(torch.stack([terms["actor/kl"] for terms in history]).nanmean())
+            rate = self.optimizer.param_groups[0]["lr"]
+            adapt_learning_rate(rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate)
+        return {}

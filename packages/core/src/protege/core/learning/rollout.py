@@ -1,20 +1,25 @@
 """Collecting experience: the buffer, the loop that fills it, and generalised advantage estimation."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..env import Env, Obs, Step
-from .policy import PolicySample, log_prob
+from .policy import PolicySample
 
 
 class Actor(Protocol):
-    """What `collect` asks of a policy."""
+    """What `collect` asks of whoever acts."""
 
-    def act(self, obs: Obs, generator: torch.Generator | None = None) -> PolicySample: ...
-    def value(self, obs: Obs) -> Tensor: ...
+    def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
+        """The sample whose action is carried out, and the labels of the observation."""
+        ...
+
+    def value(self, obs: Obs) -> Tensor:
+        """Expected discounted return, (N,)."""
+        ...
 
 
 def gae(
@@ -54,17 +59,17 @@ def gae(
 
 
 class RolloutBuffer:
-    """T steps of N worlds, allocated once. `data` holds every quantity as (T, N, ...).
+    """T steps of N environments, allocated once. `data` holds every quantity as (T, N, ...).
 
     Args:
         obs: an observation, its keys those to keep; gives shapes, types, N and the device.
         num_steps: T.
         num_actions: J.
-        extra: further quantities and their shapes without (T, N), e.g. a teacher's labels.
+        labels: shapes without (T, N) of the labels that the actor gives.
     """
 
     def __init__(
-        self, obs: Obs, num_steps: int, num_actions: int, extra: Mapping[str, Sequence[int]] | None = None
+        self, obs: Obs, num_steps: int, num_actions: int, labels: Mapping[str, Sequence[int]] | None = None
     ) -> None:
         example = next(iter(obs.values()))
         device = example.device
@@ -76,8 +81,7 @@ class RolloutBuffer:
         self.data: dict[str, Tensor] = {k: torch.zeros(*lead, size, device=device) for k, size in vectors.items()}
         self.data |= {k: torch.zeros(lead, device=device) for k in scalars}
         self.data |= {k: torch.zeros(lead, device=device, dtype=torch.bool) for k in ("failed", "timed_out", "invalid")}
-        self.extra = list(extra or {})
-        self.data |= {k: torch.zeros(*lead, *shape, device=device) for k, shape in (extra or {}).items()}
+        self.data |= {k: torch.zeros(*lead, *shape, device=device) for k, shape in (labels or {}).items()}
 
     def __len__(self) -> int:
         return self.num_steps * self.num_envs
@@ -105,9 +109,9 @@ class RolloutBuffer:
     ) -> Iterator[tuple[Obs, dict[str, Tensor]]]:
         """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each.
 
-        `weight` is 0 where physics failed. Such a row holds the first valid transition in place of its own: what a broken world
-        says, NaN or not, reaches no network, no loss and no gradient (where zero times NaN would be NaN). If none is valid, all
-        gradients may be NaN; `guarded_step` then skips the step.
+        `weight` is 0 where physics failed. Such a row holds the first valid transition in place of its own: what a broken
+        environment observes, NaN or not, reaches no network, no loss and no gradient (where zero times NaN would be NaN). If none
+        is valid, all gradients may be NaN; `guarded_step` then skips the step.
         """
         obs = {key: x.flatten(0, 1) for key, x in self.obs.items()}
         data = {key: self.data[key].flatten(0, 1) for key in keys}
@@ -119,35 +123,11 @@ class RolloutBuffer:
             yield {k: x[shown] for k, x in obs.items()}, {k: x[shown] for k, x in data.items()} | {"weight": counts}
 
 
-class LoopState:
-    """What a training loop carries from one iteration to the next: the observation to act on and the generator."""
-
-    def __init__(self, obs: Obs, generator: torch.Generator) -> None:
-        self.obs, self.generator = obs, generator
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"obs": dict(self.obs), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.obs = {key: state["obs"][key].to(x.device) for key, x in self.obs.items()}
-        self.generator.set_state(state["generator"].cpu())
-
-
 @torch.no_grad()
 def collect(
-    env: Env,
-    policy: Actor,
-    buffer: RolloutBuffer,
-    obs: Obs,
-    generator: torch.Generator | None = None,
-    label: Callable[[Obs], dict[str, Tensor]] | None = None,
-    behave: Callable[[PolicySample, dict[str, Tensor]], Tensor] | None = None,
+    env: Env, actor: Actor, buffer: RolloutBuffer, obs: Obs, generator: torch.Generator
 ) -> tuple[Obs, dict[str, Tensor]]:
-    """Fill the buffer with what the policy does from `obs` on.
-
-    Args:
-        label: gives the buffer's extra quantities for what is seen.
-        behave: chooses the actions (N, J) that are carried out from the policy's sample and the labels; the sample's by default.
+    """Fill the buffer with what the actor does from `obs` on.
 
     Returns:
         the observation to go on with, and the rows of the episodes that ended (E,); see `Step.episodes`.
@@ -155,23 +135,19 @@ def collect(
     episodes: list[dict[str, Tensor]] = []
     data = buffer.data
     for t in range(buffer.num_steps):
-        sample = policy.act(obs, generator)
-        labels = label(obs) if label else {}
-        if behave:
-            sample.action = behave(sample, labels)
-            sample.log_prob = log_prob(sample.action, sample.mean, sample.std)
+        sample, labels = actor.act(obs, generator)
         for key, stored in buffer.obs.items():
             stored[t].copy_(obs[key])
         step = env.step(sample.action)
         fields = {k: getattr(sample, k) for k in ("action", "log_prob", "mean", "std", "value")}
         fields |= {k: getattr(step, k) for k in ("failed", "timed_out", "invalid")}
         fields["reward"] = torch.where(step.invalid, 0.0, step.reward)
-        for key, x in fields.items() | {key: labels[key] for key in buffer.extra}.items():
+        for key, x in (fields | labels).items():
             data[key][t].copy_(x)
-        data["next_value"][t].copy_(_value_after_timeout(policy, step))
+        data["next_value"][t].copy_(_value_after_timeout(actor, step))
         obs = step.obs
         episodes.append({key: x.clone() for key, x in step.episodes.items()})
-    following = torch.cat([data["value"][1:], policy.value(obs).unsqueeze(0)])
+    following = torch.cat([data["value"][1:], actor.value(obs).unsqueeze(0)])
     following = torch.where(data["timed_out"], data["next_value"], following)
     # A state that is NaN has no value, but the transition to it may be valid.
     data["next_value"].copy_(following.nan_to_num(0.0, 0.0, 0.0))
@@ -179,14 +155,14 @@ def collect(
     return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
 
 
-def _value_after_timeout(policy: Actor, step: Step) -> Tensor:
+def _value_after_timeout(actor: Actor, step: Step) -> Tensor:
     """(N,) the value of the true next state where an episode was cut; anything elsewhere."""
     if step.timed_out.is_cuda:
-        return policy.value(step.next_obs)  # all rows: cheaper than waiting for the GPU to say which
+        return actor.value(step.next_obs)  # all rows: cheaper than waiting for the GPU to say which
     value = torch.zeros_like(step.reward)
     rows = step.timed_out.nonzero().squeeze(1)
     if len(rows):
-        value[rows] = policy.value({key: x[rows] for key, x in step.next_obs.items()})
+        value[rows] = actor.value({key: x[rows] for key, x in step.next_obs.items()})
     return value
 
 

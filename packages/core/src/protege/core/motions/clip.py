@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..robots import rotation as R
 from ..robots.robot import Robot
-from ..runs.checkpoint import write_atomically
 from . import clip_file, plausibility
 from .clip_file import Facts, Motion
 from .clip_paths import ClipError, find_clip, find_clips

@@ -67,11 +67,6 @@ def file_kind(first: bytes, name: str) -> FileKind:
     return _text(first, PurePath(name).suffix.lower()) or FileKind("of a format that is not known here", CONVERT)
 
 
-def describe_file(first: bytes, name: str) -> str:
-    """What a file is, in words that follow "is": `a git-LFS pointer, ...`. See `file_kind`."""
-    return file_kind(first, name).words
-
-
 def _npy(first: bytes) -> FileKind:
     """A NumPy file that could not be read as it should."""
     header = first[:400]

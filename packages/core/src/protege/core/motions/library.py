@@ -1,5 +1,6 @@
 """Motion clips on the device: one table of frames, resampled once."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,46 +12,39 @@ from ..robots.state import RobotState
 from .clip import Clip
 from .table import frame_counts, frame_table
 
+FRAME_TIME = 0.017
+"""s: the frames of a table are no further apart. Between them a motion is a straight line."""
+
 
 class MotionLibrary:
-    """Clips on the device: sampled by weight, interpolated at any time.
+    """Clips on the device: sampled, and interpolated at any time.
 
-    Frames are resampled to 60 Hz once (what is left of a clip after its last whole frame is dropped); body poses come from
-    forward kinematics, velocities from central differences.
+    Frames are resampled once, a whole number of them each control step of the robot (what is left of a clip after its last whole
+    frame is dropped); body poses come from forward kinematics, velocities from central differences.
 
     Attributes:
+        stride: frames a control step.
+        rate: frames a second.
         state: (F, ...) the frames of all clips, one clip after the other.
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
-        shares: (C,) how often each clip is drawn; they sum to 1.
         names: of the clips; those that share one have their index after it.
-
-    Args:
-        weights: how often each clip is drawn; None for all alike.
     """
 
-    RATE = 60.0
-
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        robot: Robot,
-        device: torch.device | str,
-        weights: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, clips: Sequence[Clip], robot: Robot, device: torch.device | str) -> None:
         self.robot, names = robot, [clip.name for clip in clips]
         self.names = [x if names.count(x) == 1 else f"{x}-{i}" for i, x in enumerate(names)]
         self.num_clips = len(clips)
-        shares = torch.tensor(weights or [1.0] * len(clips), dtype=torch.float32, device=device)
-        self.shares = shares / shares.sum()
-        self.edges = self.shares.cumsum(0)[:-1]
-        self.state = frame_table(clips, robot, device, self.RATE)
-        self.counts = torch.from_numpy(frame_counts(clips, self.RATE)).to(device)
+        self.edges = torch.full((len(clips),), 1.0 / len(clips), device=device).cumsum(0)[:-1]
+        self.stride = math.ceil(robot.control_dt / FRAME_TIME)
+        self.rate = self.stride / robot.control_dt
+        self.state = frame_table(clips, robot, device, self.rate)
+        self.counts = torch.from_numpy(frame_counts(clips, self.rate)).to(device)
         self.starts = self.counts.cumsum(0) - self.counts
-        self.durations = (self.counts - 1) / self.RATE
+        self.durations = (self.counts - 1) / self.rate
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n,) indices, drawn by weight."""
+        """(n,) indices, all clips alike."""
         draws = torch.rand(n, generator=generator, device=self.edges.device)
         return torch.bucketize(draws, self.edges, right=True)
 
@@ -64,7 +58,7 @@ class MotionLibrary:
         Returns:
             a state whose leading dimensions are those of `time`.
         """
-        position = (time * self.RATE).clamp_min(0.0)
+        position = (time * self.rate).clamp_min(0.0)
         last = self.counts[clip] - 1
         low = torch.minimum(position.long(), last - 1)
         t = (position - low).clamp(0.0, 1.0)

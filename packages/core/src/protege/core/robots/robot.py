@@ -81,7 +81,6 @@ class Robot:
         head: name of the head body.
         control_dt: seconds between actions.
         physics_dt: seconds of one physics substep.
-        no_collision: pairs of bodies, besides parent and child, whose shapes may overlap.
     """
 
     name: str
@@ -93,7 +92,6 @@ class Robot:
     head: str
     control_dt: float = 1.0 / 30.0
     physics_dt: float = 1.0 / 120.0
-    no_collision: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_bodies(self) -> int:

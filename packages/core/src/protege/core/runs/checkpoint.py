@@ -1,10 +1,7 @@
 """Checkpoints: everything that a policy needs to act, and that a run needs to go on, in one file without pickles."""
 
 import hashlib
-import os
 import struct
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -21,6 +18,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from ..errors import UserError, shown
+from ..files import write_atomically
 from . import plain_yaml
 from .checkpoint_checks import REMEDY, check_contents, digest
 
@@ -215,27 +213,3 @@ def _checked(path: Path, data: Any) -> Checkpoint:
     if written is not None and written != digest(contents):
         raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
     return Checkpoint(**contents)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that then takes the name `path`; nothing is left behind if it fails.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})", "Choose another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror})", "Is the disk full?") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)

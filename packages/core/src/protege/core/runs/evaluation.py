@@ -12,7 +12,7 @@ from .. import checks
 from ..env import Env, Obs, env_plugin
 from ..errors import UserError
 from .config import RunConfig, from_dict
-from .experiments import LoadedPolicy, check_observations
+from .load_policy import LoadedPolicy, check_observations
 
 Z95 = 1.959963984540054
 

@@ -1,7 +1,6 @@
 """`protege pipeline`: commands in order, from clips to a running student, resumable."""
 
 import json
-import shlex
 import sys
 import time
 from dataclasses import replace
@@ -10,14 +9,14 @@ from typing import Any
 
 import click
 
-from ..cli.shared import console
 from ..errors import UserError
+from ..files import write_atomically
 from ..names import checked_name
-from ..tables import compact_table, print_table
+from ..terminal import compact_table, console, print_table
 from .child import run_child
 from .lock import locked
 from .run_folder import read_metrics, remove_temporaries
-from .steps import Learned, Step, deterministic, load_steps, read_preset
+from .steps import Learned, Step, deterministic, load_steps, on_gpus, read_preset
 
 RECORD = "pipeline.json"
 """In the pipeline's folder: what is done."""
@@ -37,6 +36,7 @@ STOPPED = 130
 @click.option(
     "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
 )
+@click.option("--gpus", default=1, type=click.IntRange(1), help="train tracker and student on so many at once")
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
     preset: str,
@@ -45,6 +45,7 @@ def pipeline(
     from_scratch: bool,
     first: str | None,
     repeatable: bool,
+    gpus: int,
     show: bool,
 ) -> None:
     """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
@@ -54,12 +55,14 @@ def pipeline(
     steps = load_steps(preset, root)
     if repeatable:
         steps = deterministic(preset, steps)
+    if gpus > 1:
+        steps = on_gpus(preset, steps, gpus)
     names = [step.name for step in steps]
     if first is not None and first not in names:
         raise UserError(f"the pipeline has no step {first!r}", f"Its steps: {', '.join(names)}")
     if show:
         for step in steps:
-            click.echo(shlex.join(["protege", *step.command]))
+            click.echo(step.shown)
         return
     with locked(root):
         remove_temporaries(root, [RECORD])
@@ -77,7 +80,7 @@ def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
         # Once the checkpoint is another one, the step has begun anew, was stopped, and goes on.
         fresh = step.trains and anew.get(step.name) == step.digest()
         started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
-        click.echo(f"[{number}/{len(steps)}] {step.name}: {shlex.join(['protege', *started.command])}")
+        click.echo(f"[{number}/{len(steps)}] {step.name}: {started.shown}")
         start = time.monotonic()
         stopped = _run(started)
         done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
@@ -114,7 +117,8 @@ def _run(step: Step) -> bool:
     Returns:
         whether the pipeline was told to stop meanwhile, although the step was done.
     """
-    code, stopped = run_child([sys.executable, "-m", "protege.core.cli.umbrella", *step.command])
+    ranks = ["torch.distributed.run", *step.torchrun, "-m"] if step.torchrun else []
+    code, stopped = run_child([sys.executable, "-m", *ranks, "protege.core.cli.umbrella", *step.command])
     if stopped or code == STOPPED:
         click.echo("stopped; the same command goes on", err=True)
     if code:
@@ -147,8 +151,6 @@ def _is_entry(entry: object) -> bool:
 
 
 def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
-    from .checkpoint import write_atomically
-
     text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
     write_atomically(root / RECORD, lambda file: file.write(text.encode()))
 

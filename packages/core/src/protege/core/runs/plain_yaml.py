@@ -60,6 +60,12 @@ def write(data: Any) -> str:
     return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False)
 
 
+def as_yaml(value: Any) -> str:
+    """A value in YAML's one-line notation, as `key.path=value` takes it."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+
+
 def _in_one_line(error: yaml.YAMLError) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     where = f"line {mark.line + 1}: " if mark else ""

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cli.shared import as_yaml
 from ..errors import UserError
 from ..motions.clip import clip_files
+from .plain_yaml import as_yaml
 
 FREE = {
     *(

@@ -12,12 +12,13 @@ from typing import Any, Self
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from ..cli.shared import console
 from ..errors import UserError
+from ..files import write_atomically
 from ..learning.divergence import Watch
-from ..learning.process_group import ALONE, World
+from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..robots.robot import Robot
-from .checkpoint import Checkpoint, load, save, write_atomically
+from ..terminal import console
+from .checkpoint import Checkpoint, load, save
 from .config import Config, RunConfig
 from .resuming import check_config, check_sources
 from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
@@ -30,8 +31,8 @@ SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a training after its iteration: Ctrl-C, an end asked for by another program, a terminal that is closed."""
 
-ECHO = 3.0
-"""s after Ctrl-C in which another one is no second one: the terminal sends it to every rank, torchrun once more."""
+SAME_CTRL_C = 3.0
+"""s after Ctrl-C in which another SIGINT is still the first one: the terminal sends it to every rank, torchrun once more."""
 
 
 def run_folder(settings: RunConfig) -> Path:
@@ -63,7 +64,7 @@ class Run:
         kind: of the policy, for the checkpoint.
         robot: what the policy drives.
         obs_shapes: of the environment.
-        world: the ranks that train.
+        group: the ranks that train.
     """
 
     def __init__(
@@ -72,9 +73,9 @@ class Run:
         kind: str,
         robot: Robot,
         obs_shapes: Mapping[str, tuple[int, ...]],
-        world: World = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.kind, self.robot, self.world = config, kind, robot, world
+        self.config, self.kind, self.robot, self.group = config, kind, robot, group
         self.obs_shapes = {name: list(shape) for name, shape in obs_shapes.items()}
         settings = config.run
         self.folder = run_folder(settings)
@@ -85,7 +86,7 @@ class Run:
         self._parts: dict[str, Any] = {}
         self._resumed = False
         self._writer: SummaryWriter | None = None
-        self._console = console(stderr=True, quiet=not world.first)
+        self._console = console(stderr=True, quiet=not group.first)
         agent = getattr(config, "agent", None)
         self._watch = Watch(agent.epochs * agent.minibatches if agent else 0)
         self._asked = False
@@ -117,8 +118,8 @@ class Run:
         """Whether `restore` will find a checkpoint to go on from."""
         return self.config.run.resume and (self.folder / LAST).is_file()
 
-    def learns_from(self, digests: Mapping[str, str]) -> None:
-        """Name files that the training needs, before `restore`: it refuses to go on if one is another than before.
+    def record_sources(self, digests: Mapping[str, str]) -> None:
+        """Name files that the training learns from, before `restore`: it refuses to go on if one is another than before.
 
         Args:
             digests: SHA-256 by the file's name; see `resuming`.
@@ -140,7 +141,7 @@ class Run:
             saved = load(last, "cpu")
             self._same_kind(saved, last, "Choose another --experiment-name")
             check_config(last, saved.config, self.config.to_dict())
-            if self.world.first:
+            if self.group.first:
                 check_sources(last, saved.training.get("sources", {}), self.sources)
             load_weights(parts["policy"], saved, last)
             restore_training(parts, self._mine(saved, last), last)
@@ -151,21 +152,21 @@ class Run:
             saved = load(path, "cpu")
             self._same_kind(saved, path, f"Give run.checkpoint a {self.kind}; other keys name experts and teachers")
             load_weights(parts["policy"], saved, path)
-        if len(set(self.world.gather(self.iteration))) > 1:
+        if len(set(self.group.gather(self.iteration))) > 1:
             raise UserError(f"not all ranks see {last}", "Put run.results_dir where all machines see it")
-        self.world.share(parts["policy"])
+        self.group.broadcast(parts["policy"])
 
     def _mine(self, saved: Checkpoint, path: Path) -> dict[str, Any]:
         """This rank's part of what a checkpoint holds for training."""
         training = dict(saved.training)
         ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
-        if len(ranks) != self.world.size:
+        if len(ranks) != self.group.size:
             raise UserError(
-                f"{path} is of a run on {_ranks(len(ranks))}, not {self.world.size}",
+                f"{path} is of a run on {_ranks(len(ranks))}, not {self.group.size}",
                 f"Start {_ranks(len(ranks))}, or begin anew from its weights: "
                 f"--checkpoint {path} and another --experiment-name",
             )
-        return training | ranks[self.world.rank]
+        return training | ranks[self.group.rank]
 
     def _same_kind(self, saved: Checkpoint, path: Path, remedy: str) -> None:
         if saved.kind != self.kind:
@@ -197,7 +198,7 @@ class Run:
     def progress(self) -> float:
         """How much of the budget is spent, 0 to 1; by the limit that is nearest."""
         settings, elapsed = self.config.run, self.seconds
-        if hasattr(self, "_tick") and self.world.size == 1:  # several ranks agree on the time once an iteration
+        if hasattr(self, "_tick") and self.group.size == 1:  # several ranks agree on the time once an iteration
             elapsed += time.monotonic() - self._tick
         limits = [
             (self.iteration, settings.max_iterations),
@@ -216,10 +217,10 @@ class Run:
         Raises:
             UserError: the training has diverged, or the log cannot be written.
         """
-        metrics = self.world.metrics(dict(metrics))
-        self.samples += samples * self.world.size
+        metrics = self.group.mean_metrics(dict(metrics))
+        self.samples += samples * self.group.size
         self.latest = {**self.latest, **metrics}
-        if self.world.first:
+        if self.group.first:
             self._log(metrics)
         if trouble := self._watch.see(metrics):
             raise self._diverged(trouble)
@@ -260,12 +261,12 @@ class Run:
             raise self._diverged("weights are NaN or infinite")
         training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
         training["rng"] = torch.get_rng_state()
-        if self.world.size > 1:
+        if self.group.size > 1:
             same = {key: training.pop(key) for key in ("optimizer",) if key in training}
-            training = {**same, "ranks": self.world.gather_to_first(training)}
-        if self.world.first:
+            training = {**same, "ranks": self.group.gather_to_first(training)}
+        if self.group.first:
             self._write(LAST, {**training, "sources": self.sources})
-        self.world.wait()  # none goes away before the file is whole
+        self.group.wait()  # none goes away before the file is whole
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
@@ -292,9 +293,9 @@ class Run:
     def _over(self) -> bool:
         """Whether the run ends here: for all ranks if it does for one, by the first one's clock."""
         self.interrupted = self._asked
-        if self.world.size > 1:
-            mine = [float(self._asked), self.seconds if self.world.first else 0.0]
-            all_ranks = self.world.sum(torch.tensor(mine, dtype=torch.float64, device=self.world.device))
+        if self.group.size > 1:
+            mine = [float(self._asked), self.seconds if self.group.first else 0.0]
+            all_ranks = self.group.sum(torch.tensor(mine, dtype=torch.float64, device=self.group.device))
             stops, self.seconds = all_ranks.tolist()
             self.interrupted = stops > 0.0
         return self.interrupted or self.progress >= 1.0
@@ -312,7 +313,7 @@ class Run:
         now = time.monotonic()
         if self._asked:
             # Only Ctrl-C is impatient: a closed terminal sends SIGHUP, and so do its shell and a pipeline.
-            if number != signal.SIGINT or (self.world.size > 1 and now - self._asked_at < ECHO):
+            if number != signal.SIGINT or (self.group.size > 1 and now - self._asked_at < SAME_CTRL_C):
                 return
             raise KeyboardInterrupt
         self._asked = True
@@ -325,7 +326,7 @@ class Run:
         A run that begins anew moves an earlier one's files aside. Rows that an earlier session logged after its last checkpoint,
         or before its first, are dropped: their iterations come again.
         """
-        if not self.world.first:
+        if not self.group.first:
             return
         try:
             self._tidy()

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -10,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from ..cli.shared import as_yaml
 from ..errors import UserError
+from .plain_yaml import as_yaml
 
 PREFIX = "pipeline/"
 OVERRIDE = re.compile(r"[\w+.]+=")
@@ -43,12 +44,27 @@ class Step:
 
     Attributes:
         samples: of a training, about how many transitions it gets in its time on two CPU cores; see `deterministic`.
+        spreads: whether it may train on several GPUs.
+        gpus: on how many it does, each with a rank that torchrun starts.
     """
 
     name: str
     command: list[str]
     learned: list[Learned] = field(default_factory=list)
     samples: int | None = None
+    spreads: bool = False
+    gpus: int = 1
+
+    @property
+    def torchrun(self) -> list[str]:
+        """Arguments of torchrun where it starts the ranks."""
+        return ["--standalone", "--nproc-per-node", str(self.gpus)] if self.gpus > 1 else []
+
+    @property
+    def shown(self) -> str:
+        """The command as a user would type it."""
+        torchrun = ["torchrun", *self.torchrun, "--no-python"] if self.torchrun else []
+        return shlex.join([*torchrun, "protege", *self.command])
 
     @property
     def trains(self) -> bool:
@@ -80,7 +96,7 @@ def load_steps(preset: str, root: Path) -> list[Step]:
     for item in data["steps"]:
         words = [_filled(str(word), root, data.get("words", {})) for word in item["command"]]
         learned = [Learned(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])]
-        steps.append(Step(item["name"], words, learned, item.get("samples")))
+        steps.append(Step(item["name"], words, learned, item.get("samples"), item.get("spreads", False)))
     return steps
 
 
@@ -97,6 +113,17 @@ def deterministic(preset: str, steps: list[Step]) -> list[Step]:
             "Take --preset demo or laptop",
         )
     return [replace(step, command=_by_samples(step)) if step.trains else step for step in steps]
+
+
+def on_gpus(preset: str, steps: list[Step], gpus: int) -> list[Step]:
+    """The same steps, those that spread on so many GPUs.
+
+    Raises:
+        UserError: the preset has none that does.
+    """
+    if not any(step.spreads for step in steps):
+        raise UserError(f"pipeline/{preset} has no step for several GPUs", "Take --preset gpu")
+    return [replace(step, gpus=gpus) if step.spreads else step for step in steps]
 
 
 def _by_samples(step: Step) -> list[str]:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
+from protege.core.learning.learner import Policy
 from protege.core.motions import MotionLibrary, clip_files, load_clip
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
-from protege.core.runs.experiments import LoadedPolicy, Policy, load_policy
+from protege.core.runs.load_policy import LoadedPolicy, load_policy
 
 from .. import __version__
 from ..errors import DeployError

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from protege.core import observations
 from protege.core.env import Obs
+from protege.core.learning.learner import Policy
 from protege.core.learning.masked_mimic import PRIOR_TOKENS, MaskedMimic
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.core.runs.experiments import Policy
 
 from ..interface import MODALITIES
 from ..policy.tensors import REFERENCE, input_specs, output_specs

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from protege.core.motions import Clip, MotionLibrary
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
-from protege.core.robots.state import RobotState
 from protege.core.threads import available_cores
 
 from ..engine import mujoco
@@ -108,7 +107,8 @@ class _Target:
     """
 
     def __init__(self, clip: Clip, robot: Robot) -> None:
-        frames: RobotState = MotionLibrary([clip], robot, "cpu").state[:: round(robot.control_dt * MotionLibrary.RATE)]
+        library = MotionLibrary([clip], robot, "cpu")
+        frames = library.state[:: library.stride]
         damping_time = torch.tensor([joint.damping / joint.stiffness for joint in robot.joints])
         self.qpos, self.qvel = (x.double().numpy() for x in coordinates(frames))
         self.bodies = frames.body_pos_w.double().numpy()

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder
 from protege.core.motions import load_clip
 
 from ..render import FPS, Renderer, film_strip, write_mp4, write_png

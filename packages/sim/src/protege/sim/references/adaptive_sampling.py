@@ -29,16 +29,16 @@ class HardClips:
     Attributes:
         counts: (2, B) failures and attempts in each bin, fading with `MEMORY`. An attempt is a failure or a second that was
             survived. The only state; ranks may average theirs at any time.
-        uniform: (B,) the bins' shares where failures do not matter: a clip's, by weight, in equal parts.
+        uniform: (B,) the bins' shares where failures do not matter: a clip's, in equal parts.
     """
 
     def __init__(self, library: MotionLibrary, startable: Tensor, dt: float, ratio: float, limit: float) -> None:
         device = startable.device
         self.dt, self.ratio, self.limit = dt, ratio, limit
-        self.bins = (startable / library.RATE).round().clamp_min(1.0).long()  # (C,) in each clip
+        self.bins = (startable / library.rate).round().clamp_min(1.0).long()  # (C,) in each clip
         self.first = self.bins.cumsum(0) - self.bins
         self.clip = torch.repeat_interleave(self.bins)  # (B,)
-        self.uniform = (library.shares / self.bins)[self.clip]
+        self.uniform = (torch.full_like(self.bins, 1.0 / library.num_clips, dtype=torch.float32) / self.bins)[self.clip]
         self.next = torch.minimum(
             torch.arange(len(self.clip), device=device) + 1, (self.first + self.bins - 1)[self.clip]
         )

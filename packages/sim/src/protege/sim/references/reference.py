@@ -7,6 +7,8 @@ from torch import Tensor
 
 from protege.core.robots.state import RobotState
 
+from ..floor import Floor
+
 
 class Reference:
     """Where each of n worlds is in a table of frames.
@@ -21,6 +23,7 @@ class Reference:
         index: (n,) the frame of this control step.
         last: (n,) the last frame of the world's motion: who looks further ahead sees it.
         shift: (n, 3) m, added to all positions.
+        floor: the ground of the n envs, on which the motion is put; None where it is flat, at height 0, as in the table.
     """
 
     def __init__(self, n: int, table: RobotState, stride: int, future_frames: Sequence[int]) -> None:
@@ -30,6 +33,7 @@ class Reference:
         self.index = torch.zeros(n, dtype=torch.long, device=device)
         self.last = torch.zeros(n, dtype=torch.long, device=device)
         self.shift = torch.zeros(n, 3, device=device)
+        self.floor: Floor | None = None
 
     def advance(self, frames: Tensor | None = None) -> None:
         """One control step on, or as many frames as are said, (n,)."""
@@ -39,12 +43,15 @@ class Reference:
         """The frames of this control step, (n, ...)."""
         state = self.table[self.index]
         state.body_pos_w += self.shift[:, None]
+        if self.floor is not None:
+            state.body_pos_w = self.floor.raised(state.body_pos_w)
         return state
 
     def future(self) -> tuple[Tensor, Tensor]:
         """Poses at the future frames: body_pos_w (n, K, B, 3) m, body_quat_w (n, K, B, 4)."""
         frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
-        return self.table.body_pos_w[frames] + self.shift[:, None, None], self.table.body_quat_w[frames]
+        pos = self.table.body_pos_w[frames] + self.shift[:, None, None]
+        return pos if self.floor is None else self.floor.raised(pos), self.table.body_quat_w[frames]
 
     def next_joints(self) -> tuple[Tensor, Tensor]:
         """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""

@@ -1,4 +1,4 @@
-"""A walking clip warped along plans: the references of path, goal and steering worlds."""
+"""Gaits warped along plans: the references of path, goal and steering envs."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 
-from .gait import Gait
+from .gait_set import GaitSet
 from .plans import Plans
 
 CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
@@ -14,14 +14,14 @@ STANDING = 0.05  # strides of less than this share are not to be seen
 
 
 def warped_walks(
-    gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0, substeps: int = 1
+    gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0, substeps: int = 1
 ) -> RobotState:
-    """The first `frames` control steps of each of Q plans, walked with a gait. Memory holds the result and little else.
+    """The first `frames` control steps of each of Q plans, walked or run. Memory holds the result and little else.
 
     Args:
-        gait: of the walk.
-        plans: on the gait's device.
-        phase: (Q,) s, where in the gait's clip each plan begins.
+        gaits: by the plans' speeds.
+        plans: on the gaits' device.
+        phase: (Q,) s, where in the walk's clip each plan begins.
         frames: at most two less than the plans have steps.
         dt: control period, s.
         later: share of a control step by which each step's first frame is later than it.
@@ -31,17 +31,17 @@ def warped_walks(
         (Q · frames · substeps, ...) states, plan after plan; velocities are central differences over two control steps.
     """
     count, per_chunk = len(plans.pos), max(1, CHUNK // frames)
-    table = RobotState.empty((count, frames, substeps), gait.joint_pos.shape[1], gait.num_bodies, phase.device)
+    table = RobotState.empty((count, frames, substeps), gaits.robot.num_joints, gaits.robot.num_bodies, phase.device)
     for start in range(0, count, per_chunk):
         rows = slice(start, start + per_chunk)
         for k in range(substeps):
-            walks = _walks(gait, plans[rows], phase[rows], frames, dt, later + k / substeps)
+            walks = _walks(gaits, plans[rows], phase[rows], frames, dt, later + k / substeps)
             for name, x in vars(walks).items():
                 getattr(table, name)[rows, :, k] = x
     return RobotState(**{name: x.flatten(0, 2) for name, x in vars(table).items()})
 
 
-def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, later: float) -> RobotState:
+def _walks(gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, later: float) -> RobotState:
     """As `warped_walks`, at once and one frame a control step: (Q, frames, ...)."""
     count = len(plans.pos)
     # One step before the first and one after the last, for central differences.
@@ -55,18 +55,19 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, late
 
     speed, turn_rate = at(plans.speed), at(plans.turn_rate)
     heading = at(plans.heading) + before * turn_rate
-    cadence, amplitude = gait.cadence_and_amplitude(plans.speed)
+    cadence, amplitude, rank = gaits.rhythm(plans.speed)
     # Turning on the spot still takes steps.
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate.abs().clamp_max(1.0))
-    clip_time = at(_clip_time(phase, gait.start, cadence, amplitude, dt)) + before * at(cadence)
-    joint_pos, tilt, sway, height = gait.pose(clip_time.flatten(), at(amplitude).flatten())
+    clip_time = at(_clip_time(phase, gaits.walk.start, cadence, amplitude, dt)) + before * at(cadence)
+    joint_pos, tilt, sway, height = gaits.pose(clip_time.flatten(), at(amplitude).flatten(), at(rank).flatten())
     yaw = heading.flatten()
     forward = torch.stack([yaw.cos(), yaw.sin()], dim=1)
     left = torch.stack([-yaw.sin(), yaw.cos()], dim=1)
     xy = at(plans.pos).flatten(0, 1) + (before * speed).flatten()[:, None] * forward
     xy = xy + sway[:, :1] * forward + sway[:, 1:] * left
     root_pos = torch.cat([xy, height[:, None]], dim=1)
-    pos, quat = gait.kinematics(root_pos, R.multiply(R.from_yaw(yaw), tilt), joint_pos)
+    root_quat = R.multiply(R.from_yaw(yaw), R.from_rotation_vector(tilt))
+    pos, quat = gaits.walk.kinematics(root_pos, root_quat, joint_pos)
     joint_pos, pos, quat = (x.unflatten(0, (count, len(steps))) for x in (joint_pos, pos, quat))
     turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2])))
     return RobotState(
@@ -80,7 +81,7 @@ def _walks(gait: Gait, plans: Plans, phase: Tensor, frames: int, dt: float, late
 
 
 def _clip_time(phase: Tensor, start: float, cadence: Tensor, amplitude: Tensor, dt: float) -> Tensor:
-    """When in the gait's clip each step of Q plans is: begun at `phase` (Q,) s, cadence and amplitude (Q, T) -> (Q, T) s.
+    """When in the walk's clip each step of Q plans is: begun at `phase` (Q,) s, cadence and amplitude (Q, T) -> (Q, T) s.
 
     Who stands walks on from `start`, always with the same foot: standing looks alike at every phase, so that a policy that sees
     a command and no poses could not know which foot the reference takes next.

@@ -8,6 +8,7 @@ from protege.core.robots.robot import Joint, Robot
 from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
+from ..terrain import CLEARANCE, Terrain
 from . import get_robot
 
 ROBOT_BIT, GROUND_BIT = 1, 2
@@ -18,15 +19,20 @@ GEOMS = {
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
 }
 
+TERRAIN = "terrain"
+
 SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
 """Colours, rgba: the body, the feet, and hands and head."""
 
 
-def build_spec(robot: Robot) -> mujoco.MjSpec:
-    """One robot on a plane: a free root, hinges, and a PD position servo on each.
+def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
+    """One robot on the ground: a free root, hinges, and a PD position servo on each.
 
     The servos carry no force limit: one on the actuator is invisible to `implicitfast`, which then integrates the damping
     as if it were not there and blows up. Torques are limited at the joints instead (`actuatorfrcrange`).
+
+    Args:
+        terrain: lies on the plane at height 0, as a body `TERRAIN` that `mocap_pos` moves; None for the plane alone.
     """
     spec = mujoco.MjSpec()
     spec.modelname = robot.name
@@ -37,6 +43,8 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
     spec.option.iterations = 10
     spec.option.ls_iterations = 10
     _add_surroundings(spec)
+    if terrain is not None:
+        _add_terrain(spec, terrain)
     colors = {**dict.fromkeys(robot.feet, SHOES), **dict.fromkeys((*robot.hands, robot.head), HANDS)}
     nodes = {}
     for body in robot.bodies:
@@ -134,6 +142,27 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         name="ground",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         size=[0, 0, 1],
+        contype=GROUND_BIT,
+        conaffinity=ROBOT_BIT,
+        friction=FRICTION,
+        material="floor",
+    )
+
+
+def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain) -> None:
+    """The height field. MuJoCo scales the heights that it is given to 0 ... 1, and multiplies them by the third size."""
+    top = float(terrain.height.max())
+    spec.add_hfield(
+        name=TERRAIN,
+        nrow=len(terrain.height),
+        ncol=len(terrain.height),
+        size=[terrain.half_size, terrain.half_size, top, CLEARANCE],
+        userdata=(terrain.height.astype(float) / top).flatten(),
+    )
+    spec.worldbody.add_body(name=TERRAIN, mocap=True).add_geom(
+        name=TERRAIN,
+        type=mujoco.mjtGeom.mjGEOM_HFIELD,
+        hfieldname=TERRAIN,
         contype=GROUND_BIT,
         conaffinity=ROBOT_BIT,
         friction=FRICTION,

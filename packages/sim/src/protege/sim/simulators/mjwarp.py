@@ -18,7 +18,9 @@ from protege.core.robots.state import RobotState
 from ..engine import mujoco
 from ..env_config import MjwarpParams
 from ..references.reference import keep
-from ..robots.mjcf import build_spec, coordinates
+from ..robots.addresses import addresses
+from ..robots.mjcf import TERRAIN, build_spec, coordinates
+from ..terrain import Terrain
 from .nominal import Nominal
 from .simulator import Variation
 
@@ -56,6 +58,7 @@ class MjwarpSimulator:
         num_threads: int = 0,
         *,
         varied: bool = False,
+        terrain: Terrain | None = None,
         contacts: int = MjwarpParams.contacts,
         constraints: int = MjwarpParams.constraints,
     ) -> None:
@@ -63,7 +66,8 @@ class MjwarpSimulator:
         wp.config.log_level = wp.LOG_WARNING
         wp.init()
         self._where = wp.device_from_torch(self.device)
-        host, room = build_spec(robot).compile(), {"nconmax": contacts, "njmax": constraints}
+        self.terrain = terrain
+        host, room = build_spec(robot, terrain).compile(), {"nconmax": contacts, "njmax": constraints}
         with fitting(num_envs, self.device, host, **room):
             self._allocate(host, varied, **room)
         self.room = Room("mjwarp", self._overflow, contacts, constraints)
@@ -79,42 +83,57 @@ class MjwarpSimulator:
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._good = wp.clone(self._data.qpos)
             self._wrong = wp.zeros(num_envs, dtype=wp.bool)
-        self._nominal = Nominal(host, self.device, torch.float32)
+        self._at = at = addresses(host, robot)
+        self._nominal = Nominal(host, self.device, torch.float32, at.bodies, at.actuators)
         self._bodies = {name: wp.to_torch(getattr(self._model, name)) for name in Nominal.FIELDS} if varied else {}
         data = self._data
         self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))
         self._good_qpos, self._warmstart = wp.to_torch(self._good), wp.to_torch(data.qacc_warmstart)
         self._invalid, self._overflow = wp.to_torch(self._wrong), wp.to_torch(data.overflow)
-        self._push_w = wp.to_torch(data.xfrc_applied)[:, 1, :3]
+        self._first_qpos = torch.from_numpy(host.qpos0).float().to(self.device).expand(num_envs, -1)
+        self._push_w = wp.to_torch(data.xfrc_applied)[:, at.root, :3]
         self.state = RobotState(
-            self._qpos[:, 7:],
-            self._qvel[:, 6:],
-            wp.to_torch(data.xpos)[:, 1:],
-            wp.to_torch(data.xquat)[:, 1:],
+            self._qpos[:, at.joint_pos],
+            self._qvel[:, at.joint_vel],
+            wp.to_torch(data.xpos)[:, at.bodies],
+            wp.to_torch(data.xquat)[:, at.bodies],
             wp.to_torch(self._linear),
             wp.to_torch(self._angular),
         )
-        self._ctrl.copy_(self._qpos[:, 7:])
+        self._moved = {} if self.terrain is None else {"mocap_pos": wp.to_torch(data.mocap_pos)}
+        self._terrain_row = -1 if self.terrain is None else int(host.body(TERRAIN).mocapid[0])
+        self._target = self._ctrl[:, at.actuators]
+        self._target.copy_(self.state.joint_pos)
+        self._guard_inputs = [
+            *(data.qpos, data.qvel, data.qacc_warmstart, data.ctrl[:, at.actuators], data.overflow),
+            *(self._good, self._good[:, at.joint_pos], self._wrong),
+        ]
+        self._velocity_inputs = [
+            *(data.xpos[:, at.bodies], data.subtree_com[:, at.root], data.cvel[:, at.bodies]),
+            *(self._linear, self._angular),
+        ]
         self._step = self._recorded(self._physics)
         self._refresh = self._recorded(self._kinematics)
         self._refresh()
         self._overflow.zero_()  # recording the physics took a step with all robots stuck in the ground
 
     def step(self, joint_target: Tensor) -> Tensor:
-        self._ctrl.copy_(joint_target)
+        self._target.copy_(joint_target)
         self._step()
         self.room.step()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         qpos, qvel = coordinates(target)
+        qpos = _inserted(qpos, self._first_qpos, self._at.qpos)
+        qvel = _inserted(qvel, torch.zeros_like(self._qvel), self._at.qvel)
         chosen = mask.unsqueeze(1)
         good = qpos.isfinite().all(dim=1, keepdim=True)
         for mine, new in (
             (self._qpos, qpos),
             (self._good_qpos, torch.where(good, qpos, self._good_qpos)),
             (self._qvel, qvel),
-            (self._ctrl, target.joint_pos),
+            (self._target, target.joint_pos),
             (self._warmstart, torch.zeros_like(self._warmstart)),
         ):
             mine.copy_(torch.where(chosen, new, mine))
@@ -123,19 +142,22 @@ class MjwarpSimulator:
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
 
+    def place(self, mask: Tensor, origin: Tensor) -> None:
+        keep(self._moved["mocap_pos"][:, self._terrain_row, :2], mask, -origin)
+
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._bodies, "not made with `varied`"
         for name, value in self._nominal.varied(variation).items():
             keep(self._bodies[name], mask, value)
 
     def contact_force_w(self) -> Tensor:
-        force = torch.zeros(self.num_envs, self.robot.num_bodies + 1, 3, device=self.device)
+        force = torch.zeros(self.num_envs, self._model.nbody, 3, device=self.device)
         with torch_stream(self.device):
             mjw.forward(self._model, self._data)
             contact = self._data.contact
             count = min(int(self._data.nacon.numpy()[0]), contact.dist.shape[0])
             if not count:
-                return force[:, 1:]
+                return force[:, self._at.bodies]
             ids = wp.array(list(range(count)), dtype=int)
             wrench = wp.zeros(count, dtype=wp.spatial_vectorf)
             mjw.contact_force(self._model, self._data, ids, True, wrench)
@@ -144,7 +166,7 @@ class MjwarpSimulator:
         on_second = wp.to_torch(wrench)[:, :3]
         for side, sign in ((0, -1.0), (1, 1.0)):
             force.index_put_((world, bodies[:, side]), sign * on_second, accumulate=True)
-        return force[:, 1:]
+        return force[:, self._at.bodies]
 
     def state_dict(self) -> dict[str, Any]:
         return {name: x.clone() for name, x in self._kept.items()}
@@ -167,14 +189,14 @@ class MjwarpSimulator:
             "good_qpos": self._good_qpos,
             "qacc_warmstart": self._warmstart,
             **self._bodies,
+            **self._moved,
         }
 
     def _physics(self) -> None:
         data = self._data
         for _ in range(self.robot.substeps):
             mjw.step(self._model, data)
-        arrays = [data.qpos, data.qvel, data.qacc_warmstart, data.ctrl, data.overflow, self._good, self._wrong]
-        wp.launch(guard, dim=self.num_envs, inputs=arrays)
+        wp.launch(guard, dim=self.num_envs, inputs=self._guard_inputs)
         self._kinematics()
 
     def _kinematics(self) -> None:
@@ -183,8 +205,7 @@ class MjwarpSimulator:
         mjw.kinematics(self._model, data)
         mjw.com_pos(self._model, data)
         mjw.com_vel(self._model, data)
-        arrays = [data.xpos, data.subtree_com, data.cvel, self._linear, self._angular]
-        wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=arrays)
+        wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=self._velocity_inputs)
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
         """The launches of `work` as one CUDA graph; on a CPU, `work`."""
@@ -208,3 +229,8 @@ class MjwarpSimulator:
                     wp.capture_launch(graph)
 
         return functools.partial(launch, capture.graph)
+
+
+def _inserted(part: Tensor, whole: Tensor, where: slice) -> Tensor:
+    """`whole` (N, K) with its columns `where` replaced by `part`."""
+    return torch.cat([whole[:, : where.start], part, whole[:, where.stop :]], dim=1)

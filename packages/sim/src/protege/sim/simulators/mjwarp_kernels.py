@@ -17,9 +17,13 @@ def guard(
     ctrl: wp.array2d[float],
     overflow: wp.array[int],
     good: wp.array2d[float],
+    good_joint_pos: wp.array2d[float],
     wrong: wp.array[wp.bool],
 ):
-    """A world with a NaN or an absurd speed goes back to its last good position, at rest."""
+    """An env with a NaN or an absurd speed goes back to its last good position, at rest.
+
+    `good_joint_pos` are the columns of `good` that are the angles of the joints that `ctrl` (N, J) moves.
+    """
     world = wp.tid()
     bad = wp.bool(False)
     for i in range(qpos.shape[1]):
@@ -42,25 +46,22 @@ def guard(
             qvel[world, i] = 0.0
             warmstart[world, i] = 0.0
         for i in range(ctrl.shape[1]):
-            ctrl[world, i] = good[world, 7 + i]
+            ctrl[world, i] = good_joint_pos[world, i]
         overflow[world] = 0
 
 
 @wp.kernel
 def body_velocities(
     xpos: wp.array2d[wp.vec3],
-    subtree_com: wp.array2d[wp.vec3],
+    com: wp.array[wp.vec3],
     cvel: wp.array2d[wp.spatial_vector],
     linear: wp.array2d[wp.vec3],
     angular: wp.array2d[wp.vec3],
 ):
-    """Body frames' velocities from cvel: (angular, linear), the linear part at the robot's centre of mass.
-
-    Body 0 of Warp's is the world.
-    """
+    """Velocities of body frames from cvel: (angular, linear), the linear part at the robot's centre of mass `com`."""
     world, body = wp.tid()
-    velocity = cvel[world, body + 1]
+    velocity = cvel[world, body]
     turn = wp.spatial_top(velocity)
-    arm = xpos[world, body + 1] - subtree_com[world, 1]
+    arm = xpos[world, body] - com[world]
     angular[world, body] = turn
     linear[world, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)

@@ -14,7 +14,9 @@ from protege.core.robots.state import RobotState
 from protege.core.threads import available_cores
 
 from ..engine import mujoco
-from ..robots.mjcf import build_spec, coordinates
+from ..robots.addresses import addresses
+from ..robots.mjcf import TERRAIN, build_spec, coordinates
+from ..terrain import Terrain
 from .nominal import Nominal
 from .simulator import Variation
 
@@ -34,21 +36,31 @@ class MujocoSimulator:
     """
 
     def __init__(
-        self, robot: Robot, num_envs: int, device: str = "cpu", num_threads: int = 0, *, varied: bool = False
+        self,
+        robot: Robot,
+        num_envs: int,
+        device: str = "cpu",
+        num_threads: int = 0,
+        *,
+        varied: bool = False,
+        terrain: Terrain | None = None,
     ) -> None:
         self.device = torch.device(device)
         if self.device.type != "cpu":
             raise UserError(f"the mujoco simulator runs on the CPU, not on {device}", "Take --device cpu, or mjwarp")
-        self.robot, self.num_envs = robot, num_envs
-        spec = build_spec(robot)
+        self.robot, self.num_envs, self.terrain = robot, num_envs, terrain
+        spec = build_spec(robot, terrain)
         if varied:
             for texture in spec.textures:
                 texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
         self.model = spec.compile()
-        self._nominal = Nominal(self.model, self.device, torch.float64) if varied else None
+        self._at = at = addresses(self.model, robot)
+        nominal = self.model, self.device, torch.float64, at.bodies, at.actuators
+        self._nominal = Nominal(*nominal) if varied else None
         self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self._push_w = np.zeros((num_envs, 3))
+        self._mocap_pos = np.zeros((num_envs, self.model.nmocap, 3))  # of the terrain, where there is one
         threads = min(num_threads or available_cores(), num_envs)
         self._pool = ThreadPoolExecutor(threads)
         self._chunks = [range(i, num_envs, threads) for i in range(threads)]
@@ -71,7 +83,7 @@ class MujocoSimulator:
 
     def step(self, joint_target: Tensor) -> Tensor:
         target = joint_target.double().numpy()
-        substeps = self.robot.substeps
+        substeps, at = self.robot.substeps, self._at
         # MuJoCo takes what is not a number for zero, with a warning. Here that world's physics is wrong.
         wrong = ~(np.isfinite(target).all(1) & np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1))
 
@@ -79,8 +91,8 @@ class MujocoSimulator:
             if wrong[world]:
                 return
             data = self.data[world]
-            data.ctrl[:] = target[world]
-            data.xfrc_applied[1, :3] = self._push_w[world]
+            data.ctrl[at.actuators] = target[world]
+            data.xfrc_applied[at.root, :3] = self._push_w[world]
             try:
                 mujoco.mj_step(self.models[world], data, substeps)
             except mujoco.FatalError:  # the solver cannot factorise what has blown up
@@ -101,13 +113,12 @@ class MujocoSimulator:
     def write(self, mask: Tensor, target: RobotState) -> None:
         worlds = mask.nonzero().squeeze(1)
         qpos, qvel = (x.double().numpy() for x in coordinates(target[worlds]))
-        worlds = worlds.tolist()
+        worlds, at = worlds.tolist(), self._at
 
         def put(row: int) -> None:
-            data = self.data[worlds[row]]
-            mujoco.mj_resetData(self.models[worlds[row]], data)
-            data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
-            data.ctrl[:] = qpos[row, 7:]
+            data = self._reset(worlds[row])
+            data.qpos[at.qpos], data.qvel[at.qvel] = qpos[row], qvel[row]
+            data.ctrl[at.actuators] = data.qpos[at.joint_pos]
             self._refresh(worlds[row])
 
         self._each(range(len(worlds)), put)
@@ -117,6 +128,10 @@ class MujocoSimulator:
     def push(self, force_w: Tensor) -> None:
         self._push_w[:] = force_w.numpy()
 
+    def place(self, mask: Tensor, origin: Tensor) -> None:
+        envs = mask.numpy()
+        self._mocap_pos[envs, self.model.body(TERRAIN).mocapid[0], :2] = -origin.numpy()[envs]
+
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._nominal, "not made with `varied`"
         values = {name: x.numpy() for name, x in self._nominal.varied(variation).items()}
@@ -125,7 +140,7 @@ class MujocoSimulator:
                 getattr(self.models[world], name)[:] = value[world]
 
     def contact_force_w(self) -> Tensor:
-        force = np.zeros((self.num_envs, self.robot.num_bodies, 3))
+        force = np.zeros((self.num_envs, self.model.nbody, 3))
         wrench = np.zeros(6)
         for world, (model, data) in enumerate(zip(self.models, self.data, strict=True)):
             mujoco.mj_forward(model, data)
@@ -133,10 +148,8 @@ class MujocoSimulator:
                 mujoco.mj_contactForce(model, data, index, wrench)
                 world_force = contact.frame.reshape(3, 3).T @ wrench[:3]
                 for geom, sign in zip(contact.geom, (-1.0, 1.0), strict=True):
-                    body = model.geom_bodyid[geom]
-                    if body > 0:
-                        force[world, body - 1] += sign * world_force
-        return torch.from_numpy(force).float()
+                    force[world, model.geom_bodyid[geom]] += sign * world_force
+        return torch.from_numpy(force[:, self._at.bodies]).float()
 
     def state_dict(self) -> dict[str, Any]:
         size = mujoco.mj_stateSize(self.model, INTEGRATION)
@@ -148,6 +161,7 @@ class MujocoSimulator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for row, data in zip(state["integration"].numpy(), self.data, strict=True):
             mujoco.mj_setState(self.model, data, row, INTEGRATION)
+        self._mocap_pos[:] = [data.mocap_pos for data in self.data]
         for name in self._bodies():
             for model, value in zip(self.models, state[name].numpy(), strict=True):
                 getattr(model, name)[:] = value
@@ -182,19 +196,24 @@ class MujocoSimulator:
 
     def _refresh(self, world: int) -> None:
         """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
-        model, data = self.models[world], self.data[world]
+        model, data, at = self.models[world], self.data[world], self._at
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
         self._qpos[world], self._qvel[world] = data.qpos, data.qvel
-        self._xpos[world], self._xquat[world] = data.xpos[1:], data.xquat[1:]
-        self._cvel[world], self._com[world] = data.cvel[1:], data.subtree_com[1]
+        self._xpos[world], self._xquat[world] = data.xpos[at.bodies], data.xquat[at.bodies]
+        self._cvel[world], self._com[world] = data.cvel[at.bodies], data.subtree_com[at.root]
+
+    def _reset(self, world: int) -> mujoco.MjData:
+        """Everything as the model has it, but the terrain in its place."""
+        data = self.data[world]
+        mujoco.mj_resetData(self.models[world], data)
+        data.mocap_pos[:] = self._mocap_pos[world]
+        return data
 
     def _recover(self, world: int) -> None:
         """Back to the last good pose, at rest."""
-        data = self.data[world]
-        mujoco.mj_resetData(self.models[world], data)
-        data.qpos[:] = self._good[world]
+        self._reset(world).qpos[:] = self._good[world]
         self._refresh(world)
 
     def _keep_good(self) -> None:
@@ -204,9 +223,9 @@ class MujocoSimulator:
 
     def _publish(self, worlds: slice | list[int]) -> None:
         """Copy what `_refresh` gathered into `state`."""
-        state = self.state
-        state.joint_pos[worlds] = torch.from_numpy(self._qpos[worlds, 7:]).float()
-        state.joint_vel[worlds] = torch.from_numpy(self._qvel[worlds, 6:]).float()
+        state, at = self.state, self._at
+        state.joint_pos[worlds] = torch.from_numpy(self._qpos[worlds, at.joint_pos]).float()
+        state.joint_vel[worlds] = torch.from_numpy(self._qvel[worlds, at.joint_vel]).float()
         state.body_pos_w[worlds] = torch.from_numpy(self._xpos[worlds]).float()
         state.body_quat_w[worlds] = torch.from_numpy(self._xquat[worlds]).float()
         # cvel is (angular, linear) with the linear part at the robot's centre of mass.

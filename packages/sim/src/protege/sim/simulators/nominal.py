@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from .simulator import Variation
 
@@ -18,6 +17,8 @@ class Nominal:
     Args:
         model: a MuJoCo model, or whatever has those of its arrays.
         dtype: of the simulator's arrays.
+        bodies: the model's ids of the bodies that a `Variation` lists, in its order.
+        actuators: the same of the servos.
     """
 
     FIELDS = (
@@ -25,7 +26,10 @@ class Nominal:
         *("actuator_gainprm", "actuator_biasprm"),
     )
 
-    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, dtype: torch.dtype, bodies: slice | Tensor, actuators: slice | Tensor
+    ) -> None:
+        self.bodies, self.actuators = bodies, actuators
         self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in self.FIELDS}
         # Row: a body of MuJoCo's, whose body 0 is the world; column: the bodies whose subtrees it is in.
         parents = model.body_parentid.tolist()
@@ -39,18 +43,19 @@ class Nominal:
         if variation.friction is not None:
             values["geom_friction"] = nominal["geom_friction"] * variation.friction[:, None, None]
         if variation.mass is not None:
-            factor = pad(variation.mass, (1, 0), value=1.0)
+            factor = nominal["body_mass"].new_ones(len(variation.mass), len(nominal["body_mass"]))
+            factor[:, self.bodies] = variation.mass.to(factor.dtype)
             mass = values["body_mass"] = nominal["body_mass"] * factor
             values["body_inertia"] = nominal["body_inertia"] * factor.unsqueeze(2)
             values["body_subtreemass"] = nominal["body_subtreemass"] + (mass - nominal["body_mass"]) @ self.within
         if variation.com is not None:
-            values["body_ipos"] = nominal["body_ipos"] + pad(variation.com, (0, 0, 1, 0))
+            values["body_ipos"] = nominal["body_ipos"].repeat(len(variation.com), 1, 1)
+            values["body_ipos"][:, self.bodies] += variation.com
         if variation.gains is not None:
             stiffness, damping = variation.gains.unbind(2)  # torque = gain[0] target + bias[1] angle + bias[2] rate
-            shape = (*stiffness.shape, nominal["actuator_biasprm"].shape[1])
-            gain, bias = (nominal[f"actuator_{name}prm"].expand(shape).clone() for name in ("gain", "bias"))
-            gain[:, :, 0] *= stiffness
-            bias[:, :, 1] *= stiffness
-            bias[:, :, 2] *= damping
+            gain, bias = (nominal[f"actuator_{name}prm"].repeat(len(stiffness), 1, 1) for name in ("gain", "bias"))
+            gain[:, self.actuators, 0] *= stiffness
+            bias[:, self.actuators, 1] *= stiffness
+            bias[:, self.actuators, 2] *= damping
             values |= {"actuator_gainprm": gain, "actuator_biasprm": bias}
         return values

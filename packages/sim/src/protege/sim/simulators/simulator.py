@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
+
+from ..terrain import Terrain
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,18 @@ class Variation:
 
 
 class Simulator(Protocol):
-    """N worlds with one robot each, on a plane.
+    """N envs with one robot each.
 
     Attributes:
         state: views that are made once and refreshed by `step` and `write`.
+        terrain: what the robots walk on, made with the simulator; None for a flat floor at height 0.
     """
 
     robot: Robot
     num_envs: int
     device: torch.device
     state: RobotState
+    terrain: Terrain | None
 
     def step(self, joint_target: Tensor) -> Tensor:
         """One control step, `robot.substeps` physics steps, towards PD targets (N, J) rad.
@@ -63,6 +68,13 @@ class Simulator(Protocol):
         """Change the bodies of the worlds where mask (N,) is True; only if the simulator was made with `varied`."""
         ...
 
+    def place(self, mask: Tensor, origin: Tensor) -> None:
+        """Move the terrain, in the envs where mask (N,) is True, so that its point (N, 2) m lies at the world frame's origin.
+
+        To be followed by a `write`; only if the simulator was made with a terrain.
+        """
+        ...
+
     def contact_force_w(self) -> Tensor:
         """Net contact force on each body, (N, B, 3) N."""
         ...
@@ -74,24 +86,32 @@ class Simulator(Protocol):
     def close(self) -> None: ...
 
 
+class Backend(NamedTuple):
+    """Where a backend's class is, `module:class`, and the modules that it imports."""
+
+    where: str
+    imports: tuple[str, ...] = ()
+
+
 SIMULATORS = {
-    "mujoco": "protege.sim.simulators.mujoco:MujocoSimulator",
-    "mjwarp": "protege.sim.simulators.mjwarp:MjwarpSimulator",
-    "isaaclab": "protege.sim.simulators.isaaclab.simulator:IsaaclabSimulator",
+    "mujoco": Backend("protege.sim.simulators.mujoco:MujocoSimulator", ("mujoco",)),
+    "mjwarp": Backend("protege.sim.simulators.mjwarp:MjwarpSimulator", ("mujoco_warp", "warp")),
+    "isaaclab": Backend(
+        "protege.sim.simulators.isaaclab.simulator:IsaaclabSimulator", ("isaaclab", "isaaclab_newton", "warp")
+    ),
 }
 
 
-IMPORTS = {
-    "mujoco": ("mujoco",),
-    "mjwarp": ("mujoco_warp", "warp"),
-    "isaaclab": ("isaaclab", "isaaclab_newton", "warp"),
-}
-"""The modules that each backend needs, by its name."""
+def backends() -> dict[str, Backend]:
+    """All that can be chosen by name: `SIMULATORS`, and the entry points `protege.simulators` of other packages."""
+    others = {entry.name: Backend(entry.value) for entry in entry_points(group="protege.simulators")}
+    return {**others, **SIMULATORS}
 
 
 def is_installed(name: str) -> bool:
     """Whether all that a backend imports is there. Nothing is imported to find out."""
-    return name in IMPORTS and all(find_spec(module) is not None for module in IMPORTS[name])
+    backend = backends().get(name)
+    return backend is not None and all(find_spec(module) is not None for module in backend.imports)
 
 
 def fastest_simulator(device: str, trained_in: str) -> str:
@@ -119,26 +139,37 @@ def find_simulator(name: str) -> Callable[..., Simulator]:
     """A backend's class.
 
     Raises:
-        UserError: for a name that is not in `SIMULATORS`, or a backend whose extra is not installed.
+        UserError: for a name that is not among `backends`, or a backend whose extra is not installed.
     """
     if "physx" in name.lower() or name.lower() == "isaacsim":
         raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
-    if name not in SIMULATORS:
-        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(SIMULATORS)}")
-    module, attribute = SIMULATORS[name].split(":")
+    known = backends()
+    if name not in known:
+        raise UserError(f"no simulator {name!r}", f"Known: {', '.join(known)}")
+    module, attribute = known[name].where.split(":")
     return getattr(import_module(module), attribute)
 
 
 def make_simulator(
-    name: str, robot: Robot, num_envs: int, device: str, num_threads: int = 0, *, varied: bool = False, **settings: int
+    name: str,
+    robot: Robot,
+    num_envs: int,
+    device: str,
+    num_threads: int = 0,
+    *,
+    varied: bool = False,
+    terrain: Terrain | None = None,
+    **settings: int,
 ) -> Simulator:
     """Build a backend by name.
 
     Args:
-        varied: let `randomize` make worlds differ in their bodies.
+        varied: let `randomize` make envs differ in their bodies.
+        terrain: None for a flat floor at height 0.
         settings: what this backend alone takes; see `MjwarpParams`.
 
     Raises:
         UserError: see `find_simulator`, and the backend.
     """
-    return find_simulator(name)(robot, num_envs, device=device, num_threads=num_threads, varied=varied, **settings)
+    common = {"device": device, "num_threads": num_threads, "varied": varied, "terrain": terrain}
+    return find_simulator(name)(robot, num_envs, **common, **settings)

@@ -11,7 +11,7 @@ from protege.core.errors import UserError
 from protege.core.robots.state import RobotState
 
 from ..env_config import EnvConfig
-from ..references.gait import Gait
+from ..references.gait_set import GaitSet
 from ..references.plans import Plans, plan_goals, plan_paths, plan_steering
 from ..references.reference import Reference, keep
 from ..references.warp import warped_walks
@@ -75,7 +75,7 @@ class LocomotionCommand(Kept):
         self,
         n: int,
         kind: Kind,
-        gait: Gait,
+        gaits: GaitSet,
         config: EnvConfig,
         dt: float,
         masks: MaskSampler,
@@ -83,14 +83,14 @@ class LocomotionCommand(Kept):
         *,
         in_turn: bool = False,
     ) -> None:
-        device = gait.joint_pos.device
+        device = gaits.walk.joint_pos.device
         self.kind: Kind = kind
         self.dt, self.masks, self.generator, self.config, self.in_turn = dt, masks, generator, config, in_turn
         # Plans are drawn on the CPU, so that a seed gives the same commands on every device.
         cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
         self.num_plans = pool_size(n, config, in_turn=in_turn)
         plans = make_plans(kind, self.num_plans, config, dt, cpu)
-        phase = gait.duration * torch.rand(self.num_plans, generator=cpu)
+        phase = gaits.walk.duration * torch.rand(self.num_plans, generator=cpu)
         yaw = (2.0 * torch.rand(self.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
         self.follows_gait = kind == "steering" and config.steering_params.follow_gait
@@ -98,7 +98,7 @@ class LocomotionCommand(Kept):
         self.path_clock = PathClock(n, SUBSTEPS, dt, device) if waits else None
         substeps = SUBSTEPS if self.follows_gait or waits else 1
         steps = int(plans.last_step.max()) + max(config.future_frames) + 1
-        table = warped_walks(gait, self.plans, phase.to(device), steps, dt, substeps=substeps)
+        table = warped_walks(gaits, self.plans, phase.to(device), steps, dt, substeps=substeps)
         self.frames = substeps * steps
         self.reference = Reference(n, table, substeps, config.future_frames)
         self.path_steps = (torch.tensor(PATH_TIMES, device=device) / dt).round().long()
@@ -109,7 +109,7 @@ class LocomotionCommand(Kept):
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         self.clock = torch.zeros(n, dtype=torch.long, device=device)  # frames by which the plan's is ahead of time
         self.substep = torch.zeros(n, dtype=torch.long, device=device)  # frames of the plan's step that are over
-        poses = (n, len(config.future_frames), gait.num_bodies)
+        poses = (n, len(config.future_frames), gaits.robot.num_bodies)
         self.pose_mask = torch.zeros(poses, dtype=torch.bool, device=device)
         self.command_mask = torch.zeros(n, 3, dtype=torch.bool, device=device)
 

@@ -40,12 +40,12 @@ class MotionCommand(Kept):
         self.library, self.masks, self.generator, self.start_within = library, masks, generator, start_within
         self.max_steps = round(config.episode_length_s / dt)
         # A start in the last half second would be over before it begins.
-        self.startable = (library.counts - round(0.5 * library.RATE)).clamp_min(1)
+        self.startable = (library.counts - round(0.5 * library.rate)).clamp_min(1)
         ratio, limit = config.track.hard_sampling, config.track.hard_sampling_limit
         adaptive = start_within == 1.0 and ratio > 0.0
         self.hard = HardClips(library, self.startable, dt, ratio, limit) if adaptive else None
         self.resample = dt / config.masked_mimic_params.resample_time
-        self.reference = Reference(n, library.state, round(dt * library.RATE), config.future_frames)
+        self.reference = Reference(n, library.state, library.stride, config.future_frames)
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
         frames, bodies = len(config.future_frames), library.robot.num_bodies

@@ -9,7 +9,7 @@ from protege.core.motions import MotionLibrary
 from protege.core.robots.robot import Robot
 
 from ..env_config import EnvConfig
-from ..references.gait import Gait
+from ..references.gait_set import GaitSet
 from .command import Command
 from .locomotion_command import Kind, LocomotionCommand
 from .masks import MaskSampler
@@ -48,7 +48,7 @@ class TaskContext:
     config: EnvConfig
     robot: Robot
     library: MotionLibrary
-    gait: Gait | None
+    gaits: GaitSet | None
     masks: MaskSampler
     generator: torch.Generator
     device: torch.device
@@ -68,14 +68,14 @@ def weighted(weights: dict[str, float], key: str) -> dict[str, tuple[float, Term
 
 def locomotion_command(context: TaskContext, kind: Kind) -> LocomotionCommand:
     """The command of a path, goal or steering task."""
-    assert context.gait is not None
+    assert context.gaits is not None
     config, evaluation = context.config, context.evaluation
     steering, path = config.steering_params.when(evaluation), config.path_follower_params.when(evaluation)
     config = replace(config, steering_params=steering, path_follower_params=path)
     return LocomotionCommand(
         context.n,
         kind,
-        context.gait,
+        context.gaits,
         config,
         context.robot.control_dt,
         context.masks,

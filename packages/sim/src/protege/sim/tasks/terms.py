@@ -38,6 +38,11 @@ class Scene:
     dt: float
     robot: Robot
 
+    def height(self, state: RobotState) -> Tensor:
+        """Of bodies over the ground, (n, B) m."""
+        floor = self.command.reference.floor
+        return (state.body_pos_w if floor is None else floor.above(state.body_pos_w))[..., 2]
+
     @property
     def locomotion(self) -> LocomotionCommand:
         assert isinstance(self.command, LocomotionCommand)
@@ -157,9 +162,9 @@ def heading_error(scene: Scene) -> Tensor:
 
 
 def fallen(scene: Scene) -> Tensor:
-    """The root is below 0.6 of its height in the reference, or the head below 0.7 of its."""
+    """The root is below 0.6 of its height over the ground in the reference, or the head below 0.7 of its."""
     head = scene.robot.body_names.index(scene.robot.head)
-    z, reference = scene.state.body_pos_w[..., 2], scene.reference.body_pos_w[..., 2]
+    z, reference = (scene.height(state) for state in (scene.state, scene.reference))
     return (z[:, 0] < 0.6 * reference[:, 0]) | (z[:, head] < 0.7 * reference[:, head])
 
 

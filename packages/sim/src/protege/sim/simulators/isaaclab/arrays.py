@@ -1,8 +1,10 @@
 """Newton's arrays, and its solver's, of the robots in an Isaac Lab scene: as torch tensors, in our order and conventions."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import warp as wp
 from isaaclab.assets import Articulation
@@ -17,7 +19,9 @@ from ...references.reference import keep
 from ..nominal import Nominal
 from ..simulator import Variation
 from .kernels import publish_bodies, publish_joints
-from .scene import joint_names
+from .scene import PRIM, joint_names
+
+ROOT_DOFS = 6
 
 
 def newton_solver() -> Any:
@@ -98,24 +102,22 @@ class VariedBodies:
         solver = newton_solver()
         model, host = solver.mjw_model, solver.mj_model
         nominal = {name: getattr(model, name).numpy()[0] for name in Nominal.FIELDS}
-        self.nominal = Nominal(SimpleNamespace(**nominal, body_parentid=host.body_parentid), device, torch.float32)
         self.fields = {name: wp.to_torch(getattr(model, name)) for name in Nominal.FIELDS}
-        bodies, joints = articulation.backend_body_names, articulation.backend_joint_names
-        names, root_degrees = joint_names(robot), 6
-        of_body = solver.mjc_body_to_newton.numpy()[0, 1:]
-        of_joint = solver.mjc_jnt_to_newton_dof.numpy()[0] - root_degrees
-        self._bodies = torch.tensor([robot.body_names.index(bodies[i]) for i in of_body], device=device)
-        actuated = of_joint[host.actuator_trnid[:, 0]]  # each hinge twice: a spring and a damper
-        self._joints = torch.tensor([names.index(joints[i]) for i in actuated], device=device)
+        labels = [host.body(body).name.rpartition(f"_{PRIM}_")[2] for body in range(host.nbody)]
+        bodies = torch.tensor([labels.index(name) for name in robot.body_names], device=device)
+        # Newton's degree of freedom that each actuator drives, counted from the robot's first hinge.
+        dofs, root = solver.mjc_jnt_to_newton_dof.numpy()[0], host.body_jntadr[int(bodies[0])]
+        driven = dofs[host.actuator_trnid[:, 0]] - dofs[root] - ROOT_DOFS
+        actuators = np.flatnonzero((driven >= 0) & (driven < robot.num_joints))
+        names, backend = joint_names(robot), articulation.backend_joint_names
+        # Each hinge twice: a spring and a damper.
+        self._joints = torch.tensor([names.index(backend[i]) for i in driven[actuators]], device=device)
+        host_fields = SimpleNamespace(**nominal, body_parentid=host.body_parentid)
+        self.nominal = Nominal(host_fields, device, torch.float32, bodies, torch.tensor(actuators, device=device))
 
     def change(self, mask: Tensor, variation: Variation) -> None:
-        """Of the worlds where mask (N,) is True."""
-        v, bodies = variation, self._bodies
-        mine = Variation(
-            v.friction,
-            None if v.mass is None else v.mass[:, bodies],
-            None if v.com is None else v.com[:, bodies],
-            None if v.gains is None else v.gains[:, self._joints],
-        )
+        """Of the envs where mask (N,) is True."""
+        gains = variation.gains
+        mine = replace(variation, gains=None if gains is None else gains[:, self._joints])
         for name, value in self.nominal.varied(mine).items():
             keep(self.fields[name], mask, value)

@@ -24,21 +24,24 @@ from protege.core.robots.robot import Robot
 from ...engine import mujoco
 from .usd import add_ground, add_robot
 
+PRIM = "Robot"
+"""What the robot's prim is called in each env."""
 START_HEIGHT = 3.0  # m; nothing touches while kernels are compiled and graphs are recorded
 
 
 @configclass
 class ModelSpawnerCfg(SpawnerCfg):
-    """Authors a MuJoCo model's robot."""
+    """Authors the robot of a MuJoCo model."""
 
     model: mujoco.MjModel | None = None
+    body_names: tuple[str, ...] = ()
 
 
 @clone
 def spawn_robot(prim_path: str, cfg: ModelSpawnerCfg, translation=None, orientation=None, **_) -> Usd.Prim:
     """The robot of `cfg.model`; its pose is written later."""
     assert cfg.model is not None
-    prim = add_robot(get_current_stage(), prim_path, cfg.model)
+    prim = add_robot(get_current_stage(), prim_path, cfg.model, cfg.body_names)
     UsdGeom.XformCommonAPI(prim).SetTranslate(translation or (0.0, 0.0, 0.0))
     return prim
 
@@ -55,7 +58,7 @@ class SceneCfg(InteractiveSceneCfg):
 
     ground = AssetBaseCfg(prim_path="/World/ground", spawn=SpawnerCfg(func=spawn_ground))
     robot: ArticulationCfg | None = None
-    contacts = ContactSensorCfg(prim_path="{ENV_REGEX_NS}/Robot/.*")
+    contacts = ContactSensorCfg(prim_path=f"{{ENV_REGEX_NS}}/{PRIM}/.*")
 
 
 def joint_names(robot: Robot) -> list[str]:
@@ -116,8 +119,8 @@ def build(
         simulation = SimulationContext(simulation_cfg(robot, model, device, contacts, constraints))
         config = SceneCfg(num_envs=num_envs, env_spacing=0.0)
         config.robot = ArticulationCfg(
-            prim_path="{ENV_REGEX_NS}/Robot",
-            spawn=ModelSpawnerCfg(func=spawn_robot, model=model),
+            prim_path=f"{{ENV_REGEX_NS}}/{PRIM}",
+            spawn=ModelSpawnerCfg(func=spawn_robot, model=model, body_names=robot.body_names),
             init_state=ArticulationCfg.InitialStateCfg(pos=(0.0, 0.0, START_HEIGHT)),
             actuators={"pd": servos(robot)},
             joint_ordering=joint_names(robot),

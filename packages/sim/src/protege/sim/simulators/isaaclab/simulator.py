@@ -19,6 +19,7 @@ from protege.core.robots.state import RobotState
 
 from ...env_config import IsaaclabParams
 from ...robots.mjcf import build_spec
+from ...terrain import Terrain
 from ..simulator import Variation
 
 if sys.version_info[:2] != (3, 12):
@@ -60,7 +61,7 @@ class IsaaclabSimulator:
         scene: Isaac Lab's `InteractiveScene`: `scene["robot"]`, `scene["contacts"]`.
 
     Raises:
-        UserError: no such device, or too little of its memory.
+        UserError: no such device, too little of its memory, or a terrain.
     """
 
     def __init__(
@@ -71,9 +72,13 @@ class IsaaclabSimulator:
         num_threads: int = 0,
         *,
         varied: bool = False,
+        terrain: Terrain | None = None,
         contacts: int = IsaaclabParams.contacts,
         constraints: int = IsaaclabParams.constraints,
     ) -> None:
+        if terrain is not None:
+            raise UserError("isaaclab has a flat floor alone, no env.terrain", "Take --simulator mujoco or mjwarp")
+        self.terrain = None
         self.robot, self.num_envs, self.device = robot, num_envs, checked_device("isaaclab", device)
         wp.config.log_level = wp.LOG_WARNING
         model = build_spec(robot).compile()
@@ -135,6 +140,9 @@ class IsaaclabSimulator:
 
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
+
+    def place(self, mask: Tensor, origin: Tensor) -> None:
+        """There is no terrain to be moved."""
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._bodies, "not made with `varied`"
@@ -199,7 +207,8 @@ class IsaaclabSimulator:
         """Worlds with a NaN or an absurd speed go back to their last good pose, at rest."""
         s, arrays = self.state, self._arrays
         velocity = torch.cat([s.root_lin_vel_w, s.root_ang_vel_w, s.joint_vel], dim=1)
-        tensors = [self._pose(), velocity, arrays.kept["qacc_warmstart"], self._target, arrays.overflow, self._good]
+        tensors = [self._pose(), velocity, arrays.kept["qacc_warmstart"], self._target, arrays.overflow]
+        tensors += [self._good, self._good[:, 7:]]
         wp.launch(guard, dim=self.num_envs, inputs=[*map(wp.from_torch, tensors), wp.from_torch(self._wrong)])
         if self.device.type == "cuda" or bool(self._wrong.any()):  # a GPU is not asked
             self._put(self._wrong, self._good, self._still)

@@ -5,16 +5,17 @@ margins, self-collision and stacked hinges, and MuJoCo's (`mjc:`) for armature a
 joints between the same two bodies; `newton:jointsAddMobility` says that each of them frees an angle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from protege.core.cli.shared import writable_folder
 from protege.core.errors import UserError
+from protege.core.files import writable_folder
 from protege.core.robots.robot import Robot
 
 from ...engine import mujoco
+from ...robots.addresses import body_rows
 from ...robots.mjcf import build_spec
 
 try:
@@ -42,33 +43,35 @@ def export_robot(robot: Robot, path: Path) -> None:
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
     UsdPhysics.SetStageKilogramsPerUnit(stage, 1.0)
-    stage.SetDefaultPrim(add_robot(stage, f"/{robot.name}", build_spec(robot).compile()))
+    stage.SetDefaultPrim(add_robot(stage, f"/{robot.name}", build_spec(robot).compile(), robot.body_names))
     if not stage.Export(str(path)):
         raise UserError(f"{path} cannot be written", "Choose another place")
 
 
-def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel) -> Usd.Prim:
-    """Author the one robot of a MuJoCo model under `path`, its root at the prim's origin.
+def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Sequence[str]) -> Usd.Prim:
+    """Author the robot of a MuJoCo model that has these bodies under `path`, its root at the prim's origin.
 
     Raises:
         UserError: it has a shape or a joint of a kind that is not known here.
     """
+    rows = body_rows(model, body_names)
+    bodies = range(rows.start, rows.stop)
     root = UsdGeom.Xform.Define(stage, path).GetPrim()
     _apply(root, "PhysicsArticulationRootAPI", "NewtonArticulationRootAPI")
-    _set(root, "newton:selfCollisionEnabled", Types.Bool, _touches_itself(model))
+    _set(root, "newton:selfCollisionEnabled", Types.Bool, _touches_itself(model, np.isin(model.geom_bodyid, bodies)))
     _set(root, "newton:jointsAddMobility", Types.Bool, True)
     surfaces: dict[tuple[float, ...], UsdShade.Material] = {}
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    for body in range(1, model.nbody):
-        _add_body(stage, f"{path}/{model.body(body).name}", model, body, data)
+    for body in bodies:
+        _add_body(stage, f"{path}/{model.body(body).name}", model, body, bodies[0], data)
         for geom in np.flatnonzero(model.geom_bodyid == body).tolist():
             friction = tuple(model.geom_friction[geom].tolist())
             if friction not in surfaces:
                 surfaces[friction] = _add_surface(stage, f"{path}/surface_{len(surfaces)}", friction)
             shape = _add_shape(stage, f"{path}/{model.body(body).name}", model, geom)
             _bind(shape, surfaces[friction])
-    for joint in range(model.njnt):
+    for joint in np.flatnonzero(np.isin(model.jnt_bodyid, bodies)).tolist():
         _add_joint(stage, path, model, joint)
     return root
 
@@ -90,10 +93,10 @@ def add_ground(stage: Usd.Stage, path: str) -> Usd.Prim:
 # Bodies and shapes -------------------------------------------------------------------------------------------------------
 
 
-def _add_body(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int, data: mujoco.MjData) -> None:
+def _add_body(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int, root: int, data: mujoco.MjData) -> None:
     """A rigid body where it is in the model's first pose, from the root."""
     form = UsdGeom.Xform.Define(stage, path)
-    turn, place = Gf.Quatd(*data.xquat[1]).GetInverse(), data.xpos[body] - data.xpos[1]
+    turn, place = Gf.Quatd(*data.xquat[root]).GetInverse(), data.xpos[body] - data.xpos[root]
     form.AddTranslateOp().Set(Gf.Rotation(turn).TransformDir(Gf.Vec3d(*place)))
     form.AddOrientOp().Set(Gf.Quatf(turn * Gf.Quatd(*data.xquat[body])))
     prim = form.GetPrim()
@@ -176,9 +179,8 @@ def _bind(prim: Usd.Prim, surface: UsdShade.Material) -> None:
     UsdShade.MaterialBindingAPI.Apply(prim).Bind(surface, UsdShade.Tokens.weakerThanDescendants, "physics")
 
 
-def _touches_itself(model: mujoco.MjModel) -> bool:
-    """Whether any two of the robot's shapes may collide."""
-    robot = model.geom_bodyid > 0
+def _touches_itself(model: mujoco.MjModel, robot: np.ndarray) -> bool:
+    """Whether any two of the robot's shapes may collide; `robot`: which of the model's are its own."""
     types, affinities = model.geom_contype[robot], model.geom_conaffinity[robot]
     return bool((types[:, None] & affinities[None]).any())
 

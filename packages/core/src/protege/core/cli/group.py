@@ -1,0 +1,51 @@
+"""Command groups whose errors are one line on stderr and exit code 2."""
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from ..errors import UserError
+from ..launcher import launch
+from ..notices import notices
+from ..terminal import print_anything
+
+FIRST_RANK_HEAD_START = 2.0
+"""s for which the other ranks hold their error back: the first one's is mostly the same, and the launcher then ends them."""
+
+
+class OneLineError(click.ClickException):
+    """A UserError on the command line: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it to stderr."""
+        rank = launch().rank
+        if rank:
+            time.sleep(FIRST_RANK_HEAD_START)
+        click.echo(f"error: {self.message}" if not rank else f"error of rank {rank}: {self.message}", err=True)
+
+
+class Group(click.Group):
+    """A group whose commands may raise UserError, and print any text wherever they are run."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        print_anything()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with notices():
+                return super().invoke(ctx)
+        except UserError as error:
+            raise OneLineError(str(error)) from error
+
+
+def main_group(package: str, help: str, cls: type[Group] = Group) -> Group:
+    """The root command of a package, with --help and --version."""
+    group = cls(
+        name=package.removeprefix("protege-"), help=help, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    return click.version_option(version(package), prog_name=package)(group)

@@ -1,0 +1,74 @@
+"""The `train` and `presets` commands of a package that trains."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ..errors import UserError
+from .group import Group, main_group
+
+
+def training_group(package: str, help: str, families: Sequence[str], experiments: str) -> Group:
+    """The root command of a package that trains, with `train NAME [options] [key.path=value ...]` and `presets`.
+
+    Args:
+        families: first parts of the names of the presets that can be trained.
+        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by family, imported when something is trained: `--help` is quick.
+    """
+    group = main_group(package, help)
+
+    @group.command()
+    def presets() -> None:
+        """List what `train` takes."""
+        for name in preset_names(families):
+            click.echo(name)
+
+    @group.command()
+    @click.argument("name")
+    @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+    @click.option("--config", "files", multiple=True, help="YAML file of keys, between the preset and key.path=value")
+    @click.option("--robot", help="robot to train")
+    @click.option("--simulator", help="physics: mujoco, ...")
+    @click.option("--experiment-name", help="the run's folder in results/")
+    @click.option("--motion-file", multiple=True, help="clip, folder of clips or pattern; several are trained together")
+    @click.option("--checkpoint", help="weights to start from")
+    @click.option("--num-envs", type=int, help="environments")
+    @click.option("--seed", type=int)
+    @click.option("--device", help="auto, cpu, cuda")
+    @click.option("--max-time", type=float, help="seconds of training, over all sessions")
+    @click.option("--max-iterations", type=int)
+    @click.option("--results-dir", help="where runs are kept")
+    @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default), or move it aside")
+    def train(
+        name: str, overrides: tuple[str, ...], files: tuple[str, ...], num_envs: int | None, **options: Any
+    ) -> None:
+        """Train NAME, a preset, in results/EXPERIMENT_NAME; run it again to go on. Ctrl-C saves."""
+        from ..runs.plain_yaml import as_yaml
+        from ..runs.training import train as train_preset
+
+        family = name.split("/")[0]
+        if family not in families:
+            raise UserError(f"cannot train {name!r} here", f"Known: {', '.join(preset_names(families))}")
+        module, attribute = experiments.split(":")
+        experiment = getattr(import_module(module), attribute)[family]
+        given = {f"run.{key}": value for key, value in options.items() if value is not None and value != ()}
+        if num_envs is not None:
+            given["env.num_envs"] = num_envs
+        run = train_preset(experiment, name, [*(f"{k}={as_yaml(v)}" for k, v in given.items()), *overrides], files)
+        if run.group.first and run.interrupted:
+            click.echo(f"stopped and saved: {run.folder / 'last.ckpt'}; the same command goes on", err=True)
+        elif run.group.first:
+            click.echo(str(run.folder / "last.ckpt"))
+        if run.interrupted:
+            raise SystemExit(130)
+
+    return group
+
+
+def preset_names(families: Sequence[str]) -> list[str]:
+    """Presets of these families."""
+    from ..runs.config import all_presets
+
+    return sorted(name for name, _ in all_presets() if name.split("/")[0] in families)

@@ -1,0 +1,145 @@
+"""The way back from a checkpoint to a policy that acts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..env import Env
+from ..errors import UserError
+from ..learning.learner import Policy
+from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
+from ..learning.policy import ActorCritic, ModelConfig
+from ..robots.robot import Robot
+from .checkpoint import ZOO, Checkpoint, load
+from .config import from_dict
+from .resuming import weights_digest
+from .training_state import check_weights
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy ready to act, and what its checkpoint says about it."""
+
+    policy: Policy
+    checkpoint: Checkpoint
+    path: Path
+
+    @property
+    def kind(self) -> str:
+        return self.checkpoint.kind
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.checkpoint.config
+
+    @property
+    def robot(self) -> str:
+        return self.checkpoint.robot
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its weights, as in the checkpoint; see `resuming.weights_digest`."""
+        return weights_digest(self.checkpoint.model)
+
+    @property
+    def obs_shapes(self) -> dict[str, list[int]]:
+        return self.checkpoint.obs_shapes
+
+
+def build_policy(
+    kind: str, config: Mapping[str, Any], obs_shapes: Mapping[str, Sequence[int]], num_joints: int
+) -> Policy:
+    """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
+    unknown = torch.zeros(num_joints)
+    if kind == "masked_mimic":
+        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent, unknown)
+    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model, unknown, unknown)
+
+
+def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:
+    """The policy of a run folder, a checkpoint or a release, without gradients.
+
+    Args:
+        robot: the robot that it has to be for.
+
+    Raises:
+        UserError: missing, damaged, of another format, shape or robot.
+    """
+    saved = load(path, device)
+    if robot is not None and saved.robot != robot:
+        raise UserError(f"{path} drives the robot {saved.robot}, not {robot}", f"Take --robot {saved.robot}")
+    parts = (saved.kind, saved.config, saved.obs_shapes, len(saved.joint_names))
+    try:
+        with torch.device("meta"):  # what does not fit its weights may be of any size
+            check_weights(build_policy(*parts), saved, Path(path))
+        policy = build_policy(*parts)
+    except UserError as error:
+        problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
+        raise UserError(problem, error.remedy) from error
+    policy.load_state_dict(saved.model)
+    policy.to(device).eval().requires_grad_(False)
+    return LoadedPolicy(policy, saved, Path(path))
+
+
+def load_to_act(
+    path: str | Path,
+    env: Env,
+    key: str,
+    kinds: Sequence[str],
+    *,
+    absent: str = "Train it first, or give the folder of another run",
+    remedy: str = "Take the env config that it was trained with (env.history_steps, env.future_frames, ...)",
+) -> LoadedPolicy:
+    """A policy that is to act, or to say what it would do, in an environment: an expert or a teacher.
+
+    Args:
+        key: the config key that names it, for the message.
+        kinds: what it may be; see `Checkpoint.kind`.
+        absent: what to do if there is nothing at `path`.
+        remedy: what to do if it observes differently.
+
+    Raises:
+        UserError: naming the key; see `load_policy`, or if it is of another kind, drives other joints, or reads observations that
+            the environment does not give.
+    """
+    try:
+        loaded = load_policy(path, env.device, robot=env.robot.name)
+        if loaded.kind not in kinds:
+            raise UserError(f"{path} holds a {loaded.kind}, not a {' or a '.join(kinds)}", "Give the run of one")
+        if loaded.checkpoint.joint_names != list(env.robot.joint_names):
+            raise UserError(f"{path} drives other joints than {env.robot.name} has now", "Train it again")
+        check_observations(loaded, env, loaded.policy.obs_keys, remedy)
+    except UserError as error:
+        there = str(path).startswith(ZOO) or Path(path).exists()
+        raise UserError(f"{key}: {error.problem}", error.remedy if there else absent) from error
+    return loaded
+
+
+def check_observations(loaded: LoadedPolicy, env: Env, names: Iterable[str], remedy: str) -> None:
+    """Compare the shapes of observations that a policy was built for with those of an environment.
+
+    Raises:
+        UserError: naming the first that differs.
+    """
+    for name in names:
+        seen, given = tuple(loaded.obs_shapes.get(name, ())), tuple(env.obs_shapes.get(name, ()))
+        if seen != given:
+            raise UserError(
+                f"{loaded.path} learned with {name} of shape {seen}, here it is {given or 'missing'}", remedy
+            )
+
+
+def action_bound(robot: Robot) -> Tensor:
+    """How far from the default pose a joint's target may be, (J,) rad: as far as its further limit."""
+    return (robot.joint_range() - robot.default_pose().unsqueeze(1)).abs().amax(dim=1)
+
+
+def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
+    """A fresh policy on the environment's device."""
+    robot = env.robot
+    policy = ActorCritic(env.obs_shapes, action_bound(robot), config, robot.default_pose(), robot.damping_time())
+    return policy.to(env.device)

@@ -1,0 +1,185 @@
+"""Gaits ordered by speed, and blended by it: a walk from backwards to as fast as it goes, and what is faster.
+
+A walk is made slower and faster by its cadence and strides (see `Gait`); backwards it is the same walk reversed in time, which is
+nearly what people do (Winter et al. 1989). A gait with a flight phase is played as it is: with small strides it would hop. What
+is slower is a blend with the next slower gait, at the same phase of the stride; what is faster has a higher cadence.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protege.core.errors import UserError
+from protege.core.motions import Clip
+from protege.core.motions.contact import contact_points
+from protege.core.motions.plausibility import travel_against_facing
+from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
+
+from .gait import FASTEST_CADENCE, SLOWEST_CADENCE, Gait, Pose
+
+WALKING_SPEED = 1.2
+"""m/s; the walk is the clip whose speed is nearest."""
+SHORTEST = 0.5
+"""s; no two steps take less."""
+SLOWEST = 0.3
+"""m/s; slower ones go nowhere."""
+TURNS, SWINGS = 0.17, 1.2
+"""rad between the first and the last heading, and between any two: the walk and the run swing by 0.35. The warp takes out
+travel, not turns: those of the clip would be added to the path's."""
+AHEAD = 0.7
+"""Mean cosine between travel and facing; the walk's is 0.99, a jump's 0.87."""
+STEP, FLIGHT = 0.1, 0.03
+"""m: by how much feet pass each other at least, and how high above the ground the lower foot of a walk gets at most."""
+NEAR, FAR = 1.1, 3.0
+"""Times the slower gait's speed: how fast the next gait is at least and at most. Nobody blends a stroll with a sprint."""
+TURNING_POINT = 0.15
+"""m/s: who walks backwards more slowly is about to stand or to turn round the stride's phase."""
+ENDS, STANDS, HOPS = "does not repeat", "does not travel", "does not step: its feet do not pass each other"
+FLIES = "runs: at times neither foot is on the ground, so that it cannot be slowed down to standing"
+REMEDY = "--motion-file data/motions/smpl_humanoid_{}.npy"
+
+
+def unfit(clip: Clip) -> str:
+    """Why a clip cannot be warped along any line, in words that follow its name; empty if it can."""
+    if len(clip.time) < 3 or clip.duration < SHORTEST:
+        return f"lasts {clip.duration:.2f} s, {len(clip.time)} frames"
+    if not clip.is_cyclic:
+        return ENDS
+    if clip.mean_speed <= SLOWEST:
+        return STANDS
+    yaw = np.unwrap(R.yaw(torch.from_numpy(clip.root_quat_w)).numpy())
+    if abs(yaw[-1] - yaw[0]) > TURNS or np.ptp(yaw) > SWINGS:
+        return f"turns by {np.degrees(max(abs(yaw[-1] - yaw[0]), np.ptp(yaw))):.0f} degrees"
+    ahead = travel_against_facing(clip.root_pos_w, clip.root_quat_w)
+    if ahead < AHEAD:
+        return "goes backwards" if ahead < -AHEAD else "goes sideways"
+    return ""
+
+
+class GaitSet:
+    """The gaits that are found among clips: a walk, and faster ones.
+
+    Attributes:
+        walk: the slowest.
+        faster: the others, by rising speed.
+        speeds: least and largest speed that the set can do, m/s; below zero is backwards.
+        left_out: why each clip is no gait, by name.
+
+    Raises:
+        UserError: no clip is a walk; with each one's reason.
+    """
+
+    def __init__(self, clips: list[Clip], robot: Robot, device: torch.device) -> None:
+        reasons = [(clip, unfit(clip)) for clip in clips]
+        self.left_out = {clip.name: reason for clip, reason in reasons if reason}
+        fit = sorted((clip for clip, reason in reasons if not reason), key=lambda clip: clip.mean_speed)
+        by_nearness = sorted(fit, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))
+        walk = next(self._gaits(by_nearness, robot, device, grounded=True), None)
+        if walk is None:
+            raise UserError(
+                "path, goal and steering need a clip that walks straight ahead and repeats. It cannot be "
+                + ", ".join(f"{name}, which {reason}" for name, reason in self.left_out.items()),
+                "Add one: " + REMEDY.format("walk"),
+            )
+        self.robot, self.walk, self.faster = robot, walk, list[Gait]()
+        self.top = FASTEST_CADENCE**2 * walk.speed
+        self.top_cadence = float(walk.cadence_and_amplitude(torch.tensor(self.top))[0])
+        slower = self.top
+        for gait in self._gaits([clip for clip in fit if clip.mean_speed > NEAR * self.top], robot, device):
+            if gait.speed > FAR * slower:
+                self.left_out[gait.name] = f"is too fast to be blended with what does {slower:.1f} m/s"
+            elif gait.speed > NEAR * slower:
+                self.faster.append(gait)
+                slower = gait.speed
+        self.speeds = (-walk.speed, FASTEST_CADENCE * slower if self.faster else self.top)
+        self.lifts: list[float] = []
+        for slower in range(len(self.faster)):
+            self.lifts.append(self._lift(slower))
+
+    def _gaits(
+        self, clips: list[Clip], robot: Robot, device: torch.device, *, grounded: bool = False
+    ) -> Iterator[Gait]:
+        """Those that step, one after the other; of `grounded` ones, a foot is always on the ground."""
+        for clip in clips:
+            gait = Gait(clip, robot, device)
+            if gait.step < STEP:
+                self.left_out[clip.name] = HOPS
+            elif grounded and gait.flight > FLIGHT:
+                self.left_out[clip.name] = FLIES
+            else:
+                yield gait
+
+    @property
+    def notes(self) -> list[tuple[int, str]]:
+        """What is to be logged, with levels of `logging`: the gaits, and clips that travel and repeat but were left out."""
+        gaits = ", ".join(f"{gait.name} {gait.speed:.1f} m/s" for gait in (self.walk, *self.faster))
+        lines = [(logging.INFO, f"gaits: {gaits}; together {self.speeds[0]:.1f} to {self.speeds[1]:.1f} m/s")]
+        left = [f"{name} ({reason})" for name, reason in self.left_out.items() if reason not in (ENDS, STANDS, HOPS)]
+        if left:
+            lines.append((logging.WARNING, f"left out as a gait of path, goal and steering: {', '.join(left)}"))
+        return lines
+
+    def require(self, speeds: tuple[float, float], key: str) -> None:
+        """Refuse speeds, m/s, that the set cannot do; `key` is the config key to blame.
+
+        Raises:
+            UserError: naming what it can do.
+        """
+        low, high = self.speeds
+        if speeds[0] >= low and speeds[1] <= high:
+            return
+        names = " and ".join(gait.name for gait in (self.walk, *self.faster))
+        faster = "" if speeds[1] <= high or self.faster else f", or add a faster gait: {REMEDY.format('run')}"
+        raise UserError(
+            f"{key} is {list(speeds)} m/s, and {names} can do {low:.2f} to {high:.2f}", f"Take less{faster}"
+        )
+
+    def rhythm(self, speed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How to go at some speeds (...) m/s.
+
+        Returns:
+            how fast the phase runs, seconds of the walk's clip a second, below zero backwards; how large the walk's strides are;
+            and the rank: 0 for the walk, k for the k-th faster gait, and what is between for their blends.
+        """
+        cadence, amplitude = self.walk.cadence_and_amplitude(speed.abs().clamp_max(self.top))
+        # Where a backward walk begins and ends, strides are short, and the phase turns round.
+        turned = SLOWEST_CADENCE * (1.0 + 2.0 * speed / TURNING_POINT)
+        cadence = torch.where(speed < 0.0, torch.where(speed < -TURNING_POINT, -cadence, turned), cadence)
+        rank, slower = torch.zeros_like(speed), self.top
+        stride = torch.full_like(speed, self.top / self.top_cadence * self.walk.period)
+        for gait in self.faster:
+            share = ((speed - slower) / (gait.speed - slower)).clamp(0.0, 1.0)
+            rank, slower = rank + share, gait.speed
+            stride = torch.lerp(stride, torch.full_like(stride, gait.speed * gait.period), share)
+        return torch.where(speed > self.top, speed / stride * self.walk.period, cadence), amplitude, rank
+
+    def pose(self, phase: Tensor, amplitude: Tensor, rank: Tensor) -> Pose:
+        """The pose at a phase (n,) s of the walk's clip, amplitude (n,) and rank (n,)."""
+        pose = self.walk.pose(phase, amplitude)
+        for slower, gait in enumerate(self.faster):
+            share = (rank - slower).clamp(0.0, 1.0)
+            if share.any():
+                joint_pos, tilt, sway, height = self._blend(pose, gait, phase, share)
+                pose = joint_pos, tilt, sway, height + 4.0 * share * (1.0 - share) * self.lifts[slower]
+        return pose
+
+    def _blend(self, pose: Pose, gait: Gait, phase: Tensor, share: Tensor) -> Pose:
+        """A pose, and by some shares (n,) that of another gait at the same phase of the stride."""
+        there = gait.lead + (phase - self.walk.lead) * (gait.period / self.walk.period)
+        other = gait.pose(there, torch.ones_like(phase))
+        return tuple(torch.lerp(a, b, share.reshape(-1, *[1] * (a.ndim - 1))) for a, b in zip(pose, other, strict=True))
+
+    def _lift(self, slower: int) -> float:
+        """By how much a foot is in the ground, m, in the middle of a blend of a straight leg with one that is bent."""
+        frames = len(self.walk.joint_pos)
+        phase = torch.arange(frames, device=self.walk.joint_pos.device) * (self.walk.duration / frames)
+        _, amplitude, rank = self.rhythm(torch.full_like(phase, self.faster[slower - 1].speed if slower else self.top))
+        half = self._blend(self.pose(phase, amplitude, rank), self.faster[slower], phase, torch.full_like(phase, 0.5))
+        joint_pos, tilt, sway, height = (x.cpu().double() for x in half)
+        root = torch.cat([sway, height[:, None]], dim=1).numpy()
+        points = contact_points(self.robot, root, R.from_rotation_vector(tilt).numpy(), joint_pos.numpy())
+        return max(0.0, -float(points[..., 2].min()))

@@ -1,0 +1,73 @@
+"""Where a robot is in the arrays of a compiled MuJoCo model, which may hold other bodies too: found by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+
+from ..engine import mujoco
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Rows of a robot in a model's arrays, in the order of the robot's description. Slices: they give views.
+
+    Attributes:
+        bodies: of `xpos`, `cvel`, `body_mass` and the like, B rows.
+        qpos: of `qpos`, 7 + J: the root's position, its quaternion wxyz, the joints' angles.
+        qvel: of `qvel`, 6 + J: the root's linear velocity (world frame) and angular velocity (its own axes), the joints' rates.
+        actuators: of `ctrl` and `actuator_gainprm`, J.
+    """
+
+    bodies: slice
+    qpos: slice
+    qvel: slice
+    actuators: slice
+
+    @property
+    def root(self) -> int:
+        """The root's row among the bodies."""
+        return self.bodies.start
+
+    @property
+    def joint_pos(self) -> slice:
+        """The joints' rows of `qpos`."""
+        return slice(self.qpos.start + 7, self.qpos.stop)
+
+    @property
+    def joint_vel(self) -> slice:
+        """The joints' rows of `qvel`."""
+        return slice(self.qvel.start + 6, self.qvel.stop)
+
+
+def body_rows(model: mujoco.MjModel, names: Sequence[str]) -> slice:
+    """The rows of a robot's bodies; see `addresses`."""
+    return _slice([model.body(name).id for name in names], "bodies")
+
+
+def addresses(model: mujoco.MjModel, robot: Robot) -> Addresses:
+    """Look a robot up in a model by the names of its bodies, joints and servos (a servo is called as its joint).
+
+    Raises:
+        UserError: the model has them in another order than the robot's description, or something between them.
+    """
+    bodies = body_rows(model, robot.body_names)
+    free = int(model.body_jntadr[bodies.start])
+    joints = [free, *(model.joint(name).id for name in robot.joint_names)]
+    qpos, qvel = model.jnt_qposadr[joints].tolist(), model.jnt_dofadr[joints].tolist()
+    return Addresses(
+        bodies=bodies,
+        qpos=_slice([*range(qpos[0], qpos[0] + 7), *qpos[1:]], "joints"),
+        qvel=_slice([*range(qvel[0], qvel[0] + 6), *qvel[1:]], "joints"),
+        actuators=_slice([model.actuator(name).id for name in robot.joint_names], "servos"),
+    )
+
+
+def _slice(rows: Sequence[int], what: str) -> slice:
+    if list(rows) != list(range(rows[0], rows[0] + len(rows))):
+        raise UserError(
+            f"the model has the robot's {what} in another order than its description, or others between them",
+            "List bodies depth first, and joints and servos in the order of their bodies",
+        )
+    return slice(rows[0], rows[0] + len(rows))

@@ -1,0 +1,62 @@
+"""Uneven ground as a height field, which follows from the config and its seed alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .terrain_params import TerrainParams
+
+CLEARANCE = 0.02
+"""m, from the plane that goes on beyond the terrain up to the terrain's lowest point."""
+EDGE = 2.0
+"""m, over which the terrain comes down to that plane at its border."""
+SLOPE_LENGTH, BUMP_LENGTH = (6.0, 12.0), (0.8, 2.0)
+"""m, shortest and longest distance between crests."""
+BLOCK = 1.5
+"""m, sides of the level blocks between which there are steps."""
+WAVES = 12
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """A square height field about the origin, on a plane at height 0.
+
+    Attributes:
+        height: (R, R) m, float32, positive but for the border, which is 0; rows along y, columns along x.
+        cell: m, between neighbours.
+    """
+
+    height: np.ndarray
+    cell: float
+
+    @property
+    def half_size(self) -> float:
+        """m, from the origin to the border."""
+        return 0.5 * self.cell * (len(self.height) - 1)
+
+
+def make_terrain(params: TerrainParams) -> Terrain | None:
+    """The terrain of a config; None for the flat floor at height 0."""
+    if params.kind == "flat":
+        return None
+    random = np.random.default_rng(params.seed)
+    count = round(params.size / params.cell) + 1
+    along = params.cell * (np.arange(count) - 0.5 * (count - 1))
+    x, y = np.meshgrid(along, along)
+    slopes, bumps = _waves(SLOPE_LENGTH, x, y, random), _waves(BUMP_LENGTH, x, y, random)
+    block = ((along - along[0]) // BLOCK).astype(int)
+    steps = random.uniform(size=(block[-1] + 1, block[-1] + 1))[np.ix_(block, block)]
+    height = params.slope * slopes / np.hypot(*np.gradient(slopes, params.cell)).max()
+    height += params.bump_height * bumps / np.ptp(bumps) + params.step_height * steps
+    height += CLEARANCE - height.min()
+    inside = (0.5 * params.size - np.maximum(np.abs(x), np.abs(y))) / EDGE
+    return Terrain((height * inside.clip(0.0, 1.0)).astype(np.float32), params.cell)
+
+
+def _waves(length: tuple[float, float], x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A sum of plane waves of random lengths (m) and directions, all equally steep."""
+    total = np.zeros_like(x)
+    for _ in range(WAVES):
+        wave, angle, phase = random.uniform(*length), *random.uniform(0.0, 2.0 * np.pi, 2)
+        total += wave * np.cos(2.0 * np.pi / wave * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+    return total
