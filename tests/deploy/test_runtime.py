@@ -215,14 +215,14 @@ def test_the_runtime_imports_neither_torch_nor_core(exported: Path) -> None:
 import sys
 from protege.deploy.commands.commander import Commander
 from protege.deploy.safety.limits import Limits
-from protege.deploy.loop import ControlLoop
+from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.runtime import OnnxPolicy
-from protege.deploy.safety import Safety
+from protege.deploy.safety.safety import Safety
 from protege.deploy.commands.sources.script import Script
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.loop.closed_loop import run_closed_loop
-from protege.deploy.commands import SteeringCommand
-import protege.deploy.cli
+from protege.deploy.commands.steering import SteeringCommand
+import protege.deploy.cli.main
 policy, robot = OnnxPolicy(sys.argv[1]), MujocoRobot(sys.argv[1])
 command = SteeringCommand(robot.read().pose_2d.direction(0.0), 1.0)
 loop = ControlLoop(policy, robot, command, 1 / 30, realtime=False, safety=Safety(Limits(), policy.metadata))
