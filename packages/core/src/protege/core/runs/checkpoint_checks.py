@@ -16,7 +16,7 @@ from ..errors import UserError
 from .plain_yaml import MAX_DEPTH, is_plain
 
 KINDS = ("tracker", "masked_mimic", "path_follower", "goal_directed", "steering", "student")
-MANY = 10_000_000
+MAX_NUMBERS = 10_000_000
 """More numbers than any observation has."""
 REMEDY = "Delete it and train again, or take another"
 
@@ -55,7 +55,9 @@ def _is_table(value: Any, fits: Callable[[Any], bool]) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and 0 < len(value) < 5 and all(map(_is_count, value)) and 0 < prod(value) <= MANY
+    return (
+        isinstance(value, list) and 0 < len(value) < 5 and all(map(_is_count, value)) and 0 < prod(value) <= MAX_NUMBERS
+    )
 
 
 def _are_names(value: Any) -> bool:
