@@ -54,10 +54,10 @@ class Run:
     and the same command goes on from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
     as SIGHUP is under nohup, and Ctrl-C where a script runs this in the background.
 
-    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `experiments.train` does.
+    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `training.train` does.
 
     Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
-    metrics. The first one writes and speaks. A training that diverges is stopped; see `divergence`.
+    metrics. The first one writes files and prints. A training that diverges is stopped; see `divergence`.
 
     Args:
         config: the whole config; its `run` part names the folder and the budget.
