@@ -210,7 +210,7 @@ def gaps(env: HumanoidEnv) -> Tensor:
 
 
 def test_a_shipped_policy_walks_on_it(env, policy):
-    """Three seconds, in `mjwarp`, which is slow on a CPU, one. Its feet sink in as deep as on the flat floor: corners mostly by less than 2 cm, by 3 cm at times."""
+    """Three seconds; one in `mjwarp`, which is slow on a CPU. Feet sink in as on the flat floor: mostly less than 2 cm."""
     obs = env.reset()
     lowest, start = [gaps(env).amin(dim=1)], env.state.root_pos_w.clone()
     for _ in range(90 if isinstance(env.simulator, MujocoSimulator) else 30):
