@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +27,7 @@ from protege.distill.report import write_report
 from protege.distill.table import print_table, short_names
 from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
 from protege.sim.simulators.mujoco import MujocoSimulator
+from protege.sim.terrain_params import TerrainParams
 
 ALL = list(TASK_FACTS)
 
@@ -334,3 +336,12 @@ def test_robots_can_be_pushed(tracker, monkeypatch):
     assert pushed == [] and "push" not in plain.data
     assert evaluate(load_policy(tracker), ["path"], 2, num_envs=2, push=240.0).data["push"] == 240.0
     assert pushed
+
+
+def test_a_policy_is_evaluated_on_terrain(tracker):
+    told = evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="gentle").data
+    assert told["terrain"] == asdict(TerrainParams(kind="gentle"))
+    terminal = Console(width=200, record=True)
+    print_table(told, terminal)
+    assert "seed 0, on gentle terrain" in terminal.export_text()
+    assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
