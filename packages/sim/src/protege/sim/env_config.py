@@ -170,8 +170,8 @@ class SteeringParams:
             is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: of 0 to 1.5 m/s, half of them are to
-            stand, which is learned from few of the others.
+        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: half of them are to stand, if
+            `speed` begins at 0, which is learned from few of the others.
         follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
             leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
