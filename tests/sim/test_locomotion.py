@@ -10,7 +10,7 @@ from protege.core.robots.state import RobotState
 from protege.sim.env_config import EnvConfig, SteeringParams
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
-from protege.sim.tasks.locomotion_command import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
+from protege.sim.tasks.locomotion_command import MODALITIES, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
 from protege.sim.tasks.masks import MaskSampler
 
 ROBOT = get_robot("smpl")
@@ -184,9 +184,9 @@ def test_the_lead_of_a_gait_by_hand():
 @pytest.mark.parametrize(
     ("kind", "follow", "ahead", "frames"),
     [
-        ("steering", True, -1, 30 * SUBSTEPS - PATIENCE),
+        ("steering", True, -1, 30 * SUBSTEPS - 6 * SUBSTEPS),
         ("steering", True, 1, 30 * SUBSTEPS),
-        ("steering", True, 3, 30 * SUBSTEPS + PATIENCE),
+        ("steering", True, 3, 30 * SUBSTEPS + 6 * SUBSTEPS),
         ("steering", False, -1, 30),
         ("path", True, -1, 30),
     ],

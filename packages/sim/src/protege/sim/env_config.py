@@ -81,7 +81,7 @@ class PathParams:
         path_termination_distance: m; see `enable_path_termination`.
         body_termination_distance: training ends an episode when any body is further than this from the warped walk, m; 0 for
             never. Out of step with the walk, a teacher's corrections teach a student nothing.
-        speed: least and largest speed along the path, m/s.
+        speed: least and largest speed along the path, m/s; below zero it is walked backwards.
         max_turn_rate: of the path, rad/s.
         clock: in evaluations. `fixed`: the path's point moves on with time. `waiting`: it slows down for a robot that is behind or
             beside it, as in deployment, and there are two more ways to fail, see `path_rules.py`.
@@ -107,7 +107,8 @@ class PathParams:
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "path_termination_distance")
         checks.at_least(0, self, key, "body_termination_distance")
-        checks.within(0, FASTEST, self, key, "speed", "max_turn_rate")
+        checks.within(-FASTEST, FASTEST, self, key, "speed")
+        checks.within(0, FASTEST, self, key, "max_turn_rate")
         checks.rising(self, key, "speed")
         checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")
         if self.clock not in PATH_CLOCKS:
@@ -161,15 +162,16 @@ class GoalParams:
 
 @dataclass
 class SteeringParams:
-    """Moving in a commanded direction at a commanded speed.
+    """Facing a commanded direction and moving along it at a commanded speed.
 
     Attributes:
         obs_size: 3 (direction, speed) or 5 (and the direction to face).
-        speed: least and largest commanded speed, m/s; less than 0.15 is drawn as 0, standing.
+        speed: least and largest commanded speed, m/s; below zero is backwards, facing the direction, and what is slower than 0.15
+            is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        slow_share: share of training's commands that are drawn from the slowest fifth of `speed`: half of them are to stand, which
-            is learned from few of the others.
+        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: half of them are to stand, if
+            `speed` begins at 0, which is learned from few of the others.
         follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
             leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
         settle_time: errors count from so long after a change on, s.
@@ -201,7 +203,8 @@ class SteeringParams:
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "settle_time", "body_termination_distance")
-        checks.within(0, FASTEST, self, key, "speed", "max_turn_rate")
+        checks.within(-FASTEST, FASTEST, self, key, "speed")
+        checks.within(0, FASTEST, self, key, "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
         checks.within(0.1, checks.LARGEST, self, key, "change_time", "training_change_time")
         checks.within(-checks.LARGEST, checks.LARGEST, self, key, "rewards")

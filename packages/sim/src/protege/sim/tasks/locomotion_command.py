@@ -25,8 +25,8 @@ PATH_TIMES = tuple(0.5 * (k + 1) for k in range(10))
 """How far ahead the path's points are, s."""
 MODALITIES: tuple[Kind, ...] = ("path", "goal", "steering")
 SUBSTEPS = 4  # frames a control step of a reference whose clock may go slower or faster
-# By so many of them may its clock be behind or ahead of time: students that could hold it up for good would learn to dawdle.
-PATIENCE = 6 * SUBSTEPS
+PATIENCE = 0.2
+"""s, by which its clock may be behind or ahead of time: students that could hold it up for good would learn to dawdle."""
 PLANS_PER_ENV = 16
 """Ten-second commands of nearly three minutes. It matters only to tasks of fewer than `env.num_plans` / 16 envs."""
 SLOW = 0.04  # m²/s², mean square of the bodies' velocities about the root that says little about a gait
@@ -40,17 +40,27 @@ def pool_size(n: int, config: EnvConfig, *, in_turn: bool) -> int:
     return config.num_plans if in_turn else min(config.num_plans, PLANS_PER_ENV * n)
 
 
-def make_plans(kind: Kind, count: int, config: EnvConfig, dt: float, generator: torch.Generator) -> Plans:
-    """A pool of random commands of a kind, long enough for an episode and what is seen ahead of it."""
+def make_plans(
+    kind: Kind, gaits: GaitSet, count: int, config: EnvConfig, dt: float, generator: torch.Generator
+) -> Plans:
+    """A pool of random commands of a kind, long enough for an episode and what is seen ahead of it.
+
+    Raises:
+        UserError: the config asks for speeds that the gaits cannot do.
+    """
     last = round(config.episode_length_s / dt)
     ahead = max(config.future_frames) + 2
     if kind == "path":
+        gaits.require(config.path_follower_params.speed, "env.path_follower_params.speed")
         steps = last + max(ahead, round(PATH_TIMES[-1] / dt) + 1)
         return plan_paths(count, steps, last, dt, config.path_follower_params, generator)
     if kind == "steering":
+        gaits.require(config.steering_params.speed, "env.steering_params.speed")
         return plan_steering(count, last + ahead, last, dt, config.steering_params, generator)
+    gaits.require((0.0, config.goal_params.approach_speed), "env.goal_params.approach_speed")
     longest = 2.0 + config.goal_params.distance[1] / config.goal_params.approach_speed
-    return plan_goals(count, round(longest / dt) + 1 + ahead, dt, config.goal_params, generator)
+    steps = round(longest / dt) + 1 + ahead
+    return plan_goals(count, steps, dt, config.goal_params, generator, gaits.speeds[1])
 
 
 class LocomotionCommand(Kept):
@@ -89,7 +99,7 @@ class LocomotionCommand(Kept):
         # Plans are drawn on the CPU, so that a seed gives the same commands on every device.
         cpu = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
         self.num_plans = pool_size(n, config, in_turn=in_turn)
-        plans = make_plans(kind, self.num_plans, config, dt, cpu)
+        plans = make_plans(kind, gaits, self.num_plans, config, dt, cpu)
         phase = gaits.walk.duration * torch.rand(self.num_plans, generator=cpu)
         yaw = (2.0 * torch.rand(self.num_plans, generator=cpu) - 1.0) * torch.pi
         self.plans = plans.turned(yaw).to(device)
@@ -184,7 +194,8 @@ class LocomotionCommand(Kept):
         lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
         late = lead.abs() > 0.5 * self.dt / reference.stride
         clock = self.clock + torch.sign(lead).long() * late
-        clock.clamp_(-PATIENCE, PATIENCE)
+        patience = reference.stride * round(PATIENCE / self.dt)
+        clock.clamp_(-patience, patience)
         frames = reference.stride + clock - self.clock
         self.clock.copy_(clock)
         return frames
