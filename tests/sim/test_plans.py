@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from protege.core.robots.rotation import wrap_angle
-from protege.sim.env_config import GoalParams, PathParams, SteeringParams
-from protege.sim.references.plans import Plans, plan_goals, plan_paths, plan_steering
+from protege.sim.references.plans import Plans
+from protege.sim.tasks.goal import GoalParams, plan_goals
+from protege.sim.tasks.path import PathParams, plan_paths
+from protege.sim.tasks.steering import SteeringParams, plan_steering
 
 DT = 1.0 / 30.0
 
