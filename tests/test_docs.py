@@ -241,13 +241,13 @@ def test_every_key_has_a_meaning() -> None:
     assert "|  |" not in script().tables()
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_the_architecture_names_files_that_exist(package: str) -> None:
-    text, root = (ROOT / "docs" / "architecture.md").read_text(), ROOT / f"packages/{package}/src/protege/{package}"
-    modules = re.search(rf"^## \d\. {package} .*?\n```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert modules
-    there = {f"/{file.relative_to(root)}" for file in root.rglob("*.py")}
-    named = re.findall(r"[\w/]+\.py\b", modules[1])
+def test_the_architecture_names_every_room_and_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    sources = [ROOT / f"packages/{package}/src/protege/{package}" for package in PACKAGES]
+    rooms = {file.parent.name for source in sources for file in source.glob("*/__init__.py")}
+    assert [room for room in sorted(rooms) if f"`{room}/`" not in text] == []
+    there = {f"/{file.relative_to(source.parent)}" for source in sources for file in source.rglob("*.py")}
+    named = [name for name in re.findall(r"[\w/]+\.py\b", text) if "NAME" not in name and not name.startswith("tests/")]
     assert named
     assert [name for name in named if not any(file.endswith(f"/{name}") for file in there)] == []
 

@@ -37,7 +37,7 @@ LOOP = PPOConfig(rollout_steps=8, epochs=2, minibatches=2, desired_kl=0.01)
 def on_ranks(work: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
     """What `work(group, *args, **options)` returns on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ranks"])
+    context.set_forkserver_preload(["protege.core.runs.experiments"])  # not `ranks`: it is not on the server's path
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     work, pipes, processes = partial(work, **options), [], []

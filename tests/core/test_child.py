@@ -25,7 +25,7 @@ time.sleep(60 if len(sys.argv) < 3 else 0.5)
 
 PARENT = """
 import sys
-from protege.core.child import run_child
+from protege.core.runs.child import run_child
 print(*run_child([sys.executable, "-c", *sys.argv[1:]]), flush=True)
 """
 

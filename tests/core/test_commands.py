@@ -59,7 +59,7 @@ def test_presets_are_listed():
 
 def test_help_is_quick():
     """No package that takes seconds to import is needed to say what the options are."""
-    code = "import sys; from protege.core import cli, umbrella; print('torch' in sys.modules)"
+    code = "import sys; from protege.core.cli import main, umbrella; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -16,7 +16,7 @@ from protege.core.runs.lock import locked
 HOLDER = """
 import sys, time
 from pathlib import Path
-from protege.core.lock import locked
+from protege.core.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -26,7 +26,7 @@ COUNTER = """
 import sys
 from pathlib import Path
 from protege.core.errors import UserError
-from protege.core.lock import locked
+from protege.core.runs.lock import locked
 folder, counter = Path(sys.argv[1]), Path(sys.argv[2])
 done = 0
 while done < 50:

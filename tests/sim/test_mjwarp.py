@@ -159,7 +159,7 @@ import sys
 sys.modules["mujoco_warp"] = None
 from protege.core.errors import UserError
 from protege.sim.robots import get_robot
-from protege.sim.simulator import make_simulator
+from protege.sim.simulators.simulator import make_simulator
 try:
     make_simulator("mjwarp", get_robot("smpl"), 1, device="cpu")
 except UserError as error:
