@@ -1,17 +1,19 @@
 """A policy and a robot under one command: what `protege-deploy run` measures."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..commands.measured import STRIDE, MeasuredCommand
-from ..commands.motion import Kinematics
+from ..commands.motion import Kinematics, MotionCommand
 from ..errors import DeployError
-from ..interface import Array
+from ..interface import Array, RobotInterface
 from ..motions.poses import Poses
-from .falls import Falls
+from ..policy.metadata import Metadata
+from ..safety.limits import FALLEN_ROOT
 from .loop import ControlLoop, Step
 
 
@@ -43,7 +45,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
     tripped = event.time if event and event.cause == "fall" else None
     fell_at = min((at for at in (monitor.falls.at, tripped) if at is not None), default=None)
     return {
-        "loop": report.to_dict(),
+        "loop": asdict(report),
         "stood": fell_at is None,
         "fell_at_s": fell_at,
         "walked_m": monitor.walked,
@@ -55,6 +57,40 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         "simulated_s": report.steps * loop.control_dt,
         "realtime": loop.realtime,
     }
+
+
+class Falls:
+    """Looks on a run.
+
+    Fallen is whose root is below 0.6 of its height in the motion that it tracks, or, without one, of its standing height. That is
+    the robot model's, else of the `start` in `policy.json`, else of the first measurement. A simulated robot knows more: see
+    `MujocoRobot.has_fallen`.
+
+    Args:
+        robot: who may fall.
+        command: what it does; a `MotionCommand` may lie down.
+        metadata: of the policy, if it is known.
+
+    Attributes:
+        at: when the robot fell, s of the commands' clock; None while it stands.
+    """
+
+    def __init__(self, robot: RobotInterface, command: object, metadata: Metadata | None) -> None:
+        self._robot, self._motion = robot, command if isinstance(command, MotionCommand) else None
+        start = metadata.start if metadata else None
+        self._standing: float | None = getattr(robot, "standing_height", start.root_pos_w[2] if start else None)
+        self.at: float | None = None
+
+    def __call__(self, step: Step) -> None:
+        height = float(step.reading.root_pos_w[2])
+        if self._standing is None:
+            self._standing = height
+        if self._motion is not None:
+            fallen = height < FALLEN_ROOT * self._motion.height(step.time)
+        else:
+            fallen = height < FALLEN_ROOT * self._standing or getattr(self._robot, "has_fallen", False)
+        if fallen and self.at is None:
+            self.at = step.time
 
 
 class _Monitor:
