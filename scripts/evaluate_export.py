@@ -5,7 +5,7 @@
 Each task's commands are the same for every model. The models get what a robot would measure and be told, not observations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -18,15 +18,14 @@ from torch import Tensor
 from protege.core.env import Obs
 from protege.core.runs.evaluation import evaluation_env, rounded_up, run_episodes, summarize
 from protege.core.runs.load_policy import LoadedPolicy, load_policy
+from protege.core.tasks import modalities
 from protege.deploy.policy import metadata
 from protege.deploy.policy.metadata import ClosedLoop
 from protege.deploy.policy.session import open_session
 from protege.deploy.policy.tensors import REFERENCE
-from protege.distill.tasks import TASK_FACTS, UNIFIED
+from protege.distill.tasks import EVALUATED, UNIFIED
 
 MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
-PLANNED = {"path_w": (10, 2), "goal_w": (2,), "steering_direction_w": (2,), "steering_facing_w": (2,),
-           "goal_time_left": (), "steering_speed": ()}  # fmt: skip
 
 
 @click.command()
@@ -61,8 +60,8 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
     env: Any = evaluation_env(loaded, task, **options)
 
     def act(obs: Obs) -> Tensor:
-        raw = raw_inputs(env) | {"history": obs["history"], "reset": torch.zeros(env.num_envs, dtype=torch.bool)}
-        raw |= {key: obs[key] for key in ("command_mask", "pose_mask")}
+        begins = torch.zeros(env.num_envs, dtype=torch.bool)
+        raw = raw_inputs(env, obs) | {"history": obs["history"], "reset": begins}
         feeds = {spec.name: raw[spec.name].numpy() for spec in described.inputs}
         target = session.run(["joint_target"], feeds)[0]
         return torch.from_numpy(target) - env.robot.default_pose()
@@ -71,7 +70,7 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
         rows = run_episodes(env, act, num_episodes)
     finally:
         env.close()
-    facts = TASK_FACTS[task]
+    facts = EVALUATED[task]
     summary = summarize(rows, facts.column)
     return ClosedLoop(
         task=task,
@@ -80,7 +79,7 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
         success=summary.success,
         success_ci=list(summary.success_ci),
         error=None if isnan(summary.error) else summary.error,
-        error_name=facts.error,
+        error_name=facts.metric,
         error_unit=facts.unit,
     )
 
@@ -92,35 +91,30 @@ def note(folder: Path, result: ClosedLoop) -> None:
     replace(described, closed_loop=[*others, result]).save(folder)
 
 
-def raw_inputs(env: Any) -> dict[str, Tensor]:
-    """What the robots of all worlds measure and are told, (N, ...) by input name, taken from the environment's insides."""
+def raw_inputs(env: Any, obs: Obs) -> dict[str, Tensor]:
+    """What the robots of all envs measure and are told, (N, ...) by input name, taken from the environment's insides.
+
+    Args:
+        obs: what they observe of it.
+    """
     told = [dict(_told(env, name, part.stop - part.start)) for name, part in env.task_slices.items()]
     measured = {name: getattr(env.state, name) for name in MEASURED}
-    return measured | {key: torch.cat([part[key] for part in told]) for key in told[0]}
+    masks = {
+        "pose_mask": obs["pose_mask"],
+        "command_mask": torch.stack([obs[f"{x}_mask"] for x in modalities()], dim=1),
+    }
+    return measured | masks | {key: torch.cat([part[key] for part in told]) for key in told[0]}
 
 
 def _told(env: Any, task: str, n: int) -> Iterator[tuple[str, Tensor]]:
-    """The command of one task's n worlds, in the world frame; zeros for what it does not plan."""
+    """The command of one task's n envs, in the world frame; zeros for what it does not command."""
     command = env.tasks[task].command
     yield from zip(("target_body_pos_w", "target_body_quat_w"), command.reference.future(), strict=True)
     yield from zip(REFERENCE, command.reference.next_joints(), strict=True)
-    planned = _planned(command, env.robot.control_dt) if hasattr(command, "plans") else {}
-    for name, shape in PLANNED.items():
-        yield name, planned.get(name, torch.zeros(n, *shape))
-
-
-def _planned(command: Any, dt: float) -> Mapping[str, Tensor]:
-    """Path, goal and steering of a plan."""
-    ahead = (command.step[:, None] + command.path_steps).clamp_max(command.plans.pos.shape[1] - 1)
-    direction, speed = command.steering_command()
-    return {
-        "path_w": command.plans.pos[command.plan[:, None], ahead],
-        "goal_w": command.goal_w(),
-        "goal_time_left": (command.last_step - command.step) * dt,
-        "steering_direction_w": direction,
-        "steering_speed": speed,
-        "steering_facing_w": direction,
-    }
+    given = command.inputs()
+    for name, modality in modalities().items():
+        for spec in modality.inputs(env.obs_shapes[name]):
+            yield spec.name, given.get(spec.name, torch.zeros(n, *spec.shape))
 
 
 if __name__ == "__main__":

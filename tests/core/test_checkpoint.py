@@ -75,6 +75,17 @@ def test_everything_comes_back(checkpoint, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
+def test_masks_of_the_first_checkpoints_become_those_of_today(checkpoint, obs, tmp_path):
+    """They were the columns of one observation, which had no weights."""
+    shapes = {name: shape for name, shape in checkpoint.obs_shapes.items() if not name.endswith("_mask")}
+    pose_mask = {"pose_mask": checkpoint.obs_shapes["pose_mask"]}
+    save(tmp_path / "last.ckpt", replace(checkpoint, obs_shapes=shapes | pose_mask | {"command_mask": [3]}))
+    loaded = load_policy(tmp_path)
+    assert loaded.obs_shapes == checkpoint.obs_shapes
+    save(tmp_path / "new.ckpt", checkpoint)
+    assert torch.equal(loaded.policy.distribution(obs)[0], acts(tmp_path / "new.ckpt", obs))
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(checkpoint, tmp_path):
     path = tmp_path / "last.ckpt"
     save(path, checkpoint)

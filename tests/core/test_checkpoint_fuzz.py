@@ -17,7 +17,7 @@ from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
 from protege.core.runs.checkpoint import DIGEST, load
-from protege.core.runs.checkpoint_checks import KINDS, digest
+from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.config import RunConfig, from_dict
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.core.runs.training_state import restore
@@ -121,7 +121,7 @@ class Trained:
 
     def take(self, path: Path) -> None:
         """Act with a checkpoint's policy and go on with its training state, as far as it is loaded."""
-        loaded = load_to_act(path, self.env, "agent.expert_model_path", KINDS)
+        loaded = load_to_act(path, self.env, "agent.expert_model_path", ["tracker"])
         mean, std = loaded.policy.distribution(self.obs)
         assert mean.isfinite().all()
         assert std.isfinite().all()

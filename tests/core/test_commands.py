@@ -308,8 +308,8 @@ def test_keys_of_a_task_without_worlds_are_warned_of(tmp_path):
     result = protege("core", "train", TRACKER, *where, f"{key}=true")
     assert result.exit_code == 0
     warning = result.stderr.splitlines()[0]
-    assert warning.startswith(f"warning: {key} has no effect: no world has the task path.")
-    assert warning.endswith("protege teachers train path_follower")
+    assert warning.startswith(f"warning: {key} has no effect: no env has the task path.")
+    assert warning.endswith("The names of its presets begin with path_follower")
     result = protege("core", "train", TRACKER, *where, "--no-resume", f"{key}=true", "env.task_mix.path=1")
     assert result.exit_code == 0
     assert "warning" not in result.stderr

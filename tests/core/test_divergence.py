@@ -9,7 +9,7 @@ from toy_env import ToyEnv
 
 from protege.core.errors import UserError
 from protege.core.learning import ppo
-from protege.core.learning.divergence import Watch
+from protege.core.learning.divergence import DivergenceMonitor
 from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
@@ -33,9 +33,9 @@ MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
     ],
 )
 def test_three_bad_iterations_in_a_row(bad, said):
-    watch = Watch(updates=4)
+    watch = DivergenceMonitor(updates=4)
     assert [watch.see(GOOD | row) for row in (bad, bad, {}, bad, bad)] == [""] * 5
-    assert watch.strikes == 2
+    assert watch.bad_iterations == 2
     assert watch.see(GOOD | bad) == f"{said}; 3 bad iterations in a row"
 
 

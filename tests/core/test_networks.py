@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from protege.core.learning.networks import FEW, RunningNormalizer, SetMLP, TokenSet, TokenTransformer, attend_few, mlp
+from protege.core.learning.networks import (
+    FEW_TOKENS,
+    RunningNormalizer,
+    SetMLP,
+    TokenSet,
+    TokenTransformer,
+    attend_few,
+    mlp,
+)
 
 SIZES = {"body": (1, 5), "frames": (3, 4), "command": (1, 2)}
 
@@ -192,7 +200,7 @@ def flat_features(sets: dict[str, TokenSet]) -> Tensor:
     return torch.cat([x.flatten(1) for x in parts], dim=1)
 
 
-@pytest.mark.parametrize("tokens", [5, FEW, FEW + 4])
+@pytest.mark.parametrize("tokens", [5, FEW_TOKENS, FEW_TOKENS + 4])
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_written_out_is_the_librarys_as_are_its_gradients(tokens, masked):
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.runs import pipeline as module
 from protege.core.runs.checkpoint import load
 from protege.core.runs.lock import locked
-from protege.core.runs.pipeline import Learned, Step, load_steps, measured, on_gpus
+from protege.core.runs.pipeline import Learned, Step, load_steps, measured
 from protege.teachers.zoo import read_index, shipped
 
 STEPS = [
@@ -470,20 +470,6 @@ def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
         assert module._run(Step("check", ["deploy", "check"])) is False
     assert started == [[sys.executable, "-m", "protege.core.cli.umbrella", "deploy", "check"]]
     assert ("goes on" in capsys.readouterr().err) == (code == 130)
-
-
-def test_tracker_and_student_train_on_several_gpus(monkeypatch):
-    result = protege("pipeline", "--preset", "gpu", "--gpus", 2, "--list")
-    lines = result.output.splitlines()
-    assert [number for number, line in enumerate(lines) if "--nproc-per-node 2 --no-python protege" in line] == [0, 5]
-    assert lines[0].startswith("torchrun --standalone") and lines[1].startswith("protege core train masked_mimic")
-    started = []
-    monkeypatch.setattr(module, "run_child", lambda words: started.append(words) or (0, False))
-    step = Step("tracker", ["core", "train"], spreads=True)
-    module._run(on_gpus("gpu", [step], 2)[0])
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    assert started == [[sys.executable, "-m", *launcher, "protege.core.cli.umbrella", "core", "train"]]
-    refused(protege("pipeline", "--preset", "laptop", "--gpus", 2), "pipeline/laptop has no step for several GPUs")
 
 
 def test_a_pipeline_that_was_told_to_stop_begins_no_other_step(tmp_path, recorder, monkeypatch):

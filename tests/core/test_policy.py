@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_env import H, J, K, P, ToyEnv
+from toy_env import COMMANDS, H, J, K, P, ToyEnv
 
 from protege.core.env import Obs
 from protege.core.errors import UserError
-from protege.core.learning.policy import COMMANDS, ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
+from protege.core.learning.policy import ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
 
 SMALL = {
     "latent_dim": 16,
@@ -119,8 +119,7 @@ def test_masked_poses_by_hand():
 def test_commands_are_normalised_over_the_worlds_that_have_them():
     env, obs = observe()
     obs["goal"] = torch.arange(8.0).unsqueeze(1).expand(8, J)
-    obs["command_mask"] = torch.zeros(8, 3, dtype=torch.bool)
-    obs["command_mask"][[1, 3, 6], COMMANDS.index("goal")] = True
+    obs["goal_mask"] = torch.tensor([i in (1, 3, 6) for i in range(8)])
     tokenizer = Tokenizer(env.obs_shapes, ["proprioception", "goal"])
     tokenizer.update(obs, torch.tensor([1.0] * 6 + [0.0] * 2))
     goal, body = tokenizer.normalizers["goal"], tokenizer.normalizers["proprioception"]
@@ -145,7 +144,7 @@ def test_poses_share_one_scale_over_the_frames():
 def test_the_policy_names_what_it_reads():
     env, _ = observe()
     policy = make_policy(env, tokens=["proprioception", "goal"], critic_inputs=["proprioception", "masked_poses"])
-    assert policy.obs_keys == ["proprioception", "goal", "command_mask", "poses", "pose_mask"]
+    assert policy.obs_keys == ["proprioception", "goal", "goal_mask", "poses", "pose_mask"]
     assert make_policy(env).obs_keys == ["proprioception", "poses", "reference_joint_pos", "reference_joint_vel"]
 
 
@@ -157,8 +156,8 @@ def test_masked_commands_and_poses_have_no_influence(actor):
     before = outputs(policy, obs)
     hidden = dict(obs)
     hidden["poses"] = torch.where(obs["pose_mask"].unsqueeze(-1), obs["poses"], torch.randn_like(obs["poses"]))
-    for i, name in enumerate(COMMANDS):
-        shown = obs["command_mask"][:, i].view(-1, *[1] * (obs[name].ndim - 1))
+    for name in COMMANDS:
+        shown = obs[f"{name}_mask"].view(-1, *[1] * (obs[name].ndim - 1))
         hidden[name] = torch.where(shown, obs[name], torch.randn_like(obs[name]))
     assert not torch.equal(hidden["goal"], obs["goal"])
     assert torch.equal(outputs(policy, hidden), before)
@@ -167,7 +166,7 @@ def test_masked_commands_and_poses_have_no_influence(actor):
 @pytest.mark.parametrize("actor", ["transformer", "mlp"])
 def test_commands_and_poses_that_are_shown_have_influence(actor):
     env, obs = observe(num_envs=16)
-    obs["command_mask"] = torch.ones(16, 3, dtype=torch.bool)
+    obs |= {f"{name}_mask": torch.ones(16, dtype=torch.bool) for name in COMMANDS}
     policy = wild_policy(env, actor=actor, tokens=[t for t in EVERYTHING if t != "poses"], critic_inputs=EVERYTHING)
     before = outputs(policy, obs)
     for name in (*COMMANDS, "poses", "history", "proprioception"):
@@ -250,7 +249,7 @@ def test_a_policy_with_more_commands_starts_with_the_same_actions(actor):
     teacher = make_policy(env, actor=actor, critic_inputs=["proprioception", "poses", "path"], log_std=-4.0, **more)
     teacher.load_from(tracker.state_dict())
     assert (teacher.log_std == -4.0).all()  # its own: a setting, not a weight
-    assert obs["command_mask"][:, 0].any()
+    assert obs["path_mask"].any()
     assert torch.equal(teacher.distribution(obs)[0], tracker.distribution(obs)[0])
     assert torch.allclose(teacher.value(obs), tracker.value(obs), atol=1e-6)
     # The command can be learned: its last layer has a gradient.

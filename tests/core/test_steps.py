@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import yaml
 from tiny_runs import TINY, TRACKER, protege
 
 from protege.core.errors import UserError
+from protege.core.runs import pipeline
 from protege.core.runs.checkpoint import load
-from protege.core.runs.steps import Step, deterministic, load_steps
+from protege.core.runs.steps import Step, deterministic, load_steps, on_gpus
 
 # Odd names
 
@@ -79,3 +81,21 @@ def test_a_teacher_finds_its_tracker_in_a_folder_with_an_odd_name(tiny_tracker, 
     result = protege(*command, *TINY, "run.max_iterations=1", "run.max_time=null")
     assert result.exit_code == 0, result.output
     assert load(tmp_path / ODD / "steering").config["agent"]["expert_model_path"] == str(tmp_path / ODD / "tracker")
+
+
+# Several GPUs
+
+
+def test_tracker_and_student_train_on_several_gpus(monkeypatch):
+    result = protege("pipeline", "--preset", "gpu", "--gpus", 2, "--list")
+    lines = result.output.splitlines()
+    assert [number for number, line in enumerate(lines) if "--nproc-per-node 2 --no-python protege" in line] == [0, 5]
+    assert lines[0].startswith("torchrun --standalone") and lines[1].startswith("protege core train masked_mimic")
+    started = []
+    monkeypatch.setattr(pipeline, "run_child", lambda words: started.append(words) or (0, False))
+    step = Step("tracker", ["core", "train"], spreads=True)
+    pipeline._run(on_gpus("gpu", [step], 2)[0])
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    assert started == [[sys.executable, "-m", *launcher, "protege.core.cli.umbrella", "core", "train"]]
+    refused = protege("pipeline", "--preset", "laptop", "--gpus", 2)
+    assert refused.exit_code == 2 and "pipeline/laptop has no step for several GPUs" in refused.stderr

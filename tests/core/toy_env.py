@@ -15,6 +15,7 @@ from protege.core.robots.robot import Body, Joint, Robot
 J, K, H, P = 3, 2, 2, 4
 FOLLOW, LOAD = 0.5, -0.1
 EPISODE, FAIL_ERROR = 20, 0.8
+COMMANDS = ("path", "goal", "steering")
 
 
 def toy_robot() -> Robot:
@@ -134,7 +135,7 @@ class ToyEnv:
             "path": commands[:, :1, None] * torch.ones(1, P, 2),
             "goal": commands[:, 1:2] * s["joint_pos"],
             "steering": commands[:, 2:] * offsets[:, 0],
-            "command_mask": s["command_mask"].clone(),
+            **{f"{name}_mask": s["command_mask"][:, k].clone() for k, name in enumerate(COMMANDS)},
         }
 
 

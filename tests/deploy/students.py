@@ -14,9 +14,10 @@ from protege.core.runs.checkpoint import Checkpoint
 from protege.core.runs.config import RunConfig
 from protege.core.runs.load_policy import action_bound
 from protege.sim.env import HumanoidEnv
-from protege.sim.env_config import EnvConfig, SteeringParams
+from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
+from protege.sim.tasks.steering import SteeringParams
 
 ROBOT = get_robot("smpl")
 WALK = "data/motions/smpl_humanoid_walk.npy"

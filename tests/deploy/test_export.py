@@ -45,8 +45,7 @@ def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int)
     history = torch.full((8, 3, 220), 9.0)  # must not be looked at where an episode begins
     restarts = 0
     for _ in range(10):
-        raw = raw_inputs(env) | {"history": history, "reset": begins}
-        raw |= {key: obs[key] for key in ("command_mask", "pose_mask")}
+        raw = raw_inputs(env, obs) | {"history": history, "reset": begins}
         outputs = graph(*(raw[spec.name] for spec in graph.specs))
         mean, _ = policy.distribution(obs)
         torch.testing.assert_close(outputs[0], ROBOT.default_pose() + mean, atol=1e-5, rtol=0.0)

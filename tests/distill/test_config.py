@@ -10,7 +10,7 @@ from protege.core.runs.load_policy import action_bound
 from protege.distill.config import TEACHER_OF_TASK, TeacherModels
 from protege.distill.experiment import EXPERIMENTS
 from protege.distill.plots import COLORS
-from protege.distill.tasks import TASK_FACTS, env_task
+from protege.distill.tasks import EVALUATED
 from protege.sim.robots import get_robot
 
 PARTS = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
@@ -65,7 +65,7 @@ def test_a_wrong_key_or_type_is_named(override, message):
 
 
 def test_every_task_has_a_teacher_facts_and_a_colour():
-    assert set(TEACHER_OF_TASK) == set(map(env_task, TASK_FACTS)) == set(COLORS)
+    assert set(TEACHER_OF_TASK) == {task.name for task in EVALUATED.values()} == set(COLORS)
     assert set(TEACHER_OF_TASK.values()) == set(TeacherModels().weights())
 
 
@@ -82,7 +82,7 @@ def test_the_student_has_at_most_a_fifth_of_the_teachers_parameters():
         "path": (10, 2),
         "goal": (3,),
         "steering": (3,),
-        "command_mask": (3,),
+        **{f"{name}_mask": () for name in ("path", "goal", "steering")},
     }
 
     def size_of(model: ModelConfig) -> int:

@@ -9,9 +9,16 @@ from protege.distill.distillation import ppo_factor, teacher_share
 
 ALL = {"path_follower": 1.0, "goal_directed": 1.0, "steering": 1.0, "masked_mimic": 1.0}
 
+STAGES = [
+    Stage("paths", 0.15, {"path": 1.0}),
+    Stage("goals", 0.15, {"path": 1.0, "goal": 2.0}),
+    Stage("steering", 0.2, {"path": 1.0, "goal": 1.0, "steering": 2.0}),
+    Stage("all", 0.5, {"path": 1.0, "goal": 1.0, "steering": 1.0, "masked_mimic": 1.0}),
+]
+
 
 def test_paths_then_goals_then_steering_then_all():
-    stages = usable_stages(DistillConfig().curriculum, ALL)
+    stages = usable_stages(STAGES, ALL)
     seen = [stages[stage_index(stages, progress)].task_mix for progress in (0.0, 0.2, 0.4, 0.9)]
     assert [set(mix) for mix in seen] == [
         {"path"},
@@ -28,7 +35,7 @@ def test_a_stage_begins_where_the_one_before_ends():
 
 
 def test_a_teacher_of_weight_0_leaves_its_tasks_out():
-    stages = usable_stages(DistillConfig().curriculum, ALL | {"path_follower": 0.0, "masked_mimic": 0.0})
+    stages = usable_stages(STAGES, ALL | {"path_follower": 0.0, "masked_mimic": 0.0})
     assert [stage.name for stage in stages] == ["goals", "steering", "all"]
     assert {task for stage in stages for task in stage.task_mix} == {"goal", "steering"}
 

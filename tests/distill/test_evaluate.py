@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,14 +21,15 @@ from protege.core.runs.evaluation import wilson_interval
 from protege.core.runs.load_policy import load_policy
 from protege.distill import evaluate as evaluation_module
 from protege.distill.cli import main
-from protege.distill.evaluate import default_output, default_tasks, evaluate
+from protege.distill.evaluate import default_output, evaluate
 from protege.distill.periodic_evaluation import PeriodicEvaluation
 from protege.distill.report import write_report
 from protege.distill.table import print_table, short_names
-from protege.distill.tasks import OPTIONS, TASK_FACTS, UNIFIED
+from protege.distill.tasks import EVALUATED, OPTIONS, UNIFIED, default_tasks
 from protege.sim.simulators.mujoco import MujocoSimulator
+from protege.sim.terrain_params import TerrainParams
 
-ALL = list(TASK_FACTS)
+ALL = list(EVALUATED)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_the_schema(result):
     assert list(data["tasks"]) == ALL
     for task, x in data["tasks"].items():
         assert x["episodes"] == 6
-        assert x["error_name"] == TASK_FACTS[task].error and x["error_unit"] in ("m", "m/s")
+        assert x["error_name"] == EVALUATED[task].metric and x["error_unit"] in ("m", "m/s")
         assert x["success_ci"] == pytest.approx(wilson_interval(round(6 * x["success"]), 6))
         assert x["success_ci"][0] <= x["success"] <= x["success_ci"][1]
         assert "fails if" in x["failure_rule"]
@@ -229,7 +231,16 @@ def test_damaged_or_missing_results_are_named(result, tmp_path):
 def test_defaults(tracker, monkeypatch):
     assert default_tasks("student") == UNIFIED and default_tasks("path_follower") == ("path",)
     assert default_output(tracker) == default_output(tracker / "last.ckpt") == tracker / "evaluation"
-    assert OPTIONS["distillation/tasks/unified_evaluation"] == ("track", "path", "goal", "steering")
+    assert {
+        "distillation/tasks/unified_evaluation": ("track", "path", "goal", "steering"),
+        "masked_mimic/tasks/motion_tracking": ("track",),
+        "masked_mimic/tasks/patterns": ("track", *(name for name in EVALUATED if name.startswith("masked_mimic/"))),
+        "masked_mimic/tasks/path_following": ("path",),
+        "masked_mimic/tasks/goal_directed": ("goal",),
+        "masked_mimic/tasks/steering": ("steering",),
+    } == OPTIONS
+    kinds = {"tracker": ("track",), "masked_mimic": ("track", "masked_mimic"), "steering": ("steering",)}
+    assert {kind: default_tasks(kind) for kind in kinds} == kinds
     monkeypatch.setattr(evaluation_module, "run_episodes", None)  # nothing is played
     with pytest.raises(UserError, match="cannot write"):
         evaluate(load_policy(tracker), ["path"], 1, output=tracker / "last.ckpt" / "x")
@@ -334,3 +345,12 @@ def test_robots_can_be_pushed(tracker, monkeypatch):
     assert pushed == [] and "push" not in plain.data
     assert evaluate(load_policy(tracker), ["path"], 2, num_envs=2, push=240.0).data["push"] == 240.0
     assert pushed
+
+
+def test_a_policy_is_evaluated_on_terrain(tracker):
+    told = evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="gentle").data
+    assert told["terrain"] == asdict(TerrainParams(kind="gentle"))
+    terminal = Console(width=200, record=True)
+    print_table(told, terminal)
+    assert "seed 0, on gentle terrain" in terminal.export_text()
+    assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data

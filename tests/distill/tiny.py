@@ -26,11 +26,11 @@ class ScriptedTeacher:
     def __init__(self, offset: float = 0.0, value: float = 10.0) -> None:
         self.offset, self.value = offset, value
         self.rows: list[int] = []
-        self.command_masks: list[torch.Tensor] = []
+        self.commanded: list[dict[str, torch.Tensor]] = []
 
     def label(self, obs) -> Label:
         self.rows.append(len(obs["goal"]))
-        self.command_masks.append(obs["command_mask"])
+        self.commanded.append({task: obs[f"{task}_mask"] for task in TASKS[:3]})
         mean = obs["reference_joint_pos"] - get_robot("smpl").default_pose()
         mean[:, 0] += self.offset
         return Label(mean, torch.full_like(mean, 0.055), torch.full((len(mean),), self.value))

@@ -8,10 +8,15 @@ import torch
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
 from protege.core.robots import rotation as R
+from protege.core.tasks import modalities
 from protege.sim.env import HumanoidEnv
-from protege.sim.env_config import EnvConfig, GoalParams, MaskParams, PathParams, SteeringParams
+from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
+from protege.sim.tasks.goal import GoalParams
+from protege.sim.tasks.masks import MaskParams
+from protege.sim.tasks.path import PathParams
+from protege.sim.tasks.steering import SteeringParams
 
 WALK = ["data/motions/smpl_humanoid_walk.npy"]
 ALL_TASKS = {"track": 1.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}
@@ -71,7 +76,8 @@ def test_history_is_filled_on_reset_and_then_shifts():
 def test_commands_are_shown_to_their_tasks_only():
     env = make_env(ALL_TASKS, num_envs=10)
     obs = env.reset()
-    shown = {name: obs["command_mask"][part].tolist() for name, part in env.task_slices.items()}
+    masks = torch.stack([obs[f"{name}_mask"] for name in modalities()], dim=1)
+    shown = {name: masks[part].tolist() for name, part in env.task_slices.items()}
     assert shown["track"] == shown["masked_mimic"] == [[False] * 3] * 2
     assert shown["path"] == [[True, False, False]] * 2
     assert shown["goal"] == [[False, True, False]] * 2
@@ -84,10 +90,10 @@ def test_commands_are_shown_to_their_tasks_only():
 def test_mixed_worlds_see_several_commands_of_one_plan():
     env = make_env({"path": 1.0}, num_envs=64, mix_probability=1.0)
     obs = env.reset()
-    assert obs["command_mask"][:, 0].all()
-    assert 0.2 < obs["command_mask"][:, 1].float().mean() < 0.8
+    assert obs["path_mask"].all()
+    assert 0.2 < obs["goal_mask"].float().mean() < 0.8
     # The goal of a path world is where its plan is when the episode ends, after ten seconds.
-    seen = obs["command_mask"][:, 1]
+    seen = obs["goal_mask"]
     command = env.tasks["path"].command
     torch.testing.assert_close(obs["goal"][seen, 2], torch.full((int(seen.sum()),), 10.0))
     end = command.plans.pos[command.plan, 300]
@@ -224,7 +230,7 @@ def test_steering_observation_sizes():
     assert obs["steering"].shape == (8, 5)
     torch.testing.assert_close(obs["steering"][:, :2].norm(dim=1), torch.ones(8))
     with pytest.raises(UserError, match="obs_size"):
-        make_env({"steering": 1.0}, steering_params=SteeringParams(obs_size=4))
+        SteeringParams(obs_size=4).check("env.steering_params")
 
 
 def test_bad_config_is_named():
@@ -237,7 +243,7 @@ def test_bad_config_is_named():
 def test_masks_always_show_something_and_follow_their_pattern():
     robot = get_robot("smpl")
     env = make_env({"masked_mimic": 1.0}, masked_mimic_params=MaskParams(patterns={"head_hands": 1.0}, frame_keep=0.3))
-    masks = env.masks.sample(500, env.generator)
+    masks = env.tasks["masked_mimic"].command.masks.sample(500, env.generator)
     assert masks.flatten(1).any(dim=1).all()
     shown = set(masks.any(dim=1).any(dim=0).nonzero().squeeze(1).tolist())
     assert shown == set(robot.body_ids(("Head", "L_Hand", "R_Hand")))
@@ -248,4 +254,4 @@ def test_task_mix_can_change_while_running():
     env.reset()
     obs = env.set_task_mix({"path": 1.0, "steering": 3.0})
     assert [part.stop - part.start for part in env.task_slices.values()] == [2, 6]
-    assert obs["command_mask"][2:, 2].all()
+    assert obs["steering_mask"][2:].all()

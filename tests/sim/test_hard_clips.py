@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from tiny_runs import TRACKER, train
 from protege.core.errors import UserError
 from protege.core.learning.rollout import episode_metrics
 from protege.core.motions import Clip, MotionLibrary, load_clips
+from protege.core.tasks import tasks
 from protege.sim.env import HumanoidEnv
-from protege.sim.env_config import EnvConfig, MotionParams
+from protege.sim.env_config import EnvConfig
 from protege.sim.references.adaptive_sampling import MEMORY, HardClips
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.masks import MaskSampler
 from protege.sim.tasks.motion_command import MotionCommand
+from protege.sim.tasks.task import TaskContext
+from protege.sim.tasks.track import MotionParams
 
 ROBOT = get_robot("smpl")
 DT = ROBOT.control_dt
@@ -146,9 +150,9 @@ def test_draws_follow_the_shares_and_are_even_within_a_bin():
 
 def motion_command(start_within=1.0, seed=0, **track) -> MotionCommand:
     config = EnvConfig(track=MotionParams(**track))
-    masks = MaskSampler(config.masked_mimic_params, ROBOT, len(config.future_frames), CPU)
-    generator = torch.Generator().manual_seed(seed)
-    return MotionCommand(4000, library(), config, DT, masks, generator, start_within=start_within)
+    generator, none = torch.Generator().manual_seed(seed), cast(Any, None)
+    context = TaskContext(tasks()["track"], 4000, config, ROBOT, library(), none, generator, CPU, evaluation=False)
+    return MotionCommand(context, MaskSampler.of(context), start_within=start_within)
 
 
 def test_starts_of_a_command_gather_before_failures():

@@ -1,20 +1,28 @@
 """Commands and the references that obey them: what is observed, what moves, what is saved."""
 
+from typing import cast
+
 import pytest
 import torch
 
 from protege.core.errors import UserError
-from protege.core.motions import load_clips
+from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
-from protege.sim.env_config import EnvConfig, SteeringParams
+from protege.core.tasks import modalities, tasks
+from protege.sim.env import command_shapes, observe_command
+from protege.sim.env_config import EnvConfig
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
-from protege.sim.tasks.locomotion_command import MODALITIES, PATIENCE, SUBSTEPS, LocomotionCommand, gait_lead, pool_size
-from protege.sim.tasks.masks import MaskSampler
+from protege.sim.tasks.locomotion_command import SUBSTEPS, LocomotionCommand, pool_size
+from protege.sim.tasks.steering import PATIENCE, SteeringParams, gait_lead
+from protege.sim.tasks.task import TaskContext
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
+MODALITIES = list(modalities())
+HELD = SUBSTEPS * round(PATIENCE / DT)
+"""Frames that a clock may be behind or ahead."""
 N, DT = 6, ROBOT.control_dt
 ALL = torch.ones(N, dtype=torch.bool)
 
@@ -24,10 +32,22 @@ def gait() -> GaitSet:
     return GaitSet(load_clips(["smpl_humanoid_walk.npy"], ROBOT), ROBOT, CPU)
 
 
-def make(kind, gait: GaitSet, seed: int = 0, *, in_turn: bool = False, **config) -> LocomotionCommand:
-    env = EnvConfig(num_plans=32, episode_length_s=4.0, **config)
-    masks = MaskSampler(env.masked_mimic_params, ROBOT, len(env.future_frames), CPU)
-    return LocomotionCommand(N, kind, gait, env, DT, masks, torch.Generator().manual_seed(seed), in_turn=in_turn)
+def context(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config) -> TaskContext:
+    """Of N envs of a task that walks; they need no library of clips."""
+    env, generator = EnvConfig(num_plans=32, episode_length_s=4.0, **config), torch.Generator().manual_seed(seed)
+    nothing = cast(MotionLibrary, None)
+    return TaskContext(tasks()[task], N, env, ROBOT, nothing, lambda: gait, generator, CPU, evaluation)
+
+
+def make(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config):
+    """The task's command."""
+    made = context(task, gait, seed, evaluation=evaluation, **config)
+    return made.task.build(made).command
+
+
+def observe(command: LocomotionCommand, state: RobotState) -> dict[str, torch.Tensor]:
+    """What robots in that state see of the commands."""
+    return observe_command(command, state, command_shapes(EnvConfig()))
 
 
 def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
@@ -43,7 +63,7 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
 
 def test_plans_are_dealt_in_turn(gait):
     """32 plans for six worlds: in five rounds none comes twice, also if a world is ahead of the others."""
-    command = make("goal", gait, in_turn=True)
+    command = make("goal", gait, evaluation=True)
     dealt = []
     for _ in range(5):
         command.reset(ALL)
@@ -57,16 +77,15 @@ def test_plans_are_dealt_in_turn(gait):
 
 def test_few_worlds_draw_few_plans():
     """16 for each env and `env.num_plans` at most; in evaluation all, since none may come twice."""
-    config = EnvConfig(num_plans=1024)
-    assert [pool_size(n, config, in_turn=False) for n in (1, 16, 63, 64, 4096)] == [16, 256, 1008, 1024, 1024]
-    assert pool_size(1, config, in_turn=True) == 1024
+    assert [pool_size(n, 1024, in_turn=False) for n in (1, 16, 63, 64, 4096)] == [16, 256, 1008, 1024, 1024]
+    assert pool_size(1, 1024, in_turn=True) == 1024
 
 
 def test_a_checkpoint_of_a_larger_pool_is_refused(gait):
     command = make("path", gait)
     state = command.state_dict()
     state["plan"][3] = 32
-    with pytest.raises(UserError, match="the checkpoint's path worlds are at commands of a larger pool than 32"):
+    with pytest.raises(UserError, match="the checkpoint's path envs are at commands of a larger pool than 32"):
         command.load_state_dict(state)
 
 
@@ -109,21 +128,20 @@ def test_references_keep_their_feet_on_the_ground(kind, gait):
 
 
 def test_every_world_shows_its_own_modality_only(gait):
-    for index, kind in enumerate(MODALITIES):
+    for kind in MODALITIES:
         command = make(kind, gait)
         state = command.reset(ALL)
-        obs = command.observe(state)
-        assert obs["command_mask"].tolist() == [[m == kind for m in MODALITIES]] * N
-        assert not obs["pose_mask"].any()
+        obs = observe(command, state)
+        assert not command.pose_mask.any()
         for other in MODALITIES:
+            assert obs[f"{other}_mask"].tolist() == [other == kind] * N
             assert obs[other].any() == (other == kind)
-        assert obs["command_mask"][:, index].all()
 
 
 def test_the_path_lies_ahead_in_the_heading_frame(gait):
     command = make("path", gait)
     state = command.reset(ALL)
-    path = command.observe(state)["path"]
+    path = observe(command, state)["path"]
     yaw = R.yaw(state.root_quat_w)
     for k, seconds in enumerate((0.5, 5.0)):
         step = round(seconds / DT)
@@ -136,15 +154,15 @@ def test_the_path_lies_ahead_in_the_heading_frame(gait):
 def test_the_goal_comes_nearer_in_time(gait):
     command = make("goal", gait)
     state = command.reset(ALL)
-    first = command.observe(state)["goal"][:, 2]
+    first = observe(command, state)["goal"][:, 2]
     command.advance(state)
-    torch.testing.assert_close(command.observe(state)["goal"][:, 2], first - DT)
+    torch.testing.assert_close(observe(command, state)["goal"][:, 2], first - DT)
 
 
 def test_steering_is_a_direction_and_a_speed(gait):
     command = make("steering", gait)
     state = command.reset(ALL)
-    obs = command.observe(state)["steering"]
+    obs = observe(command, state)["steering"]
     assert obs.shape == (N, 3)
     wanted = command.plans.direction[command.plan, 0] - R.yaw(state.root_quat_w)
     torch.testing.assert_close(obs[:, :2], torch.stack([wanted.cos(), wanted.sin()], dim=1), atol=1e-5, rtol=0.0)
@@ -184,16 +202,17 @@ def test_the_lead_of_a_gait_by_hand():
 @pytest.mark.parametrize(
     ("kind", "follow", "ahead", "frames"),
     [
-        ("steering", True, -1, 30 * SUBSTEPS - PATIENCE),
+        ("steering", True, -1, 30 * SUBSTEPS - HELD),
         ("steering", True, 1, 30 * SUBSTEPS),
-        ("steering", True, 3, 30 * SUBSTEPS + PATIENCE),
+        ("steering", True, 3, 30 * SUBSTEPS + HELD),
         ("steering", False, -1, 30),
         ("path", True, -1, 30),
     ],
 )
 def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, frames, gait):
     """Robots that are always two control steps behind, in step, or two ahead, for thirty of them."""
-    command = make(kind, gait, 3, steering_params=SteeringParams(follow_gait=follow))
+    params = SteeringParams(follow_gait=follow, training_change_time=(3.0, 6.0))
+    command = make(kind, gait, 3, steering_params=params)
     command.reset(ALL)
     reference = command.reference
     walks = (command.plans.speed[command.plan, :38] > 0.5).all(dim=1)
@@ -227,11 +246,10 @@ def test_other_commands_are_mixed_in_as_asked(kind, gait):
     for seed in range(20):
         command = make(kind, gait, seed, mix_probability=1.0)
         state = command.reset(ALL)
-        obs = command.observe(state)
-        shown.append(obs["command_mask"])
-        for k, name in enumerate(MODALITIES):
-            hidden = ~obs["command_mask"][:, k]
-            assert obs[name][hidden].abs().sum() == 0.0
+        obs = observe(command, state)
+        shown.append(torch.stack([obs[f"{name}_mask"] for name in MODALITIES], dim=1))
+        for name in MODALITIES:
+            assert obs[name][~obs[f"{name}_mask"]].abs().sum() == 0.0
     mask = torch.cat(shown).float().mean(dim=0)
     own = MODALITIES.index(kind)
     assert mask[own] == 1.0
@@ -267,7 +285,7 @@ def test_a_saved_command_continues_exactly(kind, gait):
     other.load_state_dict(saved)
     for each in (command, other):
         each.advance(state)
-    a, b = (each.observe(state) for each in (command, other))
+    a, b = (observe(each, state) for each in (command, other))
     assert all(torch.equal(a[key], b[key]) for key in a)
     x, y = (each.reference.now() for each in (command, other))
     torch.testing.assert_close(x.body_pos_w, y.body_pos_w, atol=1e-6, rtol=0.0)

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protege.core.errors import UserError
-from protege.sim.env_config import MaskParams
 from protege.sim.robots import get_robot
-from protege.sim.tasks.masks import MaskSampler
+from protege.sim.tasks.masks import MaskParams, MaskSampler
 
 ROBOT = get_robot("smpl")
 FRAMES = 4

@@ -9,14 +9,15 @@ from test_tasks import make_env, put, step
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
 from protege.deploy.commands import path_clock as deployed
-from protege.sim.env_config import PathParams
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
-from protege.sim.tasks import path_rules as rules
+from protege.sim.tasks import path_clock as rules
 from protege.sim.tasks.locomotion_command import SUBSTEPS
+from protege.sim.tasks.path import POINT_TIMES, PathParams
 from protege.sim.tasks.path_clock import PathClock, behind_or_beside, clock_rate
 
 WAITING = PathParams(clock="waiting")
+PATH_STEPS = (torch.tensor(POINT_TIMES) / DT).round().long()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_the_clock_is_that_of_deployment():
 
 def test_the_plan_moves_on_with_its_clock_and_stands_still_without(gait):
     """Robots 0.15 m beside the point of the time: three frames of four each step. The path is seen from there on."""
-    command = make("path", gait, path_follower_params=WAITING)
+    command = make("path", gait, evaluation=True, path_follower_params=WAITING)
     state = command.reset(ALL)
 
     def stray(distance: float) -> None:
@@ -105,21 +106,21 @@ def test_the_plan_moves_on_with_its_clock_and_stands_still_without(gait):
     stray(0.2999)  # two frames: half a step
     halfway = command.plans.pos[command.plan, 15:17].mean(dim=1)
     torch.testing.assert_close(command.path_w(), halfway)
-    ahead = command.path_points(command.path_steps)[:, 0]
+    ahead = command.path_points(PATH_STEPS)[:, 0]
     torch.testing.assert_close(ahead, command.plans.pos[command.plan, 30:32].mean(dim=1))
     stray(0.61)
     torch.testing.assert_close(command.path_w(), halfway)
 
 
 def test_the_path_ends_where_its_time_is_over_and_so_does_its_reference(gait):
-    command = make("path", gait, path_follower_params=WAITING)
+    command = make("path", gait, evaluation=True, path_follower_params=WAITING)
     state = command.reset(ALL)
     for _ in range(125):  # of 120 that the path lasts
         state.body_pos_w[:, 0, :2] = command.path_w()
         command.advance(state)
     end = command.plans.pos[command.plan, 120]
     assert command.step.tolist() == [120] * N and command.substep.tolist() == [0] * N
-    torch.testing.assert_close(command.path_points(command.path_steps), end[:, None].expand(N, 10, 2))
+    torch.testing.assert_close(command.path_points(PATH_STEPS), end[:, None].expand(N, 10, 2))
     assert torch.equal(command.reference.index, command.reference.last)
     state.body_pos_w[:, 0, :2] = end + torch.tensor([[0.49, 0.0], [0.51, 0.0], *[[0.0, 0.0]] * 4])
     assert command.over(state).tolist() == [True, False, True, True, True, True]
@@ -129,18 +130,18 @@ def test_a_fixed_clock_sees_the_path_as_before(gait):
     """It goes on beyond the episode's end, and whole steps show the plan's own points."""
     command = make("path", gait)
     play(command, 110)
-    points = command.plans.pos[command.plan[:, None], 110 + command.path_steps]
-    assert torch.equal(command.path_points(command.path_steps), points)
-    assert command.path_clock is None and torch.equal(command.path_w(), command.plans.pos[command.plan, 110])
+    points = command.plans.pos[command.plan[:, None], 110 + PATH_STEPS]
+    assert torch.equal(command.path_points(PATH_STEPS), points)
+    assert command.clock is None and torch.equal(command.path_w(), command.plans.pos[command.plan, 110])
 
 
 def test_a_clock_that_waits_is_saved(gait):
-    command = make("path", gait, path_follower_params=WAITING)
+    command = make("path", gait, evaluation=True, path_follower_params=WAITING)
     state = command.reset(ALL)
     for _ in range(7):
         state.body_pos_w[:, 0, :2] = command.path_w() + torch.tensor([0.05, 0.0])
         command.advance(state)
-    other = make("path", gait, path_follower_params=WAITING)
+    other = make("path", gait, evaluation=True, path_follower_params=WAITING)
     other.load_state_dict(command.state_dict())
     for each in (command, other):
         each.advance(state)
@@ -152,7 +153,7 @@ def test_a_clock_that_waits_is_saved(gait):
 def test_an_episode_fails_astray_for_two_seconds_or_late():
     env = make_env("path", path_follower_params=WAITING, episode_length_s=1.0)
     env.reset()
-    clock = env.tasks["path"].command.path_clock
+    clock = env.tasks["path"].command.clock
     put(env, 1, 1.4, 0.0)
     put(env, 2, 0.9, 0.0)
     clock.astray[1:3] = 60
@@ -166,9 +167,8 @@ def test_an_episode_fails_astray_for_two_seconds_or_late():
 
 
 def test_training_keeps_the_fixed_clock():
-    assert WAITING.when(evaluation=True).clock == "waiting" and WAITING.when(evaluation=False).clock == "fixed"
     env = make_env("path", evaluation=False, path_follower_params=WAITING)
-    assert env.tasks["path"].command.path_clock is None
+    assert env.tasks["path"].command.clock is None
     assert set(make_env("path").tasks["path"].failures) == {"fallen", "off_path"}
 
 

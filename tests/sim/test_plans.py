@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from protege.core.robots.rotation import wrap_angle
-from protege.sim.env_config import GoalParams, PathParams, SteeringParams
-from protege.sim.references.plans import Plans, plan_goals, plan_paths, plan_steering
+from protege.sim.references.plans import Plans
+from protege.sim.tasks.goal import GoalParams, plan_goals
+from protege.sim.tasks.path import PathParams, plan_paths
+from protege.sim.tasks.steering import SteeringParams, plan_steering
 
 DT = 1.0 / 30.0
 
@@ -99,3 +101,43 @@ def test_plans_accelerate_and_turn_within_limits(plan, generator):
     assert (plans.speed.diff(dim=1) / DT).abs().max() <= 1.5 + 1e-3
     assert (plans.turn_rate.diff(dim=1) / DT).abs().max() <= 8.0 + 1e-3
     assert plans.turn_rate.abs().max() <= 2.0 + 1e-5
+
+
+# From backwards to a run -------------------------------------------------------------------------------------------------
+
+WIDE = (-0.5, 3.5)
+
+
+def test_steering_may_ask_to_go_backwards_but_not_to_creep(generator):
+    plans = plan_steering(512, 310, 300, DT, SteeringParams(speed=WIDE), generator)
+    speed = plans.commanded_speed
+    assert ((speed == 0.0) | (speed.abs() >= 0.15)).all()
+    assert speed.min() < -0.45 and speed.max() > 3.45
+    assert (speed == 0.0).float().mean() == pytest.approx(0.3 / 4.0, abs=0.02)
+    assert plans.speed.min() < -0.45, "who is told to go backwards does, facing the direction"
+    back = plans.settled & (speed < 0.0)
+    assert wrap_angle(plans.direction - plans.heading).abs()[back].max() < 0.2
+
+
+@pytest.mark.parametrize("kind", ["path", "steering"])
+def test_who_is_fast_turns_in_a_wide_curve_and_takes_time_to_speed_up(kind, generator):
+    plans = (
+        plan_paths(256, 452, 300, DT, PathParams(speed=WIDE, max_turn_rate=2.0), generator)
+        if kind == "path"
+        else plan_steering(256, 310, 300, DT, SteeringParams(speed=WIDE), generator)
+    )
+    assert (plans.speed * plans.turn_rate).abs().max() < 3.0 + 0.2  # the speed is a step later than the turn
+    assert (plans.speed.diff(dim=1) / DT).abs().max() < (4.0 / (4.0 / 1.5) if kind == "path" else 1.5) + 1e-3
+    assert plans.turn_rate.abs().max() > 1.9, "who is slow turns as before"
+
+
+def test_a_wide_steering_plan_has_settled_after_three_seconds(generator):
+    params = SteeringParams(speed=WIDE, change_time=(4.0, 7.0), settle_time=3.0)
+    plans = plan_steering(512, 310, 300, DT, params, generator)
+    commanded = plans.commanded_speed[..., None] * torch.stack([plans.direction.cos(), plans.direction.sin()], dim=-1)
+    assert (velocity(plans) - commanded).norm(dim=-1)[plans.settled].mean() < 0.01
+
+
+def test_who_walks_slowly_walks_slowly_to_a_goal(generator):
+    plans = plan_goals(64, 222, DT, GoalParams(), generator, fastest=0.9)
+    assert plans.speed.max() <= 0.9

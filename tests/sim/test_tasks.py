@@ -122,7 +122,7 @@ def test_steering_is_failed_45_degrees_off_once_settled():
     def face(off: list[float]) -> None:
         """Turn robots to so many degrees away from where they are told to go in the coming step."""
         command.step += 1
-        direction, _ = command.steering_command()
+        direction, _ = command.direction_and_speed()
         command.step -= 1
         wanted = torch.atan2(direction[:, 1], direction[:, 0])
         for world, degrees in enumerate(off):

@@ -9,13 +9,13 @@ import torch
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
+from protege.core.tasks import tasks
 from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
-from protege.sim.tasks import terms
+from protege.sim.tasks import goal, path, steering, terms, track
 from protege.sim.tasks.locomotion_command import LocomotionCommand
-from protege.sim.tasks.registry import TASKS
-from protege.sim.tasks.task import weighted
 from protege.sim.tasks.terms import Scene
+from protege.sim.tasks.track import MotionParams
 
 ROBOT = get_robot("smpl")
 DT = ROBOT.control_dt
@@ -31,13 +31,16 @@ class Told(LocomotionCommand):
         self.told = (path, goal, direction, speed, settled)
         self.step, self.last_step = torch.full((N,), step), torch.full((N,), last_step)
 
+    def draw_plans(self, count, generator):
+        raise AssertionError("nothing is drawn")
+
     def path_w(self):
         return torch.tensor(self.told[0]).expand(N, 2)
 
     def goal_w(self):
         return torch.tensor(self.told[1]).expand(N, 2)
 
-    def steering_command(self):
+    def direction_and_speed(self):
         angle, speed = self.told[2:4]
         return torch.tensor([math.cos(angle), math.sin(angle)]).expand(N, 2), torch.full((N,), speed)
 
@@ -63,9 +66,13 @@ def values(term, scene: Scene) -> Any:
 # Rewards -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", terms.REWARDS)
-def test_a_perfect_world_earns_the_whole_reward(name):
-    assert values(terms.REWARDS[name], scene()) == [1.0, 1.0]
+REWARDS = {**path.REWARDS, **goal.REWARDS, **steering.REWARDS}
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_perfect_env_earns_the_whole_reward(name):
+    assert len(REWARDS) == 9
+    assert values(REWARDS[name], scene()) == [1.0, 1.0]
 
 
 def test_body_position_is_a_mean_of_squares():
@@ -97,19 +104,19 @@ def test_body_velocities():
 def test_path_and_goal_rewards_see_the_pelvis_on_the_ground():
     s = scene(Told(path=(0.3, 0.4), goal=(0.0, 2.0)))
     s.state.body_pos_w[1, 0] = torch.tensor([0.3, 0.4, 9.0])
-    assert values(terms.path_position, s) == [math.exp(-10 * 0.25), 1.0]
-    assert values(terms.goal_closeness, s) == [math.exp(-4.0), math.exp(-2.0 * math.hypot(0.3, 1.6))]
+    assert values(path.path_position, s) == [math.exp(-10 * 0.25), 1.0]
+    assert values(goal.goal_closeness, s) == [math.exp(-4.0), math.exp(-2.0 * math.hypot(0.3, 1.6))]
 
 
 def test_steering_reward_compares_horizontal_velocities_in_the_world():
     s = scene(Told(direction=math.pi / 2, speed=1.0))
     s.state.body_lin_vel_w[1, 0] = torch.tensor([0.5, 1.0, -3.0])
-    assert values(terms.steering_velocity, s) == [math.exp(-4.0), math.exp(-4.0 * 0.25)]
+    assert values(steering.steering_velocity, s) == [math.exp(-4.0), math.exp(-4.0 * 0.25)]
 
 
 def test_unknown_rewards_are_named_with_their_key():
     with pytest.raises(UserError, match=r"env\.track\.rewards: unknown reward term 'style'\. Known: body_pos"):
-        weighted({"body_pos": 1.0, "style": 2.0}, "env.track.rewards")
+        MotionParams(rewards={"body_pos": 1.0, "style": 2.0}).check("env.track")
 
 
 # Failure rules -----------------------------------------------------------------------------------------------------------
@@ -132,22 +139,22 @@ def test_a_fall_is_the_pelvis_or_the_head_too_low(body, limit):
 def test_a_path_is_lost_beyond_its_distance():
     s = scene(Told(path=(0.0, 1.0)))
     s.state.body_pos_w[:, 0, 1] = torch.tensor([-0.99, -1.01])
-    assert fails(terms.off_path(2.0), s) == [False, True]
+    assert fails(path.off_path(2.0), s) == [False, True]
 
 
 def test_a_goal_is_missed_only_at_the_deadline():
     far = [scene(Told(goal=(0.0, 0.0), step=step, last_step=100)) for step in (99, 100)]
     for s in far:
         s.state.body_pos_w[:, 0, 0] = torch.tensor([0.49, 0.51])
-    assert [fails(terms.goal_missed(0.5), s) for s in far] == [[False, False], [False, True]]
+    assert [fails(goal.goal_missed(0.5), s) for s in far] == [[False, False], [False, True]]
 
 
 def test_a_heading_is_off_only_once_settled():
     s = scene(Told(direction=math.radians(170.0)))
     s.state.body_quat_w[:, 0] = R.from_yaw(torch.deg2rad(torch.tensor([-146.0, -144.0])))  # 44 and 46 degrees off
-    assert fails(terms.heading_off(math.radians(45.0)), s) == [False, True]
+    assert fails(steering.heading_off(math.radians(45.0)), s) == [False, True]
     s.command = Told(direction=math.radians(170.0), settled=False)
-    assert fails(terms.heading_off(math.radians(45.0)), s) == [False, False]
+    assert fails(steering.heading_off(math.radians(45.0)), s) == [False, False]
 
 
 def test_bodies_and_roots_are_off_beyond_their_distance():
@@ -173,32 +180,32 @@ def measured(metric, s: Scene) -> Any:
 def test_cartesian_error_is_the_mean_distance_of_the_bodies():
     s = scene()
     s.state.body_pos_w[1, :6, 0] += 0.4
-    assert measured(terms.cartesian_err, s) == ([0.0, 0.1], [1.0, 1.0])
+    assert measured(track.cartesian_err, s) == ([0.0, 0.1], [1.0, 1.0])
 
 
 def test_path_error_is_measured_always_and_goal_error_at_the_deadline():
     s = scene(Told(path=(3.0, 4.0), goal=(0.0, 0.5), step=99, last_step=100))
-    assert measured(terms.path_following_err, s) == ([5.0, 5.0], [1.0, 1.0])
-    assert measured(terms.goal_reaching_err, s) == ([0.5, 0.5], [0.0, 0.0])
+    assert measured(path.path_following_err, s) == ([5.0, 5.0], [1.0, 1.0])
+    assert measured(goal.goal_reaching_err, s) == ([0.5, 0.5], [0.0, 0.0])
     s.command.step += 1
-    assert measured(terms.goal_reaching_err, s)[1] == [1.0, 1.0]
+    assert measured(goal.goal_reaching_err, s)[1] == [1.0, 1.0]
 
 
 def test_steering_error_is_that_of_the_last_seconds_travel():
     s = scene(Told(direction=0.0, speed=1.0, step=31))
     s.trail[1, :, 0] = torch.linspace(0.0, 1.2, 31)
     s.trail[1, 15, 1] = 0.3  # sway, gone a second later
-    assert measured(terms.steering_err, s) == ([1.0, 0.2], [1.0, 1.0])
+    assert measured(steering.steering_err, s) == ([1.0, 0.2], [1.0, 1.0])
     s.command = Told(direction=0.0, speed=1.0, step=30)  # not yet a second
-    assert measured(terms.steering_err, s)[1] == [0.0, 0.0]
+    assert measured(steering.steering_err, s)[1] == [0.0, 0.0]
     s.command = Told(direction=0.0, speed=1.0, step=31, settled=False)
-    assert measured(terms.steering_err, s)[1] == [0.0, 0.0]
+    assert measured(steering.steering_err, s)[1] == [0.0, 0.0]
 
 
 def test_instant_steering_error_includes_the_sway():
     s = scene(Told(direction=0.0, speed=1.0))
     s.state.body_lin_vel_w[:, 0] = torch.tensor([1.0, 0.2, 0.5])
-    assert measured(terms.steering_err_instant, s) == ([0.2, 0.2], [1.0, 1.0])
+    assert measured(steering.steering_err_instant, s) == ([0.2, 0.2], [1.0, 1.0])
 
 
 # Task definitions --------------------------------------------------------------------------------------------------------
@@ -209,8 +216,8 @@ def test_the_numbers_of_the_tasks_are_the_published_ones():
     assert config.path_follower_params.speed == (0.5, 1.5)
     assert (config.goal_params.distance, config.goal_params.approach_speed) == ((1.0, 4.0), 0.8)
     assert config.goal_params.success_distance == 0.5
-    steering = config.steering_params
-    assert (steering.speed, steering.change_time, steering.settle_time) == ((0.0, 1.5), (3.0, 6.0), 2.0)
-    assert steering.when(evaluation=True) == steering
-    assert steering.max_heading_error == pytest.approx(math.radians(45.0))
-    assert set(TASKS) == {"track", "masked_mimic", "path", "goal", "steering"}
+    params = config.steering_params
+    assert (params.speed, params.change_time, params.settle_time) == ((0.0, 1.5), (3.0, 6.0), 2.0)
+    assert params.when(evaluation=True) == params
+    assert params.max_heading_error == pytest.approx(math.radians(45.0))
+    assert set(tasks()) == {"track", "masked_mimic", "path", "goal", "steering"}

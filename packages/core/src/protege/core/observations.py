@@ -1,4 +1,4 @@
-"""Every observation, defined once.
+"""What every policy may observe, defined once; what commands look like is each task's own (`Modality.observe`).
 
 Pure functions of tensors: the environment calls them, the student's exported graph contains them, the tests compare them.
 All are unchanged when robot and command are moved over the ground or turned about the vertical together.
@@ -28,7 +28,7 @@ def proprioception(state: RobotState) -> Tensor:
         ],
         dim=1,
     )
-    root, bodies = _to_heading(root_quat, vectors_w).flatten(1).split([12, 3 * (state.body_pos_w.shape[1] - 1)], dim=1)
+    root, bodies = to_heading(root_quat, vectors_w).flatten(1).split([12, 3 * (state.body_pos_w.shape[1] - 1)], dim=1)
     return torch.cat([root_pos[:, 2:], root, state.joint_pos, state.joint_vel, bodies], dim=1)
 
 
@@ -50,36 +50,11 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
     from_root = target_pos_w - state.root_pos_w[:, None, None]
     from_body = target_pos_w - state.body_pos_w[:, None]
     vectors_w = torch.stack([from_root, from_body, *R.to_6d(target_quat_w).split(3, dim=-1)], dim=3)
-    return _to_heading(state.root_quat_w, vectors_w).flatten(3)
+    return to_heading(state.root_quat_w, vectors_w).flatten(3)
 
 
-def path(state: RobotState, points_w: Tensor) -> Tensor:
-    """Points that the pelvis should pass, seen from the robot: (N, P, 2) m in h. points_w: (N, P, 2) m."""
-    return _to_heading(state.root_quat_w, points_w - state.root_pos_w[:, None, :2])
-
-
-def goal(state: RobotState, point_w: Tensor, time_left: Tensor) -> Tensor:
-    """Where to be and by when: (N, 3) = position in h (2, m), time left (1, s). point_w: (N, 2) m, time_left: (N,) s."""
-    offset = _to_heading(state.root_quat_w, point_w - state.root_pos_w[:, :2])
-    return torch.cat([offset, time_left.unsqueeze(1)], dim=1)
-
-
-def steering(state: RobotState, direction_w: Tensor, speed: Tensor, facing_w: Tensor | None = None) -> Tensor:
-    """Where to go and how fast: (N, 3) = unit direction in h (2), speed (1, m/s); (N, 5) with the direction to face in h (2).
-
-    Args:
-        direction_w: (N, 2) unit vectors.
-        speed: (N,) m/s.
-        facing_w: (N, 2) unit vectors, or None.
-    """
-    vectors = [_to_heading(state.root_quat_w, direction_w), speed.unsqueeze(1)]
-    if facing_w is not None:
-        vectors.append(_to_heading(state.root_quat_w, facing_w))
-    return torch.cat(vectors, dim=1)
-
-
-def _to_heading(root_quat_w: Tensor, vectors_w: Tensor) -> Tensor:
-    """(N, 4), (N, ..., 2 or 3) world -> the same in h: only x and y turn."""
+def to_heading(root_quat_w: Tensor, vectors_w: Tensor) -> Tensor:
+    """World vectors (N, ..., 2 or 3) in the heading frame of root rotations (N, 4): only x and y turn."""
     ahead = R.yaw_cos_sin(root_quat_w)
     cos, sin = ahead.view(-1, *[1] * (vectors_w.ndim - 2), 2).split(1, dim=-1)
     x, y, *z = vectors_w.split(1, dim=-1)

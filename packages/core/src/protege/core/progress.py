@@ -7,7 +7,7 @@ import click
 
 from .launcher import launch
 
-PATIENCE, INTERVAL = 3.0, 5.0
+FIRST_LINE, NEXT_LINE = 3.0, 5.0
 """s before the first line, and from one line to the next."""
 
 
@@ -22,13 +22,13 @@ class Progress:
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total
         self.begun = time.monotonic()
-        self.due = self.begun + PATIENCE
+        self.due = self.begun + FIRST_LINE
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.due > self.begun + PATIENCE:  # who began to count finishes
+        if kind is None and self.due > self.begun + FIRST_LINE:  # who began to count finishes
             self._say(self.total)
 
     def at(self, done: int) -> None:
@@ -38,6 +38,6 @@ class Progress:
 
     def _say(self, done: int) -> None:
         now = time.monotonic()
-        self.due = now + INTERVAL
+        self.due = now + NEXT_LINE
         if launch().rank == 0:
             click.echo(f"{self.what}: {done} of {self.total}, {now - self.begun:.0f} s", err=True)

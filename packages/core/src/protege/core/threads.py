@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-MOST_FOR_TORCH = 8
+MAX_TORCH_THREADS = 8
 """More threads spend their time waiting for each other: the networks are small, and physics takes the cores anyway."""
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
@@ -25,4 +25,4 @@ def limited(cores: int, cpu_max: str) -> int:
 
 def torch_threads(num_threads: int) -> int:
     """For `run.num_threads`, where 0 leaves it to the machine: the available cores, eight at most."""
-    return num_threads or min(available_cores(), MOST_FOR_TORCH)
+    return num_threads or min(available_cores(), MAX_TORCH_THREADS)

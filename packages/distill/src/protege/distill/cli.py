@@ -1,5 +1,6 @@
 """`protege-distill`: train the student, evaluate any policy, draw the report."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -7,29 +8,44 @@ import click
 
 from protege.core.cli.evaluate import chosen_simulator, evaluation_options
 from protege.core.cli.train import training_group
-from protege.sim.tasks.path_rules import PATH_CLOCKS
 from protege.sim.terrain_params import KINDS as TERRAINS
-
-from .tasks import OPTIONS, TASK_FACTS
 
 main = training_group(
     "protege-distill",
     "Step 4: one light student from many teachers, and the evaluation of every policy.",
-    ("distillation",),
     "protege.distill.experiment:EXPERIMENTS",
 )
 
 
+class Known(click.ParamType):
+    """A name in a table of `protege.distill.tasks`, which is imported when it is needed: `--help` is to be quick."""
+
+    def __init__(self, table: str) -> None:
+        self.name = self.table = table
+
+    def names(self) -> list[str]:
+        """All that there are."""
+        return list(getattr(import_module("protege.distill.tasks"), self.table))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self.names())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.names():
+            self.fail(f"{value!r} is not one of {', '.join(self.names())}", param, ctx)
+        return value
+
+
 @main.command()
 @evaluation_options
-@click.option("--opt", "groups", multiple=True, type=click.Choice(list(OPTIONS)), help="a group of tasks")
-@click.option("--task", "tasks", multiple=True, type=click.Choice(list(TASK_FACTS)), help="one task; repeatable")
+@click.option("--opt", "groups", multiple=True, type=Known("OPTIONS"), help="a group of tasks")
+@click.option("--task", "tasks", multiple=True, type=Known("EVALUATED"), help="one task; repeatable")
 @click.option(
     "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
 )
 @click.option(
     "--path-clock",
-    type=click.Choice(PATH_CLOCKS),
+    type=click.Choice(["fixed", "waiting"]),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
 @click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
@@ -46,16 +62,17 @@ def evaluate(
 ) -> None:
     """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
 
-    By default a student plays track, path, goal and steering, any other policy what it was trained for. The output folder is
+    By default a student plays all tasks but masked tracking, any other policy what it was trained for. The output folder is
     `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
     """
     from protege.core.runs.load_policy import load_policy
 
-    from .evaluate import default_output, default_tasks
+    from .evaluate import default_output
     from .evaluate import evaluate as play
     from .report import write_report
     from .sim2sim import compare, print_comparison, save
     from .table import print_table
+    from .tasks import EVALUATED, OPTIONS, default_tasks
 
     names = _several(simulator, simulators)
     loaded = load_policy(checkpoint)
@@ -69,7 +86,7 @@ def evaluate(
         def tell(task: str) -> None:
             while lines:
                 click.echo(lines.pop(), err=True)
-            click.echo(f"{TASK_FACTS[task].title}{f', {name}' if names else ''} ...", err=True)
+            click.echo(f"{EVALUATED[task].title}{f', {name}' if names else ''} ...", err=True)
 
         unique = list(dict.fromkeys(chosen))
         evaluation = play(loaded, unique, num_episodes, output=place, tell=tell, simulator=name, **options)

@@ -1,8 +1,10 @@
 """The config of a distillation: what is learned from whom, in which order, how fast."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any
 
 from protege.core import checks
+from protege.core.tasks import tasks
 
 
 @dataclass
@@ -22,28 +24,22 @@ class TeacherModel:
         checks.at_least(0, self, key, "weight")
 
 
-@dataclass
-class TeacherModels:
-    """Who teaches which task: the fields are the teachers' names, `TEACHER_OF_TASK` says where they teach."""
+TEACHER_OF_TASK = {name: task.taught_by for name, task in tasks().items()}
+"""The teacher that labels the envs of a task."""
 
-    path_follower: TeacherModel = field(default_factory=TeacherModel)
-    goal_directed: TeacherModel = field(default_factory=TeacherModel)
-    steering: TeacherModel = field(default_factory=TeacherModel)
-    masked_mimic: TeacherModel = field(default_factory=TeacherModel)
+Teachers: Any = make_dataclass(
+    "Teachers",
+    [(name, TeacherModel, field(default_factory=TeacherModel)) for name in dict.fromkeys(TEACHER_OF_TASK.values())],
+)
+
+
+@dataclass
+class TeacherModels(Teachers):
+    """Who teaches which task: a `TeacherModel` under each name in `TEACHER_OF_TASK`."""
 
     def weights(self) -> dict[str, float]:
         """Weight of each teacher by name."""
         return {f.name: getattr(self, f.name).weight for f in fields(self)}
-
-
-TEACHER_OF_TASK = {
-    "track": "masked_mimic",
-    "masked_mimic": "masked_mimic",
-    "path": "path_follower",
-    "goal": "goal_directed",
-    "steering": "steering",
-}
-"""The teacher that labels the worlds of a task. For tracking, a tracker's checkpoint does as well as a MaskedMimic's."""
 
 
 @dataclass
@@ -62,15 +58,6 @@ class Stage:
 
     def check(self, key: str) -> None:
         checks.weights(self, key, "share", "task_mix")
-
-
-def _curriculum() -> list[Stage]:
-    return [
-        Stage("paths", 0.15, {"path": 1.0}),
-        Stage("goals", 0.15, {"path": 1.0, "goal": 2.0}),
-        Stage("steering", 0.2, {"path": 1.0, "goal": 1.0, "steering": 2.0}),
-        Stage("all", 0.5, {"path": 1.0, "goal": 1.0, "steering": 1.0, "masked_mimic": 1.0}),
-    ]
 
 
 @dataclass
@@ -129,7 +116,7 @@ class DistillConfig:
     evaluation_interval: int = 25
     evaluation_episodes: int = 128
     teacher_models: TeacherModels = field(default_factory=TeacherModels)
-    curriculum: list[Stage] = field(default_factory=_curriculum)
+    curriculum: list[Stage] = field(default_factory=list)
 
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")

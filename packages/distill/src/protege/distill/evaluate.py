@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,13 +25,14 @@ from protege.core.runs.evaluation import (
     wilson_interval,
 )
 from protege.core.runs.load_policy import LoadedPolicy
+from protege.core.tasks import Task
 from protege.sim.env_config import EnvConfig, push_test
 
-from .tasks import TASK_FACTS, TASKS_OF_KIND, UNIFIED, TaskFacts, env_overrides, env_task
+from .tasks import EVALUATED, env_overrides
 
 SCHEMA_VERSION = 1
 DATA, ARRAYS = "evaluation.json", "evaluation.npz"
-TRACED_WORLDS = 6
+TRACED_ENVS = 6
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Evaluation:
 
     Attributes:
         data: plain data, the content of evaluation.json.
-        arrays: of each task's episodes `<task>/error`, `<task>/failed`, and of some path episodes `trace/<i>`, (T, 4): where the
-            pelvis was and where it should have been, x and y, m.
+        arrays: of each task's episodes `<task>/error`, `<task>/failed`, and of some episodes on a way `trace/<i>`, (T, 4): where
+            the pelvis was and where it should have been, x and y, m.
     """
 
     data: dict[str, Any]
@@ -52,11 +53,6 @@ class Evaluation:
         text = json.dumps(self.data, indent=2, allow_nan=False)
         write_atomically(folder / ARRAYS, lambda file: np.savez_compressed(file, **self.arrays))  # pyright: ignore[reportArgumentType]
         write_atomically(folder / DATA, lambda file: file.write(text.encode()))
-
-
-def default_tasks(kind: str) -> Sequence[str]:
-    """What a policy is evaluated on if nothing else is asked."""
-    return TASKS_OF_KIND.get(kind, UNIFIED)
 
 
 def default_output(checkpoint: Path) -> Path:
@@ -106,17 +102,18 @@ def evaluate(
     plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
     overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path, "terrain": ground}
     overrides |= {"randomization": push_test(push)} if push else {}
-    for task in tasks:
+    for name in tasks:
+        task = EVALUATED[name]
         env = evaluation_env(
             loaded,
-            env_task(task),
+            task.name,
             num_envs=worlds,
             seed=seed,
-            overrides=overrides | env_overrides(task),
+            overrides=overrides | env_overrides(name),
             **options,
         )
         try:
-            tell(task)
+            tell(name)
             policy, trace = loaded.policy.to(env.device), _Trace(env, task)
 
             def act(obs: Obs, policy: Any = policy, trace: "_Trace" = trace) -> Tensor:
@@ -124,14 +121,14 @@ def evaluate(
                 return policy.distribution(obs)[0]
 
             rows = run_episodes(env, act, num_episodes)
-            evaluation.arrays |= trace.arrays(rows)
+            traced = sum(key.startswith("trace/") for key in evaluation.arrays)
+            evaluation.arrays |= {f"trace/{traced + i}": path for i, path in enumerate(trace.paths(rows))}
         finally:
             env.close()
-        facts = TASK_FACTS[task]
-        seconds = env.robot.control_dt
-        evaluation.data["tasks"][task] = _result(facts, rows, facts.failure(env_config), seconds, env.clip_names)
-        evaluation.arrays[f"{task}/error"] = rows[facts.column].cpu().numpy()
-        evaluation.arrays[f"{task}/failed"] = rows["failed"].cpu().numpy()
+        rule = task.failure_rule(getattr(env_config, task.config_key))
+        evaluation.data["tasks"][name] = _result(task, rows, rule, env.robot.control_dt, env.clip_names)
+        evaluation.arrays[f"{name}/error"] = rows[task.column].cpu().numpy()
+        evaluation.arrays[f"{name}/failed"] = rows["failed"].cpu().numpy()
     return evaluation
 
 
@@ -156,34 +153,35 @@ def _facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str
 
 
 def _result(
-    facts: TaskFacts, rows: dict[str, Tensor], failure_rule: str, dt: float, clip_names: Sequence[str]
+    task: Task, rows: dict[str, Tensor], failure_rule: str, dt: float, clip_names: Sequence[str]
 ) -> dict[str, Any]:
     """A task's entry in evaluation.json."""
     failed = rows["failed"]
     causes = {key.removeprefix("failed_by/"): rows[key] for key in rows if key.startswith("failed_by/")}
     unexplained = failed & ~torch.stack([*causes.values(), torch.zeros_like(failed)]).any(0)
-    clips = by_clip(rows, clip_names)
+    clips, limit = by_clip(rows, clip_names), task.strict_limit
+    strict = limit and f"{task.metric} exceeds {limit:g} {task.unit} at any time, or fails"
     return {
-        "title": facts.title,
+        "title": task.title,
         "failure_rule": f"an episode fails if {failure_rule}",
-        **_measured(facts, rows),
-        "strict_failure_rule": facts.strict_failure,
+        **_measured(task, rows),
+        "strict_failure_rule": strict,
         "falls": int(causes["fallen"].sum()) if "fallen" in causes else None,
         "failed_by": {cause: int(x.sum()) for cause, x in causes.items()} | {"physics": int(unexplained.sum())},
-        "error_name": facts.error,
-        "error_unit": facts.unit,
-        "error_episodes": int((~rows[facts.column].isnan()).sum()),
+        "error_name": task.metric,
+        "error_unit": task.unit,
+        "error_episodes": int((~rows[task.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
-        "clips": {name: _measured(facts, part) for name, part in clips.items()} if len(clips) > 1 else {},
+        "clips": {name: _measured(task, part) for name, part in clips.items()} if len(clips) > 1 else {},
     }
 
 
-def _measured(facts: TaskFacts, rows: dict[str, Tensor]) -> dict[str, Any]:
+def _measured(task: Task, rows: dict[str, Tensor]) -> dict[str, Any]:
     """Episodes, success by both rules and error. NaN becomes null: JSON has none."""
-    summary = summarize(rows, facts.column)
+    summary = summarize(rows, task.column)
     strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
-    if facts.limit is not None:
-        kept = int((~rows["failed"] & (rows[f"{facts.error}/max"] <= facts.limit)).sum())
+    if task.strict_limit is not None:
+        kept = int((~rows["failed"] & (rows[f"{task.metric}/max"] <= task.strict_limit)).sum())
         strict = {
             "strict_success": kept / summary.episodes,
             "strict_success_ci": list(wilson_interval(kept, summary.episodes)),
@@ -198,25 +196,23 @@ def _null_if_nan(value: Any) -> Any:
 
 
 class _Trace:
-    """Where the pelvis goes, and where it should, in the first path episode of a few worlds."""
+    """Where the pelvis goes, and where it should, in the first episode of a few envs of a task that has a map."""
 
-    def __init__(self, env: Env, task: str) -> None:
-        self.env: Any = env
-        self.worlds = slice(0, min(TRACED_WORLDS, env.num_envs) if task == "path" else 0)
+    def __init__(self, env: Env, task: Task) -> None:
+        self.env, self.task = cast(Any, env), task
+        self.envs = slice(0, min(TRACED_ENVS, env.num_envs))
         self.points: list[Tensor] = []
 
     def record(self) -> None:
         """Note this step's positions."""
-        if self.worlds.stop:
-            wanted = self.env.tasks["path"].command.path_w()[self.worlds]
-            self.points.append(torch.cat([self.env.state.root_pos_w[self.worlds, :2], wanted], dim=1))
+        if self.task.trace is not None:
+            wanted = self.task.trace(self.env.tasks[self.task.name].command)
+            self.points.append(torch.cat([self.env.state.root_pos_w[:, :2], wanted], dim=1)[self.envs])
 
-    def arrays(self, rows: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """The traces by name, each as long as its episode."""
+    def paths(self, rows: dict[str, Tensor]) -> list[np.ndarray]:
+        """(T, 4) m each, as long as its episode: x and y of the pelvis, and of where it should be."""
         if not self.points:
-            return {}
+            return []
         points = torch.stack(self.points).cpu().numpy()
-        worlds, lengths = rows["env_id"].tolist(), rows["length"].tolist()
-        return {
-            f"trace/{world}": points[: int(lengths[worlds.index(world)]), world] for world in range(points.shape[1])
-        }
+        envs, lengths = rows["env_id"].tolist(), rows["length"].tolist()
+        return [points[: int(lengths[envs.index(i)]), i] for i in range(points.shape[1])]

@@ -12,7 +12,7 @@ from protege.core.runs.evaluation import run_episodes, summarize
 from protege.core.runs.loop import Hook
 from protege.core.runs.run import Run
 
-from .tasks import TASK_FACTS
+from .tasks import EVALUATED
 
 Score = list[float]
 """Mean success to the whole percent, then minus the mean error: of two lists the greater one is the better policy."""
@@ -72,10 +72,10 @@ class PeriodicEvaluation(Hook):
         metrics: dict[str, float] = {}
         successes, errors = [], []
         for index, task in enumerate(self.env.task_names):
-            facts, chosen = TASK_FACTS[task], rows["task"] == index
+            facts, chosen = EVALUATED[task], rows["task"] == index
             summary = summarize({key: x[chosen] for key, x in rows.items()}, facts.column)
             metrics[f"evaluation/{task}/success"] = summary.success
-            metrics[f"evaluation/{task}/{facts.error}"] = summary.error
+            metrics[f"evaluation/{task}/{facts.metric}"] = summary.error
             successes.append(summary.success)
             errors.append(inf if isnan(summary.error) else summary.error)
         known = {name: value for name, value in metrics.items() if not isnan(value)}

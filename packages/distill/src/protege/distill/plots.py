@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .tasks import env_task
+from protege.core.tasks import tasks
+
+from .tasks import EVALUATED
 
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e3e8ed"
-COLORS = {"track": "#3b6fb6", "masked_mimic": "#7a5bb0", "path": "#1f9d8b", "goal": "#e08a1e", "steering": "#c8504f"}
+PALETTE = ("#3b6fb6", "#7a5bb0", "#1f9d8b", "#e08a1e", "#c8504f", "#7d8a3c", "#b05a8a", "#4a9fd0")
+COLORS = dict(zip(tasks(), cycle(PALETTE), strict=False))
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -41,14 +45,22 @@ def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
         ax = axes[0]
         for row, (name, result) in enumerate(tasks.items()):
             strict = result["strict_success"] is not None
-            _bar(ax, row - 0.18 * strict, result["success"], result["success_ci"], COLORS[env_task(name)], 1.0, 0.34)
+            _bar(
+                ax,
+                row - 0.18 * strict,
+                result["success"],
+                result["success_ci"],
+                COLORS[EVALUATED[name].name],
+                1.0,
+                0.34,
+            )
             if strict:
                 _bar(
                     ax,
                     row + 0.18,
                     result["strict_success"],
                     result["strict_success_ci"],
-                    COLORS[env_task(name)],
+                    COLORS[EVALUATED[name].name],
                     0.45,
                     0.34,
                 )
@@ -75,9 +87,9 @@ def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np
                 ax.text(0.5, 0.5, "never measured", ha="center", color=MUTED, transform=ax.transAxes)
                 continue
             share = np.arange(1, len(values) + 1) / len(values)
-            ax.step(np.r_[0.0, values], np.r_[0.0, share], where="post", color=COLORS[env_task(name)], lw=1.8)
+            ax.step(np.r_[0.0, values], np.r_[0.0, share], where="post", color=COLORS[EVALUATED[name].name], lw=1.8)
             ax.fill_between(
-                np.r_[0.0, values], np.r_[0.0, share], step="post", color=COLORS[env_task(name)], alpha=0.12, lw=0
+                np.r_[0.0, values], np.r_[0.0, share], step="post", color=COLORS[EVALUATED[name].name], alpha=0.12, lw=0
             )
             ax.axvline(values.mean(), color=INK, lw=0.9, ls=(0, (4, 3)))
             text = f"mean {values.mean():.3g}"
@@ -110,8 +122,8 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             walked, wanted = (trace[:, :2] - start) @ turn.T, (trace[:, 2:] - start) @ turn.T
             ax.plot(*wanted.T, color=GRID, lw=7, solid_capstyle="round", label="path")
-            ax.plot(*walked.T, color=COLORS["path"], lw=1.8, label="pelvis")
-            ax.plot(*walked[-1], "o", color=COLORS["path"], ms=4)
+            ax.plot(*walked.T, color=PALETTE[2], lw=1.8, label="pelvis")
+            ax.plot(*walked[-1], "o", color=PALETTE[2], ms=4)
             ax.plot(0.0, 0.0, "o", mfc="white", mec=MUTED, ms=5)
             distance = np.linalg.norm(walked - wanted, axis=1)
             ax.set_title(f"mean {100 * distance.mean():.0f} cm, at most {100 * distance.max():.0f} cm", fontsize=8)

@@ -10,7 +10,7 @@ from protege.core.errors import UserError
 from protege.core.learning.accelerate import accelerate
 from protege.core.runs.config import RunConfig
 from protege.core.runs.load_policy import LoadedPolicy, load_to_act
-from protege.teachers.experiments import TASKS
+from protege.core.tasks import tasks
 from protege.teachers.teacher import Ensemble, Labeller, Teacher
 
 from .config import TEACHER_OF_TASK, TeacherModels
@@ -67,7 +67,7 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedP
         raise UserError(
             f"{key}.checkpoint is empty", f"Add {key}.checkpoint=[results/NAME], or do without it: {key}.weight=0"
         )
-    kinds = [kind for kind, task in TASKS.items() if TEACHER_OF_TASK[task] == name]
+    kinds = [task.kind for task in tasks().values() if task.taught_by == name]
     options = {
         "absent": f"Train it first, or do without: {key}.weight=0",
         "remedy": "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",

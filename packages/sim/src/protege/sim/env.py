@@ -8,6 +8,7 @@ GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from protege.core.motions import Clip, MotionLibrary
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.runs.checkpoint_checks import check_layout
+from protege.core.tasks import Modality, tasks
 
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
@@ -30,16 +32,15 @@ from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
-from .tasks.masks import MaskSampler
-from .tasks.registry import LOCOMOTION, TASKS, Task, TaskContext
-from .tasks.task import weighted
+from .tasks.command import Command
+from .tasks.task import TaskContext, TaskTerms
 from .tasks.terms import Scene
 
 log = logging.getLogger(__name__)
 
 
 def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each observation of a world, by name."""
+    """The shape of each observation of an env, by name."""
     k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
     p = observations.proprioception_size(b, j)
     return {
@@ -49,11 +50,28 @@ def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, 
         "reference_joint_pos": (j,),
         "reference_joint_vel": (j,),
         "pose_mask": (k, b),
-        "path": (10, 2),
-        "goal": (3,),
-        "steering": (config.steering_params.obs_size,),
-        "command_mask": (3,),
+        **{modality.name: shape for modality, shape in command_shapes(config)},
+        **{f"{modality.name}_mask": () for modality, _ in command_shapes(config)},
     }
+
+
+def command_shapes(config: EnvConfig) -> list[tuple[Modality, tuple[int, ...]]]:
+    """All modalities, and the shapes of their observations."""
+    found = [(task.modality, getattr(config, task.config_key)) for task in tasks().values()]
+    return [(modality, tuple(modality.shape(params))) for modality, params in found if modality is not None]
+
+
+def observe_command(command: Command, state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]) -> Obs:
+    """Each modality as the envs of one command see it, and where they do, (n, ...). shapes: see `command_shapes`."""
+    obs, inputs, none = Obs(), command.inputs(), torch.zeros_like(command.step, dtype=torch.bool)
+    for modality, shape in shapes:
+        name, mask = modality.name, command.shown.get(modality.name)
+        if mask is None:
+            obs[name], obs[f"{name}_mask"] = none.new_zeros(len(none), *shape, dtype=torch.float32), none
+        else:
+            given = {spec.name: inputs[spec.name] for spec in modality.inputs(shape)}
+            obs[name], obs[f"{name}_mask"] = modality.observe_where(mask, state, given), mask.clone()
+    return obs
 
 
 class HumanoidEnv:
@@ -61,7 +79,7 @@ class HumanoidEnv:
 
     Args:
         simulator: physics of N worlds.
-        clips: what is tracked, and what path, goal and steering references are warped from.
+        clips: what is tracked, and what the references of walking tasks are warped from.
         config: the environment's config.
         seed: of every random draw in here.
         evaluation: end episodes by the tasks' failure rules instead of training's terminations.
@@ -73,17 +91,9 @@ class HumanoidEnv:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
         self.robot: Robot = simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
-        if config.steering_params.obs_size not in (3, 5):
-            raise UserError(
-                f"env.steering_params.obs_size is {config.steering_params.obs_size}",
-                "Take 3 (direction, speed) or 5 (and the direction to face)",
-            )
-        for name, part in vars(config).items():  # of tasks without worlds too
-            weighted(getattr(part, "rewards", {}), f"env.{name}.rewards")
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
         self.clip_names = self.library.names
-        self.masks = MaskSampler(config.masked_mimic_params, self.robot, len(config.future_frames), self.device)
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
@@ -91,7 +101,7 @@ class HumanoidEnv:
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = clips
-        self.obs_shapes = observation_shapes(self.robot, config)
+        self.obs_shapes, self._shapes = observation_shapes(self.robot, config), command_shapes(config)
         n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
         self.proprioception = torch.zeros(n, p, device=self.device)
@@ -112,8 +122,8 @@ class HumanoidEnv:
         return self.reset()
 
     def _deal(self, mix: dict[str, float]) -> None:
-        if unknown := set(mix) - set(TASKS):
-            raise UserError(f"env.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(TASKS)}")
+        if unknown := set(mix) - set(tasks()):
+            raise UserError(f"env.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(tasks())}")
         self.dealt_with = self.generator.get_state()  # draws the commands, which are not saved
         weights = {name: weight for name, weight in mix.items() if weight > 0.0}
         if not weights or len(weights) > self.num_envs:
@@ -124,7 +134,7 @@ class HumanoidEnv:
             edges.append(min(max(round(self.num_envs * cumulative / total), edges[-1] + 1), self.num_envs - left))
         self.task_names = list(weights)
         self.task_slices = {name: slice(edges[i], edges[i + 1]) for i, name in enumerate(weights)}
-        self.tasks: dict[str, Task] = {}  # before the new ones' tables of references take as much memory again
+        self.tasks: dict[str, TaskTerms] = {}  # before the new ones' tables of references take as much memory again
         self.tasks = {name: self._build(name, part) for name, part in self.task_slices.items()}
         task_ids = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         for index, part in enumerate(self.task_slices.values()):
@@ -132,24 +142,29 @@ class HumanoidEnv:
         self.log = EpisodeLog(task_ids, {name: list(task.metrics) for name, task in self.tasks.items()})
         self._after_physics = Recorded(self._assess, self.device, self.generator)
 
-    def _build(self, name: str, part: slice) -> Task:
-        if name in LOCOMOTION and self._gaits is None:
-            self._gaits = GaitSet(self._clips, self.robot, self.device)
-            self._unsaid = self._gaits.notes
+    def _build(self, name: str, part: slice) -> TaskTerms:
+        task = tasks()[name]
         context = TaskContext(
+            task=task,
             n=part.stop - part.start,
             config=self.config,
             robot=self.robot,
             library=self.library,
-            gaits=self._gaits,
-            masks=self.masks,
+            gaits=self.gaits,
             generator=self.generator,
             device=self.device,
             evaluation=self.evaluation,
         )
-        task = TASKS[name](context)
-        task.command.reference.floor = None if self.floor is None else self.floor[part]
-        return task
+        built = task.build(context)
+        built.command.reference.floor = None if self.floor is None else self.floor[part]
+        return built
+
+    def gaits(self) -> GaitSet:
+        """What commands are obeyed with, from the clips."""
+        if self._gaits is None:
+            self._gaits = GaitSet(self._clips, self.robot, self.device)
+            self._unsaid = self._gaits.notes
+        return self._gaits
 
     # The loop ----------------------------------------------------------------------------------------------------------
 
@@ -207,7 +222,7 @@ class HumanoidEnv:
         obs = self._restart(ended, history)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
 
-    def _scene(self, task: Task, part: slice) -> Scene:
+    def _scene(self, task: TaskTerms, part: slice) -> Scene:
         reference = task.command.reference.now()
         return Scene(self.state[part], reference, task.command, self.trail[part], self.robot.control_dt, self.robot)
 
@@ -241,7 +256,8 @@ class HumanoidEnv:
             poses = observations.poses(state, *command.reference.future())
             joint_pos, joint_vel = command.reference.next_joints()
             reference = {"poses": poses, "reference_joint_pos": joint_pos, "reference_joint_vel": joint_vel}
-            parts.append({**command.observe(state), **reference})
+            commands = observe_command(command, state, self._shapes)
+            parts.append({**reference, "pose_mask": command.pose_mask.clone(), **commands})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
         return {"proprioception": self._proprioception(measured), "history": history, **joined}
 

@@ -2,6 +2,7 @@
 
 from protege.core.memory import require
 from protege.core.robots.robot import Robot
+from protege.core.tasks import tasks
 
 from .env_config import EnvConfig
 
@@ -43,13 +44,11 @@ def terrain_bytes(config: EnvConfig) -> float:
 
 
 def plan_bytes(robot: Robot, config: EnvConfig) -> float:
-    """What one command of each locomotion task takes, with the frames of its reference."""
+    """What one command of each walking task takes, with the frames of its reference."""
     frame = 4.0 * (NUMBERS_A_BODY * robot.num_bodies + NUMBERS_A_JOINT * robot.num_joints)
-    goal = config.goal_params
-    seconds = {
-        "path": config.episode_length_s,
-        "goal": 2.0 + goal.distance[1] / goal.approach_speed,
-        "steering": config.episode_length_s * (4 if config.steering_params.follow_gait else 1),
-    }
-    asked = sum(time for task, time in seconds.items() if config.task_mix.get(task, 0.0) > 0.0)
+    asked = sum(
+        task.reference_seconds(config, getattr(config, task.config_key))
+        for name, task in tasks().items()
+        if config.task_mix.get(name, 0.0) > 0.0
+    )
     return COPIES * frame * asked / robot.control_dt

@@ -6,8 +6,8 @@ import numpy as np
 
 from .terrain_params import TerrainParams
 
-CLEARANCE = 0.02
-"""m, from the plane that goes on beyond the terrain up to the terrain's lowest point."""
+CLEARANCE = 0.1
+"""m, from the plane that goes on beyond the terrain up to the terrain's lowest point: feet do not sink in so deep."""
 EDGE = 2.0
 """m, over which the terrain comes down to that plane at its border."""
 SLOPE_LENGTH, BUMP_LENGTH = (6.0, 12.0), (0.8, 2.0)

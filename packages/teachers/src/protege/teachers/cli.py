@@ -10,8 +10,7 @@ from protege.core.errors import UserError
 
 main = training_group(
     "protege-teachers",
-    "Step 3: path, goal and steering teachers, and the zoo of trained policies.",
-    ("path_follower", "goal_directed", "steering"),
+    "Step 3: the teachers of tasks, and the zoo of trained policies.",
     "protege.teachers.experiments:EXPERIMENTS",
 )
 

@@ -1,4 +1,6 @@
-"""The three teachers. Each is the tracker, fine-tuned by PPO on references that are warped along commands.
+"""The teachers of tasks that have a modality of their own.
+
+Each is the tracker, fine-tuned by PPO on references that are warped along commands.
 
 The walking clip is turned and sped up or slowed down to obey a random command (`protege.sim.tasks.locomotion_command`). Tracking
 it well is obeying the command with the clip's gait. Training starts from the tracker's weights. A teacher additionally reads its
@@ -9,17 +11,11 @@ from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.experiments import train_ppo
 from protege.core.runs.training import Experiment
+from protege.core.tasks import tasks
 
 PARTS: dict[str, type] = {"agent": PPOConfig, "model": ModelConfig}
 
-EXPERIMENTS = {kind: Experiment(kind, PARTS, train_ppo) for kind in ("path_follower", "goal_directed", "steering")}
-"""By kind, which is also the first part of their presets' names."""
-
-TASKS = {
-    "path_follower": "path",
-    "goal_directed": "goal",
-    "steering": "steering",
-    "masked_mimic": "masked_mimic",
-    "tracker": "track",
+EXPERIMENTS = {
+    task.kind: Experiment(task.kind, PARTS, train_ppo) for task in tasks().values() if task.modality is not None
 }
-"""The task that each kind of policy is a teacher of."""
+"""By kind, which is also the first part of their presets' names."""

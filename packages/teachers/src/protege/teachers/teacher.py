@@ -34,7 +34,7 @@ class Labeller(Protocol):
 
 
 class Teacher:
-    """A trained policy that labels observations: tracker, MaskedMimic, path follower, goal-directed or steering.
+    """A trained policy that labels observations: a tracker, MaskedMimic, or the teacher of a task.
 
     Args:
         loaded: from `protege.core.runs.experiments.load_policy`, on its device.

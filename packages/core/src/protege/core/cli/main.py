@@ -13,7 +13,6 @@ from .train import training_group
 main = training_group(
     "protege-core",
     "Steps 1 and 2: the full-body tracker and MaskedMimic.",
-    ("full_body_tracker", "masked_mimic"),
     "protege.core.runs.experiments:EXPERIMENTS",
 )
 

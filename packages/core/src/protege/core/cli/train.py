@@ -1,28 +1,35 @@
 """The `train` and `presets` commands of a package that trains."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UserError
 from .group import Group, main_group
 
+if TYPE_CHECKING:
+    from ..runs.training import Experiment
 
-def training_group(package: str, help: str, families: Sequence[str], experiments: str) -> Group:
+
+def training_group(package: str, help: str, experiments: str) -> Group:
     """The root command of a package that trains, with `train NAME [options] [key.path=value ...]` and `presets`.
 
     Args:
-        families: first parts of the names of the presets that can be trained.
-        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by family, imported when something is trained: `--help` is quick.
+        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by the first part of their presets' names, imported when something
+            is trained: `--help` is quick.
     """
     group = main_group(package, help)
+
+    def known() -> dict[str, "Experiment"]:
+        module, attribute = experiments.split(":")
+        return getattr(import_module(module), attribute)
 
     @group.command()
     def presets() -> None:
         """List what `train` takes."""
-        for name in preset_names(families):
+        for name in preset_names(known()):
             click.echo(name)
 
     @group.command()
@@ -48,11 +55,9 @@ def training_group(package: str, help: str, families: Sequence[str], experiments
         from ..runs.plain_yaml import as_yaml
         from ..runs.training import train as train_preset
 
-        family = name.split("/")[0]
-        if family not in families:
-            raise UserError(f"cannot train {name!r} here", f"Known: {', '.join(preset_names(families))}")
-        module, attribute = experiments.split(":")
-        experiment = getattr(import_module(module), attribute)[family]
+        experiment = known().get(name.split("/")[0])
+        if experiment is None:
+            raise UserError(f"cannot train {name!r} here", f"Known: {', '.join(preset_names(known()))}")
         given = {f"run.{key}": value for key, value in options.items() if value is not None and value != ()}
         if num_envs is not None:
             given["env.num_envs"] = num_envs
@@ -67,7 +72,7 @@ def training_group(package: str, help: str, families: Sequence[str], experiments
     return group
 
 
-def preset_names(families: Sequence[str]) -> list[str]:
+def preset_names(families: Collection[str]) -> list[str]:
     """Presets of these families."""
     from ..runs.config import all_presets
 

@@ -1,35 +1,39 @@
-"""Whether a training is past saving: one that is should stop while its last good checkpoint is still the last one."""
+"""Whether a training has diverged: it then stops, while its last good checkpoint is still the last one."""
 
 from collections.abc import Mapping
 from math import isfinite
 
-PATIENCE = 3
-"""Bad iterations in a row that end a run: one alone may be a minibatch of broken worlds."""
+MAX_BAD_ITERATIONS = 3
+"""Bad iterations in a row that end a run: a single one may come from broken environments."""
 
 KL_LIMIT = 50.0
 """nats that a policy may move by in an iteration. Far beyond any use: 69 joints moved by their whole deviation each are 35."""
 
 
-class Watch:
+class DivergenceMonitor:
     """Counts bad iterations.
 
     An iteration is bad if no update had a finite gradient, if a loss is not finite, or if the policy jumped (`actor/kl`).
 
     Attributes:
-        strikes: bad iterations up to now, in a row.
+        bad_iterations: bad iterations up to now, in a row.
 
     Args:
         updates: optimiser steps of an iteration; 0 if unknown.
     """
 
     def __init__(self, updates: int = 0) -> None:
-        self.updates, self.strikes = updates, 0
+        self.updates, self.bad_iterations = updates, 0
 
     def see(self, metrics: Mapping[str, float]) -> str:
-        """Look at an iteration's metrics. Returns what is wrong if patience is at its end, else nothing."""
+        """Look at an iteration's metrics. Returns what is wrong if the training has diverged, else nothing."""
         trouble = self._trouble(metrics)
-        self.strikes = self.strikes + 1 if trouble else 0
-        return f"{trouble}; {PATIENCE} bad iterations in a row" if self.strikes >= PATIENCE else ""
+        self.bad_iterations = self.bad_iterations + 1 if trouble else 0
+        return (
+            f"{trouble}; {MAX_BAD_ITERATIONS} bad iterations in a row"
+            if self.bad_iterations >= MAX_BAD_ITERATIONS
+            else ""
+        )
 
     def _trouble(self, metrics: Mapping[str, float]) -> str:
         skipped = metrics.get("agent/skipped_updates", 0.0)

@@ -157,7 +157,7 @@ class RunningNormalizer(nn.Module):
         self.var.copy_(var)
 
 
-FEW = 8  # tokens, up to which sums of products that a compiler fuses are faster than matrix products
+FEW_TOKENS = 8  # tokens, up to which sums of products that a compiler fuses are faster than matrix products
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
@@ -169,7 +169,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
 
 def attend_few(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
     """`attend`, written out."""
-    product = sum_of_products if k.shape[2] <= FEW else torch.matmul
+    product = sum_of_products if k.shape[2] <= FEW_TOKENS else torch.matmul
     scores = product(q, k.transpose(2, 3)) / q.shape[-1] ** 0.5
     if present is not None:
         scores = scores.masked_fill(~present, -torch.inf)

@@ -13,13 +13,11 @@ from ..errors import UserError
 from .accelerate import mixed_precision
 from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
 
-COMMANDS = ("path", "goal", "steering")
-"""The columns of `command_mask`."""
-
 RANKS = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
-"""Dimensions of the observations that token sets are made of, without the leading N; commands may have any."""
+"""Dimensions of the observations that these token sets are made of, without the leading N. All others are commands, of any."""
 
-TOKENS = ("proprioception", "history", *COMMANDS, "poses", "masked_poses")
+NO_COMMANDS = {*RANKS, "reference_joint_pos", "reference_joint_vel", "pose_mask"}
+"""Observations that every environment gives; besides them it has one for each modality (`protege.core.tasks.Modality`)."""
 
 
 @dataclass
@@ -63,10 +61,10 @@ class ModelConfig:
             raise UserError(f"{key}.actor: {self.actor!r} is neither transformer nor mlp", "Choose one of the two")
         if self.tokens[:1] != ["proprioception"]:
             raise UserError(f"{key}.tokens must begin with proprioception", "It is the token that is read out")
-        if set(self.added_tokens) - set(COMMANDS):
-            raise UserError(f"{key}.added_tokens may hold commands only", f"Choose among {', '.join(COMMANDS)}")
+        if wrong := [token for token in self.added_tokens if token in NO_COMMANDS]:
+            raise UserError(f"{key}.added_tokens may hold commands only", f"Put {wrong[0]} into {key}.tokens")
         check_units(self, key, "mlp_units", "critic_units")
-        checks.at_most_entries(len(TOKENS), self, key, "tokens", "added_tokens", "critic_inputs")
+        checks.at_most_entries(100, self, key, "tokens", "added_tokens", "critic_inputs")
         checks.within(-20, 5, self, key, "log_std")
         checks.shares(self, key, "reference_velocity")
         checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
@@ -137,8 +135,7 @@ class Tokenizer(nn.Module):
             x = normalizer(obs["poses"].flatten(2)).unflatten(2, (visible.shape[2], -1))
             mask = visible.to(x.dtype)
             return torch.cat([(x * mask.unsqueeze(-1)).flatten(2), mask], dim=-1), visible.any(-1)
-        column = COMMANDS.index(token)
-        present = obs["command_mask"][:, column : column + 1]
+        present = obs[f"{token}_mask"].unsqueeze(1)
         mask = present.to(obs[token].dtype)
         return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
 
@@ -152,8 +149,8 @@ class Tokenizer(nn.Module):
         for key, normalizer in self.normalizers.items():
             assert isinstance(normalizer, RunningNormalizer)
             x, rows = obs[key], weight
-            if key in COMMANDS:
-                commanded = obs["command_mask"][:, COMMANDS.index(key)]
+            if key not in NO_COMMANDS:
+                commanded = obs[f"{key}_mask"]
                 rows = commanded if weight is None else commanded * weight
                 x = x.flatten(1)
             elif key == "poses":
@@ -168,15 +165,16 @@ def _normalized_as(token: str) -> str:
 
 def _observations(token: str) -> list[str]:
     """Keys of the observation dictionary that a token set is made of."""
-    if token in COMMANDS:
-        return [token, "command_mask"]
+    if token not in NO_COMMANDS:
+        return [token, f"{token}_mask"]
     return {"masked_poses": ["poses", "pose_mask"], "history": ["history", "proprioception"]}.get(token, [token])
 
 
 def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
     """(S, F) of a token set."""
-    if token not in TOKENS:
-        raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(TOKENS)}.")
+    known = [*RANKS, *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes)]
+    if token not in known:
+        raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(known)}.")
     missing = [key for key in _observations(token) if key not in obs_shapes]
     if missing:
         raise UserError(f"model.tokens: the environment does not observe {', '.join(missing)}", f"Remove {token!r}.")
@@ -189,7 +187,7 @@ def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[in
         return 1, shape[0]
     if token == "history":
         return shape[0], shape[1]
-    if token in COMMANDS:
+    if token not in RANKS:
         return 1, prod(shape) + 1
     frames, bodies, features = shape
     return frames, bodies * (features + (token == "masked_poses"))

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +19,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from ..errors import UserError, shown
 from ..files import write_atomically
+from ..learning.policy import NO_COMMANDS
 from . import plain_yaml
 from .checkpoint_checks import REMEDY, check_contents, digest
 
@@ -40,7 +41,7 @@ class Checkpoint:
     """A policy and where its training stands.
 
     Attributes:
-        kind: tracker, masked_mimic, path_follower, goal_directed, steering or student.
+        kind: tracker, masked_mimic, the kind of a task (`protege.core.tasks.Task`) or student.
         config: the whole config as plain data.
         robot: name.
         joint_names: what the actions mean.
@@ -212,4 +213,13 @@ def _checked(path: Path, data: Any) -> Checkpoint:
     contents = {f.name: data[f.name] for f in fields(Checkpoint)}
     if written is not None and written != digest(contents):
         raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
-    return Checkpoint(**contents)
+    checkpoint = Checkpoint(**contents)
+    return replace(checkpoint, obs_shapes=_with_masks(checkpoint.obs_shapes))
+
+
+def _with_masks(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Shapes of observations as they are now. At first the masks of all commands were one observation, `command_mask`."""
+    if "command_mask" not in shapes:
+        return shapes
+    commands = [name for name in shapes if name not in NO_COMMANDS | {"command_mask"}]
+    return {name: shapes[name] for name in shapes if name != "command_mask"} | {f"{name}_mask": [] for name in commands}

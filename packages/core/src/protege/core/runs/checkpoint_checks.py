@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..names import RULE
 from .plain_yaml import MAX_DEPTH, is_plain
 
-KINDS = ("tracker", "masked_mimic", "path_follower", "goal_directed", "steering", "student")
-MANY = 10_000_000
+MAX_NUMBERS = 10_000_000
 """More numbers than any observation has."""
 REMEDY = "Delete it and train again, or take another"
 
@@ -55,7 +55,7 @@ def _is_table(value: Any, fits: Callable[[Any], bool]) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and 0 < len(value) < 5 and all(map(_is_count, value)) and 0 < prod(value) <= MANY
+    return isinstance(value, list) and len(value) < 5 and all(map(_is_count, value)) and 0 < prod(value) <= MAX_NUMBERS
 
 
 def _are_names(value: Any) -> bool:
@@ -82,7 +82,7 @@ def _is_nested(value: Any, depth: int = MAX_DEPTH) -> bool:
 
 
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "kind": (lambda x: _is_text(x) and x in KINDS, f"one of {', '.join(KINDS)}"),
+    "kind": (lambda x: isinstance(x, str) and RULE.fullmatch(x) is not None, "a name"),
     "config": (lambda x: isinstance(x, dict) and is_plain(x), "a config: mappings, lists, text and numbers"),
     "robot": (_is_text, "a name"),
     "joint_names": (_are_names, "a list of different names"),

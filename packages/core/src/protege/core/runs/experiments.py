@@ -10,14 +10,17 @@ from ..learning.learner import Learner
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from ..learning.policy import ModelConfig
 from ..learning.ppo import PPO, PPOConfig
+from ..tasks import tasks
 from .config import Config
 from .load_policy import LoadedPolicy, action_bound, load_to_act, make_actor_critic
 from .loop import train_loop
 from .run import Run
 from .training import Experiment
 
-ACTOR_CRITICS = ("tracker", "path_follower", "goal_directed", "steering", "student")
-"""Kinds of policy that a training by PPO can start from: those whose network is its own."""
+
+def actor_critics() -> list[str]:
+    """Kinds of policy that a training by PPO can start from: those whose network is its own."""
+    return ["tracker", *(task.kind for task in tasks().values() if task.modality is not None), "student"]
 
 
 def load_expert(path: str, env: Env, kinds: Sequence[str]) -> LoadedPolicy:
@@ -35,7 +38,7 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
     if run.resumes:
         pass  # `Run.restore` loads the weights
     elif config.agent.expert_model_path:
-        policy.load_from(load_expert(config.agent.expert_model_path, env, ACTOR_CRITICS).policy.state_dict())
+        policy.load_from(load_expert(config.agent.expert_model_path, env, actor_critics()).policy.state_dict())
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     accelerate(policy, env.device, config.run.mixed_precision, config.run.compile)

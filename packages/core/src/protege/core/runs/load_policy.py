@@ -126,10 +126,11 @@ def check_observations(loaded: LoadedPolicy, env: Env, names: Iterable[str], rem
         UserError: naming the first that differs.
     """
     for name in names:
-        seen, given = tuple(loaded.obs_shapes.get(name, ())), tuple(env.obs_shapes.get(name, ()))
-        if seen != given:
+        seen, given = (shapes.get(name) for shapes in (loaded.obs_shapes, env.obs_shapes))
+        if seen is None or given is None or tuple(seen) != tuple(given):
+            shape = "missing" if given is None else tuple(given)
             raise UserError(
-                f"{loaded.path} learned with {name} of shape {seen}, here it is {given or 'missing'}", remedy
+                f"{loaded.path} learned with {name} of shape {tuple(seen or ())}, here it is {shape}", remedy
             )
 
 

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..motions.clip import clip_files
 from .plain_yaml import as_yaml
 
-FREE = {
+MAY_CHANGE = {
     *(
         f"run.{x}"
         for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
@@ -98,10 +98,10 @@ def weights_digest(model: Mapping[str, Tensor]) -> str:
 
 
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first key, in the new config's order, that is not in `FREE` and whose value another config does not share."""
+    """The first key, in the new config's order, that is not in `MAY_CHANGE` and whose value another config does not share."""
     old, new = dict(_flat(was)), dict(_flat(now))
     for key in [*new, *old]:
-        if key not in FREE and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
+        if key not in MAY_CHANGE and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
             before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
             return key, before, after
     return None

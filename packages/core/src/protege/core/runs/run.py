@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import UserError
 from ..files import write_atomically
-from ..learning.divergence import Watch
+from ..learning.divergence import DivergenceMonitor
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..robots.robot import Robot
 from ..terminal import console
@@ -28,7 +28,7 @@ from .training_state import restore as restore_training
 SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
 """Metrics that the progress line shows, where a run has them."""
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a training after its iteration: Ctrl-C, an end asked for by another program, a terminal that is closed."""
 
 SAME_CTRL_C = 3.0
@@ -54,10 +54,10 @@ class Run:
     and the same command goes on from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
     as SIGHUP is under nohup, and Ctrl-C where a script runs this in the background.
 
-    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `experiments.train` does.
+    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `training.train` does.
 
     Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
-    metrics. The first one writes and speaks. A training that diverges is stopped; see `divergence`.
+    metrics. The first one writes files and prints. A training that diverges is stopped; see `divergence`.
 
     Args:
         config: the whole config; its `run` part names the folder and the budget.
@@ -88,13 +88,13 @@ class Run:
         self._writer: SummaryWriter | None = None
         self._console = console(stderr=True, quiet=not group.first)
         agent = getattr(config, "agent", None)
-        self._watch = Watch(agent.epochs * agent.minibatches if agent else 0)
+        self._divergence = DivergenceMonitor(agent.epochs * agent.minibatches if agent else 0)
         self._asked = False
         self._asked_at = 0.0
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        heard = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         self._old = {number: signal.signal(number, self._stop) for number in heard}
         return self
 
@@ -188,7 +188,7 @@ class Run:
             self.seconds += now - self._tick
             self._tick = now
             self.iteration += 1
-            if interval and self.iteration % interval == 0 and not self._watch.strikes:
+            if interval and self.iteration % interval == 0 and not self._divergence.bad_iterations:
                 self.save()
         self.finished = not self.interrupted
         self.save()
@@ -222,7 +222,7 @@ class Run:
         self.latest = {**self.latest, **metrics}
         if self.group.first:
             self._log(metrics)
-        if trouble := self._watch.see(metrics):
+        if trouble := self._divergence.see(metrics):
             raise self._diverged(trouble)
 
     def _log(self, metrics: Mapping[str, float]) -> None:

@@ -23,7 +23,7 @@ OPTIONS: list[Callable] = [
     # What to do, where the policy is told one thing, and who tells it, where it is told more.
     click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
     click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
-    click.option("--speed", default=1.0, show_default=True, type=Finite(0.0), help="m/s, of path and steering"),
+    click.option("--speed", default=1.0, show_default=True, type=Finite(), help="m/s, of path and steering; below 0 backwards"),
     click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
     click.option("--seed", type=click.IntRange(min=0), help="a random path"),
     click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),

@@ -25,6 +25,7 @@ from .steering import Steering
 
 BRAKING = 1.0
 """s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths."""
+USUAL_SPEED = 1.5  # m/s, of policies that do not say which speeds they were trained on
 NOTES = 100  # of the last ones that are kept
 WORLD = Pose2D(np.zeros(2), 0.0)
 
@@ -64,6 +65,12 @@ class Commander:
         self._heard: float | None = None
         self._start: Pose2D | None = None
         self._since, self._sources = 0.0, dict[str, CommandSource]()
+
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """Least and largest speed of steering that the policy was trained on, m/s."""
+        trained = self._policy.metadata.command_ranges.get("steering_speed")
+        return (0.0, USUAL_SPEED) if trained is None else (trained.low, trained.high)
 
     # Who commands -------------------------------------------------------------------------------------------------------
 

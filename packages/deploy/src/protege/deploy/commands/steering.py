@@ -21,7 +21,7 @@ class Steering:
 
     Attributes:
         direction: degrees to the left.
-        speed: m/s; 0 is to stand.
+        speed: m/s; 0 is to stand, less is to go backwards, facing the direction.
         facing: degrees to the left, where to look; by default where to go.
         frame: of both directions.
     """
@@ -32,7 +32,7 @@ class Steering:
     frame: str = "robot"
 
     def __post_init__(self) -> None:
-        check_numbers(self, direction=(-1e6, 1e6), speed=(0.0, MAX_SPEED), facing=(-1e6, 1e6))
+        check_numbers(self, direction=(-1e6, 1e6), speed=(-MAX_SPEED, MAX_SPEED), facing=(-1e6, 1e6))
         check_frame(self.frame)
 
     def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
@@ -48,7 +48,7 @@ class SteeringCommand:
 
     Attributes:
         direction: (2,) unit vector.
-        speed: m/s.
+        speed: m/s; below zero backwards.
         facing: (2,) unit vector, where to look; by default where to go.
     """
 

@@ -13,8 +13,8 @@ from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
+from protege.core.tasks import modalities
 
-from ..interface import MODALITIES
 from ..policy.tensors import REFERENCE, input_specs, output_specs
 
 ACTION_SCALE = 1.0
@@ -41,6 +41,7 @@ class StudentGraph(nn.Module):
         self.policy, self.kinematics = policy, Kinematics(robot)
         self.specs = input_specs(tokens, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
         self.outputs = output_specs(self.specs, robot.num_joints)
+        self.columns = [name for name in modalities() if name in obs_shapes]
         self.register_buffer("default_joint_pos", robot.default_pose())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -78,20 +79,10 @@ class StudentGraph(nn.Module):
             body_ang_vel_w=given["root_ang_vel_w"].unsqueeze(1),
         )
 
-    @staticmethod
-    def _commands(state: RobotState, given: Mapping[str, Tensor]) -> Obs:
-        """path, goal and steering, zero where they are not commanded, and the mask."""
-        values: Obs = {}
-        if "path_w" in given:
-            values["path"] = observations.path(state, given["path_w"])
-        if "goal_w" in given:
-            values["goal"] = observations.goal(state, given["goal_w"], given["goal_time_left"])
-        if "steering_speed" in given:
-            direction, speed = given["steering_direction_w"], given["steering_speed"]
-            values["steering"] = observations.steering(state, direction, speed, given.get("steering_facing_w"))
-        mask = given["command_mask"]
-        for column, name in enumerate(MODALITIES):
-            if name in values:
-                shown = mask[:, column].reshape(-1, *[1] * (values[name].ndim - 1))
-                values[name] = torch.where(shown, values[name], torch.zeros_like(values[name]))
-        return values | {"command_mask": mask}
+    def _commands(self, state: RobotState, given: Mapping[str, Tensor]) -> Obs:
+        """Each modality that the policy reads, zero where it is not commanded, and where it is: the columns of `command_mask`."""
+        obs: Obs = {}
+        for name, mask in zip(self.columns, given["command_mask"].unbind(dim=1), strict=True):
+            if name in self.policy.obs_keys:
+                obs |= {name: modalities()[name].observe_where(mask, state, given), f"{name}_mask": mask}
+        return obs

@@ -7,6 +7,7 @@ The command `isaaclab` finds this module by its entry point, `isaaclab.tasks`.
 """
 
 from protege.core.errors import UserError
+from protege.core.tasks import tasks
 
 try:
     import gymnasium
@@ -16,7 +17,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 HERE = "protege.sim.gym"
-IDS = {task: f"Protege-{task.capitalize()}-SMPL-v0" for task in ("track", "path", "goal", "steering")}
+
+
+def short_name(task: str) -> str:
+    """A task's part of ids and of classes: `track` -> `Track`."""
+    return "".join(word.capitalize() for word in task.split("_"))
+
+
+IDS = {name: f"Protege-{short_name(name)}-SMPL-v0" for name, task in tasks().items() if task.unified}
 
 for task, name in IDS.items():
     if name not in gymnasium.registry:
@@ -25,8 +33,8 @@ for task, name in IDS.items():
             entry_point=f"{HERE}.env:ProtegeEnv",
             disable_env_checker=True,
             kwargs={
-                "env_cfg_entry_point": f"{HERE}.env_cfg:{task.capitalize()}EnvCfg",
-                "rsl_rl_cfg_entry_point": f"{HERE}.env_cfg:{task.capitalize()}PPORunnerCfg",
+                "env_cfg_entry_point": f"{HERE}.env_cfg:{short_name(task)}EnvCfg",
+                "rsl_rl_cfg_entry_point": f"{HERE}.env_cfg:{short_name(task)}PPORunnerCfg",
                 "default_agent": "rsl_rl",
             },
         )

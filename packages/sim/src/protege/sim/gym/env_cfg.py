@@ -1,5 +1,7 @@
 """What Isaac Lab's commands read of our environments: their configuration, and that of RSL-RL's PPO."""
 
+from math import prod
+
 import torch
 from isaaclab.envs import DirectRLEnvCfg
 from isaaclab.scene import InteractiveSceneCfg
@@ -7,21 +9,22 @@ from isaaclab.sim import SimulationCfg
 from isaaclab.utils import configclass
 from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlPpoAlgorithmCfg
 
-from protege.core.observations import POSE_FEATURES, proprioception_size
 from protege.core.robots.robot import Robot
+from protege.core.tasks import tasks
 
+from ..env import observation_shapes
 from ..env_config import EnvConfig
 from ..robots import get_robot
 from ..robots.mjcf import build_spec
 from ..simulators.isaaclab.scene import simulation_cfg
+from . import IDS, short_name
 
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 PRIVILEGED = ("proprioception", "poses", "reference_joint_pos")
 SEEN = {
-    "track": PRIVILEGED,
-    "path": ("proprioception", "path"),
-    "goal": ("proprioception", "goal"),
-    "steering": ("proprioception", "steering"),
+    name: PRIVILEGED if task.modality is None else ("proprioception", task.modality.name)
+    for name, task in tasks().items()
+    if name in IDS
 }
 """What the policy of each task observes; its critic sees what is privileged besides, see `critic_sees`."""
 
@@ -33,16 +36,8 @@ def critic_sees(task: str) -> tuple[str, ...]:
 
 def width(names: tuple[str, ...], robot: Robot) -> int:
     """How many numbers these observations are with the default config."""
-    config, bodies, joints = EnvConfig(), robot.num_bodies, robot.num_joints
-    sizes = {
-        "proprioception": proprioception_size(bodies, joints),
-        "poses": len(config.future_frames) * bodies * POSE_FEATURES,
-        "reference_joint_pos": joints,
-        "path": 10 * 2,
-        "goal": 3,
-        "steering": config.steering_params.obs_size,
-    }
-    return sum(sizes[name] for name in names)
+    shapes = observation_shapes(robot, EnvConfig())
+    return sum(prod(shapes[name]) for name in names)
 
 
 def _simulation() -> SimulationCfg:
@@ -59,7 +54,7 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
     those of the robot, and a step of the simulation is a control step.
 
     Attributes:
-        task: track, path, goal or steering.
+        task: one of `SEEN`.
         motion_file: clips; what is shipped is found by name.
         overrides: of our own config, as on our command line: `env.path_follower_params.speed=[0.5, 1.0]`.
     """
@@ -81,32 +76,6 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
         robot = get_robot("smpl")
         self.observation_space = width(SEEN[self.task], robot)
         self.state_space = width(critic_sees(self.task), robot)
-
-
-@configclass
-class TrackEnvCfg(ProtegeEnvCfg):
-    """Tracking a clip."""
-
-
-@configclass
-class PathEnvCfg(ProtegeEnvCfg):
-    """Following a path."""
-
-    task: str = "path"
-
-
-@configclass
-class GoalEnvCfg(ProtegeEnvCfg):
-    """Reaching a goal."""
-
-    task: str = "goal"
-
-
-@configclass
-class SteeringEnvCfg(ProtegeEnvCfg):
-    """Obeying a direction and a speed."""
-
-    task: str = "steering"
 
 
 @configclass
@@ -143,27 +112,18 @@ class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     )
 
 
-@configclass
-class TrackPPORunnerCfg(ProtegePPORunnerCfg):
-    """Of `Protege-Track-SMPL-v0`."""
+def _add(base: type, name: str, title: str, **fields: str) -> None:
+    """A class of this module for a task: `TrackEnvCfg`, ..., by which Isaac Lab's commands find it."""
+    texts = dict.fromkeys(fields, str)
+    members = {"__doc__": f"{title}.", "__module__": __name__, "__annotations__": texts, **fields}
+    globals()[name] = configclass(type(name, (base,), members))
 
 
-@configclass
-class PathPPORunnerCfg(ProtegePPORunnerCfg):
-    """Of `Protege-Path-SMPL-v0`."""
-
-    experiment_name = "protege_path"
-
-
-@configclass
-class GoalPPORunnerCfg(ProtegePPORunnerCfg):
-    """Of `Protege-Goal-SMPL-v0`."""
-
-    experiment_name = "protege_goal"
-
-
-@configclass
-class SteeringPPORunnerCfg(ProtegePPORunnerCfg):
-    """Of `Protege-Steering-SMPL-v0`."""
-
-    experiment_name = "protege_steering"
+for _task in SEEN:
+    _add(ProtegeEnvCfg, f"{short_name(_task)}EnvCfg", tasks()[_task].title, task=_task)
+    _add(
+        ProtegePPORunnerCfg,
+        f"{short_name(_task)}PPORunnerCfg",
+        tasks()[_task].title,
+        experiment_name=f"protege_{_task}",
+    )

@@ -18,7 +18,7 @@ ROUNDS = 8
 """Of levelling feet and leaning, which undo each other a little."""
 
 Pose = tuple[Tensor, Tensor, Tensor, Tensor]
-"""joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, sway (n, 2) m on the ground and root height (n,) m, along x."""
+"""Of who travels along x: joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, its sway (n, 2) m and height (n,) m."""
 
 
 class Gait:

@@ -8,7 +8,7 @@ from protege.core.robots.robot import Joint, Robot
 from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
-from ..terrain import CLEARANCE, Terrain
+from ..terrain import Terrain
 from . import get_robot
 
 ROBOT_BIT, GROUND_BIT = 1, 2
@@ -20,6 +20,8 @@ GEOMS = {
 }
 
 TERRAIN = "terrain"
+BASE = 1.0
+"""m, of solid ground under a height field. Feet that sank half as deep would be pushed out below."""
 
 SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
 """Colours, rgba: the body, the feet, and hands and head."""
@@ -151,12 +153,15 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
 
 def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain) -> None:
     """The height field. MuJoCo scales the heights that it is given to 0 ... 1, and multiplies them by the third size."""
+    spec.option.disableflags |= int(
+        mujoco.mjtDisableBit.mjDSBL_MULTICCD
+    )  # height fields do without, MuJoCo Warp says so
     top = float(terrain.height.max())
     spec.add_hfield(
         name=TERRAIN,
         nrow=len(terrain.height),
         ncol=len(terrain.height),
-        size=[terrain.half_size, terrain.half_size, top, CLEARANCE],
+        size=[terrain.half_size, terrain.half_size, top, BASE],
         userdata=(terrain.height.astype(float) / top).flatten(),
     )
     spec.worldbody.add_body(name=TERRAIN, mocap=True).add_geom(

@@ -60,7 +60,7 @@ class MujocoSimulator:
         self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self._push_w = np.zeros((num_envs, 3))
-        self._mocap_pos = np.zeros((num_envs, self.model.nmocap, 3))  # of the terrain, where there is one
+        self._mocap_pos = np.tile(self.data[0].mocap_pos, (num_envs, 1, 1))  # of the terrain, where there is one
         threads = min(num_threads or available_cores(), num_envs)
         self._pool = ThreadPoolExecutor(threads)
         self._chunks = [range(i, num_envs, threads) for i in range(threads)]

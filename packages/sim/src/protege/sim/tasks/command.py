@@ -1,30 +1,34 @@
-"""What every command offers the environment, and what a checkpoint keeps of it."""
+"""What every command offers the env, and what a checkpoint keeps of it."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from protege.core.env import Obs
 from protege.core.robots.state import RobotState
 
 from ..references.reference import Reference
 
 
 class Command(Protocol):
-    """The commands of the n worlds of one task, rows counted from the start of the task's slice.
+    """The commands of the n envs of one task, rows counted from the start of the task's slice.
 
-    All tensors are made once and changed in place, and nothing depends on how many worlds are concerned: a CUDA graph can hold it.
+    All tensors are made once and changed in place, and nothing depends on how many envs are concerned: a CUDA graph can hold it.
 
     Attributes:
         reference: each row's reference motion.
         step: (n,) control steps since the episode began.
         last_step: (n,) the step at which the command is over (a time-out, not a failure).
+        pose_mask: (n, K, B) bool, which of the reference's future poses are shown.
+        shown: for each modality that it may command, (n,) bool, where it does.
     """
 
     reference: Reference
     step: Tensor
     last_step: Tensor
+    pose_mask: Tensor
+    shown: Mapping[str, Tensor]
 
     def reset(self, mask: Tensor) -> RobotState:
         """Draw new commands for the rows where mask (n,) is True; returns the state from which their episodes start, (n, ...)."""
@@ -51,8 +55,8 @@ class Command(Protocol):
         """What `judge` has counted; see `Env.statistics`."""
         ...
 
-    def observe(self, state: RobotState) -> Obs:
-        """path, goal, steering, command_mask and pose_mask."""
+    def inputs(self) -> dict[str, Tensor]:
+        """The raw values (n, ...) of the modalities in `shown`, by the names in `Modality.inputs`."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]: ...
@@ -60,16 +64,21 @@ class Command(Protocol):
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
-class Kept:
+class BaseCommand:
     """What commands have in common: their saving, of the reference's rows and the tensors that `kept` names, all (n, ...).
 
-    Where a command does not say otherwise, it plays no clip and learns nothing from failures.
+    Where a command does not say otherwise, it commands nothing but the reference, plays no clip and learns nothing from failures.
     """
 
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     reference: Reference
     step: Tensor
     last_step: Tensor
+    pose_mask: Tensor
+    shown: Mapping[str, Tensor] = {}
+
+    def inputs(self) -> dict[str, Tensor]:
+        return {}
 
     def over(self, state: RobotState) -> Tensor:
         return self.step >= self.last_step
@@ -93,4 +102,5 @@ class Kept:
     def _rows(self) -> dict[str, Tensor]:
         reference = self.reference
         mine = {name: getattr(self, name) for name in self.kept}
+        mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
         return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}

@@ -1,12 +1,48 @@
 """Structured masks over future poses: which bodies, at which times, a policy is told about."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
+from protege.core import checks
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 
-from ..env_config import MaskParams
+from .task import TaskContext
+
+
+@dataclass
+class MaskParams:
+    """Which target poses an env may see (MaskedMimic, arXiv 2409.14393, section 5.2).
+
+    Attributes:
+        patterns: weight of each pattern of visible bodies: `full`, `head_hands`, `root`, `hands`, `feet`, `random`; with
+            `inbetween` all are visible, but only in the furthest frame.
+        frame_keep: probability that one of the future frames is visible (at least one always is); not for `inbetween`.
+        resample_time: mean time between new draws within an episode, s.
+    """
+
+    patterns: dict[str, float] = field(
+        default_factory=lambda: {
+            "full": 1.0,
+            "head_hands": 1.0,
+            "root": 0.5,
+            "hands": 0.5,
+            "feet": 0.5,
+            "random": 1.5,
+            "inbetween": 0.5,
+        }
+    )
+    frame_keep: float = 0.75
+    resample_time: float = 2.0
+
+    def check(self, key: str) -> None:
+        checks.weights(self, key, "patterns")
+        if not any(self.patterns.values()):
+            raise UserError(f"{key}.patterns has no positive weight", f"Give one, e.g. {key}.patterns.full=1")
+        checks.shares(self, key, "frame_keep")
+        checks.above_zero(self, key, "resample_time")
 
 
 class MaskSampler:
@@ -39,6 +75,16 @@ class MaskSampler:
         self.bodies = torch.zeros(len(params.patterns), robot.num_bodies, dtype=torch.bool, device=device)
         for row, name in enumerate(params.patterns):
             self.bodies[row, robot.body_ids(groups[name])] = True
+
+    @classmethod
+    def of(cls, context: TaskContext) -> "MaskSampler":
+        """By the env's `masked_mimic_params`, which all tasks share."""
+        config = context.config
+        return cls(config.masked_mimic_params, context.robot, len(config.future_frames), context.device)
+
+    def none(self, n: int) -> Tensor:
+        """(n, K, B) bool, all hidden."""
+        return self.bodies.new_zeros(n, self.num_frames, self.bodies.shape[1])
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, K, B) bool; every mask shows at least one body at one time."""

@@ -3,41 +3,27 @@
 import torch
 from torch import Tensor
 
-from protege.core.env import Obs
-from protege.core.motions import MotionLibrary
 from protege.core.robots.state import RobotState
 
-from ..env_config import EnvConfig
 from ..references.adaptive_sampling import HardClips
 from ..references.reference import Reference, keep
-from .command import Kept
+from .command import BaseCommand
 from .masks import MaskSampler
+from .task import TaskContext
 
 
-class MotionCommand(Kept):
+class MotionCommand(BaseCommand):
     """Track clips of a library from a random phase (reference-state initialisation, DeepMimic), more often where they fail.
 
     Args:
-        n: worlds.
-        library: the clips.
         masks: hides part of the target poses; None shows them all.
         start_within: episodes start in this first share of the clip: 1 anywhere; in evaluation less, so that most of the clip is
             played, yet no two episodes are alike, and all are drawn alike.
     """
 
-    def __init__(
-        self,
-        n: int,
-        library: MotionLibrary,
-        config: EnvConfig,
-        dt: float,
-        masks: MaskSampler | None,
-        generator: torch.Generator,
-        *,
-        start_within: float,
-    ) -> None:
-        device = library.durations.device
-        self.library, self.masks, self.generator, self.start_within = library, masks, generator, start_within
+    def __init__(self, context: TaskContext, masks: MaskSampler | None, *, start_within: float) -> None:
+        n, config, library, dt = context.n, context.config, context.library, context.robot.control_dt
+        self.library, self.masks, self.generator, self.start_within = library, masks, context.generator, start_within
         self.max_steps = round(config.episode_length_s / dt)
         # A start in the last half second would be over before it begins.
         self.startable = (library.counts - round(0.5 * library.rate)).clamp_min(1)
@@ -46,16 +32,10 @@ class MotionCommand(Kept):
         self.hard = HardClips(library, self.startable, dt, ratio, limit) if adaptive else None
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, library.stride, config.future_frames)
-        self.step = torch.zeros(n, dtype=torch.long, device=device)
-        self.last_step = torch.zeros(n, dtype=torch.long, device=device)
-        frames, bodies = len(config.future_frames), library.robot.num_bodies
-        self.pose_mask = torch.ones(n, frames, bodies, dtype=torch.bool, device=device)
-        self.no_command: Obs = {
-            "path": torch.zeros(n, 10, 2, device=device),
-            "goal": torch.zeros(n, 3, device=device),
-            "steering": torch.zeros(n, config.steering_params.obs_size, device=device),
-            "command_mask": torch.zeros(n, 3, dtype=torch.bool, device=device),
-        }
+        self.step = torch.zeros(n, dtype=torch.long, device=context.device)
+        self.last_step = torch.zeros(n, dtype=torch.long, device=context.device)
+        frames, bodies = len(config.future_frames), context.robot.num_bodies
+        self.pose_mask = torch.ones(n, frames, bodies, dtype=torch.bool, device=context.device)
 
     def reset(self, mask: Tensor) -> RobotState:
         library, reference, n = self.library, self.reference, len(mask)
@@ -95,9 +75,6 @@ class MotionCommand(Kept):
 
     def statistics(self) -> list[Tensor]:
         return [] if self.hard is None else [self.hard.counts]
-
-    def observe(self, state: RobotState) -> Obs:
-        return {**self.no_command, "pose_mask": self.pose_mask.clone()}
 
     def _rows(self) -> dict[str, Tensor]:
         return super()._rows() | ({} if self.hard is None else {"hard_clips": self.hard.counts})

@@ -7,7 +7,21 @@ import torch
 from torch import Tensor
 
 from ..references.reference import keep
-from .path_rules import ASTRAY, ASTRAY_TIME, STANDSTILL, TIME_LIMIT
+
+# The same numbers as in `protege.deploy`; a test compares them.
+STANDSTILL = 0.6
+"""m: the clock goes at the rate max(0, 1 - d / STANDSTILL), where d is how far the pelvis is behind or beside the path's point."""
+AHEAD = 0.1
+"""s, over which the path's direction is taken. A robot that is ahead along it does not slow the clock: that would put it further
+ahead."""
+ASTRAY = 1.0
+"""m: further from the path's point than this, a robot is astray."""
+ASTRAY_TIME = 2.0
+"""s: who is astray for so long has lost the path."""
+ARRIVED = 0.5
+"""m: who is this near the path's end when the clock has come there has arrived."""
+TIME_LIMIT = 1.5
+"""Times the path's duration: who has not arrived by then is late."""
 
 
 def behind_or_beside(offset: Tensor, way: Tensor) -> Tensor:
@@ -28,7 +42,7 @@ def clock_rate(distance: Tensor) -> Tensor:
 
 
 class PathClock:
-    """The clocks of n worlds. A plan is a table of frames, so that a clock is exact to one frame; what is less is carried over.
+    """The clocks of n envs. A plan is a table of frames, so that a clock is exact to one frame; what is less is carried over.
 
     Args:
         frames: of the plan in a control step at full rate.

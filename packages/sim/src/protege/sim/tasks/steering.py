@@ -1,17 +1,300 @@
 """Move in a commanded direction at 0-1.5 m/s; both change every 3-6 s."""
 
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from protege.core import checks
+from protege.core.errors import UserError
+from protege.core.observations import to_heading
+from protege.core.robots import rotation as R
+from protege.core.robots.state import RobotState
+from protege.core.tasks import InputSpec, Task
+
+from ..references.plans import FASTEST, Plans, drive, uniform
+from ..references.reference import keep
 from . import terms
-from .task import Task, TaskContext, locomotion_command, out_of_step, weighted
+from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
+from .task import TaskContext, TaskTerms
+from .terms import Scene, Term
+
+SLOWEST_COMMAND = 0.15
+"""m/s; nobody walks as slowly: less is to stand."""
+PATIENCE = 0.2
+"""s, by which a clock may be behind or ahead of time: students that could hold it up for good would learn to dawdle."""
+SLOW = 0.04
+"""m²/s², mean square of the bodies' velocities about the root that says little about a gait."""
 
 
-def build(context: TaskContext) -> Task:
-    """The steering task of some worlds."""
-    params = context.config.steering_params
-    rules = {"fallen": terms.fallen, "heading_off": terms.heading_off(params.max_heading_error)}
-    return Task(
-        command=locomotion_command(context, "steering"),
-        rewards=weighted(params.rewards, "env.steering_params.rewards"),
-        terminations={**rules, **out_of_step(params.body_termination_distance)},
-        failures=rules,
-        metrics={"steering_err": terms.steering_err, "steering_err_instant": terms.steering_err_instant},
+@dataclass
+class SteeringParams:
+    """Facing a commanded direction and moving along it at a commanded speed.
+
+    Attributes:
+        obs_size: 3 (direction, speed) or 5 (and the direction to face).
+        speed: least and largest commanded speed, m/s; below zero is backwards, facing the direction, and what is slower than 0.15
+            is drawn as 0, standing.
+        change_time: shortest and longest time between commands in evaluations, s.
+        training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
+        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: of 0 to 1.5 m/s, half of them are
+            to stand, which is learned from few of the others.
+        follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
+            leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
+        settle_time: errors count from so long after a change on, s.
+        max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
+        body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
+        max_turn_rate: of the walk that is asked for, rad/s.
+        rewards: weight of each reward term.
+    """
+
+    obs_size: int = 3
+    speed: tuple[float, float] = (0.0, 1.5)
+    change_time: tuple[float, float] = (3.0, 6.0)
+    training_change_time: tuple[float, float] = (1.5, 4.0)
+    slow_share: float = 0.0
+    follow_gait: bool = False
+    settle_time: float = 2.0
+    max_heading_error: float = 0.7853981633974483
+    body_termination_distance: float = 0.5
+    max_turn_rate: float = 2.0
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {
+            "body_pos": 0.5,
+            "body_rot": 0.3,
+            "body_lin_vel": 0.1,
+            "body_ang_vel": 0.1,
+            "steering_velocity": 0.5,
+        }
     )
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "settle_time", "body_termination_distance")
+        checks.within(-FASTEST, FASTEST, self, key, "speed")
+        checks.within(0, FASTEST, self, key, "max_turn_rate")
+        checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
+        checks.within(0.1, checks.LARGEST, self, key, "change_time", "training_change_time")
+        terms.check_rewards(self, key, REWARDS)
+        if self.obs_size not in (3, 5):
+            raise UserError(
+                f"{key}.obs_size is {self.obs_size}", "Take 3 (direction, speed) or 5 (and the direction to face)"
+            )
+        checks.shares(self, key, "slow_share")
+        for name in ("speed", "change_time", "training_change_time"):
+            checks.rising(self, key, name)
+
+    def when(self, evaluation: bool) -> "SteeringParams":
+        """These parameters in evaluations, or in training, with the `change_time` that counts there."""
+        if evaluation:
+            return replace(self, follow_gait=False, slow_share=0.0)
+        return replace(self, change_time=self.training_change_time)
+
+
+# What is seen ----------------------------------------------------------------------------------------------------------
+
+
+def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Where to go and how fast: (N, 3) = unit direction in the heading frame (2), speed (1, m/s); (N, 5) with where to face (2)."""
+    vectors = [to_heading(state.root_quat_w, inputs["steering_direction_w"]), inputs["steering_speed"].unsqueeze(1)]
+    if "steering_facing_w" in inputs:
+        vectors.append(to_heading(state.root_quat_w, inputs["steering_facing_w"]))
+    return torch.cat(vectors, dim=1)
+
+
+def inputs(shape: tuple[int, ...]) -> tuple[InputSpec, ...]:
+    """Of an observation of 3 numbers or 5."""
+    specs = (
+        InputSpec("steering_direction_w", (2,), "1", "world", "where to go, a unit vector"),
+        InputSpec("steering_speed", (), "m/s", "", "how fast to go"),
+        InputSpec("steering_facing_w", (2,), "1", "world", "where to face, a unit vector"),
+    )
+    return specs if tuple(shape) == (5,) else specs[:2]
+
+
+def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
+    """The velocities that the plans of a command ask for; who walks faces where it goes."""
+
+    def values() -> dict[str, Tensor]:
+        direction, speed = command.direction_and_speed()
+        return {"steering_direction_w": direction, "steering_speed": speed, "steering_facing_w": direction}
+
+    return values
+
+
+STEERING = PlanModality(
+    name="steering", shape=lambda params: (params.obs_size,), inputs=inputs, observe=observe, of_plans=of_plans
+)
+
+
+# What is commanded -----------------------------------------------------------------------------------------------------
+
+
+def plan_steering(
+    count: int, steps: int, last_step: int, dt: float, params: SteeringParams, generator: torch.Generator
+) -> Plans:
+    """Directions and speeds that change every few seconds; turn first, then speed up."""
+    segments = math.ceil(steps * dt / params.change_time[0]) + 1
+    changes = uniform((count, segments), *params.change_time, generator).cumsum(dim=1)
+    now = (torch.arange(steps) * dt).expand(count, -1).contiguous()
+    segment = torch.searchsorted(changes, now, right=True)
+    directions = uniform((count, segments), -math.pi, math.pi, generator)
+    directions[:, 0] = uniform((count,), -0.5, 0.5, generator)
+    direction = directions.gather(1, segment)
+    speeds = uniform((count, segments), *params.speed, generator)
+    if params.slow_share > 0.0:
+        slow = torch.rand(count, segments, generator=generator) < params.slow_share
+        speeds = torch.where(slow, params.speed[0] + 0.2 * (speeds - params.speed[0]), speeds)
+    commanded = speeds.gather(1, segment)
+    commanded = torch.where(commanded.abs() < SLOWEST_COMMAND, 0.0, commanded)  # nobody walks as slowly
+    begun = torch.cat([torch.zeros(count, 1), changes], dim=1).gather(1, segment)
+
+    def obey(step: int, pos: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+        error = R.wrap_angle(direction[:, step] - heading)
+        return 4.0 * error, commanded[:, step] * error.cos().clamp_min(0.0)
+
+    start_speed = uniform((count,), -0.5, 0.8 * params.speed[1], generator).clamp_min(0.0)
+    plan = drive(count, steps, dt, start_speed, params.max_turn_rate, obey)
+    plan.direction, plan.commanded_speed = direction, commanded
+    plan.settled = now - begun >= params.settle_time
+    plan.goal = plan.pos[:, last_step]
+    plan.last_step = torch.full((count,), last_step)
+    return plan
+
+
+class SteeringCommand(LocomotionCommand):
+    """Envs that obey a direction and a speed.
+
+    Their references are carried along with the robots, since a direction and a speed say nothing about where to be. Nor do they
+    say which foot is to be where when: with `SteeringParams.follow_gait` the plan's clock goes slower for a gait that lags, and
+    faster after one that leads.
+    """
+
+    kept = (*LocomotionCommand.kept, "clock")
+
+    def __init__(self, context: TaskContext) -> None:
+        self.follows_gait = context.params.when(context.evaluation).follow_gait
+        super().__init__(context, SUBSTEPS if self.follows_gait else 1)
+        self.clock = torch.zeros_like(self.step)  # frames by which the plan's is ahead of time
+
+    def draw_plans(self, count: int, generator: torch.Generator) -> Plans:
+        self.gaits.require(self.params.speed, "env.steering_params.speed")
+        steps, params = self.episode_steps + self.seen_ahead, self.params.when(self.in_turn)
+        return plan_steering(count, steps, self.episode_steps, self.dt, params, generator)
+
+    def reset(self, mask: Tensor) -> RobotState:
+        keep(self.clock, mask, torch.zeros_like(self.clock))
+        return super().reset(mask)
+
+    def advance(self, state: RobotState) -> None:
+        super().advance(state)
+        planned = self.reference.table.root_pos_w[self.reference.index, :2]
+        self.reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
+
+    def pace(self, state: RobotState) -> Tensor:
+        """As many frames as there are in a control step, but for one more or less."""
+        if not self.follows_gait:
+            return super().pace(state)
+        reference = self.reference
+        lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
+        late = lead.abs() > 0.5 * self.dt / reference.stride
+        clock = self.clock + torch.sign(lead).long() * late
+        patience = reference.stride * round(PATIENCE / self.dt)
+        clock.clamp_(-patience, patience)
+        frames = reference.stride + clock - self.clock
+        self.clock.copy_(clock)
+        return frames
+
+
+def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
+    """By how much n robots are ahead of their references in a gait, (n,) s; below zero they lag.
+
+    The time for which the reference's bodies, as seen from its root, would have to go on to be nearest to the robot's (least
+    squares), less where they hardly move. Where the robot is does not matter.
+    """
+    off = (state.body_pos_w - state.root_pos_w[:, None]) - (reference.body_pos_w - reference.root_pos_w[:, None])
+    velocity = reference.body_lin_vel_w - reference.root_lin_vel_w[:, None]
+    return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
+
+
+# How it is judged ------------------------------------------------------------------------------------------------------
+
+
+def commanded_velocity(scene: Scene) -> Tensor:
+    """(n, 2) m/s, world frame."""
+    direction, speed = locomotion(scene).direction_and_speed()
+    return direction * speed[:, None]
+
+
+def heading_error(scene: Scene) -> Tensor:
+    """Angle between where the root faces and the commanded direction, rad in [0, pi]."""
+    direction, _ = locomotion(scene).direction_and_speed()
+    wanted = torch.atan2(direction[:, 1], direction[:, 0])
+    return R.wrap_angle(R.yaw(scene.state.root_quat_w) - wanted).abs()
+
+
+def steering_velocity(scene: Scene) -> Tensor:
+    """exp(-4 x squared difference of the root's horizontal velocity from the commanded one), m²/s²."""
+    return torch.exp(-4.0 * (scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene)).square().sum(-1))
+
+
+def heading_off(angle: float) -> Term:
+    """Settled, yet facing more than `angle` (rad) away from the commanded direction."""
+    return lambda scene: (heading_error(scene) > angle) & locomotion(scene).settled()
+
+
+def steering_err(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Error of the velocity over the last second (one gait cycle), once settled, m/s.
+
+    A walking pelvis sways at 0.1-0.2 m/s within each stride whatever the command; the mean over a cycle is the speed of travel.
+    """
+    seconds = (scene.trail.shape[1] - 1) * scene.dt
+    velocity = (scene.trail[:, -1] - scene.trail[:, 0]) / seconds
+    counts = locomotion(scene).settled() & (scene.command.step >= scene.trail.shape[1])
+    return (velocity - commanded_velocity(scene)).norm(dim=-1), counts.float()
+
+
+def steering_err_instant(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Error of the pelvis' velocity at this moment, sway included, once settled, m/s."""
+    error = (scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene)).norm(dim=-1)
+    return error, locomotion(scene).settled().float()
+
+
+REWARDS = {**terms.TRACKING, "steering_velocity": steering_velocity}
+
+
+def build(context: TaskContext) -> TaskTerms:
+    """The steering task of some envs."""
+    params: SteeringParams = context.params
+    rules = {"fallen": terms.fallen, "heading_off": heading_off(params.max_heading_error)}
+    return TaskTerms(
+        command=SteeringCommand(context),
+        rewards=terms.weighted(params.rewards, REWARDS),
+        terminations={**rules, **terms.out_of_step(params.body_termination_distance)},
+        failures=rules,
+        metrics={"steering_err": steering_err, "steering_err_instant": steering_err_instant},
+    )
+
+
+def failure_rule(params: SteeringParams) -> str:
+    """In words."""
+    angle = f"{math.degrees(params.max_heading_error):.0f}°"
+    return f"the heading is over {angle} off {params.settle_time:g} s or more after a change of command, or a fall"
+
+
+TASK = Task(
+    name="steering",
+    title="Obey steering",
+    kind="steering",
+    option="steering",
+    config_class=SteeringParams,
+    config_key="steering_params",
+    build=build,
+    metric="steering_err",
+    unit="m/s",
+    failure_rule=failure_rule,
+    modality=STEERING,
+    command_ranges=lambda params: {"steering_speed": (*params.speed, "m/s")},
+    reference_seconds=lambda config, params: config.episode_length_s * (SUBSTEPS if params.follow_gait else 1),
+)

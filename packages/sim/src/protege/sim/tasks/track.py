@@ -1,28 +1,84 @@
 """Track clips with the whole body."""
 
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from protege.core import checks
+from protege.core.tasks import Task
+
 from . import terms
+from .masks import MaskSampler
 from .motion_command import MotionCommand
-from .task import Task, TaskContext, weighted
+from .task import TaskContext, TaskTerms
+from .terms import Scene
 
 EVALUATED_START = 0.1
 """Evaluated episodes start within this share of a clip."""
+LOST = 0.5
+"""m: an evaluated episode fails when the bodies are further than this from the reference on average."""
 
 
-def build(context: TaskContext, *, masked: bool = False) -> Task:
-    """The tracking task of some worlds."""
-    config = context.config
-    return Task(
-        command=MotionCommand(
-            context.n,
-            context.library,
-            config,
-            context.robot.control_dt,
-            context.masks if masked else None,
-            context.generator,
-            start_within=EVALUATED_START if context.evaluation else 1.0,
-        ),
-        rewards=weighted(config.track.rewards, "env.track.rewards"),
-        terminations={"body_off": terms.any_body_off(config.track.termination_distance)},
-        failures={"mean_body_off": terms.mean_body_off(0.5)},
-        metrics={"cartesian_err": terms.cartesian_err},
+@dataclass
+class MotionParams:
+    """Tracking of clips.
+
+    Attributes:
+        termination_distance: training ends an episode when any body is further than this from the reference, m.
+        hard_sampling: share of training's starts that is drawn by how often a clip's seconds are failed in; 0 draws all alike.
+        hard_sampling_limit: no second of a clip is drawn more than so many times as often as with `hard_sampling` 0.
+        rewards: weight of each reward term.
+    """
+
+    termination_distance: float = 0.5
+    hard_sampling: float = 0.5
+    hard_sampling_limit: float = 5.0
+    rewards: dict[str, float] = field(
+        default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
     )
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "termination_distance")
+        checks.shares(self, key, "hard_sampling")
+        checks.at_least(1, self, key, "hard_sampling_limit")
+        terms.check_rewards(self, key, terms.TRACKING)
+
+
+def build(context: TaskContext, masks: MaskSampler | None = None) -> TaskTerms:
+    """The tracking task of some envs. masks: hides part of the target poses; None shows them all."""
+    params: MotionParams = context.config.track
+    start_within = EVALUATED_START if context.evaluation else 1.0
+    return TaskTerms(
+        command=MotionCommand(context, masks, start_within=start_within),
+        rewards=terms.weighted(params.rewards, terms.TRACKING),
+        terminations={"body_off": terms.any_body_off(params.termination_distance)},
+        failures={"mean_body_off": terms.mean_body_off(LOST)},
+        metrics={"cartesian_err": cartesian_err},
+    )
+
+
+def cartesian_err(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Mean body position error in the world frame, m."""
+    error = terms.mean_body_distance(scene)
+    return error, error.new_ones(len(error))
+
+
+def failure_rule(params: object) -> str:
+    """In words."""
+    return f"the mean body position error exceeds {LOST:g} m"
+
+
+TASK = Task(
+    name="track",
+    title="Track a clip",
+    kind="tracker",
+    teacher="masked_mimic",  # a tracker's checkpoint does as well
+    option="motion_tracking",
+    config_class=MotionParams,
+    config_key="track",
+    build=build,
+    metric="cartesian_err",
+    unit="m",
+    failure_rule=failure_rule,
+    strict_limit=0.25,
+)

@@ -17,7 +17,7 @@ from ..orders import Order
 from ..path import Path
 from ..steering import Steering
 
-SPEED_STEP, TOP_SPEED = 0.25, 1.5  # m/s: as fast as in training
+SPEED_STEP = 0.25  # m/s
 TURN = 15.0  # degrees
 GOAL = (2.0, 0.0)  # m ahead, m to the left
 BEND = 0.3  # rad/s, of a path
@@ -32,13 +32,14 @@ class Driver:
         clip: for the action `motion`.
 
     Attributes:
-        speed: m/s.
+        speed: m/s; below zero backwards.
         direction: degrees to the left.
+        speeds: least and largest one that the policy knows.
         actions: what can be done, by name; each says in a line what it did.
     """
 
     def __init__(self, commander: Commander, clip: str | None = None) -> None:
-        self._commander, self.speed, self.direction = commander, 0.0, 0.0
+        self._commander, self.speed, self.direction, self.speeds = commander, 0.0, 0.0, commander.speeds
         self.actions: dict[str, Callable[[], str]] = {
             "faster": lambda: self.steer(self.speed + SPEED_STEP, self.direction),
             "slower": lambda: self.steer(self.speed - SPEED_STEP, self.direction),
@@ -53,8 +54,8 @@ class Driver:
             self.actions["motion"] = partial(self._give, {"motion": Motion(clip)}, f"motion {clip}")
 
     def steer(self, speed: float, direction: float) -> str:
-        """Go at a speed, m/s, in a direction, degrees to the left."""
-        self.speed = round(min(max(speed, 0.0), TOP_SPEED), 6)
+        """Go at a speed, m/s, in a direction, degrees to the left; no faster than in training."""
+        self.speed = round(min(max(speed, self.speeds[0]), self.speeds[1]), 6)
         self.direction = math.remainder(direction, 360.0)
         order = {"steering": Steering(self.direction, self.speed, frame="start")}
         return self._give(order, f"steering {self.speed:.2f} m/s, {self.direction:+.0f}°")

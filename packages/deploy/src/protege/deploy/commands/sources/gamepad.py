@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ...errors import DeployError
 from ..commander import Commander
-from .driver import TOP_SPEED, DeviceThread, Driver, say
+from .driver import DeviceThread, Driver, say
 
 DEVICE = "/dev/input/js0"
 EVENT = struct.Struct("<IhBB")  # ms, value, type, number
@@ -44,7 +44,7 @@ class Stick:
         # Pushed away from oneself, y is negative; to the right, x is positive.
         ahead, left = -self._axes[LEFT_Y], -self._axes[LEFT_X]
         way = min(1.0, math.hypot(ahead, left))
-        speed = TOP_SPEED * max(0.0, way - DEAD) / (1.0 - DEAD)
+        speed = self._driver.speeds[1] * max(0.0, way - DEAD) / (1.0 - DEAD)
         direction = math.degrees(math.atan2(left, ahead)) if way > DEAD else self._driver.direction
         say(self._driver.steer(speed, direction))
 

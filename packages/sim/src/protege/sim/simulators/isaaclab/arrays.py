@@ -21,8 +21,6 @@ from ..simulator import Variation
 from .kernels import publish_bodies, publish_joints
 from .scene import PRIM, joint_names
 
-ROOT_DOFS = 6
-
 
 def newton_solver() -> Any:
     """The solver, a `SolverMuJoCo`, of the simulation that is in place."""
@@ -104,16 +102,18 @@ class VariedBodies:
         nominal = {name: getattr(model, name).numpy()[0] for name in Nominal.FIELDS}
         self.fields = {name: wp.to_torch(getattr(model, name)) for name in Nominal.FIELDS}
         labels = [host.body(body).name.rpartition(f"_{PRIM}_")[2] for body in range(host.nbody)]
-        bodies = torch.tensor([labels.index(name) for name in robot.body_names], device=device)
-        # Newton's degree of freedom that each actuator drives, counted from the robot's first hinge.
-        dofs, root = solver.mjc_jnt_to_newton_dof.numpy()[0], host.body_jntadr[int(bodies[0])]
-        driven = dofs[host.actuator_trnid[:, 0]] - dofs[root] - ROOT_DOFS
-        actuators = np.flatnonzero((driven >= 0) & (driven < robot.num_joints))
+        bodies = [labels.index(name) for name in robot.body_names]
+        hinges = np.flatnonzero(np.isin(host.jnt_bodyid, bodies[1:]))
+        actuators = np.flatnonzero(np.isin(host.actuator_trnid[:, 0], hinges))
+        # Newton's degrees of freedom that they drive, counted from the robot's first: each twice, by a spring and a damper.
+        dofs = solver.mjc_jnt_to_newton_dof.numpy()[0]
+        driven = dofs[host.actuator_trnid[actuators, 0]] - dofs[hinges].min()
         names, backend = joint_names(robot), articulation.backend_joint_names
-        # Each hinge twice: a spring and a damper.
-        self._joints = torch.tensor([names.index(backend[i]) for i in driven[actuators]], device=device)
+        self._joints = torch.tensor([names.index(backend[i]) for i in driven], device=device)
         host_fields = SimpleNamespace(**nominal, body_parentid=host.body_parentid)
-        self.nominal = Nominal(host_fields, device, torch.float32, bodies, torch.tensor(actuators, device=device))
+        self.nominal = Nominal(
+            host_fields, device, torch.float32, *(torch.tensor(x, device=device) for x in (bodies, actuators))
+        )
 
     def change(self, mask: Tensor, variation: Variation) -> None:
         """Of the envs where mask (N,) is True."""
