@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from protege.deploy.interface import MEASURED, Command, Mode, RobotReading
+from protege.deploy.network.wire import Codec, Kind
 from protege.deploy.policy.metadata import Metadata, Source, TensorSpec
 
 DT = 0.02
@@ -96,3 +97,8 @@ class FakePolicy:
 
 def nothing(time: float, reading: RobotReading) -> Command:
     return Command()
+
+
+def state_packet(codec: Codec, sequence: int, time: float, reading: RobotReading) -> bytes:
+    """What a robot measures, as it sends it."""
+    return codec.pack(Kind.STATE, sequence, time, [getattr(reading, name) for name in MEASURED])

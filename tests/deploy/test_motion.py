@@ -227,7 +227,7 @@ def sliding(speed: float, seconds: float = 3.0) -> Clip:
     """A stiff body that slides to the left."""
     time = np.linspace(0.0, seconds, 91)
     pos = np.stack([0.0 * time, speed * time, 0.0 * time + 0.9], axis=1)
-    return Clip("slide", time, Poses(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))))
+    return Clip("slide", time, Poses(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))), 60.0)
 
 
 def test_teachers_are_told_the_clips_own_way(exports: dict[str, Path]) -> None:

@@ -9,8 +9,7 @@ from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
 from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
-from protege.deploy.loop.closed_loop import run_closed_loop
-from protege.deploy.loop.falls import Falls
+from protege.deploy.loop.closed_loop import Falls, run_closed_loop
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.policy.metadata import StartState
 from protege.deploy.robots.mujoco import MujocoRobot

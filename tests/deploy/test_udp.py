@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import STANDING, FakePolicy, metadata, nothing
+from fakes import STANDING, FakePolicy, metadata, nothing, state_packet
 
 from protege.deploy.cli.main import main
 from protege.deploy.commands.commander import Commander
@@ -61,7 +61,7 @@ def link() -> Iterator[tuple[UdpRobot, socket.socket]]:
 
     def call() -> None:
         while not done.wait(0.01):
-            client.sendto(CODEC.state(10, 0.0, STANDING), place)
+            client.sendto(state_packet(CODEC, 10, 0.0, STANDING), place)
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -90,7 +90,7 @@ def settle(condition: Callable[[], bool]) -> None:
 def test_a_reading_is_the_newest_state(link: tuple[UdpRobot, socket.socket]) -> None:
     robot, client = link
     for k in range(11, 15):
-        client.send(CODEC.state(k, 0.0, replace(STANDING, joint_pos=np.array([k / 100, 0.0]))))
+        client.send(state_packet(CODEC, k, 0.0, replace(STANDING, joint_pos=np.array([k / 100, 0.0]))))
     settle(lambda: robot.read().stamp == 14)
     assert robot.read().joint_pos[0] == pytest.approx(0.14) and robot.dropped == {}
     np.testing.assert_allclose(robot.read().root_pos_w, STANDING.root_pos_w)
@@ -116,17 +116,17 @@ def test_the_end_of_a_run_leaves_the_robot_damping(link: tuple[UdpRobot, socket.
 def test_old_duplicate_and_foreign_packets_are_counted_and_dropped(link: tuple[UdpRobot, socket.socket]) -> None:
     robot, client = link
     for data in (
-        CODEC.state(10, 0.0, STANDING),
-        CODEC.state(9, 0.0, STANDING),
-        CODEC.state(2**32 - 5, 0.0, STANDING),
+        state_packet(CODEC, 10, 0.0, STANDING),
+        state_packet(CODEC, 9, 0.0, STANDING),
+        state_packet(CODEC, 2**32 - 5, 0.0, STANDING),
         CODEC.pack(Kind.REFUSAL, 11, 0.0, []),
-        Codec(["hip", "knee"]).state(11, 0.0, STANDING),
+        state_packet(Codec(["hip", "knee"]), 11, 0.0, STANDING),
         b"x" * 5000,
         b"",
-        CODEC.state(11, 0.0, STANDING)[:-1] + b"!",
+        state_packet(CODEC, 11, 0.0, STANDING)[:-1] + b"!",
     ):
         client.send(data)
-    client.send(CODEC.state(12, 0.0, STANDING))
+    client.send(state_packet(CODEC, 12, 0.0, STANDING))
     settle(lambda: robot.read().stamp == 12)
     assert robot.dropped == {"duplicate": 1, "old": 2, "kind": 1, "joints": 1, "size": 2, "checksum": 1}
 
@@ -135,7 +135,7 @@ def test_a_second_robot_is_refused(link: tuple[UdpRobot, socket.socket], caplog:
     robot, client = link
     second = peer(robot.endpoint.place)
     for k in range(100, 150):
-        second.send(CODEC.state(k, 0.0, replace(STANDING, joint_pos=np.array([9.0, 9.0]))))
+        second.send(state_packet(CODEC, k, 0.0, replace(STANDING, joint_pos=np.array([9.0, 9.0]))))
     settle(lambda: robot.read().stamp == 10 and robot.dropped.get("stranger") == 50)
     assert CODEC.unpack(second.recv(2000)).kind is Kind.REFUSAL
     [line] = [record.getMessage() for record in caplog.records]
@@ -147,7 +147,7 @@ def test_a_second_robot_is_refused(link: tuple[UdpRobot, socket.socket], caplog:
 
 def garbage(generator: random.Random, sequence: int) -> bytes:
     """Random bytes, packets with random changes, cut or lengthened, and old ones."""
-    packet = bytearray(CODEC.state(sequence, generator.random(), STANDING))
+    packet = bytearray(state_packet(CODEC, sequence, generator.random(), STANDING))
     kind = generator.randrange(5)
     if kind == 0:
         return generator.randbytes(generator.randrange(2000))
@@ -182,7 +182,7 @@ def test_a_hundred_thousand_random_packets(link: tuple[UdpRobot, socket.socket])
     assert memory[-1] - memory[1] < 20_000, memory
     # And still it listens to its robot.
     assert robot.read().stamp == 10
-    client.send(CODEC.state(11, 0.0, STANDING))
+    client.send(state_packet(CODEC, 11, 0.0, STANDING))
     settle(lambda: robot.read().stamp == 11)
 
 
@@ -198,7 +198,7 @@ def test_another_robot_is_one_line() -> None:
 
         def call() -> None:
             while not done.wait(0.01):
-                client.sendto(Codec(["hip", "knee"]).state(0, 0.0, STANDING), place)
+                client.sendto(state_packet(Codec(["hip", "knee"]), 0, 0.0, STANDING), place)
 
         thread = threading.Thread(target=call)
         thread.start()
@@ -241,12 +241,12 @@ def test_a_walk_over_the_wire_is_the_walk_in_one_process(exported: Path) -> None
             packet = None
             while packet is None or packet.sequence <= newest:
                 with suppress(TimeoutError, ConnectionRefusedError):  # nobody listens yet, or has an answer
-                    client.send(codec.state(step, 0.0, far.read()))
+                    client.send(state_packet(codec, step, 0.0, far.read()))
                     packet = codec.unpack(client.recv(2000))
             newest = packet.sequence
             far.write(packet.values[1 : 1 + codec.num_joints])
         while not done.wait(0.01):
-            client.send(codec.state(steps, 0.0, far.read()))
+            client.send(state_packet(codec, steps, 0.0, far.read()))
         client.close()
 
     thread = threading.Thread(target=live)

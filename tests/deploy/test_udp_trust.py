@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import STANDING, metadata
+from fakes import STANDING, metadata, state_packet
 from test_udp import ANY, free_port, peer, settle
 
 from protege.deploy.cli.main import main
@@ -41,7 +41,7 @@ def joined(robot_side: Codec, client: socket.socket, place: tuple[str, int], **o
 
     def call() -> None:
         while not done.is_set():
-            client.sendto(robot_side.state(10, 0.0, STANDING), place)
+            client.sendto(state_packet(robot_side, 10, 0.0, STANDING), place)
             try:
                 packet = robot_side.unpack(client.recv(2000))
             except OSError:
@@ -79,7 +79,7 @@ def bound() -> socket.socket:
 
 
 def state(codec: Codec, sequence: int, knee: float) -> bytes:
-    return codec.state(sequence, 0.0, replace(STANDING, joint_pos=np.array([knee, 0.0])))
+    return state_packet(codec, sequence, 0.0, replace(STANDING, joint_pos=np.array([knee, 0.0])))
 
 
 # The robot ---------------------------------------------------------------------------------------------------------------

@@ -6,16 +6,17 @@ import zlib
 
 import numpy as np
 import pytest
-from fakes import STANDING
+from fakes import STANDING, state_packet
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protege.deploy.interface import MEASURED, Mode
-from protege.deploy.network.wire import Codec, Kind, MalformedError, is_near, is_newer
+from protege.deploy.network.endpoint import out_of_order
+from protege.deploy.network.wire import SEQUENCES, Codec, Kind, MalformedError
 
 NAMES = ["knee", "hip"]
 CODEC = Codec(NAMES)
-PACKET = CODEC.state(7, 1.5, STANDING)
+PACKET = state_packet(CODEC, 7, 1.5, STANDING)
 
 
 def test_a_state_is_as_the_table_says() -> None:
@@ -72,7 +73,7 @@ def changed(start: int, new: bytes, *, checksum: bool = True) -> bytes:
         (changed(24, struct.pack("<H", 3)), "joints"),
         (changed(26, struct.pack("<H", 64)), "size"),
         (changed(40, b"\x01", checksum=False), "checksum"),
-        (Codec(["hip", "knee"]).state(0, 0.0, STANDING), "joints"),  # the same joints in another order
+        (state_packet(Codec(["hip", "knee"]), 0, 0.0, STANDING), "joints"),  # the same joints in another order
     ],
 )
 def test_what_is_no_packet_is_called_by_its_fault(data: bytes, reason: str) -> None:
@@ -101,7 +102,8 @@ def test_no_bit_can_be_flipped(bit: int) -> None:
     ],
 )
 def test_sequences_go_round(sequence: int, last: int, newer: bool) -> None:
-    assert is_newer(sequence, last) is newer
+    expected = "" if newer else "duplicate" if sequence == last else "old"
+    assert out_of_order(sequence, last, SEQUENCES, silent=True) == expected
 
 
 # With a key --------------------------------------------------------------------------------------------------------------
@@ -115,23 +117,23 @@ def test_a_signed_state_is_as_the_table_says() -> None:
     numbers = struct.pack("<17f", 0.0, 0.0, 0.9, 1.0, 0.0, 0.0, 0.0, *[0.0] * 6, 0.5, -0.25, 0.0, 0.0)
     head = b"PRTG" + struct.pack("<HBBIIdHH", 2, 1, 0, 7, zlib.crc32(b"knee,hip"), 1.5, 2, 68)
     body = head + struct.pack("<QQ", codec.session, 99) + numbers
-    packet = codec.state(7, 1.5, STANDING)
+    packet = state_packet(codec, 7, 1.5, STANDING)
     assert packet == body + hmac.digest(KEY, body, "sha256")
     assert len(packet) == 28 + 16 + 4 * (13 + 2 * 2) + 32 == codec.sizes[Kind.STATE]
 
 
 def test_a_signed_packet_says_whether_it_answers() -> None:
     ours, theirs = Codec(NAMES, KEY), Codec(NAMES, KEY)
-    assert not ours.unpack(theirs.state(0, 0.0, STANDING)).answers
+    assert not ours.unpack(state_packet(theirs, 0, 0.0, STANDING)).answers
     theirs.peer_session = ours.session
-    got = ours.unpack(theirs.state(1, 0.0, STANDING))
+    got = ours.unpack(state_packet(theirs, 1, 0.0, STANDING))
     assert got.answers and got.session == theirs.session != ours.session
     assert ours.unpack(theirs.pack(Kind.GREETING, 0, 0.0, [])).kind is Kind.GREETING
 
 
 def test_no_byte_of_a_signed_packet_may_change() -> None:
     ours, theirs = Codec(NAMES, KEY), Codec(NAMES, KEY)
-    packet = theirs.state(7, 1.5, STANDING)
+    packet = state_packet(theirs, 7, 1.5, STANDING)
     for place in range(len(packet)):
         with pytest.raises(MalformedError):
             ours.unpack(packet[:place] + bytes([packet[place] ^ 1]) + packet[place + 1 :])
@@ -151,5 +153,5 @@ def test_another_key_is_refused_and_so_is_none() -> None:
 
 
 def test_jumps_are_bounded_across_the_turn() -> None:
-    assert is_near(1000, 0) and not is_near(1001, 0)
-    assert is_near(5, 2**32 - 5) and not is_near(2**31, 5)
+    for sequence, last, reason in ((1000, 0, ""), (1001, 0, "jump"), (5, 2**32 - 5, ""), (2**31, 5, "jump")):
+        assert out_of_order(sequence, last, SEQUENCES, silent=False) == reason

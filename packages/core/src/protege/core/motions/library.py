@@ -1,6 +1,5 @@
 """Motion clips on the device: one table of frames, resampled once."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,10 +9,8 @@ from ..robots import rotation as R
 from ..robots.robot import Robot
 from ..robots.state import RobotState
 from .clip import Clip
+from .poses import frames_per_step
 from .table import frame_counts, frame_table
-
-FRAME_TIME = 0.017
-"""s: the frames of a table are no further apart. Between them a motion is a straight line."""
 
 
 class MotionLibrary:
@@ -36,7 +33,7 @@ class MotionLibrary:
         self.names = [x if names.count(x) == 1 else f"{x}-{i}" for i, x in enumerate(names)]
         self.num_clips = len(clips)
         self.edges = torch.full((len(clips),), 1.0 / len(clips), device=device).cumsum(0)[:-1]
-        self.stride = math.ceil(robot.control_dt / FRAME_TIME)
+        self.stride = frames_per_step(robot.control_dt)
         self.rate = self.stride / robot.control_dt
         self.state = frame_table(clips, robot, device, self.rate)
         self.counts = torch.from_numpy(frame_counts(clips, self.rate)).to(device)

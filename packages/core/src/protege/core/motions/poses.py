@@ -3,9 +3,13 @@
 numpy alone: the robot's side shares this file (see docs/architecture.md).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+FRAME_TIME = 0.017
+"""s: the frames of a resampled motion are no further apart. Between them it is a straight line."""
 
 
 class Poses(NamedTuple):
@@ -14,6 +18,11 @@ class Poses(NamedTuple):
     root_pos_w: np.ndarray
     root_quat_w: np.ndarray
     joint_pos: np.ndarray
+
+
+def frames_per_step(control_dt: float) -> int:
+    """Frames of a resampled motion in a control step of so many seconds."""
+    return math.ceil(control_dt / FRAME_TIME)
 
 
 def interpolate(frames: Poses, time: np.ndarray, at: np.ndarray) -> Poses:

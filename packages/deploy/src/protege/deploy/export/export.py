@@ -5,7 +5,9 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from protege.core.runs.load_policy import LoadedPolicy, load_policy
 
 from .. import __version__
 from ..errors import DeployError
+from ..files import writing
 from ..policy.metadata import (
     METADATA_FILE,
     MODEL_FILE,
@@ -71,13 +74,8 @@ class Variant:
                 raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
 
 
-@dataclass(frozen=True)
-class Said:
-    """What the model's properties say besides the metadata: in which style, of which run, and the robot as URDF."""
-
-    style: str
-    run: str
-    urdf: str
+Properties = Callable[[Metadata], dict[str, str]]
+"""What the model itself says of its metadata, in the style, of the run and with the URDF of an export."""
 
 
 def export(checkpoint: str | Path, output: str | Path, variant: Variant = Variant()) -> Path:
@@ -98,23 +96,19 @@ def export(checkpoint: str | Path, output: str | Path, variant: Variant = Varian
     output = Path(output)
     if output.exists() and not _is_replaceable(output):
         raise DeployError(f"{output} exists and is not an export", "Choose another --output")
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    except OSError as error:
-        raise DeployError(f"cannot write {output} ({error.strerror})", "Choose another --output") from error
-    try:
-        _fill(temporary, loaded, graph, robot, variant)
-        temporary.chmod(0o755)
-        old = temporary.with_suffix(".old")
-        if output.exists():
-            os.replace(output, old)
-        os.replace(temporary, output)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise DeployError(f"cannot write {output} ({error.strerror})", "Is the disk full?") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            _fill(temporary, loaded, graph, robot, variant)
+            temporary.chmod(0o755)
+            old = temporary.with_suffix(".old")
+            if output.exists():
+                os.replace(output, old)
+            os.replace(temporary, output)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return output
 
 
@@ -180,7 +174,7 @@ def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot,
     run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
     for entry in entry_points(group="protege.models"):
         (folder / ROBOT_FILE).write_text(entry.load()(robot.name))
-    said = Said(variant.style, run, urdf(robot))
+    said = partial(properties, style=variant.style, run=run, urdf=urdf(robot))
     _seal(folder, model, described, said)
     if variant.precision != "fp32":
         model, described = _converted(folder, model, described, variant, said)
@@ -190,7 +184,7 @@ def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot,
 
 
 def _converted(
-    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Said
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Properties
 ) -> tuple[onnx.ModelProto, Metadata]:
     """The model in another precision, and how far that takes it from the one in the folder.
 
@@ -214,10 +208,10 @@ def _converted(
     return converted, replace(described, accuracy=accuracy)
 
 
-def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Said) -> Metadata:
+def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Properties) -> Metadata:
     """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, properties(described, said.style, said.run, said.urdf))
+    onnx.helper.set_model_props(model, said(described))
     onnx.save(model, folder / MODEL_FILE)
     sealed = replace(described, model_sha256=file_sha256(folder / MODEL_FILE))
     sealed.save(folder)

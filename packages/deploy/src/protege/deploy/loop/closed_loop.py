@@ -1,17 +1,19 @@
 """A policy and a robot under one command: what `protege-deploy run` measures."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..commands.measured import STRIDE, MeasuredCommand
-from ..commands.motion import Kinematics
+from ..commands.motion import Kinematics, MotionCommand
 from ..errors import DeployError
-from ..interface import Array
+from ..interface import Array, RobotInterface
 from ..motions.poses import Poses
-from .falls import Falls
+from ..policy.metadata import Metadata
+from ..safety.limits import FALLEN_ROOT
 from .loop import ControlLoop, Step
 
 
@@ -33,23 +35,23 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         DeployError: the policy does not take this command.
     """
     steps = None if seconds is None else max(2, round(seconds / loop.control_dt))
-    witness = _Witness(loop, steps, kinematics)
-    loop.on_step = witness
+    monitor = _Monitor(loop, steps, kinematics)
+    loop.on_step = monitor
     try:
         report = loop.run(steps)
     finally:
         loop.robot.close()
     event = report.event
-    falls = [at for at in (witness.falls.at, event.time if event and event.cause == "fall" else None) if at is not None]
-    fell_at = min(falls, default=None)
+    tripped = event.time if event and event.cause == "fall" else None
+    fell_at = min((at for at in (monitor.falls.at, tripped) if at is not None), default=None)
     return {
-        "loop": report.to_dict(),
+        "loop": asdict(report),
         "stood": fell_at is None,
         "fell_at_s": fell_at,
-        "walked_m": witness.walked,
-        "errors": witness.errors(report.steps),
+        "walked_m": monitor.walked,
+        "errors": monitor.errors(report.steps),
         "notes": [note._asdict() for note in getattr(loop.command_source, "notes", ())],
-        "memory_mb": {"after_a_minute": witness.memory, "at_the_end": resident_mb()},
+        "memory_mb": {"after_a_minute": monitor.memory, "at_the_end": resident_mb()},
         "dropped": dict(getattr(loop.robot, "dropped", {})),
         "dropped_orders": dict(getattr(loop.command_source, "dropped", {})),
         "simulated_s": report.steps * loop.control_dt,
@@ -57,8 +59,42 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
     }
 
 
-class _Witness:
-    """Looks on, with memory for what the command is measured by and no more.
+class Falls:
+    """Looks on a run.
+
+    Fallen is whose root is below 0.6 of its height in the motion that it tracks, or, without one, of its standing height. That is
+    the robot model's, else of the `start` in `policy.json`, else of the first measurement. A simulated robot knows more: see
+    `MujocoRobot.has_fallen`.
+
+    Args:
+        robot: who may fall.
+        command: what it does; a `MotionCommand` may lie down.
+        metadata: of the policy, if it is known.
+
+    Attributes:
+        at: when the robot fell, s of the commands' clock; None while it stands.
+    """
+
+    def __init__(self, robot: RobotInterface, command: object, metadata: Metadata | None) -> None:
+        self._robot, self._motion = robot, command if isinstance(command, MotionCommand) else None
+        start = metadata.start if metadata else None
+        self._standing: float | None = getattr(robot, "standing_height", start.root_pos_w[2] if start else None)
+        self.at: float | None = None
+
+    def __call__(self, step: Step) -> None:
+        height = float(step.reading.root_pos_w[2])
+        if self._standing is None:
+            self._standing = height
+        if self._motion is not None:
+            fallen = height < FALLEN_ROOT * self._motion.height(step.time)
+        else:
+            fallen = height < FALLEN_ROOT * self._standing or getattr(self._robot, "has_fallen", False)
+        if fallen and self.at is None:
+            self.at = step.time
+
+
+class _Monitor:
+    """Looks at each step, with memory for what the command is measured by and no more.
 
     Attributes:
         falls: whether and when the robot fell.
@@ -71,24 +107,24 @@ class _Witness:
         self._command = loop.command_source if isinstance(loop.command_source, MeasuredCommand) else None
         if self._command is not None and steps is None:
             raise DeployError("a command that is measured ends", "Give --seconds")
-        self.memory: float | None = None
-        self._minute = round(60.0 / loop.control_dt)
-        self._stride, self._from = round(STRIDE / loop.control_dt), np.zeros(2)
+        self._fields = ["root_pos_w"] * (self._command is not None)
+        if self._command is not None and self._command.reads_bodies:
+            self._fields += ["root_quat_w", "joint_pos"]
+        self._rows, self._steps = dict[str, Array](), steps if self._command else None
+        self._minute, self._stride = round(60.0 / loop.control_dt), round(STRIDE / loop.control_dt)
         self.falls = Falls(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
-        self.walked, self._rows = 0.0, np.zeros((0, 3))
-        self._steps = steps if self._command else None
+        self.walked, self._from = 0.0, np.zeros(2)
+        self.memory: float | None = None
 
     def __call__(self, step: Step) -> None:
         reading, here = step.reading, step.reading.root_pos_w[:2]
         if step.index == 0:
             self._from = here
             # Written once, so that the memory is there and does not grow during the run.
-            self._rows = np.full(
-                (self._steps or 0, 7 + len(reading.joint_pos) if self._whole else 3), np.nan, np.float32
-            )
-        if self._steps is not None:
-            seen = (reading.root_pos_w, *((reading.root_quat_w, reading.joint_pos) if self._whole else ()))
-            self._rows[step.index] = np.concatenate(seen)
+            for name in self._fields:
+                self._rows[name] = np.full((self._steps or 0, len(getattr(reading, name))), np.nan, np.float32)
+        for name, rows in self._rows.items():
+            rows[step.index] = getattr(reading, name)
         if step.index % self._stride == 0 or step.index + 1 == self._steps:
             self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
         if step.index == self._minute:
@@ -97,19 +133,15 @@ class _Witness:
         if self._next is not None:
             self._next(step)
 
-    @property
-    def _whole(self) -> bool:
-        return self._command is not None and self._command.reads_bodies
-
     def errors(self, steps: int) -> dict[str, float]:
         """The command's metrics over so many steps."""
         if self._command is None:
             return {}
-        rows, bodies = self._rows[:steps].astype(np.float64), None
-        if self._whole and self._kinematics is not None:
-            bodies, _ = self._kinematics(Poses(rows[:, :3], rows[:, 3:7], rows[:, 7:]))
+        rows, bodies = {name: values[:steps].astype(np.float64) for name, values in self._rows.items()}, None
+        if len(rows) == len(Poses._fields) and self._kinematics is not None:
+            bodies, _ = self._kinematics(Poses(**rows))
         time: Array = self._loop.control_dt * np.arange(steps)
-        return self._command.errors(time, rows[:, :3], bodies)
+        return self._command.errors(time, rows.get("root_pos_w", np.zeros((0, 3))), bodies)
 
 
 def resident_mb() -> float | None:

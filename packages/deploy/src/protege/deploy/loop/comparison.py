@@ -1,17 +1,13 @@
 """How two runs differ, and how a policy's answers differ from those that were recorded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import Array
+from ..interface import MEASURED, MODALITIES, Array, Command, RobotReading
 from ..policy.onnx_policy import OnnxPolicy
-from ..safety.limits import Limits
-from ..safety.safety import Safety
-from .loop import ControlLoop
 from .recording import Recording
-from .replay import RecordedCommand, ReplayRobot
 
 
 @dataclass(frozen=True)
@@ -46,17 +42,16 @@ def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Differ
     Raises:
         DeployError: the policy has other joints or does not take the commands, or was never asked.
     """
+    run, names = recording.columns, policy.metadata.joint_names
     if not recording.asked:
         raise DeployError(f"{recording.path}: the policy was not asked in any step", "Record another run")
-    robot = ReplayRobot(recording, policy.metadata.num_joints)
-    nothing = Safety(Limits.off(), policy.metadata)
-    loop = ControlLoop(
-        policy, robot, RecordedCommand(recording), policy.metadata.control_dt, realtime=False, safety=nothing
-    )
-    loop.run(recording.asked)
-    return _difference(
-        robot.written, recording.columns["joint_target"], recording.asked, policy.metadata.joint_names, tolerance
-    )
+    if run["joint_pos"].shape[1] != len(names):
+        joints = f"{run['joint_pos'].shape[1]} joints, the policy drives {len(names)}"
+        raise DeployError(f"{recording.path} is of a robot with {joints}")
+    policy.reset()
+    readings = [RobotReading(**{name: run[name][step] for name in MEASURED}) for step in range(recording.asked)]
+    answers = np.array([policy.act(reading, _command(run, step)) for step, reading in enumerate(readings)])
+    return _difference(answers, run["joint_target"], recording.asked, names, tolerance)
 
 
 def compare(first: Recording, second: Recording, tolerance: float) -> Difference:
@@ -67,15 +62,27 @@ def compare(first: Recording, second: Recording, tolerance: float) -> Difference
     """
     names = first.facts["joint_names"]
     if names != second.facts["joint_names"]:
-        raise DeployError(
-            f"{first.path} and {second.path} are of robots with other joints", "Compare runs of one robot"
-        )
+        problem = f"{first.path} and {second.path} are of robots with other joints"
+        raise DeployError(problem, "Compare runs of one robot")
     steps = min(first.steps, second.steps)
     targets = [run.columns["written_target"] for run in (first, second)]
     roots = [run.columns["root_pos_w"][:steps].astype(np.float64) for run in (first, second)]
     apart = np.linalg.norm(roots[0] - roots[1], axis=1)
     found = _difference(targets[0], targets[1], steps, names, tolerance)
     return Difference(**{**vars(found), "mean_root": float(apart.mean()), "max_root": float(apart.max())})
+
+
+def _command(run: dict[str, Array], step: int) -> Command:
+    """What was commanded in a step of a run."""
+    said = {f.name: run[f.name][step] for f in fields(Command) if f.name in run}
+    # What a mask leaves out was not commanded: the columns hold blanks there.
+    hidden = []
+    if "command_mask" in run:
+        mask = zip(MODALITIES, run["command_mask"][step], strict=True)
+        hidden += [modality for modality, commanded in mask if not commanded]
+    if "pose_mask" in said and not said["pose_mask"].any():
+        hidden += ["target_body", "pose"]
+    return Command(**{name: value for name, value in said.items() if not name.startswith(tuple(hidden))})
 
 
 def _difference(a: Array, b: Array, steps: int, names: list[str], tolerance: float) -> Difference:

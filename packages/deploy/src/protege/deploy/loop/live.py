@@ -16,7 +16,6 @@ from ..policy.onnx_policy import OnnxPolicy
 
 AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
 
-
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
 """An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
 
@@ -27,7 +26,7 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRo
     Raises:
         DeployError: no such robot, or something is missing.
     """
-    kind, place = _split(name)
+    kind, _, place = name.partition(":")
     if name == "mujoco":
         from ..robots.mujoco import MujocoRobot
 
@@ -45,7 +44,12 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRo
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from ..robots.udp import UdpRobot
 
-        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
+        kinematics = None
+        if find_spec("mujoco") is not None and (Path(folder) / ROBOT_FILE).is_file():
+            from ..robots.mujoco import MujocoRobot
+
+            kinematics = MujocoRobot(folder).body_poses
+        return UdpRobot(listening, metadata, key=key), kinematics
 
     return listen
 
@@ -67,7 +71,7 @@ def open_commands(
     Raises:
         DeployError: no such source, or it cannot be had.
     """
-    kind, place = _split(source)
+    kind, _, place = source.partition(":")
     by_hand = kind in ("keyboard", "gamepad")
     if task or (motion_file and not by_hand):
         raise DeployError(f"--commands {kind} does not go with --task or --motion-file", "Give one of them")
@@ -83,30 +87,15 @@ def open_commands(
         from ..commands.sources.udp import UdpCommands
 
         stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander, key))
-        return commander, seconds
-    if kind == "keyboard":
+    elif kind == "keyboard":
         from ..commands.sources.keyboard import keyboard
 
         stack.enter_context(keyboard(commander, motion_file))
-        return commander, seconds
-    if kind == "gamepad":
+    elif kind == "gamepad":
         from ..commands.sources.gamepad import DEVICE, gamepad
 
         stack.enter_context(gamepad(commander, motion_file, place or DEVICE))
-        return commander, seconds
-    raise DeployError(
-        f"unknown source of commands {source!r}", "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
-    )
-
-
-def _split(name: str) -> tuple[str, str]:
-    kind, _, place = name.partition(":")
-    return kind, place
-
-
-def _kinematics(folder: str) -> Kinematics | None:
-    if find_spec("mujoco") is None or not (Path(folder) / ROBOT_FILE).is_file():
-        return None
-    from ..robots.mujoco import MujocoRobot
-
-    return MujocoRobot(folder).body_poses
+    else:
+        known = "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
+        raise DeployError(f"unknown source of commands {source!r}", known)
+    return commander, seconds

@@ -4,8 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
@@ -70,10 +69,6 @@ class LoopReport:
     clipped: dict[str, int]
     damped_steps: int
     event: Event | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
 
 
 class ControlLoop:

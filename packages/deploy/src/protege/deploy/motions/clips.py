@@ -12,9 +12,7 @@ from ..policy.metadata import Metadata, StartState
 from . import plausibility
 from .clip_file import read_clip
 from .clip_paths import ClipError, find_clip
-from .poses import Poses, interpolate
-
-RATE = 60.0  # Hz, over one period of which the velocities at the start are taken, as in the training
+from .poses import Poses, frames_per_step, interpolate
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,14 @@ class Clip:
         name: the file's stem.
         time: (T,) s, from 0, rising.
         frames: its poses at these times.
+        rate: Hz, over one period of which velocities are taken, as in the training.
         warnings: what `plausibility.check` says that is no error.
     """
 
     name: str
     time: Array
     frames: Poses
+    rate: float
     warnings: tuple[plausibility.Finding, ...] = ()
 
     @property
@@ -44,22 +44,22 @@ class Clip:
 
     def joint_vel(self, time: Array) -> Array:
         """Joint velocities (M, J) rad/s at times (M,) s: as in training central differences, one-sided at the ends."""
-        before, after = (time - 1.0 / RATE).clip(min=0.0), (time + 1.0 / RATE).clip(max=self.duration)
+        before, after = (time - 1.0 / self.rate).clip(min=0.0), (time + 1.0 / self.rate).clip(max=self.duration)
         return (self.at(after).joint_pos - self.at(before).joint_pos) / (after - before)[:, None]
 
     def start(self) -> StartState:
         """The first pose, and the velocities there, world frame."""
-        pos, quat, joint_pos = self.at(np.array([0.0, 1.0 / RATE]))
+        pos, quat, joint_pos = self.at(np.array([0.0, 1.0 / self.rate]))
         turn = multiply(quat[1], quat[0] * [1.0, -1.0, -1.0, -1.0])
         sine = float(np.linalg.norm(turn[1:]))
         angle = 2.0 * np.arctan2(sine, abs(turn[0])) * np.sign(turn[0] or 1.0)
         return StartState(
             root_pos_w=pos[0].tolist(),
             root_quat_w=quat[0].tolist(),
-            root_lin_vel_w=(RATE * (pos[1] - pos[0])).tolist(),
-            root_ang_vel_w=(RATE * angle * turn[1:] / max(sine, 1e-12)).tolist(),
+            root_lin_vel_w=(self.rate * (pos[1] - pos[0])).tolist(),
+            root_ang_vel_w=(self.rate * angle * turn[1:] / max(sine, 1e-12)).tolist(),
             joint_pos=joint_pos[0].tolist(),
-            joint_vel=(RATE * (joint_pos[1] - joint_pos[0])).tolist(),
+            joint_vel=(self.rate * (joint_pos[1] - joint_pos[0])).tolist(),
         )
 
     def placed(self, start: Pose2D) -> "Clip":
@@ -113,4 +113,5 @@ def load_clip(path: str | Path, metadata: Metadata, kinematics: object = None) -
         )
     for finding in plausibility.errors(found):
         raise DeployError(f"{path}: {finding.where}", finding.remedy)
-    return Clip(Path(path).stem, motion.time - motion.time[0], frames, tuple(plausibility.warnings(found)))
+    rate = frames_per_step(metadata.control_dt) / metadata.control_dt
+    return Clip(Path(path).stem, motion.time - motion.time[0], frames, rate, tuple(plausibility.warnings(found)))

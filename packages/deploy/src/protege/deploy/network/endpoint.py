@@ -19,6 +19,8 @@ PEER_TIMEOUT = (
     1.0  # s: a peer that has been silent for so long may be followed by another, for instance by itself, restarted
 )
 MOST_OF_PEER, MOST_OF_STRANGERS = 256, 16  # datagrams that one `take` looks at: a flood must not hold up a control step
+LONGEST_JUMP = 1000
+"""Packets that may be lost in a row. What comes from further ahead is not the peer's."""
 
 
 def parse_place(text: str, what: str) -> Address:
@@ -31,6 +33,21 @@ def parse_place(text: str, what: str) -> Address:
     if not port.isdecimal() or not 0 <= int(port) < 65536:
         raise DeployError(f"{what}: {text!r} is no place", "Give PORT or HOST:PORT, for instance udp:47800")
     return host or "127.0.0.1", int(port)
+
+
+def out_of_order(sequence: int, last: int, numbers: int, *, silent: bool) -> str:
+    """Why a sequence number is not the next one after the last, empty if it is.
+
+    Args:
+        sequence: of a packet.
+        last: of the last packet that was accepted.
+        numbers: how many there are: the next one after the greatest is 0 (RFC 1982).
+        silent: the peer has been silent: any number of packets may have been lost.
+    """
+    ahead = (sequence - last) % numbers
+    if not 0 < ahead < numbers // 2:
+        return "old" if ahead else "duplicate"
+    return "" if silent or ahead <= LONGEST_JUMP else "jump"
 
 
 class Endpoint:

@@ -19,16 +19,13 @@ from .keys import TAG_BYTES, is_tagged, tag
 MAGIC = b"PRTG"
 PLAIN, KEYED = 1, 2
 """Versions: checked by a CRC, and signed with a key."""
-HEADER = struct.Struct(
-    "<4sHBBIIdHH"
-)  # magic, version, kind, mode, sequence, joint names' CRC, time, joints, payload bytes
+HEADER = struct.Struct("<4sHBBIIdHH")
+"""Magic, version, kind, mode, sequence, joint names' CRC, time, joints, payload bytes."""
 SESSIONS = struct.Struct("<QQ")  # of the sender, and of the receiver as far as the sender knows it
 CHECKSUM = struct.Struct("<I")
 ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
 FLOAT = np.dtype("<f4")
 SEQUENCES = 1 << 32
-LONGEST_JUMP = 1000
-"""Packets that may be lost in a row. What comes from further ahead is not the peer's."""
 MODES = frozenset(Mode)
 
 
@@ -141,22 +138,8 @@ class Codec:
         values = np.frombuffer(body, FLOAT, offset=self._start).astype(np.float32)
         return Packet(Kind(kind), Mode(mode), sequence, time, values, session, answers)
 
-    def state(self, sequence: int, time: float, reading: RobotReading) -> bytes:
-        """What a robot measures, as a packet."""
-        return self.pack(Kind.STATE, sequence, time, [getattr(reading, name) for name in MEASURED])
-
     def reading(self, packet: Packet) -> RobotReading:
         """What a state packet says."""
         ends = np.cumsum([*ROOT.values(), self.num_joints])
         parts = np.split(packet.values, ends)
         return RobotReading(**dict(zip(MEASURED, parts, strict=True)), stamp=packet.sequence)
-
-
-def is_newer(sequence: int, last: int) -> bool:
-    """Whether a sequence number comes after another, which may have gone once round (RFC 1982)."""
-    return 0 < (sequence - last) % SEQUENCES < SEQUENCES // 2
-
-
-def is_near(sequence: int, last: int) -> bool:
-    """Whether a newer sequence number is so little ahead of another that packets in between can have been lost."""
-    return (sequence - last) % SEQUENCES <= LONGEST_JUMP

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..errors import DeployError
 from ..interface import Array, Mode, RobotReading
-from ..network.endpoint import Address, Endpoint
-from ..network.wire import Codec, Kind, MalformedError, Packet, is_near, is_newer
+from ..network.endpoint import Address, Endpoint, out_of_order
+from ..network.wire import SEQUENCES, Codec, Kind, MalformedError, Packet
 from ..policy.metadata import Metadata
 
 VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
@@ -122,12 +122,7 @@ class UdpRobot:
         known, silent = packet.session == self.codec.peer_session, self.endpoint.silent
         if self._last is None or not known or (silent and not packet.session):
             return ""
-        last = int(self._last.stamp or 0)
-        if packet.sequence == last:
-            return "duplicate"
-        if not is_newer(packet.sequence, last):
-            return "old"
-        return "" if silent or is_near(packet.sequence, last) else "jump"
+        return out_of_order(packet.sequence, int(self._last.stamp or 0), SEQUENCES, silent=silent)
 
     def _greet(self, packet: Packet, sender: Address) -> None:
         """Tell a robot our session number: its next states must name it, so that no recording of an earlier run passes."""

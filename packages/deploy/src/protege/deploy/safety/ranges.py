@@ -16,15 +16,12 @@ class Ranges:
     """
 
     def __init__(self, ranges: Mapping[str, CommandRange] | None = None) -> None:
-        self._ranges = dict(ranges or {})
-        self._said = set[str]()
+        self._ranges, self._said = dict(ranges or {}), set[str]()
 
     def clamp(self, kind: str, value: float) -> float:
         """The value, or the nearest one that the policy was trained on."""
         trained = self._ranges.get(kind)
-        if trained is None:
-            return value
-        clamped = trained.clamp(value)
+        clamped = value if trained is None else trained.clamp(value)
         if clamped != value:
             self._warn(kind, value, f"{clamped:g} instead")
         return clamped
@@ -35,21 +32,16 @@ class Ranges:
         A goal that is nearer than the training's is left where it is: the robot passes there on its way to every goal.
         """
         trained = self._ranges.get("goal_distance")
-        if trained is None:
-            return float("inf")
-        if distance > trained.high:
-            self._warn("goal_distance", distance, f"it is shown {trained.high:g} m ahead")
-        return trained.high
+        reach = float("inf") if trained is None else trained.high
+        if distance > reach:
+            self._warn("goal_distance", distance, f"it is shown {reach:g} m ahead")
+        return reach
 
     def _warn(self, kind: str, value: float, instead: str) -> None:
-        if kind in self._said:
-            return
-        self._said.add(kind)
-        trained = self._ranges[kind]
-        logger.warning(
-            "%s of %.3g %s is beyond the training's %g to %g: %s",
-            kind.replace("_", " "), value, trained.unit, trained.low, trained.high, instead,
-        )  # fmt: skip
+        if kind not in self._said:
+            self._said.add(kind)
+            trained, words = self._ranges[kind], "%s of %.3g %s is beyond the training's %g to %g: %s"
+            logger.warning(words, kind.replace("_", " "), value, trained.unit, trained.low, trained.high, instead)
 
 
 ANY = Ranges()

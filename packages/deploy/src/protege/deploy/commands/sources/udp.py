@@ -6,15 +6,14 @@ import time
 from typing import Any
 
 from ...errors import DeployError
-from ...network.endpoint import Address, Endpoint
+from ...network.endpoint import Address, Endpoint, out_of_order
 from ..commander import Commander
 from .datagrams import MAX_BYTES, parse, write
 
 POLL = 0.1  # s
 PAUSE = 0.005  # s between two looks at the sockets: bounds what a flood costs
 NEW_SESSION = "name this session in each datagram"
-LONGEST_JUMP = 1000
-"""Datagrams that may be lost in a row. A sequence from further ahead is not the commander's."""
+SEQUENCES = 2**54  # twice as many as `datagrams.parse` takes: they do not go round
 
 
 class UdpCommands:
@@ -95,9 +94,7 @@ class UdpCommands:
         silent = self.endpoint.silent
         if self._last < 0 or (silent and self._key is None):
             return ""
-        if sequence <= self._last:
-            return "duplicate" if sequence == self._last else "old"
-        return "" if silent or sequence <= self._last + LONGEST_JUMP else "jump"
+        return out_of_order(sequence, self._last, SEQUENCES, silent=silent)
 
     def _stop(self) -> None:
         """Stand; a policy that cannot be told to stand ends its run, which leaves the robot damping."""
