@@ -27,10 +27,10 @@ PARTS = [
 
 
 def described(cls: type) -> dict[str, str]:
-    """What a dataclass's docstring says under `Attributes:`, by attribute; `a, b: text` speaks of both."""
-    section = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
+    """What the docstrings of a dataclass and its bases say under `Attributes:`, by attribute; `a, b: text` speaks of both."""
+    sections = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in cls.__mro__]
     text = {}
-    for entry in re.split(r"\n(?=    \S)", section.split("\n\n")[0]):
+    for entry in (line for section in sections for line in re.split(r"\n(?=    \S)", section.split("\n\n")[0])):
         names, _, meaning = entry.strip().partition(": ")
         text |= {name.strip(): " ".join(meaning.split()) for name in names.split(",")}
     return text

@@ -30,17 +30,21 @@ STUDENTS = ("distillation/unified_lightweight", "distillation/robust", "distilla
 ABOUT = {
     "full_body_tracker/transformer_flat_terrain": "step 1: the tracker, by PPO",
     "full_body_tracker/generalist": "step 1 before teachers: some worlds track clips, the others the walk warped along commands",
+    "full_body_tracker/wide_speed": "step 1 before teachers of -0.5 to 3.5 m/s, by walk and run",
     "full_body_tracker/laptop": "step 1 on two cores",
     "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
     "masked_mimic/laptop": "step 2 on two cores",
     "path_follower": "step 3: the tracker, fine-tuned on paths",
     "goal_directed": "step 3: the tracker, fine-tuned on goals",
     "steering": "step 3: the tracker, fine-tuned on steering commands",
+    "path_follower/wide_speed": "step 3 on paths at -0.5 to 3.5 m/s",
+    "steering/wide_speed": "step 3 on steering commands of -0.5 to 3.5 m/s",
     "path_follower/laptop": "step 3 on two cores",
     "goal_directed/laptop": "step 3 on two cores",
     "steering/laptop": "step 3 on two cores",
     "distillation/unified_lightweight": "step 4: the student",
     "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
+    "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
 }
 

@@ -137,7 +137,7 @@ def test_wrong_overrides_are_named_in_one_line(override, message):
         ("task_mix.path=-1", r"env\.task_mix\.path is -1\.0\. Take 0 or more"),
         ("mix_probability=2", r"env\.mix_probability is 2\.0\. Take 0 to 1"),
         ("goal_params.distance=[4,1]", r"env\.goal_params\.distance is \[4\.0, 1\.0\]\. The first must not be larger"),
-        ("path_follower_params.speed=[-1,1]", r"env\.path_follower_params\.speed\[0\] is -1\.0"),
+        ("path_follower_params.speed=[-101,1]", r"env\.path_follower_params\.speed\[0\] is -101\.0"),
         ("steering_params.change_time=[6,3]", r"env\.steering_params\.change_time is \[6\.0, 3\.0\]"),
         (
             "patterns={full: 0, head_hands: 0, root: 0, hands: 0, feet: 0, random: 0, inbetween: 0}",

@@ -183,7 +183,6 @@ def test_the_threads_reach_onnx_runtime(exported: Path) -> None:
         ["--seconds", "inf"],
         ["--seconds", "0"],
         ["--speed", "nan"],
-        ["--speed", "-1"],
         ["--turn-rate", "inf"],
         ["--direction", "nan"],
         ["--goal", "nan", "0"],

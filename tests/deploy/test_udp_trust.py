@@ -277,8 +277,11 @@ def test_a_stop_is_obeyed_from_any_socket(run: tuple[Commander, UdpCommands, Cli
 
 
 def test_a_stop_of_a_policy_that_cannot_stand_ends_the_run(exported: Path) -> None:
-    commander, ended = Commander(OnnxPolicy(exported)), threading.Event()
-    commander._needs_poses, commander.on_end = True, ended.set
+    class Tracker(OnnxPolicy):
+        needs_poses = True
+
+    commander, ended = Commander(Tracker(exported)), threading.Event()
+    commander.on_end = ended.set
     with UdpCommands(ANY, commander) as source:
         client = Client(source.endpoint.place, None)
         assert client.say(stop=True) == "" and ended.is_set()

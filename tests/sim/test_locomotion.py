@@ -21,9 +21,9 @@ from protege.sim.tasks.task import TaskContext
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
 MODALITIES = list(modalities())
+N, DT = 6, ROBOT.control_dt
 HELD = SUBSTEPS * round(PATIENCE / DT)
 """Frames that a clock may be behind or ahead."""
-N, DT = 6, ROBOT.control_dt
 ALL = torch.ones(N, dtype=torch.bool)
 
 

@@ -1,6 +1,7 @@
 """Rewards, failure rules and metrics against values worked out by hand."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ class Told(LocomotionCommand):
         self, *, path=(0.0, 0.0), goal=(0.0, 0.0), direction=0.0, speed=0.0, settled=True, step=0, last_step=300
     ):
         self.told = (path, goal, direction, speed, settled)
+        self.reference = SimpleNamespace(floor=None)
         self.step, self.last_step = torch.full((N,), step), torch.full((N,), last_step)
 
     def draw_plans(self, count, generator):

@@ -14,7 +14,7 @@ from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.evaluation import evaluation_env
-from protege.core.runs.experiments import LoadedPolicy, load_policy
+from protege.core.runs.load_policy import LoadedPolicy, load_policy
 from protege.sim.engine import mujoco
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig

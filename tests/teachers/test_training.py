@@ -104,5 +104,6 @@ def test_unknown_presets_and_the_list_of_known_ones() -> None:
         and "path_follower" in done.stderr
     )
     listed = protege("teachers", "presets").stdout.split()
-    assert set(listed) == {*KINDS, *(f"{kind}/laptop" for kind in KINDS)}
+    wide = {"path_follower/wide_speed", "steering/wide_speed"}
+    assert set(listed) == {*KINDS, *(f"{kind}/laptop" for kind in KINDS)} | wide
     assert set(EXPERIMENTS) == set(KINDS) < set(TASKS)

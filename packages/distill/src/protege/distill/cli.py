@@ -48,6 +48,7 @@ class Known(click.ParamType):
     type=click.Choice(["fixed", "waiting"]),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
+@click.option("--speed", type=float, nargs=2, help="least and largest speed of steering, m/s; below 0 backwards")
 @click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(

@@ -71,6 +71,7 @@ def evaluate(
     seed: int = 0,
     push: float = 0.0,
     path_clock: str | None = None,
+    speed: tuple[float, float] | None = None,
     terrain: str | None = None,
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
@@ -83,6 +84,7 @@ def evaluate(
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
         push: force that pushes the robots forward now and then, N; see `push_test`.
         path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
+        speed: least and largest commanded speed of steering, m/s; by default the config's.
         terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
         output: tried for writing before anything is played.
         tell: called with each task's name when its worlds are there.
@@ -96,11 +98,15 @@ def evaluate(
     env_config = replace(env_config, path_follower_params=path)
     ground = replace(env_config.terrain, kind=terrain or env_config.terrain.kind)
     asked = ({"push": push} if push else {}) | ({"path_clock": path.clock} if path.clock != "fixed" else {})
+    steering = replace(env_config.steering_params, speed=speed or env_config.steering_params.speed)
+    steering.check("env.steering_params")
+    asked |= {"steering_speed": list(speed)} if speed else {}
     asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
     evaluation = Evaluation(_facts(loaded, seed, options) | asked)
     worlds = min(num_envs, num_episodes)
     plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
-    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path, "terrain": ground}
+    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path, "steering_params": steering}
+    overrides |= {"terrain": ground}
     overrides |= {"randomization": push_test(push)} if push else {}
     for name in tasks:
         task = EVALUATED[name]

@@ -81,7 +81,7 @@ class Floor:
         """Interpolated as MuJoCo does, which cuts each cell of a height field into two triangles, from (0, 0) to (1, 1)."""
         origin = self.origin.view(-1, *[1] * (xy.ndim - 2), 2)
         place = ((xy + origin + self.half_size) / self.cell).clamp(0.0, self.points - 1)
-        low = place.long().clamp_max(self.points - 2)
+        low = place.long().clamp(0, self.points - 2)  # within, of a NaN too
         x, y = (place - low).unbind(-1)
         corner = low[..., 1] * self.points + low[..., 0]
         first, last = grid[corner], grid[corner + self.points + 1]

@@ -171,7 +171,8 @@ class GaitSet:
         """A pose, and by some shares (n,) that of another gait at the same phase of the stride."""
         there = gait.lead + (phase - self.walk.lead) * (gait.period / self.walk.period)
         other = gait.pose(there, torch.ones_like(phase))
-        return tuple(torch.lerp(a, b, share.reshape(-1, *[1] * (a.ndim - 1))) for a, b in zip(pose, other, strict=True))
+        joint_pos, tilt, sway = (torch.lerp(a, b, share[:, None]) for a, b in zip(pose[:3], other[:3], strict=True))
+        return joint_pos, tilt, sway, torch.lerp(pose[3], other[3], share)
 
     def _lift(self, slower: int) -> float:
         """By how much a foot is in the ground, m, in the middle of a blend of a straight leg with one that is bent."""

@@ -14,13 +14,15 @@ from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
-from ..references.plans import FASTEST, Plans, drive, uniform
+from ..references.plans import FASTEST, MAX_ACCELERATION, Plans, drive, uniform
 from ..references.reference import keep
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
 from .terms import Scene, Term
 
+LEISURELY = 1.5
+"""m/s: who is told to be faster, or comes from there, takes longer to settle."""
 SLOWEST_COMMAND = 0.15
 """m/s; nobody walks as slowly: less is to stand."""
 PATIENCE = 0.2
@@ -39,11 +41,11 @@ class SteeringParams:
             is drawn as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
         training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: of 0 to 1.5 m/s, half of them are
-            to stand, which is learned from few of the others.
+        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: half of them are to stand, if
+            `speed` begins at 0, which is learned from few of the others.
         follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
             leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
-        settle_time: errors count from so long after a change on, s.
+        settle_time: errors count from so long after a change on, s; from or to more than 1.5 m/s it takes 0.67 s longer a m/s.
         max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
         body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
         max_turn_rate: of the walk that is asked for, rad/s.
@@ -157,7 +159,9 @@ def plan_steering(
     start_speed = uniform((count,), -0.5, 0.8 * params.speed[1], generator).clamp_min(0.0)
     plan = drive(count, steps, dt, start_speed, params.max_turn_rate, obey)
     plan.direction, plan.commanded_speed = direction, commanded
-    plan.settled = now - begun >= params.settle_time
+    before = torch.cat([speeds[:, :1], speeds[:, :-1]], dim=1)
+    haste = (torch.maximum(speeds.abs(), before.abs()).gather(1, segment) - LEISURELY).clamp_min(0.0)
+    plan.settled = now - begun >= params.settle_time + haste / MAX_ACCELERATION
     plan.goal = plan.pos[:, last_step]
     plan.last_step = torch.full((count,), last_step)
     return plan
@@ -280,7 +284,10 @@ def build(context: TaskContext) -> TaskTerms:
 def failure_rule(params: SteeringParams) -> str:
     """In words."""
     angle = f"{math.degrees(params.max_heading_error):.0f}°"
-    return f"the heading is over {angle} off {params.settle_time:g} s or more after a change of command, or a fall"
+    longer = f" (longer above {LEISURELY:g} m/s)" if max(map(abs, params.speed)) > LEISURELY else ""
+    return (
+        f"the heading is over {angle} off {params.settle_time:g} s or more{longer} after a change of command, or a fall"
+    )
 
 
 TASK = Task(
