@@ -31,13 +31,13 @@ START = """
 import os, sys, time
 begun = float(open("/proc/self/stat").read().rsplit(")")[1].split()[19]) / os.sysconf("SC_CLK_TCK")
 import numpy as np
-from protege.deploy.loop.closed_loop import resident_mb
 from protege.deploy.runtime import Command, OnnxPolicy, RobotReading
 policy = OnnxPolicy(sys.argv[1])
 reading = RobotReading(**{name: np.array(value) for name, value in vars(policy.metadata.start).items()})
 policy.act(reading, Command())
+memory = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 seconds = float(open("/proc/uptime").read().split()[0]) - begun
-print(f"{seconds:.2f} s, {resident_mb():.0f} MB, torch {'imported' if 'torch' in sys.modules else 'not imported'}")
+print(f"{seconds:.2f} s, {memory:.0f} MB, torch {'imported' if 'torch' in sys.modules else 'not imported'}")
 """
 
 

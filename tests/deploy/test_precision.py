@@ -16,10 +16,10 @@ from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.export import export as export_module
 from protege.deploy.export import states
-from protege.deploy.export.accuracy import compare, run_batches
 from protege.deploy.export.check import check
 from protege.deploy.export.export import Variant, export
 from protege.deploy.export.precision import network_nodes
+from protege.deploy.export.states import compare, run_batches
 from protege.deploy.policy import metadata
 from protege.deploy.policy.session import open_session
 from protege.deploy.robots.mujoco import MujocoRobot

@@ -244,7 +244,7 @@ def test_the_cause_is_logged_once_with_its_values(caplog: pytest.LogCaptureFixtu
     [record] = caplog.records
     said = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
     assert record.getMessage().startswith(said)
-    assert report.to_dict()["event"]["values"]["limit"] == 100.0
+    assert report.event is not None and report.event.values["limit"] == 100.0
 
 
 def test_a_second_run_begins_anew() -> None:

@@ -20,8 +20,7 @@ from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command
 from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
-from protege.deploy.viewer.figure import figure
-from protege.deploy.viewer.scene import Scene
+from protege.deploy.viewer.scene import Scene, figure
 from protege.deploy.viewer.serve import CLIPS, Viewer, free_port
 from protege.deploy.viewer.tracking import Tracking
 from protege.deploy.viewer.world import World

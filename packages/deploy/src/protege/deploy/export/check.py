@@ -15,9 +15,9 @@ from ..errors import DeployError
 from ..policy import metadata
 from ..policy.session import open_session
 from . import states as _states
-from .accuracy import BOUNDS, run_batches
 from .export import load_graph, weights_sha256
 from .graph import StudentGraph
+from .states import BOUNDS, run_batches
 
 TOLERANCE = {**BOUNDS, "fp32": 1e-5}
 """Largest difference of joint targets, rad, by precision. Sums in another order differ by 1e-6 or so in float32."""

@@ -40,9 +40,9 @@ from ..policy.metadata import (
 from ..policy.properties import STYLES, properties
 from ..policy.session import BATCH, open_session
 from . import states as _states
-from .accuracy import BOUNDS, compare, run_batches
 from .graph import ACTION_SCALE, StudentGraph
 from .precision import to_fp16, to_int8, with_fixed_batch
+from .states import BOUNDS, compare, run_batches
 from .trained_ranges import trained_ranges
 from .urdf import urdf
 
