@@ -14,7 +14,7 @@ from .view import view
 
 
 class Printing(click.Group):
-    """A group whose commands print any text wherever they are run: a question mark for what the terminal's encoding lacks."""
+    """A group whose commands print a question mark for what the terminal's encoding lacks, instead of failing."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):

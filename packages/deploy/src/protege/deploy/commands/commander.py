@@ -1,4 +1,4 @@
-"""The one place that holds the present command, whoever gives it: a script, keys, a stick, packets, a page."""
+"""Holds the current command, whoever gives it: a script, keys, a stick, packets, a page."""
 
 import time
 from collections import Counter, deque
@@ -35,7 +35,7 @@ command of it, given where each of `FRAMES` is; the command's clock starts in th
 
 
 class Commander:
-    """A `CommandSource` that is told what to say, from any thread, while the loop asks it.
+    """A `CommandSource` that takes orders from any thread while the control loop asks it for commands.
 
     An order replaces the one before at the loop's next step. Nothing else changes: the policy keeps its history, so that a switch
     is as smooth as the policy makes it. Before the first order, and after an empty one, the robot is to stand, as far as the
@@ -47,8 +47,8 @@ class Commander:
         clock: s, monotonic; for how long nothing has been heard.
 
     Attributes:
-        dropped: what a source threw away of what it was sent, by reason; it puts its own counter here.
-        on_end: what to do when whoever commands has had enough: `ControlLoop.stop`.
+        dropped: datagrams that a source discarded, by reason; the source puts its own counter here.
+        on_end: called when whoever commands ends the run: `ControlLoop.stop`.
         notes: what became of the paths, the last `NOTES` of them.
     """
 
@@ -78,7 +78,7 @@ class Commander:
         """Check an order, parts or plain data, and do what takes long; the loop does not wait for it.
 
         Raises:
-            DeployError: no sense, not for this policy, or a clip that cannot be read.
+            DeployError: an invalid order, one that this policy does not take, or a clip that cannot be read.
         """
         given = isinstance(order, Mapping) and all(isinstance(part, Part) for part in order.values())
         parts, modes = order if given else parse(order), self._policy.modes
@@ -104,7 +104,7 @@ class Commander:
         self._heard = self._clock()
 
     def end(self) -> None:
-        """Enough: the run is to end."""
+        """End the run."""
         if self.on_end is not None:
             self.on_end()
 
@@ -174,6 +174,6 @@ class Commander:
 
 
 def mixed(commands: list[Command]) -> Command:
-    """All that any of the commands says; of two that say the same, the later."""
+    """One command with the fields of all; where two have the same field, the later one wins."""
     said = {f.name: getattr(c, f.name) for c in commands for f in fields(c) if getattr(c, f.name) is not None}
     return Command(**said)

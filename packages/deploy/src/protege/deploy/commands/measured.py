@@ -1,4 +1,4 @@
-"""What a command can say about a run: notes while it is followed, and by how much it was missed."""
+"""Commands that measure their own tracking error, and notes about a run."""
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -9,20 +9,20 @@ STRIDE = 1.0  # s, over which a velocity is averaged: a gait cycle
 
 @runtime_checkable
 class MeasuredCommand(Protocol):
-    """A command source that can say how well it was obeyed."""
+    """A command source that measures how well it was followed."""
 
     reads_bodies: ClassVar[bool]
-    """Whether that takes the poses of all bodies, or the root's way alone."""
+    """Whether `errors` needs the positions of all bodies, or those of the root alone."""
 
     def __call__(self, time: float, reading: RobotReading) -> Command: ...
 
     def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
-        """Of a run: time (T,) s, root_pos_w (T, 3) m, body_pos_w (T, B, 3) m, if it reads them -> the task's metrics."""
+        """The task's metrics by name, of a run: time (T,) s, root_pos_w (T, 3) m, body_pos_w (T, B, 3) m if it reads bodies."""
         ...
 
 
 class Note(NamedTuple):
-    """Something that a command source has to say about a run: s since its start, one line."""
+    """A remark of a command source about a run: s since its start, one line."""
 
     time: float
     message: str

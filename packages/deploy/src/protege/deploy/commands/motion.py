@@ -45,8 +45,8 @@ class MotionCommand:
         clip: placed in the world, see `Clip.placed`; sampled once, at multiples of `Metadata.control_dt`.
         kinematics: `MujocoRobot.body_poses`, for instance.
         metadata: of the policy.
-        also: of path, goal and steering, what is commanded besides the poses: the clip's own way. For teachers, which were
-            trained with poses and command together.
+        also: of path, goal and steering, what is commanded besides the poses: the clip's own path, end and velocity. For
+            teachers, which were trained with poses and command together.
         bodies: names of those whose poses count; empty: all.
     """
 

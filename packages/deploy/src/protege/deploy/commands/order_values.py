@@ -1,4 +1,4 @@
-"""What the values of an order may be. Orders come from files and datagrams: nothing is taken on trust."""
+"""Checks of the values of orders, which come from files and datagrams and are not trusted."""
 
 from collections.abc import Sequence
 from typing import Any

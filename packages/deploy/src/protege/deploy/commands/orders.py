@@ -1,4 +1,4 @@
-"""What a robot can be told in flight, as plain data: what a script's line, a datagram or a web page holds.
+"""Orders: commands as plain data, as a script, a datagram or the viewer gives them while a run lasts.
 
 An order names every mode that is on from now: `{"steering": {"direction": 45, "speed": 1.0}}`; several are a mix, and what it
 does not name is off. Directions are degrees to the left, points m ahead and to the left, both counted from a frame: `robot`
@@ -27,7 +27,7 @@ def parse(data: Any) -> Order:
     """An order of plain data, as JSON or YAML gives it.
 
     Raises:
-        DeployError: an unknown mode or key, or a value that is no sense, by name.
+        DeployError: an unknown mode or key, or an invalid value, by name.
     """
     if not isinstance(data, Mapping):
         raise DeployError(f"an order is a mapping of {', '.join(MODES)}, not {short(data)}")

@@ -64,8 +64,8 @@ class PathCommand:
         times: s ahead of the points that the policy sees (`Metadata.path_times`).
 
     Attributes:
-        lead: s before its end at which the line is over, for who then has another command.
-        notes: whether and when the line came to its end or was given up.
+        lead: s by which the line ends early, so that another command can take over.
+        notes: when the line came to its end or was given up; empty until then.
     """
 
     reads_bodies: ClassVar[bool] = False
@@ -113,7 +113,7 @@ class PathCommand:
 
     @property
     def over(self) -> bool:
-        """Whether it commands nothing any more."""
+        """Whether the line has ended or was given up."""
         return bool(self.notes)
 
     @property

@@ -1,4 +1,4 @@
-"""A policy and a robot under one command: what `protege-deploy run` measures."""
+"""Closed-loop runs: a policy, a robot and a command, and what `protege-deploy run` measures of them."""
 
 import os
 from dataclasses import asdict
@@ -60,15 +60,15 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
 
 
 class Falls:
-    """Looks on a run.
+    """Tells when the robot of a run falls, by the rule of the evaluation.
 
-    Fallen is whose root is below 0.6 of its height in the motion that it tracks, or, without one, of its standing height. That is
-    the robot model's, else of the `start` in `policy.json`, else of the first measurement. A simulated robot knows more: see
-    `MujocoRobot.has_fallen`.
+    A robot has fallen when its root is below 0.6 of its height in the motion that it tracks, or, without one, below 0.6 of its
+    standing height: the robot model's, else that of `start` in `policy.json`, else that of the first reading.
+    A simulated robot knows more: see `MujocoRobot.has_fallen`.
 
     Args:
-        robot: who may fall.
-        command: what it does; a `MotionCommand` may lie down.
+        robot: the robot.
+        command: its command; the clip of a `MotionCommand` may lie down.
         metadata: of the policy, if it is known.
 
     Attributes:
@@ -94,7 +94,7 @@ class Falls:
 
 
 class _Monitor:
-    """Looks at each step, with memory for what the command is measured by and no more.
+    """Observes each step, and stores what the command's errors are computed from and no more.
 
     Attributes:
         falls: whether and when the robot fell.

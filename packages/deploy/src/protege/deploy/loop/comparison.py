@@ -1,4 +1,4 @@
-"""How two runs differ, and how a policy's answers differ from those that were recorded."""
+"""How two recorded runs differ, and how a policy's actions differ from the recorded ones."""
 
 from dataclasses import dataclass, fields
 
@@ -32,7 +32,7 @@ class Difference:
 
 
 def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Difference:
-    """Ask a policy again what was asked in a run: the same measurements and commands, its own history.
+    """Give a policy the readings and commands of a run again; it keeps its own history.
 
     Args:
         policy: the one of the run, or another that takes its commands.
