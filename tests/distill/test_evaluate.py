@@ -354,3 +354,16 @@ def test_a_policy_is_evaluated_on_terrain(tracker):
     print_table(told, terminal)
     assert "seed 0, on gentle terrain" in terminal.export_text()
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
+
+
+def test_steering_can_be_asked_to_go_at_other_speeds(tracker):
+    walk_and_run = [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run")]
+    fast = evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(2.0, 3.0), motion_file=walk_and_run)
+    assert fast.data["steering_speed"] == [2.0, 3.0]
+    assert "longer above 1.5 m/s" in fast.data["tasks"]["steering"]["failure_rule"]
+    with pytest.raises(
+        UserError, match=r"env.steering_params.speed is \[2.0, 3.0\] m/s, and smpl_humanoid_walk can do"
+    ):
+        evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(2.0, 3.0), motion_file=walk_and_run[:1])
+    with pytest.raises(UserError, match=r"env.steering_params.speed"):
+        evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(1.0, 0.0))

@@ -95,11 +95,11 @@ def evaluate(
     options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
     env_config = from_dict({"env": EnvConfig}, loaded.config).env
     path = replace(env_config.path_follower_params, clock=path_clock or env_config.path_follower_params.clock)
-    env_config = replace(env_config, path_follower_params=path)
     ground = replace(env_config.terrain, kind=terrain or env_config.terrain.kind)
     asked = ({"push": push} if push else {}) | ({"path_clock": path.clock} if path.clock != "fixed" else {})
     steering = replace(env_config.steering_params, speed=speed or env_config.steering_params.speed)
     steering.check("env.steering_params")
+    env_config = replace(env_config, path_follower_params=path, steering_params=steering)
     asked |= {"steering_speed": list(speed)} if speed else {}
     asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
     evaluation = Evaluation(_facts(loaded, seed, options) | asked)
