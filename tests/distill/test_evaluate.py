@@ -356,14 +356,22 @@ def test_a_policy_is_evaluated_on_terrain(tracker):
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
 
 
-def test_steering_can_be_asked_to_go_at_other_speeds(tracker):
-    walk_and_run = [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run")]
-    fast = evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(2.0, 3.0), motion_file=walk_and_run)
-    assert fast.data["steering_speed"] == [2.0, 3.0]
-    assert "longer above 1.5 m/s" in fast.data["tasks"]["steering"]["failure_rule"]
-    with pytest.raises(
-        UserError, match=r"env.steering_params.speed is \[2.0, 3.0\] m/s, and smpl_humanoid_walk can do"
-    ):
-        evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(2.0, 3.0), motion_file=walk_and_run[:1])
-    with pytest.raises(UserError, match=r"env.steering_params.speed"):
-        evaluate(load_policy(tracker), ["steering"], 2, num_envs=2, speed=(1.0, 0.0))
+def test_keys_of_the_environment_can_be_changed(tracker):
+    loaded, walk_and_run = load_policy(tracker), [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run")]
+    key = "env.steering_params.speed"
+
+    def played(speed: str, clips: list[str] = walk_and_run):
+        return evaluate(loaded, ["steering"], 2, num_envs=2, overrides=[f"{key}={speed}"], motion_file=clips).data
+
+    fast = played("[2, 3]")
+    assert fast["overrides"] == [f"{key}=[2, 3]"]
+    assert "longer above 1.5 m/s" in fast["tasks"]["steering"]["failure_rule"]
+    terminal = Console(width=200, record=True, force_terminal=False)
+    print_table(fast, terminal)
+    assert f"seed 0, {key}=[2, 3]" in terminal.export_text()
+    with pytest.raises(UserError, match=rf"{key} is \[2.0, 3.0\] m/s, and smpl_humanoid_walk can do"):
+        played("[2, 3]", walk_and_run[:1])
+    with pytest.raises(UserError, match=key):
+        played("[1, 0]")
+    with pytest.raises(UserError, match=r"unknown key run\.seed"):
+        evaluate(loaded, ["steering"], 2, overrides=["run.seed=3"])
