@@ -354,3 +354,24 @@ def test_a_policy_is_evaluated_on_terrain(tracker):
     print_table(told, terminal)
     assert "seed 0, on gentle terrain" in terminal.export_text()
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
+
+
+def test_keys_of_the_environment_can_be_changed(tracker):
+    loaded, walk_and_run = load_policy(tracker), [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run")]
+    key = "env.steering_params.speed"
+
+    def played(speed: str, clips: list[str] = walk_and_run):
+        return evaluate(loaded, ["steering"], 2, num_envs=2, overrides=[f"{key}={speed}"], motion_file=clips).data
+
+    fast = played("[2, 3]")
+    assert fast["overrides"] == [f"{key}=[2, 3]"]
+    assert "longer above 1.5 m/s" in fast["tasks"]["steering"]["failure_rule"]
+    terminal = Console(width=200, record=True, force_terminal=False)
+    print_table(fast, terminal)
+    assert f"seed 0, {key}=[2, 3]" in terminal.export_text()
+    with pytest.raises(UserError, match=rf"{key} is \[2.0, 3.0\] m/s, and smpl_humanoid_walk can do"):
+        played("[2, 3]", walk_and_run[:1])
+    with pytest.raises(UserError, match=key):
+        played("[1, 0]")
+    with pytest.raises(UserError, match=r"unknown key run\.seed"):
+        evaluate(loaded, ["steering"], 2, overrides=["run.seed=3"])

@@ -294,7 +294,7 @@ def test_which_clips_are_gaits_is_said_and_which_are_left_out(clips):
     chosen = GaitSet([back, still(clips["walk"]), clips["run"], clips["walk"]], ROBOT, CPU)
     assert chosen.notes == [
         (logging.INFO, "gaits: smpl_humanoid_walk 0.9 m/s, smpl_humanoid_run 3.3 m/s; together -0.9 to 4.3 m/s"),
-        (logging.WARNING, "left out as a gait of path, goal and steering: back (goes backwards)"),
+        (logging.WARNING, "left out as a gait: back (goes backwards)"),
     ]
 
 

@@ -95,7 +95,7 @@ def test_add_list_verify(tiny_tracker: Path, tmp_path: Path) -> None:
         "index.yaml", *(f"{name}/{file}" for name in ("other", "tiny") for file in sorted(z.FILES))
     ]  # fmt: skip
     assert zoo("list", "--zoo", place).splitlines() == [
-        "name   kind     weights  measured in  task: success, mean error in m (steering m/s)",
+        "name   kind     weights  measured in  task: success, mean error, m or m/s",
         "other  tracker  yes      nothing yet",
         "tiny   tracker  yes      mujoco       track 50.0 %, 0.125",
     ]

@@ -37,6 +37,7 @@ class Known(click.ParamType):
 
 
 @main.command()
+@click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
 @evaluation_options
 @click.option("--opt", "groups", multiple=True, type=Known("OPTIONS"), help="a group of tasks")
 @click.option("--task", "tasks", multiple=True, type=Known("EVALUATED"), help="one task; repeatable")
@@ -48,7 +49,6 @@ class Known(click.ParamType):
     type=click.Choice(["fixed", "waiting"]),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
-@click.option("--speed", type=float, nargs=2, help="least and largest speed of steering, m/s; below 0 backwards")
 @click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
@@ -64,7 +64,8 @@ def evaluate(
     """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
 
     By default a student plays all tasks but masked tracking, any other policy what it was trained for. The output folder is
-    `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison.
+    `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison. A
+    KEY.PATH=VALUE changes the config's env part.
     """
     from protege.core.runs.load_policy import load_policy
 

@@ -71,51 +71,48 @@ def evaluate(
     seed: int = 0,
     push: float = 0.0,
     path_clock: str | None = None,
-    speed: tuple[float, float] | None = None,
     terrain: str | None = None,
+    overrides: Sequence[str] = (),
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
     **options: Any,
 ) -> Evaluation:
-    """Play `num_episodes` of each task, each world equally many.
+    """Play `num_episodes` of each task, each env equally many.
 
     Args:
-        num_envs: worlds, at most.
+        num_envs: at most.
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
         push: force that pushes the robots forward now and then, N; see `push_test`.
         path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
-        speed: least and largest commanded speed of steering, m/s; by default the config's.
         terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
+        overrides: of the config's `env` part, each `key.path=value`.
         output: tried for writing before anything is played.
-        tell: called with each task's name when its worlds are there.
+        tell: called with each task's name when its envs are there.
         options: robot, simulator, motion_file and device, see `protege.core.runs.evaluation.evaluation_env`.
     """
     if output is not None:
         writable_folder(output)
     options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
-    env_config = from_dict({"env": EnvConfig}, loaded.config).env
-    path = replace(env_config.path_follower_params, clock=path_clock or env_config.path_follower_params.clock)
-    env_config = replace(env_config, path_follower_params=path)
-    ground = replace(env_config.terrain, kind=terrain or env_config.terrain.kind)
-    asked = ({"push": push} if push else {}) | ({"path_clock": path.clock} if path.clock != "fixed" else {})
-    steering = replace(env_config.steering_params, speed=speed or env_config.steering_params.speed)
-    steering.check("env.steering_params")
-    asked |= {"steering_speed": list(speed)} if speed else {}
+    given = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
+    given += [f"env.terrain.kind={terrain}"] if terrain else []
+    config = from_dict({"env": EnvConfig}, loaded.config, [*given, *overrides]).env
+    asked = {"push": push} if push else {}
+    clock, ground = config.path_follower_params.clock, config.terrain
+    asked |= ({"path_clock": clock} if clock != "fixed" else {}) | ({"overrides": list(overrides)} if overrides else {})
     asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
     evaluation = Evaluation(_facts(loaded, seed, options) | asked)
-    worlds = min(num_envs, num_episodes)
-    plans = rounded_up(num_episodes, worlds)  # no random command is met twice, as intervals suppose
-    overrides = {"mix_probability": 0.0, "num_plans": plans, "path_follower_params": path, "steering_params": steering}
-    overrides |= {"terrain": ground}
-    overrides |= {"randomization": push_test(push)} if push else {}
+    envs = min(num_envs, num_episodes)
+    plans = rounded_up(num_episodes, envs)  # no random command is met twice, as intervals suppose
+    config = replace(config, mix_probability=0.0, num_plans=plans)
+    config = replace(config, randomization=push_test(push)) if push else config
     for name in tasks:
         task = EVALUATED[name]
         env = evaluation_env(
             loaded,
             task.name,
-            num_envs=worlds,
+            num_envs=envs,
             seed=seed,
-            overrides=overrides | env_overrides(name),
+            overrides=vars(config) | env_overrides(name),
             **options,
         )
         try:
@@ -131,7 +128,7 @@ def evaluate(
             evaluation.arrays |= {f"trace/{traced + i}": path for i, path in enumerate(trace.paths(rows))}
         finally:
             env.close()
-        rule = task.failure_rule(getattr(env_config, task.config_key))
+        rule = task.failure_rule(getattr(config, task.config_key))
         evaluation.data["tasks"][name] = _result(task, rows, rule, env.robot.control_dt, env.clip_names)
         evaluation.arrays[f"{name}/error"] = rows[task.column].cpu().numpy()
         evaluation.arrays[f"{name}/failed"] = rows["failed"].cpu().numpy()

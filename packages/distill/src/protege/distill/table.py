@@ -21,9 +21,9 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
     terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
     waits = f", the path's clock {data['path_clock']}" if "path_clock" in data else ""
-    speed = ", steering at {:g} to {:g} m/s".format(*data["steering_speed"]) if "steering_speed" in data else ""
+    changed = "".join(f", {override}" for override in data.get("overrides", []))
     ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
-    how = f"{data['simulator']}, seed {data['seed']}{pushed}{waits}{speed}{ground}"
+    how = f"{data['simulator']}, seed {data['seed']}{pushed}{waits}{ground}{changed}"
     title = f"{data['name'] or data['checkpoint']}, {how}; [95 % intervals]"
     table = compact_table(title)
     table.add_column("task")

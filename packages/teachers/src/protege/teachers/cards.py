@@ -46,7 +46,7 @@ def write_card(entry: Entry, samples: int, seconds: float) -> str:
     return "\n".join([f"# {entry.name}", "", trained, "", f"    {entry.recipe}", "", *table, *notes, ""])
 
 
-HEADER = ("name", "kind", "weights", "measured in", "task: success, mean error in m (steering m/s)")
+HEADER = ("name", "kind", "weights", "measured in", "task: success, mean error, m or m/s")
 
 
 def listing(entries: Sequence[Entry]) -> list[str]:

@@ -19,7 +19,7 @@ class Entry:
 
     Attributes:
         name: its folder.
-        kind: tracker, masked_mimic, path_follower, goal_directed, steering or student.
+        kind: tracker, masked_mimic, the kind of a task (`protege.core.tasks.Task`) or student.
         recipe: the command that trained it.
         metrics: its evaluations, by `simulator/task/quantity`; see `cards.read_metrics`.
         notes: the machine, known failures.

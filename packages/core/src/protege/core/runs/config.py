@@ -143,7 +143,7 @@ def compose(
         UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
     """
     layers = [*(_layers(preset) if preset else []), *map(_file, files)]
-    return _build(parts, [*layers, *((shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides))])
+    return _build(parts, [*layers, *_given(parts, overrides)])
 
 
 def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:
@@ -151,9 +151,13 @@ def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[s
     return [key for _, (key, _) in _pairs(parts, overrides)]
 
 
-def from_dict(parts: Mapping[str, type], data: Mapping[str, Any]) -> Config:
-    """The config that `Config.to_dict` gave; parts that the schema does not name are left out."""
-    return _build(parts, [("config", {name: data[name] for name in parts if name in data})])
+def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """The config that `Config.to_dict` gave, and `key.path=value` on top; parts that the schema does not name are left out."""
+    return _build(parts, [("config", {name: data[name] for name in parts if name in data}), *_given(parts, overrides)])
+
+
+def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides)]
 
 
 def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Config:

@@ -109,7 +109,7 @@ def evaluation_env(
         seed=seed,
         device=device,
     )
-    config = replace(saved.env, num_envs=num_envs, task_mix={task: 1.0}, **(overrides or {}))
+    config = replace(saved.env, **{**(overrides or {}), "num_envs": num_envs, "task_mix": {task: 1.0}})
     checks.check(run, "run")
     checks.check(config, "env")
     env = plugin.make(run, config, evaluation=True)

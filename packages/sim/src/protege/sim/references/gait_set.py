@@ -81,7 +81,7 @@ class GaitSet:
         walk = next(self._gaits(by_nearness, robot, device, grounded=True), None)
         if walk is None:
             raise UserError(
-                "path, goal and steering need a clip that walks straight ahead and repeats. It cannot be "
+                "commands to walk need a clip that walks straight ahead and repeats. It cannot be "
                 + ", ".join(f"{name}, which {reason}" for name, reason in self.left_out.items()),
                 "Add one: " + REMEDY.format("walk"),
             )
@@ -120,7 +120,7 @@ class GaitSet:
         lines = [(logging.INFO, f"gaits: {gaits}; together {self.speeds[0]:.1f} to {self.speeds[1]:.1f} m/s")]
         left = [f"{name} ({reason})" for name, reason in self.left_out.items() if reason not in (ENDS, STANDS, HOPS)]
         if left:
-            lines.append((logging.WARNING, f"left out as a gait of path, goal and steering: {', '.join(left)}"))
+            lines.append((logging.WARNING, f"left out as a gait: {', '.join(left)}"))
         return lines
 
     def require(self, speeds: tuple[float, float], key: str) -> None:

@@ -1,4 +1,4 @@
-"""Gaits warped along plans: the references of path, goal and steering envs."""
+"""Gaits warped along plans: the references of envs that walk as commanded."""
 
 import torch
 from torch import Tensor
