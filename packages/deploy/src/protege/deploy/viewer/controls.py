@@ -55,7 +55,7 @@ class Controls:
             self._halt()
 
     def _steering(self) -> None:
-        self._speed = self._gui.add_slider("speed, m/s", 0.0, FASTEST, 0.05, 0.0)
+        self._speed = self._gui.add_slider("speed, m/s", *self._world.speeds, 0.05, 0.0)
         self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
         self._gui.add_markdown(
             "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
@@ -117,7 +117,8 @@ class Controls:
 
     def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
         """Go: m/s, degrees to the left of the world's x."""
-        self.speed = min(max(speed, 0.0), FASTEST)
+        self._speed.min, self._speed.max = self._world.speeds  # another student may be faster
+        self.speed = min(max(speed, self._speed.min), self._speed.max)
         self.direction = (direction + 180.0) % 360.0 - 180.0
         self._speed.value, self._turn.value = self.speed, self.direction
         if move_stick:

@@ -105,6 +105,11 @@ class World:
         """The robot's, MuJoCo's."""
         return self._robot.model
 
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """Least and largest speed of steering, see `Commander`."""
+        return self._commander.speeds
+
     # What the page asks for -----------------------------------------------------------------------------------------------------
 
     @property
