@@ -45,9 +45,9 @@ def here(robot: MujocoRobot) -> RobotReading:
 def test_it_stands_until_it_is_told_something(policy: OnnxPolicy, here: RobotReading) -> None:
     commander = Commander(policy)
     said = commander(0.0, here)
-    assert commander.modes == ("steering",) and said.steering_speed == 0.0 and said.shown() == [False, False, True]
+    assert commander.modes == ("steering",) and said.steering_speed == 0.0 and [*said.inputs] == ["steering"]
     commander.order({"goal": {"point": [1, 0]}})
-    assert commander(DT, here).shown() == [False, True, False] and commander.modes == ("goal",)
+    assert [*commander(DT, here).inputs] == ["goal"] and commander.modes == ("goal",)
     commander.order({})
     assert commander(2 * DT, here).steering_speed == 0.0 and commander.modes == ("steering",)
 
@@ -84,7 +84,7 @@ def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRob
     names = policy.metadata.body_names
     assert said.pose_mask is not None and said.pose_mask.shape == (4, 24)
     assert {names[k] for k in np.flatnonzero(said.pose_mask[0])} == {"Head", "L_Hand"}
-    assert said.shown() == [True, False, False] and commander.modes == ("motion", "path")
+    assert [*said.inputs] == ["path"] and commander.modes == ("motion", "path")
 
 
 def test_a_moved_motion_is_measured_where_it_is(policy: OnnxPolicy, robot: MujocoRobot) -> None:
@@ -139,7 +139,7 @@ def test_a_paths_end_is_a_goal_and_only_poses_go_on(policy: OnnxPolicy, robot: M
     commander(11.8, moved(here, 0.0, 0.0))
     assert commander.modes == ("path", "steering", "motion")
     said = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
-    assert commander.modes == ("motion", "goal") and said.shown() == [False, True, False] and said.pose_mask is not None
+    assert commander.modes == ("motion", "goal") and [*said.inputs] == ["goal"] and said.pose_mask is not None
     np.testing.assert_allclose(said.goal_w, [3.0, 0.0])
     assert said.goal_time_left == pytest.approx(3.0 - 2.25)
     assert commander(20.0, moved(here, 3.0, 0.0)).goal_time_left == 0.0
@@ -151,10 +151,10 @@ def test_a_path_that_is_given_up_ends_in_standing(policy: OnnxPolicy, here: Robo
     commander(0.0, moved(here, 0.0, 0.0))
     commander.order({"path": {}, "goal": {"point": [9.0, 0.0]}})
     shown = {
-        time: commander(time, moved(here, 0.0, y)).shown()
+        time: [*commander(time, moved(here, 0.0, y)).inputs]
         for time, y in ((5.0, 0.0), (6.0, 1.5), (7.9, 1.5), (8.0, 1.5))
     }
-    assert shown == {5.0: [1, 1, 0], 6.0: [1, 1, 0], 7.9: [1, 1, 0], 8.0: [0, 0, 1]}
+    assert shown == {5.0: ["path", "goal"], 6.0: ["path", "goal"], 7.9: ["path", "goal"], 8.0: ["steering"]}
     said = commander(9.0, moved(here, 0.0, 3.0))
     assert commander.modes == ("steering",) and said.steering_speed == 0.0
     np.testing.assert_allclose(said.steering_direction_w, [1.0, 0.0], atol=1e-9)
@@ -231,12 +231,12 @@ def test_many_threads_order_while_the_loop_asks(policy: OnnxPolicy, here: RobotR
     threads = [threading.Thread(target=talk, args=(k,)) for k in range(2)]
     for thread in threads:
         thread.start()
-    shown = {tuple(commander(step * DT, here).shown()) for step in range(2000)}
+    shown = {tuple(commander(step * DT, here).inputs) for step in range(2000)}
     done.set()
     for thread in threads:
         thread.join()
     # Always one order or the other (or, at the very first, none), never half of each.
-    assert shown <= {(True, False, False), (False, True, False), (False, False, True)} and len(shown) >= 2
+    assert shown <= {("path",), ("goal",), ("steering",)} and len(shown) >= 2
 
 
 def test_of_two_that_say_the_same_the_later_counts() -> None:
@@ -260,8 +260,8 @@ def test_a_script_gives_its_orders_when_they_are_due(
     )
     path.write_text(text)
     script = Script(path, Commander(policy))
-    shown = [[int(x) for x in script(step * DT, here).shown()] for step in range(8)]
-    assert shown == [[0, 0, 1]] * 3 + [[1, 0, 0]] * 3 + [[0, 1, 1]] * 2
+    shown = [[*script(step * DT, here).inputs] for step in range(8)]
+    assert shown == [["steering"]] * 3 + [["path"]] * 3 + [["goal", "steering"]] * 2
 
 
 @pytest.mark.parametrize(

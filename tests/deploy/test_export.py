@@ -16,7 +16,7 @@ from protege.deploy.errors import DeployError
 from protege.deploy.export.check import check, compare, random_inputs
 from protege.deploy.export.export import export, load_graph
 from protege.deploy.export.graph import StudentGraph
-from protege.deploy.export.trained_ranges import trained_ranges
+from protege.deploy.export.modalities import trained_ranges
 from protege.deploy.policy import metadata
 from protege.deploy.policy.metadata import CommandRange
 
@@ -131,11 +131,11 @@ def test_the_export_says_what_commands_the_policy_was_trained_on(exported: Path)
 
 def test_ranges_are_those_of_the_config_and_of_the_commands_that_the_model_takes() -> None:
     env = {"path_follower_params": {"speed": [1, 2], "max_turn_rate": 0.1}, "steering_params": {"speed": [0.5, 0.75]}}
-    assert trained_ranges(env, {"steering_speed"}) == {"steering_speed": CommandRange(0.5, 0.75, "m/s")}
-    assert trained_ranges(env, {"path_w", "goal_w"}) == {
+    assert trained_ranges(env, {"steering"}) == {"steering_speed": CommandRange(0.5, 0.75, "m/s")}
+    assert trained_ranges(env, {"path", "goal"}) == {
         "path_speed": CommandRange(1.0, 2.0, "m/s"), "path_turn_rate": CommandRange(-0.1, 0.1, "rad/s")
     }  # fmt: skip
-    assert trained_ranges(env, {"joint_pos"}) == trained_ranges({}, {"path_w", "goal_w"}) == {}
+    assert trained_ranges(env, set()) == trained_ranges({}, {"path", "goal"}) == {}
 
 
 def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, exported: Path, tmp_path: Path) -> None:

@@ -12,20 +12,21 @@ import onnxruntime
 import pytest
 from students import ROBOT
 
+from protege.core.tasks import modalities
 from protege.deploy.commands.goal import GoalCommand
 from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.export.export import Variant, export
 from protege.deploy.export.urdf import urdf
-from protege.deploy.interface import MEASURED, Command
+from protege.deploy.interface import MEASURED, RANGE_UNITS, Command
 from protege.deploy.policy import metadata, tensors
 from protege.deploy.policy.metadata import (
     OPTIONAL,
-    RANGE_UNITS,
     Accuracy,
     ClosedLoop,
     CommandRange,
     Metadata,
+    Modality,
     Source,
     StartState,
     TensorSpec,
@@ -34,6 +35,7 @@ from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
+from protege.sim.tasks.steering import SteeringParams
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy_format.md"
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
@@ -63,7 +65,7 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
             tiny.begins = True
         reading = robot.read()
         command = source(step / 30.0, reading) if source else poses(ours.metadata, step)
-        told = {name: value for name, value in vars(command).items() if value is not None}
+        told = {name: x for name, x in vars(command).items() if x is not None and name != "raw"}
         if "steering_speed" in told and "steering_facing_w" in tiny.blank:
             told["steering_facing_w"] = told["steering_direction_w"]
         target = tiny.step({name: getattr(reading, name) for name in MEASURED}, told)
@@ -85,7 +87,9 @@ def poses(described: Metadata, step: int) -> Command:
 def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
     page = PAGE.read_text()
     assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
-    known = [*tensors._BODY, *tensors._COMMANDS, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    steering = modalities()["steering"].inputs((5,))
+    known = [*tensors._BODY, *steering, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    known += [spec for modality in modalities().values() for spec in modality.inputs(modality.shape(SteeringParams()))]
     assert [spec.name for spec in known if f"`{spec.name}`" not in page] == []
 
 
@@ -95,14 +99,15 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
-             "range": CommandRange}  # fmt: skip
+             "modality": Modality, "range": CommandRange}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
         optional = OPTIONAL if kind is Metadata else set()
         assert definition["required"] == [key for key in definition["properties"] if key not in optional]
         assert set(definition["properties"]) == {f.name for f in fields(kind)}
         assert definition["additionalProperties"] is False
     ranges = SCHEMA["properties"]["command_ranges"]
-    assert list(ranges["properties"]) == list(RANGE_UNITS) and ranges["additionalProperties"] is False
+    assert list(ranges["properties"]) == list(RANGE_UNITS)
+    assert ranges["additionalProperties"] == {"$ref": "#/$defs/range"}  # other tasks have others
     assert set(SCHEMA["properties"]["source"]["required"]) == {f.name for f in fields(Source)}
     assert SCHEMA["properties"]["schema_version"]["const"] == metadata.SCHEMA_VERSION
     assert tuple(SCHEMA["properties"]["precision"]["enum"]) == metadata.PRECISIONS

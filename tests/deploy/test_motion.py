@@ -218,7 +218,7 @@ def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
         np.testing.assert_allclose(said.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
         assert said.reference_joint_vel is not None
         np.testing.assert_allclose(said.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
-        assert said.pose_mask is None and said.shown() == [False, False, False]
+        assert said.pose_mask is None and not said.inputs
     after, last = command(99.0, here), clip.at(np.array([command.last / 30.0])).joint_pos[0]
     np.testing.assert_allclose(after.reference_joint_pos, last)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
@@ -234,7 +234,11 @@ def test_teachers_are_told_the_clips_own_way(exports: dict[str, Path]) -> None:
     metadata, robot = load_metadata(exports["path_follower"]), MujocoRobot(exports["path_follower"])
     command = MotionCommand(sliding(0.8), robot.body_poses, metadata, ["path", "goal", "steering"])
     said = command(1.0, robot.read())
-    assert said.shown() == [True, True, True] and said.path_w is not None and said.steering_direction_w is not None
+    assert (
+        [*said.inputs] == ["path", "goal", "steering"]
+        and said.path_w is not None
+        and said.steering_direction_w is not None
+    )
     np.testing.assert_allclose(said.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
     np.testing.assert_allclose(said.path_w[-1], [0.0, 2.4], atol=1e-9)
     np.testing.assert_allclose(said.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]

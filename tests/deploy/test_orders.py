@@ -15,6 +15,7 @@ from protege.deploy.commands.steering import Steering, SteeringCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.geometry import Pose2D
 from protege.deploy.interface import RobotReading
+from protege.deploy.policy.metadata import TensorSpec
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 
@@ -33,13 +34,13 @@ ORIGINS = {
 def test_an_order_is_parsed() -> None:
     text = """{"path": {"points": [[1, 0], [2, 0.5]], "speed": 0.8, "frame": "world"}, "steering": {"direction": 90},
                "goal": {"point": [3, -1], "seconds": 4}, "motion": {"clip": "wave.npy", "bodies": ["L_Hand"]}}"""
-    assert parse(json.loads(text)) == {
+    assert parse(json.loads(text), {}) == {
         "path": Path(((1.0, 0.0), (2.0, 0.5)), 0.8, frame="world"),
         "steering": Steering(90),
         "goal": Goal((3.0, -1.0), 4),
         "motion": Motion("wave.npy", ("L_Hand",)),
     }
-    assert parse({}) == {}
+    assert parse({}, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,51 @@ def test_an_order_is_parsed() -> None:
 )
 def test_what_is_no_sense_is_named(data: object, message: str) -> None:
     with pytest.raises(DeployError) as caught:
-        parse(data)
+        parse(data, {})
     assert message in caught.value.message and "\n" not in caught.value.message
 
 
+TOY = {
+    "toy": [
+        TensorSpec("toy_height_w", "float32", [], "m", "world", ""),
+        TensorSpec("toy_way_w", "float32", [2, 2], "m", "", ""),
+    ]
+}
+
+
+def test_a_modality_of_another_task_is_ordered_by_its_inputs() -> None:
+    order = parse({"toy": {"toy_height_w": 0.9, "toy_way_w": [[1, 2], [3, 4]]}, "goal": {"point": [1, 0]}}, TOY)
+    said = order["toy"].begin(ORIGINS, TIMES)(0.0, HERE)
+    assert said.inputs["toy"]["toy_height_w"].dtype == np.float32 and [*said.inputs] == ["toy"]
+    np.testing.assert_array_equal(said.inputs["toy"]["toy_way_w"], [[1, 2], [3, 4]])
+    assert order["goal"] == Goal((1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (3, "toy is a mapping, not 3"),
+        ({"toy_height_w": 1.0}, "toy needs toy_way_w"),
+        ({"toy_height_w": 1.0, "toy_way_w": [[0, 0], [0, 0]], "toy_hight_w": 1}, "unknown key of toy 'toy_hight_w'"),
+        ({"toy_height_w": "high", "toy_way_w": [[0, 0], [0, 0]]}, "toy_height_w is a finite number, not 'high'"),
+        ({"toy_height_w": float("nan"), "toy_way_w": [[0, 0], [0, 0]]}, "toy_height_w is a finite number, not nan"),
+        ({"toy_height_w": [1.0], "toy_way_w": [[0, 0], [0, 0]]}, "toy_height_w is a finite number, not [1.0]"),
+        ({"toy_height_w": 1.0, "toy_way_w": [[0, 0], [0]]}, "toy_way_w is [2, 2] finite numbers, not [[0, 0], [0]]"),
+    ],
+)
+def test_inputs_that_the_model_does_not_take_are_named(values: object, message: str) -> None:
+    with pytest.raises(DeployError) as caught:
+        parse({"toy": values}, TOY)
+    assert message in caught.value.message
+    with pytest.raises(DeployError, match="unknown mode 'toy'"):
+        parse({"toy": values}, {})
+
+
+WORDS = ["path", "goal", "steering", "motion", "toy", "toy_height_w", "speed", "points", "point", "clip", "frame"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["path", "goal", "steering", "motion", "speed", "points", "point", "clip", "frame"]) | st.text(max_size=3),
+        st.sampled_from(WORDS) | st.text(max_size=3),
         inner, max_size=3,
     ),
 )  # fmt: skip
@@ -85,10 +123,10 @@ JSON = st.recursive(
 def test_any_json_is_an_order_or_one_line(data: object) -> None:
     order, line = {}, ""
     try:
-        order = parse(data)
+        order = parse(data, TOY)
     except DeployError as error:
         line = error.message
-    assert set(order) <= {"path", "goal", "steering", "motion"} and "\n" not in line
+    assert set(order) <= {"path", "goal", "steering", "motion", "toy"} and "\n" not in line
 
 
 def test_steering_is_counted_from_its_frame() -> None:

@@ -1,8 +1,9 @@
 """What a robot says and is told: one robot, numpy arrays, world frame (x forward, y left, z up), quaternions wxyz."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,9 +12,20 @@ from .geometry import Array, Pose2D, yaw
 MODALITIES: dict[str, tuple[str, ...]] = {
     "path": ("path_w",),
     "goal": ("goal_w", "goal_time_left"),
-    "steering": ("steering_direction_w", "steering_speed"),
+    "steering": ("steering_direction_w", "steering_speed", "steering_facing_w"),
 }
-"""The columns of `command_mask`, and the fields of a `Command` that make each."""
+"""The modalities that this runtime has orders for, and the fields of a `Command` that are the model's inputs of each.
+
+Of any other modality that a policy takes, `policy.json` says the inputs, which are commanded as they are: `Command.raw`.
+"""
+RANGE_UNITS = {
+    "path_speed": "m/s",
+    "path_turn_rate": "rad/s",
+    "goal_distance": "m",
+    "goal_approach_speed": "m/s",
+    "steering_speed": "m/s",
+}
+"""Units of the entries of `command_ranges` that these orders keep to."""
 
 
 @dataclass
@@ -65,6 +77,7 @@ class Command:
         pose_mask: (K, B) bool, which of them count; by default all.
         reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers and teachers only).
         reference_joint_vel: (J,) rad/s, its joint velocities there (the same).
+        raw: the inputs of other modalities by name, by modality: `{"height": {"height_w": 0.8}}`.
     """
 
     path_w: Array | None = None
@@ -78,26 +91,40 @@ class Command:
     pose_mask: Array | None = None
     reference_joint_pos: Array | None = None
     reference_joint_vel: Array | None = None
+    raw: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
-        """Whether it commands nothing: no path, goal or steering, and no pose that counts."""
+        """Whether it commands nothing: no modality, and no pose that counts."""
         told = [name for names in MODALITIES.values() for name in names]
         poses = self.target_body_pos_w is not None or self.target_body_quat_w is not None
         masked = self.pose_mask is not None and not np.any(self.pose_mask)
-        return all(getattr(self, name) is None for name in told) and (not poses or masked)
+        return not self.raw and all(getattr(self, name) is None for name in told) and (not poses or masked)
 
-    def shown(self) -> list[bool]:
-        """Which modalities are commanded: path, goal, steering.
+    @property
+    def inputs(self) -> dict[str, Mapping[str, Any]]:
+        """The model's inputs by name, of each modality that is commanded, by its name. Who is told where to go looks there."""
+        said = {modality: {name: getattr(self, name) for name in names} for modality, names in MODALITIES.items()}
+        if said["steering"]["steering_facing_w"] is None:
+            said["steering"]["steering_facing_w"] = self.steering_direction_w
+        given = {name: {key: x for key, x in inputs.items() if x is not None} for name, inputs in said.items()}
+        return {name: inputs for name, inputs in given.items() if inputs} | dict(self.raw)
 
-        Raises:
-            ValueError: a modality is given by halves.
-        """
-        given = [[getattr(self, name) is not None for name in names] for names in MODALITIES.values()]
-        for name, parts in zip(MODALITIES, given, strict=True):
-            if any(parts) and not all(parts):
-                raise ValueError(f"a {name} command needs {' and '.join(MODALITIES[name])}")
-        return [all(parts) for parts in given]
+
+def standing(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
+    """To stand where a robot is and to look where it looks, by the first of steering, goal and path that its policy takes.
+
+    Args:
+        reading: of the robot as it is told to stand.
+        modalities: what the policy takes.
+        path_points: how many points a path has.
+    """
+    here = reading.pose_2d
+    if "steering" in modalities:
+        return Command(steering_direction_w=here.direction(0.0), steering_speed=0.0)
+    if "goal" in modalities:
+        return Command(goal_w=here.point, goal_time_left=0.0)
+    return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()
 
 
 MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")

@@ -10,7 +10,7 @@ from ..commands.path import PathCommand
 from ..commands.steering import SteeringCommand
 from ..errors import DeployError
 from ..geometry import Pose2D
-from ..interface import RobotInterface
+from ..interface import MODALITIES, RobotInterface
 from ..motions.clips import load_clip
 from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
@@ -24,7 +24,7 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
         DeployError: the policy does not take it, or a clip is missing or too many.
     """
     offered = policy.modes
-    chosen = task or ("motion" if motion_file else next(iter(offered), ""))
+    chosen = task or ("motion" if motion_file else next((x for x in offered if x in (*MODALITIES, "motion")), ""))
     if chosen in policy.with_poses:
         raise DeployError(
             f"this policy takes a {chosen} only together with poses",

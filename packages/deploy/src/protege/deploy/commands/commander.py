@@ -19,7 +19,7 @@ from ..safety.ranges import Ranges
 from .goal import GoalCommand
 from .measured import Note
 from .motion import Kinematics, Motion, MotionCommand
-from .orders import Order, Part, parse
+from .orders import MODES, Order, Part, parse
 from .path import PathCommand
 from .steering import Steering
 
@@ -57,6 +57,11 @@ class Commander:
     ) -> None:
         self._policy, self._kinematics, self._clock = policy, kinematics, clock
         self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
+        self._raw = {
+            modality.name: [spec for spec in policy.metadata.inputs if spec.name in modality.inputs]
+            for modality in policy.metadata.modalities
+            if modality.name not in MODES
+        }
         self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in policy.modes else {}
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
@@ -81,7 +86,7 @@ class Commander:
             DeployError: an invalid order, one that this policy does not take, or a clip that cannot be read.
         """
         given = isinstance(order, Mapping) and all(isinstance(part, Part) for part in order.values())
-        parts, modes = order if given else parse(order), self._policy.modes
+        parts, modes = order if given else parse(order, self._raw), self._policy.modes
         for mode in parts:
             if mode not in modes:
                 raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(modes) or 'nothing'}")
@@ -117,7 +122,7 @@ class Commander:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """What is commanded now: of path, goal, steering and motion."""
+        """What is commanded now."""
         return tuple(self._sources)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
@@ -176,4 +181,5 @@ class Commander:
 def mixed(commands: list[Command]) -> Command:
     """One command with the fields of all; where two have the same field, the later one wins."""
     said = {f.name: getattr(c, f.name) for c in commands for f in fields(c) if getattr(c, f.name) is not None}
+    said["raw"] = {name: inputs for c in commands for name, inputs in c.raw.items()}
     return Command(**said)

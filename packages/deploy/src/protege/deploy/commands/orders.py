@@ -2,41 +2,93 @@
 
 An order names every mode that is on from now: `{"steering": {"direction": 45, "speed": 1.0}}`; several are a mix, and what it
 does not name is off. Directions are degrees to the left, points m ahead and to the left, both counted from a frame: `robot`
-(where it stands and faces as the order is taken), `start` (where it did when the run began) or `world`.
+(where it stands and faces as the order is taken), `start` (where it did when the run began) or `world`. A modality of which only
+`policy.json` knows is ordered by the model's inputs, in the world's frame: `{"height": {"height_w": 0.8}}`.
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from ..errors import DeployError
+from ..geometry import Pose2D
+from ..interface import Command, CommandSource
+from ..policy.metadata import DTYPES, TensorSpec
+from ..safety.ranges import ANY, Ranges
 from .goal import Goal
 from .motion import Motion
 from .order_values import short
 from .path import Path
 from .steering import Steering
 
-Part = Steering | Path | Goal | Motion
+
+@dataclass(frozen=True)
+class Raw:
+    """The order to command a modality by the model's inputs, in the world frame, as they are.
+
+    Attributes:
+        modality: its name.
+        inputs: arrays by name.
+    """
+
+    modality: str
+    inputs: Mapping[str, np.ndarray]
+
+    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+        """The command, the same in every step."""
+        command = Command(raw={self.modality: self.inputs})
+        return lambda time, reading: command
+
+
+Part = Steering | Path | Goal | Motion | Raw
 Order = Mapping[str, Part]
 """Parts by mode. An empty one stands."""
 MODES: dict[str, type] = {"path": Path, "goal": Goal, "steering": Steering, "motion": Motion}
 
 
-def parse(data: Any) -> Order:
+def parse(data: Any, raw: Mapping[str, Sequence[TensorSpec]]) -> Order:
     """An order of plain data, as JSON or YAML gives it.
+
+    Args:
+        raw: the inputs of each modality that is none of `MODES`.
 
     Raises:
         DeployError: an unknown mode or key, or an invalid value, by name.
     """
+    known = {**MODES, **raw}
     if not isinstance(data, Mapping):
-        raise DeployError(f"an order is a mapping of {', '.join(MODES)}, not {short(data)}")
-    return {mode: _part(_known(mode, MODES, "mode"), values) for mode, values in data.items()}
+        raise DeployError(f"an order is a mapping of {', '.join(known)}, not {short(data)}")
+    for mode, values in data.items():
+        _known(mode, known, "mode")
+        if not isinstance(values, Mapping):
+            raise DeployError(f"{mode} is a mapping, not {short(values)}")
+    return {
+        mode: _raw(mode, values, raw[mode]) if mode in raw else _part(mode, values) for mode, values in data.items()
+    }
 
 
-def _part(mode: str, values: Any) -> Part:
-    if not isinstance(values, Mapping):
-        raise DeployError(f"{mode} is a mapping, not {short(values)}")
+def _raw(mode: str, values: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> Raw:
+    """Numbers of the shapes that `policy.json` says, all of them finite."""
+    specs, arrays = {spec.name: spec for spec in inputs}, {}
+    if missing := [name for name in specs if name not in values]:
+        raise DeployError(f"{mode} needs {', '.join(missing)}")
+    for name, value in values.items():
+        spec = specs[_known(name, specs, f"key of {mode}")]
+        try:
+            array = np.asarray(value, np.float64)
+        except (TypeError, ValueError, OverflowError):
+            array = np.full(1, np.nan)
+        if list(array.shape) != spec.shape or not np.isfinite(array).all():
+            wanted = f"{spec.shape} finite numbers" if spec.shape else "a finite number"
+            raise DeployError(f"{name} is {wanted}, not {short(value)}")
+        arrays[name] = array.astype(DTYPES[spec.dtype])
+    return Raw(mode, arrays)
+
+
+def _part(mode: str, values: Mapping[str, Any]) -> Part:
     known = {field.name: field.default is MISSING for field in fields(MODES[mode])}
     missing = [name for name, required in known.items() if required and name not in values]
     if missing:

@@ -123,8 +123,6 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
         "root_ang_vel_w": 2.0 * normal(3),
         "joint_pos": joint_pos,
         "joint_vel": 3.0 * normal(robot.num_joints),
-        "goal_time_left": uniform(high=7.0),
-        "steering_speed": uniform(high=1.5),
         "reference_joint_pos": joint_pos + 0.1 * normal(robot.num_joints),
         "reference_joint_vel": normal(robot.num_joints),
     }
@@ -132,9 +130,11 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
         shape = spec.shape
         if spec.name in values:
             continue
-        if spec.name in ("path_w", "goal_w"):
+        if spec.dtype == "bool":
+            values[spec.name] = uniform(*shape) < 0.5
+        elif spec.frame == "world" and spec.unit == "m" and shape[-1:] == [2]:  # points on the ground
             values[spec.name] = root_pos[:, :2].reshape(n, *[1] * (len(shape) - 1), 2) + 2.0 * normal(*shape)
-        elif spec.name in ("steering_direction_w", "steering_facing_w"):
+        elif spec.frame == "world" and spec.unit == "1" and shape == [2]:  # directions
             angle = uniform(low=-torch.pi, high=torch.pi)
             values[spec.name] = torch.stack([angle.cos(), angle.sin()], dim=1)
         elif spec.name == "target_body_pos_w":
@@ -143,12 +143,12 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
         elif spec.name == "target_body_quat_w":
             bodies = graph.kinematics(root_pos, root_quat, joint_pos)[1].unsqueeze(1)
             values[spec.name] = R.multiply(bodies, R.from_rotation_vector(0.3 * normal(*shape[:-1], 3)))
-        elif spec.dtype == "bool":
-            values[spec.name] = uniform(*shape) < 0.5
         elif spec.name == "history":
             # Each world remembers what its neighbours in the batch feel.
             felt = observations.proprioception(graph.state(values))
             values[spec.name] = torch.stack([felt.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
+        else:
+            values[spec.name] = uniform(*shape, high={"s": 7.0, "m/s": 1.5}.get(spec.unit, 1.0))
     return {spec.name: values[spec.name] for spec in graph.specs}
 
 

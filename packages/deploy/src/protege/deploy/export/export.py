@@ -32,6 +32,7 @@ from ..policy.metadata import (
     PRECISIONS,
     ROBOT_FILE,
     Metadata,
+    Modality,
     Source,
     StartState,
     TensorSpec,
@@ -41,9 +42,9 @@ from ..policy.properties import STYLES, properties
 from ..policy.session import BATCH, open_session
 from . import states as _states
 from .graph import ACTION_SCALE, StudentGraph
+from .modalities import trained_ranges
 from .precision import to_fp16, to_int8, with_fixed_batch
 from .states import BOUNDS, compare, run_batches
-from .trained_ranges import trained_ranges
 from .urdf import urdf
 
 OPSET = 17
@@ -248,7 +249,8 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded.policy)),
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),
-        command_ranges=trained_ranges(env, names),
+        command_ranges=trained_ranges(env, [name for name, specs in graph.modalities.items() if specs]),
+        modalities=[Modality(name, [spec.name for spec in specs]) for name, specs in graph.modalities.items()],
     )
 
 

@@ -16,6 +16,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import modalities
 
 from ..policy.tensors import REFERENCE, input_specs, output_specs
+from .modalities import command_inputs, command_mask
 
 ACTION_SCALE = 1.0
 
@@ -39,9 +40,11 @@ class StudentGraph(nn.Module):
         tokens = PRIOR_TOKENS if isinstance(policy, MaskedMimic) else policy.actor_tokens
         reference = [name for name in REFERENCE if name in policy.obs_keys]
         self.policy, self.kinematics = policy, Kinematics(robot)
-        self.specs = input_specs(tokens, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
+        self.modalities = command_inputs(tokens, obs_shapes)
+        commands = [spec for specs in self.modalities.values() for spec in specs]
+        commands += [command_mask(self.modalities)] if commands else []
+        self.specs = input_specs(tokens, commands, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
         self.outputs = output_specs(self.specs, robot.num_joints)
-        self.columns = [name for name in modalities() if name in obs_shapes]
         self.register_buffer("default_joint_pos", robot.default_pose())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -82,7 +85,7 @@ class StudentGraph(nn.Module):
     def _commands(self, state: RobotState, given: Mapping[str, Tensor]) -> Obs:
         """Each modality that the policy reads, zero where it is not commanded, and where it is: the columns of `command_mask`."""
         obs: Obs = {}
-        for name, mask in zip(self.columns, given["command_mask"].unbind(dim=1), strict=True):
-            if name in self.policy.obs_keys:
+        for (name, read), mask in zip(self.modalities.items(), given["command_mask"].unbind(dim=1), strict=True):
+            if read:
                 obs |= {name: modalities()[name].observe_where(mask, state, given), f"{name}_mask": mask}
         return obs

@@ -9,13 +9,12 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
-from ..commands.goal import GoalCommand
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
-from ..commands.path import PathCommand
-from ..commands.steering import SteeringCommand
+from ..commands.random_command import random_command
 from ..errors import DeployError
 from ..geometry import Array, Pose2D
+from ..interface import MODALITIES
 from ..motions.clips import Clip, load_clip
 from ..policy.metadata import DTYPES, Accuracy, Metadata, TensorSpec
 from ..policy.onnx_policy import OnnxPolicy
@@ -122,25 +121,15 @@ def compare(actual: Array, expected: Array) -> Accuracy:
 
 def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Generator) -> Iterator[MeasuredCommand]:
     """Commands without end, each for a robot that has just been put where it begins; none if nothing can be commanded."""
-    kinds = [name for name in policy.modalities if name != "poses"] * (not policy.needs_poses)
+    kinds = [name for name in policy.modes if name in MODALITIES]
     clips = list(_clips(policy.metadata)) * ("poses" in policy.modalities)
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield _command(kind, robot.read().pose_2d, policy.metadata, random)
+            yield random_command(kind, robot.read().pose_2d, EPISODE_S, policy.metadata, random)
         for clip in clips:
             robot.reset(clip.start())
             yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)
-
-
-def _command(kind: str, start: Pose2D, metadata: Metadata, random: np.random.Generator) -> MeasuredCommand:
-    """A random command of a kind, within the limits of the training."""
-    if kind == "path":
-        return PathCommand.random(start, int(random.integers(2**31)), EPISODE_S, metadata.path_times)
-    if kind == "goal":
-        return GoalCommand.ahead(start, (float(random.uniform(0.5, 4.0)), float(random.uniform(-2.0, 2.0))))
-    direction = start.direction(float(np.degrees(random.uniform(-np.pi, np.pi))))
-    return SteeringCommand(direction, float(random.uniform(0.5, 1.5)))
 
 
 def _clips(metadata: Metadata) -> Iterator[Clip]:

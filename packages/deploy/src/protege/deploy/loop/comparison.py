@@ -1,5 +1,6 @@
 """How two recorded runs differ, and how a policy's actions differ from the recorded ones."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -50,7 +51,9 @@ def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Differ
         raise DeployError(f"{recording.path} is of a robot with {joints}")
     policy.reset()
     readings = [RobotReading(**{name: run[name][step] for name in MEASURED}) for step in range(recording.asked)]
-    answers = np.array([policy.act(reading, _command(run, step)) for step, reading in enumerate(readings)])
+    modalities = recording.facts.get("modalities", MODALITIES if "command_mask" in run else {})
+    commands = [_command(run, step, modalities) for step in range(recording.asked)]
+    answers = np.array([policy.act(*both) for both in zip(readings, commands, strict=True)])
     return _difference(answers, run["joint_target"], recording.asked, names, tolerance)
 
 
@@ -72,17 +75,17 @@ def compare(first: Recording, second: Recording, tolerance: float) -> Difference
     return Difference(**{**vars(found), "mean_root": float(apart.mean()), "max_root": float(apart.max())})
 
 
-def _command(run: dict[str, Array], step: int) -> Command:
-    """What was commanded in a step of a run."""
+def _command(run: dict[str, Array], step: int, modalities: Mapping[str, Sequence[str]]) -> Command:
+    """What was commanded in a step of a run. modalities: the inputs of each column of its command mask."""
     said = {f.name: run[f.name][step] for f in fields(Command) if f.name in run}
     # What a mask leaves out was not commanded: the columns hold blanks there.
-    hidden = []
-    if "command_mask" in run:
-        mask = zip(MODALITIES, run["command_mask"][step], strict=True)
-        hidden += [modality for modality, commanded in mask if not commanded]
+    mask = run["command_mask"][step] if "command_mask" in run else []
+    shown = {name: inputs for (name, inputs), commanded in zip(modalities.items(), mask, strict=True) if commanded}
+    hidden = {x for name, inputs in modalities.items() if name not in shown for x in inputs}
     if "pose_mask" in said and not said["pose_mask"].any():
-        hidden += ["target_body", "pose"]
-    return Command(**{name: value for name, value in said.items() if not name.startswith(tuple(hidden))})
+        hidden |= {"target_body_pos_w", "target_body_quat_w", "pose_mask"}
+    raw = {name: {x: run[x][step] for x in inputs} for name, inputs in shown.items() if name not in MODALITIES}
+    return Command(**{name: value for name, value in said.items() if name not in hidden}, raw=raw)
 
 
 def _difference(a: Array, b: Array, steps: int, names: list[str], tolerance: float) -> Difference:

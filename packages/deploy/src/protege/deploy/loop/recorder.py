@@ -56,6 +56,7 @@ class Recorder:
             "model_sha256": metadata.model_sha256,
             "versions": metadata.versions,
             "stages": list(STAGED),
+            "modalities": {modality.name: modality.inputs for modality in metadata.modalities},
         }
         inputs = [(spec.name, DTYPES[spec.dtype].str, tuple(spec.shape)) for spec in metadata.inputs]
         self._row = np.zeros((), [*inputs, *own_columns(metadata.num_joints)])

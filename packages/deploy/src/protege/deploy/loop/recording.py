@@ -107,6 +107,11 @@ def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
     for name, shape in wanted.items():
         if columns[name].shape != (steps, *shape):
             return f"{name} has shape {columns[name].shape}, not {(steps, *shape)}"
+    modalities = dict(facts.get("modalities", {}))
+    if missing := [name for inputs in modalities.values() for name in inputs if name not in columns]:
+        return f"it has no {missing[0]}, which is commanded"
+    if modalities and columns["command_mask"].shape != (steps, len(modalities)):
+        return f"command_mask has shape {columns['command_mask'].shape}, not {(steps, len(modalities))}"
     uneven = [name for name, column in columns.items() if len(column) != steps]
     return f"{uneven[0]} has another length than time" if uneven else "" if steps else "it holds no step"
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeployError
+from ..interface import MODALITIES, RANGE_UNITS
 from .policy_schema import problem, read_json, short
 
 SCHEMA_VERSION = 2
 """A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
-OPTIONAL = {"command_ranges"}
+OPTIONAL = {"command_ranges", "modalities"}
 """Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
 AGAIN = "Export the policy again"
@@ -89,7 +90,7 @@ class ClosedLoop:
     """What this very model achieved in simulation, by the rules of `protege distill evaluate`.
 
     Attributes:
-        task: `path`, `goal`, `steering` or `track`.
+        task: `track`, or what was commanded.
         simulator: `mujoco`, ...
         episodes: played.
         success: share that did not fail; success_ci its 95 % interval.
@@ -107,14 +108,17 @@ class ClosedLoop:
     error_unit: str
 
 
-RANGE_UNITS = {
-    "path_speed": "m/s",
-    "path_turn_rate": "rad/s",
-    "goal_distance": "m",
-    "goal_approach_speed": "m/s",
-    "steering_speed": "m/s",
-}
-"""What `command_ranges` may limit, and in which unit."""
+@dataclass(frozen=True)
+class Modality:
+    """What the policy can be commanded by.
+
+    Attributes:
+        name: `path`, `goal`, ...
+        inputs: of the model, that make it; none if the model does not read it.
+    """
+
+    name: str
+    inputs: list[str]
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,8 @@ class Metadata:
         start: a state to start simulations from, if the training clips were at hand.
         accuracy: against fp32; None for fp32 itself.
         closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
-        command_ranges: by a key of `RANGE_UNITS`, what the policy was trained on; empty if the export does not say it.
+        command_ranges: by kind of command, what the policy was trained on; empty if the export does not say it.
+        modalities: the columns of `command_mask`.
     """
 
     robot: str
@@ -188,6 +193,7 @@ class Metadata:
     accuracy: Accuracy | None = None
     closed_loop: list[ClosedLoop] = field(default_factory=list)
     command_ranges: dict[str, CommandRange] = field(default_factory=dict)
+    modalities: list[Modality] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -248,7 +254,10 @@ def file_sha256(path: Path) -> str:
 
 
 def _parse(data: dict[str, Any]) -> Metadata:
-    """The dataclasses of what `policy.schema.json` allows."""
+    """The dataclasses of what `policy.schema.json` allows. The first exports left out their modalities: they had these three."""
+    inputs = [spec["name"] for spec in data["inputs"]]
+    usual = [{"name": x, "inputs": [y for y in names if y in inputs]} for x, names in MODALITIES.items()]
+    modalities = data.get("modalities", usual if "command_mask" in inputs else [])
     nested = {
         "inputs": [TensorSpec(**spec) for spec in data["inputs"]],
         "outputs": [TensorSpec(**spec) for spec in data["outputs"]],
@@ -257,6 +266,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "accuracy": None if data["accuracy"] is None else Accuracy(**data["accuracy"]),
         "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
         "command_ranges": {name: CommandRange(**x) for name, x in data.get("command_ranges", {}).items()},
+        "modalities": [Modality(**x) for x in modalities],
     }
     return Metadata(**{**data, **nested})
 
@@ -266,7 +276,9 @@ def _parse(data: dict[str, Any]) -> Metadata:
 
 def _contradiction(metadata: Metadata) -> str | None:
     """The first rule between keys that is broken, in words; None if all hold."""
-    return next((line for rule in (_lengths, _joints, _times, _start, _ranges) for line in rule(metadata)), None)
+    return next(
+        (line for rule in (_lengths, _joints, _times, _start, _modalities, _ranges) for line in rule(metadata)), None
+    )
 
 
 def _lengths(metadata: Metadata) -> Iterator[str]:
@@ -313,11 +325,21 @@ def _start(metadata: Metadata) -> Iterator[str]:
         yield f"start.root_quat_w has the length {math.hypot(*metadata.start.root_quat_w):g}, not 1"
 
 
+def _modalities(metadata: Metadata) -> Iterator[str]:
+    mask, names = metadata.input("command_mask"), [modality.name for modality in metadata.modalities]
+    if len(set(names)) < len(names) or [len(names)] != (mask.shape if mask else [0]):
+        yield f"modalities must name the columns of command_mask, each once, not {short(names)}"
+    for modality in metadata.modalities:
+        if unknown := [name for name in modality.inputs if metadata.input(name) is None]:
+            yield f"modalities: {modality.name} is made of {short(unknown[0])}, which is no input"
+
+
 def _ranges(metadata: Metadata) -> Iterator[str]:
     for name, limits in metadata.command_ranges.items():
-        if limits.low > limits.high or limits.unit != RANGE_UNITS[name]:
+        unit = RANGE_UNITS.get(name, limits.unit)
+        if limits.low > limits.high or limits.unit != unit:
             yield (
-                f"command_ranges.{name} must rise and be in {RANGE_UNITS[name]}, "
+                f"command_ranges.{name} must rise and be in {unit}, "
                 f"not from {limits.low:g} to {limits.high:g} {limits.unit}"
             )
     for entry in metadata.closed_loop:

@@ -1,6 +1,6 @@
 """An exported policy on ONNX Runtime. Neither torch nor core is imported."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DeployError
 from ..geometry import Array
-from ..interface import MEASURED, MODALITIES, Command, RobotReading
+from ..interface import MEASURED, MODALITIES, Command, RobotReading, standing
 from . import metadata as _metadata
 from .metadata import DTYPES, Metadata
 from .session import open_session
@@ -42,7 +42,7 @@ class OnnxPolicy:
         if "target_body_quat_w" in self._blank:
             self._blank["target_body_quat_w"][..., 0] = 1.0
         self._reads_poses, self._reads_all_poses = _POSES[0] in self._blank, "pose_mask" not in self._blank
-        self._commands = [name for name in MODALITIES if MODALITIES[name][0] in self._blank]
+        self._commands = {modality.name: modality.inputs for modality in self.metadata.modalities if modality.inputs}
         self._history = self._blank.get("history")
         self._begins = True
         self._stand: Command | None = None
@@ -50,18 +50,18 @@ class OnnxPolicy:
 
     @property
     def modalities(self) -> list[str]:
-        """What can be commanded: of path, goal, steering and poses."""
+        """What can be commanded: its modalities, and poses."""
         return [*self._commands, *["poses"] * self._reads_poses]
 
     @property
     def modes(self) -> list[str]:
-        """What it can be told: of path, goal and steering, unless it needs poses too, and motion, if it reads poses."""
-        return [*self._commands] * (not self.needs_poses) + ["motion"] * self._reads_poses
+        """What it can be ordered: its modalities, but those of a motion where it needs poses too, and motion, if it reads poses."""
+        return [x for x in self._commands if x not in self.with_poses] + ["motion"] * self._reads_poses
 
     @property
     def with_poses(self) -> list[str]:
         """What has to be commanded together with poses: teachers were trained with both."""
-        return self.modalities if self.needs_poses else []
+        return [x for x in self.modalities if x in (*MODALITIES, "poses")] if self.needs_poses else []
 
     @property
     def needs_poses(self) -> bool:
@@ -105,20 +105,17 @@ class OnnxPolicy:
         return self._stand
 
     def _put_command(self, feeds: dict[str, Array], command: Command) -> None:
-        try:
-            shown = dict(zip(MODALITIES, command.shown(), strict=True))
-        except ValueError as error:
-            raise DeployError(str(error)) from error
-        for modality in (name for name, on in shown.items() if on):
+        given = command.inputs
+        for modality, values in given.items():
             if modality not in self._commands:
                 raise DeployError(f"this policy takes no {modality}", f"It takes {', '.join(self.modalities)}")
-            for name in MODALITIES[modality]:
-                self._put(feeds, name, getattr(command, name))
-        if shown["steering"] and "steering_facing_w" in feeds:
-            facing = command.steering_facing_w
-            self._put(feeds, "steering_facing_w", command.steering_direction_w if facing is None else facing)
+            names = self._commands[modality]
+            if not set(names) <= set(values):
+                raise DeployError(f"a {modality} command needs {' and '.join(names)}")
+            for name in names:
+                self._put(feeds, name, values[name])
         if self._commands:
-            feeds["command_mask"] = np.array([list(shown.values())])
+            feeds["command_mask"] = np.array([[modality.name in given for modality in self.metadata.modalities]])
         self._put_poses(feeds, command)
 
     def _put_poses(self, feeds: dict[str, Array], command: Command) -> None:
@@ -143,19 +140,3 @@ class OnnxPolicy:
         if array.shape != blank.shape:
             raise DeployError(f"{name} has shape {array.shape[1:]}, this policy needs {blank.shape[1:]}")
         feeds[name] = array
-
-
-def standing(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
-    """To stand where a robot is and to look where it looks, by the first of steering, goal and path that its policy takes.
-
-    Args:
-        reading: of the robot as it is told to stand.
-        modalities: what the policy takes.
-        path_points: how many points a path has.
-    """
-    here = reading.pose_2d
-    if "steering" in modalities:
-        return Command(steering_direction_w=here.direction(0.0), steering_speed=0.0)
-    if "goal" in modalities:
-        return Command(goal_w=here.point, goal_time_left=0.0)
-    return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()

@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..interface import MODALITIES
 from .metadata import Metadata
 
 STYLES = ("csv", "json")
@@ -32,7 +31,7 @@ def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str 
         urdf: the robot as URDF.
     """
     names = [spec.name for spec in metadata.inputs]
-    commands = [modality for modality, (first, *_) in MODALITIES.items() if first in names]
+    commands = [modality.name for modality in metadata.modalities if modality.inputs]
     commands += ["poses"] * ("target_body_pos_w" in names)
     facts: dict[str, Any] = {
         "run_path": run,

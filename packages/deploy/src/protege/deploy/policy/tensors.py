@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ..interface import MODALITIES
 from .metadata import TensorSpec
 
 _BODY = [
@@ -13,15 +12,6 @@ _BODY = [
     TensorSpec("root_ang_vel_w", "float32", [3], "rad/s", "world", "angular velocity of the root body"),
     TensorSpec("joint_pos", "float32", [], "rad", "joint", "joint angles, in the order of joint_names"),
     TensorSpec("joint_vel", "float32", [], "rad/s", "joint", "joint velocities, in the order of joint_names"),
-]
-_COMMANDS = [
-    TensorSpec("path_w", "float32", [], "m", "world", "where the root should be at each of path_times from now"),
-    TensorSpec("goal_w", "float32", [2], "m", "world", "where the root should be at the deadline"),
-    TensorSpec("goal_time_left", "float32", [], "s", "", "time until the deadline"),
-    TensorSpec("steering_direction_w", "float32", [2], "1", "world", "where to go, a unit vector"),
-    TensorSpec("steering_speed", "float32", [], "m/s", "", "how fast to go"),
-    TensorSpec("steering_facing_w", "float32", [2], "1", "world", "where to face, a unit vector"),
-    TensorSpec("command_mask", "bool", [3], "1", "", "whether path, goal and steering are commanded"),
 ]
 _POSES = [
     TensorSpec("target_body_pos_w", "float32", [], "m", "world", "target body positions, future_frames steps ahead"),
@@ -45,6 +35,7 @@ _OUTPUTS = [
 
 def input_specs(
     tokens: Collection[str],
+    commands: Sequence[TensorSpec],
     obs_shapes: Mapping[str, Sequence[int]],
     num_bodies: int,
     num_joints: int,
@@ -55,20 +46,19 @@ def input_specs(
 
     Args:
         tokens: the token sets that its actor reads.
+        commands: the inputs of its modalities, and the mask that says which are commanded.
         obs_shapes: shapes of the observations without the leading N.
         num_bodies: B.
         num_joints: J.
         reference: which of `reference_joint_pos` and `reference_joint_vel` it reads.
     """
     names = [spec.name for spec in _BODY]
-    names += [name for modality in MODALITIES if modality in tokens for name in MODALITIES[modality]]
-    names += ["steering_facing_w"] * ("steering" in tokens and tuple(obs_shapes["steering"]) == (5,))
-    names += ["command_mask"] * bool(set(tokens) & set(MODALITIES))
+    names += [spec.name for spec in commands]
     names += ["target_body_pos_w", "target_body_quat_w"] * bool({"poses", "masked_poses"} & set(tokens))
     names += ["pose_mask"] * ("masked_poses" in tokens) + list(reference)
     names += ["history", "reset"] * ("history" in tokens)
     shapes = _shapes(obs_shapes, num_bodies, num_joints)
-    every = [*_BODY, *_COMMANDS, *_POSES, *_MEMORY]
+    every = [*_BODY, *commands, *_POSES, *_MEMORY]
     return [replace(spec, shape=shapes.get(spec.name, spec.shape)) for spec in every if spec.name in names]
 
 
@@ -83,7 +73,6 @@ def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int) -
     frames = list(obs_shapes["poses"][:1]) if "poses" in obs_shapes else []
     return {
         **{name: [joints] for name in ("joint_pos", "joint_vel", *REFERENCE)},
-        "path_w": list(obs_shapes.get("path", [])),
         "target_body_pos_w": [*frames, bodies, 3],
         "target_body_quat_w": [*frames, bodies, 4],
         "pose_mask": [*frames, bodies],

@@ -1,5 +1,6 @@
 """What the page's panels, keys and clicks ask for."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
@@ -10,6 +11,8 @@ import viser
 
 from ..errors import DeployError
 from ..geometry import yaw
+from ..interface import MODALITIES
+from ..policy.metadata import Modality
 from .scene import FEET, Scene
 from .world import World
 
@@ -34,10 +37,14 @@ class Controls:
         self.speed, self.direction = 0.0, 0.0
         self._students(list(world.students))
         tabs = self._gui.add_tab_group()
+        raw = [
+            modality for modality in world.metadata.modalities if modality.inputs and modality.name not in MODALITIES
+        ]
         for name, fill in (
             ("steer", self._steering),
             ("path, goal", self._clicks),
             ("clip", partial(self._clips, clips)),
+            *((modality.name, partial(self._raw, modality)) for modality in raw),
         ):
             with tabs.add_tab(name):
                 fill()
@@ -89,6 +96,24 @@ class Controls:
         chosen = self._gui.add_dropdown("clip", list(names) or ["none"])
         play = self._gui.add_button("play", disabled=not names)
         play.on_click(lambda _: self._order({"motion": {"clip": names[chosen.value]}}))
+
+    def _raw(self, modality: Modality) -> None:
+        """The model's inputs of a modality that has no panel of its own."""
+        specs = [spec for spec in self._world.metadata.inputs if spec.name in modality.inputs]
+        texts = {
+            spec.name: self._gui.add_text(
+                f"{spec.name}, {spec.unit}", json.dumps(np.zeros(spec.shape).tolist()), hint=spec.meaning
+            )
+            for spec in specs
+        }
+        self._gui.add_button("order").on_click(lambda _: self._try(lambda: self._say(modality.name, texts)))
+
+    def _say(self, mode: str, texts: dict[str, Any]) -> None:
+        try:
+            inputs = {name: json.loads(text.value) for name, text in texts.items()}
+        except ValueError as error:
+            raise DeployError(f"{mode}: {error}", "Give numbers, in brackets where there are several") from error
+        self._world.order({mode: inputs})
 
     def _rest(self) -> None:
         self._side = self._gui.add_button_group("push", ("forward", "left", "right", "back"))

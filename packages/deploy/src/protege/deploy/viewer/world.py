@@ -33,7 +33,7 @@ class Frame:
         body_pos_w: (B, 3) m.
         body_quat_w: (B, 4).
         command: what was commanded.
-        modes: of path, goal, steering and motion what is on.
+        modes: what is on.
         note: what became of the last order's path: done, or given up and why; empty while there is nothing to say.
         error_of: what `error` is of; empty: nothing is commanded that has one.
         error: see `Tracking`.
@@ -114,7 +114,7 @@ class World:
 
     @property
     def modes(self) -> list[str]:
-        """What the student takes: of path, goal, steering and motion."""
+        """What the student can be ordered."""
         return self._policy.modes
 
     def order(self, order: Mapping[str, Any]) -> None:
