@@ -68,7 +68,7 @@ def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
     """The robot's side of deploy: the loop and its interfaces where there is neither torch nor core."""
     program = """
 import importlib.util
-import protege.deploy.runtime, protege.deploy.policy.metadata, protege.deploy.cli.main, protege.deploy.commands.clips
+import protege.deploy.runtime, protege.deploy.policy.metadata, protege.deploy.cli.main, protege.deploy.motions.clips
 print([name for name in ("torch", "onnx", "protege.core") if importlib.util.find_spec(name)])
 """
     assert run(install("protege-deploy[cpu,mujoco]") / "python", "-c", program).strip() == "[]"
