@@ -9,10 +9,11 @@ from torch import Tensor
 
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
-from protege.core.robots.robot import Body, Geom, Joint, Robot
+from protege.core.robots.robot import Body, Joint, Robot
 from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
+from small_robots import LIGHT, robot_of
 
 SMPL = get_robot("smpl")
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -64,10 +65,10 @@ def worst_quat(a: Tensor, b: Tensor) -> float:
 
 def chain(offsets: list[tuple[float, float, float]], joints: list[tuple[int, tuple[float, float, float]]]) -> Robot:
     """Bodies one after the other; joints as (body, axis)."""
-    bodies = [Body("b0", None, (0.0, 0.0, 0.0), ())]
-    bodies += [Body(f"b{i}", f"b{i - 1}", offset, ()) for i, offset in enumerate(offsets, start=1)]
-    hinges = [Joint(f"j{i}", f"b{b}", axis, (-3.0, 3.0), 1.0, 0.1) for i, (b, axis) in enumerate(joints)]
-    return Robot("chain", tuple(bodies), tuple(hinges), (0.0,) * len(hinges), ("b1",), ("b1",), "b0")
+    bodies = [Body("b0", None, (0.0, 0.0, 0.0), LIGHT)]
+    bodies += [Body(f"b{i}", f"b{i - 1}", offset, LIGHT) for i, offset in enumerate(offsets, start=1)]
+    hinges = [Joint(f"j{i}", f"b{b}", axis, (-3.0, 3.0), 1.0, 0.1, 500.0) for i, (b, axis) in enumerate(joints)]
+    return robot_of("chain", tuple(bodies), tuple(hinges))
 
 
 def test_a_two_link_arm_by_hand():
@@ -136,19 +137,20 @@ def test_velocities_are_the_derivatives_of_poses():
 
 @st.composite
 def robots(draw: st.DrawFn) -> Robot:
-    """Trees of up to nine bodies, each with up to three hinges about any axes."""
+    """Trees of up to nine bodies, each turned at rest and with up to three hinges about any axes."""
     numbers = st.floats(-1.0, 1.0)
-    bodies = [Body("b0", None, (0.0, 0.0, 0.0), (Geom("sphere", (0.1,), 1.0),))]
+    bodies = [Body("b0", None, (0.0, 0.0, 0.0), LIGHT)]
     joints: list[Joint] = []
     for i in range(1, draw(st.integers(1, 8)) + 1):
         offset = (draw(numbers), draw(numbers), draw(numbers))
         parent = draw(st.integers(0, i - 1))
-        bodies.append(Body(f"b{i}", f"b{parent}", offset, (Geom("sphere", (0.1,), 1.0),)))
+        turn = R.normalize(torch.tensor([1.5, draw(numbers), draw(numbers), draw(numbers)], dtype=torch.float64))
+        bodies.append(Body(f"b{i}", f"b{parent}", offset, LIGHT, quat=tuple(turn.tolist())))
         for _ in range(draw(st.integers(0, 3))):
             v = R.normalize(torch.tensor([draw(numbers), draw(numbers), draw(numbers) + 2.0], dtype=torch.float64))
             axis = (v[0].item(), v[1].item(), v[2].item())
-            joints.append(Joint(f"j{len(joints)}", f"b{i}", axis, (-3.0, 3.0), 1.0, 0.1))
-    return Robot("tree", tuple(bodies), tuple(joints), (0.0,) * len(joints), ("b1",), ("b1",), "b0")
+            joints.append(Joint(f"j{len(joints)}", f"b{i}", axis, (-3.0, 3.0), 1.0, 0.1, 500.0))
+    return robot_of("tree", tuple(bodies), tuple(joints))
 
 
 @settings(max_examples=25)

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from protege.core.robots.robot import Body, Geom, Joint, Robot
+from protege.core.robots.robot import Body, Geom, Groups, Inertia, Joint, Robot, Site
 from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
+from small_robots import robot_of
 
 SMPL = get_robot("smpl")
 
@@ -15,16 +16,17 @@ SMPL = get_robot("smpl")
 def two_arms() -> Robot:
     """A root with two arms, one of them of two links."""
     bodies = (
-        Body("trunk", None, (0.0, 0.0, 0.0), (Geom("box", (0.1, 0.1, 0.2), 5.0), Geom("sphere", (0.1,), 1.0))),
-        Body("upper", "trunk", (0.0, 0.2, 0.1), (Geom("capsule", (0.05, 0.1), 2.0),)),
-        Body("lower", "upper", (0.0, 0.3, 0.0), (Geom("capsule", (0.05, 0.1), 1.5),)),
-        Body("other", "trunk", (0.0, -0.2, 0.1), ()),
+        Body("trunk", None, (0.0, 0.0, 0.0), Inertia(6.0), (Geom("box", (0.1, 0.1, 0.2)), Geom("sphere", (0.1,)))),
+        Body("upper", "trunk", (0.0, 0.2, 0.1), Inertia(2.0), (Geom("capsule", (0.05, 0.1)),)),
+        Body("lower", "upper", (0.0, 0.3, 0.0), Inertia(1.5), (Geom("capsule", (0.05, 0.1)),)),
+        Body("other", "trunk", (0.0, -0.2, 0.1), Inertia(0.25)),
     )
     joints = (
-        Joint("swing", "upper", (1.0, 0.0, 0.0), (-1.0, 2.0), 100.0, 10.0),
-        Joint("bend", "lower", (0.0, 0.0, 1.0), (0.0, 1.5), 50.0, 5.0),
+        Joint("swing", "upper", (1.0, 0.0, 0.0), (-1.0, 2.0), 100.0, 10.0, 40.0, action_scale=0.5),
+        Joint("bend", "lower", (0.0, 0.0, 1.0), (0.0, 1.5), 50.0, 5.0, 20.0),
     )
-    return Robot("arms", bodies, joints, (0.5, 0.25), feet=("other",), hands=("lower", "other"), head="trunk")
+    groups = Groups(("other",), ("lower",), ("lower",), ("other",), torso="trunk", head="upper", imu=Site("trunk"))
+    return robot_of("arms", bodies, joints, default_joint_pos=(0.5, 0.25), groups=groups)
 
 
 def test_facts_follow_from_the_description():
@@ -33,9 +35,12 @@ def test_facts_follow_from_the_description():
     assert robot.body_names == ("trunk", "upper", "lower", "other")
     assert robot.joint_names == ("swing", "bend")
     assert robot.parents == (-1, 0, 1, 0)
-    assert robot.mass == 9.5
+    assert robot.mass == 9.75
     assert robot.substeps == 4
-    assert robot.body_ids(robot.hands) == [2, 3]
+    assert robot.body_ids(robot.hands) == [2, 3] and robot.body_ids(robot.feet) == [3, 2]
+    assert robot.head == "upper"
+    assert robot.damping_time().tolist() == pytest.approx([0.1, 0.1])
+    assert robot.action_scale().tolist() == [0.5, 1.0]
     assert robot.default_pose().tolist() == [0.5, 0.25]
     assert robot.joint_range().tolist() == [[-1.0, 2.0], [0.0, 1.5]]
 

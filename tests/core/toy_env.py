@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protege.core.env import Obs, Step
 from protege.core.robots.robot import Body, Joint, Robot
+from small_robots import LIGHT, robot_of
 
 J, K, H, P = 3, 2, 2, 4
 FOLLOW, LOAD = 0.5, -0.1
@@ -19,9 +20,9 @@ COMMANDS = ("path", "goal", "steering")
 
 
 def toy_robot() -> Robot:
-    bodies = tuple(Body(f"b{i}", f"b{i - 1}" if i else None, (0.0, 0.0, 0.1), ()) for i in range(J))
-    joints = tuple(Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.02) for i in range(J))
-    return Robot("toy", bodies, joints, (0.1,) * J, feet=("b2",), hands=("b1",), head="b0")
+    bodies = tuple(Body(f"b{i}", f"b{i - 1}" if i else None, (0.0, 0.0, 0.1), LIGHT) for i in range(J))
+    joints = tuple(Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.02, 500.0) for i in range(J))
+    return robot_of("toy", bodies, joints, default_joint_pos=(0.1,) * J)
 
 
 class ToyEnv:

@@ -192,14 +192,14 @@ def play(clip: str, output: str, robot: str, fps: float | None, size: str, start
 @click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as smpl.usda")
 def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
     """List the robots, or show the joints of NAME."""
-    from .robots import ROBOTS, get_robot
+    from .robots import get_robot, robot_names
 
     if name is None:
         if mjcf or usd:
             raise click.UsageError(f"--{'mjcf' if mjcf else 'usd'} needs the robot's NAME")
         head = ("robot", "bodies", "joints", "mass kg", "control Hz", "physics Hz")
         _table([head, *((r.name, r.num_bodies, r.num_joints, f"{r.mass:.1f}", round(1 / r.control_dt),
-                         round(1 / r.physics_dt)) for r in ROBOTS.values())])  # fmt: skip
+                         round(1 / r.physics_dt)) for r in map(get_robot, robot_names()))])  # fmt: skip
     elif mjcf:
         from .robots.mjcf import robot_xml
 

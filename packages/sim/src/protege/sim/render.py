@@ -32,7 +32,7 @@ class Renderer:
         height: pixels, even, at most 1080.
         azimuth: of the camera's line of sight about z, degrees; 90 looks along y, at the robot's right side.
         elevation: of the line of sight, degrees.
-        distance: from the robot, m.
+        distance: from the robot, m; None: as the robot says.
         terrain: on which the robots are; None for a flat floor.
 
     Raises:
@@ -47,13 +47,13 @@ class Renderer:
         *,
         azimuth: float = 120.0,
         elevation: float = -10.0,
-        distance: float = 2.9,
+        distance: float | None = None,
         terrain: Terrain | None = None,
     ) -> None:
         self.model = build_spec(robot, terrain).compile()
         self.data = mujoco.MjData(self.model)
         self._qpos = addresses(self.model, robot).qpos
-        self._look_at = 0.85 + (float(terrain.height.mean()) if terrain is not None else 0.0)
+        self._look_at = robot.camera.height + (float(terrain.height.mean()) if terrain is not None else 0.0)
         largest = self.model.vis.global_
         if not (0 < width <= largest.offwidth and 0 < height <= largest.offheight) or width % 2 or height % 2:
             raise UserError(
@@ -63,7 +63,8 @@ class Renderer:
         self.width, self.height = width, height
         self._scene = mujoco.MjvScene(self.model, maxgeom=1000)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
-        self._camera.azimuth, self._camera.elevation, self._camera.distance = azimuth, elevation, distance
+        self._camera.azimuth, self._camera.elevation = azimuth, elevation
+        self._camera.distance = robot.camera.distance if distance is None else distance
         self._gl = make_context(width, height)
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import rotation as R
-from .robot import Robot
+from .robot import UNTURNED, Robot
 from .state import RobotState
 
 multiply, rotate, cross = (partial(f, dim=0) for f in (R.multiply, R.rotate, R.cross))
@@ -28,6 +28,7 @@ class Kinematics(nn.Module):
     slots: Tensor
     axes: Tensor
     offsets: Tensor
+    rests: Tensor
     parents: Tensor
     jumps: Tensor
 
@@ -42,6 +43,10 @@ class Kinematics(nn.Module):
         slots = torch.tensor([h + [robot.num_joints] * (width - len(h)) for h in hinges]).T
         axes = torch.tensor([*(joint.axis for joint in robot.joints), (1.0, 0.0, 0.0)])[slots]
         offsets = torch.tensor([(0.0, 0.0, 0.0), *(body.offset for body in robot.bodies[1:])])
+        # The root's own quaternion is free, like its position.
+        rests = torch.tensor([UNTURNED, *(body.quat for body in robot.bodies[1:])])
+        # A robot whose frames all agree at rest, such as SMPL, is spared the products with one.
+        self.turned = bool((rests != torch.tensor(UNTURNED)).any())
         parents = torch.tensor([0, *robot.parents[1:]])
         jumps, ancestors = parents.new_zeros(0, robot.num_bodies), parents
         while ancestors.any():
@@ -50,6 +55,7 @@ class Kinematics(nn.Module):
         self.register_buffer("slots", slots.contiguous(), persistent=False)  # (H, B)
         self.register_buffer("axes", axes.movedim(-1, 0).unsqueeze(-1).contiguous(), persistent=False)  # (3, H, B, 1)
         self.register_buffer("offsets", offsets.T.unsqueeze(-1).contiguous(), persistent=False)  # (3, B, 1)
+        self.register_buffer("rests", rests.T.unsqueeze(-1).contiguous(), persistent=False)  # (4, B, 1)
         self.register_buffer("parents", parents, persistent=False)
         self.register_buffer("jumps", jumps, persistent=False)
 
@@ -79,9 +85,11 @@ class Kinematics(nn.Module):
         """The whole state from root and joints: velocities (N, 3) m/s and rad/s, (N, J) rad/s, world frame."""
         *before, local = self._turns(joint_pos)
         pos, quat = self._poses(root_pos_w, root_quat_w, local)
-        # Angular velocity against the parent, in its frame: a hinge's axis is turned by the body's hinges before it.
+        # Angular velocity against the parent, in its frame: a hinge's axis is turned by the body's rest rotation and by the
+        # body's hinges before it.
         spin = self._hinges(joint_vel) * self.axes
-        relative = spin[:, 0] + sum(rotate(turn, spin[:, k]) for k, turn in enumerate(before, start=1))
+        first = rotate(self.rests, spin[:, 0]) if self.turned else spin[:, 0]
+        relative = first + sum(rotate(turn, spin[:, k]) for k, turn in enumerate(before, start=1))
         parents = self.parents
         ang = self._sum(rotate(quat[:, parents], relative)) + _batch_last(root_ang_vel_w)
         lin = self._sum(cross(ang[:, parents], pos - pos[:, parents])) + _batch_last(root_lin_vel_w)
@@ -92,9 +100,9 @@ class Kinematics(nn.Module):
         return torch.cat([x, x.new_zeros(x.shape[0], 1)], dim=1).T[self.slots]
 
     def _turns(self, joint_pos: Tensor) -> list[Tensor]:
-        """Rotation of each body against its parent by its first hinge, by its first two, ...: H times (4, B, N)."""
-        hinges = R.from_axis_angle(self.axes, self._hinges(joint_pos), dim=0)
-        return list(accumulate(hinges.unbind(1), multiply))
+        """Rotation of each body against its parent with its first hinge turned, its first two, ...: H times (4, B, N)."""
+        first, *others = R.from_axis_angle(self.axes, self._hinges(joint_pos), dim=0).unbind(1)
+        return list(accumulate([multiply(self.rests, first) if self.turned else first, *others], multiply))
 
     def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """Body positions (3, B, N) and rotations (4, B, N) in the world frame."""

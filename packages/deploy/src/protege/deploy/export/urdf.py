@@ -4,13 +4,14 @@ URDF has one hinge a joint: a body with several is the last link of a chain, who
 shapes, only what kinematics and dynamics take.
 """
 
+import math
 from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from protege.core.robots.robot import Body, Geom, Robot
+from protege.core.robots.robot import UNTURNED, Body, Quat, Robot, Vec3
 
 FEATHER = (1e-6, 1e-9)  # kg and kg·m² of a link within a chain: simulators refuse zero
 FASTEST = 1000.0  # rad/s, which URDF asks for and a robot does not say: no limit
@@ -25,46 +26,28 @@ def urdf(robot: Robot) -> str:
         links = [f"{joint.name}_link" for joint in joints[:-1]]
         for name in links:
             _inertial(SubElement(root, "link", name=name), FEATHER[0], np.zeros(3), FEATHER[1] * np.eye(3))
-        _inertial(SubElement(root, "link", name=body.name), *inertia(body))
+        _inertial(SubElement(root, "link", name=body.name), *_inertia(body))
         if body.parent is None:
             continue
         chain = [body.parent, *links, body.name]
         for index, joint in enumerate(joints):
-            hinge = _joint(
-                root, joint.name, "revolute", chain[index : index + 2], body.offset if index == 0 else (0, 0, 0)
-            )
+            rest = (body.offset, body.quat) if index == 0 else ((0.0, 0.0, 0.0), UNTURNED)
+            hinge = _joint(root, joint.name, "revolute", chain[index : index + 2], *rest)
             SubElement(hinge, "axis", xyz=_text(joint.axis))
             low, high = map(repr, map(float, joint.range))
             SubElement(
                 hinge, "limit", lower=low, upper=high, effort=repr(float(joint.effort_limit)), velocity=repr(FASTEST)
             )
+            SubElement(hinge, "dynamics", damping=repr(joint.passive_damping), friction=repr(joint.frictionloss))
         if not joints:
-            _joint(root, f"{body.name}_fixed", "fixed", chain, body.offset)
+            _joint(root, f"{body.name}_fixed", "fixed", chain, body.offset, body.quat)
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def inertia(body: Body) -> tuple[float, Array, Array]:
+def _inertia(body: Body) -> tuple[float, Array, Array]:
     """Mass, kg; centre of mass (3,) m in the body's frame; inertia (3, 3) kg·m² about it, along the body's axes."""
-    mass = sum(geom.mass for geom in body.geoms)
-    center = sum((geom.mass * np.array(geom.pos) for geom in body.geoms), np.zeros(3)) / mass
-    total = np.zeros((3, 3))
-    for geom in body.geoms:
-        turn, off = _matrix(geom.quat), np.array(geom.pos) - center
-        total += turn @ np.diag(_moments(geom)) @ turn.T + geom.mass * (off @ off * np.eye(3) - np.outer(off, off))
-    return mass, center, total
-
-
-def _moments(geom: Geom) -> Array:
-    """Moments of inertia about a shape's own axes, (3,) kg·m²."""
-    if geom.kind == "box":
-        x, y, z = (side**2 for side in geom.size)
-        return geom.mass / 3.0 * np.array([y + z, x + z, x + y])
-    radius, half = geom.size if geom.kind == "capsule" else (*geom.size, 0.0)
-    ball = geom.mass * (4.0 / 3.0 * radius) / (4.0 / 3.0 * radius + 2.0 * half)  # both ends of a capsule, by volume
-    tube = geom.mass - ball
-    along = radius**2 * (tube / 2.0 + ball * 2.0 / 5.0)
-    across = tube * (radius**2 / 4.0 + half**2 / 3.0) + ball * (radius**2 * 2.0 / 5.0 + half**2 + 0.75 * half * radius)
-    return np.array([across, across, along])
+    turn = _matrix(body.inertia.quat)
+    return body.inertia.mass, np.array(body.inertia.center), turn @ np.diag(body.inertia.moments) @ turn.T
 
 
 def _matrix(quat: Sequence[float]) -> Array:
@@ -72,6 +55,15 @@ def _matrix(quat: Sequence[float]) -> Array:
     w, x, y, z = quat
     skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.eye(3) + 2.0 * w * skew + 2.0 * skew @ skew
+
+
+def _roll_pitch_yaw(quat: Quat) -> tuple[float, float, float]:
+    """URDF's angles, rad: about the fixed x, then y, then z axis."""
+    turn = _matrix(quat)
+    pitch = math.atan2(-turn[2, 0], math.hypot(turn[0, 0], turn[1, 0]))
+    if math.hypot(turn[0, 0], turn[1, 0]) < 1e-9:  # x points up or down: roll and yaw turn about one axis
+        return math.atan2(-turn[1, 2], turn[1, 1]), pitch, 0.0
+    return math.atan2(turn[2, 1], turn[2, 2]), pitch, math.atan2(turn[1, 0], turn[0, 0])
 
 
 def _inertial(link: Element, mass: float, center: Array, moments: Array) -> None:
@@ -82,9 +74,9 @@ def _inertial(link: Element, mass: float, center: Array, moments: Array) -> None
     SubElement(part, "inertia", {name: repr(float(moments[place])) for name, place in names.items()})
 
 
-def _joint(root: Element, name: str, kind: str, ends: Sequence[str], offset: Sequence[float]) -> Element:
+def _joint(root: Element, name: str, kind: str, ends: Sequence[str], offset: Vec3, quat: Quat) -> Element:
     joint = SubElement(root, "joint", name=name, type=kind)
-    SubElement(joint, "origin", xyz=_text(offset), rpy="0 0 0")
+    SubElement(joint, "origin", xyz=_text(offset), rpy=_text(_roll_pitch_yaw(quat)))
     SubElement(joint, "parent", link=ends[0])
     SubElement(joint, "child", link=ends[1])
     return joint

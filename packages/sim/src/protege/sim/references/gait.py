@@ -27,11 +27,11 @@ class Gait:
     Attributes:
         speed: the clip's own mean speed, m/s.
         duration: of the whole clip (one or several strides), s.
-        period: of a stride, s: that of the strongest frequency in how far the robot's first foot is ahead of its last.
+        period: of a stride, s: that of the strongest frequency in how far the left foot is ahead of the right one.
         step: amplitude of that, m.
-        lead: when in the clip that frequency has the first foot furthest ahead, s.
+        lead: when in the clip that frequency has the left foot furthest ahead, s.
         flight: how high above the ground the lower foot gets, m.
-        start: when in the clip the robot's first foot is furthest ahead of its last, s: how a standing walker sets out.
+        start: when in the clip the left foot is furthest ahead of the right one, s: how a standing walker sets out.
         standing_joint_pos: (J,) rad, and standing_tilt (3,), the root's rotation vector, rad, facing x: the pose at amplitude 0.
     """
 
@@ -54,7 +54,9 @@ class Gait:
         self.sway -= self.sway.mean(dim=0)
         mean = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
         self.standing_joint_pos, self.standing_tilt = balanced(*mean, robot, self.kinematics)
-        forward = R.rotate(inverse, frames.body_pos_w)[:, robot.body_ids((robot.feet[0], robot.feet[-1])), 0]
+        # The left ankle and the tip of the right foot, which is as good as any pair of one left and one right body.
+        ends = robot.groups.left_foot[0], robot.groups.right_foot[-1]
+        forward = R.rotate(inverse, frames.body_pos_w)[:, robot.body_ids(ends), 0]
         ahead = forward[:, 0] - forward[:, 1]
         self.start = float(time[ahead.argmax()])
         waves = torch.fft.rfft((ahead - ahead.mean()).cpu())
@@ -156,8 +158,8 @@ def _lean(up: Tensor) -> Tensor:
 
 def center_of_mass(body_pos_w: Tensor, body_quat_w: Tensor, robot: Robot) -> Tensor:
     """Of all bodies, (N, B, 3) m, (N, B, 4) -> (N, 3) m."""
-    geoms = [(i, geom) for i, body in enumerate(robot.bodies) for geom in body.geoms]
-    body = [i for i, _ in geoms]
-    offset, mass = (body_pos_w.new_tensor([getattr(geom, name) for _, geom in geoms]) for name in ("pos", "mass"))
-    centers = body_pos_w[:, body] + R.rotate(body_quat_w[:, body], offset.expand(len(body_pos_w), -1, -1))
+    offset, mass = (
+        body_pos_w.new_tensor([getattr(body.inertia, x) for body in robot.bodies]) for x in ("center", "mass")
+    )
+    centers = body_pos_w + R.rotate(body_quat_w, offset.expand_as(body_pos_w))
     return (centers * mass[:, None]).sum(dim=1) / mass.sum()

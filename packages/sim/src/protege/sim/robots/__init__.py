@@ -1,22 +1,38 @@
-"""The robots: to add one, write a file of constants and a line here."""
+"""The robots: to add one, put a model file and a `robot.yaml` into a folder, and name the folder as an entry point.
+
+An installed package offers its robots by entry points of the group `protege.robots`: `name = "package.folder"`, where the folder
+holds `robot.yaml`. This package's own are listed in the same way.
+"""
 
 from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
 
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 
-from .smpl import SMPL
+from .model_file import read_robot
 
-ROBOTS: dict[str, Robot] = {"smpl": SMPL}
+FILE = "robot.yaml"
 
 
+@cache
+def robot_names() -> tuple[str, ...]:
+    """Names of all robots that installed packages offer."""
+    return tuple(dict.fromkeys(entry.name for entry in entry_points(group="protege.robots")))
+
+
+@cache
 def get_robot(name: str) -> Robot:
-    """The robot of that name.
+    """The robot of that name, read from its files once.
 
     Raises:
-        UserError: naming the nearest known one.
+        UserError: naming the nearest known one, or what is wrong with its files.
     """
-    if name not in ROBOTS:
-        near = get_close_matches(name, ROBOTS, 1, 0.0)
+    if name not in robot_names():
+        near = get_close_matches(name, robot_names(), 1, 0.0)
         raise UserError(f"no robot {name!r}", f"Did you mean {near[0]!r}?" if near else "")
-    return ROBOTS[name]
+    [entry, *_] = entry_points(group="protege.robots", name=name)
+    return read_robot(Path(str(files(entry.value) / FILE)))

@@ -4,20 +4,19 @@ import torch
 from torch import Tensor
 
 from protege.core.robots import rotation as R
-from protege.core.robots.robot import Joint, Robot
+from protege.core.robots.robot import Joint, Robot, Site
 from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
 from ..terrain import Terrain
 from . import get_robot
+from .exact_xml import exact_xml
+from .kinds import CONES, GEOMS, INTEGRATORS
 
 ROBOT_BIT, GROUND_BIT = 1, 2
 FRICTION = (1.0, 0.005, 0.0001)  # sliding, torsion (m), rolling (m)
-GEOMS = {
-    "box": mujoco.mjtGeom.mjGEOM_BOX,
-    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
-    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-}
+IMU = "imu"
+"""The site where the inertial sensor sits."""
 
 TERRAIN = "terrain"
 BASE = 1.0
@@ -40,10 +39,7 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     spec.modelname = robot.name
     spec.compiler.degree = False
     spec.compiler.autolimits = True
-    spec.option.timestep = robot.physics_dt
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.iterations = 10
-    spec.option.ls_iterations = 10
+    _set_option(spec.option, robot)
     _add_surroundings(spec)
     if terrain is not None:
         _add_terrain(spec, terrain)
@@ -51,7 +47,9 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     nodes = {}
     for body in robot.bodies:
         parent = spec.worldbody if body.parent is None else nodes[body.parent]
-        node = nodes[body.name] = parent.add_body(name=body.name, pos=body.offset)
+        node = nodes[body.name] = parent.add_body(name=body.name, pos=body.offset, quat=body.quat)
+        node.explicitinertial, node.mass = True, body.inertia.mass
+        node.ipos, node.iquat, node.inertia = body.inertia.center, body.inertia.quat, body.inertia.moments
         if body.parent is None:
             node.add_freejoint(name="root")
             _add_sun(node)
@@ -62,14 +60,18 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
                 size=list(geom.size) + [0.0] * (3 - len(geom.size)),
                 pos=geom.pos,
                 quat=geom.quat,
-                mass=geom.mass,
                 contype=ROBOT_BIT,
-                conaffinity=GROUND_BIT,
+                conaffinity=GROUND_BIT | (ROBOT_BIT if robot.self_collision else 0),
                 friction=FRICTION,
                 rgba=colors.get(body.name, SKIN),
             )
+    imu = robot.groups.imu
+    if imu != Site(imu.body):
+        nodes[imu.body].add_site(name=IMU, pos=imu.pos, quat=imu.quat)
     for joint in robot.joints:
         _add_servo(spec, nodes[joint.body], joint)
+    for first, second in robot.excluded_pairs:
+        spec.add_exclude(bodyname1=first, bodyname2=second)
     return spec
 
 
@@ -81,7 +83,7 @@ def robot_xml(name: str) -> str:
     """
     spec = build_spec(get_robot(name))
     spec.compile()
-    return spec.to_xml()
+    return exact_xml(spec)
 
 
 def coordinates(state: RobotState) -> tuple[Tensor, Tensor]:
@@ -89,6 +91,14 @@ def coordinates(state: RobotState) -> tuple[Tensor, Tensor]:
     spin_b = R.rotate_inverse(state.root_quat_w, state.root_ang_vel_w)
     qpos = torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1)
     return qpos, torch.cat([state.root_lin_vel_w, spin_b, state.joint_vel], dim=1)
+
+
+def _set_option(option: mujoco.MjOption, robot: Robot) -> None:
+    solver = robot.solver
+    option.timestep = robot.physics_dt
+    option.integrator = INTEGRATORS[solver.integrator]
+    option.cone = CONES[solver.cone]
+    option.iterations, option.ls_iterations, option.impratio = solver.iterations, solver.ls_iterations, solver.impratio
 
 
 def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
@@ -99,6 +109,8 @@ def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
         axis=joint.axis,
         range=joint.range,
         armature=joint.armature,
+        frictionloss=joint.frictionloss,
+        damping=[joint.passive_damping, 0.0, 0.0],
         actfrclimited=mujoco.mjtLimited.mjLIMITED_TRUE,
         actfrcrange=[-joint.effort_limit, joint.effort_limit],
     )

@@ -129,10 +129,11 @@ def mean_body_distance(scene: Scene) -> Tensor:
 
 
 def fallen(scene: Scene) -> Tensor:
-    """The root is below 0.6 of its height over the ground in the reference, or the head below 0.7 of its."""
-    head = scene.robot.body_names.index(scene.robot.head)
+    """Root or head is below a share of its height over the ground in the reference; see `Robot.fallen_root`."""
+    robot = scene.robot
+    head = robot.body_names.index(robot.head)
     z, reference = (scene.height(state) for state in (scene.state, scene.reference))
-    return (z[:, 0] < 0.6 * reference[:, 0]) | (z[:, head] < 0.7 * reference[:, head])
+    return (z[:, 0] < robot.fallen_root * reference[:, 0]) | (z[:, head] < robot.fallen_head * reference[:, head])
 
 
 def any_body_off(distance: float) -> Term:

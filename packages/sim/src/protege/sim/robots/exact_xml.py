@@ -1,0 +1,54 @@
+"""MJCF with every digit: MuJoCo writes six of each number, which makes another robot of what is read back."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from ..engine import mujoco
+
+NUMBERS: dict[str, dict[str, str]] = {
+    "body": {"pos": "pos", "quat": "quat"},
+    "inertial": {"pos": "ipos", "quat": "iquat", "mass": "mass", "diaginertia": "inertia"},
+    "joint": {
+        **{name: name for name in ("axis", "range", "armature", "damping", "frictionloss")},
+        "actuatorfrcrange": "actfrcrange",
+    },
+    "geom": {name: name for name in ("size", "pos", "quat", "friction")},
+    "site": {"pos": "pos", "quat": "quat"},
+    "general": {"gainprm": "gainprm", "biasprm": "biasprm"},
+    "option": {"timestep": "timestep", "impratio": "impratio"},
+}
+"""By element: what MJCF calls a number, and what `MjSpec` calls it."""
+
+
+def exact_xml(spec: mujoco.MjSpec) -> str:
+    """A compiled model as MJCF, the numbers of bodies, joints, shapes and servos to the last bit."""
+    text = spec.to_xml()
+    root = ElementTree.fromstring(text)
+    for part in (root.find("option"), root.find("worldbody"), root.find("actuator")):
+        if part is not None:
+            _spell_out(part, None, _finders(spec))
+    ElementTree.indent(root)
+    return re.sub(r"\s+\n", "\n", ElementTree.tostring(root, encoding="unicode")) + "\n"
+
+
+def _finders(spec: mujoco.MjSpec) -> dict[str, Callable[[str], Any]]:
+    """By element: how the spec finds one of that name."""
+    return {"body": spec.body, "joint": spec.joint, "geom": spec.geom, "site": spec.site, "general": spec.actuator,
+            "option": lambda _: spec.option}  # fmt: skip
+
+
+def _spell_out(node: Element, body: Any, finders: dict[str, Callable[[str], Any]]) -> None:
+    """Write the numbers of an element and of all below it again; `body`: that of the spec which the element is in."""
+    item = body if node.tag == "inertial" else finders[node.tag](node.get("name", "")) if node.tag in finders else None
+    for name, field in NUMBERS.get(node.tag, {}).items():
+        shown = node.get(name, "").split()
+        if shown and item is not None:
+            values = np.atleast_1d(getattr(item, field)).tolist()
+            node.set(name, " ".join(repr(float(value)) for value in values[: len(shown)]))
+    for child in node:
+        _spell_out(child, item if node.tag == "body" else body, finders)

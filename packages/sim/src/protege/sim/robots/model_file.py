@@ -1,0 +1,222 @@
+"""A robot from its model file (MJCF) and the YAML file beside it.
+
+The compiled model is read: whatever the file leaves to defaults, classes, frames or shapes is a number there. What physics here
+could not follow is refused with the element's name. Meshes that collide with nothing are looks, and left out.
+"""
+
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protege.core.errors import UserError
+from protege.core.motions.contact import leg_length
+from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Solver
+
+from ..engine import mujoco
+from .kinds import GEOMS, SIZES
+from .robot_file import read_robot_file
+from .servos import servo
+
+KINDS = {int(kind): name for name, kind in GEOMS.items()}
+JOINTS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
+SHAPES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
+
+
+def read_robot(path: Path) -> Robot:
+    """The robot of a YAML file and of the model file that it names.
+
+    Raises:
+        UserError: one of them is missing or says what cannot be used; it names file, element and remedy.
+    """
+    said = read_robot_file(path)
+    file = path.parent / said.robot.model
+    try:
+        model = mujoco.MjSpec.from_file(str(file)).compile()
+    except ValueError as error:
+        raise UserError(f"{file}: MuJoCo cannot read it ({error})", "Mend it") from error
+    try:
+        return robot_of(model, said)
+    except UserError as error:
+        where = path if error.problem.split(".")[0] in ("groups", "pose") else file
+        raise UserError(f"{where}: {error.problem}", error.remedy) from error
+
+
+def robot_of(model: mujoco.MjModel, said: Any) -> Robot:
+    """The robot of a compiled model.
+
+    Args:
+        model: holds one robot; what is fixed to its world is left out.
+        said: sections of the robot's YAML file by name; see `read_robot_file`.
+
+    Raises:
+        UserError: naming the element.
+    """
+    _check_whole(model)
+    bodies = tuple(_body(model, body) for body in range(1, model.nbody))
+    joints = tuple(_joint(model, said, joint) for joint in range(model.njnt) if model.jnt_bodyid[joint] > 1)
+    robot = Robot(
+        name=said.robot.name,
+        bodies=bodies,
+        joints=joints,
+        default_joint_pos=_pose(joints, said.pose.joints),
+        groups=_groups(model, [body.name for body in bodies], said.groups),
+        root_height=said.pose.root_height or 0.0,
+        control_dt=1.0 / said.rates.control,
+        physics_dt=1.0 / said.rates.physics,
+        camera=Camera(0.0, 0.0),
+        solver=Solver(**{name: x for name, x in vars(said.physics).items() if name != "self_collision"}),
+        self_collision=said.physics.self_collision,
+        excluded_pairs=tuple(_pair(model, int(pair)) for pair in model.exclude_signature),
+        fallen_root=said.fall.root,
+        fallen_head=said.fall.head,
+        source=said.robot.source,
+        licence=said.robot.licence,
+    )
+    height = robot.root_height or leg_length(robot)
+    camera = Camera(said.camera.distance or 3.0 * height, said.camera.height or 0.9 * height)
+    return replace(robot, root_height=height, camera=camera)
+
+
+def _check_whole(model: mujoco.MjModel) -> None:
+    """Whether the model is one tree of hinges with a free root."""
+    roots = [model.body(body).name for body in range(1, model.nbody) if model.body_parentid[body] == 0]
+    if len(roots) != 1:
+        what = f"the roots {', '.join(roots)}" if roots else "no bodies"
+        raise UserError(f"it has {what}", "Leave the robot's one tree of bodies in the world")
+    for kind, count in (("equality constraint", model.neq), ("tendon", model.ntendon)):
+        if count:
+            raise UserError(f"it has a {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
+    for joint in range(model.njnt):
+        name, kind = model.joint(joint).name, JOINTS[int(model.jnt_type[joint])]
+        if model.jnt_bodyid[joint] == 1 and kind != "free":
+            raise UserError(f"joint {name} holds the root {roots[0]}", "Give the root a freejoint, or no joint at all")
+        if model.jnt_bodyid[joint] > 1 and kind != "hinge":
+            raise UserError(f"joint {name} is no hinge, it is a {kind}", "Replace it by hinges, or leave it out")
+
+
+def _body(model: mujoco.MjModel, body: int) -> Body:
+    name, parent = model.body(body).name, int(model.body_parentid[body])
+    if not name:
+        raise UserError(f"body {body} has no name", "Name all bodies and joints")
+    mass = float(model.body_mass[body])
+    if not mass > 0.0:
+        raise UserError(f"body {name} has no mass", "Give it an inertial, or make it a site of its parent")
+    inertia = Inertia(mass, *(_numbers(x[body]) for x in (model.body_ipos, model.body_inertia, model.body_iquat)))
+    touching = (model.geom_bodyid == body) & ((model.geom_contype != 0) | (model.geom_conaffinity != 0))
+    return Body(
+        name=name,
+        parent=model.body(parent).name if parent else None,
+        offset=_numbers(model.body_pos[body]) if parent else (0.0, 0.0, 0.0),
+        inertia=inertia,
+        geoms=tuple(_geom(model, int(geom), name) for geom in np.flatnonzero(touching)),
+        quat=_numbers(model.body_quat[body]) if parent else (1.0, 0.0, 0.0, 0.0),
+    )
+
+
+def _geom(model: mujoco.MjModel, geom: int, body: str) -> Geom:
+    kind = int(model.geom_type[geom])
+    if kind not in KINDS:
+        name = model.geom(geom).name or f"{geom}"
+        raise UserError(
+            f"geom {name} of {body}, which collides, is a {SHAPES[kind]}",
+            f'Take {", ".join(GEOMS)} for what collides, and contype="0" conaffinity="0" for looks',
+        )
+    size = _numbers(model.geom_size[geom][: SIZES[KINDS[kind]]])
+    return Geom(KINDS[kind], size, _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom]))
+
+
+def _joint(model: mujoco.MjModel, said: Any, joint: int) -> Joint:
+    name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
+    body = model.body(int(model.jnt_bodyid[joint])).name
+    if not name:
+        raise UserError(f"a joint of body {body} has no name", "Name all bodies and joints")
+    if model.jnt_pos[joint].any():
+        raise UserError(f"joint {name} is not at the origin of body {body}", "Move the body's origin there: pos=0 0 0")
+    if model.qpos0[model.jnt_qposadr[joint]] != 0.0:
+        raise UserError(f"joint {name} has a ref", "Turn the body instead (quat), so that its angle is 0 as modelled")
+    if model.jnt_stiffness[joint] or model.jnt_stiffnesspoly[joint].any() or model.dof_dampingpoly[degree].any():
+        raise UserError(f"joint {name} has a spring, or damping that is not linear", "Take stiffness and further terms out")
+    if not model.jnt_limited[joint]:
+        raise UserError(f"joint {name} has no range", "Give it one, rad or degrees as the file's compiler says")
+    stiffness, damping, effort = servo(model, joint, name, said.servos)
+    low, high = model.jnt_range[joint].tolist()
+    share = said.servos.action_effort
+    return Joint(
+        name=name,
+        body=body,
+        axis=_numbers(model.jnt_axis[joint]),
+        range=(low, high),
+        stiffness=stiffness,
+        damping=damping,
+        effort_limit=effort,
+        armature=float(model.dof_armature[degree]),
+        frictionloss=float(model.dof_frictionloss[degree]),
+        passive_damping=float(model.dof_damping[degree]),
+        action_scale=said.servos.action_scale if share is None else share * effort / stiffness,
+        log_std=said.servos.log_std,
+    )
+
+
+def _pose(joints: tuple[Joint, ...], angles: dict[str, float]) -> tuple[float, ...]:
+    """The default pose, rad, one a joint."""
+    pose = dict.fromkeys([joint.name for joint in joints], 0.0)
+    for pattern, angle in angles.items():
+        found = [joint for joint in joints if fnmatchcase(joint.name, pattern)]
+        if not found:
+            raise UserError(f"pose.joints: no joint is called {pattern!r}", _near(pattern, list(pose)))
+        pose.update({joint.name: angle for joint in found})
+    for joint in joints:
+        low, high = joint.range
+        if not low <= pose[joint.name] <= high:
+            raise UserError(
+                f"pose.joints: {joint.name} at {pose[joint.name]:g} rad is outside of its range",
+                f"Take {low:g} to {high:g}",
+            )
+    return tuple(pose.values())
+
+
+def _groups(model: mujoco.MjModel, names: list[str], said: Any) -> Groups:
+    def known(key: str, *wanted: str) -> tuple[str, ...]:
+        for name in wanted:
+            if name not in names:
+                raise UserError(f"groups.{key}: no body is called {name!r}", _near(name, names))
+        return wanted
+
+    sites = {model.site(site).name: site for site in range(model.nsite)}
+    if said.imu in sites:
+        site = sites[said.imu]
+        body = model.body(int(model.site_bodyid[site])).name
+        imu = Site(body, _numbers(model.site_pos[site]), _numbers(model.site_quat[site]))
+    elif said.imu in names:
+        imu = Site(said.imu)
+    else:
+        raise UserError(f"groups.imu: no site or body is called {said.imu!r}", _near(said.imu, [*sites, *names]))
+    return Groups(
+        left_foot=known("feet.left", *said.feet.left),
+        right_foot=known("feet.right", *said.feet.right),
+        left_hand=known("hands.left", *said.hands.left),
+        right_hand=known("hands.right", *said.hands.right),
+        torso=known("torso", said.torso)[0],
+        head=known("head", said.head or said.torso)[0],
+        imu=imu,
+    )
+
+
+def _pair(model: mujoco.MjModel, signature: int) -> tuple[str, str]:
+    """Two bodies that do not collide, as MuJoCo packs them into one number."""
+    return model.body(signature >> 16).name, model.body(signature & 0xFFFF).name
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1, 0.0)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """A tuple of floats."""
+    return tuple(float(x) for x in values)

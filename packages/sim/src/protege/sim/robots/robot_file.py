@@ -1,0 +1,182 @@
+"""The YAML file beside a robot's model: what the model cannot say. One section a dataclass; docs/robots.md shows a whole one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from protege.core import checks
+from protege.core.errors import UserError
+from protege.core.names import checked_name
+from protege.core.runs.config import compose
+
+from .kinds import CONES, INTEGRATORS
+
+WHOLE = 1e-6
+"""How far from a whole number of physics steps an action may be."""
+
+
+@dataclass
+class About:
+    """Which robot it is.
+
+    Attributes:
+        name: as `--robot` takes it.
+        model: the MJCF file, in the folder of this one.
+        source: where the figures are from.
+        licence: of the description.
+    """
+
+    name: str = MISSING
+    model: str = MISSING
+    source: str = ""
+    licence: str = ""
+
+    def check(self, key: str) -> None:
+        checked_name(self.name, f"{key}.name")
+
+
+@dataclass
+class Rates:
+    """How often, Hz: actions are taken (`control`), and physics is integrated (`physics`)."""
+
+    control: float = MISSING
+    physics: float = MISSING
+
+    def check(self, key: str) -> None:
+        checks.within(1, 10_000, self, key, "control", "physics")
+        steps = self.physics / self.control
+        if round(steps) < 1 or abs(steps - round(steps)) > WHOLE:
+            raise UserError(f"{key}.physics is {self.physics:g}", f"Take a multiple of {key}.control, {self.control:g}")
+
+
+@dataclass
+class Sides:
+    """Names of bodies on the left and on the right, from the trunk outwards."""
+
+    left: list[str] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
+
+
+@dataclass
+class GroupNames:
+    """Which bodies are what; see `protege.core.robots.robot.Groups`. `head`: by default the torso. `imu`: a site or a body."""
+
+    feet: Sides = field(default_factory=Sides)
+    hands: Sides = field(default_factory=Sides)
+    torso: str = MISSING
+    head: str = ""
+    imu: str = MISSING
+
+    def check(self, key: str) -> None:
+        checks.not_empty(self.feet, f"{key}.feet", "left", "right")
+
+
+@dataclass
+class Servos:
+    """The servos, where the model has motors or anything else than position servos, and what an action is.
+
+    Attributes:
+        natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: as the model says.
+        damping_ratio: of the same: damping = 2 · ratio · armature · 2π · frequency.
+        action_scale: rad of target for one unit of a network's output.
+        action_effort: instead of that, the share of its effort limit that a servo exerts for one unit:
+            action_scale = share · effort_limit / stiffness. None: `action_scale` counts.
+        log_std: log of the deviation with which training starts to explore, in units of the action's scale.
+    """
+
+    natural_frequency: float | None = None
+    damping_ratio: float = 2.0
+    action_scale: float = 1.0
+    action_effort: float | None = None
+    log_std: float = -2.9
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "natural_frequency", "damping_ratio", "action_scale", "action_effort")
+        checks.within(-20, 5, self, key, "log_std")
+
+
+@dataclass
+class Pose:
+    """The default pose.
+
+    Attributes:
+        joints: rad by joint; a name may have `*` in it, and a later one wins. All others are at 0.
+        root_height: m over the ground; None: the lowest shape touches it.
+    """
+
+    joints: dict[str, float] = field(default_factory=dict)
+    root_height: float | None = None
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "root_height")
+
+
+@dataclass
+class Physics:
+    """The solver, by MuJoCo's names, and whether the robot's bodies collide with each other (`self_collision`)."""
+
+    integrator: str = "implicitfast"
+    iterations: int = 10
+    ls_iterations: int = 10
+    cone: str = "pyramidal"
+    impratio: float = 1.0
+    self_collision: bool = False
+
+    def check(self, key: str) -> None:
+        for name, known in (("integrator", INTEGRATORS), ("cone", CONES)):
+            if getattr(self, name) not in known:
+                raise UserError(f"{key}.{name} is {getattr(self, name)!r}", f"Take {', '.join(known)}")
+        checks.within(1, 1000, self, key, "iterations", "ls_iterations")
+        checks.above_zero(self, key, "impratio")
+
+
+@dataclass
+class Fall:
+    """Shares of the reference's heights of root and head below which the robot has fallen."""
+
+    root: float = 0.6
+    head: float = 0.7
+
+    def check(self, key: str) -> None:
+        checks.shares(self, key, "root", "head")
+
+
+@dataclass
+class View:
+    """Of pictures: how far the camera is away, and the height that it looks at, m; None: by the robot's size."""
+
+    distance: float | None = None
+    height: float | None = None
+
+    def check(self, key: str) -> None:
+        checks.above_zero(self, key, "distance", "height")
+
+
+SECTIONS = {
+    "robot": About,
+    "rates": Rates,
+    "groups": GroupNames,
+    "servos": Servos,
+    "pose": Pose,
+    "physics": Physics,
+    "fall": Fall,
+    "camera": View,
+}
+
+
+def read_robot_file(path: Path) -> Any:
+    """The sections of a robot's YAML file by name, checked.
+
+    Raises:
+        UserError: naming the file and the key.
+    """
+    try:
+        return compose(SECTIONS, None, files=[path])
+    except UserError as error:
+        if not path.is_file():
+            raise UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one") from error
+        problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
+        remedy = error.remedy.replace("docs/configuration.md", "docs/robots.md")
+        raise UserError(problem, f"Write {problem.split()[1]} into it" if "has no value" in problem else remedy) from error

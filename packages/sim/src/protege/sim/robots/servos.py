@@ -1,0 +1,62 @@
+"""What moves a joint of a model: the gains of its servo and the largest torque."""
+
+from math import pi
+
+import numpy as np
+
+from protege.core.errors import UserError
+
+from ..engine import mujoco
+from .robot_file import Servos
+
+
+def servo(model: mujoco.MjModel, joint: int, name: str, said: Servos) -> tuple[float, float, float]:
+    """Stiffness N·m/rad, damping N·m·s/rad and effort limit N·m of a hinge.
+
+    Args:
+        model: compiled.
+        joint: its row.
+        name: its name.
+        said: a rule for the gains, if they do not come from a position servo in the model.
+
+    Raises:
+        UserError: nothing, or more than one thing, moves the joint, or its gains or limit are not to be found.
+    """
+    driven = (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT) & (model.actuator_trnid[:, 0] == joint)
+    rows = np.flatnonzero(driven).tolist()
+    if len(rows) != 1:
+        found = "no actuator" if not rows else f"{len(rows)} actuators"
+        raise UserError(f"joint {name} has {found}", f'Give it one, e.g. <motor joint="{name}"/>')
+    return *_gains(model, joint, rows[0], name, said), _effort_limit(model, joint, rows[0], name)
+
+
+def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos) -> tuple[float, float]:
+    armature, gear = float(model.dof_armature[model.jnt_dofadr[joint]]), float(model.actuator_gear[row, 0])
+    if said.natural_frequency is not None:
+        if not armature > 0.0:
+            raise UserError(f"joint {name} has no armature", "Give it one: servos.natural_frequency makes gains of it")
+        omega = 2.0 * pi * said.natural_frequency
+        return armature * omega**2, 2.0 * said.damping_ratio * armature * omega
+    stiffness, (offset, bias, rate) = float(model.actuator_gainprm[row, 0]), model.actuator_biasprm[row, :3].tolist()
+    if not (stiffness > 0.0 and bias == -stiffness and rate <= 0.0 and offset == 0.0 and gear == 1.0):
+        raise UserError(
+            f"joint {name} is moved by something else than a position servo of gear 1",
+            "Take <position kp=... kv=.../>, or set servos.natural_frequency in the robot's YAML file",
+        )
+    return stiffness, -rate
+
+
+def _effort_limit(model: mujoco.MjModel, joint: int, row: int, name: str) -> float:
+    """At the joint, of the actuator's force, or of a motor's control, the first that is limited."""
+    gear = abs(float(model.actuator_gear[row, 0]))
+    limits = []
+    if model.jnt_actfrclimited[joint]:
+        limits = [model.jnt_actfrcrange[joint]]
+    elif model.actuator_forcelimited[row]:
+        limits = [model.actuator_forcerange[row] * gear]
+    elif model.actuator_ctrllimited[row] and model.actuator_biastype[row] == mujoco.mjtBias.mjBIAS_NONE:
+        limits = [model.actuator_ctrlrange[row] * model.actuator_gainprm[row, 0] * gear]
+    limit = float(np.abs(limits).min()) if limits else 0.0
+    if not limit > 0.0:
+        raise UserError(f"joint {name} has no largest torque", 'Give it one: actuatorfrcrange="-50 50"')
+    return limit
