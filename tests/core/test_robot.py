@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from small_robots import robot_of
 
 from protege.core.robots.robot import Body, Geom, Groups, Inertia, Joint, Robot, Site
 from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot
-from small_robots import robot_of
 
 SMPL = get_robot("smpl")
 

@@ -7,11 +7,11 @@ the bare reference a poor action, so that a tracker has something to learn; the 
 from typing import Any
 
 import torch
+from small_robots import LIGHT, robot_of
 from torch import Tensor
 
 from protege.core.env import Obs, Step
 from protege.core.robots.robot import Body, Joint, Robot
-from small_robots import LIGHT, robot_of
 
 J, K, H, P = 3, 2, 2, 4
 FOLLOW, LOAD = 0.5, -0.1

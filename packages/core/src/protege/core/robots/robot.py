@@ -14,6 +14,7 @@ import torch
 
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
+GeomKind = Literal["box", "capsule", "sphere"]
 UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -28,7 +29,7 @@ class Geom:
         quat: orientation in the body frame, wxyz.
     """
 
-    kind: Literal["box", "capsule", "sphere"]
+    kind: GeomKind
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
     quat: Quat = UNTURNED

@@ -7,7 +7,6 @@ could not follow is refused with the element's name. Meshes that collide with no
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from math import pi
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ import numpy as np
 
 from protege.core.errors import UserError
 from protege.core.motions.contact import leg_length
-from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Solver
+from protege.core.robots.robot import Body, Camera, Geom, GeomKind, Groups, Inertia, Joint, Robot, Site, Solver
 
 from ..engine import mujoco
 from .kinds import GEOMS, SIZES
 from .robot_file import read_robot_file
 from .servos import servo
 
-KINDS = {int(kind): name for name, kind in GEOMS.items()}
+KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
 JOINTS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 SHAPES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
 
@@ -140,7 +139,9 @@ def _joint(model: mujoco.MjModel, said: Any, joint: int) -> Joint:
     if model.qpos0[model.jnt_qposadr[joint]] != 0.0:
         raise UserError(f"joint {name} has a ref", "Turn the body instead (quat), so that its angle is 0 as modelled")
     if model.jnt_stiffness[joint] or model.jnt_stiffnesspoly[joint].any() or model.dof_dampingpoly[degree].any():
-        raise UserError(f"joint {name} has a spring, or damping that is not linear", "Take stiffness and further terms out")
+        raise UserError(
+            f"joint {name} has a spring, or damping that is not linear", "Take stiffness and further terms out"
+        )
     if not model.jnt_limited[joint]:
         raise UserError(f"joint {name} has no range", "Give it one, rad or degrees as the file's compiler says")
     stiffness, damping, effort = servo(model, joint, name, said.servos)

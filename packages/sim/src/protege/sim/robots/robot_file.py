@@ -179,4 +179,6 @@ def read_robot_file(path: Path) -> Any:
             raise UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one") from error
         problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
         remedy = error.remedy.replace("docs/configuration.md", "docs/robots.md")
-        raise UserError(problem, f"Write {problem.split()[1]} into it" if "has no value" in problem else remedy) from error
+        raise UserError(
+            problem, f"Write {problem.split()[1]} into it" if "has no value" in problem else remedy
+        ) from error

@@ -71,6 +71,10 @@ def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Se
                 surfaces[friction] = _add_surface(stage, f"{path}/surface_{len(surfaces)}", friction)
             shape = _add_shape(stage, f"{path}/{model.body(body).name}", model, geom)
             _bind(shape, surfaces[friction])
+    for signature in model.exclude_signature.tolist():  # two bodies in one number
+        first, second = (model.body(body).name for body in (signature >> 16, signature & 0xFFFF))
+        filtered = UsdPhysics.FilteredPairsAPI.Apply(stage.GetPrimAtPath(f"{path}/{first}"))
+        filtered.CreateFilteredPairsRel().AddTarget(f"{path}/{second}")
     for joint in np.flatnonzero(np.isin(model.jnt_bodyid, bodies)).tolist():
         _add_joint(stage, path, model, joint)
     return root
@@ -215,6 +219,8 @@ def _add_joint(stage: Usd.Stage, path: str, model: mujoco.MjModel, joint: int) -
     prim, degree = hinge.GetPrim(), int(model.jnt_dofadr[joint])
     _apply(prim, "MjcJointAPI")
     _set(prim, "mjc:armature", Types.Double, float(model.dof_armature[degree]))
+    _set(prim, "mjc:frictionloss", Types.Double, float(model.dof_frictionloss[degree]))
+    _set(prim, "mjc:damping", Types.Double, float(model.dof_damping[degree]))
     _set(prim, "mjc:solreflimit", Types.DoubleArray, model.jnt_solref[joint].tolist())
     _set(prim, "mjc:solimplimit", Types.DoubleArray, model.jnt_solimp[joint].tolist())
 
