@@ -1,4 +1,6 @@
-"""DeepMimic's humanoid3d text clips (Peng et al. 2018, arXiv 1804.02717) for the SMPL humanoid.
+"""DeepMimic's humanoid3d text clips (Peng et al. 2018, arXiv 1804.02717).
+
+For a robot with SMPL's bodies, rotations become hinge angles; any other robot gets that clip by inverse kinematics.
 
 A frame is 44 numbers: duration, root position (y up), then rotations: quaternions (w first) and single angles. In the
 clips' zero pose the arms hang; in SMPL's they are stretched out.
@@ -11,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core.errors import UserError
 from protege.core.motions import Clip
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
+from ..robots import get_robot, robot_names
 from .deepmimic_source import check_source, read_deepmimic
 from .hinges import hinge_angles
 from .humanoid3d import COLUMNS, contact_points, to_world
+from .inverse_kinematics import on_robot
 from .retarget import put_on_ground, rounded, smooth, within_limits
 
 STRIDE_SCALE = 0.94  # the clips' actor has longer legs
@@ -33,16 +36,17 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     Args:
         contents: of the text file.
         name: of the clip.
-        robot: with SMPL's body names.
+        robot: with SMPL's body names, or one that there is a map for.
 
     Raises:
-        UserError: if the contents are not such a clip or nobody could move like this, or the robot is another.
+        UserError: if the contents are not such a clip, nobody could move like this, or there is no map for the robot.
 
     Returns:
         the clip; its `warnings` are of what is unlikely about the source.
     """
-    if "L_Shoulder" not in robot.body_names:
-        raise UserError(f"DeepMimic clips cannot be retargeted to {robot.name}", "They fit --robot smpl")
+    if not _fits(robot):
+        source_robot = next(known for known in map(get_robot, robot_names()) if _fits(known))
+        return on_robot(import_deepmimic(contents, name, source_robot), source_robot, robot)
     source = read_deepmimic(contents, name)
     doubts, wraps = check_source(source, name), source.wraps
     time, frames = _resample(source.time, source.frames)
@@ -55,6 +59,11 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     clip = rounded(_repeat(clip) if wraps else clip)
     facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": RATE, "source": SOURCE}
     return replace(clip, **facts, warnings=tuple(doubts))
+
+
+def _fits(robot: Robot) -> bool:
+    """Whether a robot has the bodies whose hinges these clips turn."""
+    return {"Torso", "L_Shoulder", "L_Toe"} <= set(robot.body_names)
 
 
 def _resample(time: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
