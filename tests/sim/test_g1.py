@@ -1,7 +1,7 @@
 """The Unitree G1 against the figures that it was written from, and on its feet.
 
-The wheel of mjlab 1.6 holds an MJCF with these figures. `MJLAB_WHEEL` names it (`pip download --no-deps "mjlab==1.6.*"`); without it
-a table of what was computed from it has to do.
+The wheel of mjlab 1.6 holds an MJCF with these figures. `MJLAB_WHEEL` names its file (`pip download --no-deps "mjlab==1.6.*"`);
+without it a table of what was computed from it has to do.
 """
 
 import os
@@ -89,7 +89,8 @@ def test_it_is_the_published_robot_in_a_thousand_poses(ours, published):
     low, high = ours.jnt_range[1:].T
     generator = np.random.default_rng(0)
     for _ in range(1000):
-        root = np.concatenate([generator.normal(size=3) + [0, 0, 5], generator.normal(size=4)])
+        root = generator.normal(size=7)
+        root[2] += 5.0
         root[3:] /= np.linalg.norm(root[3:])
         joints = generator.uniform(low, high)
         mine, theirs = posed(ours, root, joints), posed(published, root, joints)
