@@ -87,9 +87,9 @@ def _check_whole(model: mujoco.MjModel) -> None:
     if len(roots) != 1:
         what = f"the roots {', '.join(roots)}" if roots else "no bodies"
         raise UserError(f"it has {what}", "Leave the robot's one tree of bodies in the world")
-    for kind, count in (("equality constraint", model.neq), ("tendon", model.ntendon)):
+    for kind, count in (("an equality constraint", model.neq), ("a tendon", model.ntendon)):
         if count:
-            raise UserError(f"it has a {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
+            raise UserError(f"it has {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
     for joint in range(model.njnt):
         name, kind = model.joint(joint).name, JOINTS[int(model.jnt_type[joint])]
         if model.jnt_bodyid[joint] == 1 and kind != "free":
