@@ -13,6 +13,7 @@ import torch
 
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.learning.policy import ActorCritic
+from protege.core.robots.servos import Servos
 from protege.core.runs.config import Config, RunConfig, all_presets, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
 from protege.core.runs.pipeline import load_steps
@@ -62,11 +63,11 @@ def acting_parameters(name: str) -> str:
     config, robot = preset(name), get_robot("smpl")
     shapes = observation_shapes(robot, config.env)
     with torch.device("meta"):
-        joints = torch.zeros(robot.num_joints)
+        servos = Servos.unknown(robot.num_joints)
         if isinstance(config.agent, MaskedMimicConfig):
-            policy = MaskedMimic(shapes, joints, config.agent, joints)
+            policy = MaskedMimic(shapes, servos, config.agent)
         else:
-            policy = ActorCritic(shapes, joints, config.model, joints, joints)
+            policy = ActorCritic(shapes, servos, config.model)
     return f"{policy.num_parameters('actor') / 1e6:.2g} M"
 
 

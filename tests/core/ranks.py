@@ -23,8 +23,9 @@ from protege.core.learning.optim import adamw, backward, guarded_step
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig, normalize_advantage, weighted_mean
 from protege.core.learning.process_group import ProcessGroup
+from protege.core.robots.servos import Servos
 from protege.core.runs.config import Config, RunConfig
-from protege.core.runs.load_policy import action_bound, make_actor_critic
+from protege.core.runs.load_policy import make_actor_critic
 from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
 from protege.core.runs.training import rank_settings
@@ -191,7 +192,7 @@ def train_masked_mimic(group: ProcessGroup, folder: str) -> dict[str, Any]:
     agent = MaskedMimicConfig(16, 16, 1, 2, latent_size=4, rollout_steps=4, minibatches=2, **units)
     config = Config({"run": RunConfig(experiment_name="m", results_dir=folder, max_iterations=2), "agent": agent})
     env = ToyEnv(8, seed=group.seed(0))
-    policy = MaskedMimic(env.obs_shapes, action_bound(toy_robot()), agent, env.default)  # other weights on each rank
+    policy = MaskedMimic(env.obs_shapes, Servos.of(toy_robot()), agent)  # other weights on each rank
     with Run(config, "masked_mimic", env.robot, env.obs_shapes, group) as run:
         train_loop(run, env, Learner(Imitation(policy, BestExpert(), agent), env.reset(), group=group))
     return {"policy": policy.state_dict()}

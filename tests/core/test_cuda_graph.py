@@ -8,6 +8,7 @@ from protege.core.learning.cuda_graph import Recorded
 from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
+from protege.core.robots.servos import Servos
 
 JOINTS, WORLDS, STEPS = 7, 64, 8
 
@@ -44,7 +45,7 @@ def test_replayed_updates_are_those_of_plain_calls(compiled, monkeypatch):
     def trained(eager_calls: int) -> tuple[torch.Tensor, dict[str, float]]:
         monkeypatch.setattr(Recorded, "EAGER_CALLS", eager_calls)
         torch.manual_seed(0)
-        policy = ActorCritic(shapes, torch.ones(JOINTS), config, torch.zeros(JOINTS), torch.zeros(JOINTS)).to("cuda")
+        policy = ActorCritic(shapes, Servos.unknown(JOINTS), config).to("cuda")
         accelerate(policy, "cuda", mixed_precision=False, compile=compiled)
         obs = {name: torch.zeros(WORLDS, *shape, device="cuda") for name, shape in shapes.items()}
         learner = Learner(PPO(policy, PPOConfig(rollout_steps=STEPS, epochs=2, minibatches=4)), obs)

@@ -11,6 +11,7 @@ from protege.core.learning.imitation import Imitation, imitation_loss, kl_coeffi
 from protege.core.learning.learner import Learner
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig, sample_latent
 from protege.core.learning.rollout import RolloutBuffer
+from protege.core.robots.servos import Servos
 
 SMALL = {"latent_dim": 16, "ff_size": 32, "num_layers": 1, "num_heads": 2, "latent_size": 4,
          **{f"{part}_units": [32] for part in ("prior", "encoder", "decoder", "critic")},
@@ -23,7 +24,7 @@ class AllShown(ToyEnv):
 
 
 def make_policy(env: ToyEnv, **changes) -> MaskedMimic:
-    return MaskedMimic(env.obs_shapes, torch.ones(J), MaskedMimicConfig(**{**SMALL, **changes}), env.default)
+    return MaskedMimic(env.obs_shapes, Servos.unknown(J), MaskedMimicConfig(**{**SMALL, **changes}))
 
 
 def wild_policy(**changes) -> tuple[MaskedMimic, Obs]:

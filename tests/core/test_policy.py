@@ -12,6 +12,7 @@ from toy_env import COMMANDS, H, J, K, P, ToyEnv
 from protege.core.env import Obs
 from protege.core.errors import UserError
 from protege.core.learning.policy import ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
+from protege.core.robots.servos import Servos
 
 SMALL = {
     "latent_dim": 16,
@@ -25,9 +26,14 @@ EVERYTHING = ["proprioception", "history", "path", "goal", "steering", "poses", 
 LEAD = torch.tensor([0.1, 0.2, 0.3])  # s
 
 
+def servos(env: ToyEnv) -> Servos:
+    ones = torch.ones(J)
+    return Servos(ones, ones, env.default, damping_time=LEAD, log_std=-2.9 * ones)
+
+
 def make_policy(env: ToyEnv, **changes) -> ActorCritic:
     config = ModelConfig(**{**SMALL, **changes})
-    return ActorCritic(env.obs_shapes, torch.ones(J), config, env.default, LEAD)
+    return ActorCritic(env.obs_shapes, servos(env), config)
 
 
 def wild_policy(env: ToyEnv, **changes) -> ActorCritic:
@@ -233,7 +239,7 @@ def test_the_default_actor_is_as_big_as_published():
         "reference_joint_pos": (69,),
         "reference_joint_vel": (69,),
     }
-    policy = ActorCritic(shapes, torch.ones(69), ModelConfig(), torch.zeros(69), torch.ones(69))
+    policy = ActorCritic(shapes, Servos.unknown(69), ModelConfig())
     assert policy.num_parameters("actor") > 9_000_000
 
 
@@ -294,4 +300,4 @@ def test_an_observation_that_the_environment_lacks_is_named():
     env, _ = observe()
     shapes = {key: shape for key, shape in env.obs_shapes.items() if key != "history"}
     with pytest.raises(UserError, match="history"):
-        ActorCritic(shapes, torch.ones(J), ModelConfig(tokens=["proprioception", "history"]), env.default, LEAD)
+        ActorCritic(shapes, servos(env), ModelConfig(tokens=["proprioception", "history"]))

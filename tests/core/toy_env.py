@@ -21,7 +21,9 @@ COMMANDS = ("path", "goal", "steering")
 
 def toy_robot() -> Robot:
     bodies = tuple(Body(f"b{i}", f"b{i - 1}" if i else None, (0.0, 0.0, 0.1), LIGHT) for i in range(J))
-    joints = tuple(Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.02, 500.0) for i in range(J))
+    joints = tuple(
+        Joint(f"j{i}", f"b{i}", (1.0, 0.0, 0.0), (-1.0, 1.0), 1.0, 0.02, 1.0, log_std=-2.9) for i in range(J)
+    )
     return robot_of("toy", bodies, joints, default_joint_pos=(0.1,) * J)
 
 

@@ -26,7 +26,7 @@ def metadata() -> Metadata:
     inputs = [TensorSpec(name, "float32", list(getattr(STANDING, name).shape), "", "", "") for name in MEASURED]
     return Metadata(
         robot="fake", joint_names=["knee", "hip"], body_names=["root"], stiffness=[100.0, 100.0], damping=[10.0, 10.0],
-        effort_limit=[50.0, 50.0], default_joint_pos=[0.0, 0.0], joint_range=[[-1.0, 1.0], [-1.0, 1.0]], action_scale=1.0,
+        effort_limit=[50.0, 50.0], default_joint_pos=[0.0, 0.0], joint_range=[[-1.0, 1.0], [-1.0, 1.0]], action_scale=[1.0, 1.0],
         control_dt=DT, physics_dt=DT, inputs=inputs, outputs=[], future_frames=[], path_times=[], model_sha256="",
         source=Source("student", 0, 0, ""),
     )  # fmt: skip

@@ -9,10 +9,10 @@ from protege.core.learning.learner import Policy
 from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.motions import load_clips
+from protege.core.robots.servos import Servos
 from protege.core.runs import checkpoint
 from protege.core.runs.checkpoint import Checkpoint
 from protege.core.runs.config import RunConfig
-from protege.core.runs.load_policy import action_bound
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.robots import get_robot
@@ -45,13 +45,13 @@ def make_env(config: EnvConfig) -> HumanoidEnv:
 def actor_critic(obs_shapes, tokens: list[str], **sizes) -> tuple[ActorCritic, dict]:
     small = {"latent_dim": 32, "ff_size": 64, "num_layers": 2, "mlp_units": [64, 32], "critic_units": [16]}
     config = ModelConfig(tokens=tokens, critic_inputs=["proprioception", "poses"], **{**small, **sizes})
-    policy = ActorCritic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose(), ROBOT.damping_time())
+    policy = ActorCritic(obs_shapes, Servos.of(ROBOT), config)
     return policy, {"model": asdict(config)}
 
 
 def masked_mimic(obs_shapes) -> tuple[MaskedMimic, dict]:
     config = MaskedMimicConfig(latent_dim=32, ff_size=64, num_layers=1, prior_units=[32], decoder_units=[32])
-    return MaskedMimic(obs_shapes, action_bound(ROBOT), config, ROBOT.default_pose()), {"agent": asdict(config)}
+    return MaskedMimic(obs_shapes, Servos.of(ROBOT), config), {"agent": asdict(config)}
 
 
 def enliven(policy: Policy, env: HumanoidEnv) -> Policy:

@@ -62,7 +62,7 @@ def swapped(names: list[str]) -> None:
         (lambda d: d["stiffness"].__setitem__(3, 801.0), "the model has another joint_stiffness"),
         (lambda d: d["damping"].reverse(), "the model has another joint_damping"),
         (lambda d: d["default_joint_pos"].__setitem__(0, 1e-9), "the model has another default_joint_pos"),
-        (lambda d: d.update(action_scale=0.5), "the model has another action_scale"),
+        (lambda d: d["action_scale"].__setitem__(2, 0.5), "the model has another action_scale"),
         (lambda d: d.update(control_dt=0.025), "the model has another control_dt"),
         (lambda d: d.update(control_dt=0.025, physics_dt=0.0125), "the model has another control_dt"),
     ],

@@ -5,8 +5,8 @@ import pytest
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.robots.servos import Servos
 from protege.core.runs.config import RunConfig, compose
-from protege.core.runs.load_policy import action_bound
 from protege.distill.config import TEACHER_OF_TASK, TeacherModels
 from protege.distill.experiment import EXPERIMENTS
 from protege.distill.plots import COLORS
@@ -86,9 +86,7 @@ def test_the_student_has_at_most_a_fifth_of_the_teachers_parameters():
     }
 
     def size_of(model: ModelConfig) -> int:
-        return ActorCritic(
-            shapes, action_bound(robot), model, robot.default_pose(), robot.damping_time()
-        ).num_parameters("actor")
+        return ActorCritic(shapes, Servos.of(robot), model).num_parameters("actor")
 
     student, teacher = size_of(config.model), size_of(ModelConfig())
     assert 1.5e6 < student < 2.2e6

@@ -29,12 +29,12 @@ LOG_RATIO_LIMIT = 20.0
 
 
 def squared_difference(mean: Tensor, teacher_mean: Tensor) -> Tensor:
-    """How far an action is from the teacher's, mean square over joints: (M, J) rad each -> (M,) rad²."""
+    """How far an action is from the teacher's, mean square over joints: (M, J) each -> (M,)."""
     return (mean - teacher_mean).square().mean(-1)
 
 
 def distillation_loss(mean: Tensor, teacher_mean: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Imitation of the teacher's action: (M, J) rad each -> () rad²."""
+    """Imitation of the teacher's action: (M, J) each -> ()."""
     return weighted_mean(squared_difference(mean, teacher_mean), weight)
 
 

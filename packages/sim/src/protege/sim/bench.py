@@ -218,7 +218,7 @@ def environment_burst(env: HumanoidEnv) -> Burst:
         noise = NOISE * torch.randn(shape, generator=generator, device=env.device) - env.default_joint_pos
         begun = now(env.device)
         for offset in noise:
-            obs = env.step(obs["reference_joint_pos"] + offset).obs
+            obs = env.step((obs["reference_joint_pos"] + offset) / env.action_scale).obs
         return now(env.device) - begun
 
     return burst

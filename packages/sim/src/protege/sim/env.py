@@ -94,7 +94,10 @@ class HumanoidEnv:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
         self.clip_names = self.library.names
-        self.default_joint_pos = self.robot.default_pose(self.device)
+        self.default_joint_pos, self.action_scale = (
+            self.robot.default_pose(self.device),
+            self.robot.action_scale(self.device),
+        )
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
@@ -178,13 +181,14 @@ class HumanoidEnv:
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
-        """One control step of every world. action: (N, J) rad about the default pose.
+        """One control step of every env. action: (N, J) about the default pose, in units of each joint's scale.
 
         The first step logs which clip is the gait: by then nothing that a user gave can be refused any more.
         """
         while self._unsaid:
             log.log(*self._unsaid.pop(0))
-        self.invalid.copy_(self.simulator.step(self.default_joint_pos + self.randomization.act(action)))
+        target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
+        self.invalid.copy_(self.simulator.step(target))
         return self._after_physics()
 
     def _assess(self) -> Step:

@@ -55,7 +55,7 @@ class Latency:
 
     Attributes:
         delay: (n,) control steps.
-        queue: (n, most control steps + 1, J) rad, the last actions, newest first.
+        queue: (n, most control steps + 1, J), the last actions, newest first.
     """
 
     kept: ClassVar = ("delay", "queue")
@@ -63,6 +63,7 @@ class Latency:
     def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, draws: Draws) -> None:
         self.steps = (seconds[0] / robot.control_dt, seconds[1] / robot.control_dt)
         self.draws, self.default_joint_pos = draws, robot.default_pose(draws.device)
+        self.action_scale = robot.action_scale(draws.device)
         self.delay = torch.zeros(n, dtype=torch.long, device=draws.device)
         self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=draws.device)
 
@@ -70,10 +71,10 @@ class Latency:
         """Draw anew where mask (n,) is True; until the first action arrives, the pose of the start (n, ...) is held."""
         delay = self.draws.uniform(self.steps, len(mask)).round().long()
         keep(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
-        keep(self.queue, mask, (start.joint_pos - self.default_joint_pos).unsqueeze(1))
+        keep(self.queue, mask, ((start.joint_pos - self.default_joint_pos) / self.action_scale).unsqueeze(1))
 
     def delayed(self, action: Tensor) -> Tensor:
-        """The actions that arrive now that these are sent, (n, J) rad both."""
+        """The actions that arrive now that these are sent, (n, J) both."""
         self.queue.copy_(torch.cat([action.unsqueeze(1), self.queue[:, :-1]], dim=1))
         return self.queue.take_along_dim(self.delay[:, None, None], dim=1).squeeze(1)
 

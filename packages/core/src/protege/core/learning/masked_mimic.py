@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import checks
 from ..env import Obs
+from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import SetMLP, TokenTransformer, check_transformer, check_units, mlp
 from .policy import Critic, PolicySample, Tokenizer, log_prob
@@ -41,7 +42,7 @@ class MaskedMimicConfig:
         learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
         min_learning_rate: at the end.
         max_grad_norm: of all parameters together.
-        action_noise: standard deviation of the actions carried out, rad.
+        action_noise: standard deviation of the actions carried out, in units of their scale.
         prior_fraction: share of the worlds that act with the prior's latent while training; the others use the encoder's.
         expert_iterations: the expert acts in a share of the worlds that falls from 1 to 0 over so many iterations.
         expert_model_path: checkpoint or run folder of the tracker.
@@ -99,9 +100,8 @@ class MaskedMimic(nn.Module):
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
-        action_bound: (J,) rad.
+        servos: what an action does to the robot's joints.
         config: sizes.
-        default_joint_pos: (J,) rad, the pose that an action is added to.
     """
 
     LOG_VARIANCE = (-6.0, 2.0)
@@ -113,13 +113,12 @@ class MaskedMimic(nn.Module):
     def __init__(
         self,
         obs_shapes: Mapping[str, Sequence[int]],
-        action_bound: Tensor,
+        servos: Servos,
         config: MaskedMimicConfig,
-        default_joint_pos: Tensor,
     ) -> None:
         super().__init__()
         self.tokenizer = Tokenizer(obs_shapes, [*PRIOR_TOKENS, *PRIVILEGED_TOKENS])
-        sizes, joints = self.tokenizer.sizes, len(default_joint_pos)
+        sizes, joints = self.tokenizer.sizes, len(servos.default_joint_pos)
         seen = {name: sizes[name] for name in PRIOR_TOKENS}
         privileged = {name: sizes[name] for name in PRIVILEGED_TOKENS}
         latents = 2 * config.latent_size
@@ -131,8 +130,8 @@ class MaskedMimic(nn.Module):
         body = sizes["proprioception"][1]
         self.decoder_net = mlp([body + config.latent_size, *config.decoder_units, joints], output_scale=0.01)
         self.critic = Critic(privileged, config.critic_units)
-        self.register_buffer("action_bound", action_bound.clone().float())
-        self.register_buffer("default_joint_pos", default_joint_pos.clone().float())
+        self.register_buffer("action_bound", servos.action_bound.clone())
+        self.register_buffer("default_joint_pos", servos.default_joint_pos.clone())
         self.register_buffer("log_std", torch.full((joints,), log(config.action_noise)))
 
     @property
@@ -141,7 +140,7 @@ class MaskedMimic(nn.Module):
         return self.tokenizer.obs_keys
 
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
-        """`distribution` and `value`: mean, std (N, J) rad, value (N,)."""
+        """`distribution` and `value`: mean, std (N, J), value (N,)."""
         with mixed_precision(self):
             mean, std = self.distribution(obs)
             return mean, std, self.value(obs).float()
@@ -155,7 +154,7 @@ class MaskedMimic(nn.Module):
         return self._gaussian(self.encoder_net({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS}))
 
     def decoder(self, obs: Obs, z: Tensor) -> Tensor:
-        """Latent (N, Z) -> mean action (N, J) rad."""
+        """Latent (N, Z) -> mean action (N, J)."""
         body = self.tokenizer(obs, "proprioception")[0].squeeze(1)
         return self.decoder_net(torch.cat([body, z], dim=-1)).float()
 
@@ -164,7 +163,7 @@ class MaskedMimic(nn.Module):
         return self.critic({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS})
 
     def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the action at the prior's mean latent, (N, J) rad each."""
+        """Mean and standard deviation of the action at the prior's mean latent, (N, J) each."""
         mean = self.decoder(obs, self.prior(obs)[0])
         return mean, self.log_std.exp().expand_as(mean)
 

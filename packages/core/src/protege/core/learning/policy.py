@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .. import checks
 from ..env import Obs
 from ..errors import UserError
+from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
 
@@ -36,7 +37,8 @@ class ModelConfig:
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
         critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
-        log_std: fixed log standard deviation of the actions, log rad; less lets a trained tracker of a walk come nearer.
+        log_std: fixed log standard deviation of the actions, in units of their scale; null for the robot's own (`Joint.log_std`).
+            Less lets a trained tracker of a walk come nearer.
         reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
         reference_velocity: share of the reference's joint velocities that the servos' damping does not hinder: the targets run
             ahead by this share of damping / stiffness. At 0 every motion is damped, at 1 only what differs from the reference.
@@ -52,7 +54,7 @@ class ModelConfig:
     tokens: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
     added_tokens: list[str] = field(default_factory=list)
     critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
-    log_std: float = -2.9
+    log_std: float | None = None
     reference_residual: bool = True
     reference_velocity: float = 0.7
 
@@ -65,7 +67,8 @@ class ModelConfig:
             raise UserError(f"{key}.added_tokens may hold commands only", f"Put {wrong[0]} into {key}.tokens")
         check_units(self, key, "mlp_units", "critic_units")
         checks.at_most_entries(100, self, key, "tokens", "added_tokens", "critic_inputs")
-        checks.within(-20, 5, self, key, "log_std")
+        if self.log_std is not None:
+            checks.within(-20, 5, self, key, "log_std")
         checks.shares(self, key, "reference_velocity")
         checks.not_empty(self, key, "critic_inputs", "critic_units", *(["mlp_units"] if self.actor == "mlp" else []))
         if self.actor == "transformer":
@@ -74,7 +77,7 @@ class ModelConfig:
 
 @dataclass
 class PolicySample:
-    """An action and what the policy thought: action, mean, std (N, J) rad; log_prob, value (N,)."""
+    """An action and what the policy thought: action, mean, std (N, J), see `Env.step`; log_prob, value (N,)."""
 
     action: Tensor
     log_prob: Tensor
@@ -83,7 +86,7 @@ class PolicySample:
     value: Tensor
 
     def with_action(self, action: Tensor) -> "PolicySample":
-        """The same with another action, (N, J) rad, and that one's log-probability."""
+        """The same with another action, (N, J), and that one's log-probability."""
         return replace(self, action=action, log_prob=log_prob(action, self.mean, self.std))
 
 
@@ -222,17 +225,16 @@ class Critic(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A Gaussian policy with fixed deviation, and its critic.
+    """A Gaussian policy with fixed deviation, and its critic. Its actions are in units of the joints' scale, see `Env.step`.
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
-        action_bound: (J,) rad, how far mean actions may go before `bounds_loss` pulls them back.
+        servos: what an action does to the robot's joints.
         config: tokens and sizes.
-        default_joint_pos: (J,) rad, the pose that an action is added to.
-        damping_time: (J,) s, damping over stiffness of the servos; see `ModelConfig.reference_velocity`.
     """
 
     action_bound: Tensor
+    action_scale: Tensor
     default_joint_pos: Tensor
     log_std: Tensor
     lead: Tensor
@@ -240,10 +242,8 @@ class ActorCritic(nn.Module):
     def __init__(
         self,
         obs_shapes: Mapping[str, Sequence[int]],
-        action_bound: Tensor,
+        servos: Servos,
         config: ModelConfig,
-        default_joint_pos: Tensor,
-        damping_time: Tensor,
     ) -> None:
         super().__init__()
         config.check("model")
@@ -251,7 +251,7 @@ class ActorCritic(nn.Module):
         self.leads = self.residual and config.reference_velocity > 0.0
         actor_tokens = [*config.tokens, *config.added_tokens]
         self.tokenizer = Tokenizer(obs_shapes, [*actor_tokens, *config.critic_inputs])
-        sizes, joints = self.tokenizer.sizes, len(default_joint_pos)
+        sizes, joints = self.tokenizer.sizes, len(servos.default_joint_pos)
         actor_sizes = {name: sizes[name] for name in actor_tokens}
         if config.actor == "mlp":
             self.actor: nn.Module = SetMLP(actor_sizes, [*config.mlp_units, joints], output_scale=0.01)
@@ -264,11 +264,13 @@ class ActorCritic(nn.Module):
         self.critic = Critic({name: sizes[name] for name in config.critic_inputs}, config.critic_units)
         self.actor_tokens, self.added_tokens = actor_tokens, list(config.added_tokens)
         self.critic_tokens = list(config.critic_inputs)
-        self.register_buffer("action_bound", action_bound.clone().float())
-        self.register_buffer("default_joint_pos", default_joint_pos.clone().float())
-        self.register_buffer("log_std", torch.full((joints,), config.log_std))
+        self.register_buffer("action_bound", servos.action_bound.clone())
+        self.register_buffer("action_scale", servos.action_scale.clone())
+        self.register_buffer("default_joint_pos", servos.default_joint_pos.clone())
+        log_std = servos.log_std if config.log_std is None else torch.full((joints,), config.log_std)
+        self.register_buffer("log_std", log_std.clone())
         if self.leads:
-            self.register_buffer("lead", config.reference_velocity * damping_time.clone().float())
+            self.register_buffer("lead", config.reference_velocity * servos.damping_time)
 
     @property
     def obs_keys(self) -> list[str]:
@@ -277,14 +279,14 @@ class ActorCritic(nn.Module):
         return self.tokenizer.obs_keys + reference
 
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
-        """`distribution` and `value` in one pass: mean, std (N, J) rad, value (N,)."""
+        """`distribution` and `value` in one pass: mean, std (N, J), value (N,)."""
         sets = {name: self.tokenizer(obs, name) for name in dict.fromkeys([*self.actor_tokens, *self.critic_tokens])}
         with mixed_precision(self):
             mean, value = self.actor(sets).float(), self.critic(sets).float()
         return *self._distribution(mean, obs), value
 
     def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the action, (N, J) rad each."""
+        """Mean and standard deviation of the action, (N, J) each."""
         return self._distribution(self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens}), obs)
 
     def value(self, obs: Obs) -> Tensor:
@@ -293,9 +295,9 @@ class ActorCritic(nn.Module):
 
     def _distribution(self, mean: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
         if self.residual:
-            mean = mean + obs["reference_joint_pos"] - self.default_joint_pos
+            mean = mean + obs["reference_joint_pos"] / self.action_scale - self.default_joint_pos / self.action_scale
         if self.leads:
-            mean = mean + self.lead * obs["reference_joint_vel"]
+            mean = mean + self.lead * obs["reference_joint_vel"] / self.action_scale
         return mean, self.log_std.exp().expand_as(mean)
 
     @torch.no_grad()

@@ -151,7 +151,7 @@ class PPO(Algorithm[ActorCritic]):
         self.log_std = policy.log_std.clone()
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set the actions' standard deviation, rad; see `PPOConfig.exploration`."""
+        """Set the actions' standard deviation; see `PPOConfig.exploration`."""
         left = max(0.0, 1.0 - progress / self.config.exploration_share)
         self.policy.log_std.copy_(self.log_std + left * log(self.config.exploration))
         return {"agent/action_std": self.policy.log_std.exp().mean().item()}

@@ -214,7 +214,15 @@ def _checked(path: Path, data: Any) -> Checkpoint:
     if written is not None and written != digest(contents):
         raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
     checkpoint = Checkpoint(**contents)
-    return replace(checkpoint, obs_shapes=_with_masks(checkpoint.obs_shapes))
+    return replace(checkpoint, obs_shapes=_with_masks(checkpoint.obs_shapes), model=_with_scale(checkpoint))
+
+
+def _with_scale(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """A policy's state as it is now. At first all actions were in rad, and only MaskedMimic still has no need of their scale."""
+    model = checkpoint.model
+    if checkpoint.kind == "masked_mimic" or "action_scale" in model or "default_joint_pos" not in model:
+        return model
+    return {**model, "action_scale": torch.ones_like(model["default_joint_pos"])}
 
 
 def _with_masks(shapes: dict[str, list[int]]) -> dict[str, list[int]]:

@@ -10,9 +10,10 @@ from ..learning.learner import Learner
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from ..learning.policy import ModelConfig
 from ..learning.ppo import PPO, PPOConfig
+from ..robots.servos import Servos
 from ..tasks import tasks
 from .config import Config
-from .load_policy import LoadedPolicy, action_bound, load_to_act, make_actor_critic
+from .load_policy import LoadedPolicy, load_to_act, make_actor_critic
 from .loop import train_loop
 from .run import Run
 from .training import Experiment
@@ -55,7 +56,7 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
     loaded = load_expert(path, env, ["tracker"])
     run.record_sources({path: loaded.digest})
     expert = accelerate(loaded.policy, env.device, *speed)
-    policy = MaskedMimic(env.obs_shapes, action_bound(env.robot), config.agent, env.robot.default_pose()).to(env.device)
+    policy = MaskedMimic(env.obs_shapes, Servos.of(env.robot), config.agent).to(env.device)
     algorithm = Imitation(accelerate(policy, env.device, *speed), expert, config.agent)
     train_loop(run, env, Learner(algorithm, env.reset(), config.run.seed, run.group))
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..env import Env
 from ..errors import UserError
 from ..learning.learner import Policy
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from ..learning.policy import ActorCritic, ModelConfig
-from ..robots.robot import Robot
+from ..robots.servos import Servos
 from .checkpoint import ZOO, Checkpoint, load
 from .config import from_dict
 from .resuming import weights_digest
@@ -54,10 +53,10 @@ def build_policy(
     kind: str, config: Mapping[str, Any], obs_shapes: Mapping[str, Sequence[int]], num_joints: int
 ) -> Policy:
     """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
-    unknown = torch.zeros(num_joints)
+    unknown = Servos.unknown(num_joints)
     if kind == "masked_mimic":
-        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent, unknown)
-    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model, unknown, unknown)
+        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent)
+    return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model)
 
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:
@@ -134,13 +133,6 @@ def check_observations(loaded: LoadedPolicy, env: Env, names: Iterable[str], rem
             )
 
 
-def action_bound(robot: Robot) -> Tensor:
-    """How far from the default pose a joint's target may be, (J,) rad: as far as its further limit."""
-    return (robot.joint_range() - robot.default_pose().unsqueeze(1)).abs().amax(dim=1)
-
-
 def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
     """A fresh policy on the environment's device."""
-    robot = env.robot
-    policy = ActorCritic(env.obs_shapes, action_bound(robot), config, robot.default_pose(), robot.damping_time())
-    return policy.to(env.device)
+    return ActorCritic(env.obs_shapes, Servos.of(env.robot), config).to(env.device)

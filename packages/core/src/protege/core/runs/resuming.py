@@ -88,9 +88,14 @@ def clip_digests(motion_files: Sequence[str]) -> dict[str, str]:
 
 
 def weights_digest(model: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a policy's tensors with their names, types and shapes; two files of the same weights have the same."""
+    """SHA-256 of a policy's tensors with their names, types and shapes; two files of the same weights have the same.
+
+    A scale of actions that is 1 does not count: the first checkpoints have none.
+    """
     digest = hashlib.sha256()
     for name in sorted(model):
+        if name == "action_scale" and bool((model[name] == 1).all()):
+            continue
         tensor = model[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

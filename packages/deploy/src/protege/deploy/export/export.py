@@ -41,7 +41,7 @@ from ..policy.metadata import (
 from ..policy.properties import STYLES, properties
 from ..policy.session import BATCH, open_session
 from . import states as _states
-from .graph import ACTION_SCALE, StudentGraph
+from .graph import StudentGraph
 from .modalities import trained_ranges
 from .precision import to_fp16, to_int8, with_fixed_batch
 from .states import BOUNDS, compare, run_batches
@@ -162,10 +162,11 @@ def example(spec: TensorSpec, n: int) -> Tensor:
 
 
 def weights_sha256(policy: Policy) -> str:
-    """Of all tensors, by name: whether two checkpoints hold the same policy."""
+    """Of all tensors, by name: whether two checkpoints hold the same policy. A scale of 1 is left out, as at first."""
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        if name != "action_scale" or not bool((tensor == 1).all()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -238,7 +239,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         effort_limit=[joint.effort_limit for joint in robot.joints],
         default_joint_pos=list(robot.default_joint_pos),
         joint_range=[list(joint.range) for joint in robot.joints],
-        action_scale=ACTION_SCALE,
+        action_scale=[joint.action_scale for joint in robot.joints],
         control_dt=robot.control_dt,
         physics_dt=robot.physics_dt,
         inputs=graph.specs,

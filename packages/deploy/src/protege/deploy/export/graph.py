@@ -18,8 +18,6 @@ from protege.core.tasks import modalities
 from ..policy.tensors import REFERENCE, input_specs, output_specs
 from .modalities import command_inputs, command_mask
 
-ACTION_SCALE = 1.0
-
 
 class StudentGraph(nn.Module):
     """Raw inputs -> joint targets: kinematics, core's observations, the policy's mean action, the default pose.
@@ -33,6 +31,7 @@ class StudentGraph(nn.Module):
         robot: what it drives.
     """
 
+    action_scale: Tensor
     default_joint_pos: Tensor
 
     def __init__(self, policy: Policy, obs_shapes: Mapping[str, list[int]], robot: Robot) -> None:
@@ -45,13 +44,14 @@ class StudentGraph(nn.Module):
         commands += [command_mask(self.modalities)] if commands else []
         self.specs = input_specs(tokens, commands, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
         self.outputs = output_specs(self.specs, robot.num_joints)
+        self.register_buffer("action_scale", robot.action_scale())
         self.register_buffer("default_joint_pos", robot.default_pose())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         given = {spec.name: tensor for spec, tensor in zip(self.specs, inputs, strict=True)}
         obs = self.observe(given)
         mean, _ = self.policy.distribution(obs)
-        target = self.default_joint_pos + ACTION_SCALE * mean
+        target = self.default_joint_pos + self.action_scale * mean
         if "history" not in given:
             return (target,)
         return target, torch.cat([obs["proprioception"].unsqueeze(1), obs["history"][:, :-1]], dim=1)

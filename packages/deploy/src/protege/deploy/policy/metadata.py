@@ -151,7 +151,7 @@ class Metadata:
         effort_limit: (J,) N·m.
         default_joint_pos: (J,) rad; already added to the model's output.
         joint_range: (J, 2) rad.
-        action_scale: of the policy's output; inside the model, for information.
+        action_scale: (J,) rad, what one unit of the policy's output moves a target by; inside the model, for information.
         control_dt: s between two calls of the model.
         physics_dt: s of a simulator's substep.
         inputs, outputs: of the model.
@@ -177,7 +177,7 @@ class Metadata:
     effort_limit: list[float]
     default_joint_pos: list[float]
     joint_range: list[list[float]]
-    action_scale: float
+    action_scale: list[float]
     control_dt: float
     physics_dt: float
     inputs: list[TensorSpec]
@@ -258,6 +258,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
     inputs = [spec["name"] for spec in data["inputs"]]
     usual = [{"name": x, "inputs": [y for y in names if y in inputs]} for x, names in MODALITIES.items()]
     modalities = data.get("modalities", usual if "command_mask" in inputs else [])
+    scale = data["action_scale"]  # at first one number for all joints
     nested = {
         "inputs": [TensorSpec(**spec) for spec in data["inputs"]],
         "outputs": [TensorSpec(**spec) for spec in data["outputs"]],
@@ -267,6 +268,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
         "command_ranges": {name: CommandRange(**x) for name, x in data.get("command_ranges", {}).items()},
         "modalities": [Modality(**x) for x in modalities],
+        "action_scale": scale if isinstance(scale, list) else [scale] * len(data["joint_names"]),
     }
     return Metadata(**{**data, **nested})
 
@@ -283,7 +285,10 @@ def _contradiction(metadata: Metadata) -> str | None:
 
 def _lengths(metadata: Metadata) -> Iterator[str]:
     joints, start = metadata.num_joints, metadata.start
-    rows = {name: getattr(metadata, name) for name in ("stiffness", "damping", "effort_limit", "default_joint_pos")}
+    rows = {
+        name: getattr(metadata, name)
+        for name in ("stiffness", "damping", "effort_limit", "default_joint_pos", "action_scale")
+    }
     rows["joint_range"] = metadata.joint_range
     if start is not None:
         rows |= {"start.joint_pos": start.joint_pos, "start.joint_vel": start.joint_vel}

@@ -78,7 +78,7 @@ def _numbers(metadata: Metadata) -> dict[str, list[float]]:
         "joint_stiffness": metadata.stiffness,
         "joint_damping": metadata.damping,
         "default_joint_pos": metadata.default_joint_pos,
-        "action_scale": [metadata.action_scale] * metadata.num_joints,
+        "action_scale": metadata.action_scale,
         "control_dt": [metadata.control_dt],
         "physics_dt": [metadata.physics_dt],
     }

@@ -20,7 +20,7 @@ from .env_cfg import SEEN, ProtegeEnvCfg, critic_sees
 
 
 class ProtegeEnv(DirectRLEnv):
-    """N worlds; actions (N, J) rad about the default pose, observations `policy` and `critic`, flat.
+    """N worlds; actions (N, J) about the default pose, in units of the joints' scale, observations `policy` and `critic`, flat.
 
     Attributes:
         worlds: the `HumanoidEnv`.
