@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from small_robots import trees
 from toy_env import ToyEnv, toy_robot
@@ -12,7 +13,8 @@ from toy_env import ToyEnv, toy_robot
 from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.robots.plain import first_difference, from_plain, to_plain
-from protege.core.runs.checkpoint import FORMAT, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint import DIGEST, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.sim.robots import get_robot, robot_names
 
@@ -111,19 +113,9 @@ def test_a_policy_is_not_given_another_robot(checkpoint, tmp_path, release):
         load_to_act(tmp_path, env, "key", ["tracker"])
 
 
-def test_a_checkpoint_of_an_earlier_version_knows_its_robot_by_name(checkpoint, tmp_path, monkeypatch):
+def test_a_checkpoint_of_an_earlier_version_knows_its_robot_by_name(checkpoint, tmp_path):
     """Format 1 has no description at all."""
-    assert FORMAT == 2
-    written: list[dict] = []
-    monkeypatch.setattr("protege.core.runs.checkpoint._save", lambda data, file: written.append(data))
-    save(tmp_path / "last.ckpt", checkpoint)
-    monkeypatch.undo()
-    import torch
-
-    from protege.core.runs.checkpoint import DIGEST
-    from protege.core.runs.checkpoint_checks import digest
-
-    data = {name: x for name, x in written[0].items() if name not in ("description", "format", DIGEST)}
+    data = {name: x for name, x in vars(checkpoint).items() if name != "description"}
     torch.save({"format": 1, DIGEST: digest(data), **data}, tmp_path / "last.ckpt")
     assert load(tmp_path).described_robot() is None
     env = ToyEnv(2)
