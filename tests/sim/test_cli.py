@@ -298,14 +298,17 @@ def test_without_opengl_one_line_says_so(tmp_path):
 def test_robots_are_listed():
     head, *rows = succeeds("robots").splitlines()
     assert head.split("  ")[0] == "robot"
-    assert rows[0].split() == ["smpl", "24", "69", "63.0", "30", "120"]
+    assert [row.split() for row in rows] == [
+        ["g1", "30", "29", "33.3", "50", "200"],
+        ["smpl", "24", "69", "63.0", "30", "120"],
+    ]
 
 
 def test_a_robots_joints_are_shown():
     lines = succeeds("robots", "smpl").splitlines()
     assert len(lines) == 70
     assert lines[1].split() == ["L_Hip_x", "L_Hip", "-0.9", "1.4", "800.0", "80.0", "500.0"]
-    assert "no robot 'x'. Did you mean 'smpl'?" in fails("robots", "x")
+    assert "no robot 'x'. Known: g1, smpl" in fails("robots", "x")
 
 
 def test_a_robots_model_is_printed():

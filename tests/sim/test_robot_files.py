@@ -1,6 +1,9 @@
 """Robots from model files: nothing is lost on the way there and back, and bad files are refused in one line."""
 
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from small_robots import trees
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot, Site
 from protege.core.runs.config import from_dict
+from protege.sim import robots
 from protege.sim.engine import mujoco
 from protege.sim.robots import get_robot, robot_names
 from protege.sim.robots.exact_xml import exact_xml
@@ -62,6 +66,38 @@ def test_nothing_of_a_shipped_robot_is_lost_in_its_mjcf(name):
     assert (again.solver, again.excluded_pairs) == (robot.solver, robot.excluded_pairs)
     for ours, theirs in zip(robot.joints, again.joints, strict=True):
         assert {**vars(ours), "action_scale": 1.0} == {**vars(theirs), "action_scale": 1.0}
+
+
+# The registry ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Let packages offer robots by these entry points."""
+
+    def offer(**entries: str) -> None:
+        found = EntryPoints(EntryPoint(name, value, "protege.robots") for name, value in entries.items())
+        monkeypatch.setattr(robots, "entry_points", found.select)
+        robots.robot_names.cache_clear()
+
+    yield offer
+    robots.robot_names.cache_clear()
+
+
+def test_a_folder_and_an_entry_point_make_a_robot(offered, tmp_path, monkeypatch):
+    folder = tmp_path / "my_robots" / "twin"
+    folder.mkdir(parents=True)
+    path = edited(folder, {"robot.yaml": ("name: g1", "name: twin")})
+    monkeypatch.syspath_prepend(tmp_path)
+    offered(twin="my_robots.twin", alias="my_robots.twin", lost="my_robots.lost")
+    assert robot_names() == ("alias", "lost", "twin")
+    assert get_robot("twin") == replace(read_robot(G1 / "robot.yaml"), name="twin") and path.is_file()
+    with pytest.raises(UserError, match="calls the robot twin, its entry point alias"):
+        get_robot("alias")
+    with pytest.raises(UserError, match=r"the robot lost should be in my_robots\.lost, which is not there"):
+        get_robot("lost")
+    with pytest.raises(UserError, match=r"no robot 'twins'\. Did you mean 'twin'\?"):
+        get_robot("twins")
 
 
 # Bad files ---------------------------------------------------------------------------------------------------------------
@@ -168,3 +204,13 @@ def test_what_is_left_open_follows_from_the_size(tmp_path):
     assert robot.root_height == pytest.approx(0.757, abs=1e-3)  # the lowest sphere touches the ground
     assert robot.camera.distance == 3.0 * robot.root_height and robot.camera.height == 0.9 * robot.root_height
     assert robot.head == "torso_link"
+
+
+def test_the_page_shows_a_file_that_is_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "robots.md").read_text()
+    path = edited(tmp_path, {})
+    path.write_text(page.split("```yml\n")[1].split("```")[0])
+    assert read_robot(path).bodies == get_robot("g1").bodies
+    for name, section in SECTIONS.items():
+        for key in get_type_hints(section):
+            assert f"`{name}.{key}`" in page, f"{name}.{key}"

@@ -1,5 +1,7 @@
 """The robot as USD; that physics reads it as it should is in `test_isaaclab.py`."""
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from pxr import Usd, UsdGeom, UsdPhysics
@@ -86,3 +88,20 @@ def test_what_usd_does_not_get_is_named(change, complaint):
         next(joint for joint in spec.joints if joint.name == "root").type = mujoco.mjtJoint.mjJNT_HINGE
     with pytest.raises(UserError, match=complaint):
         add_robot(Usd.Stage.CreateInMemory(), "/smpl", spec.compile(), ROBOT.body_names)
+
+
+def test_what_a_robot_says_of_joints_and_collisions_is_written():
+    g1 = get_robot("g1")
+    knee = replace(g1.joints[3], frictionloss=0.25, passive_damping=0.5)
+    robot = replace(g1, joints=(*g1.joints[:3], knee, *g1.joints[4:]))
+    stage = Usd.Stage.CreateInMemory()
+    root = add_robot(stage, "/g1", build_spec(robot).compile(), robot.body_names)
+    assert root.GetAttribute("newton:selfCollisionEnabled").Get() is True
+    apart = UsdPhysics.FilteredPairsAPI(stage.GetPrimAtPath("/g1/pelvis")).GetFilteredPairsRel().GetTargets()
+    assert [str(path) for path in apart] == ["/g1/left_hip_roll_link", "/g1/right_hip_roll_link"]
+    joint = stage.GetPrimAtPath("/g1/joints/left_knee_joint")
+    values = [joint.GetAttribute(f"mjc:{name}").Get() for name in ("armature", "frictionloss", "damping")]
+    assert values == [knee.armature, 0.25, 0.5]
+    # At rest the knee is turned against the thigh by the published quaternion, to six digits.
+    turn = UsdPhysics.RevoluteJoint(joint).GetLocalRot0Attr().Get()
+    assert (turn.GetReal(), *turn.GetImaginary()) == pytest.approx((0.996179, 0.0, 0.0873386, 0.0), abs=1e-6)

@@ -211,7 +211,7 @@ def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
         click.echo(usd)
     else:
         head = ("joint", "body", "from rad", "to rad", "stiffness N·m/rad", "damping N·m·s/rad", "limit N·m")
-        _table([head, *((j.name, j.body, *j.range, j.stiffness, j.damping, j.effort_limit)
+        _table([head, *((j.name, j.body, *j.range, *(round(x, 3) for x in (j.stiffness, j.damping)), j.effort_limit)
                         for j in get_robot(name).joints)])  # fmt: skip
 
 

@@ -20,10 +20,13 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from ..errors import UserError, shown
 from ..files import write_atomically
 from ..learning.policy import NO_COMMANDS
+from ..robots.plain import from_plain
+from ..robots.robot import Robot
 from . import plain_yaml
 from .checkpoint_checks import REMEDY, check_contents, digest
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no `description`: its robot is known by its name alone."""
 DIGEST = "sha256"
 """Key of a checkpoint's digest, over its fields; one of an earlier version has none."""
 UNREADABLE = (
@@ -52,6 +55,7 @@ class Checkpoint:
         metrics: the latest ones; of an evaluated policy, its evaluation.
         versions: of the packages that wrote this.
         training: states of optimizer, environment and trainer; empty in a release.
+        description: the whole robot as plain data, see `protege.core.robots.plain`; empty if it is known by its name alone.
     """
 
     kind: str
@@ -67,6 +71,11 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
     training: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
+
+    def described_robot(self) -> Robot | None:
+        """The robot that the policy was trained with; None if the file only has its name."""
+        return from_plain(self.description) if self.description else None
 
 
 def installed_versions() -> dict[str, str]:
@@ -198,19 +207,19 @@ def _sha256(data: bytes) -> str:
 
 
 def _checked(path: Path, data: Any) -> Checkpoint:
-    names = {f.name for f in fields(Checkpoint)}
     if not isinstance(data, dict) or "format" not in data:
         raise UserError(f"{path} is not a checkpoint of Protégé", "Give last.ckpt of a run folder")
     written, form = data.pop(DIGEST, None), data.pop("format")
-    if not isinstance(form, int) or form != FORMAT or set(data) != names:
+    names = [f.name for f in fields(Checkpoint) if form != 1 or f.name != "description"]
+    if not isinstance(form, int) or form not in (1, FORMAT) or set(data) != set(names):
         versions = data.get("versions")
         wrote = versions.get("protege-core") if isinstance(versions, dict) else None
         raise UserError(
             f"{path} was written in another format, by protege-core {shown(str(wrote or 'of another version'))}",
             "Train it again, or install that version",
         )
-    check_contents(path, data)
-    contents = {f.name: data[f.name] for f in fields(Checkpoint)}
+    contents = {name: data[name] for name in names}
+    check_contents(path, {"description": {}, **contents})
     if written is not None and written != digest(contents):
         raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
     checkpoint = Checkpoint(**contents)

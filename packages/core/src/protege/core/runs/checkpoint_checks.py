@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..names import RULE
+from ..robots.plain import from_plain
 from .plain_yaml import MAX_DEPTH, is_plain
 
 MAX_NUMBERS = 10_000_000
@@ -73,6 +74,17 @@ def _is_training(value: Any) -> bool:
     )
 
 
+def _is_robot(value: Any) -> bool:
+    """Whether it is a robot's description, or empty."""
+    if value == {}:
+        return True
+    try:
+        from_plain(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_nested(value: Any, depth: int = MAX_DEPTH) -> bool:
     """Whether mappings and lists in it end somewhere."""
     if isinstance(value, Mapping | list | tuple):
@@ -95,6 +107,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "metrics": (lambda x: _is_table(x, _is_number), "numbers by name"),
     "versions": (lambda x: _is_table(x, _is_text), "versions by name"),
     "training": (_is_training, "states by name"),
+    "description": (_is_robot, "a robot"),
 }
 """By field: what fits, and what it is called."""
 

@@ -13,6 +13,7 @@ from ..env import Env, Obs, env_plugin
 from ..errors import UserError
 from .config import RunConfig, from_dict
 from .load_policy import LoadedPolicy, check_observations
+from .resuming import check_robot
 
 Z95 = 1.959963984540054
 
@@ -115,6 +116,7 @@ def evaluation_env(
     env = plugin.make(run, config, evaluation=True)
     remedy = "Evaluate it with the environment config that it was trained with"
     try:
+        check_robot(loaded.path, loaded.checkpoint, env.robot)
         read = loaded.policy.obs_keys  # the others may be of tasks that are not installed any more
         check_observations(loaded, env, [x for x in loaded.obs_shapes if x in read or x in env.obs_shapes], remedy)
     except UserError:

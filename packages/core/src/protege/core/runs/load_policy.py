@@ -15,7 +15,7 @@ from ..learning.policy import ActorCritic, ModelConfig
 from ..robots.servos import Servos
 from .checkpoint import ZOO, Checkpoint, load
 from .config import from_dict
-from .resuming import weights_digest
+from .resuming import check_robot, weights_digest
 from .training_state import check_weights
 
 
@@ -109,8 +109,7 @@ def load_to_act(
         loaded = load_policy(path, env.device, robot=env.robot.name)
         if loaded.kind not in kinds:
             raise UserError(f"{path} holds a {loaded.kind}, not a {' or a '.join(kinds)}", "Give the run of one")
-        if loaded.checkpoint.joint_names != list(env.robot.joint_names):
-            raise UserError(f"{path} drives other joints than {env.robot.name} has now", "Train it again")
+        check_robot(path, loaded.checkpoint, env.robot)
         check_observations(loaded, env, loaded.policy.obs_keys, remedy)
     except UserError as error:
         there = str(path).startswith(ZOO) or Path(path).exists()

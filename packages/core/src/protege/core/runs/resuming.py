@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..motions.clip import clip_files
+from ..robots.plain import first_difference
+from ..robots.robot import Robot
+from .checkpoint import Checkpoint
 from .plain_yaml import as_yaml
 
 MAY_CHANGE = {
@@ -62,6 +65,28 @@ def check_sources(last: Path, was: Mapping[str, str], now: Mapping[str, str]) ->
     for name, digest in was.items():
         if digest not in now.values():
             raise _another_source(f"{name} is gone: {last} was trained with it", last)
+
+
+def check_robot(path: str | Path, saved: Checkpoint, robot: Robot, *also: str) -> None:
+    """Compare the robot that a policy was trained with, as far as its file tells, with the one that it is to drive.
+
+    Args:
+        path: of the policy, for the message.
+        saved: the policy.
+        robot: of its name, as it is today.
+        also: fields of the robot that must be the same, besides those that every policy depends on.
+
+    Raises:
+        UserError: naming the first difference.
+    """
+    if saved.joint_names != list(robot.joint_names):
+        raise UserError(f"{path} drives other joints than {robot.name} has now", "Train it again")
+    was = saved.described_robot()
+    if was is not None and (difference := first_difference(was, robot, *also)):
+        raise UserError(
+            f"{path} drives another {robot.name} than there is now: {difference}",
+            "Train it again, or install the robot that it was trained with",
+        )
 
 
 def _another_source(problem: str, last: Path) -> UserError:

@@ -16,11 +16,12 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..learning.divergence import DivergenceMonitor
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
+from ..robots.plain import to_plain
 from ..robots.robot import Robot
 from ..terminal import console
 from .checkpoint import Checkpoint, load, save
 from .config import Config, RunConfig
-from .resuming import check_config, check_sources
+from .resuming import check_config, check_robot, check_sources
 from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
 from .training_state import load_weights
 from .training_state import restore as restore_training
@@ -141,6 +142,7 @@ class Run:
             saved = load(last, "cpu")
             self._same_kind(saved, last, "Choose another --experiment-name")
             check_config(last, saved.config, self.config.to_dict())
+            check_robot(last, saved, self.robot, "physics_dt", "solver")
             if self.group.first:
                 check_sources(last, saved.training.get("sources", {}), self.sources)
             load_weights(parts["policy"], saved, last)
@@ -279,6 +281,7 @@ class Run:
             config=self.config.to_dict(),
             robot=self.robot.name,
             joint_names=list(self.robot.joint_names),
+            description=to_plain(self.robot),
             obs_shapes=self.obs_shapes,
             model=dict(self._parts["policy"].state_dict()),
             iteration=self.iteration,

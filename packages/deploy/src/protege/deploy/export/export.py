@@ -121,7 +121,7 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
     """
     try:
         loaded = load_policy(checkpoint)
-        robot = env_plugin().robot(loaded.robot)
+        robot = loaded.checkpoint.described_robot() or env_plugin().robot(loaded.robot)
     except UserError as error:
         raise DeployError(error.problem, error.remedy) from error
     if list(robot.joint_names) != loaded.checkpoint.joint_names:
@@ -175,7 +175,7 @@ def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot,
     described = _describe(loaded, graph, robot)
     run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
     for entry in entry_points(group="protege.models"):
-        (folder / ROBOT_FILE).write_text(entry.load()(robot.name))
+        (folder / ROBOT_FILE).write_text(entry.load()(robot))
     said = partial(properties, style=variant.style, run=run, urdf=urdf(robot))
     _seal(folder, model, described, said)
     if variant.precision != "fp32":

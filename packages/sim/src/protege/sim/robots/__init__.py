@@ -21,7 +21,7 @@ FILE = "robot.yaml"
 @cache
 def robot_names() -> tuple[str, ...]:
     """Names of all robots that installed packages offer."""
-    return tuple(dict.fromkeys(entry.name for entry in entry_points(group="protege.robots")))
+    return tuple(sorted({entry.name for entry in entry_points(group="protege.robots")}))
 
 
 @cache
@@ -29,10 +29,21 @@ def get_robot(name: str) -> Robot:
     """The robot of that name, read from its files once.
 
     Raises:
-        UserError: naming the nearest known one, or what is wrong with its files.
+        UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
     if name not in robot_names():
-        near = get_close_matches(name, robot_names(), 1, 0.0)
-        raise UserError(f"no robot {name!r}", f"Did you mean {near[0]!r}?" if near else "")
+        near = get_close_matches(name, robot_names(), 1, 0.5)
+        raise UserError(
+            f"no robot {name!r}", f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(robot_names())}"
+        )
     [entry, *_] = entry_points(group="protege.robots", name=name)
-    return read_robot(Path(str(files(entry.value) / FILE)))
+    try:
+        folder = files(entry.value)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the robot {name} should be in {entry.value}, which is not there", "Install it again"
+        ) from error
+    robot = read_robot(Path(str(folder / FILE)))
+    if robot.name != name:
+        raise UserError(f"{folder / FILE} calls the robot {robot.name}, its entry point {name}", "Give both one name")
+    return robot

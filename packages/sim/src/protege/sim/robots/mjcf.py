@@ -75,13 +75,13 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     return spec
 
 
-def robot_xml(name: str) -> str:
-    """The registered robot as MJCF, whole and without files beside it.
+def robot_xml(robot: Robot | str) -> str:
+    """A robot, or the registered one of that name, as MJCF, whole and without files beside it.
 
     Raises:
         UserError: if there is no robot of that name.
     """
-    spec = build_spec(get_robot(name))
+    spec = build_spec(get_robot(robot) if isinstance(robot, str) else robot)
     spec.compile()
     return exact_xml(spec)
 
