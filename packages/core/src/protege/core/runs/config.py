@@ -220,14 +220,21 @@ def find_preset(name: str) -> Traversable:
     Raises:
         UserError: naming the nearest one.
     """
-    presets = dict(all_presets())
+    presets = dict(_preset_files())
     if name not in presets:
         raise _unknown(f"no preset {name!r}", name, set(presets), "presets")
     return presets[name]
 
 
 def all_presets() -> Iterator[tuple[str, Traversable]]:
-    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`)."""
+    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`).
+
+    Those whose name begins with `_` are left out: others are based on them.
+    """
+    return ((name, file) for name, file in _preset_files() if not name.startswith("_"))
+
+
+def _preset_files() -> Iterator[tuple[str, Traversable]]:
     for entry in entry_points(group="protege.presets"):
         yield from _yaml_files(files(entry.value), "")
 
