@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_task
-from tiny_runs import TINY
+from tiny_runs import TINY, TRACKER, protege
 
 from protege.core.runs.checkpoint import load
 from protege.core.tasks import tasks
@@ -26,6 +26,8 @@ for words in json.loads(sys.argv[1]):
     print(result.output)
     if result.exit_code:
         sys.exit(f"{words}: exit code {result.exit_code}: {result.exception}")
+from protege.sim.gym import IDS
+print(*IDS.values())
 """
 STUDENT = [
     "agent.curriculum=[{name: all, share: 1, task_mix: {height: 1, track: 1}}]",
@@ -48,6 +50,7 @@ def commands(folder: Path, tracker: Path) -> list[list[object]]:
     known = [f"{teachers[0]}.checkpoint=[{folder / 'keeper'}]", f"{teachers[1]}.checkpoint=[{tracker}]"]
     return [
         ["teachers", "presets"],
+        ["core", "train", TRACKER, *where, "other", *TINY, "--max-iterations", 1],
         ["teachers", "train", "height_keeper", *where, "keeper", *TINY, *twice, f"agent.expert_model_path={tracker}"],
         ["distill", "train", "distillation/unified_lightweight", *where, "student", *TINY, *twice, *STUDENT, *known],
         ["distill", "evaluate", "--checkpoint", folder / "student", "--task", "height", "--num-episodes", 2],
@@ -102,6 +105,19 @@ def test_the_evaluation_says_when_it_fails(ran: tuple[Path, str]):
     assert "Keep a height" in page and RULE in page
 
 
+def test_other_policies_that_were_trained_there_are_evaluated_here(ran: tuple[Path, str]):
+    """Their config holds the parameters of a task that is not installed here."""
+    assert "height_params" in load(ran[0] / "other").config["env"]
+    result = protege("distill", "evaluate", "--checkpoint", ran[0] / "other", "--num-episodes", 2)
+    assert result.exit_code == 0 and "track: an episode fails if" in result.output
+    result = protege("distill", "evaluate", "--checkpoint", ran[0] / "keeper", "--num-episodes", 2)
+    assert result.exit_code == 2 and "learned with height of shape (1,), here it is missing" in result.output
+
+
+def test_gymnasium_has_an_id_of_it(ran: tuple[Path, str]):
+    assert "Protege-Height-SMPL-v0" in ran[1].split()
+
+
 def test_the_export_declares_its_command(ran: tuple[Path, str]):
     facts = json.loads((ran[0] / "export" / "policy.json").read_text())
     assert [x for x in facts["modalities"] if x["inputs"]] == [{"name": "height", "inputs": ["height_w"]}]
@@ -121,3 +137,8 @@ def test_the_runtime_orders_it_by_its_inputs_without_its_package(ran: tuple[Path
     told = load_recording(record).columns
     assert np.allclose(told["height_w"], [0.9] * 9 + [0.7] * 6)
     assert [*np.unique(told["command_mask"], axis=0)[0]] == [False, False, False, True]
+    done = run(program, "run", ran[0] / "export", "--task", "height", *options)
+    assert done.returncode == 2 and done.stderr == (
+        "error: height is ordered by the model's inputs. "
+        'Take --commands script:FILE, with [{"at": 0, "height": {...}}]\n'
+    )
