@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..commands.order_kind import Run
 from ..commands.orders import MODES
 from ..commands.registry import KINDS
 from ..errors import DeployError
@@ -131,8 +132,9 @@ def _task(
 
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
-        ranges, times = Ranges(policy.metadata.command_ranges), policy.metadata.path_times
-        return KINDS[chosen].from_options(options, robot.read().pose_2d, length, times, ranges), length
+        told = policy.metadata
+        asked = Run(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
+        return KINDS[chosen].from_options(options, asked), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)

@@ -10,7 +10,7 @@ from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
-from .order_kind import OrderKind, Past, Shortcut
+from .order_kind import OrderKind, Past, Run, Shortcut
 from .order_values import as_points, check_frame, check_numbers
 
 
@@ -83,17 +83,15 @@ def _usual_time(distance: float) -> float:
 # What the runtime knows of it ------------------------------------------------------------------------------------------
 
 
-def from_options(
-    options: Mapping[str, Any], start: Pose2D, seconds: float, times: Sequence[float], ranges: Ranges
-) -> GoalCommand:
+def from_options(options: Mapping[str, Any], run: Run) -> GoalCommand:
     """The point that `--goal` names."""
     offset = options["goal"]
-    return GoalCommand.ahead(start, offset, ranges.reach("goal_distance", float(np.hypot(*offset))))
+    return GoalCommand.ahead(run.start, offset, run.ranges.reach("goal_distance", float(np.hypot(*offset))))
 
 
-def random(generator: np.random.Generator, start: Pose2D, seconds: float, times: Sequence[float]) -> GoalCommand:
+def random(generator: np.random.Generator, run: Run) -> GoalCommand:
     """A point ahead, up to 4.5 m away."""
-    return GoalCommand.ahead(start, (float(generator.uniform(0.5, 4.0)), float(generator.uniform(-2.0, 2.0))))
+    return GoalCommand.ahead(run.start, (float(generator.uniform(0.5, 4.0)), float(generator.uniform(-2.0, 2.0))))
 
 
 def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:

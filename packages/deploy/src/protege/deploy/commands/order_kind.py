@@ -25,6 +25,15 @@ class Part(Protocol):
         ...
 
 
+class Run(NamedTuple):
+    """What a command is for: where the robot is, how long it runs, s, `Metadata.path_times`, what its policy was trained on."""
+
+    start: Pose2D
+    seconds: float
+    times: Sequence[float]
+    ranges: Ranges = ANY
+
+
 class Shortcut(NamedTuple):
     """An order at the touch of a key or a button.
 
@@ -48,8 +57,8 @@ class OrderKind:
     Attributes:
         name: as `policy.json` has it.
         order: dataclass of its orders, a `Part`; its fields are the keys that a user gives.
-        from_options: values of `options`, where the robot is, s of the run, `Metadata.path_times`, trained ranges -> the command.
-        random: draws a command within what policies are trained on; generator, where the robot is, s of the run, `path_times`.
+        from_options: values of `options` -> the command.
+        random: draws a command within what policies are trained on.
         of_clip: a clip's root (T, 2) m, its control step now, s between two, `path_times`, the reading -> fields of a `Command`
             that the clip itself obeys.
         unit: of `error`.
@@ -63,8 +72,8 @@ class OrderKind:
 
     name: str
     order: type
-    from_options: Callable[[Mapping[str, Any], Pose2D, float, Sequence[float], Ranges], MeasuredCommand]
-    random: Callable[[np.random.Generator, Pose2D, float, Sequence[float]], MeasuredCommand]
+    from_options: Callable[[Mapping[str, Any], Run], MeasuredCommand]
+    random: Callable[[np.random.Generator, Run], MeasuredCommand]
     of_clip: Callable[[Array, int, float, Sequence[float], RobotReading], dict[str, Any]]
     unit: str
     error: Callable[[Past, Metadata], float | None]

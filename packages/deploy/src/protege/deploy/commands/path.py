@@ -13,7 +13,7 @@ from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
 from .measured import Note
-from .order_kind import SPEED, OrderKind, Past, Shortcut
+from .order_kind import SPEED, OrderKind, Past, Run, Shortcut
 from .order_values import MAX_SPEED, as_points, check_frame, check_numbers
 from .path_clock import PathClock
 
@@ -171,22 +171,20 @@ class PathCommand:
 # What the runtime knows of it ------------------------------------------------------------------------------------------
 
 
-def from_options(
-    options: Mapping[str, Any], start: Pose2D, seconds: float, times: Sequence[float], ranges: Ranges
-) -> PathCommand:
+def from_options(options: Mapping[str, Any], run: Run) -> PathCommand:
     """A line at `--speed` that bends at `--turn-rate`, or with `--seed` a random one."""
     speed, turn_rate, seed = (options[name] for name in ("speed", "turn_rate", "seed"))
     if seed is not None:
-        return PathCommand.random(start, seed, seconds, times)
-    slower = ranges.clamp("path_speed", speed)
-    bend = ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
+        return PathCommand.random(run.start, seed, run.seconds, run.times)
+    slower = run.ranges.clamp("path_speed", speed)
+    bend = run.ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
     # As long as it is seen ahead at the end of the run.
-    return PathCommand.arc(start, slower, bend, seconds + max(times), times)
+    return PathCommand.arc(run.start, slower, bend, run.seconds + max(run.times), run.times)
 
 
-def random(generator: np.random.Generator, start: Pose2D, seconds: float, times: Sequence[float]) -> PathCommand:
+def random(generator: np.random.Generator, run: Run) -> PathCommand:
     """See `PathCommand.random`."""
-    return PathCommand.random(start, int(generator.integers(2**31)), seconds, times)
+    return PathCommand.random(run.start, int(generator.integers(2**31)), run.seconds, run.times)
 
 
 def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
 from .measured import STRIDE
-from .order_kind import SPEED, OrderKind, Past
+from .order_kind import SPEED, OrderKind, Past, Run
 from .order_values import MAX_SPEED, check_frame, check_numbers
 
 SETTLING = 2.0  # s, before an error counts
@@ -75,16 +75,14 @@ class SteeringCommand:
 # What the runtime knows of it ------------------------------------------------------------------------------------------
 
 
-def from_options(
-    options: Mapping[str, Any], start: Pose2D, seconds: float, times: Sequence[float], ranges: Ranges
-) -> SteeringCommand:
+def from_options(options: Mapping[str, Any], run: Run) -> SteeringCommand:
     """The direction of `--direction` at the speed of `--speed`."""
-    return SteeringCommand(start.direction(options["direction"]), ranges.clamp(SPEED_RANGE, options["speed"]))
+    return SteeringCommand(run.start.direction(options["direction"]), run.ranges.clamp(SPEED_RANGE, options["speed"]))
 
 
-def random(generator: np.random.Generator, start: Pose2D, seconds: float, times: Sequence[float]) -> SteeringCommand:
+def random(generator: np.random.Generator, run: Run) -> SteeringCommand:
     """Any direction, 0.5 to 1.5 m/s."""
-    direction = start.direction(float(np.degrees(generator.uniform(-np.pi, np.pi))))
+    direction = run.start.direction(float(np.degrees(generator.uniform(-np.pi, np.pi))))
     return SteeringCommand(direction, float(generator.uniform(0.5, 1.5)))
 
 

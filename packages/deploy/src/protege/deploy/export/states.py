@@ -11,6 +11,7 @@ import numpy as np
 
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
+from ..commands.order_kind import Run
 from ..commands.registry import KINDS
 from ..errors import DeployError
 from ..geometry import Array, Pose2D
@@ -125,7 +126,7 @@ def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Genera
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield kind.random(random, robot.read().pose_2d, EPISODE_S, policy.metadata.path_times)
+            yield kind.random(random, Run(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
         for clip in clips:
             robot.reset(clip.start())
             yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)
