@@ -15,6 +15,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
 # What of deploy may import torch and core; the rest runs on the robot.
 EXPORT_ONLY = "export"
+# What names a modality of our tasks, or something of one, in code and in texts of the program; docstrings and comments are free to.
+OF_A_MODALITY = re.compile(
+    r"""^(path|PATH|GOAL|STEERING)$ | \bpath_(w|clock|follow\w*|speed|turn_rate|termination\w*)\b | \bPath(Command|Clock|Params)\b
+    | \b(goal|steering)(s|_\w+)?\b | \b(Goal|Steering)(Command|Params)?\b""",
+    re.VERBOSE,
+)
+# Beside what is in `tasks/` and `commands/` under its name. To add a modality is to add a file there and a line in the registry.
+NAME_MODALITIES = {
+    "sim/tasks/registry.py",
+    "sim/cli.py", "sim/motions/catalog.py",  # "path": where a file is
+    "distill/cli.py",  # the option --path-clock
+    "deploy/commands/registry.py",
+    "deploy/interface.py",  # a `Command` has a field for each of their inputs
+    "deploy/policy/metadata.py", "deploy/export/export.py",  # `path_times`, a key of policy.json
+}  # fmt: skip
+OWN = re.compile(r"(sim/tasks|deploy/commands)/(path|path_clock|goal|steering)\.py")
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -35,6 +51,23 @@ def imports(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def words(file: Path) -> set[str]:
+    """Names and texts in a file's code, without its docstrings. A variable named `path` is where a file is."""
+    tree = ast.parse(file.read_text())
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            found.add(node.value)
+        elif isinstance(node, ast.alias):
+            found |= set(node.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            found |= set((node.module or "").split("."))
+        else:
+            found |= {getattr(node, key, None) or "" for key in ("id", "attr", "arg", "name")} - {"path"}
     return found
 
 
@@ -168,3 +201,29 @@ def test_no_blanket_handlers_and_no_leftovers() -> None:
         f for f in tracked("packages/*.py", "packages/*.yaml", "scripts/*.py") if leftovers.search(f.read_text())
     ]
     assert not offenders
+
+
+def test_few_files_name_a_modality() -> None:
+    """And these are known: who adds one more has not derived it from the registry."""
+    named = {}
+    for package in PACKAGES:
+        for file in package_files(package):
+            if said := {word for word in words(file) if OF_A_MODALITY.search(word)}:
+                named[file.relative_to(ROOT / f"packages/{package}/src/protege").as_posix()] = said
+    others = {file: said for file, said in named.items() if not OWN.fullmatch(file)}
+    assert others.keys() == NAME_MODALITIES, {file: others[file] for file in others.keys() - NAME_MODALITIES}
+    assert {file for file in named if OWN.fullmatch(file)} >= {
+        f"{room}/{name}.py" for room in ("sim/tasks", "deploy/commands") for name in ("path", "goal", "steering")
+    }
+
+
+def test_names_of_modalities_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "some.py"
+    file.write_text(
+        '"""Says goal."""\nfrom .goal import x\nimport a.steering\n'
+        'def f(path, goal_w): return path.y, f"go to {path}", steer("path"), P.PathCommand  # goal\n'
+    )
+    said = {word for word in words(file) if OF_A_MODALITY.search(word)}
+    assert said == {"goal", "steering", "goal_w", "path", "PathCommand"}
+    ways = ("a path of goals", "path_times", "file_path", "goalkeeper", "steer", "[KEY.PATH=VALUE]")
+    assert [word for word in ways if OF_A_MODALITY.search(word)] == ["a path of goals"]

@@ -212,6 +212,11 @@ def test_data_of_another_version_is_refused():
         from_dict(PARTS, data)
 
 
+def test_parameters_of_a_task_that_is_not_installed_are_left_out():
+    data = compose(PARTS, None).to_dict()
+    assert from_dict(PARTS, {**data, "env": {**data["env"], "other_task": {"speed": 1.0}}}).to_dict() == data
+
+
 @pytest.fixture
 def own_presets(tmp_path, monkeypatch):
     """Presets of a package that is installed for the test only."""

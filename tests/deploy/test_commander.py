@@ -11,7 +11,7 @@ import pytest
 from protege.deploy.commands.commander import Commander, mixed
 from protege.deploy.commands.goal import Goal
 from protege.deploy.commands.motion import Motion, MotionCommand
-from protege.deploy.commands.orders import Path as Line
+from protege.deploy.commands.path import Path as Line
 from protege.deploy.commands.sources.script import Script
 from protege.deploy.commands.steering import Steering
 from protege.deploy.errors import DeployError

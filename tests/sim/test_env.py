@@ -109,7 +109,7 @@ def test_the_goal_is_where_the_observation_says():
     yaw = R.yaw(env.state.root_quat_w)
     x, y = obs["goal"][:, 0], obs["goal"][:, 1]
     world = env.state.root_pos_w[:, :2] + torch.stack([yaw.cos() * x - yaw.sin() * y, yaw.sin() * x + yaw.cos() * y], 1)
-    torch.testing.assert_close(world, command.goal_w(), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(world, command.end_w(), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(obs["goal"][:, 2], command.last_step / 30.0)
 
 
@@ -173,7 +173,7 @@ def test_a_changed_task_mix_continues_exactly_with_its_plans():
     other.load_state_dict(saved)
     got = other.step(action)
     assert other.task_names == ["path", "goal", "track"]
-    assert torch.equal(other.tasks["goal"].command.goal_w(), env.tasks["goal"].command.goal_w())
+    assert torch.equal(other.tasks["goal"].command.end_w(), env.tasks["goal"].command.end_w())
     assert torch.equal(got.reward, want.reward)
     assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
 

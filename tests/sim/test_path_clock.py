@@ -93,7 +93,7 @@ def test_the_plan_moves_on_with_its_clock_and_stands_still_without(gait):
     state = command.reset(ALL)
 
     def stray(distance: float) -> None:
-        here, later = command.path_points(command.way).unbind(dim=1)
+        here, later = command.points_w(command.way).unbind(dim=1)
         way = (later - here) / (later - here).norm(dim=1, keepdim=True)
         state.body_pos_w[:, 0, :2] = here + distance * torch.stack([-way[:, 1], way[:, 0]], dim=1)
         command.advance(state)
@@ -102,25 +102,25 @@ def test_the_plan_moves_on_with_its_clock_and_stands_still_without(gait):
         stray(0.1499)
     assert command.step.tolist() == [15] * N and command.substep.tolist() == [0] * N
     assert torch.equal(command.reference.index, command.frames * command.plan + 60)
-    torch.testing.assert_close(command.path_w(), command.plans.pos[command.plan, 15])
+    torch.testing.assert_close(command.point_w(), command.plans.pos[command.plan, 15])
     stray(0.2999)  # two frames: half a step
     halfway = command.plans.pos[command.plan, 15:17].mean(dim=1)
-    torch.testing.assert_close(command.path_w(), halfway)
-    ahead = command.path_points(PATH_STEPS)[:, 0]
+    torch.testing.assert_close(command.point_w(), halfway)
+    ahead = command.points_w(PATH_STEPS)[:, 0]
     torch.testing.assert_close(ahead, command.plans.pos[command.plan, 30:32].mean(dim=1))
     stray(0.61)
-    torch.testing.assert_close(command.path_w(), halfway)
+    torch.testing.assert_close(command.point_w(), halfway)
 
 
 def test_the_path_ends_where_its_time_is_over_and_so_does_its_reference(gait):
     command = make("path", gait, evaluation=True, path_follower_params=WAITING)
     state = command.reset(ALL)
     for _ in range(125):  # of 120 that the path lasts
-        state.body_pos_w[:, 0, :2] = command.path_w()
+        state.body_pos_w[:, 0, :2] = command.point_w()
         command.advance(state)
     end = command.plans.pos[command.plan, 120]
     assert command.step.tolist() == [120] * N and command.substep.tolist() == [0] * N
-    torch.testing.assert_close(command.path_points(PATH_STEPS), end[:, None].expand(N, 10, 2))
+    torch.testing.assert_close(command.points_w(PATH_STEPS), end[:, None].expand(N, 10, 2))
     assert torch.equal(command.reference.index, command.reference.last)
     state.body_pos_w[:, 0, :2] = end + torch.tensor([[0.49, 0.0], [0.51, 0.0], *[[0.0, 0.0]] * 4])
     assert command.over(state).tolist() == [True, False, True, True, True, True]
@@ -131,15 +131,15 @@ def test_a_fixed_clock_sees_the_path_as_before(gait):
     command = make("path", gait)
     play(command, 110)
     points = command.plans.pos[command.plan[:, None], 110 + PATH_STEPS]
-    assert torch.equal(command.path_points(PATH_STEPS), points)
-    assert command.clock is None and torch.equal(command.path_w(), command.plans.pos[command.plan, 110])
+    assert torch.equal(command.points_w(PATH_STEPS), points)
+    assert command.clock is None and torch.equal(command.point_w(), command.plans.pos[command.plan, 110])
 
 
 def test_a_clock_that_waits_is_saved(gait):
     command = make("path", gait, evaluation=True, path_follower_params=WAITING)
     state = command.reset(ALL)
     for _ in range(7):
-        state.body_pos_w[:, 0, :2] = command.path_w() + torch.tensor([0.05, 0.0])
+        state.body_pos_w[:, 0, :2] = command.point_w() + torch.tensor([0.05, 0.0])
         command.advance(state)
     other = make("path", gait, evaluation=True, path_follower_params=WAITING)
     other.load_state_dict(command.state_dict())

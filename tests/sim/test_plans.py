@@ -39,13 +39,13 @@ def test_positions_are_the_integral_of_the_velocity(generator):
 
 def test_every_goal_plan_arrives_and_stands_by_its_deadline(generator):
     plans = plan_goals(512, 222, DT, GoalParams(), generator)
-    distance = plans.goal.norm(dim=1)
+    distance = plans.end.norm(dim=1)
     assert distance.min() >= 1.0 and distance.max() <= 4.0
     assert torch.equal(plans.last_step, ((2.0 + distance / 0.8) / DT).ceil().long())
     arrived = plans.pos[torch.arange(512), plans.last_step]
-    assert (arrived - plans.goal).norm(dim=1).max() < 0.1
+    assert (arrived - plans.end).norm(dim=1).max() < 0.1
     assert plans.speed[torch.arange(512), plans.last_step].max() < 0.05
-    bearing = torch.atan2(plans.goal[:, 1], plans.goal[:, 0])
+    bearing = torch.atan2(plans.end[:, 1], plans.end[:, 0])
     assert bearing.min() < -3.0 and bearing.max() > 3.0  # any direction, also behind
 
 

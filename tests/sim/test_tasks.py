@@ -84,7 +84,7 @@ def test_a_goal_is_reached_within_half_a_metre_standing():
     env.reset()
     at_deadline(env)
     command = env.tasks["goal"].command
-    to_goal = command.goal_w() - env.state.root_pos_w[:, :2]
+    to_goal = command.end_w() - env.state.root_pos_w[:, :2]
     for world, short in enumerate((0.4, 0.6, 0.0)):
         back = to_goal[world] / to_goal[world].norm() * short
         put(env, world, *(to_goal[world] - back).tolist())
@@ -100,7 +100,7 @@ def test_a_goals_deadline_is_two_seconds_and_the_distance_at_a_stroll():
     env = make_env("goal", num_envs=32)
     env.reset()
     command = env.tasks["goal"].command
-    distance = command.plans.goal[command.plan].norm(dim=1)
+    distance = command.plans.end[command.plan].norm(dim=1)
     assert distance.min() >= 1.0 and distance.max() <= 4.0
     seconds = command.last_step * env.robot.control_dt
     torch.testing.assert_close(seconds, 2.0 + distance / 0.8, atol=0.034, rtol=0.0)
@@ -166,7 +166,7 @@ def test_a_metric_is_the_mean_over_the_episode():
         command = env.tasks["path"].command
         result = step(env)
         row = result.episodes
-        errors.append((env.state.root_pos_w[0, :2] - command.path_w()[0]).norm())
+        errors.append((env.state.root_pos_w[0, :2] - command.point_w()[0]).norm())
     assert result.timed_out[0]
     assert row["length"][0] == 3.0
     assert row["path_following_err/max"][0] > 1.0

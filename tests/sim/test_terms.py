@@ -36,10 +36,10 @@ class Told(LocomotionCommand):
     def draw_plans(self, count, generator):
         raise AssertionError("nothing is drawn")
 
-    def path_w(self):
+    def point_w(self):
         return torch.tensor(self.told[0]).expand(N, 2)
 
-    def goal_w(self):
+    def end_w(self):
         return torch.tensor(self.told[1]).expand(N, 2)
 
     def direction_and_speed(self):

@@ -95,6 +95,7 @@ class Task:
         variants: evaluated in place of the task itself, by name.
         reward_weights: its parameters -> the weight of each reward term.
         command_ranges: its parameters -> what training's commands are drawn from: least, greatest and unit, by name.
+        evaluation_only: names of those of its parameters that training does not read: they may change when a run goes on.
         reference_seconds: the env's config, its parameters -> seconds of reference motion that are stored for each random command.
         trace: its command -> where the root should be now, (n, 2) m in the world, to be drawn on a map; None for no map.
     """
@@ -118,6 +119,7 @@ class Task:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     reward_weights: Callable[[Any], Mapping[str, float]] = lambda params: params.rewards
     command_ranges: Callable[[Any], Mapping[str, tuple[float, float, str]]] = lambda params: {}
+    evaluation_only: tuple[str, ...] = ()
     reference_seconds: Callable[[Any, Any], float] = lambda config, params: 0.0
     trace: Callable[[Any], Tensor] | None = None
 

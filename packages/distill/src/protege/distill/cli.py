@@ -59,6 +59,7 @@ def evaluate(
     num_episodes: int,
     simulator: str | None,
     simulators: str | None,
+    path_clock: str | None,
     **options: Any,
 ) -> None:
     """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
@@ -77,6 +78,7 @@ def evaluate(
     from .tasks import EVALUATED, OPTIONS, default_tasks
 
     names = _several(simulator, simulators)
+    given = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
     loaded = load_policy(checkpoint)
     default, lines = (None, []) if names else chosen_simulator(loaded, simulator, options["device"])
     chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
@@ -91,7 +93,7 @@ def evaluate(
             click.echo(f"{EVALUATED[task].title}{f', {name}' if names else ''} ...", err=True)
 
         unique = list(dict.fromkeys(chosen))
-        evaluation = play(loaded, unique, num_episodes, output=place, tell=tell, simulator=name, **options)
+        evaluation = play(loaded, unique, num_episodes, output=place, tell=tell, simulator=name, given=given, **options)
         evaluation.save(place)
         report = write_report(place)
         if not names:

@@ -34,9 +34,10 @@ def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float])
         if taught and stage.share > 0.0:
             kept.append(Stage(stage.name, stage.share, taught))
     if not kept:
+        key = f"agent.teacher_models.{next(iter(teacher_weights))}.weight"
         raise UserError(
             "agent.curriculum has no stage with a task that has a teacher",
-            "Give a stage a share and a task, and its teacher a weight: agent.teacher_models.path_follower.weight=1",
+            f"Give a stage a share and a task, and its teacher a weight: {key}=1",
         )
     return kept
 

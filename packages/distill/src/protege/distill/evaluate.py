@@ -28,7 +28,7 @@ from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.tasks import Task
 from protege.sim.env_config import EnvConfig, push_test
 
-from .tasks import EVALUATED, env_overrides
+from .tasks import EVALUATED, EVALUATION_ONLY, env_overrides
 
 SCHEMA_VERSION = 1
 DATA, ARRAYS = "evaluation.json", "evaluation.npz"
@@ -70,8 +70,8 @@ def evaluate(
     num_envs: int = 64,
     seed: int = 0,
     push: float = 0.0,
-    path_clock: str | None = None,
     terrain: str | None = None,
+    given: Sequence[str] = (),
     overrides: Sequence[str] = (),
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
@@ -83,8 +83,8 @@ def evaluate(
         num_envs: at most.
         seed: of the commands; the same for every policy, so that two can be compared on the same ones.
         push: force that pushes the robots forward now and then, N; see `push_test`.
-        path_clock: `fixed` or `waiting`, see `PathParams.clock`; by default the config's.
         terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
+        given: of `Task.evaluation_only`, each `key.path=value`.
         overrides: of the config's `env` part, each `key.path=value`.
         output: tried for writing before anything is played.
         tell: called with each task's name when its envs are there.
@@ -93,12 +93,14 @@ def evaluate(
     if output is not None:
         writable_folder(output)
     options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
-    given = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
-    given += [f"env.terrain.kind={terrain}"] if terrain else []
+    given = [*given, *([f"env.terrain.kind={terrain}"] if terrain else [])]
     config = from_dict({"env": EnvConfig}, loaded.config, [*given, *overrides]).env
     asked = {"push": push} if push else {}
-    clock, ground = config.path_follower_params.clock, config.terrain
-    asked |= ({"path_clock": clock} if clock != "fixed" else {}) | ({"overrides": list(overrides)} if overrides else {})
+    ground, usual = config.terrain, EnvConfig()
+    for key, (task, name) in EVALUATION_ONLY.items():
+        value, default = (getattr(getattr(x, task.config_key), name) for x in (config, usual))
+        asked |= {key: value} if value != default else {}
+    asked |= {"overrides": list(overrides)} if overrides else {}
     asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
     evaluation = Evaluation(_facts(loaded, seed, options) | asked)
     envs = min(num_envs, num_episodes)

@@ -121,7 +121,7 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
             angle = -np.arctan2(ahead[1], ahead[0])
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             walked, wanted = (trace[:, :2] - start) @ turn.T, (trace[:, 2:] - start) @ turn.T
-            ax.plot(*wanted.T, color=GRID, lw=7, solid_capstyle="round", label="path")
+            ax.plot(*wanted.T, color=GRID, lw=7, solid_capstyle="round", label="to follow")
             ax.plot(*walked.T, color=PALETTE[2], lw=1.8, label="pelvis")
             ax.plot(*walked[-1], "o", color=PALETTE[2], ms=4)
             ax.plot(0.0, 0.0, "o", mfc="white", mec=MUTED, ms=5)

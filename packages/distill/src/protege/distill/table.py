@@ -9,6 +9,8 @@ from rich.console import Console
 from protege.core.terminal import compact_table, console
 from protege.core.terminal import print_table as print_rows
 
+from .tasks import EVALUATION_ONLY
+
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
     """Print two lines a task, values above their 95 % intervals, and the failure rules below.
@@ -20,10 +22,10 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
     """
     terminal = terminal or console()
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
-    waits = f", the path's clock {data['path_clock']}" if "path_clock" in data else ""
+    only = "".join(f", the {task.name}'s {x} {data[key]}" for key, (task, x) in EVALUATION_ONLY.items() if key in data)
     changed = "".join(f", {override}" for override in data.get("overrides", []))
     ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
-    how = f"{data['simulator']}, seed {data['seed']}{pushed}{waits}{ground}{changed}"
+    how = f"{data['simulator']}, seed {data['seed']}{pushed}{only}{ground}{changed}"
     title = f"{data['name'] or data['checkpoint']}, {how}; [95 % intervals]"
     table = compact_table(title)
     table.add_column("task")

@@ -18,6 +18,10 @@ UNIFIED = tuple(name for name, task in tasks().items() if task.unified)
 """What a student is evaluated on."""
 
 
+EVALUATION_ONLY = {f"{task.name}_{name}": (task, name) for task in tasks().values() for name in task.evaluation_only}
+"""Parameters that only evaluations read, each with its task, by the names that results state them under."""
+
+
 def default_tasks(kind: str) -> tuple[str, ...]:
     """What a policy is evaluated on if nothing else is asked, by its checkpoint's kind: what it was trained on or teaches."""
     return tuple(name for name, task in tasks().items() if kind in (task.kind, task.taught_by)) or UNIFIED

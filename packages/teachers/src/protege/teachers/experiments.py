@@ -11,11 +11,19 @@ from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.experiments import train_ppo
 from protege.core.runs.training import Experiment
-from protege.core.tasks import tasks
+from protege.core.tasks import Modality, Task, tasks
 
 PARTS: dict[str, type] = {"agent": PPOConfig, "model": ModelConfig}
 
-EXPERIMENTS = {
-    task.kind: Experiment(task.kind, PARTS, train_ppo) for task in tasks().values() if task.modality is not None
-}
+
+def _experiment(task: Task, modality: Modality) -> Experiment:
+    given = (
+        f"run.experiment_name=smpl_{task.kind}",
+        f"env.task_mix={{track: 0.0, {task.name}: 1.0}}",
+        f"model.added_tokens=[{modality.name}]",
+    )
+    return Experiment(task.kind, PARTS, train_ppo, base="_teacher", given=given)
+
+
+EXPERIMENTS = {task.kind: _experiment(task, task.modality) for task in tasks().values() if task.modality is not None}
 """By kind, which is also the first part of their presets' names."""

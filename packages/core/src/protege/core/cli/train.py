@@ -1,6 +1,6 @@
 """The `train` and `presets` commands of a package that trains."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +72,9 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     return group
 
 
-def preset_names(families: Collection[str]) -> list[str]:
-    """Presets of these families."""
+def preset_names(experiments: Mapping[str, "Experiment"]) -> list[str]:
+    """What can be trained: the presets of these families, and the families that need none of their own."""
     from ..runs.config import all_presets
 
-    return sorted(name for name, _ in all_presets() if name.split("/")[0] in families)
+    own = {family for family, experiment in experiments.items() if experiment.base}
+    return sorted(own | {name for name, _ in all_presets() if name.split("/")[0] in experiments})

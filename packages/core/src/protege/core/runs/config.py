@@ -152,8 +152,18 @@ def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[s
 
 
 def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """The config that `Config.to_dict` gave, and `key.path=value` on top; parts that the schema does not name are left out."""
-    return _build(parts, [("config", {name: data[name] for name in parts if name in data}), *_given(parts, overrides)])
+    """The config that `Config.to_dict` gave, and `key.path=value` on top.
+
+    Parts that the schema does not name are left out, and so are the parameters of tasks that are not installed here.
+    """
+    saved = {name: _of_installed(cls, data[name]) for name, cls in parts.items() if name in data}
+    return _build(parts, [("config", saved), *_given(parts, overrides)])
+
+
+def _of_installed(cls: type, part: Any) -> Any:
+    """A saved part without the mappings that its dataclass has no field for: those are a task's parameters."""
+    names = {f.name for f in fields(cls)}
+    return {x: y for x, y in part.items() if x in names or not isinstance(y, dict)} if isinstance(part, dict) else part
 
 
 def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -220,14 +230,21 @@ def find_preset(name: str) -> Traversable:
     Raises:
         UserError: naming the nearest one.
     """
-    presets = dict(all_presets())
+    presets = dict(_preset_files())
     if name not in presets:
         raise _unknown(f"no preset {name!r}", name, set(presets), "presets")
     return presets[name]
 
 
 def all_presets() -> Iterator[tuple[str, Traversable]]:
-    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`)."""
+    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`).
+
+    Those whose name begins with `_` are left out: others are based on them.
+    """
+    return ((name, file) for name, file in _preset_files() if not name.startswith("_"))
+
+
+def _preset_files() -> Iterator[tuple[str, Traversable]]:
     for entry in entry_points(group="protege.presets"):
         yield from _yaml_files(files(entry.value), "")
 

@@ -13,6 +13,7 @@ from ..motions.clip import clip_files
 from ..robots.plain import first_difference
 from ..robots.robot import Robot
 from .checkpoint import Checkpoint
+from ..tasks import tasks
 from .plain_yaml import as_yaml
 
 MAY_CHANGE = {
@@ -21,10 +22,13 @@ MAY_CHANGE = {
         for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
     ),
     *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
-    *("agent.evaluation_interval", "agent.evaluation_episodes", "env.path_follower_params.clock"),
+    *("agent.evaluation_interval", "agent.evaluation_episodes"),
     *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
 }
-"""Keys that may change when a run goes on. Of all others the optimiser, the envs or the log already hold the old value."""
+"""Keys that may change when a run goes on, besides `Task.evaluation_only`.
+
+Of all others the optimiser, the envs or the log already hold the old value.
+"""
 
 PATHS = ("motion_file", "checkpoint", "expert_model_path")
 """Last parts of the keys that hold a path or several. The same file in another spelling is no difference."""
@@ -128,10 +132,11 @@ def weights_digest(model: Mapping[str, Tensor]) -> str:
 
 
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first key, in the new config's order, that is not in `MAY_CHANGE` and whose value another config does not share."""
+    """The first key, in the new config's order, that may not change and whose value another config does not share."""
+    may_change = MAY_CHANGE | {f"env.{task.config_key}.{x}" for task in tasks().values() for x in task.evaluation_only}
     old, new = dict(_flat(was)), dict(_flat(now))
     for key in [*new, *old]:
-        if key not in MAY_CHANGE and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
+        if key not in may_change and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
             before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
             return key, before, after
     return None

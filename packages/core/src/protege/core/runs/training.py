@@ -1,6 +1,6 @@
 """Training a config: compose it, build its environment, train in its run folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import prod
@@ -15,7 +15,7 @@ from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
 from ..names import checked_name
 from ..threads import available_cores, torch_threads
-from .config import Config, RunConfig, compose, override_keys
+from .config import Config, RunConfig, all_presets, compose, override_keys
 from .key_warnings import warnings
 from .lock import locked
 from .resuming import clip_digests
@@ -30,11 +30,15 @@ class Experiment:
         kind: of the checkpoint that comes out.
         parts: the config's parts besides `run` and `env`.
         train: trains until the run's budget is spent.
+        base: a preset; where no package offers one named `kind`, this one and `given` are it.
+        given: `key.path=value`, each.
     """
 
     kind: str
     parts: dict[str, type]
     train: Callable[[Run, Env, Config], None]
+    base: str = ""
+    given: tuple[str, ...] = ()
 
 
 def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:
@@ -48,7 +52,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
     """
     plugin = env_plugin()
     parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
-    config = compose(parts, preset, overrides, files)
+    config = _compose(experiment, parts, preset, overrides, files)
     settings = config.run
     if not settings.experiment_name:
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
@@ -65,6 +69,15 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
             return _train(experiment, plugin, config, group, override_keys(parts, overrides))
     finally:
         group.close()
+
+
+def _compose(
+    experiment: Experiment, parts: Mapping[str, type], preset: str, overrides: Sequence[str], files: Sequence[str]
+) -> Config:
+    """See `compose`; a kind of policy that no preset is named after has one by `Experiment.base`."""
+    if preset == experiment.kind and experiment.base and preset not in dict(all_presets()):
+        preset, overrides = experiment.base, [*experiment.given, *overrides]
+    return compose(parts, preset, overrides, files)
 
 
 def rank_settings(settings: RunConfig, group: ProcessGroup) -> RunConfig:

@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from ..commands.order_kind import Run
+from ..commands.orders import MODES
+from ..commands.registry import KINDS
 from ..errors import DeployError
 from ..files import check_writable, write_json
-from ..interface import MODALITIES as TASKS
 from ..loop.pace import CATCH_UP
+from ..safety.ranges import Ranges
 from .options import Finite, provider_option, threads_option
 
 DEFAULT_SECONDS = 10.0
@@ -19,15 +22,23 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 TIMING = ("realtime", "rate", "catch_up", "fifo", "core")
 """Options that are arguments of `ControlLoop`."""
 
+
+def task_options() -> Iterator[Callable]:
+    """The options of each modality that has some, an option that several have once."""
+    users: dict[str, list[str]] = {}
+    for name, kind in KINDS.items():
+        for flag in kind.options:
+            users.setdefault(flag, []).append(name)
+    for flag, names in users.items():
+        told = {"show_default": True, "type": Finite(), **KINDS[names[0]].options[flag]}
+        yield click.option(flag, **{**told, "help": f"of {' and '.join(names)}: {told['help']}"})
+
+
 OPTIONS: list[Callable] = [
     # What to do, where the policy is told one thing, and who tells it, where it is told more.
-    click.option("--task", type=click.Choice([*TASKS, "motion"]), help="by default the first that it takes"),
+    click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="by default the first that it takes"),
     click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
-    click.option("--speed", default=1.0, show_default=True, type=Finite(), help="m/s, of path and steering; below 0 backwards"),
-    click.option("--turn-rate", default=0.0, show_default=True, type=Finite(), help="rad/s, of path"),
-    click.option("--seed", type=click.IntRange(min=0), help="a random path"),
-    click.option("--goal", nargs=2, type=Finite(), default=(3.0, 0.0), show_default=True, help="m ahead, m to the left"),
-    click.option("--direction", default=0.0, show_default=True, type=Finite(), help="degrees to the left, of steering"),
+    *task_options(),
     click.option("--commands", metavar="SOURCE",
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
     # Where, and for how long.
@@ -121,7 +132,9 @@ def _task(
 
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
-        return tasks.task_command(chosen, robot.read().pose_2d, length, policy.metadata, **options), length
+        told = policy.metadata
+        asked = Run(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
+        return KINDS[chosen].from_options(options, asked), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)

@@ -3,18 +3,14 @@
 import click
 import numpy as np
 
-from ..commands.goal import GoalCommand
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import Kinematics, MotionCommand
-from ..commands.path import PathCommand
-from ..commands.steering import SteeringCommand
+from ..commands.orders import MODES
 from ..errors import DeployError
 from ..geometry import Pose2D
-from ..interface import MODALITIES, RobotInterface
+from ..interface import RobotInterface
 from ..motions.clips import load_clip
-from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
-from ..safety.ranges import Ranges
 
 
 def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -> str:
@@ -24,7 +20,8 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
         DeployError: the policy does not take it, or a clip is missing or too many.
     """
     offered = policy.modes
-    chosen = task or ("motion" if motion_file else next((x for x in offered if x in (*MODALITIES, "motion")), ""))
+    usual = next((x for x in offered if x in MODES), next(iter(offered), ""))
+    chosen = task or ("motion" if motion_file else usual)
     if chosen in policy.with_poses:
         raise DeployError(
             f"this policy takes a {chosen} only together with poses",
@@ -32,6 +29,9 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
         )
     if chosen not in offered:
         raise DeployError(f"this policy takes no {chosen or 'command'}", f"It takes {', '.join(offered) or 'none'}")
+    if chosen not in MODES:
+        order = f'[{{"at": 0, "{chosen}": {{...}}}}]'
+        raise DeployError(f"{chosen} is ordered by the model's inputs", f"Take --commands script:FILE, with {order}")
     if chosen == "motion" and not motion_file:
         raise DeployError("motion needs a clip", "Add --motion-file data/motions/smpl_humanoid_walk.npy, or another")
     if chosen != "motion" and motion_file:
@@ -54,29 +54,3 @@ def motion_command(
         reset(clip.placed(Pose2D(np.zeros(2), 0.0)).start())
     clip = clip.placed(robot.read().pose_2d)
     return MotionCommand(clip, kinematics, policy.metadata, policy.with_poses), min(seconds, clip.duration)
-
-
-def task_command(
-    task: str,
-    start: Pose2D,
-    seconds: float,
-    metadata: Metadata,
-    *,
-    speed: float,
-    turn_rate: float,
-    seed: int | None,
-    goal: tuple[float, float],
-    direction: float,
-) -> MeasuredCommand:
-    """The path, goal or steering that the options ask for, for a run of so many seconds, within what the policy was trained on."""
-    ranges, times = Ranges(metadata.command_ranges), metadata.path_times
-    if task == "goal":
-        return GoalCommand.ahead(start, goal, ranges.reach(float(np.hypot(*goal))))
-    if task == "steering":
-        return SteeringCommand(start.direction(direction), ranges.clamp("steering_speed", speed))
-    if seed is not None:
-        return PathCommand.random(start, seed, seconds, times)
-    slower = ranges.clamp("path_speed", speed)
-    bend = ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
-    # As long as it is seen ahead at the end of the run.
-    return PathCommand.arc(start, slower, bend, seconds + max(times), times)

@@ -16,15 +16,14 @@ from ..interface import Command, CommandSource, RobotReading
 from ..motions.clips import load_clip
 from ..policy.onnx_policy import OnnxPolicy
 from ..safety.ranges import Ranges
-from .goal import GoalCommand
-from .measured import Note
+from .measured import Ending, Note
 from .motion import Kinematics, Motion, MotionCommand
-from .orders import MODES, Order, Part, parse
-from .path import PathCommand
-from .steering import Steering
+from .order_kind import Part
+from .orders import MODES, Order, parse
+from .registry import REACH, STEER, Arrival
 
 BRAKING = 1.0
-"""s before a path's end, from where on that end is a goal: policies brake for goals, not for the ends of paths."""
+"""s before a line's end, from where on that end is a point to reach: policies brake for these, not for the ends of lines."""
 USUAL_SPEED = 1.5  # m/s, of policies that do not say which speeds they were trained on
 NOTES = 100  # of the last ones that are kept
 WORLD = Pose2D(np.zeros(2), 0.0)
@@ -62,7 +61,7 @@ class Commander:
             for modality in policy.metadata.modalities
             if modality.name not in MODES
         }
-        self._idle: Prepared = self.prepare({"steering": Steering(speed=0.0)}) if "steering" in policy.modes else {}
+        self._idle: Prepared = self.prepare({STEER.name: STEER.order(speed=0.0)}) if STEER.name in policy.modes else {}
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
         self._lock = Lock()
@@ -70,11 +69,12 @@ class Commander:
         self._heard: float | None = None
         self._start: Pose2D | None = None
         self._since, self._sources = 0.0, dict[str, CommandSource]()
+        self._ending: Ending | None = None
 
     @property
     def speeds(self) -> tuple[float, float]:
         """Least and largest speed of steering that the policy was trained on, m/s."""
-        trained = self._policy.metadata.command_ranges.get("steering_speed")
+        trained = self._policy.metadata.command_ranges.get(STEER.speed_range)
         return (0.0, USUAL_SPEED) if trained is None else (trained.low, trained.high)
 
     # Who commands -------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Commander:
         Raises:
             DeployError: an invalid order, one that this policy does not take, or a clip that cannot be read.
         """
-        given = isinstance(order, Mapping) and all(isinstance(part, Part) for part in order.values())
+        given = isinstance(order, Mapping) and all(isinstance(part, Part | Motion) for part in order.values())
         parts, modes = order if given else parse(order, self._raw), self._policy.modes
         for mode in parts:
             if mode not in modes:
@@ -133,36 +133,35 @@ class Commander:
         if taken is not None:
             self._sources, self._since = self._begun(taken, reading), time
         said = self._ask(time, reading)
-        path = self._sources.get("path")
-        if isinstance(path, PathCommand) and path.over:
-            self._leave(path, reading)
+        if self._ending is not None and self._ending.over:
+            self._leave(self._ending, reading)
             said = self._ask(time, reading)
         return said
 
-    def _leave(self, path: PathCommand, reading: RobotReading) -> None:
-        """Stand at the path's end, or, if it was given up, where the robot is. Of a mix only poses go on."""
-        self.notes.extend(Note(self._since + at, message) for at, message in path.notes)
-        (at, _), (end, left) = path.notes[-1], path.rest
-        stands: dict[str, CommandSource] = {"goal": GoalCommand(end, at + left)}
-        if path.lost or "goal" not in self._policy.modes:
+    def _leave(self, line: Ending, reading: RobotReading) -> None:
+        """Stand at the line's end, or, if it was given up, where the robot is. Of a mix only poses go on."""
+        self.notes.extend(Note(self._since + at, message) for at, message in line.notes)
+        (at, _), (end, left) = line.notes[-1], line.rest
+        stands: dict[str, CommandSource] = {REACH.name: Arrival(end, at + left)}
+        if line.lost or REACH.name not in self._policy.modes:
             stands = self._begun(self._idle, reading)
         poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
-        self._sources = {**poses, **stands}
+        self._sources, self._ending = {**poses, **stands}, None
 
     def _begun(self, prepared: Prepared, reading: RobotReading) -> dict[str, CommandSource]:
         """The sources of an order, for a robot as it is now."""
         here = reading.pose_2d
         frames = {"robot": here, "start": self._start or here, "world": WORLD}
         sources = {mode: begin(frames) for mode, begin in prepared.items()}
-        path = sources.get("path")
-        if isinstance(path, PathCommand) and "goal" in self._policy.modes:
-            path.lead = BRAKING
+        self._ending = next((source for source in sources.values() if isinstance(source, Ending)), None)
+        if self._ending is not None and REACH.name in self._policy.modes:
+            self._ending.lead = BRAKING
         return sources
 
     def _ask(self, time: float, reading: RobotReading) -> Command:
         return mixed([source(time - self._since, reading) for source in self._sources.values()])
 
-    def _prepared(self, part: Part) -> Callable[[Mapping[str, Pose2D]], CommandSource]:
+    def _prepared(self, part: Part | Motion) -> Callable[[Mapping[str, Pose2D]], CommandSource]:
         policy, metadata = self._policy, self._policy.metadata
         if not isinstance(part, Motion):
             return partial(part.begin, path_times=metadata.path_times, ranges=self._ranges)

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
+from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
+from .order_kind import OrderKind, Past, Run, Shortcut
 from .order_values import as_points, check_frame, check_numbers
 
 
@@ -35,7 +37,7 @@ class Goal:
         """The command, for a robot and a start that are where `frames` says."""
         point = frames[self.frame].to_world(np.array(self.point))
         distance = float(np.linalg.norm(point - frames["robot"].point))
-        reach = ranges.reach(distance)
+        reach = ranges.reach("goal_distance", distance)
         return GoalCommand(point, _usual_time(distance) if self.seconds is None else self.seconds, reach)
 
 
@@ -76,3 +78,42 @@ class GoalCommand:
 def _usual_time(distance: float) -> float:
     """The time that the training gives for a way, m: two seconds, and 0.8 m/s."""
     return 2.0 + distance / 0.8
+
+
+# What the runtime knows of it ------------------------------------------------------------------------------------------
+
+
+def from_options(options: Mapping[str, Any], run: Run) -> GoalCommand:
+    """The point that `--goal` names."""
+    offset = options["goal"]
+    return GoalCommand.ahead(run.start, offset, run.ranges.reach("goal_distance", float(np.hypot(*offset))))
+
+
+def random(generator: np.random.Generator, run: Run) -> GoalCommand:
+    """A point ahead, up to 4.5 m away."""
+    return GoalCommand.ahead(run.start, (float(generator.uniform(0.5, 4.0)), float(generator.uniform(-2.0, 2.0))))
+
+
+def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:
+    """Where a clip ends, and when."""
+    return {"goal_w": root[-1], "goal_time_left": dt * (len(root) - 1 - now)}
+
+
+def error(past: Past, metadata: Metadata) -> float | None:
+    """Distance from the point, m."""
+    command, root = past[-1]
+    return None if command.goal_w is None else float(np.linalg.norm(root - command.goal_w))
+
+
+KIND = OrderKind(
+    name="goal",
+    order=Goal,
+    from_options=from_options,
+    random=random,
+    of_clip=of_clip,
+    unit="m",
+    error=error,
+    drawn=lambda command, root: None if command.goal_w is None else np.atleast_2d(command.goal_w),
+    options={"--goal": {"nargs": 2, "default": (3.0, 0.0), "help": "m ahead, m to the left"}},
+    shortcut=Shortcut(Goal((2.0, 0.0)), "goal 2 m ahead", key="g", button=1),
+)

@@ -21,6 +21,34 @@ class MeasuredCommand(Protocol):
         ...
 
 
+@runtime_checkable
+class Ending(Protocol):
+    """A command source that comes to an end, and then is to stand there.
+
+    Attributes:
+        lead: s by which it ends early, so that another command can take over.
+        notes: when it came to its end, or was given up; empty until then.
+    """
+
+    lead: float
+    notes: list["Note"]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended or was given up."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was given up."""
+        ...
+
+    @property
+    def rest(self) -> tuple[Array, float]:
+        """Where it ends, (2,) m, and how long it is until then, s."""
+        ...
+
+
 class Note(NamedTuple):
     """A remark of a command source about a run: s since its start, one line."""
 

@@ -13,7 +13,7 @@ from ..interface import Command, RobotReading
 from ..motions.clips import Clip
 from ..motions.poses import Poses
 from ..policy.metadata import Metadata
-from .measured import STRIDE
+from .registry import KINDS
 
 Kinematics = Callable[[Poses], tuple[Array, Array]]
 """Poses at T moments -> body_pos_w (T, B, 3) m and body_quat_w (T, B, 4), bodies as in `Metadata.body_names`."""
@@ -45,8 +45,8 @@ class MotionCommand:
         clip: placed in the world, see `Clip.placed`; sampled once, at multiples of `Metadata.control_dt`.
         kinematics: `MujocoRobot.body_poses`, for instance.
         metadata: of the policy.
-        also: of path, goal and steering, what is commanded besides the poses: the clip's own path, end and velocity. For
-            teachers, which were trained with poses and command together.
+        also: modalities of `KINDS` that are commanded besides the poses, as the clip itself obeys them. For teachers, which were
+            trained with poses and command together.
         bodies: names of those whose poses count; empty: all.
     """
 
@@ -60,7 +60,8 @@ class MotionCommand:
         also: Collection[str] = (),
         bodies: Collection[str] = (),
     ) -> None:
-        self.dt, self.also = metadata.control_dt, also
+        self.dt, self._times = metadata.control_dt, metadata.path_times
+        self._also = [KINDS[name].of_clip for name in also if name in KINDS]
         self.last = max(1, int(clip.duration / self.dt + 1e-6))
         moments = self.dt * np.arange(self.last + 1)
         poses = clip.at(moments)
@@ -68,7 +69,6 @@ class MotionCommand:
         self._joint_vel = clip.joint_vel(moments)
         self._body_pos, self._body_quat = kinematics(poses)
         self._ahead = np.array(metadata.future_frames, dtype=int)
-        self._path_ahead = np.rint(np.array(metadata.path_times) / self.dt).astype(int)
         counts = [not bodies or name in bodies for name in metadata.body_names]
         self._mask = None if all(counts) else np.tile(counts, (len(self._ahead), 1))
 
@@ -84,20 +84,15 @@ class MotionCommand:
         now = self._step(time)
         following = min(now + 1, self.last)
         seen = np.minimum(now + self._ahead, self.last)
-        command = Command(
+        told = (of_clip(self._root, now, self.dt, self._times, reading) for of_clip in self._also)
+        return Command(
             target_body_pos_w=self._body_pos[seen],
             target_body_quat_w=self._body_quat[seen],
             pose_mask=self._mask,
             reference_joint_pos=self._joint_pos[following],
             reference_joint_vel=self._joint_vel[following],
+            **{name: value for fields in told for name, value in fields.items()},
         )
-        if "path" in self.also:
-            command.path_w = self._root[np.minimum(now + self._path_ahead, self.last)]
-        if "goal" in self.also:
-            command.goal_w, command.goal_time_left = self._root[-1], self.dt * (self.last - now)
-        if "steering" in self.also:
-            command.steering_direction_w, command.steering_speed = self._way(now, reading)
-        return command
 
     def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
         """Mean distance of the bodies from the clip's, m: its mean over the run and its maximum."""
@@ -111,11 +106,3 @@ class MotionCommand:
 
     def _step(self, time: float) -> int:
         return min(round(time / self.dt), self.last)
-
-    def _way(self, now: int, reading: RobotReading) -> tuple[Array, float]:
-        """Where the clip goes in the second to come, or in its last one: (2,) unit vector, m/s."""
-        stride = min(round(STRIDE / self.dt), self.last)
-        begin = min(now, self.last - stride)
-        velocity = (self._root[begin + stride] - self._root[begin]) / (stride * self.dt)
-        speed = float(np.linalg.norm(velocity))
-        return (velocity / speed if speed > 1e-3 else reading.pose_2d.direction(0.0)), speed

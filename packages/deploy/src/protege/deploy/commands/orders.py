@@ -18,11 +18,10 @@ from ..geometry import Pose2D
 from ..interface import Command, CommandSource
 from ..policy.metadata import DTYPES, TensorSpec
 from ..safety.ranges import ANY, Ranges
-from .goal import Goal
 from .motion import Motion
+from .order_kind import Part
 from .order_values import short
-from .path import Path
-from .steering import Steering
+from .registry import KINDS
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,9 @@ class Raw:
         return lambda time, reading: command
 
 
-Part = Steering | Path | Goal | Motion | Raw
-Order = Mapping[str, Part]
+Order = Mapping[str, Part | Motion]
 """Parts by mode. An empty one stands."""
-MODES: dict[str, type] = {"path": Path, "goal": Goal, "steering": Steering, "motion": Motion}
+MODES: dict[str, type] = {**{name: kind.order for name, kind in KINDS.items()}, "motion": Motion}
 
 
 def parse(data: Any, raw: Mapping[str, Sequence[TensorSpec]]) -> Order:
@@ -88,7 +86,7 @@ def _raw(mode: str, values: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> 
     return Raw(mode, arrays)
 
 
-def _part(mode: str, values: Mapping[str, Any]) -> Part:
+def _part(mode: str, values: Mapping[str, Any]) -> Part | Motion:
     known = {field.name: field.default is MISSING for field in fields(MODES[mode])}
     missing = [name for name, required in known.items() if required and name not in values]
     if missing:

@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import click
 import numpy as np
 
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
+from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
 from .measured import Note
+from .order_kind import SPEED, OrderKind, Past, Run, Shortcut
 from .order_values import MAX_SPEED, as_points, check_frame, check_numbers
 from .path_clock import PathClock
 
@@ -163,3 +166,56 @@ class PathCommand:
             logger.warning("%s", self._clock.lost)
         elif self._clock.done:
             self.notes.append(Note(time, f"path done, {time - self._clock.now:.1f} s late"))
+
+
+# What the runtime knows of it ------------------------------------------------------------------------------------------
+
+
+def from_options(options: Mapping[str, Any], run: Run) -> PathCommand:
+    """A line at `--speed` that bends at `--turn-rate`, or with `--seed` a random one."""
+    speed, turn_rate, seed = (options[name] for name in ("speed", "turn_rate", "seed"))
+    if seed is not None:
+        return PathCommand.random(run.start, seed, run.seconds, run.times)
+    slower = run.ranges.clamp("path_speed", speed)
+    bend = run.ranges.clamp("path_turn_rate", turn_rate * slower / speed if speed else turn_rate)
+    # As long as it is seen ahead at the end of the run.
+    return PathCommand.arc(run.start, slower, bend, run.seconds + max(run.times), run.times)
+
+
+def random(generator: np.random.Generator, run: Run) -> PathCommand:
+    """See `PathCommand.random`."""
+    return PathCommand.random(run.start, int(generator.integers(2**31)), run.seconds, run.times)
+
+
+def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:
+    """Where a clip will be at those times."""
+    ahead = np.rint(np.array(times) / dt).astype(int)
+    return {"path_w": root[np.minimum(now + ahead, len(root) - 1)]}
+
+
+def error(past: Past, metadata: Metadata) -> float | None:
+    """Distance from the nearest point that was told for now, m."""
+    if past[-1][0].path_w is None:
+        return None
+    steps = round(metadata.path_times[0] / metadata.control_dt)
+    told = past[-1 - steps][0].path_w if len(past) > steps else None
+    return np.nan if told is None else float(np.linalg.norm(past[-1][1] - told[0]))
+
+
+KIND = OrderKind(
+    name="path",
+    order=Path,
+    from_options=from_options,
+    random=random,
+    of_clip=of_clip,
+    unit="m",
+    error=error,
+    drawn=lambda command, root: None if command.path_w is None else np.vstack([root, command.path_w]),
+    segments=10,
+    options={
+        **SPEED,
+        "--turn-rate": {"default": 0.0, "help": "rad/s to the left"},
+        "--seed": {"type": click.IntRange(min=0), "help": "a random line"},
+    },
+    shortcut=Shortcut(Path(turn_rate=0.3), "path at 1 m/s, 0.3 rad/s to the left", key="p", button=2),
+)

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
+from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
 from .measured import STRIDE
+from .order_kind import SPEED, OrderKind, Past, Run
 from .order_values import MAX_SPEED, check_frame, check_numbers
 
 SETTLING = 2.0  # s, before an error counts
+SPEED_RANGE = "steering_speed"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Steering:
         """The command, for a robot and a start that are where `frames` says."""
         frame = frames[self.frame]
         facing = None if self.facing is None else frame.direction(self.facing)
-        return SteeringCommand(frame.direction(self.direction), ranges.clamp("steering_speed", self.speed), facing)
+        return SteeringCommand(frame.direction(self.direction), ranges.clamp(SPEED_RANGE, self.speed), facing)
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,59 @@ class SteeringCommand:
         counts = time[stride:] >= SETTLING
         error = np.linalg.norm(velocity - self.speed * self.direction, axis=1)[counts]
         return {"steering_err": float(error.mean())} if len(error) else {}
+
+
+# What the runtime knows of it ------------------------------------------------------------------------------------------
+
+
+def from_options(options: Mapping[str, Any], run: Run) -> SteeringCommand:
+    """The direction of `--direction` at the speed of `--speed`."""
+    return SteeringCommand(run.start.direction(options["direction"]), run.ranges.clamp(SPEED_RANGE, options["speed"]))
+
+
+def random(generator: np.random.Generator, run: Run) -> SteeringCommand:
+    """Any direction, 0.5 to 1.5 m/s."""
+    direction = run.start.direction(float(np.degrees(generator.uniform(-np.pi, np.pi))))
+    return SteeringCommand(direction, float(generator.uniform(0.5, 1.5)))
+
+
+def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:
+    """Where a clip goes in the second to come, or in its last one."""
+    stride = min(round(STRIDE / dt), len(root) - 1)
+    begin = min(now, len(root) - 1 - stride)
+    velocity = (root[begin + stride] - root[begin]) / (stride * dt)
+    speed = float(np.linalg.norm(velocity))
+    way = velocity / speed if speed > 1e-3 else reading.pose_2d.direction(0.0)
+    return {"steering_direction_w": way, "steering_speed": speed}
+
+
+def error(past: Past, metadata: Metadata) -> float | None:
+    """Of the velocity over the last second, m/s."""
+    (command, root), steps = past[-1], round(STRIDE / metadata.control_dt)
+    if command.steering_direction_w is None or command.steering_speed is None:
+        return None
+    if len(past) <= steps:
+        return np.nan
+    velocity = (root - past[-1 - steps][1]) / (metadata.control_dt * steps)
+    return float(np.linalg.norm(velocity - command.steering_speed * np.asarray(command.steering_direction_w)))
+
+
+def drawn(command: Command, root: Array) -> Array | None:
+    """As far as a second takes."""
+    speed, direction = command.steering_speed, command.steering_direction_w
+    return None if not speed or direction is None else np.vstack([root, root + speed * direction])
+
+
+KIND = OrderKind(
+    name="steering",
+    order=Steering,
+    from_options=from_options,
+    random=random,
+    of_clip=of_clip,
+    unit="m/s",
+    error=error,
+    drawn=drawn,
+    segments=1,
+    options={**SPEED, "--direction": {"default": 0.0, "help": "degrees to the left"}},
+    speed_range=SPEED_RANGE,
+)

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
-from ..commands.random_command import random_command
+from ..commands.order_kind import Run
+from ..commands.registry import KINDS
 from ..errors import DeployError
 from ..geometry import Array, Pose2D
-from ..interface import MODALITIES
 from ..motions.clips import Clip, load_clip
 from ..policy.metadata import DTYPES, Accuracy, Metadata, TensorSpec
 from ..policy.onnx_policy import OnnxPolicy
@@ -121,12 +121,12 @@ def compare(actual: Array, expected: Array) -> Accuracy:
 
 def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Generator) -> Iterator[MeasuredCommand]:
     """Commands without end, each for a robot that has just been put where it begins; none if nothing can be commanded."""
-    kinds = [name for name in policy.modes if name in MODALITIES]
+    kinds = [KINDS[name] for name in policy.modes if name in KINDS]
     clips = list(_clips(policy.metadata)) * ("poses" in policy.modalities)
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield random_command(kind, robot.read().pose_2d, EPISODE_S, policy.metadata, random)
+            yield kind.random(random, Run(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
         for clip in clips:
             robot.reset(clip.start())
             yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)

@@ -100,8 +100,7 @@ class OnnxPolicy:
             self._stand = None
             return command
         if self._stand is None:
-            path = self._blank.get("path_w")
-            self._stand = standing(reading, self._commands, 0 if path is None else path.shape[1])
+            self._stand = standing(reading, self._commands, len(self.metadata.path_times))
         return self._stand
 
     def _put_command(self, feeds: dict[str, Array], command: Command) -> None:

@@ -26,15 +26,15 @@ class Ranges:
             self._warn(kind, value, f"{clamped:g} instead")
         return clamped
 
-    def reach(self, distance: float) -> float:
-        """How far ahead a goal may be shown, m, for one that is so far away; infinity if no range is known.
+    def reach(self, kind: str, distance: float) -> float:
+        """How far ahead a point may be shown, m, for one that is so far away; infinity if no range is known.
 
-        A goal that is nearer than the training's is left where it is: the robot passes there on its way to every goal.
+        A point that is nearer than the training's is left where it is: the robot passes there on its way to every other.
         """
-        trained = self._ranges.get("goal_distance")
+        trained = self._ranges.get(kind)
         reach = float("inf") if trained is None else trained.high
         if distance > reach:
-            self._warn("goal_distance", distance, f"it is shown {reach:g} m ahead")
+            self._warn(kind, distance, f"it is shown {reach:g} m ahead")
         return reach
 
     def _warn(self, kind: str, value: float, instead: str) -> None:

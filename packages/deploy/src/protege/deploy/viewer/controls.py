@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import viser
 
+from ..commands.registry import FOLLOW, KINDS, REACH, STEER
 from ..errors import DeployError
 from ..geometry import yaw
-from ..interface import MODALITIES
 from ..policy.metadata import Modality
 from .scene import FEET, Scene
 from .world import World
@@ -37,12 +37,10 @@ class Controls:
         self.speed, self.direction = 0.0, 0.0
         self._students(list(world.students))
         tabs = self._gui.add_tab_group()
-        raw = [
-            modality for modality in world.metadata.modalities if modality.inputs and modality.name not in MODALITIES
-        ]
+        raw = [modality for modality in world.metadata.modalities if modality.inputs and modality.name not in KINDS]
         for name, fill in (
             ("steer", self._steering),
-            ("path, goal", self._clicks),
+            (f"{FOLLOW.name}, {REACH.name}", self._clicks),
             ("clip", partial(self._clips, clips)),
             *((modality.name, partial(self._raw, modality)) for modality in raw),
         ):
@@ -79,7 +77,7 @@ class Controls:
             self.steer(float(np.hypot(x, y)), float(np.degrees(np.arctan2(y, x))), move_stick=False)
 
     def _clicks(self) -> None:
-        self._click = self._gui.add_dropdown("a click is", ["a goal", "a point of a path"])
+        self._click = self._gui.add_dropdown("a click is", [f"a {REACH.name}", f"a point of a {FOLLOW.name}"])
         self._pace = self._gui.add_slider("speed, m/s", 0.3, FASTEST, 0.05, 1.0)
         walk, clear = self._gui.add_button("walk the path"), self._gui.add_button("clear the path")
         walk.on_click(lambda _: self.walk())
@@ -149,7 +147,7 @@ class Controls:
         if move_stick:
             angle = np.radians(self.direction)
             self._stick.position = (self.speed * np.cos(angle), self.speed * np.sin(angle), 0.05)
-        self._order({"steering": {"direction": self.direction, "speed": self.speed, "frame": "world"}})
+        self._order({STEER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
 
     def stand(self) -> None:
         """Obey nothing but that."""
@@ -169,15 +167,15 @@ class Controls:
 
     def clicked(self, point: tuple[float, float]) -> None:
         """A goal, or one more point of a path."""
-        if self._click.value == "a goal":
-            self._order({"goal": {"point": point, "frame": "world"}})
+        if self._click.value == f"a {REACH.name}":
+            self._order({REACH.name: {"point": point, "frame": "world"}})
         else:
             self._draw([*self._points, point])
 
     def walk(self) -> None:
         """Along what was drawn."""
         if self._points:
-            self._order({"path": {"points": self._points, "speed": self._pace.value, "frame": "world"}})
+            self._order({FOLLOW.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
             self._draw([])
 
     # Means ----------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import trimesh
 import viser
 from mujoco import mjtGeom
 
+from ..commands.registry import KINDS
 from ..interface import Array
 from .world import Frame, World
 
@@ -14,6 +15,7 @@ SKIN, LINE, GROUND, FLOOR = (233, 180, 130), (230, 90, 40), (170, 175, 182), (21
 WORLD = "/world"  # moved so that the robot stays before the camera, which is the user's alone
 FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
 LIFT = 0.02  # m, of lines above the ground
+RADIUS = 0.12  # m, of balls
 
 
 class Scene:
@@ -32,9 +34,9 @@ class Scene:
         colors: dict[str, Any] = {"cell_color": GROUND, "section_color": GROUND, "plane_color": FLOOR}
         lines: dict[str, Any] = {"cell_size": 1.0, "section_size": 5.0, "section_thickness": 1.0, "fade_distance": 60.0}
         self._scene.add_grid(f"{WORLD}/ground", 400.0, 400.0, plane_opacity=1.0, shadow_opacity=0.3, **colors, **lines)
-        self._ball = self._scene.add_icosphere(f"{WORLD}/goal", radius=0.12, color=LINE, visible=False)
-        self._arrow = self._line("arrow", 1)
-        self._path = self._line("path", 10)
+        self._told = {
+            name: self._line(name, x.segments) if x.segments else self._ball(name) for name, x in KINDS.items()
+        }
         self._drawn = self._line("drawn", 1)
         self._bodies: dict[str, Any] = {}
         self.follow = True
@@ -69,11 +71,8 @@ class Scene:
                 if name in self._bodies:
                     self._bodies[name].position = frame.body_pos_w[k]
                     self._bodies[name].wxyz = frame.body_quat_w[k]
-            self._show_goal(command.goal_w)
-            self._show(self._path, None if command.path_w is None else np.vstack([root[:2], command.path_w]))
-            speed, direction = command.steering_speed, command.steering_direction_w
-            arrow = None if not speed or direction is None else np.vstack([root[:2], root[:2] + speed * direction])
-            self._show(self._arrow, arrow)
+            for name, kind in KINDS.items():
+                self._show(self._told[name], kind.drawn(command, root[:2]))
 
     def draw(self, points: list[tuple[float, float]]) -> None:
         """The path that is being drawn, (x, y) m in the world."""
@@ -91,22 +90,22 @@ class Scene:
         x, y = point - np.asarray(self._origin.position)[:2]
         return float(x), float(y)
 
-    def _show_goal(self, point: Array | None) -> None:
-        self._ball.visible = point is not None
-        if point is not None:
-            self._ball.position = (float(point[0]), float(point[1]), 0.12)
+    def _ball(self, name: str) -> Any:
+        return self._scene.add_icosphere(f"{WORLD}/{name}", radius=RADIUS, color=LINE, visible=False)
 
     def _line(self, name: str, segments: int) -> Any:
         nothing = np.zeros((segments, 2, 3), np.float32)
         return self._scene.add_line_segments(f"{WORLD}/{name}", nothing, LINE, thickness=0.04, visible=False)
 
     @staticmethod
-    def _show(line: Any, points: Array | None) -> None:
-        """Segments between points (P + 1, 2) m on the ground."""
-        line.visible = points is not None
-        if points is not None:
+    def _show(handle: Any, points: Array | None) -> None:
+        """Segments between points (P + 1, 2) m on the ground, or a ball at the only one."""
+        handle.visible = points is not None
+        if points is not None and len(points) == 1:
+            handle.position = (float(points[0, 0]), float(points[0, 1]), RADIUS)
+        elif points is not None:
             lifted = np.column_stack([points, np.full(len(points), LIFT)]).astype(np.float32)
-            line.points = np.stack([lifted[:-1], lifted[1:]], axis=1)
+            handle.points = np.stack([lifted[:-1], lifted[1:]], axis=1)
 
 
 def figure(model: Any, body_names: list[str]) -> dict[str, tuple[Array, Array]]:

@@ -30,7 +30,7 @@ class Plans:
         direction: (Q, T) rad, the commanded heading.
         commanded_speed: (Q, T) m/s along the commanded heading.
         settled: (Q, T) bool, the last change of command is long enough ago for errors to count.
-        goal: (Q, 2) m, where the plan ends.
+        end: (Q, 2) m, where the plan ends.
         last_step: (Q,) control step at which the command is over.
     """
 
@@ -41,7 +41,7 @@ class Plans:
     direction: Tensor
     commanded_speed: Tensor
     settled: Tensor
-    goal: Tensor
+    end: Tensor
     last_step: Tensor
 
     @property
@@ -62,7 +62,7 @@ class Plans:
         return replace(
             self,
             pos=self.pos @ turn,
-            goal=(self.goal[:, None] @ turn).squeeze(1),
+            end=(self.end[:, None] @ turn).squeeze(1),
             heading=self.heading + yaw[:, None],
             direction=self.direction + yaw[:, None],
         )
@@ -101,6 +101,6 @@ def obeyed(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, la
         direction=heading,
         commanded_speed=speed,
         settled=torch.ones_like(speed, dtype=torch.bool),
-        goal=pos[:, last_step],
+        end=pos[:, last_step],
         last_step=torch.full((len(pos),), last_step),
     )

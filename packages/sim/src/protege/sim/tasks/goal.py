@@ -80,7 +80,7 @@ def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
 
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
     """The ends of the plans of a command."""
-    return lambda: {"goal_w": command.goal_w(), "goal_time_left": command.time_left()}
+    return lambda: {"goal_w": command.end_w(), "goal_time_left": command.time_left()}
 
 
 GOAL = PlanModality(
@@ -122,7 +122,7 @@ def plan_goals(
         return torch.where(left < 0.15, torch.zeros_like(error), 3.0 * error), speed
 
     plan = drive(count, steps, dt, start_speed, params.max_turn_rate, pursue)
-    plan.goal = goal
+    plan.end = goal
     plan.last_step = ((2.0 + distance / params.approach_speed) / dt).ceil().long()
     return plan
 
@@ -141,7 +141,7 @@ class GoalCommand(LocomotionCommand):
 
 def goal_distance(scene: Scene) -> Tensor:
     """Horizontal distance of the pelvis from the goal, m."""
-    return (scene.state.root_pos_w[:, :2] - locomotion(scene).goal_w()).norm(dim=-1)
+    return (scene.state.root_pos_w[:, :2] - locomotion(scene).end_w()).norm(dim=-1)
 
 
 def goal_closeness(scene: Scene) -> Tensor:

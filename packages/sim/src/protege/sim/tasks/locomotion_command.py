@@ -147,17 +147,17 @@ class LocomotionCommand(BaseCommand, ABC):
         """(n,) how many frames of the plan this control step is."""
         return torch.full_like(self.substep, self.reference.stride)
 
-    def path_w(self) -> Tensor:
+    def point_w(self) -> Tensor:
         """Where the plan is now, (n, 2) m."""
-        return self.path_points(self.now)[:, 0]
+        return self.points_w(self.now)[:, 0]
 
-    def path_points(self, ahead: Tensor) -> Tensor:
+    def points_w(self, ahead: Tensor) -> Tensor:
         """Where the plan is `ahead` (P,) control steps later, (n, P, 2) m."""
         return self.plans.pos[self.plan[:, None], (self.step[:, None] + ahead).clamp_max(self.plans.steps - 1)]
 
-    def goal_w(self) -> Tensor:
+    def end_w(self) -> Tensor:
         """Where the plan ends, (n, 2) m."""
-        return self.plans.goal[self.plan]
+        return self.plans.end[self.plan]
 
     def time_left(self) -> Tensor:
         """Until the plan ends, (n,) s."""

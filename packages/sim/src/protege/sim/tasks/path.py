@@ -81,7 +81,7 @@ def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
     """The points ahead on the plans of a command."""
     steps = (torch.tensor(POINT_TIMES, device=command.plan.device) / command.dt).round().long()
-    return lambda: {"path_w": command.path_points(steps)}
+    return lambda: {"path_w": command.points_w(steps)}
 
 
 PATH = PlanModality(
@@ -164,14 +164,14 @@ class PathCommand(LocomotionCommand):
     def pace(self, state: RobotState) -> Tensor:
         if self.clock is None:
             return super().pace(state)
-        here, later = self.path_points(self.way).unbind(dim=1)
+        here, later = self.points_w(self.way).unbind(dim=1)
         frames = self.clock.advance(state.root_pos_w[:, :2] - here, later - here)
         return torch.minimum(frames, self.reference.last - self.reference.index)
 
-    def path_points(self, ahead: Tensor) -> Tensor:
-        """As `LocomotionCommand.path_points`; with a clock that waits a path stays where it ends."""
+    def points_w(self, ahead: Tensor) -> Tensor:
+        """As `LocomotionCommand.points_w`; with a clock that waits a path stays where it ends."""
         if self.clock is None:
-            return super().path_points(ahead)
+            return super().points_w(ahead)
         steps = self.step[:, None] + ahead
         before, after = (
             self.plans.pos[self.plan[:, None], torch.minimum(x, self.last_step[:, None])] for x in (steps, steps + 1)
@@ -182,7 +182,7 @@ class PathCommand(LocomotionCommand):
         ended = super().over(state)
         if self.clock is None:
             return ended
-        return ended & ((state.root_pos_w[:, :2] - self.path_w()).norm(dim=1) < ARRIVED)
+        return ended & ((state.root_pos_w[:, :2] - self.point_w()).norm(dim=1) < ARRIVED)
 
     def _rows(self) -> dict[str, Tensor]:
         return super()._rows() | (self.clock.rows() if self.clock is not None else {})
@@ -193,7 +193,7 @@ class PathCommand(LocomotionCommand):
 
 def path_distance(scene: Scene) -> Tensor:
     """Horizontal distance of the pelvis from the path's point of this time, m."""
-    return (scene.state.root_pos_w[:, :2] - locomotion(scene).path_w()).norm(dim=-1)
+    return (scene.state.root_pos_w[:, :2] - locomotion(scene).point_w()).norm(dim=-1)
 
 
 def path_position(scene: Scene) -> Tensor:
@@ -277,6 +277,7 @@ TASK = Task(
         "path_speed": (*params.speed, "m/s"),
         "path_turn_rate": (-params.max_turn_rate, params.max_turn_rate, "rad/s"),
     },
+    evaluation_only=("clock",),
     reference_seconds=lambda config, params: config.episode_length_s,
-    trace=lambda command: command.path_w(),
+    trace=lambda command: command.point_w(),
 )

@@ -162,7 +162,7 @@ def plan_steering(
     before = torch.cat([speeds[:, :1], speeds[:, :-1]], dim=1)
     haste = (torch.maximum(speeds.abs(), before.abs()).gather(1, segment) - LEISURELY).clamp_min(0.0)
     plan.settled = now - begun >= params.settle_time + haste / MAX_ACCELERATION
-    plan.goal = plan.pos[:, last_step]
+    plan.end = plan.pos[:, last_step]
     plan.last_step = torch.full((count,), last_step)
     return plan
 

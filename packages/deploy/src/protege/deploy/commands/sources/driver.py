@@ -11,21 +11,17 @@ import click
 
 from ...errors import DeployError
 from ..commander import Commander
-from ..goal import Goal
 from ..motion import Motion
 from ..orders import Order
-from ..path import Path
-from ..steering import Steering
+from ..registry import SHORTCUTS, STEER
 
 SPEED_STEP = 0.25  # m/s
 TURN = 15.0  # degrees
-GOAL = (2.0, 0.0)  # m ahead, m to the left
-BEND = 0.3  # rad/s, of a path
 POLL = 0.1  # s between two signs of life
 
 
 class Driver:
-    """Steers step by step, or sets off a goal, a path or a clip. Directions are counted from where the robot faced at the start.
+    """Steers step by step, or gives one of `SHORTCUTS` or a clip. Directions are counted from where the robot faced at the start.
 
     Args:
         commander: who takes the orders.
@@ -46,8 +42,7 @@ class Driver:
             "left": lambda: self.steer(self.speed, self.direction + TURN),
             "right": lambda: self.steer(self.speed, self.direction - TURN),
             "stand": lambda: self.steer(0.0, self.direction),
-            "goal": partial(self._give, {"goal": Goal(GOAL)}, f"goal {GOAL[0]:g} m ahead"),
-            "path": partial(self._give, {"path": Path(turn_rate=BEND)}, f"path at 1 m/s, {BEND:g} rad/s to the left"),
+            **{name: partial(self._give, {name: x.order}, x.words) for name, x in SHORTCUTS.items()},
             "end": self._end,
         }
         if clip is not None:
@@ -57,8 +52,8 @@ class Driver:
         """Go at a speed, m/s, in a direction, degrees to the left; no faster than in training."""
         self.speed = round(min(max(speed, self.speeds[0]), self.speeds[1]), 6)
         self.direction = math.remainder(direction, 360.0)
-        order = {"steering": Steering(self.direction, self.speed, frame="start")}
-        return self._give(order, f"steering {self.speed:.2f} m/s, {self.direction:+.0f}°")
+        order = {STEER.name: STEER.order(self.direction, self.speed, frame="start")}
+        return self._give(order, f"{STEER.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
 
     def alive(self) -> None:
         """The device is there, and somebody holds it."""

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 
 from ...errors import DeployError
 from ..commander import Commander
+from ..registry import SHORTCUTS
 from .driver import DeviceThread, Driver, say
 
 DEVICE = "/dev/input/js0"
 EVENT = struct.Struct("<IhBB")  # ms, value, type, number
 BUTTON, AXIS, INITIAL = 1, 2, 0x80
 LEFT_X, LEFT_Y = 0, 1
-BUTTONS = {0: "stand", 1: "goal", 2: "path", 3: "motion", 7: "end"}  # A, B, X, Y, start
+BUTTONS = {0: "stand", 3: "motion", 7: "end", **{x.button: name for name, x in SHORTCUTS.items()}}
+"""A, Y, start; B and X are shortcuts."""
 DEAD = 0.15  # of the stick's way
 FULL = 32767
 

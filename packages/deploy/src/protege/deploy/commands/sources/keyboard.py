@@ -7,13 +7,16 @@ from contextlib import contextmanager, suppress
 
 from ...errors import DeployError
 from ..commander import Commander
+from ..registry import SHORTCUTS
 from .driver import DeviceThread, Driver, say
 
 KEYS = {
-    "w": "faster", "s": "slower", "a": "left", "d": "right", " ": "stand", "g": "goal", "p": "path", "m": "motion", "q": "end",
+    "w": "faster", "s": "slower", "a": "left", "d": "right", " ": "stand", "m": "motion", "q": "end",
     "\x1b[A": "faster", "\x1b[B": "slower", "\x1b[D": "left", "\x1b[C": "right",
+    **{x.key: name for name, x in SHORTCUTS.items()},
 }  # fmt: skip
-HELP = "w s faster, slower · a d left, right · space stand · g goal · p path · m clip · q end (or the arrows)"
+_SHORT = " · ".join(f"{x.key} {name}" for name, x in SHORTCUTS.items())
+HELP = f"w s faster, slower · a d left, right · space stand · {_SHORT} · m clip · q end (or the arrows)"
 _KEY = re.compile(r"\x1b\[[A-D]|[^\x1b]")
 
 

@@ -70,7 +70,7 @@ def _items(path: Path) -> list[Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeployError(f"{path} is neither YAML nor JSON ({error})", "See docs/realtime.md") from error
     if not isinstance(data, list) or not data:
-        raise DeployError(f"{path} is not a list of orders", 'For example [{"at": 0, "steering": {"speed": 1.0}}]')
+        raise DeployError(f"{path} is not a list of orders", 'For example [{"at": 0, "motion": {"clip": "..."}}]')
     return data
 
 

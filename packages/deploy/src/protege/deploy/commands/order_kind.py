@@ -1,0 +1,88 @@
+"""What this runtime knows of a modality. One that it does not know is ordered by the inputs that `policy.json` says."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from ..geometry import Array, Pose2D
+from ..interface import Command, CommandSource, RobotReading
+from ..policy.metadata import Metadata
+from ..safety.ranges import ANY, Ranges
+from .measured import MeasuredCommand
+
+Past = Sequence[tuple[Command, Array]]
+"""What was commanded in each control step until now, and where the root then was, (2,) m; the last entry is now."""
+
+
+@runtime_checkable
+class Part(Protocol):
+    """An order of one modality."""
+
+    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+        """The command, for a robot and a start that are where `frames` says."""
+        ...
+
+
+class Run(NamedTuple):
+    """What a command is for: where the robot is, how long it runs, s, `Metadata.path_times`, what its policy was trained on."""
+
+    start: Pose2D
+    seconds: float
+    times: Sequence[float]
+    ranges: Ranges = ANY
+
+
+class Shortcut(NamedTuple):
+    """An order at the touch of a key or a button.
+
+    Attributes:
+        order: what is given.
+        words: what it is, in a line.
+        key: of a keyboard.
+        button: of a gamepad, its number.
+    """
+
+    order: Part
+    words: str
+    key: str
+    button: int
+
+
+@dataclass(frozen=True)
+class OrderKind:
+    """How one modality is ordered, driven, measured and drawn.
+
+    Attributes:
+        name: as `policy.json` has it.
+        order: dataclass of its orders, a `Part`; its fields are the keys that a user gives.
+        from_options: values of `options` -> the command.
+        random: draws a command within what policies are trained on.
+        of_clip: a clip's root (T, 2) m, its control step now, s between two, `path_times`, the reading -> fields of a `Command`
+            that the clip itself obeys.
+        unit: of `error`.
+        error: how far the robot now is from what it was told, None if it is told nothing now, NaN while too little is known.
+        drawn: the command and the root (2,) m -> points (P, 2) m of a line on the ground, one point for a ball, or None.
+        segments: of that line; 0 for a ball.
+        options: of `protege-deploy run --task`: arguments of `click.option` by flag.
+        shortcut: an order that a key gives.
+        speed_range: the entry of `command_ranges` that its speed keeps to, if it has one.
+    """
+
+    name: str
+    order: type
+    from_options: Callable[[Mapping[str, Any], Run], MeasuredCommand]
+    random: Callable[[np.random.Generator, Run], MeasuredCommand]
+    of_clip: Callable[[Array, int, float, Sequence[float], RobotReading], dict[str, Any]]
+    unit: str
+    error: Callable[[Past, Metadata], float | None]
+    drawn: Callable[[Command, Array], Array | None]
+    segments: int = 0
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shortcut: Shortcut | None = None
+    speed_range: str = ""
+
+
+SPEED: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
+"""The option of every kind that has a speed."""
