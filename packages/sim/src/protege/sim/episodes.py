@@ -3,12 +3,7 @@
 import torch
 from torch import Tensor
 
-
-STARTS = {
-    "length": 0.0,
-    "total_reward": 0.0,
-    "weighted_sum": 0.0,
-    "weight": 0.0,
+STARTS = dict.fromkeys(("length", "total_reward", "weighted_sum", "weight"), 0.0) | {
     "largest": -torch.inf,
     "last": torch.nan,
 }
