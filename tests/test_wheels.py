@@ -59,9 +59,9 @@ def test_wheel_alone_answers(package: str, wheels: Path, install: Callable[[str]
 
 def test_umbrella_lists_what_is_installed(install: Callable[[str], Path]) -> None:
     alone = run(install("protege-core") / "protege", "--help").split("Commands:")[1].split()
-    assert "pipeline" in alone and "distill" not in alone
+    assert "pipeline" in alone and not {"distill", "evaluate"} & set(alone)
     several = run(install("protege-distill") / "protege", "--help").split("Commands:")[1].split()
-    assert {"core", "sim", "teachers", "distill", "pipeline"} <= set(several) and "deploy" not in several
+    assert {"core", "sim", "teachers", "distill", "evaluate", "pipeline"} <= set(several) and "deploy" not in several
 
 
 def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:

@@ -31,6 +31,15 @@ from protege.core.runs.run import Run
 from protege.core.runs.training import rank_settings
 
 SIZE = 2
+PRELOADED = [
+    "protege.core.runs.experiments",
+    "torch._dynamo",
+    "torch.utils.serialization",
+    "protege.sim.plugin",
+    "protege.distill.experiment",
+    "mujoco",
+]
+"""Modules that ranks import: once, before they are forked. (Not `ranks`: it is not on the server's path.)"""
 MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
 LOOP = PPOConfig(rollout_steps=8, epochs=2, minibatches=2, desired_kl=0.01)
 
@@ -38,7 +47,7 @@ LOOP = PPOConfig(rollout_steps=8, epochs=2, minibatches=2, desired_kl=0.01)
 def on_ranks(work: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
     """What `work(group, *args, **options)` returns on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["protege.core.runs.experiments"])  # not `ranks`: it is not on the server's path
+    context.set_forkserver_preload(PRELOADED)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     work, pipes, processes = partial(work, **options), [], []

@@ -74,7 +74,7 @@ def test_a_value_that_cannot_work_ends_in_one_line(tmp_path, monkeypatch, words,
 
 
 def test_an_option_of_evaluate_is_checked_like_a_config(tiny_tracker):
-    where = ["core", "evaluate", "--checkpoint", tiny_tracker, "--num-episodes", 1]
+    where = ["evaluate", "--checkpoint", tiny_tracker, "--num-episodes", 1]
     assert "run.seed is 4294967296" in fails(*where, "--seed", 2**32)
     assert "run.device is 'banana'" in fails(*where, "--device", "banana")
 
@@ -233,7 +233,7 @@ def test_a_pickle_is_refused_and_does_not_run(tmp_path):
         b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + f"{header}{touch}".encode()
     )
     for name in ("evil.ckpt", "legacy.ckpt"):
-        line = fails("core", "evaluate", "--checkpoint", tmp_path / name)
+        line = fails("evaluate", "--checkpoint", tmp_path / name)
         assert line.startswith(f"{tmp_path / name} is ")
     where = ["--results-dir", tmp_path / "r", "--experiment-name", "a", *TINY]
     assert "evil.npy" in fails("core", "train", TRACKER, *where, "--motion-file", tmp_path / "evil.npy")

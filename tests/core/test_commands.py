@@ -46,7 +46,7 @@ def test_the_umbrella_mounts_every_package():
     result = protege("--help")
     assert result.exit_code == 0
     listed = {line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()}
-    assert listed == {"core", "sim", "teachers", "distill", "deploy", "pipeline"}
+    assert listed == {"core", "sim", "teachers", "distill", "deploy", "evaluate", "pipeline"}
     assert protege("core", "--version").stdout == f"protege-core, version {version('protege-core')}\n"
     assert protege("--version").stdout == f"protege-core, version {version('protege-core')}\n"
 
@@ -104,9 +104,10 @@ def test_masked_mimic_learns_from_the_tracker(tiny_tracker, tmp_path):
     )  # fmt: skip
     assert load(folder).kind == "masked_mimic"
     assert "actor/imitation_loss" in json.loads((folder / "metrics.jsonl").read_text())
-    result = protege("core", "evaluate", "--checkpoint", folder, "--num-episodes", 2, "--num-envs", 2)
+    result = protege("evaluate", "--checkpoint", folder, "--num-episodes", 2, "--num-envs", 2, "--task", "masked_mimic")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("masked_mimic: 2 episodes")
+    data = json.loads((folder / "evaluation" / "evaluation.json").read_text())
+    assert [(name, task["episodes"]) for name, task in data["tasks"].items()] == [("masked_mimic", 2)]
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
@@ -263,12 +264,12 @@ def test_bad_checkpoints_are_named(tiny_tracker, tmp_path):
         words = ["--results-dir", results, "--experiment-name", "a", *TINY, f"agent.expert_model_path={path}"]
         lines = [fails("core", "train", TRACKER, *words)]
         if path != other_robot:
-            lines.append(fails("core", "evaluate", "--checkpoint", path, "--output", results))
+            lines.append(fails("evaluate", "--checkpoint", path, "--output", results))
         for line in lines:
             assert str(path) in line
             assert message in line
         assert not results.exists()
-    line = fails("core", "evaluate", "--checkpoint", tiny_tracker, "--robot", "g1")
+    line = fails("evaluate", "--checkpoint", tiny_tracker, "--robot", "g1")
     assert f"{tiny_tracker} drives the robot smpl, not g1. Take --robot smpl" in line
 
 
@@ -371,7 +372,7 @@ def test_keys_come_from_a_file_too(tmp_path):
 
 def test_evaluations_need_a_world_and_an_episode(tiny_tracker):
     for option in ("--num-envs", "--num-episodes"):
-        result = protege("core", "evaluate", "--checkpoint", tiny_tracker, option, 0)
+        result = protege("evaluate", "--checkpoint", tiny_tracker, option, 0)
         assert result.exit_code == 2
         assert option in result.stderr
 
@@ -380,7 +381,7 @@ def test_folders_that_cannot_be_written_are_named(tiny_tracker, tmp_path):
     (tmp_path / "file").write_text("in the way")
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path / "file", "--experiment-name", "a", *TINY)
     assert f"cannot write {tmp_path / 'file' / 'a'}" in line
-    line = fails("core", "evaluate", "--checkpoint", tiny_tracker, "--output", tmp_path / "file" / "b")
+    line = fails("evaluate", "--checkpoint", tiny_tracker, "--output", tmp_path / "file" / "b")
     assert f"cannot write {tmp_path / 'file' / 'b'}" in line
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -393,6 +394,14 @@ def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
     assert "8 worlds fit into the memory of cpu, but not what is learned" in line
     assert "Take half as many: --num-envs 4" in line
+
+
+def test_who_types_the_evaluation_of_old_is_told_the_new_one():
+    for words in ([], ["--help"], ["--checkpoint", "results/a", "--task", "track", "--num-episodes", 3]):
+        assert fails("core", "evaluate", *words) == (
+            "error: `protege core evaluate` is gone. Use `protege evaluate` (package protege-distill)\n"
+        )
+    assert "evaluate" not in protege("core", "--help").stdout
 
 
 def test_only_its_own_presets_can_be_trained():

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
 
-from protege.core.cli.main import main as core_main
+from protege.core.cli.umbrella import main as umbrella
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.runs.checkpoint import load, save
@@ -301,7 +301,7 @@ def save_trained_in(simulator, folder):
     return path
 
 
-@pytest.mark.parametrize("command", [main, core_main])
+@pytest.mark.parametrize("command", [main, umbrella])
 def test_without_the_simulator_of_the_training_an_evaluation_takes_mujoco(command, tmp_path, monkeypatch):
     path = save_trained_in("mjwarp", tmp_path)
     monkeypatch.setitem(sys.modules, "mujoco_warp", None)

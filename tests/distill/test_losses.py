@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
+from protege.core.learning.imitation import imitation_loss
 from protege.core.learning.ppo import bounds_loss, ppo_loss, weighted_mean
-from protege.distill.distillation import distillation_loss, kl_loss, value_distillation_loss
+from protege.distill.distillation import kl_loss, value_distillation_loss
 
 MEAN = torch.tensor([[0.1, -0.2], [0.3, 0.4], [9.0, 9.0]])
 TEACHER = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, 0.0]])
@@ -28,7 +29,7 @@ def test_twice_the_weight_is_twice_the_gradient():
     gradients = []
     for scale in (1.0, 2.0):
         mean = MEAN.clone().requires_grad_()
-        distillation_loss(mean, TEACHER, scale * WEIGHT).backward()
+        imitation_loss(mean, TEACHER, scale * WEIGHT).backward()
         assert mean.grad is not None
         gradients.append(mean.grad)
     torch.testing.assert_close(gradients[1], 2.0 * gradients[0])
@@ -37,7 +38,7 @@ def test_twice_the_weight_is_twice_the_gradient():
 
 def test_distillation_by_hand():
     # Row 0: (0.01 + 0.04) / 2 = 0.025; row 1: (0 + 0.16) / 2 = 0.08. (1 x 0.025 + 3 x 0.08) / 2 rows.
-    assert distillation_loss(MEAN, TEACHER, WEIGHT).item() == pytest.approx(0.1325)
+    assert imitation_loss(MEAN, TEACHER, WEIGHT).item() == pytest.approx(0.1325)
 
 
 def test_kl_by_hand():

@@ -2,13 +2,15 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from protege.core.cli.evaluate import chosen_simulator, evaluation_options
 from protege.core.cli.train import training_group
 from protege.sim.terrain_params import KINDS as TERRAINS
+
+if TYPE_CHECKING:
+    from protege.core.runs.load_policy import LoadedPolicy
 
 main = training_group(
     "protege-distill",
@@ -38,7 +40,21 @@ class Known(click.ParamType):
 
 @main.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
-@evaluation_options
+@click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
+@click.option("--num-episodes", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--num-envs",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="environments; each plays equally many episodes",
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--robot", help="by default the checkpoint's")
+@click.option("--simulator", help="by default the fastest that is installed: on a CPU mujoco")
+@click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--output", help="folder for the results")
 @click.option("--opt", "groups", multiple=True, type=Known("OPTIONS"), help="a group of tasks")
 @click.option("--task", "tasks", multiple=True, type=Known("EVALUATED"), help="one task; repeatable")
 @click.option(
@@ -80,7 +96,7 @@ def evaluate(
     names = _several(simulator, simulators)
     given = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
     loaded = load_policy(checkpoint)
-    default, lines = (None, []) if names else chosen_simulator(loaded, simulator, options["device"])
+    default, lines = (None, []) if names else _one(loaded, simulator, options["device"])
     chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
     folder = Path(output) if output else default_output(Path(checkpoint))
 
@@ -107,6 +123,20 @@ def evaluate(
     comparison = compare({name: played_in(name, folder / name) for name in names})
     print_comparison(comparison)
     click.echo(str(save(comparison, folder)))
+
+
+def _one(loaded: "LoadedPolicy", simulator: str | None, device: str) -> tuple[str, list[str]]:
+    """The simulator that was asked for, or else the default.
+
+    Returns:
+        its name, and what is to be said on stderr once nothing can go wrong any more: which the default is.
+    """
+    from protege.core.runs.evaluation import default_simulator
+
+    if simulator:
+        return simulator, []
+    name, trained_in = default_simulator(loaded, device), loaded.config["run"]["simulator"]
+    return name, [f"simulator: {name}" + (f" (trained in {trained_in})" if name != trained_in else "")]
 
 
 def _several(simulator: str | None, simulators: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from protege.core.env import Env, Obs
 from protege.core.learning.cuda_graph import Recorded
+from protege.core.learning.imitation import imitation_loss
 from protege.core.learning.learner import Algorithm, Terms
 from protege.core.learning.optim import adamw, cosine_rate, set_learning_rate
 from protege.core.learning.policy import ActorCritic, PolicySample, kl_divergence, log_prob
@@ -26,16 +27,6 @@ from .teachers_by_task import TeachersByTask
 DUAL_CLIP = 3.0
 LOG_RATIO_LIMIT = 20.0
 """Imitation moves the policy much further within a rollout than PPO would: see `ppo_loss`. Beyond this its ratio would overflow."""
-
-
-def squared_difference(mean: Tensor, teacher_mean: Tensor) -> Tensor:
-    """How far an action is from the teacher's, mean square over joints: (M, J) each -> (M,)."""
-    return (mean - teacher_mean).square().mean(-1)
-
-
-def distillation_loss(mean: Tensor, teacher_mean: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Imitation of the teacher's action: (M, J) each -> ()."""
-    return weighted_mean(squared_difference(mean, teacher_mean), weight)
 
 
 def kl_loss(
@@ -130,14 +121,14 @@ class Distillation(Algorithm[ActorCritic]):
         values = value_distillation_loss(value, batch["teacher_value"], scale, taught)
         returns = value_loss(value / scale, batch["return"] / scale, valid)
         terms: Terms = {
-            "actor/distillation_loss": (cfg.distillation_weight, distillation_loss(mean, teacher_mean, taught)),
+            "actor/distillation_loss": (cfg.distillation_weight, imitation_loss(mean, teacher_mean, taught)),
             "actor/kl_loss": (cfg.kl_weight, kl_loss(mean, std, teacher_mean, teacher_std, taught)),
             "actor/ppo_loss": (self._ppo_weight(cfg.ppo_weight), surrogate),
             "actor/bounds_loss": (cfg.bounds_loss_weight, bounds_loss(mean, self.policy.action_bound, valid)),
             "critic/value_distillation_loss": (cfg.value_distillation_weight, values),
             "critic/value_loss": (self._ppo_weight(cfg.value_weight), returns),
         }
-        error = squared_difference(mean.detach(), teacher_mean)
+        error = (mean.detach() - teacher_mean).square().mean(-1)
         for index, task in enumerate(self.tasks):
             rows = (valid > 0.0) & (batch["task"] == index)
             terms[f"distillation_loss/{task}"] = (0.0, torch.where(rows, error, torch.nan).nanmean())

@@ -59,7 +59,7 @@ def write_report(folder: Path) -> Path:
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for name in (DATA, ARRAYS):
         if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing", "Make it with `protege-distill evaluate --output`")
+            raise UserError(f"{folder / name} is missing", "Make it with `protege evaluate --output`")
     try:
         data = json.loads((folder / DATA).read_text())
         arrays = _read_arrays(folder / ARRAYS)

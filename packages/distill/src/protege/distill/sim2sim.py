@@ -1,7 +1,7 @@
 """One policy in several simulators: success and error in each, and what is lost against the first."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from protege.core.files import write_atomically
 from protege.core.terminal import compact_table, console
 from protege.core.terminal import print_table as print_rows
 
-from .table import share
+from .table import share, with_interval
 
 DATA = "simulators.json"
 SCHEMA_VERSION = 1
@@ -72,21 +72,9 @@ def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -
             table.add_row(
                 simulator,
                 share(row["success"], row["success_ci"]),
-                _points(row["drop"], row["drop_ci"]),
+                with_interval(row["drop"], row["drop_ci"], ".1f"),
                 "–" if row["falls"] is None else str(row["falls"]),
-                _error(row["error"], row["error_ci"]),
+                with_interval(row["error"], row["error_ci"], ".3f"),
                 "–" if row["error_ratio"] is None else f"{row['error_ratio']:.2f}",
             )
         print_rows(table, terminal)
-
-
-def _error(value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" + (f"\n[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
-def _points(drop: float | None, interval: Sequence[float] | None) -> str:
-    if drop is None or interval is None:
-        return "–"
-    return f"{drop:.1f}\n[{interval[0]:.1f}, {interval[1]:.1f}]"

@@ -33,30 +33,43 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
         table.add_column(name, justify="right")
     table.add_column("error")
     for name, x in data["tasks"].items():
+        unit = f" {x['error_unit']}"
         table.add_row(
             name.replace("/", "/\n  "),
             str(x["episodes"]),
             share(x["success"], x["success_ci"]),
             share(x["strict_success"], x["strict_success_ci"]),
             "–" if x["falls"] is None else str(x["falls"]),
-            f"{x['error_name']}\n{_number(x['error'], x['error_unit'], x['error_ci'])}",
+            f"{x['error_name']}\n{with_interval(x['error'], x['error_ci'], '.3f', unit)}",
         )
         for clip, y in short_names(x.get("clips", {})).items():
             shares = ("–" if y[key] is None else f"{y[key]:.1%}" for key in ("success", "strict_success"))
-            table.add_row(
-                f"  {clip}", str(y["episodes"]), *shares, "", _number(y["error"], x["error_unit"], None), style="dim"
-            )
+            error = with_interval(y["error"], None, ".3f", unit)
+            table.add_row(f"  {clip}", str(y["episodes"]), *shares, "", error, style="dim")
     print_rows(table, terminal)
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
         terminal.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
 
 
+def with_interval(value: float | None, interval: Sequence[float] | None, form: str, unit: str = "") -> str:
+    """A number above its interval, if that is known; a dash for no number.
+
+    Args:
+        form: of the number and of the interval's ends, as `format` takes it.
+        unit: behind the number.
+    """
+    if value is None:
+        return "–"
+    ends = f"\n[{', '.join(format(x, form) for x in interval)}]" if interval else ""
+    return f"{value:{form}}{unit}{ends}"
+
+
 def share(value: float | None, interval: Sequence[float] | None) -> str:
-    """A share of episodes above its interval."""
+    """A share of episodes in percent, above its interval."""
     if value is None or interval is None:
         return "–"
-    return f"{value:.1%}\n[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return with_interval(100.0 * value, [100.0 * x for x in interval], ".1f", "%")
 
 
 def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,9 +77,3 @@ def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
     words = [name.split("_") for name in clips]
     shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
     return {"_".join(x[shared:]): y for x, y in zip(words, clips.values(), strict=True)}
-
-
-def _number(value: float | None, unit: str, interval: Sequence[float] | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f} {unit}" + (f"\n[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -3,6 +3,12 @@
 import torch
 from torch import Tensor
 
+STARTS = dict.fromkeys(("length", "total_reward", "weighted_sum", "weight"), 0.0) | {
+    "largest": -torch.inf,
+    "last": torch.nan,
+}
+"""The sums of an `EpisodeLog`, and what they are when an episode begins."""
+
 
 class EpisodeLog:
     """Length, return and metrics of N running episodes.
@@ -56,19 +62,11 @@ class EpisodeLog:
 
     def restart(self, mask: Tensor) -> None:
         """New episodes in the worlds where mask (N,) is True."""
-        for x, start in (
-            (self.length, 0.0),
-            (self.total_reward, 0.0),
-            (self.weighted_sum, 0.0),
-            (self.weight, 0.0),
-            (self.largest, -torch.inf),
-            (self.last, torch.nan),
-        ):
-            x.masked_fill_(mask, start)
+        for name, start in STARTS.items():
+            getattr(self, name).masked_fill_(mask, start)
 
     def state_dict(self) -> dict[str, Tensor]:
-        names = ("length", "total_reward", "weighted_sum", "weight", "largest", "last")
-        return {name: getattr(self, name).clone() for name in names}
+        return {name: getattr(self, name).clone() for name in STARTS}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():

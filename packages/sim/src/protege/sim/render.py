@@ -17,10 +17,11 @@ from protege.core.robots.robot import Robot
 from .engine import mujoco
 from .gl import make_context
 from .robots.addresses import addresses
-from .robots.mjcf import TERRAIN, build_spec
-from .terrain import Terrain
+from .robots.mjcf import build_spec
 
 FPS = 30
+AZIMUTH, ELEVATION = 120.0, -10.0
+"""Of the camera's line of sight, about z and above the level, degrees. Where it stands is the robot's `Camera`."""
 
 
 class Renderer:
@@ -30,30 +31,15 @@ class Renderer:
         robot: whose poses are drawn.
         width: pixels, even (films need it), at most 1920.
         height: pixels, even, at most 1080.
-        azimuth: of the camera's line of sight about z, degrees; 90 looks along y, at the robot's right side.
-        elevation: of the line of sight, degrees.
-        distance: from the robot, m; None: as the robot says.
-        terrain: on which the robots are; None for a flat floor.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
     """
 
-    def __init__(
-        self,
-        robot: Robot,
-        width: int = 640,
-        height: int = 480,
-        *,
-        azimuth: float = 120.0,
-        elevation: float = -10.0,
-        distance: float | None = None,
-        terrain: Terrain | None = None,
-    ) -> None:
-        self.model = build_spec(robot, terrain).compile()
+    def __init__(self, robot: Robot, width: int = 640, height: int = 480) -> None:
+        self.model = build_spec(robot).compile()
         self.data = mujoco.MjData(self.model)
-        self._qpos = addresses(self.model, robot).qpos
-        self._look_at = robot.camera.height + (float(terrain.height.mean()) if terrain is not None else 0.0)
+        self._qpos, self._look_at = addresses(self.model, robot).qpos, robot.camera.height
         largest = self.model.vis.global_
         if not (0 < width <= largest.offwidth and 0 < height <= largest.offheight) or width % 2 or height % 2:
             raise UserError(
@@ -63,22 +49,14 @@ class Renderer:
         self.width, self.height = width, height
         self._scene = mujoco.MjvScene(self.model, maxgeom=1000)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
-        self._camera.azimuth, self._camera.elevation = azimuth, elevation
-        self._camera.distance = robot.camera.distance if distance is None else distance
+        self._camera.azimuth, self._camera.elevation, self._camera.distance = AZIMUTH, ELEVATION, robot.camera.distance
         self._gl = make_context(width, height)
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
-    def frame(self, qpos: np.ndarray, origin: Sequence[float] | None = None) -> np.ndarray:
-        """One picture, (height, width, 3) uint8.
-
-        Args:
-            qpos: (7 + J,), root position m, root rotation wxyz, joints rad.
-            origin: (2,) m, the point of the terrain that lies at the world frame's origin; see `Floor`.
-        """
+    def frame(self, qpos: np.ndarray) -> np.ndarray:
+        """One picture, (height, width, 3) uint8, of `qpos` (7 + J,): root position m, root rotation wxyz, joints rad."""
         self.data.qpos[self._qpos] = qpos
-        if origin is not None:
-            self.data.mocap_pos[self.model.body(TERRAIN).mocapid[0], :2] = -np.asarray(origin)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
         self._camera.lookat[:] = (*qpos[:2], self._look_at)

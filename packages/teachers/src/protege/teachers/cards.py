@@ -10,7 +10,7 @@ from .entry import Entry, is_number
 
 
 def read_metrics(evaluation: Path) -> dict[str, float]:
-    """Numbers of an `evaluation.json` of `protege-distill evaluate`, by `simulator/task/quantity`.
+    """Numbers of an `evaluation.json` of `protege evaluate`, by `simulator/task/quantity`.
 
     The quantities are `episodes`, `success` and `error`, and the ends of their 95 % intervals, `success_low`, `success_high`,
     `error_low` and `error_high`, where there are any.
@@ -18,7 +18,7 @@ def read_metrics(evaluation: Path) -> dict[str, float]:
     Raises:
         UserError: it is not one, or says nothing about a task's error.
     """
-    remedy = "Make one: protege-distill evaluate --checkpoint RUN --output FOLDER"
+    remedy = "Make one: protege evaluate --checkpoint RUN --output FOLDER"
     found = {}
     try:
         data = json.loads(evaluation.read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ _evaluations = click.option(
     "evaluations",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="evaluation.json of protege-distill evaluate; one a simulator",
+    help="evaluation.json of protege evaluate; one a simulator",
 )
 
 

@@ -23,7 +23,7 @@ Expert = Callable[[Obs], tuple[Tensor, Tensor, Tensor]]
 
 
 def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Squared difference of actions, mean over joints and rows: (M, J) each -> ()."""
+    """Squared difference of actions from those of an expert or teachers, mean over joints and rows: (M, J) each -> ()."""
     return weighted_mean((mean - expert_mean).square().mean(-1), weight)
 
 

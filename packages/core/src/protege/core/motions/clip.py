@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def load_clip(path: str | Path, robot: Robot) -> Clip:
     clip = read_clip(path, robot)
     found = findings(clip, robot)
     _refuse(str(path), found)
-    return _with(clip, warnings=tuple(plausibility.warnings(found)))
+    return replace(clip, warnings=tuple(plausibility.warnings(found)))
 
 
 def clip_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -170,7 +170,7 @@ def save_clip(path: str | Path, clip: Clip, robot: Robot | None = None) -> Path:
         UserError: the folder cannot be written, the name is no clip's, or the clip could not be loaded again.
     """
     if robot is not None:
-        clip = _with(clip, robot=clip.robot or robot.name, joint_names=clip.joint_names or robot.joint_names)
+        clip = replace(clip, robot=clip.robot or robot.name, joint_names=clip.joint_names or robot.joint_names)
     facts = Facts(clip.joint_names, clip.robot, clip.fps, clip.source, clip.licence)
     motion = Motion(clip.time, clip.root_pos_w, clip.root_quat_w, clip.joint_pos, facts)
     with _user_errors():
@@ -179,13 +179,9 @@ def save_clip(path: str | Path, clip: Clip, robot: Robot | None = None) -> Path:
         if robot is not None:
             clip_file.check_joints(str(file), motion, robot.name, robot.joint_names)
             ordered = clip_file.in_order(motion, robot.joint_names)
-            _refuse(str(file), findings(_with(clip, joint_pos=ordered.joint_pos), robot))
+            _refuse(str(file), findings(replace(clip, joint_pos=ordered.joint_pos), robot))
     write_atomically(file, lambda handle: clip_file.write_clip(handle, motion))
     return file
-
-
-def _with(clip: Clip, **changes: object) -> Clip:
-    return Clip(**{**vars(clip), **changes})
 
 
 def _refuse(path: str, found: Sequence[Finding]) -> None:

@@ -119,9 +119,8 @@ class Config:
             raise AttributeError(f"the config has no part {name!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: dicts, lists, strings, numbers."""
-        plain = {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
-        return {name: _listed(part) for name, part in plain.items()}
+        """Plain data, as checkpoints hold it: dicts, lists (of tuples too), strings, numbers."""
+        return {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
 
     def to_yaml(self) -> str:
         return plain_yaml.write(self.to_dict())
@@ -176,7 +175,7 @@ def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, A
     for origin, layer in layers:
         layer = prepared(origin, layer, config)
         known = set(_keys(config))
-        for names in leaves(layer):
+        for names, _ in leaves(layer):
             key = ".".join(names)
             if any("." in name for name in names):
                 raise UserError(f"{origin}: the key {key} has a dot in a name", f"Nest it: {nested(key, '...')}")
@@ -370,10 +369,3 @@ def _is_free(schema: Any, key: str) -> bool:
             return False
         node = node._get_node(name)
     return False
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists: checkpoints hold plain data only."""
-    if isinstance(value, dict):
-        return {name: _listed(item) for name, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

@@ -37,13 +37,13 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def leaves(layer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The keys, name by name, of all values that are not mappings with entries."""
+def leaves(layer: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All values that are not mappings with entries, each after its key, name by name."""
     for name, value in layer.items():
         if isinstance(value, Mapping) and value:
-            yield from ((name, *rest) for rest in leaves(value))
+            yield from (((name, *rest), inner) for rest, inner in leaves(value))
         else:
-            yield (name,)
+            yield (name,), value
 
 
 def _listed(value: Any, node: Any) -> Any:

@@ -125,36 +125,6 @@ def evaluation_env(
     return env
 
 
-def evaluate_task(
-    loaded: LoadedPolicy,
-    task: str,
-    metric: str,
-    num_episodes: int,
-    *,
-    num_envs: int,
-    begun: Callable[[], None] = lambda: None,
-    **options: Any,
-) -> tuple["Summary", dict[str, Tensor]]:
-    """Play whole episodes with the policy's mean actions.
-
-    Args:
-        metric: a column of the episodes, e.g. `cartesian_err/mean`.
-        begun: called when the worlds are there.
-        options: see `evaluation_env`.
-
-    Returns:
-        the summary and the episodes' rows.
-    """
-    env = evaluation_env(loaded, task, num_envs=min(num_envs, num_episodes), **options)
-    try:
-        begun()
-        policy = loaded.policy.to(env.device)
-        episodes = run_episodes(env, lambda obs: policy.distribution(obs)[0], num_episodes)
-    finally:
-        env.close()
-    return summarize(episodes, metric), episodes
-
-
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson 1927)."""
     if not count:

@@ -1,7 +1,7 @@
 """What must be the same for a run to go on: its config, and the files that it learns from."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from ..errors import UserError
 from ..motions.clip import clip_files
 from ..robots.plain import first_difference
 from ..robots.robot import Robot
-from .checkpoint import Checkpoint
 from ..tasks import tasks
+from .checkpoint import Checkpoint
+from .config_layers import leaves
 from .plain_yaml import as_yaml
 
 MAY_CHANGE = {
@@ -134,7 +135,7 @@ def weights_digest(model: Mapping[str, Tensor]) -> str:
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """The first key, in the new config's order, that may not change and whose value another config does not share."""
     may_change = MAY_CHANGE | {f"env.{task.config_key}.{x}" for task in tasks().values() for x in task.evaluation_only}
-    old, new = dict(_flat(was)), dict(_flat(now))
+    old, new = ({".".join(names): value for names, value in leaves(config)} for config in (was, now))
     for key in [*new, *old]:
         if key not in may_change and _resolved(key, old.get(key)) != _resolved(key, new.get(key)):
             before, after = (as_yaml(data[key]) if key in data else "nothing" for data in (old, new))
@@ -147,11 +148,3 @@ def _resolved(key: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_resolved(key, item) for item in value]
     return Path(value).resolve() if value and key.split(".")[-1] in PATHS else value
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -1,7 +1,8 @@
 """What every command offers the env, and what a checkpoint keeps of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,63 +12,19 @@ from protege.core.robots.state import RobotState
 from ..references.reference import Reference
 
 
-class Command(Protocol):
+class Command(ABC):
     """The commands of the n envs of one task, rows counted from the start of the task's slice.
 
     All tensors are made once and changed in place, and nothing depends on how many envs are concerned: a CUDA graph can hold it.
+    Where a command does not say otherwise, it commands nothing but the reference, plays no clip and learns nothing from failures.
 
     Attributes:
+        kept: names of the tensors, (n, ...) each, that a checkpoint keeps besides the reference's rows and `shown`.
         reference: each row's reference motion.
         step: (n,) control steps since the episode began.
         last_step: (n,) the step at which the command is over (a time-out, not a failure).
         pose_mask: (n, K, B) bool, which of the reference's future poses are shown.
         shown: for each modality that it may command, (n,) bool, where it does.
-    """
-
-    reference: Reference
-    step: Tensor
-    last_step: Tensor
-    pose_mask: Tensor
-    shown: Mapping[str, Tensor]
-
-    def reset(self, mask: Tensor) -> RobotState:
-        """Draw new commands for the rows where mask (n,) is True; returns the state from which their episodes start, (n, ...)."""
-        ...
-
-    def advance(self, state: RobotState) -> None:
-        """All rows are one control step further; state is the robots' state now."""
-        ...
-
-    def over(self, state: RobotState) -> Tensor:
-        """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
-        ...
-
-    @property
-    def clip(self) -> Tensor:
-        """(n,) which of the library's clips each row plays, -1 where none."""
-        ...
-
-    def judge(self, failed: Tensor) -> None:
-        """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
-        ...
-
-    def statistics(self) -> list[Tensor]:
-        """What `judge` has counted; see `Env.statistics`."""
-        ...
-
-    def inputs(self) -> dict[str, Tensor]:
-        """The raw values (n, ...) of the modalities in `shown`, by the names in `Modality.inputs`."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
-
-
-class BaseCommand:
-    """What commands have in common: their saving, of the reference's rows and the tensors that `kept` names, all (n, ...).
-
-    Where a command does not say otherwise, it commands nothing but the reference, plays no clip and learns nothing from failures.
     """
 
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
@@ -77,20 +34,33 @@ class BaseCommand:
     pose_mask: Tensor
     shown: Mapping[str, Tensor] = {}
 
-    def inputs(self) -> dict[str, Tensor]:
-        return {}
+    @abstractmethod
+    def reset(self, mask: Tensor) -> RobotState:
+        """Draw new commands for the rows where mask (n,) is True; returns the state from which their episodes start, (n, ...)."""
+
+    @abstractmethod
+    def advance(self, state: RobotState) -> None:
+        """All rows are one control step further; state is the robots' state now."""
 
     def over(self, state: RobotState) -> Tensor:
+        """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
         return self.step >= self.last_step
 
     @property
     def clip(self) -> Tensor:
+        """(n,) which of the library's clips each row plays, -1 where none."""
         return torch.full_like(self.reference.index, -1)
 
-    def judge(self, failed: Tensor) -> None: ...
+    def judge(self, failed: Tensor) -> None:  # noqa: B027 (most learn nothing from failures)
+        """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
 
     def statistics(self) -> list[Tensor]:
+        """What `judge` has counted; see `Env.statistics`."""
         return []
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The raw values (n, ...) of the modalities in `shown`, by the names in `Modality.inputs`."""
+        return {}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: x.clone() for name, x in self._rows().items()}

@@ -45,9 +45,7 @@ class GoalParams:
     body_termination_distance: float = 0.5
     success_distance: float = 0.5
     max_turn_rate: float = 2.0
-    rewards: dict[str, float] = field(
-        default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
-    )
+    rewards: dict[str, float] = field(default_factory=lambda: dict(terms.TRACKING_WEIGHTS))
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "goal_reward_weight", "body_termination_distance", "distance")

@@ -3,7 +3,7 @@
 Each such task has a subclass in its own file, which draws the plans and says what its clock does.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from protege.core.tasks import Modality, modalities
 from ..references.plans import Plans
 from ..references.reference import Reference, keep
 from ..references.warp import warped_walks
-from .command import BaseCommand
+from .command import Command
 from .masked_mimic import MaskSampler
 from .task import TaskContext
 from .terms import Scene
@@ -47,7 +47,7 @@ def pool_size(n: int, num_plans: int, *, in_turn: bool) -> int:
     return num_plans if in_turn else min(num_plans, PLANS_PER_ENV * n)
 
 
-class LocomotionCommand(BaseCommand, ABC):
+class LocomotionCommand(Command):
     """Envs that walk along random plans. Their references stay where the plans are, and keep their time.
 
     In evaluations plans are dealt out one after the other, none twice before all have been, as an evaluation's intervals suppose;
@@ -58,7 +58,7 @@ class LocomotionCommand(BaseCommand, ABC):
         substeps: frames of the reference in a control step.
     """
 
-    kept = (*BaseCommand.kept, "plan", "substep")
+    kept = (*Command.kept, "plan", "substep")
 
     def __init__(self, context: TaskContext, substeps: int = 1) -> None:
         n, device, config, own = context.n, context.device, context.config, context.task.modality

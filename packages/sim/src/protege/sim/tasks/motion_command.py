@@ -7,12 +7,12 @@ from protege.core.robots.state import RobotState
 
 from ..references.adaptive_sampling import HardClips
 from ..references.reference import Reference, keep
-from .command import BaseCommand
+from .command import Command
 from .masks import MaskSampler
 from .task import TaskContext
 
 
-class MotionCommand(BaseCommand):
+class MotionCommand(Command):
     """Track clips of a library from a random phase (reference-state initialisation, DeepMimic), more often where they fail.
 
     Args:

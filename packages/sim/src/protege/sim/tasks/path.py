@@ -49,15 +49,7 @@ class PathParams:
     speed: tuple[float, float] = (0.5, 1.5)
     max_turn_rate: float = 0.8
     clock: str = "fixed"
-    rewards: dict[str, float] = field(
-        default_factory=lambda: {
-            "body_pos": 0.5,
-            "body_rot": 0.3,
-            "body_lin_vel": 0.1,
-            "body_ang_vel": 0.1,
-            "path_position": 0.5,
-        }
-    )
+    rewards: dict[str, float] = field(default_factory=lambda: {**terms.TRACKING_WEIGHTS, "path_position": 0.5})
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "path_termination_distance")

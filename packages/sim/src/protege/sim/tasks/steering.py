@@ -62,15 +62,7 @@ class SteeringParams:
     max_heading_error: float = 0.7853981633974483
     body_termination_distance: float = 0.5
     max_turn_rate: float = 2.0
-    rewards: dict[str, float] = field(
-        default_factory=lambda: {
-            "body_pos": 0.5,
-            "body_rot": 0.3,
-            "body_lin_vel": 0.1,
-            "body_ang_vel": 0.1,
-            "steering_velocity": 0.5,
-        }
-    )
+    rewards: dict[str, float] = field(default_factory=lambda: {**terms.TRACKING_WEIGHTS, "steering_velocity": 0.5})
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "settle_time", "body_termination_distance")

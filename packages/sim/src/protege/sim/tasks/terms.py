@@ -95,6 +95,9 @@ TRACKING: dict[str, Term] = {
 }
 """Rewards for being where the reference is, by name."""
 
+TRACKING_WEIGHTS = {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
+"""The weights that every task has by default; its own rewards come on top."""
+
 
 def weighted(weights: Mapping[str, float], terms: Mapping[str, Term]) -> dict[str, tuple[float, Term]]:
     """The reward terms that have weights, with these."""

@@ -33,9 +33,7 @@ class MotionParams:
     termination_distance: float = 0.5
     hard_sampling: float = 0.5
     hard_sampling_limit: float = 5.0
-    rewards: dict[str, float] = field(
-        default_factory=lambda: {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
-    )
+    rewards: dict[str, float] = field(default_factory=lambda: dict(terms.TRACKING_WEIGHTS))
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "termination_distance")
