@@ -10,7 +10,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ..errors import UserError
 from .plain_yaml import is_plain
 
-
 log = logging.getLogger(__name__)
 
 FORMERLY = "formerly"
