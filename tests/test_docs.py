@@ -218,7 +218,7 @@ def test_a_block_without_its_markers_is_told(tmp_path: Path) -> None:
 
 
 def in_brackets(text: str) -> Iterator[tuple[str, str]]:
-    """Keys of the config that the text follows with a value in brackets: `` `env.track.hard_sampling` (0.5) ``."""
+    """Keys of the config that the text follows with a value in brackets: `` `env.track.adaptive_sampling` (0.5) ``."""
     yield from re.findall(r"`((?:run|env|agent|model)\.[\w.]+)` \(([\d.]+)(?= m\b| s\b|\))", text)
 
 

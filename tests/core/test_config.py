@@ -15,6 +15,7 @@ from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs import config as config_module
 from protege.core.runs.config import RunConfig, all_presets, checked, compose, find_preset, from_dict
+from protege.core.runs.config_layers import FORMERLY
 from protege.core.runs.experiments import EXPERIMENTS
 
 
@@ -190,6 +191,32 @@ def test_a_value_that_is_missing_is_asked_for():
 
     with pytest.raises(UserError, match=r"needy\.path has no value\. Add needy\.path=\.\.\."):
         compose({"needy": Needy}, None)
+
+
+@dataclass
+class Gusts:
+    strength: float = field(default=1.0, metadata={FORMERLY: "wind"})
+
+
+@dataclass
+class Windy:
+    gusts: Gusts = field(default_factory=Gusts)
+
+
+def test_a_former_key_still_works_and_a_user_is_told_its_present_name_once(tmp_path, caplog):
+    parts: dict[str, type] = {"env": Windy}
+    (tmp_path / "old.yaml").write_text("env: {gusts: {wind: 3}}")
+    said = "env.gusts.wind is now called env.gusts.strength"
+    for given in ({"overrides": ["gusts.wind=3"]}, {"overrides": ["wind=3"]}, {"files": [tmp_path / "old.yaml"]}):
+        caplog.clear()
+        assert compose(parts, None, **given).env.gusts.strength == 3.0
+        assert caplog.messages == [said]
+    caplog.clear()
+    assert from_dict(parts, {"env": {"gusts": {"wind": 3.0}}}).env.gusts.strength == 3.0
+    assert not caplog.messages, "nobody can change what a checkpoint says"
+    (tmp_path / "old.yaml").write_text("env: {gusts: {wind: 3, strength: 4}}")
+    with pytest.raises(UserError, match=r"given twice, also by its former name env\.gusts\.wind"):
+        compose(parts, None, files=[tmp_path / "old.yaml"])
 
 
 def test_plain_data_comes_back_as_the_same_config():

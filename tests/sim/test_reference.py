@@ -193,7 +193,7 @@ def test_a_reset_of_some_clips_leaves_the_others(library, masked):
     mask = torch.tensor([True, False] * (N // 2))
     start = command.reset(mask)
     after = command.state_dict()
-    assert torch.equal(after.pop("hard_clips"), before["hard_clips"]), "of clips, not of worlds"
+    assert torch.equal(after.pop("adaptive_sampling"), before["adaptive_sampling"]), "of clips, not of worlds"
     for name, x in after.items():
         assert torch.equal(x[~mask], before[name][~mask]), name
     assert command.step.tolist() == [0, 5] * (N // 2)

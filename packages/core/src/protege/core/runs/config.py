@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from .. import checks
 from ..errors import UserError, shown
 from . import plain_yaml
-from .config_layers import leaves, nested, prepared
+from .config_layers import former_keys, leaves, nested, prepared, present_key, renamed
 
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
@@ -156,7 +156,7 @@ def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Seq
     Parts that the schema does not name are left out, and so are the parameters of tasks that are not installed here.
     """
     saved = {name: _of_installed(cls, data[name]) for name, cls in parts.items() if name in data}
-    return _build(parts, [("config", saved), *_given(parts, overrides)])
+    return _build(parts, [("config", saved), *_given(parts, overrides)], say=False)
 
 
 def _of_installed(cls: type, part: Any) -> Any:
@@ -169,11 +169,12 @@ def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
     return [(shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides)]
 
 
-def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Config:
-    config = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
-    assert isinstance(config, DictConfig)
+def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]], say: bool = True) -> Config:
+    """say: log the present names of keys that were given by a former one."""
+    config = _schema(parts)
+    former = former_keys(config)
     for origin, layer in layers:
-        layer = prepared(origin, layer, config)
+        layer = renamed(prepared(origin, layer, config), former, say=say)
         known = set(_keys(config))
         for names, _ in leaves(layer):
             key = ".".join(names)
@@ -189,6 +190,12 @@ def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, A
     if missing:
         raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
     return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
+
+
+def _schema(parts: Mapping[str, type]) -> DictConfig:
+    schema = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
+    assert isinstance(schema, DictConfig)
+    return schema
 
 
 def _wrong(origin: str, error: OmegaConfBaseException) -> UserError:
@@ -300,14 +307,15 @@ def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
 
 def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
     """Each `key.path=value`, and its key, completed, with its value."""
-    schema = OmegaConf.create({name: OmegaConf.structured(cls) for name, cls in parts.items()})
-    known, pairs = set(_keys(schema)), []
+    schema = _schema(parts)
+    former, pairs = former_keys(schema), []
+    known = {*_keys(schema), *former}
     for text in overrides:
         key, equals, value = text.partition("=")
         key = re.sub(r"^(\w+)\.config\.", r"\1.", key.strip().lstrip("+"))  # the guide's spelling
         if not equals or not key:
             raise UserError(f"{text!r} is not an override", "Write key.path=value")
-        key = _complete(key, known, schema)
+        key = present_key(_complete(key, known, schema), former, say=True)
         try:
             pairs.append((text, (key, plain_yaml.read(value) if value else "")))
         except plain_yaml.NotPlainError as error:

@@ -1,12 +1,19 @@
 """A layer of a config: what a preset, a file or an argument says, made ready to be merged into the schema."""
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, get_origin
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..errors import UserError
 from .plain_yaml import is_plain
+
+log = logging.getLogger(__name__)
+
+FORMERLY = "formerly"
+"""Metadata of a config's field that was renamed: its old name, which released configs and users' commands still hold."""
 
 
 def prepared(origin: str, layer: Mapping[str, Any], schema: DictConfig) -> dict[str, Any]:
@@ -28,6 +35,52 @@ def prepared(origin: str, layer: Mapping[str, Any], schema: DictConfig) -> dict[
         if text == "???":
             raise UserError(f"{origin}: {key}: ??? is no value", "Write the value out")
     return {name: _listed(value, schema._get_node(name) if name in schema else None) for name, value in layer.items()}
+
+
+def former_keys(schema: DictConfig, prefix: str = "") -> dict[str, str]:
+    """The full keys that fields had before they were renamed (see `FORMERLY`), and the ones that they have now."""
+    found, cls = {}, OmegaConf.get_type(schema)
+    for field in fields(cls) if is_dataclass(cls) else ():
+        if FORMERLY in field.metadata:
+            found[prefix + field.metadata[FORMERLY]] = prefix + field.name
+    for name in schema:
+        node = schema._get_node(str(name))
+        if isinstance(node, DictConfig) and not node._is_none():
+            found |= former_keys(node, f"{prefix}{name}.")
+    return found
+
+
+def present_key(key: str, former: Mapping[str, str], *, say: bool) -> str:
+    """The present name of a full key. say: log it, if the key was renamed."""
+    now = former.get(key, key)
+    if now != key and say:
+        log.warning("%s is now called %s", key, now)
+    return now
+
+
+def renamed(layer: Mapping[str, Any], former: Mapping[str, str], *, say: bool) -> dict[str, Any]:
+    """A layer with the present name of each key.
+
+    Args:
+        former: see `former_keys`.
+        say: log the present name of each former key.
+
+    Raises:
+        UserError: a key is given by both of its names.
+    """
+
+    def at(data: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        result = {}
+        for name, value in data.items():
+            key = f"{prefix}{name}"
+            now = present_key(key, former, say=say)
+            short = name if now == key else now.rpartition(".")[2]
+            if short in result or (now != key and short in data):
+                raise UserError(f"{now} is given twice, also by its former name {key}", f"Remove {key}")
+            result[short] = at(value, f"{key}.") if isinstance(value, Mapping) else value
+        return result
+
+    return at(layer, "") if former else dict(layer)
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starts where it is hard: clips, and the seconds of them, in which episodes fail are begun at more often."""
+"""Adaptive sampling: episodes start more often at the times of clips where episodes failed lately."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ MEMORY = 1000
 """Control steps after which what happened counts 1/e."""
 
 
-class HardClips:
-    """Draws clips and phases to start from by how often episodes fail there.
+class AdaptiveSampler:
+    """Samples start frames by recent failure rate.
 
     After the adaptive sampling of BeyondMimic (arXiv 2508.08241, section III-F): the start times of each clip are cut into bins of
     about a second, failures are averaged exponentially, a bin also counts the failures of the one after it, and the result is
@@ -49,7 +49,7 @@ class HardClips:
         self.counts = torch.zeros(2, len(self.clip), device=device)
 
     def count(self, frame: Tensor, failed: Tensor) -> None:
-        """Worlds at frames of the library (n,) have made a control step, and failed (n,) in it or not."""
+        """Count a control step of n envs: the library's frame in which each was (n,), and whether it failed (n,)."""
         self.counts *= 1.0 - 1.0 / MEMORY
         self.counts.index_add_(1, self.bin[frame], torch.stack([failed.float(), torch.where(failed, 1.0, self.dt)]))
 
@@ -57,11 +57,12 @@ class HardClips:
         """(B,) how the starts are spread over the bins; sums to 1."""
         failures, attempts = self.counts
         rate = (failures + 1.0) / (attempts + 1.0)  # as if each bin had been tried once, in vain
-        hardness = self.uniform * (rate + rate[self.next])  # who is to pass a hard second has to arrive there too
-        shares = torch.lerp(self.uniform, hardness / hardness.sum(), self.ratio)
+        # An episode that fails in a bin has to be able to reach it from the bin before.
+        weight = self.uniform * (rate + rate[self.next])
+        shares = torch.lerp(self.uniform, weight / weight.sum(), self.ratio)
         most = self.limit * self.uniform
         bounded = torch.minimum(shares, most)
-        # What is cut off goes to the others, by the room that they have.
+        # What the limit cuts off is spread over the other bins, in proportion to their distance from the limit.
         return torch.lerp(bounded, most, (1.0 - bounded.sum()) / (self.limit - bounded.sum()).clamp_min(1e-6))
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from protege.core.robots.state import RobotState
 
-from ..references.adaptive_sampling import HardClips
+from ..references.adaptive_sampling import AdaptiveSampler
 from ..references.reference import Reference, keep
 from .command import Command
 from .masks import MaskSampler
@@ -27,9 +27,9 @@ class MotionCommand(Command):
         self.max_steps = round(config.episode_length_s / dt)
         # A start in the last half second would be over before it begins.
         self.startable = (library.counts - round(0.5 * library.rate)).clamp_min(1)
-        ratio, limit = config.track.hard_sampling, config.track.hard_sampling_limit
+        ratio, limit = config.track.adaptive_sampling, config.track.adaptive_sampling_limit
         adaptive = start_within == 1.0 and ratio > 0.0
-        self.hard = HardClips(library, self.startable, dt, ratio, limit) if adaptive else None
+        self.sampler = AdaptiveSampler(library, self.startable, dt, ratio, limit) if adaptive else None
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, library.stride, config.future_frames)
         self.step = torch.zeros(n, dtype=torch.long, device=context.device)
@@ -39,8 +39,8 @@ class MotionCommand(Command):
 
     def reset(self, mask: Tensor) -> RobotState:
         library, reference, n = self.library, self.reference, len(mask)
-        if self.hard is not None:
-            clip, phase = self.hard.sample(n, self.generator)
+        if self.sampler is not None:
+            clip, phase = self.sampler.sample(n, self.generator)
         else:
             clip = library.sample_clips(n, self.generator)
             phase = torch.rand(n, device=mask.device, generator=self.generator) * self.start_within
@@ -70,11 +70,11 @@ class MotionCommand(Command):
         return torch.bucketize(self.reference.index, self.library.starts[1:], right=True)
 
     def judge(self, failed: Tensor) -> None:
-        if self.hard is not None:
-            self.hard.count(self.reference.index, failed)
+        if self.sampler is not None:
+            self.sampler.count(self.reference.index, failed)
 
     def statistics(self) -> list[Tensor]:
-        return [] if self.hard is None else [self.hard.counts]
+        return [] if self.sampler is None else [self.sampler.counts]
 
     def _rows(self) -> dict[str, Tensor]:
-        return super()._rows() | ({} if self.hard is None else {"hard_clips": self.hard.counts})
+        return super()._rows() | ({} if self.sampler is None else {"adaptive_sampling": self.sampler.counts})

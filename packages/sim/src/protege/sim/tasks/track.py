@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from protege.core import checks
+from protege.core.runs.config_layers import FORMERLY
 from protege.core.tasks import Task
 
 from . import terms
@@ -25,20 +26,21 @@ class MotionParams:
 
     Attributes:
         termination_distance: training ends an episode when any body is further than this from the reference, m.
-        hard_sampling: share of training's starts that is drawn by how often a clip's seconds are failed in; 0 draws all alike.
-        hard_sampling_limit: no second of a clip is drawn more than so many times as often as with `hard_sampling` 0.
+        adaptive_sampling: share of training's episodes that start by recent failure rate, see `AdaptiveSampler`; the others start
+            uniformly.
+        adaptive_sampling_limit: no second of a clip is drawn more than so many times as often as with `adaptive_sampling` 0.
         rewards: weight of each reward term.
     """
 
     termination_distance: float = 0.5
-    hard_sampling: float = 0.5
-    hard_sampling_limit: float = 5.0
+    adaptive_sampling: float = field(default=0.5, metadata={FORMERLY: "hard_sampling"})
+    adaptive_sampling_limit: float = field(default=5.0, metadata={FORMERLY: "hard_sampling_limit"})
     rewards: dict[str, float] = field(default_factory=lambda: dict(terms.TRACKING_WEIGHTS))
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "termination_distance")
-        checks.shares(self, key, "hard_sampling")
-        checks.at_least(1, self, key, "hard_sampling_limit")
+        checks.shares(self, key, "adaptive_sampling")
+        checks.at_least(1, self, key, "adaptive_sampling_limit")
         terms.check_rewards(self, key, terms.TRACKING)
 
 

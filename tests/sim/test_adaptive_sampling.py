@@ -1,4 +1,4 @@
-"""Clips and seconds that are failed in are started at more often: by hand, in numbers, and in the environment."""
+"""Adaptive sampling of start frames: by hand, in numbers, and in the environment."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from protege.core.motions import Clip, MotionLibrary, load_clips
 from protege.core.tasks import tasks
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
-from protege.sim.references.adaptive_sampling import MEMORY, HardClips
+from protege.sim.references.adaptive_sampling import MEMORY, AdaptiveSampler
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.masks import MaskSampler
@@ -39,13 +39,13 @@ def library(names=tuple(FRAMES)) -> MotionLibrary:
     return MotionLibrary([standing(name, FRAMES[name]) for name in names], ROBOT, CPU)
 
 
-def hard_clips(ratio=0.5, limit=5.0) -> HardClips:
-    return HardClips(library(), STARTABLE, DT, ratio, limit)
+def sampler(ratio=0.5, limit=5.0) -> AdaptiveSampler:
+    return AdaptiveSampler(library(), STARTABLE, DT, ratio, limit)
 
 
-def with_counts(hard: HardClips, failures: list[float], attempts: list[float]) -> HardClips:
-    hard.counts.copy_(torch.tensor([failures, attempts]))
-    return hard
+def with_counts(adaptive: AdaptiveSampler, failures: list[float], attempts: list[float]) -> AdaptiveSampler:
+    adaptive.counts.copy_(torch.tensor([failures, attempts]))
+    return adaptive
 
 
 def close(got: torch.Tensor, want: list[float]) -> None:
@@ -56,10 +56,10 @@ def close(got: torch.Tensor, want: list[float]) -> None:
 
 
 def test_bins_are_seconds_of_the_startable_frames():
-    hard = hard_clips()
-    assert hard.bins.tolist() == [2, 4, 1] and hard.clip.tolist() == [0, 0, 1, 1, 1, 1, 2]
-    assert hard.next.tolist() == [1, 1, 3, 4, 5, 5, 6], "the last bin of a clip has none after it"
-    in_bins = torch.bincount(hard.bin)
+    adaptive = sampler()
+    assert adaptive.bins.tolist() == [2, 4, 1] and adaptive.clip.tolist() == [0, 0, 1, 1, 1, 1, 2]
+    assert adaptive.next.tolist() == [1, 1, 3, 4, 5, 5, 6], "the last bin of a clip has none after it"
+    in_bins = torch.bincount(adaptive.bin)
     # 121 starts in two, 241 in four; the half second after the last start is of the last bin.
     assert in_bins.tolist() == [61, 60 + 30, 61, 60, 60, 60 + 30, 13]
 
@@ -67,44 +67,44 @@ def test_bins_are_seconds_of_the_startable_frames():
 def test_without_failures_known_all_are_alike():
     third = 1.0 / 3.0
     want = [third / 2] * 2 + [third / 4] * 4 + [third]
-    close(hard_clips().uniform, want)
-    close(hard_clips().shares(), want)
+    close(sampler().uniform, want)
+    close(sampler().shares(), want)
 
 
 def test_failures_fade_and_count_where_they_happen():
-    hard = hard_clips()
+    adaptive = sampler()
     # Short's first frame twice, long's second bin and last frame, tiny.
     frames = torch.tensor([0, 0, 151 + 61, 151 + 270, 422])
-    hard.count(frames, torch.tensor([True, False, True, False, False]))
-    close(hard.counts[0], [1, 0, 0, 1, 0, 0, 0])
-    close(hard.counts[1], [1 + DT, 0, 0, 1, 0, DT, DT])
-    hard.count(torch.tensor([0, 0, 0, 0, 422]), torch.tensor([False, False, False, False, True]))
+    adaptive.count(frames, torch.tensor([True, False, True, False, False]))
+    close(adaptive.counts[0], [1, 0, 0, 1, 0, 0, 0])
+    close(adaptive.counts[1], [1 + DT, 0, 0, 1, 0, DT, DT])
+    adaptive.count(torch.tensor([0, 0, 0, 0, 422]), torch.tensor([False, False, False, False, True]))
     fade = 1.0 - 1.0 / MEMORY
-    close(hard.counts[0], [fade, 0, 0, fade, 0, 0, 1])
-    close(hard.counts[1], [fade * (1 + DT) + 4 * DT, 0, 0, fade, 0, fade * DT, fade * DT + 1])
+    close(adaptive.counts[0], [fade, 0, 0, fade, 0, 0, 1])
+    close(adaptive.counts[1], [fade * (1 + DT) + 4 * DT, 0, 0, fade, 0, fade * DT, fade * DT + 1])
 
 
 def test_the_distribution_after_given_failures():
     # (failures + 1) / (attempts + 1): 1/4, 1/4 | 1/4, 1/4, 1, 1/4 | 1/4. With the next: 1/2, 1/2 | 1/2, 5/4, 5/4, 1/2 | 1/2.
-    hard = with_counts(hard_clips(ratio=0.4), [0, 0, 0, 0, 3, 0, 0], [3] * 7)
+    adaptive = with_counts(sampler(ratio=0.4), [0, 0, 0, 0, 3, 0, 0], [3] * 7)
     # Times uniform (1/6, 1/6, 1/12, ..., 1/3): 1/12, 1/12, 1/24, 5/48, 5/48, 1/24, 1/6; the sum is 5/8.
     by_failure = [2 / 15, 2 / 15, 1 / 15, 1 / 6, 1 / 6, 1 / 15, 4 / 15]
     uniform = [1 / 6, 1 / 6, *[1 / 12] * 4, 1 / 3]
     assert sum(by_failure) == pytest.approx(1.0)
-    close(hard.shares(), [0.6 * u + 0.4 * f for u, f in zip(uniform, by_failure, strict=True)])
+    close(adaptive.shares(), [0.6 * u + 0.4 * f for u, f in zip(uniform, by_failure, strict=True)])
 
 
 def test_a_whole_clip_that_fails_is_drawn_more():
     # Rates 1 in short, 1/9 in the others, whose share is 2/3: by failure 9 to 2, so 9/11 with ratio 1.
-    hard = with_counts(hard_clips(ratio=1.0), [8, 8, 0, 0, 0, 0, 0], [8] * 7)
-    assert hard.shares()[:2].sum().item() == pytest.approx(9 / 11)
+    adaptive = with_counts(sampler(ratio=1.0), [8, 8, 0, 0, 0, 0, 0], [8] * 7)
+    assert adaptive.shares()[:2].sum().item() == pytest.approx(9 / 11)
 
 
 def test_no_bin_is_drawn_more_than_its_limit_and_what_is_cut_off_goes_to_the_others():
     # Hardness 1 in short and 1/1000 elsewhere: nearly 1/2 for each of short's bins, cut to 1.5 · 1/6.
-    hard = with_counts(hard_clips(ratio=1.0, limit=1.5), [999, 999, 0, 0, 0, 0, 0], [999] * 7)
+    adaptive = with_counts(sampler(ratio=1.0, limit=1.5), [999, 999, 0, 0, 0, 0, 0], [999] * 7)
     # Of the half that is left, each bin gets by its room, all but by its uniform share: 1/4 for long and 1/4 · 4/4 for tiny.
-    shares = hard.shares()
+    shares = adaptive.shares()
     torch.testing.assert_close(shares, torch.tensor([0.25, 0.25, *[0.0625] * 4, 0.25]), atol=1e-3, rtol=0.0)
     assert shares.sum().item() == pytest.approx(1.0)
 
@@ -113,20 +113,20 @@ def test_no_bin_is_drawn_more_than_its_limit_and_what_is_cut_off_goes_to_the_oth
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
 def test_the_bounds_hold_whatever_happens(ratio, limit):
     for seed in range(50):
-        hard, generator = hard_clips(ratio, limit), torch.Generator().manual_seed(seed)
+        adaptive, generator = sampler(ratio, limit), torch.Generator().manual_seed(seed)
         attempts = 10.0 ** (8.0 * torch.rand(7, generator=generator) - 2.0)
-        hard.counts[1] = attempts
-        hard.counts[0] = attempts * torch.rand(7, generator=generator) ** 8
-        shares = hard.shares()
+        adaptive.counts[1] = attempts
+        adaptive.counts[0] = attempts * torch.rand(7, generator=generator) ** 8
+        shares = adaptive.shares()
         assert shares.sum().item() == pytest.approx(1.0, abs=1e-5)
-        assert (shares <= limit * hard.uniform * (1 + 1e-5)).all()
-        assert (shares >= min(1 - ratio, limit) * hard.uniform * (1 - 1e-5)).all(), "nothing is forgotten"
+        assert (shares <= limit * adaptive.uniform * (1 + 1e-5)).all()
+        assert (shares >= min(1 - ratio, limit) * adaptive.uniform * (1 - 1e-5)).all(), "nothing is forgotten"
         if limit == 1.0:
-            torch.testing.assert_close(shares, hard.uniform, atol=1e-6, rtol=0.0)
+            torch.testing.assert_close(shares, adaptive.uniform, atol=1e-6, rtol=0.0)
 
 
 def test_a_single_short_clip_stays_as_it_is():
-    only = HardClips(library(("tiny",)), torch.tensor([1]), DT, 0.5, 5.0)
+    only = AdaptiveSampler(library(("tiny",)), torch.tensor([1]), DT, 0.5, 5.0)
     only.count(torch.tensor([3, 4]), torch.tensor([True, True]))
     close(only.shares(), [1.0])
     clip, phase = only.sample(1000, torch.Generator().manual_seed(0))
@@ -137,13 +137,15 @@ def test_a_single_short_clip_stays_as_it_is():
 
 
 def test_draws_follow_the_shares_and_are_even_within_a_bin():
-    hard = with_counts(hard_clips(ratio=0.8), [3, 0, 0, 0, 3, 0, 0], [3] * 7)
+    adaptive = with_counts(sampler(ratio=0.8), [3, 0, 0, 0, 3, 0, 0], [3] * 7)
     n = 200_000
-    clip, phase = hard.sample(n, torch.Generator().manual_seed(0))
+    clip, phase = adaptive.sample(n, torch.Generator().manual_seed(0))
     assert phase.min() >= 0.0 and phase.max() <= 1.0
-    drawn = hard.first[clip] + (phase * hard.bins[clip]).long()
-    torch.testing.assert_close(torch.bincount(drawn, minlength=7) / n, hard.shares(), atol=5 / math.sqrt(n), rtol=0.0)
-    inside = (phase * hard.bins[clip]) % 1.0
+    drawn = adaptive.first[clip] + (phase * adaptive.bins[clip]).long()
+    torch.testing.assert_close(
+        torch.bincount(drawn, minlength=7) / n, adaptive.shares(), atol=5 / math.sqrt(n), rtol=0.0
+    )
+    inside = (phase * adaptive.bins[clip]) % 1.0
     for b in range(7):
         assert inside[drawn == b].mean().item() == pytest.approx(0.5, abs=0.02)
 
@@ -156,7 +158,7 @@ def motion_command(start_within=1.0, seed=0, **track) -> MotionCommand:
 
 
 def test_starts_of_a_command_gather_before_failures():
-    command = motion_command(hard_sampling=0.5)
+    command = motion_command(adaptive_sampling=0.5)
     everywhere = torch.ones(4000, dtype=torch.bool)
     command.reset(everywhere)
     assert command.startable.tolist() == STARTABLE.tolist()
@@ -167,9 +169,9 @@ def test_starts_of_a_command_gather_before_failures():
         command.judge(late)
         command.step.zero_()
     command.reset(everywhere)
-    assert command.hard is not None
-    drawn = torch.bincount(command.hard.bin[command.reference.index], minlength=7) / 4000
-    torch.testing.assert_close(drawn, command.hard.shares(), atol=0.03, rtol=0.0)
+    assert command.sampler is not None
+    drawn = torch.bincount(command.sampler.bin[command.reference.index], minlength=7) / 4000
+    torch.testing.assert_close(drawn, command.sampler.shares(), atol=0.03, rtol=0.0)
     assert (drawn[4:6] > 2.0 / 12).all(), "the second that is failed in and the one before it"
     assert ((command.reference.last - command.reference.index)[command.clip < 2] >= 30).all()
 
@@ -183,23 +185,26 @@ def test_a_saved_command_draws_the_same():
     other = motion_command(seed=5)
     other.load_state_dict(saved)
     other.generator.set_state(generator)
-    assert torch.equal(saved["hard_clips"], other.state_dict()["hard_clips"]) and saved["hard_clips"].any()
+    assert (
+        torch.equal(saved["adaptive_sampling"], other.state_dict()["adaptive_sampling"])
+        and saved["adaptive_sampling"].any()
+    )
     command.reset(everywhere)
     other.reset(everywhere)
     assert torch.equal(command.reference.index, other.reference.index)
 
 
-@pytest.mark.parametrize("options", [{"start_within": 0.1}, {"hard_sampling": 0.0}])
+@pytest.mark.parametrize("options", [{"start_within": 0.1}, {"adaptive_sampling": 0.0}])
 def test_off_nothing_is_counted_and_draws_are_those_of_the_library(options):
     command = motion_command(**options)
     command.judge(torch.ones(4000, dtype=torch.bool))
     command.reset(torch.ones(4000, dtype=torch.bool))
-    assert command.hard is None and "hard_clips" not in command.state_dict()
+    assert command.sampler is None and "adaptive_sampling" not in command.state_dict()
     assert torch.equal(command.clip, library().sample_clips(4000, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("hard_sampling", 1.5), ("hard_sampling", -0.1), ("hard_sampling_limit", 0.9)]
+    ("key", "value"), [("adaptive_sampling", 1.5), ("adaptive_sampling", -0.1), ("adaptive_sampling_limit", 0.9)]
 )
 def test_bad_values_are_named(key, value):
     with pytest.raises(UserError, match=f"env.track.{key} is {value}"):
@@ -236,8 +241,10 @@ def test_the_environment_counts_failures_and_names_clips():
         assert (step.episodes["clip"][env.task_slices["path"]] == -1).all()
     for name, count in failures.items():
         assert count > 0
-        assert env.tasks[name].command.hard.counts[0].sum().item() == pytest.approx(count, rel=0.02)
-        assert env.tasks[name].command.hard.counts[1].sum().item() == pytest.approx(count + (60 - count) * DT, rel=0.02)
+        assert env.tasks[name].command.sampler.counts[0].sum().item() == pytest.approx(count, rel=0.02)
+        assert env.tasks[name].command.sampler.counts[1].sum().item() == pytest.approx(
+            count + (60 - count) * DT, rel=0.02
+        )
 
 
 def test_evaluation_counts_nothing():
@@ -245,7 +252,7 @@ def test_evaluation_counts_nothing():
     env.reset()
     for _ in range(15):
         env.step(falling(env))
-    assert env.tasks["track"].command.hard is None
+    assert env.tasks["track"].command.sampler is None
 
 
 def test_a_saved_environment_goes_on_exactly_with_what_it_knows_of_failures():
@@ -261,7 +268,7 @@ def test_a_saved_environment_goes_on_exactly_with_what_it_knows_of_failures():
     for step in want:
         got = other.step(falling(other))
         assert all(torch.equal(got.obs[key], step.obs[key]) for key in step.obs)
-    assert torch.equal(other.tasks["track"].command.hard.counts, env.tasks["track"].command.hard.counts)
+    assert torch.equal(other.tasks["track"].command.sampler.counts, env.tasks["track"].command.sampler.counts)
 
 
 def test_success_is_told_per_clip():
