@@ -97,7 +97,7 @@ def test_configs_are_built_or_refused_in_one_line(built):
 def test_those_that_are_built_make_an_environment_that_steps_or_are_refused(built):
     """On four environments, so that it is quick; sizes are checked by the memory that they take."""
     plugin, stepped = env_plugin(), 0
-    run = RunConfig(motion_file=["data/motions/smpl_humanoid_walk.npy"], num_threads=1, device="cpu")
+    run = RunConfig(robot="smpl", motion_file=["data/motions/smpl_humanoid_walk.npy"], num_threads=1, device="cpu")
     own = [part for part in built if isinstance(part, RunConfig | plugin.config_class)]
     for part in Random(19).sample(own, min(BUILT, len(own))):
         settings = replace(part, num_threads=1) if isinstance(part, RunConfig) else run

@@ -68,7 +68,7 @@ def enliven(policy: Policy, env: HumanoidEnv) -> Policy:
 
 
 def save(path: Path, kind: str, policy: Policy, env: HumanoidEnv, parts: dict) -> Path:
-    run = RunConfig(experiment_name=path.parent.name, motion_file=[WALK])
+    run = RunConfig(robot=ROBOT.name, experiment_name=path.parent.name, motion_file=[WALK])
     checkpoint.save(
         path,
         Checkpoint(

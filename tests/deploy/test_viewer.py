@@ -21,7 +21,7 @@ from protege.deploy.interface import Command
 from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.scene import Scene, figure
-from protege.deploy.viewer.serve import CLIPS, Viewer, free_port
+from protege.deploy.viewer.serve import Viewer, free_port
 from protege.deploy.viewer.tracking import Tracking
 from protege.deploy.viewer.world import World
 
@@ -204,7 +204,7 @@ def test_a_path_that_is_given_up_is_said_until_the_next_order(world: World) -> N
 def page(need: Callable[[str], None], walker: Path, exported: Path) -> Iterator[tuple[Page, Viewer]]:
     """The page in headless Chromium, and what is behind it."""
     need("browser")
-    with Viewer({"walker": walker, "tiny": exported}, port=0, clips=CLIPS) as viewer, sync_playwright() as playwright:
+    with Viewer({"walker": walker, "tiny": exported}, port=0) as viewer, sync_playwright() as playwright:
         shown = threading.Thread(target=viewer.run, daemon=True)
         shown.start()
         chromium = launch(playwright)

@@ -307,7 +307,9 @@ def test_the_direction_in_which_a_clip_walks_does_not_matter(gaits, clips):
 
 def test_an_environment_says_its_gaits_once_when_it_begins(caplog):
     caplog.set_level(logging.INFO)
-    run = RunConfig(simulator="mujoco", motion_file=["smpl_humanoid_walk.npy"], device="cpu", num_threads=1)
+    run = RunConfig(
+        robot="smpl", simulator="mujoco", motion_file=["smpl_humanoid_walk.npy"], device="cpu", num_threads=1
+    )
     env = plugin.make(run, EnvConfig(num_envs=2, num_plans=2, task_mix={"track": 1.0, "steering": 1.0}))
     env.reset()
     assert not caplog.records

@@ -231,7 +231,7 @@ def test_three_environments_in_a_row():
     finals = []
     for num_envs in (1, 3, 1):
         config = EnvConfig(num_envs=num_envs, task_mix={"track": 1.0})
-        env = plugin.make(RunConfig(simulator="isaaclab", device="cpu", motion_file=[WALK]), config)
+        env = plugin.make(RunConfig(robot="smpl", simulator="isaaclab", device="cpu", motion_file=[WALK]), config)
         obs = env.reset()
         for _ in range(3):
             obs = env.step(obs["reference_joint_pos"] - env.default_joint_pos).obs

@@ -16,17 +16,17 @@ from protege.sim.gym import env_cfg as configs
 from protege.sim.gym.env import ProtegeEnv
 
 N, J = 3, 69
-IDS = ["Protege-Track-SMPL-v0", "Protege-Path-SMPL-v0", "Protege-Goal-SMPL-v0", "Protege-Steering-SMPL-v0"]
+IDS = [f"Protege-{task}-{robot}-v0" for robot in ("G1", "SMPL") for task in ("Track", "Path", "Goal", "Steering")]
 
 
-def made(task: str, **fields) -> tuple[gymnasium.Env, ProtegeEnv]:
+def made(task: str, robot: str = "smpl", **fields) -> tuple[gymnasium.Env, ProtegeEnv]:
     """The environment as gymnasium wraps it, and bare."""
-    cfg = getattr(configs, f"{task.capitalize()}EnvCfg")()
+    cfg = getattr(configs, f"{task.capitalize()}{robot.capitalize()}EnvCfg")()
     cfg.scene.num_envs, cfg.sim.device = N, "cpu"
     cfg.overrides = ["env.num_plans=4", "env.history_steps=1"]
     for name, value in fields.items():
         setattr(cfg, name, value)
-    env = gymnasium.make(registration.IDS[task], cfg=cfg)
+    env = gymnasium.make(registration.IDS[task, robot], cfg=cfg)
     bare = env.unwrapped
     assert isinstance(bare, ProtegeEnv)
     return env, bare
@@ -41,11 +41,14 @@ def test_isaac_labs_command_finds_the_tasks():
         assert {"env_cfg_entry_point", "rsl_rl_cfg_entry_point"} <= set(kwargs)
 
 
-@pytest.mark.parametrize("task", ["track", "path", "goal", "steering"])
-def test_observations_are_those_of_the_worlds(task):
-    env, bare = made(task)
+@pytest.mark.parametrize(
+    ("task", "robot"), [("track", "smpl"), ("path", "smpl"), ("goal", "smpl"), ("steering", "smpl"), ("track", "g1")]
+)
+def test_observations_are_those_of_the_worlds(task, robot):
+    env, bare = made(task, robot)
     assert isinstance(bare, DirectRLEnv)
-    assert (bare.num_envs, bare.max_episode_length, env.action_space.shape) == (N, 300, (N, J))
+    steps, joints = {"smpl": (300, 69), "g1": (500, 29)}[robot]  # ten seconds at 30 and 50 Hz
+    assert (bare.num_envs, bare.max_episode_length, env.action_space.shape) == (N, steps, (N, joints))
     obs, _ = env.reset()
     assert env.observation_space.shape == obs["policy"].shape
     assert bare.state_space is not None and bare.state_space.shape == obs["critic"].shape
@@ -54,7 +57,7 @@ def test_observations_are_those_of_the_worlds(task):
     assert torch.equal(obs["policy"][:, :width], ours["proprioception"])
     last = "reference_joint_pos" if task == "track" else task
     assert torch.equal(obs["policy"][:, -ours[last].flatten(1).shape[1] :], ours[last].flatten(1))
-    assert torch.equal(obs["critic"][:, -J:], ours["reference_joint_pos"])
+    assert torch.equal(obs["critic"][:, -joints:], ours["reference_joint_pos"])
     env.close()
     env.close()
     assert SimulationContext.instance() is None

@@ -207,7 +207,7 @@ EVERYTHING = RandomizationParams(
 def make_env(
     params: RandomizationParams, num_envs: int = 4, simulator: str = "mujoco", evaluation: bool = False, **config
 ) -> HumanoidEnv:
-    run = RunConfig(simulator=simulator, device="cpu", motion_file=[WALK], num_threads=1)
+    run = RunConfig(robot="smpl", simulator=simulator, device="cpu", motion_file=[WALK], num_threads=1)
     env = EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **config)
     return plugin.make(run, env, evaluation=evaluation)
 

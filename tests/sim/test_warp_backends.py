@@ -13,7 +13,9 @@ WALK = "data/motions/smpl_humanoid_walk.npy"
 @pytest.mark.parametrize(("name", "backend"), [("mjwarp", "MjwarpSimulator"), ("isaaclab", "IsaaclabSimulator")])
 def test_the_environment_runs_on_it_as_on_mujoco(name, backend):
     config = EnvConfig(num_envs=4, task_mix={"track": 1.0, "steering": 1.0}, num_plans=4)
-    runs = [RunConfig(simulator=x, device="cpu", motion_file=[WALK], num_threads=1) for x in (name, "mujoco")]
+    runs = [
+        RunConfig(robot="smpl", simulator=x, device="cpu", motion_file=[WALK], num_threads=1) for x in (name, "mujoco")
+    ]
     env, other = (plugin.make(run, config) for run in runs)
     assert type(env.simulator).__name__ == backend
     obs = env.reset()

@@ -74,7 +74,7 @@ class DistillConfig:
         gamma: discount a step.
         lam: trace of generalised advantage estimation.
         clip: how far PPO's probability ratio may go from 1.
-        distillation_weight: of the squared difference to the teacher's mean action, in units of the actions' scale (SMPL: rad²).
+        distillation_weight: of the squared difference to the teacher's mean action, in units of the actions' scale.
         kl_weight: of KL(student | teacher), nats a joint.
         value_distillation_weight: of the squared difference to the teacher's value, in units of the returns' deviation.
         ppo_weight: of PPO's own objective, once it is on. Small: its gradient is noise for the most part, while the teachers'

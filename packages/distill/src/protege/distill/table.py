@@ -73,7 +73,7 @@ def share(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without the words that all names begin with: `smpl_humanoid_walk`, `smpl_humanoid_run` -> `walk`, `run`."""
+    """The same without the words that all names begin with: `x_humanoid_walk`, `x_humanoid_run` -> `walk`, `run`."""
     words = [name.split("_") for name in clips]
     shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
     return {"_".join(x[shared:]): y for x, y in zip(words, clips.values(), strict=True)}

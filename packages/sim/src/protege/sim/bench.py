@@ -25,11 +25,10 @@ from protege.core.threads import available_cores
 from .engine import mujoco
 from .env import HumanoidEnv
 from .env_config import EnvConfig
-from .robots import get_robot
+from .robots import default_robot, get_robot
 from .robots.mjcf import build_spec, coordinates
 from .simulators.simulator import Simulator, make_simulator
 
-CLIP = "smpl_humanoid_walk.npy"
 BURST = 15  # control steps; half a second of noise does not bring a walker down
 NOISE = 0.05  # rad, about what an exploring policy adds
 WARM_UP = 2  # bursts that do not count: they touch memory, start threads and capture graphs
@@ -77,7 +76,7 @@ def measure(
     num_envs: int,
     seconds: float,
     threads: int = 0,
-    robot_name: str = "smpl",
+    robot_name: str | None = None,
     backend: str = "mujoco",
     device: str = "auto",
     tasks: Sequence[str] = ("track",),
@@ -94,7 +93,7 @@ def measure(
     """
     threads = threads or available_cores()
     device = RunConfig(simulator=backend, device=device).torch_device()
-    robot = get_robot(robot_name)
+    robot = get_robot(robot_name or default_robot())
     walk = Walk(robot, num_envs)
     config = EnvConfig(num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
     bursts: dict[str, Burst] = {"bare_mujoco": bare_burst(robot, walk, threads)} if backend == "mujoco" else {}
@@ -149,7 +148,11 @@ class Walk:
     """Random frames of a walking clip, and targets that follow it with noise."""
 
     def __init__(self, robot: Robot, num_envs: int) -> None:
-        self.clips, self.num_envs, self.dt = load_clips([CLIP], robot), num_envs, robot.control_dt
+        self.clips, self.num_envs, self.dt = (
+            load_clips([f"{robot.name}_humanoid_walk.npy"], robot),
+            num_envs,
+            robot.control_dt,
+        )
         self.library = MotionLibrary(self.clips, robot, "cpu")
         self.generator = torch.Generator().manual_seed(0)
 

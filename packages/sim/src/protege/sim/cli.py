@@ -1,4 +1,4 @@
-"""`protege-sim`: clips, robots, and how fast the worlds turn. Everything heavy is imported by the command that needs it."""
+"""`protege-sim`: clips, robots, and how fast environments step. Everything heavy is imported by the command that needs it."""
 
 import json
 import math
@@ -15,11 +15,21 @@ from protege.core.errors import UserError
 
 if TYPE_CHECKING:
     from protege.core.motions import Finding
+    from protege.core.robots.robot import Robot
 
 main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
 
-_robot = click.option("--robot", default="smpl", show_default=True, help="see `protege-sim robots`")
+_robot = click.option("--robot", help="see `protege-sim robots`; by default a clip's own, or the default robot")
 _json = click.option("--json", "as_json", is_flag=True, help="for programs")
+
+
+def _target(robot: str | None, clip: str | None = None) -> "Robot":
+    """The robot of that name, or else a clip's own, or else the default one."""
+    from protege.core.motions import clip_robot
+
+    from .robots import default_robot, get_robot
+
+    return get_robot(robot or (clip_robot(clip) if clip else "") or default_robot())
 
 
 def _table(rows: Sequence[Sequence[object]]) -> None:
@@ -53,15 +63,14 @@ def motions() -> None:
 @click.option("--output", default="data/motions", show_default=True, help="folder of the clips")
 @_robot
 @click.option("--name", "names", multiple=True, help="which clip of an archive (repeatable); a single file's new name")
-def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str, names: tuple[str, ...]) -> None:
+def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str | None, names: tuple[str, ...]) -> None:
     """Fit clips to a robot: deepmimic text files, or a zip or wheel of them (pybullet's). All are written, or none."""
     from protege.core.motions import save_clip
 
     from .motions import get_importer
     from .motions.importer import import_all
-    from .robots import get_robot
 
-    importer, target = get_importer(format), get_robot(robot)
+    importer, target = get_importer(format), _target(robot)
     for clip in import_all(importer, importer.read(sources, names), target):
         path = save_clip(Path(output) / f"{clip.name}.npy", clip, target)
         _warn(clip.name, clip.warnings)
@@ -72,12 +81,11 @@ def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str,
 @_robot
 @click.option("--folder", default="data/motions", show_default=True, help="of clips besides those that are shipped")
 @_json
-def list_clips(robot: str, folder: str, as_json: bool) -> None:
+def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
     """Clips that are shipped, which any command finds by their names, and those in a folder."""
     from .motions.catalog import describe
-    from .robots import get_robot
 
-    rows = describe(Path(folder), get_robot(robot))
+    rows = describe(Path(folder), _target(robot))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -96,7 +104,7 @@ def list_clips(robot: str, folder: str, as_json: bool) -> None:
 @click.argument("clip")
 @_robot
 @_json
-def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
+def inspect_clip(clip: str, robot: str | None, as_json: bool) -> None:
     """Facts, measures and a verdict: rate, gaps, heights, sliding feet, joints past their limits, jumps.
 
     Exit code 2 if the clip has errors: no robot could move like this, and every other command refuses it.
@@ -106,9 +114,8 @@ def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
 
     from .motions.inspect import inspect, summary
     from .motions.verdict import conclusion, head, judge
-    from .robots import get_robot
 
-    target = get_robot(robot)
+    target = _target(robot, clip)
     motion = read_clip(clip, target)
     verdict = judge(motion, target)
     wrong = errors(verdict.findings)
@@ -135,7 +142,7 @@ def inspect_clip(clip: str, robot: str, as_json: bool) -> None:
 @_json
 def attempt_clip(
     clip: str,
-    robot: str,
+    robot: str | None,
     seconds: float | None,
     samples: int,
     threads: int,
@@ -147,9 +154,8 @@ def attempt_clip(
     from protege.core.motions import load_clip, save_clip
 
     from .motions.attempt import attempt, summary
-    from .robots import get_robot
 
-    target = get_robot(robot)
+    target = _target(robot, clip)
     source = load_clip(clip, target)
     _warn(source.name, source.warnings)
     with click.progressbar(length=1000, label=source.name, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
@@ -176,11 +182,13 @@ def attempt_clip(
 @click.option("--size", default="640x480", show_default=True, metavar="WxH", help="of one picture, pixels")
 @click.option("--start", default=0.0, show_default=True, type=click.FloatRange(0.0), help="s")
 @click.option("--seconds", type=click.FloatRange(0.0), help="how long; to the end by default, 1.5 of a strip")
-def play(clip: str, output: str, robot: str, fps: float | None, size: str, start: float, seconds: float | None) -> None:
+def play(
+    clip: str, output: str, robot: str | None, fps: float | None, size: str, start: float, seconds: float | None
+) -> None:
     """Draw CLIP as it is, without physics."""
     from .motions.play import play as draw
 
-    click.echo(draw(clip, output, robot, fps, size, start, seconds))
+    click.echo(draw(clip, output, _target(robot, clip), fps, size, start, seconds))
 
 
 # Robots and speed ------------------------------------------------------------------------------------------------------
@@ -189,7 +197,7 @@ def play(clip: str, output: str, robot: str, fps: float | None, size: str, start
 @main.command()
 @click.argument("name", required=False)
 @click.option("--mjcf", is_flag=True, help="print NAME as a MuJoCo model")
-@click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as smpl.usda")
+@click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as NAME.usda")
 def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
     """List the robots, or show the joints of NAME."""
     from .robots import get_robot, robot_names
@@ -235,7 +243,7 @@ def bench(
     threads: int,
     against: str | None,
     tasks: tuple[str, ...],
-    robot: str,
+    robot: str | None,
     as_json: bool,
 ) -> None:
     """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""

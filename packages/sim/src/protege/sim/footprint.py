@@ -7,7 +7,7 @@ from protege.core.tasks import tasks
 from .env_config import EnvConfig
 
 WORLD_BYTES = {"mujoco": 0.9e6, "mjwarp": 0.2e6, "isaaclab": 0.2e6}
-"""A world of each simulator, measured with the SMPL humanoid; MuJoCo keeps most of it for contacts."""
+"""A world of each simulator, measured with a humanoid of 69 joints; MuJoCo keeps most of it for contacts."""
 VARIED_BYTES = 0.4e6
 """A model of its own, of a MuJoCo world whose bodies are randomised."""
 NUMBERS_A_BODY, NUMBERS_A_JOINT = 13, 2

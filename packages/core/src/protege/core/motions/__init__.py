@@ -1,6 +1,6 @@
 """Motions: clips on disk, and a library of them on the device."""
 
-from .clip import Clip, clip_files, findings, load_clip, load_clips, read_clip, save_clip
+from .clip import Clip, clip_files, clip_robot, findings, load_clip, load_clips, read_clip, save_clip
 from .clip_file import clip_dtype
 from .library import MotionLibrary
 from .plausibility import Finding
@@ -11,6 +11,7 @@ __all__ = [
     "MotionLibrary",
     "clip_dtype",
     "clip_files",
+    "clip_robot",
     "findings",
     "load_clip",
     "load_clips",

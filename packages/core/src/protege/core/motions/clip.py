@@ -111,6 +111,16 @@ def read_clip(path: str | Path, robot: Robot) -> Clip:
     return Clip(Path(path).stem, *arrays, **vars(motion.facts))
 
 
+def clip_robot(path: str | Path) -> str:
+    """The name of the robot whose clip that is; empty if its file does not say.
+
+    Raises:
+        UserError: it cannot be read, or is no clip.
+    """
+    with _user_errors():
+        return clip_file.read_robot(find_clip(Path(path)))
+
+
 def load_clip(path: str | Path, robot: Robot) -> Clip:
     """Read and check a clip; see `read_clip`. What is unlikely but possible is in its `warnings`.
 
@@ -133,7 +143,9 @@ def clip_files(paths: Sequence[str | Path]) -> list[Path]:
         UserError: there are none, or one of the values names nothing.
     """
     if not paths:
-        raise UserError("no motion clip given", "Add --motion-file data/motions/smpl_humanoid_walk.npy")
+        raise UserError(
+            "no motion clip given", "Add --motion-file CLIP: `protege sim motions list` names those that are shipped"
+        )
     with _user_errors():
         return [file for path in paths for file in find_clips(path)]
 

@@ -99,6 +99,15 @@ def read_clip(path: Path, robot: str, joint_names: Sequence[str]) -> Motion:
     return in_order(motion, joint_names)
 
 
+def read_robot(path: Path) -> str:
+    """The name of the robot whose clip a file is; empty if it does not say.
+
+    Raises:
+        ClipError: the file cannot be read, or is no clip.
+    """
+    return _load(path)[1].robot
+
+
 def in_order(motion: Motion, joint_names: Sequence[str]) -> Motion:
     """The motion with its joints in this order. Without names of its own it is taken to be in it."""
     own = motion.facts.joint_names

@@ -45,7 +45,7 @@ class Kinematics(nn.Module):
         offsets = torch.tensor([(0.0, 0.0, 0.0), *(body.offset for body in robot.bodies[1:])])
         # The root's own quaternion is free, like its position.
         rests = torch.tensor([UNTURNED, *(body.quat for body in robot.bodies[1:])])
-        # A robot whose frames all agree at rest, such as SMPL, is spared the products with one.
+        # A robot whose frames all agree at rest is spared the products with one.
         self.turned = bool((rests != torch.tensor(UNTURNED)).any())
         parents = torch.tensor([0, *robot.parents[1:]])
         jumps, ancestors = parents.new_zeros(0, robot.num_bodies), parents

@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from .. import checks
 from ..errors import UserError, shown
 from . import plain_yaml
-from .config_layers import former_keys, leaves, nested, prepared, present_key, renamed
+from .config_layers import each_text, former_keys, leaves, nested, prepared, present_key, renamed
 
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
@@ -28,7 +28,7 @@ class RunConfig:
 
     Attributes:
         experiment_name: the run's folder in `results_dir`.
-        robot: name of a registered robot.
+        robot: name of a registered robot. `{robot}` in a preset or an argument stands for it.
         simulator: name of a registered simulator.
         motion_file: one or more clips.
         seed: of everything random.
@@ -46,7 +46,7 @@ class RunConfig:
     """
 
     experiment_name: str = ""
-    robot: str = "smpl"
+    robot: str = ""
     simulator: str = "mujoco"
     motion_file: list[str] = field(default_factory=list)
     seed: int = 0
@@ -141,8 +141,11 @@ def compose(
     Raises:
         UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
     """
-    layers = [*(_layers(preset) if preset else []), *map(_file, files)]
-    return _build(parts, [*layers, *_given(parts, overrides)])
+    layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(parts, overrides)]
+    robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
+    if robots:
+        layers = [(x, each_text(layer, lambda text: text.replace("{robot}", str(robots[-1])))) for x, layer in layers]
+    return _build(parts, layers)
 
 
 def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """A layer of a config: what a preset, a file or an argument says, made ready to be merged into the schema."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_origin
 
@@ -105,6 +105,15 @@ def _listed(value: Any, node: Any) -> Any:
     if isinstance(node, ListConfig) and get_origin(node._metadata.ref_type) is list:
         return value if isinstance(value, list | tuple) or value is None else [value] if value != "" else []
     return value
+
+
+def each_text(data: Any, change: Callable[[str], str]) -> Any:
+    """Plain data with its texts changed; names of keys stay."""
+    if isinstance(data, Mapping):
+        return {key: each_text(item, change) for key, item in data.items()}
+    if isinstance(data, list):
+        return [each_text(item, change) for item in data]
+    return change(data) if isinstance(data, str) else data
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -51,7 +51,8 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
     path, speed = config.agent.expert_model_path, (config.run.mixed_precision, config.run.compile)
     if not path:
         raise UserError(
-            "agent.expert_model_path is empty", "Name the tracker: agent.expert_model_path=results/smpl_tracker"
+            "agent.expert_model_path is empty",
+            f"Name the tracker: agent.expert_model_path=results/{env.robot.name}_tracker",
         )
     loaded = load_expert(path, env, ["tracker"])
     run.record_sources({path: loaded.digest})

@@ -37,6 +37,7 @@ STOPPED = 130
     "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
 )
 @click.option("--gpus", default=1, type=click.IntRange(1), help="train tracker and student on so many at once")
+@click.option("--robot", help="whom to train; by default the presets' robot")
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
     preset: str,
@@ -46,13 +47,14 @@ def pipeline(
     first: str | None,
     repeatable: bool,
     gpus: int,
+    robot: str | None,
     show: bool,
 ) -> None:
     """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
     if from_scratch:
         preset = read_preset(preset).get("from_scratch", preset)
     root = Path(results_dir) / checked_name(experiment_name or preset, "--experiment-name")
-    steps = load_steps(preset, root)
+    steps = load_steps(preset, root, robot)
     if repeatable:
         steps = deterministic(preset, steps)
     if gpus > 1:

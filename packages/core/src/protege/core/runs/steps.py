@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from .config_layers import each_text
 from .plain_yaml import as_yaml
 
 PREFIX = "pipeline/"
@@ -89,12 +89,17 @@ def read_preset(name: str) -> dict[str, Any]:
     return read(PREFIX + name)
 
 
-def load_steps(preset: str, root: Path) -> list[Step]:
-    """The steps of a preset `pipeline/<preset>`; `{root}` in them is the folder, `{NAME}` what the preset's `words` say."""
+def load_steps(preset: str, root: Path, robot: str | None = None) -> list[Step]:
+    """The steps of a preset `pipeline/<preset>`; `{root}` in them is the folder, `{NAME}` what the preset's `words` say.
+
+    Args:
+        robot: whom trainings are of, instead of their presets' robot.
+    """
     data = read_preset(preset)
     steps = []
     for item in data["steps"]:
         words = [_filled(str(word), root, data.get("words", {})) for word in item["command"]]
+        words += ["--robot", robot] if robot and words[1:2] == ["train"] else []
         learned = [Learned(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])]
         steps.append(Step(item["name"], words, learned, item.get("samples"), item.get("spreads", False)))
     return steps
@@ -135,15 +140,6 @@ def _filled(word: str, root: Path, words: dict[str, str]) -> str:
     """A word of a command with its `{...}` filled in. In the value of a `key=value` the folder is quoted as YAML needs it."""
     if OVERRIDE.match(word) and "{root}" in word:
         key, _, value = word.format(root=ROOT, **words).partition("=")
-        data = _each_text(yaml.safe_load(value), lambda text: text.replace(ROOT, str(root)))
+        data = each_text(yaml.safe_load(value), lambda text: text.replace(ROOT, str(root)))
         return f"{key}={as_yaml(data)}"
     return word.format(root=root, **words)
-
-
-def _each_text(data: Any, change: Callable[[str], str]) -> Any:
-    """Plain data with its strings changed."""
-    if isinstance(data, dict):
-        return {key: _each_text(item, change) for key, item in data.items()}
-    if isinstance(data, list):
-        return [_each_text(item, change) for item in data]
-    return change(data) if isinstance(data, str) else data

@@ -33,7 +33,7 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
         order = f'[{{"at": 0, "{chosen}": {{...}}}}]'
         raise DeployError(f"{chosen} is ordered by the model's inputs", f"Take --commands script:FILE, with {order}")
     if chosen == "motion" and not motion_file:
-        raise DeployError("motion needs a clip", "Add --motion-file data/motions/smpl_humanoid_walk.npy, or another")
+        raise DeployError("motion needs a clip", "Add --motion-file CLIP, such as data/motions/ROBOT_humanoid_walk.npy")
     if chosen != "motion" and motion_file:
         raise DeployError(f"--motion-file does not go with --task {chosen}", "Take --task motion")
     return chosen

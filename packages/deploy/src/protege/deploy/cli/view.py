@@ -19,11 +19,11 @@ def view(
 ) -> None:
     """Serve a page where the humanoid runs on the exports in FOLDERS and can be steered."""
     with needs("cpu,mujoco,view"):
-        from ..viewer.serve import CLIPS, Viewer
+        from ..viewer.serve import Viewer
     students = {Path(folder).resolve().name: Path(folder) for folder in folders}
     if len(students) < len(folders):
         raise DeployError("two of the exports have the same name", "Rename one of the folders")
-    with Viewer(students, host=host, port=port, clips=motion_file or CLIPS, standing=not walking) as viewer:
+    with Viewer(students, host=host, port=port, clips=motion_file, standing=not walking) as viewer:
         click.echo(f"{viewer.url} (Ctrl-C ends it)")
         try:
             viewer.run(seconds)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..robots.mujoco import MujocoRobot
 
 EPISODE_S = 6.0
-CLIPS = ("smpl_humanoid_walk.npy", "smpl_humanoid_run.npy", "smpl_humanoid_jump.npy")
-"""Clips that policies with poses track, as far as a package ships them."""
+CLIPS = ("walk", "run", "jump")
+"""Clips of the robot that policies with poses track, as far as a package ships them."""
 BATCH = 256
 BOUNDS = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}
 """Largest difference of a joint target from that of the policy in fp32, rad, on states of closed loops: more is an error.
@@ -136,4 +136,4 @@ def _clips(metadata: Metadata) -> Iterator[Clip]:
     """Those of `CLIPS` that are installed, placed at the origin."""
     for name in CLIPS:
         with suppress(DeployError):
-            yield load_clip(name, metadata).placed(Pose2D(np.zeros(2), 0.0))
+            yield load_clip(f"{metadata.robot}_humanoid_{name}.npy", metadata).placed(Pose2D(np.zeros(2), 0.0))

@@ -90,7 +90,7 @@ class Controls:
                 self.clicked(point)
 
     def _clips(self, clips: list[str]) -> None:
-        names = {PurePath(clip).stem.removeprefix("smpl_humanoid_"): clip for clip in clips}
+        names = {PurePath(clip).stem.partition("_humanoid_")[2] or PurePath(clip).stem: clip for clip in clips}
         chosen = self._gui.add_dropdown("clip", list(names) or ["none"])
         play = self._gui.add_button("play", disabled=not names)
         play.on_click(lambda _: self._order({"motion": {"clip": names[chosen.value]}}))

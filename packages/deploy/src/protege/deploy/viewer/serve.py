@@ -18,8 +18,8 @@ from .plots import Plots
 from .scene import Scene
 from .world import World
 
-CLIPS = tuple(f"smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump", "dance", "cartwheel"))
-"""What is offered if nothing else is named, as far as a package ships it."""
+CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
+"""The robot's clips that are offered if none is named, as far as a package ships them."""
 
 
 class Viewer:
@@ -29,7 +29,7 @@ class Viewer:
         students: exports by name.
         host: address to listen on; the default takes none from other machines.
         port: 0 for any free one.
-        clips: that can be played.
+        clips: that can be played; by default see `CLIPS`.
         standing: start at rest instead of in motion.
 
     Attributes:
@@ -56,7 +56,8 @@ class Viewer:
             self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         self._scene = Scene(self._server, self.world)
-        self.controls = Controls(self._server, self.world, self._scene, list(clips))
+        usual = [f"{self.world.metadata.robot}_humanoid_{name}.npy" for name in CLIPS]
+        self.controls = Controls(self._server, self.world, self._scene, list(clips) or usual)
         self._plots = Plots(self._server.gui, self.world.metadata.control_dt)
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 

@@ -1,13 +1,15 @@
-"""Registers our tasks with gymnasium, for those who come from Isaac Lab: `import protege.sim.gym`.
+"""Registers our tasks, of each robot, with gymnasium, for those who come from Isaac Lab: `import protege.sim.gym`.
 
-    gymnasium.make("protege.sim.gym:Protege-Track-SMPL-v0")
-    isaaclab train --rl_library rsl_rl --task Protege-Track-SMPL-v0
+    gymnasium.make("protege.sim.gym:Protege-Track-G1-v0")
+    isaaclab train --rl_library rsl_rl --task Protege-Track-G1-v0
 
 The command `isaaclab` finds this module by its entry point, `isaaclab.tasks`.
 """
 
 from protege.core.errors import UserError
 from protege.core.tasks import tasks
+
+from ..robots import robot_names
 
 try:
     import gymnasium
@@ -24,17 +26,24 @@ def short_name(task: str) -> str:
     return "".join(word.capitalize() for word in task.split("_"))
 
 
-IDS = {name: f"Protege-{short_name(name)}-SMPL-v0" for name, task in tasks().items() if task.unified}
+def cfg_name(task: str, robot: str) -> str:
+    """How the names of a task's and a robot's configurations begin: `track`, `g1` -> `TrackG1`."""
+    return short_name(task) + short_name(robot)
 
-for task, name in IDS.items():
+
+TASKS = tuple(name for name, task in tasks().items() if task.unified)
+IDS = {(task, robot): f"Protege-{short_name(task)}-{robot.upper()}-v0" for robot in robot_names() for task in TASKS}
+"""By task and robot."""
+
+for (task, robot), name in IDS.items():
     if name not in gymnasium.registry:
         gymnasium.register(
             name,
             entry_point=f"{HERE}.env:ProtegeEnv",
             disable_env_checker=True,
             kwargs={
-                "env_cfg_entry_point": f"{HERE}.env_cfg:{short_name(task)}EnvCfg",
-                "rsl_rl_cfg_entry_point": f"{HERE}.env_cfg:{short_name(task)}PPORunnerCfg",
+                "env_cfg_entry_point": f"{HERE}.env_cfg:{cfg_name(task, robot)}EnvCfg",
+                "rsl_rl_cfg_entry_point": f"{HERE}.env_cfg:{cfg_name(task, robot)}PPORunnerCfg",
                 "default_agent": "rsl_rl",
             },
         )

@@ -99,6 +99,7 @@ def _overrides(cfg: ProtegeEnvCfg) -> list[str]:
     """Isaac Lab's fields, and the user's, as arguments of our command line."""
     return [
         "run.simulator=isaaclab",
+        f"run.robot={cfg.robot}",
         f"run.device={cfg.sim.device}",
         f"run.seed={cfg.seed or 0}",
         f"run.motion_file={cfg.motion_file}",

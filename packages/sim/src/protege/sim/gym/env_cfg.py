@@ -14,17 +14,17 @@ from protege.core.tasks import tasks
 
 from ..env import observation_shapes
 from ..env_config import EnvConfig
-from ..robots import get_robot
+from ..robots import default_robot, get_robot
 from ..robots.mjcf import build_spec
 from ..simulators.isaaclab.scene import simulation_cfg
-from . import IDS, short_name
+from . import IDS, TASKS, cfg_name
 
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 PRIVILEGED = ("proprioception", "poses", "reference_joint_pos")
 SEEN = {
     name: PRIVILEGED if task.modality is None else ("proprioception", task.modality.name)
     for name, task in tasks().items()
-    if name in IDS
+    if name in TASKS
 }
 """What the policy of each task observes; its critic sees what is privileged besides, see `critic_sees`."""
 
@@ -40,8 +40,7 @@ def width(names: tuple[str, ...], robot: Robot) -> int:
     return sum(prod(shapes[name]) for name in names)
 
 
-def _simulation() -> SimulationCfg:
-    robot = get_robot("smpl")
+def _simulation(robot: Robot) -> SimulationCfg:
     room = EnvConfig().isaaclab
     return simulation_cfg(robot, build_spec(robot).compile(), DEVICE, room.contacts, room.constraints)
 
@@ -55,25 +54,31 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
 
     Attributes:
         task: one of `SEEN`.
+        robot: its name.
         motion_file: clips; what is shipped is found by name.
         overrides: of our own config, as on our command line: `env.path_follower_params.speed=[0.5, 1.0]`.
     """
 
     task: str = "track"
-    motion_file: list[str] = ["smpl_humanoid_walk.npy"]  # noqa: RUF012
+    robot: str = default_robot()
+    motion_file: list[str] = []  # noqa: RUF012
     overrides: list[str] = []  # noqa: RUF012
 
-    sim: SimulationCfg = _simulation()
+    sim: SimulationCfg = _simulation(get_robot(default_robot()))
     scene: InteractiveSceneCfg = InteractiveSceneCfg(num_envs=4096, env_spacing=0.0)
     decimation: int = 1
     episode_length_s: float = EnvConfig.episode_length_s
-    action_space: int = get_robot("smpl").num_joints
+    action_space: int = 0
     observation_space: int = 0
     state_space: int = 0
     seed: int | None = 0
 
     def __post_init__(self) -> None:
-        robot = get_robot("smpl")
+        robot = get_robot(self.robot)
+        if robot.name != default_robot():
+            self.sim = _simulation(robot)
+        self.motion_file = self.motion_file or [f"{robot.name}_humanoid_walk.npy"]
+        self.action_space = robot.num_joints
         self.observation_space = width(SEEN[self.task], robot)
         self.state_space = width(critic_sees(self.task), robot)
 
@@ -119,11 +124,7 @@ def _add(base: type, name: str, title: str, **fields: str) -> None:
     globals()[name] = configclass(type(name, (base,), members))
 
 
-for _task in SEEN:
-    _add(ProtegeEnvCfg, f"{short_name(_task)}EnvCfg", tasks()[_task].title, task=_task)
-    _add(
-        ProtegePPORunnerCfg,
-        f"{short_name(_task)}PPORunnerCfg",
-        tasks()[_task].title,
-        experiment_name=f"protege_{_task}",
-    )
+for _task, _robot in IDS:
+    _name, _title = cfg_name(_task, _robot), f"{tasks()[_task].title}: {_robot}"
+    _add(ProtegeEnvCfg, f"{_name}EnvCfg", _title, task=_task, robot=_robot)
+    _add(ProtegePPORunnerCfg, f"{_name}PPORunnerCfg", _title, experiment_name=f"protege_{_robot}_{_task}")

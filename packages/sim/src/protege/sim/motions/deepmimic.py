@@ -1,9 +1,10 @@
 """DeepMimic's humanoid3d text clips (Peng et al. 2018, arXiv 1804.02717).
 
-For a robot with SMPL's bodies, rotations become hinge angles; any other robot gets that clip by inverse kinematics.
+Where a robot has three hinges for each of the bodies named here, rotations become their angles. Any other robot gets such a
+robot's clip by inverse kinematics.
 
 A frame is 44 numbers: duration, root position (y up), then rotations: quaternions (w first) and single angles. In the
-clips' zero pose the arms hang; in SMPL's they are stretched out.
+clips' zero pose the arms hang; in that robot's they are stretched out.
 """
 
 import math
@@ -36,7 +37,7 @@ def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
     Args:
         contents: of the text file.
         name: of the clip.
-        robot: with SMPL's body names, or one that there is a map for.
+        robot: with the bodies named here, or one that there is a map for.
 
     Raises:
         UserError: if the contents are not such a clip, nobody could move like this, or there is no map for the robot.

@@ -6,15 +6,15 @@ from pathlib import Path
 from protege.core.errors import UserError
 from protege.core.files import writable_folder
 from protege.core.motions import load_clip
+from protege.core.robots.robot import Robot
 
 from ..render import FPS, Renderer, film_strip, write_mp4, write_png
-from ..robots import get_robot
 
 STRIP_FPS, STRIP_SECONDS, STRIP_COLUMNS = 10.0, 1.5, 4
 
 
 def play(
-    clip_path: str, output: str, robot_name: str, fps: float | None, size: str, start: float, seconds: float | None
+    clip_path: str, output: str, robot: Robot, fps: float | None, size: str, start: float, seconds: float | None
 ) -> str:
     """Draw a clip; returns what was written. The ending of `output` says how: .mp4, .png, none for a folder.
 
@@ -26,7 +26,7 @@ def play(
     Raises:
         UserError: for a bad clip, size or output, and without OpenGL.
     """
-    robot, target = get_robot(robot_name), Path(output)
+    target = Path(output)
     clip = load_clip(clip_path, robot)
     if target.suffix not in (".mp4", ".png", ""):
         raise UserError(f"{target} is neither a film nor pictures", "End it with .mp4 or .png, or name a folder")

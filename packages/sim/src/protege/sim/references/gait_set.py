@@ -40,7 +40,8 @@ TURNING_POINT = 0.15
 """m/s: who walks backwards more slowly is about to stand or to turn round the stride's phase."""
 ENDS, STANDS, HOPS = "does not repeat", "does not travel", "does not step: its feet do not pass each other"
 FLIES = "runs: at times neither foot is on the ground, so that it cannot be slowed down to standing"
-REMEDY = "--motion-file data/motions/smpl_humanoid_{}.npy"
+REMEDY = "--motion-file data/motions/{}_humanoid_{}.npy"
+"""To be filled with the robot's name and the gait's."""
 
 
 def unfit(clip: Clip) -> str:
@@ -83,7 +84,7 @@ class GaitSet:
             raise UserError(
                 "commands to walk need a clip that walks straight ahead and repeats. It cannot be "
                 + ", ".join(f"{name}, which {reason}" for name, reason in self.left_out.items()),
-                "Add one: " + REMEDY.format("walk"),
+                "Add one: " + REMEDY.format(robot.name, "walk"),
             )
         self.robot, self.walk, self.faster = robot, walk, list[Gait]()
         self.top = FASTEST_CADENCE**2 * walk.speed
@@ -133,7 +134,11 @@ class GaitSet:
         if speeds[0] >= low and speeds[1] <= high:
             return
         names = " and ".join(gait.name for gait in (self.walk, *self.faster))
-        faster = "" if speeds[1] <= high or self.faster else f", or add a faster gait: {REMEDY.format('run')}"
+        faster = (
+            ""
+            if speeds[1] <= high or self.faster
+            else f", or add a faster gait: {REMEDY.format(self.robot.name, 'run')}"
+        )
         raise UserError(
             f"{key} is {list(speeds)} m/s, and {names} can do {low:.2f} to {high:.2f}", f"Take less{faster}"
         )

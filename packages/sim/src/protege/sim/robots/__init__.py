@@ -14,6 +14,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 
 from .model_file import read_robot
+from .robot_file import read_robot_file
 
 FILE = "robot.yaml"
 
@@ -22,6 +23,19 @@ FILE = "robot.yaml"
 def robot_names() -> tuple[str, ...]:
     """Names of all robots that installed packages offer."""
     return tuple(sorted({entry.name for entry in entry_points(group="protege.robots")}))
+
+
+@cache
+def default_robot() -> str:
+    """The robot of commands that name none: whose file says so.
+
+    Raises:
+        UserError: no installed robot is it.
+    """
+    for name in robot_names():
+        if read_robot_file(_file(name)).robot.default:
+            return name
+    raise UserError("no robot is named, and none is the default", f"Add --robot NAME: {', '.join(robot_names())}")
 
 
 @cache
@@ -36,14 +50,19 @@ def get_robot(name: str) -> Robot:
         raise UserError(
             f"no robot {name!r}", f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(robot_names())}"
         )
+    file = _file(name)
+    robot = read_robot(file)
+    if robot.name != name:
+        raise UserError(f"{file} calls the robot {robot.name}, its entry point {name}", "Give both one name")
+    return robot
+
+
+def _file(name: str) -> Path:
+    """The `robot.yaml` of an installed robot."""
     [entry, *_] = entry_points(group="protege.robots", name=name)
     try:
-        folder = files(entry.value)
+        return Path(str(files(entry.value) / FILE))
     except ModuleNotFoundError as error:
         raise UserError(
             f"the robot {name} should be in {entry.value}, which is not there", "Install it again"
         ) from error
-    robot = read_robot(Path(str(folder / FILE)))
-    if robot.name != name:
-        raise UserError(f"{folder / FILE} calls the robot {robot.name}, its entry point {name}", "Give both one name")
-    return robot

@@ -26,12 +26,14 @@ class About:
         model: the MJCF file, in the folder of this one.
         source: where the figures are from.
         licence: of the description.
+        default: whether it is meant by commands that name no robot.
     """
 
     name: str = MISSING
     model: str = MISSING
     source: str = ""
     licence: str = ""
+    default: bool = False
 
     def check(self, key: str) -> None:
         checked_name(self.name, f"{key}.name")
