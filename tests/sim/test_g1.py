@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.state import RobotState
 from protege.sim.engine import mujoco
-from protege.sim.references.gait import center_of_mass
+from protege.sim.references.gait import balanced, center_of_mass
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 from protege.sim.simulators.simulator import Simulator, make_simulator
@@ -122,6 +123,18 @@ def test_no_shapes_of_the_default_pose_touch(ours):
     assert data.ncon > 0
 
 
+def test_it_is_balanced_by_both_hinges_of_its_ankles():
+    """From a forward lean, to level soles under the centre of mass."""
+    pose, tilt = ROBOT.default_pose().double(), torch.tensor([0.0, 0.2, 0.0], dtype=torch.float64)
+    kinematics = Kinematics(ROBOT).double()
+    pose, tilt = balanced(pose, tilt, ROBOT, kinematics)
+    pos, quat = kinematics(torch.zeros(1, 3, dtype=torch.float64), R.from_rotation_vector(tilt)[None], pose[None])
+    feet = ROBOT.body_ids(ROBOT.feet)
+    up = R.rotate(quat[0, feet], torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(2, 3))
+    assert (up[:, 2] > 0.9999).all()
+    assert (center_of_mass(pos, quat, ROBOT)[0] - pos[0, feet].mean(dim=0))[:2].norm() < 2e-3
+
+
 def on_its_feet(num_envs: int = 1) -> RobotState:
     """At rest in the default pose, at its height."""
     root = torch.tensor([[0.0, 0.0, ROBOT.root_height]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
@@ -130,7 +143,7 @@ def on_its_feet(num_envs: int = 1) -> RobotState:
     return Kinematics(ROBOT).state(pos, quat, still, still, pose, torch.zeros(num_envs, J))
 
 
-def balanced(sim: Simulator) -> torch.Tensor:
+def steadied(sim: Simulator) -> torch.Tensor:
     """The default pose as targets, with ankles and waist turned against the lean.
 
     Both ankles together give 57 N·m/rad, a robot that leans about them wants m·g·h = 200: servos as soft as these, whose targets do
@@ -150,7 +163,7 @@ def test_it_stands_for_two_seconds():
     sim = make_simulator("mujoco", ROBOT, 1, device="cpu", num_threads=1)
     sim.write(torch.ones(1, dtype=torch.bool), on_its_feet())
     for _ in range(round(2.0 / ROBOT.control_dt)):
-        assert not sim.step(balanced(sim)).any()
+        assert not sim.step(steadied(sim)).any()
     assert 0.70 < float(sim.state.root_pos_w[0, 2]) < 0.77
     assert float((sim.state.joint_pos - ROBOT.default_pose()).abs().max()) < 0.15
     force = sim.contact_force_w()[0]
@@ -166,7 +179,7 @@ def test_mjwarp_moves_it_as_mujoco_does():
         sim = make_simulator(name, ROBOT, 1, device="cpu", num_threads=1)
         sim.write(torch.ones(1, dtype=torch.bool), on_its_feet())
         for _ in range(10):
-            assert not sim.step(balanced(sim)).any()
+            assert not sim.step(steadied(sim)).any()
         states.append(sim.state.clone())
         sim.close()
     torch.testing.assert_close(states[1].body_pos_w, states[0].body_pos_w, atol=1e-5, rtol=0.0)
