@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from protege.core.motions import Clip
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.state import RobotState
 from protege.sim.engine import mujoco
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig
 from protege.sim.references.gait import balanced, center_of_mass
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
@@ -184,3 +187,19 @@ def test_mjwarp_moves_it_as_mujoco_does():
         sim.close()
     torch.testing.assert_close(states[1].body_pos_w, states[0].body_pos_w, atol=1e-5, rtol=0.0)
     torch.testing.assert_close(states[1].joint_pos, states[0].joint_pos, atol=1e-4, rtol=0.0)
+
+
+def test_an_environment_of_it_runs_at_its_own_rate():
+    time, still = np.arange(101) / 100.0, np.tile([1.0, 0.0, 0.0, 0.0], (101, 1))
+    place = np.stack([0.0 * time, 0.0 * time, np.full(101, ROBOT.root_height)], axis=1)
+    clip = Clip("standing", time, place, still, np.tile(ROBOT.default_joint_pos, (101, 1)))
+    sim = make_simulator("mujoco", ROBOT, 2, device="cpu", num_threads=1)
+    env = HumanoidEnv(sim, [clip], EnvConfig(num_envs=2), seed=0)
+    obs = env.reset()
+    assert obs["reference_joint_pos"].shape == (2, J) and obs["poses"].shape[2:] == (ROBOT.num_bodies, 12)
+    torch.testing.assert_close(obs["reference_joint_pos"], ROBOT.default_pose().expand(2, J), atol=1e-5, rtol=0.0)
+    for _ in range(5):
+        step = env.step(obs["reference_joint_pos"] - ROBOT.default_pose())
+        assert not step.invalid.any() and all(x.isfinite().all() for x in step.obs.values())
+    assert sim.data[0].time == pytest.approx(5 * 0.02)  # pyright: ignore[reportAttributeAccessIssue]
+    env.close()
