@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from protege.core.motions import Clip
+from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.state import RobotState
 from protege.sim.engine import mujoco
-from protege.sim.references.gait import center_of_mass
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig
+from protege.sim.references.gait import balanced, center_of_mass
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 from protege.sim.simulators.simulator import Simulator, make_simulator
@@ -122,6 +126,18 @@ def test_no_shapes_of_the_default_pose_touch(ours):
     assert data.ncon > 0
 
 
+def test_it_is_balanced_by_both_hinges_of_its_ankles():
+    """From a forward lean, to level soles under the centre of mass."""
+    pose, tilt = ROBOT.default_pose().double(), torch.tensor([0.0, 0.2, 0.0], dtype=torch.float64)
+    kinematics = Kinematics(ROBOT).double()
+    pose, tilt = balanced(pose, tilt, ROBOT, kinematics)
+    pos, quat = kinematics(torch.zeros(1, 3, dtype=torch.float64), R.from_rotation_vector(tilt)[None], pose[None])
+    feet = ROBOT.body_ids(ROBOT.feet)
+    up = R.rotate(quat[0, feet], torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(2, 3))
+    assert (up[:, 2] > 0.9999).all()
+    assert (center_of_mass(pos, quat, ROBOT)[0] - pos[0, feet].mean(dim=0))[:2].norm() < 2e-3
+
+
 def on_its_feet(num_envs: int = 1) -> RobotState:
     """At rest in the default pose, at its height."""
     root = torch.tensor([[0.0, 0.0, ROBOT.root_height]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
@@ -130,7 +146,7 @@ def on_its_feet(num_envs: int = 1) -> RobotState:
     return Kinematics(ROBOT).state(pos, quat, still, still, pose, torch.zeros(num_envs, J))
 
 
-def balanced(sim: Simulator) -> torch.Tensor:
+def steadied(sim: Simulator) -> torch.Tensor:
     """The default pose as targets, with ankles and waist turned against the lean.
 
     Both ankles together give 57 N·m/rad, a robot that leans about them wants m·g·h = 200: servos as soft as these, whose targets do
@@ -150,7 +166,7 @@ def test_it_stands_for_two_seconds():
     sim = make_simulator("mujoco", ROBOT, 1, device="cpu", num_threads=1)
     sim.write(torch.ones(1, dtype=torch.bool), on_its_feet())
     for _ in range(round(2.0 / ROBOT.control_dt)):
-        assert not sim.step(balanced(sim)).any()
+        assert not sim.step(steadied(sim)).any()
     assert 0.70 < float(sim.state.root_pos_w[0, 2]) < 0.77
     assert float((sim.state.joint_pos - ROBOT.default_pose()).abs().max()) < 0.15
     force = sim.contact_force_w()[0]
@@ -166,8 +182,24 @@ def test_mjwarp_moves_it_as_mujoco_does():
         sim = make_simulator(name, ROBOT, 1, device="cpu", num_threads=1)
         sim.write(torch.ones(1, dtype=torch.bool), on_its_feet())
         for _ in range(10):
-            assert not sim.step(balanced(sim)).any()
+            assert not sim.step(steadied(sim)).any()
         states.append(sim.state.clone())
         sim.close()
     torch.testing.assert_close(states[1].body_pos_w, states[0].body_pos_w, atol=1e-5, rtol=0.0)
     torch.testing.assert_close(states[1].joint_pos, states[0].joint_pos, atol=1e-4, rtol=0.0)
+
+
+def test_an_environment_of_it_runs_at_its_own_rate():
+    time, still = np.arange(101) / 100.0, np.tile([1.0, 0.0, 0.0, 0.0], (101, 1))
+    place = np.stack([0.0 * time, 0.0 * time, np.full(101, ROBOT.root_height)], axis=1)
+    clip = Clip("standing", time, place, still, np.tile(ROBOT.default_joint_pos, (101, 1)))
+    sim = make_simulator("mujoco", ROBOT, 2, device="cpu", num_threads=1)
+    env = HumanoidEnv(sim, [clip], EnvConfig(num_envs=2), seed=0)
+    obs = env.reset()
+    assert obs["reference_joint_pos"].shape == (2, J) and obs["poses"].shape[2:] == (ROBOT.num_bodies, 12)
+    torch.testing.assert_close(obs["reference_joint_pos"], ROBOT.default_pose().expand(2, J), atol=1e-5, rtol=0.0)
+    for _ in range(5):
+        step = env.step(obs["reference_joint_pos"] - ROBOT.default_pose())
+        assert not step.invalid.any() and all(x.isfinite().all() for x in step.obs.values())
+    assert sim.data[0].time == pytest.approx(5 * 0.02)  # pyright: ignore[reportAttributeAccessIssue]
+    env.close()

@@ -30,7 +30,7 @@ CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
 FALLEN_TOP = 0.7  # share of the highest body's height, as in the tasks' failure rules
 
 
-SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: it holds six digits
+SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: earlier versions wrote six digits
 
 
 class MujocoRobot:
@@ -57,7 +57,7 @@ class MujocoRobot:
         except (ValueError, KeyError) as error:
             raise DeployError(f"{path}: {error}", "Export again") from error
         _compare(path, self.model, joints, self._servos, self.metadata)
-        # The MJCF holds six digits of the time step.
+        # The MJCF of an earlier version holds six digits of the time step.
         self.model.opt.timestep = self.metadata.physics_dt
         self.data, self._posed = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._qpos = np.array([joint.qposadr[0] for joint in joints])

@@ -139,7 +139,7 @@ def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinemati
     """
     feet, origin = robot.body_ids(robot.feet), torch.zeros_like(tilt)[None]
     joint_pos, root = joint_pos.clone(), R.from_rotation_vector(tilt)
-    level = [(foot, i) for foot in feet for i, joint in enumerate(robot.joints) if joint.body == robot.body_names[foot]]
+    level = [(foot, i) for foot in feet for i in _ankle(robot, foot)]
     for _ in range(ROUNDS):
         for foot, i in level:  # ankles come before their toes
             _, quat = kinematics(origin, root[None], joint_pos[None])
@@ -149,6 +149,15 @@ def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinemati
         leaning = _lean(center_of_mass(pos, quat, robot)[0] - pos[0, feet].mean(dim=0))
         root = R.multiply(R.from_rotation_vector(-leaning), root)
     return joint_pos, R.to_rotation_vector(root)
+
+
+def _ankle(robot: Robot, foot: int) -> list[int]:
+    """The hinges that level a foot: its own or, if those are fewer than two, the ones above it as well."""
+    hinges, body = list[int](), foot
+    while body > 0 and len(hinges) < 2:
+        hinges = [i for i, joint in enumerate(robot.joints) if joint.body == robot.body_names[body]] + hinges
+        body = robot.parents[body]
+    return hinges
 
 
 def _lean(up: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ import numpy as np
 from protege.core.errors import UserError
 from protege.core.motions.contact import leg_length
 from protege.core.robots.robot import Body, Camera, Geom, GeomKind, Groups, Inertia, Joint, Robot, Site, Solver
+from protege.core.runs.config import Config
 
 from ..engine import mujoco
 from .kinds import GEOMS, SIZES
-from .robot_file import read_robot_file
+from .robot_file import GroupNames, read_robot_file
 from .servos import servo
 
 KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
@@ -45,7 +46,7 @@ def read_robot(path: Path) -> Robot:
         raise UserError(f"{where}: {error.problem}", error.remedy) from error
 
 
-def robot_of(model: mujoco.MjModel, said: Any) -> Robot:
+def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
     """The robot of a compiled model.
 
     Args:
@@ -129,7 +130,7 @@ def _geom(model: mujoco.MjModel, geom: int, body: str) -> Geom:
     return Geom(KINDS[kind], size, _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom]))
 
 
-def _joint(model: mujoco.MjModel, said: Any, joint: int) -> Joint:
+def _joint(model: mujoco.MjModel, said: Config, joint: int) -> Joint:
     name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
     body = model.body(int(model.jnt_bodyid[joint])).name
     if not name:
@@ -181,7 +182,7 @@ def _pose(joints: tuple[Joint, ...], angles: dict[str, float]) -> tuple[float, .
     return tuple(pose.values())
 
 
-def _groups(model: mujoco.MjModel, names: list[str], said: Any) -> Groups:
+def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups:
     def known(key: str, *wanted: str) -> tuple[str, ...]:
         for name in wanted:
             if name not in names:

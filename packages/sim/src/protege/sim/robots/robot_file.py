@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omegaconf import MISSING
 
 from protege.core import checks
 from protege.core.errors import UserError
 from protege.core.names import checked_name
-from protege.core.runs.config import compose
+from protege.core.runs.config import Config, compose
 
 from .kinds import CONES, INTEGRATORS
 
@@ -168,7 +167,7 @@ SECTIONS = {
 }
 
 
-def read_robot_file(path: Path) -> Any:
+def read_robot_file(path: Path) -> Config:
     """The sections of a robot's YAML file by name, checked.
 
     Raises:
