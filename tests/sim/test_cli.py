@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from deepmimic_clips import document, frame, walk
 
 from protege.core.motions import load_clip
-from protege.sim import __version__
+from protege.sim import __version__, bench
 from protege.sim.bench import torch_threads
 from protege.sim.cli import main
 from protege.sim.robots import get_robot
@@ -341,7 +342,8 @@ def test_bench_compares_with_the_simulator_where_there_is_no_bare_one():
     assert rates["ratio"] == pytest.approx(rates["environment"] / rates["simulator"]) and rates["ratio"] > 0.0
 
 
-def test_bench_measures_one_simulator_against_another():
+def test_bench_measures_one_simulator_against_another(monkeypatch):
+    monkeypatch.setattr(bench, "measure", cache(bench.measure))  # compiles for half a minute: once will do
     words = ["bench", "--simulator", "isaaclab", "--against", "mjwarp", "--device", "cpu", "--num-envs", 2]
     words += ["--seconds", 0.1, "--threads", 1]
     rates = json.loads(succeeds(*words, "--json"))

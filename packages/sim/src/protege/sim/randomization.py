@@ -15,38 +15,27 @@ from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
 from .env_config import NoiseParams, RandomizationParams
+from .references.plans import uniform
 from .references.reference import keep
 from .simulators.simulator import Simulator, Variation
-
-
-class Draws:
-    """Random numbers of the environment's generator, on its device."""
-
-    def __init__(self, generator: torch.Generator, device: torch.device) -> None:
-        self.generator, self.device = generator, device
-
-    def uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
-        """Between two bounds."""
-        low, high = bounds
-        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
 
 
 class Bodies:
     """Friction, masses, centres of mass and gains of n worlds, new with every episode."""
 
-    def __init__(self, params: RandomizationParams, robot: Robot, n: int, draws: Draws) -> None:
-        self.params, self.robot, self.n, self.draws = params, robot, n, draws
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.params, self.robot, self.n, self.generator = params, robot, n, generator
 
     def draw(self) -> Variation:
         """For all worlds; of terms that are off, None."""
-        p, n, uniform = self.params, self.n, self.draws.uniform
-        bodies, joints, same = self.robot.num_bodies, self.robot.num_joints, (1.0, 1.0)
-        friction = uniform(p.friction, n) if p.friction != same else None
-        mass = uniform(p.mass, n, bodies) if p.mass != same else None
-        com = uniform((-p.com, p.com), n, bodies, 3) if p.com else None
+        p, n, generator = self.params, self.n, self.generator
+        bodies, joints, same = (n, self.robot.num_bodies), (n, self.robot.num_joints), (1.0, 1.0)
+        friction = uniform((n,), *p.friction, generator) if p.friction != same else None
+        mass = uniform(bodies, *p.mass, generator) if p.mass != same else None
+        com = uniform((*bodies, 3), -p.com, p.com, generator) if p.com else None
         gains = None
         if (p.stiffness, p.damping) != (same, same):
-            gains = torch.stack([uniform(p.stiffness, n, joints), uniform(p.damping, n, joints)], dim=2)
+            gains = torch.stack([uniform(joints, *bounds, generator) for bounds in (p.stiffness, p.damping)], dim=2)
         return Variation(friction, mass, com, gains)
 
 
@@ -60,16 +49,16 @@ class Latency:
 
     kept: ClassVar = ("delay", "queue")
 
-    def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, draws: Draws) -> None:
+    def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, generator: torch.Generator) -> None:
         self.steps = (seconds[0] / robot.control_dt, seconds[1] / robot.control_dt)
-        self.draws, self.default_joint_pos = draws, robot.default_pose(draws.device)
-        self.action_scale = robot.action_scale(draws.device)
-        self.delay = torch.zeros(n, dtype=torch.long, device=draws.device)
-        self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=draws.device)
+        self.generator, self.default_joint_pos = generator, robot.default_pose(generator.device)
+        self.action_scale = robot.action_scale(generator.device)
+        self.delay = torch.zeros(n, dtype=torch.long, device=generator.device)
+        self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=generator.device)
 
     def restart(self, mask: Tensor, start: RobotState) -> None:
         """Draw anew where mask (n,) is True; until the first action arrives, the pose of the start (n, ...) is held."""
-        delay = self.draws.uniform(self.steps, len(mask)).round().long()
+        delay = uniform(mask.shape, *self.steps, self.generator).round().long()
         keep(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
         keep(self.queue, mask, ((start.joint_pos - self.default_joint_pos) / self.action_scale).unsqueeze(1))
 
@@ -89,18 +78,18 @@ class Pushes:
 
     kept: ClassVar = ("wait", "force_h")
 
-    def __init__(self, params: RandomizationParams, robot: Robot, n: int, draws: Draws) -> None:
-        self.params, self.draws, dt = params, draws, robot.control_dt
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.params, self.generator, dt = params, generator, robot.control_dt
         self.interval = (params.push_interval[0] / dt, params.push_interval[1] / dt)
         self.steps = max(round(params.push_time / dt), 1)
-        self.wait = torch.zeros(n, dtype=torch.long, device=draws.device)
-        self.force_h = torch.zeros(n, 3, device=draws.device)
+        self.wait = torch.zeros(n, dtype=torch.long, device=generator.device)
+        self.force_h = torch.zeros(n, 3, device=generator.device)
 
     def restart(self, mask: Tensor) -> None:
         """Draw the next push where mask (n,) is True."""
-        p, n, uniform = self.params, len(mask), self.draws.uniform
-        size, angle = uniform(p.push_force, n), uniform(p.push_angle, n)
-        keep(self.wait, mask, uniform(self.interval, n).round().long())
+        bounds = (self.params.push_force, self.params.push_angle, self.interval)
+        size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
+        keep(self.wait, mask, wait.round().long())
         keep(self.force_h, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], dim=1))
 
     def advance(self) -> None:
@@ -116,8 +105,8 @@ class Pushes:
 class SensorNoise:
     """Normal noise on what the robot feels, new every control step. All bodies are then seen where the noisy joints put them."""
 
-    def __init__(self, params: NoiseParams, robot: Robot, n: int, draws: Draws) -> None:
-        self.draws, self.kinematics = draws, Kinematics(robot).to(draws.device)
+    def __init__(self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.generator, self.kinematics = generator, Kinematics(robot).to(generator.device)
         self.sizes = [robot.num_joints, robot.num_joints, 3, 3, 3]
         deviations = [
             params.joint_pos,
@@ -127,12 +116,12 @@ class SensorNoise:
             params.root_ang_vel,
         ]
         parts = [torch.full((size,), x) for size, x in zip(self.sizes, deviations, strict=True)]
-        self.deviation = torch.cat(parts).to(draws.device)
-        self.noise = torch.zeros(n, sum(self.sizes), device=draws.device)
+        self.deviation = torch.cat(parts).to(generator.device)
+        self.noise = torch.zeros(n, sum(self.sizes), device=generator.device)
 
     def advance(self) -> None:
         """One control step on."""
-        self.noise.normal_(generator=self.draws.generator).mul_(self.deviation)
+        self.noise.normal_(generator=self.generator).mul_(self.deviation)
 
     def measured(self, state: RobotState) -> RobotState:
         """What sensors say of it, (n, ...)."""
@@ -157,11 +146,11 @@ class Randomization:
 
     def __init__(self, params: RandomizationParams, simulator: Simulator, generator: torch.Generator) -> None:
         self.simulator = simulator
-        robot, n, draws = simulator.robot, simulator.num_envs, Draws(generator, simulator.device)
-        self.bodies = Bodies(params, robot, n, draws) if params.varies_bodies else None
-        self.latency = Latency(params.latency, robot, n, draws) if params.latency[1] else None
-        self.pushes = Pushes(params, robot, n, draws) if params.push_force[1] else None
-        self.noise = SensorNoise(params.noise, robot, n, draws) if any(vars(params.noise).values()) else None
+        robot, n = simulator.robot, simulator.num_envs
+        self.bodies = Bodies(params, robot, n, generator) if params.varies_bodies else None
+        self.latency = Latency(params.latency, robot, n, generator) if params.latency[1] else None
+        self.pushes = Pushes(params, robot, n, generator) if params.push_force[1] else None
+        self.noise = SensorNoise(params.noise, robot, n, generator) if any(vars(params.noise).values()) else None
 
     def act(self, action: Tensor) -> Tensor:
         """Before the physics: what is carried out when this is sent, (N, J) rad both; and the push of this step."""

@@ -4,6 +4,7 @@ A plan is the motion of a point with a heading that moves the way it faces, or b
 at once. Gaits are later played along it. Steps are control periods; each plan starts at the origin facing x.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -68,9 +69,9 @@ class Plans:
         )
 
 
-def uniform(shape, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Random numbers between two bounds, of that shape."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+def uniform(shape: Sequence[int], low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Random numbers between two bounds, of that shape, on the generator's device."""
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
 def drive(count: int, steps: int, dt: float, start_speed: Tensor, max_turn_rate: float, law) -> Plans:
