@@ -123,10 +123,10 @@ def test_a_robot_without_the_policys_joints_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('timestep="0.00833333"', 'timestep="0.005"', "has physics_dt 0.005, policy.json 0.00833"),
-        ('gainprm="800"', 'gainprm="80"', "has stiffness of L_Hip_x 80.0, policy.json 800.0"),
-        ('biasprm="0 -800 -80"', 'biasprm="0 -800 -8"', "has damping of L_Hip_x 8.0, policy.json 80.0"),
-        ('actuatorfrcrange="-500 500"', 'actuatorfrcrange="-50 50"', "has effort_limit of L_Hip_x 50.0, policy.json 500.0"),
+        ('timestep="0.008333333333333333"', 'timestep="0.005"', "has physics_dt 0.005, policy.json 0.00833"),
+        ('gainprm="800.0"', 'gainprm="80"', "has stiffness of L_Hip_x 80.0, policy.json 800.0"),
+        ('biasprm="0.0 -800.0 -80.0"', 'biasprm="0 -800 -8"', "has damping of L_Hip_x 8.0, policy.json 80.0"),
+        ('actuatorfrcrange="-500.0 500.0"', 'actuatorfrcrange="-50 50"', "has effort_limit of L_Hip_x 50.0, policy.json 500.0"),
         ('range="-0.9 1.4"', 'range="-0.9 1.5"', "has joint_range of L_Hip_x [-0.9 1.5], policy.json [-0.9, 1.4]"),
     ],
 )  # fmt: skip

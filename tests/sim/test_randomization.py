@@ -83,12 +83,11 @@ def described(variation: Variation, world: int) -> Robot:
 
     def body(index: int, body: Body) -> Body:
         factor, (x, y, z) = float(variation.mass[world, index]), variation.com[world, index].tolist()  # pyright: ignore[reportOptionalSubscript]
-        return replace(
-            body,
-            geoms=tuple(
-                replace(g, mass=g.mass * factor, pos=(g.pos[0] + x, g.pos[1] + y, g.pos[2] + z)) for g in body.geoms
-            ),
-        )
+        inertia, (cx, cy, cz) = body.inertia, body.inertia.center
+        moments = tuple(factor * moment for moment in inertia.moments)
+        heavier = replace(inertia, mass=inertia.mass * factor, center=(cx + x, cy + y, cz + z), moments=moments)
+        geoms = tuple(replace(g, pos=(g.pos[0] + x, g.pos[1] + y, g.pos[2] + z)) for g in body.geoms)
+        return replace(body, inertia=heavier, geoms=geoms)
 
     joints = tuple(
         replace(joint, stiffness=joint.stiffness * stiffer, damping=joint.damping * damped)
