@@ -193,6 +193,29 @@ def test_a_value_that_is_missing_is_asked_for():
         compose({"needy": Needy}, None)
 
 
+def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(own_presets):
+    def settings(robot: str) -> dict[str, Any]:
+        return {"env": {"num_envs": 2, "speed": [0.1, 0.2]}} if robot == "toy" else {}
+
+    config = compose(PARTS, "of_toy", robot_settings=settings)
+    assert (config.env.num_envs, config.env.speed) == (3, (0.1, 0.2))
+    assert compose(PARTS, "of_toy", ["env.speed=[1, 2]"], robot_settings=settings).env.speed == (1.0, 2.0)
+    assert compose(PARTS, "of_toy", ["run.robot=other"], robot_settings=settings).env.speed == Worlds().speed
+
+
+@pytest.mark.parametrize("robot", ["smpl", "g1"])
+def test_presets_name_clips_and_runs_by_the_robot(robot):
+    plugin = env_plugin()
+    for name, experiment in families().items():
+        presets = [preset for preset, _ in all_presets() if preset.split("/")[0] == name and "laptop" not in preset]
+        for preset in presets:
+            parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
+            config = compose(parts, preset, [f"run.robot={robot}"], robot_settings=plugin.robot_settings)
+            assert config.run.experiment_name.startswith(f"{robot}_")
+            assert all(clip.startswith(f"data/motions/{robot}_humanoid_") for clip in config.run.motion_file)
+            assert "{robot}" not in config.to_yaml()
+
+
 @dataclass
 class Gusts:
     strength: float = field(default=1.0, metadata={FORMERLY: "wind"})
@@ -254,6 +277,7 @@ def own_presets(tmp_path, monkeypatch):
         "base": "env: {num_envs: 100, speed: [0.1, 0.2]}\nrun: {experiment_name: first}",
         "family/laptop": "base: base\nenv: {num_envs: 4}\nmodel: {latent_dim: 32}",
         "empty": "",
+        "of_toy": "run: {robot: toy}\nenv: {num_envs: 3}",
         "typo": "env: {num_emvs: 4}",
         "wrong": "base: base\nenv: {num_envs: few}",
         "orphan": "base: nowhere",

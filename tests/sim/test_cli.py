@@ -140,10 +140,13 @@ def test_bad_words_to_import_are_named(source, tmp_path):
 
 
 def test_list_shows_the_shipped_clips():
-    lines = succeeds("motions", "list", "--folder", "nowhere").splitlines()
-    assert lines[0].split() == ["clip", "seconds", "frames", "m/s", "cyclic", "where"]
+    lines = succeeds("motions", "list", "--folder", "nowhere", "--robot", "smpl").splitlines()
+    assert lines[0].split() == ["clip", "robot", "seconds", "frames", "m/s", "cyclic", "where"]
     assert [line.split()[0] for line in lines[1:]] == [JUMP, RUN, WALK]
-    assert lines[3].split() == [WALK, "10.13", "609", "0.92", "yes", "shipped"]
+    assert lines[3].split() == [WALK, "smpl", "10.13", "609", "0.92", "yes", "shipped"]
+    every = [line.split()[:2] for line in succeeds("motions", "list", "--folder", "nowhere").splitlines()[1:]]
+    of_g1 = [[name.replace("smpl", "g1"), "g1"] for name in (JUMP, RUN, WALK)]
+    assert every == [*of_g1, *([name, "smpl"] for name in (JUMP, RUN, WALK))]
 
 
 def test_list_says_which_files_are_no_clips(tmp_path):
@@ -166,7 +169,7 @@ def test_inspect_tells_its_measures():
 def test_a_local_clip_takes_the_place_of_a_shipped_one_in_list_and_inspect(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     succeeds("motions", "import", "deepmimic", source.name)
-    rows = {row["name"]: row for row in json.loads(succeeds("motions", "list", "--json"))}
+    rows = {row["name"]: row for row in json.loads(succeeds("motions", "list", "--robot", "smpl", "--json"))}
     assert list(rows) == [JUMP, RUN, WALK]
     assert rows[WALK]["where"] == "data/motions, instead of the shipped one"
     for row in rows.values():
@@ -174,7 +177,8 @@ def test_a_local_clip_takes_the_place_of_a_shipped_one_in_list_and_inspect(sourc
     assert json.loads(succeeds("motions", "inspect", WALK, "--json"))["duration"] == rows[WALK]["duration"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "data/motions" / WALK).rename(tmp_path / "mine" / WALK)
-    rows = [(r["name"], r["where"]) for r in json.loads(succeeds("motions", "list", "--folder", "mine", "--json"))]
+    words = ("motions", "list", "--robot", "smpl", "--folder", "mine", "--json")
+    rows = [(r["name"], r["where"]) for r in json.loads(succeeds(*words))]
     assert rows == [(JUMP, "shipped"), (RUN, "shipped"), (WALK, "mine"), (WALK, "shipped")]
 
 

@@ -1,5 +1,6 @@
 """What a trainer asks of an environment, and how it finds one without importing a simulator."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -80,6 +81,10 @@ class EnvPlugin(Protocol):
 
     def robot(self, name: str) -> Robot:
         """The robot of that name; UserError if there is none."""
+        ...
+
+    def robot_settings(self, name: str) -> Mapping[str, Any]:
+        """Parts of a config that hold for a robot unless a preset says otherwise, such as how fast it is told to walk."""
         ...
 
     def fastest_simulator(self, device: str, trained_in: str) -> str:

@@ -85,13 +85,13 @@ def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
     """Clips that are shipped, which any command finds by their names, and those in a folder."""
     from .motions.catalog import describe
 
-    rows = describe(Path(folder), _target(robot))
+    rows = describe(Path(folder), robot)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    head = ("clip", "seconds", "frames", "m/s", "cyclic", "where")
+    head = ("clip", "robot", "seconds", "frames", "m/s", "cyclic", "where")
     good = [row for row in rows if "problem" not in row]
-    _table([head, *((r["name"], f"{r['duration']:.2f}", r["frames"], f"{r['mean_speed']:.2f}",
+    _table([head, *((r["name"], r["robot"], f"{r['duration']:.2f}", r["frames"], f"{r['mean_speed']:.2f}",
                      "yes" if r["cyclic"] else "no", r["where"]) for r in good)])  # fmt: skip
     for row in rows:
         if "problem" in row:

@@ -1,5 +1,6 @@
 """The entry point by which core finds this environment without importing it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from protege.core.motions import load_clips
@@ -8,7 +9,7 @@ from protege.core.robots.robot import Robot
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
-from .robots import get_robot
+from .robots import get_robot, training_settings
 from .simulators.simulator import fastest_simulator, make_simulator
 from .terrain import make_terrain
 
@@ -21,6 +22,10 @@ class HumanoidPlugin:
     def robot(self, name: str) -> Robot:
         """The robot of that name."""
         return get_robot(name)
+
+    def robot_settings(self, name: str) -> Mapping[str, Any]:
+        """See `robots.training_settings`."""
+        return training_settings(name)
 
     def fastest_simulator(self, device: str, trained_in: str) -> str:
         """See `simulator.fastest_simulator`."""

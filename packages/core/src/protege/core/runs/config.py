@@ -1,7 +1,7 @@
 """Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -127,9 +127,13 @@ class Config:
 
 
 def compose(
-    parts: Mapping[str, type], preset: str | None, overrides: Sequence[str] = (), files: Sequence[str | Path] = ()
+    parts: Mapping[str, type],
+    preset: str | None,
+    overrides: Sequence[str] = (),
+    files: Sequence[str | Path] = (),
+    robot_settings: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> Config:
-    """A config from its schema, a preset, files and arguments; later ones win.
+    """A config from its schema, the robot's settings, a preset, files and arguments; later ones win.
 
     Args:
         parts: dataclass of each part.
@@ -137,6 +141,7 @@ def compose(
         overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has. The guide's
             spelling, `+part.config.key=value`, is the same.
         files: YAML files that hold parts, as a preset does.
+        robot_settings: a robot's name -> parts, as a preset has them, that hold for it by default.
 
     Raises:
         UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
@@ -144,7 +149,10 @@ def compose(
     layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(parts, overrides)]
     robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
     if robots:
-        layers = [(x, each_text(layer, lambda text: text.replace("{robot}", str(robots[-1])))) for x, layer in layers]
+        name = str(robots[-1])
+        layers = [(x, each_text(layer, lambda text: text.replace("{robot}", name))) for x, layer in layers]
+        if robot_settings:
+            layers.insert(0, (f"robot {name}", robot_settings(name)))
     return _build(parts, layers)
 
 

@@ -52,7 +52,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
     """
     plugin = env_plugin()
     parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
-    config = _compose(experiment, parts, preset, overrides, files)
+    config = _compose(experiment, plugin, parts, preset, overrides, files)
     settings = config.run
     if not settings.experiment_name:
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
@@ -72,12 +72,17 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
 
 
 def _compose(
-    experiment: Experiment, parts: Mapping[str, type], preset: str, overrides: Sequence[str], files: Sequence[str]
+    experiment: Experiment,
+    plugin: EnvPlugin,
+    parts: Mapping[str, type],
+    preset: str,
+    overrides: Sequence[str],
+    files: Sequence[str],
 ) -> Config:
     """See `compose`; a kind of policy that no preset is named after has one by `Experiment.base`."""
     if preset == experiment.kind and experiment.base and preset not in dict(all_presets()):
         preset, overrides = experiment.base, [*experiment.given, *overrides]
-    return compose(parts, preset, overrides, files)
+    return compose(parts, preset, overrides, files, plugin.robot_settings)
 
 
 def rank_settings(settings: RunConfig, group: ProcessGroup) -> RunConfig:

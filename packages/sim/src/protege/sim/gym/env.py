@@ -37,7 +37,9 @@ class ProtegeEnv(DirectRLEnv):
         self.cfg, self.render_mode = cfg or _default_cfg(entry_points), render_mode
         if self.cfg.seed is not None:
             self.seed(self.cfg.seed)
-        config = compose({"run": RunConfig, "env": EnvConfig}, None, _overrides(self.cfg))
+        config = compose(
+            {"run": RunConfig, "env": EnvConfig}, None, _overrides(self.cfg), robot_settings=plugin.robot_settings
+        )
         self.worlds = plugin.make(config.run, config.env)
         simulator = self.worlds.simulator
         assert isinstance(simulator, IsaaclabSimulator)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from protege.core.errors import UserError
-from protege.core.motions import load_clip
+from protege.core.motions import clip_robot, load_clip
 from protege.core.motions.clip_paths import FOLDER
-from protege.core.robots.robot import Robot
+
+from ..robots import default_robot, get_robot
 
 SHIPPED, INSTEAD = "shipped", ", instead of the shipped one"
 
@@ -31,19 +32,25 @@ def find_clips(folder: Path) -> list[tuple[Path, str]]:
     return sorted(found, key=lambda one: (one[0].name, one[1]))
 
 
-def describe(folder: Path, robot: Robot) -> list[dict[str, Any]]:
-    """For each clip its name, place, path, duration s, frames, mean speed m/s, whether it repeats, and its warnings.
+def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
+    """For each clip its name, robot, place, path, duration s, frames, mean speed m/s, whether it repeats, and its warnings.
 
-    The path is what every command finds it by. A file that is no clip of this robot has a `problem` instead of the numbers.
+    The path is what every command finds it by. A file that is no clip has a `problem` instead of the numbers.
+
+    Args:
+        robot: whose clips; None for all robots'. A file that does not say counts as this one's, or the default robot's.
     """
     rows: list[dict[str, Any]] = []
     for path, where in find_clips(folder):
         row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
-            clip = load_clip(path, robot)
+            whose = clip_robot(path) or robot or default_robot()
+            if robot and whose != robot:
+                continue
+            clip = load_clip(path, get_robot(whose))
         except UserError as error:
             rows.append({**row, "problem": str(error)})
             continue
-        facts = {"duration": clip.duration, "frames": len(clip.time), "mean_speed": clip.mean_speed}
+        facts = {"robot": whose, "duration": clip.duration, "frames": len(clip.time), "mean_speed": clip.mean_speed}
         rows.append({**row, **facts, "cyclic": clip.is_cyclic, "warnings": [str(one) for one in clip.warnings]})
     return rows

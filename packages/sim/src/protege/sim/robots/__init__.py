@@ -9,9 +9,11 @@ from functools import cache
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
+from protege.core.runs import plain_yaml
 
 from .model_file import read_robot
 from .robot_file import read_robot_file
@@ -55,6 +57,21 @@ def get_robot(name: str) -> Robot:
     if robot.name != name:
         raise UserError(f"{file} calls the robot {robot.name}, its entry point {name}", "Give both one name")
     return robot
+
+
+def training_settings(name: str) -> dict[str, Any]:
+    """What the file `training.yaml` in a robot's folder says: parts of a config, as a preset has them; nothing if it has none.
+
+    Raises:
+        UserError: no such robot, or the file cannot be read.
+    """
+    if name not in robot_names():
+        return {}  # `get_robot` says so
+    file = _file(name).with_name("training.yaml")
+    try:
+        return plain_yaml.read_file(file) or {} if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"cannot read {file} ({error})", "Write parts of a config, as a preset has them") from error
 
 
 def _file(name: str) -> Path:
