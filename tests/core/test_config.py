@@ -213,7 +213,7 @@ def test_presets_name_clips_and_runs_by_the_robot(robot):
             config = compose(parts, preset, [f"run.robot={robot}"], robot_settings=plugin.robot_settings)
             assert config.run.experiment_name.startswith(f"{robot}_")
             assert all(clip.startswith(f"data/motions/{robot}_humanoid_") for clip in config.run.motion_file)
-            assert "{robot}" not in config.to_yaml()
+            assert "<robot>" not in config.to_yaml()
 
 
 @dataclass

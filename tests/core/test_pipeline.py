@@ -156,7 +156,7 @@ def test_the_gpu_pipeline_trains_on_three_clips_for_less_than_half_an_hour():
     training = [step.command for step in load_steps("gpu", Path("here")) if step.learned]
     assert len(training) == 6
     assert all(
-        "run.motion_file=[" in " ".join(words) and "smpl_humanoid_jump.npy" in " ".join(words) for words in training
+        "run.motion_file=[" in " ".join(words) and "<robot>_humanoid_jump.npy" in " ".join(words) for words in training
     )
     assert sum(float(words[words.index("--max-time") + 1]) for words in training) <= 1500
 
@@ -375,7 +375,7 @@ def test_a_training_that_is_done_again_starts_from_scratch_with_its_new_config(t
     config = tmp_path / "config.yaml"
     where = ["--results-dir", str(tmp_path), "--experiment-name", "tracker", "--config", str(config)]
     step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.max_iterations=2"])
-    monkeypatch.setattr(module, "load_steps", lambda preset, root: [step])
+    monkeypatch.setattr(module, "load_steps", lambda preset, root, robot: [step])
 
     def run(step: Step) -> None:
         result = protege(*step.command)

@@ -296,7 +296,7 @@ def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
 
 def test_the_config_says_how_much_room():
     parts = {"run": RunConfig, "env": EnvConfig}
-    common = ["simulator=isaaclab", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
+    common = ["robot=smpl", "simulator=isaaclab", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
     config = compose(parts, None, [*common, "env.isaaclab.contacts=64", "env.isaaclab.constraints=200"])
     env = plugin.make(config.run, config.env)
     assert isinstance(env.simulator, IsaaclabSimulator)

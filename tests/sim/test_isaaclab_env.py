@@ -107,7 +107,7 @@ def test_isaac_labs_train_command_trains_it_with_rsl_rl(tmp_path: Path, monkeypa
     words += ["--max_iterations", "1", "agent.num_steps_per_env=4", "agent.actor.hidden_dims=[16]"]
     words += ["agent.device=cpu", 'env.overrides=["env.num_plans=4"]']
     assert run_train_cli(words) == 0
-    (run,) = (tmp_path / "logs" / "rsl_rl" / "protege_goal").iterdir()
+    (run,) = (tmp_path / "logs" / "rsl_rl" / "protege_smpl_goal").iterdir()
     saved = torch.load(run / "model_0.pt", weights_only=True)
     weight = next(x for name, x in saved["actor_state_dict"].items() if name.endswith("mlp.0.weight"))
     assert weight.shape == (16, 223)

@@ -76,7 +76,7 @@ def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
 
 def test_the_config_says_how_much_room():
     parts = {"run": RunConfig, "env": EnvConfig}
-    common = ["simulator=mjwarp", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
+    common = ["robot=smpl", "simulator=mjwarp", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
 
     def room(*overrides: str) -> dict[str, int]:
         config = compose(parts, None, [*common, *overrides])

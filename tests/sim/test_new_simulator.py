@@ -38,7 +38,7 @@ def test_a_simulator_of_another_package_is_found():
 def test_the_environment_runs_in_it():
     parts = {"run": RunConfig, "env": EnvConfig}
     clip = "run.motion_file=[smpl_humanoid_walk.npy]"
-    config = compose(parts, None, ["run.simulator=toy", "run.device=cpu", clip, "env.num_envs=2"])
+    config = compose(parts, None, ["run.robot=smpl", "run.simulator=toy", "run.device=cpu", clip, "env.num_envs=2"])
     env = plugin.make(config.run, config.env)
     obs = env.reset()
     for _ in range(3):

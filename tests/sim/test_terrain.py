@@ -172,7 +172,9 @@ def test_feet_start_above_the_ground():
 def tracking_env(simulator: str, num_envs: int, *overrides: str) -> HumanoidEnv:
     run = [f"simulator={simulator}", "device=cpu", "motion_file=[smpl_humanoid_walk.npy]", "num_threads=1"]
     env = [f"num_envs={num_envs}", "terrain.kind=gentle"]
-    config = compose({"run": RunConfig, "env": EnvConfig}, None, [*run, *(f"env.{x}" for x in (*env, *overrides))])
+    config = compose(
+        {"run": RunConfig, "env": EnvConfig}, None, ["run.robot=smpl", *run, *(f"env.{x}" for x in (*env, *overrides))]
+    )
     return plugin.make(config.run, config.env)
 
 

@@ -18,7 +18,7 @@ PARTS: dict[str, type] = {"agent": PPOConfig, "model": ModelConfig}
 
 def _experiment(task: Task, modality: Modality) -> Experiment:
     given = (
-        f"run.experiment_name={{robot}}_{task.kind}",
+        f"run.experiment_name=<robot>_{task.kind}",
         f"env.task_mix={{track: 0.0, {task.name}: 1.0}}",
         f"model.added_tokens=[{modality.name}]",
     )

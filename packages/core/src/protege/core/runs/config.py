@@ -28,7 +28,7 @@ class RunConfig:
 
     Attributes:
         experiment_name: the run's folder in `results_dir`.
-        robot: name of a registered robot. `{robot}` in a preset or an argument stands for it.
+        robot: name of a registered robot. `<robot>` in a preset or an argument stands for it.
         simulator: name of a registered simulator.
         motion_file: one or more clips.
         seed: of everything random.
@@ -150,7 +150,7 @@ def compose(
     robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
     if robots:
         name = str(robots[-1])
-        layers = [(x, each_text(layer, lambda text: text.replace("{robot}", name))) for x, layer in layers]
+        layers = [(x, each_text(layer, lambda text: text.replace("<robot>", name))) for x, layer in layers]
         if robot_settings:
             layers.insert(0, (f"robot {name}", robot_settings(name)))
     return _build(parts, layers)
