@@ -22,14 +22,14 @@ from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 
 from ..robots.mjcf import build_spec
-from .retarget import put_on_ground, rounded, within_limits
+from .retarget import put_on_ground, rounded, smooth, within_limits
 from .surface import trace
 
 STEPS, FIRST_STEPS = 8, 200
 """Steps towards a frame's targets from the frame before; towards the first one's from the default pose."""
 LEAD_IN = 60
 """Frames of a cycle's end that are solved before its first one."""
-CLEARANCE, REACH = 0.005, 0.03
+CLEARANCE, REACH = 0.02, 0.06
 """m, that arms keep from legs, and from which on they are watched: limbs of another thickness would go through each other."""
 POSTURE = 0.03
 """Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
@@ -80,14 +80,15 @@ def body_map(source: str, robot: str) -> BodyMap:
 
 
 def on_robot(clip: Clip, source: Robot, robot: Robot) -> Clip:
-    """A source's clip as the robot would move, within its limits and on the ground.
+    """A source's clip, of 60 Hz, as the robot would move, smooth, within its limits and on the ground.
 
     Raises:
         UserError: there is no map from the source to the robot.
     """
     moved, scale = retarget(clip, source, robot, body_map(source.name, robot.name))
-    clearance = scale * trace(clip, source).height.min(axis=1)
-    grounded = put_on_ground(within_limits(moved, robot), robot, clearance, wraps=clip.is_cyclic)
+    wraps, clearance = clip.is_cyclic, scale * trace(clip, source).height.min(axis=1)
+    moved = smooth(moved, wraps=wraps)  # an arm that makes way for a leg jumps aside
+    grounded = put_on_ground(within_limits(moved, robot), robot, clearance, wraps=wraps)
     facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": clip.fps, "source": clip.source}
     return replace(rounded(grounded), **facts, licence=clip.licence, warnings=clip.warnings)
 
