@@ -67,8 +67,8 @@ def test_weights_are_numbers_however_many_blow_up():
 
 
 def test_changes_are_correlated_in_time():
-    drawn = _strewn(np.random.default_rng(0), 4000, 3)
-    np.testing.assert_allclose(drawn.std(axis=(0, 2)), 0.06, rtol=0.03)
+    drawn = _strewn(np.random.default_rng(0), 4000, (14, 3), MEMORY)
+    np.testing.assert_allclose(drawn.std(axis=(0, 2)), 1.0, rtol=0.03)
     left, right = drawn[:, 5].ravel(), drawn[:, 6].ravel()
     assert np.corrcoef(left, right)[0, 1] == pytest.approx(MEMORY, abs=0.02)
 
