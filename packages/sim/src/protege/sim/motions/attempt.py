@@ -25,7 +25,7 @@ from ..robots.mjcf import build_spec, coordinates
 LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
 HORIZON = 14 / 30  # s
 ROUNDS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
-DEVIATION = 1.09  # times the deviation with which the robot's policies explore (`Joint.log_std`): 0.06 rad of SMPL's joints
+DEVIATION = 1.09  # times that of the robot's policies (`Joint.log_std`): 0.06 rad of SMPL's joints
 MEMORY, APART = 0.7, 1 / 30  # correlation of changes so many seconds apart
 LEAD = 0.7  # as `ModelConfig.reference_velocity`
 LIN_VEL, ANG_VEL = 0.004, 0.0005  # s², weights of the root's velocities beside the bodies' squared distances
