@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
 
-_robot = click.option("--robot", help="see `protege-sim robots`; by default a clip's own, or the default robot")
+_robot = click.option("--robot", help="a name or a robot.yaml; by default a clip's own, or the default robot")
 _json = click.option("--json", "as_json", is_flag=True, help="for programs")
 
 
