@@ -29,9 +29,12 @@ def _target(robot: str | None, clip: str | None = None) -> "Robot":
     """The robot of that name, or else a clip's own, or else the default one."""
     from protege.core.motions import clip_robot
 
-    from .robots import default_robot, get_robot
+    from .robots import default_robot, get_robot, has_robot
 
-    return get_robot(robot or (clip_robot(clip) if clip else "") or default_robot())
+    own = clip_robot(clip) if clip and not robot else ""
+    if own and not has_robot(own):
+        raise UserError(f"{clip} is of the robot {own}, which is not installed", "Add --robot with its robot.yaml")
+    return get_robot(robot or own or default_robot())
 
 
 def _table(rows: Sequence[Sequence[object]]) -> None:
@@ -264,6 +267,7 @@ def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) ->
 @click.option(
     "--task", "tasks", multiple=True, default=["track"], show_default=True, help="of the environment; repeat to mix"
 )
+@click.option("--motion-file", multiple=True, help="clips; by default the robot's walk")
 @_robot
 @_json
 def bench(
@@ -274,13 +278,14 @@ def bench(
     threads: int,
     against: str | None,
     tasks: tuple[str, ...],
+    motion_file: tuple[str, ...],
     robot: str | None,
     as_json: bool,
 ) -> None:
     """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""
     from .bench import measure
 
-    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against)
+    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against, motion_file)
     if as_json:
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return

@@ -93,7 +93,7 @@ def check_robot(path: str | Path, saved: Checkpoint, robot: Robot, *also: str) -
     if was is not None and (difference := first_difference(was, robot, *also)):
         raise UserError(
             f"{path} drives another {robot.name} than there is now: {difference}",
-            "Train it again, or install the robot that it was trained with",
+            "Train it again, or put the robot's files back as they were",
         )
 
 

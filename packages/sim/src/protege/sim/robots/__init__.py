@@ -66,7 +66,9 @@ def _installed(name: str) -> Robot:
         near = get_close_matches(name, robot_names(), 1, 0.5)
         raise UserError(
             f"no robot {name!r}",
-            f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(robot_names())}; or give a robot.yaml",
+            f"Did you mean {near[0]!r}? Or give the path of a robot.yaml"
+            if near
+            else f"Known: {', '.join(robot_names())}; or give the path of a robot.yaml",
         )
     file = _file(name)
     robot = read_robot(file)
