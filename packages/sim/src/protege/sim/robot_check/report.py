@@ -18,7 +18,9 @@ from .trial import SECONDS, Trial, drop, hang
 
 RESTLESS = 1.0
 """rad/s of a joint at the end of the hanging: nothing is at rest."""
-GAINS = "Take a higher rates.physics, less stiffness (kp, or servos.natural_frequency), or more armature"
+GAINS = (
+    "Take a higher rates.physics, less stiffness (kp, servos.stiffness or servos.natural_frequency), or more armature"
+)
 
 
 def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterator[str]:

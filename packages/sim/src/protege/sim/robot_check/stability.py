@@ -30,7 +30,7 @@ def unstable_servos(robot: Robot) -> list[Finding]:
             f"joint {servo.name}",
             f"has a servo ({servo.stiffness:g} N·m/rad, {servo.damping:g} N·m·s/rad) that is unstable at {rate} Hz: what it "
             f"is off by grows {growth:.2f}-fold a step",
-            f"Take {faster}less stiffness (kp, or servos.natural_frequency), or more armature{implicit}",
+            f"Take {faster}less stiffness (kp, servos.stiffness or servos.natural_frequency), or more armature{implicit}",
         )
     ]
 

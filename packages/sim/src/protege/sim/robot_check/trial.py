@@ -15,6 +15,8 @@ DROP = 0.05
 """m."""
 HANG = 2.0
 """m above the root's height: nothing touches the ground there."""
+NUDGE = 0.01
+"""rad by which joints of a robot that hangs start off their targets: a servo that is unstable needs something to make grow."""
 TOO_FAST = 100.0
 """rad/s. No servo that holds still moves a joint so fast."""
 ANCHOR = 1e5
@@ -49,20 +51,20 @@ def hang(robot: Robot, simulator: str) -> Trial:
     root, *others = robot.bodies
     anchor = replace(root, inertia=Inertia(ANCHOR, moments=(ANCHOR,) * 3))
     held = replace(robot, bodies=(anchor, *others))
-    return _run(held, simulator, HANG, push=GRAVITY * held.mass)
+    return _run(held, simulator, HANG, NUDGE, push=GRAVITY * held.mass)
 
 
 def drop(robot: Robot, simulator: str) -> Trial:
     """Let it fall by 5 cm onto its feet, and stand for two seconds."""
-    return _run(robot, simulator, DROP, push=0.0)
+    return _run(robot, simulator, DROP, 0.0, push=0.0)
 
 
-def _run(robot: Robot, simulator: str, lift: float, push: float) -> Trial:
-    """push: N upwards on the root."""
+def _run(robot: Robot, simulator: str, lift: float, nudge: float, push: float) -> Trial:
+    """See `_start`; push: N upwards on the root."""
     target = robot.default_pose()[None]
     world = make_simulator(simulator, robot, 1, "cpu", 1)
     try:
-        world.write(torch.tensor([True]), _start(robot, lift))
+        world.write(torch.tensor([True]), _start(robot, lift, nudge))
         world.push(torch.tensor([[0.0, 0.0, push]]))
         fell_at, speed = None, torch.zeros(1)
         for step in range(1, round(SECONDS / robot.control_dt) + 1):
@@ -79,8 +81,11 @@ def _run(robot: Robot, simulator: str, lift: float, push: float) -> Trial:
         world.close()
 
 
-def _start(robot: Robot, lift: float) -> RobotState:
+def _start(robot: Robot, lift: float, nudge: float) -> RobotState:
+    """At rest in the default pose, `lift` m higher and with each joint `nudge` rad nearer to the middle of its range."""
     still = torch.zeros(1, 3)
     place, upright = torch.tensor([[0.0, 0.0, robot.root_height + lift]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    pose = robot.default_pose()[None]
+    pose = robot.default_pose()
+    inwards = torch.where(robot.joint_range().mean(1) < pose, -1.0, 1.0)
+    pose = (pose + nudge * inwards)[None]
     return Kinematics(robot).state(place, upright, still, still, pose, torch.zeros_like(pose))
