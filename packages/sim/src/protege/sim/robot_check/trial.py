@@ -49,7 +49,7 @@ def hang(robot: Robot, simulator: str) -> Trial:
     No simulator has to know of it: the root is so heavy that nothing turns it, and is pushed up by the whole weight.
     """
     root, *others = robot.bodies
-    anchor = replace(root, inertia=Inertia(ANCHOR, moments=(ANCHOR,) * 3))
+    anchor = replace(root, inertia=Inertia(ANCHOR, moments=(ANCHOR, ANCHOR, ANCHOR)))
     held = replace(robot, bodies=(anchor, *others))
     return _run(held, simulator, HANG, NUDGE, push=GRAVITY * held.mass)
 
