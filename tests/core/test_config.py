@@ -194,8 +194,8 @@ def test_a_value_that_is_missing_is_asked_for():
 
 
 def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(own_presets):
-    def settings(robot: str) -> dict[str, Any]:
-        return {"env": {"num_envs": 2, "speed": [0.1, 0.2]}} if robot == "toy" else {}
+    def settings(robot: str) -> tuple[str, dict[str, Any]]:
+        return robot, {"env": {"num_envs": 2, "speed": [0.1, 0.2]}} if robot == "toy" else {}
 
     config = compose(PARTS, "of_toy", robot_settings=settings)
     assert (config.env.num_envs, config.env.speed) == (3, (0.1, 0.2))

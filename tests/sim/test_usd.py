@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from biped import write
 from click.testing import CliRunner
 from pxr import Usd, UsdGeom, UsdPhysics
 
@@ -105,3 +106,19 @@ def test_what_a_robot_says_of_joints_and_collisions_is_written():
     # At rest the knee is turned against the thigh by the published quaternion, to six digits.
     turn = UsdPhysics.RevoluteJoint(joint).GetLocalRot0Attr().Get()
     assert (turn.GetReal(), *turn.GetImaginary()) == pytest.approx((0.996179, 0.0, 0.0873386, 0.0), abs=1e-6)
+
+
+def test_a_body_without_joints_is_held_to_its_parent(tmp_path):
+    """To USD it would be a second, free robot."""
+    inertial = '<inertial pos="0 0 0" mass="0.1" diaginertia="1e-4 1e-4 1e-4"/>'
+    sole = f'<body name="left_sole" pos="0 0 -0.05" quat="0 1 0 0">{inertial}</body>'
+    foot = '<body name="left_foot" pos="0 0 -0.4">'
+    path = write(tmp_path, (foot, foot + sole))
+    assert run("robots", path, "--usd", tmp_path / "biped.usda")[0] == 0
+    stage = Usd.Stage.Open(str(tmp_path / "biped.usda"))
+    [weld] = [UsdPhysics.FixedJoint(prim) for prim in stage.Traverse() if prim.IsA(UsdPhysics.FixedJoint)]
+    ends = [[str(x) for x in end.GetTargets()] for end in (weld.GetBody0Rel(), weld.GetBody1Rel())]
+    assert ends == [["/biped/left_foot"], ["/biped/left_sole"]]
+    assert tuple(weld.GetLocalPos0Attr().Get()) == pytest.approx((0.0, 0.0, -0.05))
+    turn = weld.GetLocalRot0Attr().Get()
+    assert (turn.GetReal(), *turn.GetImaginary()) == pytest.approx((0.0, 1.0, 0.0, 0.0))

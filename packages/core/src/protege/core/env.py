@@ -80,19 +80,31 @@ class EnvPlugin(Protocol):
     config_class: type
 
     def robot(self, name: str) -> Robot:
-        """The robot of that name; UserError if there is none."""
+        """The robot of that name, or of the robot file at that path; UserError if there is none."""
         ...
 
-    def robot_settings(self, name: str) -> Mapping[str, Any]:
-        """Parts of a config that hold for a robot unless a preset says otherwise, such as how fast it is told to walk."""
+    def has_robot(self, name: str) -> bool:
+        """Whether a robot of that name is installed, or a file is there."""
+        ...
+
+    def robot_settings(self, name: str) -> tuple[str, Mapping[str, Any]]:
+        """A robot's own name, and parts of a config that hold for it unless a preset says otherwise, such as its speeds.
+
+        Args:
+            name: a name, or the path of a robot file.
+        """
         ...
 
     def fastest_simulator(self, device: str, trained_in: str) -> str:
         """The installed simulator that evaluates a policy fastest on `device`, by name; `trained_in` is its training's."""
         ...
 
-    def make(self, run: Any, env: Any, *, evaluation: bool = False) -> Env:
-        """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config."""
+    def make(self, run: Any, env: Any, *, evaluation: bool = False, robot: Robot | None = None) -> Env:
+        """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config.
+
+        Args:
+            robot: instead of the one that `run.robot` names, where that may not be there any more.
+        """
         ...
 
 

@@ -50,7 +50,7 @@ class Known(click.ParamType):
     help="environments; each plays equally many episodes",
 )
 @click.option("--seed", default=0, show_default=True)
-@click.option("--robot", help="by default the checkpoint's")
+@click.option("--robot", help="a name or a robot.yaml; by default the checkpoint's")
 @click.option("--simulator", help="by default the fastest that is installed: on a CPU mujoco")
 @click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on")
 @click.option("--device", default="auto", show_default=True)

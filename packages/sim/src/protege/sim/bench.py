@@ -81,6 +81,7 @@ def measure(
     device: str = "auto",
     tasks: Sequence[str] = ("track",),
     against: str | None = None,
+    motion_file: Sequence[str] = (),
 ) -> Rates:
     """Measure each rate for `seconds`.
 
@@ -90,11 +91,15 @@ def measure(
         device: as `run.device` of a training.
         tasks: of the environment's worlds, in equal parts.
         against: another simulator, measured in the same turns on the same device.
+        motion_file: clips whose frames are played; by default the robot's walk.
+
+    Raises:
+        UserError: there is no such robot, clip or simulator.
     """
     threads = threads or available_cores()
     device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name or default_robot())
-    walk = Walk(robot, num_envs)
+    walk = Walk(robot, num_envs, motion_file or [f"{robot.name}_humanoid_walk.npy"])
     config = EnvConfig(num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
     bursts: dict[str, Burst] = {"bare_mujoco": bare_burst(robot, walk, threads)} if backend == "mujoco" else {}
     with ExitStack() as measured, torch_threads(threads):
@@ -145,21 +150,17 @@ def now(device: torch.device) -> float:
 
 
 class Walk:
-    """Random frames of a walking clip, and targets that follow it with noise."""
+    """Random frames of a clip, mostly of a walk, and targets that follow it with noise."""
 
-    def __init__(self, robot: Robot, num_envs: int) -> None:
-        self.clips, self.num_envs, self.dt = (
-            load_clips([f"{robot.name}_humanoid_walk.npy"], robot),
-            num_envs,
-            robot.control_dt,
-        )
+    def __init__(self, robot: Robot, num_envs: int, motion_file: Sequence[str]) -> None:
+        self.clips, self.num_envs, self.dt = load_clips(motion_file, robot), num_envs, robot.control_dt
         self.library = MotionLibrary(self.clips, robot, "cpu")
         self.generator = torch.Generator().manual_seed(0)
 
     def burst(self) -> tuple[RobotState, Tensor]:
         """Start states, and targets (BURST, N, J) rad."""
         clip = torch.zeros(self.num_envs, dtype=torch.long)
-        longest = float(self.library.durations[0]) - (BURST + 2) * self.dt
+        longest = max(0.0, float(self.library.durations[0]) - (BURST + 2) * self.dt)
         start = longest * torch.rand(self.num_envs, generator=self.generator)
         ahead = start + self.dt * torch.arange(1, BURST + 1).unsqueeze(1)
         targets = self.library.frames(clip.expand_as(ahead), ahead).joint_pos

@@ -13,13 +13,15 @@ import click
 from protege.core.cli.group import Group, main_group
 from protege.core.errors import UserError
 
+from .columns import columns
+
 if TYPE_CHECKING:
     from protege.core.motions import Finding
     from protege.core.robots.robot import Robot
 
 main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
 
-_robot = click.option("--robot", help="see `protege-sim robots`; by default a clip's own, or the default robot")
+_robot = click.option("--robot", help="a name or a robot.yaml; by default a clip's own, or the default robot")
 _json = click.option("--json", "as_json", is_flag=True, help="for programs")
 
 
@@ -27,20 +29,18 @@ def _target(robot: str | None, clip: str | None = None) -> "Robot":
     """The robot of that name, or else a clip's own, or else the default one."""
     from protege.core.motions import clip_robot
 
-    from .robots import default_robot, get_robot
+    from .robots import default_robot, get_robot, has_robot
 
-    return get_robot(robot or (clip_robot(clip) if clip else "") or default_robot())
+    own = clip_robot(clip) if clip and not robot else ""
+    if own and not has_robot(own):
+        raise UserError(f"{clip} is of the robot {own}, which is not installed", "Add --robot with its robot.yaml")
+    return get_robot(robot or own or default_robot())
 
 
 def _table(rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns; the first row names them. The first column is words, the others are numbers or words."""
-    text = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
-    for row in text:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo("  ".join(cells).rstrip())
+    """Print rows in columns; see `columns`."""
+    for line in columns(rows):
+        click.echo(line)
 
 
 def _warn(name: str, findings: Iterable["Finding"]) -> None:
@@ -194,12 +194,28 @@ def play(
 # Robots and speed ------------------------------------------------------------------------------------------------------
 
 
-@main.command()
+class _ShowIsMeant(Group):
+    """A group whose command `show` is meant where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args[:1] and args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["show", *args])
+
+
+@main.group(cls=_ShowIsMeant)
+def robots() -> None:
+    """Robots: list them, show the joints of one, check one's files.
+
+    `robots` alone lists them. `robots NAME` shows one, NAME being a name or the path of a robot.yaml.
+    """
+
+
+@robots.command("show")
 @click.argument("name", required=False)
 @click.option("--mjcf", is_flag=True, help="print NAME as a MuJoCo model")
 @click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as NAME.usda")
-def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
-    """List the robots, or show the joints of NAME."""
+def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
+    """List the robots, or show the joints of NAME; the word `show` may be left out."""
     from .robots import get_robot, robot_names
 
     if name is None:
@@ -223,6 +239,24 @@ def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
                         for j in get_robot(name).joints)])  # fmt: skip
 
 
+@robots.command("check")
+@click.argument("robot", metavar="FILE|NAME")
+@click.option("--output", type=click.Path(path_type=Path), help="folder of the picture; results/NAME_check by default")
+@click.option("--simulator", "simulators", multiple=True, help="to try it in (repeatable); all installed by default")
+def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) -> None:
+    """What a robot's files say, what is doubtful, how it looks, and how it hangs and stands in each simulator.
+
+    Exit code 2 if the files cannot be used, or its servos make physics explode.
+    """
+    from .robot_check.report import check
+    from .robots import get_robot
+
+    described = get_robot(robot)
+    folder = output or Path("results") / f"{described.name}_check"
+    for line in check(described, folder / f"{described.name}.png", simulators):
+        click.echo(line)
+
+
 @main.command()
 @click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp, isaaclab")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
@@ -233,6 +267,7 @@ def robots(name: str | None, mjcf: bool, usd: Path | None) -> None:
 @click.option(
     "--task", "tasks", multiple=True, default=["track"], show_default=True, help="of the environment; repeat to mix"
 )
+@click.option("--motion-file", multiple=True, help="clips; by default the robot's walk")
 @_robot
 @_json
 def bench(
@@ -243,13 +278,14 @@ def bench(
     threads: int,
     against: str | None,
     tasks: tuple[str, ...],
+    motion_file: tuple[str, ...],
     robot: str | None,
     as_json: bool,
 ) -> None:
     """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""
     from .bench import measure
 
-    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against)
+    rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against, motion_file)
     if as_json:
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return

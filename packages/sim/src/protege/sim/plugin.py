@@ -9,7 +9,7 @@ from protege.core.robots.robot import Robot
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
-from .robots import get_robot, training_settings
+from .robots import get_robot, has_robot, training_settings
 from .simulators.simulator import fastest_simulator, make_simulator
 from .terrain import make_terrain
 
@@ -20,10 +20,14 @@ class HumanoidPlugin:
     config_class = EnvConfig
 
     def robot(self, name: str) -> Robot:
-        """The robot of that name."""
+        """See `robots.get_robot`."""
         return get_robot(name)
 
-    def robot_settings(self, name: str) -> Mapping[str, Any]:
+    def has_robot(self, name: str) -> bool:
+        """See `robots.has_robot`."""
+        return has_robot(name)
+
+    def robot_settings(self, name: str) -> tuple[str, Mapping[str, Any]]:
         """See `robots.training_settings`."""
         return training_settings(name)
 
@@ -31,15 +35,16 @@ class HumanoidPlugin:
         """See `simulator.fastest_simulator`."""
         return fastest_simulator(device, trained_in)
 
-    def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False) -> HumanoidEnv:
+    def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False, robot: Robot | None = None) -> HumanoidEnv:
         """Build the environment of a run.
 
         Args:
             run: a RunConfig; robot, simulator, motion_file, seed, device and num_threads are read.
             env: the environment's own config.
             evaluation: end episodes by the tasks' failure rules.
+            robot: instead of the one that `run.robot` names.
         """
-        robot = get_robot(run.robot)
+        robot = robot or get_robot(run.robot)
         clips = load_clips(run.motion_file, robot)
         own = getattr(env, run.simulator, None)
         settings = vars(own) if isinstance(own, MjwarpParams) else {}

@@ -31,12 +31,13 @@ class Renderer:
         robot: whose poses are drawn.
         width: pixels, even (films need it), at most 1920.
         height: pixels, even, at most 1080.
+        frames: draw the axes of all bodies' frames, and the bodies see-through.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
     """
 
-    def __init__(self, robot: Robot, width: int = 640, height: int = 480) -> None:
+    def __init__(self, robot: Robot, width: int = 640, height: int = 480, *, frames: bool = False) -> None:
         self.model = build_spec(robot).compile()
         self.data = mujoco.MjData(self.model)
         self._qpos, self._look_at = addresses(self.model, robot).qpos, robot.camera.height
@@ -50,6 +51,9 @@ class Renderer:
         self._scene = mujoco.MjvScene(self.model, maxgeom=1000)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.azimuth, self._camera.elevation, self._camera.distance = AZIMUTH, ELEVATION, robot.camera.distance
+        if frames:
+            self._option.frame = mujoco.mjtFrame.mjFRAME_BODY.value
+            self._option.flags[mujoco.mjtVisFlag.mjVIS_TRANSPARENT] = True
         self._gl = make_context(width, height)
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)

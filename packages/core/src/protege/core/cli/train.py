@@ -36,7 +36,7 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     @click.argument("name")
     @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
     @click.option("--config", "files", multiple=True, help="YAML file of keys, between the preset and key.path=value")
-    @click.option("--robot", help="robot to train")
+    @click.option("--robot", help="robot to train: a name, or the path of a robot.yaml")
     @click.option("--simulator", help="physics: mujoco, ...")
     @click.option("--experiment-name", help="the run's folder in results/")
     @click.option("--motion-file", multiple=True, help="clip, folder of clips or pattern; several are trained together")

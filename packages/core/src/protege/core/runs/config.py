@@ -28,7 +28,7 @@ class RunConfig:
 
     Attributes:
         experiment_name: the run's folder in `results_dir`.
-        robot: name of a registered robot. `<robot>` in a preset or an argument stands for it.
+        robot: name of a registered robot, or the path of a robot file. `<robot>` in a preset or an argument stands for its name.
         simulator: name of a registered simulator.
         motion_file: one or more clips.
         seed: of everything random.
@@ -131,7 +131,7 @@ def compose(
     preset: str | None,
     overrides: Sequence[str] = (),
     files: Sequence[str | Path] = (),
-    robot_settings: Callable[[str], Mapping[str, Any]] | None = None,
+    robot_settings: Callable[[str], tuple[str, Mapping[str, Any]]] | None = None,
 ) -> Config:
     """A config from its schema, the robot's settings, a preset, files and arguments; later ones win.
 
@@ -141,7 +141,7 @@ def compose(
         overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has. The guide's
             spelling, `+part.config.key=value`, is the same.
         files: YAML files that hold parts, as a preset does.
-        robot_settings: a robot's name -> parts, as a preset has them, that hold for it by default.
+        robot_settings: what `run.robot` says -> the robot's name, and parts, as a preset has them, that hold for it by default.
 
     Raises:
         UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
@@ -149,10 +149,9 @@ def compose(
     layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(parts, overrides)]
     robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
     if robots:
-        name = str(robots[-1])
+        name, own = robot_settings(str(robots[-1])) if robot_settings else (str(robots[-1]), {})
         layers = [(x, each_text(layer, lambda text: text.replace("<robot>", name))) for x, layer in layers]
-        if robot_settings:
-            layers.insert(0, (f"robot {name}", robot_settings(name)))
+        layers.insert(0, (f"robot {name}", own))
     return _build(parts, layers)
 
 

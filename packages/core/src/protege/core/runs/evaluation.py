@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..env import Env, Obs, env_plugin
+from ..env import Env, EnvPlugin, Obs, env_plugin
 from ..errors import UserError
+from ..robots.robot import Robot
 from .config import RunConfig, from_dict
 from .load_policy import LoadedPolicy, check_observations
 from .resuming import check_robot
@@ -92,7 +93,7 @@ def evaluation_env(
     """Worlds of one task that end episodes by its failure rule, configured as the policy was trained.
 
     Args:
-        robot, motion_file: instead of those of the training.
+        robot, motion_file: instead of those of the training. A robot's name, or its file.
         simulator: by default see `default_simulator`.
         overrides: of the training's `env` config, by name.
 
@@ -100,8 +101,7 @@ def evaluation_env(
         UserError: also if the environment does not observe what the policy was built for.
     """
     plugin = env_plugin()
-    if robot not in (None, loaded.robot):
-        raise UserError(f"{loaded.path} drives the robot {loaded.robot}, not {robot}", f"Take --robot {loaded.robot}")
+    driven = _robot(plugin, loaded, robot)
     saved = from_dict({"run": RunConfig, "env": plugin.config_class}, loaded.config)
     run = replace(
         saved.run,
@@ -113,16 +113,32 @@ def evaluation_env(
     config = replace(saved.env, **{**(overrides or {}), "num_envs": num_envs, "task_mix": {task: 1.0}})
     checks.check(run, "run")
     checks.check(config, "env")
-    env = plugin.make(run, config, evaluation=True)
+    env = plugin.make(run, config, evaluation=True, robot=driven)
     remedy = "Evaluate it with the environment config that it was trained with"
     try:
-        check_robot(loaded.path, loaded.checkpoint, env.robot)
         read = loaded.policy.obs_keys  # the others may be of tasks that are not installed any more
         check_observations(loaded, env, [x for x in loaded.obs_shapes if x in read or x in env.obs_shapes], remedy)
     except UserError:
         env.close()
         raise
     return env
+
+
+def _robot(plugin: EnvPlugin, loaded: LoadedPolicy, asked: str | None) -> Robot:
+    """The robot that a policy drives: the one that is asked for, or that of its training, as its files are today.
+
+    Where neither the robot's package nor its file is at hand any more, it is the one that the checkpoint describes.
+
+    Raises:
+        UserError: there is none, or it is not the one that the policy was trained with.
+    """
+    name = loaded.config["run"]["robot"] if asked in (None, loaded.robot) else asked
+    described = loaded.checkpoint.described_robot()
+    if described and asked in (None, loaded.robot) and not plugin.has_robot(name):
+        return described
+    robot = plugin.robot(name)
+    check_robot(loaded.path, loaded.checkpoint, robot)
+    return robot
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:

@@ -37,7 +37,7 @@ STOPPED = 130
     "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
 )
 @click.option("--gpus", default=1, type=click.IntRange(1), help="train tracker and student on so many at once")
-@click.option("--robot", help="whom to train; by default the presets' robot")
+@click.option("--robot", help="whom to train, a name or a robot.yaml; by default the presets' robot")
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
     preset: str,

@@ -23,6 +23,7 @@ MAY_CHANGE = {
         for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
     ),
     *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
+    "run.robot",  # a robot's file may have moved: `check_robot` compares the robots themselves
     *("agent.evaluation_interval", "agent.evaluation_episodes"),
     *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
 }
@@ -78,19 +79,21 @@ def check_robot(path: str | Path, saved: Checkpoint, robot: Robot, *also: str) -
     Args:
         path: of the policy, for the message.
         saved: the policy.
-        robot: of its name, as it is today.
+        robot: that is to be driven, as it is today.
         also: fields of the robot that must be the same, besides those that every policy depends on.
 
     Raises:
         UserError: naming the first difference.
     """
+    if saved.robot != robot.name:
+        raise UserError(f"{path} drives the robot {saved.robot}, not {robot.name}", f"Take --robot {saved.robot}")
     if saved.joint_names != list(robot.joint_names):
         raise UserError(f"{path} drives other joints than {robot.name} has now", "Train it again")
     was = saved.described_robot()
     if was is not None and (difference := first_difference(was, robot, *also)):
         raise UserError(
             f"{path} drives another {robot.name} than there is now: {difference}",
-            "Train it again, or install the robot that it was trained with",
+            "Train it again, or put the robot's files back as they were",
         )
 
 

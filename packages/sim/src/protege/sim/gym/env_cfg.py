@@ -54,7 +54,7 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
 
     Attributes:
         task: one of `SEEN`.
-        robot: its name.
+        robot: its name, or the path of its `robot.yaml`.
         motion_file: clips; what is shipped is found by name.
         overrides: of our own config, as on our command line: `env.path_follower_params.speed=[0.5, 1.0]`.
     """

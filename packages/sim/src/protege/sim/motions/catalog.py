@@ -38,16 +38,21 @@ def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
     The path is what every command finds it by. A file that is no clip has a `problem` instead of the numbers.
 
     Args:
-        robot: whose clips; None for all robots'. A file that does not say counts as this one's, or the default robot's.
+        robot: whose clips, by name or robot file; None for all robots'. A file that does not say counts as this one's, or the
+            default robot's.
+
+    Raises:
+        UserError: there is no such robot.
     """
+    asked = get_robot(robot) if robot else None
     rows: list[dict[str, Any]] = []
     for path, where in find_clips(folder):
         row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
-            whose = clip_robot(path) or robot or default_robot()
-            if robot and whose != robot:
+            whose = clip_robot(path) or (asked.name if asked else default_robot())
+            if asked and whose != asked.name:
                 continue
-            clip = load_clip(path, get_robot(whose))
+            clip = load_clip(path, asked or get_robot(whose))
         except UserError as error:
             rows.append({**row, "problem": str(error)})
             continue

@@ -1,9 +1,10 @@
 """The robots: to add one, put a model file and a `robot.yaml` into a folder, and name the folder as an entry point.
 
 An installed package offers its robots by entry points of the group `protege.robots`: `name = "package.folder"`, where the folder
-holds `robot.yaml`. This package's own are listed in the same way.
+holds `robot.yaml`. This package's own are listed in the same way. Any other robot is named by the path of its `robot.yaml`.
 """
 
+import os
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
@@ -40,17 +41,34 @@ def default_robot() -> str:
     raise UserError("no robot is named, and none is the default", f"Add --robot NAME: {', '.join(robot_names())}")
 
 
-@cache
+def is_file(name: str) -> bool:
+    """Whether what a user gave as a robot is the path of a robot file: it ends like one, or has a separator in it."""
+    return name.endswith((".yaml", ".yml")) or any(separator in name for separator in {"/", os.sep})
+
+
+def has_robot(name: str) -> bool:
+    """Whether a robot of that name is installed, or there is a robot file at that path."""
+    return Path(name).is_file() if is_file(name) else name in robot_names()
+
+
 def get_robot(name: str) -> Robot:
-    """The robot of that name, read from its files once.
+    """The robot of that name, or of the robot file at that path. An installed one is read once.
 
     Raises:
         UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
+    return read_robot(_given(name)) if is_file(name) else _installed(name)
+
+
+@cache
+def _installed(name: str) -> Robot:
     if name not in robot_names():
         near = get_close_matches(name, robot_names(), 1, 0.5)
         raise UserError(
-            f"no robot {name!r}", f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(robot_names())}"
+            f"no robot {name!r}",
+            f"Did you mean {near[0]!r}? Or give the path of a robot.yaml"
+            if near
+            else f"Known: {', '.join(robot_names())}; or give the path of a robot.yaml",
         )
     file = _file(name)
     robot = read_robot(file)
@@ -59,19 +77,36 @@ def get_robot(name: str) -> Robot:
     return robot
 
 
-def training_settings(name: str) -> dict[str, Any]:
-    """What the file `training.yaml` in a robot's folder says: parts of a config, as a preset has them; nothing if it has none.
+def training_settings(name: str) -> tuple[str, dict[str, Any]]:
+    """A robot's own name, and what the file `training.yaml` in its folder says: parts of a config, as a preset has them.
+
+    Args:
+        name: a name, or the path of a robot file.
 
     Raises:
-        UserError: no such robot, or the file cannot be read.
+        UserError: no such file, or it or `training.yaml` cannot be read.
     """
-    if name not in robot_names():
-        return {}  # `get_robot` says so
-    file = _file(name).with_name("training.yaml")
+    if is_file(name):
+        file = _given(name)
+        own = read_robot_file(file).robot.name
+    elif name in robot_names():
+        file, own = _file(name), name
+    else:
+        return name, {}  # `get_robot` says so
+    file = file.with_name("training.yaml")
     try:
-        return plain_yaml.read_file(file) or {} if file.is_file() else {}
+        settings = plain_yaml.read_file(file) if file.is_file() else None
     except ValueError as error:
         raise UserError(f"cannot read {file} ({error})", "Write parts of a config, as a preset has them") from error
+    if not isinstance(settings or {}, dict):
+        raise UserError(f"{file} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+    return own, settings or {}
+
+
+def _given(name: str) -> Path:
+    """The robot file at the path that a user gave; in a folder it is `robot.yaml`."""
+    path = Path(name)
+    return path / FILE if path.is_dir() else path
 
 
 def _file(name: str) -> Path:

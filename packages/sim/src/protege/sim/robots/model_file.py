@@ -4,9 +4,7 @@ The compiled model is read: whatever the file leaves to defaults, classes, frame
 could not follow is refused with the element's name. Meshes that collide with nothing are looks, and left out.
 """
 
-from dataclasses import replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,13 @@ from protege.core.runs.config import Config
 
 from ..engine import mujoco
 from .kinds import GEOMS, SIZES
+from .patterns import by_joint, did_you_mean
 from .robot_file import GroupNames, read_robot_file
-from .servos import servo
+from .servos import Gains, gains_by_joint, servo
 
 KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
 JOINTS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
+OF_SOLVER = [f.name for f in fields(Solver)]
 SHAPES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
 
 
@@ -42,7 +42,7 @@ def read_robot(path: Path) -> Robot:
     try:
         return robot_of(model, said)
     except UserError as error:
-        where = path if error.problem.split(".")[0] in ("groups", "pose") else file
+        where = path if error.problem.split(".")[0] in ("groups", "pose", "servos") else file
         raise UserError(f"{where}: {error.problem}", error.remedy) from error
 
 
@@ -57,8 +57,10 @@ def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
         UserError: naming the element.
     """
     _check_whole(model)
-    bodies = tuple(_body(model, body) for body in range(1, model.nbody))
-    joints = tuple(_joint(model, said, joint) for joint in range(model.njnt) if model.jnt_bodyid[joint] > 1)
+    bodies = tuple(_body(model, said, body) for body in range(1, model.nbody))
+    hinges = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] > 1]
+    gains = gains_by_joint([model.joint(joint).name for joint in hinges], said.servos)
+    joints = tuple(_joint(model, said, gains, joint) for joint in hinges)
     robot = Robot(
         name=said.robot.name,
         bodies=bodies,
@@ -69,7 +71,7 @@ def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
         control_dt=1.0 / said.rates.control,
         physics_dt=1.0 / said.rates.physics,
         camera=Camera(0.0, 0.0),
-        solver=Solver(**{name: x for name, x in vars(said.physics).items() if name != "self_collision"}),
+        solver=Solver(**{name: x for name, x in vars(said.physics).items() if name in OF_SOLVER}),
         self_collision=said.physics.self_collision,
         excluded_pairs=tuple(_pair(model, int(pair)) for pair in model.exclude_signature),
         fallen_root=said.fall.root,
@@ -99,7 +101,7 @@ def _check_whole(model: mujoco.MjModel) -> None:
             raise UserError(f"joint {name} is no hinge, it is a {kind}", "Replace it by hinges, or leave it out")
 
 
-def _body(model: mujoco.MjModel, body: int) -> Body:
+def _body(model: mujoco.MjModel, said: Config, body: int) -> Body:
     name, parent = model.body(body).name, int(model.body_parentid[body])
     if not name:
         raise UserError(f"body {body} has no name", "Name all bodies and joints")
@@ -113,24 +115,29 @@ def _body(model: mujoco.MjModel, body: int) -> Body:
         parent=model.body(parent).name if parent else None,
         offset=_numbers(model.body_pos[body]) if parent else (0.0, 0.0, 0.0),
         inertia=inertia,
-        geoms=tuple(_geom(model, int(geom), name) for geom in np.flatnonzero(touching)),
+        geoms=tuple(_geom(model, said, int(geom), name) for geom in np.flatnonzero(touching)),
         quat=_numbers(model.body_quat[body]) if parent else (1.0, 0.0, 0.0, 0.0),
     )
 
 
-def _geom(model: mujoco.MjModel, geom: int, body: str) -> Geom:
+def _geom(model: mujoco.MjModel, said: Config, geom: int, body: str) -> Geom:
     kind = int(model.geom_type[geom])
+    place = _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom])
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER and said.physics.cylinders_as_capsules:
+        radius, half, _ = model.geom_size[geom].tolist()
+        # As long as the cylinder, its round ends included; one that is flatter than wide becomes a sphere.
+        return Geom("capsule", (radius, half - radius), *place) if half > radius else Geom("sphere", (radius,), *place)
     if kind not in KINDS:
         name = model.geom(geom).name or f"{geom}"
         raise UserError(
             f"geom {name} of {body}, which collides, is a {SHAPES[kind]}",
-            f'Take {", ".join(GEOMS)} for what collides, and contype="0" conaffinity="0" for looks',
+            f'Take {", ".join(GEOMS)} for what collides, and contype="0" conaffinity="0" for looks'
+            + (", or set physics.cylinders_as_capsules" if kind == mujoco.mjtGeom.mjGEOM_CYLINDER else ""),
         )
-    size = _numbers(model.geom_size[geom][: SIZES[KINDS[kind]]])
-    return Geom(KINDS[kind], size, _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom]))
+    return Geom(KINDS[kind], _numbers(model.geom_size[geom][: SIZES[KINDS[kind]]]), *place)
 
 
-def _joint(model: mujoco.MjModel, said: Config, joint: int) -> Joint:
+def _joint(model: mujoco.MjModel, said: Config, gains: dict[str, Gains], joint: int) -> Joint:
     name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
     body = model.body(int(model.jnt_bodyid[joint])).name
     if not name:
@@ -145,7 +152,7 @@ def _joint(model: mujoco.MjModel, said: Config, joint: int) -> Joint:
         )
     if not model.jnt_limited[joint]:
         raise UserError(f"joint {name} has no range", "Give it one, rad or degrees as the file's compiler says")
-    stiffness, damping, effort = servo(model, joint, name, said.servos)
+    stiffness, damping, effort = servo(model, joint, name, said.servos, gains.get(name))
     low, high = model.jnt_range[joint].tolist()
     share = said.servos.action_effort
     return Joint(
@@ -167,11 +174,7 @@ def _joint(model: mujoco.MjModel, said: Config, joint: int) -> Joint:
 def _pose(joints: tuple[Joint, ...], angles: dict[str, float]) -> tuple[float, ...]:
     """The default pose, rad, one a joint."""
     pose = dict.fromkeys([joint.name for joint in joints], 0.0)
-    for pattern, angle in angles.items():
-        found = [joint for joint in joints if fnmatchcase(joint.name, pattern)]
-        if not found:
-            raise UserError(f"pose.joints: no joint is called {pattern!r}", _near(pattern, list(pose)))
-        pose.update({joint.name: angle for joint in found})
+    pose.update(by_joint("pose.joints", list(pose), angles))
     for joint in joints:
         low, high = joint.range
         if not low <= pose[joint.name] <= high:
@@ -186,7 +189,7 @@ def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups
     def known(key: str, *wanted: str) -> tuple[str, ...]:
         for name in wanted:
             if name not in names:
-                raise UserError(f"groups.{key}: no body is called {name!r}", _near(name, names))
+                raise UserError(f"groups.{key}: no body is called {name!r}", did_you_mean(name, names))
         return wanted
 
     sites = {model.site(site).name: site for site in range(model.nsite)}
@@ -197,7 +200,7 @@ def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups
     elif said.imu in names:
         imu = Site(said.imu)
     else:
-        raise UserError(f"groups.imu: no site or body is called {said.imu!r}", _near(said.imu, [*sites, *names]))
+        raise UserError(f"groups.imu: no site or body is called {said.imu!r}", did_you_mean(said.imu, [*sites, *names]))
     return Groups(
         left_foot=known("feet.left", *said.feet.left),
         right_foot=known("feet.right", *said.feet.right),
@@ -212,11 +215,6 @@ def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups
 def _pair(model: mujoco.MjModel, signature: int) -> tuple[str, str]:
     """Two bodies that do not collide, as MuJoCo packs them into one number."""
     return model.body(signature >> 16).name, model.body(signature & 0xFFFF).name
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, 1, 0.0)
-    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _numbers(values: np.ndarray) -> Any:

@@ -79,6 +79,8 @@ class Servos:
     """The servos, where the model has motors or anything else than position servos, and what an action is.
 
     Attributes:
+        stiffness: N·m/rad by joint; a name may have `*` in it, and a later one wins. Other joints have theirs from the next key.
+        damping: N·m·s/rad of the same joints.
         natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: as the model says.
         damping_ratio: of the same: damping = 2 · ratio · armature · 2π · frequency.
         action_scale: rad of target for one unit of a network's output.
@@ -87,6 +89,8 @@ class Servos:
         log_std: log of the deviation with which training starts to explore, in units of the action's scale.
     """
 
+    stiffness: dict[str, float] = field(default_factory=dict)
+    damping: dict[str, float] = field(default_factory=dict)
     natural_frequency: float | None = None
     damping_ratio: float = 2.0
     action_scale: float = 1.0
@@ -94,6 +98,10 @@ class Servos:
     log_std: float = -2.9
 
     def check(self, key: str) -> None:
+        for name, low in (("stiffness", "above 0"), ("damping", "0 or more")):
+            for joint, value in getattr(self, name).items():
+                if value < 0.0 or (name == "stiffness" and value == 0.0):
+                    raise UserError(f"{key}.{name}.{joint} is {value:g}", f"Take {low}")
         checks.above_zero(self, key, "natural_frequency", "damping_ratio", "action_scale", "action_effort")
         checks.within(-20, 5, self, key, "log_std")
 
@@ -116,7 +124,12 @@ class Pose:
 
 @dataclass
 class Physics:
-    """The solver, by MuJoCo's names, and whether the robot's bodies collide with each other (`self_collision`)."""
+    """The solver, by MuJoCo's names, and what collides.
+
+    Attributes:
+        self_collision: the robot's bodies collide with each other.
+        cylinders_as_capsules: each cylinder that collides is a capsule of its length and radius.
+    """
 
     integrator: str = "implicitfast"
     iterations: int = 10
@@ -124,6 +137,7 @@ class Physics:
     cone: str = "pyramidal"
     impratio: float = 1.0
     self_collision: bool = False
+    cylinders_as_capsules: bool = False
 
     def check(self, key: str) -> None:
         for name, known in (("integrator", INTEGRATORS), ("cone", CONES)):

@@ -1,5 +1,6 @@
 """What moves a joint of a model: the gains of its servo and the largest torque."""
 
+from collections.abc import Sequence
 from math import pi
 
 import numpy as np
@@ -7,10 +8,33 @@ import numpy as np
 from protege.core.errors import UserError
 
 from ..engine import mujoco
+from .patterns import by_joint
 from .robot_file import Servos
 
+Gains = tuple[float, float]
+"""Stiffness N·m/rad and damping N·m·s/rad."""
 
-def servo(model: mujoco.MjModel, joint: int, name: str, said: Servos) -> tuple[float, float, float]:
+
+def gains_by_joint(names: Sequence[str], said: Servos) -> dict[str, Gains]:
+    """The gains of the joints that `servos.stiffness` and `servos.damping` name.
+
+    Args:
+        names: of all joints.
+
+    Raises:
+        UserError: they name a joint that is not there, or only one of the two names a joint.
+    """
+    stiffness = by_joint("servos.stiffness", names, said.stiffness)
+    damping = by_joint("servos.damping", names, said.damping)
+    for name in [name for name in names if (name in stiffness) != (name in damping)]:
+        key = "damping" if name in stiffness else "stiffness"
+        raise UserError(f"servos.{key}: nothing fits the joint {name}", "Name it under stiffness and under damping")
+    return {name: (stiffness[name], damping[name]) for name in stiffness}
+
+
+def servo(
+    model: mujoco.MjModel, joint: int, name: str, said: Servos, gains: Gains | None = None
+) -> tuple[float, float, float]:
     """Stiffness N·m/rad, damping N·m·s/rad and effort limit N·m of a hinge.
 
     Args:
@@ -18,6 +42,7 @@ def servo(model: mujoco.MjModel, joint: int, name: str, said: Servos) -> tuple[f
         joint: its row.
         name: its name.
         said: a rule for the gains, if they do not come from a position servo in the model.
+        gains: which count instead, if they are given.
 
     Raises:
         UserError: nothing, or more than one thing, moves the joint, or its gains or limit are not to be found.
@@ -27,7 +52,7 @@ def servo(model: mujoco.MjModel, joint: int, name: str, said: Servos) -> tuple[f
     if len(rows) != 1:
         found = "no actuator" if not rows else f"{len(rows)} actuators"
         raise UserError(f"joint {name} has {found}", f'Give it one, e.g. <motor joint="{name}"/>')
-    return *_gains(model, joint, rows[0], name, said), _effort_limit(model, joint, rows[0], name)
+    return *(gains or _gains(model, joint, rows[0], name, said)), _effort_limit(model, joint, rows[0], name)
 
 
 def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos) -> tuple[float, float]:
@@ -41,7 +66,7 @@ def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos)
     if not (stiffness > 0.0 and bias == -stiffness and rate <= 0.0 and offset == 0.0 and gear == 1.0):
         raise UserError(
             f"joint {name} is moved by something else than a position servo of gear 1",
-            "Take <position kp=... kv=.../>, or set servos.natural_frequency in the robot's YAML file",
+            "Take <position kp=... kv=.../>, or set servos.stiffness and servos.damping, or servos.natural_frequency",
         )
     return stiffness, -rate
 

@@ -77,6 +77,9 @@ def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Se
         filtered.CreateFilteredPairsRel().AddTarget(f"{path}/{second}")
     for joint in np.flatnonzero(np.isin(model.jnt_bodyid, bodies)).tolist():
         _add_joint(stage, path, model, joint)
+    for body in bodies[1:]:
+        if model.body_jntnum[body] == 0:
+            _add_weld(stage, path, model, body)
     return root
 
 
@@ -223,6 +226,16 @@ def _add_joint(stage: Usd.Stage, path: str, model: mujoco.MjModel, joint: int) -
     _set(prim, "mjc:damping", Types.Double, float(model.dof_damping[degree]))
     _set(prim, "mjc:solreflimit", Types.DoubleArray, model.jnt_solref[joint].tolist())
     _set(prim, "mjc:solimplimit", Types.DoubleArray, model.jnt_solimp[joint].tolist())
+
+
+def _add_weld(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int) -> None:
+    """What holds a body that has no joints to its parent: to USD it would be free."""
+    name, parent = model.body(body).name, model.body(int(model.body_parentid[body])).name
+    weld = UsdPhysics.FixedJoint.Define(stage, f"{path}/joints/{name}_weld")
+    weld.CreateBody0Rel().SetTargets([f"{path}/{parent}"])
+    weld.CreateBody1Rel().SetTargets([f"{path}/{name}"])
+    weld.CreateLocalPos0Attr(_vector(model.body_pos[body]))
+    weld.CreateLocalRot0Attr(_quaternion(model.body_quat[body]))
 
 
 # Values ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,120 @@
+"""What is missing or doubtful about a robot's description, found without a simulation."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isinf, tau
+
+from protege.core.robots.robot import Robot
+
+from .default_pose import contacts, posed
+from .finding import Finding
+from .loads import weak_joints
+from .stability import unstable_servos
+
+NEAR = 0.01
+"""m by which a foot may miss the ground, or another body may be below the feet."""
+TOUCH = 1e-3
+"""m by which two bodies may overlap in the default pose."""
+LIGHT, HEAVY, SHORT, TALL = 0.5, 500.0, 0.1, 3.0
+"""kg of the whole robot, and m of its root's height, beyond which units are likely to be wrong."""
+
+
+def doubts(robot: Robot) -> list[Finding]:
+    """All of them, those that keep the robot from standing first."""
+    return [
+        *unstable_servos(robot),
+        *_feet(robot),
+        *weak_joints(robot),
+        *_overlaps(robot),
+        *_sides(robot),
+        *_joints(robot),
+        *_sizes(robot),
+    ]
+
+
+def colliding_pairs(robot: Robot) -> int:
+    """How many pairs of its bodies may touch each other."""
+    if not robot.self_collision:
+        return 0
+    solid = [body.name for body in robot.bodies if body.geoms]
+    apart = {frozenset((body.name, body.parent)) for body in robot.bodies} | set(map(frozenset, robot.excluded_pairs))
+    return sum(frozenset((a, b)) not in apart for i, a in enumerate(solid) for b in solid[:i])
+
+
+def _feet(robot: Robot) -> Iterator[Finding]:
+    """Feet that have no shapes or do not touch the ground in the default pose, and what is lower than they are."""
+    heights = dict(zip(robot.body_names, contacts(robot)[:, 2].tolist(), strict=True))
+    soles = {}
+    for side, names in (("left", robot.groups.left_foot), ("right", robot.groups.right_foot)):
+        sole = soles[side] = min(heights[name] for name in names)
+        if isinf(sole):
+            yield Finding(f"groups.feet.{side}", "has no shape that touches the ground", "Give it capsules or boxes")
+        elif abs(sole) > NEAR:
+            where = f"{sole:.3f} m above" if sole > 0.0 else f"{-sole:.3f} m in"
+            yield Finding(
+                f"groups.feet.{side}",
+                f"is {where} the ground in the default pose",
+                f"Take pose.root_height: {robot.root_height - sole:.3f}, or leave it out; or change pose.joints",
+            )
+    others = {name: z for name, z in heights.items() if name not in robot.feet}
+    lowest = min(others, key=lambda name: others[name], default="")
+    if lowest and others[lowest] < min(soles.values()) - NEAR:
+        yield Finding(
+            f"body {lowest}",
+            "is lower than the feet in the default pose",
+            "Name it in groups.feet, or straighten the legs (pose.joints)",
+        )
+
+
+def _overlaps(robot: Robot) -> Iterator[Finding]:
+    """Pairs of bodies that are in each other in the default pose, and collide."""
+    if not robot.self_collision:
+        return
+    model, data, at = posed(replace(robot, root_height=robot.root_height + 10.0))
+    deepest: dict[tuple[str, str], float] = {}
+    for contact in data.contact:
+        first, second = (robot.body_names[model.geom_bodyid[geom] - at.root] for geom in contact.geom)
+        deepest[first, second] = min(contact.dist, deepest.get((first, second), 0.0))
+    for (first, second), depth in deepest.items():
+        if depth < -TOUCH:
+            yield Finding(
+                f"bodies {first} and {second}",
+                f"are {-depth:.3f} m in each other in the default pose",
+                f'Write <exclude body1="{first}" body2="{second}"/> into <contact>, or change pose.joints',
+            )
+
+
+def _sides(robot: Robot) -> Iterator[Finding]:
+    """Left and right the wrong way round, and hands that are not there."""
+    left_of = dict(zip(robot.body_names, contacts(robot)[:, 1].tolist(), strict=True))
+    groups = robot.groups
+    for key, left, right in (
+        ("feet", groups.left_foot, groups.right_foot),
+        ("hands", groups.left_hand, groups.right_hand),
+    ):
+        if left and right and left_of[left[0]] <= left_of[right[0]]:
+            yield Finding(
+                f"groups.{key}", "has its left ones on the right", "Swap them; x is forward, y is left, z is up"
+            )
+    if not robot.hands:
+        yield Finding("groups.hands", "is empty", "Name the bodies at the ends of the arms, if the robot has arms")
+
+
+def _joints(robot: Robot) -> Iterator[Finding]:
+    for joint in robot.joints:
+        low, high = joint.range
+        if high - low >= tau:
+            yield Finding(
+                f"joint {joint.name}",
+                f"turns by {high - low:.3g} rad, a full turn or more",
+                "Give it the range of the real one; are its units those of the file's compiler?",
+            )
+        if joint.damping + joint.passive_damping == 0.0:
+            yield Finding(f"joint {joint.name}", "has no damping", "Give its servo one: kv, or servos.damping_ratio")
+
+
+def _sizes(robot: Robot) -> Iterator[Finding]:
+    if not LIGHT <= robot.mass <= HEAVY:
+        yield Finding("the model", f"has a mass of {robot.mass:.3g} kg in all", "Give masses in kg")
+    if not SHORT <= robot.root_height <= TALL:
+        yield Finding("pose.root_height", f"is {robot.root_height:.3g} m", "Give lengths in m")

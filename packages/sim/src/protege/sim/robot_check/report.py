@@ -1,0 +1,128 @@
+"""What `protege sim robots check` says, line by line as it finds it out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
+
+from ..columns import columns
+from ..simulators.simulator import backends, is_installed
+from .doubts import colliding_pairs, doubts
+from .loads import standing_torques
+from .picture import draw
+from .stability import unstable_servos
+from .trial import SECONDS, Trial, drop, hang
+
+RESTLESS = 1.0
+"""rad/s of a joint at the end of the hanging: nothing is at rest."""
+GAINS = (
+    "Take a higher rates.physics, less stiffness (kp, servos.stiffness or servos.natural_frequency), or more armature"
+)
+
+
+def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterator[str]:
+    """Facts, doubts, the picture, and what happens in each simulator.
+
+    Args:
+        robot: read from its files.
+        picture: where it is drawn to.
+        simulators: by default all that are installed.
+
+    Raises:
+        UserError: at the end, if physics explodes, or a simulator refuses the robot: naming the first joint.
+    """
+    yield from facts(robot)
+    found = doubts(robot)
+    yield f"doubtful: {len(found)}" if found else "doubtful: nothing"
+    yield from (f"  {finding}" for finding in found)
+    try:
+        draw(robot, picture)
+        yield f"picture: {picture}"
+    except UserError as error:
+        yield f"picture: none, {error}"
+    wrong = [UserError(f"{x.element} {x.problem}", x.remedy) for x in unstable_servos(robot)]
+    for name in simulators or [name for name in backends() if is_installed(name)]:
+        try:
+            hung, dropped = hang(robot, name), drop(robot, name)
+        except UserError as error:
+            yield f"{name}: {error}"
+            wrong.append(UserError(f"{name} refuses the robot: {error.problem}", error.remedy))
+            continue
+        yield f"{name}: {_hung(robot, hung)}; {_dropped(dropped)}"
+        for trial in (hung, dropped):
+            if trial.exploded:
+                who = f"joint {trial.exploded}" if trial.exploded in robot.joint_names else "physics"
+                wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS))
+    if wrong:
+        raise UserError(f"{robot.name}: {wrong[0].problem}", wrong[0].remedy)
+
+
+def facts(robot: Robot) -> Iterator[str]:
+    """What the robot's files say."""
+    groups, solver = robot.groups, robot.solver
+    yield (
+        f"{robot.name}: {robot.num_bodies} bodies, {robot.num_joints} joints, {robot.mass:.2f} kg, "
+        f"root {robot.root_height:.3f} m over the ground"
+    )
+    yield (
+        f"rates: control {1.0 / robot.control_dt:g} Hz, physics {1.0 / robot.physics_dt:g} Hz; {solver.integrator}, "
+        f"{solver.iterations} iterations"
+    )
+    for group, left, right in (
+        ("feet", groups.left_foot, groups.right_foot),
+        ("hands", groups.left_hand, groups.right_hand),
+    ):
+        yield f"{group}: left {', '.join(left) or 'none'}; right {', '.join(right) or 'none'}"
+    yield f"torso: {groups.torso}; head: {groups.head}; imu: on {groups.imu.body}"
+    shapes = sum(len(body.geoms) for body in robot.bodies)
+    pairs = f"{colliding_pairs(robot)} pairs of bodies" if robot.self_collision else "off"
+    yield f"shapes that collide: {shapes}; self-collision: {pairs}"
+    yield from columns(_joints(robot))
+
+
+def _joints(robot: Robot) -> list[tuple[object, ...]]:
+    head = (
+        "joint",
+        "from rad",
+        "to rad",
+        "pose rad",
+        "N·m/rad",
+        "N·m·s/rad",
+        "limit N·m",
+        "standing N·m",
+        "action rad",
+    )
+    rows = zip(robot.joints, robot.default_joint_pos, standing_torques(robot).tolist(), strict=True)
+    return [
+        head,
+        *(
+            (
+                joint.name,
+                *(f"{x:.2f}" for x in (*joint.range, angle)),
+                *(f"{x:.4g}" for x in (joint.stiffness, joint.damping, joint.effort_limit)),
+                f"{round(torque, 1) + 0.0:.1f}",  # without a -0.0
+                f"{joint.action_scale:.3g}",
+            )
+            for joint, angle, torque in rows
+        ),
+    ]
+
+
+def _hung(robot: Robot, trial: Trial) -> str:
+    if trial.exploded:
+        return f"held in the air it explodes after {trial.exploded_at:.2f} s ({trial.exploded})"
+    if not trial.sag:
+        return "held in the air"
+    joint = int(np.abs(trial.sag).argmax())
+    told = f"held in the air its joints sag by up to {abs(trial.sag[joint]):.3f} rad ({robot.joint_names[joint]})"
+    return told if trial.speed < RESTLESS else f"{told} and still move at {trial.speed:.1f} rad/s"
+
+
+def _dropped(trial: Trial) -> str:
+    if trial.exploded:
+        return f"dropped it explodes after {trial.exploded_at:.2f} s ({trial.exploded})"
+    stood = f"stands for {SECONDS:g} s" if trial.fell_at is None else f"falls after {trial.fell_at:.2f} s"
+    return f"dropped from 5 cm, its targets held still, it {stood}"

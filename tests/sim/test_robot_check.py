@@ -1,0 +1,259 @@
+"""`protege sim robots check`: what is doubtful about a robot's files is said, and servos that explode are refused."""
+
+from dataclasses import replace
+from math import pi
+
+import numpy as np
+import pytest
+from biped import AHEAD, SERVO, TRUNK, write
+from click.testing import CliRunner, Result
+
+from protege.core.errors import UserError
+from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Solver
+from protege.sim.cli import main
+from protege.sim.robot_check import report
+from protege.sim.robot_check.doubts import colliding_pairs, doubts
+from protege.sim.robot_check.loads import standing_torques
+from protege.sim.robot_check.stability import unstable_servos
+from protege.sim.robot_check.trial import GRAVITY, drop, hang
+from protege.sim.robots import get_robot
+from protege.sim.robots.model_file import read_robot
+
+NO_HANDS = "groups.hands is empty"
+
+
+def arm(solver: Solver | None = None, **changes) -> Robot:
+    """A heavy root with one hinge, about whose axis 0.05 kg·m² turn: those of 2 kg that are 0.1 m ahead, and 0.03 of their own."""
+    joint = Joint("shoulder", "arm", (0.0, 1.0, 0.0), (-1.0, 1.0), 100.0, 4.0, 1e9)
+    return Robot(
+        name="arm",
+        bodies=(
+            Body("root", None, (0.0, 0.0, 0.0), Inertia(1e9, moments=(1e9, 1e9, 1e9)), (Geom("sphere", (0.1,)),)),
+            Body("arm", "root", (0.0, 0.0, 0.5), Inertia(2.0, (0.1, 0.0, 0.0), (0.03, 0.03, 0.03))),
+        ),
+        joints=(replace(joint, **changes),),
+        default_joint_pos=(0.0,),
+        groups=Groups(("arm",), ("arm",), (), (), "root", "root", Site("root")),
+        root_height=1.0,
+        control_dt=0.02,
+        physics_dt=0.005,
+        camera=Camera(3.0, 1.0),
+        solver=solver or Solver(),
+    )
+
+
+# Facts and doubts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["smpl", "g1"])
+def test_nothing_is_doubtful_about_the_shipped_robots(name):
+    robot = get_robot(name)
+    assert doubts(robot) == []
+    text = "\n".join(report.facts(robot))
+    assert f"{name}: {robot.num_bodies} bodies, {robot.num_joints} joints, {robot.mass:.2f} kg" in text
+    assert all(any(line.startswith(f"{joint} ") for line in text.splitlines()) for joint in robot.joint_names)
+
+
+def test_colliding_pairs_are_all_but_parents_and_exceptions(tmp_path):
+    robot = read_robot(write(tmp_path))
+    assert colliding_pairs(robot) == 5 * 4 // 2 - 4  # five bodies with shapes, four of them have a parent
+    assert colliding_pairs(replace(robot, excluded_pairs=(("left_leg", "right_leg"), ("left_foot", "left_leg")))) == 5
+    assert colliding_pairs(replace(robot, self_collision=False)) == 0
+
+
+def test_hips_and_ankles_bear_what_is_ahead_of_them(tmp_path):
+    """Legs are straight below the hips, so that each joint of both legs holds half of the trunk's moment."""
+    robot = read_robot(write(tmp_path))
+    np.testing.assert_allclose(standing_torques(robot), 4 * [TRUNK * GRAVITY * AHEAD / 2.0], rtol=1e-9)
+
+
+FAULTS = {
+    "feet in the air": (
+        ("groups:", "pose: {root_height: 0.5}\ngroups:"),
+        "groups.feet.left is 0.050 m above the ground in the default pose. Take pose.root_height: 0.450",
+    ),
+    "feet in the ground": (
+        ("groups:", "pose: {root_height: 0.4}\ngroups:"),
+        "groups.feet.right is 0.050 m in the ground",
+    ),
+    "feet without shapes": (
+        ('<geom type="box" size="0.1 0.04 0.02" pos="0 0 -0.03"/>', ""),
+        "groups.feet.left has no shape that touches the ground",
+    ),
+    "knees on the ground": (
+        ("left: [left_foot], right: [right_foot]", "left: [left_leg], right: [right_leg]"),
+        "body left_foot is lower than the feet in the default pose. Name it in groups.feet",
+    ),
+    "weak joints": (
+        ("-60 60", "-1 1"),
+        "joint left_hip needs 1.18 N·m to stand in the default pose and has at most 1. Raise its limit (actuatorfrcrange)",
+    ),
+    "bodies in each other": (
+        ('size="0.1 0.04 0.02"', 'size="0.1 0.12 0.02"'),
+        'left_foot and right_foot are 0.040 m in each other in the default pose. Write <exclude body1="left_foot"',
+    ),
+    "left on the right": (
+        ("left: [left_foot], right: [right_foot]", "left: [right_foot], right: [left_foot]"),
+        "groups.feet has its left ones on the right. Swap them",
+    ),
+    "a full turn": (('range="-1 1"', 'range="-4 4"'), "joint left_hip turns by 8 rad, a full turn or more"),
+    "no damping": ((SERVO, 'kp="200"'), "joint left_hip has no damping. Give its servo one: kv"),
+    "grams": ((f'mass="{TRUNK}"', 'mass="8000"'), "the model has a mass of 8e+03 kg in all. Give masses in kg"),
+    "unstable servos": ((SERVO, 'kp="10000" kv="10"'), "joint left_ankle has a servo (10000 N·m/rad, 10 N·m·s/rad) that is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_files_is_doubtful(fault, tmp_path):
+    assert [str(finding)[: len(NO_HANDS)] for finding in doubts(read_robot(write(tmp_path)))] == [NO_HANDS]
+    change, said = FAULTS[fault]
+    assert any(said in str(finding) for finding in doubts(read_robot(write(tmp_path, change))))
+
+
+# Stability -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("integrator", ["euler", "implicitfast"])
+def test_a_servo_is_unstable_from_the_stiffness_on_that_algebra_gives(integrator):
+    """With inertia I and a step h, stiffness k and damping d of one hinge: h² k < 4 I + 2 h d, or - 2 h d if d counts as it was."""
+    inertia, step, damping = 0.05, 0.005, 4.0
+    sign = -1.0 if integrator == "euler" else 1.0
+    limit = (4.0 * inertia + sign * 2.0 * step * damping) / step**2
+    robot = arm(Solver(integrator), stiffness=0.999 * limit)
+    assert unstable_servos(robot) == []
+    [finding] = unstable_servos(arm(Solver(integrator), stiffness=1.01 * limit))
+    assert finding.element == "joint shoulder" and "unstable at 200 Hz" in finding.problem
+    assert "Take rates.physics of 400, or" in finding.remedy
+    assert ("implicitfast" in finding.remedy) == (integrator == "euler")
+
+
+# Trials --------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_that_hangs_sags_by_its_weight_over_its_stiffness():
+    trial = hang(arm(), "mujoco")
+    angle = trial.sag[0]
+    assert angle == pytest.approx(2.0 * GRAVITY * 0.1 * np.cos(angle) / 100.0, rel=1e-3)
+    assert trial.exploded == "" and trial.speed < 1e-3 and trial.fell_at is None
+
+
+@pytest.mark.parametrize(("name", "sag", "falls"), [("smpl", 0.02, False), ("g1", 0.3, True)])
+def test_shipped_robots_hang_and_stand_as_their_servos_let_them(name, sag, falls):
+    robot = get_robot(name)
+    held, dropped = hang(robot, "mujoco"), drop(robot, "mujoco")
+    assert held.exploded == dropped.exploded == "" and held.fell_at is None
+    assert 0.005 < max(np.abs(held.sag)) < sag and held.speed < report.RESTLESS
+    assert (dropped.fell_at is not None) == falls
+
+
+@pytest.mark.parametrize("trial", [hang, drop])
+def test_servos_that_are_too_stiff_explode(trial, tmp_path):
+    robot = read_robot(write(tmp_path, (SERVO, 'kp="100000" kv="10"'), ("-60 60", "-1e6 1e6")))
+    assert trial(robot, "mujoco").exploded
+
+
+# The command ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list:
+    """Pictures are noted instead of drawn."""
+    pictures = []
+    monkeypatch.setattr(report, "draw", lambda robot, path: pictures.append((robot.name, path)))
+    return pictures
+
+
+def check(*words: object) -> Result:
+    return CliRunner().invoke(main, ["robots", "check", *map(str, words)])
+
+
+def test_the_command_says_what_it_found(tmp_path, drawn):
+    result = check(write(tmp_path), "--output", tmp_path / "out", "--simulator", "mujoco")
+    assert result.exit_code == 0, result.output
+    assert drawn == [("biped", tmp_path / "out" / "biped.png")]
+    lines = result.stdout.splitlines()
+    assert lines[0] == "biped: 5 bodies, 4 joints, 11.00 kg, root 0.450 m over the ground"
+    assert lines[lines.index("doubtful: 1") + 1].strip().startswith(NO_HANDS)
+    assert lines[-1].startswith("mujoco: held in the air its joints sag by up to 0.000 rad")
+    assert lines[-1].endswith("dropped from 5 cm, its targets held still, it stands for 2 s")
+
+
+def test_a_robot_that_explodes_is_refused_with_its_gains(tmp_path, drawn):
+    path = write(tmp_path, (SERVO, 'kp="100000" kv="10"'), ("-60 60", "-1e6 1e6"))
+    result = check(path, "--simulator", "mujoco")
+    assert result.exit_code == 2
+    assert "mujoco: held in the air it explodes after" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("error: biped: joint left_ankle has a servo (100000 N·m/rad")
+    assert "Take rates.physics of" in result.stderr
+
+
+def test_files_that_cannot_be_used_are_one_line(tmp_path, drawn):
+    result = check(write(tmp_path, ('<position joint="left_hip"/>', "")))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "biped.xml: joint left_hip has no actuator. Give it one" in result.stderr
+    assert "there is no robot file" in check(tmp_path / "none.yaml").stderr
+    assert "no simulator 'x'" in check("g1", "--simulator", "x").stderr
+
+
+def test_a_picture_shows_the_frames_or_says_why_there_is_none(tmp_path, monkeypatch):
+    def no_gl(*_: object) -> None:
+        raise UserError("no OpenGL found", "Install one")
+
+    monkeypatch.setattr(report, "draw", no_gl)
+    lines = list(report.check(read_robot(write(tmp_path)), tmp_path / "x.png", ["mujoco"]))
+    assert "picture: none, no OpenGL found. Install one" in lines
+
+
+def test_axes_are_drawn(tmp_path, gl):
+    import imageio.v3 as iio
+
+    list(report.check(read_robot(write(tmp_path)), tmp_path / "x.png", ["mujoco"]))
+    red, green, blue = np.moveaxis(iio.imread(tmp_path / "x.png").astype(int), -1, 0)
+    assert ((red > 120) & (green < 60) & (blue < 60)).sum() > 50  # x axes
+    assert ((blue > 120) & (green < 60) & (red < 60)).sum() > 50  # z axes
+
+
+@pytest.mark.parametrize("simulator", ["mjwarp", "isaaclab"])
+def test_every_simulator_tells_the_same(simulator):
+    pytest.importorskip({"mjwarp": "mujoco_warp", "isaaclab": "isaaclab_newton"}[simulator])
+    robot = get_robot("g1")
+    here, there = hang(robot, "mujoco"), hang(robot, simulator)
+    assert there.exploded == "" and there.fell_at is None
+    np.testing.assert_allclose(there.sag, here.sag, atol=2e-3)
+    assert drop(robot, simulator).fell_at == pytest.approx(drop(robot, "mujoco").fell_at, abs=0.1)
+
+
+# Gains and shapes that a robot.yaml gives ------------------------------------------------------------------------------------
+
+
+def test_gains_by_joint_win_over_the_models_and_over_a_rule(tmp_path):
+    said = "servos: {natural_frequency: 10, stiffness: {'*_hip': 50, left_hip: 60}, damping: {'*_hip': 2}, "
+    by_name = {joint.name: joint for joint in read_robot(write(tmp_path, ("servos: {", said))).joints}
+    assert [(by_name[x].stiffness, by_name[x].damping) for x in ("left_hip", "right_hip")] == [(60.0, 2.0), (50.0, 2.0)]
+    assert by_name["left_ankle"].stiffness == pytest.approx(0.01 * (20.0 * pi) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("stiffness: {'*_hip': 50}", r"robot\.yaml: servos\.damping: nothing fits the joint left_hip"),
+        ("damping: {'*_hip': 5}", r"robot\.yaml: servos\.stiffness: nothing fits the joint left_hip"),
+        ("stiffness: {'*_hop': 50}", r"robot\.yaml: servos\.stiffness: no joint is called '\*_hop'\. Did you mean"),
+        ("stiffness: {'*_hip': 0}", r"servos\.stiffness\.\*_hip is 0\. Take above 0"),
+        ("damping: {'*_hip': -1}", r"servos\.damping\.\*_hip is -1\. Take 0 or more"),
+    ],
+)
+def test_gains_that_are_not_whole_are_refused(said, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        read_robot(write(tmp_path, ("servos: {", f"servos: {{{said}, ")))
+
+
+def test_cylinders_are_capsules_of_their_length_if_that_is_said(tmp_path):
+    change = ('<geom type="box" size="0.06 0.12 0.1" pos="0 0 0.15"/>',
+              '<geom type="cylinder" size="0.05 0.2" pos="0 0 0.15"/><geom type="cylinder" size="0.1 0.02"/>')  # fmt: skip
+    with pytest.raises(UserError, match=r"is a cylinder\. Take .* or set physics\.cylinders_as_capsules"):
+        read_robot(write(tmp_path, change))
+    robot = read_robot(write(tmp_path, change, ("physics: {", "physics: {cylinders_as_capsules: true, ")))
+    long, flat = robot.bodies[0].geoms
+    assert (long.kind, long.pos) == ("capsule", (0.0, 0.0, 0.15)) and long.size == pytest.approx((0.05, 0.15))
+    assert (flat.kind, flat.size) == ("sphere", (0.1,))
