@@ -64,7 +64,7 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
         raw = raw_inputs(env, obs) | {"history": obs["history"], "reset": begins}
         feeds = {spec.name: raw[spec.name].numpy() for spec in described.inputs}
         target = session.run(["joint_target"], feeds)[0]
-        return torch.from_numpy(target) - env.robot.default_pose()
+        return (torch.from_numpy(target) - env.default_joint_pos) / env.action_scale
 
     try:
         rows = run_episodes(env, act, num_episodes)

@@ -1,14 +1,22 @@
-"""What every test starts from: one seed, one thread, no deadlines on a busy machine."""
+"""What every test starts from: one seed, one thread, no deadlines on a busy machine; and the robots that tests are run on."""
 
 import signal
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import equipment
 import pytest
 import torch
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from protege.core.robots.robot import Robot
+
+ROBOTS = sorted(entry_points(group="protege.robots").names)
+"""Of all that depends on the robot, tests are run on each."""
 
 # A shell ignores Ctrl-C for what it runs in the background, and every program started from there inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,6 +52,14 @@ def gl(need: Callable[[str], None]) -> None:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", params=ROBOTS)
+def robot(request: pytest.FixtureRequest) -> "Robot":
+    """Each robot in turn. Tests of different robots are not mixed: what modules make for one is made once."""
+    from protege.sim.robots import get_robot
+
+    return get_robot(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -153,9 +153,9 @@ def test_a_rest_rotation_turns_axes_and_children_by_hand():
     assert worst(state.body_lin_vel_w[0, 2], torch.tensor([0.0, 0.0, -6.0])) < 1e-5
 
 
-def test_forward_and_state_agree_and_keep_what_they_were_given():
-    inputs = random_inputs(SMPL, 5)
-    kinematics = Kinematics(SMPL)
+def test_forward_and_state_agree_and_keep_what_they_were_given(robot):
+    inputs = random_inputs(robot, 5)
+    kinematics = Kinematics(robot)
     state = kinematics.state(*inputs)
     pos, quat = kinematics(inputs[0], inputs[1], inputs[4])
     assert torch.equal(pos, state.body_pos_w) and torch.equal(quat, state.body_quat_w)
@@ -165,9 +165,9 @@ def test_forward_and_state_agree_and_keep_what_they_were_given():
     assert state.joint_pos is inputs[4] and state.joint_vel is inputs[5]
 
 
-def test_velocities_are_the_derivatives_of_poses():
-    pos, quat, lin, ang, joint_pos, joint_vel = random_inputs(SMPL, 4, dtype=torch.float64)
-    kinematics = Kinematics(SMPL).double()
+def test_velocities_are_the_derivatives_of_poses(robot):
+    pos, quat, lin, ang, joint_pos, joint_vel = random_inputs(robot, 4, dtype=torch.float64)
+    kinematics = Kinematics(robot).double()
     state = kinematics.state(pos, quat, lin, ang, joint_pos, joint_vel)
     dt = 1e-5
 
@@ -177,8 +177,8 @@ def test_velocities_are_the_derivatives_of_poses():
 
     (before_pos, before_quat), (after_pos, after_quat) = at(-dt), at(dt)
     turn = R.to_rotation_vector(R.multiply(after_quat, R.conjugate(before_quat)))
-    assert worst((after_pos - before_pos) / (2 * dt), state.body_lin_vel_w) < 1e-7
-    assert worst(turn / (2 * dt), state.body_ang_vel_w) < 1e-7
+    assert worst((after_pos - before_pos) / (2 * dt), state.body_lin_vel_w) < 1e-6
+    assert worst(turn / (2 * dt), state.body_ang_vel_w) < 1e-6
 
 
 @settings(max_examples=25)
@@ -192,13 +192,13 @@ def test_any_tree_of_hinges_matches_mujoco(robot, seed):
     assert worst(ours.body_ang_vel_w, theirs.body_ang_vel_w) < 1e-5
 
 
-def test_an_exported_graph_takes_any_batch():
-    pos, quat, _, _, joint_pos, _ = random_inputs(SMPL, 2)
-    kinematics = Kinematics(SMPL)
+def test_an_exported_graph_takes_any_batch(robot):
+    pos, quat, _, _, joint_pos, _ = random_inputs(robot, 2)
+    kinematics = Kinematics(robot)
     batch = {0: torch.export.Dim("batch")}
     graph = torch.export.export(kinematics, (pos, quat, joint_pos), dynamic_shapes=(batch, batch, batch))
     traced = graph.module()
     for n in (1, 3):
-        pos, quat, _, _, joint_pos, _ = random_inputs(SMPL, n, seed=1)
+        pos, quat, _, _, joint_pos, _ = random_inputs(robot, n, seed=1)
         for got, want in zip(traced(pos, quat, joint_pos), kinematics(pos, quat, joint_pos), strict=True):
             assert torch.allclose(got, want, rtol=0.0, atol=1e-6)

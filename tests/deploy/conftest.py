@@ -1,25 +1,50 @@
-"""One small student, exported once."""
+"""One small student of each robot, exported once; `student` and `exported` are SMPL's."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
-from students import STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, save
+from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, save
 
+from protege.core.robots.robot import Robot
 from protege.deploy.export.export import export
 
 
 @pytest.fixture(scope="session")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a student with every token set."""
-    env = make_env(env_config())
-    policy, parts = actor_critic(env.obs_shapes, STUDENT_TOKENS)
-    return save(tmp_path_factory.mktemp("run") / "last.ckpt", "student", enliven(policy, env), env, parts)
+def student_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Robot], Path]:
+    """Makes a checkpoint of a student with every token set."""
+
+    @cache
+    def make(robot: Robot) -> Path:
+        env = make_env(env_config(robot=robot), robot)
+        policy, parts = actor_critic(env.obs_shapes, STUDENT_TOKENS, robot)
+        return save(tmp_path_factory.mktemp("run") / "last.ckpt", "student", enliven(policy, env), env, parts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def student(student_of: Callable[[Robot], Path]) -> Path:
+    return student_of(ROBOT)
 
 
 @pytest.fixture(scope="session")
 def exported(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `protege-deploy export` makes of it."""
     return export(student, tmp_path_factory.mktemp("deploy") / "student")
+
+
+@pytest.fixture(scope="session")
+def each_student(student_of: Callable[[Robot], Path], robot: Robot) -> Path:
+    """The student of each robot in turn."""
+    return student_of(robot)
+
+
+@pytest.fixture(scope="session")
+def each_exported(each_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `protege-deploy export` makes of it."""
+    return export(each_student, tmp_path_factory.mktemp("deploy") / "student")
 
 
 @pytest.fixture(scope="session")

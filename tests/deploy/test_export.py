@@ -11,6 +11,7 @@ import torch
 from evaluate_export import raw_inputs
 from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, save
 
+from protege.core.robots.robot import Robot
 from protege.core.runs import checkpoint
 from protege.deploy.errors import DeployError
 from protege.deploy.export.check import check, compare, random_inputs
@@ -24,31 +25,31 @@ POSES = {"target_body_pos_w", "target_body_quat_w"}
 BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}
 
 
-def make(kind: str, steering: int = 3):
+def make(kind: str, steering: int = 3, robot: Robot = ROBOT):
     """An environment and an enlivened policy of a kind."""
     mix = {"track": 1.0, "masked_mimic": 1.0} if kind == "tracker" else None
-    env = make_env(env_config(steering, mix))
+    env = make_env(env_config(steering, mix, robot), robot)
     if kind == "masked_mimic":
-        policy, parts = masked_mimic(env.obs_shapes)
+        policy, parts = masked_mimic(env.obs_shapes, robot)
     else:
         tokens = ["proprioception", "poses"] if kind == "tracker" else STUDENT_TOKENS
-        policy, parts = actor_critic(env.obs_shapes, tokens)
+        policy, parts = actor_critic(env.obs_shapes, tokens, robot)
     return env, enliven(policy, env), parts
 
 
 @pytest.mark.parametrize(("kind", "steering"), [("student", 3), ("student", 5), ("tracker", 3), ("masked_mimic", 3)])
-def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int) -> None:
-    env, policy, _ = make(kind, steering)
-    graph = StudentGraph(policy, {k: list(v) for k, v in env.obs_shapes.items()}, ROBOT).eval()
+def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int, robot: Robot) -> None:
+    env, policy, _ = make(kind, steering, robot)
+    graph = StudentGraph(policy, {k: list(v) for k, v in env.obs_shapes.items()}, robot).eval()
     obs = env.reset()
     begins = torch.ones(8, dtype=torch.bool)
-    history = torch.full((8, 3, 220), 9.0)  # must not be looked at where an episode begins
+    history = torch.full((8, *env.obs_shapes["history"]), 9.0)  # must not be looked at where an episode begins
     restarts = 0
     for _ in range(10):
         raw = raw_inputs(env, obs) | {"history": history, "reset": begins}
         outputs = graph(*(raw[spec.name] for spec in graph.specs))
         mean, _ = policy.distribution(obs)
-        torch.testing.assert_close(outputs[0], ROBOT.default_pose() + mean, atol=1e-5, rtol=0.0)
+        torch.testing.assert_close(outputs[0], robot.default_pose() + robot.action_scale() * mean, atol=1e-5, rtol=0.0)
         done = env.step(mean + 0.05 * torch.randn_like(mean))
         obs, begins = done.obs, done.failed | done.timed_out
         restarts += int(begins.sum())
@@ -83,8 +84,10 @@ def test_uncommanded_inputs_do_not_matter() -> None:
         ("masked_mimic", BODY | POSES | {"pose_mask", "history", "reset"}),
     ],
 )
-def test_other_kinds_export_with_the_inputs_they_read(kind: str, inputs: set[str], tmp_path: Path) -> None:
-    env, policy, parts = make(kind)
+def test_other_kinds_export_with_the_inputs_they_read(
+    kind: str, inputs: set[str], robot: Robot, tmp_path: Path
+) -> None:
+    env, policy, parts = make(kind, robot=robot)
     path = save(tmp_path / "run" / "last.ckpt", kind, policy, env, parts)
     folder = export(path, tmp_path / "out")
     assert {spec.name for spec in metadata.load(folder).inputs} == inputs
@@ -92,8 +95,8 @@ def test_other_kinds_export_with_the_inputs_they_read(kind: str, inputs: set[str
     assert check(folder, path, 50).joint_target < 1e-5
 
 
-def test_onnx_equals_torch_on_a_thousand_states(student: Path, exported: Path) -> None:
-    result = check(exported, student, 1000)
+def test_onnx_equals_torch_on_a_thousand_states(each_student: Path, each_exported: Path) -> None:
+    result = check(each_exported, each_student, 1000)
     assert result.num_states == 1000 and 0.0 < result.joint_target < 1e-5
 
 
@@ -104,26 +107,28 @@ def test_the_critic_stays_at_home(student: Path, exported: Path) -> None:
     assert actor < weights < actor + 5000  # and the robot's constants and normalisers
 
 
-def test_the_export_says_what_the_robot_is(exported: Path) -> None:
-    described = metadata.load(exported)
-    assert described.joint_names == list(ROBOT.joint_names)
-    assert described.stiffness == [joint.stiffness for joint in ROBOT.joints]
-    assert described.default_joint_pos == list(ROBOT.default_joint_pos)
-    assert described.control_dt == ROBOT.control_dt and described.substeps == 4
+def test_the_export_says_what_the_robot_is(each_exported: Path, robot: Robot) -> None:
+    described = metadata.load(each_exported)
+    assert (described.robot, described.body_names) == (robot.name, list(robot.body_names))
+    assert described.joint_names == list(robot.joint_names)
+    assert described.stiffness == [joint.stiffness for joint in robot.joints]
+    assert described.default_joint_pos == list(robot.default_joint_pos)
+    assert described.control_dt == robot.control_dt and described.substeps == 4
     assert described.path_times == [0.5 * (k + 1) for k in range(10)]
     assert described.future_frames == [1, 2, 4, 8]
     assert (described.source.kind, described.source.iteration, described.source.samples) == ("student", 7, 1234)
-    assert described.start is not None and 0.7 < described.start.root_pos_w[2] < 1.1
+    assert described.start is not None and 0.9 < described.start.root_pos_w[2] / robot.root_height < 1.1
     assert described.start.root_lin_vel_w[0] > 0.5
 
 
-def test_the_export_says_what_commands_the_policy_was_trained_on(exported: Path) -> None:
-    assert metadata.load(exported).command_ranges == {
-        "path_speed": CommandRange(0.5, 1.5, "m/s"),
+def test_the_export_says_what_commands_the_policy_was_trained_on(each_exported: Path, robot: Robot) -> None:
+    fastest = {"smpl": 1.5, "g1": 1.3}[robot.name]
+    assert metadata.load(each_exported).command_ranges == {
+        "path_speed": CommandRange(0.5, fastest, "m/s"),
         "path_turn_rate": CommandRange(-0.8, 0.8, "rad/s"),
         "goal_distance": CommandRange(1.0, 4.0, "m"),
         "goal_approach_speed": CommandRange(0.8, 0.8, "m/s"),
-        "steering_speed": CommandRange(0.0, 1.5, "m/s"),
+        "steering_speed": CommandRange(0.0, fastest, "m/s"),
     }
     walk = CommandRange(0.5, 1.5, "m/s")
     assert [walk.clamp(x) for x in (0.0, 0.5, 1.2, 9.0)] == [0.5, 0.5, 1.2, 1.5]

@@ -16,6 +16,7 @@ from protege.core.motions import MotionLibrary, clip_dtype, save_clip
 from protege.core.motions import load_clip as core_clip
 from protege.core.motions.contact import contact_points, leg_length
 from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Robot
 from protege.deploy.cli.main import main
 from protege.deploy.commands.motion import MotionCommand
 from protege.deploy.errors import DeployError
@@ -62,23 +63,26 @@ def metadata(tracker: Path) -> Metadata:
     return load_metadata(tracker)
 
 
-def library(name: str) -> MotionLibrary:
-    return MotionLibrary([core_clip(f"smpl_humanoid_{name}.npy", ROBOT)], ROBOT, "cpu")
+def library(name: str, robot: Robot) -> MotionLibrary:
+    return MotionLibrary([core_clip(f"{robot.name}_humanoid_{name}.npy", robot)], robot, "cpu")
 
 
 # Clips -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path, metadata: Metadata) -> None:
-    robot = MujocoRobot(tracker)
-    clip, theirs = load_clip(f"smpl_humanoid_{name}.npy", metadata, robot.body_poses), library(name)
+def test_a_clip_is_interpolated_as_in_the_training(name: str, robot: Robot, each_exported: Path) -> None:
+    body = MujocoRobot(each_exported)
+    clip = load_clip(f"{robot.name}_humanoid_{name}.npy", body.metadata, body.body_poses)
+    theirs = library(name, robot)
     assert clip.warnings == ()
-    assert clip.name == f"smpl_humanoid_{name}" and clip.duration == pytest.approx(float(theirs.durations[0]), abs=0.02)
-    time = np.arange(0.0, float(theirs.durations[0]), 1.0 / 30.0)
+    assert clip.name == f"{robot.name}_humanoid_{name}" and clip.duration == pytest.approx(
+        float(theirs.durations[0]), abs=0.02
+    )
+    time = np.arange(0.0, float(theirs.durations[0]), robot.control_dt)
     poses = clip.at(time)
     expected = theirs.frames(torch.zeros(len(time), dtype=torch.long), torch.from_numpy(time).float())
-    body_pos, body_quat = robot.body_poses(poses)
+    body_pos, body_quat = body.body_poses(poses)
     np.testing.assert_allclose(poses.joint_pos, expected.joint_pos.numpy(), atol=1e-5)
     np.testing.assert_allclose(body_pos, expected.body_pos_w.numpy(), atol=2e-5)
     same = np.abs((body_quat * expected.body_quat_w.numpy()).sum(-1))
@@ -86,9 +90,9 @@ def test_a_clip_is_interpolated_as_in_the_training(name: str, tracker: Path, met
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-def test_a_clips_start_is_the_trainings(name: str, metadata: Metadata) -> None:
-    start = load_clip(f"smpl_humanoid_{name}.npy", metadata).start()
-    expected = library(name).frames(torch.zeros(1, dtype=torch.long), torch.zeros(1))[0]
+def test_a_clips_start_is_the_trainings(name: str, robot: Robot, each_exported: Path) -> None:
+    start = load_clip(f"{robot.name}_humanoid_{name}.npy", load_metadata(each_exported)).start()
+    expected = library(name, robot).frames(torch.zeros(1, dtype=torch.long), torch.zeros(1))[0]
     for field, values in vars(start).items():
         np.testing.assert_allclose(values, getattr(expected, field).numpy(), atol=2e-4, err_msg=field)
 
@@ -205,7 +209,7 @@ def test_a_missing_clip_is_named(metadata: Metadata) -> None:
 
 def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
     metadata = load_metadata(tracker)
-    clip, theirs = load_clip(WALK, metadata), library("walk")
+    clip, theirs = load_clip(WALK, metadata), library("walk", ROBOT)
     command = MotionCommand(clip, MujocoRobot(tracker).body_poses, metadata)
     here = MujocoRobot(tracker).read()
     assert metadata.future_frames == [1, 2, 4, 8]
@@ -261,19 +265,19 @@ def test_the_error_by_hand(tracker: Path) -> None:
     assert command.errors(time, bodies[:, 0], bodies) == pytest.approx(expected)
 
 
-def test_kinematics_leave_the_robot_alone(tracker: Path, metadata: Metadata) -> None:
-    robot = MujocoRobot(tracker)
-    before = robot.data.qpos.copy()
-    poses = load_clip("smpl_humanoid_jump.npy", metadata, robot.body_poses).at(np.array([1.0, 2.0]))
-    pos, quat = robot.body_poses(poses)
-    np.testing.assert_array_equal(robot.data.qpos, before)
+def test_kinematics_leave_the_robot_alone(robot: Robot, each_exported: Path) -> None:
+    body = MujocoRobot(each_exported)
+    before = body.data.qpos.copy()
+    poses = load_clip(f"{robot.name}_humanoid_jump.npy", body.metadata, body.body_poses).at(np.array([1.0, 2.0]))
+    pos, quat = body.body_poses(poses)
+    np.testing.assert_array_equal(body.data.qpos, before)
     tensors = (torch.from_numpy(x).double() for x in poses)
-    expected = Kinematics(ROBOT).double()(*tensors)
+    expected = Kinematics(robot).double()(*tensors)
     np.testing.assert_allclose(pos, expected[0].numpy(), atol=1e-5)
-    assert pos.shape == (2, 24, 3) and quat.shape == (2, 24, 4)
+    assert pos.shape == (2, robot.num_bodies, 3) and quat.shape == (2, robot.num_bodies, 4)
     # What is below each body too, as the training's side finds it.
-    np.testing.assert_allclose(robot.body_poses.contact_points(poses), contact_points(ROBOT, *poses), atol=1e-5)
-    assert robot.body_poses.leg_length == pytest.approx(leg_length(ROBOT), abs=1e-5)
+    np.testing.assert_allclose(body.body_poses.contact_points(poses), contact_points(robot, *poses), atol=1e-5)
+    assert body.body_poses.leg_length == pytest.approx(leg_length(robot), abs=1e-5)
 
 
 # The command line --------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def test_a_commander_that_falls_silent() -> None:
 
 
 def test_small_excesses_are_clipped() -> None:
-    lax = Limits().changed(["torque=off", "joint_margin=0.1"])
+    lax = Limits().changed(["torque=off", "joint_margin=0.1", "joint_reach=off"])
     robot = FakeRobot({2: falls(joint_pos=np.array([0.9, 0.0]))})
     policy = FakePolicy({2: np.array([1.25, 0.0]), 4: np.array([2.5, -0.25])})
     report = run(policy, robot, lax)
@@ -182,8 +182,18 @@ def test_small_excesses_are_clipped() -> None:
     assert report.clipped == {"range": 2, "rate": 1}
 
 
+def test_a_soft_servo_may_be_told_to_go_further() -> None:
+    """0.4 of 50 N·m by 25 N·m/rad are 0.8 rad; by 100 N·m/rad they are 0.2 rad, less than the margin of 0.25 rad."""
+    soft = replace(metadata(), stiffness=[25.0, 100.0])
+    safety = Safety(Limits().changed(["torque=off", "target_rate=off"]), soft)
+    safety.sense(0, 0.0, STANDING)
+    np.testing.assert_allclose(safety.admit(STANDING, np.array([1.79, 1.24])), [1.79, 1.24])
+    np.testing.assert_allclose(safety.admit(STANDING, np.array([1.81, -1.26])), [1.8, -1.25])
+    assert safety.clipped == {"range": 1, "rate": 0} and safety.tripped is None
+
+
 def test_what_has_to_be_clipped_for_long_trips() -> None:
-    limits = Limits().changed(["clipped_steps=4", "joint_margin=0.1"])
+    limits = Limits().changed(["clipped_steps=4", "joint_margin=0.1", "joint_reach=off"])
     robot = FakeRobot()
     report = run(FakePolicy(dict.fromkeys(range(2, 30), np.array([1.2, -0.25]))), robot, limits, steps=10)
     assert robot.modes == "CCCCCCDDDD"

@@ -338,6 +338,13 @@ def test_bench_measures_three_rates():
     assert call("bench", "--seconds", "0").exit_code == 2
 
 
+def test_bench_walks_the_g1_at_its_own_speeds():
+    words = ["bench", "--robot", "g1", "--num-envs", 2, "--seconds", 0.1, "--threads", 1, "--task", "path"]
+    said = succeeds(*words, "--task", "steering", "--json")
+    rates = json.loads(said[said.index("{") :])
+    assert rates["environment"] > 0.0 and rates["simulator"] > 0.0
+
+
 def test_bench_compares_with_the_simulator_where_there_is_no_bare_one():
     pytest.importorskip("mujoco_warp")
     words = ["bench", "--simulator", "mjwarp", "--device", "cpu", "--num-envs", 2, "--seconds", 0.1, "--threads", 1]

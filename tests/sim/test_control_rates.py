@@ -14,22 +14,21 @@ from protege.sim.references.gait_set import GaitSet
 from protege.sim.references.plans import Plans
 from protege.sim.references.reference import Reference
 from protege.sim.references.warp import warped_walks
-from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 
-RATES = (24.0, 30.0, 50.0, 60.0, 100.0, 120.0)
+RATES = (24.0, 30.0, 37.0, 50.0, 60.0, 100.0, 120.0)
 CPU = torch.device("cpu")
 
 
-def robot(rate: float) -> Robot:
-    """The SMPL humanoid, controlled at another rate, with about 120 Hz of physics."""
+def controlled(robot: Robot, rate: float) -> Robot:
+    """The same robot, controlled at another rate, with about as much physics."""
     dt = 1.0 / rate
-    return replace(get_robot("smpl"), control_dt=dt, physics_dt=dt / round(120.0 / rate))
+    return replace(robot, control_dt=dt, physics_dt=dt / max(1, round(dt / robot.physics_dt)))
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[Clip]:
-    return load_clips(["smpl_humanoid_run.npy", "smpl_humanoid_walk.npy"], get_robot("smpl"))
+def clips(robot) -> list[Clip]:
+    return load_clips([f"{robot.name}_humanoid_{name}.npy" for name in ("run", "walk")], robot)
 
 
 def at(clip: Clip, time: np.ndarray) -> torch.Tensor:
@@ -39,8 +38,8 @@ def at(clip: Clip, time: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_clip_is_played_at_its_own_speed_to_its_end(rate, clips):
-    library = MotionLibrary(clips, robot(rate), CPU)
+def test_a_clip_is_played_at_its_own_speed_to_its_end(robot, rate, clips):
+    library = MotionLibrary(clips, controlled(robot, rate), CPU)
     assert library.rate == pytest.approx(library.stride * rate) and library.rate > 58.0
     reference = Reference(2, library.state, library.stride, (1,))
     reference.index.copy_(library.starts)
@@ -57,8 +56,8 @@ def test_a_clip_is_played_at_its_own_speed_to_its_end(rate, clips):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_velocities_are_those_of_the_positions(rate, clips):
-    library = MotionLibrary(clips, robot(rate), CPU)
+def test_velocities_are_those_of_the_positions(robot, rate, clips):
+    library = MotionLibrary(clips, controlled(robot, rate), CPU)
     for start, count in zip(library.starts.tolist(), library.counts.tolist(), strict=True):
         state = library.state[start : start + count]
         for positions, velocities in (
@@ -70,9 +69,9 @@ def test_velocities_are_those_of_the_positions(rate, clips):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_gaits_go_at_the_commanded_speed(rate, clips):
+def test_gaits_go_at_the_commanded_speed(robot, rate, clips):
     """One metre a second for two seconds, in the same poses at every rate."""
-    gaits, dt = GaitSet(clips, robot(rate), CPU), 1.0 / rate
+    gaits, dt = GaitSet(clips, controlled(robot, rate), CPU), 1.0 / rate
     steps = round(2.0 * rate)
     speed = torch.ones(1, steps + 2)
     zero = torch.zeros_like(speed)
@@ -90,9 +89,9 @@ def test_gaits_go_at_the_commanded_speed(rate, clips):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_an_environment_plays_clips_in_seconds(rate, clips):
+def test_an_environment_plays_clips_in_seconds(robot, rate, clips):
     """A second of control steps is a second of the clip, and an episode ends at the clip's end."""
-    simulator = make_simulator("mujoco", robot(rate), 2, "cpu", 1)
+    simulator = make_simulator("mujoco", controlled(robot, rate), 2, "cpu", 1)
     env = HumanoidEnv(simulator, clips[1:], EnvConfig(num_envs=2, episode_length_s=20.0), seed=0, evaluation=True)
     env.reset()
     command = env.tasks["track"].command

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.motions import load_clips
@@ -18,34 +19,34 @@ from protege.sim.tasks.masks import MaskParams
 from protege.sim.tasks.path import PathParams
 from protege.sim.tasks.steering import SteeringParams
 
-WALK = ["data/motions/smpl_humanoid_walk.npy"]
+SMPL = get_robot("smpl")
 ALL_TASKS = {"track": 1.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}
 
 
-def make_env(mix, num_envs=8, seed=0, evaluation=False, **config) -> HumanoidEnv:
-    robot = get_robot("smpl")
+def make_env(mix, num_envs=8, seed=0, evaluation=False, robot=SMPL, **config) -> HumanoidEnv:
     simulator = make_simulator("mujoco", robot, num_envs, device="cpu", num_threads=1)
-    env_config = EnvConfig(num_envs=num_envs, task_mix=mix, num_plans=16, history_steps=2, **config)
-    return HumanoidEnv(simulator, load_clips(WALK, robot), env_config, seed, evaluation=evaluation)
+    walk, settings = load_clips([f"data/motions/{robot.name}_humanoid_walk.npy"], robot), own_settings(robot) | config
+    env_config = EnvConfig(num_envs=num_envs, task_mix=mix, num_plans=16, history_steps=2, **settings)
+    return HumanoidEnv(simulator, walk, env_config, seed, evaluation=evaluation)
 
 
-def reference_action(obs) -> torch.Tensor:
+def reference_action(obs, robot=SMPL) -> torch.Tensor:
     """Play the reference open loop."""
-    return obs["reference_joint_pos"] - get_robot("smpl").default_pose()
+    return (obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()
 
 
-def test_observations_have_the_announced_shapes():
-    env = make_env(ALL_TASKS, num_envs=10)
+def test_observations_have_the_announced_shapes(robot):
+    env = make_env(ALL_TASKS, robot=robot, num_envs=10)
     obs = env.reset()
     assert {key: tuple(value.shape[1:]) for key, value in obs.items()} == env.obs_shapes
-    step = env.step(reference_action(obs))
+    step = env.step(reference_action(obs, robot))
     assert {key: tuple(value.shape[1:]) for key, value in step.obs.items()} == env.obs_shapes
     assert all(value.isfinite().all() for value in step.obs.values())
     assert [part.stop - part.start for part in env.task_slices.values()] == [2] * 5
 
 
-def test_worlds_start_on_their_reference():
-    env = make_env(ALL_TASKS, num_envs=10)
+def test_worlds_start_on_their_reference(robot):
+    env = make_env(ALL_TASKS, robot=robot, num_envs=10)
     env.reset()
     for name, part in env.task_slices.items():
         reference = env.tasks[name].command.reference.now()
@@ -55,8 +56,8 @@ def test_worlds_start_on_their_reference():
         assert R.angle_between(state.body_quat_w, reference.body_quat_w).max() < 2e-3
 
 
-def test_a_robot_on_its_reference_earns_the_whole_tracking_reward():
-    env = make_env({"track": 1.0})
+def test_a_robot_on_its_reference_earns_the_whole_tracking_reward(robot):
+    env = make_env({"track": 1.0}, robot=robot)
     env.reset()
     task, part = env.tasks["track"], env.task_slices["track"]
     scene = env._scene(task, part)
@@ -64,11 +65,11 @@ def test_a_robot_on_its_reference_earns_the_whole_tracking_reward():
     assert task.rewards["body_rot"][1](scene).min() > 0.999
 
 
-def test_history_is_filled_on_reset_and_then_shifts():
-    env = make_env({"track": 1.0})
+def test_history_is_filled_on_reset_and_then_shifts(robot):
+    env = make_env({"track": 1.0}, robot=robot)
     obs = env.reset()
     assert torch.equal(obs["history"], obs["proprioception"].unsqueeze(1).expand_as(obs["history"]))
-    step = env.step(reference_action(obs))
+    step = env.step(reference_action(obs, robot))
     alive = ~(step.failed | step.timed_out)
     assert torch.equal(step.obs["history"][alive, 0], obs["proprioception"][alive])
 
@@ -87,8 +88,8 @@ def test_commands_are_shown_to_their_tasks_only():
     assert obs["path"][env.task_slices["goal"]].abs().max() == 0.0
 
 
-def test_mixed_worlds_see_several_commands_of_one_plan():
-    env = make_env({"path": 1.0}, num_envs=64, mix_probability=1.0)
+def test_mixed_worlds_see_several_commands_of_one_plan(robot):
+    env = make_env({"path": 1.0}, robot=robot, num_envs=64, mix_probability=1.0)
     obs = env.reset()
     assert obs["path_mask"].all()
     assert 0.2 < obs["goal_mask"].float().mean() < 0.8
@@ -96,64 +97,67 @@ def test_mixed_worlds_see_several_commands_of_one_plan():
     seen = obs["goal_mask"]
     command = env.tasks["path"].command
     torch.testing.assert_close(obs["goal"][seen, 2], torch.full((int(seen.sum()),), 10.0))
-    end = command.plans.pos[command.plan, 300]
+    end = command.plans.pos[command.plan, round(10.0 / robot.control_dt)]
     distance = (end - env.state.root_pos_w[:, :2]).norm(dim=1)
     torch.testing.assert_close(obs["goal"][seen, :2].norm(dim=1), distance[seen])
     assert (obs["goal"][~seen] == 0.0).all()
 
 
-def test_the_goal_is_where_the_observation_says():
-    env = make_env({"goal": 1.0})
+def test_the_goal_is_where_the_observation_says(robot):
+    env = make_env({"goal": 1.0}, robot=robot)
     obs = env.reset()
     command = env.tasks["goal"].command
     yaw = R.yaw(env.state.root_quat_w)
     x, y = obs["goal"][:, 0], obs["goal"][:, 1]
     world = env.state.root_pos_w[:, :2] + torch.stack([yaw.cos() * x - yaw.sin() * y, yaw.sin() * x + yaw.cos() * y], 1)
     torch.testing.assert_close(world, command.end_w(), atol=1e-5, rtol=0.0)
-    torch.testing.assert_close(obs["goal"][:, 2], command.last_step / 30.0)
+    torch.testing.assert_close(obs["goal"][:, 2], command.last_step * robot.control_dt)
 
 
-def test_a_clip_that_ends_is_a_time_out_and_a_fall_is_a_failure():
-    env = make_env({"track": 1.0}, num_envs=4, episode_length_s=0.1)
+def test_a_clip_that_ends_is_a_time_out_and_a_fall_is_a_failure(robot):
+    env = make_env({"track": 1.0}, robot=robot, num_envs=4, episode_length_s=0.1)
     obs = env.reset()
-    for _ in range(3):
-        step = env.step(reference_action(obs))
+    steps = round(0.1 / robot.control_dt)
+    for _ in range(steps):
+        step = env.step(reference_action(obs, robot))
         obs = step.obs
     assert step.timed_out.all() and not step.failed.any()
-    assert step.episodes["length"].tolist() == [3.0] * 4
+    assert step.episodes["length"].tolist() == [steps] * 4
 
-    env = make_env({"track": 1.0}, num_envs=4)
+    env = make_env({"track": 1.0}, robot=robot, num_envs=4)
     obs = env.reset()
     failed = torch.zeros(4, dtype=torch.bool)
-    for _ in range(60):
-        step = env.step(torch.full((4, env.num_actions), 0.7))
+    for _ in range(round(2.0 / robot.control_dt)):
+        step = env.step(torch.full((4, env.num_actions), 0.7) / robot.action_scale())
         failed |= step.failed
         assert not (step.failed & step.timed_out).any()
     assert failed.all()
 
 
-def test_next_obs_is_the_true_state_and_obs_the_new_episode():
-    env = make_env({"track": 1.0}, num_envs=4, episode_length_s=0.1)
+def test_next_obs_is_the_true_state_and_obs_the_new_episode(robot):
+    env = make_env({"track": 1.0}, robot=robot, num_envs=4, episode_length_s=0.1)
     obs = env.reset()
-    for _ in range(3):
-        step = env.step(reference_action(obs))
+    for _ in range(round(0.1 / robot.control_dt)):
+        step = env.step(reference_action(obs, robot))
         obs = step.obs
     assert not torch.equal(step.obs["proprioception"], step.next_obs["proprioception"])
     assert torch.equal(step.obs["history"][:, 0], step.obs["proprioception"])
     assert not torch.equal(step.next_obs["history"][:, 0], step.next_obs["proprioception"])
 
 
-def test_a_saved_environment_continues_exactly():
-    env = make_env(ALL_TASKS, num_envs=10)
+def test_a_saved_environment_continues_exactly(robot):
+    env = make_env(ALL_TASKS, robot=robot, num_envs=10)
     obs = env.reset()
     noise = torch.Generator().manual_seed(1)
     for _ in range(5):
-        obs = env.step(reference_action(obs) + 0.1 * torch.randn(10, 69, generator=noise)).obs
+        obs = env.step(reference_action(obs, robot) + 0.1 * torch.randn(10, robot.num_joints, generator=noise)).obs
     saved = env.state_dict()
-    actions = [reference_action(obs) + 0.1 * torch.randn(10, 69, generator=noise) for _ in range(20)]
+    actions = [
+        reference_action(obs, robot) + 0.1 * torch.randn(10, robot.num_joints, generator=noise) for _ in range(20)
+    ]
     expected = [env.step(action) for action in actions]
 
-    other = make_env(ALL_TASKS, num_envs=10)
+    other = make_env(ALL_TASKS, robot=robot, num_envs=10)
     other.load_state_dict(saved)
     for action, want in zip(actions, expected, strict=True):
         got = other.step(action)
@@ -178,10 +182,10 @@ def test_a_changed_task_mix_continues_exactly_with_its_plans():
     assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
 
 
-def test_physics_that_goes_nan_resets_that_world_and_is_counted():
-    env = make_env({"track": 1.0}, num_envs=4)
+def test_physics_that_goes_nan_resets_that_world_and_is_counted(robot):
+    env = make_env({"track": 1.0}, robot=robot, num_envs=4)
     obs = env.reset()
-    action = reference_action(obs)
+    action = reference_action(obs, robot)
     action[2] = math.nan
     step = env.step(action)
     assert step.invalid.tolist() == [False, False, True, False]
@@ -202,12 +206,12 @@ def test_evaluation_uses_the_published_failure_rules():
     assert set(make_env({"track": 1.0}, evaluation=True).tasks["track"].failures) == {"mean_body_off"}
 
 
-def test_evaluated_clips_start_within_their_first_tenth_and_training_anywhere():
+def test_evaluated_clips_start_within_their_first_tenth_and_training_anywhere(robot):
     for evaluation, share in ((True, 0.1), (False, 1.0)):
-        env = make_env({"track": 1.0}, num_envs=64, evaluation=evaluation)
+        env = make_env({"track": 1.0}, robot=robot, num_envs=64, evaluation=evaluation)
         env.reset()
         reference = env.tasks["track"].command.reference
-        latest = share * (int(env.library.counts[0]) - 30)  # half a second is left to play
+        latest = share * (int(env.library.counts[0]) - 0.5 * env.library.rate)  # half a second is left to play
         assert reference.index.max() < latest
         assert reference.index.max() > 0.9 * latest, "spread over all of it"
         assert len(reference.index.unique()) > 30, "no two episodes alike, but by chance"
@@ -240,13 +244,14 @@ def test_bad_config_is_named():
         make_env({"masked_mimic": 1.0}, masked_mimic_params=MaskParams(patterns={"nose": 1.0}))
 
 
-def test_masks_always_show_something_and_follow_their_pattern():
-    robot = get_robot("smpl")
-    env = make_env({"masked_mimic": 1.0}, masked_mimic_params=MaskParams(patterns={"head_hands": 1.0}, frame_keep=0.3))
+def test_masks_always_show_something_and_follow_their_pattern(robot):
+    env = make_env(
+        {"masked_mimic": 1.0}, robot=robot, masked_mimic_params=MaskParams(patterns={"head_hands": 1.0}, frame_keep=0.3)
+    )
     masks = env.tasks["masked_mimic"].command.masks.sample(500, env.generator)
     assert masks.flatten(1).any(dim=1).all()
     shown = set(masks.any(dim=1).any(dim=0).nonzero().squeeze(1).tolist())
-    assert shown == set(robot.body_ids(("Head", "L_Hand", "R_Hand")))
+    assert shown == set(robot.body_ids((robot.head, *robot.hands)))
 
 
 def test_task_mix_can_change_while_running():

@@ -41,9 +41,8 @@ def test_isaac_labs_command_finds_the_tasks():
         assert {"env_cfg_entry_point", "rsl_rl_cfg_entry_point"} <= set(kwargs)
 
 
-@pytest.mark.parametrize(
-    ("task", "robot"), [("track", "smpl"), ("path", "smpl"), ("goal", "smpl"), ("steering", "smpl"), ("track", "g1")]
-)
+@pytest.mark.parametrize("robot", ["smpl", "g1"])
+@pytest.mark.parametrize("task", ["track", "path", "goal", "steering"])
 def test_observations_are_those_of_the_worlds(task, robot):
     env, bare = made(task, robot)
     assert isinstance(bare, DirectRLEnv)
@@ -61,6 +60,13 @@ def test_observations_are_those_of_the_worlds(task, robot):
     env.close()
     env.close()
     assert SimulationContext.instance() is None
+
+
+@pytest.mark.parametrize(("robot", "deviation"), [("Smpl", 0.055), ("G1", 0.135)])
+def test_rsl_rl_explores_as_our_policies_do(robot, deviation):
+    """e to the power of the joints' `log_std`, -2.9 and -2, in units of their action scales."""
+    cfg = getattr(configs, f"Track{robot}PPORunnerCfg")()
+    assert cfg.actor.distribution_cfg.init_std == deviation and cfg.experiment_name == f"protege_{robot.lower()}_track"
 
 
 def test_a_step_ends_episodes_and_begins_others():

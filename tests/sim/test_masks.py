@@ -2,44 +2,57 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskParams, MaskSampler
 
 ROBOT = get_robot("smpl")
 FRAMES = 4
 VISIBLE = {
-    "full": set(ROBOT.body_names),
-    "head_hands": {"Head", "L_Hand", "R_Hand"},
-    "root": {"Pelvis"},
-    "hands": {"L_Hand", "R_Hand"},
-    "feet": {"L_Ankle", "L_Toe", "R_Ankle", "R_Toe"},
+    "smpl": {
+        "full": set(ROBOT.body_names),
+        "head_hands": {"Head", "L_Hand", "R_Hand"},
+        "root": {"Pelvis"},
+        "hands": {"L_Hand", "R_Hand"},
+        "feet": {"L_Ankle", "L_Toe", "R_Ankle", "R_Toe"},
+    },
+    "g1": {  # its head is a part of its torso
+        "full": set(get_robot("g1").body_names),
+        "head_hands": {"torso_link", "left_wrist_yaw_link", "right_wrist_yaw_link"},
+        "root": {"pelvis"},
+        "hands": {"left_wrist_yaw_link", "right_wrist_yaw_link"},
+        "feet": {"left_ankle_roll_link", "right_ankle_roll_link"},
+    },
 }
+GROUPS = list(VISIBLE["smpl"])
 
-names = st.dictionaries(st.sampled_from([*VISIBLE, "random", "inbetween"]), st.floats(0.1, 3.0), min_size=1)
+names = st.dictionaries(st.sampled_from([*GROUPS, "random", "inbetween"]), st.floats(0.1, 3.0), min_size=1)
 
 
-def draw(n: int, seed: int = 0, **params) -> torch.Tensor:
-    sampler = MaskSampler(MaskParams(**params), ROBOT, FRAMES, torch.device("cpu"))
+def draw(n: int, seed: int = 0, robot: Robot = ROBOT, **params) -> torch.Tensor:
+    sampler = MaskSampler(MaskParams(**params), robot, FRAMES, torch.device("cpu"))
     return sampler.sample(n, torch.Generator().manual_seed(seed))
 
 
+@settings(max_examples=50)
 @given(patterns=names, frame_keep=st.floats(0.0, 1.0), seed=st.integers(0, 2**31))
-def test_every_mask_shows_something_and_its_frames_show_the_same_bodies(patterns, frame_keep, seed):
-    masks = draw(40, seed, patterns=patterns, frame_keep=frame_keep)
-    assert masks.shape == (40, FRAMES, ROBOT.num_bodies) and masks.dtype == torch.bool
+def test_every_mask_shows_something_and_its_frames_show_the_same_bodies(robot, patterns, frame_keep, seed):
+    masks = draw(40, seed, robot, patterns=patterns, frame_keep=frame_keep)
+    assert masks.shape == (40, FRAMES, robot.num_bodies) and masks.dtype == torch.bool
     assert masks.flatten(1).any(dim=1).all()
     bodies = masks.any(dim=1, keepdim=True)
     assert ((masks == bodies) | ~masks.any(dim=2, keepdim=True)).all()
 
 
-@given(patterns=names.filter(lambda names: set(names) <= set(VISIBLE)), seed=st.integers(0, 2**31))
-def test_only_bodies_of_a_pattern_are_shown(patterns, seed):
-    allowed = [{ROBOT.body_names.index(body) for body in VISIBLE[name]} for name in patterns]
-    for mask in draw(20, seed, patterns=patterns):
+@settings(max_examples=50)
+@given(patterns=names.filter(lambda names: set(names) <= set(GROUPS)), seed=st.integers(0, 2**31))
+def test_only_bodies_of_a_pattern_are_shown(robot, patterns, seed):
+    allowed = [{robot.body_names.index(body) for body in VISIBLE[robot.name][name]} for name in patterns]
+    for mask in draw(20, seed, robot, patterns=patterns):
         assert set(mask.any(dim=0).nonzero().squeeze(1).tolist()) in allowed
 
 

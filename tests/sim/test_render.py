@@ -12,6 +12,7 @@ import torch
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 from protege.sim.render import (
     Renderer,
     film_strip,
@@ -24,19 +25,19 @@ ROBOT = get_robot("smpl")
 
 
 @pytest.fixture(scope="module")
-def renderer(gl):
-    with Renderer(ROBOT, 160, 120) as renderer:
+def renderer(gl, robot):
+    with Renderer(robot, 160, 120) as renderer:
         yield renderer
 
 
-def standing(x: float = 0.0, y: float = 0.0) -> np.ndarray:
-    return np.concatenate([[x, y, 0.93, 1.0, 0.0, 0.0, 0.0], ROBOT.default_pose().numpy()])
+def standing(robot: Robot, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    return np.concatenate([[x, y, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_pose().numpy()])
 
 
-def test_a_picture_shows_a_robot_in_the_middle(renderer):
-    picture = renderer.frame(standing())
+def test_a_picture_shows_a_robot_in_the_middle(renderer, robot):
+    picture = renderer.frame(standing(robot))
     assert picture.shape == (120, 160, 3) and picture.dtype == np.uint8
-    away = renderer.frame(standing() + np.eye(76)[2] * 50.0)
+    away = renderer.frame(standing(robot) + np.eye(7 + robot.num_joints)[2] * 50.0)
     different = np.abs(picture.astype(int) - away).max(axis=2) > 30
     assert 200 < different.sum() < 5000
     assert 60 < np.nonzero(different)[1].mean() < 110
@@ -45,14 +46,14 @@ def test_a_picture_shows_a_robot_in_the_middle(renderer):
     assert not (away[:, :, 0].astype(int) - away[:, :, 2] > 40).any()
 
 
-def test_up_is_up(renderer):
-    picture = renderer.frame(standing())
+def test_up_is_up(renderer, robot):
+    picture = renderer.frame(standing(robot))
     assert picture[:10].mean() > picture[-10:].mean() + 20  # sky above, floor below
 
 
-def test_the_camera_goes_along(renderer):
+def test_the_camera_goes_along(renderer, robot):
     """Two metres on, which is one period of the floor's tiles, the picture is the same."""
-    a, b = renderer.frame(standing()), renderer.frame(standing(x=20.0, y=-8.0))
+    a, b = renderer.frame(standing(robot)), renderer.frame(standing(robot, x=20.0, y=-8.0))
     assert np.abs(a.astype(int) - b).mean() < 2.0
 
 
@@ -62,21 +63,24 @@ def test_sizes_that_cannot_be_drawn_are_refused(size):
         Renderer(ROBOT, *size)
 
 
-def two_frames() -> Clip:
+def two_frames(robot: Robot) -> Clip:
     turn = R.from_yaw(torch.tensor([0.0, 1.0], dtype=torch.float64)).numpy()
-    pos, joints = np.array([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]), np.stack([np.zeros(69), np.full(69, 0.4)])
+    pos, joints = (
+        np.array([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]),
+        np.stack([np.zeros(robot.num_joints), np.full(robot.num_joints, 0.4)]),
+    )
     return Clip("turn", np.array([3.0, 4.0]), pos, turn, joints)
 
 
-def test_a_clip_is_interpolated():
-    qpos = np.concatenate(two_frames().at(np.array([0.0, 0.25, 1.0, 9.0])), axis=1)
+def test_a_clip_is_interpolated(robot):
+    qpos = np.concatenate(two_frames(robot).at(np.array([0.0, 0.25, 1.0, 9.0])), axis=1)
     np.testing.assert_allclose(qpos[:, 0], [0.0, 0.5, 2.0, 2.0])
     np.testing.assert_allclose(qpos[:, 7], [0.0, 0.1, 0.4, 0.4])
     np.testing.assert_allclose(R.yaw(torch.from_numpy(qpos[:, 3:7])), [0.0, 0.25, 1.0, 1.0])
 
 
-def test_a_clip_is_played_from_start_for_some_seconds(renderer):
-    clip = two_frames()
+def test_a_clip_is_played_from_start_for_some_seconds(renderer, robot):
+    clip = two_frames(robot)
     assert len(list(renderer.play(clip, fps=10))) == 11
     part = list(renderer.play(clip, fps=10, start=0.4, seconds=0.3))
     assert len(part) == 4
@@ -92,8 +96,8 @@ def test_film_strip():
     assert (strip[0, 0, 0], strip[0, 3, 0], strip[2, 0, 0], strip[4, 0, 0], strip[4, 3, 0]) == (0, 10, 20, 40, 255)
 
 
-def test_a_film_is_read_as_written(tmp_path, renderer):
-    frames = list(renderer.play(load_clip("smpl_humanoid_walk.npy", ROBOT), fps=10, seconds=0.9))
+def test_a_film_is_read_as_written(tmp_path, renderer, robot):
+    frames = list(renderer.play(load_clip(f"{robot.name}_humanoid_walk.npy", robot), fps=10, seconds=0.9))
     write_mp4(tmp_path / "new" / "film.mp4", frames, fps=10)
     film = iio.imread(tmp_path / "new" / "film.mp4")
     assert film.shape == (10, 120, 160, 3)

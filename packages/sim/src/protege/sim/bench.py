@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -19,22 +19,22 @@ from torch import Tensor
 from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.core.runs.config import RunConfig
+from protege.core.runs.config import RunConfig, compose
 from protege.core.threads import available_cores
 
 from .engine import mujoco
 from .env import HumanoidEnv
 from .env_config import EnvConfig
-from .robots import default_robot, get_robot
+from .robots import default_robot, get_robot, training_settings
 from .robots.mjcf import build_spec, coordinates
 from .simulators.simulator import Simulator, make_simulator
 
-BURST = 15  # control steps; half a second of noise does not bring a walker down
+BURST = 0.5  # s; so much noise does not bring a walker down
 NOISE = 0.05  # rad, about what an exploring policy adds
 WARM_UP = 2  # bursts that do not count: they touch memory, start threads and capture graphs
 
 Burst = Callable[[], float]
-"""Runs BURST control steps of all worlds; returns the seconds they took."""
+"""Runs the control steps of half a second of all worlds; returns the seconds they took."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def measure(
     device = RunConfig(simulator=backend, device=device).torch_device()
     robot = get_robot(robot_name or default_robot())
     walk = Walk(robot, num_envs, motion_file or [f"{robot.name}_humanoid_walk.npy"])
-    config = EnvConfig(num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
+    parts = {"run": RunConfig, "env": EnvConfig}
+    own = compose(parts, None, [f"run.robot={robot_name or default_robot()}"], robot_settings=training_settings).env
+    config = replace(own, num_envs=num_envs, task_mix=dict.fromkeys(tasks, 1.0))
     bursts: dict[str, Burst] = {"bare_mujoco": bare_burst(robot, walk, threads)} if backend == "mujoco" else {}
     with ExitStack() as measured, torch_threads(threads):
         for prefix, name in {"": backend, "against_": against}.items():
@@ -112,20 +114,20 @@ def measure(
             measured.callback(env.close)
             bursts[f"{prefix}simulator"] = simulator_burst(simulator, walk)
             bursts[f"{prefix}environment"] = environment_burst(env)
-        rates = _in_turns(bursts, num_envs, seconds)
+        rates = _in_turns(bursts, walk.steps * num_envs, seconds)
     mine = rates.get("bare_mujoco"), rates["simulator"], rates["environment"]
     others = against, rates.get("against_simulator"), rates.get("against_environment")
     return Rates(num_envs, threads, backend, device, *mine, *others)
 
 
-def _in_turns(bursts: dict[str, Burst], num_envs: int, seconds: float) -> dict[str, float]:
-    """The rate of each burst, control steps of all worlds a second."""
+def _in_turns(bursts: dict[str, Burst], steps: int, seconds: float) -> dict[str, float]:
+    """The rate of each burst, control steps of all worlds a second; one of them is of so many steps."""
     for _ in range(WARM_UP):
         for burst in bursts.values():
             burst()
     spent, count = dict.fromkeys(bursts, 0.0), 0
     while min(spent.values()) < seconds:
-        count += BURST * num_envs
+        count += steps
         for name, burst in bursts.items():
             spent[name] += burst()
     return {name: count / time for name, time in spent.items()}
@@ -154,15 +156,16 @@ class Walk:
 
     def __init__(self, robot: Robot, num_envs: int, motion_file: Sequence[str]) -> None:
         self.clips, self.num_envs, self.dt = load_clips(motion_file, robot), num_envs, robot.control_dt
+        self.steps = round(BURST / robot.control_dt)
         self.library = MotionLibrary(self.clips, robot, "cpu")
         self.generator = torch.Generator().manual_seed(0)
 
     def burst(self) -> tuple[RobotState, Tensor]:
-        """Start states, and targets (BURST, N, J) rad."""
+        """Start states, and targets (T, N, J) rad."""
         clip = torch.zeros(self.num_envs, dtype=torch.long)
-        longest = max(0.0, float(self.library.durations[0]) - (BURST + 2) * self.dt)
+        longest = max(0.0, float(self.library.durations[0]) - (self.steps + 2) * self.dt)
         start = longest * torch.rand(self.num_envs, generator=self.generator)
-        ahead = start + self.dt * torch.arange(1, BURST + 1).unsqueeze(1)
+        ahead = start + self.dt * torch.arange(1, self.steps + 1).unsqueeze(1)
         targets = self.library.frames(clip.expand_as(ahead), ahead).joint_pos
         return self.library.frames(clip, start), targets + NOISE * torch.randn(targets.shape, generator=self.generator)
 
@@ -215,7 +218,7 @@ def environment_burst(env: HumanoidEnv) -> Burst:
     """The whole environment playing the reference with noise: physics, reference, rewards, terminations, observations, resets."""
     obs = env.reset()
     generator = torch.Generator(env.device).manual_seed(0)
-    shape = (BURST, env.num_envs, env.num_actions)
+    shape = (round(BURST / env.robot.control_dt), env.num_envs, env.num_actions)
 
     def burst() -> float:
         nonlocal obs

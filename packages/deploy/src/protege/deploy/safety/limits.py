@@ -17,6 +17,8 @@ class Limits:
 
     Attributes:
         joint_margin: rad beyond the joint's range where a target is clipped.
+        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes. Soft servos
+            carry a robot by targets beyond its joints' ranges.
         target_rate: rad/s, above which a target is clipped.
         clipped_steps: steps in a row with a clipped target that trip.
         torque: of the servo, as a share of its effort limit, that a target may ask for.
@@ -30,6 +32,7 @@ class Limits:
     """
 
     joint_margin: float | None = 0.25
+    joint_reach: float | None = 0.4
     target_rate: float | None = 40.0
     clipped_steps: float | None = 15
     torque: float | None = 2.0

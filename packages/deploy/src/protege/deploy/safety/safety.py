@@ -172,7 +172,8 @@ class Safety:
             step = self.limits.target_rate * self.period
             target = self._clip("rate", target, before - step, before + step)
         if self.limits.joint_margin is not None and self._names is not None:
-            margin = self.limits.joint_margin
+            reach = (self.limits.joint_reach or 0.0) * self._effort / self._stiffness
+            margin = np.maximum(self.limits.joint_margin, reach)
             target = self._clip("range", target, self._low - margin, self._high + margin)
         self._check_clipping(target is not wanted)
         self._before, self._target = self._target, np.asarray(target, dtype=np.float32)

@@ -1,6 +1,7 @@
 """What Isaac Lab's commands read of our environments: their configuration, and that of RSL-RL's PPO."""
 
-from math import prod
+from math import exp, prod
+from typing import Any
 
 import torch
 from isaaclab.envs import DirectRLEnvCfg
@@ -83,6 +84,17 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
         self.state_space = width(critic_sees(self.task), robot)
 
 
+def _actor(robot: Robot) -> RslRlMLPModelCfg:
+    """RSL-RL's actor; it explores, in units of the action scales, as our own policies do on average over the joints."""
+    deviation = round(exp(sum(joint.log_std for joint in robot.joints) / robot.num_joints), 3)
+    return RslRlMLPModelCfg(
+        hidden_dims=[1024, 512, 256],
+        activation="elu",
+        obs_normalization=True,
+        distribution_cfg=RslRlMLPModelCfg.GaussianDistributionCfg(init_std=deviation, std_type="log"),
+    )
+
+
 @configclass
 class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     """RSL-RL's PPO with the settings of our tracker, for its multilayer perceptron."""
@@ -94,12 +106,7 @@ class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     experiment_name = "protege_track"
     init_at_random_ep_len = False  # episodes already begin anywhere in the clip
     obs_groups = {"actor": ["policy"], "critic": ["critic"]}  # noqa: RUF012
-    actor = RslRlMLPModelCfg(
-        hidden_dims=[1024, 512, 256],
-        activation="elu",
-        obs_normalization=True,
-        distribution_cfg=RslRlMLPModelCfg.GaussianDistributionCfg(init_std=0.055, std_type="log"),
-    )
+    actor = _actor(get_robot(default_robot()))
     critic = RslRlMLPModelCfg(hidden_dims=[1024, 512, 256], activation="elu", obs_normalization=True)
     algorithm = RslRlPpoAlgorithmCfg(
         value_loss_coef=1.0,
@@ -117,14 +124,15 @@ class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     )
 
 
-def _add(base: type, name: str, title: str, **fields: str) -> None:
+def _add(base: type, name: str, title: str, **fields: Any) -> None:
     """A class of this module for a task: `TrackEnvCfg`, ..., by which Isaac Lab's commands find it."""
-    texts = dict.fromkeys(fields, str)
-    members = {"__doc__": f"{title}.", "__module__": __name__, "__annotations__": texts, **fields}
+    types = {key: type(value) for key, value in fields.items()}
+    members = {"__doc__": f"{title}.", "__module__": __name__, "__annotations__": types, **fields}
     globals()[name] = configclass(type(name, (base,), members))
 
 
 for _task, _robot in IDS:
     _name, _title = cfg_name(_task, _robot), f"{tasks()[_task].title}: {_robot}"
     _add(ProtegeEnvCfg, f"{_name}EnvCfg", _title, task=_task, robot=_robot)
-    _add(ProtegePPORunnerCfg, f"{_name}PPORunnerCfg", _title, experiment_name=f"protege_{_robot}_{_task}")
+    _runner = {"experiment_name": f"protege_{_robot}_{_task}", "actor": _actor(get_robot(_robot))}
+    _add(ProtegePPORunnerCfg, f"{_name}PPORunnerCfg", _title, **_runner)

@@ -23,10 +23,10 @@ from ..engine import mujoco
 from ..robots.mjcf import build_spec, coordinates
 
 LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
-HORIZON = 14 / 30  # s
+HORIZON = 0.47  # s
 ROUNDS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
-DEVIATION = 1.09  # times that of the robot's policies (`Joint.log_std`): 0.06 rad of SMPL's joints
-MEMORY, APART = 0.7, 1 / 30  # correlation of changes so many seconds apart
+DEVIATION = 1.1  # of that with which training explores each joint
+MEMORY = 0.0935  # s, in which the correlation of changes falls to 1/e
 LEAD = 0.7  # as `ModelConfig.reference_velocity`
 LIN_VEL, ANG_VEL = 0.004, 0.0005  # s², weights of the root's velocities beside the bodies' squared distances
 SHARPNESS = 3.0  # the weight of a sample at the end of the best tenth is e to the power of minus this
@@ -73,16 +73,17 @@ def attempt(
         progress: told after each control step which share of all is done.
     """
     target, physics, random = _Target(clip, robot), _Physics(robot, threads), np.random.default_rng(seed)
-    horizon, memory = round(HORIZON / robot.control_dt), MEMORY ** (robot.control_dt / APART)
-    deviation = np.array([DEVIATION * math.exp(joint.log_std) * joint.action_scale for joint in robot.joints])
+    horizon = round(HORIZON / robot.control_dt)
     state, change = physics.at(target.qpos[0], target.qvel[0]), np.zeros((horizon, robot.num_joints))
+    deviation = np.array([DEVIATION * x.action_scale * math.exp(x.log_std) for x in robot.joints])
+    memory = math.exp(-robot.control_dt / MEMORY)
     qpos, distance = [target.qpos[0]], []
     steps = max(1, round(min(seconds / robot.control_dt, len(target.qpos) - 1)))
     for step in range(steps):
         ahead = np.minimum(np.arange(step + 1, step + 1 + horizon), len(target.qpos) - 1)
         change = np.concatenate([change[1:], change[-1:]])
         for share in ROUNDS:
-            tried = change + share * deviation * _strewn(random, samples, change.shape, memory)
+            tried = change + share * deviation * _strewn(random, (samples, *change.shape), memory)
             tried[0] = change
             ends = physics.play(state, target.servo[ahead] + tried)
             change = np.tensordot(_weights(target.cost(physics, ends, ahead)), tried, axes=1)
@@ -162,10 +163,10 @@ class _Physics:
         return self.kinematics(rows[:, :3], rows[:, 3:7], rows[:, 7:])[0].numpy()
 
 
-def _strewn(random: np.random.Generator, samples: int, shape: tuple[int, ...], memory: float) -> Array:
-    """(N, H, J) of deviation 1, each control step's drawn about the one's before. shape: (H, J)."""
-    fresh = random.standard_normal((samples, *shape))
-    for step in range(1, shape[0]):
+def _strewn(random: np.random.Generator, shape: tuple[int, int, int], memory: float) -> Array:
+    """(N, H, J) of deviation 1; `memory` is the correlation from one control step to the next."""
+    fresh = random.standard_normal(shape)
+    for step in range(1, shape[1]):
         fresh[:, step] = memory * fresh[:, step - 1] + (1.0 - memory**2) ** 0.5 * fresh[:, step]
     return fresh
 
