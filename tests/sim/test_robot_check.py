@@ -257,3 +257,14 @@ def test_cylinders_are_capsules_of_their_length_if_that_is_said(tmp_path):
     long, flat = robot.bodies[0].geoms
     assert (long.kind, long.pos) == ("capsule", (0.0, 0.0, 0.15)) and long.size == pytest.approx((0.05, 0.15))
     assert (flat.kind, flat.size) == ("sphere", (0.1,))
+
+
+def test_a_shape_that_collides_by_a_pair_alone_collides(tmp_path):
+    trunk = '<geom type="box" size="0.06 0.12 0.1" pos="0 0 0.15"/>'
+    looks = trunk.replace("<geom", '<geom name="box" contype="0" conaffinity="0"')
+    pair = (
+        '<geom name="floor" type="plane" size="1 1 1"/></worldbody><contact><pair geom1="box" geom2="floor"/></contact>'
+    )
+    assert read_robot(write(tmp_path, (trunk, looks))).bodies[0].geoms == ()
+    paired = read_robot(write(tmp_path, (trunk, looks), ("</worldbody>", pair)))
+    assert paired.bodies == read_robot(write(tmp_path)).bodies

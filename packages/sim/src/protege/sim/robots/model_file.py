@@ -109,7 +109,8 @@ def _body(model: mujoco.MjModel, said: Config, body: int) -> Body:
     if not mass > 0.0:
         raise UserError(f"body {name} has no mass", "Give it an inertial, or make it a site of its parent")
     inertia = Inertia(mass, *(_numbers(x[body]) for x in (model.body_ipos, model.body_inertia, model.body_iquat)))
-    touching = (model.geom_bodyid == body) & ((model.geom_contype != 0) | (model.geom_conaffinity != 0))
+    paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
+    touching = (model.geom_bodyid == body) & ((model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired)
     return Body(
         name=name,
         parent=model.body(parent).name if parent else None,
