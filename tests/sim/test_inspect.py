@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from protege.core.motions import Clip
+from protege.core.robots.robot import Robot
 from protege.sim.motions.inspect import (
     CONTACT_HEIGHT,
     floor_penetration,
@@ -24,11 +25,11 @@ ROBOT = get_robot("smpl")
 DT = 1.0 / 50.0
 
 
-def standing(frames: int = 20) -> Clip:
-    """Upright on the ground, still."""
+def standing(frames: int = 20, robot: Robot = ROBOT) -> Clip:
+    """Upright on the ground, still, all joints at zero."""
     pos, quat = np.tile([0.0, 0.0, 1.0], (frames, 1)), np.tile([1.0, 0.0, 0.0, 0.0], (frames, 1))
-    clip = Clip("stand", 5.0 + DT * np.arange(frames), pos, quat, np.zeros((frames, 69)))
-    return put_on_ground(clip, ROBOT, np.zeros(frames))
+    clip = Clip("stand", 5.0 + DT * np.arange(frames), pos, quat, np.zeros((frames, robot.num_joints)))
+    return put_on_ground(clip, robot, np.zeros(frames))
 
 
 # The surface -------------------------------------------------------------------------------------------------------------
@@ -45,12 +46,12 @@ def test_the_surface_is_as_large_as_the_robot():
     assert 0.7 < half_span < 1.0  # T-pose
 
 
-def test_the_lowest_point_of_each_shape_is_that_of_a_lying_robot():
+def test_the_lowest_point_of_each_shape_is_that_of_a_lying_robot(robot):
     """On its back the trunk, not the feet, is lowest: radii count."""
-    clip = standing(2)
+    clip = standing(2, robot)
     clip.root_quat_w[:] = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]
     clip.root_pos_w[:, 2] = 0.0
-    surface = trace(clip, ROBOT)
+    surface = trace(clip, robot)
     radius = surface.radius[surface.height[0].argmin()]
     assert radius > 0.03
     assert surface.height[0].min() == pytest.approx(surface.points[0, surface.height[0].argmin(), 2] - radius)
@@ -162,44 +163,45 @@ def test_turns_are_rotation_vectors_in_the_world_frame():
 # Whole clips -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_robot_that_stands_has_no_fault():
-    report = inspect(standing(), ROBOT)
+def test_a_robot_that_stands_has_no_fault(robot):
+    report = inspect(standing(robot=robot), robot)
     assert (report.slide.max, report.penetration.max, report.limits.violations) == (0.0, 0.0, 0)
     assert (report.joint_jump.change, report.root_jump.change, report.root_turn_jump.change) == (0.0, 0.0, 0.0)
     assert report.slide.contact == 1.0
-    verdict = judge(standing(), ROBOT)
+    verdict = judge(standing(robot=robot), robot)
     assert (verdict.frames, verdict.cyclic, verdict.mean_speed) == (20, True, 0.0)
     assert verdict.duration == pytest.approx(19 * DT)
 
 
-def test_faults_of_a_whole_clip_are_found_where_they_are():
-    clip = standing()
+def test_faults_of_a_whole_clip_are_found_where_they_are(robot):
+    clip = standing(robot=robot)
     clip.root_pos_w[:, 0] = 0.5 * DT * np.arange(20)  # slides at 0.5 m/s
     clip.root_pos_w[12:, 0] += 0.1  # and jumps once
     clip.root_pos_w[15, 2] -= 0.025  # dips into the ground
-    knee = ROBOT.joint_names.index("L_Knee_y")
-    clip.joint_pos[5, knee] = -0.5  # its limit is -0.2
-    report = inspect(clip, ROBOT)
+    name = {"smpl": "L_Knee_y", "g1": "left_knee_joint"}[robot.name]
+    knee = robot.joint_names.index(name)
+    clip.joint_pos[5, knee] = -0.5
+    report = inspect(clip, robot)
     assert report.slide.max == pytest.approx(0.5 + 0.1 / DT)
     assert report.slide.time == pytest.approx(11 * DT)
     assert 0.5 < report.slide.mean < 1.0
     assert report.penetration.max == pytest.approx(0.025, abs=1e-6)
     assert report.penetration.time == pytest.approx(15 * DT)
-    assert report.penetration.body in ROBOT.feet
-    assert (report.limits.violations, report.limits.joint) == (1, "L_Knee_y")
-    assert report.limits.worst == pytest.approx(0.3)
-    assert report.joint_jump.joint == "L_Knee_y"
+    assert report.penetration.body in robot.feet
+    assert (report.limits.violations, report.limits.joint) == (1, name)
+    assert report.limits.worst == pytest.approx(0.5 + robot.joints[knee].range[0])
+    assert report.joint_jump.joint == name
     assert report.joint_jump.change == pytest.approx(2 * 0.5 / DT)
     assert report.root_jump.change == pytest.approx(0.1 / DT)
 
 
-def test_round_shapes_sink_in_as_deep_as_they_reach():
-    clip = standing()
+def test_round_shapes_sink_in_as_deep_as_they_reach(robot):
+    clip = standing(robot=robot)
     clip.root_quat_w[:] = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]  # on its back
-    clip.root_pos_w[:, 2] -= trace(clip, ROBOT).height.min() + 0.03
-    report = inspect(clip, ROBOT)
+    clip.root_pos_w[:, 2] -= trace(clip, robot).height.min() + 0.03
+    report = inspect(clip, robot)
     assert (report.penetration.max, report.penetration.share) == (pytest.approx(0.03, abs=1e-6), 1.0)
-    assert report.penetration.body not in ROBOT.feet
+    assert report.penetration.body not in robot.feet
 
 
 def test_the_summary_says_what_contact_means_and_names_the_worst():

@@ -43,6 +43,14 @@ def sim() -> Iterator[IsaaclabSimulator]:
     simulator.close()
 
 
+@pytest.fixture(scope="module")
+def each_sim(robot) -> Iterator[IsaaclabSimulator]:
+    """Of each robot in turn."""
+    simulator = IsaaclabSimulator(robot, N, device="cpu")
+    yield simulator
+    simulator.close()
+
+
 def standing(height: float, num_envs: int = N, **velocities: torch.Tensor) -> RobotState:
     """Upright in the default pose, the pelvis so high, m."""
     pos, quat = torch.tensor([[0.0, 0.0, height]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
@@ -63,13 +71,19 @@ def mujoco_at(model: mujoco.MjModel, state: RobotState) -> mujoco.MjData:
 # The model ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_solver_has_the_model_of_the_other_backends(sim):
+def test_the_solver_has_the_model_of_the_other_backends(robot, each_sim):
     """Field by field; bodies and hinges are matched by name."""
-    sim.step(HOLD)
-    ours, solver = build_spec(ROBOT).compile(), newton_solver()
+    each_sim.step(robot.default_pose().expand(N, -1))
+    ours, solver = build_spec(robot).compile(), newton_solver()
     theirs, host = solver.mjw_model, solver.mj_model
-    bodies = [0, *(ours.body(host.body(i).name.removeprefix("_World_envs_env_0_Robot_")).id for i in range(1, B + 1))]
-    assert sorted(bodies) == list(range(B + 1))
+    bodies = [
+        0,
+        *(
+            ours.body(host.body(i).name.removeprefix("_World_envs_env_0_Robot_")).id
+            for i in range(1, robot.num_bodies + 1)
+        ),
+    ]
+    assert sorted(bodies) == list(range(robot.num_bodies + 1))
     hinges = np.concatenate([np.flatnonzero(ours.jnt_bodyid == body) for body in bodies])
     degrees = np.concatenate([np.arange(6), ours.jnt_dofadr[hinges[1:]]])
 
@@ -85,7 +99,7 @@ def test_the_solver_has_the_model_of_the_other_backends(sim):
         same(name, hinges)
     for name in ("jnt_range", "jnt_actfrcrange"):  # the root's free joint has neither
         np.testing.assert_allclose(getattr(theirs, name).numpy()[0][1:], getattr(ours, name)[hinges[1:]], atol=1e-6)
-    assert list(host.jnt_actfrclimited[1:]) == [1] * J
+    assert list(host.jnt_actfrclimited[1:]) == [1] * robot.num_joints
     for name in ("dof_armature", "dof_damping", "dof_frictionloss"):
         same(name, degrees)
     np.testing.assert_allclose(inertias(theirs)[1:], inertias_of(ours)[bodies[1:]], atol=1e-6, rtol=1e-5)
@@ -108,28 +122,33 @@ def rotated(diagonal: np.ndarray, quat: np.ndarray) -> np.ndarray:
     return turn @ (diagonal[:, :, None] * turn.transpose(0, 2, 1))
 
 
-def test_shapes_servos_and_the_solver_are_those_of_the_other_backends(sim):
-    ours, solver = build_spec(ROBOT).compile(), newton_solver()
+def test_shapes_servos_and_the_solver_are_those_of_the_other_backends(robot, each_sim):
+    ours, solver = build_spec(robot).compile(), newton_solver()
     theirs, host = solver.mjw_model, solver.mj_model
     geoms = [0, *(ours.geom(host.geom(i).name.rsplit("/", 1)[1].rsplit("_", 1)[0]).id for i in range(1, host.ngeom))]
-    robot = geoms[1:]
+    shapes = geoms[1:]
     np.testing.assert_array_equal(host.geom_type, ours.geom_type[geoms])
     for kind, count in {"CAPSULE": 2, "SPHERE": 1, "BOX": 3}.items():
         these = [i for i in range(1, host.ngeom) if host.geom_type[i] == getattr(mujoco.mjtGeom, f"mjGEOM_{kind}")]
         size = theirs.geom_size.numpy()[0][these, :count]
         np.testing.assert_allclose(size, ours.geom_size[[geoms[i] for i in these], :count], atol=1e-6)
     for name in ("geom_pos", "geom_margin", "geom_gap", "geom_solref", "geom_solimp", "geom_friction"):
-        np.testing.assert_allclose(getattr(theirs, name).numpy()[0][1:], getattr(ours, name)[robot], atol=1e-6)
+        np.testing.assert_allclose(getattr(theirs, name).numpy()[0][1:], getattr(ours, name)[shapes], atol=1e-6)
     collides = (host.geom_contype[:, None] & host.geom_conaffinity[None]) | (
         host.geom_conaffinity[:, None] & host.geom_contype[None]
     )
-    assert collides[0, 1:].all() and not collides[1:, 1:].any(), "everything with the ground, nothing with itself"
+    assert collides[0, 1:].all(), "everything with the ground"
+    assert collides[1:, 1:].any() == robot.self_collision
     # A spring and a damper for each hinge, which add up to our servo.
-    joints = [joint_names(ROBOT).index(name) for name in sim.scene["robot"].backend_joint_names]
-    stiffness, damping = ([getattr(ROBOT.joints[i], x) for i in joints] for x in ("stiffness", "damping"))
+    joints = [joint_names(robot).index(name) for name in each_sim.scene["robot"].backend_joint_names]
+    stiffness, damping = ([getattr(robot.joints[i], x) for i in joints] for x in ("stiffness", "damping"))
     bias = theirs.actuator_biasprm.numpy()[0]
-    np.testing.assert_allclose(bias[0::2, 1:3], np.stack([np.negative(stiffness), np.zeros(J)], 1), rtol=1e-6)
-    np.testing.assert_allclose(bias[1::2, 1:3], np.stack([np.zeros(J), np.negative(damping)], 1), rtol=1e-6)
+    np.testing.assert_allclose(
+        bias[0::2, 1:3], np.stack([np.negative(stiffness), np.zeros(robot.num_joints)], 1), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        bias[1::2, 1:3], np.stack([np.zeros(robot.num_joints), np.negative(damping)], 1), rtol=1e-6
+    )
     np.testing.assert_allclose(theirs.actuator_gainprm.numpy()[0][0::2, 0], stiffness, rtol=1e-6)
     assert not host.actuator_forcelimited.any() and not host.actuator_ctrllimited.any()
     for name in ("integrator", "cone", "iterations", "ls_iterations"):

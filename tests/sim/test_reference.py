@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from robot_states import own_settings
 
 from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.tasks import tasks
 from protege.sim.env_config import EnvConfig
@@ -18,8 +20,8 @@ from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskSampler
 from protege.sim.tasks.motion_command import MotionCommand
-from protege.sim.tasks.path import PathParams, plan_paths
-from protege.sim.tasks.steering import SteeringParams, plan_steering
+from protege.sim.tasks.path import plan_paths
+from protege.sim.tasks.steering import plan_steering
 from protege.sim.tasks.task import TaskContext
 
 ROBOT = get_robot("smpl")
@@ -39,8 +41,9 @@ def library() -> MotionLibrary:
 
 
 @pytest.fixture(scope="module")
-def gaits() -> GaitSet:
-    return GaitSet(load_clips(["smpl_humanoid_walk.npy"], ROBOT), ROBOT, CPU)
+def gaits(robot) -> GaitSet:
+    """The walk of each robot in turn."""
+    return GaitSet(load_clips([f"{robot.name}_humanoid_walk.npy"], robot), robot, CPU)
 
 
 def motion_command(library: MotionLibrary, seed: int = 0, *, start_within: float = 1.0, masked: bool = False):
@@ -231,12 +234,12 @@ def test_a_saved_clip_command_continues_exactly(library, masked):
 # Warped walks ------------------------------------------------------------------------------------------------------------
 
 
-def make_plans(kind: str, count: int = 5, steps: int = 62) -> Plans:
-    generator = torch.Generator().manual_seed(0)
+def make_plans(robot: Robot, kind: str, count: int = 5, steps: int = 62) -> Plans:
+    generator, config, dt = torch.Generator().manual_seed(0), EnvConfig(**own_settings(robot)), robot.control_dt
     plans = (
-        plan_paths(count, steps, steps - 2, DT, PathParams(), generator)
+        plan_paths(count, steps, steps - 2, dt, config.path_follower_params, generator)
         if kind == "path"
-        else plan_steering(count, steps, steps - 2, DT, SteeringParams(), generator)
+        else plan_steering(count, steps, steps - 2, dt, config.steering_params, generator)
     )
     return plans.turned(torch.linspace(-3.0, 3.0, count))
 
@@ -247,83 +250,85 @@ def unflatten(table: RobotState, count: int) -> RobotState:
 
 
 @pytest.mark.parametrize("kind", ["path", "steering"])
-def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_and_last(kind, gaits):
-    plans, phase = make_plans(kind), torch.linspace(0.0, 3.0, 5)
-    walks = unflatten(warped_walks(gaits, plans, phase, 40, DT), 5)
-    longer = unflatten(warped_walks(gaits, plans, phase, 42, DT), 5)
-    assert walks.body_pos_w.shape == (5, 40, 24, 3)
+def test_velocities_are_the_finite_differences_of_the_poses_also_of_the_first_and_last(robot, kind, gaits):
+    plans, phase = make_plans(robot, kind), torch.linspace(0.0, 3.0, 5)
+    walks = unflatten(warped_walks(gaits, plans, phase, 40, robot.control_dt), 5)
+    longer = unflatten(warped_walks(gaits, plans, phase, 42, robot.control_dt), 5)
+    assert walks.body_pos_w.shape == (5, 40, robot.num_bodies, 3)
     pos, quat, joints = longer.body_pos_w, longer.body_quat_w, longer.joint_pos
-    turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2]))) / (2.0 * DT)
+    turn = R.to_rotation_vector(R.multiply(quat[:, 2:], R.conjugate(quat[:, :-2]))) / (2.0 * robot.control_dt)
     inner = slice(1, 40)
     for got, want in (
-        (walks.body_lin_vel_w[:, inner], (pos[:, 2:] - pos[:, :-2])[:, :39] / (2.0 * DT)),
-        (walks.joint_vel[:, inner], (joints[:, 2:] - joints[:, :-2])[:, :39] / (2.0 * DT)),
+        (walks.body_lin_vel_w[:, inner], (pos[:, 2:] - pos[:, :-2])[:, :39] / (2.0 * robot.control_dt)),
+        (walks.joint_vel[:, inner], (joints[:, 2:] - joints[:, :-2])[:, :39] / (2.0 * robot.control_dt)),
         (walks.body_ang_vel_w[:, inner], turn[:, :39]),
     ):
         torch.testing.assert_close(got, want, atol=2e-4, rtol=1e-4)
     # The first frame has nothing before it: there the walk is extended backwards, which the forward difference bounds.
-    forward = (pos[:, 1] - pos[:, 0]) / DT
+    forward = (pos[:, 1] - pos[:, 0]) / robot.control_dt
     assert (walks.body_lin_vel_w[:, 0] - forward).norm(dim=-1).mean() < 0.3
     root = walks.root_lin_vel_w[:, 0, :2]
     planned = plans.speed[:, :1] * torch.stack([plans.heading[:, 0].cos(), plans.heading[:, 0].sin()], dim=1)
     assert (root - planned).norm(dim=1).max() < 0.4, "no further than the pelvis sways"
 
 
-def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(gaits, monkeypatch):
+def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(robot, gaits, monkeypatch):
     """Whole, in chunks of one and of two plans (the last chunk smaller), and each plan alone."""
-    plans, phase = make_plans("path"), torch.linspace(0.0, 3.0, 5)
-    whole = warped_walks(gaits, plans, phase, 40, DT)
+    plans, phase = make_plans(robot, "path"), torch.linspace(0.0, 3.0, 5)
+    whole = warped_walks(gaits, plans, phase, 40, robot.control_dt)
     for chunk in (1, 40, 80, 119):
         monkeypatch.setattr(warp, "CHUNK", chunk)
-        assert_same(warped_walks(gaits, plans, phase, 40, DT), whole, atol=2e-4)
+        assert_same(warped_walks(gaits, plans, phase, 40, robot.control_dt), whole, atol=2e-4)
     for row in (0, 3):
-        alone = warped_walks(gaits, plans[row : row + 1], phase[row : row + 1], 40, DT)
+        alone = warped_walks(gaits, plans[row : row + 1], phase[row : row + 1], 40, robot.control_dt)
         assert_same(alone, whole[40 * row : 40 * (row + 1)], atol=2e-4)
 
 
-def test_the_phase_is_where_in_the_clip_a_walk_begins(gaits):
-    plans = make_plans("path")
+def test_the_phase_is_where_in_the_clip_a_walk_begins(robot, gaits):
+    plans = make_plans(robot, "path")
     phase = torch.tensor([0.0, 0.2, 0.4, 0.6, gaits.walk.duration])
-    walks = unflatten(warped_walks(gaits, plans, phase, 10, DT), 5)
+    walks = unflatten(warped_walks(gaits, plans, phase, 10, robot.control_dt), 5)
     _, amplitude = gaits.walk.cadence_and_amplitude(plans.speed[:, 0])
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate[:, 0].abs().clamp_max(1.0))
     want = gaits.walk.pose(phase, amplitude)[0]
     torch.testing.assert_close(walks.joint_pos[:, 0], want, atol=1e-3, rtol=0.0)
 
 
-def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(gaits):
+def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(robot, gaits):
     speed = torch.cat([torch.ones(10), torch.zeros(5), torch.linspace(0.0, 1.0, 27)]).expand(5, -1)
-    plans = replace(make_plans("path", steps=42), speed=speed, turn_rate=torch.zeros(5, 42))
-    joints = unflatten(warped_walks(gaits, plans, torch.tensor([0.0, 0.1, 0.3, 0.6, 0.9]), 40, DT), 5).joint_pos
+    plans = replace(make_plans(robot, "path", steps=42), speed=speed, turn_rate=torch.zeros(5, 42))
+    joints = unflatten(
+        warped_walks(gaits, plans, torch.tensor([0.0, 0.1, 0.3, 0.6, 0.9]), 40, robot.control_dt), 5
+    ).joint_pos
     assert joints[:, :10].std(dim=0).amax(dim=-1).min() > 0.1
     assert joints[:, 10:].std(dim=0).max() < 1e-4
     cadence, amplitude = gaits.walk.cadence_and_amplitude(speed[0])
-    since = float(cadence[16:18].sum()) * DT  # two steps after 15, the last that stands
+    since = float(cadence[16:18].sum()) * robot.control_dt  # two steps after 15, the last that stands
     want = gaits.walk.pose(torch.tensor([gaits.walk.start + since]), amplitude[17:18])[0]
     torch.testing.assert_close(joints[0, 17:18], want, atol=1e-4, rtol=0.0)
 
 
 @pytest.mark.parametrize("later", [0.25, 1.0])
-def test_frames_later_than_their_steps_are_those_between(later, gaits):
+def test_frames_later_than_their_steps_are_those_between(robot, later, gaits):
     """By a whole step they are the next ones; by a part of one a walk at constant speed is the one that began so much later."""
-    plans, phase = make_plans("path", steps=44), torch.linspace(0.1, 2.0, 5)
+    plans, phase = make_plans(robot, "path", steps=44), torch.linspace(0.1, 2.0, 5)
     steady = replace(plans, speed=torch.ones(5, 44), turn_rate=torch.zeros(5, 44), heading=torch.zeros(5, 44))
-    shifted = unflatten(warped_walks(gaits, steady, phase, 40, DT, later), 5)
+    shifted = unflatten(warped_walks(gaits, steady, phase, 40, robot.control_dt, later), 5)
     cadence, _ = gaits.walk.cadence_and_amplitude(torch.ones(1))
-    want = unflatten(warped_walks(gaits, steady, phase + later * DT * cadence, 40, DT), 5)
+    want = unflatten(warped_walks(gaits, steady, phase + later * robot.control_dt * cadence, 40, robot.control_dt), 5)
     torch.testing.assert_close(shifted.joint_pos, want.joint_pos, atol=1e-4, rtol=0.0)
     torch.testing.assert_close(shifted.joint_vel, want.joint_vel, atol=2e-3, rtol=0.0)
     if later == 1.0:
-        following = unflatten(warped_walks(gaits, plans, phase, 41, DT), 5).body_pos_w[:, 1:]
-        now = unflatten(warped_walks(gaits, plans, phase, 40, DT, later), 5).body_pos_w
+        following = unflatten(warped_walks(gaits, plans, phase, 41, robot.control_dt), 5).body_pos_w[:, 1:]
+        now = unflatten(warped_walks(gaits, plans, phase, 40, robot.control_dt, later), 5).body_pos_w
         torch.testing.assert_close(now[:, 1:], following[:, 1:], atol=1e-4, rtol=0.0)
 
 
-def test_turned_plans_give_turned_walks(gaits):
-    plans, phase = make_plans("path"), torch.zeros(5)
+def test_turned_plans_give_turned_walks(robot, gaits):
+    plans, phase = make_plans(robot, "path"), torch.zeros(5)
     yaw = torch.full((5,), 1.3)
-    plain, turned = (warped_walks(gaits, each, phase, 20, DT) for each in (plans, plans.turned(yaw)))
-    turn = R.from_yaw(torch.tensor(1.3)).expand(len(plain.joint_pos), 24, 4)
+    plain, turned = (warped_walks(gaits, each, phase, 20, robot.control_dt) for each in (plans, plans.turned(yaw)))
+    turn = R.from_yaw(torch.tensor(1.3)).expand(len(plain.joint_pos), robot.num_bodies, 4)
     torch.testing.assert_close(turned.body_pos_w, R.rotate(turn, plain.body_pos_w), atol=1e-4, rtol=0.0)
     torch.testing.assert_close(turned.body_lin_vel_w, R.rotate(turn, plain.body_lin_vel_w), atol=2e-3, rtol=0.0)
     assert R.angle_between(turned.body_quat_w, R.multiply(turn, plain.body_quat_w)).max() < 3e-3

@@ -9,6 +9,7 @@ import torch
 
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.tasks import tasks
 from protege.sim.env_config import EnvConfig
@@ -19,8 +20,7 @@ from protege.sim.tasks.terms import Scene
 from protege.sim.tasks.track import MotionParams
 
 ROBOT = get_robot("smpl")
-DT = ROBOT.control_dt
-N, B, J = 2, ROBOT.num_bodies, ROBOT.num_joints
+N = 2
 
 
 class Told(LocomotionCommand):
@@ -50,15 +50,18 @@ class Told(LocomotionCommand):
         return torch.full((N,), self.told[4])
 
 
-def upright() -> RobotState:
+def upright(robot: Robot = ROBOT) -> RobotState:
     """Two robots, every body at (0, 0, 1), still."""
-    pos, quat = torch.zeros(N, B, 3), torch.zeros(N, B, 4)
+    b, j = robot.num_bodies, robot.num_joints
+    pos, quat = torch.zeros(N, b, 3), torch.zeros(N, b, 4)
     pos[..., 2], quat[..., 0] = 1.0, 1.0
-    return RobotState(torch.zeros(N, J), torch.zeros(N, J), pos, quat, torch.zeros(N, B, 3), torch.zeros(N, B, 3))
+    return RobotState(torch.zeros(N, j), torch.zeros(N, j), pos, quat, torch.zeros(N, b, 3), torch.zeros(N, b, 3))
 
 
-def scene(command: LocomotionCommand | None = None) -> Scene:
-    return Scene(upright(), upright(), command or Told(), torch.zeros(N, 31, 2), DT, ROBOT)
+def scene(command: LocomotionCommand | None = None, robot: Robot = ROBOT) -> Scene:
+    """The trail is of a second."""
+    dt = robot.control_dt
+    return Scene(upright(robot), upright(robot), command or Told(), torch.zeros(N, round(1 / dt) + 1, 2), dt, robot)
 
 
 def values(term, scene: Scene) -> Any:
@@ -72,9 +75,9 @@ REWARDS = {**path.REWARDS, **goal.REWARDS, **steering.REWARDS}
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_a_perfect_env_earns_the_whole_reward(name):
+def test_a_perfect_env_earns_the_whole_reward(robot, name):
     assert len(REWARDS) == 9
-    assert values(REWARDS[name], scene()) == [1.0, 1.0]
+    assert values(REWARDS[name], scene(robot=robot)) == [1.0, 1.0]
 
 
 def test_body_position_is_a_mean_of_squares():
@@ -128,10 +131,14 @@ def fails(rule, s: Scene) -> list[bool]:
     return rule(s).tolist()
 
 
-@pytest.mark.parametrize(("body", "limit"), [("Pelvis", 0.6), ("Head", 0.7)])
-def test_a_fall_is_the_pelvis_or_the_head_too_low(body, limit):
-    s = scene()
-    index = ROBOT.body_names.index(body)
+@pytest.mark.parametrize(
+    ("name", "body", "limit"),
+    [("smpl", "Pelvis", 0.6), ("smpl", "Head", 0.7), ("g1", "pelvis", 0.6), ("g1", "torso_link", 0.7)],
+)
+def test_a_fall_is_the_pelvis_or_what_holds_the_head_too_low(name, body, limit):
+    robot = get_robot(name)
+    s = scene(robot=robot)
+    index = robot.body_names.index(body)
     s.state.body_pos_w[:, index, 2] = torch.tensor([limit + 0.01, limit - 0.01])
     assert fails(terms.fallen, s) == [False, True]
     s.reference.body_pos_w[:, index, 2] = 0.5  # who lies down as asked has not fallen
@@ -193,14 +200,15 @@ def test_path_error_is_measured_always_and_goal_error_at_the_deadline():
     assert measured(goal.goal_reaching_err, s)[1] == [1.0, 1.0]
 
 
-def test_steering_error_is_that_of_the_last_seconds_travel():
-    s = scene(Told(direction=0.0, speed=1.0, step=31))
-    s.trail[1, :, 0] = torch.linspace(0.0, 1.2, 31)
-    s.trail[1, 15, 1] = 0.3  # sway, gone a second later
+def test_steering_error_is_that_of_the_last_seconds_travel(robot):
+    rate = round(1.0 / robot.control_dt)
+    s = scene(Told(direction=0.0, speed=1.0, step=rate + 1), robot)
+    s.trail[1, :, 0] = torch.linspace(0.0, 1.2, rate + 1)
+    s.trail[1, rate // 2, 1] = 0.3  # sway, gone half a second later
     assert measured(steering.steering_err, s) == ([1.0, 0.2], [1.0, 1.0])
-    s.command = Told(direction=0.0, speed=1.0, step=30)  # not yet a second
+    s.command = Told(direction=0.0, speed=1.0, step=rate)  # not yet a second
     assert measured(steering.steering_err, s)[1] == [0.0, 0.0]
-    s.command = Told(direction=0.0, speed=1.0, step=31, settled=False)
+    s.command = Told(direction=0.0, speed=1.0, step=rate + 1, settled=False)
     assert measured(steering.steering_err, s)[1] == [0.0, 0.0]
 
 

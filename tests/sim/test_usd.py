@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from biped import write
 from click.testing import CliRunner
 from pxr import Usd, UsdGeom, UsdPhysics
 
 from protege.core.errors import UserError
+from protege.core.robots.kinematics import Kinematics
 from protege.sim.cli import main
 from protege.sim.engine import mujoco
 from protege.sim.robots import get_robot
@@ -22,40 +24,49 @@ def run(*words: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+HINGES = {
+    "smpl": ("L_Knee_y", "Y", 154.7, "L_Hip"),  # 2.7 rad in degrees
+    "g1": ("left_knee_joint", "Y", 165.0, "left_hip_yaw_link"),  # 2.8798 rad
+}
+"""A hinge of each robot: its axis, upper limit (degrees), and the body that it hangs from."""
+
+
 @pytest.mark.parametrize("suffix", ["usda", "usd"])
-def test_the_file_holds_the_robot(tmp_path, suffix):
-    path = tmp_path / "robots" / f"smpl.{suffix}"
-    assert run("robots", "smpl", "--usd", path) == (0, f"{path}\n")
+def test_the_file_holds_the_robot(robot, tmp_path, suffix):
+    path = tmp_path / "robots" / f"{robot.name}.{suffix}"
+    assert run("robots", robot.name, "--usd", path) == (0, f"{path}\n")
     stage = Usd.Stage.Open(str(path))
     root = stage.GetDefaultPrim()
-    assert root.GetName() == "smpl" and root.HasAPI(UsdPhysics.ArticulationRootAPI)
-    assert root.GetAttribute("newton:selfCollisionEnabled").Get() is False
+    assert root.GetName() == robot.name and root.HasAPI(UsdPhysics.ArticulationRootAPI)
+    assert root.GetAttribute("newton:selfCollisionEnabled").Get() is robot.self_collision
     assert root.GetAttribute("newton:jointsAddMobility").Get() is True
     assert (UsdGeom.GetStageUpAxis(stage), UsdGeom.GetStageMetersPerUnit(stage)) == ("Z", 1.0)
     prims = list(stage.Traverse())
     bodies = [prim for prim in prims if prim.HasAPI(UsdPhysics.RigidBodyAPI)]
-    assert {prim.GetName() for prim in bodies} == set(ROBOT.body_names)
+    assert {prim.GetName() for prim in bodies} == set(robot.body_names)
     mass = sum(UsdPhysics.MassAPI(prim).GetMassAttr().Get() for prim in bodies)
-    assert mass == pytest.approx(ROBOT.mass, rel=1e-5)
+    assert mass == pytest.approx(robot.mass, rel=1e-5)
     hinges = {prim.GetName(): UsdPhysics.RevoluteJoint(prim) for prim in prims if prim.IsA(UsdPhysics.RevoluteJoint)}
-    assert set(hinges) == set(ROBOT.joint_names)
-    knee = hinges["L_Knee_y"]
-    assert knee.GetAxisAttr().Get() == "Y"
-    assert knee.GetUpperLimitAttr().Get() == pytest.approx(154.7, abs=0.01)  # 2.7 rad in degrees
-    assert [str(x) for x in knee.GetBody0Rel().GetTargets()] == ["/smpl/L_Hip"]
-    assert sum(prim.HasAPI(UsdPhysics.CollisionAPI) for prim in prims) == sum(len(body.geoms) for body in ROBOT.bodies)
+    assert set(hinges) == set(robot.joint_names)
+    name, axis, limit, above = HINGES[robot.name]
+    assert hinges[name].GetAxisAttr().Get() == axis
+    assert hinges[name].GetUpperLimitAttr().Get() == pytest.approx(limit, abs=0.01)
+    assert [str(x) for x in hinges[name].GetBody0Rel().GetTargets()] == [f"/{robot.name}/{above}"]
+    assert sum(prim.HasAPI(UsdPhysics.CollisionAPI) for prim in prims) == sum(len(body.geoms) for body in robot.bodies)
 
 
-def test_bodies_are_where_the_t_pose_has_them(tmp_path):
-    run("robots", "smpl", "--usd", tmp_path / "smpl.usda")
-    stage = Usd.Stage.Open(str(tmp_path / "smpl.usda"))
-    x, y, z = ROBOT.bodies[1].offset
-    hip, knee = (
-        UsdGeom.XformCache().GetLocalToWorldTransform(stage.GetPrimAtPath(f"/smpl/{x}")) for x in ("L_Hip", "L_Knee")
-    )
-    assert tuple(hip.ExtractTranslation()) == pytest.approx((x, y, z))
-    dx, dy, dz = ROBOT.bodies[2].offset
-    assert tuple(knee.ExtractTranslation()) == pytest.approx((x + dx, y + dy, z + dz))
+def test_bodies_are_where_they_are_at_rest(robot, tmp_path):
+    """All hinges at zero, as kinematics has them."""
+    run("robots", robot.name, "--usd", tmp_path / "robot.usda")
+    stage, cache = Usd.Stage.Open(str(tmp_path / "robot.usda")), UsdGeom.XformCache()
+    origin, upright = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    pos, quat = Kinematics(robot)(origin, upright, torch.zeros(1, robot.num_joints))
+    for i, name in enumerate(robot.body_names):
+        place = cache.GetLocalToWorldTransform(stage.GetPrimAtPath(f"/{robot.name}/{name}"))
+        assert tuple(place.ExtractTranslation()) == pytest.approx(pos[0, i].tolist(), abs=1e-6), name
+        turn = place.ExtractRotationQuat()
+        here = torch.tensor([turn.GetReal(), *turn.GetImaginary()])
+        assert float((here * quat[0, i]).sum().abs()) == pytest.approx(1.0, abs=1e-6), name
 
 
 def test_bad_requests_are_one_line(tmp_path):
