@@ -58,7 +58,7 @@ def main(num_envs: int, seconds: float, output: Path | None) -> None:
     rates = measure(num_envs, seconds)
     click.echo(
         f"environment  {rates.environment:,.0f} control steps/s, backend {rates.simulator:,.0f}, "
-        f"bare MuJoCo {rates.bare_mujoco:,.0f}: {rates.ratio:.0%} ({rates.num_envs} worlds, {rates.threads} threads)"
+        f"bare MuJoCo {rates.bare_mujoco:,.0f}: {rates.ratio:.0%} ({rates.num_envs} envs, {rates.threads} threads)"
     )
     policies = {name: untrained(name) for name in PRESETS}
     sizes = {name: policy.num_parameters("actor") for name, (policy, _) in policies.items()}

@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- keys: written by scripts/config_reference.py -->", "<!-- keys: end -->"
 PARTS = [
     ("`run`: what, on what, for how long", "run", RunConfig),
-    ("`env`: the worlds", "env", EnvConfig),
+    ("`env`: the envs", "env", EnvConfig),
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
     ("`agent` of MaskedMimic", "agent", MaskedMimicConfig),
     ("`agent` of the student: distillation", "agent", DistillConfig),

@@ -1,4 +1,4 @@
-"""Plays exported models for whole episodes in the environment, many worlds a call, and notes their success in policy.json.
+"""Plays exported models for whole episodes in the environment, many envs a call, and notes their success in policy.json.
 
     python scripts/evaluate_export.py --checkpoint zoo:student results/fp32 results/fp16 results/int8
 
@@ -54,8 +54,8 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
     """Play whole episodes of a task with the model of a folder."""
     described = metadata.load(folder)
     session = open_session(folder, described, threads=1)
-    options["num_envs"] = worlds = min(options["num_envs"], num_episodes)
-    overrides = {"mix_probability": 0.0, "num_plans": rounded_up(num_episodes, worlds)}
+    options["num_envs"] = envs = min(options["num_envs"], num_episodes)
+    overrides = {"mix_probability": 0.0, "num_plans": rounded_up(num_episodes, envs)}
     options = {"device": "cpu", "overrides": overrides, **options}
     env: Any = evaluation_env(loaded, task, **options)
 

@@ -30,7 +30,7 @@ PACKAGES = {"core": CORE, "teachers": TEACHERS, "distill": DISTILL}
 STUDENTS = ("distillation/unified_lightweight", "distillation/robust", "distillation/laptop")
 ABOUT = {
     "full_body_tracker/transformer_flat_terrain": "step 1: the tracker, by PPO",
-    "full_body_tracker/generalist": "step 1 before teachers: some worlds track clips, the others the walk warped along commands",
+    "full_body_tracker/generalist": "step 1 before teachers: some envs track clips, the others the walk warped along commands",
     "full_body_tracker/wide_speed": "step 1 before teachers of -0.5 to 3.5 m/s, by walk and run",
     "full_body_tracker/laptop": "step 1 on two cores",
     "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
@@ -85,14 +85,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def trainings() -> str:
-    """All presets that are trained: by which command, worlds, budget and size."""
+    """All presets that are trained: by which command, envs, budget and size."""
     rows = []
     for name, about in ABOUT.items():
         package = next(x for x, experiments in PACKAGES.items() if name.split("/")[0] in experiments)
         config = preset(name)
         facts = [str(config.env.num_envs), str(config.agent.rollout_steps), budget(config), acting_parameters(name)]
         rows.append([f"`{name}`", f"`protege {package} train`", about, *facts])
-    return table(["preset", "trained by", "what for", "worlds", "steps a rollout", "ends after", "acts with"], rows)
+    return table(["preset", "trained by", "what for", "envs", "steps a rollout", "ends after", "acts with"], rows)
 
 
 def pipelines() -> str:

@@ -392,7 +392,7 @@ def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
 
     monkeypatch.setattr("protege.core.learning.learner.Learner.update", full)
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
-    assert "8 worlds fit into the memory of cpu, but not what is learned" in line
+    assert "8 envs fit into the memory of cpu, but not what is learned" in line
     assert "Take half as many: --num-envs 4" in line
 
 

@@ -25,7 +25,7 @@ class Weighted:
 
 
 @dataclass
-class Worlds:
+class Envs:
     num_envs: int = 8
     speed: tuple[float, float] = (0.5, 1.5)
     frames: tuple[int, ...] = (1, 2)
@@ -35,7 +35,7 @@ class Worlds:
     goal: Weighted = field(default_factory=Weighted)
 
 
-PARTS: dict[str, type] = {"run": RunConfig, "env": Worlds, "agent": PPOConfig, "model": ModelConfig}
+PARTS: dict[str, type] = {"run": RunConfig, "env": Envs, "agent": PPOConfig, "model": ModelConfig}
 
 
 def families() -> dict:
@@ -48,7 +48,7 @@ def families() -> dict:
 
 def test_defaults_are_those_of_the_dataclasses():
     config = compose(PARTS, None)
-    assert (config.run, config.env, config.agent, config.model) == (RunConfig(), Worlds(), PPOConfig(), ModelConfig())
+    assert (config.run, config.env, config.agent, config.model) == (RunConfig(), Envs(), PPOConfig(), ModelConfig())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(ow
     config = compose(PARTS, "of_toy", robot_settings=settings)
     assert (config.env.num_envs, config.env.speed) == (3, (0.1, 0.2))
     assert compose(PARTS, "of_toy", ["env.speed=[1, 2]"], robot_settings=settings).env.speed == (1.0, 2.0)
-    assert compose(PARTS, "of_toy", ["run.robot=other"], robot_settings=settings).env.speed == Worlds().speed
+    assert compose(PARTS, "of_toy", ["run.robot=other"], robot_settings=settings).env.speed == Envs().speed
 
 
 @pytest.mark.parametrize("robot", ["smpl", "g1"])
@@ -250,9 +250,9 @@ def test_plain_data_comes_back_as_the_same_config():
     again = from_dict(PARTS, data)
     assert again.to_dict() == data
     assert again.env == config.env
-    assert from_dict({"env": Worlds}, data).to_dict() == {"env": data["env"]}
+    assert from_dict({"env": Envs}, data).to_dict() == {"env": data["env"]}
     with pytest.raises(AttributeError, match="no part 'model'"):
-        from_dict({"env": Worlds}, data).model  # noqa: B018
+        from_dict({"env": Envs}, data).model  # noqa: B018
 
 
 def test_data_of_another_version_is_refused():

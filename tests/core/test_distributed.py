@@ -1,4 +1,4 @@
-"""Two ranks: the same policy on both, the one that a single rank with both their worlds would have."""
+"""Two ranks: the same policy on both, the one that a single rank with both their envs would have."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_three_bad_iterations_in_a_row(bad, said):
 
 
 class BreaksLater(ToyEnv):
-    """All worlds break after `good` steps, as physics does under wild actions."""
+    """All envs break after `good` steps, as physics does under wild actions."""
 
     def __init__(self, good: int) -> None:
         super().__init__(4)

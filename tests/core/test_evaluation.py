@@ -23,7 +23,7 @@ from protege.core.runs.load_policy import load_policy
 
 
 class Deck:
-    """Worlds whose episodes have lengths that are known beforehand; those of length 2 fail.
+    """Envs whose episodes have lengths that are known beforehand; those of length 2 fail.
 
     Args:
         lengths: of each world's episodes, the last one again and again.
@@ -61,7 +61,7 @@ def double(obs):
 
 def test_every_world_gives_its_first_episodes_equally_many():
     env = Deck([[2], [10, 2, 2, 7], [5]])
-    rows = run_episodes(env, double, 5)  # 2 from each of 3 worlds
+    rows = run_episodes(env, double, 5)  # 2 from each of 3 envs
     assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2]
     assert rows["length"].tolist() == [2, 2, 10, 2, 5, 5]
     assert rows["number"].tolist() == [0, 1, 0, 1, 0, 1]

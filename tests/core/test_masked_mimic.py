@@ -28,7 +28,7 @@ def make_policy(env: ToyEnv, **changes) -> MaskedMimic:
 
 
 def wild_policy(**changes) -> tuple[MaskedMimic, Obs]:
-    """Every weight drawn large enough that every input shows, and 16 worlds to look at: the second half hides some poses."""
+    """Every weight drawn large enough that every input shows, and 16 envs to look at: the second half hides some poses."""
     env = ToyEnv(16)
     policy = make_policy(env, **changes)
     for parameter in policy.parameters():
@@ -184,7 +184,7 @@ def expert_share(iteration: int) -> float:
 
 def test_the_expert_acts_in_a_falling_share_of_the_worlds():
     shares = [expert_share(iteration) for iteration in (0, 1, 2, 3, 4, 9)]
-    # 400 worlds: a standard error of 0.025 at most.
+    # 400 envs: a standard error of 0.025 at most.
     assert shares == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0, 0.0], abs=0.1)
 
 

@@ -1,4 +1,4 @@
-"""Trainings of the real robot that take a second: 8 worlds, small networks, a few steps."""
+"""Trainings of the real robot that take a second: 8 envs, small networks, a few steps."""
 
 from pathlib import Path
 

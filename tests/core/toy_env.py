@@ -28,7 +28,7 @@ def toy_robot() -> Robot:
 
 
 class ToyEnv:
-    """N worlds of `toy_robot`. A world whose index is in `broken` gives invalid transitions with a NaN reward."""
+    """N envs of `toy_robot`. A world whose index is in `broken` gives invalid transitions with a NaN reward."""
 
     def __init__(self, num_envs: int, seed: int = 0, broken: list[int] | None = None) -> None:
         self.num_envs, self.num_actions, self.device = num_envs, J, torch.device("cpu")
@@ -100,23 +100,23 @@ class ToyEnv:
         """Joint angles that many steps ahead, (N, J) rad."""
         return 0.5 * torch.sin(self.state["phase"] + 0.3 * (self.state["step"] + ahead).unsqueeze(1))
 
-    def _reset(self, worlds: Tensor) -> None:
-        n, column = self.num_envs, worlds.unsqueeze(1)
+    def _reset(self, envs: Tensor) -> None:
+        n, column = self.num_envs, envs.unsqueeze(1)
         phase = 6.28 * torch.rand(n, J, generator=self.generator)
         hidden = torch.rand(n, 1, J, generator=self.generator) < 0.3
         commands = torch.rand(n, 3, generator=self.generator) < 0.5
         masked = torch.arange(n) >= n // 2
         s = dict(self.state)
-        s["step"] = torch.where(worlds, 0, s["step"])
+        s["step"] = torch.where(envs, 0, s["step"])
         s["phase"] = torch.where(column, phase, s["phase"])
-        s["pose_mask"] = torch.where(worlds[:, None, None], ~(hidden & masked[:, None, None]), s["pose_mask"])
+        s["pose_mask"] = torch.where(envs[:, None, None], ~(hidden & masked[:, None, None]), s["pose_mask"])
         s["command_mask"] = torch.where(column, commands & masked.unsqueeze(1), s["command_mask"])
-        s["return"] = torch.where(worlds, 0.0, s["return"])
-        s["error"] = torch.where(worlds, 0.0, s["error"])
+        s["return"] = torch.where(envs, 0.0, s["return"])
+        s["error"] = torch.where(envs, 0.0, s["error"])
         self.state = s
         self.state["joint_pos"] = torch.where(column, self._reference(0), s["joint_pos"])
         first = self._proprioception().unsqueeze(1).expand(-1, H, -1)
-        self.state["history"] = torch.where(worlds[:, None, None], first, s["history"])
+        self.state["history"] = torch.where(envs[:, None, None], first, s["history"])
 
     def _proprioception(self) -> Tensor:
         return torch.cat([self.state["joint_pos"], torch.ones(self.num_envs, 1)], dim=1)
@@ -143,7 +143,7 @@ class ToyEnv:
 
 
 class NanEnv(ToyEnv):
-    """After a step, broken worlds show NaN throughout."""
+    """After a step, broken envs show NaN throughout."""
 
     def step(self, action: Tensor) -> Step:
         step = super().step(action)

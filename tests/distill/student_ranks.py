@@ -18,7 +18,7 @@ from protege.distill.teachers_by_task import TeachersByTask
 
 
 def train_student(group: ProcessGroup, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:
-    """A distillation in this rank's own worlds; with `stop` the second rank gets SIGTERM in its second iteration."""
+    """A distillation in this rank's own envs; with `stop` the second rank gets SIGTERM in its second iteration."""
     config = student_config(folder, *overrides)
     torch.manual_seed(config.run.seed)
     env = env_plugin().make(rank_settings(config.run, group), config.env)

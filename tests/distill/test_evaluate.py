@@ -1,4 +1,4 @@
-"""Evaluation of a policy that plays the reference, on real worlds; its files; and the commands."""
+"""Evaluation of a policy that plays the reference, on real envs; its files; and the commands."""
 
 import json
 import re

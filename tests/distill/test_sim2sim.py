@@ -1,4 +1,4 @@
-"""One policy in several simulators: the comparison by hand, and the command on real worlds."""
+"""One policy in several simulators: the comparison by hand, and the command on real envs."""
 
 import json
 

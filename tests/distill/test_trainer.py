@@ -1,4 +1,4 @@
-"""The trainer on a few real worlds with teachers whose opinion is known."""
+"""The trainer on a few real envs with teachers whose opinion is known."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A handful of real MuJoCo worlds, teachers whose opinion is known, and a policy that plays the reference."""
+"""A handful of real MuJoCo envs, teachers whose opinion is known, and a policy that plays the reference."""
 
 from pathlib import Path
 

@@ -334,7 +334,7 @@ def test_bench_measures_three_rates():
     assert min(rates[speed] for speed in speeds) > 0.0
     assert rates["ratio"] == pytest.approx(rates["environment"] / rates["bare_mujoco"])
     text = succeeds(*words)
-    assert text.startswith("4 worlds of mujoco on cpu, 1 threads") and text.splitlines()[1].endswith("100%")
+    assert text.startswith("4 envs of mujoco on cpu, 1 threads") and text.splitlines()[1].endswith("100%")
     assert call("bench", "--seconds", "0").exit_code == 2
 
 

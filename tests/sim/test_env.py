@@ -1,4 +1,4 @@
-"""The environment on real MuJoCo worlds."""
+"""The environment on real MuJoCo envs."""
 
 import math
 
@@ -166,7 +166,7 @@ def test_a_saved_environment_continues_exactly(robot):
 
 
 def test_a_changed_task_mix_continues_exactly_with_its_plans():
-    """Plans are drawn when worlds are dealt out, and are not saved: the mix's draws must be made again."""
+    """Plans are drawn when envs are dealt out, and are not saved: the mix's draws must be made again."""
     env = make_env(ALL_TASKS, num_envs=10)
     env.reset()
     obs = env.set_task_mix({"path": 1.0, "goal": 1.0, "track": 2.0})

@@ -10,7 +10,7 @@ NAN = float("nan")
 
 @pytest.fixture
 def log() -> EpisodeLog:
-    """Four worlds: two of a task that measures `err`, two of one that measures nothing."""
+    """Four envs: two of a task that measures `err`, two of one that measures nothing."""
     return EpisodeLog(torch.tensor([0, 0, 1, 1]), {"path": ["err"], "other": []})
 
 
@@ -18,13 +18,13 @@ def add(log: EpisodeLog, values: list[float], weights: list[float]) -> None:
     log.add("err", slice(0, 2), torch.tensor(values), torch.tensor(weights))
 
 
-def rows(log: EpisodeLog, worlds: list[int]) -> dict[str, list[float]]:
-    """The rows of some worlds, whose episodes end here."""
+def rows(log: EpisodeLog, envs: list[int]) -> dict[str, list[float]]:
+    """The rows of some envs, whose episodes end here."""
     failed = torch.tensor([False, True, False, True])
     table = log.rows(failed)
     assert all(len(column) == 4 for column in table.values())
-    log.restart(torch.tensor([world in worlds for world in range(4)]))
-    return {key: column[worlds].tolist() for key, column in table.items()}
+    log.restart(torch.tensor([world in envs for world in range(4)]))
+    return {key: column[envs].tolist() for key, column in table.items()}
 
 
 def test_metrics_are_means_maxima_and_last_values_where_they_count(log):

@@ -334,9 +334,7 @@ def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
 
     monkeypatch.setattr(isaaclab, "build", full)
     monkeypatch.setattr(warp_device, "free_memory", lambda device: 2**30)
-    with pytest.raises(
-        UserError, match=r"^100000 worlds do not fit into the 1\.0 GiB .* Take env\.num_envs=\d+ or less"
-    ):
+    with pytest.raises(UserError, match=r"^100000 envs do not fit into the 1\.0 GiB .* Take env\.num_envs=\d+ or less"):
         make_simulator("isaaclab", ROBOT, 100_000, device="cpu")
 
 

@@ -51,7 +51,7 @@ def test_observations_are_those_of_the_worlds(task, robot):
     obs, _ = env.reset()
     assert env.observation_space.shape == obs["policy"].shape
     assert bare.state_space is not None and bare.state_space.shape == obs["critic"].shape
-    ours = bare.worlds._restart(torch.zeros(N, dtype=torch.bool), bare.worlds.history)
+    ours = bare.envs._restart(torch.zeros(N, dtype=torch.bool), bare.envs.history)
     width = ours["proprioception"].shape[1]
     assert torch.equal(obs["policy"][:, :width], ours["proprioception"])
     last = "reference_joint_pos" if task == "track" else task
@@ -73,7 +73,7 @@ def test_a_step_ends_episodes_and_begins_others():
     env, bare = made("track", episode_length_s=0.1, compute_final_obs=True)
     obs, extras = env.reset(seed=3)
     assert extras == {} and bare.max_episode_length == 3
-    default = bare.worlds.default_joint_pos
+    default = bare.envs.default_joint_pos
     for step in range(3):
         action = obs["policy"][:, -J:] - default  # plays the reference
         if step == 2:
@@ -100,8 +100,8 @@ def test_a_seed_repeats_an_episode():
 
 def test_our_config_is_the_users_and_checked():
     env, bare = made("path", overrides=["env.path_follower_params.speed=[0.25, 0.5]", "env.num_plans=4"])
-    assert bare.worlds.config.path_follower_params.speed == (0.25, 0.5)
-    assert bare.worlds.task_names == ["path"]
+    assert bare.envs.config.path_follower_params.speed == (0.25, 0.5)
+    assert bare.envs.task_names == ["path"]
     env.close()
     with pytest.raises(UserError, match=r"unknown key env\.path_follower_params\.sped\. Did you mean"):
         made("path", overrides=["env.path_follower_params.sped=1"])

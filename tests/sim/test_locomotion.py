@@ -51,7 +51,7 @@ def observe(command: LocomotionCommand, state: RobotState) -> dict[str, torch.Te
 
 
 def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
-    """References of the worlds from reset on, the robots being where the references are."""
+    """References of the envs from reset on, the robots being where the references are."""
     states, reference = [command.reset(ALL)], command.reference
     for _ in range(steps):
         following = reference.table[reference.index + 1]
@@ -62,7 +62,7 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
 
 
 def test_plans_are_dealt_in_turn(gait):
-    """32 plans for six worlds: in five rounds none comes twice, also if a world is ahead of the others."""
+    """32 plans for six envs: in five rounds none comes twice, also if a world is ahead of the others."""
     command = make("goal", gait, evaluation=True)
     dealt = []
     for _ in range(5):

@@ -139,7 +139,7 @@ def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
     with pytest.raises(UserError) as complaint:
         make_simulator("mjwarp", ROBOT, 100_000, device="cpu")
     text = str(complaint.value)
-    assert text.startswith("100000 worlds do not fit into the 1.0 GiB that are free on cpu. Take env.num_envs=")
+    assert text.startswith("100000 envs do not fit into the 1.0 GiB that are free on cpu. Take env.num_envs=")
     fit = int(text.split("env.num_envs=")[1].split()[0])
     assert 4000 < fit < 8000 and fit % 100 == 0
 

@@ -51,7 +51,7 @@ def sim(shared: Simulator) -> Simulator:
 
 
 def rollout(sim: Simulator, steps: int) -> torch.Tensor:
-    """Of all worlds, (steps, N, 7 + J): root pose and joints under random targets."""
+    """Of all envs, (steps, N, 7 + J): root pose and joints under random targets."""
     generator, states = torch.Generator().manual_seed(1), []
     for _ in range(steps):
         sim.step(hold(sim.robot) + 0.2 * torch.randn(N, sim.robot.num_joints, generator=generator))
@@ -106,7 +106,7 @@ def test_a_varied_world_is_the_robot_that_is_described_so(sim, robot, name):
     sim.randomize(ALL, variation)
     sim.write(ALL, resting(robot))
     mine = rollout(sim, 12)
-    assert (mine[:, 0] - mine[:, 1]).abs().max() > 0.01, "worlds differ"
+    assert (mine[:, 0] - mine[:, 1]).abs().max() > 0.01, "envs differ"
     other = build(name, described(robot, variation, 1), varied=False)
     other.write(ALL, resting(robot))
     torch.testing.assert_close(mine[:, 1], rollout(other, 12)[:, 1], atol=1e-4, rtol=0.0)

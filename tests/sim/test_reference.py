@@ -83,7 +83,7 @@ def test_a_row_that_is_not_kept_may_be_no_number():
 
 
 def place(library: MotionLibrary, clip: list[int], frame: list[int]) -> Reference:
-    """A reference of worlds that are at some frames of some clips."""
+    """A reference of envs that are at some frames of some clips."""
     reference = Reference(len(clip), library.state, 2, AHEAD)
     starts, counts = library.starts[clip], library.counts[clip]
     reference.index.copy_(starts + torch.tensor(frame))
@@ -196,7 +196,7 @@ def test_a_reset_of_some_clips_leaves_the_others(library, masked):
     mask = torch.tensor([True, False] * (N // 2))
     start = command.reset(mask)
     after = command.state_dict()
-    assert torch.equal(after.pop("adaptive_sampling"), before["adaptive_sampling"]), "of clips, not of worlds"
+    assert torch.equal(after.pop("adaptive_sampling"), before["adaptive_sampling"]), "of clips, not of envs"
     for name, x in after.items():
         assert torch.equal(x[~mask], before[name][~mask]), name
     assert command.step.tolist() == [0, 5] * (N // 2)

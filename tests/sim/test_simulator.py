@@ -1,6 +1,6 @@
 """The contract of every simulator backend. A new line in SIMULATORS is tested without a change here.
 
-Each backend is built once for each robot, with three worlds; every test writes the state from which it starts. On a machine
+Each backend is built once for each robot, with three envs; every test writes the state from which it starts. On a machine
 without a GPU Warp compiles its kernels for the CPU: once for all, some seconds each set.
 """
 
@@ -42,12 +42,12 @@ def sim(name: str, robot: Robot) -> Iterator[Simulator]:
 
 
 def world(*indices: int) -> torch.Tensor:
-    """The mask of some worlds."""
+    """The mask of some envs."""
     return torch.isin(torch.arange(N), torch.tensor(indices))
 
 
-def snapshot(sim: Simulator, worlds: list[int]) -> list[torch.Tensor]:
-    return [getattr(sim.state, field)[worlds].clone() for field in FIELDS]
+def snapshot(sim: Simulator, envs: list[int]) -> list[torch.Tensor]:
+    return [getattr(sim.state, field)[envs].clone() for field in FIELDS]
 
 
 def assert_same(a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
@@ -55,7 +55,7 @@ def assert_same(a: list[torch.Tensor], b: list[torch.Tensor]) -> None:
 
 
 def rollout(sim: Simulator, steps: int, seed: int = 1) -> list[torch.Tensor]:
-    """The states of all worlds after some steps of random targets."""
+    """The states of all envs after some steps of random targets."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         sim.step(hold(sim.robot) + 0.2 * torch.randn(N, sim.robot.num_joints, generator=generator))
@@ -169,7 +169,7 @@ def test_bodies_are_where_kinematics_says(sim, robot):
 
 
 def flown(sim: Simulator, robot: Robot, seconds: float) -> mujoco.MjData:
-    """Let all worlds and a MuJoCo of its own fly under the same random targets."""
+    """Let all envs and a MuJoCo of its own fly under the same random targets."""
     start = random_state(robot, 7)
     sim.write(ALL, start)
     model, data = mujocos(robot, start)

@@ -1,4 +1,4 @@
-"""Failure rules and time limits, played in real worlds: robots are put where the rule must see them."""
+"""Failure rules and time limits, played in real envs: robots are put where the rule must see them."""
 
 import math
 

@@ -24,7 +24,7 @@ N = 2
 
 
 class Told(LocomotionCommand):
-    """A command that says what it is told to: one path point, goal, direction (rad) and speed for all worlds."""
+    """A command that says what it is told to: one path point, goal, direction (rad) and speed for all envs."""
 
     def __init__(
         self, *, path=(0.0, 0.0), goal=(0.0, 0.0), direction=0.0, speed=0.0, settled=True, step=0, last_step=300

@@ -14,7 +14,7 @@ from .errors import UserError, shown
 LARGEST = 1e6
 """Of a weight, a length, a time or a count that has no nearer bound: nothing that makes sense is beyond it."""
 SMALLEST_WEIGHT = 1e-6
-"""Of a weight that is not 0: a share of the worlds, or a probability, that float32 can hold."""
+"""Of a weight that is not 0: a share of the envs, or a probability, that float32 can hold."""
 
 
 def within(low: float, high: float, part: Any, key: str, *names: str) -> None:

@@ -46,7 +46,7 @@ class Step:
 
 
 class Env(Protocol):
-    """N worlds of one robot. World i runs the task whose slice in `task_slices` holds i.
+    """N envs of one robot. World i runs the task whose slice in `task_slices` holds i.
 
     What `step` returns may be overwritten by the next step: copy what is kept.
     """
@@ -66,7 +66,7 @@ class Env(Protocol):
         ...
 
     def statistics(self) -> list[Tensor]:
-        """What the worlds have counted to choose their commands by. Ranks average it, in place, once an iteration."""
+        """What the envs have counted to choose their commands by. Ranks average it, in place, once an iteration."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

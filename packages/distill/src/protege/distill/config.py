@@ -12,7 +12,7 @@ class TeacherModel:
     """One teacher.
 
     Attributes:
-        weight: of its worlds in the distillation, KL and value distillation losses. At 0 it is not needed, and its tasks are left
+        weight: of its envs in the distillation, KL and value distillation losses. At 0 it is not needed, and its tasks are left
             out.
         checkpoint: its run folder or checkpoint; several form an ensemble, whose labels are averaged.
     """
@@ -49,7 +49,7 @@ class Stage:
     Attributes:
         name: for the log.
         share: of the run's budget, relative to the other stages'.
-        task_mix: weight of each task; worlds are dealt out by it.
+        task_mix: weight of each task; envs are dealt out by it.
     """
 
     name: str = ""
@@ -83,7 +83,7 @@ class DistillConfig:
         bounds_loss_weight: of what actions exceed the robot's range by.
         ppo_start: PPO's two terms are off until this share of the budget is spent.
         ppo_ramp: share of the budget over which they then grow to their weights.
-        teacher_iterations: the teachers act in a share of the worlds that falls from 1 to 0 over so many iterations.
+        teacher_iterations: the teachers act in a share of the envs that falls from 1 to 0 over so many iterations.
         imitation_noise: share of the policy's deviation that actions are strewn by until PPO comes on; from then on all of it.
             The student's own mistakes are noise enough.
         weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.

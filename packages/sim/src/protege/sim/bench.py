@@ -1,7 +1,7 @@
 """How fast the environment is against its physics alone: same model, substeps, threads, and walking states.
 
 With MuJoCo that is bare `mj_step` on as many threads; with MuJoCo Warp it is `Simulator.step`, on the same device. Rates are
-control steps of all worlds together, a second. They are measured in turns, so that a busy machine slows all alike, and with
+control steps of all envs together, a second. They are measured in turns, so that a busy machine slows all alike, and with
 as many torch threads as training has. Simulators start each burst on random frames of the walking clip and follow it with
 noise on the targets; what puts them there, and what draws the noise, is not timed. A GPU is waited for before and after.
 """
@@ -34,12 +34,12 @@ NOISE = 0.05  # rad, about what an exploring policy adds
 WARM_UP = 2  # bursts that do not count: they touch memory, start threads and capture graphs
 
 Burst = Callable[[], float]
-"""Runs the control steps of half a second of all worlds; returns the seconds they took."""
+"""Runs the control steps of half a second of all envs; returns the seconds they took."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Control steps a second of all worlds together.
+    """Control steps a second of all envs together.
 
     Attributes:
         threads: of physics on a CPU, and of torch.
@@ -89,7 +89,7 @@ def measure(
         threads: 0 for one a core.
         backend: a simulator's name.
         device: as `run.device` of a training.
-        tasks: of the environment's worlds, in equal parts.
+        tasks: of the environment's envs, in equal parts.
         against: another simulator, measured in the same turns on the same device.
         motion_file: clips whose frames are played; by default the robot's walk.
 
@@ -121,7 +121,7 @@ def measure(
 
 
 def _in_turns(bursts: dict[str, Burst], steps: int, seconds: float) -> dict[str, float]:
-    """The rate of each burst, control steps of all worlds a second; one of them is of so many steps."""
+    """The rate of each burst, control steps of all envs a second; one of them is of so many steps."""
     for _ in range(WARM_UP):
         for burst in bursts.values():
             burst()
@@ -173,18 +173,18 @@ class Walk:
 def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
     """Nothing but mj_step on a thread pool."""
     model = build_spec(robot).compile()
-    worlds = [mujoco.MjData(model) for _ in range(walk.num_envs)]
+    envs = [mujoco.MjData(model) for _ in range(walk.num_envs)]
     pool = ThreadPoolExecutor(threads)
 
     def step(first: int, targets: np.ndarray) -> None:
-        for world in range(first, len(worlds), threads):
-            worlds[world].ctrl[:] = targets[world]
-            mujoco.mj_step(model, worlds[world], robot.substeps)
+        for world in range(first, len(envs), threads):
+            envs[world].ctrl[:] = targets[world]
+            mujoco.mj_step(model, envs[world], robot.substeps)
 
     def burst() -> float:
         state, targets = walk.burst()
         qpos, qvel = (x.double().numpy() for x in coordinates(state))
-        for data, pos, vel in zip(worlds, qpos, qvel, strict=True):
+        for data, pos, vel in zip(envs, qpos, qvel, strict=True):
             mujoco.mj_resetData(model, data)
             data.qpos[:], data.qvel[:] = pos, vel
         controls = targets.double().numpy()

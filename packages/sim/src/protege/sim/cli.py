@@ -260,7 +260,7 @@ def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) ->
 @main.command()
 @click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp, isaaclab")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
-@click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="worlds")
+@click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="envs")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
 @click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
 @click.option("--against", help="another simulator, measured in the same turns: what --simulator costs beside it")
@@ -290,8 +290,8 @@ def bench(
         click.echo(json.dumps(rates.to_dict(), indent=2))
         return
     click.echo(
-        f"{num_envs} worlds of {rates.backend} on {rates.device}, {rates.threads} threads; "
-        "control steps of all worlds a second:"
+        f"{num_envs} envs of {rates.backend} on {rates.device}, {rates.threads} threads; "
+        "control steps of all envs a second:"
     )
     for label in ("bare_mujoco", "simulator", "environment"):
         if rate := getattr(rates, label):

@@ -1,10 +1,10 @@
-"""The environment: N worlds of one robot, split among tasks.
+"""The environment: N envs of one robot, split among tasks.
 
-One step: act, physics, refresh once, terms, reset. Each task owns a contiguous slice of the worlds and is a command plus
+One step: act, physics, refresh once, terms, reset. Each task owns a contiguous slice of the envs and is a command plus
 dicts of terms (`tasks/`); observations come from `protege.core.observations` and are the same for every task.
 
 All that follows the physics has fixed shapes, changes its tensors in place and never asks the device for a value, so that on a
-GPU it is one CUDA graph. Resets are therefore computed for all worlds and kept where an episode ended.
+GPU it is one CUDA graph. Resets are therefore computed for all envs and kept where an episode ended.
 """
 
 import logging
@@ -78,7 +78,7 @@ class HumanoidEnv:
     """Implements `protege.core.env.Env`.
 
     Args:
-        simulator: physics of N worlds.
+        simulator: physics of N envs.
         clips: what is tracked, and what the references of walking tasks are warped from.
         config: the environment's config.
         seed: of every random draw in here.
@@ -120,7 +120,7 @@ class HumanoidEnv:
     # Tasks -------------------------------------------------------------------------------------------------------------
 
     def set_task_mix(self, mix: dict[str, float]) -> Obs:
-        """Deal the worlds out anew among tasks, by weight, and reset them all."""
+        """Deal the envs out anew among tasks, by weight, and reset them all."""
         self._deal(mix)
         return self.reset()
 
@@ -231,7 +231,7 @@ class HumanoidEnv:
         return Scene(self.state[part], reference, task.command, self.trail[part], self.robot.control_dt, self.robot)
 
     def _restart(self, mask: Tensor, history: Tensor) -> Obs:
-        """Put the worlds where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
+        """Put the envs where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
 
         Returns:
             the observation to act on next.
@@ -294,14 +294,14 @@ class HumanoidEnv:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: same config, seed and number of worlds.
+        """Continue where `state_dict` was taken: same config, seed and number of envs.
 
         Raises:
             ValueError: it is no such state.
         """
         counts = state["task_mix"]
         if not all(isinstance(n, int) and n > 0 for n in counts.values()) or sum(counts.values()) != self.num_envs:
-            raise ValueError(f"task_mix is {counts}, not {self.num_envs} worlds")
+            raise ValueError(f"task_mix is {counts}, not {self.num_envs} envs")
         check_layout(state["dealt_with"], self.dealt_with, "env.dealt_with")
         same_mix = counts == {name: part.stop - part.start for name, part in self.task_slices.items()}
         if not same_mix or not torch.equal(state["dealt_with"].cpu(), self.dealt_with):

@@ -83,7 +83,7 @@ class RandomizationParams:
 
     @property
     def varies_bodies(self) -> bool:
-        """Whether worlds differ in their bodies."""
+        """Whether envs differ in their bodies."""
         same = RandomizationParams()
         return any(getattr(self, x) != getattr(same, x) for x in ("friction", "mass", "com", "stiffness", "damping"))
 
@@ -102,7 +102,7 @@ class MjwarpParams:
     """Room in the arrays of the simulator `mjwarp`.
 
     Attributes:
-        contacts: room for so many a world, shared by all worlds; bodies that fall about have 14 at most.
+        contacts: room for so many a world, shared by all envs; bodies that fall about have 14 at most.
         constraints: rows in each world: four a contact, one a joint at its limit; bodies that fall about have 60 at most.
     """
 
@@ -118,7 +118,7 @@ class IsaaclabParams(MjwarpParams):
     """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`.
 
     Attributes:
-        contacts: room for so many a world, shared by all worlds.
+        contacts: room for so many a world, shared by all envs.
         constraints: rows in each world.
     """
 

@@ -30,7 +30,7 @@ class EpisodeLog:
         self.last = torch.full_like(self.weighted_sum, torch.nan)
 
     def add(self, metric: str, part: slice, value: Tensor, weight: Tensor) -> None:
-        """Count one step's value, where its weight is positive, for the worlds of a slice."""
+        """Count one step's value, where its weight is positive, for the envs of a slice."""
         row, counts = self.names.index(metric), weight > 0.0
         self.weighted_sum[row, part] += value * weight
         self.weight[row, part] += weight
@@ -61,7 +61,7 @@ class EpisodeLog:
         return rows
 
     def restart(self, mask: Tensor) -> None:
-        """New episodes in the worlds where mask (N,) is True."""
+        """New episodes in the envs where mask (N,) is True."""
         for name, start in STARTS.items():
             getattr(self, name).masked_fill_(mask, start)
 

@@ -17,7 +17,7 @@ COPIES = 2
 
 
 def check_memory(simulator: str, robot: Robot, config: EnvConfig, *, varied: bool) -> None:
-    """Whether the worlds of a config fit into the memory that is free.
+    """Whether the envs of a config fit into the memory that is free.
 
     Raises:
         UserError: they do not; with how many would.

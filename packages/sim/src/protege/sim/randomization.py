@@ -1,4 +1,4 @@
-"""Domain randomisation: what differs between worlds and disturbs them, so that a policy does not rely on what it cannot know.
+"""Domain randomisation: what differs between envs and disturbs them, so that a policy does not rely on what it cannot know.
 
 The terms are those of Peng et al. 2018 (arXiv 1710.06537) and Tan et al. 2018 (arXiv 1804.10332). Each is off unless
 `env.randomization` says otherwise, and then draws nothing. All tensors have fixed shapes and are changed in place.
@@ -21,13 +21,13 @@ from .simulators.simulator import Simulator, Variation
 
 
 class Bodies:
-    """Friction, masses, centres of mass and gains of n worlds, new with every episode."""
+    """Friction, masses, centres of mass and gains of n envs, new with every episode."""
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.params, self.robot, self.n, self.generator = params, robot, n, generator
 
     def draw(self) -> Variation:
-        """For all worlds; of terms that are off, None."""
+        """For all envs; of terms that are off, None."""
         p, n, generator = self.params, self.n, self.generator
         bodies, joints, same = (n, self.robot.num_bodies), (n, self.robot.num_joints), (1.0, 1.0)
         friction = uniform((n,), *p.friction, generator) if p.friction != same else None
@@ -140,7 +140,7 @@ class Randomization:
     """The terms of an environment, None where they are off.
 
     Args:
-        simulator: of the environment's worlds; made with `varied` if `params.varies_bodies`.
+        simulator: of the environment's envs; made with `varied` if `params.varies_bodies`.
         generator: of the environment.
     """
 

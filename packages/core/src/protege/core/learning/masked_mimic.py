@@ -43,8 +43,8 @@ class MaskedMimicConfig:
         min_learning_rate: at the end.
         max_grad_norm: of all parameters together.
         action_noise: standard deviation of the actions carried out, in units of their scale.
-        prior_fraction: share of the worlds that act with the prior's latent while training; the others use the encoder's.
-        expert_iterations: the expert acts in a share of the worlds that falls from 1 to 0 over so many iterations.
+        prior_fraction: share of the envs that act with the prior's latent while training; the others use the encoder's.
+        expert_iterations: the expert acts in a share of the envs that falls from 1 to 0 over so many iterations.
         expert_model_path: checkpoint or run folder of the tracker.
         kl_start: coefficient of the KL term at the start.
         kl_end: coefficient of the KL term after `kl_ramp` iterations.
@@ -172,7 +172,7 @@ class MaskedMimic(nn.Module):
         """Sample a latent and an action.
 
         Args:
-            privileged: (N,) bool, which worlds draw the latent from the encoder instead of the prior; None for none.
+            privileged: (N,) bool, which envs draw the latent from the encoder instead of the prior; None for none.
         """
         with mixed_precision(self):
             latent_mean, log_var = self.prior(obs)

@@ -40,7 +40,7 @@ class Summary:
 
 
 def rounded_up(num_episodes: int, num_envs: int) -> int:
-    """How many episodes `run_episodes` plays: a multiple of the worlds."""
+    """How many episodes `run_episodes` plays: a multiple of the envs."""
     return num_envs * -(-num_episodes // num_envs)
 
 
@@ -56,7 +56,7 @@ def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> d
         num_episodes: at least so many.
 
     Returns:
-        the rows in the order of worlds.
+        the rows in the order of envs.
     """
     each = rounded_up(num_episodes, env.num_envs) // env.num_envs
     left = torch.full((env.num_envs,), each, device=env.device)
@@ -65,9 +65,9 @@ def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> d
     while (left > 0).any():
         step = env.step(act(obs))
         obs = step.obs
-        worlds = (step.ended & (left > 0)).nonzero().squeeze(1)
-        kept.append({"env_id": worlds, **{key: x[worlds] for key, x in step.episodes.items()}})
-        left[worlds] -= 1
+        envs = (step.ended & (left > 0)).nonzero().squeeze(1)
+        kept.append({"env_id": envs, **{key: x[envs] for key, x in step.episodes.items()}})
+        left[envs] -= 1
     rows = {key: torch.cat([part[key] for part in kept]) for key in kept[0]}
     order = rows["env_id"].argsort(stable=True)
     return {key: x[order] for key, x in rows.items()}
@@ -90,7 +90,7 @@ def evaluation_env(
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
 ) -> Env:
-    """Worlds of one task that end episodes by its failure rule, configured as the policy was trained.
+    """Envs of one task that end episodes by its failure rule, configured as the policy was trained.
 
     Args:
         robot, motion_file: instead of those of the training. A robot's name, or its file.

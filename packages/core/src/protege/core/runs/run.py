@@ -308,7 +308,7 @@ class Run:
         kept = f"--checkpoint {last}" if last.is_file() else "from scratch"
         return UserError(
             f"training diverged in iteration {self.iteration}: {trouble}",
-            f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the worlds break "
+            f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the envs break "
             "(agent/invalid_fraction), other env keys",
         )
 

@@ -110,7 +110,7 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
     except torch.OutOfMemoryError as error:
         count = config.env.num_envs
         raise UserError(
-            f"{count} worlds fit into the memory of {env.device}, but not what is learned from them beside them",
+            f"{count} envs fit into the memory of {env.device}, but not what is learned from them beside them",
             f"Take half as many: --num-envs {max(1, count // 2)}",
         ) from error
     finally:

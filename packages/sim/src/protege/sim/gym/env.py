@@ -20,10 +20,10 @@ from .env_cfg import SEEN, ProtegeEnvCfg, critic_sees
 
 
 class ProtegeEnv(DirectRLEnv):
-    """N worlds; actions (N, J) about the default pose, in units of the joints' scale, observations `policy` and `critic`, flat.
+    """N envs; actions (N, J) about the default pose, in units of the joints' scale, observations `policy` and `critic`, flat.
 
     Attributes:
-        worlds: the `HumanoidEnv`.
+        envs: the `HumanoidEnv`.
 
     Args:
         cfg: by default that of the registered task.
@@ -40,8 +40,8 @@ class ProtegeEnv(DirectRLEnv):
         config = compose(
             {"run": RunConfig, "env": EnvConfig}, None, _overrides(self.cfg), robot_settings=plugin.robot_settings
         )
-        self.worlds = plugin.make(config.run, config.env)
-        simulator = self.worlds.simulator
+        self.envs = plugin.make(config.run, config.env)
+        simulator = self.envs.simulator
         assert isinstance(simulator, IsaaclabSimulator)
         assert simulator.scene.sim
         self.scene, self.sim = simulator.scene, simulator.scene.sim
@@ -50,7 +50,7 @@ class ProtegeEnv(DirectRLEnv):
         self.extras: dict[str, Any] = {}
         self.has_rtx_sensors, self.video_recorders, self._window = False, [], None
         self.common_step_counter = 0
-        n, device = self.num_envs, self.worlds.device
+        n, device = self.num_envs, self.envs.device
         self.episode_length_buf = torch.zeros(n, dtype=torch.long, device=device)
         self.reset_terminated = torch.zeros(n, dtype=torch.bool, device=device)
         self.reset_time_outs, self.reset_buf = self.reset_terminated.clone(), self.reset_terminated.clone()
@@ -64,14 +64,14 @@ class ProtegeEnv(DirectRLEnv):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a new episode in every world."""
         if seed is not None:
-            self.worlds.generator.manual_seed(seed)
+            self.envs.generator.manual_seed(seed)
         self.episode_length_buf.zero_()
-        self.obs_buf = self._grouped(self.worlds.reset())
+        self.obs_buf = self._grouped(self.envs.reset())
         return self.obs_buf, self.extras
 
     def step(self, action: Tensor) -> Any:
-        """One control step; worlds whose episode ended begin another, and `obs` is its first observation."""
-        step = self.worlds.step(action.to(self.worlds.device))
+        """One control step; envs whose episode ended begin another, and `obs` is its first observation."""
+        step = self.envs.step(action.to(self.envs.device))
         self.common_step_counter += 1
         self.reset_terminated, self.reset_time_outs = step.failed.clone(), step.timed_out.clone()
         self.reset_buf, self.reward_buf = step.ended, step.reward.clone()
@@ -84,7 +84,7 @@ class ProtegeEnv(DirectRLEnv):
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self.worlds.close()
+            self.envs.close()
 
     def _grouped(self, obs: Obs) -> dict[str, Tensor]:
         return {

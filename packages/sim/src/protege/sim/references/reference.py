@@ -11,10 +11,10 @@ from ..floor import Floor
 
 
 class Reference:
-    """Where each of n worlds is in a table of frames.
+    """Where each of n envs is in a table of frames.
 
     Args:
-        n: worlds.
+        n: envs.
         table: (F, ...) the frames of all motions, one motion after the other.
         stride: frames a control step.
         future_frames: which control steps ahead `future` returns.

@@ -1,4 +1,4 @@
-"""MuJoCo Warp (mujoco-warp): all worlds in step on one GPU; Warp's CPU device, slower than `mujoco`, is for tests.
+"""MuJoCo Warp (mujoco-warp): all envs in step on one GPU; Warp's CPU device, slower than `mujoco`, is for tests.
 
 A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities, and the state as torch views of
 Warp's arrays. Nothing is copied to the host.
@@ -42,7 +42,7 @@ class MjwarpSimulator:
 
     Args:
         num_threads: of no use here.
-        varied: model fields in which worlds may differ have a row for each.
+        varied: model fields in which envs may differ have a row for each.
         contacts: see `MjwarpParams`.
         constraints: the same.
 
@@ -73,7 +73,7 @@ class MjwarpSimulator:
         self.room = Room("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
-        """Make the worlds, the views of their arrays and the recorded launches."""
+        """Make the envs, the views of their arrays and the recorded launches."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))

@@ -111,19 +111,19 @@ class MujocoSimulator:
         return torch.from_numpy(wrong)
 
     def write(self, mask: Tensor, target: RobotState) -> None:
-        worlds = mask.nonzero().squeeze(1)
-        qpos, qvel = (x.double().numpy() for x in coordinates(target[worlds]))
-        worlds, at = worlds.tolist(), self._at
+        envs = mask.nonzero().squeeze(1)
+        qpos, qvel = (x.double().numpy() for x in coordinates(target[envs]))
+        envs, at = envs.tolist(), self._at
 
         def put(row: int) -> None:
-            data = self._reset(worlds[row])
+            data = self._reset(envs[row])
             data.qpos[at.qpos], data.qvel[at.qvel] = qpos[row], qvel[row]
             data.ctrl[at.actuators] = data.qpos[at.joint_pos]
-            self._refresh(worlds[row])
+            self._refresh(envs[row])
 
-        self._each(range(len(worlds)), put)
+        self._each(range(len(envs)), put)
         self._keep_good()
-        self._publish(worlds)
+        self._publish(envs)
 
     def push(self, force_w: Tensor) -> None:
         self._push_w[:] = force_w.numpy()
@@ -179,7 +179,7 @@ class MujocoSimulator:
         return model
 
     def _bodies(self) -> dict[str, Tensor]:
-        """In what the worlds' models may differ, (N, ...) each; nothing if they do not."""
+        """In what the envs' models may differ, (N, ...) each; nothing if they do not."""
         names = self._nominal.fields if self._nominal else ()
         return {name: torch.from_numpy(np.stack([getattr(x, name) for x in self.models])) for name in names}
 
@@ -221,15 +221,15 @@ class MujocoSimulator:
         good = np.isfinite(self._qpos).all(1)
         self._good[good] = self._qpos[good]
 
-    def _publish(self, worlds: slice | list[int]) -> None:
+    def _publish(self, envs: slice | list[int]) -> None:
         """Copy what `_refresh` gathered into `state`."""
         state, at = self.state, self._at
-        state.joint_pos[worlds] = torch.from_numpy(self._qpos[worlds, at.joint_pos]).float()
-        state.joint_vel[worlds] = torch.from_numpy(self._qvel[worlds, at.joint_vel]).float()
-        state.body_pos_w[worlds] = torch.from_numpy(self._xpos[worlds]).float()
-        state.body_quat_w[worlds] = torch.from_numpy(self._xquat[worlds]).float()
+        state.joint_pos[envs] = torch.from_numpy(self._qpos[envs, at.joint_pos]).float()
+        state.joint_vel[envs] = torch.from_numpy(self._qvel[envs, at.joint_vel]).float()
+        state.body_pos_w[envs] = torch.from_numpy(self._xpos[envs]).float()
+        state.body_quat_w[envs] = torch.from_numpy(self._xquat[envs]).float()
         # cvel is (angular, linear) with the linear part at the robot's centre of mass.
-        angular, linear = self._cvel[worlds, :, :3], self._cvel[worlds, :, 3:]
-        arm = self._xpos[worlds] - self._com[worlds, None]
-        state.body_ang_vel_w[worlds] = torch.from_numpy(angular).float()
-        state.body_lin_vel_w[worlds] = torch.from_numpy(linear + np.cross(angular, arm)).float()
+        angular, linear = self._cvel[envs, :, :3], self._cvel[envs, :, 3:]
+        arm = self._xpos[envs] - self._com[envs, None]
+        state.body_ang_vel_w[envs] = torch.from_numpy(angular).float()
+        state.body_lin_vel_w[envs] = torch.from_numpy(linear + np.cross(angular, arm)).float()

@@ -1,4 +1,4 @@
-"""The fields of a MuJoCo model in which worlds may differ: all backends have them, under the same names."""
+"""The fields of a MuJoCo model in which envs may differ: all backends have them, under the same names."""
 
 from typing import Any
 

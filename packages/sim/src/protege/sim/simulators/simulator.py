@@ -19,7 +19,7 @@ from ..terrain import Terrain
 
 @dataclass(frozen=True)
 class Variation:
-    """How the bodies of N worlds differ from the robot's description. Where a quantity is None, it is left as it is.
+    """How the bodies of N envs differ from the robot's description. Where a quantity is None, it is left as it is.
 
     Attributes:
         friction: (N,) factor on the friction of all surfaces. The ground's too: of two that touch, MuJoCo takes the larger.
@@ -57,7 +57,7 @@ class Simulator(Protocol):
         ...
 
     def write(self, mask: Tensor, target: RobotState) -> None:
-        """Put the worlds where mask (N,) is True into a state (N, ...), given by its root and its joints."""
+        """Put the envs where mask (N,) is True into a state (N, ...), given by its root and its joints."""
         ...
 
     def push(self, force_w: Tensor) -> None:
@@ -65,7 +65,7 @@ class Simulator(Protocol):
         ...
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
-        """Change the bodies of the worlds where mask (N,) is True; only if the simulator was made with `varied`."""
+        """Change the bodies of the envs where mask (N,) is True; only if the simulator was made with `varied`."""
         ...
 
     def place(self, mask: Tensor, origin: Tensor) -> None:

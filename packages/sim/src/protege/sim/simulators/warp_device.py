@@ -55,7 +55,7 @@ def free_memory(device: torch.device) -> int:
 
 @contextmanager
 def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: int) -> Iterator[None]:
-    """In the block, so many worlds are made.
+    """In the block, so many envs are made.
 
     Args:
         host: the model of one.
@@ -74,12 +74,12 @@ def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: i
 
 
 def _too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
-    """The complaint about worlds that do not fit into `free` bytes, and how many would."""
+    """The complaint about envs that do not fit into `free` bytes, and how many would."""
     with wp.ScopedDevice("cpu"):
         world = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
     fit = int(free / world)
     return UserError(
-        f"{num_envs} worlds do not fit into the {free / 2**30:.1f} GiB that are free on {device}",
+        f"{num_envs} envs do not fit into the {free / 2**30:.1f} GiB that are free on {device}",
         f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
     )
 
@@ -98,16 +98,16 @@ def _rounded(count: int) -> int:
 
 
 class Room:
-    """Watches for worlds that have no room for all their contacts or constraints.
+    """Watches for envs that have no room for all their contacts or constraints.
 
     Args:
         simulator: its name, which is also that of its part of `env`.
-        overflow: MuJoCo Warp's flags, (N,) int; worlds that went wrong have none set.
+        overflow: MuJoCo Warp's flags, (N,) int; envs that went wrong have none set.
         contacts: room for so many a world.
         constraints: rows in each world.
 
     Attributes:
-        allowed: in so many worlds contacts may be left out; one of a hundred.
+        allowed: in so many envs contacts may be left out; one of a hundred.
     """
 
     def __init__(self, simulator: str, overflow: Tensor, contacts: int, constraints: int) -> None:
@@ -123,14 +123,14 @@ class Room:
             self.check()
 
     def overflowed(self) -> int:
-        """How many worlds had too little room since the last `check`."""
+        """How many envs had too little room since the last `check`."""
         return int((self.overflow & (CONTACTS_FULL | CONSTRAINTS_FULL) != 0).sum())
 
     def check(self) -> None:
         """Complain where contacts are left out that should count.
 
         Raises:
-            UserError: in more worlds than are allowed.
+            UserError: in more envs than are allowed.
         """
         bits, count = self.overflow.clone(), self.overflowed()
         self.overflow.zero_()
@@ -138,6 +138,6 @@ class Room:
             return
         what = "constraints" if bool((bits & CONSTRAINTS_FULL).any()) else "contacts"
         raise UserError(
-            f"{self.simulator}: {count} of {len(bits)} worlds had no room for all their {what}",
+            f"{self.simulator}: {count} of {len(bits)} envs had no room for all their {what}",
             f"Raise env.{self.simulator}.{what} (now {self.sizes[what]})",
         )

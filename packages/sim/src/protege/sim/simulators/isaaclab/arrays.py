@@ -88,7 +88,7 @@ class Arrays:
 
 
 class VariedBodies:
-    """The solver's model where worlds differ in it: a row a world of the same fields as in `mjwarp`, in the solver's order.
+    """The solver's model where envs differ in it: a row a world of the same fields as in `mjwarp`, in the solver's order.
 
     Newton keeps the nominal masses. Its centre of mass of the root is where it takes the root's velocity, both ways.
 

@@ -1,4 +1,4 @@
-"""Isaac Lab's configuration of our worlds: Newton with the MuJoCo Warp solver, a ground, and N robots with implicit servos.
+"""Isaac Lab's configuration of our envs: Newton with the MuJoCo Warp solver, a ground, and N robots with implicit servos.
 
 Every number is that of the compiled MuJoCo model or of the robot's description.
 """
@@ -54,7 +54,7 @@ def spawn_ground(prim_path: str, cfg: SpawnerCfg, translation=None, orientation=
 
 @configclass
 class SceneCfg(InteractiveSceneCfg):
-    """One robot a world on a common ground; all worlds begin at the origin and do not see one another."""
+    """One robot a world on a common ground; all envs begin at the origin and do not see one another."""
 
     ground = AssetBaseCfg(prim_path="/World/ground", spawn=SpawnerCfg(func=spawn_ground))
     robot: ArticulationCfg | None = None

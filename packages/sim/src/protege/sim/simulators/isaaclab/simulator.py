@@ -1,4 +1,4 @@
-"""Isaac Lab 3 on Newton with the MuJoCo Warp solver, without Isaac Sim: all worlds in step on one GPU, or slowly on a CPU.
+"""Isaac Lab 3 on Newton with the MuJoCo Warp solver, without Isaac Sim: all envs in step on one GPU, or slowly on a CPU.
 
 The robot is an `Articulation` of Isaac Lab's, authored as USD from the same MuJoCo model as the other backends'. A control step is
 one step of its simulation, whose substeps are one CUDA graph.
@@ -53,7 +53,7 @@ class IsaaclabSimulator:
 
     Args:
         num_threads: of no use here.
-        varied: let `randomize` make worlds differ.
+        varied: let `randomize` make envs differ.
         contacts: see `IsaaclabParams`.
         constraints: the same.
 
@@ -182,7 +182,7 @@ class IsaaclabSimulator:
         return torch.cat([self.state.root_pos_w, self.state.root_quat_w, self.state.joint_pos], dim=1)
 
     def _put(self, mask: Tensor, pose: Tensor, velocity: Tensor) -> None:
-        """Write the worlds where mask (N,) is True.
+        """Write the envs where mask (N,) is True.
 
         Isaac Lab's quaternions are xyzw. Its writers by mask have fixed shapes, so that a CUDA graph may hold them; the one of the
         root frame's velocity may not be captured, so that of its centre of mass is written.
@@ -204,7 +204,7 @@ class IsaaclabSimulator:
         self._arrays.publish()
 
     def _guard(self) -> None:
-        """Worlds with a NaN or an absurd speed go back to their last good pose, at rest."""
+        """Envs with a NaN or an absurd speed go back to their last good pose, at rest."""
         s, arrays = self.state, self._arrays
         velocity = torch.cat([s.root_lin_vel_w, s.root_ang_vel_w, s.joint_vel], dim=1)
         tensors = [self._pose(), velocity, arrays.kept["qacc_warmstart"], self._target, arrays.overflow]
