@@ -26,7 +26,7 @@ class Deck:
     """Envs whose episodes have lengths that are known beforehand; those of length 2 fail.
 
     Args:
-        lengths: of each world's episodes, the last one again and again.
+        lengths: of each env's episodes, the last one again and again.
     """
 
     def __init__(self, lengths: list[list[int]]) -> None:
@@ -69,7 +69,7 @@ def test_every_world_gives_its_first_episodes_equally_many():
 
 
 def test_short_failures_weigh_no_more_than_long_successes():
-    """Each world fails in 2 steps or succeeds in 20, half and half: the first 12 episodes by time are nearly all failures."""
+    """Each env fails in 2 steps or succeeds in 20, half and half: the first 12 episodes by time are nearly all failures."""
     env = Deck([[2], [20]] * 6)
     rows = run_episodes(env, double, 12)
     assert summarize(rows, "err/mean").success == 0.5

@@ -46,7 +46,7 @@ def wild_policy(env: ToyEnv, **changes) -> ActorCritic:
 
 
 def observe(num_envs: int = 8, seed: int = 0) -> tuple[ToyEnv, Obs]:
-    """A world whose second half shows some poses and commands only."""
+    """An env whose second half shows some poses and commands only."""
     env = ToyEnv(num_envs, seed)
     return env, env.reset()
 

@@ -28,7 +28,7 @@ def toy_robot() -> Robot:
 
 
 class ToyEnv:
-    """N envs of `toy_robot`. A world whose index is in `broken` gives invalid transitions with a NaN reward."""
+    """N envs of `toy_robot`. An env whose index is in `broken` gives invalid transitions with a NaN reward."""
 
     def __init__(self, num_envs: int, seed: int = 0, broken: list[int] | None = None) -> None:
         self.num_envs, self.num_actions, self.device = num_envs, J, torch.device("cpu")

@@ -77,7 +77,7 @@ def test_a_step_ends_episodes_and_begins_others():
     for step in range(3):
         action = obs["policy"][:, -J:] - default  # plays the reference
         if step == 2:
-            action[0] = torch.nan  # physics goes wrong in one world as time runs out in all
+            action[0] = torch.nan  # physics goes wrong in one env as time runs out in all
         obs, reward, terminated, truncated, extras = env.step(action)
         assert reward.shape == (N,) and obs["policy"].isfinite().all()
     assert terminated.tolist() == [True, False, False] and truncated.tolist() == [False, True, True]

@@ -62,7 +62,7 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
 
 
 def test_plans_are_dealt_in_turn(gait):
-    """32 plans for six envs: in five rounds none comes twice, also if a world is ahead of the others."""
+    """32 plans for six envs: in five rounds none comes twice, also if an env is ahead of the others."""
     command = make("goal", gait, evaluation=True)
     dealt = []
     for _ in range(5):

@@ -29,7 +29,7 @@ TARGET = ROBOT.default_pose().expand(N, J)
 
 
 def standing(height: list[float]) -> RobotState:
-    """At rest, upright, the pelvis so high (m) in each world."""
+    """At rest, upright, the pelvis so high (m) in each env."""
     pos = torch.zeros(len(height), 3)
     pos[:, 2] = torch.tensor(height)
     quat, still = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(len(height), 4), torch.zeros(len(height), 3)

@@ -72,7 +72,7 @@ def random_variation(robot: Robot) -> Variation:
 
 
 def described(robot: Robot, variation: Variation, world: int) -> Robot:
-    """The robot whose description has a world's masses, centres of mass and gains. (Its shapes are moved, too.)"""
+    """The robot whose description has an env's masses, centres of mass and gains. (Its shapes are moved, too.)"""
     assert variation.mass is not None and variation.com is not None and variation.gains is not None
 
     def body(index: int, body: Body) -> Body:

@@ -294,7 +294,7 @@ def test_each_world_takes_its_own_row(sim, robot):
 
 
 def test_a_reset_world_has_no_memory(sim, robot):
-    """What a world did before it is written must not show: forces, warm starts of the contact solver, time."""
+    """What an env did before it is written must not show: forces, warm starts of the contact solver, time."""
     sim.write(ALL, on_its_feet(robot, sunk=0.02))
     begun, want = sim.state_dict(), rollout(sim, 10)
     rollout(sim, 10, seed=13)

@@ -1,4 +1,4 @@
-"""The backends on Warp in the environment: as on MuJoCo, and a world that went wrong stays alone with it."""
+"""The backends on Warp in the environment: as on MuJoCo, and an env that went wrong stays alone with it."""
 
 import pytest
 import torch

@@ -25,7 +25,7 @@ class Step:
         failed: (N,) bool, the episode ended and nothing follows.
         timed_out: (N,) bool, the episode was cut; its value goes on with `next_obs`. Never true where `failed` is.
         next_obs: the true next observation, before any reset; equal to `obs` where no episode ended.
-        episodes: (N,) each, the episodes that each world was in: task (index into `Env.task_names`), length (steps), return,
+        episodes: (N,) each, the episodes that each env was in: task (index into `Env.task_names`), length (steps), return,
             failed, with `Env.clip_names` also clip (index into them, -1 where none), and each metric's mean, max and last
             under `<metric>/mean`, ...; NaN where it has none. To be read where `ended`.
         invalid: (N,) bool, physics gave a NaN: the world was reset and this transition must not be trained on.

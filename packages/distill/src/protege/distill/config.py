@@ -65,7 +65,7 @@ class DistillConfig:
     """How the student learns. `progress` is the share of the run's budget that is spent, from 0 to 1.
 
     Attributes:
-        rollout_steps: control steps of every world between updates.
+        rollout_steps: control steps of every env between updates.
         epochs: passes over a rollout.
         minibatches: parts of a pass.
         learning_rate: at the start; falls along a cosine of progress to `min_learning_rate`.

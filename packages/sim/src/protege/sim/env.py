@@ -130,7 +130,7 @@ class HumanoidEnv:
         self.dealt_with = self.generator.get_state()  # draws the commands, which are not saved
         weights = {name: weight for name, weight in mix.items() if weight > 0.0}
         if not weights or len(weights) > self.num_envs:
-            raise UserError("env.task_mix: needs a positive weight, and a world for each task", f"It is {dict(mix)}")
+            raise UserError("env.task_mix: needs a positive weight, and an env for each task", f"It is {dict(mix)}")
         total, edges, cumulative = sum(weights.values()), [0], 0.0
         for left, weight in zip(range(len(weights) - 1, -1, -1), weights.values(), strict=True):
             cumulative += weight
@@ -173,7 +173,7 @@ class HumanoidEnv:
 
     @torch.no_grad()
     def reset(self) -> Obs:
-        """Start a new episode in every world."""
+        """Start a new episode in every env."""
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
         self.randomization.advance()

@@ -34,7 +34,7 @@ class NoiseParams:
 
 @dataclass
 class RandomizationParams:
-    """Domain randomisation. Ranges are drawn from uniformly, for each world with every episode; as they are here, all is off.
+    """Domain randomisation. Ranges are drawn from uniformly, for each env with every episode; as they are here, all is off.
 
     Attributes:
         friction: least and largest factor on the friction of the ground and all bodies.
@@ -102,8 +102,8 @@ class MjwarpParams:
     """Room in the arrays of the simulator `mjwarp`.
 
     Attributes:
-        contacts: room for so many a world, shared by all envs; bodies that fall about have 14 at most.
-        constraints: rows in each world: four a contact, one a joint at its limit; bodies that fall about have 60 at most.
+        contacts: room for so many an env, shared by all envs; bodies that fall about have 14 at most.
+        constraints: rows in each env: four a contact, one a joint at its limit; bodies that fall about have 60 at most.
     """
 
     contacts: int = 32
@@ -118,8 +118,8 @@ class IsaaclabParams(MjwarpParams):
     """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`.
 
     Attributes:
-        contacts: room for so many a world, shared by all envs.
-        constraints: rows in each world.
+        contacts: room for so many an env, shared by all envs.
+        constraints: rows in each env.
     """
 
 

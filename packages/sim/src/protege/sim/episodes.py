@@ -14,7 +14,7 @@ class EpisodeLog:
     """Length, return and metrics of N running episodes.
 
     Args:
-        task_ids: (N,) index of each world's task.
+        task_ids: (N,) index of each env's task.
         metrics: each task's metric names.
     """
 

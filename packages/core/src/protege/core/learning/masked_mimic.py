@@ -36,7 +36,7 @@ class MaskedMimicConfig:
         decoder_units: hidden layers of the decoder.
         critic_units: hidden layers of the critic.
         latent_size: of the variational latent z.
-        rollout_steps: control steps of every world between updates.
+        rollout_steps: control steps of every env between updates.
         epochs: passes over a rollout.
         minibatches: parts of a pass.
         learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.

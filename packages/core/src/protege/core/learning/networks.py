@@ -1,6 +1,6 @@
 """The networks that every policy is made of: MLPs, a token transformer, a running normaliser.
 
-A *token set* is a tensor (N, S, F) of S tokens a world and, where some may be absent, a mask (N, S) that is True for the
+A *token set* is a tensor (N, S, F) of S tokens an env and, where some may be absent, a mask (N, S) that is True for the
 present ones. Set sizes are (S, F).
 """
 

@@ -21,7 +21,7 @@ class PPOConfig:
     """How a policy is trained.
 
     Attributes:
-        rollout_steps: control steps of every world between updates.
+        rollout_steps: control steps of every env between updates.
         epochs: passes over a rollout.
         minibatches: parts of a pass.
         learning_rate: of the actor at the start.

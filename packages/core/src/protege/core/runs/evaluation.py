@@ -48,7 +48,7 @@ def rounded_up(num_episodes: int, num_envs: int) -> int:
 def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
     """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
 
-    Every world contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
+    Every env contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
     the failures.
 
     Args:

@@ -144,7 +144,7 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
             bodies = graph.kinematics(root_pos, root_quat, joint_pos)[1].unsqueeze(1)
             values[spec.name] = R.multiply(bodies, R.from_rotation_vector(0.3 * normal(*shape[:-1], 3)))
         elif spec.name == "history":
-            # Each world remembers what its neighbours in the batch feel.
+            # Each env remembers what its neighbours in the batch feel.
             felt = observations.proprioception(graph.state(values))
             values[spec.name] = torch.stack([felt.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
         else:

@@ -62,7 +62,7 @@ class ProtegeEnv(DirectRLEnv):
         return round(self.max_episode_length_s / self.step_dt)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode in every world."""
+        """Begin a new episode in every env."""
         if seed is not None:
             self.envs.generator.manual_seed(seed)
         self.episode_length_buf.zero_()

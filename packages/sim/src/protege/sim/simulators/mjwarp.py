@@ -77,7 +77,7 @@ class MjwarpSimulator:
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
-            self._model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
+            self._model.opt.warn_overflow = False  # it would print from kernels, a line an env and step
             self._data = mjw.make_data(host, num_envs, **room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)

@@ -1,4 +1,4 @@
-"""MuJoCo's own C, one world a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
+"""MuJoCo's own C, one env a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ class MujocoSimulator:
     """Implements `Simulator` on CPU threads.
 
     Args:
-        varied: each world has a model of its own.
+        varied: each env has a model of its own.
 
     Raises:
         UserError: if the device is not the CPU.
@@ -98,7 +98,7 @@ class MujocoSimulator:
             except mujoco.FatalError:  # the solver cannot factorise what has blown up
                 wrong[world] = True
                 return
-            # MuJoCo has put a world that has blown up back to its model's first pose, and counted a warning.
+            # MuJoCo has put an env that has blown up back to its model's first pose, and counted a warning.
             wrong[world] = data.warning.number[BLOWN_UP].any()
             self._refresh(world)
 

@@ -103,8 +103,8 @@ class Room:
     Args:
         simulator: its name, which is also that of its part of `env`.
         overflow: MuJoCo Warp's flags, (N,) int; envs that went wrong have none set.
-        contacts: room for so many a world.
-        constraints: rows in each world.
+        contacts: room for so many an env.
+        constraints: rows in each env.
 
     Attributes:
         allowed: in so many envs contacts may be left out; one of a hundred.

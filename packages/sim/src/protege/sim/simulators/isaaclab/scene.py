@@ -54,7 +54,7 @@ def spawn_ground(prim_path: str, cfg: SpawnerCfg, translation=None, orientation=
 
 @configclass
 class SceneCfg(InteractiveSceneCfg):
-    """One robot a world on a common ground; all envs begin at the origin and do not see one another."""
+    """One robot an env on a common ground; all envs begin at the origin and do not see one another."""
 
     ground = AssetBaseCfg(prim_path="/World/ground", spawn=SpawnerCfg(func=spawn_ground))
     robot: ArticulationCfg | None = None

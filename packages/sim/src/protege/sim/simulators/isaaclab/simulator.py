@@ -99,7 +99,7 @@ class IsaaclabSimulator:
         self._sensor_order = [self._sensor.sensor_names.index(name) for name in self.robot.body_names]
         assert self.scene.sim
         self._simulation = self.scene.sim
-        newton_solver().mjw_model.opt.warn_overflow = False  # it would print from kernels, a line a world and step
+        newton_solver().mjw_model.opt.warn_overflow = False  # it would print from kernels, a line an env and step
         arrays = self._arrays = Arrays(self._robot, self.robot, self.device)
         self.state, n, j = arrays.state, self.num_envs, self.robot.num_joints
         self._target = self.robot.default_pose(self.device).repeat(n, 1)

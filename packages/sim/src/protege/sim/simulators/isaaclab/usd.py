@@ -86,7 +86,7 @@ def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Se
 def add_ground(stage: Usd.Stage, path: str) -> Usd.Prim:
     """Author an endless level floor at height zero.
 
-    Its own friction is next to nothing. Of two that touch, MuJoCo takes the larger one: the robot's decides, so that a world can be
+    Its own friction is next to nothing. Of two that touch, MuJoCo takes the larger one: the robot's decides, so that an env can be
     slippery though all share one ground.
     """
     root = UsdGeom.Xform.Define(stage, path).GetPrim()
