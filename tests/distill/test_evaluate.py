@@ -327,9 +327,9 @@ def test_commands_can_be_mixed_in_training_but_not_in_evaluation(tracker):
     seen = []
     make = type(env_plugin()).make
 
-    def watched(self, run, env, *, evaluation=False):
+    def watched(self, run, env, **options):
         seen.append(env.mix_probability)
-        return make(self, run, env, evaluation=evaluation)
+        return make(self, run, env, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(env_plugin()), "make", watched)

@@ -132,10 +132,14 @@ def _robot(plugin: EnvPlugin, loaded: LoadedPolicy, asked: str | None) -> Robot:
     Raises:
         UserError: there is none, or it is not the one that the policy was trained with.
     """
-    name = loaded.config["run"]["robot"] if asked in (None, loaded.robot) else asked
-    described = loaded.checkpoint.described_robot()
-    if described and asked in (None, loaded.robot) and not plugin.has_robot(name):
-        return described
+    trained_with = asked in (None, loaded.robot)
+    name = loaded.config["run"]["robot"] if trained_with else str(asked)
+    if not plugin.has_robot(name):
+        if trained_with and (described := loaded.checkpoint.described_robot()):
+            return described
+        if not trained_with:
+            problem = f"{loaded.path} drives the robot {loaded.robot}, and there is no {name}"
+            raise UserError(problem, f"Take --robot {loaded.robot}")
     robot = plugin.robot(name)
     check_robot(loaded.path, loaded.checkpoint, robot)
     return robot
