@@ -7,11 +7,14 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from evaluate_export import closed_loop
 from evaluate_export import main as evaluate
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from protege.core.runs.evaluation import evaluation_env, run_episodes, summarize
+from protege.core.runs.load_policy import load_policy
 from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.export import export as export_module
@@ -24,6 +27,7 @@ from protege.deploy.policy import metadata
 from protege.deploy.policy.session import open_session
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import Command, OnnxPolicy
+from protege.distill.tasks import EVALUATED
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,18 @@ def test_files_of_states_are_checked(exported: Path, recorded: Path, tmp_path: P
 
 
 # Closed loop -------------------------------------------------------------------------------------------------------------
+
+
+def test_in_closed_loop_the_model_does_what_the_policy_does(each_student: Path, each_exported: Path) -> None:
+    """The same commands and steps: falls at the same time and as far off the path, but for rounding."""
+    loaded = load_policy(each_student)
+    model = closed_loop(each_exported, loaded, "path", 4, num_envs=2, simulator="mujoco", seed=0)
+    options = {"num_envs": 2, "simulator": "mujoco", "seed": 0, "device": "cpu"}
+    env = evaluation_env(loaded, "path", **options, overrides={"mix_probability": 0.0, "num_plans": 4})
+    rows = run_episodes(env, lambda obs: loaded.policy.distribution(obs)[0], 4)
+    env.close()
+    policy = summarize(rows, EVALUATED["path"].column)
+    assert model.success == policy.success and model.error == pytest.approx(policy.error, rel=0.02)
 
 
 def test_success_in_closed_loop_is_noted(student: Path, tmp_path: Path) -> None:

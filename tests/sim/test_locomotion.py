@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 import torch
+from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.motions import MotionLibrary, load_clips
@@ -34,9 +35,10 @@ def gait() -> GaitSet:
 
 def context(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config) -> TaskContext:
     """Of N envs of a task that walks; they need no library of clips."""
-    env, generator = EnvConfig(num_plans=32, episode_length_s=4.0, **config), torch.Generator().manual_seed(seed)
+    robot, generator = gait.robot, torch.Generator().manual_seed(seed)
+    env = EnvConfig(num_plans=32, episode_length_s=4.0, **(own_settings(robot) | config))
     nothing = cast(MotionLibrary, None)
-    return TaskContext(tasks()[task], N, env, ROBOT, nothing, lambda: gait, generator, CPU, evaluation)
+    return TaskContext(tasks()[task], N, env, robot, nothing, lambda: gait, generator, CPU, evaluation)
 
 
 def make(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config):
@@ -59,6 +61,12 @@ def play(command: LocomotionCommand, steps: int) -> list[RobotState]:
         command.advance(following)
         states.append(reference.now())
     return states
+
+
+@pytest.fixture(scope="module")
+def each_gait(robot) -> GaitSet:
+    """The walk of each robot in turn."""
+    return GaitSet(load_clips([f"{robot.name}_humanoid_walk.npy"], robot), robot, CPU)
 
 
 def test_plans_are_dealt_in_turn(gait):
@@ -90,40 +98,42 @@ def test_a_checkpoint_of_a_larger_pool_is_refused(gait):
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_the_reference_goes_along_the_plan(kind, gait):
-    command = make(kind, gait)
-    states = play(command, 45)
+def test_the_reference_goes_along_the_plan(kind, robot, each_gait):
+    command = make(kind, each_gait)
+    steps = round(1.5 / robot.control_dt)
+    states = play(command, steps)
     want = command.point_w()
     off = (states[-1].root_pos_w[:, :2] - want).norm(dim=1)
     assert off.max() < 0.12, "no further than the pelvis sways"
     travelled = (states[-1].root_pos_w - states[0].root_pos_w)[:, :2]
-    plan = command.plans.pos[command.plan, 45]
+    plan = command.plans.pos[command.plan, steps]
     torch.testing.assert_close(travelled, plan, atol=0.25, rtol=0.0)
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_the_reference_faces_where_the_plan_heads(kind, gait):
-    command = make(kind, gait)
-    states = play(command, 30)
-    heading = command.plans.heading[command.plan, 30]
+def test_the_reference_faces_where_the_plan_heads(kind, robot, each_gait):
+    command = make(kind, each_gait)
+    states = play(command, round(1.0 / robot.control_dt))
+    heading = command.plans.heading[command.plan, round(1.0 / robot.control_dt)]
     error = R.wrap_angle(R.yaw(states[-1].root_quat_w) - heading).abs()
     assert error.max() < 0.2, "no further than the pelvis turns within a stride"
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_the_references_velocities_are_those_of_its_poses(kind, gait):
-    states = play(make(kind, gait), 12)
+def test_the_references_velocities_are_those_of_its_poses(kind, robot, each_gait):
+    states = play(make(kind, each_gait), 12)
     for before, now, after in zip(states, states[1:], states[2:], strict=False):
-        difference = (after.body_pos_w - before.body_pos_w) / (2.0 * DT)
+        difference = (after.body_pos_w - before.body_pos_w) / (2.0 * robot.control_dt)
         torch.testing.assert_close(now.body_lin_vel_w, difference, atol=1e-4, rtol=1e-4)
-        joints = (after.joint_pos - before.joint_pos) / (2.0 * DT)
+        joints = (after.joint_pos - before.joint_pos) / (2.0 * robot.control_dt)
         torch.testing.assert_close(now.joint_vel, joints, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_references_keep_their_feet_on_the_ground(kind, gait):
-    feet = ROBOT.body_ids(ROBOT.feet)
-    heights = torch.stack([state.body_pos_w[:, feet, 2].min(dim=1).values for state in play(make(kind, gait), 60)])
+def test_references_keep_their_feet_on_the_ground(kind, robot, each_gait):
+    feet = robot.body_ids(robot.feet)
+    states = play(make(kind, each_gait), round(2.0 / robot.control_dt))
+    heights = torch.stack([state.body_pos_w[:, feet, 2].min(dim=1).values for state in states])
     assert heights.min() > 0.0 and heights.max() < 0.16  # foot bodies' origins are a few centimetres above the soles
 
 
@@ -138,25 +148,25 @@ def test_every_world_shows_its_own_modality_only(gait):
             assert obs[other].any() == (other == kind)
 
 
-def test_the_path_lies_ahead_in_the_heading_frame(gait):
-    command = make("path", gait)
+def test_the_path_lies_ahead_in_the_heading_frame(robot, each_gait):
+    command = make("path", each_gait)
     state = command.reset(ALL)
     path = observe(command, state)["path"]
     yaw = R.yaw(state.root_quat_w)
     for k, seconds in enumerate((0.5, 5.0)):
-        step = round(seconds / DT)
+        step = round(seconds / robot.control_dt)
         x, y = (command.plans.pos[command.plan, step] - state.root_pos_w[:, :2]).T
         local = torch.stack([yaw.cos() * x + yaw.sin() * y, yaw.cos() * y - yaw.sin() * x], dim=1)
         torch.testing.assert_close(path[:, (0, 9)[k]], local, atol=1e-5, rtol=1e-5)
     assert (path[:, 0, 0] > 0.0).all()
 
 
-def test_the_goal_comes_nearer_in_time(gait):
-    command = make("goal", gait)
+def test_the_goal_comes_nearer_in_time(robot, each_gait):
+    command = make("goal", each_gait)
     state = command.reset(ALL)
     first = observe(command, state)["goal"][:, 2]
     command.advance(state)
-    torch.testing.assert_close(observe(command, state)["goal"][:, 2], first - DT)
+    torch.testing.assert_close(observe(command, state)["goal"][:, 2], first - robot.control_dt)
 
 
 def test_steering_is_a_direction_and_a_speed(gait):
@@ -170,14 +180,14 @@ def test_steering_is_a_direction_and_a_speed(gait):
 
 
 @pytest.mark.parametrize(("kind", "carried"), [("path", False), ("goal", False), ("steering", True)])
-def test_only_steering_carries_its_reference_along_with_the_robot(kind, carried, gait):
-    command = make(kind, gait)
-    robot = command.reset(ALL)
-    robot.body_pos_w[..., 0] += 3.0
-    robot.body_pos_w[..., 2] -= 0.5
-    command.advance(robot)
+def test_only_steering_carries_its_reference_along_with_the_robot(kind, carried, each_gait):
+    command = make(kind, each_gait)
+    here = command.reset(ALL)
+    here.body_pos_w[..., 0] += 3.0
+    here.body_pos_w[..., 2] -= 0.5
+    command.advance(here)
     reference = command.reference.now()
-    gap = (robot.root_pos_w - reference.root_pos_w)[:, :2].norm(dim=1)
+    gap = (here.root_pos_w - reference.root_pos_w)[:, :2].norm(dim=1)
     assert (gap < 1e-5).all() if carried else (gap > 2.5).all()
     assert command.reference.shift[:, 2].abs().max() == 0.0, "a fall is not carried along"
     # What lies ahead is carried along with what is now, and dropped by the next episode.
