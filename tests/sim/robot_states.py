@@ -74,6 +74,6 @@ def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjD
 
 def own_settings(robot: Robot) -> dict[str, Any]:
     """What the robot's `training.yaml` says of the env, as arguments of `EnvConfig`: which speeds its walk can do."""
-    said = training_settings(robot.name).get("env", {})
+    said = training_settings(robot.name)[1].get("env", {})
     kinds = {"path_follower_params": PathParams, "steering_params": SteeringParams}
     return {key: kinds[key](speed=tuple(values["speed"])) for key, values in said.items()}
