@@ -21,7 +21,7 @@ def still(robot: Robot, height: float, seconds: float = 1.0) -> Clip:
 
 
 def test_who_is_to_float_falls_and_is_lost(robot):
-    """By g t (t + dt) / 2 with a physics step dt: 50 cm after a third of a second. Limbs that are flung move the mean by a tenth at most."""
+    """By g t (t + dt) / 2 with a physics step dt: 50 cm after a third of a second, and a tenth less where limbs are flung."""
     fall = attempt(still(robot, 3.0), robot, samples=4, threads=1)
     t, dt = robot.control_dt * np.arange(1, len(fall.distance) + 1), robot.physics_dt
     np.testing.assert_allclose(fall.distance, 0.5 * 9.81 * t * (t + dt), atol=0.01, rtol=0.1)
