@@ -7,8 +7,10 @@ import pytest
 
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
+from protege.sim.engine import mujoco
 from protege.sim.motions.attempt import LOST, MEMORY, Attempt, _strewn, _weights, attempt, summary
 from protege.sim.robots import get_robot
+from protege.sim.robots.mjcf import build_spec
 
 SMPL = get_robot("smpl")
 
@@ -20,19 +22,32 @@ def still(robot: Robot, height: float, seconds: float = 1.0) -> Clip:
     return Clip("still", np.arange(count) / 60.0, pos, quat, np.tile(robot.default_joint_pos, (count, 1)))
 
 
+def centers_of_mass(motion: Clip, robot: Robot) -> np.ndarray:
+    """Of the whole robot in each frame, (T, 3) m."""
+    model = build_spec(robot).compile()
+    data, centers = mujoco.MjData(model), []
+    for pose in zip(motion.root_pos_w, motion.root_quat_w, motion.joint_pos, strict=True):
+        data.qpos[:] = np.concatenate(pose)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        centers.append(data.subtree_com[1].copy())
+    return np.array(centers)
+
+
 def test_who_is_to_float_falls_and_is_lost(robot):
-    """By g t (t + dt) / 2 with a physics step dt: 50 cm after a third of a second, and a tenth less where limbs are flung."""
+    """The centre of mass by g t (t + dt) / 2 with a physics step dt, whatever the servos do: 50 cm after a third of a second."""
     fall = attempt(still(robot, 3.0), robot, samples=4, threads=1)
-    t, dt = robot.control_dt * np.arange(1, len(fall.distance) + 1), robot.physics_dt
-    np.testing.assert_allclose(fall.distance, 0.5 * 9.81 * t * (t + dt), atol=0.01, rtol=0.1)
+    t, dt = robot.control_dt * np.arange(len(fall.distance) + 1), robot.physics_dt
+    height = centers_of_mass(fall.motion, robot)[:, 2]
+    np.testing.assert_allclose(height[0] - height, 0.5 * 9.81 * t * (t + dt), atol=3e-3, rtol=0.0)
     assert fall.lost and fall.distance[-1] > LOST > fall.distance[-2]
     assert summary(fall).startswith(f"still: lost after {t[-1]:.2f} s; ") and 0.3 < t[-1] < 0.35
 
 
 def test_who_is_to_stand_stands(robot):
-    done = attempt(still(robot, robot.root_height, 0.5), robot, samples=8, threads=1)
+    done = attempt(still(robot, robot.root_height, 0.5), robot, samples=32, threads=1)
     assert not done.lost and len(done.distance) == round(0.5 / robot.control_dt)
-    assert done.distance.max() < 0.04
+    assert done.distance.max() < 0.03
     assert summary(done).startswith("still: followed for 0.50 s, ")
 
 

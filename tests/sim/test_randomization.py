@@ -160,7 +160,7 @@ def test_a_shifted_centre_of_mass_leaves_the_shapes_where_they_are(sim, robot):
         sim.step(hold(robot))
     height = sim.state.root_pos_w[:, 2]
     assert sim.contact_force_w().norm(dim=2).sum(dim=1).min() > 100.0, "lying"
-    torch.testing.assert_close(height, height[:1].expand(N), atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(height, height[:1].expand(N), atol=1e-2 if robot.self_collision else 5e-3, rtol=0.0)
 
 
 def test_only_masked_worlds_change(sim, robot):

@@ -221,8 +221,9 @@ def test_a_shipped_policy_walks_on_it(env, policy):
         assert all(x.isfinite().all() for x in vars(env.state).values()) and not step.invalid.any()
         lowest.append(gaps(env).amin(dim=1))
     depth = torch.stack(lowest)
-    # Sums in another order, as on another number of threads, lead to another walk: feet of one may meet the edge of a step.
-    assert depth.flatten().quantile(0.01) > -0.06 and (depth > -0.02).float().mean() > 0.75
+    # Sums in another order, as on another number of threads, lead to another walk. On commands of seed 2 one of them, in
+    # `mjwarp`, has a foot 7 cm deep in the edge of a step; why is not known.
+    assert depth.flatten().quantile(0.01) > -0.04 and (depth > -0.02).float().mean() > 0.85
     assert (depth.abs() < 0.02).float().mean() > 0.7, "it stands on the ground, not on the plane below"
     assert (env.state.root_pos_w - start)[:, :2].norm(dim=1).max() > 0.3
     assert len(ground(env).origin.unique(dim=0)) == env.num_envs
