@@ -94,10 +94,8 @@ class HumanoidEnv:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.library = MotionLibrary(clips, self.robot, self.device)
         self.clip_names = self.library.names
-        self.default_joint_pos, self.action_scale = (
-            self.robot.default_pose(self.device),
-            self.robot.action_scale(self.device),
-        )
+        self.default_joint_pos = self.robot.default_pose(self.device)
+        self.action_scale = self.robot.action_scale(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)

@@ -97,11 +97,11 @@ def retarget(clip: Clip, source: Robot, robot: Robot, bodies: BodyMap) -> tuple[
     """A source's clip as the robot would move, not yet put on the ground.
 
     Args:
-        clip: of the source.
+        clip: of the source, T frames.
         bodies: see `body_map`.
 
     Returns:
-        the robot's clip at the same times, and the scale of the root's way and height.
+        the robot's clip of T frames at the same times, in the world frame, and the scale of the root's way and height.
     """
     places, rotations, scale = _targets(clip, source, robot, bodies)
     qpos = _solve(robot, bodies, places, rotations, wraps=clip.is_cyclic)
@@ -112,7 +112,7 @@ def retarget(clip: Clip, source: Robot, robot: Robot, bodies: BodyMap) -> tuple[
 def _targets(
     clip: Clip, source: Robot, robot: Robot, bodies: BodyMap
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
-    """Of each mapped body its place (T, 3) m and rotation (T, 4), and the scale of the root's way."""
+    """Of each mapped body its place (T, 3) m and rotation (T, 4), world frame, and the scale of the root's way."""
     there = _poses(source, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     zero = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]])
     rest = _poses(source, *zero, np.zeros((1, source.num_joints)))

@@ -134,11 +134,8 @@ class GaitSet:
         if speeds[0] >= low and speeds[1] <= high:
             return
         names = " and ".join(gait.name for gait in (self.walk, *self.faster))
-        faster = (
-            ""
-            if speeds[1] <= high or self.faster
-            else f", or add a faster gait: {REMEDY.format(self.robot.name, 'run')}"
-        )
+        run = REMEDY.format(self.robot.name, "run")
+        faster = "" if speeds[1] <= high or self.faster else f", or add a faster gait: {run}"
         raise UserError(
             f"{key} is {list(speeds)} m/s, and {names} can do {low:.2f} to {high:.2f}", f"Take less{faster}"
         )
