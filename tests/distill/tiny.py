@@ -6,6 +6,7 @@ import torch
 
 from protege.core.env import env_plugin
 from protege.core.robots.robot import Robot
+from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import Checkpoint, save
 from protege.core.runs.config import Config, RunConfig, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
@@ -27,11 +28,15 @@ def of_robot(robot: Robot) -> list[str]:
 
 
 class ScriptedTeacher:
-    """Plays the reference, its first joint `offset` (units of the action) further; thinks the world is worth `value`."""
+    """Plays the reference, its first joint `offset` (units of the action) further; thinks the world is worth `value`.
+
+    It is as sure as its robot's policies are when their training begins.
+    """
 
     def __init__(self, offset: float = 0.0, value: float = 10.0, robot: Robot = ROBOT) -> None:
         self.offset, self.value = offset, value
-        self.zero, self.scale = robot.default_pose(), robot.action_scale()
+        servos = Servos.of(robot)
+        self.zero, self.scale, self.std = servos.default_joint_pos, servos.action_scale, servos.log_std.exp()
         self.rows: list[int] = []
         self.commanded: list[dict[str, torch.Tensor]] = []
 
@@ -40,7 +45,7 @@ class ScriptedTeacher:
         self.commanded.append({task: obs[f"{task}_mask"] for task in TASKS[:3]})
         mean = (obs["reference_joint_pos"] - self.zero) / self.scale
         mean[:, 0] += self.offset
-        return Label(mean, torch.full_like(mean, 0.055), torch.full((len(mean),), self.value))
+        return Label(mean, self.std.expand_as(mean), torch.full((len(mean),), self.value))
 
 
 def student_config(folder: Path, *overrides: str, robot: Robot = ROBOT) -> Config:
