@@ -227,6 +227,18 @@ def test_all_that_is_wrong_with_the_files_is_told_at_once(tmp_path, drawn):
         assert line.startswith(file + words), line
 
 
+def test_all_wrong_values_of_a_section_are_told(tmp_path, drawn):
+    said = "servos: {stiffness: {'*_hip': 0, left_ankle: -1}, log_std: -30, damping_ratio: 0}\nsafety: {tilt: -1, torque: -2}"
+    result = check(write(tmp_path, ("servos: {action_scale: 0.3}", said)))
+    values = (
+        *("servos.stiffness.*_hip is 0", "servos.stiffness.left_ankle is -1", "servos.damping_ratio is 0"),
+        *("servos.log_std is -30", "safety.torque is -2.0", "safety.tilt is -1.0"),
+    )
+    assert result.exit_code == 2
+    for line, value in zip(result.stderr.splitlines(), values, strict=True):
+        assert line.startswith(f"error: {tmp_path / 'robot.yaml'}: {value}"), line
+
+
 def test_a_section_that_is_wrong_is_not_judged_twice(tmp_path, drawn):
     """Without its servos nothing is said of gains, and without its groups nothing of bodies; the rest is."""
     path = write(tmp_path, ("kp=", "user="), ("servos: {action_scale: 0.3}", "servos: {natural_frequenzy: 5, damping_ratio: x}"),
