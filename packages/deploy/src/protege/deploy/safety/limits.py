@@ -73,7 +73,9 @@ class Limits:
             name, _, text = assignment.partition("=")
             if name in IN_SECONDS:
                 now = IN_SECONDS[name]
-                raise DeployError(f"the limit {name} is now {now}, in seconds", f"Take {now}: steps over the control rate")
+                raise DeployError(
+                    f"the limit {name} is now {now}, in seconds", f"Take {now}: steps over the control rate"
+                )
             if name not in vars(self):
                 near = get_close_matches(name, vars(self), n=1)
                 remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(vars(self))}"
