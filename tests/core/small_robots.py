@@ -53,7 +53,8 @@ def trees(draw: st.DrawFn, *, depth_first: bool = False) -> Robot:
         inertia = Inertia(draw(positive), vector(), (a + b, b + c, c + a), unit(0.0))
         kind = draw(st.sampled_from(("box", "capsule", "sphere")))
         size = tuple(draw(positive) for _ in range({"box": 3, "capsule": 2, "sphere": 1}[kind]))
-        geoms = (Geom(kind, size, vector(), unit(0.0)),) if draw(st.booleans()) else ()
+        contact = (draw(positive), draw(positive), draw(positive)), draw(st.sampled_from((1, 3, 4, 6)))
+        geoms = (Geom(kind, size, vector(), unit(0.0), *contact),) if draw(st.booleans()) else ()
         if i == 0:
             bodies.append(Body("b0", None, (0.0, 0.0, 0.0), inertia, geoms))
             continue

@@ -101,6 +101,19 @@ def test_a_robots_figure_stands_where_mujoco_says(each_exported: Path) -> None:
     assert len(lowest) == len(shaped) and min(lowest) == pytest.approx(1e-3, abs=2e-3)  # CLEARANCE
 
 
+def test_the_camera_stands_back_as_far_as_the_robot_says() -> None:
+    """1.54 times that distance: the page's lens is wider than the pictures'. The same from every robot: behind, to its right."""
+    places = []
+    for camera in (metadata.Camera(2.0, 1.0), metadata.Camera(4.0, 0.5)):
+        page = SimpleNamespace(initial_camera=SimpleNamespace())
+        Scene._look(SimpleNamespace(_server=page), camera)  # pyright: ignore[reportArgumentType]
+        position, look_at = (np.array(getattr(page.initial_camera, x)) for x in ("position", "look_at"))
+        assert look_at[2] == camera.height and position[0] < 0.0 and position[1] < 0.0
+        places.append((position - look_at) / camera.distance)
+        assert np.linalg.norm(places[-1]) == pytest.approx(1.54, abs=0.01)
+    np.testing.assert_allclose(places[0], places[1])
+
+
 def test_rays_meet_the_ground_by_hand() -> None:
     scene = SimpleNamespace(_origin=SimpleNamespace(position=(-5.0, 1.0, 0.0)))  # the robot is at (5, -1)
 

@@ -1,6 +1,8 @@
 """The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
 
 import re
+from collections.abc import Sequence
+from typing import Self
 
 LINE_BREAKS = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]")
 """And what else moves a terminal's cursor."""
@@ -12,12 +14,20 @@ class UserError(Exception):
     Args:
         problem: what is wrong, naming the file or config key.
         remedy: what to do about it.
+        also: others that were found with it, which are printed after it.
     """
 
-    def __init__(self, problem: str, remedy: str = "") -> None:
+    def __init__(self, problem: str, remedy: str = "", also: Sequence["UserError"] = ()) -> None:
         super().__init__(LINE_BREAKS.sub(" ", f"{problem.rstrip('.')}. {remedy}".strip()))
         self.problem = problem
         self.remedy = remedy
+        self.also = tuple(also)
+
+    @classmethod
+    def together(cls, errors: Sequence["UserError"]) -> Self:
+        """Several at once."""
+        first, *others = errors
+        return cls(first.problem, first.remedy, others)
 
 
 def shown(text: str, length: int = 200) -> str:

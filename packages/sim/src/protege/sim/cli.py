@@ -246,12 +246,12 @@ def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
 def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) -> None:
     """What a robot's files say, what is doubtful, how it looks, and how it hangs and stands in each simulator.
 
-    Exit code 2 if the files cannot be used, or its servos make physics explode.
+    Exit code 2, and all errors, if the files cannot be used, or its servos make physics explode.
     """
     from .robot_check.report import check
-    from .robots import get_robot
+    from .robots import examine
 
-    described = get_robot(robot)
+    described = examine(robot)
     folder = output or Path("results") / f"{described.name}_check"
     for line in check(described, folder / f"{described.name}.png", simulators):
         click.echo(line)

@@ -15,6 +15,8 @@ import torch
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
 GeomKind = Literal["box", "capsule", "sphere"]
+FRICTION: Vec3 = (1.0, 0.005, 0.0001)
+"""MuJoCo's own: sliding, torsional (m), rolling (m)."""
 UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -27,12 +29,16 @@ class Geom:
         size: metres.
         pos: centre in the body frame, m.
         quat: orientation in the body frame, wxyz.
+        friction: with the ground: sliding, torsional (m), rolling (m). Of two shapes of the robot, the larger number counts.
+        condim: which of them count, by MuJoCo's number: 1 none, 3 the first, 4 two, 6 all. The ground's is 3, the larger counts.
     """
 
     kind: GeomKind
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
     quat: Quat = UNTURNED
+    friction: Vec3 = FRICTION
+    condim: int = 3
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,32 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Safety:
+    """How far the deployed robot may go before it is held back, or before it damps for good; None takes a check away.
+
+    Attributes:
+        joint_margin: rad beyond the joint's range where a target is clipped.
+        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes. Soft servos
+            carry a robot by targets beyond its joints' ranges; stiff ones need no more than the margin.
+        target_rate: rad/s, above which a target is clipped.
+        clipped_time: s for which targets may be clipped without a pause.
+        torque: of the servo, as a share of its effort limit, that a target may ask for.
+        position_margin: rad beyond the joint's range where a measured angle trips.
+        frozen_time: s after which measurements that do not change trip.
+        tilt: rad, of the root's vertical axis, above which it has fallen.
+    """
+
+    joint_margin: float | None = 0.25
+    joint_reach: float | None = 0.0
+    target_rate: float | None = 40.0
+    clipped_time: float | None = 0.5
+    torque: float | None = 2.0
+    position_margin: float | None = 0.3
+    frozen_time: float | None = 0.1
+    tilt: float | None = 1.2
+
+
+@dataclass(frozen=True)
 class Robot:
     """A robot's bodies and joints (in the order of every tensor in this repository), its control rates and its groups.
 
@@ -181,6 +213,7 @@ class Robot:
         self_collision: whether its bodies collide with each other. Parent and child never do.
         excluded_pairs: names of bodies that do not, if others do.
         fallen_root, fallen_head: shares of the reference's heights of root and head below which the robot has fallen.
+        safety: what a deployed policy may do with it.
         source: where its figures are from.
         licence: of this description.
     """
@@ -199,6 +232,7 @@ class Robot:
     excluded_pairs: tuple[tuple[str, str], ...] = ()
     fallen_root: float = 0.6
     fallen_head: float = 0.7
+    safety: Safety = Safety()
     source: str = ""
     licence: str = ""
 

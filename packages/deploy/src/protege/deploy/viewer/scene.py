@@ -9,9 +9,12 @@ from mujoco import mjtGeom
 
 from ..commands.registry import KINDS
 from ..interface import Array
+from ..policy.metadata import Camera
 from .world import Frame, World
 
 SKIN, LINE, GROUND, FLOOR = (233, 180, 130), (230, 90, 40), (170, 175, 182), (214, 218, 222)
+BEHIND, AHEAD = np.array([-1.2, -0.9, 0.36]), 0.1
+"""Where the camera stands from what it looks at, and how far ahead of the robot that is, in the robot's own camera distances."""
 WORLD = "/world"  # moved so that the robot stays before the camera, which is the user's alone
 FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
 LIFT = 0.02  # m, of lines above the ground
@@ -39,9 +42,9 @@ class Scene:
         }
         self._drawn = self._line("drawn", 1)
         self._bodies: dict[str, Any] = {}
+        self._camera: Camera | None = None
         self.follow = True
         self.build(world)
-        self.camera()
 
     def build(self, world: World) -> None:
         """The robot's shapes, anew."""
@@ -53,11 +56,15 @@ class Scene:
             name: self._scene.add_mesh_simple(f"{WORLD}/robot/{name}", vertices, faces, color=SKIN)
             for name, (vertices, faces) in figure(world.model, names).items()
         }
+        if world.metadata.camera != self._camera:
+            self._look(world.metadata.camera)
 
-    def camera(self) -> None:
+    def _look(self, camera: Camera) -> None:
         """Where the camera is when a page opens: behind the robot, to its right."""
-        self._server.initial_camera.position = (-3.2, -2.6, 1.9)
-        self._server.initial_camera.look_at = (0.3, 0.0, 0.8)
+        self._camera = camera
+        ahead = np.array([AHEAD * camera.distance, 0.0, camera.height])
+        self._server.initial_camera.position = tuple(ahead + camera.distance * BEHIND)
+        self._server.initial_camera.look_at = tuple(ahead)
         self._server.initial_camera.up = (0.0, 0.0, 1.0)
 
     def show(self, frame: Frame) -> None:

@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 
-from .model_file import read_robot
+from .model_file import examine_robot, read_robot
 from .robot_file import read_robot_file
 
 FILE = "robot.yaml"
@@ -58,6 +58,24 @@ def get_robot(name: str) -> Robot:
         UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
     return read_robot(_given(name)) if is_file(name) else _installed(name)
+
+
+def examine(name: str) -> Robot:
+    """The same, for whoever wants to mend its files.
+
+    Raises:
+        UserError: all that is wrong with them, together.
+    """
+    if not is_file(name):
+        return _whole(_file(name)) if name in robot_names() else get_robot(name)
+    return _whole(_given(name))
+
+
+def _whole(file: Path) -> Robot:
+    robot, errors = examine_robot(file)
+    if robot is None:
+        raise UserError.together(errors)
+    return robot
 
 
 @cache
