@@ -14,7 +14,9 @@ import torch
 
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
+Rgba = tuple[float, float, float, float]
 GeomKind = Literal["box", "capsule", "sphere"]
+LookKind = Literal["box", "capsule", "sphere", "cylinder", "ellipsoid"]
 UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -33,6 +35,25 @@ class Geom:
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
     quat: Quat = UNTURNED
+
+
+@dataclass(frozen=True)
+class Look:
+    """One shape that is drawn, fixed to its body. It touches nothing and weighs nothing.
+
+    Attributes:
+        kind: as of a `Geom`; or `cylinder` (size: radius, half length along local z), `ellipsoid` (size: half axes).
+        size: metres.
+        pos: centre in the body frame, m.
+        quat: orientation in the body frame, wxyz.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    kind: LookKind
+    size: tuple[float, ...]
+    pos: Vec3 = (0.0, 0.0, 0.0)
+    quat: Quat = UNTURNED
+    rgba: Rgba = (0.5, 0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,7 @@ class Body:
         inertia: mass and its distribution.
         geoms: what it collides with.
         quat: the body's orientation in the parent frame while all its hinges are at zero, wxyz.
+        looks: what pictures show of it; without any, what it collides with is shown.
     """
 
     name: str
@@ -71,6 +93,7 @@ class Body:
     inertia: Inertia
     geoms: tuple[Geom, ...] = ()
     quat: Quat = UNTURNED
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,6 +206,7 @@ class Robot:
         fallen_root, fallen_head: shares of the reference's heights of root and head below which the robot has fallen.
         source: where its figures are from.
         licence: of this description.
+        menagerie: its name in MuJoCo Menagerie, whose meshes pictures show where they can be had; empty for none.
     """
 
     name: str
@@ -201,6 +225,7 @@ class Robot:
     fallen_head: float = 0.7
     source: str = ""
     licence: str = ""
+    menagerie: str = ""
 
     @property
     def num_bodies(self) -> int:
