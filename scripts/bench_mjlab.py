@@ -35,19 +35,22 @@ ROW = "{:<28}{:>22}{:>22}"
 @click.option("--episodes", default=1024, show_default=True, help="of each evaluation")
 @click.option("--device", default="cuda", show_default=True, help="cuda or cpu")
 @click.option("--preset", default="full_body_tracker/transformer_flat_terrain", show_default=True, help="ours")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="of our training (repeatable)")
 @click.option("--chunk", default=10, show_default=True, help="iterations of mjlab between two looks at the clock")
 @click.option("--peer-path", default="", help="folders of mjlab and its packages, as on PYTHONPATH")
 @click.option("--only", type=click.Choice(["ours", "mjlab"]), help="one of the two")
 @click.option("--output", default="results/peer", show_default=True, type=click.Path(path_type=Path), help="folder")
 @click.option("--as-peer", is_flag=True, hidden=True, help="be the process that runs mjlab; CLIP is its file")
-def main(clip: str, only: str | None, output: Path, peer_path: str, as_peer: bool, **options: Any) -> None:
+def main(
+    clip: str, only: str | None, output: Path, peer_path: str, as_peer: bool, overrides: tuple[str, ...], **options: Any
+) -> None:
     """Train both on CLIP and compare them; results also in OUTPUT/ours.json and OUTPUT/mjlab.json."""
     output.mkdir(parents=True, exist_ok=True)
     if as_peer:
         save(output / "mjlab.json", train_mjlab(clip, output, **options))
         return
     if only != "mjlab":
-        save(output / "ours.json", train_ours(clip, output, **options))
+        save(output / "ours.json", train_ours(clip, output, overrides, **options))
     if only != "ours":
         motion = output.resolve() / "motion.npz"
         run(*PROTEGE, "sim", "motions", "export", clip, "--format", "mjlab", "--output", str(motion))
@@ -82,7 +85,15 @@ def save(file: Path, result: dict[str, Any]) -> None:
 
 
 def train_ours(
-    clip: str, output: Path, seconds: float, num_envs: int, episodes: int, device: str, preset: str, **_: Any
+    clip: str,
+    output: Path,
+    overrides: tuple[str, ...],
+    seconds: float,
+    num_envs: int,
+    episodes: int,
+    device: str,
+    preset: str,
+    **_: Any,
 ) -> dict[str, Any]:
     """Train and evaluate by the commands that a user has."""
     folder = output / "ours"
@@ -90,7 +101,7 @@ def train_ours(
     what = ["--robot=g1", f"--motion-file={clip}", "--simulator=mjwarp", f"--device={device}", f"--max-time={seconds}"]
     rows, begun, first = folder / "metrics.jsonl", time.time(), None
     rows.unlink(missing_ok=True)
-    with subprocess.Popen([*PROTEGE, "core", "train", preset, *name, *what]) as training:
+    with subprocess.Popen([*PROTEGE, "core", "train", preset, *name, *what, *overrides]) as training:
         while training.poll() is None:
             if first is None and rows.is_file() and rows.stat().st_size:
                 first = time.time() - begun
