@@ -15,8 +15,7 @@ from protege.core.runs.config import from_dict
 from protege.sim import robots
 from protege.sim.engine import mujoco
 from protege.sim.robots import get_robot, robot_names
-from protege.sim.robots.exact_xml import exact_xml
-from protege.sim.robots.mjcf import IMU, build_spec
+from protege.sim.robots.mjcf import IMU, robot_xml
 from protege.sim.robots.model_file import read_robot, robot_of
 from protege.sim.robots.robot_file import SECTIONS
 
@@ -45,14 +44,13 @@ def said_of(robot: Robot):
             "safety": vars(robot.safety),
             "fall": {"root": robot.fallen_root, "head": robot.fallen_head},
             "camera": vars(robot.camera),
+            "looks": {"menagerie": robot.menagerie},
         },
     )  # fmt: skip
 
 
 def there_and_back(robot: Robot) -> Robot:
-    spec = build_spec(robot)
-    spec.compile()
-    return robot_of(mujoco.MjModel.from_xml_string(exact_xml(spec)), said_of(robot))
+    return robot_of(mujoco.MjModel.from_xml_string(robot_xml(robot)), said_of(robot))
 
 
 @settings(max_examples=40)

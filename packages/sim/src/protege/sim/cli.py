@@ -54,7 +54,7 @@ def _warn(name: str, findings: Iterable["Finding"]) -> None:
 
 @main.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, list, inspect, attempt, play."""
+    """Motion clips: import, export, list, inspect, attempt, play."""
 
 
 @motions.command("import")
@@ -75,6 +75,21 @@ def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str 
         path = save_clip(Path(output) / f"{clip.name}.npy", clip, target)
         _warn(clip.name, clip.warnings)
         click.echo(f"{path}  {clip.duration:.1f} s")
+
+
+@motions.command("export")
+@click.argument("clip")
+@click.option("--format", required=True, help="mjlab: an .npz of its tracking tasks, at the robot's control rate")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="the file, such as walk.npz")
+@_robot
+def export_clip(clip: str, format: str, output: Path, robot: str | None) -> None:
+    """Write CLIP in another project's format."""
+    from protege.core.motions import load_clip
+
+    from .motions.export import export_clip as write
+
+    target = _target(robot, clip)
+    click.echo(write(load_clip(clip, target), target, format, output))
 
 
 @motions.command("list")

@@ -14,7 +14,9 @@ import torch
 
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
+Rgba = tuple[float, float, float, float]
 GeomKind = Literal["box", "capsule", "sphere"]
+LookKind = Literal["box", "capsule", "sphere", "cylinder", "ellipsoid"]
 FRICTION: Vec3 = (1.0, 0.005, 0.0001)
 """MuJoCo's own: sliding, torsional (m), rolling (m)."""
 UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
@@ -39,6 +41,25 @@ class Geom:
     quat: Quat = UNTURNED
     friction: Vec3 = FRICTION
     condim: int = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """One shape that is drawn, fixed to its body. It touches nothing and weighs nothing.
+
+    Attributes:
+        kind: as of a `Geom`; or `cylinder` (size: radius, half length along local z), `ellipsoid` (size: half axes).
+        size: metres.
+        pos: centre in the body frame, m.
+        quat: orientation in the body frame, wxyz.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    kind: LookKind
+    size: tuple[float, ...]
+    pos: Vec3 = (0.0, 0.0, 0.0)
+    quat: Quat = UNTURNED
+    rgba: Rgba = (0.5, 0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,7 @@ class Body:
         inertia: mass and its distribution.
         geoms: what it collides with.
         quat: the body's orientation in the parent frame while all its hinges are at zero, wxyz.
+        looks: what pictures show of it; without any, what it collides with is shown.
     """
 
     name: str
@@ -77,6 +99,7 @@ class Body:
     inertia: Inertia
     geoms: tuple[Geom, ...] = ()
     quat: Quat = UNTURNED
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +239,7 @@ class Robot:
         safety: what a deployed policy may do with it.
         source: where its figures are from.
         licence: of this description.
+        menagerie: its name in MuJoCo Menagerie, whose meshes pictures show where they can be had; empty for none.
     """
 
     name: str
@@ -235,6 +259,7 @@ class Robot:
     safety: Safety = Safety()
     source: str = ""
     licence: str = ""
+    menagerie: str = ""
 
     @property
     def num_bodies(self) -> int:

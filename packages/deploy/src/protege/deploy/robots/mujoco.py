@@ -15,7 +15,7 @@ try:
     with needs("cpu,mujoco"):
         import mujoco
 
-        from .body_poses import BodyPoses
+        from .body_poses import BodyPoses, solid_geoms
 except (RuntimeError, ImportError, AttributeError) as error:
     # It opens the OpenGL library that MUJOCO_GL names as soon as it is imported, though nothing is drawn here.
     raise DeployError(
@@ -137,10 +137,10 @@ class MujocoRobot:
         """Height of the robot's lowest point over the ground's plane, m."""
         self.data.qpos[2] = lift = 3.0
         mujoco.mj_kinematics(self.model, self.data)
-        types = self.model.geom_type
-        ground = int(np.flatnonzero(types == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
-        others = [geom for geom in range(self.model.ngeom) if geom != ground]
-        return min(mujoco.mj_geomDistance(self.model, self.data, ground, g, 2 * lift, None) for g in others) - lift
+        model = self.model
+        ground = int(np.flatnonzero(model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
+        others = [geom for geom in solid_geoms(model) if geom != ground]
+        return min(mujoco.mj_geomDistance(model, self.data, ground, g, 2 * lift, None) for g in others) - lift
 
 
 def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, metadata: Metadata) -> None:

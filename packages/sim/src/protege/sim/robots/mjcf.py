@@ -12,6 +12,7 @@ from ..terrain import Terrain
 from . import get_robot
 from .exact_xml import exact_xml
 from .kinds import CONES, GEOMS, INTEGRATORS
+from .looks import add_looks
 
 ROBOT_BIT, GROUND_BIT = 1, 2
 IMU = "imu"
@@ -26,7 +27,7 @@ SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.
 
 
 def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
-    """One robot on the ground: a free root, hinges, and a PD position servo on each.
+    """One robot on the ground: a free root, hinges, and a PD position servo on each. Without its looks, see `add_looks`.
 
     The servos carry no force limit: one on the actuator is invisible to `implicitfast`, which then integrates the damping
     as if it were not there and blows up. Torques are limited at the joints instead (`actuatorfrcrange`).
@@ -77,12 +78,14 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
 
 
 def robot_xml(robot: Robot | str) -> str:
-    """A robot, or the registered one of that name, as MJCF, whole and without files beside it.
+    """A robot with its looks, or the registered one of that name, as MJCF, whole and without files beside it.
 
     Raises:
         UserError: if there is no robot of that name.
     """
-    spec = build_spec(get_robot(robot) if isinstance(robot, str) else robot)
+    robot = get_robot(robot) if isinstance(robot, str) else robot
+    spec = build_spec(robot)
+    add_looks(spec, robot)
     spec.compile()
     return exact_xml(spec)
 

@@ -1,7 +1,8 @@
 """A robot from its model file (MJCF) and the YAML file beside it.
 
 The compiled model is read: whatever the file leaves to defaults, classes, frames or shapes is a number there. What physics here
-could not follow is refused with the element's name. Meshes that collide with nothing are looks, and left out.
+could not follow is refused with the element's name. What collides with nothing is a look if it is of group 2 and no mesh, and is
+left out otherwise.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,17 +14,34 @@ import numpy as np
 
 from protege.core.errors import UserError
 from protege.core.motions.contact import leg_length
-from protege.core.robots.robot import Body, Camera, Geom, GeomKind, Groups, Inertia, Joint, Robot, Safety, Site, Solver
+from protege.core.robots.robot import (
+    Body,
+    Camera,
+    Geom,
+    GeomKind,
+    Groups,
+    Inertia,
+    Joint,
+    Look,
+    LookKind,
+    Robot,
+    Safety,
+    Site,
+    Solver,
+)
 from protege.core.runs.config import Config
 
 from ..engine import mujoco
 from .faults import Faults
-from .kinds import GEOMS, SIZES
+from .kinds import GEOMS, LOOKS, SIZES, VISUAL
 from .patterns import by_joint, did_you_mean
 from .robot_file import SECTIONS, GroupNames, Physics, examine_robot_file
 from .servos import Gains, gains_by_joint, servo
 
 KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
+LOOK_KINDS: dict[int, LookKind] = {int(kind): name for name, kind in LOOKS.items()}
+SHADES = 4
+"""Digits of a colour: MuJoCo holds it in single precision."""
 JOINTS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 OF_SOLVER = [f.name for f in fields(Solver)]
 SHAPES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
@@ -107,6 +125,7 @@ def _examined(model: mujoco.MjModel, said: Config) -> tuple[Robot | None, Faults
         safety=Safety(**vars(said.safety)),
         source=said.robot.source,
         licence=said.robot.licence,
+        menagerie=said.looks.menagerie,
     )
     height = robot.root_height or leg_length(robot)
     camera = Camera(said.camera.distance or 3.0 * height, said.camera.height or 0.9 * height)
@@ -143,8 +162,9 @@ def _body(model: mujoco.MjModel, said: Config, body: int, faults: Faults) -> Bod
         raise UserError(f"body {name} has no mass", "Give it an inertial, or make it a site of its parent")
     inertia = Inertia(mass, *(_numbers(x[body]) for x in (model.body_ipos, model.body_inertia, model.body_iquat)))
     paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
-    touching = (model.geom_bodyid == body) & ((model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired)
-    geoms = [faults.keep(_geom, model, said.physics, int(geom), name) for geom in np.flatnonzero(touching)]
+    of_body, touches = model.geom_bodyid == body, (model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired
+    visual = (model.geom_group == VISUAL) & np.isin(model.geom_type, list(LOOK_KINDS))
+    geoms = [faults.keep(_geom, model, said.physics, int(geom), name) for geom in np.flatnonzero(of_body & touches)]
     return Body(
         name=name,
         parent=model.body(parent).name if parent else None,
@@ -152,6 +172,7 @@ def _body(model: mujoco.MjModel, said: Config, body: int, faults: Faults) -> Bod
         inertia=inertia,
         geoms=tuple(geom for geom in geoms if geom),
         quat=_numbers(model.body_quat[body]) if parent else (1.0, 0.0, 0.0, 0.0),
+        looks=tuple(_look(model, int(geom)) for geom in np.flatnonzero(of_body & visual & ~touches)),
     )
 
 
@@ -179,6 +200,18 @@ def _contact(model: mujoco.MjModel, geom: int) -> tuple[Any, int]:
             sliding, _, torsional, rolling, _ = _numbers(model.pair_friction[pair])
             return (sliding, torsional, rolling), int(model.pair_dim[pair])
     return _numbers(model.geom_friction[geom]), int(model.geom_condim[geom])
+
+
+def _look(model: mujoco.MjModel, geom: int) -> Look:
+    kind, material = LOOK_KINDS[int(model.geom_type[geom])], int(model.geom_matid[geom])
+    rgba = model.geom_rgba[geom] if material < 0 else model.mat_rgba[material]
+    return Look(
+        kind=kind,
+        size=_numbers(model.geom_size[geom][: SIZES[kind]]),
+        pos=_numbers(model.geom_pos[geom]),
+        quat=_numbers(model.geom_quat[geom]),
+        rgba=_numbers(rgba.astype(float).round(SHADES)),
+    )
 
 
 def _hinge_faults(model: mujoco.MjModel, joint: int) -> Iterator[UserError]:

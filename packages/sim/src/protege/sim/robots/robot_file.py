@@ -191,6 +191,18 @@ class View:
         checks.above_zero(self, key, "distance", "height")
 
 
+@dataclass
+class Looks:
+    """How pictures show the robot, besides the shapes of group 2 in its model.
+
+    Attributes:
+        menagerie: its name in MuJoCo Menagerie, whose meshes are drawn where `mujoco-menagerie` is installed; behind a `/`, where
+            there are several, the model's. Empty for none.
+    """
+
+    menagerie: str = ""
+
+
 SECTIONS = {
     "robot": About,
     "rates": Rates,
@@ -201,6 +213,7 @@ SECTIONS = {
     "fall": Fall,
     "safety": Safety,
     "camera": View,
+    "looks": Looks,
 }
 
 
