@@ -11,7 +11,7 @@ COLUMNS = 7
 def may_be_motion(first: bytes) -> bool:
     """Whether a file that begins like this (`SNIFFED` bytes) has a container that motions come in, and is no clip of ours."""
     if first.startswith(NPY):
-        return b"|O" in first[:400]
+        return b"'descr': '|O'" in first[:400]
     if first.startswith((ZIP, *ZLIB)):
         return True
     if len(first) > 1 and first[0] == PICKLE and first[1] in PROTOCOLS:

@@ -78,6 +78,11 @@ def import_motions(
                 report.failed.append(str(error))
     for motion, clip in waiting:
         write(motion, clip)
+    if not taken and not report.failed:
+        which = f", and {report.passed_over} that are clips already or hold no motion" if report.passed_over else ""
+        raise UserError(
+            f"no motion in {', '.join(sources)}: {len(found)} files{which}", "Clips go to --motion-file as they are"
+        )
     return report
 
 

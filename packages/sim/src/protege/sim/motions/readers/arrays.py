@@ -26,7 +26,7 @@ def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> 
         UserError: it has another shape, too few or too many frames, or holds what is no number.
     """
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise UserError(f"{file}: {what} is no array of numbers", "Take another copy of the file") from error
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))

@@ -98,10 +98,12 @@ def _npy(contents: bytes, file: str, name: str) -> Document:
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = header(stream)
+    if dtype.names is not None:
+        raise UserError(
+            f"{file} is a table of records, as clips are", "If it is a clip, give it to --motion-file as it is"
+        )
     if dtype.hasobject:
         return Document(file, name, "pickle", unpickle(contents[stream.tell() :], file))
-    if dtype.names is not None:
-        raise UserError(f"{file} is a clip already", "Give it to --motion-file as it is")
     count = math.prod(shape)
     if len(contents) - stream.tell() < count * dtype.itemsize:  # nothing is allocated for what a header promises
         raise ValueError(f"an array of shape {shape} lacks bytes")
