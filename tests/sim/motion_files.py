@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pickles import array, listed, mapping, number, pickled, raw, text
+from pickles import array, listed, mapping, number, pickled, raw, real, text
 
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
@@ -98,10 +98,6 @@ def holosoma(robot: Robot) -> bytes:
 def packed(values: np.ndarray, kind: str = "f8") -> bytes:
     """A numpy array's instructions in a pickle."""
     return array(values.shape, kind, raw(np.ascontiguousarray(values).astype(f"<{kind}").tobytes()))
-
-
-def real(value: float) -> bytes:
-    return b"G" + struct.pack(">d", value)
 
 
 def gmr(robot: Robot, joints: list[int] | None = None, bodies: bool = True) -> bytes:

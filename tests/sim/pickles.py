@@ -3,6 +3,10 @@
 import struct
 
 
+def real(value: float) -> bytes:
+    return b"G" + struct.pack(">d", value)
+
+
 def text(value: str) -> bytes:
     raw = value.encode()
     return b"X" + struct.pack("<I", len(raw)) + raw

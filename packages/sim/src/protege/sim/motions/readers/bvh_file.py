@@ -72,13 +72,10 @@ def parse(text: str, file: str) -> Recording:
 
 def _number(head: list[str], index: int, words: str, file: str) -> float:
     line = head[index].strip() if len(head) > index else ""
-    found = re.fullmatch(rf"{words}\s*([-+.\deE]+)", line, re.IGNORECASE)
-    try:
-        return float(found[1]) if found else float("nan" if line else "")
-    except ValueError as error:
-        raise UserError(
-            f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", AGAIN
-        ) from error
+    found = re.fullmatch(rf"{words}\s*(\d*\.?\d+(?:[eE][-+]?\d+)?)", line, re.IGNORECASE)
+    if not found or float(found[1]) > 1e9:
+        raise UserError(f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", AGAIN)
+    return float(found[1])
 
 
 def _hierarchy(lines: list[str], file: str) -> list[Joint]:
