@@ -309,7 +309,9 @@ def test_y_up_and_other_units_are_put_right():
 
 def test_whoever_recorded_it_can_be_found_again():
     (motion,) = read(poselib())
-    assert motion.source.startswith("walk.x (poselib SkeletonMotion, sha256 ")
+    assert motion.source.startswith("walk.x (poselib SkeletonMotion, sha256 ") and "--" not in motion.source
+    (motion,) = read(poselib(), fps=50.0, up="z", scale=2.0)
+    assert motion.source.endswith(", read with --fps 50 --up z --scale 2)")
 
 
 def test_smpl_has_the_joints_of_the_robot_of_that_name():
