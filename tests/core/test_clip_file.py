@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from protege.core.cli.umbrella import main as umbrella
 from protege.core.errors import UserError
 from protege.core.motions import Clip, clip_files, load_clip, load_clips, save_clip
+from protege.core.motions.clip_file import read_clip
+from protege.core.motions.clip_paths import ClipError
 from protege.core.motions.file_kinds import file_kind
 from protege.sim.robots import get_robot
 
@@ -171,24 +173,25 @@ FILES = {
     "a.tar": (packed("tar"), "a tar archive", "tar xf"),
     "404.npy": (b"\n<!DOCTYPE html><html></html>", "a web page: a download that failed", "Download"),
     "g1.csv": (b"0.0,0.1,0.79,1.0,0.0\n" * 3, "a table of text (CSV)", "docs/clips.md"),
-    "a.bvh": (b"HIERARCHY\nROOT Hips\n", "a BVH motion, which this version cannot import", "docs/clips.md"),
-    "a.pkl": (PICKLED, "a Python pickle, which is never opened", "docs/clips.md"),
+    "a.bvh": (b"HIERARCHY\nROOT Hips\n", "a BVH motion", "docs/clips.md"),
+    "a.pkl": (PICKLED, "a Python pickle", "docs/clips.md"),
     "a.motion": (packed("torch"), "a file of torch.save", "docs/clips.md"),
-    "humanoid3d_walk.txt": (b'{"Loop": "wrap", "Frames": []}', "JSON text", "motions import deepmimic"),
+    "humanoid3d_walk.txt": (b'{"Loop": "wrap", "Frames": []}', "JSON text", "protege sim motions import"),
     "notes.txt": (b"walk, then run\n", "text", "docs/clips.md"),
     "empty.npy": (b"", "empty", "Download"),
     "cut.npy": (npy(np.zeros(300))[:-8], "a .npy file that is damaged or cut short", "Download"),
-    "objects.npy": (npy(np.array({"a": 1})), "a .npy file of pickled Python objects, which is never opened", "docs/clips.md"),
+    "objects.npy": (npy(np.array({"a": 1})), "a .npy file of pickled Python objects", "docs/clips.md"),
     "random.npy": (bytes(range(128, 256)), "of a format that is not known here", "docs/clips.md"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_no_clip_is_called_by_its_name(name, tmp_path):
+    """By all that cannot read other formats, as the robot's side. `load_clip` asks the packages that can, and then says so too."""
     contents, words, remedy = FILES[name]
     (tmp_path / name).write_bytes(contents)
-    with pytest.raises(UserError) as caught:
-        load_clip(tmp_path / name, SMPL)
+    with pytest.raises(ClipError) as caught:
+        read_clip(tmp_path / name, SMPL.name, SMPL.joint_names)
     assert caught.value.problem.startswith(f"{tmp_path / name} is {words}") and remedy in caught.value.remedy
     assert file_kind(contents, name).words.startswith(words)
 
@@ -199,8 +202,8 @@ def test_a_poselib_motion_is_called_by_its_name(tmp_path):
 
     motion = OrderedDict(rotation=OrderedDict(arr=np.zeros((2, 24, 4))), skeleton_tree=OrderedDict(), fps=30)
     np.save(tmp_path / WALK, np.array(motion, dtype=object))
-    with pytest.raises(UserError, match="is a pickled poselib SkeletonMotion"):
-        load_clip(tmp_path / WALK, SMPL)
+    with pytest.raises(ClipError, match="is a pickled poselib SkeletonMotion"):
+        read_clip(tmp_path / WALK, SMPL.name, SMPL.joint_names)
 
 
 # Finding files -----------------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def broken(field: str, frame: int, value: float) -> np.ndarray:
         (broken("time", 2, 1.0), "time does not rise at frame 2"),
         (broken("root_quat_w", 2, 0.3), "root_quat_w of frame 2 is not of unit length"),
         (np.zeros((3, 4)), "is an array of float64 of shape (3, 4), not a clip with the fields time, root_pos_w"),
-        (np.array([{"pickled": 1}], dtype=object), "is a .npy file of pickled Python objects, which is never opened"),
+        (np.array([{"pickled": 1}], dtype=object), "is a .npy file of pickled Python objects"),
         (b"\x93NUMPY\x01\x00", "is a .npy file that is damaged or cut short"),
         (b"", "is empty"),
     ],

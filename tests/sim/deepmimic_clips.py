@@ -3,7 +3,13 @@
 import json
 import math
 
-from protege.sim.motions.deepmimic import COLUMNS
+from protege.core.motions import Clip
+from protege.core.robots.robot import Robot
+from protege.sim.motions.readers.deepmimic import read
+from protege.sim.motions.readers.document import Document
+from protege.sim.motions.readers.humanoid3d import COLUMNS
+from protege.sim.motions.readers.options import Options
+from protege.sim.motions.retarget import retarget
 
 FRAME_S = 1.0 / 30.0
 
@@ -37,3 +43,9 @@ def walk(frames: int = 31, loop: str = "wrap", speed: float = 1.0) -> bytes:
         legs = {"L_Hip": turned("z", swing), "R_Hip": turned("z", -swing), "L_Knee": -0.3 + 0.3 * math.cos(phase)}
         rows.append(frame((speed * FRAME_S * i, 0.9, 0.0), **legs))
     return document(rows, loop)
+
+
+def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
+    """A robot's clip out of a file's contents."""
+    (motion,) = read(Document(name, name, "text", contents), Options())
+    return retarget(motion, robot)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,9 +14,13 @@ from deepmimic_clips import document, frame, turned, walk
 from protege.core.errors import UserError
 from protege.core.motions import load_clip
 from protege.sim.cli import main
-from protege.sim.motions import get_importer, importer
-from protege.sim.motions.deepmimic_source import check_source, read_deepmimic
-from protege.sim.motions.importer import import_all
+from protege.sim.motions import sources
+from protege.sim.motions.importer import clips_in
+from protege.sim.motions.readers import document as documents
+from protege.sim.motions.readers import get_reader
+from protege.sim.motions.readers.deepmimic_file import check_source, read_deepmimic
+from protege.sim.motions.readers.options import Options
+from protege.sim.motions.sources import find_sources
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -79,7 +84,7 @@ def test_a_joint_that_snaps_is_warned_of_though_the_clip_is_smoothed():
 
 
 def test_a_source_that_floats_is_warned_of_though_the_clip_is_put_on_the_ground():
-    (clip,) = import_all(get_importer("deepmimic"), {"float": still(pos=(0.0, 1.9, 0.0))}, ROBOT)
+    ((_, clip),) = clips_in(still(pos=(0.0, 1.9, 0.0)), "float.txt", "float", Options(), ROBOT)
     (warning,) = clip.warnings
     assert warning.severity == "warning" and "in the source, the robot hangs in the air for 0.97 s" in warning.problem
 
@@ -150,19 +155,31 @@ def archive(path: Path, **members: bytes) -> Path:
     return path
 
 
+def read(*paths: Path) -> dict[str, bytes]:
+    """Contents by name, of DeepMimic's files alone."""
+    return {found.name: found.read() for found in find_sources(paths, (), get_reader("deepmimic"))}
+
+
 def test_archives_of_windows_and_macos_are_read(tmp_path):
-    read = get_importer("deepmimic").read
     win = archive(tmp_path / "win.zip", **{"motions\\humanoid3d_stand.txt": b"a"})
     mac = {"motions/humanoid3d_stand.txt": b"a", "__MACOSX/motions/humanoid3d_stand.txt": b"b"}
-    assert read([win]) == read([archive(tmp_path / "mac.ZIP", **mac)]) == {"stand": b"a"}
+    assert read(win) == read(archive(tmp_path / "mac.ZIP", **mac)) == {"stand": b"a"}
 
 
 @pytest.mark.parametrize(
-    "member", ["humanoid3d_..txt", "humanoid3d_...txt", "humanoid3d_a b.txt", "humanoid3d_-rf.txt"]
+    ("member", "name"),
+    [
+        ("humanoid3d_a b.txt", "smpl_humanoid_a_b"),
+        ("humanoid3d_-rf.txt", "smpl_humanoid_rf"),
+        ("humanoid3d_\u00e9t\u00e9.txt", "smpl_humanoid_ete"),
+        ("humanoid3d_....txt", f"smpl_humanoid_motion_{zlib.crc32(b'...'):08x}"),
+    ],
 )
-def test_names_in_archives_are_names_or_refused(member, tmp_path):
-    with pytest.raises(UserError, match=r"the name of a clip in .*slip\.zip is '"):
-        get_importer("deepmimic").read([archive(tmp_path / "slip.zip", **{member: b"a"})])
+def test_names_in_archives_become_names_of_clips(member, name, tmp_path):
+    source = archive(tmp_path / "odd.zip", **{member: still()})
+    assert call("motions", "import", "deepmimic", source, "--output", tmp_path / "out").exit_code == 0
+    (clip,) = (tmp_path / "out").iterdir()
+    assert clip.stem == name
 
 
 def test_a_members_folder_goes_nowhere(tmp_path):
@@ -182,24 +199,23 @@ def test_a_name_cannot_leave_the_folder(name, tmp_path):
 
 
 def test_what_would_fill_memory_is_refused(tmp_path, monkeypatch):
-    read = get_importer("deepmimic").read
-    bomb = archive(tmp_path / "bomb.zip", **{"humanoid3d_a.txt": b" " * 2000, "humanoid3d_b.txt": b" " * 2000})
-    monkeypatch.setattr(importer, "LARGEST_ALL", 3000)
-    with pytest.raises(UserError, match=r"the clips up to 'b' in .*bomb\.zip are larger than"):
-        read([bomb])
-    monkeypatch.setattr(importer, "LARGEST", 1999)
+    bomb = archive(tmp_path / "bomb.zip", **{"humanoid3d_a.txt": b" " * 2000})
+    monkeypatch.setattr(sources, "LARGEST", 1999)
     with pytest.raises(UserError, match=r"humanoid3d_a\.txt in .*bomb\.zip is larger than"):
-        read([bomb])
-    (tmp_path / "large.txt").write_bytes(b" " * 2000)
+        read(bomb)
+    (tmp_path / "humanoid3d_large.txt").write_bytes(b" " * 2000)
     with pytest.raises(UserError, match=r"large\.txt is larger than"):
-        read([tmp_path / "large.txt"])
+        read(tmp_path / "humanoid3d_large.txt")
+    monkeypatch.setattr(documents, "LARGEST", 1999)
+    with pytest.raises(UserError, match=r"packed\.pkl unpacks to more than"):
+        documents.open_document(zlib.compress(b" " * 2000), "packed.pkl", "packed")
 
 
 @pytest.mark.parametrize("name", ["clip.txt", "clip.zip"])
 def test_a_device_without_end_is_not_read(name, tmp_path):
     (tmp_path / name).symlink_to("/dev/zero")
     with pytest.raises(UserError, match=r"clip\.... is no file"):
-        get_importer("deepmimic").read([tmp_path / name])
+        read(tmp_path / name)
 
 
 def test_a_damaged_member_is_named(tmp_path):
@@ -208,4 +224,4 @@ def test_a_damaged_member_is_named(tmp_path):
     contents[60] ^= 255  # of the member's data: its checksum is wrong
     path.write_bytes(contents)
     with pytest.raises(UserError, match=r"cannot read .*bad\.zip \(not a whole archive: Bad CRC-32"):
-        get_importer("deepmimic").read([path])
+        read(path)

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from deepmimic_clips import FRAME_S, document, frame, turned, walk
+from deepmimic_clips import FRAME_S, document, frame, import_deepmimic, turned, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +18,11 @@ from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip, save_clip
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
-from protege.sim.motions import IMPORTERS, get_importer
-from protege.sim.motions.deepmimic import STRIDE_SCALE, import_deepmimic
+from protege.sim.motions.ground import put_on_ground, rounded, smooth, within_limits
 from protege.sim.motions.hinges import hinge_angles
-from protege.sim.motions.retarget import put_on_ground, rounded, smooth, within_limits
+from protege.sim.motions.humanoid_onto import STRIDE_SCALE
+from protege.sim.motions.readers import READERS, get_reader
+from protege.sim.motions.sources import find_sources
 from protege.sim.motions.surface import trace
 from protege.sim.robots import get_robot
 
@@ -418,35 +419,37 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
+def read(sources: list[Path], names: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """Contents by name, of DeepMimic's files alone."""
+    return {found.name: found.read() for found in find_sources(sources, names, get_reader("deepmimic"))}
+
+
 def test_a_file_is_read_under_its_own_or_another_name(folder):
-    importer = get_importer("deepmimic")
-    assert importer.read([folder / "humanoid3d_walk.txt"]) == {"walk": walk()}
-    assert importer.read([folder / "humanoid3d_walk.txt"], ["stroll"]) == {"stroll": walk()}
+    assert read([folder / "humanoid3d_walk.txt"]) == {"walk": walk()}
+    assert read([folder / "humanoid3d_walk.txt"], ("stroll",)) == {"stroll": walk()}
     (folder / "mine.json").write_bytes(b"x")
-    assert importer.read([folder / "mine.json"]) == {"mine": b"x"}
+    assert read([folder / "mine.json"]) == {"mine": b"x"}
 
 
-def test_archives_are_read_by_name_or_whole(folder):
-    importer = get_importer("deepmimic")
-    assert importer.read([folder / "data.whl"]) == {"walk": walk(), "stand": document([frame()] * 3)}
-    assert importer.read([folder / "data.whl"], ["walk"]) == {"walk": walk()}
+def test_archives_and_folders_are_read_by_name_or_whole(folder):
+    stand = document([frame()] * 3)
+    assert read([folder / "data.whl"]) == {"walk": walk(), "stand": stand}
+    assert read([folder / "data.whl"], ("walk",)) == {"walk": walk()}
+    assert read([folder]) == {"walk": walk(), "stand": stand}
     (folder / "data.whl").rename(folder / "data.zip")
-    assert list(importer.read([folder / "data.zip", folder / "humanoid3d_walk.txt"][:1], ["stand"])) == ["stand"]
+    assert list(read([folder / "data.zip"], ("stand",))) == ["stand"]
 
 
 def test_sources_that_cannot_be_read_are_named(folder):
-    read = get_importer("deepmimic").read
     (folder / "broken.zip").write_bytes((folder / "data.whl").read_bytes()[:300])
     ZipFile(folder / "empty.zip", "w").close()
     cases = [
-        ([folder / "nowhere.txt"], [], "cannot read .*nowhere.txt .No such file or directory"),
-        ([folder / "nowhere.whl"], [], "cannot read .*nowhere.whl .No such file or directory"),
-        ([folder], [], "cannot read .* .Is a directory"),
-        ([folder / "broken.zip"], [], "cannot read .*broken.zip .not a whole archive"),
-        ([folder / "empty.zip"], [], r"empty.zip holds no humanoid3d_\*.txt"),
-        ([folder / "data.whl"], ["walk", "fly"], "no humanoid3d_fly.txt in .*data.whl"),
-        ([folder / "data.whl", folder / "humanoid3d_walk.txt"], [], "two clips named 'walk'"),
-        ([folder / "humanoid3d_walk.txt", folder / "humanoid3d_stand.txt"], ["a"], "cannot all be called"),
+        ([folder / "nowhere.txt"], (), "cannot read .*nowhere.txt .No such file or directory"),
+        ([folder / "nowhere.whl"], (), "cannot read .*nowhere.whl .No such file or directory"),
+        ([folder / "broken.zip"], (), "cannot read .*broken.zip .not a whole archive"),
+        ([folder / "empty.zip"], (), r"empty.zip holds no humanoid3d_\*.txt"),
+        ([folder / "data.whl"], ("walk", "fly"), "no humanoid3d_fly.txt in .*data.whl"),
+        ([folder / "humanoid3d_walk.txt", folder / "humanoid3d_stand.txt"], ("a",), "cannot all be called"),
     ]
     for sources, names, message in cases:
         with pytest.raises(UserError, match=message):
@@ -454,9 +457,9 @@ def test_sources_that_cannot_be_read_are_named(folder):
 
 
 def test_the_registry_names_what_it_knows():
-    assert "deepmimic" in IMPORTERS
-    with pytest.raises(UserError, match=r"no motion format 'bvh'\. Known: deepmimic"):
-        get_importer("bvh")
+    assert "deepmimic" in READERS
+    with pytest.raises(UserError, match=r"no motion format 'fbx'\. Known: .*deepmimic"):
+        get_reader("fbx")
 
 
 def test_a_clip_that_is_imported_twice_is_the_same_file(tmp_path):

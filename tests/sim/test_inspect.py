@@ -5,6 +5,7 @@ import pytest
 
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
+from protege.sim.motions.ground import put_on_ground
 from protege.sim.motions.inspect import (
     CONTACT_HEIGHT,
     floor_penetration,
@@ -16,7 +17,6 @@ from protege.sim.motions.inspect import (
     turns,
     velocity_jump,
 )
-from protege.sim.motions.retarget import put_on_ground
 from protege.sim.motions.surface import trace
 from protege.sim.motions.verdict import judge
 from protege.sim.robots import get_robot

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,8 +16,10 @@ from protege.core.errors import UserError
 from .columns import columns
 
 if TYPE_CHECKING:
-    from protege.core.motions import Finding
+    from protege.core.motions import Clip, Finding
     from protege.core.robots.robot import Robot
+
+    from .motions.source import SourceMotion
 
 main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
 
@@ -58,23 +60,59 @@ def motions() -> None:
 
 
 @motions.command("import")
-@click.argument("format")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", default="data/motions", show_default=True, help="folder of the clips")
 @_robot
-@click.option("--name", "names", multiple=True, help="which clip of an archive (repeatable); a single file's new name")
-def import_clips(format: str, sources: tuple[str, ...], output: str, robot: str | None, names: tuple[str, ...]) -> None:
-    """Fit clips to a robot: deepmimic text files, or a zip or wheel of them (pybullet's). All are written, or none."""
-    from protege.core.motions import save_clip
+@click.option("--format", "format_", metavar="NAME", help="of the files; told from their contents by default")
+@click.option("--fps", type=click.FloatRange(0.1, 10000.0), help="frames a second; by default what the file says")
+@click.option("--quat", type=click.Choice(["wxyz", "xyzw"]), help="order of quaternions; by default the format's")
+@click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
+@click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
+@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
+@click.option(
+    "--name", "names", multiple=True, help="which motion of an archive or folder (repeatable); a file's new name"
+)
+def import_clips(
+    sources: tuple[str, ...],
+    output: str,
+    robot: str | None,
+    format_: str | None,
+    fps: float | None,
+    quat: Literal["wxyz", "xyzw"] | None,
+    up: Literal["y", "z"] | None,
+    unit: str | None,
+    scale: float,
+    names: tuple[str, ...],
+) -> None:
+    """Make clips of a robot from motion files of any known format: files, folders, zip archives, wheels.
 
-    from .motions import get_importer
-    from .motions.importer import import_all
+    Of files all are written or none. A folder is gone through to its end: bad files are named there, and the exit code is 2.
+    """
+    from .motions.import_command import import_motions
+    from .motions.readers import READERS
+    from .motions.readers.options import Options
 
-    importer, target = get_importer(format), _target(robot)
-    for clip in import_all(importer, importer.read(sources, names), target):
-        path = save_clip(Path(output) / f"{clip.name}.npy", clip, target)
+    if len(sources) > 1 and not Path(sources[0]).exists() and (sources[0] in READERS or sources[0].isalnum()):
+        format_, sources = sources[0], sources[1:]  # the older form: import FORMAT SOURCE...
+    target = _target(robot)
+
+    def said(path: Path, motion: "SourceMotion", clip: "Clip") -> None:
         _warn(clip.name, clip.warnings)
+        for remark in motion.remarks:
+            click.echo(f"{clip.name}: {remark}", err=True)
         click.echo(f"{path}  {clip.duration:.1f} s")
+
+    options = Options(format_, fps, quat, up, unit, scale)
+    report = import_motions(sources, Path(output), target, options, names, said)
+    if report.passed_over:
+        some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
+        click.echo(
+            f"passed over {len(report.passed_over)} files that are clips already or no motions: {some}", err=True
+        )
+    if report.failed:
+        for line in report.failed:
+            click.echo(f"not imported: {line}", err=True)
+        raise UserError(f"{len(report.failed)} files could not be imported", "They are named above; all others were")
 
 
 @motions.command("export")

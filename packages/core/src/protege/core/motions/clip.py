@@ -17,6 +17,7 @@ from . import clip_file, plausibility
 from .clip_file import Facts, Motion
 from .clip_paths import ClipError, find_clip, find_clips
 from .contact import contact_points, leg_length
+from .conversion import converter_for
 from .plausibility import Finding
 from .poses import Poses, interpolate
 
@@ -99,16 +100,31 @@ def read_clip(path: str | Path, robot: Robot) -> Clip:
     """Read a clip without asking whether the motion is plausible. `inspect` does, to say everything that is wrong.
 
     Args:
-        path: a file; or a bare name, or one in `data/motions`, of a clip that packages ship.
+        path: a file; or a bare name, or one in `data/motions`, of a clip that packages ship. A motion file of another format is
+            converted, if an installed package can.
         robot: joints in another order than its own are put right by their names, if the file has them.
 
     Raises:
-        UserError: naming the file and what is wrong with it.
+        UserError: naming the file and what is wrong with it; also if it holds several motions.
     """
+    clips = _read(path, robot)
+    if len(clips) != 1:
+        names = ", ".join(clip.name for clip in clips[:3]) + (", ..." if len(clips) > 3 else "")
+        problem = f"{path} holds {len(clips)} motions{': ' * bool(clips)}{names}"
+        raise UserError(problem, f"Import them, and choose one: protege sim motions import {path} --robot {robot.name}")
+    return clips[0]
+
+
+def _read(path: str | Path, robot: Robot) -> list[Clip]:
+    """The clips in a file: one, unless it is of another format and holds several motions."""
     with _user_errors():
-        motion = clip_file.read_clip(find_clip(Path(path)), robot.name, robot.joint_names)
+        file = find_clip(Path(path))
+        if converter := converter_for(file):
+            clips = converter.clips(file, robot)
+            return [replace(clip, name=Path(path).stem) for clip in clips] if len(clips) == 1 else list(clips)
+        motion = clip_file.read_clip(file, robot.name, robot.joint_names)
     arrays = (motion.time, motion.root_pos_w, motion.root_quat_w, motion.joint_pos)
-    return Clip(Path(path).stem, *arrays, **vars(motion.facts))
+    return [Clip(Path(path).stem, *arrays, **vars(motion.facts))]
 
 
 def clip_robot(path: str | Path) -> str:
@@ -118,7 +134,9 @@ def clip_robot(path: str | Path) -> str:
         UserError: it cannot be read, or is no clip.
     """
     with _user_errors():
-        return clip_file.read_robot(find_clip(Path(path)))
+        file = find_clip(Path(path))
+        converter = converter_for(file)
+        return converter.robot(file) if converter else clip_file.read_robot(file)
 
 
 def load_clip(path: str | Path, robot: Robot) -> Clip:
@@ -127,17 +145,22 @@ def load_clip(path: str | Path, robot: Robot) -> Clip:
     Raises:
         UserError: naming the file and what is wrong with it; also if no robot could make this motion.
     """
-    clip = read_clip(path, robot)
+    return _checked(path, read_clip(path, robot), robot)
+
+
+def _checked(path: str | Path, clip: Clip, robot: Robot) -> Clip:
+    """The clip with its warnings, of what it was made from too, if a robot could make this motion."""
     found = findings(clip, robot)
     _refuse(str(path), found)
-    return replace(clip, warnings=tuple(plausibility.warnings(found)))
+    return replace(clip, warnings=(*clip.warnings, *plausibility.warnings(found)))
 
 
 def clip_files(paths: Sequence[str | Path]) -> list[Path]:
     """The files that the values of `--motion-file` name, in order.
 
     Args:
-        paths: each a file, a folder (its `*.npy`), a pattern (`data/*.npy`), or the name of a shipped clip.
+        paths: each a file, a folder (its `*.npy`), a pattern (`data/*.npy`), or the name of a shipped clip. Files may be of other
+            formats: see `conversion`.
 
     Raises:
         UserError: there are none, or one of the values names nothing.
@@ -156,7 +179,7 @@ def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
     Raises:
         UserError: also if there are none.
     """
-    clips = [load_clip(path, robot) for path in clip_files(paths)]
+    clips = [_checked(path, clip, robot) for path in clip_files(paths) for clip in _read(path, robot)]
     doubtful = [clip for clip in clips if clip.warnings]
     for clip in doubtful[:SHOWN]:
         for finding in clip.warnings:

@@ -11,7 +11,7 @@ SNIFFED = 4096
 """How many of a file's first bytes are enough."""
 
 CONVERT = "Clips are .npy files; docs/clips.md shows how to write one from your own arrays"
-IMPORT = "If it is a DeepMimic clip, import it: protege sim motions import deepmimic FILE. Otherwise: docs/clips.md"
+IMPORT = "If it is a motion, import it: protege sim motions import FILE --robot NAME. Otherwise: docs/clips.md"
 UNPACK = "Unpack it, and give the .npy files in it"
 AGAIN = "Download or copy it again"
 
@@ -28,7 +28,7 @@ TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 MAGIC: tuple[tuple[bytes, FileKind], ...] = (
     (b"version https://git-lfs", FileKind("a git-LFS pointer, not the file that it stands for", "Fetch it: git lfs pull")),
-    (TORCH_LEGACY, FileKind("a file of torch.save", CONVERT)),
+    (TORCH_LEGACY, FileKind("a file of torch.save", IMPORT)),
     (b"\x1f\x8b", FileKind("compressed with gzip", "Unpack it: gunzip FILE, or tar xf FILE")),
     (b"BZh", FileKind("compressed with bzip2", "Unpack it: bunzip2 FILE, or tar xf FILE")),
     (b"\xfd7zXZ", FileKind("compressed with xz", "Unpack it: unxz FILE, or tar xf FILE")),
@@ -36,7 +36,7 @@ MAGIC: tuple[tuple[bytes, FileKind], ...] = (
     (b"7z\xbc\xaf\x27\x1c", FileKind("a 7z archive", UNPACK)),
     (b"\x89HDF\r\n", FileKind("an HDF5 file", CONVERT)),
     (b"Kaydara FBX", FileKind("an FBX file", CONVERT)),
-    (b"HIERARCHY", FileKind("a BVH motion, which this version cannot import", CONVERT)),
+    (b"HIERARCHY", FileKind("a BVH motion", IMPORT)),
 )  # fmt: skip
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 ZIP_NAME_AT = 30
@@ -63,7 +63,7 @@ def file_kind(first: bytes, name: str) -> FileKind:
     if first[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == TAR_MAGIC:
         return FileKind("a tar archive", "Unpack it: tar xf FILE")
     if first[0] == 0x80 and len(first) > 1 and first[1] in range(2, 6):
-        return FileKind("a Python pickle, which is never opened: it can run any code", CONVERT)
+        return FileKind("a Python pickle", IMPORT)
     return _text(first, PurePath(name).suffix.lower()) or FileKind("of a format that is not known here", CONVERT)
 
 
@@ -74,15 +74,15 @@ def _npy(first: bytes) -> FileKind:
         return FileKind("a .npy file that is damaged or cut short", AGAIN)
     poselib = b"OrderedDict" in first and b"rotation" in first
     words = "a pickled poselib SkeletonMotion (ProtoMotions 1)" if poselib else "a .npy file of pickled Python objects"
-    return FileKind(f"{words}, which is never opened: it can run any code", CONVERT)
+    return FileKind(words, IMPORT)
 
 
 def _zip(first: bytes, name: str) -> FileKind:
     member = first[ZIP_NAME_AT : ZIP_NAME_AT + 200].split(b"\x00")[0]
     if b"data.pkl" in member or b".format_version" in member:
-        return FileKind("a file of torch.save", CONVERT)
+        return FileKind("a file of torch.save", IMPORT)
     if name.lower().endswith(".npz"):
-        return FileKind("a .npz archive of several arrays", CONVERT)
+        return FileKind("a .npz archive of several arrays", IMPORT)
     return FileKind("a zip archive", UNPACK)
 
 
@@ -100,6 +100,6 @@ def _text(first: bytes, suffix: str) -> FileKind | None:
         (lambda: start.startswith(("<!doctype html", "<html")), FileKind("a web page: a download that failed", AGAIN)),
         (lambda: text.startswith("<"), FileKind("XML", CONVERT)),
         (lambda: text.startswith(("{", "[")), FileKind("JSON text", IMPORT)),
-        (lambda: suffix in (".csv", ".tsv") or line.count(",") > 2, FileKind("a table of text (CSV)", CONVERT)),
+        (lambda: suffix in (".csv", ".tsv") or line.count(",") > 2, FileKind("a table of text (CSV)", IMPORT)),
     )
     return next((kind for holds, kind in tests if holds()), FileKind("text", IMPORT))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 
 from ..robots.mjcf import build_spec
-from .retarget import put_on_ground, rounded, smooth, within_limits
+from .ground import put_on_ground, rounded, smooth, within_limits
 from .surface import trace
 
 STEPS, FIRST_STEPS = 8, 200
@@ -63,6 +64,15 @@ class BodyMap:
     legs: tuple[str, ...]
 
 
+def has_map(source: str, robot: str) -> bool:
+    """Whether this package can retarget clips of a source to a robot."""
+    return _map_file(source, robot).is_file()
+
+
+def _map_file(source: str, robot: str) -> Traversable:
+    return files(__package__).joinpath("maps", f"{source}_to_{robot}.yaml")
+
+
 @cache
 def body_map(source: str, robot: str) -> BodyMap:
     """The map of this package from a source's skeleton to a robot.
@@ -70,7 +80,7 @@ def body_map(source: str, robot: str) -> BodyMap:
     Raises:
         UserError: there is none.
     """
-    file = files(__package__).joinpath("maps", f"{source}_to_{robot}.yaml")
+    file = _map_file(source, robot)
     if not file.is_file():
         raise UserError(
             f"no map retargets clips of {source} to {robot}", f"Add {source}_to_{robot}.yaml to motions/maps"

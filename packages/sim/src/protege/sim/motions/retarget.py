@@ -1,84 +1,94 @@
-"""Fitting a clip to the ground and to what a body can do."""
+"""Retargeting: any motion onto any robot.
 
-from dataclasses import replace
+A robot's own joints stay as they are (`identity`). SMPL's bodies, and those of DeepMimic's humanoid, become the angles of hinges
+of a robot that has them. Every other robot gets that robot's clip by inverse kinematics, where there is a map.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from protege.core.errors import UserError
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
 
-from .surface import trace
+from ..robots import get_robot, robot_names
+from . import cycles
+from .ground import rounded
+from .humanoid_onto import has_humanoid_hinges, humanoid_onto
+from .identity import joints_onto
+from .inverse_kinematics import has_map, on_robot
+from .readers import humanoid3d, smpl_family
+from .resample import at_most, at_rate
+from .smpl_onto import has_smpl_hinges, smpl_onto
+from .source import JointMotion, SkeletonMotion, SourceMotion
 
-TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches the ground
-HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
-# Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
-SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
+RATE = 60.0
+"""Frames a second of what goes through inverse kinematics, which smooths by frames."""
 
 
-def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
-    """The clip, of 60 Hz, without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
+@dataclass(frozen=True)
+class _Family:
+    """Skeletons whose rotations are the angles of some robots' hinges.
 
-    Args:
-        wraps: the last frame is the first one's pose.
+    Attributes:
+        fits: whether a robot has such hinges.
+        onto: (motion, such a robot) -> the clip, on the ground; closed and repeated if it wraps.
     """
-    parts = [_smooth(x, SNAP, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
-    quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
-    return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
+
+    fits: Callable[[Robot], bool]
+    onto: Callable[[SkeletonMotion, Robot], Clip]
 
 
-def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
-    """The clip raised and lowered frame by frame, so that what touches the ground, a foot, hand or back, is on it and not in it.
+FAMILIES = {
+    smpl_family.FAMILY: _Family(has_smpl_hinges, smpl_onto),
+    humanoid3d.FAMILY: _Family(has_humanoid_hinges, humanoid_onto),
+}
 
-    Limbs of another length touch it at another height in each pose: one shift for all frames leaves some hovering and others
-    in the ground. While nobody touches the ground, the shifts before and after are interpolated.
 
-    Args:
-        clearance: (T,) m, height of the lowest point of whoever moved like this.
-        wraps: the last frame is the first one's pose.
+def retarget(source: SourceMotion, robot: Robot) -> Clip:
+    """The motion as the robot would make it, on the ground, with its joints' names, rate, source and licence.
+
+    Raises:
+        UserError: these are another robot's joints, or nothing leads from the skeleton to the robot.
     """
-    lowest = trace(clip, robot).height.min(axis=1)
-    count = len(clip.time) - 1 if wraps else len(clip.time)
-    height = clearance - clearance.min().clip(0.0)
-    still = np.abs(np.gradient(clearance, clip.time)) < STILL
-    touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
-    shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
-    shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
-    shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
-    return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
-
-
-def _smooth(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
-    """(T, ...) averaged over time by a Gaussian, frames; beyond its ends it goes on, a cycle with its next turn."""
-    reach = round(3 * deviation)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
-    return np.tensordot(_windows(x, reach, wraps=wraps), weights / weights.sum(), axes=1)
-
-
-def _largest(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
-    """(T,) the largest value within the reach of `_smooth`, which then falls nowhere below x."""
-    return _windows(x, round(3 * deviation), wraps=wraps).max(axis=-1)
-
-
-def _windows(x: np.ndarray, reach: int, *, wraps: bool) -> np.ndarray:
-    """(T, ..., 2 reach + 1) each frame's neighbours."""
-    if wraps:
-        turn, frame = np.divmod(np.arange(-reach, len(x) + reach), len(x) - 1)
-        x = x[frame] + np.multiply.outer(turn, x[-1] - x[0])
+    if isinstance(source, JointMotion):
+        thinned = at_most(source)
+        clip = replace(_joints_onto(thinned, robot), fps=thinned.fps)
     else:
-        x = np.pad(x, [(reach, reach), *[(0, 0)] * (x.ndim - 1)], mode="reflect", reflect_type="odd")
-    return np.lib.stride_tricks.sliding_window_view(x, 2 * reach + 1, axis=0)
+        clip = _skeleton_onto(source, robot)
+    facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": clip.fps}
+    doubts = (*source.warnings, *clip.warnings)
+    return replace(rounded(clip), **facts, source=source.source, licence=source.licence, warnings=doubts)
 
 
-def within_limits(clip: Clip, robot: Robot) -> Clip:
-    """The clip with its joint angles clamped to the robot's limits: closing a cycle can push them past."""
+def _skeleton_onto(source: SkeletonMotion, robot: Robot) -> Clip:
+    """The clip, with its rate."""
+    family = FAMILIES.get(source.skeleton.family)
+    if family and family.fits(robot):
+        thinned = at_most(source)
+        return replace(family.onto(thinned, robot), fps=thinned.fps)
+    for name in robot_names() if family else ():
+        between = get_robot(name)
+        if family and family.fits(between) and has_map(name, robot.name):
+            there = family.onto(at_rate(source, RATE), between)
+            return on_robot(replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings), between, robot)
+    skeleton = source.skeleton
+    kind = f"skeleton of {skeleton.family}" if family else f"skeleton with {', '.join(skeleton.names[:3])}, ..."
+    raise UserError(
+        f"{source.file}: no way leads from its {kind} to the robot {robot.name}",
+        "Retarget it elsewhere, or add a map to sim/motions/maps",
+    )
+
+
+def _joints_onto(source: JointMotion, robot: Robot) -> Clip:
+    """The clip; a cycle closed, without leaving limits that the source keeps, and repeated."""
+    clip = joints_onto(source, robot)
+    if not source.wraps:
+        return clip
     low, high = robot.joint_range().double().numpy().T
-    return replace(clip, joint_pos=clip.joint_pos.clip(low, high))
-
-
-def rounded(clip: Clip) -> Clip:
-    """The clip to nine decimals: processors differ in the last bit of a sine, a file is to be the same from all of them."""
-
-    def cut(x: np.ndarray) -> np.ndarray:
-        return x.round(9) + 0.0  # the sum turns -0 into 0
-
-    return Clip(clip.name, cut(clip.time), cut(clip.root_pos_w), cut(clip.root_quat_w), cut(clip.joint_pos))
+    least, most = np.minimum(low, clip.joint_pos), np.maximum(high, clip.joint_pos)
+    closed = cycles.close(clip, cycles.SEAM)
+    closed = replace(closed, joint_pos=closed.joint_pos.clip(least, most))
+    return replace(cycles.repeat(closed), warnings=cycles.gap(clip, robot.joint_names))

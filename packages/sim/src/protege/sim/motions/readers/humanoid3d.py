@@ -1,11 +1,17 @@
 """DeepMimic's own humanoid, humanoid3d: what its numbers mean, its skeleton, and its surface."""
 
+import math
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from protege.core.robots import rotation as R
 
+from ..source import Skeleton
+
+FAMILY = "humanoid3d"
 WIDTH = 44
 """Numbers of a frame."""
 LEG = 0.88
@@ -48,6 +54,24 @@ COLUMNS = {
     "L_Shoulder": (39, 4),
     "L_Elbow": (43, 1),
 }
+
+
+def skeleton() -> Skeleton:
+    """The humanoid's skeleton: 13 bodies, at rest upright, facing x, with hanging arms."""
+    bodies = {"root": ("", (0.0, 0.0, 0.0)), **{name: SKELETON[name] for name in ("chest", "neck")}}
+    for side, sign in (("R", -1.0), ("L", 1.0)):
+        for name in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow"):
+            parent, (x, y, z) = SKELETON[name]
+            bodies[f"{side}_{name}"] = (parent if parent in bodies else f"{side}_{parent}", (x, sign * y, z))
+    names = tuple(bodies)
+    parents = tuple(names.index(parent) if parent else -1 for parent, _ in bodies.values())
+    return Skeleton(names, parents, np.array([offset for _, offset in bodies.values()]), FAMILY)
+
+
+def hanging(side: Literal["L", "R"]) -> Tensor:
+    """(4,) the turn that lets an arm hang which is stretched out sideways."""
+    angle = -math.pi / 2 if side == "L" else math.pi / 2
+    return R.from_axis_angle(torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64), torch.tensor(angle).double())
 
 
 def to_world(frames: np.ndarray, stride: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:

@@ -42,7 +42,7 @@ class Source:
     wraps: bool
 
 
-def read_deepmimic(contents: bytes, name: str) -> Source:
+def read_deepmimic(contents: bytes | str, name: str) -> Source:
     """The numbers of a text clip.
 
     Raises:
@@ -53,7 +53,8 @@ def read_deepmimic(contents: bytes, name: str) -> Source:
         frames = np.array(document["Frames"], dtype=np.float64)
         loop = document.get("Loop")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        kind = "a .npy file" if contents.startswith(NPY) else file_kind(contents[:SNIFFED], name).words
+        first = contents[:SNIFFED].encode() if isinstance(contents, str) else contents[:SNIFFED]
+        kind = "a .npy file" if first.startswith(NPY) else file_kind(first, name).words
         reason = str(error)[:200] if "JSON" in kind else kind
         raise UserError(f"{name} is not a DeepMimic clip ({reason})", "It is JSON with a list 'Frames'") from error
     if frames.ndim != 2 or frames.shape[1] != WIDTH or not 2 <= len(frames) <= MOST_FRAMES:

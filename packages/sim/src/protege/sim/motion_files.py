@@ -1,0 +1,154 @@
+"""The entry point by which core reads motion files of other formats, and the cache of what they became.
+
+Everything heavy is imported when a file is converted: core asks about each clip that it loads.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from protege.core.errors import UserError
+from protege.core.files import write_atomically
+from protege.core.motions import Clip, read_clip, save_clip
+from protege.core.robots.plain import to_plain
+from protege.core.robots.robot import Robot
+
+from .motions.containers import may_be_motion
+
+INDEX = "index.json"
+"""Written last: without it a folder of the cache is not whole."""
+
+NUMBER = 5
+"""Characters before a clip's name in the cache, which keep the clips of a file in order."""
+
+log = logging.getLogger(__name__)
+
+
+class MotionFiles:
+    """Implements `protege.core.motions.conversion.Converter`."""
+
+    def accepts(self, first: bytes) -> bool:
+        """Whether a file begins as motion files do, and is no clip."""
+        return may_be_motion(first)
+
+    def robot(self, file: Path) -> str:
+        """The robot whose joints a file has; empty for a skeleton's motion.
+
+        Raises:
+            UserError: it is no motion.
+        """
+        from .motions.identity import robot_of
+        from .motions.importer import motions_in
+        from .motions.readers.options import Options
+        from .motions.source import JointMotion
+
+        with _options_named(file, "NAME"):
+            found = motions_in(_contents(file), str(file), file.stem, Options())
+        return robot_of(found[0]) if found and isinstance(found[0], JointMotion) else ""
+
+    def clips(self, file: Path, robot: Robot) -> Sequence[Clip]:
+        """What a file becomes for a robot, out of the cache if it has been converted before.
+
+        Raises:
+            UserError: it cannot be converted as it is; the remedy is the command that can be told more.
+        """
+        contents = _contents(file)
+        folder = cache_folder() / _key(contents, robot)
+        try:
+            index = json.loads((folder / INDEX).read_text())
+            clips = [replace(read_clip(folder / name, robot), name=name[NUMBER:-4]) for name in index["clips"]]
+            remarks, doubts = index["remarks"], index["warnings"]
+        except (OSError, ValueError, KeyError, TypeError, UserError):  # not there yet, or not whole
+            clips, remarks, doubts = self._convert(contents, file, robot, folder)
+        for remark in remarks:
+            log.info("%s: %s", file.name, remark)
+        for doubt in doubts:
+            log.warning("%s: %s", file.name, doubt)
+        return clips
+
+    def _convert(
+        self, contents: bytes, file: Path, robot: Robot, folder: Path
+    ) -> tuple[list[Clip], list[str], list[str]]:
+        from .motions.importer import clips_in
+        from .motions.readers.options import Options
+
+        with _options_named(file, robot.name):
+            found = list(clips_in(contents, str(file), file.stem, Options(), robot))
+        remarks = [remark for motion, _ in found for remark in motion.remarks]
+        doubts = [str(warning) for motion, _ in found for warning in motion.warnings]
+        names = [f"{number:0{NUMBER - 1}d}_{clip.name}.npy" for number, (_, clip) in enumerate(found)]
+        index = {
+            "file": file.name,
+            "formats": [motion.format for motion, _ in found],
+            "robot": robot.name,
+            "clips": names,
+        }
+        try:
+            for name, (_, clip) in zip(names, found, strict=True):
+                save_clip(folder / name, clip, robot)
+            text = json.dumps(index | {"remarks": remarks, "warnings": doubts}, indent=2)
+            write_atomically(folder / INDEX, lambda handle: handle.write(text.encode()))
+        except UserError as error:
+            log.warning("what %s became is not kept: %s", file.name, error)
+        # Whoever asked checks the clip, and says what is unlikely about it.
+        return [replace(clip, warnings=()) for _, clip in found], remarks, doubts
+
+
+CONVERTER = MotionFiles()
+
+
+@contextmanager
+def _options_named(file: Path, robot: str) -> Iterator[None]:
+    """Errors whose remedy is an option name the command that has it."""
+    try:
+        yield
+    except UserError as error:
+        if "--" not in error.remedy:
+            raise
+        command = f"protege sim motions import {file} --robot {robot}"
+        raise UserError(error.problem, f"{error.remedy}. Options are for: {command}") from error
+
+
+def cache_folder() -> Path:
+    """Where converted clips are kept: `$PROTEGE_CACHE`, or `protege` in the user's cache; they may be deleted at any time."""
+    own = os.environ.get("PROTEGE_CACHE")
+    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "protege"
+    return base / "motions"
+
+
+def _key(contents: bytes, robot: Robot) -> str:
+    """What the result depends on: the file, the robot, and the program that converts, its version and its own files."""
+    digest = hashlib.sha256(contents)
+    digest.update(json.dumps(to_plain(robot), sort_keys=True).encode())
+    digest.update(version("protege-sim").encode())
+    for path in sorted(_files(files(__package__).joinpath("motions")), key=lambda path: path.name):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(folder: Traversable) -> list[Traversable]:
+    """Code and maps in a folder and below."""
+    inside = list(folder.iterdir())
+    own = [path for path in inside if path.name.endswith((".py", ".yaml"))]
+    return own + [file for path in inside if path.is_dir() and path.name != "__pycache__" for file in _files(path)]
+
+
+def _contents(file: Path) -> bytes:
+    from .motions.readers.limits import LARGEST
+
+    try:
+        with file.open("rb") as opened:
+            contents = opened.read(LARGEST + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror or error})", "Check the file") from error
+    if len(contents) > LARGEST:
+        raise UserError(f"{file} is larger than {LARGEST >> 20} MB", "Import a part of it")
+    return contents

@@ -1,0 +1,84 @@
+"""Fitting a clip to the ground and to what a body can do."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from protege.core.motions import Clip
+from protege.core.robots.robot import Robot
+
+from .surface import trace
+
+TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches the ground
+HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
+# Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
+SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
+
+
+def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
+    """The clip, of 60 Hz, without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
+
+    Args:
+        wraps: the last frame is the first one's pose.
+    """
+    parts = [_smooth(x, SNAP, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
+    quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
+    return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
+
+
+def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: bool = False) -> Clip:
+    """The clip raised and lowered frame by frame, so that what touches the ground, a foot, hand or back, is on it and not in it.
+
+    Limbs of another length touch it at another height in each pose: one shift for all frames leaves some hovering and others
+    in the ground. While nobody touches the ground, the shifts before and after are interpolated.
+
+    Args:
+        clearance: (T,) m, height of the lowest point of whoever moved like this.
+        wraps: the last frame is the first one's pose.
+    """
+    lowest = trace(clip, robot).height.min(axis=1)
+    count = len(clip.time) - 1 if wraps else len(clip.time)
+    height = clearance - clearance.min().clip(0.0)
+    still = np.abs(np.gradient(clearance, clip.time)) < STILL
+    touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
+    shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
+    shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
+    shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
+    return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
+
+
+def _smooth(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
+    """(T, ...) averaged over time by a Gaussian, frames; beyond its ends it goes on, a cycle with its next turn."""
+    reach = round(3 * deviation)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    return np.tensordot(_windows(x, reach, wraps=wraps), weights / weights.sum(), axes=1)
+
+
+def _largest(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:
+    """(T,) the largest value within the reach of `_smooth`, which then falls nowhere below x."""
+    return _windows(x, round(3 * deviation), wraps=wraps).max(axis=-1)
+
+
+def _windows(x: np.ndarray, reach: int, *, wraps: bool) -> np.ndarray:
+    """(T, ..., 2 reach + 1) each frame's neighbours."""
+    if wraps:
+        turn, frame = np.divmod(np.arange(-reach, len(x) + reach), len(x) - 1)
+        x = x[frame] + np.multiply.outer(turn, x[-1] - x[0])
+    else:
+        x = np.pad(x, [(reach, reach), *[(0, 0)] * (x.ndim - 1)], mode="reflect", reflect_type="odd")
+    return np.lib.stride_tricks.sliding_window_view(x, 2 * reach + 1, axis=0)
+
+
+def within_limits(clip: Clip, robot: Robot) -> Clip:
+    """The clip with its joint angles clamped to the robot's limits: closing a cycle can push them past."""
+    low, high = robot.joint_range().double().numpy().T
+    return replace(clip, joint_pos=clip.joint_pos.clip(low, high))
+
+
+def rounded(clip: Clip) -> Clip:
+    """The clip to nine decimals: processors differ in the last bit of a sine, a file is to be the same from all of them."""
+
+    def cut(x: np.ndarray) -> np.ndarray:
+        return x.round(9) + 0.0  # the sum turns -0 into 0
+
+    return Clip(clip.name, cut(clip.time), cut(clip.root_pos_w), cut(clip.root_quat_w), cut(clip.joint_pos))

@@ -1,0 +1,99 @@
+"""What `protege sim motions import` does, from sources to written clips."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from protege.core.errors import UserError
+from protege.core.motions import Clip, save_clip
+from protege.core.progress import Progress
+from protege.core.robots.robot import Robot
+
+from .importer import clips_in
+from .readers import UnknownFormatError, get_reader
+from .readers.options import Options
+from .source import SourceMotion
+from .sources import Found, find_sources
+
+
+@dataclass
+class Report:
+    """What became of the files.
+
+    Attributes:
+        failed: the messages of files that could not be imported.
+        passed_over: the names of files in folders and archives that are no motions.
+    """
+
+    failed: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
+def import_motions(
+    sources: Sequence[str],
+    output: Path,
+    robot: Robot,
+    options: Options,
+    names: Sequence[str],
+    said: Callable[[Path, SourceMotion, Clip], None],
+) -> Report:
+    """Import sources into a folder. Of files that are named one by one all are written or none; a folder goes on past bad ones.
+
+    Args:
+        sources: files, folders, archives.
+        output: folder of the clips.
+        robot: whose clips they become.
+        options: what the user says about the files.
+        names: see `find_sources`.
+        said: told of each clip that is written.
+
+    Raises:
+        UserError: a source that was named is bad, or two motions have the same name.
+    """
+    reader = get_reader(options.format) if options.format else None
+    found = find_sources(sources, names, reader)
+    goes_on = any(Path(source).is_dir() for source in sources)
+    report, taken, waiting = Report(), set[str](), list[tuple[SourceMotion, Clip]]()
+
+    def write(motion: SourceMotion, clip: Clip) -> None:
+        said(save_clip(output / f"{clip.name}.npy", clip, robot), motion, clip)
+
+    with Progress("files", len(found)) as progress:
+        for done, file in enumerate(found):
+            progress.at(done)
+            try:
+                for motion, clip in _clips(file, options, robot, report):
+                    if clip.name in taken:
+                        raise UserError(
+                            f"there are two clips named {clip.name!r}, one in {file.file}", "Import one after the other"
+                        )
+                    taken.add(clip.name)
+                    if goes_on:
+                        write(motion, clip)
+                    else:
+                        waiting.append((motion, clip))
+            except UserError as error:
+                if not goes_on or file.given:
+                    raise
+                report.failed.append(str(error))
+    for motion, clip in waiting:
+        write(motion, clip)
+    if not taken and not report.failed:
+        which = f" of {len(found)} files, such as {report.passed_over[0]}" if report.passed_over else ""
+        raise UserError(f"no motion in {', '.join(sources)}{which}", "Clips go to --motion-file as they are")
+    return report
+
+
+def _clips(file: Found, options: Options, robot: Robot, report: Report) -> list[tuple[SourceMotion, Clip]]:
+    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+    try:
+        found = (
+            [] if not file.given and file.is_clip else list(clips_in(file.read(), file.file, file.name, options, robot))
+        )
+    except UnknownFormatError:
+        if file.given:
+            raise
+        found = []
+    if not found:
+        report.passed_over.append(file.file)
+    return found

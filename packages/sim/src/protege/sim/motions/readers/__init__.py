@@ -1,0 +1,96 @@
+"""Readers of motion files: a registry. To add a format, write a file here, and a line.
+
+A reader recognises its format by what is in a file, never by its name, and gives the motions in it, before any robot is thought of.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from protege.core.errors import UserError
+
+from ..source import SourceMotion
+from . import amass, bvh, deepmimic, gmr, mimickit, poselib, protomotions, robot_csv, robot_npz
+from .document import Document
+from .frames import oriented
+from .options import Options
+
+
+class UnknownFormatError(UserError):
+    """A whole file, in which no reader recognises a motion."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One motion format.
+
+    Attributes:
+        words: what it is, for people.
+        recognises: whether a file is of this format.
+        read: (file, options) -> the motions in it.
+        own_axes: it heeds the options `up`, `unit` and `scale` itself; otherwise they are applied to what it gives.
+        file_name: of a clip's file in an archive, with `{name}` where the clip's name stands.
+        prefix: of the names of its clips, after the robot's.
+    """
+
+    words: str
+    recognises: Callable[[Document], bool]
+    read: Callable[[Document, Options], Sequence[SourceMotion]]
+    own_axes: bool = False
+    file_name: str = "{name}"
+    prefix: str = ""
+
+
+READERS: dict[str, Reader] = {
+    "poselib": Reader("poselib SkeletonMotion", poselib.recognises, poselib.read),
+    "protomotions": Reader("ProtoMotions motion", protomotions.recognises, protomotions.read),
+    "amass": Reader("AMASS motion of SMPL-H or SMPL-X", amass.recognises, amass.read),
+    "phc": Reader("PHC collection of SMPL motions", amass.recognises_phc, amass.read_phc),
+    "bvh": Reader("BVH motion", bvh.recognises, bvh.read, own_axes=True),
+    "npz": Reader("BeyondMimic, mjlab or holosoma motion", robot_npz.recognises, robot_npz.read),
+    "gmr": Reader("GMR, TWIST or GMT motion", gmr.recognises, gmr.read),
+    "mimickit": Reader("MimicKit motion", mimickit.recognises, mimickit.read),
+    "deepmimic": Reader("DeepMimic text clip", deepmimic.recognises, deepmimic.read, own_axes=True,
+                        file_name="humanoid3d_{name}.txt", prefix="humanoid_"),
+    "csv": Reader("table of a robot's motion", robot_csv.recognises, robot_csv.read),
+}  # fmt: skip
+"""By the name of the format; the first that recognises a file reads it."""
+
+
+def get_reader(name: str) -> Reader:
+    """The reader of a format.
+
+    Raises:
+        UserError: naming those that there are.
+    """
+    if name not in READERS:
+        raise UserError(f"no motion format {name!r}", f"Known: {', '.join(READERS)}")
+    return READERS[name]
+
+
+def read_motions(document: Document, options: Options) -> list[SourceMotion]:
+    """The motions in a file, in metres, z up.
+
+    Raises:
+        UnknownFormatError: no reader knows the format.
+        UserError: it is not in the format that the options name, or what is in it is no motion.
+    """
+    name = options.format or next((name for name, reader in READERS.items() if reader.recognises(document)), None)
+    if name is None:
+        raise UnknownFormatError(f"{document.file} is of no known motion format ({_described(document)})", _known())
+    reader = get_reader(name)
+    if not reader.recognises(document):
+        raise UserError(f"{document.file} is not in the format {name} ({_described(document)})", _known())
+    motions = reader.read(document, options)
+    return list(motions) if reader.own_axes else [oriented(motion, options) for motion in motions]
+
+
+def _known() -> str:
+    return f"Known: {', '.join(READERS)}"
+
+
+def _described(document: Document) -> str:
+    """What is in a file, in a few words."""
+    if isinstance(document.data, dict):
+        keys = [str(key)[:30] for key in document.data]
+        return f"{document.container} with {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}"
+    return f"{document.container} of {type(document.data).__name__}"

@@ -1,0 +1,137 @@
+"""Arrays out of files, checked: each mistake is one line that names file, frame and joint, and what to do about it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from protege.core.errors import UserError
+from protege.core.robots import rotation as R
+
+from .options import Options
+
+UNIT = 0.1
+"""By how much a quaternion's length may differ from 1: some files hold averages of quaternions. It is then made 1."""
+MEND = "Mend or cut the frame, or take another copy of the file"
+MOST_FRAMES = 1_000_000
+
+Order = Literal["wxyz", "xyzw"]
+
+
+def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A value as an array of float64 of that shape; None stands for any size, and the first size counts frames.
+
+    Raises:
+        UserError: it has another shape, too few or too many frames, or holds what is no number.
+    """
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file}: {what} is no array of numbers", "Take another copy of the file") from error
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise UserError(f"{file}: {what} has the shape {array.shape}, not ({wanted})", "Is this the file's format?")
+    if not 2 <= len(array) <= MOST_FRAMES:
+        frames = f"{len(array)} frame{'s' * (len(array) != 1)}"
+        raise UserError(f"{file} has {frames}: {what}", f"A motion has 2 to {MOST_FRAMES}")
+    return array
+
+
+def finite(array: np.ndarray, file: str, what: str, names: Sequence[str] = ()) -> np.ndarray:
+    """The array (T, ...), all of whose numbers are finite.
+
+    Args:
+        names: of the second dimension, if it is one of joints.
+
+    Raises:
+        UserError: naming frame and joint of the first number that is not.
+    """
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        frame, *rest = bad[0]
+        where = f"{what}{_of(names, rest)} of frame {frame}"
+        raise UserError(f"{file}: {where} is not a finite number", MEND)
+    return array
+
+
+def _of(names: Sequence[str], index: Sequence[int]) -> str:
+    return f", {names[index[0]]}," if index and len(names) > index[0] else f", column {index[0]}," if index else ""
+
+
+def quaternions(
+    value: Any, file: str, what: str, order: Order, names: Sequence[str] = (), bodies: int | None = None
+) -> np.ndarray:
+    """Rotations (T, 4), or (T, B, 4) with `bodies` or `names`: wxyz, of unit length.
+
+    Raises:
+        UserError: naming frame and body of what is no rotation.
+    """
+    count = len(names) or bodies
+    array = finite(numbers(value, file, what, (None, count, 4) if count else (None, 4)), file, what, names)
+    length = np.linalg.norm(array, axis=-1)
+    bad = np.argwhere(np.abs(length - 1.0) > UNIT)
+    if len(bad):
+        frame, *rest = bad[0]
+        where = f"{what}{_of(names, rest)} of frame {frame}"
+        size = f"{length[tuple(bad[0])]:.3g}"
+        raise UserError(f"{file}: {where} is no rotation: a quaternion of length {size}, not 1", MEND)
+    array = array / length[..., None]
+    return np.roll(array, 1, axis=-1) if order == "xyzw" else array
+
+
+def from_rotation_vectors(vectors: np.ndarray) -> np.ndarray:
+    """(..., 3) rad -> (..., 4)."""
+    return R.from_rotation_vector(torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
+
+
+def local_rotations(world: np.ndarray, parents: Sequence[int]) -> np.ndarray:
+    """Rotations (T, B, 4) in the world's frame -> in the parents'; the root's stays."""
+    q = torch.from_numpy(np.ascontiguousarray(world))
+    local = R.multiply(R.conjugate(q[:, [max(p, 0) for p in parents]]), q)
+    local[:, 0] = q[:, 0]
+    return local.numpy()
+
+
+def scalar(value: Any) -> float | None:
+    """A number that files hold as a number, an array of one, or bytes of it; None if it is none."""
+    try:
+        array = np.asarray(value, dtype=np.float64).reshape(-1)
+    except (ValueError, TypeError):
+        return None
+    return float(array[0]) if array.size == 1 and np.isfinite(array[0]) else None
+
+
+def rate(value: Any, file: str, options: Options, what: str = "fps") -> float:
+    """Frames a second: what the user says, or else the file.
+
+    Raises:
+        UserError: neither says it, or it is no rate.
+    """
+    fps = options.fps if options.fps is not None else scalar(value)
+    if fps is None or not 0.1 <= fps <= 10_000.0:
+        said = "says no rate" if value is None else f"has the {what} {str(value)[:40]}"
+        raise UserError(f"{file} {said}", "Say its frames a second: --fps N")
+    return fps
+
+
+def times(count: int, fps: float) -> np.ndarray:
+    """(T,) s of even frames."""
+    return np.arange(count) / fps
+
+
+def text(value: Any) -> str:
+    """A text that files hold as text, bytes, or an array of one; empty if it is none."""
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    value = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+    return value if isinstance(value, str) else ""
+
+
+def names_of(value: Any) -> tuple[str, ...]:
+    """A list of names that files hold as a list, or as an array of texts or bytes; empty if it is none."""
+    items = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(items, list | tuple):
+        return ()
+    found = tuple(text(item) for item in items)
+    return found if all(found) and len(set(found)) == len(found) else ()

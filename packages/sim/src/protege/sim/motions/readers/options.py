@@ -1,0 +1,44 @@
+"""What the user may say about a file that the file does not say itself."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
+"""Metres."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """All optional: None where the file's own word counts, or the format's convention.
+
+    Attributes:
+        format: name of the reader; found by the contents otherwise.
+        fps: frames a second.
+        quat: order of a quaternion's numbers.
+        up: the axis that points up.
+        unit: of lengths.
+        scale: lengths are multiplied by it, besides the unit.
+    """
+
+    format: str | None = None
+    fps: float | None = None
+    quat: Literal["wxyz", "xyzw"] | None = None
+    up: Literal["y", "z"] | None = None
+    unit: str | None = None
+    scale: float = 1.0
+
+    @property
+    def words(self) -> str:
+        """What is said about the file, as it stands on a command line; empty if nothing is."""
+        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit}
+        said |= {"scale": self.scale} if self.scale != 1.0 else {}
+        return " ".join(
+            f"--{name} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in said.items()
+            if value is not None
+        )
+
+    @property
+    def metres(self) -> float:
+        """What the file's lengths are multiplied by; metres if nothing is said."""
+        return UNITS[self.unit or "m"] * self.scale
