@@ -101,7 +101,7 @@ class HumanoidEnv:
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
         self.generator = torch.Generator(self.device).manual_seed(seed)
         motions = clips if isinstance(clips, Motions) else motions_of(clips, self.robot)
-        self.library = make_library(motions, self.robot, self.device, config, seed)
+        self.library = make_library(motions, self.robot, self.device, config, seed, evaluation=evaluation)
         self.clip_names = self.library.names
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.action_scale = self.robot.action_scale(self.device)
