@@ -157,15 +157,7 @@ def print_clips(data: Mapping[str, Any]) -> None:
     terminal = console()
     table = compact_table(f"{data['name'] or data['checkpoint']}, {data['simulator']}: every clip, and the worst")
     table.add_column("clip")
-    for head in (
-        "s",
-        "success",
-        "height, tilt",
-        "MPJPE\nmm",
-        "root-rel.\nmm",
-        "velocity\nmm/frame",
-        "accel.\nmm/frame²",
-    ):
+    for head in ("s", "success", "height\ntilt", "MPJPE\nmm", "to root\nmm", "speed\nmm/fr.", "accel.\nmm/fr.²"):
         table.add_column(head, justify="right")
     shares = [f"{data[rule]:.1%}\n[{', '.join(f'{100 * x:.1f}' for x in data[f'{rule}_ci'])}]" for rule in SUCCESSES]
     seconds = sum(row["seconds"] for row in data["per_clip"])

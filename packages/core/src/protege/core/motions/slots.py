@@ -1,6 +1,7 @@
 """Clips on the device in slots that can be filled anew: no tensor moves, so that a CUDA graph may read them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,17 @@ from .frames import Frames, body_frames
 from .poses import frames_per_step
 
 EMPTY = -1
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A clip is small: on a busy machine several threads take fifty times as long. And digits do not depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class SlotLibrary:
@@ -69,11 +81,12 @@ class SlotLibrary:
         self.starts[whole] = torch.from_numpy(begun).to(self.device)
         self.counts[whole] = torch.from_numpy(held).to(self.device)
         self._on_device[whole] = torch.from_numpy(self.clips[whole]).to(self.device)
-        for piece in body_frames(self.source, clips, self.kinematics, self.device):
-            size = len(piece.joint_pos)
-            for name, x in vars(self.state).items():
-                x[first : first + size] = getattr(piece, name)
-            first += size
+        with _one_thread():
+            for piece in body_frames(self.source, clips, self.kinematics, self.device):
+                size = len(piece.joint_pos)
+                for name, x in vars(self.state).items():
+                    x[first : first + size] = getattr(piece, name)
+                first += size
 
     def draw_from(self, blocks: Sequence[int]) -> None:
         """Let episodes start in the clips of these blocks alone."""
