@@ -17,7 +17,8 @@ from protege.core import memory, terminal
 from protege.core.errors import UserError
 from protege.core.memory import available, require
 from protege.core.runs.checkpoint import load, save
-from protege.core.runs.config import RunConfig, usable_device
+from protege.core.runs.config import RunConfig
+from protege.core.runs.devices import usable_device
 from protege.sim.env_config import EnvConfig
 from protege.sim.footprint import plan_bytes
 from protege.sim.robots import get_robot

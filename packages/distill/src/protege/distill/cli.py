@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protege.core.cli.train import training_group
+from protege.core.runs.config import SPLITS
 from protege.sim.terrain_params import KINDS as TERRAINS
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Known(click.ParamType):
     type=click.Choice(["fixed", "waiting"]),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
+@click.option("--split", "motion_split", type=click.Choice(SPLITS), help="which clips of a manifest; train by default")
+@click.option(
+    "--every-clip", is_flag=True, help="play each clip once, whole, instead of --num-episodes; see docs/metrics.md"
+)
 @click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
@@ -76,6 +81,7 @@ def evaluate(
     simulator: str | None,
     simulators: str | None,
     path_clock: str | None,
+    every_clip: bool,
     **options: Any,
 ) -> None:
     """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
@@ -88,6 +94,7 @@ def evaluate(
 
     from .evaluate import default_output
     from .evaluate import evaluate as play
+    from .every_clip import evaluate_clips, print_clips, save_clips
     from .report import write_report
     from .sim2sim import compare, print_comparison, save
     from .table import print_table
@@ -99,6 +106,15 @@ def evaluate(
     default, lines = (None, []) if names else _one(loaded, simulator, options["device"])
     chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
     folder = Path(output) if output else default_output(Path(checkpoint))
+
+    if every_clip:
+        if names:
+            raise click.UsageError("--every-clip is played in one simulator")
+        for task in dict.fromkeys(chosen):
+            told = evaluate_clips(loaded, task, output=folder, given=given, simulator=default, **options)
+            print_clips(told)
+            click.echo(str(save_clips(told, folder)))
+        return
 
     def played_in(name: str | None, place: Path) -> dict[str, Any]:
         """Evaluate, save and report; the content of evaluation.json."""

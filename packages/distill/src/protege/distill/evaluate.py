@@ -88,7 +88,7 @@ def evaluate(
         overrides: of the config's `env` part, each `key.path=value`.
         output: tried for writing before anything is played.
         tell: called with each task's name when its envs are there.
-        options: robot, simulator, motion_file and device, see `protege.core.runs.evaluation.evaluation_env`.
+        options: robot, simulator, motion_file, motion_split and device, see `protege.core.runs.evaluation.evaluation_env`.
     """
     if output is not None:
         writable_folder(output)
@@ -100,9 +100,10 @@ def evaluate(
     for key, (task, name) in EVALUATION_ONLY.items():
         value, default = (getattr(getattr(x, task.config_key), name) for x in (config, usual))
         asked |= {key: value} if value != default else {}
+    asked |= {"motion_split": options["motion_split"]} if options.get("motion_split") else {}
     asked |= {"overrides": list(overrides)} if overrides else {}
     asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
-    evaluation = Evaluation(_facts(loaded, seed, options) | asked)
+    evaluation = Evaluation(facts(loaded, seed, options) | asked)
     envs = min(num_envs, num_episodes)
     plans = rounded_up(num_episodes, envs)  # no random command is met twice, as intervals suppose
     config = replace(config, mix_probability=0.0, num_plans=plans)
@@ -137,7 +138,7 @@ def evaluate(
     return evaluation
 
 
-def _facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+def facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """What was evaluated, and how."""
     run, saved = loaded.config["run"], loaded.checkpoint
     return {

@@ -14,6 +14,7 @@ from protege.core.cli.group import Group, main_group
 from protege.core.errors import UserError
 
 from .columns import columns
+from .library_commands import manifest, pack
 
 if TYPE_CHECKING:
     from protege.core.motions import Clip, Finding
@@ -56,7 +57,11 @@ def _warn(name: str, findings: Iterable["Finding"]) -> None:
 
 @main.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, export, list, inspect, attempt, play."""
+    """Motion clips: import, export, list, inspect, attempt, play; libraries of many."""
+
+
+motions.add_command(manifest)
+motions.add_command(pack)
 
 
 @motions.command("import")

@@ -19,12 +19,14 @@ from protege.core import observations
 from protege.core.env import Obs, Step
 from protege.core.errors import UserError
 from protege.core.learning.cuda_graph import Recorded
-from protege.core.motions import Clip, MotionLibrary
+from protege.core.motions import Clip, StreamedLibrary
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.runs.checkpoint_checks import check_layout
+from protege.core.runs.clip_selection import Motions, motions_of
 from protege.core.tasks import Modality, tasks
 
+from .clip_library import make_library
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
@@ -86,13 +88,20 @@ class HumanoidEnv:
     """
 
     def __init__(
-        self, simulator: Simulator, clips: list[Clip], config: EnvConfig, seed: int, *, evaluation: bool = False
+        self,
+        simulator: Simulator,
+        clips: Sequence[Clip] | Motions,
+        config: EnvConfig,
+        seed: int,
+        *,
+        evaluation: bool = False,
     ) -> None:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
         self.robot: Robot = simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.library = MotionLibrary(clips, self.robot, self.device)
+        motions = clips if isinstance(clips, Motions) else motions_of(clips, self.robot)
+        self.library = make_library(motions, self.robot, self.device, config, seed, evaluation=evaluation)
         self.clip_names = self.library.names
         self.default_joint_pos = self.robot.default_pose(self.device)
         self.action_scale = self.robot.action_scale(self.device)
@@ -101,7 +110,7 @@ class HumanoidEnv:
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
-        self._clips = clips
+        self._clips = motions.clips
         self.obs_shapes, self._shapes = observation_shapes(self.robot, config), command_shapes(config)
         n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
@@ -114,6 +123,11 @@ class HumanoidEnv:
     @property
     def state(self) -> RobotState:
         return self.simulator.state
+
+    @property
+    def _streamed(self) -> StreamedLibrary | None:
+        """The library, if its clips come and go."""
+        return self.library if isinstance(self.library, StreamedLibrary) and self.library.streams else None
 
     # Tasks -------------------------------------------------------------------------------------------------------------
 
@@ -185,9 +199,16 @@ class HumanoidEnv:
         """
         while self._unsaid:
             log.log(*self._unsaid.pop(0))
+        if self._streamed is not None and self._streamed.advance():
+            self._follow()
         target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
         self.invalid.copy_(self.simulator.step(target))
         return self._after_physics()
+
+    def _follow(self) -> None:
+        """Let the tasks look up anew which clips are on the device."""
+        for task in self.tasks.values():
+            task.command.follow()
 
     def _assess(self) -> Step:
         """Rewards and ends of the step that physics has just made, and the start of new episodes."""
@@ -288,6 +309,7 @@ class HumanoidEnv:
             "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
             **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
+            **({} if self._streamed is None else {"library": self._streamed.state_dict()}),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
         }
@@ -308,6 +330,9 @@ class HumanoidEnv:
             self._deal({name: float(count) for name, count in state["task_mix"].items()})
         check_layout(state, self.state_dict(), "env")
         self.simulator.load_state_dict(state["simulator"])
+        if self._streamed is not None:
+            self._streamed.load_state_dict(state["library"])
+            self._follow()
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)
         for name in ("history", "proprioception", "trail", "invalid_count"):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from protege.core.motions import load_clips
 from protege.core.robots.robot import Robot
+from protege.core.runs.clip_selection import open_motions
 
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
@@ -39,13 +39,14 @@ class HumanoidPlugin:
         """Build the environment of a run.
 
         Args:
-            run: a RunConfig; robot, simulator, motion_file, seed, device and num_threads are read.
+            run: a RunConfig; robot, simulator, motion_file, motion_split, motion_tags, seed, device and num_threads are read.
             env: the environment's own config.
             evaluation: end episodes by the tasks' failure rules.
             robot: instead of the one that `run.robot` names.
         """
         robot = robot or get_robot(run.robot)
-        clips = load_clips(run.motion_file, robot)
+        most = env.track.device_frames
+        motions = open_motions(run.motion_file, robot, run.motion_split, run.motion_tags, most)
         own = getattr(env, run.simulator, None)
         settings = vars(own) if isinstance(own, MjwarpParams) else {}
         varied = env.randomization.when(evaluation).varies_bodies
@@ -54,7 +55,7 @@ class HumanoidPlugin:
             check_memory(run.simulator, robot, env, varied=varied)
         settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
         simulator = make_simulator(run.simulator, robot, env.num_envs, *where, **settings)
-        return HumanoidEnv(simulator, clips, env, run.seed, evaluation=evaluation)
+        return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation)
 
 
 plugin = HumanoidPlugin()

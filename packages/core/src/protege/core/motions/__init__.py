@@ -4,11 +4,15 @@ from .clip import Clip, clip_files, clip_robot, findings, load_clip, load_clips,
 from .clip_file import clip_dtype
 from .library import MotionLibrary
 from .plausibility import Finding
+from .slots import SlotLibrary
+from .streamed import StreamedLibrary
 
 __all__ = [
     "Clip",
     "Finding",
     "MotionLibrary",
+    "SlotLibrary",
+    "StreamedLibrary",
     "clip_dtype",
     "clip_files",
     "clip_robot",

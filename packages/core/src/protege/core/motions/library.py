@@ -1,5 +1,6 @@
 """Motion clips on the device: one table of frames, resampled once."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,12 @@ from ..robots.state import RobotState
 from .clip import Clip
 from .poses import frames_per_step
 from .table import frame_counts, frame_table
+
+
+def different_names(names: Sequence[str]) -> list[str]:
+    """The names; those that several share have their index after them."""
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name}-{i}" for i, name in enumerate(names)]
 
 
 class MotionLibrary:
@@ -26,13 +33,20 @@ class MotionLibrary:
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
         names: of the clips; those that share one have their index after it.
+        shares: (C,) of the draws, each clip's; they sum to 1.
+
+    Args:
+        weights: of the clips, for the draws; all alike by default.
     """
 
-    def __init__(self, clips: Sequence[Clip], robot: Robot, device: torch.device | str) -> None:
-        self.robot, names = robot, [clip.name for clip in clips]
-        self.names = [x if names.count(x) == 1 else f"{x}-{i}" for i, x in enumerate(names)]
+    def __init__(
+        self, clips: Sequence[Clip], robot: Robot, device: torch.device | str, weights: Sequence[float] | None = None
+    ) -> None:
+        self.robot, self.names = robot, different_names([clip.name for clip in clips])
         self.num_clips = len(clips)
-        self.edges = torch.full((len(clips),), 1.0 / len(clips), device=device).cumsum(0)[:-1]
+        weight = torch.tensor([1.0] * len(clips) if weights is None else list(weights), dtype=torch.float64)
+        self.shares = (weight / weight.sum()).float().to(device)
+        self.edges = self.shares.cumsum(0)[:-1]
         self.stride = frames_per_step(robot.control_dt)
         self.rate = self.stride / robot.control_dt
         self.state = frame_table(clips, robot, device, self.rate)
@@ -41,9 +55,13 @@ class MotionLibrary:
         self.durations = (self.counts - 1) / self.rate
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n,) indices, all clips alike."""
+        """(n,) indices, by the clips' weights."""
         draws = torch.rand(n, generator=generator, device=self.edges.device)
         return torch.bucketize(draws, self.edges, right=True)
+
+    def clip_at(self, frame: Tensor) -> Tensor:
+        """Which clip the frames (n,) of the table are of, (n,) indices into `names`."""
+        return torch.bucketize(frame, self.starts[1:], right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:
         """The motion at some times.

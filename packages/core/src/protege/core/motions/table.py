@@ -48,14 +48,31 @@ def _rows(
     """Rows begin to end of the table, in double precision."""
     # For the differences, with the row before and the one after.
     wide = np.arange(max(begin - 1, 0), min(end + 1, starts[-1]))
-    root_pos, quat, joint_pos = _poses(clips, starts, wide, rate)
-    body_pos, body_quat = kinematics(root_pos, quat, joint_pos)
-    turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) * rate
     # A clip's first row has none before it, its last one none after it.
     rows = np.arange(begin, end)
     here = torch.from_numpy(rows - wide[0])
     before = here - torch.from_numpy(~np.isin(rows, starts)).long()
     after = here + torch.from_numpy(~np.isin(rows + 1, starts)).long()
+    return states(_poses(clips, starts, wide, rate), before, here, after, kinematics, rate)
+
+
+def states(
+    poses: Sequence[Tensor], before: Tensor, here: Tensor, after: Tensor, kinematics: Kinematics, rate: float
+) -> RobotState:
+    """Body poses and velocities of n rows among M poses at an even rate.
+
+    Args:
+        poses: root position (M, 3) m, root rotation (M, 4) and joint angles (M, J) rad.
+        before, here, after: (n,) of each row the pose before it, its own and the one after it; at the ends of a clip its own.
+        kinematics: of the poses' type and device.
+        rate: poses a second.
+
+    Returns:
+        (n, ...), of the poses' type.
+    """
+    root_pos, quat, joint_pos = poses
+    body_pos, body_quat = kinematics(root_pos, quat, joint_pos)
+    turn = R.to_rotation_vector(R.multiply(body_quat[1:], R.conjugate(body_quat[:-1]))) * rate
 
     def change(x: Tensor) -> Tensor:
         return (x[after] - x[before]) / ((after - before).double() / rate).reshape(-1, *[1] * (x.ndim - 1))

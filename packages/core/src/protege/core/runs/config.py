@@ -18,8 +18,9 @@ from .. import checks
 from ..errors import UserError, shown
 from . import plain_yaml
 from .config_layers import each_text, former_keys, leaves, nested, prepared, present_key, renamed
+from .devices import DEVICE, usable_device
 
-DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
+SPLITS = ("train", "test", "all")
 
 
 @dataclass
@@ -30,7 +31,9 @@ class RunConfig:
         experiment_name: the run's folder in `results_dir`.
         robot: name of a registered robot, or the path of a robot file. `<robot>` in a preset or an argument stands for its name.
         simulator: name of a registered simulator.
-        motion_file: one or more clips.
+        motion_file: one or more clips, folders, manifests, or a packed library.
+        motion_split: which clips of a manifest: `train`, `test`, `all`. Clips that are in no manifest are in every split.
+        motion_tags: only clips that a manifest gives one of these tags; empty for all.
         seed: of everything random.
         device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
         results_dir: where runs are kept.
@@ -49,6 +52,8 @@ class RunConfig:
     robot: str = ""
     simulator: str = "mujoco"
     motion_file: list[str] = field(default_factory=list)
+    motion_split: str = "train"
+    motion_tags: list[str] = field(default_factory=list)
     seed: int = 0
     device: str = "auto"
     results_dir: str = "results"
@@ -67,6 +72,8 @@ class RunConfig:
         checks.within(0, 1e9, self, key, "max_iterations", "max_time", "checkpoint_interval")
         checks.within(0, 1e15, self, key, "max_samples")
         checks.within(0, 1024, self, key, "num_threads")
+        if self.motion_split not in SPLITS:
+            raise UserError(f"{key}.motion_split is {shown(self.motion_split)!r}", f"Take {', '.join(SPLITS)}")
         if not DEVICE.fullmatch(self.device):
             raise UserError(
                 f"{key}.device is {shown(self.device)!r}", "Take auto, cpu, cuda or, of several GPUs, cuda:1"
@@ -81,29 +88,6 @@ class RunConfig:
         if self.device == "auto":
             return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
         return usable_device(self.device, "run.device")
-
-
-def usable_device(device: str, key: str) -> str:
-    """A device's name as it was, if torch can compute there.
-
-    Args:
-        device: `cpu`, `cuda` or `cuda:1`.
-        key: the option or the config key to blame.
-
-    Raises:
-        UserError: it is no such name, or the machine has no such GPU.
-    """
-    if device == "auto" or not DEVICE.fullmatch(device):
-        raise UserError(f"{key} is {shown(device)!r}", "Take cpu, cuda or, of several GPUs, cuda:1")
-    kind, _, index = device.partition(":")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{key} is {device}, but torch sees no GPU", f"Take {key}=cpu")
-    if index and int(index) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise UserError(
-            f"{key} is {device}, but the last GPU that torch sees is cuda:{last}", f"Take {key}=cuda:{last}"
-        )
-    return device
 
 
 class Config:

@@ -87,13 +87,14 @@ def evaluation_env(
     robot: str | None = None,
     simulator: str | None = None,
     motion_file: Sequence[str] = (),
+    motion_split: str | None = None,
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
 ) -> Env:
     """Envs of one task that end episodes by its failure rule, configured as the policy was trained.
 
     Args:
-        robot, motion_file: instead of those of the training. A robot's name, or its file.
+        robot, motion_file, motion_split: instead of those of the training. A robot's name, or its file.
         simulator: by default see `default_simulator`.
         overrides: of the training's `env` config, by name.
 
@@ -107,6 +108,7 @@ def evaluation_env(
         saved.run,
         simulator=simulator or default_simulator(loaded, device),
         motion_file=list(motion_file) or saved.run.motion_file,
+        motion_split=motion_split or saved.run.motion_split,
         seed=seed,
         device=device,
     )

@@ -8,6 +8,7 @@ from torch import nn
 from ..env import Env
 from ..learning.learner import Learner
 from ..learning.rollout import episode_metrics
+from .clip_success import FEW, ClipSuccess
 from .run import Run
 
 
@@ -46,9 +47,9 @@ class Hook:
 
 
 class _State:
-    """The states of the learner and of all hooks as one."""
+    """The states of the learner, of all hooks and of what is counted as one."""
 
-    def __init__(self, *parts: Learner | Hook) -> None:
+    def __init__(self, *parts: Learner | Hook | ClipSuccess) -> None:
         self.parts = parts
 
     def state_dict(self) -> dict[str, Any]:
@@ -72,7 +73,9 @@ def train_loop(
     """
     algorithm, group = learner.algorithm, run.group
     parts = {"policy": policy or algorithm.policy, "optimizer": algorithm.optimizer, "env": env}
-    run.restore(parts | {"trainer": _State(learner, *hooks)})
+    success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
+    told = [] if success is None else [success]
+    run.restore(parts | {"trainer": _State(learner, *hooks, *told)})
     for hook in hooks:
         hook.start()
 
@@ -87,9 +90,14 @@ def train_loop(
         episodes = learner.collect(env, iteration, progress)
         group.average(env.statistics())
         metrics |= learner.update(after_step)
-        metrics |= episode_metrics(group.gather_rows(episodes), env.task_names, env.clip_names)
+        rows = group.gather_rows(episodes)
+        metrics |= episode_metrics(rows, env.task_names, env.clip_names if success is None else ())
+        metrics |= success.count(rows) if success is not None else {}
         for hook in hooks:
             metrics |= hook.after_update(iteration)
-        run.log(metrics, samples=len(learner.buffer))
+        notes = {} if success is None else {"worst_clips": success.worst()}
+        run.log(metrics, samples=len(learner.buffer), notes=notes)
     for hook in hooks:
         hook.finish()
+    if success is not None and (lines := success.lines()):
+        run.say("\n".join(["the clips that failed most, and how often they were followed:", *lines]))

@@ -210,11 +210,12 @@ class Run:
         shares = [spent / limit if limit > 0 else 1.0 for spent, limit in limits if limit is not None]
         return min(1.0, max(shares, default=0.0))
 
-    def log(self, metrics: Mapping[str, float], samples: int) -> None:
+    def log(self, metrics: Mapping[str, float], samples: int, notes: Mapping[str, Any] | None = None) -> None:
         """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
 
         Args:
             samples: transitions that this iteration collected, on this rank.
+            notes: what else metrics.jsonl holds of this iteration; plain data.
 
         Raises:
             UserError: the training has diverged, or the log cannot be written.
@@ -223,14 +224,14 @@ class Run:
         self.samples += samples * self.group.size
         self.latest = {**self.latest, **metrics}
         if self.group.first:
-            self._log(metrics)
+            self._log(metrics, notes or {})
         if trouble := self._divergence.see(metrics):
             raise self._diverged(trouble)
 
-    def _log(self, metrics: Mapping[str, float]) -> None:
+    def _log(self, metrics: Mapping[str, float], notes: Mapping[str, Any]) -> None:
         assert self._writer, "log is for the loop over the run and after it"
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
-        row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics}
+        row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics, **notes}
         try:
             with open(self.folder / LOG, "a") as file:
                 file.write(json.dumps(row) + "\n")

@@ -15,10 +15,10 @@ from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
 from ..names import checked_name
 from ..threads import available_cores, torch_threads
+from .clip_selection import motion_digests
 from .config import Config, RunConfig, all_presets, compose, override_keys
 from .key_warnings import warnings
 from .lock import locked
-from .resuming import clip_digests
 from .run import Run, run_folder
 
 
@@ -105,7 +105,7 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
             click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, group) as run:
             if group.first:
-                run.record_sources(clip_digests(config.run.motion_file))
+                run.record_sources(motion_digests(settings.motion_file, settings.motion_split, settings.motion_tags))
             experiment.train(run, env, config)
     except torch.OutOfMemoryError as error:
         count = config.env.num_envs

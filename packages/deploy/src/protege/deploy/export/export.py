@@ -17,9 +17,10 @@ from torch import Tensor
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.learner import Policy
-from protege.core.motions import MotionLibrary, load_clips
+from protege.core.motions import MotionLibrary
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
+from protege.core.runs.clip_selection import some_clips
 from protege.core.runs.load_policy import LoadedPolicy, load_policy
 from protege.core.runs.resuming import weights_digest
 
@@ -276,7 +277,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
 def _start_state(loaded: LoadedPolicy, robot: Robot) -> StartState | None:
     """The first frame of the training clip that is nearest to a walk; None if the clips are not at hand."""
     try:
-        clips = load_clips(loaded.config.get("run", {}).get("motion_file", []), robot)
+        clips = some_clips(loaded.config.get("run", {}).get("motion_file", []), robot)
     except UserError:
         return None
     clip = min(clips, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))

@@ -54,6 +54,9 @@ class Command(ABC):
     def judge(self, failed: Tensor) -> None:  # noqa: B027 (most learn nothing from failures)
         """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
 
+    def follow(self) -> None:  # noqa: B027 (most play no clips)
+        """Told between two steps that other clips are on the device, or others are drawn; see `StreamedLibrary.advance`."""
+
     def statistics(self) -> list[Tensor]:
         """What `judge` has counted; see `Env.statistics`."""
         return []

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from protege.core.motions import StreamedLibrary
 from protege.core.robots.state import RobotState
 
-from ..references.adaptive_sampling import AdaptiveSampler
+from ..references.adaptive_sampling import AdaptiveSampler, startable_frames
 from ..references.reference import Reference, keep
+from ..references.streamed_sampling import StreamedSampler
 from .command import Command
 from .masks import MaskSampler
 from .task import TaskContext
@@ -24,12 +26,9 @@ class MotionCommand(Command):
     def __init__(self, context: TaskContext, masks: MaskSampler | None, *, start_within: float) -> None:
         n, config, library, dt = context.n, context.config, context.library, context.robot.control_dt
         self.library, self.masks, self.generator, self.start_within = library, masks, context.generator, start_within
-        self.max_steps = round(config.episode_length_s / dt)
-        # A start in the last half second would be over before it begins.
-        self.startable = (library.counts - round(0.5 * library.rate)).clamp_min(1)
-        ratio, limit = config.track.adaptive_sampling, config.track.adaptive_sampling_limit
-        adaptive = start_within == 1.0 and ratio > 0.0
-        self.sampler = AdaptiveSampler(library, self.startable, dt, ratio, limit) if adaptive else None
+        self.max_steps = max_steps(config.episode_length_s, dt)
+        self.startable = startable_frames(library.counts, library.rate)
+        self.sampler = self._sampler(context) if start_within == 1.0 and config.track.adaptive_sampling > 0.0 else None
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, library.stride, config.future_frames)
         self.step = torch.zeros(n, dtype=torch.long, device=context.device)
@@ -37,13 +36,28 @@ class MotionCommand(Command):
         frames, bodies = len(config.future_frames), context.robot.num_bodies
         self.pose_mask = torch.ones(n, frames, bodies, dtype=torch.bool, device=context.device)
 
+    def _sampler(self, context: TaskContext) -> AdaptiveSampler:
+        library, dt, params = self.library, context.robot.control_dt, context.config.track
+        ratio, limit = params.adaptive_sampling, params.adaptive_sampling_limit
+        if isinstance(library, StreamedLibrary) and library.streams:
+            return StreamedSampler(library, dt, ratio, limit)
+        return AdaptiveSampler(library, self.startable, dt, ratio, limit)
+
+    def follow(self) -> None:
+        self.startable.copy_(startable_frames(self.library.counts, self.library.rate))
+        if isinstance(self.sampler, StreamedSampler):
+            self.sampler.follow()
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """Clips (n,), and where in their starts episodes begin, (n,) in 0 to 1."""
+        if self.sampler is not None:
+            return self.sampler.sample(n, self.generator)
+        clip = self.library.sample_clips(n, self.generator)
+        return clip, torch.rand(n, device=self.step.device, generator=self.generator) * self.start_within
+
     def reset(self, mask: Tensor) -> RobotState:
         library, reference, n = self.library, self.reference, len(mask)
-        if self.sampler is not None:
-            clip, phase = self.sampler.sample(n, self.generator)
-        else:
-            clip = library.sample_clips(n, self.generator)
-            phase = torch.rand(n, device=mask.device, generator=self.generator) * self.start_within
+        clip, phase = self.draw(n)
         first, count = library.starts[clip], library.counts[clip]
         start = (phase * self.startable[clip]).long()
         keep(reference.index, mask, first + start)
@@ -67,14 +81,21 @@ class MotionCommand(Command):
 
     @property
     def clip(self) -> Tensor:
-        return torch.bucketize(self.reference.index, self.library.starts[1:], right=True)
+        return self.library.clip_at(self.reference.index)
 
     def judge(self, failed: Tensor) -> None:
         if self.sampler is not None:
             self.sampler.count(self.reference.index, failed)
 
     def statistics(self) -> list[Tensor]:
-        return [] if self.sampler is None else [self.sampler.counts]
+        # Each rank has its own clips on its device: their counts are not of the same bins.
+        mixed = isinstance(self.sampler, StreamedSampler)
+        return [] if self.sampler is None or mixed else [self.sampler.counts]
 
     def _rows(self) -> dict[str, Tensor]:
-        return super()._rows() | ({} if self.sampler is None else {"adaptive_sampling": self.sampler.counts})
+        return super()._rows() | ({} if self.sampler is None else self.sampler.kept)
+
+
+def max_steps(episode_length_s: float, dt: float) -> int:
+    """Control steps of the longest episode."""
+    return round(episode_length_s / dt)

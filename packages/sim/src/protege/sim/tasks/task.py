@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from protege.core.motions import MotionLibrary
+from protege.core.motions import MotionLibrary, SlotLibrary
 from protege.core.robots.robot import Robot
 from protege.core.tasks import Task
 
@@ -50,7 +50,7 @@ class TaskContext:
     n: int
     config: Any
     robot: Robot
-    library: MotionLibrary
+    library: MotionLibrary | SlotLibrary
     gaits: Callable[[], GaitSet]
     generator: torch.Generator
     device: torch.device

@@ -8,7 +8,7 @@ from protege.core import checks
 from protege.core.runs.config_layers import FORMERLY
 from protege.core.tasks import Task
 
-from . import terms
+from . import every_clip, terms
 from .masks import MaskSampler
 from .motion_command import MotionCommand
 from .task import TaskContext, TaskTerms
@@ -29,24 +29,35 @@ class MotionParams:
         adaptive_sampling: share of training's episodes that start by recent failure rate, see `AdaptiveSampler`; the others start
             uniformly.
         adaptive_sampling_limit: no second of a clip is drawn more than so many times as often as with `adaptive_sampling` 0.
+        device_frames: how many frames of clips the device holds. A library that has more is streamed: clips are exchanged in blocks
+            while training goes on, see `StreamedLibrary`. A frame of 24 bodies takes 1.8 kB.
+        exchange_interval_s: time from one exchange of clips to the next, s of simulation; at least `episode_length_s`.
+        every_clip: evaluations play each clip once, whole and from its first frame; `distill evaluate --every-clip` sets it.
         rewards: weight of each reward term.
     """
 
     termination_distance: float = 0.5
     adaptive_sampling: float = field(default=0.5, metadata={FORMERLY: "hard_sampling"})
     adaptive_sampling_limit: float = field(default=5.0, metadata={FORMERLY: "hard_sampling_limit"})
+    device_frames: int = 1_000_000
+    exchange_interval_s: float = 20.0
+    every_clip: bool = False
     rewards: dict[str, float] = field(default_factory=lambda: dict(terms.TRACKING_WEIGHTS))
 
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "termination_distance")
         checks.shares(self, key, "adaptive_sampling")
         checks.at_least(1, self, key, "adaptive_sampling_limit")
+        checks.within(100, 1e9, self, key, "device_frames")
+        checks.above_zero(self, key, "exchange_interval_s")
         terms.check_rewards(self, key, terms.TRACKING)
 
 
 def build(context: TaskContext, masks: MaskSampler | None = None) -> TaskTerms:
     """The tracking task of some envs. masks: hides part of the target poses; None shows them all."""
     params: MotionParams = context.config.track
+    if context.evaluation and params.every_clip:
+        return every_clip.build(context, masks, terms.mean_body_off(LOST))
     start_within = EVALUATED_START if context.evaluation else 1.0
     return TaskTerms(
         command=MotionCommand(context, masks, start_within=start_within),

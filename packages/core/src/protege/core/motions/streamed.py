@@ -1,0 +1,129 @@
+"""A library of clips that does not fit the device: a part of it is there, and it changes while training goes on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..progress import Progress
+from ..robots.robot import Robot
+from .block_draws import BlockDraws
+from .frames import Frames
+from .slots import EMPTY, SlotLibrary
+
+BLOCKS = 8
+"""Parts in which the clips on the device are exchanged. One of them may be on its way out: nothing is drawn from it any more."""
+MORE_SLOTS = 1.5
+"""Slots of a block against the clips of mean length that it has room for."""
+DRAWS_A_SLOT = 4
+"""A clip that is drawn again for the same block counts twice there. A block takes no more draws than this, so that a clip which
+outweighs all others does not go on for ever."""
+KEY = "env.track.device_frames"
+
+
+class StreamedLibrary(SlotLibrary):
+    """Holds as many frames as it has room for. Clips come in blocks, drawn by their weights, until all have been there; then again.
+
+    Every `interval` control steps a block goes: first nothing is drawn from it any more; after `drain` steps, when the longest
+    episode that began in it has ended, others take its place. So no episode is cut. What fits as a whole stays as it is.
+
+    Args:
+        source: all clips.
+        frames: room on the device.
+        drain: control steps of the longest episode.
+        interval: control steps from one exchange to the next; at least `drain`.
+        seed: of the draws.
+
+    Attributes:
+        streams: whether clips are exchanged at all.
+    """
+
+    def __init__(
+        self, source: Frames, robot: Robot, device: torch.device, frames: int, drain: int, interval: int, seed: int
+    ) -> None:
+        total, longest = int(source.counts.sum()), int(source.counts.argmax())
+        self.streams = total > frames
+        blocks, room = (BLOCKS, frames // BLOCKS) if self.streams else (1, total)
+        if source.counts[longest] > room:
+            raise UserError(
+                f"{source.names[longest]} has {source.counts[longest]} frames; {KEY}={frames} has room for clips of {room}",
+                f"Take {KEY}={BLOCKS * int(source.counts[longest])} or more",
+            )
+        often = source.weights / source.weights.sum()
+        fit = int(MORE_SLOTS * room / (often * source.counts).sum()) + 1
+        super().__init__(
+            source, robot, device, blocks, room, min(fit, len(source.names)) if self.streams else len(source.names)
+        )
+        self.drain, self.interval, self.step = drain, max(interval, drain), 0
+        self.draws = BlockDraws(source.weights, seed)
+        with Progress("blocks of clips on the device", blocks) as progress:
+            for block in range(blocks):
+                self._fill(block)
+                progress.at(block + 1)
+        self._draw_from_all_but(0 if self.streams else EMPTY)
+
+    @property
+    def leaving(self) -> int:
+        """The block that goes next, or is going."""
+        return self.step // self.interval % self.blocks
+
+    def advance(self) -> bool:
+        """A control step has been made. Returns whether slots or shares have changed by it; what was looked up in them is void."""
+        if not self.streams:
+            return False
+        self.step += 1
+        since = self.step % self.interval
+        if since == self.drain % self.interval:
+            gone = (self.step - self.drain) // self.interval % self.blocks
+            self._fill(gone)
+            self._draw_from_all_but(self.leaving if since == 0 else EMPTY)
+            return True
+        if since == 0:
+            self._draw_from_all_but(self.leaving)
+            return True
+        return False
+
+    def _draw_from_all_but(self, block: int) -> None:
+        self.draw_from([i for i in range(self.blocks) if i != block])
+
+    def _fill(self, block: int) -> None:
+        """Put clips into a block: all of them, or those that are due."""
+        if not self.streams:
+            self.put(block, range(len(self.names)), self.source.weights.tolist())
+            return
+        counts, taken, room = self.source.counts, dict[int, int](), self.block_frames
+        for _ in range(DRAWS_A_SLOT * self.block_slots):
+            clip = self.draws.next()
+            if clip not in taken and (counts[clip] > room or len(taken) == self.block_slots):
+                break  # it will be the first one of the next block
+            room -= 0 if clip in taken else int(counts[clip])
+            taken[clip] = taken.get(clip, 0) + 1
+            self.draws.take()
+        self.put(block, list(taken), list(taken.values()))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "clips": torch.from_numpy(self.clips.copy()),
+            "times": torch.from_numpy(self.times.copy()),
+            "draws": self.draws.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken, with the same source; the frames are computed again.
+
+        Raises:
+            ValueError: it is of another source.
+        """
+        clips = state["clips"].numpy()
+        if clips.max() >= len(self.names) or clips.min() < EMPTY:
+            raise ValueError("the library has fewer clips")
+        for block in range(self.blocks):
+            slots = slice(block * self.block_slots, (block + 1) * self.block_slots)
+            held = clips[slots][clips[slots] != EMPTY]
+            self.put(block, held.tolist(), state["times"][slots][: len(held)].tolist())
+        self.step = state["step"]
+        self.draws.load_state_dict(state["draws"])
+        going = self.step % self.interval < self.drain or self.drain == self.interval
+        self._draw_from_all_but(self.leaving if going else EMPTY)

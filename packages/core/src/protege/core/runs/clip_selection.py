@@ -1,0 +1,173 @@
+"""From the values of `--motion-file`, a split and tags to the clips of a run: few are loaded, many are packed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..motions.clip import Clip, clip_files, load_clips
+from ..motions.digests import digests
+from ..motions.frames import ClipFrames, Frames, frame_rate
+from ..motions.packed import Entry, PackedLibrary, is_packed, read_index
+from ..motions.packing import cached_path, content_key, pack
+from ..robots.robot import Robot
+from .manifest import Listed, check_digests, is_manifest, read_manifest
+from .resuming import clip_digests
+
+ALL = "all"
+BYTES_A_FRAME = 500
+"""Of a motion file that is no clip, roughly: how many frames it has is known when it has been read."""
+LISTED = 200
+"""Files whose digests a checkpoint holds one by one; of more it holds one for all."""
+SOME = 100
+GAIT = "gait"
+"""The tag of clips in a packed library that commands are obeyed with: thousands are not tried."""
+
+
+@dataclass(frozen=True)
+class Motions:
+    """The clips of a run.
+
+    Attributes:
+        frames: all of them.
+        clips: those that commands are obeyed with: all, or in a packed library those that are tagged `gait`.
+    """
+
+    frames: Frames
+    clips: list[Clip]
+
+
+def motions_of(clips: Sequence[Clip], robot: Robot, weights: Sequence[float] | None = None) -> Motions:
+    """Clips that are in memory."""
+    return Motions(ClipFrames(clips, robot, weights), list(clips))
+
+
+def select(values: Sequence[str], split: str = ALL, tags: Sequence[str] = ()) -> list[Listed]:
+    """The motion files that the values name, of one split and with one of the tags.
+
+    Files that no manifest names are of every split, and have no tags.
+
+    Raises:
+        UserError: nothing is there, nothing is left, or a file is another than its manifest says.
+    """
+    if not values:
+        clip_files([])  # says what to give
+    found = list[Listed]()
+    for value in values:
+        if is_manifest(value):
+            wanted = [x for x in read_manifest(Path(value)) if _fits(x, split, tags)]
+            check_digests(Path(value), wanted)
+            found += wanted
+        elif not tags:
+            found += [Listed(file) for file in clip_files([value])]
+    _require(bool(found), values, split, tags)
+    return found
+
+
+def open_motions(
+    values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = (), most: int = 1_000_000
+) -> Motions:
+    """The clips that the values name: loaded, or if they have more than `most` frames, packed and mapped.
+
+    Raises:
+        UserError: see `select`; or a clip cannot be used.
+    """
+    if any(is_packed(Path(value)) for value in values):
+        if len(values) > 1:
+            raise UserError("a packed library is one --motion-file by itself", "Pack the others with it")
+        return _packed(PackedLibrary(Path(values[0]), read_index(Path(values[0]), robot)), values, split, tags)
+    listed = select(values, split, tags)
+    weights = [x.weight for x in listed]
+    if not any(weights):
+        raise UserError(f"all clips of {' '.join(values)} have the weight 0", "Give one a positive weight")
+    if sum(_seconds(x.file, robot) for x in listed) * frame_rate(robot) <= most:
+        if len(set(weights)) == 1:
+            return motions_of(load_clips([x.file for x in listed], robot), robot)
+        loaded = [(clip, x.weight) for x in listed for clip in load_clips([x.file], robot)]
+        return motions_of([clip for clip, _ in loaded], robot, [weight for _, weight in loaded])
+    everything = select(values)  # another split or tag is then no other file
+    return _packed(pack_listed(everything, robot), values, split, tags, everything)
+
+
+def pack_listed(listed: Sequence[Listed], robot: Robot, output: Path | None = None) -> PackedLibrary:
+    """Pack motion files, into the cache if nothing else is said; if they have been packed there before, they are not again."""
+    found = digests([x.file for x in listed])
+    key = content_key(robot, [(x.file.stem, digest) for x, digest in zip(listed, found, strict=True)])
+    path = output or cached_path(key)
+    if output is not None or not path.is_file():
+        known = [Entry(x.file.stem, 0, x.weight, x.tags, x.split, y) for x, y in zip(listed, found, strict=True)]
+        pack([x.file for x in listed], known, robot, path, key)
+    return PackedLibrary(path, read_index(path, robot))
+
+
+def _packed(
+    library: PackedLibrary, values: Sequence[str], split: str, tags: Sequence[str], listed: Sequence[Listed] = ()
+) -> Motions:
+    """The clips of a packed library of one split and with one of the tags. What `listed` files say goes before what it says."""
+    by_digest = dict(zip(digests([x.file for x in listed]), listed, strict=True)) if listed else {}
+    said = [by_digest.get(entry.sha256, entry) for entry in library.entries]
+    places = [i for i, x in enumerate(said) if _fits(x, split, tags)]
+    _require(any(said[i].weight for i in places), values, split, tags)
+    chosen = PackedLibrary(library.path, library.index, places, [said[i].weight for i in places])
+    gaits = [i for i, place in enumerate(places) if GAIT in said[place].tags]
+    return Motions(chosen, [chosen.clip(i) for i in gaits])
+
+
+def some_clips(values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = ()) -> list[Clip]:
+    """The clips that the values name, a hundred at most.
+
+    Raises:
+        UserError: see `select`.
+    """
+    if any(is_packed(Path(value)) for value in values):
+        frames = open_motions(values, robot, split, tags).frames
+        return (
+            [frames.clip(i) for i in range(min(SOME, len(frames.names)))] if isinstance(frames, PackedLibrary) else []
+        )
+    return load_clips([x.file for x in select(values, split, tags)[:SOME]], robot)
+
+
+def motion_digests(values: Sequence[str], split: str = ALL, tags: Sequence[str] = ()) -> dict[str, str]:
+    """SHA-256 of what a training learns from, by its path: of each file, or of many files together.
+
+    Raises:
+        UserError: see `select`.
+    """
+    if any(is_packed(Path(value)) for value in values):
+        return dict(zip(values, digests([Path(value) for value in values]), strict=True))
+    files = [x.file for x in select(values, split, tags)]
+    if len(files) <= LISTED:
+        return clip_digests([str(file) for file in files])
+    return {" ".join(values): hashlib.sha256(" ".join(digests(files)).encode()).hexdigest()}
+
+
+def _fits(x: Listed | Entry, split: str, tags: Sequence[str]) -> bool:
+    return split in (ALL, x.split) and (not tags or bool(set(tags) & set(x.tags)))
+
+
+def _require(found: bool, values: Sequence[str], split: str, tags: Sequence[str]) -> None:
+    if not found:
+        asked = [f"the split {split}"] * (split != ALL) + [f"the tags {', '.join(tags)}"] * bool(tags)
+        raise UserError(
+            f"no clip of {' '.join(values)} has {' and '.join(asked) or 'a positive weight'}",
+            "See its manifest: docs/libraries.md",
+        )
+
+
+def _seconds(file: Path, robot: Robot) -> float:
+    """How long the motion in a file is: exactly for a clip, roughly for anything else."""
+    try:
+        time = np.lib.format.open_memmap(file, mode="r")["time"]
+        return float(time[-1] - time[0])
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        SyntaxError,
+    ):  # who loads it says what is wrong with it
+        return file.stat().st_size / BYTES_A_FRAME / frame_rate(robot) if file.is_file() else 0.0

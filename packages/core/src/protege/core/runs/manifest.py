@@ -1,0 +1,142 @@
+"""A manifest: which clips a library has, how often each is drawn, its tags, and whether it is for training or for testing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from .. import checks
+from ..errors import UserError, shown
+from ..files import write_atomically
+from ..motions.clip import clip_files
+from ..motions.digests import digests
+from . import plain_yaml
+
+SPLITS = ("train", "test")
+SUFFIXES = (".yaml", ".yml", ".json")
+MOST_YAML = 1000
+"""Clips: a longer manifest is JSON, which is read a hundred times as fast."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A motion file of a library.
+
+    Attributes:
+        file: a clip, or a motion that becomes one or several.
+        weight: how often it is drawn, against the others; 0 for never.
+        tags: it can be chosen by.
+        split: `train` or `test`.
+        sha256: what the file's digest must be; empty for anything.
+    """
+
+    file: Path
+    weight: float = 1.0
+    tags: tuple[str, ...] = field(default=())
+    split: str = "train"
+    sha256: str = ""
+
+
+def is_manifest(value: str | Path) -> bool:
+    """Whether one value of `--motion-file` names a manifest, by its suffix."""
+    return Path(value).suffix in SUFFIXES and not Path(value).is_dir()
+
+
+def read_manifest(path: Path) -> list[Listed]:
+    """The files of a manifest's clips, patterns and folders expanded. A clip that several entries name is what the last one says.
+
+    Raises:
+        UserError: naming the entry that is wrong, or that names no file.
+    """
+    try:
+        data = json.loads(path.read_bytes()) if path.suffix == ".json" else plain_yaml.read_file(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})", "Give a manifest, a clip or a folder") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no manifest ({shown(str(error))})", "See docs/libraries.md") from error
+    entries = data.get("clips") if isinstance(data, Mapping) else None
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path} has no list of clips", "Write clips: [{path: walk.npy}, ...]; see docs/libraries.md")
+    found: dict[Path, Listed] = {}
+    for i, entry in enumerate(entries):
+        found |= {x.file: x for x in _listed(f"{path}: clips[{i}]", path.parent, entry)}
+    return list(found.values())
+
+
+def _listed(key: str, folder: Path, entry: Any) -> list[Listed]:
+    """The files of one entry; `key` is where it stands."""
+    entry = {"path": entry} if isinstance(entry, str) else entry
+    known = ("path", "weight", "tags", "split", "sha256")
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str) or not entry["path"]:
+        raise UserError(f"{key} has no path", "Write path: walk.npy, relative to the manifest")
+    if unknown := set(entry) - set(known):
+        raise UserError(f"{key}: unknown key {min(map(str, unknown))}", f"Known: {', '.join(known)}")
+    weight, tags, split = entry.get("weight", 1.0), entry.get("tags", []), entry.get("split", "train")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
+        raise UserError(f"{key}.weight is {shown(repr(weight))}", "Take a number from 0 on")
+    if 0.0 < weight < checks.SMALLEST_WEIGHT or weight > checks.LARGEST:
+        raise UserError(f"{key}.weight is {weight}", f"Take 0, or {checks.SMALLEST_WEIGHT:g} to {checks.LARGEST:g}")
+    tags = [tags] if isinstance(tags, str) else tags
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise UserError(f"{key}.tags is no list of words", "Write tags: [walk, slow]")
+    if split not in SPLITS:
+        raise UserError(f"{key}.split is {shown(repr(split))}", "Take train or test")
+    digest = entry.get("sha256", "")
+    if not isinstance(digest, str):
+        raise UserError(f"{key}.sha256 is no text", "Write the 64 digits that sha256sum prints, in quotes")
+    try:
+        files = clip_files([folder / entry["path"]])
+    except UserError as error:
+        raise UserError(f"{key}: {error.problem}", error.remedy) from error
+    if digest and len(files) > 1:
+        raise UserError(f"{key} has one sha256 for {len(files)} files", "Give each file an entry of its own")
+    return [Listed(file, float(weight), tuple(tags), split, digest.lower()) for file in files]
+
+
+def check_digests(path: Path, listed: Sequence[Listed]) -> None:
+    """Whether the files are still those that a manifest means.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    told = [x for x in listed if x.sha256]
+    for x, digest in zip(told, digests([x.file for x in told]), strict=True):
+        if digest != x.sha256:
+            raise UserError(
+                f"{x.file} is not the file that {path} means: its sha256 is {digest}, not {x.sha256}",
+                "Put the old one back, or write the manifest again: protege sim motions manifest",
+            )
+
+
+def split_up(listed: Sequence[Listed], test_share: float, seed: int) -> list[Listed]:
+    """The same with a share of them, drawn by chance, for testing; the others are for training."""
+    chosen = set(Random(seed).sample(range(len(listed)), round(test_share * len(listed))))
+    return [replace(x, split=SPLITS[i in chosen]) for i, x in enumerate(listed)]
+
+
+def write_manifest(path: Path, listed: Sequence[Listed]) -> None:
+    """Write a manifest with the digest of each file, paths relative to it.
+
+    Raises:
+        UserError: it cannot be written, its name is no manifest's, or it is too long for YAML.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is no name of a manifest", f"Call it {path.with_suffix('.yaml').name}")
+    if len(listed) > MOST_YAML and path.suffix != ".json":
+        raise UserError(
+            f"{len(listed)} clips make a YAML file that takes long to read", f"Call it {path.with_suffix('.json')}"
+        )
+    base = path.parent.resolve()
+    entries = [
+        {"path": str(x.file.resolve().relative_to(base, walk_up=True)), "weight": x.weight, "tags": list(x.tags),
+         "split": x.split, "sha256": digest}
+        for x, digest in zip(listed, digests([x.file for x in listed]), strict=True)
+    ]  # fmt: skip
+    if path.suffix == ".json":
+        text = '{"clips": [\n' + ",\n".join(json.dumps(x, ensure_ascii=False) for x in entries) + "\n]}\n"
+    else:
+        text = plain_yaml.write({"clips": entries})
+    write_atomically(path, lambda file: file.write(text.encode()))

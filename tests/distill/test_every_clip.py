@@ -1,0 +1,73 @@
+"""`protege evaluate --every-clip`: the file, the table, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from many_clips import many
+from tiny import save_tracker
+from tiny_runs import protege
+
+from protege.core.motions import save_clip
+from protege.core.robots.robot import Robot
+from protege.distill.every_clip import worst
+
+
+@pytest.fixture(scope="module")
+def folder(robot: Robot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained tracker, and a manifest of seven clips, two of them for testing."""
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("every")
+    save_tracker(place / "tracker", robot=robot)
+    for clip in many(robot, 7):
+        save_clip(place / clip.name, clip, robot)
+    (place / "m.yaml").write_text("clips: ['clip*.npy', {path: 'clip[25].npy', split: test}]")
+    return place
+
+
+def evaluate(folder: Path, *words: object):
+    where = ["--checkpoint", folder / "tracker", "--motion-file", folder / "m.yaml", "--device", "cpu"]
+    return protege("evaluate", *where, "--output", folder / "out", *words)
+
+
+@pytest.mark.parametrize(("split", "names"), [("test", ["clip2", "clip5"]), ("all", [f"clip{i}" for i in range(7)])])
+def test_every_clip_of_a_split_is_in_the_file_once(folder: Path, robot: Robot, split: str, names: list[str]) -> None:
+    result = evaluate(folder, "--task", "track", "--every-clip", "--split", split, "--num-envs", 2)
+    assert result.exit_code == 0, result.output
+    data = json.loads((folder / "out" / "clips_track.json").read_text())
+    assert sorted(row["clip"] for row in data["per_clip"]) == names
+    assert data["clips"] == len(names) and data["robot"] == robot.name and data["motion_split"] == split
+    for rule in ("success", "success_height_tilt"):
+        assert data[rule] == pytest.approx(sum(row[rule] for row in data["per_clip"]) / len(names))
+    assert data["mpjpe_mm"] == pytest.approx(
+        sum(row["mpjpe_mm"] or 0.0 for row in data["per_clip"])
+        / sum(row["mpjpe_mm"] is not None for row in data["per_clip"])
+    )
+    for row in data["per_clip"]:
+        assert 0.0 <= row["followed_s"] <= row["seconds"] + 1e-9
+        assert (row["followed_s"] == pytest.approx(row["seconds"])) == row["success"]
+        assert row["root_relative_mpjpe_mm"] < 2000.0 and row["velocity_error_mm_per_frame"] > 0.0
+    assert all(words in result.stdout for words in (f"all {len(names)}", "MPJPE", "0.25 m off in"))
+    again = json.loads((folder / "out" / "clips_track.json").read_text())
+    assert evaluate(folder, "--task", "track", "--every-clip", "--split", split, "--num-envs", 2).exit_code == 0
+    assert json.loads((folder / "out" / "clips_track.json").read_text()) == again, "nothing is drawn by chance"
+
+
+def test_what_has_no_clips_is_refused(folder: Path) -> None:
+    result = evaluate(folder, "--task", "path", "--every-clip")
+    assert result.exit_code == 2 and "--every-clip: the task path plays no clips. Take --task track" in result.stderr
+    result = evaluate(folder, "--every-clip", "--simulators", "mujoco,mjwarp")
+    assert result.exit_code == 2 and "--every-clip is played in one simulator" in result.stderr
+
+
+def test_the_worst_come_first() -> None:
+    rows = [
+        {"clip": name, "success": a, "success_height_tilt": b, "mpjpe_mm": error}
+        for name, a, b, error in (
+            ("good", True, True, 20.0), ("better", True, True, 10.0), ("half", False, True, 5.0),
+            ("none", False, False, None), ("both", False, False, 300.0),
+        )
+    ]  # fmt: skip
+    assert [row["clip"] for row in worst(rows)] == ["none", "both", "half", "good", "better"]
+    assert [row["clip"] for row in worst(rows, 2)] == ["none", "both"]
