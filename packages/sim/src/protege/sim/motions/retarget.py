@@ -16,11 +16,13 @@ from protege.core.robots.robot import Robot
 from ..robots import get_robot, robot_names
 from . import cycles
 from .ground import rounded
+from .anatomy import roles_of
+from .body_map import has_body_map
 from .humanoid_onto import has_humanoid_hinges, humanoid_onto
 from .identity import joints_onto
-from .inverse_kinematics import has_map, on_robot
 from .readers import humanoid3d, smpl_family
 from .resample import at_most, at_rate
+from .skeleton_onto import clip_onto, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
@@ -71,10 +73,13 @@ def _skeleton_onto(source: SkeletonMotion, robot: Robot) -> Clip:
         return replace(family.onto(thinned, robot), fps=thinned.fps)
     for name in robot_names() if family else ():
         between = get_robot(name)
-        if family and family.fits(between) and has_map(name, robot.name):
+        if family and family.fits(between) and has_body_map(robot):
             there = family.onto(at_rate(source, RATE), between)
-            return on_robot(replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings), between, robot)
-    skeleton = source.skeleton
+            return clip_onto(replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings), between, robot)
+    skeleton, roles = source.skeleton, roles_of(source.skeleton.names)
+    if roles:
+        even = at_rate(source, RATE)
+        return replace(skeleton_onto(even, roles, robot), fps=even.fps)
     kind = f"skeleton of {skeleton.family}" if family else f"skeleton with {', '.join(skeleton.names[:3])}, ..."
     raise UserError(
         f"{source.file}: no way leads from its {kind} to the robot {robot.name}",

@@ -57,7 +57,19 @@ def get_robot(name: str) -> Robot:
     Raises:
         UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
-    return read_robot(_given(name)) if is_file(name) else _installed(name)
+    robot = read_robot(_given(name)) if is_file(name) else _installed(name)
+    _folders[robot] = (_given(name) if is_file(name) else _file(name)).parent
+    return robot
+
+
+_folders: dict[Robot, Path] = {}
+"""Where robots were read from."""
+
+
+def file_beside(robot: Robot, name: str) -> Path | None:
+    """The file of that name in the folder that a robot was read from, or an installed robot of its name is in; None if there is none."""
+    folder = _folders.get(robot) or (_file(robot.name).parent if robot.name in robot_names() else None)
+    return folder / name if folder and (folder / name).is_file() else None
 
 
 @cache
