@@ -199,6 +199,7 @@ def test_a_folder_goes_on_past_bad_files_and_names_them(tmp_path):
     (source / "deep" / "c.npz").write_bytes(amass())
     (source / "lfs.pkl").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (source / "README.md").write_text("walks, runs")
+    np.save(source / "array.npy", np.zeros((9, 3)))
     (source / "shape.npz").write_bytes(npz(betas=np.zeros(16), gender=np.array("male")))
     save_clip(source / "clip.npy", clips(poselib(), SMPL)[0], SMPL)
     done = call("motions", "import", source, "--output", out)
@@ -208,7 +209,10 @@ def test_a_folder_goes_on_past_bad_files_and_names_them(tmp_path):
     assert [line.split(": ")[0] for line in lines[-3:]] == ["not imported", "not imported", "error"]
     assert "bad.npz is damaged or cut short" in lines[-3] and "lfs.pkl is a git-LFS pointer" in lines[-2]
     assert lines[-1] == "error: 2 files could not be imported. They are named above; all others were"
-    assert "passed over 2 files that are no motions" in done.stderr
+    passed = (
+        f"passed over 3 files that are clips already or no motions: {source / 'array.npy'}, {source / 'clip.npy'}, "
+    )
+    assert passed in done.stderr
 
 
 def test_of_several_files_all_are_imported_or_none(tmp_path):
@@ -230,6 +234,12 @@ def test_archives_hold_any_format_and_their_folders_lead_nowhere(tmp_path):
         "deep/er/out/smpl_a.npy", "deep/er/out/smpl_c.npy"]  # fmt: skip
     done = call("motions", "import", tmp_path / "all.zip", "--output", tmp_path / "one", "--name", "c")
     assert os.listdir(tmp_path / "one") == ["smpl_c.npy"]
+
+
+def test_a_folder_of_clips_alone_holds_nothing_to_import(tmp_path):
+    save_clip(tmp_path / "clip.npy", clips(poselib(), SMPL)[0], SMPL)
+    done = call("motions", "import", tmp_path, "--output", tmp_path / "out")
+    assert done.exit_code == 2 and f"no motion in {tmp_path} of 1 files, such as {tmp_path / 'clip.npy'}" in done.stderr
 
 
 def test_two_motions_of_one_name_are_refused(tmp_path):

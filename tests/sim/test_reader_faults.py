@@ -280,6 +280,16 @@ def bodies_of(joints: np.ndarray, bodies: np.ndarray, **more: object) -> bytes:
     return npz(fps=30, joint_pos=joints, body_pos_w=bodies, body_quat_w=turns, **more)
 
 
+def test_time_stamps_of_a_table_rise():
+    lines = csv(G1, head=True).decode().splitlines()
+    stamped = [f"time,{lines[0]}", *(f"{0.02 * i},{line}" for i, line in enumerate(lines[1:]))]
+    ((motion, clip),) = clips_in("\n".join(stamped).encode(), "w", "w", Options(), G1)
+    assert motion.fps == pytest.approx(50.0) and clip.duration == pytest.approx(1.2) and not motion.remarks
+    for again, frame in ((9, 9), (3, 9)):  # there twice, and out of order
+        line = bad("\n".join([*stamped[:10], stamped[again], *stamped[10:]]).encode(), G1)
+        assert f"time does not rise at frame {frame}" in line
+
+
 def test_names_that_do_not_fit_are_named():
     _, _, joints, bodies = robot_walk(G1)
     assert "has 29 joints, but 2 joint_names" in bad(bodies_of(joints, bodies, joint_names=np.array(["a", "b"])), G1)

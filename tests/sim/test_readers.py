@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from motion_files import (
     FPS,
     FRAMES,
@@ -32,11 +33,13 @@ from motion_files import (
 from pickles import mapping, number, pickled
 
 from protege.core.errors import UserError
+from protege.core.motions import load_clip
 from protege.core.robots import rotation as R
+from protege.sim.cli import main
 from protege.sim.motions.importer import motions_in
-from protege.sim.motions.readers import READERS
+from protege.sim.motions.readers import READERS, Reader
 from protege.sim.motions.readers.bvh import _places
-from protege.sim.motions.readers.document import open_document
+from protege.sim.motions.readers.document import Document, open_document
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import skeleton
 from protege.sim.motions.source import JointMotion, SkeletonMotion
@@ -300,3 +303,23 @@ def test_smpl_has_the_joints_of_the_robot_of_that_name():
     """To the millimetre: the robot's model rounds them, too."""
     np.testing.assert_allclose(skeleton().offsets[1:], [body.offset for body in SMPL.bodies[1:]], atol=1e-9)
     assert skeleton().names == SMPL.body_names
+
+
+def test_a_new_format_is_a_file_and_a_line(monkeypatch, tmp_path):
+    """One that says in words where a person stands."""
+
+    def toy(document: Document, options: Options) -> list[SkeletonMotion]:
+        pos = np.tile([0.0, 0.0, 0.95], (30, 1))
+        still = np.tile([1.0, 0.0, 0.0, 0.0], (30, 24, 1))
+        rate = options.fps or 30.0
+        return [SkeletonMotion(document.name, np.arange(30) / rate, pos, still[:, 0], rate, "toy", document.file,
+                               skeleton=skeleton(), rotations=still)]  # fmt: skip
+
+    line = Reader("toy of a person", lambda document: document.has("stands"), toy)
+    monkeypatch.setitem(READERS, "toy", line)
+    (tmp_path / "stand.pkl").write_bytes(pickled(mapping(stands=number(1))))
+    done = CliRunner().invoke(
+        main, ["motions", "import", str(tmp_path / "stand.pkl"), "--output", str(tmp_path), "--robot", "g1"]
+    )
+    assert done.exit_code == 0, done.output
+    assert load_clip(tmp_path / "g1_stand.npy", G1).source.startswith("stand.pkl (toy of a person, sha256 ")

@@ -105,7 +105,10 @@ def import_clips(
     options = Options(format_, fps, quat, up, unit, scale)
     report = import_motions(sources, Path(output), target, options, names, said)
     if report.passed_over:
-        click.echo(f"passed over {report.passed_over} files that are no motions", err=True)
+        names = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
+        click.echo(
+            f"passed over {len(report.passed_over)} files that are clips already or no motions: {names}", err=True
+        )
     if report.failed:
         for line in report.failed:
             click.echo(f"not imported: {line}", err=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.learner import Policy
-from protege.core.motions import MotionLibrary, clip_files, load_clip
+from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
 from protege.core.runs.load_policy import LoadedPolicy, load_policy
@@ -258,8 +258,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
 def _start_state(loaded: LoadedPolicy, robot: Robot) -> StartState | None:
     """The first frame of the training clip that is nearest to a walk; None if the clips are not at hand."""
     try:
-        files = clip_files(loaded.config.get("run", {}).get("motion_file", []))
-        clips = [load_clip(file, robot) for file in files]
+        clips = load_clips(loaded.config.get("run", {}).get("motion_file", []), robot)
     except UserError:
         return None
     clip = min(clips, key=lambda clip: abs(clip.mean_speed - WALKING_SPEED))

@@ -10,7 +10,7 @@ from protege.core.progress import Progress
 from protege.core.robots.robot import Robot
 
 from .importer import clips_in
-from .readers import get_reader
+from .readers import UnknownFormatError, get_reader
 from .readers.options import Options
 from .source import SourceMotion
 from .sources import Found, find_sources
@@ -22,11 +22,11 @@ class Report:
 
     Attributes:
         failed: the messages of files that could not be imported.
-        passed_over: how many files of folders and archives are no motions.
+        passed_over: the names of files in folders and archives that are no motions.
     """
 
     failed: list[str] = field(default_factory=list)
-    passed_over: int = 0
+    passed_over: list[str] = field(default_factory=list)
 
 
 def import_motions(
@@ -79,18 +79,21 @@ def import_motions(
     for motion, clip in waiting:
         write(motion, clip)
     if not taken and not report.failed:
-        which = f", and {report.passed_over} that are clips already or hold no motion" if report.passed_over else ""
-        raise UserError(
-            f"no motion in {', '.join(sources)}: {len(found)} files{which}", "Clips go to --motion-file as they are"
-        )
+        which = f" of {len(found)} files, such as {report.passed_over[0]}" if report.passed_over else ""
+        raise UserError(f"no motion in {', '.join(sources)}{which}", "Clips go to --motion-file as they are")
     return report
 
 
 def _clips(file: Found, options: Options, robot: Robot, report: Report) -> list[tuple[SourceMotion, Clip]]:
-    """The clips of a file; none of one that is a clip already, or of a format's files without motions."""
-    if not file.given and file.is_clip:
-        report.passed_over += 1
-        return []
-    found = list(clips_in(file.read(), file.file, file.name, options, robot))
-    report.passed_over += not found
+    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+    try:
+        found = (
+            [] if not file.given and file.is_clip else list(clips_in(file.read(), file.file, file.name, options, robot))
+        )
+    except UnknownFormatError:
+        if file.given:
+            raise
+        found = []
+    if not found:
+        report.passed_over.append(file.file)
     return found

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 
+import numpy as np
+
 from protege.core.errors import UserError
 from protege.core.motions import Clip, findings
 from protege.core.motions.plausibility import errors
@@ -38,7 +40,8 @@ def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[
     Raises:
         UserError: it is no motion, or not a whole one.
     """
-    motions = read_motions(open_document(contents, file, name), options)
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size are refused later, by name
+        motions = read_motions(open_document(contents, file, name), options)
     digest = hashlib.sha256(contents).hexdigest()[:16]
     return [
         replace(one, source=one.source or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest})")
@@ -52,7 +55,8 @@ def clip_of(motion: SourceMotion, robot: Robot) -> Clip:
     Raises:
         UserError: it cannot be retargeted to this robot, or no robot could move like this.
     """
-    clip = replace(retarget(motion, robot), name=clip_name(motion, robot))
+    with np.errstate(over="ignore", invalid="ignore"):
+        clip = replace(retarget(motion, robot), name=clip_name(motion, robot))
     found = findings(clip, robot)
     if wrong := errors(found):
         remedy = REMEDIES[wrong[0].field]

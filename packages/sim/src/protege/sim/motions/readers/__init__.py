@@ -15,6 +15,10 @@ from .frames import oriented
 from .options import Options
 
 
+class UnknownFormatError(UserError):
+    """A whole file, in which no reader recognises a motion."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """One motion format.
@@ -67,11 +71,12 @@ def read_motions(document: Document, options: Options) -> list[SourceMotion]:
     """The motions in a file, in metres, z up.
 
     Raises:
-        UserError: no reader knows the format, or what is in it is no motion.
+        UnknownFormatError: no reader knows the format.
+        UserError: it is not in the format that the options name, or what is in it is no motion.
     """
     name = options.format or next((name for name, reader in READERS.items() if reader.recognises(document)), None)
     if name is None:
-        raise UserError(f"{document.file} is of no known motion format ({_described(document)})", _known())
+        raise UnknownFormatError(f"{document.file} is of no known motion format ({_described(document)})", _known())
     reader = get_reader(name)
     if not reader.recognises(document):
         raise UserError(f"{document.file} is not in the format {name} ({_described(document)})", _known())

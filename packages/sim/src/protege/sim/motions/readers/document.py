@@ -5,6 +5,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
@@ -20,8 +21,8 @@ from .unpickle import unpickle
 
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 AGAIN = "Download or copy it again"
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, KeyError, OverflowError,
-          MemoryError)  # fmt: skip
+BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
+          OverflowError, MemoryError)  # fmt: skip
 """What numpy and zipfile raise about damaged files."""
 
 

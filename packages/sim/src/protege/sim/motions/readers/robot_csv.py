@@ -20,6 +20,8 @@ ROOT = 7
 """Columns before the joints."""
 FPS = 30.0
 """Frames a second, of Unitree's and Kimodo's alike; the tables do not say it."""
+TIMES, INDICES = ("time", "timestamp", "t"), ("frame", "index", "frame_index")
+"""What a first column may be called that is before the root's; time is in seconds."""
 NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*nan\s*", re.IGNORECASE)
 
 
@@ -35,22 +37,23 @@ def recognises(document: Document) -> bool:
 def read(document: Document, options: Options) -> list[JointMotion]:
     """The one motion of a table."""
     file = document.file
-    head, table = _table(document.data, file)
+    head, table, time = _table(document.data, file)
     order, reason = _order(head, table[:, 3:ROOT], file, options)
     quat = quaternions(table[:, 3:ROOT], file, "root rotation", order)
     check_upright(quat, file, options, None if reason else order)
-    fps = options.fps or FPS
     remarks = [reason] if reason else []
-    if options.fps is None:
+    if time is None and options.fps is None:
         remarks.append(f"the table does not say its rate: taken as {FPS:g} frames a second, --fps says otherwise")
+    fps = rate(FPS if time is None else 1.0 / np.median(np.diff(time)), file, options, "time")
+    time = times(len(table), fps) if time is None or options.fps is not None else time
     return [
-        JointMotion(document.name, times(len(table), rate(fps, file, options)), table[:, :3], quat, fps, "csv", file,
+        JointMotion(document.name, time, table[:, :3], quat, fps, "csv", file,
                     joint_pos=table[:, ROOT:], joint_names=_joint_names(head, table.shape[1]), remarks=tuple(remarks))
     ]  # fmt: skip
 
 
-def _table(text: str, file: str) -> tuple[list[str], np.ndarray]:
-    """Names of the columns, if the first line has them, and the numbers (T, 7 + J)."""
+def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has any."""
     lines = [line.rstrip(", \t") for line in text.splitlines() if line.strip(", \t")]
     first = [cell.strip() for cell in lines[0].split(",")]
     has_head = not all(NUMBER.fullmatch(cell) for cell in first)
@@ -61,11 +64,26 @@ def _table(text: str, file: str) -> tuple[list[str], np.ndarray]:
             f"{file}: {str(error).split(';')[0][:120]}", "Each row has the same numbers; is it cut short?"
         ) from error
     head = first if has_head else []
-    if head and head[0].lower() in ("frame", "index", "frame_index"):
+    time = _time(table[:, 0], file) if head and head[0].lower() in TIMES else None
+    if head and head[0].lower() in (*TIMES, *INDICES):
         head, table = head[1:], table[:, 1:]
     if table.shape[1] <= ROOT:
         raise UserError(f"{file} has {table.shape[1]} columns", "A robot's table has 7 of the root, and one a joint")
-    return head, finite(numbers(table, file, "the table", (None, None)), file, "the table", head)
+    return head, finite(numbers(table, file, "the table", (None, None)), file, "the table", head), time
+
+
+def _time(stamps: np.ndarray, file: str) -> np.ndarray:
+    """Time stamps (T,) s from 0.
+
+    Raises:
+        UserError: they do not rise.
+    """
+    bad = np.flatnonzero(~(np.diff(stamps) > 0.0))
+    if len(bad):
+        raise UserError(
+            f"{file}: time does not rise at frame {bad[0] + 1}", "Sort its rows, and cut those that are there twice"
+        )
+    return stamps - stamps[0]
 
 
 def _order(head: list[str], raw: np.ndarray, file: str, options: Options) -> tuple[Order, str]:
