@@ -5,6 +5,7 @@ the robot's own length of that segment. So limbs of any length bend as the sourc
 the source's rotation as well. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import torch
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
+from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .anatomy import Roles, Turns, limb
 from .body_map import Target, body_map, followed
@@ -32,6 +34,10 @@ CLEARANCE, REACH = 0.02, 0.06
 POSTURE = 0.03
 """Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
 DAMPING = 1e-3
+FASTEST = 30.0
+"""rad/s of a joint. Motors and people are slower; a leap to another solution is faster."""
+SETTLED = 2e-3
+"""m and rad: steps that are shorter end a frame of a new import."""
 SAME = 1e-3
 """rad: frames that differ by less at rest are the same; model files round."""
 LEG = ("left_hip", "left_knee", "left_ankle")
@@ -114,10 +120,14 @@ def _after(quat: np.ndarray, first: np.ndarray) -> np.ndarray:
     return R.multiply(turn, torch.from_numpy(first).expand_as(turn)).numpy()
 
 
-def solve(robot: Robot, wanted: Goals, *, wraps: bool = False) -> np.ndarray:
+def solve(
+    robot: Robot, wanted: Goals, *, wraps: bool = False, step: float = math.inf, settled: float = 0.0
+) -> np.ndarray:
     """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
 
     Args:
+        step: s from frame to frame: joints turn no faster than `FASTEST`; without it they may.
+        settled: m and rad, the search for a frame's joints ends with a step that is shorter.
         wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
     """
     import mink
@@ -141,14 +151,17 @@ def solve(robot: Robot, wanted: Goals, *, wraps: bool = False) -> np.ndarray:
         for target, task in zip(targets, tasks, strict=True):
             rotation = mink.SO3(wanted.rotations[target.body][frame])
             task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
+        held = [*limits, _near(model, frames[-1], FASTEST * step)] if frames and math.isfinite(step) else limits
         for _ in range(STEPS if frames else FIRST_STEPS):
-            velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=limits)
+            velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=held)
             configuration.integrate_inplace(velocity, 1.0)
+            if np.abs(velocity).max() < settled:
+                break
         frames.append(configuration.q.copy())
     return np.stack(frames[-count:])
 
 
-def _limits(robot: Robot, model: object) -> "list[mink.Limit]":
+def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
     """The joints' ranges, and that arms keep clear of legs."""
     import mink
 
@@ -160,6 +173,19 @@ def _limits(robot: Robot, model: object) -> "list[mink.Limit]":
     if arms and legs:
         limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, CLEARANCE, REACH))
     return limits
+
+
+def _near(model: mujoco.MjModel, qpos: np.ndarray, reach: float) -> "mink.Limit":
+    """That joints stay within so many rad of where they are in a pose (7 + J,)."""
+    import mink
+
+    class Near(mink.Limit):
+        def compute_qp_inequalities(self, configuration: mink.Configuration, dt: float) -> mink.Constraint:
+            turn = np.eye(model.nv)[6:]
+            off = configuration.q[7:] - qpos[7:]
+            return mink.Constraint(np.vstack([turn, -turn]), np.concatenate([reach - off, reach + off]).clip(0.0))
+
+    return Near()
 
 
 def _arms_and_legs(robot: Robot) -> tuple[set[str], set[str]]:

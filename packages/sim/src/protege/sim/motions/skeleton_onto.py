@@ -1,33 +1,33 @@
 """Any skeleton's motion onto any robot, by the roles of its bodies and inverse kinematics."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from protege.core.motions import Clip
-from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
 from .anatomy import Roles, in_skeleton, shipped_maps
-from .contacts import Stand, stands
 from .feet import pinned
 from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
-from .inverse_kinematics import Goals, goals, solve
+from .inspect import inspect
+from .inverse_kinematics import SETTLED, Goals, goals, solve
+from .soles import level_soles, standing
 from .source import SkeletonMotion
 from .surface import trace
-from .world_poses import WorldPoses, of_clip, of_motion
+from .world_poses import WorldPoses, of_clip, of_motion, robot_poses
 
-LEG = 0.8
-"""m from hip to ankle of a grown person."""
-TILTED = np.radians(30.0)
-"""A sole that is off the level by more, on average, while it stands on it is not of a foot as it is known here."""
-ENOUGH = 5
-"""Frames on a flat sole that tell how it lies."""
+
+@dataclass(frozen=True)
+class Fitted:
+    """A clip, and in words how well it fits its source."""
+
+    clip: Clip
+    notes: tuple[str, ...] = ()
 
 
 def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
-    """Another robot's clip, of 60 Hz, as this robot would move, smooth, within its limits and on the ground.
+    """Another robot's cycle, of 60 Hz, as this robot would move, smooth, within its limits and on the ground.
 
     Args:
         source: whose clip it is; a map named as it says its bodies' roles.
@@ -35,7 +35,7 @@ def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
     Raises:
         UserError: the robot does not say how it follows other skeletons.
     """
-    wanted = goals(of_clip(clip, source), in_skeleton(shipped_maps()[source.name], source.body_names), robot)
+    wanted = goals(of_clip(clip, source), _own_roles(source), robot)
     wraps, clearance = clip.is_cyclic, wanted.scale * trace(clip, source).height.min(axis=1)
     moved = _clip(clip.name, clip.time, solve(robot, wanted, wraps=wraps))
     moved = smooth(moved, wraps=wraps)  # an arm that makes way for a leg jumps aside
@@ -44,52 +44,64 @@ def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
     return replace(rounded(grounded), **facts, licence=clip.licence, warnings=clip.warnings)
 
 
-def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Clip:
+def clip_onto_feet(clip: Clip, source: Robot, robot: Robot) -> Fitted:
+    """Another robot's clip, of 60 Hz, as `skeleton_onto` does it."""
+    fitted = _onto(clip.name, clip.time, of_clip(clip, source), _own_roles(source), robot)
+    return replace(fitted, clip=replace(fitted.clip, fps=clip.fps, warnings=clip.warnings))
+
+
+def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Fitted:
     """A skeleton's motion, of 60 Hz, as the robot would move, smooth, within its limits, its feet on the ground.
 
     Raises:
         UserError: the robot does not say how it follows other skeletons.
     """
-    poses = of_motion(motion)
-    standing = _standing(motion.time, poses, roles)
-    wanted = level_soles(goals(poses, roles, robot), standing)
-    moved = within_limits(smooth(_clip(motion.name, motion.time, solve(robot, wanted))), robot)
-    on_feet = [one.foot for one in standing]
-    return pinned(put_feet_on_ground(moved, robot, on_feet), robot, on_feet)
+    fitted = _onto(motion.name, motion.time, of_motion(motion), roles, robot)
+    return replace(fitted, clip=replace(fitted.clip, fps=motion.fps))
 
 
-def _standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, Stand]:
-    """When each foot stands."""
+def on_its_feet(clip: Clip, robot: Robot, poses: WorldPoses, roles: Roles) -> Fitted:
+    """A clip with its feet on the ground while the feet of its source stand.
 
-    def places(part: str) -> np.ndarray:
-        named = [roles.get(f"{side}_{part}", roles[f"{side}_ankle"]) for side in ("left", "right")]
-        return np.stack([poses.pos[:, poses.index(name)] for name in named], axis=1)
+    Args:
+        clip: T even frames.
+        poses: of its source, the same frames.
+        roles: of the source's bodies.
+    """
+    return _put(clip, robot, [one.foot for one in standing(clip.time, poses, roles)])
 
-    leg = np.linalg.norm(poses.rest_pos[poses.index(roles["left_ankle"])] - poses.rest_pos[poses.index(roles["left_hip"])])
-    return stands(time, places("ankle"), places("toe"), float(leg) / LEG)
+
+def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: Robot) -> Fitted:
+    stands = standing(time, poses, roles)
+    wanted = goals(poses, roles, robot)
+    if not poses.aligned:
+        wanted = level_soles(wanted, stands)
+    qpos = solve(robot, wanted, step=time[-1] / (len(time) - 1), settled=SETTLED)
+    moved = within_limits(smooth(_clip(name, time, qpos)), robot)
+    fitted = _put(moved, robot, [one.foot for one in stands])
+    note = f"key points are {100 * off(fitted.clip, robot, wanted):.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
+    return replace(fitted, notes=(note, *fitted.notes))
 
 
-def level_soles(wanted: Goals, standing: tuple[Stand, Stand]) -> Goals:
-    """The goals with feet level on average while they stand on heel and ball: a file's rest need not have level soles."""
-    rotations = dict(wanted.rotations)
-    for target in wanted.targets:
-        side, _, part = target.role.partition("_")
-        if part not in ("ankle", "toe"):
-            continue
-        stand = standing[0 if side == "left" else 1]
-        still = stand.flat if part == "ankle" else stand.ball
-        turn = torch.from_numpy(np.ascontiguousarray(rotations[target.body]))
-        if still.sum() < ENOUGH:
-            continue
-        z = torch.tensor([0.0, 0.0, 1.0], dtype=turn.dtype).expand(len(turn), 3)
-        up = R.rotate_inverse(turn, z)[torch.from_numpy(still)].median(dim=0).values
-        axis = torch.stack([-up[1], up[0], torch.zeros_like(up[0])])  # z x up
-        sine = axis.norm()
-        if not 1e-6 < float(torch.atan2(sine, up[2])) < TILTED:
-            continue
-        lean = R.from_axis_angle(axis / sine, torch.atan2(sine, up[2]))
-        rotations[target.body] = R.multiply(turn, lean.expand_as(turn)).numpy()
-    return replace(wanted, rotations=rotations)
+def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
+    before = put_feet_on_ground(clip, robot, feet)
+    after = pinned(before, robot, feet)
+    slides = [inspect(one, robot).slide.mean for one in (before, after)]
+    return Fitted(after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",))
+
+
+def off(clip: Clip, robot: Robot, wanted: Goals) -> float:
+    """m, the mean distance of bodies with a place of their own from it, seen from the root."""
+    pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
+    root = wanted.places[robot.body_names[0]]
+    bodies = [target.body for target in wanted.targets if target.position and target.after]
+    there = [wanted.places[body] - root for body in bodies]
+    here = [pos[:, robot.body_names.index(body)] - pos[:, 0] for body in bodies]
+    return float(np.linalg.norm(np.array(here) - np.array(there), axis=-1).mean())
+
+
+def _own_roles(source: Robot) -> Roles:
+    return in_skeleton(shipped_maps()[source.name], source.body_names)
 
 
 def _clip(name: str, time: np.ndarray, qpos: np.ndarray) -> Clip:

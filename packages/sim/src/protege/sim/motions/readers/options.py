@@ -18,6 +18,7 @@ class Options:
         up: the axis that points up.
         unit: of lengths.
         scale: lengths are multiplied by it, besides the unit.
+        map: path of a file that says the roles of a skeleton's bodies.
     """
 
     format: str | None = None
@@ -26,6 +27,7 @@ class Options:
     up: Literal["y", "z"] | None = None
     unit: str | None = None
     scale: float = 1.0
+    map: str | None = None
 
     @property
     def metres(self) -> float:
