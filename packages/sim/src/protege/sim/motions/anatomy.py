@@ -4,7 +4,6 @@ A map names a skeleton's body for each role, such as `left_knee`; a robot's own 
 follow which roles. So any skeleton with a map gets to any robot with such a file.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -25,6 +24,8 @@ ROLES = ("pelvis", "torso", "neck", "head", *(f"{side}_{part}" for side in ("lef
 """A role's body turns as the part below or beyond that joint does: `left_knee` is the left shank, from its upper end."""
 OPTIONAL = {"neck", "head", "left_toe", "right_toe", "left_wrist", "right_wrist"}
 REQUIRED = tuple(role for role in ROLES if role not in OPTIONAL)
+LEGS = ("pelvis", *(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle")))
+"""What a robot has at least; one may be without arms."""
 LIMBS = {
     "hip": ("hip", "knee"),
     "knee": ("knee", "ankle"),
@@ -51,7 +52,11 @@ def shipped_maps() -> dict[str, dict[str, Any]]:
 def plain_names(names: Sequence[str]) -> tuple[str, ...]:
     """Names of bodies without what all of them begin with, such as `mixamorig:`."""
     last = [name.rsplit(":", 1)[-1] for name in names]
-    common = len(os.path.commonprefix(last)) if len(last) > 1 else 0
+    common = 0
+    while (
+        len(last) > 1 and len({name[: common + 1] for name in last}) == 1 and all(len(name) > common for name in last)
+    ):
+        common += 1
     return tuple(name[common:] or name for name in last)
 
 
@@ -136,7 +141,7 @@ class Turns:
         return self.rest_pos[self.poses.index(self.roles[role])]
 
     def length(self, start: str, end: str) -> float:
-        """m between two roles at rest."""
+        """M between two roles at rest."""
         return float(np.linalg.norm(self._place(end) - self._place(start)))
 
     def of(self, role: str, way: np.ndarray | None = None) -> np.ndarray:
@@ -169,7 +174,11 @@ class Turns:
 
     def _bent(self, places: np.ndarray) -> np.ndarray:
         """(T,) rad, how far legs and trunk are off the vertical on average; places (T, B, 3)."""
-        pairs = [(f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in (("knee", "hip"), ("ankle", "knee"))]
+        pairs = [
+            (f"{side}_{a}", f"{side}_{b}")
+            for side in ("left", "right")
+            for a, b in (("knee", "hip"), ("ankle", "knee"))
+        ]
         angles = []
         for low, high in [*pairs, ("pelvis", "torso")]:
             up = places[:, self.poses.index(self.roles[high])] - places[:, self.poses.index(self.roles[low])]

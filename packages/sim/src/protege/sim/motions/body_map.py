@@ -11,7 +11,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 
 from ..robots import file_beside
-from .anatomy import OPTIONAL, REQUIRED, ROLES, Roles, limb
+from .anatomy import LEGS, OPTIONAL, ROLES, Roles, limb
 
 FILE = "retarget.yaml"
 LINE = "BODY: {role: ROLE, after: BODY, position: COST, rotation: COST}"
@@ -50,7 +50,8 @@ def body_map(robot: Robot) -> tuple[Target, ...]:
     """
     file = file_beside(robot, FILE)
     if file is None:
-        raise UserError(f"the robot {robot.name} does not say how it follows other skeletons", f"Write {FILE} beside its robot.yaml, a line a body: {LINE}")  # fmt: skip
+        remedy = f"Write {FILE} beside its robot.yaml, a line a body: {LINE}"
+        raise UserError(f"the robot {robot.name} does not say how it follows other skeletons", remedy)
     try:
         data = plain_yaml.read_file(file)
     except (OSError, ValueError) as error:
@@ -60,7 +61,7 @@ def body_map(robot: Robot) -> tuple[Target, ...]:
     targets = list[Target]()
     for body, entry in data.items():
         targets.append(_target(file, robot, str(body), entry, {target.body for target in targets}))
-    if missing := [role for role in REQUIRED if role not in {target.role for target in targets}]:
+    if missing := [role for role in LEGS if role not in {target.role for target in targets}]:
         raise UserError(f"{file} lacks the role {missing[0]}", f"Add {LINE}")
     return tuple(targets)
 

@@ -60,7 +60,7 @@ def _touch(time: np.ndarray, places: np.ndarray, size: float) -> np.ndarray:
     return np.stack([_without_short(_without_short(side, short, False), short, True) for side in touch.T], axis=1)
 
 
-def _without_short(mask: np.ndarray, short: int, value: bool) -> np.ndarray:  # noqa: FBT001
+def _without_short(mask: np.ndarray, short: int, value: bool) -> np.ndarray:
     """A mask (T,) whose runs of a value that are no longer than `short` frames, and not at its ends, have the other one."""
     mask = mask.copy()
     for begin, end in runs(mask == value):

@@ -30,7 +30,7 @@ RISE = 0.034
 SOFT = 1.0
 """Frames, standard deviation by which the changes are smoothed."""
 STRETCHED = 0.985
-"""Of its length a leg may be stretched to at most: a straight one has no way up or down left. The root comes lower where it has to."""
+"""Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
 """m, by which it comes lower at most."""
 ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01

@@ -8,6 +8,7 @@ the source's rotation as well. A quadratic program per step finds joint angles w
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,8 +84,8 @@ def goals(poses: WorldPoses, roles: Roles, robot: Robot) -> Goals:
     def length(start: str, end: str) -> float:
         return float(np.linalg.norm(mine[end] - mine[start]))
 
-    scale = sum(length(bodies[a], bodies[b]) for a, b in zip(LEG, LEG[1:], strict=False))
-    scale /= sum(turns.length(a, b) for a, b in zip(LEG, LEG[1:], strict=False))
+    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG))
+    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG))
     turn: dict[str, np.ndarray] = {}
     for target in targets:
         ends = [bodies[end] for end in limb(target.role)] if target.rotation else []

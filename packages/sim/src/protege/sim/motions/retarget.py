@@ -16,9 +16,9 @@ from protege.core.robots.robot import Robot
 
 from ..robots import get_robot, robot_names
 from . import cycles
-from .ground import rounded
 from .anatomy import Roles, roles_of
 from .body_map import has_body_map
+from .ground import rounded
 from .humanoid_onto import has_humanoid_hinges, humanoid_onto
 from .identity import joints_onto
 from .readers import humanoid3d, smpl_family
@@ -96,7 +96,9 @@ def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None) ->
     if roles:
         return skeleton_onto(at_rate(source, RATE), roles, robot)
     problem = f"{source.file}: what is what in its skeleton is not known ({', '.join(skeleton.names[:4])}, ...)"
-    raise UserError(problem, f"Write a map: protege sim motions map {source.file} --robot {robot.name} --output map.yaml")
+    raise UserError(
+        problem, f"Write a map: protege sim motions map {source.file} --robot {robot.name} --output map.yaml"
+    )
 
 
 def _family_onto(family: _Family, source: SkeletonMotion, robot: Robot) -> Fitted:

@@ -79,7 +79,8 @@ def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: R
     qpos = solve(robot, wanted, step=time[-1] / (len(time) - 1), settled=SETTLED)
     moved = within_limits(smooth(_clip(name, time, qpos)), robot)
     fitted = _put(moved, robot, [one.foot for one in stands])
-    note = f"key points are {100 * off(fitted.clip, robot, wanted):.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
+    far = 100 * off(fitted.clip, robot, wanted)
+    note = f"key points are {far:.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
     return replace(fitted, notes=(note, *fitted.notes))
 
 
@@ -87,7 +88,9 @@ def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
     before = put_feet_on_ground(clip, robot, feet)
     after = pinned(before, robot, feet)
     slides = [inspect(one, robot).slide.mean for one in (before, after)]
-    return Fitted(after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",))
+    return Fitted(
+        after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",)
+    )
 
 
 def off(clip: Clip, robot: Robot, wanted: Goals) -> float:

@@ -67,7 +67,7 @@ _folders: dict[Robot, Path] = {}
 
 
 def file_beside(robot: Robot, name: str) -> Path | None:
-    """The file of that name in the folder that a robot was read from, or an installed robot of its name is in; None if there is none."""
+    """The file of that name in a robot's folder: where it was read from, or an installed one of its name is; None without one."""
     folder = _folders.get(robot) or (_file(robot.name).parent if robot.name in robot_names() else None)
     return folder / name if folder and (folder / name).is_file() else None
 
