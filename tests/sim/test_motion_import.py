@@ -40,9 +40,9 @@ from protege.core.robots.robot import Robot
 from protege.sim import motion_files
 from protege.sim.cli import main
 from protege.sim.motions.importer import clips_in
-from protege.sim.motions.readers.bvh import _places
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import skeleton
+from protege.sim.motions.skeleton_kinematics import body_places
 
 WRISTS = [i for i, name in enumerate(G1.joint_names) if "wrist" in name]
 
@@ -149,7 +149,7 @@ def test_smpls_bodies_are_where_they_were(kind):
     """Against the places of the file's own skeleton; the height is the floor's."""
     pos, rotations = smpl_walk()
     body = skeleton()
-    wanted = _places(pos, rotations, body.offsets, body.parents)
+    wanted = body_places(pos, rotations, body.offsets, body.parents)
     (clip,) = clips(smpl_files()[kind], SMPL)
     off = bodies(clip, SMPL) - wanted
     np.testing.assert_allclose(off - off[:, :1], 0.0, atol=1e-5)

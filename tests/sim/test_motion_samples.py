@@ -14,9 +14,9 @@ from protege.core.errors import UserError
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.sim.motions.importer import clip_of, motions_in
-from protege.sim.motions.readers.bvh import _places
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.resample import at_most
+from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 from protege.sim.motions.sources import MOTIONS
 from protege.sim.robots import get_robot
@@ -63,7 +63,7 @@ def test_smpls_bodies_are_where_the_files_are(name):
     thin, skeleton = at_most(motion), motion.skeleton
     clip = clip_of(motion, smpl)
     mine = places(smpl, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)[: len(thin.time)]
-    theirs = _places(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
+    theirs = body_places(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
     theirs = theirs[:, [skeleton.names.index(body) for body in smpl.body_names]]
     off = np.linalg.norm((mine - mine[:, :1]) - (theirs - theirs[:, :1]), axis=-1)
     assert 100.0 * off.mean() < CENTIMETRES[name]

@@ -38,10 +38,10 @@ from protege.core.robots import rotation as R
 from protege.sim.cli import main
 from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers import READERS, Reader
-from protege.sim.motions.readers.bvh import _places
 from protege.sim.motions.readers.document import Document, open_document
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import skeleton
+from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 
 FILES = {
@@ -91,6 +91,19 @@ def test_amass_is_turned_to_our_axes_and_its_hands_are_left_out(kind):
     assert close(motion.rotations, rotations)
     np.testing.assert_array_equal(motion.rotations[:, hands], np.tile([1.0, 0.0, 0.0, 0.0], (FRAMES, 2, 1)))
     assert "shape and hands are left out" in motion.remarks[0]
+
+
+def test_smpls_axes_become_ours_by_hand_arithmetic():
+    """A person of AMASS stands (a quarter turn about x), faces the world's -y, left arm lowered (about SMPL's z, ahead), left leg
+    drawn up (about SMPL's x, to the left): ours is a quarter turn to the right, the arm about x, the leg about y.
+    """
+    poses = np.zeros((3, 52, 3))
+    poses[:, 0, 0], poses[:, 1, 0], poses[:, 16, 2] = np.pi / 2, -0.7, -1.4
+    (motion,) = read(amass(poses=poses.reshape(3, -1), trans=np.zeros((3, 3))))
+    at = {name: motion.rotations[:, i] for i, name in enumerate(motion.skeleton.names)}
+    assert close(at["Pelvis"], turn("z", np.full(3, -np.pi / 2)))
+    assert close(at["L_Hip"], turn("y", np.full(3, -0.7))) and close(at["L_Shoulder"], turn("x", np.full(3, -1.4)))
+    np.testing.assert_allclose(motion.root_pos_w, [[-0.0018, -0.2233, 0.0282]] * 3)
 
 
 def test_amass_files_without_a_motion_hold_none():
@@ -203,7 +216,7 @@ def test_places_of_a_bvh_are_those_of_hand_arithmetic():
     """One leg, turned by 90 degrees about the file's x, points backwards: y up, -z is our y."""
     rows = [[0.0, 90.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 90.0, 0.0, 0.0, 0.0]] * 3
     (motion,) = read(bvh(rows=rows), unit="cm")
-    places = _places(motion.root_pos_w, motion.rotations, motion.skeleton.offsets, motion.skeleton.parents)
+    places = body_places(motion.root_pos_w, motion.rotations, motion.skeleton.offsets, motion.skeleton.parents)
     np.testing.assert_allclose(places[0, 1], [0.1, 0.0, 0.45], atol=1e-6)
     np.testing.assert_allclose(places[0, 2], [0.1, 0.45, 0.45], atol=1e-6)
 
@@ -296,7 +309,9 @@ def test_y_up_and_other_units_are_put_right():
 
 def test_whoever_recorded_it_can_be_found_again():
     (motion,) = read(poselib())
-    assert motion.source.startswith("walk.x (poselib SkeletonMotion, sha256 ")
+    assert motion.source.startswith("walk.x (poselib SkeletonMotion, sha256 ") and "--" not in motion.source
+    (motion,) = read(poselib(), fps=50.0, up="z", scale=2.0)
+    assert motion.source.endswith(", read with --fps 50 --up z --scale 2)")
 
 
 def test_smpl_has_the_joints_of_the_robot_of_that_name():

@@ -107,9 +107,9 @@ def import_clips(
     options = Options(format_, fps, quat, up, unit, scale, map_)
     report = import_motions(sources, Path(output), target, options, names, said)
     if report.passed_over:
-        names = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
+        some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
         click.echo(
-            f"passed over {len(report.passed_over)} files that are clips already or no motions: {names}", err=True
+            f"passed over {len(report.passed_over)} files that are clips already or no motions: {some}", err=True
         )
     if report.failed:
         for line in report.failed:

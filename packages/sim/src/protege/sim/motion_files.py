@@ -7,7 +7,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
@@ -49,7 +50,8 @@ class MotionFiles:
         from .motions.readers.options import Options
         from .motions.source import JointMotion
 
-        found = motions_in(_contents(file), str(file), file.stem, Options())
+        with _options_named(file, "NAME"):
+            found = motions_in(_contents(file), str(file), file.stem, Options())
         return robot_of(found[0]) if found and isinstance(found[0], JointMotion) else ""
 
     def clips(self, file: Path, robot: Robot) -> Sequence[Clip]:
@@ -78,11 +80,8 @@ class MotionFiles:
         from .motions.importer import clips_in
         from .motions.readers.options import Options
 
-        try:
+        with _options_named(file, robot.name):
             found = list(clips_in(contents, str(file), file.stem, Options(), robot))
-        except UserError as error:
-            remedy = f"{error.remedy}. Options are for: protege sim motions import {file} --robot {robot.name}"
-            raise UserError(error.problem, remedy if "--" in error.remedy else error.remedy) from error
         remarks = [remark for motion, _ in found for remark in motion.remarks]
         doubts = [str(warning) for motion, _ in found for warning in motion.warnings]
         names = [f"{number:0{NUMBER - 1}d}_{clip.name}.npy" for number, (_, clip) in enumerate(found)]
@@ -104,6 +103,18 @@ class MotionFiles:
 
 
 CONVERTER = MotionFiles()
+
+
+@contextmanager
+def _options_named(file: Path, robot: str) -> Iterator[None]:
+    """Errors whose remedy is an option name the command that has it."""
+    try:
+        yield
+    except UserError as error:
+        if "--" not in error.remedy:
+            raise
+        command = f"protege sim motions import {file} --robot {robot}"
+        raise UserError(error.problem, f"{error.remedy}. Options are for: {command}") from error
 
 
 def cache_folder() -> Path:

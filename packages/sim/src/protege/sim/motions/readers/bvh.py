@@ -8,6 +8,7 @@ import torch
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 
+from ..skeleton_kinematics import body_places
 from ..source import Skeleton, SkeletonMotion
 from .arrays import finite, numbers, rate, times
 from .bvh_file import AXES, Joint, Recording, parse
@@ -41,7 +42,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
     remarks = ["the first frame, a pose apart from the motion, is left out"] if left_out else []
     pos, rotations, offsets = _motion(recording, file)
     names, parents = tuple(one.name for one in recording.joints), tuple(one.parent for one in recording.joints)
-    places = _places(pos, rotations, offsets, parents)
+    places = body_places(pos, rotations, offsets, parents)
     if (options.up or _up(places, file)) == "y":
         pos, offsets, places = (turned(Y_UP, x) for x in (pos, offsets, places))
         to = torch.from_numpy(Y_UP).expand(*rotations.shape)
@@ -111,16 +112,6 @@ def _turned(values: np.ndarray, joint: Joint) -> np.ndarray:
             axis = axes[AXES.index(channel[0])].expand(len(values), 3)
             whole = R.multiply(whole, R.from_axis_angle(axis, torch.from_numpy(np.radians(values[:, i]))))
     return whole.numpy()
-
-
-def _places(pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
-    """(T, B, 3) where the joints are, in the world of the file."""
-    q, places, turns = torch.from_numpy(rotations), [torch.from_numpy(pos)], [torch.from_numpy(rotations[:, 0])]
-    for index, parent in enumerate(parents[1:], start=1):
-        offset = torch.from_numpy(offsets[index]).expand(len(pos), 3)
-        places.append(places[parent] + R.rotate(turns[parent], offset))
-        turns.append(R.multiply(turns[parent], q[:, index]))
-    return torch.stack(places, dim=1).numpy()
 
 
 def _up(places: np.ndarray, file: str) -> str:

@@ -30,6 +30,17 @@ class Options:
     map: str | None = None
 
     @property
+    def words(self) -> str:
+        """What is said about the file, as it stands on a command line; empty if nothing is."""
+        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit}
+        said |= {"scale": self.scale} if self.scale != 1.0 else {}
+        return " ".join(
+            f"--{name} {value if isinstance(value, str) else f'{value:g}'}"
+            for name, value in said.items()
+            if value is not None
+        )
+
+    @property
     def metres(self) -> float:
         """What the file's lengths are multiplied by; metres if nothing is said."""
         return UNITS[self.unit or "m"] * self.scale
