@@ -1,6 +1,7 @@
 """The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
 
 import re
+from typing import Self
 
 LINE_BREAKS = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]")
 """And what else moves a terminal's cursor."""
@@ -18,6 +19,10 @@ class UserError(Exception):
         super().__init__(LINE_BREAKS.sub(" ", f"{problem.rstrip('.')}. {remedy}".strip()))
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        """From another process it comes back as it was."""
+        return type(self), (self.problem, self.remedy)
 
 
 def shown(text: str, length: int = 200) -> str:

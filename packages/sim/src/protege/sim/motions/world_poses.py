@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from protege.core.motions import Clip
-from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 
-from .source import Skeleton, SkeletonMotion
+from .skeleton_kinematics import body_poses
+from .source import SkeletonMotion
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def of_clip(clip: Clip, robot: Robot) -> WorldPoses:
 def of_motion(motion: SkeletonMotion) -> WorldPoses:
     """A skeleton's motion."""
     skeleton = motion.skeleton
-    pos, quat = forward(skeleton, motion.root_pos_w, motion.rotations)
+    pos, quat = body_poses(motion.root_pos_w, motion.rotations, skeleton.offsets, skeleton.parents)
     at_rest = np.tile([1.0, 0.0, 0.0, 0.0], (1, len(skeleton.names), 1))
-    rest_pos, rest_quat = forward(skeleton, np.zeros((1, 3)), at_rest)
+    rest_pos, rest_quat = body_poses(np.zeros((1, 3)), at_rest, skeleton.offsets, skeleton.parents)
     return WorldPoses(skeleton.names, pos, quat, rest_pos[0], rest_quat[0], aligned=bool(skeleton.family))
 
 
@@ -63,20 +63,3 @@ def robot_poses(
     pose = (torch.from_numpy(np.asarray(x, dtype=np.float64)) for x in (root_pos_w, root_quat_w, joint_pos))
     pos, quat = Kinematics(robot).double()(*pose)
     return pos.numpy(), quat.numpy()
-
-
-def forward(skeleton: Skeleton, root_pos: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (T, B, 3) m and rotations (T, B, 4) in the world.
-
-    Args:
-        skeleton: B bodies.
-        root_pos: (T, 3) m.
-        rotations: (T, B, 4) in the parents' frames; the root's in the world's.
-    """
-    local = torch.from_numpy(np.ascontiguousarray(rotations))
-    pos, quat = [torch.from_numpy(root_pos)], [local[:, 0]]
-    for body, parent in enumerate(skeleton.parents[1:], start=1):
-        offset = torch.from_numpy(skeleton.offsets[body]).expand(len(local), 3)
-        pos.append(pos[parent] + R.rotate(quat[parent], offset))
-        quat.append(R.multiply(quat[parent], local[:, body]))
-    return torch.stack(pos, dim=1).numpy(), torch.stack(quat, dim=1).numpy()

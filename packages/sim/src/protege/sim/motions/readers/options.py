@@ -32,7 +32,7 @@ class Options:
     @property
     def words(self) -> str:
         """What is said about the file, as it stands on a command line; empty if nothing is."""
-        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit}
+        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
         said |= {"scale": self.scale} if self.scale != 1.0 else {}
         return " ".join(
             f"--{name} {value if isinstance(value, str) else f'{value:g}'}"
