@@ -10,7 +10,7 @@ from protege.core.robots.robot import Robot
 from .anatomy import Roles, in_skeleton, shipped_maps
 from .feet import pinned
 from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
-from .inspect import inspect
+from .inspect import sliding
 from .inverse_kinematics import SETTLED, Goals, goals, solve
 from .soles import level_soles, standing
 from .source import SkeletonMotion
@@ -87,7 +87,7 @@ def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: R
 def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
     before = put_feet_on_ground(clip, robot, feet)
     after = pinned(before, robot, feet)
-    slides = [inspect(one, robot).slide.mean for one in (before, after)]
+    slides = [sliding(one, robot).mean for one in (before, after)]
     return Fitted(
         after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",)
     )
