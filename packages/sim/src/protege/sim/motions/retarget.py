@@ -23,10 +23,9 @@ from .humanoid_onto import has_humanoid_hinges, humanoid_onto
 from .identity import joints_onto
 from .readers import humanoid3d, smpl_family
 from .resample import at_most, at_rate
-from .skeleton_onto import Fitted, clip_onto, clip_onto_feet, on_its_feet, skeleton_onto
+from .skeleton_onto import Fitted, clip_onto, clip_onto_feet, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto
 from .source import JointMotion, SkeletonMotion, SourceMotion
-from .world_poses import of_motion
 
 RATE = 60.0
 """Frames a second of what goes through inverse kinematics, which smooths by frames."""
@@ -39,7 +38,7 @@ class _Family:
     Attributes:
         fits: whether a robot has such hinges.
         onto: (motion, such a robot) -> the clip, on the ground; closed and repeated if it wraps.
-        stands: feet are held where they stand, except a cycle's. DeepMimic's are as the shipped clips have them.
+        stands: on other robots feet are held where they stand, but for a cycle's. DeepMimic's are as in the shipped clips.
     """
 
     fits: Callable[[Robot], bool]
@@ -83,11 +82,12 @@ def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None) ->
     """The clip, with its rate."""
     family = FAMILIES.get(source.skeleton.family) if roles is None else None
     if family and family.fits(robot):
-        return _family_onto(family, at_most(source), robot)
+        thinned = at_most(source)
+        return Fitted(replace(family.onto(thinned, robot), fps=thinned.fps))
     for name in robot_names() if family else ():
         between = get_robot(name)
         if family and family.fits(between) and has_body_map(robot):
-            there = _family_onto(family, at_rate(source, RATE), between).clip
+            there = family.onto(at_rate(source, RATE), between)
             there = replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings)
             if source.wraps or not family.stands:
                 return Fitted(clip_onto(there, between, robot))
@@ -95,19 +95,10 @@ def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None) ->
     skeleton, roles = source.skeleton, roles or roles_of(source.skeleton.names)
     if roles:
         return skeleton_onto(at_rate(source, RATE), roles, robot)
-    problem = f"{source.file}: what is what in its skeleton is not known ({', '.join(skeleton.names[:4])}, ...)"
+    problem = f"{source.file}: what is what in its skeleton is not known ({', '.join(skeleton.names[:3])}, ...)"
     raise UserError(
         problem, f"Write a map: protege sim motions map {source.file} --robot {robot.name} --output map.yaml"
     )
-
-
-def _family_onto(family: _Family, source: SkeletonMotion, robot: Robot) -> Fitted:
-    clip = replace(family.onto(source, robot), fps=source.fps)
-    roles = roles_of(source.skeleton.names)
-    if source.wraps or not family.stands or roles is None:
-        return Fitted(clip)
-    done = on_its_feet(clip, robot, of_motion(source), roles)
-    return replace(done, clip=replace(done.clip, fps=source.fps, warnings=clip.warnings))
 
 
 def _joints_onto(source: JointMotion, robot: Robot) -> Clip:

@@ -7,7 +7,7 @@ import numpy as np
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
 
-from .anatomy import Roles, in_skeleton, shipped_maps
+from .anatomy import Roles, roles_of
 from .feet import pinned
 from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
 from .inspect import sliding
@@ -30,7 +30,7 @@ def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
     """Another robot's cycle, of 60 Hz, as this robot would move, smooth, within its limits and on the ground.
 
     Args:
-        source: whose clip it is; a map named as it says its bodies' roles.
+        source: whose clip it is; its bodies' names tell their roles.
 
     Raises:
         UserError: the robot does not say how it follows other skeletons.
@@ -58,17 +58,6 @@ def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Fitted:
     """
     fitted = _onto(motion.name, motion.time, of_motion(motion), roles, robot)
     return replace(fitted, clip=replace(fitted.clip, fps=motion.fps))
-
-
-def on_its_feet(clip: Clip, robot: Robot, poses: WorldPoses, roles: Roles) -> Fitted:
-    """A clip with its feet on the ground while the feet of its source stand.
-
-    Args:
-        clip: T even frames.
-        poses: of its source, the same frames.
-        roles: of the source's bodies.
-    """
-    return _put(clip, robot, [one.foot for one in standing(clip.time, poses, roles)])
 
 
 def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: Robot) -> Fitted:
@@ -104,7 +93,9 @@ def off(clip: Clip, robot: Robot, wanted: Goals) -> float:
 
 
 def _own_roles(source: Robot) -> Roles:
-    return in_skeleton(shipped_maps()[source.name], source.body_names)
+    roles = roles_of(source.body_names)
+    assert roles, f"{source.name}'s bodies are called as a skeleton's with a map"
+    return roles
 
 
 def _clip(name: str, time: np.ndarray, qpos: np.ndarray) -> Clip:
