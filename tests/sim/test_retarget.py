@@ -10,7 +10,7 @@ from protege.core.motions import Clip, load_clip
 from protege.core.robots.kinematics import Kinematics
 from protege.sim.engine import mujoco
 from protege.sim.motions.anatomy import in_skeleton, shipped_maps
-from protege.sim.motions.inverse_kinematics import goals, solve
+from protege.sim.motions.inverse_kinematics import aims, solve
 from protege.sim.motions.surface import trace
 from protege.sim.motions.world_poses import of_clip
 from protege.sim.robots import get_robot
@@ -40,7 +40,7 @@ def zero() -> Clip:
 
 
 def test_targets_of_a_t_pose_by_hand():
-    wanted = goals(of_clip(zero(), SMPL), ROLES, G1)
+    wanted = aims(of_clip(zero(), SMPL), ROLES, G1)
     got, rotations, scale = wanted.places, wanted.rotations, wanted.scale
     source = places(SMPL, zero())
     assert scale == pytest.approx(0.847, abs=5e-4)  # the legs have 0.658 m from hip to ankle, SMPL's 0.777
@@ -61,7 +61,7 @@ def test_targets_of_a_t_pose_by_hand():
 
 def test_feet_and_hands_come_to_where_they_are_to_be_within_the_limits():
     clip = piece("walk", 40)
-    goal = goals(of_clip(clip, SMPL), ROLES, G1)
+    goal = aims(of_clip(clip, SMPL), ROLES, G1)
     wanted, qpos = goal.places, solve(G1, goal)
     moved = replace(clip, root_pos_w=qpos[:, :3], root_quat_w=qpos[:, 3:7], joint_pos=qpos[:, 7:])
     there = places(G1, moved)

@@ -14,7 +14,7 @@ from protege.sim.motions.body_map import body_map
 from protege.sim.motions.feet import _Leg
 from protege.sim.motions.importer import fit, motions_in
 from protege.sim.motions.inspect import inspect
-from protege.sim.motions.inverse_kinematics import goals, solve
+from protege.sim.motions.inverse_kinematics import aims, solve
 from protege.sim.motions.map_command import propose_map
 from protege.sim.motions.readers.humanoid3d import skeleton as humanoid
 from protege.sim.motions.readers.options import Options
@@ -93,7 +93,7 @@ def test_two_link_legs_bend_by_the_law_of_cosines(tmp_path):
     # The walker's thighs and shanks are of other lengths: scaled, the robot's legs would reach 0.6 / 0.82 of its.
     robot = get_robot(str(kneed.write(tmp_path)))
     motion = walkers.walk(1.0).motion
-    wanted = goals(of_motion(motion), WALKER, robot)
+    wanted = aims(of_motion(motion), WALKER, robot)
     assert wanted.scale == pytest.approx((kneed.THIGH + kneed.SHANK) / (walkers.THIGH + walkers.SHANK))
     qpos = solve(robot, wanted)
     _, quat = robot_poses(robot, qpos[:, :3], qpos[:, 3:7], qpos[:, 7:])
@@ -126,7 +126,7 @@ def test_a_robot_follows_its_own_clip_back(robot):
     clip = load_clip(f"{robot.name}_humanoid_walk.npy", robot)
     part = Clip("part", clip.time[:20], clip.root_pos_w[:20], clip.root_quat_w[:20], clip.joint_pos[:20])
     roles = {target.role: target.body for target in body_map(robot)}
-    wanted = goals(of_clip(part, robot), roles, robot)
+    wanted = aims(of_clip(part, robot), roles, robot)
     assert wanted.scale == pytest.approx(1.0)
     qpos = solve(robot, wanted)
     moved = replace(part, root_pos_w=qpos[:, :3], root_quat_w=qpos[:, 3:7], joint_pos=qpos[:, 7:])
@@ -175,7 +175,7 @@ def test_a_flight_stays_as_it_was(robot):
     root = motion.root_pos_w[:1] + height[:, None] * [0.0, 0.0, 1.0]
     jump = replace(motion, rotations=stand, root_pos_w=root, root_quat_w=stand[:, 0])
     clip = fitted(jump, robot).clip
-    scale = float(goals(of_motion(jump), WALKER, robot).scale)
+    scale = float(aims(of_motion(jump), WALKER, robot).scale)
     inside = slice(np.flatnonzero(flight)[8], np.flatnonzero(flight)[-8])
     extra = clip.root_pos_w[inside, 2] - scale * root[inside, 2]
     assert np.ptp(np.diff(extra)) < 1e-3

@@ -45,7 +45,7 @@ LEG = ("left_hip", "left_knee", "left_ankle")
 
 
 @dataclass(frozen=True)
-class Goals:
+class Aims:
     """Where the robot's bodies are to be, T frames, world frame.
 
     Attributes:
@@ -61,7 +61,7 @@ class Goals:
     scale: float
 
 
-def goals(poses: WorldPoses, roles: Roles, robot: Robot) -> Goals:
+def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
     """What a robot's bodies have to follow.
 
     Args:
@@ -102,7 +102,7 @@ def goals(poses: WorldPoses, roles: Roles, robot: Robot) -> Goals:
         stretch = length(target.after, target.body) / turns.length(role[target.after], target.role)
         places[target.body] = places[target.after] + stretch * (there(target.body) - there(target.after))
     rotations = {body: _after(q, zero[body]) for body, q in turn.items()}
-    return Goals(targets, places, rotations, scale)
+    return Aims(targets, places, rotations, scale)
 
 
 def _snapped(quat: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def _after(quat: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def solve(
-    robot: Robot, wanted: Goals, *, wraps: bool = False, step: float = math.inf, settled: float = 0.0
+    robot: Robot, wanted: Aims, *, wraps: bool = False, step: float = math.inf, settled: float = 0.0
 ) -> np.ndarray:
     """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
 

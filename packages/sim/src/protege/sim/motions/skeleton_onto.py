@@ -11,7 +11,7 @@ from .anatomy import Roles, roles_of
 from .feet import pinned
 from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
 from .inspect import sliding
-from .inverse_kinematics import SETTLED, Goals, goals, solve
+from .inverse_kinematics import SETTLED, Aims, aims, solve
 from .soles import level_soles, standing
 from .source import SkeletonMotion
 from .surface import trace
@@ -35,7 +35,7 @@ def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
     Raises:
         UserError: the robot does not say how it follows other skeletons.
     """
-    wanted = goals(of_clip(clip, source), _own_roles(source), robot)
+    wanted = aims(of_clip(clip, source), _own_roles(source), robot)
     wraps, clearance = clip.is_cyclic, wanted.scale * trace(clip, source).height.min(axis=1)
     moved = _clip(clip.name, clip.time, solve(robot, wanted, wraps=wraps))
     moved = smooth(moved, wraps=wraps)  # an arm that makes way for a leg jumps aside
@@ -62,7 +62,7 @@ def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Fitted:
 
 def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: Robot) -> Fitted:
     stands = standing(time, poses, roles)
-    wanted = goals(poses, roles, robot)
+    wanted = aims(poses, roles, robot)
     if not poses.aligned:
         wanted = level_soles(wanted, stands)
     qpos = solve(robot, wanted, step=time[-1] / (len(time) - 1), settled=SETTLED)
@@ -82,7 +82,7 @@ def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
     )
 
 
-def off(clip: Clip, robot: Robot, wanted: Goals) -> float:
+def off(clip: Clip, robot: Robot, wanted: Aims) -> float:
     """m, the mean distance of bodies with a place of their own from it, seen from the root."""
     pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     root = wanted.places[robot.body_names[0]]

@@ -9,7 +9,7 @@ from protege.core.robots import rotation as R
 
 from .anatomy import Roles
 from .contacts import Stand, stands
-from .inverse_kinematics import Goals
+from .inverse_kinematics import Aims
 from .world_poses import WorldPoses
 
 LEG = 0.8
@@ -38,8 +38,8 @@ def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, 
     return stands(time, places("ankle"), places("toe"), float(leg) / LEG)
 
 
-def level_soles(wanted: Goals, feet: tuple[Stand, Stand]) -> Goals:
-    """The goals with soles level on average while they are on the ground: at rest, a file's skeleton need not have them so.
+def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:
+    """The aims with soles level on average while they are on the ground: at rest, a file's skeleton need not have them so.
 
     Args:
         feet: when they stand; a foot's turn is told while it is flat, its toes' while the ball is down.
