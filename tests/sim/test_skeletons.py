@@ -6,9 +6,11 @@ import kneed
 import numpy as np
 import pytest
 import walkers
+from click.testing import CliRunner, Result
 
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip
+from protege.sim.cli import main
 from protege.sim.motions.anatomy import LEGS, REQUIRED, ROLES, in_skeleton, roles_of, shipped_maps
 from protege.sim.motions.body_map import body_map
 from protege.sim.motions.feet import _Leg
@@ -253,3 +255,21 @@ def test_maps_that_do_not_fit_are_refused(tmp_path, text, message):
     (tmp_path / "map.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         fit(walkers.walk(0.5).motion, get_robot("g1"), Options(map=str(tmp_path / "map.yaml")))
+
+
+def test_the_commands_map_and_import_go_together(tmp_path):
+    def call(*words: object) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    names = tuple(name.replace("LeftLeg", "Strut") for name in walkers.NAMES)
+    (tmp_path / "strut.bvh").write_text(walkers.as_bvh(walkers.renamed(walkers.walk(1.0).motion, names)))
+    printed = call("motions", "map", tmp_path / "strut.bvh", "--robot", "g1")
+    assert printed.exit_code == 0 and "left_knee: Strut  # by its place\n" in printed.stdout
+    written = call("motions", "map", tmp_path / "strut.bvh", "--robot", "g1", "--output", tmp_path / "map.yaml")
+    assert written.exit_code == 0 and (tmp_path / "map.yaml").read_text() == printed.stdout
+    done = call("motions", "import", tmp_path / "strut.bvh", "--robot", "g1", "--map", tmp_path / "map.yaml",
+                "--output", tmp_path / "out")  # fmt: skip
+    assert done.exit_code == 0 and "g1_strut.npy" in done.stdout and "key points are" in done.stderr
+    none = call("motions", "import", tmp_path / "strut.bvh", "--robot", "g1", "--map", tmp_path / "no.yaml",
+                "--output", tmp_path / "out")  # fmt: skip
+    assert none.exit_code == 2 and "cannot read the map" in none.stderr and none.stderr.count("\n") == 1
