@@ -36,6 +36,7 @@ from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.distill.experiment import EXPERIMENTS as DISTILL
 from protege.sim.bench import measure
+from protege.sim.robots import default_robot
 from protege.teachers.experiments import EXPERIMENTS as TEACHERS
 
 PRESETS: dict[str, tuple[str, Experiment]] = {
@@ -49,18 +50,20 @@ STEPS = 1000
 @click.command()
 @click.option("--num-envs", default=256, show_default=True)
 @click.option("--seconds", default=10.0, show_default=True, help="of each of the three rates")
+@click.option("--robot", help="a name or a robot.yaml; the default robot if it is left out")
 @click.option("--output", type=click.Path(path_type=Path), help="write the numbers as JSON")
-def main(num_envs: int, seconds: float, output: Path | None) -> None:
+def main(num_envs: int, seconds: float, robot: str | None, output: Path | None) -> None:
     """Environment against bare MuJoCo, sizes, and the runtime."""
     click.echo(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
-    rates = measure(num_envs, seconds)
+    robot = robot or default_robot()
+    rates = measure(num_envs, seconds, robot_name=robot)
     click.echo(
         f"environment  {rates.environment:,.0f} control steps/s, backend {rates.simulator:,.0f}, "
         f"bare MuJoCo {rates.bare_mujoco:,.0f}: {rates.ratio:.0%} ({rates.num_envs} envs, {rates.threads} threads)"
     )
-    policies = {name: untrained(name) for name in PRESETS}
+    policies = {name: untrained(name, robot) for name in PRESETS}
     sizes = {name: policy.num_parameters("actor") for name, (policy, _) in policies.items()}
     reduction = 1.0 - sizes["student"] / sizes["path_follower"]
     listed = ", ".join(f"{name} {count:,}" for name, count in sizes.items())
@@ -68,7 +71,7 @@ def main(num_envs: int, seconds: float, output: Path | None) -> None:
     runtime = closed_loop(policies["student"][1])
     times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["stages_ms"]["infer"].items())
     click.echo(f"runtime      {times} ms a step, one thread, {runtime['loop']['steps']} steps")
-    precisions = cpu_latencies("zoo:student")
+    precisions = cpu_latencies("zoo:student") if robot == default_robot() else {}  # which is of that robot
     for name, latency in precisions.items():
         click.echo(f"inference    zoo:student in {name}: {shown(latency)}, one thread, back to back")
     click.echo(f"ONNX         differs from torch by at most {runtime['onnx_difference']:.1e} rad on those states")
@@ -79,12 +82,14 @@ def main(num_envs: int, seconds: float, output: Path | None) -> None:
         output.write_text(json.dumps(data, indent=2))
 
 
-def untrained(name: str) -> tuple[ActorCritic, Checkpoint]:
+def untrained(name: str, robot: str) -> tuple[ActorCritic, Checkpoint]:
     """A policy of a published size with random weights, and its checkpoint."""
     preset, experiment = PRESETS[name]
     plugin = env_plugin()
     parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
-    config = compose(parts, preset, ["run.device=cpu", "env.num_plans=1"])
+    config = compose(
+        parts, preset, [f"run.robot={robot}", "run.device=cpu", "env.num_plans=1"], robot_settings=plugin.robot_settings
+    )
     env: Env = plugin.make(config.run, replace(config.env, num_envs=len(config.env.task_mix)))
     torch.manual_seed(0)
     policy = make_actor_critic(env, config.model)

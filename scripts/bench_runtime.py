@@ -53,7 +53,8 @@ def main(folder: Path, starts: int) -> None:
     policy, robot = OnnxPolicy(folder), MujocoRobot(folder)
     for task, count in {"path": 50, "steering": 50, "goal": 50, "motion": 2}.items():
         guarded, free = (
-            [play(task, k, policy, robot, limits) for k in range(count)] for limits in (Limits(), Limits.off())
+            [play(task, k, policy, robot, limits) for k in range(count)]
+            for limits in (Limits.of(policy.metadata), Limits.off())
         )
         same = sum(
             a["walked_m"] == b["walked_m"] and a["errors"] == b["errors"] for a, b in zip(guarded, free, strict=True)

@@ -1,5 +1,6 @@
 """What every test starts from: one seed, one thread, no deadlines on a busy machine; and the robots that tests are run on."""
 
+import os
 import signal
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +23,8 @@ ROBOTS = sorted(entry_points(group="protege.robots").names)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("protege", deadline=None, derandomize=True)
 settings.load_profile("protege")
+# Nothing is downloaded to be drawn: here are no meshes, and robots are drawn with their own looks.
+os.environ["MENAGERIE_ROOT"] = os.devnull
 # Test tensors are small: a second thread costs more than it gives.
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Vec3
+from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Look, Robot, Site, Vec3
 
 LIGHT = Inertia(1.0, moments=(0.01, 0.01, 0.01))
 """1 kg about a body's origin, as much about each axis."""
@@ -53,11 +53,14 @@ def trees(draw: st.DrawFn, *, depth_first: bool = False) -> Robot:
         inertia = Inertia(draw(positive), vector(), (a + b, b + c, c + a), unit(0.0))
         kind = draw(st.sampled_from(("box", "capsule", "sphere")))
         size = tuple(draw(positive) for _ in range({"box": 3, "capsule": 2, "sphere": 1}[kind]))
-        geoms = (Geom(kind, size, vector(), unit(0.0)),) if draw(st.booleans()) else ()
+        contact = (draw(positive), draw(positive), draw(positive)), draw(st.sampled_from((1, 3, 4, 6)))
+        geoms = (Geom(kind, size, vector(), unit(0.0), *contact),) if draw(st.booleans()) else ()
+        rgba = (draw(st.sampled_from((0.0, 0.25, 0.9999))), 0.1, 0.72, 1.0)
+        looks = (Look("cylinder", (draw(positive), 0.3), vector(), unit(0.0), rgba),) if draw(st.booleans()) else ()
         if i == 0:
-            bodies.append(Body("b0", None, (0.0, 0.0, 0.0), inertia, geoms))
+            bodies.append(Body("b0", None, (0.0, 0.0, 0.0), inertia, geoms, looks=looks))
             continue
-        bodies.append(Body(f"b{i}", f"b{above}", vector(), inertia, geoms, unit(0.0)))
+        bodies.append(Body(f"b{i}", f"b{above}", vector(), inertia, geoms, unit(0.0), looks))
         for _ in range(draw(st.integers(0, 3))):
             facts = {x: draw(positive) for x in ("stiffness", "damping", "effort_limit", "armature")}
             facts |= {x: draw(st.sampled_from((0.0, 0.125))) for x in ("frictionloss", "passive_damping")}

@@ -66,7 +66,8 @@ def test_an_update_equals_that_of_one_rank_with_the_union():
     assert_equal(first["policy"], second["policy"])
     assert first["rate"] == second["rate"] != config.learning_rate
     assert not np.array_equal(first["data"]["action"], second["data"]["action"])
-    _, alone = make_learner(config, SINGLE_PROCESS)
+    env, alone = make_learner(config, SINGLE_PROCESS)
+    alone.algorithm.begin(env, 0, 0.0, alone.generator)
     policy, buffer = alone.algorithm.policy, alone.buffer
     before = {key: x.clone() for key, x in policy.state_dict().items()}
     both = {part: {k: torch.cat([torch.from_numpy(one[part][k]) for one in (first, second)], 1) for k in first[part]}

@@ -13,6 +13,7 @@ from toy_env import ToyEnv, toy_robot
 from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.robots.plain import first_difference, from_plain, to_plain
+from protege.core.robots.robot import Safety
 from protege.core.runs.checkpoint import DIGEST, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
@@ -38,7 +39,9 @@ def test_what_a_robot_gains_later_takes_its_default():
     plain = to_plain(TOY)
     for joint in plain["joints"]:
         del joint["frictionloss"]
-    del plain["solver"]
+    del plain["solver"], plain["safety"]
+    for geom in [geom for body in plain["bodies"] for geom in body["geoms"]]:
+        del geom["friction"], geom["condim"]
     assert from_plain(plain) == TOY
 
 
@@ -86,7 +89,9 @@ def test_the_first_difference_is_named():
 
 
 def test_what_no_policy_depends_on_is_no_difference():
-    other = replace(changed(log_std=-1.0), physics_dt=0.001, source="elsewhere", fallen_root=0.5)
+    other = replace(
+        changed(log_std=-1.0), physics_dt=0.001, source="elsewhere", fallen_root=0.5, safety=Safety(tilt=None)
+    )
     assert first_difference(TOY, other) == ""
     assert first_difference(TOY, other, "physics_dt") == f"the robot has physics_dt 0.001, not {1 / 120}"
 

@@ -5,7 +5,7 @@ import torch
 from toy_env import EPISODE, J, NanEnv, ToyEnv
 
 from protege.core.learning.policy import PolicySample, log_prob
-from protege.core.learning.rollout import RolloutBuffer, collect, episode_metrics, gae
+from protege.core.learning.rollout import RolloutBuffer, collect, discount, episode_metrics, gae
 
 
 def column(*values: float) -> torch.Tensor:
@@ -18,6 +18,13 @@ def flags(*values: int) -> torch.Tensor:
 
 
 NONE = flags(0, 0, 0)
+
+
+def test_the_discount_of_a_second_is_the_same_at_every_control_rate():
+    assert discount(None, 1.0 / 30.0) == 0.97
+    assert discount(None, 0.02) == pytest.approx(0.98189, abs=1e-5)
+    assert discount(None, 0.02) ** 50 == pytest.approx(0.97**30)
+    assert discount(0.9, 0.02) == 0.9
 
 
 def test_gae_by_hand():

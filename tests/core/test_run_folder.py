@@ -1,5 +1,6 @@
 """What a run's folder holds: its log with a torn end, an earlier run, and what a killed one left."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -135,3 +136,16 @@ def test_a_digest_of_weights_knows_names_types_shapes_and_values():
     assert len({weights_digest(table) for table in tables}) == len(tables)
     assert weights_digest({"a": x, "b": -x}) == weights_digest({"b": -x, "a": x[:]})
     assert json.dumps(weights_digest({"flag": torch.tensor(True)}))  # no dimension, no number
+
+
+def test_a_scale_of_one_is_no_part_of_the_digest_and_exports_leave_shapes_out():
+    import torch
+
+    one, two = torch.ones(2), 2.0 * torch.ones(2)
+    for shapes in (True, False):
+        plain, scaled, other = ({"w": two} | x for x in ({}, {"action_scale": one}, {"action_scale": two}))
+        assert weights_digest(plain, shapes=shapes) == weights_digest(scaled, shapes=shapes)
+        assert weights_digest(plain, shapes=shapes) != weights_digest(other, shapes=shapes)
+    # What the first exports recorded: names and bytes. 2.0 is 00 00 00 40 in float32.
+    expected = hashlib.sha256(b"w" + bytes.fromhex("0000004000000040")).hexdigest()
+    assert weights_digest({"w": two}, shapes=False) == expected

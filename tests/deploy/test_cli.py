@@ -98,7 +98,7 @@ def test_run_every_task(exported: Path, options: list[str], metric: str) -> None
 def test_what_falls_is_damped_and_the_report_says_why(exported: Path, tmp_path: Path) -> None:
     """The policy is untrained."""
     report = tmp_path / "report.json"
-    words = ["--limit", "clipped_steps=off", "--limit", "torque=off", "--report", report]
+    words = ["--limit", "clipped_time=off", "--limit", "torque=off", "--report", report]
     done = call("run", exported, "--seconds", 3, "--fast", *words)
     loop = json.loads(report.read_text())["loop"]
     assert loop["event"]["cause"] == "fall" and loop["event"]["values"]["limit"] > 0.5

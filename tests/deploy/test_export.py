@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from evaluate_export import raw_inputs
 from students import ROBOT, STUDENT_TOKENS, actor_critic, enliven, env_config, make_env, masked_mimic, save
 
-from protege.core.robots.robot import Robot
+from protege.core.robots.plain import to_plain
+from protege.core.robots.robot import Robot, Safety
 from protege.core.runs import checkpoint
 from protege.deploy.errors import DeployError
 from protege.deploy.export.check import check, compare, random_inputs
@@ -19,7 +21,7 @@ from protege.deploy.export.export import export, load_graph
 from protege.deploy.export.graph import StudentGraph
 from protege.deploy.export.modalities import trained_ranges
 from protege.deploy.policy import metadata
-from protege.deploy.policy.metadata import CommandRange
+from protege.deploy.policy.metadata import Camera, CommandRange, Fall
 
 POSES = {"target_body_pos_w", "target_body_quat_w"}
 BODY = {"root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"}
@@ -114,6 +116,9 @@ def test_the_export_says_what_the_robot_is(each_exported: Path, robot: Robot) ->
     assert described.stiffness == [joint.stiffness for joint in robot.joints]
     assert described.default_joint_pos == list(robot.default_joint_pos)
     assert described.control_dt == robot.control_dt and described.substeps == 4
+    assert described.safety == asdict(robot.safety)
+    assert described.fall == Fall(robot.fallen_root, robot.fallen_head, robot.head)
+    assert described.camera == Camera(robot.camera.distance, robot.camera.height)
     assert described.path_times == [0.5 * (k + 1) for k in range(10)]
     assert described.future_frames == [1, 2, 4, 8]
     assert (described.source.kind, described.source.iteration, described.source.samples) == ("student", 7, 1234)
@@ -141,6 +146,21 @@ def test_ranges_are_those_of_the_config_and_of_the_commands_that_the_model_takes
         "path_speed": CommandRange(1.0, 2.0, "m/s"), "path_turn_rate": CommandRange(-0.1, 0.1, "rad/s")
     }  # fmt: skip
     assert trained_ranges(env, set()) == trained_ranges({}, {"path", "goal"}) == {}
+
+
+def test_what_is_safe_is_the_installed_robots_where_a_checkpoint_does_not_say_it(
+    each_student: Path, robot: Robot, tmp_path: Path
+) -> None:
+    own, careful = to_plain(robot), Safety(torque=1.0)
+    old = {name: x for name, x in own.items() if name != "safety"}
+    for description, expected in (
+        (to_plain(replace(robot, safety=careful)), careful),
+        (old, robot.safety),
+        (old | {"name": "gone"}, Safety()),
+    ):
+        saved = replace(checkpoint.load(each_student), description=description, robot=description["name"])
+        checkpoint.save(tmp_path / "last.ckpt", saved)
+        assert load_graph(tmp_path / "last.ckpt")[2].safety == expected
 
 
 def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, exported: Path, tmp_path: Path) -> None:

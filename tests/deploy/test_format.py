@@ -23,8 +23,10 @@ from protege.deploy.policy import metadata, tensors
 from protege.deploy.policy.metadata import (
     OPTIONAL,
     Accuracy,
+    Camera,
     ClosedLoop,
     CommandRange,
+    Fall,
     Metadata,
     Modality,
     Source,
@@ -99,7 +101,7 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
-             "modality": Modality, "range": CommandRange}  # fmt: skip
+             "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
         optional = OPTIONAL if kind is Metadata else set()
         assert definition["required"] == [key for key in definition["properties"] if key not in optional]

@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from protege.deploy.errors import DeployError
 from protege.deploy.policy import metadata
 from protege.deploy.policy.policy_schema import SCHEMA_FILE, problem
+from protege.deploy.safety.limits import Limits
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
@@ -115,6 +116,11 @@ ROW = [1.0] * 69
         ({"inputs": "all"}, "inputs must be a list, not 'all'"),
         ({"model_sha256": "abc"}, "model_sha256 must match ^[0-9a-f]{64}$, not 'abc'"),
         ({"start": {}}, "of start are missing or unknown"),
+        ({"safety": {"tork": 1.0}}, "the keys ['tork'] of safety are missing or unknown"),
+        ({"safety": {"torque": -1.0}}, "safety.torque must be at least 0 and at most 1e+06, not -1.0"),
+        ({"safety": {"clipped_steps": 15}}, "the keys ['clipped_steps'] of safety are missing or unknown"),
+        ({"fall": {"root": 0.6, "head": 0.7, "head_body": "Nose"}}, "fall.head_body is 'Nose', which is none of body_names"),
+        ({"camera": {"distance": 0, "height": 1}}, "camera.distance must be a positive number, not 0"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"robot": None}, "robot must be a text, not None"),
         ({"schema_version": True}, "has schema version True, this is 2"),
@@ -182,11 +188,14 @@ def test_mutated_files_are_refused_as_the_schema_says_or_load(exported: Path, tm
     assert outcomes.total() == 200 and outcomes["refused"] > 100 and outcomes["loads"] > 10, outcomes
 
 
-def test_an_export_from_before_command_ranges_still_loads(folder: Path) -> None:
+def test_an_export_from_before_some_keys_still_loads(folder: Path) -> None:
     data = json.loads((folder / "policy.json").read_text())
-    del data["command_ranges"]
+    for key in ("command_ranges", "safety", "fall", "camera"):
+        del data[key]
     (folder / "policy.json").write_text(json.dumps(data))
-    assert metadata.load(folder).command_ranges == {}
+    described = metadata.load(folder)
+    assert described.command_ranges == {} and Limits.of(described) == Limits()
+    assert (described.fall, described.camera) == (metadata.Fall(0.6, 0.7, ""), metadata.Camera(2.9, 0.85))
 
 
 def test_nan_is_not_written(folder: Path) -> None:

@@ -54,7 +54,7 @@ def runs(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "path": ["--task", "path", "--seconds", 0.5, "--no-safety"],
         "again": ["--task", "path", "--seconds", 0.5, "--no-safety"],
         "mix": ["--commands", f"script:{script}", "--seconds", 0.5, "--no-safety"],
-        "fall": ["--task", "path", "--seconds", 2, "--limit", "clipped_steps=off", "--limit", "torque=off"],
+        "fall": ["--task", "path", "--seconds", 2, "--limit", "clipped_time=off", "--limit", "torque=off"],
     }.items():
         done = call("run", exported, "--fast", *options, "--record", files[name])
         assert done.exit_code == 0, done.output

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -153,6 +154,18 @@ def test_standing_starts_on_the_ground(each_exported: Path) -> None:
     assert robot.has_fallen
 
 
+def test_a_fall_is_judged_by_the_robots_own_head_and_share(each_exported: Path, robot: Robot) -> None:
+    simulated = MujocoRobot(each_exported, standing=True)
+    fall, height = simulated.metadata.fall, simulated.data.body(robot.head).xpos[2]
+    simulated.metadata = replace(simulated.metadata, fall=replace(fall, root=0.0))
+    for lower, fallen in ((0.29, False), (0.31, True)):  # 1 - 0.7, a hundredth less and more
+        simulated.reset()
+        simulated.data.qpos[2] -= lower * height
+        assert simulated.has_fallen == fallen
+    simulated.metadata = replace(simulated.metadata, fall=replace(fall, root=0.0, head=0.5))
+    assert not simulated.has_fallen
+
+
 def test_one_second_in_real_time(each_exported: Path) -> None:
     policy, robot = OnnxPolicy(each_exported), MujocoRobot(each_exported)
     command = PathCommand.arc(robot.read().pose_2d, 1.0, 0.0, 6.0, policy.metadata.path_times)
@@ -195,16 +208,19 @@ class Sabotage:
 
 
 @pytest.mark.parametrize(
-    ("how", "cause", "step"), [("NaN", "policy", 5), ("extreme actions", "torque", 5), ("frozen sensor", "frozen", 8)]
+    ("how", "cause", "after"),
+    [("NaN", "policy", 0), ("extreme actions", "torque", 0), ("frozen sensor", "frozen", 0.1)],
 )
 def test_a_saboteur_ends_in_damping_within_the_same_period(
-    how: str, cause: str, step: int, each_exported: Path
+    how: str, cause: str, after: float, each_exported: Path
 ) -> None:
+    """after: s from the step of the sabotage."""
     policy, robot = OnnxPolicy(each_exported), MujocoRobot(each_exported)
     sabotage, stiff = Sabotage(policy, robot, how), list[bool]()
     command = PathCommand.arc(robot.read().pose_2d, 1.0, 0.0, 6.0, policy.metadata.path_times)
     # What the untrained policy does by itself is not to count.
-    safety = Safety(Limits().changed(["clipped_steps=off", "height=off", "tilt=off"]), policy.metadata)
+    limits = Limits.of(policy.metadata).changed(["clipped_time=off", "height=off", "tilt=off"])
+    safety, step = Safety(limits, policy.metadata), 5 + round(after / policy.metadata.control_dt)
     loop = ControlLoop(sabotage, sabotage, command, policy.metadata.control_dt, realtime=False, safety=safety)
     loop.on_step = lambda step: stiff.append(bool(robot.model.actuator_gainprm[:, 0].any()))
     report = loop.run(30)
@@ -228,7 +244,7 @@ from protege.deploy.commands.steering import SteeringCommand
 import protege.deploy.cli.main
 policy, robot = OnnxPolicy(sys.argv[1]), MujocoRobot(sys.argv[1])
 command = SteeringCommand(robot.read().pose_2d.direction(0.0), 1.0)
-loop = ControlLoop(policy, robot, command, 1 / 30, realtime=False, safety=Safety(Limits(), policy.metadata))
+loop = ControlLoop(policy, robot, command, 1 / 30, realtime=False, safety=Safety(Limits.of(policy.metadata), policy.metadata))
 run_closed_loop(loop, 0.2, robot.body_poses)
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "onnx", "onnxscript"}))
 print([name for name in sys.modules if name.startswith("protege.") and not name.startswith("protege.deploy")])

@@ -1,7 +1,8 @@
 """Sabotage: whatever goes wrong, the same step's write damps, and says why."""
 
+import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ from fakes import DT, STANDING, FakePolicy, FakeRobot, metadata, nothing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protege.core.robots import robot
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import MEASURED, Command, RobotReading
 from protege.deploy.loop.loop import ControlLoop, LoopReport
+from protege.deploy.policy.metadata import Camera, Fall
+from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.safety.limits import Limits
 from protege.deploy.safety.safety import Safety
+from protege.sim.robots import get_robot
 
 HERE = STANDING.joint_pos
 NAN = np.array([np.nan, 0.0])
@@ -121,13 +126,14 @@ def frozen(first: int, reading: RobotReading, count: int = 20) -> FakeRobot:
 def test_a_frozen_sensor_that_says_it_moves() -> None:
     robot = frozen(2, falls(joint_vel=np.array([0.5, 0.0])))
     report = run(FakePolicy(), robot)
-    assert robot.modes == "CCCCCDDD"  # one new measurement and three times the same
-    assert report.event is not None and report.event.cause == "frozen" and report.event.step == 5
+    assert robot.modes == "CCCCCCCD"  # one new measurement and five times the same: 0.1 s
+    assert report.event is not None and report.event.cause == "frozen" and report.event.step == 7
+    assert report.event.message == "the sensors have said the same for 0.10 s"
 
 
 def test_a_frozen_sensor_while_the_targets_move() -> None:
     walks = FakePolicy({step: HERE + 0.05 * np.sin(step) for step in range(20)})
-    report = run(walks, frozen(2, falls()))
+    report = run(walks, frozen(2, falls()), steps=9)
     assert report.event is not None and report.event.cause == "frozen"
 
 
@@ -138,7 +144,7 @@ def test_a_robot_at_rest_may_measure_the_same() -> None:
 def test_stamps_tell_old_measurements_from_new_ones() -> None:
     old = {step: falls(stamp=min(step, 6)) for step in range(20)}
     report = run(FakePolicy(), FakeRobot(old), steps=20)
-    assert report.event is not None and (report.event.cause, report.event.step) == ("frozen", 9)
+    assert report.event is not None and (report.event.cause, report.event.step) == ("frozen", 11)
     new = {step: falls(stamp=step, joint_vel=np.array([0.5, 0.0])) for step in range(20)}
     assert run(FakePolicy(), FakeRobot(new), steps=20).event is None
 
@@ -172,7 +178,7 @@ def test_a_commander_that_falls_silent() -> None:
 
 
 def test_small_excesses_are_clipped() -> None:
-    lax = Limits().changed(["torque=off", "joint_margin=0.1", "joint_reach=off"])
+    lax = Limits().changed(["torque=off", "joint_margin=0.1"])
     robot = FakeRobot({2: falls(joint_pos=np.array([0.9, 0.0]))})
     policy = FakePolicy({2: np.array([1.25, 0.0]), 4: np.array([2.5, -0.25])})
     report = run(policy, robot, lax)
@@ -184,8 +190,10 @@ def test_small_excesses_are_clipped() -> None:
 
 def test_a_soft_servo_may_be_told_to_go_further() -> None:
     """0.4 of 50 N·m by 25 N·m/rad are 0.8 rad; by 100 N·m/rad they are 0.2 rad, less than the margin of 0.25 rad."""
-    soft = replace(metadata(), stiffness=[25.0, 100.0])
-    safety = Safety(Limits().changed(["torque=off", "target_rate=off"]), soft)
+    soft = replace(
+        metadata(), stiffness=[25.0, 100.0], safety={"joint_reach": 0.4, "torque": None, "target_rate": None}
+    )
+    safety = Safety(Limits.of(soft), soft)
     safety.sense(0, 0.0, STANDING)
     np.testing.assert_allclose(safety.admit(STANDING, np.array([1.79, 1.24])), [1.79, 1.24])
     np.testing.assert_allclose(safety.admit(STANDING, np.array([1.81, -1.26])), [1.8, -1.25])
@@ -193,7 +201,7 @@ def test_a_soft_servo_may_be_told_to_go_further() -> None:
 
 
 def test_what_has_to_be_clipped_for_long_trips() -> None:
-    limits = Limits().changed(["clipped_steps=4", "joint_margin=0.1", "joint_reach=off"])
+    limits = Limits().changed(["clipped_time=0.08", "joint_margin=0.1"])  # four steps
     robot = FakeRobot()
     report = run(FakePolicy(dict.fromkeys(range(2, 30), np.array([1.2, -0.25]))), robot, limits, steps=10)
     assert robot.modes == "CCCCCCDDDD"
@@ -242,10 +250,52 @@ def test_limits_are_changed_by_name() -> None:
         ("torque=nan", "the limit torque is nan, not a number from 0 up"),
         ("torque=-1", "the limit torque is -1.0, not a number from 0 up"),
         ("torque", "the limit torque is '', not a number"),
+        ("clipped_steps=15", "the limit clipped_steps is now clipped_time, in seconds"),
+        ("frozen_steps=off", "the limit frozen_steps is now frozen_time, in seconds"),
     ]:
         with pytest.raises(DeployError) as caught:
             Limits().changed([assignment])
         assert message in caught.value.message
+
+
+@pytest.mark.parametrize(("rate", "clipped", "frozen"), [(30, 15, 3), (50, 25, 5), (120, 60, 12)])
+def test_times_are_the_same_at_every_rate(rate: int, clipped: int, frozen: int) -> None:
+    """0.5 s of clipped targets are allowed, 0.1 s of the same measurement are not."""
+    safety = Safety(Limits().changed(["torque=off"]), replace(metadata(), control_dt=1.0 / rate))
+    for step in range(100):
+        if safety.tripped is None:
+            safety.sense(step, step / rate, replace(STANDING, joint_pos=HERE + 1e-6 * np.sin([step, step + 1.0])))
+            safety.admit(STANDING, np.array([1.3, 0.0]))
+    assert safety.tripped is not None and (safety.tripped.cause, safety.tripped.step) == ("clipping", clipped)
+    safety.begin()
+    for step in range(100):
+        safety.sense(step, step / rate, replace(STANDING, joint_vel=np.array([0.5, 0.0])))
+    assert safety.tripped is not None and (safety.tripped.cause, safety.tripped.step) == ("frozen", frozen)
+
+
+def test_limits_are_the_robots_and_the_command_lines_come_after() -> None:
+    """What a robot does not say, and what only the program can know, keeps its default."""
+    said = replace(metadata(), safety={"torque": 1.5, "tilt": None}, fall=Fall(root=0.5))
+    limits = Limits.of(said)
+    assert (limits.torque, limits.tilt, limits.height, limits.joint_margin, limits.silence) == (
+        1.5,
+        None,
+        0.5,
+        0.25,
+        0.5,
+    )
+    assert Limits.of(said).changed(["tilt=1", "height=off"]) == replace(limits, tilt=1.0, height=None)
+    assert Limits.of(metadata()) == Limits()
+
+
+def test_a_robot_that_says_nothing_has_the_limits_of_the_first_exports() -> None:
+    said = asdict(robot.Safety())
+    assert said.items() <= vars(Limits()).items()
+    schema = json.loads(SCHEMA_FILE.read_text())["$defs"]
+    assert list(schema["safety"]["properties"]) == list(said)
+    fall, tall = Fall(), get_robot("smpl")
+    assert (tall.fallen_root, tall.fallen_head) == (fall.root, fall.head) and Limits().height == fall.root
+    assert asdict(Camera()) == asdict(tall.camera)
 
 
 def test_the_cause_is_logged_once_with_its_values(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
 from protege.deploy.loop.closed_loop import Falls, run_closed_loop
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.policy.metadata import StartState
+from protege.deploy.policy.metadata import Fall, StartState
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 
@@ -72,7 +72,9 @@ def test_who_lies_from_the_start_does_not_stand(walker: Path) -> None:
 def test_a_fall_is_below_60_percent_of_the_standing_height_by_hand() -> None:
     """Of a robot that says nothing of itself: 0.9 m at first, so that 0.54 m is the bound; and of one whose start is known."""
     start = StartState([0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0], [0.0] * 3, [0.0] * 3, [0.0] * 2, [0.0] * 2)
+    careful = replace(metadata(), fall=Fall(root=0.9))  # 0.81 m
     for described, heights, expected in (
+        (careful, (0.82, 0.8, 0.9), 2 * DT),
         (metadata(), (0.55, 0.53, 0.9), 2 * DT),
         (metadata(), (0.55, 0.55, 0.55), None),
         (replace(metadata(), start=start), (0.61, 0.59, 0.1), 2 * DT),

@@ -267,7 +267,7 @@ def test_a_walk_over_the_wire_is_the_walk_in_one_process(exported: Path) -> None
 
 def test_a_silent_robot_process_ends_in_damping(link: tuple[UdpRobot, socket.socket]) -> None:
     robot, client = link
-    safety = Safety(Limits.off().changed(["frozen_steps=3"]), metadata())
+    safety = Safety(Limits.off().changed(["frozen_time=0.06"]), metadata())
     report = ControlLoop(FakePolicy(), robot, nothing, 0.02, safety=safety).run(6)
     modes = [CODEC.unpack(client.recv(2000)).mode for _ in range(6)]
     assert modes == [Mode.CONTROL] * 3 + [Mode.DAMPING] * 3

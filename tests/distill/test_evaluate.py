@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from rich.console import Console
-from tiny import SMALL_ENV, SMALL_MODEL, save_teachers, save_tracker
+from tiny import SMALL_ENV, SMALL_MODEL, of_robot, save_teachers, save_tracker, student_config
 
 from protege.core.cli.umbrella import main as umbrella
 from protege.core.env import env_plugin
@@ -33,9 +33,9 @@ ALL = list(EVALUATED)
 
 
 @pytest.fixture(scope="module")
-def tracker(tmp_path_factory):
+def tracker(robot, tmp_path_factory):
     torch.manual_seed(0)
-    return save_tracker(tmp_path_factory.mktemp("tracker"))
+    return save_tracker(tmp_path_factory.mktemp("tracker"), robot=robot)
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +86,12 @@ def test_what_ended_episodes_adds_up(result):
             assert x["falls"] == x["failed_by"]["fallen"]
 
 
-def test_clips_add_up_to_their_task(tracker, tmp_path):
-    clips = [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run", "jump")]
+def test_clips_add_up_to_their_task(tracker, robot, tmp_path):
+    names = [f"{robot.name}_humanoid_{name}" for name in ("walk", "run", "jump")]
+    clips = [f"data/motions/{name}.npy" for name in names]
     evaluation = evaluate(load_policy(tracker), ["track", "path"], 12, num_envs=12, motion_file=clips)
     track, path = evaluation.data["tasks"].values()
-    assert (
-        list(track["clips"]) == ["smpl_humanoid_walk", "smpl_humanoid_run", "smpl_humanoid_jump"]
-        and path["clips"] == {}
-    )
+    assert list(track["clips"]) == names and path["clips"] == {}
     parts = track["clips"].values()
     assert sum(x["episodes"] for x in parts) == 12
     for key in ("success", "strict_success", "error"):
@@ -105,7 +103,7 @@ def test_clips_add_up_to_their_task(tracker, tmp_path):
     print_table(evaluation.data, console)
     lines = console.export_text().splitlines()
     assert [line.split()[1] for line in lines if line.startswith("   jump")] == [
-        str(track["clips"]["smpl_humanoid_jump"]["episodes"])
+        str(track["clips"][names[2]]["episodes"])
     ]
 
 
@@ -162,21 +160,21 @@ def test_names_without_what_they_begin_with():
     assert short_names({"walk": 1, "wave": 2}) == {"walk": 1, "wave": 2}
 
 
-def test_falls_are_counted_as_falls(tracker):
+def test_falls_are_counted_as_falls(tracker, robot):
     loaded = load_policy(tracker)
-    # A tracker that crouches: hips, knees and all turn far from the reference.
+    # A tracker that crouches: hips, knees and all turn far from the reference, by 0.7 rad.
     with torch.no_grad():
-        loaded.policy.actor[-1][-1].bias.fill_(0.7)
+        loaded.policy.actor[-1][-1].bias.copy_(0.7 / robot.action_scale())
     x = evaluate(loaded, ["path"], 3, num_envs=3).data["tasks"]["path"]
     assert x["success"] == 0.0 and x["falls"] == 3
     assert x["failed_by"] == {"fallen": 3, "off_path": 0, "physics": 0}
 
 
-def test_traces_start_on_the_path_and_end_with_their_episode(result):
+def test_traces_start_on_the_path_and_end_with_their_episode(result, robot):
     traces = {name: x for name, x in result[0].arrays.items() if name.startswith("trace/")}
     assert sorted(traces) == ["trace/0", "trace/1", "trace/2"]
     for trace in traces.values():
-        assert trace.shape[1] == 4 and 1 < len(trace) <= 90
+        assert trace.shape[1] == 4 and 1 < len(trace) <= round(3.0 / robot.control_dt)
         assert np.linalg.norm(trace[0, :2] - trace[0, 2:]) < 0.1
 
 
@@ -187,11 +185,9 @@ def test_the_same_seed_gives_the_same_evaluation(tracker):
     assert not np.array_equal(a.arrays["goal/error"], c.arrays["goal/error"], equal_nan=True) or a.data != c.data
 
 
-def test_the_periodic_evaluation_repeats_itself_and_prefers_success(tracker):
+def test_the_periodic_evaluation_repeats_itself_and_prefers_success(tracker, robot):
     loaded = load_policy(tracker)
-    from tiny import student_config
-
-    config = student_config(tracker.parent, "episode_length_s=1", "evaluation_episodes=3")
+    config = student_config(tracker.parent, "episode_length_s=1", "evaluation_episodes=3", robot=robot)
     evaluation = PeriodicEvaluation(SimpleNamespace(finished=False), config, ["path", "goal"], loaded.policy)
     metrics, score = evaluation.measure()
     assert (metrics, score) == evaluation.measure()
@@ -252,13 +248,13 @@ def invoke(*words, code=0):
     return done.output
 
 
-def test_train_evaluate_and_report_commands(tmp_path):
-    folders = save_teachers(tmp_path / "teachers")
+def test_train_evaluate_and_report_commands(tmp_path, robot):
+    folders = save_teachers(tmp_path / "teachers", robot)
     teachers = [f"teacher_models.{name}.checkpoint=['{folder}']" for name, folder in folders.items()]
     run = tmp_path / "student"
     invoke(
         *("train", "distillation/laptop", "--experiment-name", "student", "--results-dir", tmp_path),
-        *("--num-envs", 8, "--max-iterations", 2, *SMALL_ENV, *SMALL_MODEL, *teachers),
+        *("--num-envs", 8, "--max-iterations", 2, *SMALL_ENV, *of_robot(robot), *SMALL_MODEL, *teachers),
         *(
             "rollout_steps=2",
             "evaluation_episodes=1",
@@ -287,8 +283,8 @@ def test_a_missing_teacher_is_one_line_and_exit_code_2(tmp_path):
     assert output.startswith("error: agent.teacher_models.path_follower.checkpoint") and output.count("\n") == 1
 
 
-def test_a_wrong_robot_is_refused(tracker):
-    assert "--robot smpl" in invoke("evaluate", "--checkpoint", tracker, "--robot", "atlas", code=2)
+def test_a_wrong_robot_is_refused(tracker, robot):
+    assert f"--robot {robot.name}" in invoke("evaluate", "--checkpoint", tracker, "--robot", "atlas", code=2)
     assert "no checkpoint" in invoke("evaluate", "--checkpoint", tracker / "x", code=2)
 
 
@@ -356,8 +352,9 @@ def test_a_policy_is_evaluated_on_terrain(tracker):
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
 
 
-def test_keys_of_the_environment_can_be_changed(tracker):
-    loaded, walk_and_run = load_policy(tracker), [f"data/motions/smpl_humanoid_{name}.npy" for name in ("walk", "run")]
+def test_keys_of_the_environment_can_be_changed(tracker, robot):
+    loaded = load_policy(tracker)
+    walk_and_run = [f"data/motions/{robot.name}_humanoid_{name}.npy" for name in ("walk", "run")]
     key = "env.steering_params.speed"
 
     def played(speed: str, clips: list[str] = walk_and_run):
@@ -369,7 +366,7 @@ def test_keys_of_the_environment_can_be_changed(tracker):
     terminal = Console(width=200, record=True, force_terminal=False)
     print_table(fast, terminal)
     assert f"seed 0, {key}=[2, 3]" in terminal.export_text()
-    with pytest.raises(UserError, match=rf"{key} is \[2.0, 3.0\] m/s, and smpl_humanoid_walk can do"):
+    with pytest.raises(UserError, match=rf"{key} is \[2.0, 3.0\] m/s, and {robot.name}_humanoid_walk can do"):
         played("[2, 3]", walk_and_run[:1])
     with pytest.raises(UserError, match=key):
         played("[1, 0]")

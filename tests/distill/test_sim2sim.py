@@ -66,9 +66,9 @@ def test_the_table_fits_eighty_columns():
 
 
 @pytest.fixture(scope="module")
-def tracker(tmp_path_factory):
+def tracker(robot, tmp_path_factory):
     torch.manual_seed(0)
-    return save_tracker(tmp_path_factory.mktemp("tracker"))
+    return save_tracker(tmp_path_factory.mktemp("tracker"), robot=robot)
 
 
 def test_the_command_plays_the_same_episodes_in_all(tracker, tmp_path):

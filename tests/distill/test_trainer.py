@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
+from tiny import ROBOT, TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.learner import Learner
+from protege.core.robots.robot import Robot
+from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import load
 from protege.core.runs.load_policy import load_policy, make_actor_critic
 from protege.core.runs.run import Run
@@ -22,9 +24,9 @@ from protege.distill.experiment import EXPERIMENTS, distil, train
 from protege.distill.teachers_by_task import TeachersByTask, load_teachers
 
 
-def scripted() -> dict[str, ScriptedTeacher]:
+def scripted(robot: Robot = ROBOT) -> dict[str, ScriptedTeacher]:
     """Each teacher has an opinion of its own: offsets 0.1, 0.2, ... and values 1, 2, ..."""
-    return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0) for i, name in enumerate(TEACHERS)}
+    return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0, robot) for i, name in enumerate(TEACHERS)}
 
 
 def run_distillation(config, teachers) -> Run:
@@ -45,9 +47,9 @@ def logged(run: Run) -> list[dict[str, float]]:
 class Rollout:
     """A learner of the distillation with a full buffer, its environment and its teachers."""
 
-    def __init__(self, folder) -> None:
-        config = student_config(folder)
-        self.env, self.teachers = env_plugin().make(config.run, config.env), scripted()
+    def __init__(self, folder, robot: Robot) -> None:
+        config = student_config(folder, robot=robot)
+        self.env, self.teachers = env_plugin().make(config.run, config.env), scripted(robot)
         obs = self.env.set_task_mix(config.agent.curriculum[0].task_mix)
         self.student = make_actor_critic(self.env, config.model)
         self.algorithm = Distillation(self.student, TeachersByTask(self.teachers), config.agent)
@@ -68,8 +70,8 @@ class Rollout:
 
 
 @pytest.fixture
-def rollout(tmp_path):
-    rollout = Rollout(tmp_path)
+def rollout(tmp_path, robot):
+    rollout = Rollout(tmp_path, robot)
     yield rollout
     rollout.env.close()
 
@@ -99,7 +101,8 @@ def test_teachers_act_at_first_and_the_student_later(rollout):
     learner.obs = env.reset()
     learner.collect(env, iteration=0, progress=1.0)
     near = data["action"] - data["teacher_mean"]
-    assert near.std().item() == pytest.approx(0.055, rel=0.1)
+    deviation = float(Servos.of(rollout.env.robot).log_std[0].exp())  # 0.055 of SMPL, 0.37 of the G1
+    assert near.std().item() == pytest.approx(deviation, rel=0.1)
     assert far.std() > 0.2 * near.std()
 
 
@@ -164,10 +167,11 @@ def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
     assert all(x.isfinite().all() for x in rollout.student.state_dict().values())
 
 
-def test_the_student_imitates(tmp_path):
+def test_the_student_imitates(tmp_path, robot):
     # The teachers act, so that the states stay the same and only learning can lower the losses.
-    quick = ("max_iterations=15", "num_envs=16", "rollout_steps=8", "epochs=3", "learning_rate=1e-2")
-    run = run_distillation(student_config(tmp_path, *quick, "teacher_iterations=1000"), scripted())
+    iterations = {"smpl": 15, "g1": 25}[robot.name]
+    quick = (f"max_iterations={iterations}", "num_envs=16", "rollout_steps=8", "epochs=3", "learning_rate=1e-2")
+    run = run_distillation(student_config(tmp_path, *quick, "teacher_iterations=1000", robot=robot), scripted(robot))
     rows = logged(run)
     first, last = rows[0], rows[-1]
     for name in ["actor/distillation_loss", "actor/kl_loss", *(f"distillation_loss/{task}" for task in TASKS)]:
@@ -254,11 +258,11 @@ def test_a_run_may_start_from_a_students_weights(tmp_path):
     assert all(torch.equal(x, load(second.folder).model[name]) for name, x in actor.items())
 
 
-def test_missing_and_unfit_teachers_are_named(tmp_path):
-    config = student_config(tmp_path)
+def test_missing_and_unfit_teachers_are_named(tmp_path, robot):
+    config = student_config(tmp_path, robot=robot)
     env = env_plugin().make(config.run, config.env)
     models = config.agent.teacher_models
-    folders = save_teachers(tmp_path)
+    folders = save_teachers(tmp_path, robot)
     for name, folder in folders.items():
         getattr(models, name).checkpoint = [str(folder)]
     teachers = load_teachers(models, tasks_of(config.agent.curriculum), env, config.run)
@@ -275,22 +279,22 @@ def test_missing_and_unfit_teachers_are_named(tmp_path):
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint.*nowhere"):
         load_teachers(models, TASKS, env, config.run)
     load_teachers(models, ["path", "goal"], env, config.run)  # nobody needs the steering teacher here
-    env.obs_shapes["poses"] = (9, 24, 12)
-    with pytest.raises(UserError, match=r"path_follower\.checkpoint.*poses.*\(9, 24, 12\)"):
+    env.obs_shapes["poses"] = (9, robot.num_bodies, 12)
+    with pytest.raises(UserError, match=rf"path_follower\.checkpoint.*poses.*\(9, {robot.num_bodies}, 12\)"):
         load_teachers(models, ["path"], env, config.run)
     env.close()
 
 
-def test_several_checkpoints_make_an_ensemble(tmp_path):
-    a, b = (save_tracker(tmp_path / name, "path_follower") for name in "ab")
+def test_several_checkpoints_make_an_ensemble(tmp_path, robot):
+    a, b = (save_tracker(tmp_path / name, "path_follower", robot) for name in "ab")
     teacher = f"teacher_models.path_follower.checkpoint=['{a}', '{b}']"
-    config = student_config(tmp_path, teacher)
+    config = student_config(tmp_path, teacher, robot=robot)
     env = env_plugin().make(config.run, config.env)
     obs = env.set_task_mix({"path": 1.0})
     labels = load_teachers(config.agent.teacher_models, ["path"], env, config.run).label(obs, env.task_slices)
     means = [load_policy(path).policy.distribution(obs)[0] for path in (a, b)]
     torch.testing.assert_close(labels["teacher_mean"], (means[0] + means[1]) / 2)
-    expected = (0.5 * (means[0] - means[1])).square() + torch.tensor(-2.9).exp().square()
+    expected = (0.5 * (means[0] - means[1])).square() + (2.0 * Servos.of(robot).log_std).exp()
     torch.testing.assert_close(labels["teacher_std"].square(), expected)
     env.close()
 

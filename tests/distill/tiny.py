@@ -1,10 +1,12 @@
-"""A handful of real MuJoCo envs, teachers whose opinion is known, and a policy that plays the reference."""
+"""A handful of real MuJoCo envs, teachers whose opinion is known, and a policy that plays the reference: of SMPL, unless told."""
 
 from pathlib import Path
 
 import torch
 
 from protege.core.env import env_plugin
+from protege.core.robots.robot import Robot
+from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import Checkpoint, save
 from protege.core.runs.config import Config, RunConfig, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
@@ -13,34 +15,45 @@ from protege.distill.experiment import EXPERIMENTS
 from protege.sim.robots import get_robot
 from protege.teachers.teacher import Label
 
-WALK = "data/motions/smpl_humanoid_walk.npy"
-SMALL_ENV = ["num_plans=8", "history_steps=1", "episode_length_s=3", "num_threads=1", f"motion_file=[{WALK}]"]
+ROBOT = get_robot("smpl")
+SMALL_ENV = ["num_plans=8", "history_steps=1", "episode_length_s=3", "num_threads=1"]
 SMALL_MODEL = ["latent_dim=16", "ff_size=16", "num_layers=1", "num_heads=2", "mlp_units=[32]", "critic_units=[16]"]
 TEACHERS = ["path_follower", "goal_directed", "steering", "masked_mimic"]
 TASKS = ["path", "goal", "steering", "masked_mimic"]
 
 
-class ScriptedTeacher:
-    """Plays the reference, its first joint `offset` (rad) further; thinks the world is worth `value`."""
+def of_robot(robot: Robot) -> list[str]:
+    """Overrides: its envs, and its walk."""
+    return [f"run.robot={robot.name}", f"motion_file=[data/motions/{robot.name}_humanoid_walk.npy]"]
 
-    def __init__(self, offset: float = 0.0, value: float = 10.0) -> None:
+
+class ScriptedTeacher:
+    """Plays the reference, its first joint `offset` (units of the action) further; thinks the world is worth `value`.
+
+    It is as sure as its robot's policies are when their training begins.
+    """
+
+    def __init__(self, offset: float = 0.0, value: float = 10.0, robot: Robot = ROBOT) -> None:
         self.offset, self.value = offset, value
+        servos = Servos.of(robot)
+        self.zero, self.scale, self.std = servos.default_joint_pos, servos.action_scale, servos.log_std.exp()
         self.rows: list[int] = []
         self.commanded: list[dict[str, torch.Tensor]] = []
 
     def label(self, obs) -> Label:
         self.rows.append(len(obs["goal"]))
         self.commanded.append({task: obs[f"{task}_mask"] for task in TASKS[:3]})
-        mean = obs["reference_joint_pos"] - get_robot("smpl").default_pose()
+        mean = (obs["reference_joint_pos"] - self.zero) / self.scale
         mean[:, 0] += self.offset
-        return Label(mean, torch.full_like(mean, 0.055), torch.full((len(mean),), self.value))
+        return Label(mean, self.std.expand_as(mean), torch.full((len(mean),), self.value))
 
 
-def student_config(folder: Path, *overrides: str) -> Config:
+def student_config(folder: Path, *overrides: str, robot: Robot = ROBOT) -> Config:
     """A tiny distillation of all tasks at once, to be run in `folder`."""
     parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
     small = [
         *SMALL_ENV,
+        *of_robot(robot),
         *SMALL_MODEL,
         f"results_dir={folder}",
         "experiment_name=student",
@@ -53,24 +66,26 @@ def student_config(folder: Path, *overrides: str) -> Config:
         "evaluation_interval=0",
         f"curriculum=[{{name: all, task_mix: {{{', '.join(f'{task}: 1' for task in TASKS)}}}}}]",
     ]
-    return compose(parts, "distillation/unified_lightweight", [*small, *overrides])
+    settings = env_plugin().robot_settings
+    return compose(parts, "distillation/unified_lightweight", [*small, *overrides], robot_settings=settings)
 
 
-def save_tracker(folder: Path, kind: str = "tracker") -> Path:
+def save_tracker(folder: Path, kind: str = "tracker", robot: Robot = ROBOT) -> Path:
     """A run folder with an untrained tracker, which plays its reference, under the name of any kind."""
     experiment = CORE["full_body_tracker"]
     parts = {"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}
-    small = [*SMALL_ENV, *SMALL_MODEL, "num_envs=1", "experiment_name=tracker"]
-    config = compose(parts, "full_body_tracker/transformer_flat_terrain", small)
+    small = [*SMALL_ENV, *of_robot(robot), *SMALL_MODEL, "num_envs=1", "experiment_name=tracker"]
+    settings = env_plugin().robot_settings
+    config = compose(parts, "full_body_tracker/transformer_flat_terrain", small, robot_settings=settings)
     env = env_plugin().make(config.run, config.env)
     policy = make_actor_critic(env, config.model)
     shapes = {name: list(shape) for name, shape in env.obs_shapes.items()}
     names = list(env.robot.joint_names)
     env.close()
-    save(folder / "last.ckpt", Checkpoint(kind, config.to_dict(), "smpl", names, shapes, policy.state_dict()))
+    save(folder / "last.ckpt", Checkpoint(kind, config.to_dict(), robot.name, names, shapes, policy.state_dict()))
     return folder
 
 
-def save_teachers(folder: Path) -> dict[str, Path]:
+def save_teachers(folder: Path, robot: Robot = ROBOT) -> dict[str, Path]:
     """Run folders of all four teachers by name, each an untrained tracker."""
-    return {name: save_tracker(folder / name, name.replace("masked_mimic", "tracker")) for name in TEACHERS}
+    return {name: save_tracker(folder / name, name.replace("masked_mimic", "tracker"), robot) for name in TEACHERS}

@@ -73,7 +73,7 @@ def test_every_command_is_listed_with_its_meaning():
     text = succeeds("--help")
     assert all(f"  {name} " in text for name in ("bench", "motions", "robots"))
     text = succeeds("motions", "--help")
-    assert all(f"  {name} " in text for name in ("attempt", "import", "inspect", "list", "play"))
+    assert all(f"  {name} " in text for name in ("attempt", "export", "import", "inspect", "list", "play"))
     assert succeeds("--version") == f"protege-sim, version {version('protege-sim')}\n"
     assert __version__ == version("protege-sim")
 

@@ -1,15 +1,20 @@
 """Gaits by speed: which clips are one, how they are blended, how little feet slide, and what they cannot do."""
 
 import logging
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clips
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot, Vec3
 from protege.core.robots.state import RobotState
 from protege.core.runs.config import RunConfig
 from protege.sim.env_config import EnvConfig
@@ -18,23 +23,39 @@ from protege.sim.references.gait import Gait
 from protege.sim.references.gait_set import TURNING_POINT, GaitSet, unfit
 from protege.sim.references.plans import Plans
 from protege.sim.references.warp import warped_walks
-from protege.sim.robots import get_robot
 
-ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
 DT = 1.0 / 120.0
 """s, fine enough to see a foot slide."""
 
 
+class Own(NamedTuple):
+    """What a robot's walk can do backwards and ahead, and its run, m/s; how deep feet then are in the ground, m."""
+
+    back: float
+    walk: float
+    run: float
+    sunk: float
+
+
+OWN = {"smpl": Own(-0.92, 1.55, 4.35, 0.005), "g1": Own(-0.78, 1.32, 3.68, 0.011)}
+
+
 @pytest.fixture(scope="module")
-def clips() -> dict[str, Clip]:
+def pace(robot: Robot) -> float:
+    """How fast the robot's legs are, those of SMPL being 1: speeds below are SMPL's."""
+    return OWN[robot.name].back / OWN["smpl"].back
+
+
+@pytest.fixture(scope="module")
+def clips(robot: Robot) -> dict[str, Clip]:
     names = ("walk", "run", "jump")
-    return dict(zip(names, load_clips([f"smpl_humanoid_{name}.npy" for name in names], ROBOT), strict=True))
+    return dict(zip(names, load_clips([f"{robot.name}_humanoid_{name}.npy" for name in names], robot), strict=True))
 
 
 @pytest.fixture(scope="module")
-def gaits(clips) -> GaitSet:
-    return GaitSet(list(clips.values()), ROBOT, CPU)
+def gaits(clips: dict[str, Clip], robot: Robot) -> GaitSet:
+    return GaitSet(list(clips.values()), robot, CPU)
 
 
 def plan(speed: torch.Tensor, dt: float = DT) -> Plans:
@@ -49,30 +70,38 @@ def play(gaits: GaitSet, speed: torch.Tensor, dt: float = DT) -> RobotState:
     return warped_walks(gaits, plan(speed, dt), torch.zeros(1), speed.shape[0] - 2, dt)
 
 
-def soles(state: RobotState) -> tuple[torch.Tensor, torch.Tensor]:
+def points(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[int, Vec3, float]]:
+    """What a foot may touch the ground with: the body, the place in it, m, and the radius about that, m."""
+    feet = [(body, geom) for body in robot.body_ids(names) for geom in robot.bodies[body].geoms]
+    for body, geom in feet:
+        (x, y, z), size = geom.pos, geom.size
+        if geom.kind == "sphere":
+            yield body, geom.pos, size[0]
+        else:
+            assert geom.kind == "box"
+            yield from ((body, (x + a * size[0], y + b * size[1], z - size[2]), 0.0) for a in (-1, 1) for b in (-1, 1))
+
+
+def soles(robot: Robot, state: RobotState) -> tuple[torch.Tensor, torch.Tensor]:
     """Height (T, 2) m of each foot's lowest point, and how fast it moves over the ground (T, 2) m/s."""
     heights, speeds = [], []
-    for side in "LR":
-        points, velocities = [], []
-        for name in (f"{side}_Ankle", f"{side}_Toe"):
-            body = ROBOT.body_names.index(name)
-            (geom,) = ROBOT.bodies[body].geoms
-            for x in (-1.0, 1.0):
-                for y in (-1.0, 1.0):
-                    corner = torch.tensor(geom.pos) + torch.tensor(geom.size) * torch.tensor([x, y, -1.0])
-                    arm = R.rotate(state.body_quat_w[:, body], corner.expand(len(state.joint_pos), 3))
-                    points.append(state.body_pos_w[:, body, 2] + arm[:, 2])
-                    spin = torch.linalg.cross(state.body_ang_vel_w[:, body], arm)
-                    velocities.append((state.body_lin_vel_w[:, body] + spin)[:, :2].norm(dim=1))
-        height, lowest = torch.stack(points, dim=1).min(dim=1)
+    for names in (robot.groups.left_foot, robot.groups.right_foot):
+        places, velocities = [], []
+        for body, place, radius in points(robot, names):
+            arm = R.rotate(state.body_quat_w[:, body], torch.tensor(place).expand(len(state.joint_pos), 3))
+            arm[:, 2] -= radius
+            places.append(state.body_pos_w[:, body, 2] + arm[:, 2])
+            spin = torch.linalg.cross(state.body_ang_vel_w[:, body], arm)
+            velocities.append((state.body_lin_vel_w[:, body] + spin)[:, :2].norm(dim=1))
+        height, lowest = torch.stack(places, dim=1).min(dim=1)
         heights.append(height)
         speeds.append(torch.stack(velocities, dim=1).gather(1, lowest[:, None]).squeeze(1))
     return torch.stack(heights, dim=1), torch.stack(speeds, dim=1)
 
 
-def slide(state: RobotState) -> torch.Tensor:
+def slide(robot: Robot, state: RobotState) -> torch.Tensor:
     """How fast the foot that bears the robot moves over the ground, m/s: of those lower than 2 cm the slower one."""
-    height, speed = soles(state)
+    height, speed = soles(robot, state)
     bearing = torch.where(height < 0.02, speed, torch.inf).min(dim=1).values
     return bearing[bearing.isfinite()]
 
@@ -80,10 +109,13 @@ def slide(state: RobotState) -> torch.Tensor:
 # What a set can do -------------------------------------------------------------------------------------------------------
 
 
-def test_the_gaits_are_ordered_by_speed_and_a_jump_is_none(gaits):
-    assert [gait.name for gait in (gaits.walk, *gaits.faster)] == ["smpl_humanoid_walk", "smpl_humanoid_run"]
+def test_the_gaits_are_ordered_by_speed_and_a_jump_is_none(gaits, robot):
+    assert [gait.name for gait in (gaits.walk, *gaits.faster)] == [
+        f"{robot.name}_humanoid_walk",
+        f"{robot.name}_humanoid_run",
+    ]
     assert not gaits.left_out, "a jump is slower than the fastest walk, and not needed"
-    assert gaits.speeds == pytest.approx((-0.92, 4.35), abs=0.01)
+    assert gaits.speeds == pytest.approx((OWN[robot.name].back, OWN[robot.name].run), abs=0.01)
 
 
 def test_strides_are_measured(gaits):
@@ -93,35 +125,37 @@ def test_strides_are_measured(gaits):
     assert gaits.walk.flight < 0.02 < 0.1 < gaits.faster[0].flight
 
 
-def test_a_walk_alone_does_what_the_walk_can(clips):
-    alone = GaitSet([clips["walk"]], ROBOT, CPU)
-    assert alone.speeds == pytest.approx((-0.92, 1.55), abs=0.01)
-    alone.require((0.0, 1.5), "env.steering_params.speed")
+def test_a_walk_alone_does_what_the_walk_can(clips, robot):
+    alone, own = GaitSet([clips["walk"]], robot, CPU), OWN[robot.name]
+    assert alone.speeds == pytest.approx((own.back, own.walk), abs=0.01)
+    alone.require((0.0, own.walk - 0.05), "env.steering_params.speed")
     with pytest.raises(UserError) as caught:
         alone.require((0.0, 3.0), "env.steering_params.speed")
     assert caught.value.problem == (
-        "env.steering_params.speed is [0.0, 3.0] m/s, and smpl_humanoid_walk can do -0.92 to 1.55"
+        f"env.steering_params.speed is [0.0, 3.0] m/s, and {robot.name}_humanoid_walk can do {own.back} to {own.walk}"
     )
-    assert "--motion-file data/motions/smpl_humanoid_run.npy" in caught.value.remedy
+    assert f"--motion-file data/motions/{robot.name}_humanoid_run.npy" in caught.value.remedy
 
 
 @pytest.mark.parametrize("speeds", [(-0.5, 3.5), (0.0, 1.5), (-0.9, 4.3)])
-def test_walk_and_run_do_all_between(gaits, speeds):
-    gaits.require(speeds, "env.steering_params.speed")
+def test_walk_and_run_do_all_between(gaits, speeds, pace):
+    gaits.require((pace * speeds[0], pace * speeds[1]), "env.steering_params.speed")
 
 
 @pytest.mark.parametrize("speeds", [(-1.0, 1.0), (0.0, 4.5)])
-def test_what_walk_and_run_cannot_do_is_refused(gaits, speeds):
-    with pytest.raises(UserError, match=r"smpl_humanoid_walk and smpl_humanoid_run can do -0\.92 to 4\.35"):
-        gaits.require(speeds, "env.path_follower_params.speed")
+def test_what_walk_and_run_cannot_do_is_refused(gaits, speeds, robot, pace):
+    own, names = OWN[robot.name], " and ".join(f"{robot.name}_humanoid_{name}" for name in ("walk", "run"))
+    with pytest.raises(UserError, match=re.escape(f"{names} can do {own.back} to {own.run}")):
+        gaits.require((pace * speeds[0], pace * speeds[1]), "env.path_follower_params.speed")
 
 
 # How it goes -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.3, 0.9, 1.5])
-def test_within_the_walks_speeds_other_gaits_change_nothing(speed, gaits, clips):
-    alone = GaitSet([clips["walk"]], ROBOT, CPU)
+def test_within_the_walks_speeds_other_gaits_change_nothing(speed, gaits, clips, robot, pace):
+    speed *= pace
+    alone = GaitSet([clips["walk"]], robot, CPU)
     for name, x in vars(play(gaits, torch.full((100,), speed))).items():
         assert torch.equal(x, getattr(play(alone, torch.full((100,), speed)), name)), name
 
@@ -171,34 +205,38 @@ def test_the_phase_turns_round_gently(gaits):
 
 
 @pytest.mark.parametrize("speed", [-0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 1.5, 1.8, 2.2, 2.6, 3.0, 3.5])
-def test_feet_do_not_slide_where_they_bear_the_robot(speed, gaits):
+def test_feet_do_not_slide_where_they_bear_the_robot(speed, gaits, robot, pace):
     """Median: at most a tenth of the speed and 11 cm/s. The clips' own: 15 cm/s at 0.9 m/s and 27 at 3.3."""
+    speed *= pace
     state = play(gaits, torch.full((1200,), speed))
-    assert slide(state).median() < 0.11 + 0.1 * abs(speed)
+    assert slide(robot, state).median() < 0.11 + 0.1 * abs(speed)
     assert state.root_lin_vel_w[:, 0].mean() == pytest.approx(speed, abs=0.02)
 
 
 @pytest.mark.parametrize("speed", [2.0, 2.5, 3.0, 3.5])
-def test_blends_and_runs_slide_no_more_than_the_clips(speed, gaits):
+def test_blends_and_runs_slide_no_more_than_the_clips(speed, gaits, robot, pace):
     """Mean. The walk's swing foot comes down while it still moves; stretched to 3 m/s it slid at 2.1 m/s."""
-    own = slide(play(gaits, torch.full((1200,), gaits.faster[0].speed))).mean()
-    assert slide(play(gaits, torch.full((1200,), speed))).mean() < 1.1 * own
+    speed *= pace
+    own = slide(robot, play(gaits, torch.full((1200,), gaits.faster[0].speed))).mean()
+    assert slide(robot, play(gaits, torch.full((1200,), speed))).mean() < 1.1 * own
 
 
 @pytest.mark.parametrize("speed", [-0.5, 0.7, 1.5, 2.0, 2.5, 3.0, 3.5])
-def test_the_lower_foot_is_at_the_ground_or_as_high_as_the_runs(speed, gaits):
-    lowest = soles(play(gaits, torch.full((1200,), speed)))[0].min(dim=1).values
-    assert lowest.min() > -0.005
-    assert lowest.max() < (0.02 if speed < 1.6 else 0.11)
+def test_the_lower_foot_is_at_the_ground_or_as_high_as_the_runs(speed, gaits, robot, pace):
+    speed *= pace
+    lowest = soles(robot, play(gaits, torch.full((1200,), speed)))[0].min(dim=1).values
+    assert lowest.min() > -OWN[robot.name].sunk
+    assert lowest.max() < (0.02 if speed <= gaits.top else 0.11)
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0.0, 3.5), (3.5, 0.0), (0.5, -0.5), (-0.5, 0.5), (1.4, 2.2)])
-def test_speeding_up_and_braking_are_smooth(begin, end, gaits):
+def test_speeding_up_and_braking_are_smooth(begin, end, gaits, pace):
     """Joints turn no faster than the run's, and no body jumps: at 1.5 m/s², through all gaits between."""
+    begin, end = pace * begin, pace * end
     seconds = abs(end - begin) / 1.5
     ramp = torch.linspace(begin, end, round(seconds / DT))
     state = play(gaits, torch.cat([torch.full((60,), begin), ramp, torch.full((60,), end)]))
-    fastest = play(gaits, torch.full((200,), 3.5)).joint_vel.abs().max()
+    fastest = play(gaits, torch.full((200,), 3.5 * pace)).joint_vel.abs().max()
     assert state.joint_vel.abs().max() < 1.1 * fastest
     moved = state.body_pos_w.diff(dim=0).norm(dim=-1)
     assert moved.max() < 12.0 * DT, "m: the run's feet reach 10 m/s"
@@ -250,72 +288,86 @@ def test_clips_that_turn_go_sideways_or_backwards_or_are_short_are_no_gaits(clip
     assert unfit(walk) == ""
 
 
-def test_without_a_walk_one_line_says_of_each_clip_why_it_is_none(clips):
+def test_without_a_walk_one_line_says_of_each_clip_why_it_is_none(clips, robot):
     walk = clips["walk"]
     none = [still(walk), cut(walk, 40, "once"), turned(walk, np.pi, "back"), clips["jump"], clips["run"]]
     with pytest.raises(UserError) as caught:
-        GaitSet(none, ROBOT, CPU)
+        GaitSet(none, robot, CPU)
     assert caught.value.problem.endswith(
         "It cannot be still, which does not travel, once, which does not repeat, back, which goes backwards, "
-        "smpl_humanoid_jump, which does not step: its feet do not pass each other, smpl_humanoid_run, which runs: at times "
+        f"{robot.name}_humanoid_jump, which does not step: its feet do not pass each other, "
+        f"{robot.name}_humanoid_run, which runs: at times "
         "neither foot is on the ground, so that it cannot be slowed down to standing"
     )
-    assert caught.value.remedy == "Add one: --motion-file data/motions/smpl_humanoid_walk.npy"
+    assert caught.value.remedy == f"Add one: --motion-file data/motions/{robot.name}_humanoid_walk.npy"
 
 
-def test_the_walk_is_the_clip_nearest_to_a_walking_speed_and_like_ones_are_not_needed(clips):
+def test_the_walk_is_the_clip_nearest_to_a_walking_speed_and_like_ones_are_not_needed(clips, robot):
     walk = clips["walk"]
     stroll, brisk = faster(walk, 0.6, "stroll"), faster(walk, 1.4, "brisk")
-    assert GaitSet([stroll, walk, brisk], ROBOT, CPU).walk.name == "brisk"
-    chosen = GaitSet([stroll, walk], ROBOT, CPU)
+    assert GaitSet([stroll, walk, brisk], robot, CPU).walk.name == "brisk"
+    chosen = GaitSet([stroll, walk], robot, CPU)
     assert chosen.walk.name == walk.name and not chosen.faster and not chosen.left_out
 
 
-def test_three_gaits_are_blended_with_their_neighbours(clips):
+def test_three_gaits_are_blended_with_their_neighbours(clips, robot):
     sprint = faster(clips["run"], 1.4, "sprint")
-    three = GaitSet([sprint, clips["run"], clips["walk"]], ROBOT, CPU)
-    assert [gait.name for gait in three.faster] == ["smpl_humanoid_run", "sprint"]
+    three = GaitSet([sprint, clips["run"], clips["walk"]], robot, CPU)
+    assert [gait.name for gait in three.faster] == [f"{robot.name}_humanoid_run", "sprint"]
     run, sprinting = (gait.speed for gait in three.faster)
     speeds = torch.tensor([1.0, (three.top + run) / 2, run, (run + sprinting) / 2, sprinting, 6.0])
     torch.testing.assert_close(three.rhythm(speeds)[2], torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 2.0]))
     for speed in speeds:
-        assert slide(play(three, torch.full((600,), float(speed)))).median() < 0.11 + 0.1 * speed
+        assert slide(robot, play(three, torch.full((600,), float(speed)))).median() < 0.11 + 0.1 * speed
 
 
-def test_a_sprint_is_not_blended_with_a_stroll(clips):
+def test_a_sprint_is_not_blended_with_a_stroll(clips, robot):
     sprint = faster(clips["run"], 1.6, "sprint")
-    chosen = GaitSet([sprint, clips["walk"]], ROBOT, CPU)
+    chosen = GaitSet([sprint, clips["walk"]], robot, CPU)
     assert not chosen.faster
-    assert chosen.left_out == {"sprint": "is too fast to be blended with what does 1.6 m/s"}
+    assert chosen.left_out == {"sprint": f"is too fast to be blended with what does {OWN[robot.name].walk:.1f} m/s"}
 
 
-def test_which_clips_are_gaits_is_said_and_which_are_left_out(clips):
+SAID = {
+    "smpl": "gaits: smpl_humanoid_walk 0.9 m/s, smpl_humanoid_run 3.3 m/s; together -0.9 to 4.3 m/s",
+    "g1": "gaits: g1_humanoid_walk 0.8 m/s, g1_humanoid_run 2.8 m/s; together -0.8 to 3.7 m/s",
+}
+
+
+def test_which_clips_are_gaits_is_said_and_which_are_left_out(clips, robot):
     back = turned(clips["walk"], np.pi, "back")
-    chosen = GaitSet([back, still(clips["walk"]), clips["run"], clips["walk"]], ROBOT, CPU)
+    chosen = GaitSet([back, still(clips["walk"]), clips["run"], clips["walk"]], robot, CPU)
     assert chosen.notes == [
-        (logging.INFO, "gaits: smpl_humanoid_walk 0.9 m/s, smpl_humanoid_run 3.3 m/s; together -0.9 to 4.3 m/s"),
+        (logging.INFO, SAID[robot.name]),
         (logging.WARNING, "left out as a gait: back (goes backwards)"),
     ]
 
 
-def test_the_direction_in_which_a_clip_walks_does_not_matter(gaits, clips):
+def test_the_direction_in_which_a_clip_walks_does_not_matter(gaits, clips, robot):
     turn = R.from_yaw(torch.tensor(2.1, dtype=torch.float64)).expand(len(clips["walk"].time), 4)
     pos = R.rotate(turn, torch.from_numpy(clips["walk"].root_pos_w)).numpy()
-    other = Gait(replace(turned(clips["walk"], 2.1), root_pos_w=pos), ROBOT, CPU)
+    other = Gait(replace(turned(clips["walk"], 2.1), root_pos_w=pos), robot, CPU)
     assert other.lead == pytest.approx(gaits.walk.lead, abs=1e-3) and other.period == gaits.walk.period
 
 
-def test_an_environment_says_its_gaits_once_when_it_begins(caplog):
+def test_an_environment_says_its_gaits_once_when_it_begins(caplog, robot):
     caplog.set_level(logging.INFO)
+    own = OWN[robot.name]
     run = RunConfig(
-        robot="smpl", simulator="mujoco", motion_file=["smpl_humanoid_walk.npy"], device="cpu", num_threads=1
+        robot=robot.name,
+        simulator="mujoco",
+        motion_file=[f"{robot.name}_humanoid_walk.npy"],
+        device="cpu",
+        num_threads=1,
     )
-    env = plugin.make(run, EnvConfig(num_envs=2, num_plans=2, task_mix={"track": 1.0, "steering": 1.0}))
+    env = plugin.make(
+        run, EnvConfig(num_envs=2, num_plans=2, task_mix={"track": 1.0, "steering": 1.0}, **own_settings(robot))
+    )
     env.reset()
     assert not caplog.records
     for _ in range(2):
         env.step(torch.zeros(2, env.num_actions))
     assert [record.getMessage() for record in caplog.records] == [
-        "gaits: smpl_humanoid_walk 0.9 m/s; together -0.9 to 1.6 m/s"
+        SAID[robot.name].partition(",")[0] + f"; together {own.back:.1f} to {own.walk:.1f} m/s"
     ]
     env.close()

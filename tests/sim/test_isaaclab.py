@@ -14,6 +14,7 @@ from isaaclab.sim import SimulationContext
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Body
 from protege.core.robots.state import RobotState
 from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.resuming import MAY_CHANGE
@@ -155,6 +156,24 @@ def test_shapes_servos_and_the_solver_are_those_of_the_other_backends(robot, eac
         assert getattr(theirs.opt, name) == getattr(ours.opt, name), name
     assert theirs.opt.timestep.numpy()[0] == pytest.approx(ours.opt.timestep)
     np.testing.assert_allclose(theirs.opt.gravity.numpy()[0], ours.opt.gravity)
+
+
+def test_the_solver_has_the_friction_of_each_shape(robot):
+    """All three numbers, and how many of them count."""
+    rubber = {"friction": (0.6, 0.02, 0.01), "condim": 6}
+
+    def shod(body: Body) -> Body:
+        return replace(body, geoms=tuple(replace(x, **rubber) for x in body.geoms)) if body.name in robot.feet else body
+
+    shoes = replace(robot, bodies=tuple(map(shod, robot.bodies)))
+    simulator = IsaaclabSimulator(shoes, N, device="cpu")
+    ours, solver = build_spec(shoes).compile(), newton_solver()
+    names = [solver.mj_model.geom(i).name.rsplit("/", 1)[1].rsplit("_", 1)[0] for i in range(1, solver.mj_model.ngeom)]
+    shapes, friction = [ours.geom(name).id for name in names], solver.mjw_model.geom_friction.numpy()[0][1:]
+    np.testing.assert_allclose(friction, ours.geom_friction[shapes], atol=1e-6)
+    np.testing.assert_array_equal(solver.mjw_model.geom_condim.numpy()[1:], ours.geom_condim[shapes])
+    assert set(ours.geom_condim[shapes]) == {3, 6}
+    simulator.close()
 
 
 def test_isaac_labs_own_view_is_in_the_robots_order(sim):

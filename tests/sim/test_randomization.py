@@ -9,7 +9,7 @@ from robot_states import N, hold, on_its_feet, resting
 
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
-from protege.core.robots.robot import Body, Robot
+from protege.core.robots.robot import FRICTION, Body, Robot
 from protege.core.runs.config import RunConfig, compose
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, NoiseParams, RandomizationParams, push_test
@@ -149,6 +149,29 @@ def test_a_slippery_world_slides_further(sim, robot):
     slid = sim.state.root_pos_w[:, 1]
     assert slid[1] > 2.0 * slid[0] > 0.0
     torch.testing.assert_close(slid[2], slid[0])
+
+
+def test_a_slippery_robot_slides_like_a_robot_in_a_slippery_world(sim, robot, name):
+    """Friction of a robot's shapes decides with the ground, in every simulator."""
+    lying = resting(robot, height=0.2, quat=ON_THE_BACK, lin_vel=(0.0, 2.0, 0.0))
+
+    def slid(sim: Simulator) -> torch.Tensor:
+        sim.write(ALL, lying)
+        for _ in range(round(0.5 / robot.control_dt)):
+            sim.step(hold(robot))
+        return sim.state.root_pos_w
+
+    def slippery(body: Body) -> Body:
+        sliding, torsional, rolling = FRICTION
+        friction = (0.1 * sliding, 0.1 * torsional, 0.1 * rolling)
+        return replace(body, geoms=tuple(replace(geom, friction=friction) for geom in body.geoms))
+
+    plain = slid(sim).clone()
+    sim.randomize(ALL, Variation(friction=torch.full((N,), 0.1)))
+    other = build(name, replace(robot, bodies=tuple(map(slippery, robot.bodies))), varied=False)
+    torch.testing.assert_close(slid(other), slid(sim), atol=1e-3, rtol=0.0)
+    assert (slid(other)[:, 1] > 1.2 * plain[:, 1]).all()
+    other.close()
 
 
 def test_a_shifted_centre_of_mass_leaves_the_shapes_where_they_are(sim, robot):

@@ -12,6 +12,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Solver
 from protege.sim.cli import main
 from protege.sim.robot_check import report
+from protege.sim.robot_check.default_pose import posed
 from protege.sim.robot_check.doubts import colliding_pairs, doubts
 from protege.sim.robot_check.loads import standing_torques
 from protege.sim.robot_check.stability import unstable_servos
@@ -107,7 +108,8 @@ FAULTS = {
 def test_a_fault_in_the_files_is_doubtful(fault, tmp_path):
     assert [str(finding)[: len(NO_HANDS)] for finding in doubts(read_robot(write(tmp_path)))] == [NO_HANDS]
     change, said = FAULTS[fault]
-    assert any(said in str(finding) for finding in doubts(read_robot(write(tmp_path, change))))
+    robot = read_robot(write(tmp_path, change))
+    assert any(said in str(finding) for finding in [*unstable_servos(robot), *doubts(robot)])
 
 
 # Stability -----------------------------------------------------------------------------------------------------------------
@@ -183,8 +185,11 @@ def test_a_robot_that_explodes_is_refused_with_its_gains(tmp_path, drawn):
     result = check(path, "--simulator", "mujoco")
     assert result.exit_code == 2
     assert "mujoco: held in the air it explodes after" in result.stdout
-    assert result.stderr.splitlines()[-1].startswith("error: biped: joint left_ankle has a servo (100000 N·m/rad")
-    assert "Take rates.physics of" in result.stderr
+    assert "errors: 1\n  joint left_ankle has a servo (100000 N·m/rad" in result.stdout
+    unstable, hung, dropped = result.stderr.splitlines()
+    assert unstable.startswith("error: biped: joint left_ankle has a servo (100000 N·m/rad")
+    assert "Take rates.physics of" in unstable
+    assert all(" explodes after " in line and line.endswith("or more armature") for line in (hung, dropped))
 
 
 def test_files_that_cannot_be_used_are_one_line(tmp_path, drawn):
@@ -193,6 +198,62 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path, drawn):
     assert "biped.xml: joint left_hip has no actuator. Give it one" in result.stderr
     assert "there is no robot file" in check(tmp_path / "none.yaml").stderr
     assert "no simulator 'x'" in check("g1", "--simulator", "x").stderr
+
+
+def test_all_that_is_wrong_with_the_files_is_told_at_once(tmp_path, drawn):
+    path = write(
+        tmp_path,
+        ('<position joint="left_hip"/>', ""),
+        ('range="-0.8 0.8"', ""),
+        ('<geom type="box" size="0.06 0.12 0.1" pos="0 0 0.15"/>', '<geom name="hat" type="cylinder" size="0.1 0.1"/>'),
+        ("torso: trunk", "torso: trunc"),
+        ("servos: {", "pose: {joints: {knee: 0.1, left_hip: 2}}\nlegs: 2\nphysic: {}\nservos: {"),
+    )
+    files = f"error: {tmp_path / 'robot.yaml'}: ", f"error: {tmp_path / 'biped.xml'}: "
+    said = [
+        (files[0], "unknown key legs"),
+        (files[0], "unknown key physic. Did you mean physics?"),
+        (files[1], "geom hat of trunk, which collides, is a cylinder"),
+        (files[1], "joint left_hip has no actuator"),
+        (files[1], "joint left_ankle has no range"),
+        (files[1], "joint right_ankle has no range"),
+        (files[0], "pose.joints: no joint is called 'knee'"),
+        (files[0], "pose.joints: left_hip at 2 rad is outside of its range"),
+        (files[0], "groups.torso: no body is called 'trunc'. Did you mean trunk?"),
+    ]
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    for line, (file, words) in zip(result.stderr.splitlines(), said, strict=True):
+        assert line.startswith(file + words), line
+
+
+def test_all_wrong_values_of_a_section_are_told(tmp_path, drawn):
+    said = "servos: {stiffness: {'*_hip': 0, left_ankle: -1}, log_std: -30, damping_ratio: 0}\nsafety: {tilt: -1, torque: -2}"
+    result = check(write(tmp_path, ("servos: {action_scale: 0.3}", said)))
+    values = (
+        *("servos.stiffness.*_hip is 0", "servos.stiffness.left_ankle is -1", "servos.damping_ratio is 0"),
+        *("servos.log_std is -30", "safety.torque is -2.0", "safety.tilt is -1.0"),
+    )
+    assert result.exit_code == 2
+    for line, value in zip(result.stderr.splitlines(), values, strict=True):
+        assert line.startswith(f"error: {tmp_path / 'robot.yaml'}: {value}"), line
+
+
+def test_a_section_that_is_wrong_is_not_judged_twice(tmp_path, drawn):
+    """Without its servos nothing is said of gains, and without its groups nothing of bodies; the rest is."""
+    path = write(tmp_path, ("kp=", "user="), ("servos: {action_scale: 0.3}", "servos: {natural_frequenzy: 5, damping_ratio: x}"),
+                 ("imu: trunk", ""), ("control: 50, physics: 200", "control: 50, physics: 210"), ("-60 60", "0 0"))  # fmt: skip
+    first, *others = result = check(path).stderr.splitlines()
+    words = [
+        "rates.physics is 210",
+        "groups.imu has no value",
+        "unknown key servos.natural_frequenzy",
+        "servos.damping_ratio",
+    ]
+    assert all(word in line for word, line in zip(words, [first, *others], strict=False)), result
+    assert [line.split(": ", 2)[2].partition(". ")[0] for line in result[4:]] == [
+        f"joint {name} has no largest torque" for name in ("left_hip", "left_ankle", "right_hip", "right_ankle")
+    ]
 
 
 def test_a_picture_shows_the_frames_or_says_why_there_is_none(tmp_path, monkeypatch):
@@ -257,6 +318,38 @@ def test_cylinders_are_capsules_of_their_length_if_that_is_said(tmp_path):
     long, flat = robot.bodies[0].geoms
     assert (long.kind, long.pos) == ("capsule", (0.0, 0.0, 0.15)) and long.size == pytest.approx((0.05, 0.15))
     assert (flat.kind, flat.size) == ("sphere", (0.1,))
+
+
+FOOT = '<geom type="box" size="0.1 0.04 0.02" pos="0 0 -0.03"/>'
+
+
+def test_friction_is_that_of_the_file(tmp_path):
+    """The feet's own: less than the floor's usual 1, and with all of `condim` 6. The trunk keeps MuJoCo's."""
+    rubber = FOOT.replace("/>", ' friction="0.6 0.02 0.01" condim="6"/>')
+    robot = read_robot(write(tmp_path, (FOOT, rubber), ('pos="0 0 0.15"/>', 'pos="0 0 -0.35"/>')))
+    trunk, foot = robot.bodies[0].geoms[0], robot.bodies[2].geoms[0]
+    assert (trunk.friction, trunk.condim) == ((1.0, 0.005, 0.0001), 3)
+    assert (foot.friction, foot.condim) == ((0.6, 0.02, 0.01), 6)
+    model, data, _ = posed(replace(robot, self_collision=False), lift=-0.01)
+    touching = {model.geom(contact.geom[1]).name: contact for contact in data.contact}
+    assert set(touching) == {"trunk_0", "left_foot_0", "right_foot_0"}
+    for name, friction, condim in (("trunk_0", trunk.friction, 3), ("left_foot_0", foot.friction, 6)):
+        sliding, torsional, rolling = friction
+        np.testing.assert_allclose(touching[name].friction, [sliding, sliding, torsional, rolling, rolling])
+        assert touching[name].dim == condim
+
+
+def test_a_pair_with_the_floor_gives_the_friction(tmp_path):
+    named = FOOT.replace("<geom", '<geom name="sole{}" contype="0" conaffinity="0" friction="0.3 0.1 0.1"')
+    path = write(tmp_path, (FOOT, named), ("</worldbody>", '<geom name="floor" type="plane" size="1 1 1"/></worldbody><contact>'
+                 '<pair geom1="sole0" geom2="floor" friction="0.8 0.8 0.02 0.01 0.01" condim="4"/>'
+                 '<pair geom1="sole1" geom2="trunk" friction="0.2 0.2 0 0 0"/></contact>'),
+                 ('<geom type="box" size="0.06', '<geom name="trunk" type="box" size="0.06'))  # fmt: skip
+    model = path.with_name("biped.xml")
+    model.write_text(model.read_text().replace("sole{}", "sole0", 1).replace("sole{}", "sole1", 1))
+    left, right = (read_robot(path).bodies[k].geoms[0] for k in (2, 4))
+    assert (left.friction, left.condim) == ((0.8, 0.02, 0.01), 4)
+    assert (right.friction, right.condim) == ((0.3, 0.1, 0.1), 3)
 
 
 def test_a_shape_that_collides_by_a_pair_alone_collides(tmp_path):

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from small_robots import trees
 
 from protege.core.errors import UserError
-from protege.core.robots.robot import Robot, Site
+from protege.core.robots.robot import Robot, Safety, Site
 from protege.core.runs.config import from_dict
 from protege.sim import robots
 from protege.sim.engine import mujoco
 from protege.sim.robots import get_robot, robot_names
-from protege.sim.robots.exact_xml import exact_xml
-from protege.sim.robots.mjcf import IMU, build_spec
+from protege.sim.robots.mjcf import IMU, robot_xml
 from protege.sim.robots.model_file import read_robot, robot_of
 from protege.sim.robots.robot_file import SECTIONS
 
@@ -42,15 +41,16 @@ def said_of(robot: Robot):
             "pose": {"joints": dict(zip(robot.joint_names, robot.default_joint_pos, strict=True)),
                      "root_height": robot.root_height},
             "physics": {**vars(robot.solver), "self_collision": robot.self_collision},
+            "safety": vars(robot.safety),
+            "fall": {"root": robot.fallen_root, "head": robot.fallen_head},
             "camera": vars(robot.camera),
+            "looks": {"menagerie": robot.menagerie},
         },
     )  # fmt: skip
 
 
 def there_and_back(robot: Robot) -> Robot:
-    spec = build_spec(robot)
-    spec.compile()
-    return robot_of(mujoco.MjModel.from_xml_string(exact_xml(spec)), said_of(robot))
+    return robot_of(mujoco.MjModel.from_xml_string(robot_xml(robot)), said_of(robot))
 
 
 @settings(max_examples=40)
@@ -154,6 +154,7 @@ YAML = {
     "no rate": ("{control: 50, physics: 200}", "{control: 50}", "rates.physics has no value", "rates.physics"),
     "a type": ("control: 50", "control: often", "rates.control", "type"),
     "an integrator": ("implicitfast", "implicitfaster", "physics.integrator is 'implicitfaster'", "euler"),
+    "a limit": ("joint_reach: 0.4", "joint_reach: -0.4", "safety.joint_reach is -0.4", "0 or more"),
     "a model": ("model: g1.xml", "model: g2.xml", "MuJoCo cannot read it", ""),
     "motors alone": ("  natural_frequency: 10\n", "", "left_hip_pitch_joint is moved by something else than a position servo",
                      "servos.natural_frequency"),
@@ -195,6 +196,12 @@ def test_looks_are_left_out_and_gains_may_come_from_the_model(tmp_path):
     knee = robot.joints[3]
     assert (knee.name, knee.stiffness, knee.damping, knee.effort_limit) == ("left_knee_joint", 60.0, 4.0, 139.0)
     assert knee.action_scale == pytest.approx(0.25 * 139.0 / 60.0)
+
+
+def test_a_robot_says_only_what_differs_of_its_safety(tmp_path):
+    path = edited(tmp_path, {"robot.yaml": ("{joint_reach: 0.4}", "{joint_reach: 0.4, tilt: null, torque: 1}")})
+    assert read_robot(path).safety == Safety(joint_reach=0.4, tilt=None, torque=1.0)
+    assert get_robot("g1").safety == Safety(joint_reach=0.4) and get_robot("smpl").safety == Safety()
 
 
 def test_what_is_left_open_follows_from_the_size(tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.evaluation import evaluation_env
@@ -97,15 +98,15 @@ def test_what_cannot_be_is_refused(override, complaint):
 # Its height --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_height_is_what_mujoco_collides_with():
+def test_the_height_is_what_mujoco_collides_with(robot):
     """Rays from above, in two envs, within the terrain and beyond its border."""
     terrain = made(GENTLE)
     floor = Floor(terrain, 2, "cpu")
     floor.origin.copy_(torch.tensor([[3.21, -1.7], [-2.4, 4.9]]))
     points = 24.0 * torch.rand(2, 500, 2, generator=torch.Generator().manual_seed(0)) - 12.0
-    model = build_spec(ROBOT, terrain).compile()
+    model = build_spec(robot, terrain).compile()
     data, hit = mujoco.MjData(model), np.zeros(1, np.int32)
-    down, above_robot = np.array([0.0, 0.0, -1.0]), model.body("Pelvis").id
+    down, above_robot = np.array([0.0, 0.0, -1.0]), model.body(robot.body_names[0]).id
     seen = torch.zeros(2, 500)
     for env in range(2):
         data.mocap_pos[0, :2] = -floor.origin[env].numpy()
@@ -169,18 +170,30 @@ def test_feet_start_above_the_ground():
 # Environments ------------------------------------------------------------------------------------------------------------
 
 
-def tracking_env(simulator: str, num_envs: int, *overrides: str) -> HumanoidEnv:
-    run = [f"simulator={simulator}", "device=cpu", "motion_file=[smpl_humanoid_walk.npy]", "num_threads=1"]
-    env = [f"num_envs={num_envs}", "terrain.kind=gentle"]
-    config = compose(
-        {"run": RunConfig, "env": EnvConfig}, None, ["run.robot=smpl", *run, *(f"env.{x}" for x in (*env, *overrides))]
-    )
+def terrain_env(robot: Robot, simulator: str, num_envs: int, *overrides: str) -> HumanoidEnv:
+    """Of the robot's walk; by default it is tracked."""
+    run = [f"robot={robot.name}", f"simulator={simulator}", "device=cpu", "num_threads=1"]
+    run += [f"motion_file=[{robot.name}_humanoid_walk.npy]"]
+    given = [
+        *(f"run.{x}" for x in run),
+        *(f"env.{x}" for x in (f"num_envs={num_envs}", "terrain.kind=gentle", *overrides)),
+    ]
+    parts = {"run": RunConfig, "env": EnvConfig}
+    config = compose(parts, None, given, robot_settings=plugin.robot_settings)
     return plugin.make(config.run, config.env)
 
 
 @pytest.fixture(scope="module")
 def policy() -> LoadedPolicy:
     return load_policy("zoo:small_path_follower")
+
+
+@pytest.fixture(scope="module", params=["mujoco", "mjwarp"])
+def path_env(request: pytest.FixtureRequest, robot: Robot) -> Iterator[HumanoidEnv]:
+    """Three envs whose robots are to follow paths."""
+    made = terrain_env(robot, request.param, 3, "terrain.size=20", "num_plans=8", "task_mix={track: 0, path: 1}")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module", params=["mujoco", "mjwarp"])
@@ -212,7 +225,10 @@ def gaps(env: HumanoidEnv) -> Tensor:
 
 
 def test_a_shipped_policy_walks_on_it(env, policy):
-    """Three seconds; one in `mjwarp`, which is slow on a CPU. Feet sink in as on the flat floor: mostly less than 2 cm."""
+    """SMPL's: none of the G1 is shipped. Three seconds; one in `mjwarp`, which is slow on a CPU.
+
+    Feet sink in as on the flat floor: mostly less than 2 cm.
+    """
     obs = env.reset()
     lowest, start = [gaps(env).amin(dim=1)], env.state.root_pos_w.clone()
     for _ in range(90 if isinstance(env.simulator, MujocoSimulator) else 30):
@@ -229,21 +245,23 @@ def test_a_shipped_policy_walks_on_it(env, policy):
     assert len(ground(env).origin.unique(dim=0)) == env.num_envs
 
 
-def test_heights_are_told_over_the_ground(env):
-    obs = env.reset()
+def test_heights_are_told_over_the_ground(path_env, robot):
+    env, obs = path_env, path_env.reset()
     root, level = env.state.root_pos_w, ground(env).level(env.state.root_pos_w[:, None, :2])[:, 0]
     assert level.std() > 0.01
     torch.testing.assert_close(obs["proprioception"][:, 0], root[:, 2] - level, atol=1e-6, rtol=0.0)
-    assert (obs["proprioception"][:, 0] > 0.8).all() and (obs["proprioception"][:, 0] < 1.05).all()
+    height = obs["proprioception"][:, 0] * (0.951 / robot.root_height)  # m, of SMPL, or were the G1 as tall
+    assert (height > 0.8).all() and (height < 1.05).all()
     reference = env.tasks["path"].command.reference
     planned = reference.table[reference.index]
     torch.testing.assert_close(reference.now().root_pos_w[:, 2] - level, planned.root_pos_w[:, 2], atol=1e-5, rtol=0.0)
     # The pose that is asked for now is the one that the robot is in, but for what its feet had to be lifted.
-    own = obs["poses"].view(env.num_envs, -1, ROBOT.num_bodies, 12)[:, 0, :, 3:6].norm(dim=-1)
+    own = obs["poses"].view(env.num_envs, -1, robot.num_bodies, 12)[:, 0, :, 3:6].norm(dim=-1)
     assert own.max() < 0.25
 
 
-def test_who_lies_on_a_hill_has_fallen(env):
+def test_who_lies_on_a_hill_has_fallen(path_env):
+    env = path_env
     env.reset()
     scene = env._scene(env.tasks["path"], slice(0, env.num_envs))
     assert not terms.fallen(scene).any()
@@ -252,16 +270,16 @@ def test_who_lies_on_a_hill_has_fallen(env):
     assert terms.fallen(replace(scene, state=lying)).all()
 
 
-def test_a_saved_environment_goes_on_exactly():
+def test_a_saved_environment_goes_on_exactly(robot):
     """On terrain; places too."""
-    first, second = (tracking_env("mujoco", 2) for _ in range(2))
+    first, second = (terrain_env(robot, "mujoco", 2) for _ in range(2))
     first.reset()
     second.reset()
     generator = torch.Generator().manual_seed(4)
 
     def played(env: HumanoidEnv, steps: int) -> Tensor:
         for _ in range(steps):
-            action = 0.5 * torch.randn(2, ROBOT.num_joints, generator=generator)
+            action = 0.5 * torch.randn(2, robot.num_joints, generator=generator)
             last = env.step(action)
         return torch.cat([last.obs["proprioception"], ground(env).origin, last.reward[:, None]], dim=1)
 
@@ -275,19 +293,19 @@ def test_a_saved_environment_goes_on_exactly():
     second.close()
 
 
-def test_a_clip_is_tracked_from_its_start_on_any_ground():
-    env = tracking_env("mujoco", 16, "terrain.slope=0.3")
+def test_a_clip_is_tracked_from_its_start_on_any_ground(robot):
+    env = terrain_env(robot, "mujoco", 16, "terrain.slope=0.3")
     obs = env.reset()
-    for _ in range(5):
-        step = env.step(obs["reference_joint_pos"] - env.default_joint_pos)
+    for _ in range(round(1.0 / 6.0 / robot.control_dt)):
+        step = env.step((obs["reference_joint_pos"] - env.default_joint_pos) / env.action_scale)
         obs = step.obs
     state, reference = env.state, env.tasks["track"].command.reference.now()
     assert (cast(RobotState, state).body_pos_w - reference.body_pos_w).norm(dim=-1).mean() < 0.15
     env.close()
 
 
-def test_isaaclab_says_who_can():
+def test_isaaclab_says_who_can(robot):
     with pytest.raises(
         UserError, match=r"^isaaclab has a flat floor alone, no env\.terrain\. Take --simulator mujoco or mjwarp$"
     ):
-        tracking_env("isaaclab", 1)
+        terrain_env(robot, "isaaclab", 1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from biped import write
 from click.testing import CliRunner
-from pxr import Usd, UsdGeom, UsdPhysics
+from pxr import Usd, UsdGeom, UsdPhysics, UsdShade
 
 from protege.core.errors import UserError
 from protege.core.robots.kinematics import Kinematics
@@ -117,6 +117,27 @@ def test_what_a_robot_says_of_joints_and_collisions_is_written():
     # At rest the knee is turned against the thigh by the published quaternion, to six digits.
     turn = UsdPhysics.RevoluteJoint(joint).GetLocalRot0Attr().Get()
     assert (turn.GetReal(), *turn.GetImaginary()) == pytest.approx((0.996179, 0.0, 0.0873386, 0.0), abs=1e-6)
+
+
+def test_each_shape_has_its_own_friction(tmp_path):
+    foot = '<geom type="box" size="0.1 0.04 0.02" pos="0 0 -0.03"'
+    path = write(tmp_path, (foot, foot + ' friction="0.6 0.02 0.01" condim="6"'))
+    assert run("robots", path, "--usd", tmp_path / "biped.usda")[0] == 0
+    stage = Usd.Stage.Open(str(tmp_path / "biped.usda"))
+    for name, friction, condim in (
+        ("trunk/trunk_0", (1.0, 0.005, 0.0001), None),
+        ("left_foot/left_foot_0", (0.6, 0.02, 0.01), 6),
+    ):
+        shape = stage.GetPrimAtPath(f"/biped/{name}")
+        surface, _ = UsdShade.MaterialBindingAPI(shape).ComputeBoundMaterial("physics")
+        prim, material = surface.GetPrim(), UsdPhysics.MaterialAPI(surface.GetPrim())
+        assert material.GetStaticFrictionAttr().Get() == material.GetDynamicFrictionAttr().Get()
+        written = (
+            material.GetDynamicFrictionAttr().Get(),
+            *(prim.GetAttribute(f"newton:{x}Friction").Get() for x in ("torsional", "rolling")),
+        )
+        assert written == pytest.approx(friction)
+        assert shape.GetAttribute("mjc:condim").Get() == condim
 
 
 def test_a_body_without_joints_is_held_to_its_parent(tmp_path):

@@ -1,6 +1,7 @@
 """The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
 
 import re
+from collections.abc import Sequence
 from typing import Self
 
 LINE_BREAKS = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]")
@@ -13,16 +14,24 @@ class UserError(Exception):
     Args:
         problem: what is wrong, naming the file or config key.
         remedy: what to do about it.
+        also: others that were found with it, which are printed after it.
     """
 
-    def __init__(self, problem: str, remedy: str = "") -> None:
+    def __init__(self, problem: str, remedy: str = "", also: Sequence["UserError"] = ()) -> None:
         super().__init__(LINE_BREAKS.sub(" ", f"{problem.rstrip('.')}. {remedy}".strip()))
         self.problem = problem
         self.remedy = remedy
+        self.also = tuple(also)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+    @classmethod
+    def together(cls, errors: Sequence["UserError"]) -> Self:
+        """Several at once."""
+        first, *others = errors
+        return cls(first.problem, first.remedy, others)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, Sequence["UserError"]]]:
         """From another process it comes back as it was."""
-        return type(self), (self.problem, self.remedy)
+        return type(self), (self.problem, self.remedy, self.also)
 
 
 def shown(text: str, length: int = 200) -> str:

@@ -71,7 +71,7 @@ class DistillConfig:
         learning_rate: at the start; falls along a cosine of progress to `min_learning_rate`.
         min_learning_rate: at the end.
         max_grad_norm: of actor and critic each.
-        gamma: discount a step.
+        gamma: see `PPOConfig`.
         lam: trace of generalised advantage estimation.
         clip: how far PPO's probability ratio may go from 1.
         distillation_weight: of the squared difference to the teacher's mean action, in units of the actions' scale.
@@ -99,7 +99,7 @@ class DistillConfig:
     learning_rate: float = 5e-4
     min_learning_rate: float = 2e-5
     max_grad_norm: float = 1.0
-    gamma: float = 0.97
+    gamma: float | None = None
     lam: float = 0.95
     clip: float = 0.2
     distillation_weight: float = 1.0

@@ -19,7 +19,7 @@ from protege.core.learning.optim import adamw, cosine_rate, set_learning_rate
 from protege.core.learning.policy import ActorCritic, PolicySample, kl_divergence, log_prob
 from protege.core.learning.ppo import bounds_loss, normalize_advantage, ppo_loss, value_loss, weighted_mean
 from protege.core.learning.process_group import ProcessGroup
-from protege.core.learning.rollout import RolloutBuffer
+from protege.core.learning.rollout import RolloutBuffer, discount
 
 from .config import TEACHER_OF_TASK, DistillConfig
 from .teachers_by_task import TeachersByTask
@@ -82,6 +82,7 @@ class Distillation(Algorithm[ActorCritic]):
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
         """Set rate and factors, note each environment's task, and draw in which the teachers act; see `teacher_iterations`."""
         cfg = self.config
+        self.gamma = discount(cfg.gamma, env.robot.control_dt)
         set_learning_rate(self.optimizer, cosine_rate(cfg.learning_rate, cfg.min_learning_rate, progress))
         factor = ppo_factor(cfg, progress)
         self.ppo_factor.fill_(factor)
@@ -104,7 +105,7 @@ class Distillation(Algorithm[ActorCritic]):
 
     def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
         data = buffer.data
-        buffer.compute_returns(self.config.gamma, self.config.lam)
+        buffer.compute_returns(self.gamma, self.config.lam)
         data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight * data["acted"], group))
         return [data["return"], data["teacher_value"]]
 

@@ -56,7 +56,7 @@ def _warn(name: str, findings: Iterable["Finding"]) -> None:
 
 @main.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, map, list, inspect, attempt, play."""
+    """Motion clips: import, export, map, list, inspect, attempt, play."""
 
 
 @motions.command("import")
@@ -141,6 +141,21 @@ def propose_map(
         click.echo(f"wrote {output}", err=True)
     else:
         click.echo(proposed.text, nl=False)
+
+
+@motions.command("export")
+@click.argument("clip")
+@click.option("--format", required=True, help="mjlab: an .npz of its tracking tasks, at the robot's control rate")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="the file, such as walk.npz")
+@_robot
+def export_clip(clip: str, format: str, output: Path, robot: str | None) -> None:
+    """Write CLIP in another project's format."""
+    from protege.core.motions import load_clip
+
+    from .motions.export import export_clip as write
+
+    target = _target(robot, clip)
+    click.echo(write(load_clip(clip, target), target, format, output))
 
 
 @motions.command("list")
@@ -312,12 +327,12 @@ def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
 def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) -> None:
     """What a robot's files say, what is doubtful, how it looks, and how it hangs and stands in each simulator.
 
-    Exit code 2 if the files cannot be used, or its servos make physics explode.
+    Exit code 2, and all errors, if the files cannot be used, or its servos make physics explode.
     """
     from .robot_check.report import check
-    from .robots import get_robot
+    from .robots import examine
 
-    described = get_robot(robot)
+    described = examine(robot)
     folder = output or Path("results") / f"{described.name}_check"
     for line in check(described, folder / f"{described.name}.png", simulators):
         click.echo(line)

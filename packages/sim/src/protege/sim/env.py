@@ -219,7 +219,8 @@ class HumanoidEnv:
             clip[part] = command.clip
             command.judge(failed[part])
         episodes = self.log.rows(failed) | {"clip": clip} | causes
-        next_obs, ended = self._observe(history, self.randomization.measured(self.state)), failed | timed_out
+        measured, ended = self.randomization.measured(self.state), failed | timed_out
+        next_obs = self._observe(history, measured, self._proprioception(measured))
         self.log.restart(ended)
         obs = self._restart(ended, history)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
@@ -244,14 +245,14 @@ class HumanoidEnv:
         self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
         measured = self.randomization.measured(self.state)
-        first = self._proprioception(measured)
-        obs = self._observe(torch.where(mask[:, None, None], first.unsqueeze(1), history), measured)
+        felt = self._proprioception(measured)
+        obs = self._observe(torch.where(mask[:, None, None], felt.unsqueeze(1), history), measured, felt)
         self.history.copy_(obs["history"])
         self.proprioception.copy_(obs["proprioception"])
         return obs
 
-    def _observe(self, history: Tensor, measured: RobotState) -> Obs:
-        """What everybody sees now. history: (N, H, P)."""
+    def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
+        """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
         parts: list[Obs] = []
         for name, part in self.task_slices.items():
             command, state = self.tasks[name].command, measured[part]
@@ -261,7 +262,7 @@ class HumanoidEnv:
             commands = observe_command(command, state, self._shapes)
             parts.append({**reference, "pose_mask": command.pose_mask.clone(), **commands})
         joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        return {"proprioception": self._proprioception(measured), "history": history, **joined}
+        return {"proprioception": felt, "history": history, **joined}
 
     def _proprioception(self, measured: RobotState) -> Tensor:
         """See `observations.proprioception`; the root's height is that over the ground."""

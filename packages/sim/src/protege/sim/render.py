@@ -17,6 +17,8 @@ from protege.core.robots.robot import Robot
 from .engine import mujoco
 from .gl import make_context
 from .robots.addresses import addresses
+from .robots.looks import add_looks
+from .robots.menagerie import meshes
 from .robots.mjcf import build_spec
 
 FPS = 30
@@ -32,13 +34,19 @@ class Renderer:
         width: pixels, even (films need it), at most 1920.
         height: pixels, even, at most 1080.
         frames: draw the axes of all bodies' frames, and the bodies see-through.
+        shapes: draw what collides instead of the robot's looks.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
     """
 
-    def __init__(self, robot: Robot, width: int = 640, height: int = 480, *, frames: bool = False) -> None:
-        self.model = build_spec(robot).compile()
+    def __init__(
+        self, robot: Robot, width: int = 640, height: int = 480, *, frames: bool = False, shapes: bool = False
+    ) -> None:
+        spec = build_spec(robot)
+        if not shapes:
+            add_looks(spec, robot, meshes(robot.menagerie, spec.compile(), robot.body_names))
+        self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self._qpos, self._look_at = addresses(self.model, robot).qpos, robot.camera.height
         largest = self.model.vis.global_

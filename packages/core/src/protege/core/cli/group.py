@@ -16,16 +16,21 @@ FIRST_RANK_HEAD_START = 2.0
 
 
 class OneLineError(click.ClickException):
-    """A UserError on the command line: one line, exit code 2."""
+    """A UserError on the command line: one line, and one for each that was found with it, exit code 2."""
 
     exit_code = 2
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error))
+        self.lines = [str(x) for x in (error, *error.also)]
 
     def show(self, file: Any = None) -> None:
         """Print it to stderr."""
         rank = launch().rank
         if rank:
             time.sleep(FIRST_RANK_HEAD_START)
-        click.echo(f"error: {self.message}" if not rank else f"error of rank {rank}: {self.message}", err=True)
+        for line in self.lines:
+            click.echo(f"error: {line}" if not rank else f"error of rank {rank}: {line}", err=True)
 
 
 class Group(click.Group):
@@ -40,7 +45,7 @@ class Group(click.Group):
             with notices():
                 return super().invoke(ctx)
         except UserError as error:
-            raise OneLineError(str(error)) from error
+            raise OneLineError(error) from error
 
 
 def main_group(package: str, help: str, cls: type[Group] = Group) -> Group:

@@ -22,6 +22,11 @@ class Actor(Protocol):
         ...
 
 
+def discount(gamma: float | None, dt: float) -> float:
+    """Discount of a control step of `dt` s: `gamma`, or, if that is None, 0.97 for each thirtieth of a second."""
+    return 0.97 ** (30.0 * dt) if gamma is None else gamma
+
+
 def gae(
     reward: Tensor,
     value: Tensor,

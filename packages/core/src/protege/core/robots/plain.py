@@ -13,8 +13,8 @@ MATTERS = ("joints", "bodies", "default_joint_pos", "control_dt", "self_collisio
 ELEMENTS = {"joints": "joint", "bodies": "body"}
 SHORT = 100
 """Characters of two values that are shown."""
-STARTS = ("log_std",)
-"""Of a joint, what counts only when a training begins."""
+IDLE = ("log_std", "looks")
+"""What a trained policy does not notice: a joint's counts only when a training begins, a body's is for pictures."""
 
 
 def to_plain(robot: Robot) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _facts(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, st
             yield ("the robot", name), value
             continue
         for item in value:
-            facts = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in (*STARTS, "name")}
+            facts = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in (*IDLE, "name")}
             yield from (((f"{ELEMENTS[name]} {item.name}", x), y) for x, y in facts.items())
 
 

@@ -14,7 +14,11 @@ import torch
 
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
+Rgba = tuple[float, float, float, float]
 GeomKind = Literal["box", "capsule", "sphere"]
+LookKind = Literal["box", "capsule", "sphere", "cylinder", "ellipsoid"]
+FRICTION: Vec3 = (1.0, 0.005, 0.0001)
+"""MuJoCo's own: sliding, torsional (m), rolling (m)."""
 UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -27,12 +31,35 @@ class Geom:
         size: metres.
         pos: centre in the body frame, m.
         quat: orientation in the body frame, wxyz.
+        friction: with the ground: sliding, torsional (m), rolling (m). Of two shapes of the robot, the larger number counts.
+        condim: which of them count, by MuJoCo's number: 1 none, 3 the first, 4 two, 6 all. The ground's is 3, the larger counts.
     """
 
     kind: GeomKind
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
     quat: Quat = UNTURNED
+    friction: Vec3 = FRICTION
+    condim: int = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """One shape that is drawn, fixed to its body. It touches nothing and weighs nothing.
+
+    Attributes:
+        kind: as of a `Geom`; or `cylinder` (size: radius, half length along local z), `ellipsoid` (size: half axes).
+        size: metres.
+        pos: centre in the body frame, m.
+        quat: orientation in the body frame, wxyz.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    kind: LookKind
+    size: tuple[float, ...]
+    pos: Vec3 = (0.0, 0.0, 0.0)
+    quat: Quat = UNTURNED
+    rgba: Rgba = (0.5, 0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,7 @@ class Body:
         inertia: mass and its distribution.
         geoms: what it collides with.
         quat: the body's orientation in the parent frame while all its hinges are at zero, wxyz.
+        looks: what pictures show of it; without any, what it collides with is shown.
     """
 
     name: str
@@ -71,6 +99,7 @@ class Body:
     inertia: Inertia
     geoms: tuple[Geom, ...] = ()
     quat: Quat = UNTURNED
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +193,32 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Safety:
+    """How far the deployed robot may go before it is held back, or before it damps for good; None takes a check away.
+
+    Attributes:
+        joint_margin: rad beyond the joint's range where a target is clipped.
+        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes. Soft servos
+            carry a robot by targets beyond its joints' ranges; stiff ones need no more than the margin.
+        target_rate: rad/s, above which a target is clipped.
+        clipped_time: s for which targets may be clipped without a pause.
+        torque: of the servo, as a share of its effort limit, that a target may ask for.
+        position_margin: rad beyond the joint's range where a measured angle trips.
+        frozen_time: s after which measurements that do not change trip.
+        tilt: rad, of the root's vertical axis, above which it has fallen.
+    """
+
+    joint_margin: float | None = 0.25
+    joint_reach: float | None = 0.0
+    target_rate: float | None = 40.0
+    clipped_time: float | None = 0.5
+    torque: float | None = 2.0
+    position_margin: float | None = 0.3
+    frozen_time: float | None = 0.1
+    tilt: float | None = 1.2
+
+
+@dataclass(frozen=True)
 class Robot:
     """A robot's bodies and joints (in the order of every tensor in this repository), its control rates and its groups.
 
@@ -181,8 +236,10 @@ class Robot:
         self_collision: whether its bodies collide with each other. Parent and child never do.
         excluded_pairs: names of bodies that do not, if others do.
         fallen_root, fallen_head: shares of the reference's heights of root and head below which the robot has fallen.
+        safety: what a deployed policy may do with it.
         source: where its figures are from.
         licence: of this description.
+        menagerie: its name in MuJoCo Menagerie, whose meshes pictures show where they can be had; empty for none.
     """
 
     name: str
@@ -199,8 +256,10 @@ class Robot:
     excluded_pairs: tuple[tuple[str, str], ...] = ()
     fallen_root: float = 0.6
     fallen_head: float = 0.7
+    safety: Safety = Safety()
     source: str = ""
     licence: str = ""
+    menagerie: str = ""
 
     @property
     def num_bodies(self) -> int:

@@ -182,24 +182,35 @@ def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
 def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]], say: bool = True) -> Config:
     """say: log the present names of keys that were given by a former one."""
     config = _schema(parts)
+    for error in _merged(config, layers, say):
+        raise error
+    return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
+
+
+def _merged(config: DictConfig, layers: Sequence[tuple[str, Mapping[str, Any]]], say: bool) -> Iterator[UserError]:
+    """Merge layers into a schema; what is wrong with them is yielded, and left out."""
     former = former_keys(config)
     for origin, layer in layers:
         layer = renamed(prepared(origin, layer, config), former, say=say)
-        known = set(_keys(config))
-        for names, _ in leaves(layer):
+        known, fitting = set(_keys(config)), list[tuple[str, Any]]()
+        for names, value in leaves(layer):
             key = ".".join(names)
             if any("." in name for name in names):
-                raise UserError(f"{origin}: the key {key} has a dot in a name", f"Nest it: {nested(key, '...')}")
-            if key not in known and not _is_free(config, key):
-                raise _unknown(f"{origin}: unknown key {key}", key, known)
-        try:
-            config.merge_with(OmegaConf.create(layer))
-        except OmegaConfBaseException as error:
-            raise _wrong(origin, error) from error
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"{missing[0]} has no value", f"Add {missing[0]}=...")
-    return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
+                yield UserError(f"{origin}: the key {key} has a dot in a name", f"Nest it: {nested(key, '...')}")
+            elif key not in known and not _is_free(config, key):
+                yield _unknown(f"{origin}: unknown key {key}", key, known)
+            else:
+                fitting.append((key, value))
+        whole = [layer] if len(fitting) == len(list(leaves(layer))) else []
+        for piece in [*whole, *(nested(*pair) for pair in fitting)]:  # one by one, if they do not go together
+            try:
+                config.merge_with(OmegaConf.create(piece))
+                if piece is layer:
+                    break
+            except OmegaConfBaseException as error:
+                yield _wrong(origin, error)
+    for key in sorted(OmegaConf.missing_keys(config)):
+        yield UserError(f"{key} has no value", f"Add {key}=...")
 
 
 def _schema(parts: Mapping[str, type]) -> DictConfig:

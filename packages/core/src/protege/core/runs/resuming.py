@@ -120,17 +120,22 @@ def clip_digests(motion_files: Sequence[str]) -> dict[str, str]:
     return digests
 
 
-def weights_digest(model: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a policy's tensors with their names, types and shapes; two files of the same weights have the same.
+def weights_digest(model: Mapping[str, Tensor], *, shapes: bool = True) -> str:
+    """SHA-256 of a policy's tensors and their names; two files of the same weights have the same.
 
     A scale of actions that is 1 does not count: the first checkpoints have none.
+
+    Args:
+        model: tensors by name.
+        shapes: types and shapes are in it, as in what runs record of the policies that they learn from. Exports record the digest
+            without them: those of all versions can so be compared with their checkpoints.
     """
     digest = hashlib.sha256()
     for name in sorted(model):
         if name == "action_scale" and bool((model[name] == 1).all()):
             continue
         tensor = model[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update((f"{name} {tensor.dtype} {tuple(tensor.shape)}\n" if shapes else name).encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

@@ -89,11 +89,11 @@ def run(
     from ..safety.limits import Limits
     from ..safety.safety import Safety
 
-    allowed = (Limits() if safety else Limits.off()).changed(limits)
     timing = {name: options.pop(name) for name in TIMING}
     key = load_key(key_file)
     open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
     policy = OnnxPolicy(folder, threads, provider)
+    allowed = (Limits.of(policy.metadata) if safety else Limits.off()).changed(limits)
     if report:
         check_writable(Path(report))
     recorder = None

@@ -1,12 +1,11 @@
 """A policy's way into an ONNX file. Needs torch and core."""
 
-import hashlib
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +21,7 @@ from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
 from protege.core.runs.load_policy import LoadedPolicy, load_policy
+from protege.core.runs.resuming import weights_digest
 
 from .. import __version__
 from ..errors import DeployError
@@ -31,6 +31,8 @@ from ..policy.metadata import (
     MODEL_FILE,
     PRECISIONS,
     ROBOT_FILE,
+    Camera,
+    Fall,
     Metadata,
     Modality,
     Source,
@@ -121,7 +123,7 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
     """
     try:
         loaded = load_policy(checkpoint)
-        robot = loaded.checkpoint.described_robot() or env_plugin().robot(loaded.robot)
+        robot = _robot(loaded)
     except UserError as error:
         raise DeployError(error.problem, error.remedy) from error
     if list(robot.joint_names) != loaded.checkpoint.joint_names:
@@ -129,6 +131,23 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
             f"{checkpoint} drives a {robot.name} with other joints", "Train it again, or install its version"
         )
     return loaded, StudentGraph(loaded.policy, loaded.obs_shapes, robot).eval(), robot
+
+
+def _robot(loaded: LoadedPolicy) -> Robot:
+    """The robot that a policy was trained with, or the installed one, if its checkpoint does not describe it.
+
+    No policy depends on what is safe for its robot: a checkpoint that does not say it takes it from the installed robot.
+    """
+    described = loaded.checkpoint.described_robot()
+    if described is not None and "safety" in loaded.checkpoint.description:
+        return described
+    try:
+        installed = env_plugin().robot(loaded.robot)
+    except UserError:
+        if described is None:
+            raise
+        return described
+    return replace(described, safety=installed.safety) if described else installed
 
 
 def trace(graph: StudentGraph) -> onnx.ModelProto:
@@ -162,12 +181,8 @@ def example(spec: TensorSpec, n: int) -> Tensor:
 
 
 def weights_sha256(policy: Policy) -> str:
-    """Of all tensors, by name: whether two checkpoints hold the same policy. A scale of 1 is left out, as at first."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(policy.state_dict().items()):
-        if name != "action_scale" or not bool((tensor == 1).all()):
-            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """Whether two checkpoints hold the same policy, as `policy.json` records it."""
+    return weights_digest(policy.state_dict(), shapes=False)
 
 
 def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
@@ -252,6 +267,9 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         start=_start_state(loaded, robot),
         command_ranges=trained_ranges(env, [name for name, specs in graph.modalities.items() if specs]),
         modalities=[Modality(name, [spec.name for spec in specs]) for name, specs in graph.modalities.items()],
+        safety=asdict(robot.safety),
+        fall=Fall(robot.fallen_root, robot.fallen_head, robot.head),
+        camera=Camera(robot.camera.distance, robot.camera.height),
     )
 
 

@@ -12,8 +12,7 @@ from ..commands.motion import Kinematics, MotionCommand
 from ..errors import DeployError
 from ..interface import Array, RobotInterface
 from ..motions.poses import Poses
-from ..policy.metadata import Metadata
-from ..safety.limits import FALLEN_ROOT
+from ..policy.metadata import Fall, Metadata
 from .loop import ControlLoop, Step
 
 
@@ -62,8 +61,8 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
 class Falls:
     """Tells when the robot of a run falls, by the rule of the evaluation.
 
-    A robot has fallen when its root is below 0.6 of its height in the motion that it tracks, or, without one, below 0.6 of its
-    standing height: the robot model's, else that of `start` in `policy.json`, else that of the first reading.
+    A robot has fallen when its root is below a share (`Metadata.fall`) of its height in the motion that it tracks, or, without
+    one, of its standing height: the robot model's, else that of `start` in `policy.json`, else that of the first reading.
     A simulated robot knows more: see `MujocoRobot.has_fallen`.
 
     Args:
@@ -77,6 +76,7 @@ class Falls:
 
     def __init__(self, robot: RobotInterface, command: object, metadata: Metadata | None) -> None:
         self._robot, self._motion = robot, command if isinstance(command, MotionCommand) else None
+        self._share = (metadata.fall if metadata else Fall()).root
         start = metadata.start if metadata else None
         self._standing: float | None = getattr(robot, "standing_height", start.root_pos_w[2] if start else None)
         self.at: float | None = None
@@ -86,9 +86,9 @@ class Falls:
         if self._standing is None:
             self._standing = height
         if self._motion is not None:
-            fallen = height < FALLEN_ROOT * self._motion.height(step.time)
+            fallen = height < self._share * self._motion.height(step.time)
         else:
-            fallen = height < FALLEN_ROOT * self._standing or getattr(self._robot, "has_fallen", False)
+            fallen = height < self._share * self._standing or getattr(self._robot, "has_fallen", False)
         if fallen and self.at is None:
             self.at = step.time
 

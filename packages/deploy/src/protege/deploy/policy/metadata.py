@@ -17,7 +17,7 @@ from .policy_schema import problem, read_json, short
 
 SCHEMA_VERSION = 2
 """A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
-OPTIONAL = {"command_ranges", "modalities"}
+OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera"}
 """Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
 AGAIN = "Export the policy again"
@@ -140,6 +140,28 @@ class CommandRange:
 
 
 @dataclass(frozen=True)
+class Fall:
+    """When the robot has fallen. The defaults are those of exports that do not say it.
+
+    Attributes:
+        root, head: shares of the heights of root and head, standing or in the motion that is tracked.
+        head_body: name of the body that holds the head; empty for the highest one.
+    """
+
+    root: float = 0.6
+    head: float = 0.7
+    head_body: str = ""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the whole robot is seen from: `distance` from it, looking at `height` over the ground, m. Defaults as of `Fall`."""
+
+    distance: float = 2.9
+    height: float = 0.85
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Everything in `policy.json`. Lists of joints and bodies are in the order of the model's tensors.
 
@@ -167,6 +189,9 @@ class Metadata:
         closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
         command_ranges: by kind of command, what the policy was trained on; empty if the export does not say it.
         modalities: the columns of `command_mask`.
+        safety: fields of `safety.limits.Limits` that the robot's file says; None for none.
+        fall: when the robot has fallen.
+        camera: where pictures of it are taken from.
     """
 
     robot: str
@@ -194,6 +219,9 @@ class Metadata:
     closed_loop: list[ClosedLoop] = field(default_factory=list)
     command_ranges: dict[str, CommandRange] = field(default_factory=dict)
     modalities: list[Modality] = field(default_factory=list)
+    safety: dict[str, float | None] = field(default_factory=dict)
+    fall: Fall = Fall()
+    camera: Camera = Camera()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -268,6 +296,8 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "closed_loop": [ClosedLoop(**entry) for entry in data["closed_loop"]],
         "command_ranges": {name: CommandRange(**x) for name, x in data.get("command_ranges", {}).items()},
         "modalities": [Modality(**x) for x in modalities],
+        "fall": Fall(**data.get("fall", {})),
+        "camera": Camera(**data.get("camera", {})),
         "action_scale": scale if isinstance(scale, list) else [scale] * len(data["joint_names"]),
     }
     return Metadata(**{**data, **nested})
@@ -279,7 +309,8 @@ def _parse(data: dict[str, Any]) -> Metadata:
 def _contradiction(metadata: Metadata) -> str | None:
     """The first rule between keys that is broken, in words; None if all hold."""
     return next(
-        (line for rule in (_lengths, _joints, _times, _start, _modalities, _ranges) for line in rule(metadata)), None
+        (line for rule in (_lengths, _joints, _times, _start, _fall, _modalities, _ranges) for line in rule(metadata)),
+        None,
     )
 
 
@@ -328,6 +359,11 @@ def _times(metadata: Metadata) -> Iterator[str]:
 def _start(metadata: Metadata) -> Iterator[str]:
     if metadata.start is not None and abs(math.hypot(*metadata.start.root_quat_w) - 1.0) > 1e-2:
         yield f"start.root_quat_w has the length {math.hypot(*metadata.start.root_quat_w):g}, not 1"
+
+
+def _fall(metadata: Metadata) -> Iterator[str]:
+    if (body := metadata.fall.head_body) and body not in metadata.body_names:
+        yield f"fall.head_body is {short(body)}, which is none of body_names"
 
 
 def _modalities(metadata: Metadata) -> Iterator[str]:

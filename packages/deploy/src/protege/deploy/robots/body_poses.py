@@ -40,7 +40,8 @@ class BodyPoses:
         model, steps = self._model, len(poses.joint_pos)
         points = np.zeros((steps, len(self._bodies), 3))
         place = {int(body): index for index, body in enumerate(self._bodies)}
-        shapes = [(place[int(body)], geom) for geom, body in enumerate(model.geom_bodyid) if int(body) in place]
+        owner = model.geom_bodyid
+        shapes = [(place[int(owner[geom])], geom) for geom in solid_geoms(model) if int(owner[geom]) in place]
         owners, geoms = np.array(shapes).reshape(-1, 2).T
         for step in range(steps):
             self._place(poses, step)
@@ -55,6 +56,12 @@ class BodyPoses:
         data.qpos[:3], data.qpos[3:7] = poses.root_pos_w[step], poses.root_quat_w[step]
         data.qpos[self._qpos] = poses.joint_pos[step]
         mujoco.mj_kinematics(self._model, data)
+
+
+def solid_geoms(model: mujoco.MjModel) -> list[int]:
+    """The shapes that can touch something; the others are there to be looked at."""
+    paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
+    return np.flatnonzero((model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired).tolist()
 
 
 def _reach(model: mujoco.MjModel, geoms: Array, up: Array) -> Array:

@@ -10,13 +10,12 @@ from ..errors import DeployError, needs
 from ..interface import Array, Mode, RobotReading
 from ..policy import metadata as _metadata
 from ..policy.metadata import ROBOT_FILE, Metadata, StartState
-from ..safety.limits import FALLEN_ROOT
 
 try:
     with needs("cpu,mujoco"):
         import mujoco
 
-        from .body_poses import BodyPoses
+        from .body_poses import BodyPoses, solid_geoms
 except (RuntimeError, ImportError, AttributeError) as error:
     # It opens the OpenGL library that MUJOCO_GL names as soon as it is imported, though nothing is drawn here.
     raise DeployError(
@@ -27,9 +26,6 @@ except (RuntimeError, ImportError, AttributeError) as error:
 mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)  # not to MUJOCO_LOG.TXT in the working folder
 
 CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
-FALLEN_TOP = 0.7  # share of the highest body's height, as in the tasks' failure rules
-
-
 SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: earlier versions wrote six digits
 
 
@@ -54,6 +50,8 @@ class MujocoRobot:
             joints = [self.model.joint(name) for name in self.metadata.joint_names]
             self._servos = np.array([self.model.actuator(name).id for name in self.metadata.joint_names])
             self._bodies = np.array([self.model.body(name).id for name in self.metadata.body_names])
+            head = self.metadata.fall.head_body
+            self._tops = np.array([self.model.body(head).id]) if head else self._bodies
         except (ValueError, KeyError) as error:
             raise DeployError(f"{path}: {error}", "Export again") from error
         _compare(path, self.model, joints, self._servos, self.metadata)
@@ -111,13 +109,13 @@ class MujocoRobot:
 
     @property
     def has_fallen(self) -> bool:
-        """The root is below 0.6 of its height in the default pose, or no body is above 0.7 of where the highest is there.
+        """Root or head is below the share of `Metadata.fall` of its height in the default pose.
 
         Not of the heights at the start: a robot that lies there from the start does not stand.
         """
         mujoco.mj_kinematics(self.model, self.data)
-        root, top = self._heights()
-        return bool(root < FALLEN_ROOT * self.standing_height or top < FALLEN_TOP * self._standing_heights[1])
+        fall, (root, head), standing = self.metadata.fall, self._heights(), self._standing_heights
+        return bool(root < fall.root * standing[0] or head < fall.head * standing[1])
 
     @property
     def standing_height(self) -> float:
@@ -125,8 +123,8 @@ class MujocoRobot:
         return self._standing_heights[0]
 
     def _heights(self) -> tuple[float, float]:
-        """Of the root and of the highest body, m."""
-        return float(self.data.xpos[self._root, 2]), float(self.data.xpos[1:, 2].max())
+        """Of the root, and of the head or, where an export does not name it, the highest body, m."""
+        return float(self.data.xpos[self._root, 2]), float(self.data.xpos[self._tops, 2].max())
 
     def _place(self, start: StartState) -> None:
         data, rotation = self.data, np.zeros(9)
@@ -139,10 +137,10 @@ class MujocoRobot:
         """Height of the robot's lowest point over the ground's plane, m."""
         self.data.qpos[2] = lift = 3.0
         mujoco.mj_kinematics(self.model, self.data)
-        types = self.model.geom_type
-        ground = int(np.flatnonzero(types == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
-        others = [geom for geom in range(self.model.ngeom) if geom != ground]
-        return min(mujoco.mj_geomDistance(self.model, self.data, ground, g, 2 * lift, None) for g in others) - lift
+        model = self.model
+        ground = int(np.flatnonzero(model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
+        others = [geom for geom in solid_geoms(model) if geom != ground]
+        return min(mujoco.mj_geomDistance(model, self.data, ground, g, 2 * lift, None) for g in others) - lift
 
 
 def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, metadata: Metadata) -> None:

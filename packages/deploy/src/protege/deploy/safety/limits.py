@@ -6,24 +6,27 @@ from difflib import get_close_matches
 from typing import Self
 
 from ..errors import DeployError
+from ..policy.metadata import Fall, Metadata
 
-FALLEN_ROOT = 0.6
-"""Share of the root's standing height below which a robot has fallen, as in the tasks' failure rules."""
+IN_SECONDS = {"clipped_steps": "clipped_time", "frozen_steps": "frozen_time"}
+"""Limits that were once counts of steps."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of `Safety`; None takes a check away. The defaults leave a healthy student alone: see docs/results/realtime.md.
+    """Bounds of `Safety`; None takes a check away.
+
+    The robot's file says them, but for the last three, which are the program's; see `of`. The defaults are what the first exports
+    meant, which do not say any. They leave a healthy student alone: see docs/results/realtime.md.
 
     Attributes:
         joint_margin: rad beyond the joint's range where a target is clipped.
-        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes. Soft servos
-            carry a robot by targets beyond its joints' ranges.
+        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes.
         target_rate: rad/s, above which a target is clipped.
-        clipped_steps: steps in a row with a clipped target that trip.
+        clipped_time: s for which targets may be clipped without a pause.
         torque: of the servo, as a share of its effort limit, that a target may ask for.
         position_margin: rad beyond the joint's range where a measured angle trips.
-        frozen_steps: steps in a row with a measurement that does not change that trip.
+        frozen_time: s after which measurements that do not change trip.
         height: of the root, as a share of its height at the start, below which the robot has fallen.
         tilt: rad, of the root's vertical axis, above which it has fallen.
         silence: s without a sign of life of a commander that can fall silent.
@@ -32,13 +35,13 @@ class Limits:
     """
 
     joint_margin: float | None = 0.25
-    joint_reach: float | None = 0.4
+    joint_reach: float | None = 0.0
     target_rate: float | None = 40.0
-    clipped_steps: float | None = 15
+    clipped_time: float | None = 0.5
     torque: float | None = 2.0
     position_margin: float | None = 0.3
-    frozen_steps: float | None = 3
-    height: float | None = FALLEN_ROOT
+    frozen_time: float | None = 0.1
+    height: float | None = Fall.root
     tilt: float | None = 1.2
     silence: float | None = 0.5
     stall: float | None = 0.1
@@ -48,6 +51,11 @@ class Limits:
         for name, value in vars(self).items():
             if value is not None and not 0.0 <= value < float("inf"):
                 raise DeployError(f"the limit {name} is {value}, not a number from 0 up", "Or off, for none")
+
+    @classmethod
+    def of(cls, metadata: Metadata) -> Self:
+        """Those of an export's robot."""
+        return cls(height=metadata.fall.root, **metadata.safety)
 
     @classmethod
     def off(cls) -> Self:
@@ -63,6 +71,11 @@ class Limits:
         values: dict[str, float | None] = {}
         for assignment in assignments:
             name, _, text = assignment.partition("=")
+            if name in IN_SECONDS:
+                now = IN_SECONDS[name]
+                raise DeployError(
+                    f"the limit {name} is now {now}, in seconds", f"Take {now}: steps over the control rate"
+                )
             if name not in vars(self):
                 near = get_close_matches(name, vars(self), n=1)
                 remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(vars(self))}"

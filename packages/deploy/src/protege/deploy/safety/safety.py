@@ -18,6 +18,7 @@ from .limits import Limits
 logger = logging.getLogger("protege.deploy")
 
 MOVES = 1e-2  # rad/s or rad: what says that a robot should move, if its sensor says nothing new
+SLACK = 1e-6  # of a step, so that 0.1 s are three steps of 1/30 s
 UNIT = 0.1  # how far from 1 the length of a rotation may be
 
 
@@ -117,7 +118,7 @@ class Safety:
 
     def _check_frozen(self, reading: RobotReading, last: RobotReading | None) -> None:
         """The same measurement again: by its stamp, or, without one, to the bit while the robot should move."""
-        limit = self.limits.frozen_steps
+        limit = self.limits.frozen_time
         if limit is None or last is None:
             return
         if reading.stamp is not None:
@@ -126,8 +127,9 @@ class Safety:
             same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED)
             same = same and (np.abs(reading.joint_vel).max() > MOVES or self._told_to_move())
         self._frozen = self._frozen + 1 if same else 0
-        if self._frozen >= limit:
-            self.trip("frozen", f"the sensors have said the same for {self._frozen} steps", limit=limit)
+        if self._frozen and self._frozen >= limit / self.period - SLACK:
+            seconds = self._frozen * self.period
+            self.trip("frozen", f"the sensors have said the same for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _told_to_move(self) -> bool:
         return (
@@ -188,9 +190,9 @@ class Safety:
 
     def _check_clipping(self, clipped: bool) -> None:
         self._clipped_in_a_row = self._clipped_in_a_row + 1 if clipped else 0
-        limit = self.limits.clipped_steps
-        if limit is not None and self._clipped_in_a_row > limit:
-            self.trip("clipping", f"targets had to be clipped for {self._clipped_in_a_row} steps in a row", limit=limit)
+        limit, seconds = self.limits.clipped_time, self._clipped_in_a_row * self.period
+        if limit is not None and self._clipped_in_a_row > limit / self.period + SLACK:
+            self.trip("clipping", f"targets had to be clipped for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _check_torque(self, reading: RobotReading, wanted: Array) -> None:
         """What the servos would do: stiffness * (target - angle) - damping * velocity, N·m."""

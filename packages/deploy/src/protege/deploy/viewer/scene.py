@@ -3,15 +3,17 @@
 from typing import Any
 
 import numpy as np
-import trimesh
 import viser
-from mujoco import mjtGeom
 
 from ..commands.registry import KINDS
 from ..interface import Array
+from ..policy.metadata import Camera
+from .figure import figure
 from .world import Frame, World
 
-SKIN, LINE, GROUND, FLOOR = (233, 180, 130), (230, 90, 40), (170, 175, 182), (214, 218, 222)
+LINE, GROUND, FLOOR = (230, 90, 40), (170, 175, 182), (214, 218, 222)
+BEHIND, AHEAD = np.array([-1.2, -0.9, 0.36]), 0.1
+"""Where the camera stands from what it looks at, and how far ahead of the robot that is, in the robot's own camera distances."""
 WORLD = "/world"  # moved so that the robot stays before the camera, which is the user's alone
 FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
 LIFT = 0.02  # m, of lines above the ground
@@ -39,25 +41,31 @@ class Scene:
         }
         self._drawn = self._line("drawn", 1)
         self._bodies: dict[str, Any] = {}
+        self._camera: Camera | None = None
         self.follow = True
         self.build(world)
-        self.camera()
 
     def build(self, world: World) -> None:
         """The robot's shapes, anew."""
         for handle in self._bodies.values():
-            handle.remove()
-        names = world.metadata.body_names
-        self._names = names
-        self._bodies = {
-            name: self._scene.add_mesh_simple(f"{WORLD}/robot/{name}", vertices, faces, color=SKIN)
-            for name, (vertices, faces) in figure(world.model, names).items()
-        }
+            handle.remove()  # and all that is on it
+        self._bodies.clear()
+        self._names = world.metadata.body_names
+        for name, parts in figure(world.model, self._names).items():
+            place = f"{WORLD}/robot/{name}"
+            self._bodies[name] = self._scene.add_frame(place, show_axes=False)
+            for index, part in enumerate(parts):
+                drawn: dict[str, Any] = {"color": part.color, "opacity": part.opacity, "flat_shading": part.flat}
+                self._scene.add_mesh_simple(f"{place}/{index}", part.vertices, part.faces, **drawn)
+        if world.metadata.camera != self._camera:
+            self._look(world.metadata.camera)
 
-    def camera(self) -> None:
+    def _look(self, camera: Camera) -> None:
         """Where the camera is when a page opens: behind the robot, to its right."""
-        self._server.initial_camera.position = (-3.2, -2.6, 1.9)
-        self._server.initial_camera.look_at = (0.3, 0.0, 0.8)
+        self._camera = camera
+        ahead = np.array([AHEAD * camera.distance, 0.0, camera.height])
+        self._server.initial_camera.position = tuple(ahead + camera.distance * BEHIND)
+        self._server.initial_camera.look_at = tuple(ahead)
         self._server.initial_camera.up = (0.0, 0.0, 1.0)
 
     def show(self, frame: Frame) -> None:
@@ -106,53 +114,3 @@ class Scene:
         elif points is not None:
             lifted = np.column_stack([points, np.full(len(points), LIFT)]).astype(np.float32)
             handle.points = np.stack([lifted[:-1], lifted[1:]], axis=1)
-
-
-def figure(model: Any, body_names: list[str]) -> dict[str, tuple[Array, Array]]:
-    """Vertices (V, 3) m and triangles (F, 3) of each body that has a shape, in the body's frame.
-
-    Args:
-        model: MuJoCo's.
-        body_names: whose.
-    """
-    shapes = {}
-    for name in body_names:
-        body = model.body(name)
-        first, count = int(body.geomadr[0]), int(body.geomnum[0])
-        parts = [part for geom in range(first, first + count) if (part := _geom(model, geom)) is not None]
-        if parts:
-            starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
-            faces = [part.faces + start for part, start in zip(parts, starts, strict=True)]
-            shapes[name] = np.vstack([part.vertices for part in parts]), np.vstack(faces)
-    return shapes
-
-
-def _geom(model: Any, geom: int) -> trimesh.Trimesh | None:
-    """One geometry, placed in its body; None for kinds that are not drawn."""
-    mesh = _shape(model, geom)
-    if mesh is not None:
-        turn = trimesh.transformations.quaternion_matrix(model.geom_quat[geom])
-        turn[:3, 3] = model.geom_pos[geom]
-        mesh.apply_transform(turn)
-    return mesh
-
-
-def _shape(model: Any, geom: int) -> trimesh.Trimesh | None:
-    kind, size = int(model.geom_type[geom]), model.geom_size[geom]
-    if kind == mjtGeom.mjGEOM_BOX:
-        return trimesh.creation.box(extents=2.0 * size)
-    if kind in (mjtGeom.mjGEOM_SPHERE, mjtGeom.mjGEOM_ELLIPSOID):
-        ball = trimesh.creation.icosphere(subdivisions=2)
-        ball.apply_scale(size if kind == mjtGeom.mjGEOM_ELLIPSOID else size[0])
-        return ball
-    if kind in (mjtGeom.mjGEOM_CAPSULE, mjtGeom.mjGEOM_CYLINDER):
-        create = trimesh.creation.capsule if kind == mjtGeom.mjGEOM_CAPSULE else trimesh.creation.cylinder
-        tube = create(radius=size[0], height=2.0 * size[1])
-        tube.apply_translation(-tube.bounds.mean(axis=0))
-        return tube
-    if kind == mjtGeom.mjGEOM_MESH:
-        data = model.mesh(int(model.geom_dataid[geom]))
-        vertices = slice(int(data.vertadr[0]), int(data.vertadr[0] + data.vertnum[0]))
-        faces = slice(int(data.faceadr[0]), int(data.faceadr[0] + data.facenum[0]))
-        return trimesh.Trimesh(model.mesh_vert[vertices], model.mesh_face[faces])
-    return None

@@ -10,6 +10,7 @@ from isaaclab.sim import SimulationCfg
 from isaaclab.utils import configclass
 from isaaclab_rl.rsl_rl import RslRlMLPModelCfg, RslRlOnPolicyRunnerCfg, RslRlPpoAlgorithmCfg
 
+from protege.core.learning.rollout import discount
 from protege.core.robots.robot import Robot
 from protege.core.tasks import tasks
 
@@ -95,6 +96,24 @@ def _actor(robot: Robot) -> RslRlMLPModelCfg:
     )
 
 
+def _algorithm(robot: Robot) -> RslRlPpoAlgorithmCfg:
+    """PPO as our tracker is trained by it."""
+    return RslRlPpoAlgorithmCfg(
+        value_loss_coef=1.0,
+        use_clipped_value_loss=True,
+        clip_param=0.2,
+        entropy_coef=0.0,
+        num_learning_epochs=3,
+        num_mini_batches=4,
+        learning_rate=1.0e-4,
+        schedule="adaptive",
+        gamma=discount(None, robot.control_dt),
+        lam=0.95,
+        desired_kl=0.01,
+        max_grad_norm=1.0,
+    )
+
+
 @configclass
 class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     """RSL-RL's PPO with the settings of our tracker, for its multilayer perceptron."""
@@ -108,20 +127,7 @@ class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
     obs_groups = {"actor": ["policy"], "critic": ["critic"]}  # noqa: RUF012
     actor = _actor(get_robot(default_robot()))
     critic = RslRlMLPModelCfg(hidden_dims=[1024, 512, 256], activation="elu", obs_normalization=True)
-    algorithm = RslRlPpoAlgorithmCfg(
-        value_loss_coef=1.0,
-        use_clipped_value_loss=True,
-        clip_param=0.2,
-        entropy_coef=0.0,
-        num_learning_epochs=3,
-        num_mini_batches=4,
-        learning_rate=1.0e-4,
-        schedule="adaptive",
-        gamma=0.97,
-        lam=0.95,
-        desired_kl=0.01,
-        max_grad_norm=1.0,
-    )
+    algorithm = _algorithm(get_robot(default_robot()))
 
 
 def _add(base: type, name: str, title: str, **fields: Any) -> None:
@@ -134,5 +140,9 @@ def _add(base: type, name: str, title: str, **fields: Any) -> None:
 for _task, _robot in IDS:
     _name, _title = cfg_name(_task, _robot), f"{tasks()[_task].title}: {_robot}"
     _add(ProtegeEnvCfg, f"{_name}EnvCfg", _title, task=_task, robot=_robot)
-    _runner = {"experiment_name": f"protege_{_robot}_{_task}", "actor": _actor(get_robot(_robot))}
+    _runner = {
+        "experiment_name": f"protege_{_robot}_{_task}",
+        "actor": _actor(get_robot(_robot)),
+        "algorithm": _algorithm(get_robot(_robot)),
+    }
     _add(ProtegePPORunnerCfg, f"{_name}PPORunnerCfg", _title, **_runner)

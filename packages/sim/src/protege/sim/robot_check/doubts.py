@@ -9,7 +9,6 @@ from protege.core.robots.robot import Robot
 from .default_pose import contacts, posed
 from .finding import Finding
 from .loads import weak_joints
-from .stability import unstable_servos
 
 NEAR = 0.01
 """m by which a foot may miss the ground, or another body may be below the feet."""
@@ -20,9 +19,8 @@ LIGHT, HEAVY, SHORT, TALL = 0.5, 500.0, 0.1, 3.0
 
 
 def doubts(robot: Robot) -> list[Finding]:
-    """All of them, those that keep the robot from standing first."""
+    """All of them, those that keep the robot from standing first; servos that explode are errors, see `stability`."""
     return [
-        *unstable_servos(robot),
         *_feet(robot),
         *weak_joints(robot),
         *_overlaps(robot),

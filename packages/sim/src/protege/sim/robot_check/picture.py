@@ -4,18 +4,22 @@ from pathlib import Path
 
 from protege.core.robots.robot import Robot
 
-from ..render import Renderer, write_png
+from ..render import Renderer, film_strip, write_png
 from .default_pose import standing
 
 SIZE = (960, 960)
-"""Pixels."""
+"""Pixels of a view."""
 
 
 def draw(robot: Robot, path: Path) -> None:
-    """Write the picture: x axes are red, y axes green, z axes blue.
+    """Write the picture: x axes are red, y axes green, z axes blue. Beside a robot's looks, if it has some, is what collides.
 
     Raises:
         UserError: without OpenGL, or if the file cannot be written.
     """
-    with Renderer(robot, *SIZE, frames=True) as renderer:
-        write_png(path, renderer.frame(standing(robot)))
+    has_looks = robot.menagerie or any(body.looks for body in robot.bodies)
+    views = []
+    for shapes in (False, True) if has_looks else (True,):
+        with Renderer(robot, *SIZE, frames=True, shapes=shapes) as renderer:
+            views.append(renderer.frame(standing(robot)))
+    write_png(path, film_strip(views, len(views)))

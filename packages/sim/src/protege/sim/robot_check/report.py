@@ -32,10 +32,13 @@ def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterat
         simulators: by default all that are installed.
 
     Raises:
-        UserError: at the end, if physics explodes, or a simulator refuses the robot: naming the first joint.
+        UserError: at the end, with all errors: servos that are unstable, physics that explodes, a simulator that refuses the robot.
     """
     yield from facts(robot)
-    found = doubts(robot)
+    unstable, found = unstable_servos(robot), doubts(robot)
+    if unstable:
+        yield f"errors: {len(unstable)}"
+        yield from (f"  {finding}" for finding in unstable)
     yield f"doubtful: {len(found)}" if found else "doubtful: nothing"
     yield from (f"  {finding}" for finding in found)
     try:
@@ -43,7 +46,7 @@ def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterat
         yield f"picture: {picture}"
     except UserError as error:
         yield f"picture: none, {error}"
-    wrong = [UserError(f"{x.element} {x.problem}", x.remedy) for x in unstable_servos(robot)]
+    wrong = [UserError(f"{x.element} {x.problem}", x.remedy) for x in unstable]
     for name in simulators or [name for name in backends() if is_installed(name)]:
         try:
             hung, dropped = hang(robot, name), drop(robot, name)
@@ -57,7 +60,7 @@ def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterat
                 who = f"joint {trial.exploded}" if trial.exploded in robot.joint_names else "physics"
                 wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS))
     if wrong:
-        raise UserError(f"{robot.name}: {wrong[0].problem}", wrong[0].remedy)
+        raise UserError.together([UserError(f"{robot.name}: {x.problem}", x.remedy) for x in wrong])
 
 
 def facts(robot: Robot) -> Iterator[str]:

@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 
-from .model_file import read_robot
+from .model_file import examine_robot, read_robot
 from .robot_file import read_robot_file
 
 FILE = "robot.yaml"
@@ -81,6 +81,24 @@ def file_beside(robot: Robot, name: str) -> Path | None:
     """The file of that name in a robot's folder, see `folder_of`; None without one."""
     folder = folder_of(robot)
     return folder / name if folder and (folder / name).is_file() else None
+
+
+def examine(name: str) -> Robot:
+    """The same, for whoever wants to mend its files.
+
+    Raises:
+        UserError: all that is wrong with them, together.
+    """
+    if not is_file(name):
+        return _whole(_file(name)) if name in robot_names() else get_robot(name)
+    return _whole(_given(name))
+
+
+def _whole(file: Path) -> Robot:
+    robot, errors = examine_robot(file)
+    if robot is None:
+        raise UserError.together(errors)
+    return robot
 
 
 @cache

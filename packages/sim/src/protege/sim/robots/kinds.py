@@ -1,6 +1,6 @@
 """What a robot's description and MuJoCo call the same things."""
 
-from protege.core.robots.robot import GeomKind
+from protege.core.robots.robot import GeomKind, LookKind
 
 from ..engine import mujoco
 
@@ -9,7 +9,12 @@ GEOMS: dict[GeomKind, mujoco.mjtGeom] = {
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
 }
-SIZES: dict[GeomKind, int] = {"box": 3, "capsule": 2, "sphere": 1}
+LOOKS: dict[LookKind, mujoco.mjtGeom] = {
+    **GEOMS,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+}
+SIZES: dict[LookKind, int] = {"box": 3, "capsule": 2, "sphere": 1, "cylinder": 2, "ellipsoid": 3}
 """Numbers in the size of each."""
 INTEGRATORS = {
     "euler": mujoco.mjtIntegrator.mjINT_EULER,
@@ -17,3 +22,5 @@ INTEGRATORS = {
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
 }
 CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
+VISUAL, HIDDEN = 2, 3
+"""Groups of shapes, by MuJoCo's convention: there to be looked at, and not shown unless asked for."""

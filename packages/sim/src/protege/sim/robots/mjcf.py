@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from protege.core.robots import rotation as R
-from protege.core.robots.robot import Joint, Robot, Site
+from protege.core.robots.robot import FRICTION, Joint, Robot, Site, Vec3
 from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
@@ -12,9 +12,9 @@ from ..terrain import Terrain
 from . import get_robot
 from .exact_xml import exact_xml
 from .kinds import CONES, GEOMS, INTEGRATORS
+from .looks import add_looks
 
 ROBOT_BIT, GROUND_BIT = 1, 2
-FRICTION = (1.0, 0.005, 0.0001)  # sliding, torsion (m), rolling (m)
 IMU = "imu"
 """The site where the inertial sensor sits."""
 
@@ -27,7 +27,7 @@ SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.
 
 
 def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
-    """One robot on the ground: a free root, hinges, and a PD position servo on each.
+    """One robot on the ground: a free root, hinges, and a PD position servo on each. Without its looks, see `add_looks`.
 
     The servos carry no force limit: one on the actuator is invisible to `implicitfast`, which then integrates the damping
     as if it were not there and blows up. Torques are limited at the joints instead (`actuatorfrcrange`).
@@ -40,9 +40,10 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     spec.compiler.degree = False
     spec.compiler.autolimits = True
     _set_option(spec.option, robot)
-    _add_surroundings(spec)
+    slip = _ground_friction(robot)
+    _add_surroundings(spec, slip)
     if terrain is not None:
-        _add_terrain(spec, terrain)
+        _add_terrain(spec, terrain, slip)
     colors = {**dict.fromkeys(robot.feet, SHOES), **dict.fromkeys((*robot.hands, robot.head), HANDS)}
     nodes = {}
     for body in robot.bodies:
@@ -62,7 +63,8 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
                 quat=geom.quat,
                 contype=ROBOT_BIT,
                 conaffinity=GROUND_BIT | (ROBOT_BIT if robot.self_collision else 0),
-                friction=FRICTION,
+                friction=geom.friction,
+                condim=geom.condim,
                 rgba=colors.get(body.name, SKIN),
             )
     imu = robot.groups.imu
@@ -76,12 +78,14 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
 
 
 def robot_xml(robot: Robot | str) -> str:
-    """A robot, or the registered one of that name, as MJCF, whole and without files beside it.
+    """A robot with its looks, or the registered one of that name, as MJCF, whole and without files beside it.
 
     Raises:
         UserError: if there is no robot of that name.
     """
-    spec = build_spec(get_robot(robot) if isinstance(robot, str) else robot)
+    robot = get_robot(robot) if isinstance(robot, str) else robot
+    spec = build_spec(robot)
+    add_looks(spec, robot)
     spec.compile()
     return exact_xml(spec)
 
@@ -120,7 +124,14 @@ def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
     servo.biasprm[1], servo.biasprm[2] = -joint.stiffness, -joint.damping
 
 
-def _add_surroundings(spec: mujoco.MjSpec) -> None:
+def _ground_friction(robot: Robot) -> Vec3:
+    """As little as the most slippery shape's: of two that touch, MuJoCo takes the larger, so that each shape's own counts."""
+    frictions = [geom.friction for body in robot.bodies for geom in body.geoms] or [FRICTION]
+    sliding, torsional, rolling = map(min, zip(*frictions, strict=True))
+    return sliding, torsional, rolling
+
+
+def _add_surroundings(spec: mujoco.MjSpec, friction: Vec3) -> None:
     """The ground, a chequered floor of one-metre tiles under a pale sky."""
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1920, 1080
     spec.visual.quality.shadowsize = 2048
@@ -158,12 +169,12 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         size=[0, 0, 1],
         contype=GROUND_BIT,
         conaffinity=ROBOT_BIT,
-        friction=FRICTION,
+        friction=friction,
         material="floor",
     )
 
 
-def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain) -> None:
+def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
     """The height field. MuJoCo scales the heights that it is given to 0 ... 1, and multiplies them by the third size."""
     spec.option.disableflags |= int(
         mujoco.mjtDisableBit.mjDSBL_MULTICCD
@@ -182,7 +193,7 @@ def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain) -> None:
         hfieldname=TERRAIN,
         contype=GROUND_BIT,
         conaffinity=ROBOT_BIT,
-        friction=FRICTION,
+        friction=friction,
         material="floor",
     )
 

@@ -1,9 +1,11 @@
 """A robot from its model file (MJCF) and the YAML file beside it.
 
 The compiled model is read: whatever the file leaves to defaults, classes, frames or shapes is a number there. What physics here
-could not follow is refused with the element's name. Meshes that collide with nothing are looks, and left out.
+could not follow is refused with the element's name. What collides with nothing is a look if it is of group 2 and no mesh, and is
+left out otherwise.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,34 @@ import numpy as np
 
 from protege.core.errors import UserError
 from protege.core.motions.contact import leg_length
-from protege.core.robots.robot import Body, Camera, Geom, GeomKind, Groups, Inertia, Joint, Robot, Site, Solver
+from protege.core.robots.robot import (
+    Body,
+    Camera,
+    Geom,
+    GeomKind,
+    Groups,
+    Inertia,
+    Joint,
+    Look,
+    LookKind,
+    Robot,
+    Safety,
+    Site,
+    Solver,
+)
 from protege.core.runs.config import Config
 
 from ..engine import mujoco
-from .kinds import GEOMS, SIZES
+from .faults import Faults
+from .kinds import GEOMS, LOOKS, SIZES, VISUAL
 from .patterns import by_joint, did_you_mean
-from .robot_file import GroupNames, read_robot_file
+from .robot_file import SECTIONS, GroupNames, Physics, examine_robot_file
 from .servos import Gains, gains_by_joint, servo
 
 KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
+LOOK_KINDS: dict[int, LookKind] = {int(kind): name for name, kind in LOOKS.items()}
+SHADES = 4
+"""Digits of a colour: MuJoCo holds it in single precision."""
 JOINTS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 OF_SOLVER = [f.name for f in fields(Solver)]
 SHAPES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
@@ -33,17 +53,28 @@ def read_robot(path: Path) -> Robot:
     Raises:
         UserError: one of them is missing or says what cannot be used; it names file, element and remedy.
     """
-    said = read_robot_file(path)
+    robot, errors = examine_robot(path)
+    for error in errors:
+        raise error
+    assert robot is not None
+    return robot
+
+
+def examine_robot(path: Path) -> tuple[Robot | None, list[UserError]]:
+    """The robot of a YAML file and of the model file that it names, and all that is wrong with them; None if anything is."""
+    said, errors = examine_robot_file(path)
+    if said.robot is None:
+        return None, errors
     file = path.parent / said.robot.model
     try:
         model = mujoco.MjSpec.from_file(str(file)).compile()
     except ValueError as error:
-        raise UserError(f"{file}: MuJoCo cannot read it ({error})", "Mend it") from error
-    try:
-        return robot_of(model, said)
-    except UserError as error:
-        where = path if error.problem.split(".")[0] in ("groups", "pose", "servos") else file
-        raise UserError(f"{where}: {error.problem}", error.remedy) from error
+        return None, [*errors, UserError(f"{file}: MuJoCo cannot read it ({error})", "Mend it")]
+    robot, faults = _examined(model, said)
+    for fault in faults:
+        where = path if fault.problem.split(".")[0] in ("groups", "pose", "servos") else file
+        errors.append(UserError(f"{where}: {fault.problem}", fault.remedy))
+    return (None if errors else robot), errors
 
 
 def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
@@ -56,17 +87,32 @@ def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
     Raises:
         UserError: naming the element.
     """
-    _check_whole(model)
-    bodies = tuple(_body(model, said, body) for body in range(1, model.nbody))
-    hinges = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] > 1]
-    gains = gains_by_joint([model.joint(joint).name for joint in hinges], said.servos)
-    joints = tuple(_joint(model, said, gains, joint) for joint in hinges)
+    robot, faults = _examined(model, said)
+    for fault in faults:
+        raise fault
+    assert robot is not None
+    return robot
+
+
+def _examined(model: mujoco.MjModel, said: Config) -> tuple[Robot | None, Faults]:
+    """The robot, and all that is wrong with its model; None if anything is, or if a section of the YAML file is missing."""
+    faults = Faults()
+    _check_whole(model, faults)
+    bodies = [faults.keep(_body, model, said, body, faults) for body in range(1, model.nbody)]
+    hinge = mujoco.mjtJoint.mjJNT_HINGE
+    hinges = [x for x in range(model.njnt) if model.jnt_bodyid[x] > 1 and model.jnt_type[x] == hinge]
+    gains = gains_by_joint([model.joint(joint).name for joint in hinges], said.servos, faults) if said.servos else {}
+    joints = [_joint(model, said, gains, joint, faults) for joint in hinges]
+    pose = _pose(model, hinges, said.pose.joints, faults) if said.pose else ()
+    groups = _groups(model, said.groups, faults) if said.groups else None
+    if faults or groups is None or None in [getattr(said, name) for name in SECTIONS]:
+        return None, faults
     robot = Robot(
         name=said.robot.name,
-        bodies=bodies,
-        joints=joints,
-        default_joint_pos=_pose(joints, said.pose.joints),
-        groups=_groups(model, [body.name for body in bodies], said.groups),
+        bodies=tuple(body for body in bodies if body),
+        joints=tuple(joint for joint in joints if joint),
+        default_joint_pos=pose,
+        groups=groups,
         root_height=said.pose.root_height or 0.0,
         control_dt=1.0 / said.rates.control,
         physics_dt=1.0 / said.rates.physics,
@@ -76,32 +122,38 @@ def robot_of(model: mujoco.MjModel, said: Config) -> Robot:
         excluded_pairs=tuple(_pair(model, int(pair)) for pair in model.exclude_signature),
         fallen_root=said.fall.root,
         fallen_head=said.fall.head,
+        safety=Safety(**vars(said.safety)),
         source=said.robot.source,
         licence=said.robot.licence,
+        menagerie=said.looks.menagerie,
     )
     height = robot.root_height or leg_length(robot)
     camera = Camera(said.camera.distance or 3.0 * height, said.camera.height or 0.9 * height)
-    return replace(robot, root_height=height, camera=camera)
+    return replace(robot, root_height=height, camera=camera), faults
 
 
-def _check_whole(model: mujoco.MjModel) -> None:
+def _check_whole(model: mujoco.MjModel, faults: Faults) -> None:
     """Whether the model is one tree of hinges with a free root."""
+
+    def refuse(problem: str, remedy: str) -> None:
+        faults.append(UserError(problem, remedy))
+
     roots = [model.body(body).name for body in range(1, model.nbody) if model.body_parentid[body] == 0]
     if len(roots) != 1:
         what = f"the roots {', '.join(roots)}" if roots else "no bodies"
-        raise UserError(f"it has {what}", "Leave the robot's one tree of bodies in the world")
+        refuse(f"it has {what}", "Leave the robot's one tree of bodies in the world")
     for kind, count in (("an equality constraint", model.neq), ("a tendon", model.ntendon)):
         if count:
-            raise UserError(f"it has {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
+            refuse(f"it has {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
     for joint in range(model.njnt):
         name, kind = model.joint(joint).name, JOINTS[int(model.jnt_type[joint])]
         if model.jnt_bodyid[joint] == 1 and kind != "free":
-            raise UserError(f"joint {name} holds the root {roots[0]}", "Give the root a freejoint, or no joint at all")
+            refuse(f"joint {name} holds the root {model.body(1).name}", "Give the root a freejoint, or no joint at all")
         if model.jnt_bodyid[joint] > 1 and kind != "hinge":
-            raise UserError(f"joint {name} is no hinge, it is a {kind}", "Replace it by hinges, or leave it out")
+            refuse(f"joint {name} is no hinge, it is a {kind}", "Replace it by hinges, or leave it out")
 
 
-def _body(model: mujoco.MjModel, said: Config, body: int) -> Body:
+def _body(model: mujoco.MjModel, said: Config, body: int, faults: Faults) -> Body:
     name, parent = model.body(body).name, int(model.body_parentid[body])
     if not name:
         raise UserError(f"body {body} has no name", "Name all bodies and joints")
@@ -110,21 +162,24 @@ def _body(model: mujoco.MjModel, said: Config, body: int) -> Body:
         raise UserError(f"body {name} has no mass", "Give it an inertial, or make it a site of its parent")
     inertia = Inertia(mass, *(_numbers(x[body]) for x in (model.body_ipos, model.body_inertia, model.body_iquat)))
     paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
-    touching = (model.geom_bodyid == body) & ((model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired)
+    of_body, touches = model.geom_bodyid == body, (model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired
+    visual = (model.geom_group == VISUAL) & np.isin(model.geom_type, list(LOOK_KINDS))
+    geoms = [faults.keep(_geom, model, said.physics, int(geom), name) for geom in np.flatnonzero(of_body & touches)]
     return Body(
         name=name,
         parent=model.body(parent).name if parent else None,
         offset=_numbers(model.body_pos[body]) if parent else (0.0, 0.0, 0.0),
         inertia=inertia,
-        geoms=tuple(_geom(model, said, int(geom), name) for geom in np.flatnonzero(touching)),
+        geoms=tuple(geom for geom in geoms if geom),
         quat=_numbers(model.body_quat[body]) if parent else (1.0, 0.0, 0.0, 0.0),
+        looks=tuple(_look(model, int(geom)) for geom in np.flatnonzero(of_body & visual & ~touches)),
     )
 
 
-def _geom(model: mujoco.MjModel, said: Config, geom: int, body: str) -> Geom:
+def _geom(model: mujoco.MjModel, said: Physics | None, geom: int, body: str) -> Geom:
     kind = int(model.geom_type[geom])
-    place = _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom])
-    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER and said.physics.cylinders_as_capsules:
+    place = _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom]), *_contact(model, geom)
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER and (said is None or said.cylinders_as_capsules):
         radius, half, _ = model.geom_size[geom].tolist()
         # As long as the cylinder, its round ends included; one that is flatter than wide becomes a sphere.
         return Geom("capsule", (radius, half - radius), *place) if half > radius else Geom("sphere", (radius,), *place)
@@ -138,22 +193,53 @@ def _geom(model: mujoco.MjModel, said: Config, geom: int, body: str) -> Geom:
     return Geom(KINDS[kind], _numbers(model.geom_size[geom][: SIZES[KINDS[kind]]]), *place)
 
 
-def _joint(model: mujoco.MjModel, said: Config, gains: dict[str, Gains], joint: int) -> Joint:
+def _contact(model: mujoco.MjModel, geom: int) -> tuple[Any, int]:
+    """Friction and `condim` of a shape: of its `pair` with something that is fixed to the world, or else its own."""
+    for pair, (first, second) in enumerate(zip(model.pair_geom1, model.pair_geom2, strict=True)):
+        if geom in (first, second) and 0 in model.geom_bodyid[[first, second]]:
+            sliding, _, torsional, rolling, _ = _numbers(model.pair_friction[pair])
+            return (sliding, torsional, rolling), int(model.pair_dim[pair])
+    return _numbers(model.geom_friction[geom]), int(model.geom_condim[geom])
+
+
+def _look(model: mujoco.MjModel, geom: int) -> Look:
+    kind, material = LOOK_KINDS[int(model.geom_type[geom])], int(model.geom_matid[geom])
+    rgba = model.geom_rgba[geom] if material < 0 else model.mat_rgba[material]
+    return Look(
+        kind=kind,
+        size=_numbers(model.geom_size[geom][: SIZES[kind]]),
+        pos=_numbers(model.geom_pos[geom]),
+        quat=_numbers(model.geom_quat[geom]),
+        rgba=_numbers(rgba.astype(float).round(SHADES)),
+    )
+
+
+def _hinge_faults(model: mujoco.MjModel, joint: int) -> Iterator[UserError]:
+    """What a hinge is or has that physics here does not follow."""
     name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
     body = model.body(int(model.jnt_bodyid[joint])).name
     if not name:
-        raise UserError(f"a joint of body {body} has no name", "Name all bodies and joints")
+        yield UserError(f"a joint of body {body} has no name", "Name all bodies and joints")
     if model.jnt_pos[joint].any():
-        raise UserError(f"joint {name} is not at the origin of body {body}", "Move the body's origin there: pos=0 0 0")
+        yield UserError(f"joint {name} is not at the origin of body {body}", "Move the body's origin there: pos=0 0 0")
     if model.qpos0[model.jnt_qposadr[joint]] != 0.0:
-        raise UserError(f"joint {name} has a ref", "Turn the body instead (quat), so that its angle is 0 as modelled")
+        yield UserError(f"joint {name} has a ref", "Turn the body instead (quat), so that its angle is 0 as modelled")
     if model.jnt_stiffness[joint] or model.jnt_stiffnesspoly[joint].any() or model.dof_dampingpoly[degree].any():
-        raise UserError(
+        yield UserError(
             f"joint {name} has a spring, or damping that is not linear", "Take stiffness and further terms out"
         )
     if not model.jnt_limited[joint]:
-        raise UserError(f"joint {name} has no range", "Give it one, rad or degrees as the file's compiler says")
-    stiffness, damping, effort = servo(model, joint, name, said.servos, gains.get(name))
+        yield UserError(f"joint {name} has no range", "Give it one, rad or degrees as the file's compiler says")
+
+
+def _joint(model: mujoco.MjModel, said: Config, gains: dict[str, Gains], joint: int, faults: Faults) -> Joint | None:
+    name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
+    body = model.body(int(model.jnt_bodyid[joint])).name
+    faults.extend(_hinge_faults(model, joint))
+    found = servo(model, joint, said.servos, gains.get(name), faults)
+    if found is None or said.servos is None:
+        return None
+    (stiffness, damping), effort = found
     low, high = model.jnt_range[joint].tolist()
     share = said.servos.action_effort
     return Joint(
@@ -172,25 +258,24 @@ def _joint(model: mujoco.MjModel, said: Config, gains: dict[str, Gains], joint: 
     )
 
 
-def _pose(joints: tuple[Joint, ...], angles: dict[str, float]) -> tuple[float, ...]:
+def _pose(model: mujoco.MjModel, hinges: Sequence[int], angles: dict[str, float], faults: Faults) -> tuple[float, ...]:
     """The default pose, rad, one a joint."""
-    pose = dict.fromkeys([joint.name for joint in joints], 0.0)
-    pose.update(by_joint("pose.joints", list(pose), angles))
-    for joint in joints:
-        low, high = joint.range
-        if not low <= pose[joint.name] <= high:
-            raise UserError(
-                f"pose.joints: {joint.name} at {pose[joint.name]:g} rad is outside of its range",
-                f"Take {low:g} to {high:g}",
-            )
+    pose = dict.fromkeys([model.joint(joint).name for joint in hinges], 0.0)
+    pose.update(by_joint("pose.joints", list(pose), angles, faults))
+    for joint in hinges:
+        name, (low, high) = model.joint(joint).name, model.jnt_range[joint].tolist()
+        if model.jnt_limited[joint] and not low <= pose[name] <= high:
+            problem = f"pose.joints: {name} at {pose[name]:g} rad is outside of its range"
+            faults.append(UserError(problem, f"Take {low:g} to {high:g}"))
     return tuple(pose.values())
 
 
-def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups:
+def _groups(model: mujoco.MjModel, said: GroupNames, faults: Faults) -> Groups:
+    names = [model.body(body).name for body in range(1, model.nbody)]
+
     def known(key: str, *wanted: str) -> tuple[str, ...]:
-        for name in wanted:
-            if name not in names:
-                raise UserError(f"groups.{key}: no body is called {name!r}", did_you_mean(name, names))
+        for name in [name for name in wanted if name not in names]:
+            faults.append(UserError(f"groups.{key}: no body is called {name!r}", did_you_mean(name, names)))
         return wanted
 
     sites = {model.site(site).name: site for site in range(model.nsite)}
@@ -201,14 +286,16 @@ def _groups(model: mujoco.MjModel, names: list[str], said: GroupNames) -> Groups
     elif said.imu in names:
         imu = Site(said.imu)
     else:
-        raise UserError(f"groups.imu: no site or body is called {said.imu!r}", did_you_mean(said.imu, [*sites, *names]))
+        problem, imu = f"groups.imu: no site or body is called {said.imu!r}", Site("")
+        faults.append(UserError(problem, did_you_mean(said.imu, [*sites, *names])))
+    torso = known("torso", said.torso)[0]
     return Groups(
         left_foot=known("feet.left", *said.feet.left),
         right_foot=known("feet.right", *said.feet.right),
         left_hand=known("hands.left", *said.hands.left),
         right_hand=known("hands.right", *said.hands.right),
-        torso=known("torso", said.torso)[0],
-        head=known("head", said.head or said.torso)[0],
+        torso=torso,
+        head=known("head", said.head)[0] if said.head else torso,
         imu=imu,
     )
 

@@ -6,23 +6,23 @@ from fnmatch import fnmatchcase
 
 from protege.core.errors import UserError
 
+from .faults import Faults
 
-def by_joint(key: str, names: Sequence[str], values: Mapping[str, float]) -> dict[str, float]:
+
+def by_joint(key: str, names: Sequence[str], values: Mapping[str, float], faults: Faults) -> dict[str, float]:
     """The number of each joint that one of the patterns fits.
 
     Args:
         key: where the patterns are, for the message.
         names: of all joints.
         values: numbers by pattern.
-
-    Raises:
-        UserError: a pattern fits no joint.
+        faults: takes the patterns that fit no joint.
     """
     found = {}
     for pattern, value in values.items():
         fitting = [name for name in names if fnmatchcase(name, pattern)]
         if not fitting:
-            raise UserError(f"{key}: no joint is called {pattern!r}", did_you_mean(pattern, names))
+            faults.append(UserError(f"{key}: no joint is called {pattern!r}", did_you_mean(pattern, names)))
         found.update(dict.fromkeys(fitting, value))
     return found
 

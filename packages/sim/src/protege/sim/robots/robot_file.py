@@ -8,7 +8,9 @@ from omegaconf import MISSING
 from protege.core import checks
 from protege.core.errors import UserError
 from protege.core.names import checked_name
-from protege.core.runs.config import Config, compose
+from protege.core.robots import robot
+from protege.core.runs.config import Config
+from protege.core.runs.config_faults import read_leniently
 
 from .kinds import CONES, INTEGRATORS
 
@@ -158,6 +160,26 @@ class Fall:
         checks.shares(self, key, "root", "head")
 
 
+SAFE = robot.Safety()
+
+
+@dataclass
+class Safety:
+    """What a deployed policy may do with the robot; see `protege.core.robots.robot.Safety`. None takes a check away."""
+
+    joint_margin: float | None = SAFE.joint_margin
+    joint_reach: float | None = SAFE.joint_reach
+    target_rate: float | None = SAFE.target_rate
+    clipped_time: float | None = SAFE.clipped_time
+    torque: float | None = SAFE.torque
+    position_margin: float | None = SAFE.position_margin
+    frozen_time: float | None = SAFE.frozen_time
+    tilt: float | None = SAFE.tilt
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, *vars(self))
+
+
 @dataclass
 class View:
     """Of pictures: how far the camera is away, and the height that it looks at, m; None: by the robot's size."""
@@ -169,6 +191,18 @@ class View:
         checks.above_zero(self, key, "distance", "height")
 
 
+@dataclass
+class Looks:
+    """How pictures show the robot, besides the shapes of group 2 in its model.
+
+    Attributes:
+        menagerie: its name in MuJoCo Menagerie, whose meshes are drawn where `mujoco-menagerie` is installed; behind a `/`, where
+            there are several, the model's. Empty for none.
+    """
+
+    menagerie: str = ""
+
+
 SECTIONS = {
     "robot": About,
     "rates": Rates,
@@ -177,7 +211,9 @@ SECTIONS = {
     "pose": Pose,
     "physics": Physics,
     "fall": Fall,
+    "safety": Safety,
     "camera": View,
+    "looks": Looks,
 }
 
 
@@ -187,13 +223,23 @@ def read_robot_file(path: Path) -> Config:
     Raises:
         UserError: naming the file and the key.
     """
-    try:
-        return compose(SECTIONS, None, files=[path])
-    except UserError as error:
-        if not path.is_file():
-            raise UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one") from error
-        problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
-        remedy = error.remedy.replace("docs/configuration.md", "docs/robots.md")
-        raise UserError(
-            problem, f"Write {problem.split()[1]} into it" if "has no value" in problem else remedy
-        ) from error
+    said, errors = examine_robot_file(path)
+    for error in errors:
+        raise error
+    return said
+
+
+def examine_robot_file(path: Path) -> tuple[Config, list[UserError]]:
+    """The sections of a robot's YAML file by name, None where one is wrong, and all that is wrong."""
+    if not path.is_file():
+        missing = UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one")
+        return Config(dict.fromkeys(SECTIONS)), [missing]
+    said, errors = read_leniently(SECTIONS, path)
+    return said, [_of_file(path, error) for error in errors]
+
+
+def _of_file(path: Path, error: UserError) -> UserError:
+    """In words of a robot's file, not of a config."""
+    problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
+    remedy = error.remedy.replace("docs/configuration.md", "docs/robots.md")
+    return UserError(problem, f"Write {error.problem.split()[0]} into it" if "has no value" in problem else remedy)

@@ -8,6 +8,7 @@ import numpy as np
 from protege.core.errors import UserError
 
 from ..engine import mujoco
+from .faults import Faults
 from .patterns import by_joint
 from .robot_file import Servos
 
@@ -15,44 +16,45 @@ Gains = tuple[float, float]
 """Stiffness N·m/rad and damping N·m·s/rad."""
 
 
-def gains_by_joint(names: Sequence[str], said: Servos) -> dict[str, Gains]:
+def gains_by_joint(names: Sequence[str], said: Servos, faults: Faults) -> dict[str, Gains]:
     """The gains of the joints that `servos.stiffness` and `servos.damping` name.
 
     Args:
         names: of all joints.
-
-    Raises:
-        UserError: they name a joint that is not there, or only one of the two names a joint.
+        said: what names them.
+        faults: takes names that fit no joint, and joints that only one of the two names.
     """
-    stiffness = by_joint("servos.stiffness", names, said.stiffness)
-    damping = by_joint("servos.damping", names, said.damping)
+    stiffness = by_joint("servos.stiffness", names, said.stiffness, faults)
+    damping = by_joint("servos.damping", names, said.damping, faults)
     for name in [name for name in names if (name in stiffness) != (name in damping)]:
-        key = "damping" if name in stiffness else "stiffness"
-        raise UserError(f"servos.{key}: nothing fits the joint {name}", "Name it under stiffness and under damping")
-    return {name: (stiffness[name], damping[name]) for name in stiffness}
+        problem = f"servos.{'damping' if name in stiffness else 'stiffness'}: nothing fits the joint {name}"
+        faults.append(UserError(problem, "Name it under stiffness and under damping"))
+    return {name: (stiffness[name], damping[name]) for name in stiffness if name in damping}
 
 
 def servo(
-    model: mujoco.MjModel, joint: int, name: str, said: Servos, gains: Gains | None = None
-) -> tuple[float, float, float]:
-    """Stiffness N·m/rad, damping N·m·s/rad and effort limit N·m of a hinge.
+    model: mujoco.MjModel, joint: int, said: Servos | None, gains: Gains | None, faults: Faults
+) -> tuple[Gains, float] | None:
+    """Gains and effort limit N·m of a hinge; None if one of them is not to be found.
 
     Args:
         model: compiled.
         joint: its row.
-        name: its name.
-        said: a rule for the gains, if they do not come from a position servo in the model.
+        said: a rule for the gains, if they do not come from a position servo in the model; None if it is not known.
         gains: which count instead, if they are given.
-
-    Raises:
-        UserError: nothing, or more than one thing, moves the joint, or its gains or limit are not to be found.
+        faults: takes what is wrong: nothing, or more than one thing, moves the joint, or it has no gains or no limit.
     """
+    name = model.joint(joint).name
     driven = (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT) & (model.actuator_trnid[:, 0] == joint)
     rows = np.flatnonzero(driven).tolist()
     if len(rows) != 1:
         found = "no actuator" if not rows else f"{len(rows)} actuators"
-        raise UserError(f"joint {name} has {found}", f'Give it one, e.g. <motor joint="{name}"/>')
-    return *(gains or _gains(model, joint, rows[0], name, said)), _effort_limit(model, joint, rows[0], name)
+        faults.append(UserError(f"joint {name} has {found}", f'Give it one, e.g. <motor joint="{name}"/>'))
+        return None
+    if gains is None and said is not None:
+        gains = faults.keep(_gains, model, joint, rows[0], name, said)
+    limit = faults.keep(_effort_limit, model, joint, rows[0], name)
+    return None if gains is None or limit is None else (gains, limit)
 
 
 def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos) -> tuple[float, float]:

@@ -27,6 +27,7 @@ except ModuleNotFoundError as error:
 
 Types = Sdf.ValueTypeNames
 LEAST_FRICTION = 2e-5  # with less than mjMINMU, 1e-5, MuJoCo says, contacts are ill-conditioned
+CONDIM = 3  # of shapes that do not say it
 AXES = {(1.0, 0.0, 0.0): "X", (0.0, 1.0, 0.0): "Y", (0.0, 0.0, 1.0): "Z"}
 
 
@@ -129,6 +130,9 @@ def _add_shape(stage: Usd.Stage, parent: str, model: mujoco.MjModel, geom: int) 
         shape.AddScaleOp().Set(_vector(model.geom_size[geom]))
     shape.CreateDisplayColorAttr([_vector(model.geom_rgba[geom][:3])])
     _make_solid(shape.GetPrim(), float(model.geom_margin[geom]), float(model.geom_gap[geom]))
+    if model.geom_condim[geom] != CONDIM:
+        _apply(shape.GetPrim(), "MjcCollisionAPI")
+        _set(shape.GetPrim(), "mjc:condim", Types.Int, int(model.geom_condim[geom]))
     return shape.GetPrim()
 
 

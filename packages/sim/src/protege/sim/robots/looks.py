@@ -1,0 +1,64 @@
+"""What pictures show of a robot instead of the shapes that collide: its looks, or meshes of its bodies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from protege.core.robots.robot import Look, Rgba, Robot
+
+from ..engine import mujoco
+from .kinds import HIDDEN, LOOKS, VISUAL
+
+MENAGERIE = "menagerie"
+"""The text in a robot's MJCF that says what the robot is called in MuJoCo Menagerie."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A surface, fixed to a body.
+
+    Attributes:
+        vertices: (V, 3) in the body's frame, m.
+        faces: (F, 3) vertices of each triangle.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    rgba: Rgba
+
+
+def add_looks(spec: mujoco.MjSpec, robot: Robot, meshes: Mapping[str, Sequence[Mesh]] | None = None) -> None:
+    """Add what is drawn, and hide what collides of the bodies that have it. Physics stays as it is.
+
+    Args:
+        spec: of `build_spec`, not yet compiled.
+        robot: the same.
+        meshes: by body; of these bodies they are drawn instead of the robot's own looks.
+    """
+    for body in robot.bodies:
+        surfaces = (meshes or {}).get(body.name, ())
+        if not surfaces and not body.looks:
+            continue
+        node = spec.body(body.name)
+        for geom in node.geoms:
+            geom.group = HIDDEN
+        for index, surface in enumerate(surfaces):
+            name = f"{body.name}_mesh_{index}"
+            mesh = spec.add_mesh(name=name, uservert=surface.vertices.ravel(), userface=surface.faces.ravel())
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # takes a surface that is open
+            node.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, rgba=surface.rgba, **_intangible(name))
+        for index, look in enumerate(() if surfaces else body.looks):
+            node.add_geom(**_placed(look), **_intangible(f"{body.name}_look_{index}"))
+    if robot.menagerie:
+        spec.add_text(name=MENAGERIE, data=robot.menagerie)
+
+
+def _intangible(name: str) -> dict:
+    return {"name": name, "group": VISUAL, "contype": 0, "conaffinity": 0, "density": 0.0}
+
+
+def _placed(look: Look) -> dict:
+    size = [*look.size, 0.0, 0.0][:3]
+    return {"type": LOOKS[look.kind], "size": size, "pos": look.pos, "quat": look.quat, "rgba": look.rgba}

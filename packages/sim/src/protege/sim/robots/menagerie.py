@@ -1,0 +1,93 @@
+"""A robot's meshes from MuJoCo Menagerie, for pictures, where the package `mujoco-menagerie` can give them.
+
+The package downloads a model when it is first asked for; with `MENAGERIE_ROOT` it takes a folder of models instead.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+import numpy as np
+
+from ..engine import mujoco
+from .looks import Mesh
+
+PACKAGE = "mujoco_menagerie"
+SHOWN = 2
+"""The last group of shapes that MuJoCo shows unless asked otherwise."""
+APART = 0.01
+"""m, and of a rotation's numbers, by which a body may be elsewhere in the Menagerie's model: its mesh would not fit."""
+
+log = logging.getLogger(__name__)
+
+
+def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, tuple[Mesh, ...]]:
+    """The meshes of a robot's bodies, by the body's name; none where they cannot be had, which a warning says.
+
+    A body that the Menagerie's model puts elsewhere, at joint angles of zero, is left out.
+
+    Args:
+        name: of the robot in the Menagerie, and behind a `/`, where it has several, of the model; empty for none.
+        model: of the robot, ours.
+        body_names: its bodies, the root first.
+    """
+    known = load(name) if name else None
+    if known is None:
+        return {}
+    ours, theirs = _places(model, body_names), _places(known, body_names)
+    fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < APART]
+    return {x: found for x in fitting if (found := _meshes(known, known.body(x).id))}
+
+
+@cache
+def load(name: str) -> mujoco.MjModel | None:
+    """The Menagerie's model of that name; None without the package, or where it cannot be had."""
+    if find_spec(PACKAGE) is None:
+        return None
+    menagerie = import_module(PACKAGE)
+    try:
+        folder, _, entry = name.partition("/")
+        described = menagerie.get(folder)
+        return described.model(entry or described.default_model)
+    except (menagerie.MenagerieError, OSError, ValueError) as error:
+        log.warning("no meshes of %s, primitives are drawn (%s)", name, error)
+        return None
+
+
+def _places(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Place and rotation, (3 + 9,), of each of the bodies that a model has, seen from the root, all joints at zero."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    rows = {name: mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) for name in body_names}
+    root = rows[body_names[0]]
+    if root < 0:
+        return {}
+    turn = data.xmat[root].reshape(3, 3).T
+    return {
+        name: np.concatenate([turn @ (data.xpos[row] - data.xpos[root]), (turn @ data.xmat[row].reshape(3, 3)).ravel()])
+        for name, row in rows.items()
+        if row >= 0
+    }
+
+
+def _meshes(model: mujoco.MjModel, body: int) -> tuple[Mesh, ...]:
+    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group <= SHOWN)
+    return tuple(_mesh(model, int(geom)) for geom in np.flatnonzero(is_mesh & (model.geom_bodyid == body)))
+
+
+def _mesh(model: mujoco.MjModel, geom: int) -> Mesh:
+    """MuJoCo moves a mesh into its principal axes, and the shape with it: back into the body's frame."""
+    data, material = model.mesh(int(model.geom_dataid[geom])), int(model.geom_matid[geom])
+    first, face = int(data.vertadr[0]), int(data.faceadr[0])
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+    vertices = model.mesh_vert[first : first + int(data.vertnum[0])].astype(float) @ turn.reshape(3, 3).T
+    rgba = model.geom_rgba[geom] if material < 0 else model.mat_rgba[material]
+    red, green, blue, alpha = rgba.tolist()
+    return Mesh(
+        vertices=vertices + model.geom_pos[geom],
+        faces=model.mesh_face[face : face + int(data.facenum[0])].copy(),
+        rgba=(red, green, blue, alpha),
+    )
