@@ -254,7 +254,7 @@ def test_a_motion_that_no_way_leads_to_a_robot_is_refused(tmp_path):
     (tmp_path / "walk.bvh").write_bytes(bvh())
     done = call("motions", "import", tmp_path / "walk.bvh", "--output", tmp_path / "out")
     assert done.exit_code == 2
-    assert "no way leads from its skeleton with Hips, Left Leg, Left Leg.end, ... to the robot smpl" in done.stderr
+    assert "what is what in its skeleton is not known (Hips, Left Leg, Left Leg.end, ...)" in done.stderr
 
 
 # --motion-file -----------------------------------------------------------------------------------------------------------

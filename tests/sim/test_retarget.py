@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip
 from protege.core.robots.kinematics import Kinematics
 from protege.sim.engine import mujoco
-from protege.sim.motions.inverse_kinematics import _targets, body_map, retarget
+from protege.sim.motions.anatomy import in_skeleton, shipped_maps
+from protege.sim.motions.inverse_kinematics import aims, solve
 from protege.sim.motions.surface import trace
+from protege.sim.motions.world_poses import of_clip
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
 SMPL, G1 = get_robot("smpl"), get_robot("g1")
-MAP = body_map("smpl", "g1")
+ROLES = in_skeleton(shipped_maps()["smpl"], SMPL.body_names)
 
 
 def places(robot, clip: Clip) -> dict[str, np.ndarray]:
@@ -39,7 +40,8 @@ def zero() -> Clip:
 
 
 def test_targets_of_a_t_pose_by_hand():
-    got, rotations, scale = _targets(zero(), SMPL, G1, MAP)
+    wanted = aims(of_clip(zero(), SMPL), ROLES, G1)
+    got, rotations, scale = wanted.places, wanted.rotations, wanted.scale
     source = places(SMPL, zero())
     assert scale == pytest.approx(0.847, abs=5e-4)  # the legs have 0.658 m from hip to ankle, SMPL's 0.777
     np.testing.assert_allclose(got["pelvis"], scale * np.tile([1.0, 2.0, 0.9], (2, 1)), atol=1e-9)
@@ -59,19 +61,15 @@ def test_targets_of_a_t_pose_by_hand():
 
 def test_feet_and_hands_come_to_where_they_are_to_be_within_the_limits():
     clip = piece("walk", 40)
-    moved, _ = retarget(clip, SMPL, G1, MAP)
-    wanted, _, _ = _targets(clip, SMPL, G1, MAP)
+    goal = aims(of_clip(clip, SMPL), ROLES, G1)
+    wanted, qpos = goal.places, solve(G1, goal)
+    moved = replace(clip, root_pos_w=qpos[:, :3], root_quat_w=qpos[:, 3:7], joint_pos=qpos[:, 7:])
     there = places(G1, moved)
     for body, near in [("left_ankle_roll_link", 0.005), ("right_ankle_roll_link", 0.005), ("pelvis", 0.01),
                        ("left_wrist_roll_link", 0.02), ("right_wrist_roll_link", 0.02)]:  # fmt: skip
         assert np.linalg.norm(there[body] - wanted[body], axis=1).mean() < near, body
     low, high = G1.joint_range().double().numpy().T
     assert (moved.joint_pos >= low - 1e-6).all() and (moved.joint_pos <= high + 1e-6).all()
-
-
-def test_another_robot_needs_a_map():
-    with pytest.raises(UserError, match=r"no map retargets clips of g1 to smpl\. Add g1_to_smpl\.yaml"):
-        body_map("g1", "smpl")
 
 
 @pytest.mark.parametrize("name", ["walk", "run", "jump"])

@@ -29,6 +29,10 @@ class UserError(Exception):
         first, *others = errors
         return cls(first.problem, first.remedy, others)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, Sequence["UserError"]]]:
+        """From another process it comes back as it was."""
+        return type(self), (self.problem, self.remedy, self.also)
+
 
 def shown(text: str, length: int = 200) -> str:
     """A text from outside as an error shows it: cut, if it is long."""

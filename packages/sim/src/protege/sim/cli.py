@@ -57,7 +57,7 @@ def _warn(name: str, findings: Iterable["Finding"]) -> None:
 
 @main.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, export, list, inspect, attempt, play; libraries of many."""
+    """Motion clips: import, export, map, list, inspect, attempt, play; libraries of many."""
 
 
 motions.add_command(manifest)
@@ -74,6 +74,7 @@ motions.add_command(pack)
 @click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
 @click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
 @click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
+@click.option("--map", "map_", help="file of the skeleton's roles, see `motions map`; known skeletons need none")
 @click.option(
     "--name", "names", multiple=True, help="which motion of an archive or folder (repeatable); a file's new name"
 )
@@ -87,6 +88,7 @@ def import_clips(
     up: Literal["y", "z"] | None,
     unit: str | None,
     scale: float,
+    map_: str | None,
     names: tuple[str, ...],
 ) -> None:
     """Make clips of a robot from motion files of any known format: files, folders, zip archives, wheels.
@@ -107,7 +109,7 @@ def import_clips(
             click.echo(f"{clip.name}: {remark}", err=True)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
-    options = Options(format_, fps, quat, up, unit, scale)
+    options = Options(format_, fps, quat, up, unit, scale, map_)
     report = import_motions(sources, Path(output), target, options, names, said)
     if report.passed_over:
         some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
@@ -118,6 +120,32 @@ def import_clips(
         for line in report.failed:
             click.echo(f"not imported: {line}", err=True)
         raise UserError(f"{len(report.failed)} files could not be imported", "They are named above; all others were")
+
+
+@motions.command("map")
+@click.argument("source", metavar="FILE")
+@_robot
+@click.option("--output", help="file of the map; it is printed by default")
+@click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
+@click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
+@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
+def propose_map(
+    source: str, robot: str | None, output: str | None, up: Literal["y", "z"] | None, unit: str | None, scale: float
+) -> None:
+    """Propose a map from FILE's skeleton to the parts that a robot follows, for `import --map`; what is doubtful is said."""
+    from protege.core.files import write_atomically
+
+    from .motions.map_command import propose_map as propose
+    from .motions.readers.options import Options
+
+    proposed = propose(source, _target(robot), Options(up=up, unit=unit, scale=scale))
+    for remark in proposed.remarks:
+        click.echo(remark, err=True)
+    if output:
+        write_atomically(Path(output), lambda handle: handle.write(proposed.text.encode()))
+        click.echo(f"wrote {output}", err=True)
+    else:
+        click.echo(proposed.text, nl=False)
 
 
 @motions.command("export")

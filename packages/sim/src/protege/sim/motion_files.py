@@ -126,11 +126,16 @@ def cache_folder() -> Path:
 
 def _key(contents: bytes, robot: Robot) -> str:
     """What the result depends on: the file, the robot, and the program that converts, its version and its own files."""
+    from .motions.body_map import FILE
+    from .robots import file_beside
+
     digest = hashlib.sha256(contents)
     digest.update(json.dumps(to_plain(robot), sort_keys=True).encode())
     digest.update(version("protege-sim").encode())
     for path in sorted(_files(files(__package__).joinpath("motions")), key=lambda path: path.name):
         digest.update(path.name.encode() + path.read_bytes())
+    if follows := file_beside(robot, FILE):
+        digest.update(follows.read_bytes())
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Fitting a clip to the ground and to what a body can do."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches th
 HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
 # Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
 SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
+STEADY = 4.0
+"""Frames of 60 Hz, of the changes of height where legs make up for the rest."""
 
 
 def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
@@ -45,6 +48,42 @@ def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: boo
     shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
     shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
+
+
+def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
+    """The clip raised and lowered so that feet that stand are on the ground, on average; `feet.pinned` does the rest.
+
+    While none stands the shift goes on evenly from before to after: what falls, falls as it did.
+
+    Args:
+        standing: of the left foot and the right one, (T,) when it stands. If neither ever does, the lowest point of all is put
+            on the ground.
+    """
+    surface = trace(clip, robot)
+    total, count = np.zeros(len(clip.time)), np.zeros(len(clip.time))
+    for names, stands in zip((robot.groups.left_foot, robot.groups.right_foot), standing, strict=True):
+        own = np.isin(surface.body, robot.body_ids(names))
+        total += np.where(stands, surface.height[:, own].min(axis=1), 0.0)
+        count += stands
+    known = np.flatnonzero(count)
+    if len(known):
+        shift = np.interp(np.arange(len(count)), known, -total[known] / count[known])
+        shift = averaged(shift, STEADY)
+    else:
+        shift = np.full(len(count), -surface.height.min())
+    others = surface.height[:, ~np.isin(surface.body, robot.body_ids(robot.feet))].min(axis=1)
+    shift += averaged(largest((-others - shift).clip(0.0), STEADY), STEADY)
+    return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
+
+
+def averaged(x: np.ndarray, deviation: float) -> np.ndarray:
+    """(T, ...) averaged over time by a Gaussian of that many frames; beyond its ends it goes on evenly."""
+    return _smooth(x, deviation, wraps=False)
+
+
+def largest(x: np.ndarray, deviation: float) -> np.ndarray:
+    """(T,) the largest value nearby: averaged, it nowhere falls below x."""
+    return _largest(x, deviation, wraps=False)
 
 
 def _smooth(x: np.ndarray, deviation: float, *, wraps: bool) -> np.ndarray:

@@ -14,6 +14,7 @@ from .readers import UnknownFormatError, get_reader
 from .readers.options import Options
 from .source import SourceMotion
 from .sources import Found, find_sources
+from .workers import in_order
 
 
 @dataclass
@@ -59,10 +60,15 @@ def import_motions(
         said(save_clip(output / f"{clip.name}.npy", clip, robot), motion, clip)
 
     with Progress("files", len(found)) as progress:
-        for done, file in enumerate(found):
+        jobs = (_Job(one.file, one.name, one.given, _contents(one), options, robot) for one in found)
+        for done, (file, outcome) in enumerate(zip(found, in_order(_clips, jobs, len(found), robot), strict=True)):
             progress.at(done)
             try:
-                for motion, clip in _clips(file, options, robot, report):
+                if isinstance(outcome, UserError):
+                    raise outcome
+                if not outcome:
+                    report.passed_over.append(file.file)
+                for motion, clip in outcome:
                     if clip.name in taken:
                         raise UserError(
                             f"there are two clips named {clip.name!r}, one in {file.file}", "Import one after the other"
@@ -84,16 +90,32 @@ def import_motions(
     return report
 
 
-def _clips(file: Found, options: Options, robot: Robot, report: Report) -> list[tuple[SourceMotion, Clip]]:
-    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+@dataclass(frozen=True)
+class _Job:
+    """A file, as another process can take it: `contents` is None of one to be passed over, or why it cannot be read."""
+
+    file: str
+    name: str
+    given: bool
+    contents: bytes | UserError | None
+    options: Options
+    robot: Robot
+
+
+def _contents(file: Found) -> bytes | UserError | None:
     try:
-        found = (
-            [] if not file.given and file.is_clip else list(clips_in(file.read(), file.file, file.name, options, robot))
-        )
-    except UnknownFormatError:
-        if file.given:
-            raise
-        found = []
-    if not found:
-        report.passed_over.append(file.file)
-    return found
+        return None if not file.given and file.is_clip else file.read()
+    except UserError as error:
+        return error
+
+
+def _clips(job: _Job) -> list[tuple[SourceMotion, Clip]] | UserError:
+    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+    if job.contents is None or isinstance(job.contents, UserError):
+        return job.contents or []
+    try:
+        return list(clips_in(job.contents, job.file, job.name, job.options, job.robot))
+    except UnknownFormatError as error:
+        return error if job.given else []
+    except UserError as error:
+        return error

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from protege.core.motions import Clip, findings
 from protege.core.motions.plausibility import errors
 from protege.core.robots.robot import Robot
 
+from .anatomy import Roles, read_map
 from .readers import READERS, read_motions
 from .readers.document import open_document
 from .readers.options import Options
-from .retarget import retarget
-from .source import SourceMotion
+from .retarget import fitted
+from .source import JointMotion, SourceMotion
 from .sources import slug
 
 REMEDIES = {
@@ -51,18 +52,39 @@ def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[
 
 
 def clip_of(motion: SourceMotion, robot: Robot) -> Clip:
-    """The clip of a robot; its `warnings` are those of the source and of what became of it.
+    """The clip alone, of a file about which the user says nothing; see `fit`."""
+    return fit(motion, robot, Options())[1]
+
+
+def fit(motion: SourceMotion, robot: Robot, options: Options) -> tuple[SourceMotion, Clip]:
+    """The motion, with remarks on how well its clip fits it, and the clip of a robot.
+
+    The clip's `warnings` are those of the source and of what became of it.
 
     Raises:
         UserError: it cannot be retargeted to this robot, or no robot could move like this.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        clip = replace(retarget(motion, robot), name=clip_name(motion, robot))
+        done = fitted(motion, robot, _roles(motion, options))
+    clip = replace(done.clip, name=clip_name(motion, robot))
     found = findings(clip, robot)
     if wrong := errors(found):
         remedy = REMEDIES[wrong[0].field]
         raise UserError(f"{motion.file}, as a clip of {robot.name}: {wrong[0].where}", remedy)
-    return replace(clip, warnings=(*clip.warnings, *found))
+    return replace(motion, remarks=(*motion.remarks, *done.notes)), replace(clip, warnings=(*clip.warnings, *found))
+
+
+def _roles(motion: SourceMotion, options: Options) -> Roles | None:
+    """The roles of a skeleton's bodies by the user's map; None without one.
+
+    Raises:
+        UserError: it is not one of this skeleton, or this is no skeleton's motion.
+    """
+    if options.map is None:
+        return None
+    if isinstance(motion, JointMotion):
+        raise UserError(f"{motion.file} has a robot's joints, which no map is for", "Leave out --map")
+    return read_map(Path(options.map), motion.skeleton.names, motion.file)
 
 
 def clip_name(motion: SourceMotion, robot: Robot) -> str:
@@ -74,6 +96,6 @@ def clip_name(motion: SourceMotion, robot: Robot) -> str:
 def clips_in(
     contents: bytes, file: str, name: str, options: Options, robot: Robot
 ) -> Iterator[tuple[SourceMotion, Clip]]:
-    """The motions in a file and what they became, one after the other; see `motions_in` and `clip_of`."""
+    """The motions in a file and what they became, one after the other; see `motions_in` and `fit`."""
     for motion in motions_in(contents, file, name, options):
-        yield motion, clip_of(motion, robot)
+        yield fit(motion, robot, options)

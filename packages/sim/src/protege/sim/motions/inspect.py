@@ -12,6 +12,8 @@ from protege.core.motions import Clip
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
+from .demands import Demands, demands
+from .demands import summary as demand_words
 from .surface import trace
 
 CONTACT_HEIGHT = 0.01  # m; a sole is in contact while its lowest point is lower
@@ -82,24 +84,33 @@ class Report:
     joint_jump: Jump
     root_jump: Jump
     root_turn_jump: Jump
+    demands: Demands
 
 
 def inspect(clip: Clip, robot: Robot) -> Report:
     """Measure a clip."""
     time = clip.time - clip.time[0]
     surface = trace(clip, robot)
-    feet = np.isin(surface.body, robot.body_ids(robot.feet))
     owners = [robot.body_names[body] for body in surface.body]
     joints = robot.joint_names
     return Report(
         contact_height=CONTACT_HEIGHT,
-        slide=foot_slide(time, surface.points[:, feet, :2], surface.height[:, feet], surface.body[feet]),
+        slide=sliding(clip, robot),
         penetration=floor_penetration(time, surface.height, owners),
         limits=joint_limits(clip.joint_pos, robot.joint_range().double().numpy(), joints),
         joint_jump=velocity_jump(time, np.diff(clip.joint_pos, axis=0), joints),
         root_jump=root_jump(time, np.diff(clip.root_pos_w, axis=0)),
         root_turn_jump=root_jump(time, turns(clip.root_quat_w)),
+        demands=demands(clip, robot),
     )
+
+
+def sliding(clip: Clip, robot: Robot) -> Slide:
+    """Of the feet alone."""
+    surface = trace(clip, robot)
+    feet = np.isin(surface.body, robot.body_ids(robot.feet))
+    points = surface.points[:, feet, :2]
+    return foot_slide(clip.time - clip.time[0], points, surface.height[:, feet], surface.body[feet])
 
 
 def foot_slide(time: np.ndarray, xy: np.ndarray, height: np.ndarray, body: np.ndarray) -> Slide:
@@ -194,5 +205,6 @@ def summary(report: Report) -> str:
             f"something within {NEAR:g} rad in {limits.close:.0%} of the frames",
             f"velocity jumps     joints {jump.change:.1f} rad/s ({jump.joint} at {jump.time:.2f} s); "
             f"root {root.change:.2f} m/s (at {root.time:.2f} s), {turn.change:.2f} rad/s (at {turn.time:.2f} s)",
+            demand_words(report.demands),
         ]
     )

@@ -1,30 +1,30 @@
-"""Retargeting: another robot's motion for this one, by inverse kinematics (mink) of the bodies that a map names.
+"""Retargeting: another skeleton's motion for a robot, by inverse kinematics (mink) of the bodies that follow parts of it.
 
-Each mapped body gets a target place, built from the root outwards: the source's direction from one mapped body to the next, times
+Each of these bodies gets a target place, built from the root outwards: the source's direction from one part to the next, times
 the robot's own length of that segment. So limbs of any length bend as the source's do, and reach what they can. Some bodies get
 the source's rotation as well. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from protege.core.errors import UserError
-from protege.core.motions import Clip
 from protege.core.robots import rotation as R
-from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
-from protege.core.runs import plain_yaml
 
+from ..engine import mujoco
 from ..robots.mjcf import build_spec
-from .ground import put_on_ground, rounded, smooth, within_limits
-from .surface import trace
+from .anatomy import Roles, Turns, limb
+from .body_map import Target, body_map, followed
+from .world_poses import WorldPoses, robot_poses
+
+if TYPE_CHECKING:
+    import mink
 
 STEPS, FIRST_STEPS = 8, 200
 """Steps towards a frame's targets from the frame before; towards the first one's from the default pose."""
@@ -35,125 +35,158 @@ CLEARANCE, REACH = 0.02, 0.06
 POSTURE = 0.03
 """Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
 DAMPING = 1e-3
+FASTEST = 30.0
+"""rad/s of a joint. Motors and people are slower; a leap to another solution is faster."""
+SETTLED = 2e-3
+"""m and rad: steps that are shorter end a frame of a new import."""
+SAME = 1e-3
+"""rad: frames that differ by less at rest are the same; model files round."""
+LEG = ("left_hip", "left_knee", "left_ankle")
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a body of the robot follows.
+class Aims:
+    """Where the robot's bodies are to be, T frames, world frame.
 
     Attributes:
-        body: of the robot.
-        follows: of the source.
-        after: the mapped body that its place is measured from; empty for the root.
-        position: cost of being off its place, per m. At 0 it is fixed to `after`, as a shoulder is to the torso.
-        rotation: cost of being turned off, per rad.
+        targets: whose they are.
+        places: (T, 3) m, by body.
+        rotations: (T, 4), by body.
+        scale: of the root's way and height against the source's.
     """
-
-    body: str
-    follows: str
-    after: str = ""
-    position: float = 0.0
-    rotation: float = 0.0
-
-
-@dataclass(frozen=True)
-class BodyMap:
-    """Targets, the root's first; `legs`: hip, knee and ankle of the robot, mapped, whose length scales the root's way."""
 
     targets: tuple[Target, ...]
-    legs: tuple[str, ...]
+    places: Mapping[str, np.ndarray]
+    rotations: Mapping[str, np.ndarray]
+    scale: float
 
 
-def has_map(source: str, robot: str) -> bool:
-    """Whether this package can retarget clips of a source to a robot."""
-    return _map_file(source, robot).is_file()
-
-
-def _map_file(source: str, robot: str) -> Traversable:
-    return files(__package__).joinpath("maps", f"{source}_to_{robot}.yaml")
-
-
-@cache
-def body_map(source: str, robot: str) -> BodyMap:
-    """The map of this package from a source's skeleton to a robot.
-
-    Raises:
-        UserError: there is none.
-    """
-    file = _map_file(source, robot)
-    if not file.is_file():
-        raise UserError(
-            f"no map retargets clips of {source} to {robot}", f"Add {source}_to_{robot}.yaml to motions/maps"
-        )
-    data: Mapping[str, Any] = plain_yaml.read(file.read_bytes())
-    return BodyMap(tuple(Target(body, **entry) for body, entry in data["bodies"].items()), tuple(data["legs"]))
-
-
-def on_robot(clip: Clip, source: Robot, robot: Robot) -> Clip:
-    """A source's clip, of 60 Hz, as the robot would move, smooth, within its limits and on the ground.
-
-    Raises:
-        UserError: there is no map from the source to the robot.
-    """
-    moved, scale = retarget(clip, source, robot, body_map(source.name, robot.name))
-    wraps, clearance = clip.is_cyclic, scale * trace(clip, source).height.min(axis=1)
-    moved = smooth(moved, wraps=wraps)  # an arm that makes way for a leg jumps aside
-    grounded = put_on_ground(within_limits(moved, robot), robot, clearance, wraps=wraps)
-    facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": clip.fps, "source": clip.source}
-    return replace(rounded(grounded), **facts, licence=clip.licence, warnings=clip.warnings)
-
-
-def retarget(clip: Clip, source: Robot, robot: Robot, bodies: BodyMap) -> tuple[Clip, float]:
-    """A source's clip as the robot would move, not yet put on the ground.
+def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
+    """What a robot's bodies have to follow.
 
     Args:
-        clip: of the source, T frames.
-        bodies: see `body_map`.
+        poses: of the source, T frames.
+        roles: of its bodies.
 
-    Returns:
-        the robot's clip of T frames at the same times, in the world frame, and the scale of the root's way and height.
+    Raises:
+        UserError: the robot does not say how it follows other skeletons.
     """
-    places, rotations, scale = _targets(clip, source, robot, bodies)
-    qpos = _solve(robot, bodies, places, rotations, wraps=clip.is_cyclic)
-    motion = {"root_pos_w": qpos[:, :3], "root_quat_w": qpos[:, 3:7], "joint_pos": qpos[:, 7:]}
-    return replace(clip, **motion), scale
+    targets, turns = followed(body_map(robot), roles), Turns(poses, roles)
+    pos, quat = robot_poses(robot, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.zeros((1, robot.num_joints)))
+    mine = dict(zip(robot.body_names, pos[0], strict=True))
+    zero = dict(zip(robot.body_names, map(_snapped, quat[0]), strict=True))
+    bodies = {target.role: target.body for target in targets}
+    role = {target.body: target.role for target in targets}
 
+    def there(body: str) -> np.ndarray:
+        return poses.pos[:, poses.index(roles[role[body]])]
 
-def _targets(
-    clip: Clip, source: Robot, robot: Robot, bodies: BodyMap
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
-    """Of each mapped body its place (T, 3) m and rotation (T, 4), world frame, and the scale of the root's way."""
-    there = _poses(source, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
-    zero = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]])
-    rest = _poses(source, *zero, np.zeros((1, source.num_joints)))
-    mine = _poses(robot, *zero, np.zeros((1, robot.num_joints)))
-    follows = {target.body: target.follows for target in bodies.targets}
+    def length(start: str, end: str) -> float:
+        return float(np.linalg.norm(mine[end] - mine[start]))
 
-    def length(poses: dict[str, tuple[np.ndarray, np.ndarray]], start: str, end: str) -> float:
-        return float(np.linalg.norm(poses[end][0] - poses[start][0]))
-
-    legs = list(zip(bodies.legs, bodies.legs[1:], strict=False))
-    scale = sum(length(mine, a, b) for a, b in legs) / sum(length(rest, follows[a], follows[b]) for a, b in legs)
+    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG))
+    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG))
+    turn: dict[str, np.ndarray] = {}
+    for target in targets:
+        ends = [bodies[end] for end in limb(target.role)] if target.rotation else []
+        turn[target.body] = turns.of(target.role, mine[ends[1]] - mine[ends[0]] if ends else None)
     places: dict[str, np.ndarray] = {}
-    for target in bodies.targets:
+    for target in targets:
         if not target.after:
-            places[target.body] = scale * there[target.follows][0]
+            places[target.body] = scale * there(target.body)
             continue
         if not target.position:
-            offset = mine[target.body][0] - mine[target.after][0]
-            places[target.body] = places[target.after] + _rotate(there[follows[target.after]][1], offset)
+            offset = mine[target.body] - mine[target.after]
+            places[target.body] = places[target.after] + _rotate(turn[target.after], offset)
             continue
-        start = follows[target.after]
-        stretch = length(mine, target.after, target.body) / length(rest, start, target.follows)
-        offset = there[target.follows][0] - there[start][0]
-        places[target.body] = places[target.after] + stretch * offset
-    return places, {target.body: there[target.follows][1] for target in bodies.targets}, scale
+        stretch = length(target.after, target.body) / turns.length(role[target.after], target.role)
+        places[target.body] = places[target.after] + stretch * (there(target.body) - there(target.after))
+    rotations = {body: _after(q, zero[body]) for body, q in turn.items()}
+    return Aims(targets, places, rotations, scale)
 
 
-def _poses(robot: Robot, *pose: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Places (T, 3) m and rotations (T, 4) of a robot's bodies by name, from root and joints."""
-    pos, quat = Kinematics(robot).double()(*(torch.from_numpy(np.asarray(x, dtype=np.float64)) for x in pose))
-    return {name: (pos[:, i].numpy(), quat[:, i].numpy()) for i, name in enumerate(robot.body_names)}
+def _snapped(quat: np.ndarray) -> np.ndarray:
+    """A rotation (4,), or none at all if it is that but for rounding."""
+    return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME else np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """(T, 3): a vector (3,) turned by rotations (T, 4)."""
+    return R.rotate(torch.from_numpy(quat), torch.from_numpy(vector).expand(len(quat), 3)).numpy()
+
+
+def _after(quat: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """(T, 4): one rotation (4,), and then rotations (T, 4)."""
+    turn = torch.from_numpy(quat)
+    return R.multiply(turn, torch.from_numpy(first).expand_as(turn)).numpy()
+
+
+def solve(
+    robot: Robot, wanted: Aims, *, wraps: bool = False, step: float = math.inf, settled: float = 0.0
+) -> np.ndarray:
+    """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
+
+    Args:
+        step: s from frame to frame: joints turn no faster than `FASTEST`; without it they may.
+        settled: m and rad, the search for a frame's joints ends with a step that is shorter.
+        wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
+    """
+    import mink
+
+    model = build_spec(robot).compile()
+    rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
+    configuration = mink.Configuration(model, rest)
+    posture = mink.PostureTask(model, cost=POSTURE)
+    posture.set_target(rest)
+    targets = [target for target in wanted.targets if target.position or target.rotation]
+    tasks = [mink.FrameTask(target.body, "body", target.position, target.rotation) for target in targets]
+    limits = _limits(robot, model)
+    places = {target.body: wanted.places[target.body] for target in targets}
+    root, count = places[robot.body_names[0]], len(places[robot.body_names[0]])
+    order = [*range(count - LEAD_IN, count - 1), *range(count)] if wraps else range(count)
+    frames, before = [], order[0]
+    for frame in order:
+        if frame < before:  # from the lead-in's end to the first frame
+            configuration.update(configuration.q + np.r_[root[0] - root[-1], np.zeros(model.nq - 3)])
+        before = frame
+        for target, task in zip(targets, tasks, strict=True):
+            rotation = mink.SO3(wanted.rotations[target.body][frame])
+            task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
+        held = [*limits, _near(model, frames[-1], FASTEST * step)] if frames and math.isfinite(step) else limits
+        for _ in range(STEPS if frames else FIRST_STEPS):
+            velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=held)
+            configuration.integrate_inplace(velocity, 1.0)
+            if np.abs(velocity).max() < settled:
+                break
+        frames.append(configuration.q.copy())
+    return np.stack(frames[-count:])
+
+
+def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
+    """The joints' ranges, and that arms keep clear of legs."""
+    import mink
+
+    arms, legs = (
+        [geom for name in names for geom in mink.get_body_geom_ids(model, model.body(name).id)]
+        for names in _arms_and_legs(robot)
+    )
+    limits: list[mink.Limit] = [mink.ConfigurationLimit(model)]
+    if arms and legs:
+        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, CLEARANCE, REACH))
+    return limits
+
+
+def _near(model: mujoco.MjModel, qpos: np.ndarray, reach: float) -> "mink.Limit":
+    """That joints stay within so many rad of where they are in a pose (7 + J,)."""
+    import mink
+
+    class Near(mink.Limit):
+        def compute_qp_inequalities(self, configuration: mink.Configuration, dt: float) -> mink.Constraint:
+            turn = np.eye(model.nv)[6:]
+            off = configuration.q[7:] - qpos[7:]
+            return mink.Constraint(np.vstack([turn, -turn]), np.concatenate([reach - off, reach + off]).clip(0.0))
+
+    return Near()
 
 
 def _arms_and_legs(robot: Robot) -> tuple[set[str], set[str]]:
@@ -172,49 +205,3 @@ def _arms_and_legs(robot: Robot) -> tuple[set[str], set[str]]:
     groups = robot.groups
     hands, feet = groups.left_hand + groups.right_hand, groups.left_foot + groups.right_foot
     return up(hands, groups.torso), up(feet, None)
-
-
-def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(T, 3): a vector (1, 3) turned by rotations (T, 4)."""
-    return R.rotate(torch.from_numpy(quat), torch.from_numpy(vector).expand(len(quat), 3)).numpy()
-
-
-def _solve(
-    robot: Robot, bodies: BodyMap, places: Mapping[str, np.ndarray], rotations: Mapping[str, np.ndarray], *, wraps: bool
-) -> np.ndarray:
-    """(T, 7 + J): root position m, root rotation wxyz, joint angles rad.
-
-    wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
-    """
-    import mink
-
-    model = build_spec(robot).compile()
-    rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
-    configuration = mink.Configuration(model, rest)
-    posture = mink.PostureTask(model, cost=POSTURE)
-    posture.set_target(rest)
-    targets = [target for target in bodies.targets if target.position or target.rotation]
-    tasks = [mink.FrameTask(target.body, "body", target.position, target.rotation) for target in targets]
-    arms, legs = (
-        [geom for name in names for geom in mink.get_body_geom_ids(model, model.body(name).id)]
-        for names in _arms_and_legs(robot)
-    )
-    limits: list[mink.Limit] = [mink.ConfigurationLimit(model)]
-    if arms and legs:
-        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, CLEARANCE, REACH))
-    places = {target.body: places[target.body] for target in targets}
-    root, count = places[robot.body_names[0]], len(places[robot.body_names[0]])
-    order = [*range(count - LEAD_IN, count - 1), *range(count)] if wraps else range(count)
-    frames, before = [], order[0]
-    for frame in order:
-        if frame < before:  # from the lead-in's end to the first frame
-            configuration.update(configuration.q + np.r_[root[0] - root[-1], np.zeros(model.nq - 3)])
-        before = frame
-        for target, task in zip(targets, tasks, strict=True):
-            rotation = mink.SO3(rotations[target.body][frame])
-            task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
-        for _ in range(STEPS if frames else FIRST_STEPS):
-            velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=limits)
-            configuration.integrate_inplace(velocity, 1.0)
-        frames.append(configuration.q.copy())
-    return np.stack(frames[-count:])

@@ -1,7 +1,8 @@
 """Retargeting: any motion onto any robot.
 
 A robot's own joints stay as they are (`identity`). SMPL's bodies, and those of DeepMimic's humanoid, become the angles of hinges
-of a robot that has them. Every other robot gets that robot's clip by inverse kinematics, where there is a map.
+of a robot that has them; other robots get that robot's clip by inverse kinematics. Every other skeleton is followed by the roles of
+its bodies (`anatomy`).
 """
 
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from protege.core.robots.robot import Robot
 
 from ..robots import get_robot, robot_names
 from . import cycles
+from .anatomy import Roles, roles_of
+from .body_map import has_body_map
 from .ground import rounded
 from .humanoid_onto import has_humanoid_hinges, humanoid_onto
 from .identity import joints_onto
-from .inverse_kinematics import has_map, on_robot
 from .readers import humanoid3d, smpl_family
 from .resample import at_most, at_rate
+from .skeleton_onto import Fitted, clip_onto, clip_onto_feet, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
@@ -35,50 +38,66 @@ class _Family:
     Attributes:
         fits: whether a robot has such hinges.
         onto: (motion, such a robot) -> the clip, on the ground; closed and repeated if it wraps.
+        stands: on other robots feet are held where they stand, but for a cycle's. DeepMimic's are as in the shipped clips.
     """
 
     fits: Callable[[Robot], bool]
     onto: Callable[[SkeletonMotion, Robot], Clip]
+    stands: bool
 
 
 FAMILIES = {
-    smpl_family.FAMILY: _Family(has_smpl_hinges, smpl_onto),
-    humanoid3d.FAMILY: _Family(has_humanoid_hinges, humanoid_onto),
+    smpl_family.FAMILY: _Family(has_smpl_hinges, smpl_onto, stands=True),
+    humanoid3d.FAMILY: _Family(has_humanoid_hinges, humanoid_onto, stands=False),
 }
 
 
 def retarget(source: SourceMotion, robot: Robot) -> Clip:
+    """The clip alone; see `fitted`."""
+    return fitted(source, robot).clip
+
+
+def fitted(source: SourceMotion, robot: Robot, roles: Roles | None = None) -> Fitted:
     """The motion as the robot would make it, on the ground, with its joints' names, rate, source and licence.
+
+    Args:
+        roles: of the skeleton's bodies, if the user says them.
 
     Raises:
         UserError: these are another robot's joints, or nothing leads from the skeleton to the robot.
     """
     if isinstance(source, JointMotion):
         thinned = at_most(source)
-        clip = replace(_joints_onto(thinned, robot), fps=thinned.fps)
+        done = Fitted(replace(_joints_onto(thinned, robot), fps=thinned.fps))
     else:
-        clip = _skeleton_onto(source, robot)
+        done = _skeleton_onto(source, robot, roles)
+    clip = done.clip
     facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": clip.fps}
     doubts = (*source.warnings, *clip.warnings)
-    return replace(rounded(clip), **facts, source=source.source, licence=source.licence, warnings=doubts)
+    whole = replace(rounded(clip), **facts, source=source.source, licence=source.licence, warnings=doubts)
+    return replace(done, clip=whole)
 
 
-def _skeleton_onto(source: SkeletonMotion, robot: Robot) -> Clip:
+def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None) -> Fitted:
     """The clip, with its rate."""
-    family = FAMILIES.get(source.skeleton.family)
+    family = FAMILIES.get(source.skeleton.family) if roles is None else None
     if family and family.fits(robot):
         thinned = at_most(source)
-        return replace(family.onto(thinned, robot), fps=thinned.fps)
+        return Fitted(replace(family.onto(thinned, robot), fps=thinned.fps))
     for name in robot_names() if family else ():
         between = get_robot(name)
-        if family and family.fits(between) and has_map(name, robot.name):
+        if family and family.fits(between) and has_body_map(robot):
             there = family.onto(at_rate(source, RATE), between)
-            return on_robot(replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings), between, robot)
-    skeleton = source.skeleton
-    kind = f"skeleton of {skeleton.family}" if family else f"skeleton with {', '.join(skeleton.names[:3])}, ..."
+            there = replace(rounded(there), robot=name, fps=RATE, warnings=there.warnings)
+            if source.wraps or not family.stands:
+                return Fitted(clip_onto(there, between, robot))
+            return clip_onto_feet(there, between, robot)
+    skeleton, roles = source.skeleton, roles or roles_of(source.skeleton.names)
+    if roles:
+        return skeleton_onto(at_rate(source, RATE), roles, robot)
+    problem = f"{source.file}: what is what in its skeleton is not known ({', '.join(skeleton.names[:3])}, ...)"
     raise UserError(
-        f"{source.file}: no way leads from its {kind} to the robot {robot.name}",
-        "Retarget it elsewhere, or add a map to sim/motions/maps",
+        problem, f"Write a map: protege sim motions map {source.file} --robot {robot.name} --output map.yaml"
     )
 
 

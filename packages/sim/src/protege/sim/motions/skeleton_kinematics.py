@@ -1,4 +1,4 @@
-"""Where the bodies of a skeleton are."""
+"""Where a skeleton's bodies are."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,26 @@ import torch
 from protege.core.robots import rotation as R
 
 
-def body_places(root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]) -> np.ndarray:
-    """(T, B, 3) m, world frame, by forward kinematics.
+def body_poses(
+    root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of B bodies in the frame of the root's place: (T, B, 3) m and (T, B, 4) wxyz.
 
     Args:
         root_pos: (T, 3) m.
-        rotations: (T, B, 4) of each body in its parent's frame, the root's in the world's.
+        rotations: (T, B, 4) of each body in its parent's frame; the root's in the world's.
         offsets: (B, 3) m, of each body in its parent's frame.
-        parents: index of each body's parent, which comes before it; -1 for the root.
+        parents: index of each body's parent, before it; the root's is not used.
     """
-    q, places, turns = torch.from_numpy(rotations), [torch.from_numpy(root_pos)], [torch.from_numpy(rotations[:, 0])]
-    for index, parent in enumerate(parents[1:], start=1):
-        offset = torch.from_numpy(offsets[index]).expand(len(root_pos), 3)
-        places.append(places[parent] + R.rotate(turns[parent], offset))
-        turns.append(R.multiply(turns[parent], q[:, index]))
-    return torch.stack(places, dim=1).numpy()
+    local = torch.from_numpy(np.ascontiguousarray(rotations))
+    pos, quat = [torch.from_numpy(root_pos)], [local[:, 0]]
+    for body, parent in enumerate(parents[1:], start=1):
+        offset = torch.from_numpy(offsets[body]).expand(len(local), 3)
+        pos.append(pos[parent] + R.rotate(quat[parent], offset))
+        quat.append(R.multiply(quat[parent], local[:, body]))
+    return torch.stack(pos, dim=1).numpy(), torch.stack(quat, dim=1).numpy()
+
+
+def body_places(root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]) -> np.ndarray:
+    """The places alone, (T, B, 3) m; see `body_poses`."""
+    return body_poses(root_pos, rotations, offsets, parents)[0]

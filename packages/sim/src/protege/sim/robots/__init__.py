@@ -57,7 +57,30 @@ def get_robot(name: str) -> Robot:
     Raises:
         UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
-    return read_robot(_given(name)) if is_file(name) else _installed(name)
+    robot = read_robot(_given(name)) if is_file(name) else _installed(name)
+    _folders[robot] = (_given(name) if is_file(name) else _file(name)).parent
+    return robot
+
+
+_folders: dict[Robot, Path] = {}
+"""Where robots were read from."""
+
+
+def folder_of(robot: Robot) -> Path | None:
+    """Where a robot was read from, or an installed one of its name is; None of a robot out of nowhere."""
+    return _folders.get(robot) or (_file(robot.name).parent if robot.name in robot_names() else None)
+
+
+def remember(robot: Robot, folder: Path | None) -> None:
+    """Tell where a robot was read from that another process read."""
+    if folder:
+        _folders[robot] = folder
+
+
+def file_beside(robot: Robot, name: str) -> Path | None:
+    """The file of that name in a robot's folder, see `folder_of`; None without one."""
+    folder = folder_of(robot)
+    return folder / name if folder and (folder / name).is_file() else None
 
 
 def examine(name: str) -> Robot:

@@ -18,6 +18,7 @@ class Options:
         up: the axis that points up.
         unit: of lengths.
         scale: lengths are multiplied by it, besides the unit.
+        map: path of a file that says the roles of a skeleton's bodies.
     """
 
     format: str | None = None
@@ -26,11 +27,12 @@ class Options:
     up: Literal["y", "z"] | None = None
     unit: str | None = None
     scale: float = 1.0
+    map: str | None = None
 
     @property
     def words(self) -> str:
         """What is said about the file, as it stands on a command line; empty if nothing is."""
-        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit}
+        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
         said |= {"scale": self.scale} if self.scale != 1.0 else {}
         return " ".join(
             f"--{name} {value if isinstance(value, str) else f'{value:g}'}"

@@ -1,0 +1,184 @@
+"""Feet that stand, stand: legs are bent so that soles neither slide over the ground nor are in it.
+
+A skeleton of other proportions, and a recording itself, lets feet slide by centimetres. Of each foot the way that its lowest points
+move while it stands is taken back, and the change is let go while it swings. Then each leg alone is solved for the foot's new place
+and its old rotation; all other joints stay as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from protege.core.motions import Clip
+from protege.core.robots.robot import Robot
+
+from ..engine import mujoco
+from ..robots.mjcf import build_spec
+from .contacts import runs
+from .ground import STEADY, averaged, largest
+from .surface import trace
+from .world_poses import robot_poses
+
+SOLE = 0.005
+"""m: points that are so much higher than the lowest have a weight of 1/e in where a foot stands."""
+FARTHEST = 0.12
+"""m that a foot is moved at most: what slides on and on, as on skates, is meant to."""
+CLEAR = 0.015
+"""m that a foot which swings is lifted to, at least, RISE s from where it stands."""
+RISE = 0.034
+SOFT = 1.0
+"""Frames, standard deviation by which the changes are smoothed."""
+STRETCHED = 0.985
+"""Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
+LOWEST = 0.05
+"""m, by which it comes lower at most."""
+ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
+"""Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
+
+
+def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
+    """The clip with its feet on the ground while they stand.
+
+    Args:
+        clip: on the ground but for centimetres, T even frames.
+        standing: of the left foot and the right one, (T,) when it stands.
+    """
+    step = clip.duration / (len(clip.time) - 1)
+    surface = trace(clip, robot)
+    feet = [robot.groups.left_foot, robot.groups.right_foot]
+    moves = []
+    for names, stands in zip(feet, standing, strict=True):
+        own = np.isin(surface.body, robot.body_ids(names))
+        moves.append(_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
+    legs = [_Leg(robot, names[0]) for names in feet]
+    drop = np.max([_too_far(clip, robot, leg, move) for leg, move in zip(legs, moves, strict=True)], axis=0)
+    drop = averaged(largest(drop, STEADY), STEADY)[:, None] * [0.0, 0.0, 1.0]
+    clip, moves = replace(clip, root_pos_w=clip.root_pos_w - drop), [move + drop for move in moves]
+    joint_pos = clip.joint_pos.copy()
+    for frame in range(len(clip.time)):
+        pose = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
+        for leg, move in zip(legs, moves, strict=True):
+            joint_pos[frame, leg.joints] = leg.moved(pose, move[frame])
+    return replace(clip, joint_pos=joint_pos)
+
+
+def _moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: float) -> np.ndarray:
+    """(T, 3) m, by how much a foot is to be moved in each frame.
+
+    Args:
+        xy: (T, P, 2) m, of its points.
+        height: (T, P) m over the ground.
+        standing: (T,).
+        step: s.
+    """
+    lowest = height.min(axis=1)
+    between = np.minimum(height[1:], height[:-1])
+    weight = np.exp(-(between - between.min(axis=1, keepdims=True)) / SOLE)
+    slid = (np.diff(xy, axis=0) * (weight / weight.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
+    move = np.full((len(xy), 3), np.nan)
+    for begin, end in runs(standing):
+        way = -np.concatenate([np.zeros((1, 2)), slid[begin : end - 1].cumsum(axis=0)])
+        way -= way.mean(axis=0)
+        far = np.linalg.norm(way, axis=1).max()
+        move[begin:end, :2] = way * min(1.0, FARTHEST / max(far, FARTHEST))
+        move[begin:end, 2] = -lowest[begin:end]
+    move = _let_go(move, standing)
+    rising = np.minimum(_away(standing) * step / RISE, 1.0)
+    move[:, 2] = np.where(standing, move[:, 2], np.maximum(move[:, 2], CLEAR * rising - lowest))
+    return averaged(move, SOFT)
+
+
+def _let_go(move: np.ndarray, standing: np.ndarray) -> np.ndarray:
+    """Moves (T, 3) that are known while a foot stands; between, they go smoothly from one to the next."""
+    known = np.flatnonzero(standing)
+    if not len(known):
+        return np.zeros_like(move)
+    time = np.arange(len(move))
+    after = np.searchsorted(known, time).clip(0, len(known) - 1)
+    before = (np.searchsorted(known, time, side="right") - 1).clip(0)
+    share = (time - known[before]) / np.maximum(known[after] - known[before], 1)
+    share = (share.clip(0.0, 1.0) ** 2 * (3.0 - 2.0 * share.clip(0.0, 1.0)))[:, None]
+    return move[known[before]] + share * (move[known[after]] - move[known[before]])
+
+
+def _away(standing: np.ndarray) -> np.ndarray:
+    """(T,) frames to the nearest one in which a foot stands; many if it never does."""
+    known = np.flatnonzero(standing)
+    if not len(known):
+        return np.full(len(standing), len(standing))
+    time = np.arange(len(standing))
+    after = known[np.searchsorted(known, time).clip(0, len(known) - 1)]
+    before = known[(np.searchsorted(known, time, side="right") - 1).clip(0)]
+    return np.minimum(np.abs(after - time), np.abs(time - before))
+
+
+def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndarray:
+    """(T,) m, by how much the root has to come lower for a leg to reach where its foot is moved to."""
+    hip, ankle = (robot.body_names.index(name) for name in (leg.chain[-1], leg.chain[0]))
+    pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
+    zero, _ = robot_poses(robot, np.zeros((1, 3)), clip.root_quat_w[:1], np.zeros((1, robot.num_joints)))
+    longest = STRETCHED * np.linalg.norm(zero[0, hip] - zero[0, ankle])
+    way = pos[:, hip] - pos[:, ankle] - move
+    high = np.sqrt((longest**2 - (way[:, :2] ** 2).sum(axis=1)).clip(0.0))
+    before = np.linalg.norm(pos[:, hip] - pos[:, ankle], axis=1)
+    too_far = np.linalg.norm(way, axis=1) > np.maximum(longest, before)
+    return np.where(too_far, (way[:, 2] - high).clip(0.0, LOWEST), 0.0)
+
+
+class _Leg:
+    """The joints from the root to a foot, and MuJoCo's model to solve for them.
+
+    Attributes:
+        chain: bodies from the foot up to the hip.
+        joints: (L,) their indices.
+    """
+
+    def __init__(self, robot: Robot, foot: str) -> None:
+        self.model = build_spec(robot).compile()
+        self.data, self.foot = mujoco.MjData(self.model), self.model.body(foot).id
+        self.chain, body = list[str](), foot
+        parents = {body.name: body.parent for body in robot.bodies}
+        while parent := parents[body]:
+            self.chain.append(body)
+            body = parent
+        self.joints = [i for i, joint in enumerate(robot.joints) if joint.body in self.chain]
+        self.low, self.high = robot.joint_range().double().numpy()[self.joints].T
+        self.change = np.zeros(len(self.joints))  # of the frame before: a leg that is nearly straight bends as it did
+        self.weights = np.array([1.0, 1.0, 1.0, TURN, TURN, TURN])
+
+    def moved(self, pose: np.ndarray, move: np.ndarray) -> np.ndarray:
+        """(L,) rad, which put the foot where it is in a pose (7 + J,), moved by (3,) m and not turned, as nearly as they can."""
+        data, columns = self.data, [7 + i for i in self.joints]
+        rows = [6 + i for i in self.joints]
+        data.qpos[:] = pose
+        mujoco.mj_kinematics(self.model, data)
+        place, turn = data.xpos[self.foot] + move, data.xquat[self.foot].copy()
+        start, spatial, off = pose[columns].clip(self.low, self.high), np.zeros((6, self.model.nv)), np.zeros(6)
+        angles = (start + self.change).clip(self.low, self.high)
+        for _ in range(ROUNDS):
+            data.qpos[columns] = angles
+            mujoco.mj_kinematics(self.model, data)
+            mujoco.mj_comPos(self.model, data)
+            off[:3] = place - data.xpos[self.foot]
+            _turn_between(off[3:], data.xquat[self.foot], turn)
+            if np.abs(off).max() < 1e-5:
+                break
+            mujoco.mj_jacBody(self.model, data, spatial[:3], spatial[3:], self.foot)
+            jacobian, error = spatial[:, rows] * self.weights[:, None], off * self.weights
+            push = jacobian.T @ error - AWAY**2 * (angles - start)
+            # At a limit a joint that is pushed against it takes no part.
+            free = ~((angles <= self.low) & (push < 0.0) | (angles >= self.high) & (push > 0.0))
+            jacobian = jacobian * free
+            normal = jacobian.T @ jacobian + (DAMPING**2 + AWAY**2) * np.eye(len(free))
+            angles = (angles + np.linalg.solve(normal, push * free).clip(-0.2, 0.2)).clip(self.low, self.high)
+        self.change = angles - start
+        return angles
+
+
+def _turn_between(into: np.ndarray, here: np.ndarray, there: np.ndarray) -> None:
+    """Write the rotation vector (3,) rad, world frame, that leads from a rotation (4,) to another."""
+    back, between = np.empty(4), np.empty(4)
+    mujoco.mju_negQuat(back, here)
+    mujoco.mju_mulQuat(between, there, back)
+    mujoco.mju_quat2Vel(into, between, 1.0)

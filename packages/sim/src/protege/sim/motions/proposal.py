@@ -1,0 +1,130 @@
+"""A map for a skeleton that none is shipped for: which body is which part, by names and by how bodies hang together."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .anatomy import ROLES, in_skeleton, plain_names, shipped_maps
+from .source import Skeleton
+
+WORDS = {
+    "pelvis": ("pelvis", "hips", "hip", "root", "cog"),
+    "torso": ("chest", "upperchest", "thorax", "torso", "spine"),
+    "neck": ("neck",),
+    "head": ("head",),
+    "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
+    "knee": ("leg", "lowerleg", "lowleg", "shin", "calf", "tibia", "knee"),
+    "ankle": ("foot", "ankle"),
+    "toe": ("toebase", "toe", "toes", "ball"),
+    "shoulder": ("uparm", "upperarm", "humerus", "arm", "shoulder"),
+    "elbow": ("forearm", "lowerarm", "lowarm", "radius", "elbow"),
+    "wrist": ("hand", "wrist"),
+}
+"""What a part is called, the likelier words first."""
+SIDES = {"left": ("left", "l"), "right": ("right", "r")}
+CHAINS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
+TOLD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Roles of a skeleton's bodies, those of `by_place` told by where a body is and not by its name; and roles without a body."""
+
+    roles: Mapping[str, str]
+    by_place: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def propose(skeleton: Skeleton) -> Proposal:
+    """The shipped map that gives most roles a body, completed by names and places; one's own names alone if none fits."""
+    names, known = skeleton.names, dict[str, str]()
+    for data in shipped_maps().values():
+        known = max(known, in_skeleton(data, names), key=len)
+    named = _by_name(names)
+    roles = named | known if len(known) >= len(named) else known | named
+    roles = _in_order(skeleton, roles)
+    by_place = _between(skeleton, roles)
+    roles |= by_place
+    ordered = {role: roles[role] for role in ROLES if role in roles}
+    return Proposal(ordered, tuple(by_place), tuple(role for role in ROLES if role not in roles))
+
+
+def text(proposal: Proposal, file: str) -> str:
+    """The map as a file for `--map`."""
+    lines = [f"# Which body of the skeleton in {file} is which part."]
+    lines += [
+        f"{role}: {body}{'  # by its place' * (role in proposal.by_place)}" for role, body in proposal.roles.items()
+    ]
+    return "\n".join([*lines, *(f"# {role}: ?" for role in proposal.missing)]) + "\n"
+
+
+def _by_name(names: Sequence[str]) -> dict[str, str]:
+    """Roles of bodies whose names say what they are; of several the one with the likelier word, then the first."""
+    found: dict[str, tuple[int, str]] = {}
+    for name, plain in zip(names, plain_names(names), strict=True):
+        words = [word.lower() for word in TOLD.findall(plain)]
+        side = next((side for side, signs in SIDES.items() if set(signs) & set(words)), "")
+        signs = {sign for signs in SIDES.values() for sign in signs}
+        rest = "".join(word for word in words if word not in signs and not word.isdigit())
+        for part, called in WORDS.items():
+            role = f"{side}_{part}" if side else part
+            if role in ROLES and rest in called:
+                found[role] = min(
+                    found.get(role, (len(called), "")), (called.index(rest), name), key=lambda one: one[0]
+                )
+    return {role: name for role, (_, name) in found.items()}
+
+
+def _in_order(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
+    """The roles without those of a limb that do not come one after the other from the trunk outwards."""
+    kept = dict(roles)
+    for side in SIDES:
+        for chain in CHAINS:
+            at = [f"{side}_{part}" for part in chain if f"{side}_{part}" in kept]
+            for inner, outer in pairwise(at):
+                if kept[inner] not in _up(skeleton, kept[outer])[1:]:
+                    kept.pop(inner)
+    return kept
+
+
+def _between(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
+    """Roles that are told by their place: knees and elbows between hip and ankle, the trunk where both sides meet."""
+    found = dict[str, str]()
+    for side in SIDES:
+        for first, middle, last in CHAINS:
+            ends = [roles.get(f"{side}_{part}") for part in (first, last)]
+            if f"{side}_{middle}" in roles or None in ends:
+                continue
+            way = _up(skeleton, str(ends[1]))
+            inside = way[1 : way.index(str(ends[0]))] if ends[0] in way else []
+            if inside:
+                found[f"{side}_{middle}"] = min(inside, key=lambda name: _uneven(skeleton, name, *map(str, ends)))
+    for trunk, part in (("pelvis", "hip"), ("torso", "shoulder")):
+        sides = [roles.get(f"{side}_{part}") for side in SIDES]
+        if None in sides:
+            continue
+        left, right = (_up(skeleton, str(name))[1:] for name in sides)
+        meet = next((name for name in left if name in right), None)
+        if meet and (trunk not in roles or (trunk == "torso" and roles[trunk] != meet)):
+            found[trunk] = meet
+    return found
+
+
+def _up(skeleton: Skeleton, name: str) -> list[str]:
+    """A body and those that carry it, up to the root."""
+    index, way = skeleton.names.index(name), list[str]()
+    while index >= 0:
+        way.append(skeleton.names[index])
+        index = skeleton.parents[index]
+    return way
+
+
+def _uneven(skeleton: Skeleton, name: str, first: str, last: str) -> float:
+    """How unequal the ways from a body to both ends of its limb are, m."""
+    way = _up(skeleton, last)
+    lengths = [np.linalg.norm(skeleton.offsets[skeleton.names.index(one)]) for one in way[: way.index(first)]]
+    outer = sum(lengths[: way.index(name)])
+    return float(abs(sum(lengths) - 2.0 * outer))

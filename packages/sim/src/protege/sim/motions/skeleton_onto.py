@@ -1,0 +1,102 @@
+"""Any skeleton's motion onto any robot, by the roles of its bodies and inverse kinematics."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from protege.core.motions import Clip
+from protege.core.robots.robot import Robot
+
+from .anatomy import Roles, roles_of
+from .feet import pinned
+from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
+from .inspect import sliding
+from .inverse_kinematics import SETTLED, Aims, aims, solve
+from .soles import level_soles, standing
+from .source import SkeletonMotion
+from .surface import trace
+from .world_poses import WorldPoses, of_clip, of_motion, robot_poses
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A clip, and in words how well it fits its source."""
+
+    clip: Clip
+    notes: tuple[str, ...] = ()
+
+
+def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
+    """Another robot's cycle, of 60 Hz, as this robot would move, smooth, within its limits and on the ground.
+
+    Args:
+        source: whose clip it is; its bodies' names tell their roles.
+
+    Raises:
+        UserError: the robot does not say how it follows other skeletons.
+    """
+    wanted = aims(of_clip(clip, source), _own_roles(source), robot)
+    wraps, clearance = clip.is_cyclic, wanted.scale * trace(clip, source).height.min(axis=1)
+    moved = _clip(clip.name, clip.time, solve(robot, wanted, wraps=wraps))
+    moved = smooth(moved, wraps=wraps)  # an arm that makes way for a leg jumps aside
+    grounded = put_on_ground(within_limits(moved, robot), robot, clearance, wraps=wraps)
+    facts = {"robot": robot.name, "joint_names": robot.joint_names, "fps": clip.fps, "source": clip.source}
+    return replace(rounded(grounded), **facts, licence=clip.licence, warnings=clip.warnings)
+
+
+def clip_onto_feet(clip: Clip, source: Robot, robot: Robot) -> Fitted:
+    """Another robot's clip, of 60 Hz, as `skeleton_onto` does it."""
+    fitted = _onto(clip.name, clip.time, of_clip(clip, source), _own_roles(source), robot)
+    return replace(fitted, clip=replace(fitted.clip, fps=clip.fps, warnings=clip.warnings))
+
+
+def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Fitted:
+    """A skeleton's motion, of 60 Hz, as the robot would move, smooth, within its limits, its feet on the ground.
+
+    Raises:
+        UserError: the robot does not say how it follows other skeletons.
+    """
+    fitted = _onto(motion.name, motion.time, of_motion(motion), roles, robot)
+    return replace(fitted, clip=replace(fitted.clip, fps=motion.fps))
+
+
+def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: Robot) -> Fitted:
+    stands = standing(time, poses, roles)
+    wanted = aims(poses, roles, robot)
+    if not poses.aligned:
+        wanted = level_soles(wanted, stands)
+    qpos = solve(robot, wanted, step=time[-1] / (len(time) - 1), settled=SETTLED)
+    moved = within_limits(smooth(_clip(name, time, qpos)), robot)
+    fitted = _put(moved, robot, [one.foot for one in stands])
+    far = 100 * off(fitted.clip, robot, wanted)
+    note = f"key points are {far:.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
+    return replace(fitted, notes=(note, *fitted.notes))
+
+
+def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
+    before = put_feet_on_ground(clip, robot, feet)
+    after = pinned(before, robot, feet)
+    slides = [sliding(one, robot).mean for one in (before, after)]
+    return Fitted(
+        after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",)
+    )
+
+
+def off(clip: Clip, robot: Robot, wanted: Aims) -> float:
+    """m, the mean distance of bodies with a place of their own from it, seen from the root."""
+    pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
+    root = wanted.places[robot.body_names[0]]
+    bodies = [target.body for target in wanted.targets if target.position and target.after]
+    there = [wanted.places[body] - root for body in bodies]
+    here = [pos[:, robot.body_names.index(body)] - pos[:, 0] for body in bodies]
+    return float(np.linalg.norm(np.array(here) - np.array(there), axis=-1).mean())
+
+
+def _own_roles(source: Robot) -> Roles:
+    roles = roles_of(source.body_names)
+    assert roles, f"{source.name}'s bodies are called as a skeleton's with a map"
+    return roles
+
+
+def _clip(name: str, time: np.ndarray, qpos: np.ndarray) -> Clip:
+    return Clip(name, time, qpos[:, :3], qpos[:, 3:7], qpos[:, 7:])

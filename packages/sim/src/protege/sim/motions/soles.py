@@ -1,0 +1,64 @@
+"""How soles lie, and when feet stand, by a source's ankles and toes."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from protege.core.robots import rotation as R
+
+from .anatomy import Roles
+from .contacts import Stand, stands
+from .inverse_kinematics import Aims
+from .world_poses import WorldPoses
+
+LEG = 0.8
+"""m from hip to ankle of a grown person."""
+TILTED = np.radians(30.0)
+"""A sole that is off the level by more while it stands on it is not of a foot as it is known here."""
+ENOUGH = 5
+"""Frames on a flat sole that tell how it lies."""
+
+
+def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, Stand]:
+    """When the left foot of a source stands, and the right one.
+
+    Args:
+        time: (T,) s, even.
+        poses: of the source, T frames.
+        roles: of its bodies.
+    """
+
+    def places(part: str) -> np.ndarray:
+        named = [roles.get(f"{side}_{part}", roles[f"{side}_ankle"]) for side in ("left", "right")]
+        return np.stack([poses.pos[:, poses.index(name)] for name in named], axis=1)
+
+    hip, knee, ankle = (poses.rest_pos[poses.index(roles[f"left_{part}"])] for part in ("hip", "knee", "ankle"))
+    leg = np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee)
+    return stands(time, places("ankle"), places("toe"), float(leg) / LEG)
+
+
+def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:
+    """The aims with soles level on average while they are on the ground: at rest, a file's skeleton need not have them so.
+
+    Args:
+        feet: when they stand; a foot's turn is told while it is flat, its toes' while the ball is down.
+    """
+    rotations = dict(wanted.rotations)
+    for target in wanted.targets:
+        side, _, part = target.role.partition("_")
+        if part not in ("ankle", "toe"):
+            continue
+        stand = feet[0 if side == "left" else 1]
+        still = stand.flat if part == "ankle" else stand.ball
+        if still.sum() < ENOUGH:
+            continue
+        turn = torch.from_numpy(np.ascontiguousarray(rotations[target.body]))
+        z = torch.tensor([0.0, 0.0, 1.0], dtype=turn.dtype).expand(len(turn), 3)
+        up = R.rotate_inverse(turn, z)[torch.from_numpy(still)].median(dim=0).values
+        axis = torch.stack([-up[1], up[0], torch.zeros_like(up[0])])  # z x up
+        angle = torch.atan2(axis.norm(), up[2])
+        if 1e-6 < float(angle) < TILTED:
+            lean = R.from_axis_angle(axis / axis.norm(), angle)
+            rotations[target.body] = R.multiply(turn, lean.expand_as(turn)).numpy()
+    return replace(wanted, rotations=rotations)

@@ -1,0 +1,51 @@
+"""Work on many files at once, in one process a core; results come in the order of the files."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+
+from protege.core.robots.robot import Robot
+from protege.core.threads import available_cores
+
+FEW = 4
+"""Files a process, for it to be worth the seconds that it takes to start."""
+
+
+def in_order[X, Y](work: Callable[[X], Y], items: Iterable[X], count: int, robot: Robot) -> Iterator[Y]:
+    """What work makes of each item.
+
+    Args:
+        work: a function of a module; it and what it takes and gives travel between processes.
+        items: are taken a few at a time, not all at once.
+        count: how many there are; a few are done in this process.
+        robot: whose folder the other processes have to know.
+    """
+    processes = min(available_cores(), count // FEW)
+    if processes < 2:
+        yield from map(work, items)
+        return
+    from ..robots import folder_of
+
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(processes, context, _begin, (robot, folder_of(robot))) as pool:
+        waiting = deque[Future[Y]]()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(robot: Robot, folder: Path | None) -> None:
+    import torch
+
+    from ..robots import remember
+
+    torch.set_num_threads(1)
+    remember(robot, folder)
