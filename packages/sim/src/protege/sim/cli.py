@@ -235,13 +235,23 @@ def attempt_clip(
 @click.option("--size", default="640x480", show_default=True, metavar="WxH", help="of one picture, pixels")
 @click.option("--start", default=0.0, show_default=True, type=click.FloatRange(0.0), help="s")
 @click.option("--seconds", type=click.FloatRange(0.0), help="how long; to the end by default, 1.5 of a strip")
+@click.option(
+    "--source", is_flag=True, help="beside it, the motion file's own skeleton or robot, before it was retargeted"
+)
 def play(
-    clip: str, output: str, robot: str | None, fps: float | None, size: str, start: float, seconds: float | None
+    clip: str,
+    output: str,
+    robot: str | None,
+    fps: float | None,
+    size: str,
+    start: float,
+    seconds: float | None,
+    source: bool,
 ) -> None:
     """Draw CLIP as it is, without physics."""
     from .motions.play import play as draw
 
-    click.echo(draw(clip, output, _target(robot, clip), fps, size, start, seconds))
+    click.echo(draw(clip, output, _target(robot, clip), fps, size, start, seconds, source=source))
 
 
 # Robots and speed ------------------------------------------------------------------------------------------------------
