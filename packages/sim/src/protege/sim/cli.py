@@ -117,17 +117,22 @@ def import_clips(
 
 @motions.command("export")
 @click.argument("clip")
-@click.option("--format", required=True, help="mjlab: an .npz of its tracking tasks, at the robot's control rate")
+@click.option(
+    "--format",
+    required=True,
+    help="mjlab: an .npz of its tracking tasks; csv: Unitree's table, xyzw; proto: a .motion of ProtoMotions 3",
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the file, such as walk.npz")
+@click.option("--fps", type=click.FloatRange(1.0, 1000.0), help="frames a second: 30; of mjlab the control rate")
 @_robot
-def export_clip(clip: str, format: str, output: Path, robot: str | None) -> None:
+def export_clip(clip: str, format: str, output: Path, fps: float | None, robot: str | None) -> None:
     """Write CLIP in another project's format."""
     from protege.core.motions import load_clip
 
     from .motions.export import export_clip as write
 
     target = _target(robot, clip)
-    click.echo(write(load_clip(clip, target), target, format, output))
+    click.echo(write(load_clip(clip, target), target, format, output, fps))
 
 
 @motions.command("list")
