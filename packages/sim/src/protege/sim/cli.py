@@ -69,6 +69,8 @@ def motions() -> None:
 @click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
 @click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
 @click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
+@click.option("--source", default="", help="whom to cite; by default what the file says, or its name and format")
+@click.option("--licence", default="", help="under which the motions may be used; by default what the file says")
 @click.option(
     "--name", "names", multiple=True, help="which motion of an archive or folder (repeatable); a file's new name"
 )
@@ -82,6 +84,8 @@ def import_clips(
     up: Literal["y", "z"] | None,
     unit: str | None,
     scale: float,
+    source: str,
+    licence: str,
     names: tuple[str, ...],
 ) -> None:
     """Make clips of a robot from motion files of any known format: files, folders, zip archives, wheels.
@@ -102,7 +106,7 @@ def import_clips(
             click.echo(f"{clip.name}: {remark}", err=True)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
-    options = Options(format_, fps, quat, up, unit, scale)
+    options = Options(format_, fps, quat, up, unit, scale, source, licence)
     report = import_motions(sources, Path(output), target, options, names, said)
     if report.passed_over:
         some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..launcher import launch
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
+from ..motions.provenance import origins
 from ..names import checked_name
 from ..threads import available_cores, torch_threads
 from .config import Config, RunConfig, all_presets, compose, override_keys
@@ -106,6 +107,7 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
         with Run(config, experiment.kind, env.robot, env.obs_shapes, group) as run:
             if group.first:
                 run.record_sources(clip_digests(config.run.motion_file))
+                run.record_motions(origins(config.run.motion_file, env.robot))
             experiment.train(run, env, config)
     except torch.OutOfMemoryError as error:
         count = config.env.num_envs

@@ -18,6 +18,8 @@ class Options:
         up: the axis that points up.
         unit: of lengths.
         scale: lengths are multiplied by it, besides the unit.
+        source: whom to cite, instead of what the file says.
+        licence: under which the motions may be used, instead of what the file says.
     """
 
     format: str | None = None
@@ -26,6 +28,8 @@ class Options:
     up: Literal["y", "z"] | None = None
     unit: str | None = None
     scale: float = 1.0
+    source: str = ""
+    licence: str = ""
 
     @property
     def words(self) -> str:
