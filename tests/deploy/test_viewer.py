@@ -377,7 +377,7 @@ def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tm
     before = bluish(picture(tab, tmp_path))
     (tmp_path / "chosen.npy").write_bytes(contents)
     with tab.expect_file_chooser() as chooser:
-        tab.get_by_role("button", name="play a file").click()
+        tab.get_by_role("button", name="open a clip file").click()
     chooser.value.set_files(tmp_path / "chosen.npy")
     until(lambda: seen(viewer.world).ghost is not None, "no ghost")
     assert modes(viewer) == ("steering",)
@@ -390,6 +390,13 @@ def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tm
     until(lambda: not viewer.controls._as_ghost.value, "a ghost is still asked for")
 
 
+def test_what_does_not_go_is_said_on_the_page(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    viewer.controls._order({"goal": {"point": (float("nan"), 0.0)}})
+    tab.get_by_text("That does not go").wait_for()
+    tab.get_by_text("a point is a pair (x, y) of numbers").wait_for()
+
+
 def test_a_dropped_file_of_another_kind_is_said_how_to_import(page: tuple[Page, Viewer]) -> None:
     tab, _ = page
     drop(tab, "dance.csv", b"0,0,0.8,0,0,0,1,0.1\n")
@@ -398,10 +405,3 @@ def test_a_dropped_file_of_another_kind_is_said_how_to_import(page: tuple[Page, 
     ).wait_for()
     drop(tab, "theirs.npy", find_clip(Path("g1_humanoid_walk.npy")).read_bytes())
     tab.get_by_text("theirs.npy is a clip of the robot g1, not of smpl").wait_for()
-
-
-def test_what_does_not_go_is_said_on_the_page(page: tuple[Page, Viewer]) -> None:
-    tab, viewer = page
-    viewer.controls._order({"goal": {"point": (float("nan"), 0.0)}})
-    tab.get_by_text("That does not go").wait_for()
-    tab.get_by_text("a point is a pair (x, y) of numbers").wait_for()

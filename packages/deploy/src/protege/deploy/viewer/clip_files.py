@@ -10,7 +10,7 @@ from ..motions.file_kinds import IMPORT, NPY, SNIFFED, UNPACK, file_kind
 
 LARGEST = 256 << 20
 """Bytes that a clip may have: twenty minutes of a humanoid at 120 frames a second are 90 MB."""
-LABEL, HINT = "play a file", "A clip (.npy) of this robot; it may also be dropped onto the page"
+LABEL, HINT = "open a clip file", "A clip (.npy) of this robot; it may also be dropped onto the page"
 DROP = """<img src="data:," style="display: none" onerror="
 if (!window.protegeDrop) {
   window.protegeDrop = true;

@@ -81,7 +81,8 @@ class Scene:
         root, command = frame.body_pos_w[0], frame.command
         with self._server.atomic():
             if self.follow:
-                self._origin.position = (-float(root[0]), -float(root[1]), 0.0)
+                x, y = (root if frame.ghost is None else frame.ghost[0][0])[:2]
+                self._origin.position = (-float(x), -float(y), 0.0)
             self._feet.position = (float(root[0]), float(root[1]), 0.0)
             self._pose(self._bodies, frame.body_pos_w, frame.body_quat_w)
             if frame.ghost is not None:
