@@ -187,7 +187,7 @@ def test_another_format_is_named_with_the_version_that_wrote_it(checkpoint, tmp_
     path = tmp_path / "last.ckpt"
     save(path, replace(checkpoint, versions={"protege-core": "9.1.0"}))
     data = torch.load(path, weights_only=True)
-    for changed in (data | {"format": 3}, {k: v for k, v in data.items() if k != "robot"}, data | {"color": "red"}):
+    for changed in (data | {"format": 4}, {k: v for k, v in data.items() if k != "robot"}, data | {"color": "red"}):
         torch.save(changed, path)
         with pytest.raises(UserError, match=rf"{path} was written in another format, by protege-core 9\.1\.0"):
             load(path)
@@ -285,7 +285,7 @@ def test_a_release_of_an_earlier_version_has_no_checksums_and_loads(checkpoint, 
 def test_a_release_of_another_format_is_named(checkpoint, tmp_path):
     save_release(tmp_path, checkpoint)
     path = tmp_path / "config.yaml"
-    facts = yaml.safe_load(path.read_text()) | {"format": 3}
+    facts = yaml.safe_load(path.read_text()) | {"format": 4}
     del facts["facts_sha256"]
     path.write_text(sealed(facts, facts.pop("model_sha256")))
     with pytest.raises(UserError, match=r"config\.yaml was written in another format"):

@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
-from protege.core.runs.checkpoint import DIGEST, load
+from protege.core.runs.checkpoint import DIGEST, FORMAT, load
 from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.config import RunConfig, from_dict
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
@@ -152,7 +152,7 @@ def test_a_checkpoint_that_was_changed_is_refused_or_whole(trained, tiny_tracker
         if i % 10 and isinstance(data, dict):  # most are of those that have no digest, or a right one
             data = {name: x for name, x in data.items() if name != DIGEST}
             if i % 3 == 0:
-                data = {"format": 1, DIGEST: digest({k: x for k, x in data.items() if k != "format"}), **data}
+                data = {"format": FORMAT, DIGEST: digest({k: x for k, x in data.items() if k != "format"}), **data}
         torch.save(data, path)
         if i % 5 == 0:
             rewritten(path, random)

@@ -1,5 +1,6 @@
 """The live viewer: its parts by hand, and the page in a real browser."""
 
+import base64
 import socket
 import threading
 import time
@@ -14,10 +15,12 @@ import pytest
 from click.testing import CliRunner
 from equipment import launch
 from playwright.sync_api import Page, sync_playwright
+from waiting import PATIENCE, seen, until
 
 from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command
+from protege.deploy.motions.clip_paths import find_clip
 from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.figure import figure
@@ -28,17 +31,6 @@ from protege.deploy.viewer.world import World
 from protege.sim.robots import get_robot
 from protege.sim.robots.menagerie import load
 from protege.sim.robots.mjcf import robot_xml
-
-PATIENCE = 60.0  # s, for what takes a moment on an idle machine
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    """Wait for it."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
 
 # Parts -------------------------------------------------------------------------------------------------------------------
 
@@ -191,11 +183,6 @@ def world(walker: Path, exported: Path) -> Iterator[World]:
     yield made
     made.close()
     assert made.error is None
-
-
-def seen(world: World) -> Any:
-    assert world.frame is not None
-    return world.frame
 
 
 def test_the_world_obeys_is_pushed_and_begins_anew(world: World) -> None:
@@ -351,8 +338,70 @@ def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) ->
     tab.get_by_text("tiny", exact=False).first.wait_for()
 
 
+def bluish(picture: np.ndarray) -> int:
+    """Pixels as blue as a ghost's."""
+    red, green, blue = np.moveaxis(picture[:, :560], -1, 0)
+    return int(((blue - red > 25) & (blue > green) & (red < 190)).sum())
+
+
+def drop(tab: Page, name: str, contents: bytes) -> None:
+    """Drop a file onto the middle of the page."""
+    file = tab.evaluate_handle(
+        """([name, text]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
+            return data;
+        }""",
+        [name, base64.b64encode(contents).decode()],
+    )
+    tab.dispatch_event("canvas", "drop", {"dataTransfer": file})
+
+
+def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    """Tracked, then as a ghost by the button, then by a student that is given another robot's."""
+    tab, viewer = page
+    viewer.world.switch("walker")
+    until(lambda: viewer.world.student == "walker" and seen(viewer.world).student == "walker", "no switch")
+    viewer.controls.stand()
+    until(lambda: modes(viewer) == ("steering",), "it does not stand")
+    contents = find_clip(Path("smpl_humanoid_run.npy")).read_bytes()
+    drop(tab, "my run.npy", contents)
+    until(lambda: modes(viewer) == ("motion",), "the dropped clip is not tracked")
+    assert viewer.controls._clip.value == "my_run" and viewer.controls._clip.options[-1] == "my_run"
+    tab.get_by_role("tab", name="clip").click()
+    tab.get_by_text("without physics").first.click()
+    until(lambda: viewer.controls._as_ghost.value, "no ghost was asked for")
+    viewer.controls.stand()
+    until(lambda: modes(viewer) == ("steering",), "it does not stand")
+    tab.wait_for_timeout(1000)  # until it is drawn
+    before = bluish(picture(tab, tmp_path))
+    (tmp_path / "chosen.npy").write_bytes(contents)
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name="open a clip file").click()
+    chooser.value.set_files(tmp_path / "chosen.npy")
+    until(lambda: seen(viewer.world).ghost is not None, "no ghost")
+    assert modes(viewer) == ("steering",)
+    tab.get_by_text("chosen, without physics").first.wait_for()
+    tab.wait_for_timeout(1000)  # until it is drawn
+    assert bluish(picture(tab, tmp_path)) > before + 300
+    viewer.controls.stand()
+    until(lambda: seen(viewer.world).ghost is None, "it is still there")
+    tab.get_by_text("without physics").first.click()
+    until(lambda: not viewer.controls._as_ghost.value, "a ghost is still asked for")
+
+
 def test_what_does_not_go_is_said_on_the_page(page: tuple[Page, Viewer]) -> None:
     tab, viewer = page
     viewer.controls._order({"goal": {"point": (float("nan"), 0.0)}})
     tab.get_by_text("That does not go").wait_for()
     tab.get_by_text("a point is a pair (x, y) of numbers").wait_for()
+
+
+def test_a_dropped_file_of_another_kind_is_said_how_to_import(page: tuple[Page, Viewer]) -> None:
+    tab, _ = page
+    drop(tab, "dance.csv", b"0,0,0.8,0,0,0,1,0.1\n")
+    tab.get_by_text(
+        "dance.csv is a table of text (CSV), no clip of smpl. Import it: protege sim motions import dance.csv"
+    ).wait_for()
+    drop(tab, "theirs.npy", find_clip(Path("g1_humanoid_walk.npy")).read_bytes())
+    tab.get_by_text("theirs.npy is a clip of the robot g1, not of smpl").wait_for()

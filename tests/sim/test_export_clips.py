@@ -75,7 +75,7 @@ def test_velocities_are_those_that_mujoco_has_for_the_joints_rates(written, robo
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--format", "isaac", "--output", "x.npz"], "no format 'isaac' to export to. Known: mjlab"),
+        (["--format", "isaac", "--output", "x.npz"], "no format 'isaac' to export to. Known: mjlab, csv, proto"),
         (["--format", "mjlab", "--output", "x.csv"], "x.csv is not the name of an .npz file. Let it end in .npz"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,9 +15,11 @@ import yaml
 from tiny_runs import protege, snapshot
 
 from protege.core.errors import UserError
+from protege.core.runs.checkpoint import load
 from protege.core.runs.evaluation import evaluation_env
 from protege.core.runs.load_policy import load_policy
 from protege.teachers import zoo as z
+from protege.teachers.cards import write_card
 
 RECIPE = "protege core train full_body_tracker/transformer_flat_terrain"
 TRACK = {"episodes": 8, "success": 0.5, "success_ci": [0.2, 0.8], "error": 0.125, "error_ci": None}
@@ -108,6 +111,27 @@ def test_add_list_verify(tiny_tracker: Path, tmp_path: Path) -> None:
     assert "Not evaluated" in (place / "other" / "card.md").read_text()
     sizes = [(place / name / "model.safetensors").stat().st_size for name in ("tiny", "other")]
     assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_a_card_says_whose_motions_were_learned(stocked: Path, tiny_tracker: Path) -> None:
+    saved, card = load(tiny_tracker), (stocked / "tiny" / "card.md").read_text()
+    (walk,) = saved.motions
+    assert walk["name"] == "smpl_humanoid_walk" and len(walk["sha256"]) == 64
+    source = walk["source"] or "not said"
+    assert f"| smpl_humanoid_walk | {source} | not said | {walk['sha256'][:16]} |" in card.splitlines()
+
+
+def test_a_card_counts_many_motions_and_knows_when_none_is_known(stocked: Path, tiny_tracker: Path) -> None:
+    entry, saved = z.find(stocked, "tiny"), load(tiny_tracker)
+    own = {"source": "a|b\n(2003)", "licence": "free", "sha256": "0" * 64}
+    many = [{"name": f"walk {i}", **own, "licence": "free" if i < 20 else ""} for i in range(25)]
+    card = write_card(entry, replace(saved, motions=many)).splitlines()
+    assert "| a\\|b (2003) | free | 20 |" in card and "| a\\|b (2003) | not said | 5 |" in card
+    each = [{"name": f"walk {i}", **own, "source": str(i)} for i in range(30)]
+    assert "| others | see config.yaml | 10 |" in write_card(entry, replace(saved, motions=each)).splitlines()
+    files = ", ".join(f"`{file}`" for file in saved.config["run"]["motion_file"])
+    earlier = write_card(entry, replace(saved, motions=[])).splitlines()
+    assert f"Trained on motions whose origin it does not say: {files}." in earlier
 
 
 def test_a_card_may_be_written_anew(copied: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def train(run: Run, env: Env, config: Config) -> None:
     stages = usable_stages(config.agent.curriculum or [everything], models.weights())
     teachers = load_teachers(models, tasks_of(stages), env, config.run)
     run.record_sources(teachers.digests)
+    run.record_motions(teachers.motions)
     distil(run, cast(TaskEnv, env), config, teachers, stages)
 
 

@@ -1,6 +1,6 @@
 """Which teacher labels which environment: each task's environments have their own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +21,16 @@ class TeachersByTask:
 
     Args:
         digests: SHA-256 of the weights of each file that they were loaded from.
+        motions: where the motions come from that they were trained on; see `Checkpoint`.
     """
 
-    def __init__(self, teachers: Mapping[str, Labeller], digests: Mapping[str, str] | None = None) -> None:
-        self.teachers, self.digests = dict(teachers), dict(digests or {})
+    def __init__(
+        self,
+        teachers: Mapping[str, Labeller],
+        digests: Mapping[str, str] | None = None,
+        motions: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        self.teachers, self.digests, self.motions = dict(teachers), dict(digests or {}), list(motions)
 
     def label(self, obs: Obs, task_slices: Mapping[str, slice]) -> dict[str, Tensor]:
         """What each environment's teacher would do, and the value that it gives that state.
@@ -53,7 +59,8 @@ def load_teachers(models: TeacherModels, tasks: Iterable[str], env: Env, run: Ru
     names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
     loaded = {name: _load(name, getattr(models, name).checkpoint, env, run) for name in names}
     digests = {str(one.path): one.digest for several in loaded.values() for one in several}
-    return TeachersByTask({name: _labeller(several) for name, several in loaded.items()}, digests)
+    motions = [origin for several in loaded.values() for one in several for origin in one.checkpoint.motions]
+    return TeachersByTask({name: _labeller(several) for name, several in loaded.items()}, digests, motions)
 
 
 def _labeller(loaded: list[LoadedPolicy]) -> Labeller:

@@ -1,6 +1,6 @@
 """Pictures and films of a robot, drawn offscreen."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,13 @@ from .robots.mjcf import build_spec
 FPS = 30
 AZIMUTH, ELEVATION = 120.0, -10.0
 """Of the camera's line of sight, about z and above the level, degrees. Where it stands is the robot's `Camera`."""
+ASIDE = 1.2 * np.array([-np.sin(np.radians(AZIMUTH)), np.cos(np.radians(AZIMUTH)), 0.0])
+"""m, from the robot's root to its companion's: on the left of the picture, across the line of sight."""
+FURTHER = 1.35
+"""How much further away the camera is from two than from one."""
+
+Companion = Callable[[mujoco.MjvScene, float, np.ndarray], None]
+"""Adds what is drawn beside the robot to a scene, given s since the clip's start, and the robot's root (3,) m."""
 
 
 class Renderer:
@@ -58,7 +65,7 @@ class Renderer:
         self.width, self.height = width, height
         self._scene = mujoco.MjvScene(self.model, maxgeom=1000)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
-        self._camera.azimuth, self._camera.elevation, self._camera.distance = AZIMUTH, ELEVATION, robot.camera.distance
+        self._camera.azimuth, self._camera.elevation, self._distance = AZIMUTH, ELEVATION, robot.camera.distance
         if frames:
             self._option.frame = mujoco.mjtFrame.mjFRAME_BODY.value
             self._option.flags[mujoco.mjtVisFlag.mjVIS_TRANSPARENT] = True
@@ -66,15 +73,23 @@ class Renderer:
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
-    def frame(self, qpos: np.ndarray) -> np.ndarray:
-        """One picture, (height, width, 3) uint8, of `qpos` (7 + J,): root position m, root rotation wxyz, joints rad."""
+    def frame(self, qpos: np.ndarray, moment: float = 0.0, companion: Companion | None = None) -> np.ndarray:
+        """One picture, (height, width, 3) uint8, of `qpos` (7 + J,): root position m, root rotation wxyz, joints rad.
+
+        Args:
+            companion: what is drawn at the robot's left, as it is at `moment` (s).
+        """
         self.data.qpos[self._qpos] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
-        self._camera.lookat[:] = (*qpos[:2], self._look_at)
+        middle = qpos[:2] if companion is None else qpos[:2] + ASIDE[:2] / 2.0
+        self._camera.lookat[:] = (*middle, self._look_at)
+        self._camera.distance = self._distance * (1.0 if companion is None else FURTHER)
         mujoco.mjv_updateScene(
             self.model, self.data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
+        if companion is not None:
+            companion(self._scene, moment, qpos[:3])
         self._gl.make_current()
         picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
         area = mujoco.MjrRect(0, 0, self.width, self.height)
@@ -83,13 +98,19 @@ class Renderer:
         return picture[::-1]
 
     def play(
-        self, clip: Clip, fps: float = FPS, start: float = 0.0, seconds: float | None = None
+        self,
+        clip: Clip,
+        fps: float = FPS,
+        start: float = 0.0,
+        seconds: float | None = None,
+        companion: Companion | None = None,
     ) -> Iterator[np.ndarray]:
-        """Pictures of a clip, kinematic, without physics: from `start` (s) for `seconds`, or to its end."""
+        """Pictures of a clip, kinematic, without physics: from `start` (s) for `seconds`, or to its end; see `frame`."""
         length = clip.duration - start
         count = int((length if seconds is None else min(seconds, length)) * fps + 1e-6) + 1
-        for qpos in np.concatenate(clip.at(start + np.arange(count) / fps), axis=1):
-            yield self.frame(qpos)
+        moments = start + np.arange(count) / fps
+        for moment, qpos in zip(moments, np.concatenate(clip.at(moments), axis=1), strict=True):
+            yield self.frame(qpos, float(moment), companion)
 
     def close(self) -> None:
         self._context.free()

@@ -1,10 +1,12 @@
 """What a zoo's entry says of itself: the metrics of its evaluations, and the card made of them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from protege.core.errors import UserError
+from protege.core.runs.checkpoint import Checkpoint
 
 from .entry import Entry, is_number
 
@@ -36,14 +38,50 @@ def read_metrics(evaluation: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def write_card(entry: Entry, samples: int, seconds: float) -> str:
-    """The card of an entry, Markdown."""
+def write_card(entry: Entry, saved: Checkpoint) -> str:
+    """The card of an entry and its policy, Markdown."""
     rows = [f"| {row} |" for row in _rows(entry.metrics)]
     header = ["| simulator | task | episodes | success | mean error, m or m/s |", "| --- | --- | --- | --- | --- |"]
     table = ["Evaluated with its mean actions; 95 % intervals.", "", *header, *rows] if rows else ["Not evaluated."]
-    trained = f"A policy of kind `{entry.kind}`, trained on {samples:,} transitions in {seconds:,.0f} s."
+    trained = f"A policy of kind `{entry.kind}`, trained on {saved.samples:,} transitions in {saved.seconds:,.0f} s."
     notes = ["", entry.notes] if entry.notes else []
-    return "\n".join([f"# {entry.name}", "", trained, "", f"    {entry.recipe}", "", *table, *notes, ""])
+    return "\n".join(
+        [f"# {entry.name}", "", trained, "", f"    {entry.recipe}", "", *table, *notes, "", *_motions(saved), ""]
+    )
+
+
+LISTED = 20
+"""Motions that a card lists; of more it gives numbers, and config.yaml has them all."""
+UNSAID = "not said"
+
+
+def _motions(saved: Checkpoint) -> list[str]:
+    """What a policy was trained on, and whose that is."""
+    if not saved.motions:
+        files = ", ".join(f"`{file}`" for file in saved.config.get("run", {}).get("motion_file", ())) or UNSAID
+        return [f"Trained on motions whose origin it does not say: {files}."]
+    said = "Trained, its teachers included, on these motions; config.yaml has their whole SHA-256."
+    if len(saved.motions) > LISTED:
+        count = Counter((one["source"] or UNSAID, one["licence"] or UNSAID) for one in saved.motions)
+        head, rows = (
+            "| source | licence | motions |",
+            [(*origin, str(number)) for origin, number in count.most_common(LISTED)],
+        )
+        left = len(saved.motions) - sum(number for _, number in count.most_common(LISTED))
+        rows += [("others", "see config.yaml", str(left))] if left else []
+    else:
+        head = "| motion | source | licence | sha256 |"
+        rows = [
+            (one["name"], one["source"] or UNSAID, one["licence"] or UNSAID, one["sha256"][:16])
+            for one in saved.motions
+        ]
+    rule = "| " + " | ".join(["---"] * head.count(" | ")) + " | --- |"
+    return [said, "", head, rule, *(f"| {' | '.join(_cell(x) for x in row)} |" for row in rows)]
+
+
+def _cell(text: str) -> str:
+    """A text within a cell of a table, on one line."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 HEADER = ("name", "kind", "weights", "measured in", "task: success, mean error, m or m/s")

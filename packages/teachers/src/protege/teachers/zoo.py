@@ -90,7 +90,7 @@ def add(
     entry = Entry(name, saved.kind, recipe, dict(metrics), notes, weights=weights)
     with _staged(zoo, name) as part:
         save_release(part, saved, half=half)
-        (part / CARD).write_text(write_card(entry, saved.samples, saved.seconds), encoding="utf-8")
+        (part / CARD).write_text(write_card(entry, saved), encoding="utf-8")
         entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
         if not weights:
             (part / WEIGHTS).unlink()
@@ -108,7 +108,7 @@ def describe(zoo: Path, name: str, metrics: Mapping[str, float], notes: str | No
     _want_weights(zoo, entry)
     saved = load(zoo / name)
     entry = replace(entry, metrics=dict(metrics), notes=entry.notes if notes is None else notes)
-    card = write_card(entry, saved.samples, saved.seconds).encode()
+    card = write_card(entry, saved).encode()
     write_atomically(zoo / name / CARD, lambda file: file.write(card))
     entry = replace(entry, sha256={**entry.sha256, CARD: _sha256(card)})
     _write_index(zoo, {**read_index(zoo), name: entry})

@@ -99,13 +99,18 @@ def read_clip(path: Path, robot: str, joint_names: Sequence[str]) -> Motion:
     return in_order(motion, joint_names)
 
 
-def read_robot(path: Path) -> str:
-    """The name of the robot whose clip a file is; empty if it does not say.
+def read_facts(path: Path) -> Facts:
+    """What a clip says about itself.
 
     Raises:
         ClipError: the file cannot be read, or is no clip.
     """
-    return _load(path)[1].robot
+    return _load(path)[1]
+
+
+def read_robot(path: Path) -> str:
+    """The name of the robot whose clip a file is; empty if it does not say. Raises as `read_facts` does."""
+    return read_facts(path).robot
 
 
 def in_order(motion: Motion, joint_names: Sequence[str]) -> Motion:

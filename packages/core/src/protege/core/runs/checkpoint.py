@@ -25,8 +25,9 @@ from ..robots.robot import Robot
 from . import plain_yaml
 from .checkpoint_checks import REMEDY, check_contents, digest
 
-FORMAT = 2
-"""Format 1 had no `description`: its robot is known by its name alone."""
+FORMAT = 3
+LATER = {1: ("description", "motions"), 2: ("motions",)}
+"""What an earlier format has not: of 1 the robot is known by its name alone, and neither says where its motions come from."""
 DIGEST = "sha256"
 """Key of a checkpoint's digest, over its fields; one of an earlier version has none."""
 UNREADABLE = (
@@ -56,6 +57,8 @@ class Checkpoint:
         versions: of the packages that wrote this.
         training: states of optimizer, environment and trainer; empty in a release.
         description: the whole robot as plain data, see `protege.core.robots.plain`; empty if it is known by its name alone.
+        motions: where the motions come from that it was trained on, and its teachers: `protege.core.motions.provenance.Origin`s as
+            plain data; empty if it was saved by an earlier version.
     """
 
     kind: str
@@ -72,6 +75,7 @@ class Checkpoint:
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
     training: dict[str, Any] = field(default_factory=dict)
     description: dict[str, Any] = field(default_factory=dict)
+    motions: list[dict[str, str]] = field(default_factory=list)
 
     def described_robot(self) -> Robot | None:
         """The robot that the policy was trained with; None if the file only has its name."""
@@ -210,8 +214,9 @@ def _checked(path: Path, data: Any) -> Checkpoint:
     if not isinstance(data, dict) or "format" not in data:
         raise UserError(f"{path} is not a checkpoint of Protégé", "Give last.ckpt of a run folder")
     written, form = data.pop(DIGEST, None), data.pop("format")
-    names = [f.name for f in fields(Checkpoint) if form != 1 or f.name != "description"]
-    if not isinstance(form, int) or form not in (1, FORMAT) or set(data) != set(names):
+    known = isinstance(form, int) and form in (*LATER, FORMAT)
+    names = [f.name for f in fields(Checkpoint) if not known or f.name not in LATER.get(form, ())]
+    if not known or set(data) != set(names):
         versions = data.get("versions")
         wrote = versions.get("protege-core") if isinstance(versions, dict) else None
         raise UserError(
@@ -219,7 +224,7 @@ def _checked(path: Path, data: Any) -> Checkpoint:
             "Train it again, or install that version",
         )
     contents = {name: data[name] for name in names}
-    check_contents(path, {"description": {}, **contents})
+    check_contents(path, {"description": {}, "motions": [], **contents})
     if written is not None and written != digest(contents):
         raise UserError(f"{path} is damaged: its contents differ from its checksum", REMEDY)
     checkpoint = Checkpoint(**contents)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..motions.provenance import are_origins
 from ..names import RULE
 from ..robots.plain import from_plain
 from .plain_yaml import MAX_DEPTH, is_plain
@@ -108,6 +109,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "versions": (lambda x: _is_table(x, _is_text), "versions by name"),
     "training": (_is_training, "states by name"),
     "description": (_is_robot, "a robot"),
+    "motions": (are_origins, "a list of motions' origins"),
 }
 """By field: what fits, and what it is called."""
 

@@ -13,6 +13,7 @@ from ..motions.digests import digests
 from ..motions.frames import ClipFrames, Frames, frame_rate
 from ..motions.packed import Entry, PackedLibrary, is_packed, read_index
 from ..motions.packing import cached_path, content_key, pack
+from ..motions.provenance import Origin, origins, summed
 from ..robots.robot import Robot
 from .manifest import Listed, check_digests, is_manifest, read_manifest
 from .resuming import clip_digests
@@ -142,6 +143,20 @@ def motion_digests(values: Sequence[str], split: str = ALL, tags: Sequence[str] 
     if len(files) <= LISTED:
         return clip_digests([str(file) for file in files])
     return {" ".join(values): hashlib.sha256(" ".join(digests(files)).encode()).hexdigest()}
+
+
+def motion_origins(values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = ()) -> list[Origin]:
+    """Where the clips that a training learns from come from: one by one, or of many one for each source and licence.
+
+    Raises:
+        UserError: see `select`.
+    """
+    if any(is_packed(Path(value)) for value in values):
+        entries = [x for x in read_index(Path(values[0]), robot).entries if _fits(x, split, tags)]
+        found = [Origin(x.name, x.source, x.licence, x.sha256) for x in entries]
+    else:
+        found = origins([str(x.file) for x in select(values, split, tags)], robot)
+    return found if len(found) <= LISTED else summed(found)
 
 
 def _fits(x: Listed | Entry, split: str, tags: Sequence[str]) -> bool:

@@ -39,7 +39,9 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
     if run.resumes:
         pass  # `Run.restore` loads the weights
     elif config.agent.expert_model_path:
-        policy.load_from(load_expert(config.agent.expert_model_path, env, actor_critics()).policy.state_dict())
+        expert = load_expert(config.agent.expert_model_path, env, actor_critics())
+        policy.load_from(expert.policy.state_dict())
+        run.record_motions(expert.checkpoint.motions)
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     accelerate(policy, env.device, config.run.mixed_precision, config.run.compile)
@@ -56,6 +58,7 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
         )
     loaded = load_expert(path, env, ["tracker"])
     run.record_sources({path: loaded.digest})
+    run.record_motions(loaded.checkpoint.motions)
     expert = accelerate(loaded.policy, env.device, *speed)
     policy = MaskedMimic(env.obs_shapes, Servos.of(env.robot), config.agent).to(env.device)
     algorithm = Imitation(accelerate(policy, env.device, *speed), expert, config.agent)

@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..learning.divergence import DivergenceMonitor
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
+from ..motions.provenance import Origin, joined
 from ..robots.plain import to_plain
 from ..robots.robot import Robot
 from ..terminal import console
@@ -81,6 +82,7 @@ class Run:
         settings = config.run
         self.folder = run_folder(settings)
         self.sources: dict[str, str] = {}
+        self.motions: list[dict[str, str]] = []
         self.iteration, self.samples, self.seconds = 0, 0, 0.0
         self.finished = self.interrupted = False
         self.latest: dict[str, float] = {}
@@ -127,6 +129,10 @@ class Run:
         """
         self.sources |= digests
 
+    def record_motions(self, origins: Iterable[Mapping[str, str] | Origin]) -> None:
+        """Name motions that the policy learns from, itself or by its teachers; its checkpoints say so."""
+        self.motions = joined(self.motions, origins)
+
     def restore(self, parts: Mapping[str, Any]) -> None:
         """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
 
@@ -149,11 +155,13 @@ class Run:
             restore_training(parts, self._mine(saved, last), last)
             self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
             self.latest, self._resumed = saved.metrics, True
+            self.record_motions(saved.motions)
         elif settings.checkpoint:
             path = Path(settings.checkpoint)
             saved = load(path, "cpu")
             self._same_kind(saved, path, f"Give run.checkpoint a {self.kind}; other keys name experts and teachers")
             load_weights(parts["policy"], saved, path)
+            self.record_motions(saved.motions)
         if len(set(self.group.gather(self.iteration))) > 1:
             raise UserError(f"not all ranks see {last}", "Put run.results_dir where all machines see it")
         self.group.broadcast(parts["policy"])
@@ -291,6 +299,7 @@ class Run:
             finished=self.finished,
             metrics=self.latest,
             training=training,
+            motions=self.motions,
         )
         save(self.folder / name, checkpoint)
 

@@ -15,7 +15,7 @@ from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
 from ..names import checked_name
 from ..threads import available_cores, torch_threads
-from .clip_selection import motion_digests
+from .clip_selection import motion_digests, motion_origins
 from .config import Config, RunConfig, all_presets, compose, override_keys
 from .key_warnings import warnings
 from .lock import locked
@@ -105,7 +105,9 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
             click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, group) as run:
             if group.first:
-                run.record_sources(motion_digests(settings.motion_file, settings.motion_split, settings.motion_tags))
+                chosen = settings.motion_split, settings.motion_tags
+                run.record_sources(motion_digests(settings.motion_file, *chosen))
+                run.record_motions(motion_origins(settings.motion_file, env.robot, *chosen))
             experiment.train(run, env, config)
     except torch.OutOfMemoryError as error:
         count = config.env.num_envs

@@ -13,6 +13,7 @@ from ..commands.registry import FOLLOW, KINDS, REACH, STEER
 from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Modality
+from .clip_files import DROP, HINT, LABEL, ClipFiles
 from .scene import FEET, Scene
 from .world import World
 
@@ -34,6 +35,7 @@ class Controls:
     def __init__(self, server: viser.ViserServer, world: World, scene: Scene, clips: list[str]) -> None:
         self._server, self._gui, self._world, self._scene = server, server.gui, world, scene
         self._points = list[tuple[float, float]]()
+        self._files = ClipFiles()
         self.speed, self.direction = 0.0, 0.0
         self._students(list(world.students))
         tabs = self._gui.add_tab_group()
@@ -46,6 +48,7 @@ class Controls:
         ):
             with tabs.add_tab(name):
                 fill()
+        self._upload()
         self._rest()
         self._keys()
 
@@ -90,10 +93,19 @@ class Controls:
                 self.clicked(point)
 
     def _clips(self, clips: list[str]) -> None:
-        names = {PurePath(clip).stem.partition("_humanoid_")[2] or PurePath(clip).stem: clip for clip in clips}
-        chosen = self._gui.add_dropdown("clip", list(names) or ["none"])
-        play = self._gui.add_button("play", disabled=not names)
-        play.on_click(lambda _: self._order({"motion": {"clip": names[chosen.value]}}))
+        self._clip_of = {PurePath(clip).stem.partition("_humanoid_")[2] or PurePath(clip).stem: clip for clip in clips}
+        self._clip = self._gui.add_dropdown("clip", list(self._clip_of) or ["none"])
+        self._as_ghost = self._gui.add_checkbox(
+            "without physics", False, hint="a ghost beside the robot, which goes on"
+        )
+        self._play = self._gui.add_button("play", disabled=not clips)
+        self._play.on_click(lambda _: self._try(lambda: self.play(self._clip_of[self._clip.value])))
+
+    def _upload(self) -> None:
+        """Files; outside of the tabs, of which a page has one at a time."""
+        given = self._gui.add_upload_button(LABEL, mime_type=".npy", hint=HINT)
+        self._gui.add_html(DROP)
+        given.on_upload(lambda _: self._try(lambda: self.take(given.value.name, given.value.content)))
 
     def _raw(self, modality: Modality) -> None:
         """The model's inputs of a modality that has no panel of its own."""
@@ -148,6 +160,36 @@ class Controls:
             angle = np.radians(self.direction)
             self._stick.position = (self.speed * np.cos(angle), self.speed * np.sin(angle), 0.05)
         self._order({STEER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
+
+    def take(self, name: str, contents: bytes) -> None:
+        """Play a file, and offer it from now on among the clips, by its name.
+
+        Raises:
+            DeployError: it is no clip of this robot.
+        """
+        file = self._files.take(name, contents, self._world.metadata.robot)
+        try:
+            self.play(str(file))
+        except DeployError as error:
+            raise DeployError(error.message.replace(str(file), PurePath(name).name)) from error
+        self._clip_of[file.stem] = str(file)
+        self._clip.options, self._clip.value = tuple(self._clip_of), file.stem
+        self._play.disabled = False
+
+    def play(self, clip: str) -> None:
+        """Have the robot track a clip; or show it without physics, if that is asked for, or the student takes no motions.
+
+        Raises:
+            DeployError: it is no clip of this robot.
+        """
+        if self._as_ghost.value or "motion" not in self._world.modes:
+            self._world.haunt(clip)
+        else:
+            self._world.order({"motion": {"clip": clip}})
+
+    def close(self) -> None:
+        """Delete the files that were given."""
+        self._files.close()
 
     def stand(self) -> None:
         """Obey nothing but that."""

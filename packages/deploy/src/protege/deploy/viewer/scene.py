@@ -18,6 +18,7 @@ WORLD = "/world"  # moved so that the robot stays before the camera, which is th
 FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
 LIFT = 0.02  # m, of lines above the ground
 RADIUS = 0.12  # m, of balls
+GHOST, SEEN_THROUGH = (74, 111, 165), 0.45  # colour and opacity of a clip without physics
 
 
 class Scene:
@@ -41,24 +42,31 @@ class Scene:
         }
         self._drawn = self._line("drawn", 1)
         self._bodies: dict[str, Any] = {}
+        self._ghost: dict[str, Any] = {}
         self._camera: Camera | None = None
         self.follow = True
         self.build(world)
 
     def build(self, world: World) -> None:
         """The robot's shapes, anew."""
-        for handle in self._bodies.values():
+        for handle in (*self._bodies.values(), *self._ghost.values()):
             handle.remove()  # and all that is on it
-        self._bodies.clear()
-        self._names = world.metadata.body_names
-        for name, parts in figure(world.model, self._names).items():
-            place = f"{WORLD}/robot/{name}"
-            self._bodies[name] = self._scene.add_frame(place, show_axes=False)
-            for index, part in enumerate(parts):
-                drawn: dict[str, Any] = {"color": part.color, "opacity": part.opacity, "flat_shading": part.flat}
-                self._scene.add_mesh_simple(f"{place}/{index}", part.vertices, part.faces, **drawn)
+        self._ghost.clear()
+        self._names, self._figure = world.metadata.body_names, figure(world.model, world.metadata.body_names)
+        self._bodies = self._add("robot")
         if world.metadata.camera != self._camera:
             self._look(world.metadata.camera)
+
+    def _add(self, what: str, **instead: Any) -> dict[str, Any]:
+        """The robot's shapes under a name of their own, by body; `instead` of their own colour or opacity."""
+        frames = dict[str, Any]()
+        for name, parts in self._figure.items():
+            place = f"{WORLD}/{what}/{name}"
+            frames[name] = self._scene.add_frame(place, show_axes=False)
+            for index, part in enumerate(parts):
+                own = {"color": part.color, "opacity": part.opacity, "flat_shading": part.flat}
+                self._scene.add_mesh_simple(f"{place}/{index}", part.vertices, part.faces, **(own | instead))
+        return frames
 
     def _look(self, camera: Camera) -> None:
         """Where the camera is when a page opens: behind the robot, to its right."""
@@ -73,14 +81,23 @@ class Scene:
         root, command = frame.body_pos_w[0], frame.command
         with self._server.atomic():
             if self.follow:
-                self._origin.position = (-float(root[0]), -float(root[1]), 0.0)
+                x, y = (root if frame.ghost is None else frame.ghost[0][0])[:2]
+                self._origin.position = (-float(x), -float(y), 0.0)
             self._feet.position = (float(root[0]), float(root[1]), 0.0)
-            for k, name in enumerate(self._names):
-                if name in self._bodies:
-                    self._bodies[name].position = frame.body_pos_w[k]
-                    self._bodies[name].wxyz = frame.body_quat_w[k]
+            self._pose(self._bodies, frame.body_pos_w, frame.body_quat_w)
+            if frame.ghost is not None:
+                self._ghost = self._ghost or self._add("ghost", color=GHOST, opacity=SEEN_THROUGH)
+                self._pose(self._ghost, *frame.ghost)
+            for handle in self._ghost.values():
+                handle.visible = frame.ghost is not None
             for name, kind in KINDS.items():
                 self._show(self._told[name], kind.drawn(command, root[:2]))
+
+    def _pose(self, bodies: dict[str, Any], pos: Array, quat: Array) -> None:
+        """Place bodies, (B, 3) m and (B, 4)."""
+        for k, name in enumerate(self._names):
+            if name in bodies:
+                bodies[name].position, bodies[name].wxyz = pos[k], quat[k]
 
     def draw(self, points: list[tuple[float, float]]) -> None:
         """The path that is being drawn, (x, y) m in the world."""

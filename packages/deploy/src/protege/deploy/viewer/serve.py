@@ -74,6 +74,7 @@ class Viewer:
         self.world.close()
         with self._showing, redirect_stdout(io.StringIO()):
             self._server.stop()
+        self.controls.close()
 
     def run(self, seconds: float | None = None) -> None:
         """Show the world's steps as they come, for so long, until Ctrl-C or until the viewer is closed.

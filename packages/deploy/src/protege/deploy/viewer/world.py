@@ -10,12 +10,15 @@ import numpy as np
 
 from ..commands.commander import Commander
 from ..errors import DeployError
+from ..geometry import Pose2D, yaw
 from ..interface import Array, Command
 from ..loop.loop import ControlLoop, Step
+from ..motions.clips import load_clip
 from ..motions.poses import Poses
 from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
 from ..robots.mujoco import MujocoRobot
+from .ghost import Ghost, ghost
 from .tracking import Tracking
 
 PUSH_S = 0.2  # how long a push lasts
@@ -40,6 +43,7 @@ class Frame:
         infer_ms: the policy's step.
         cycle_ms: all of the control step.
         fallen: the robot lies.
+        ghost: (B, 3) m and (B, 4), the bodies of a clip that is shown without physics; None if none is.
     """
 
     index: int
@@ -55,6 +59,7 @@ class Frame:
     infer_ms: float
     cycle_ms: float
     fallen: bool
+    ghost: tuple[Array, Array] | None = None
 
 
 class World:
@@ -81,6 +86,7 @@ class World:
         self.frame: Frame | None
         self.error: BaseException | None = None
         self._steps, self._push, self._lying = 0, (np.zeros(3), 0), 0
+        self._ghost: Ghost | None = None
         self._closed, self._again, self._asked = threading.Event(), threading.Event(), threading.Lock()
         self._begin(self.student)
         self._thread = threading.Thread(target=self._live, name="world", daemon=True)
@@ -127,6 +133,19 @@ class World:
             self._commander.order(order)
             self._commander.notes.clear()
             self._tracking.forget()
+            self._ghost = None
+
+    def haunt(self, clip: str | Path) -> None:
+        """Show a clip beside the robot, without physics, until the next order; what the robot does goes on.
+
+        Raises:
+            DeployError: it cannot be read, or is no clip of this robot.
+        """
+        with self._asked:
+            motion = load_clip(clip, self.metadata, self._kinematics)
+            frame = self.frame
+            at, facing = (np.zeros(2), 0.0) if frame is None else (frame.body_pos_w[0, :2], yaw(frame.body_quat_w[0]))
+            self._ghost = ghost(motion, self._kinematics, Pose2D(at, facing), self._dt, self._steps)
 
     def push(self, force: float, degrees: float) -> None:
         """Push the root for 0.2 s: newton, degrees to the left of x."""
@@ -170,6 +189,7 @@ class World:
             self._kinematics = MujocoRobot(folder).body_poses
         self.student = self._wanted = student
         self._again.clear()
+        self._ghost = None
         metadata = self._policy.metadata
         self._dt, self._lying, self._push = metadata.control_dt, 0, (np.zeros(3), 0)
         self._robot.reset(None if self.standing else metadata.start)
@@ -185,6 +205,8 @@ class World:
         error_of, error = self._tracking(step, pos[0])
         self._lying = self._lying + 1 if robot.has_fallen else 0
         self._steps += 1
+        shown = self._ghost
+        note = next((note.message for note in reversed(self._commander.notes)), "")
         self.frame = Frame(
             index=self._steps,
             student=self.student,
@@ -193,12 +215,13 @@ class World:
             body_quat_w=quat[0],
             command=step.command or Command(),
             modes=self._commander.modes,
-            note=next((note.message for note in reversed(self._commander.notes)), ""),
+            note=note or (f"{shown.name}, without physics" if shown else ""),
             error_of=error_of,
             error=error,
             infer_ms=1e3 * step.spent.get("infer", np.nan),
             cycle_ms=1e3 * sum(spent for stage, spent in step.spent.items() if stage != "wake"),
             fallen=self._lying > 0,
+            ghost=shown.at(self._steps) if shown else None,
         )
         force, left = self._push
         robot.push(force if left else np.zeros(3))

@@ -46,7 +46,13 @@ def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[
     digest = hashlib.sha256(contents).hexdigest()[:16]
     said = f", read with {options.words}" if options.words else ""
     return [
-        replace(one, source=one.source or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{said})")
+        replace(
+            one,
+            licence=options.licence or one.licence,
+            source=options.source
+            or one.source
+            or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{said})",
+        )
         for one in motions
     ]
 

@@ -19,6 +19,8 @@ class Options:
         unit: of lengths.
         scale: lengths are multiplied by it, besides the unit.
         map: path of a file that says the roles of a skeleton's bodies.
+        source: whom to cite, instead of what the file says.
+        licence: under which the motions may be used, instead of what the file says.
     """
 
     format: str | None = None
@@ -28,6 +30,8 @@ class Options:
     unit: str | None = None
     scale: float = 1.0
     map: str | None = None
+    source: str = ""
+    licence: str = ""
 
     @property
     def words(self) -> str:

@@ -1,0 +1,78 @@
+"""Where the motions that a policy learns from come from: so that someone can see what may be passed on."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..robots.robot import Robot
+from .clip import clip_files
+from .clip_file import read_facts
+from .clip_paths import ClipError
+from .conversion import converter_for
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of one clip.
+
+    Attributes:
+        name: of the clip.
+        source: where the motion comes from; empty if its file does not say.
+        licence: under which it may be used; empty if its file does not say.
+        sha256: of the file that was given to the training.
+    """
+
+    name: str
+    source: str = ""
+    licence: str = ""
+    sha256: str = ""
+
+
+def origins(motion_files: Sequence[str], robot: Robot) -> list[Origin]:
+    """Of the clips that the values of `--motion-file` name, in order; see `clip_files`.
+
+    Raises:
+        UserError: a file is missing, or cannot be read.
+    """
+    return [origin for file in clip_files(motion_files) for origin in _of_file(file, robot)]
+
+
+def _of_file(file: Path, robot: Robot) -> list[Origin]:
+    """Of a clip, or of all motions in a file of another format."""
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if converter := converter_for(file):
+            clips = converter.clips(file, robot)
+            names = [file.stem] if len(clips) == 1 else [clip.name for clip in clips]
+            return [Origin(name, clip.source, clip.licence, digest) for name, clip in zip(names, clips, strict=True)]
+        facts = read_facts(file)
+    except ClipError as error:
+        raise UserError(error.problem, error.remedy) from error
+    except OSError as error:
+        raise UserError(f"cannot read {file} ({error.strerror})", "Is it a clip?") from error
+    return [Origin(file.stem, facts.source, facts.licence, digest)]
+
+
+def summed(found: Sequence[Origin]) -> list[Origin]:
+    """One for each source and licence, named by how many clips it stands for; without digests."""
+    counts = Counter((one.source, one.licence) for one in found)
+    return [Origin(f"{count} clip{'s' * (count != 1)}", *facts) for facts, count in counts.items()]
+
+
+def joined(*several: Iterable[Mapping[str, str] | Origin]) -> list[dict[str, str]]:
+    """Origins as plain data, each once, those of the first list first."""
+    plain = (asdict(one) if isinstance(one, Origin) else dict(one) for many in several for one in many)
+    return list({tuple(one.items()): one for one in plain}.values())
+
+
+def are_origins(value: object) -> bool:
+    """Whether plain data out of a file is a list of origins."""
+    keys = set(Origin.__dataclass_fields__)
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and set(one) == keys and all(isinstance(text, str) for text in one.values())
+        for one in value
+    )

@@ -1,0 +1,50 @@
+"""A clip that is shown beside the robot as it is, without physics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..commands.motion import Kinematics
+from ..geometry import Array, Pose2D
+from ..motions.clips import Clip
+
+ASIDE = 1.0
+"""m, to the left of where the robot stands and faces as it begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ghost:
+    """Where a clip's bodies are, step by step.
+
+    Attributes:
+        name: of the clip.
+        body_pos_w: (T, B, 3) m.
+        body_quat_w: (T, B, 4).
+        first: the world's step with which it begins.
+    """
+
+    name: str
+    body_pos_w: Array
+    body_quat_w: Array
+    first: int
+
+    def at(self, step: int) -> tuple[Array, Array]:
+        """(B, 3) m and (B, 4) at a step of the world; after the clip's end its last pose."""
+        index = min(max(step - self.first, 0), len(self.body_pos_w) - 1)
+        return self.body_pos_w[index], self.body_quat_w[index]
+
+
+def ghost(clip: Clip, kinematics: Kinematics, here: Pose2D, dt: float, first: int) -> Ghost:
+    """A clip's ghost.
+
+    Args:
+        clip: of the robot.
+        kinematics: the robot's.
+        here: where the robot stands and faces.
+        dt: s, of the world's steps.
+        first: the step with which it begins.
+    """
+    left = ASIDE * np.array([-np.sin(here.yaw), np.cos(here.yaw)])
+    placed = clip.placed(Pose2D(here.point + left, here.yaw))
+    pos, quat = kinematics(placed.at(dt * np.arange(int(clip.duration / dt + 1e-6) + 1)))
+    return Ghost(clip.name, pos, quat, first)

@@ -1,0 +1,122 @@
+"""A motion as its file tells it, drawn into a picture of the robot that it was retargeted to: the same time, the same ground."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from protege.core.motions import Clip
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Robot
+
+from ..engine import mujoco
+from ..render import ASIDE, Companion
+from ..robots import get_robot
+from ..robots.addresses import addresses
+from .identity import joints_onto, robot_of
+from .skeleton_kinematics import body_places
+from .source import JointMotion, SkeletonMotion, SourceMotion
+
+BONE, BALL = 0.025, 0.035
+"""m, radii of a bone and of a joint."""
+TINT = (0.25, 0.55, 0.85, 1.0)
+"""Of the source, rgba."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Balls and bones, at T moments.
+
+    Attributes:
+        time: (T,) s, rising from 0.
+        places: (T, B, 3) m, world frame, body 0 is the root.
+        parents: index of each body's parent, -1 for the root.
+    """
+
+    time: np.ndarray
+    places: np.ndarray
+    parents: tuple[int, ...]
+
+    def at(self, moment: float) -> np.ndarray:
+        """(B, 3) m, linear between frames, clamped to the motion."""
+        low = int(np.clip(np.searchsorted(self.time, moment, side="right") - 1, 0, len(self.time) - 2))
+        share = np.clip((moment - self.time[low]) / (self.time[low + 1] - self.time[low]), 0.0, 1.0)
+        return self.places[low] + share * (self.places[low + 1] - self.places[low])
+
+    def draw(self, scene: mujoco.MjvScene, moment: float, root: np.ndarray) -> None:
+        """Add the figure to a scene, its root left of another one's place (3,) m."""
+        places = self.at(moment)
+        places = places + _shift(places[0], root)
+        for index, parent in enumerate(self.parents):
+            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, BALL, places[index])
+            if parent >= 0 and np.linalg.norm(places[index] - places[parent]) > 1e-6:
+                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE, places[parent], places[index])
+
+
+def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
+    """What draws a source beside the robot.
+
+    Its height is the file's own, its place is always beside the robot: legs of another length make other ways. A cycle, which
+    its clip repeats, is repeated too.
+
+    Args:
+        source: a skeleton becomes balls and bones, the robot's own joints become that robot, another robot's become its bones.
+        robot: that is drawn.
+        model: of this robot, as it is drawn.
+    """
+    draw = _drawn(source, robot, model)
+    length = float(source.time[-1])
+    return (lambda scene, moment, root: draw(scene, moment % length, root)) if source.wraps else draw
+
+
+def _drawn(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
+    if isinstance(source, SkeletonMotion):
+        body = source.skeleton
+        places = body_places(source.root_pos_w, source.rotations, body.offsets, body.parents)
+        return Figure(source.time, places, body.parents).draw
+    name = robot_of(source) or robot.name
+    if name == robot.name or set(source.joint_names) == set(robot.joint_names):
+        return _same_robot(joints_onto(source, robot), robot, model)
+    return _bones(source, get_robot(name)).draw
+
+
+def _bones(source: JointMotion, robot: Robot) -> Figure:
+    clip = joints_onto(source, robot)
+    pose = (np.ascontiguousarray(x) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
+    places, _ = Kinematics(robot).double()(*map(torch.from_numpy, pose))
+    return Figure(source.time, places.numpy(), tuple(robot.parents))
+
+
+def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
+    """The robot once more, in another colour."""
+    data, rows = mujoco.MjData(model), addresses(model, robot).qpos
+
+    def draw(scene: mujoco.MjvScene, moment: float, root: np.ndarray) -> None:
+        (pos,), (quat,), (joint_pos,) = clip.at(np.array([moment]))
+        data.qpos[rows] = np.concatenate([pos + _shift(pos, root), quat, joint_pos])
+        mujoco.mj_kinematics(model, data)
+        first = scene.ngeom
+        moving = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
+        mujoco.mjv_addGeoms(model, data, mujoco.MjvOption(), mujoco.MjvPerturb(), moving, scene)
+        for geom in scene.geoms[first : scene.ngeom]:
+            geom.matid, geom.rgba = -1, np.array(TINT, np.float32)
+
+    return draw
+
+
+def _shift(own: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """(3,) m, horizontal, that brings a root from its own place to the left of another one's."""
+    return (root + ASIDE - own) * [1.0, 1.0, 0.0]
+
+
+def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: np.ndarray) -> None:
+    """A ball at a place, or a bone between two, as far as the scene has room."""
+    if scene.ngeom >= scene.maxgeom:
+        return
+    geom = scene.geoms[scene.ngeom]
+    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(TINT, np.float32)
+    mujoco.mjv_initGeom(geom, kind.value, size, places[0], turn, rgba)
+    if len(places) == 2:
+        mujoco.mjv_connector(geom, kind.value, radius, *places)
+    geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
+    scene.ngeom += 1
