@@ -24,7 +24,7 @@ OF_A_MODALITY = re.compile(
 # Beside what is in `tasks/` and `commands/` under its name. To add a modality is to add a file there and a line in the registry.
 NAME_MODALITIES = {
     "sim/tasks/registry.py",
-    "sim/cli.py", "sim/motions/catalog.py", "core/runs/manifest.py",  # "path": where a file is
+    "sim/motion_commands.py", "sim/motions/catalog.py", "core/runs/manifest.py",  # "path": where a file is
     "distill/cli.py",  # the option --path-clock
     "deploy/commands/registry.py",
     "deploy/interface.py",  # a `Command` has a field for each of their inputs
