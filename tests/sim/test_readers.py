@@ -75,7 +75,7 @@ def test_a_format_is_told_by_its_contents_alone(name):
 def test_poselib_is_read_in_either_frame_and_order(local, xyzw):
     pos, rotations = smpl_walk()
     (motion,) = read(poselib(local=local, xyzw=xyzw), quat=None if xyzw else "wxyz")
-    assert isinstance(motion, SkeletonMotion) and (motion.fps, motion.skeleton.family) == (FPS, "smpl")
+    assert isinstance(motion, SkeletonMotion) and (motion.fps, motion.skeleton.family) == (FPS, "SMPL")
     np.testing.assert_allclose(motion.root_pos_w, pos)
     assert close(motion.rotations, rotations) and close(motion.root_quat_w, rotations[:, 0])
     np.testing.assert_allclose(motion.skeleton.offsets, skeleton().offsets, atol=1e-6)
@@ -124,7 +124,7 @@ def test_mimickits_smpl_wraps_if_it_says_so():
     frames = np.concatenate([pos, rotation_vectors(rotations).reshape(FRAMES, -1)], axis=1)
     for loop in (0, 1):
         (motion,) = read(mimickit(frames, loop))
-        assert motion.wraps is bool(loop) and motion.skeleton.family == "smpl"
+        assert motion.wraps is bool(loop) and motion.skeleton.family == "SMPL"
         assert close(motion.rotations, rotations)
 
 

@@ -19,7 +19,7 @@ class Skeleton:
         names: B names.
         parents: index of each body's parent, -1 for the root.
         offsets: (B, 3) m, each body's origin in its parent's frame; the root's is zero.
-        family: whose anatomy and frames these are: `smpl`, `humanoid3d`; empty if it is nobody's that is known here. At rest
+        family: whose anatomy and frames these are: `SMPL`, `humanoid3d`; empty if it is nobody's that is known here. At rest
             (all rotations zero) members of a family stand upright and face x;
             SMPL's arms are stretched out along y, the humanoid's hang.
     """

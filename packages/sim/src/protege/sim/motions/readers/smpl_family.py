@@ -41,7 +41,7 @@ _BODIES = {
     "R_Hand": ("R_Wrist", (-0.010, -0.085, -0.006)),
 }
 NAMES = tuple(_BODIES)
-FAMILY = "smpl"
+FAMILY = "SMPL"
 # SMPL's own order; SMPL-H and SMPL-X share the first 22, and have fingers in place of the last two.
 OWN_ORDER = ("Pelvis", "L_Hip", "R_Hip", "Torso", "L_Knee", "R_Knee", "Spine", "L_Ankle", "R_Ankle", "Chest", "L_Toe", "R_Toe",
              "Neck", "L_Thorax", "R_Thorax", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist",
