@@ -137,11 +137,15 @@ def normalize_advantage(advantage: Tensor, weight: Tensor, group: ProcessGroup =
 class PPO(Algorithm[ActorCritic]):
     """Proximal policy optimisation of an actor-critic.
 
+    Attributes:
+        gamma: discount of a control step; `begin` computes it for the env's control rate.
+
     Args:
         policy: on its device already.
         config: see PPOConfig.
     """
 
+    gamma: float
     inputs = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
 
     def __init__(self, policy: ActorCritic, config: PPOConfig) -> None:
