@@ -61,6 +61,11 @@ class PPOConfig:
     exploration_share: float = 0.45
     expert_model_path: str = ""
 
+    @property
+    def updates(self) -> int:
+        """Steps of the optimizer in an iteration."""
+        return self.epochs * self.minibatches
+
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
         checks.at_least(1, self, key, "minibatches")
