@@ -121,6 +121,11 @@ class Commander:
         return 0.0 if self._heard is None else self._clock() - self._heard
 
     @property
+    def since(self) -> float:
+        """When the loop took the present order, s since the run's start."""
+        return self._since
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """What is commanded now."""
         return tuple(self._sources)
