@@ -54,9 +54,20 @@ def test_every_clip_of_a_split_is_in_the_file_once(folder: Path, robot: Robot, s
     assert json.loads((folder / "out" / "clips_track.json").read_text()) == again, "nothing is drawn by chance"
 
 
-def test_what_has_no_clips_is_refused(folder: Path) -> None:
-    result = evaluate(folder, "--task", "path", "--every-clip")
+def test_the_file_and_the_table_state_the_conditions(folder: Path) -> None:
+    change, where = "env.steering_params.speed=[0, 0.5]", ["--terrain", "gentle", "--push", 100]
+    result = evaluate(folder, "--task", "track", "--every-clip", "--split", "test", *where, "--seed", 3, change)
+    assert result.exit_code == 0, result.output
+    data = json.loads((folder / "out" / "clips_track.json").read_text())
+    assert data["terrain"]["kind"] == "gentle" and data["push"] == 100.0 and data["overrides"] == [change]
+    title = f"mujoco, seed 3, pushed with 100 N, on gentle terrain, {change}: every clip"
+    assert title in " ".join(result.stdout.split())
+
+
+def test_a_task_without_clips_is_refused_before_any_clip_is_played(folder: Path, tmp_path: Path) -> None:
+    result = evaluate(folder, "--task", "track", "--task", "path", "--every-clip", "--output", tmp_path / "none")
     assert result.exit_code == 2 and "--every-clip: the task path plays no clips. Take --task track" in result.stderr
+    assert not (tmp_path / "none").exists()
     result = evaluate(folder, "--every-clip", "--simulators", "mujoco,mjwarp")
     assert result.exit_code == 2 and "--every-clip is played in one simulator" in result.stderr
 
