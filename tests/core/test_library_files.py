@@ -119,6 +119,16 @@ def test_the_command_writes_what_is_read_and_a_changed_clip_is_refused_by_name(f
         select([str(tmp_path / name)])
 
 
+def test_a_linked_clip_keeps_its_name(folder: Path, tmp_path: Path):
+    """Caches of downloads link to files that are called by their digests."""
+    (tmp_path / "blobs").mkdir()
+    (folder / "clip0.npy").rename(tmp_path / "blobs" / "5fa8d1")
+    (folder / "clip0.npy").symlink_to(tmp_path / "blobs" / "5fa8d1")
+    done = protege("sim", "motions", "manifest", folder, "--output", tmp_path / "m.yaml")
+    assert done.exit_code == 0, done.output
+    assert sorted(names([str(tmp_path / "m.yaml")])) == [f"clip{i}" for i in range(6)]
+
+
 def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for words, message in (
@@ -176,6 +186,24 @@ def test_many_clips_are_packed_once_and_what_a_manifest_says_needs_no_other_file
     save_clip(folder / "clip0.npy", swinging(robot, "clip0", 1.0, 77))
     open_motions([value], robot, "train", most=100)
     assert len(list(cache.glob("*.library"))) == 2
+
+
+def test_copies_of_a_clip_keep_their_own_weights_and_splits(robot: Robot, folder: Path):
+    """Packed as well as loaded."""
+    shutil.copy(folder / "clip0.npy", folder / "copy.npy")
+    values = [manifest(folder, "clips: [{path: clip0.npy, weight: 3}, clip1.npy, {path: copy.npy, split: test}]")]
+    for most in (10**6, 0):
+        both = open_motions(values, robot, most=most).frames
+        assert both.names == ["clip0", "clip1", "copy"] and both.weights.tolist() == [3.0, 1.0, 1.0]
+        assert open_motions(values, robot, "test", most=most).frames.names == ["copy"]
+
+
+def test_a_library_that_cannot_be_written_is_one_line(folder: Path, robot: Robot, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "x.library"
+    done = protege("sim", "motions", "pack", folder, "--robot", robot.name, "--output", output)
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert f"cannot write {output}" in done.stderr
 
 
 def test_several_processes_pack_the_same_file(robot: Robot, folder: Path, tmp_path: Path, monkeypatch):

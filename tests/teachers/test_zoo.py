@@ -15,6 +15,7 @@ import yaml
 from tiny_runs import protege, snapshot
 
 from protege.core.errors import UserError
+from protege.core.motions.provenance import Origin, joined, summed
 from protege.core.runs.checkpoint import load
 from protege.core.runs.evaluation import evaluation_env
 from protege.core.runs.load_policy import load_policy
@@ -132,6 +133,15 @@ def test_a_card_counts_many_motions_and_knows_when_none_is_known(stocked: Path, 
     files = ", ".join(f"`{file}`" for file in saved.config["run"]["motion_file"])
     earlier = write_card(entry, replace(saved, motions=[])).splitlines()
     assert f"Trained on motions whose origin it does not say: {files}." in earlier
+
+
+def test_a_card_counts_the_clips_of_a_library(stocked: Path, tiny_tracker: Path) -> None:
+    """A checkpoint has one origin for all of a library's clips that share source and licence."""
+    library = [Origin(f"{i}", f"source {i % 21}", "free", "0" * 64) for i in range(2100)]
+    motions = joined(summed(library), [Origin("walk", "source 3", "free", "1" * 64)])
+    card = write_card(z.find(stocked, "tiny"), replace(load(tiny_tracker), motions=motions)).splitlines()
+    assert "| source 3 | free | 101 |" in card and "| source 0 | free | 100 |" in card
+    assert "| others | see config.yaml | 100 |" in card
 
 
 def test_a_card_may_be_written_anew(copied: Path, tmp_path: Path) -> None:

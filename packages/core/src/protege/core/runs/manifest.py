@@ -1,4 +1,4 @@
-"""A manifest: which clips a library has, how often each is drawn, its tags, and whether it is for training or for testing."""
+"""A manifest: the clips of a library, with their weights in sampling, their tags, and their split: train or test."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ class Listed:
 
     Attributes:
         file: a clip, or a motion that becomes one or several.
-        weight: how often it is drawn, against the others; 0 for never.
-        tags: it can be chosen by.
+        weight: probability of sampling it, relative to the others; 0 for never.
+        tags: words by which clips are chosen.
         split: `train` or `test`.
-        sha256: what the file's digest must be; empty for anything.
+        sha256: expected digest of the file; empty for any.
     """
 
     file: Path
@@ -46,7 +46,7 @@ def is_manifest(value: str | Path) -> bool:
 
 
 def read_manifest(path: Path) -> list[Listed]:
-    """The files of a manifest's clips, patterns and folders expanded. A clip that several entries name is what the last one says.
+    """The files of a manifest's clips, patterns and folders expanded. If several entries name a file, the last one holds.
 
     Raises:
         UserError: naming the entry that is wrong, or that names no file.
@@ -97,13 +97,13 @@ def _listed(key: str, folder: Path, entry: Any) -> list[Listed]:
 
 
 def check_digests(path: Path, listed: Sequence[Listed]) -> None:
-    """Whether the files are still those that a manifest means.
+    """Check the digests of files against those in a manifest.
 
     Raises:
-        UserError: naming the first that is not.
+        UserError: naming the first file that differs.
     """
-    told = [x for x in listed if x.sha256]
-    for x, digest in zip(told, digests([x.file for x in told]), strict=True):
+    known = [x for x in listed if x.sha256]
+    for x, digest in zip(known, digests([x.file for x in known]), strict=True):
         if digest != x.sha256:
             raise UserError(
                 f"{x.file} is not the file that {path} means: its sha256 is {digest}, not {x.sha256}",
@@ -112,9 +112,14 @@ def check_digests(path: Path, listed: Sequence[Listed]) -> None:
 
 
 def split_up(listed: Sequence[Listed], test_share: float, seed: int) -> list[Listed]:
-    """The same with a share of them, drawn by chance, for testing; the others are for training."""
+    """The same files, a random share of them in the split `test` and the others in `train`."""
     chosen = set(Random(seed).sample(range(len(listed)), round(test_share * len(listed))))
     return [replace(x, split=SPLITS[i in chosen]) for i, x in enumerate(listed)]
+
+
+def _unlinked(file: Path) -> Path:
+    """The absolute path of a file. A link keeps its own name: its target may be called by a digest, as in caches of downloads."""
+    return file.parent.resolve() / file.name
 
 
 def write_manifest(path: Path, listed: Sequence[Listed]) -> None:
@@ -131,7 +136,7 @@ def write_manifest(path: Path, listed: Sequence[Listed]) -> None:
         )
     base = path.parent.resolve()
     entries = [
-        {"path": str(x.file.resolve().relative_to(base, walk_up=True)), "weight": x.weight, "tags": list(x.tags),
+        {"path": str(_unlinked(x.file).relative_to(base, walk_up=True)), "weight": x.weight, "tags": list(x.tags),
          "split": x.split, "sha256": digest}
         for x, digest in zip(listed, digests([x.file for x in listed]), strict=True)
     ]  # fmt: skip
