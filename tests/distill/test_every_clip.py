@@ -11,7 +11,7 @@ from tiny_runs import protege
 
 from protege.core.motions import save_clip
 from protege.core.robots.robot import Robot
-from protege.distill.every_clip import worst
+from protege.distill.every_clip import ERRORS, SUCCESSES, _clip, _summary, worst
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,36 @@ def test_a_task_without_clips_is_refused_before_any_clip_is_played(folder: Path,
     assert not (tmp_path / "none").exists()
     result = evaluate(folder, "--every-clip", "--simulators", "mujoco,mjwarp")
     assert result.exit_code == 2 and "--every-clip is played in one simulator" in result.stderr
+
+
+def test_a_clips_measures_are_in_millimetres_and_seconds() -> None:
+    """A clip of 40 steps that is lost after 30, and one that ends when physics gives a NaN."""
+    nan = float("nan")
+    columns = {
+        "length": [40.0, 8.0], "failed": [1.0, 1.0], "lost/last": [1.0, 0.0], "toppled/last": [0.0, 0.0],
+        "lost/mean": [0.25, 0.0], "cartesian_err/mean": [0.05, nan], "root_relative_err/mean": [0.03, nan],
+        "velocity_err/mean": [0.002, nan], "acceleration_err/mean": [0.001, nan],
+    }  # fmt: skip
+    rows = {name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()}
+    lost, broken = (_clip(rows, env, f"clip{env}", 7 + env, 0.02) for env in (0, 1))
+    assert lost == pytest.approx({
+        "clip": "clip0", "index": 7, "seconds": 0.8, "success": False, "success_height_tilt": False, "followed_s": 0.6,
+        "mpjpe_mm": 50.0, "root_relative_mpjpe_mm": 30.0, "velocity_error_mm_per_frame": 2.0,
+        "acceleration_error_mm_per_frame2": 1.0,
+    })  # fmt: skip
+    assert [broken[rule] for rule in SUCCESSES] == [False, False] and [broken[key] for key in ERRORS] == [None] * 4
+
+
+def test_means_are_over_clips_and_of_successes_over_those_of_the_first_rule() -> None:
+    def row(success: bool, tilt: bool, error: float | None) -> dict[str, object]:
+        return {"success": success, "success_height_tilt": tilt, **dict.fromkeys(ERRORS, error)}
+
+    data = _summary("it falls", "track", 0.02, [row(True, True, 10.0), row(True, False, 30.0), row(False, True, 110.0),
+                                                row(False, False, None)])  # fmt: skip
+    assert (data["clips"], data["success"], data["success_height_tilt"]) == (4, 0.5, 0.5)
+    for key in ERRORS:
+        assert (data[key], data[f"{key}_of_successes"]) == (50.0, 20.0)
+    assert data["success_ci"] == pytest.approx([0.15, 0.85], abs=0.001)  # Wilson, by hand
 
 
 def test_the_worst_come_first() -> None:
