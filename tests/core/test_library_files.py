@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepmimic_clips import document, frame
 from many_clips import many, swinging
 from tiny_runs import TINY, TRACKER, protege, train
 
@@ -18,6 +19,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import load
 from protege.core.runs.clip_selection import motion_digests, open_motions, pack_listed, select
 from protege.core.runs.manifest import read_manifest
+from protege.sim.robots import get_robot
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,24 @@ clips:
         ("clip4.npy", 2.0, ("fast", "short"), "train"),
         ("clip5.npy", 2.0, ("fast", "short"), "train"),
     ]
+
+
+def test_brackets_in_the_folders_name_are_no_pattern(folder: Path):
+    folder = folder.rename(folder.with_name("clips [v2]"))
+    assert names([manifest(folder, "clips: ['clip[12].npy', fast, clip0.npy]")]) == [
+        "clip1",
+        "clip2",
+        "clip4",
+        "clip5",
+        "clip0",
+    ]
+
+
+def test_a_motion_in_json_is_no_manifest(tmp_path: Path):
+    """DeepMimic's files are JSON, whatever they are called."""
+    file = tmp_path / "walk.json"
+    file.write_bytes(document([frame()] * 3))
+    assert [clip.name for clip in open_motions([str(file)], get_robot("smpl")).clips] == ["walk"]
 
 
 def test_clips_are_chosen_by_split_and_tags(folder: Path):

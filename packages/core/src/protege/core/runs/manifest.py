@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape, has_magic
 from math import isfinite
 from pathlib import Path
 from random import Random
@@ -12,7 +13,9 @@ from .. import checks
 from ..errors import UserError, shown
 from ..files import write_atomically
 from ..motions.clip import clip_files
+from ..motions.conversion import converter_for
 from ..motions.digests import digests
+from ..motions.file_kinds import SNIFFED
 from . import plain_yaml
 
 SPLITS = ("train", "test")
@@ -41,8 +44,17 @@ class Listed:
 
 
 def is_manifest(value: str | Path) -> bool:
-    """Whether one value of `--motion-file` names a manifest, by its suffix."""
-    return Path(value).suffix in SUFFIXES and not Path(value).is_dir()
+    """Whether one value of `--motion-file` names a manifest, by its suffix; JSON may also be a motion of another format."""
+    path = Path(value)
+    return path.suffix in SUFFIXES and not path.is_dir() and not (path.suffix == ".json" and _is_motion(path))
+
+
+def _is_motion(file: Path) -> bool:
+    """Whether an installed package may read a JSON file as a motion, and the file does not begin as a manifest does."""
+    if converter_for(file) is None:
+        return False
+    with file.open("rb") as opened:
+        return b'"clips"' not in opened.read(SNIFFED)
 
 
 def read_manifest(path: Path) -> list[Listed]:
@@ -88,12 +100,18 @@ def _listed(key: str, folder: Path, entry: Any) -> list[Listed]:
     if not isinstance(digest, str):
         raise UserError(f"{key}.sha256 is no text", "Write the 64 digits that sha256sum prints, in quotes")
     try:
-        files = clip_files([folder / entry["path"]])
+        files = clip_files([_place(folder, entry["path"])])
     except UserError as error:
         raise UserError(f"{key}: {error.problem}", error.remedy) from error
     if digest and len(files) > 1:
         raise UserError(f"{key} has one sha256 for {len(files)} files", "Give each file an entry of its own")
     return [Listed(file, float(weight), tuple(tags), split, digest.lower()) for file in files]
+
+
+def _place(folder: Path, path: str) -> Path:
+    """A path or pattern of an entry, from the manifest's folder. In the folder's own name, brackets are no pattern."""
+    is_pattern = has_magic(path) and not (folder / path).exists()
+    return Path(escape(str(folder)), path) if is_pattern else folder / path
 
 
 def check_digests(path: Path, listed: Sequence[Listed]) -> None:
