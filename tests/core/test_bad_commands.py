@@ -160,7 +160,7 @@ def test_a_run_of_another_shape_is_not_resumed_and_not_touched(tiny_tracker, wor
     assert snapshot(tiny_tracker) == before
 
 
-def test_keys_of_a_task_without_worlds_are_warned_of(tmp_path):
+def test_keys_of_a_task_without_envs_are_warned_of(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
     key = "env.path_follower_params.enable_path_termination"
     result = protege("core", "train", TRACKER, *where, f"{key}=true")
@@ -173,7 +173,7 @@ def test_keys_of_a_task_without_worlds_are_warned_of(tmp_path):
     assert "warning" not in result.stderr
 
 
-def test_a_tracker_that_is_paid_by_two_measures_is_warned_of(tmp_path):
+def test_different_rewards_of_a_trackers_tasks_are_warned_of(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0, "--no-resume"]
     mix, pay = "env.task_mix={track: 1, path: 0, goal: 1, steering: 1}", "rewards={body_pos: 1.0}"
     result = protege(
@@ -182,7 +182,7 @@ def test_a_tracker_that_is_paid_by_two_measures_is_warned_of(tmp_path):
     assert result.exit_code == 0, result.output
     assert [line for line in result.stderr.splitlines() if "warning" in line] == [
         "warning: env.steering_params.rewards are not those of env.track: "
-        "a tracker, which is not told its task, learns badly from both"
+        "a tracker does not observe its task, and learns badly from both"
     ]
     result = protege(
         "core", "train", "full_body_tracker/generalist", *where, mix, "env.goal_params.goal_reward_weight=0.5"

@@ -33,7 +33,7 @@ class MotionLibrary:
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
         names: of the clips; those that share one have their index after it.
-        shares: (C,) of the draws, each clip's; they sum to 1.
+        shares: (C,) probability of drawing each clip; they sum to 1.
 
     Args:
         weights: of the clips, for the draws; all alike by default.
@@ -62,7 +62,7 @@ class MotionLibrary:
         return torch.bucketize(draws, self.edges, right=True).clamp_max(self.last)
 
     def clip_at(self, frame: Tensor) -> Tensor:
-        """Which clip the frames (n,) of the table are of, (n,) indices into `names`."""
+        """The clips of frames (n,) of the table, (n,) indices into `names`."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:

@@ -47,7 +47,7 @@ class Hook:
 
 
 class _State:
-    """The states of the learner, of all hooks and of what is counted as one."""
+    """The states of the learner, of all hooks and of the counts of successes, as one state."""
 
     def __init__(self, *parts: Learner | Hook | ClipSuccess) -> None:
         self.parts = parts
@@ -74,8 +74,8 @@ def train_loop(
     algorithm, group = learner.algorithm, run.group
     parts = {"policy": policy or algorithm.policy, "optimizer": algorithm.optimizer, "env": env}
     success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
-    told = [] if success is None else [success]
-    run.restore(parts | {"trainer": _State(learner, *hooks, *told)})
+    counted = [] if success is None else [success]
+    run.restore(parts | {"trainer": _State(learner, *hooks, *counted)})
     for hook in hooks:
         hook.start()
 
@@ -100,4 +100,4 @@ def train_loop(
     for hook in hooks:
         hook.finish()
     if success is not None and (lines := success.lines()):
-        run.say("\n".join(["the clips that failed most, and how often they were followed:", *lines]))
+        run.say("\n".join(["the clips that failed most, and their success:", *lines]))
