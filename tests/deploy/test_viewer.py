@@ -1,9 +1,15 @@
 """`protege deploy view`."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
+from waiting import PATIENCE
 
 from protege.deploy.cli.main import main
 from protege.deploy.viewer.serve import free_port
@@ -27,6 +33,22 @@ def test_view_serves_for_so_long_and_for_this_machine_alone(exported: Path) -> N
     assert done.exit_code == 0, done.output
     [line] = done.output.splitlines()
     assert line.startswith("http://127.0.0.1:") and line.endswith(" (Ctrl-C ends it)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_viewer_and_deletes_its_folder(
+    exported: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    code = "from protege.deploy.cli.main import main; main()"
+    words = [sys.executable, "-c", code, "view", str(exported), "--port", "0"]
+    where = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as viewer:
+        assert viewer.stdout is not None and viewer.stdout.readline().startswith("http://")
+        assert list(tmp_path.glob("protege-viewer-*"))
+        viewer.send_signal(number)
+        _, said = viewer.communicate(timeout=PATIENCE)
+    assert viewer.returncode == 0 and "Traceback" not in said
+    assert not list(tmp_path.glob("protege-viewer-*"))
 
 
 def test_bad_exports_are_one_line(exported: Path, tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ class Viewer:
             self._server.stop()
         self.controls.close()
 
+    def stop(self) -> None:
+        """End `run`. Any thread, and a signal's handler, may call it."""
+        self._ended.set()
+
     def run(self, seconds: float | None = None) -> None:
         """Draw each step of the world for `seconds`, or until Ctrl-C or the end of the viewer.
 
