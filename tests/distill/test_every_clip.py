@@ -11,7 +11,8 @@ from tiny_runs import protege
 
 from protege.core.motions import save_clip
 from protege.core.robots.robot import Robot
-from protege.distill.every_clip import ERRORS, SUCCESSES, _clip, _summary, worst
+from protege.core.runs.load_policy import load_policy
+from protege.distill.every_clip import ERRORS, SUCCESSES, _clip, _summary, evaluate_clips, worst
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,13 @@ def test_a_task_without_clips_is_refused_before_any_clip_is_played(folder: Path,
     assert not (tmp_path / "none").exists()
     result = evaluate(folder, "--every-clip", "--simulators", "mujoco,mjwarp")
     assert result.exit_code == 2 and "--every-clip is played in one simulator" in result.stderr
+
+
+def test_other_clips_need_not_have_the_trainings_tags(folder: Path) -> None:
+    loaded = load_policy(folder / "tracker")
+    loaded.config["run"]["motion_tags"] = ["slow"]
+    data = evaluate_clips(loaded, "track", num_envs=1, motion_file=[str(folder / "clip1.npy")], device="cpu")
+    assert [row["clip"] for row in data["per_clip"]] == ["clip1"]
 
 
 def test_a_clips_measures_are_in_millimetres_and_seconds() -> None:
