@@ -1,4 +1,4 @@
-"""Holds the current command, whoever gives it: a script, keys, a stick, packets, a page."""
+"""Holds the current command of any source: a script, keys, a gamepad, packets, a page."""
 
 import time
 from collections import Counter, deque
