@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import snapshot
+from tiny_runs import TINY, TRACKER, protege, snapshot, train
 from zoos import EVALUATION, METRICS, RECIPE, zoo
 
 from protege.core.errors import UserError
+from protege.core.runs.checkpoint import load
 from protege.core.runs.evaluation import evaluation_env
 from protege.core.runs.load_policy import load_policy
 from protege.teachers import zoo as z
@@ -123,6 +124,22 @@ def test_a_release_in_full_precision_is_exact(tiny_tracker: Path, tmp_path: Path
     assert all(torch.equal(mine[name], x) for name, x in theirs.items())
 
 
+def test_a_release_without_its_critic_acts_and_learns_but_does_not_teach(tiny_tracker: Path, tmp_path: Path) -> None:
+    z.add(tmp_path, "actor", tiny_tracker, "", {}, half=False, critic=False)
+    whole, actor = load(tiny_tracker), load(tmp_path / "actor")
+    gone = whole.model.keys() - actor.model.keys()
+    assert gone == {name for name in whole.model if name.startswith("critic.")}
+    mine, theirs = load_policy(tmp_path / "actor").policy.state_dict(), load_policy(tiny_tracker).policy.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs.keys() - gone)
+
+    run = train(TRACKER, tmp_path, "again", "--checkpoint", tmp_path / "actor", "run.max_iterations=1")
+    assert load(run).iteration == 1
+    words = ["teachers", "train", "steering", "--results-dir", tmp_path, *TINY]
+    refused = protege(*words, f"agent.expert_model_path={tmp_path / 'actor'}")
+    assert refused.exit_code == 2
+    assert "actor was released without its critic, which its learners need" in " ".join(refused.output.split())
+
+
 def test_an_entry_may_be_without_its_weights(tiny_tracker: Path, stocked: Path, tmp_path: Path) -> None:
     place = tmp_path / "zoo"
     zoo("add", "large", "--checkpoint", tiny_tracker, "--zoo", place, "--recipe", RECIPE, "--no-weights")
@@ -144,7 +161,7 @@ def test_the_shipped_zoo_is_whole_and_small():
     folder = z.shipped()
     assert set(z.read_index(folder)) == {path.name for path in folder.iterdir() if path.is_dir()}
     assert not [problem for name in z.read_index(folder) for problem in z.verify(folder, name)]
-    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 12e6
+    assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 14e6
 
 
 def test_the_shipped_zoos_list_says_where_each_was_measured():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .robots.robot import Robot
+from .robots.state import RobotState
 
 Obs = dict[str, Tensor]
 """Named observations, each (N, ...). The names are fixed; see `ObservationShapes`."""
@@ -72,6 +73,53 @@ class Env(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
     def close(self) -> None: ...
+
+
+class ImaginedEnv(Protocol):
+    """M envs without physics: an env's tasks as differentiable functions of where the robots are.
+
+    Rewards, ends and observations are those of the env that it was made from (`ImaginableEnv.imagine`).
+    """
+
+    task_counts: dict[str, int]  # envs of each task, one task after the other
+
+    def load(self, rows: Mapping[str, Tensor]) -> None:
+        """Be asked what the rows say, by the names of `ImaginableEnv.rows`, (m, ...) each."""
+        ...
+
+    def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
+        """One control step on, which brought the robots to `state`. Returns reward (M,), failed (M,) and timed out (M,), bool."""
+        ...
+
+    def observe(self, state: RobotState) -> Obs:
+        """What a policy sees now; without `history`."""
+        ...
+
+
+class ImaginableEnv(Env, Protocol):
+    """An env that a policy can be trained for in imagination.
+
+    Attributes:
+        state: the robots now.
+        target: (N, J) what the servos were asked for in the last step, rad.
+    """
+
+    @property
+    def state(self) -> RobotState: ...
+    @property
+    def target(self) -> Tensor: ...
+
+    def rows(self) -> dict[str, Tensor]:
+        """Where each env is in what it is asked to do, (n, ...) each, by `<task>/<name>`; overwritten by the next step."""
+        ...
+
+    def imagine(self, num_envs: int) -> ImaginedEnv:
+        """Imagined envs, dealt out among the tasks as these are.
+
+        Raises:
+            UserError: something in its config cannot be imagined.
+        """
+        ...
 
 
 class EnvPlugin(Protocol):

@@ -118,6 +118,11 @@ class DistillConfig:
     teacher_models: TeacherModels = field(default_factory=TeacherModels)
     curriculum: list[Stage] = field(default_factory=list)
 
+    @property
+    def updates(self) -> int:
+        """Steps of the optimizer in an iteration."""
+        return self.epochs * self.minibatches
+
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
         checks.at_least(1, self, key, "minibatches")

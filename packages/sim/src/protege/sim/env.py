@@ -30,11 +30,12 @@ from .clip_library import make_library
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
+from .imagined_env import ImaginedEnv
 from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
-from .tasks.command import Command
+from .task_observations import observe_tasks
 from .tasks.task import TaskContext, TaskTerms
 from .tasks.terms import Scene
 
@@ -61,19 +62,6 @@ def command_shapes(config: EnvConfig) -> list[tuple[Modality, tuple[int, ...]]]:
     """All modalities, and the shapes of their observations."""
     found = [(task.modality, getattr(config, task.config_key)) for task in tasks().values()]
     return [(modality, tuple(modality.shape(params))) for modality, params in found if modality is not None]
-
-
-def observe_command(command: Command, state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]) -> Obs:
-    """Each modality as the envs of one command see it, and where they do, (n, ...). shapes: see `command_shapes`."""
-    obs, inputs, none = Obs(), command.inputs(), torch.zeros_like(command.step, dtype=torch.bool)
-    for modality, shape in shapes:
-        name, mask = modality.name, command.shown.get(modality.name)
-        if mask is None:
-            obs[name], obs[f"{name}_mask"] = none.new_zeros(len(none), *shape, dtype=torch.float32), none
-        else:
-            given = {spec.name: inputs[spec.name] for spec in modality.inputs(shape)}
-            obs[name], obs[f"{name}_mask"] = modality.observe_where(mask, state, given), mask.clone()
-    return obs
 
 
 class HumanoidEnv:
@@ -111,11 +99,12 @@ class HumanoidEnv:
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = motions.clips
-        self.obs_shapes, self._shapes = observation_shapes(self.robot, config), command_shapes(config)
+        self.obs_shapes, self.command_shapes = observation_shapes(self.robot, config), command_shapes(config)
         n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
         self.proprioception = torch.zeros(n, p, device=self.device)
         self.trail = torch.zeros(n, round(1.0 / self.robot.control_dt) + 1, 2, device=self.device)
+        self.target = self.default_joint_pos.repeat(n, 1)
         self.invalid = torch.zeros(n, dtype=torch.bool, device=self.device)
         self.invalid_count = torch.zeros((), dtype=torch.long, device=self.device)
         self._deal(config.task_mix)
@@ -201,8 +190,8 @@ class HumanoidEnv:
             log.log(*self._unsaid.pop(0))
         if self._streamed is not None and self._streamed.advance():
             self._follow()
-        target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
-        self.invalid.copy_(self.simulator.step(target))
+        self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
+        self.invalid.copy_(self.simulator.step(self.target))
         return self._after_physics()
 
     def _follow(self) -> None:
@@ -222,10 +211,9 @@ class HumanoidEnv:
             task = self.tasks[name]
             task.command.advance(self.state[part])
             scene = self._scene(task, part)
-            for weight, term in task.rewards.values():
-                reward[part] += weight * term(scene)
-            for cause, rule in (task.failures if self.evaluation else task.terminations).items():
-                causes.setdefault(f"failed_by/{cause}", torch.zeros_like(failed))[part] = rule(scene)
+            reward[part] = task.reward(scene)
+            for cause, broken in task.broken_rules(scene, evaluation=self.evaluation).items():
+                causes.setdefault(f"failed_by/{cause}", torch.zeros_like(failed))[part] = broken
             timed_out[part] = task.command.over(self.state[part])
             for metric, term in task.metrics.items():
                 self.log.add(metric, part, *term(scene))
@@ -274,16 +262,8 @@ class HumanoidEnv:
 
     def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
         """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
-        parts: list[Obs] = []
-        for name, part in self.task_slices.items():
-            command, state = self.tasks[name].command, measured[part]
-            poses = observations.poses(state, *command.reference.future())
-            joint_pos, joint_vel = command.reference.next_joints()
-            reference = {"poses": poses, "reference_joint_pos": joint_pos, "reference_joint_vel": joint_vel}
-            commands = observe_command(command, state, self._shapes)
-            parts.append({**reference, "pose_mask": command.pose_mask.clone(), **commands})
-        joined = parts[0] if len(parts) == 1 else {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
-        return {"proprioception": felt, "history": history, **joined}
+        parts = [(self.tasks[name].command, measured[part]) for name, part in self.task_slices.items()]
+        return {"proprioception": felt, "history": history, **observe_tasks(parts, self.command_shapes)}
 
     def _proprioception(self, measured: RobotState) -> Tensor:
         """See `observations.proprioception`; the root's height is that over the ground."""
@@ -293,6 +273,16 @@ class HumanoidEnv:
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]
+
+    # Imagination -------------------------------------------------------------------------------------------------------
+
+    def rows(self) -> dict[str, Tensor]:
+        """Where each env is in its command, (n, ...) each, by `<task>/<name>`."""
+        return {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
+
+    def imagine(self, num_envs: int) -> ImaginedEnv:
+        """Envs without physics that are asked the same."""
+        return ImaginedEnv(self, num_envs)
 
     # Saving ------------------------------------------------------------------------------------------------------------
 

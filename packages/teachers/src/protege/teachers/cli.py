@@ -94,6 +94,7 @@ def pull(where: str | None, name: str, output: str) -> None:
 @_evaluations
 @click.option("--notes", default="", help="for its card: the machine, known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
+@click.option("--no-critic", is_flag=True, help="a third smaller; it acts as before, but cannot teach")
 @click.option("--no-weights", is_flag=True, help="only their checksum: they are too large to be kept")
 def add(
     name: str,
@@ -103,12 +104,13 @@ def add(
     evaluations: tuple[Path, ...],
     notes: str,
     full_precision: bool,
+    no_critic: bool,
     no_weights: bool,
 ) -> None:
     """Put a trained policy into a zoo under NAME."""
     from .zoo import add as put
 
-    kept = {"half": not full_precision, "notes": notes, "weights": not no_weights}
+    kept = {"half": not full_precision, "critic": not no_critic, "notes": notes, "weights": not no_weights}
     entry = put(Path(where), name, checkpoint, recipe, _metrics(evaluations), **kept)
     click.echo(f"{where}/{entry.name}")
 

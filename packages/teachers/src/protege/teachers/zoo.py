@@ -73,13 +73,14 @@ def add(
     metrics: Mapping[str, float],
     *,
     half: bool = True,
+    critic: bool = True,
     notes: str = "",
     weights: bool = True,
 ) -> Entry:
     """Put a trained policy into a zoo, whole or not at all: weights, config, card, and its line in the index.
 
     Args:
-        half: weights in float16.
+        half, critic: see `save_release`.
         notes, weights: see `Entry`.
 
     Raises:
@@ -89,7 +90,7 @@ def add(
     saved, index = load(checkpoint), _own_index(zoo)
     entry = Entry(name, saved.kind, recipe, dict(metrics), notes, weights=weights)
     with _staged(zoo, name) as part:
-        save_release(part, saved, half=half)
+        save_release(part, saved, half=half, critic=critic)
         (part / CARD).write_text(write_card(entry, saved), encoding="utf-8")
         entry = replace(entry, sha256={file: _sha256((part / file).read_bytes()) for file in FILES})
         if not weights:

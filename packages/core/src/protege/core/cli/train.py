@@ -17,8 +17,8 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     """The root command of a package that trains, with `train NAME [options] [key.path=value ...]` and `presets`.
 
     Args:
-        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by the first part of their presets' names, imported when something
-            is trained: `--help` is quick.
+        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by their presets' names or the first part of them. It is
+            imported when something is trained: `--help` is quick.
     """
     group = main_group(package, help)
 
@@ -55,7 +55,7 @@ def training_group(package: str, help: str, experiments: str) -> Group:
         from ..runs.plain_yaml import as_yaml
         from ..runs.training import train as train_preset
 
-        experiment = known().get(name.split("/")[0])
+        experiment = known().get(name, known().get(name.split("/")[0]))
         if experiment is None:
             raise UserError(f"cannot train {name!r} here", f"Known: {', '.join(preset_names(known()))}")
         given = {f"run.{key}": value for key, value in options.items() if value is not None and value != ()}

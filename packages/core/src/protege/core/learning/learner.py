@@ -104,6 +104,21 @@ class Learner:
         self._recorded = lru_cache(1)(lambda variant: Recorded(self._gradients, device, self.generator))
         self._metrics: dict[str, float] = {}
 
+    @property
+    def policy(self) -> Policy:
+        """What is trained, and what checkpoints hold unless a training says otherwise."""
+        return self.algorithm.policy
+
+    @property
+    def optimizer(self) -> torch.optim.AdamW:
+        """Of the policy."""
+        return self.algorithm.optimizer
+
+    @property
+    def samples(self) -> int:
+        """Transitions of an iteration."""
+        return len(self.buffer)
+
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
         """Fill the buffer. Returns the rows of the episodes that ended (E,); see `Step.episodes`.
 

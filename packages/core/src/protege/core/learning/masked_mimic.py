@@ -79,6 +79,11 @@ class MaskedMimicConfig:
     prior_weight: float = 0.5
     value_weight: float = 0.5
 
+    @property
+    def updates(self) -> int:
+        """Steps of the optimizer in an iteration."""
+        return self.epochs * self.minibatches
+
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
         checks.at_least(1, self, key, "minibatches")

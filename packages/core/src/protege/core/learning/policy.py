@@ -287,7 +287,25 @@ class ActorCritic(nn.Module):
 
     def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the action, (N, J) each."""
-        return self._distribution(self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens}), obs)
+        return self._distribution(self.offset(obs), obs)
+
+    def offset(self, obs: Obs, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """The network's part of the mean action, (N, J).
+
+        Args:
+            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
+        """
+        sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
+        if noise:
+            draws = (
+                (name, torch.randn(x.shape, generator=generator, device=x.device)) for name, (x, _) in sets.items()
+            )
+            sets = {name: (sets[name][0] + noise * z * (sets[name][1] is None), sets[name][1]) for name, z in draws}
+        return self.actor(sets)
+
+    def around_reference(self, offset: Tensor, obs: Obs) -> Tensor:
+        """The mean action (N, J) of a network's output (N, J)."""
+        return self._distribution(offset, obs)[0]
 
     def value(self, obs: Obs) -> Tensor:
         """Expected discounted return, (N,)."""

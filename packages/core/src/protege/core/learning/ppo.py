@@ -61,6 +61,11 @@ class PPOConfig:
     exploration_share: float = 0.45
     expert_model_path: str = ""
 
+    @property
+    def updates(self) -> int:
+        """Steps of the optimizer in an iteration."""
+        return self.epochs * self.minibatches
+
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
         checks.at_least(1, self, key, "minibatches")
@@ -137,11 +142,15 @@ def normalize_advantage(advantage: Tensor, weight: Tensor, group: ProcessGroup =
 class PPO(Algorithm[ActorCritic]):
     """Proximal policy optimisation of an actor-critic.
 
+    Attributes:
+        gamma: discount of a control step; `begin` computes it for the env's control rate.
+
     Args:
         policy: on its device already.
         config: see PPOConfig.
     """
 
+    gamma: float
     inputs = ("action", "log_prob", "mean", "std", "advantage", "return", "value")
 
     def __init__(self, policy: ActorCritic, config: PPOConfig) -> None:

@@ -35,6 +35,8 @@ UNREADABLE = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
 )
 """What torch raises at an archive whose pickle was changed: an unpickler does what the bytes say, short of calling functions."""
+CRITIC = "critic."
+"""Before the name of every tensor of a policy's critic."""
 ZOO = "zoo:"
 """Before the name of a policy that an installed package ships."""
 PACKAGES = ("protege-core", "protege-sim", "protege-teachers", "protege-distill", "torch", "mujoco")
@@ -162,16 +164,19 @@ FACTS, MODEL = "facts_sha256", "model_sha256"
 """Keys of a release's config.yaml: SHA-256 of what follows that line, and of model.safetensors."""
 
 
-def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
-    """Write what acting needs, and no more: `model.safetensors`, and `config.yaml` with the digests of both.
+def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True, critic: bool = True) -> None:
+    """Write a policy without its training state: `model.safetensors`, and `config.yaml` with the digests of both.
 
     Args:
         half: weights in float16 (the normalisers stay float32).
+        critic: with the critic. Without it the file is a third smaller. The policy acts, and training goes on with a new critic,
+            but it cannot be a teacher, whose values are distilled.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    model = {name: x.detach().cpu().contiguous() for name, x in checkpoint.model.items()}
+    kept = {name: x for name, x in checkpoint.model.items() if critic or not name.startswith(CRITIC)}
+    model = {name: x.detach().cpu().contiguous() for name, x in kept.items()}
     if half:
         model = {name: x if "normalizer" in name or "returns" in name else x.half() for name, x in model.items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint) if f.name not in ("model", "training")}

@@ -1,8 +1,9 @@
 """What core trains: the tracker, by PPO, and MaskedMimic, by imitation of the tracker."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from ..env import Env
+from ..env import Env, ImaginableEnv
 from ..errors import UserError
 from ..learning.accelerate import accelerate
 from ..learning.imitation import Imitation
@@ -10,6 +11,8 @@ from ..learning.learner import Learner
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from ..learning.policy import ModelConfig
 from ..learning.ppo import PPO, PPOConfig
+from ..learning.world_model.config import WorldModelConfig
+from ..learning.world_model.learner import WorldModelLearner
 from ..robots.servos import Servos
 from ..tasks import tasks
 from .config import Config
@@ -48,6 +51,16 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
     train_loop(run, env, Learner(PPO(policy, config.agent), env.reset(), config.run.seed, run.group))
 
 
+def train_world_model(run: Run, env: Env, config: Config) -> None:
+    """The tracker, by the gradient through a learned model of the simulator."""
+    if "history" in config.model.tokens:
+        raise UserError("model.tokens: history cannot be imagined yet", "Take [proprioception, poses]")
+    policy = make_actor_critic(env, config.model)
+    speed = (config.run.mixed_precision, config.run.compile)
+    learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
+    train_loop(run, env, learner)
+
+
 def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
     """MaskedMimic, taught by the tracker at `agent.expert_model_path`."""
     path, speed = config.agent.expert_model_path, (config.run.mixed_precision, config.run.compile)
@@ -66,7 +79,10 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
 
 
 EXPERIMENTS = {
+    "full_body_tracker/world_model": Experiment(
+        "tracker", {"agent": WorldModelConfig, "model": ModelConfig}, train_world_model
+    ),
     "full_body_tracker": Experiment("tracker", {"agent": PPOConfig, "model": ModelConfig}, train_ppo),
     "masked_mimic": Experiment("masked_mimic", {"agent": MaskedMimicConfig}, train_masked_mimic),
 }
-"""By the first part of their presets' names."""
+"""By their presets' names, or the first part of them."""

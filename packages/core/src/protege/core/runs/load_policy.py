@@ -16,7 +16,7 @@ from ..robots.servos import Servos
 from .checkpoint import ZOO, Checkpoint, load
 from .config import from_dict
 from .resuming import check_robot, weights_digest
-from .training_state import check_weights
+from .training_state import check_weights, critic_missing, load_weights
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str
     except UserError as error:
         problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
         raise UserError(problem, error.remedy) from error
-    policy.load_state_dict(saved.model)
+    load_weights(policy, saved, Path(path))
     policy.to(device).eval().requires_grad_(False)
     return LoadedPolicy(policy, saved, Path(path))
 
@@ -109,6 +109,10 @@ def load_to_act(
         loaded = load_policy(path, env.device, robot=env.robot.name)
         if loaded.kind not in kinds:
             raise UserError(f"{path} holds a {loaded.kind}, not a {' or a '.join(kinds)}", "Give the run of one")
+        if critic_missing(loaded.policy, loaded.checkpoint):
+            raise UserError(
+                f"{path} was released without its critic, which its learners need", "Give the run that it is from"
+            )
         check_robot(path, loaded.checkpoint, env.robot)
         check_observations(loaded, env, loaded.policy.obs_keys, remedy)
     except UserError as error:

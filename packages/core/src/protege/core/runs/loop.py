@@ -8,6 +8,7 @@ from torch import nn
 from ..env import Env
 from ..learning.learner import Learner
 from ..learning.rollout import episode_metrics
+from ..learning.world_model.learner import WorldModelLearner
 from .clip_success import FEW, ClipSuccess
 from .run import Run
 
@@ -49,7 +50,7 @@ class Hook:
 class _State:
     """The states of the learner, of all hooks and of the counts of successes, as one state."""
 
-    def __init__(self, *parts: Learner | Hook | ClipSuccess) -> None:
+    def __init__(self, *parts: Learner | WorldModelLearner | Hook | ClipSuccess) -> None:
         self.parts = parts
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,7 +62,11 @@ class _State:
 
 
 def train_loop(
-    run: Run, env: Env, learner: Learner, hooks: Sequence[Hook] = (), policy: nn.Module | None = None
+    run: Run,
+    env: Env,
+    learner: Learner | WorldModelLearner,
+    hooks: Sequence[Hook] = (),
+    policy: nn.Module | None = None,
 ) -> None:
     """Train until the run's budget is spent, from its last checkpoint if it has one.
 
@@ -71,8 +76,8 @@ def train_loop(
         hooks: called in this order.
         policy: what checkpoints hold; by default the policy that learns.
     """
-    algorithm, group = learner.algorithm, run.group
-    parts = {"policy": policy or algorithm.policy, "optimizer": algorithm.optimizer, "env": env}
+    group = run.group
+    parts = {"policy": policy or learner.policy, "optimizer": learner.optimizer, "env": env}
     success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
     counted = [] if success is None else [success]
     run.restore(parts | {"trainer": _State(learner, *hooks, *counted)})
@@ -96,7 +101,7 @@ def train_loop(
         for hook in hooks:
             metrics |= hook.after_update(iteration)
         notes = {} if success is None else {"worst_clips": success.worst()}
-        run.log(metrics, samples=len(learner.buffer), notes=notes)
+        run.log(metrics, samples=learner.samples, notes=notes)
     for hook in hooks:
         hook.finish()
     if success is not None and (lines := success.lines()):

@@ -91,7 +91,7 @@ class Run:
         self._writer: SummaryWriter | None = None
         self._console = console(stderr=True, quiet=not group.first)
         agent = getattr(config, "agent", None)
-        self._divergence = DivergenceMonitor(agent.epochs * agent.minibatches if agent else 0)
+        self._divergence = DivergenceMonitor(agent.updates if agent else 0)
         self._asked = False
         self._asked_at = 0.0
         self._first_rate: tuple[float, int] = (0.0, 0)

@@ -58,9 +58,10 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
     checked_name(settings.experiment_name, "run.experiment_name")
     transitions = config.agent.rollout_steps * config.env.num_envs
-    if config.agent.minibatches > transitions:
+    minibatches = getattr(config.agent, "minibatches", 1)  # a replay is not dealt out
+    if minibatches > transitions:
         raise UserError(
-            f"agent.minibatches is {config.agent.minibatches}, but a rollout has {transitions} transitions",
+            f"agent.minibatches is {minibatches}, but a rollout has {transitions} transitions",
             "Take fewer, or more agent.rollout_steps or env.num_envs",
         )
     group = ProcessGroup.join(settings.torch_device()) if launch().size > 1 else SINGLE_PROCESS

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .checkpoint import Checkpoint
+from .checkpoint import CRITIC, Checkpoint
 from .checkpoint_checks import check_layout
 
 MALFORMED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
@@ -16,19 +16,27 @@ MALFORMED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, Valu
 
 
 def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Load a checkpoint's weights into a policy; see `check_weights`."""
+    """Load a checkpoint's weights into a policy; see `check_weights`. The policy keeps its critic if the checkpoint has none."""
     check_weights(policy, checkpoint, path)
-    policy.load_state_dict(checkpoint.model)
+    policy.load_state_dict({**critic_missing(policy, checkpoint), **checkpoint.model})
+
+
+def critic_missing(policy: Any, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The policy's own critic by tensor names, if the checkpoint is a release without one; else empty."""
+    if any(name.startswith(CRITIC) for name in checkpoint.model):
+        return {}
+    return {name: x for name, x in policy.state_dict().items() if name.startswith(CRITIC)}
 
 
 def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`.
+    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`. A critic may be missing as a whole.
 
     Raises:
         UserError: tensors are missing, or of another shape or kind of number.
     """
     mine, other = policy.state_dict(), checkpoint.model
-    wrong = [name for name in mine if name not in other or not _fits(other[name], mine[name])]
+    needed = mine.keys() - critic_missing(policy, checkpoint).keys()
+    wrong = [name for name in mine if name in needed and (name not in other or not _fits(other[name], mine[name]))]
     wrong += [name for name in other if name not in mine]
     if wrong:
         raise UserError(

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -65,6 +66,25 @@ class Command(ABC):
         """The raw values (n, ...) of the modalities in `shown`, by the names in `Modality.inputs`."""
         return {}
 
+    def rows(self) -> dict[str, Tensor]:
+        """Where each env is in its command, (n, ...) each, by name."""
+        reference = self.reference
+        mine = {name: getattr(self, name) for name in self.kept}
+        mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
+        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}
+
+    def twin(self, n: int) -> Self:
+        """A command for n other envs by the same tables of references. Its `rows` are zero until they are set."""
+        twin, reference = copy(self), copy(self.reference)
+        rows = {name: x.new_zeros(n, *x.shape[1:]) for name, x in self.rows().items()}
+        twin.reference = reference
+        for name in ("index", "last", "shift"):
+            setattr(reference, name, rows[name])
+        for name in self.kept:
+            setattr(twin, name, rows[name])
+        twin.shown = {name: rows[f"{name}_mask"] for name in self.shown}
+        return twin
+
     def state_dict(self) -> dict[str, Tensor]:
         return {name: x.clone() for name, x in self._rows().items()}
 
@@ -73,7 +93,5 @@ class Command(ABC):
             x.copy_(state[name])
 
     def _rows(self) -> dict[str, Tensor]:
-        reference = self.reference
-        mine = {name: getattr(self, name) for name in self.kept}
-        mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
-        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}
+        """What a checkpoint keeps: `rows`, and what the command has learned."""
+        return self.rows()

@@ -6,6 +6,7 @@ Each such task has a subclass in its own file, which draws the plans and says wh
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -91,7 +92,13 @@ class LocomotionCommand(Command):
         self.mix = config.mix_probability if context.task.mixes else 0.0
         names = [self.own, *self.others] if self.mix > 0.0 else [self.own]
         self.shown: Mapping[str, Tensor] = {name: torch.zeros(n, dtype=torch.bool, device=device) for name in names}
-        self._values = [implied[name].of_plans(self) for name in names]
+        self._modalities = [implied[name] for name in names]
+        self._values = [modality.of_plans(self) for modality in self._modalities]
+
+    def twin(self, n: int) -> Self:
+        twin = super().twin(n)
+        twin._values = [modality.of_plans(twin) for modality in self._modalities]
+        return twin
 
     @abstractmethod
     def draw_plans(self, count: int, generator: torch.Generator) -> Plans:

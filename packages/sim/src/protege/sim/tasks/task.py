@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from protege.core.motions import MotionLibrary, SlotLibrary
 from protege.core.robots.robot import Robot
@@ -12,7 +13,7 @@ from protege.core.tasks import Task
 
 from ..references.gait_set import GaitSet
 from .command import Command
-from .terms import Metric, Term
+from .terms import Metric, Scene, Term
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class TaskTerms:
     terminations: Mapping[str, Term]
     failures: Mapping[str, Term]
     metrics: Mapping[str, Metric]
+
+    def reward(self, scene: Scene) -> Tensor:
+        """The weighted sum of the reward terms, (n,)."""
+        return sum(
+            (weight * term(scene) for weight, term in self.rewards.values()),
+            start=torch.zeros_like(scene.trail[:, 0, 0]),
+        )
+
+    def broken_rules(self, scene: Scene, *, evaluation: bool) -> dict[str, Tensor]:
+        """Which rows have failed, (n,) bool each, by cause: by the failure rule in an evaluation, else by the terminations."""
+        return {cause: rule(scene) for cause, rule in (self.failures if evaluation else self.terminations).items()}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Terms that several tasks share: each a few lines, from a `Scene` of n envs to one number an env. Others are in their task's file.
 
-Rewards lie in [0, 1]; terminations are bool; metrics give (value, weight), and an episode's metric is their weighted mean.
+Rewards are at most 1; terminations are bool; metrics give (value, weight), and an episode's metric is their weighted mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,6 +45,9 @@ class Scene:
         return (state.body_pos_w if floor is None else floor.above(state.body_pos_w))[..., 2]
 
 
+SOFT_DISTANCE, SOFT_TURN = 0.03, 0.05
+"""m, rad / 2: `body_distance` and `body_turn` are round within so much of no error."""
+
 Term = Callable[[Scene], Tensor]
 Metric = Callable[[Scene], tuple[Tensor, Tensor]]
 
@@ -85,7 +88,36 @@ def body_ang_vel(scene: Scene) -> Tensor:
     return torch.exp(-0.1 * error)
 
 
+def body_distance(scene: Scene) -> Tensor:
+    """1 less the mean distance of the bodies from the reference, m: its slope is the same near and far."""
+    squared = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1)
+    return 1.0 - ((squared + SOFT_DISTANCE**2).sqrt() - SOFT_DISTANCE).mean(-1)
+
+
+def body_turn(scene: Scene) -> Tensor:
+    """1 less the mean angle of the bodies from the reference, rad: its slope is the same near and far."""
+    cosine = (scene.state.body_quat_w * scene.reference.body_quat_w).sum(-1).abs()
+    # |q - r| is twice the sine of a quarter of the angle: no arc cosine, whose slope is infinite at no angle.
+    return 1.0 - 2.0 * ((2.0 - 2.0 * cosine + SOFT_TURN**2).clamp_min(0.0).sqrt() - SOFT_TURN).mean(-1)
+
+
+def root_velocity(scene: Scene) -> Tensor:
+    """Less the squared error of the root's velocity, m²/s², and a fifth of that of its angular velocity, rad²/s²."""
+    now, reference = scene.state, scene.reference
+    linear = (now.root_lin_vel_w - reference.root_lin_vel_w).square().sum(-1)
+    return -linear - 0.2 * (now.root_ang_vel_w - reference.root_ang_vel_w).square().sum(-1)
+
+
+def joint_velocity(scene: Scene) -> Tensor:
+    """Less the mean squared difference of the joints' velocities from the reference's, rad²/s²."""
+    return -(scene.state.joint_vel - scene.reference.joint_vel).square().mean(-1)
+
+
 TRACKING: dict[str, Term] = {
+    "body_distance": body_distance,
+    "body_turn": body_turn,
+    "root_velocity": root_velocity,
+    "joint_velocity": joint_velocity,
     "body_pos": body_pos,
     "body_pos_near": body_pos_near,
     "body_pos_far": body_pos_far,

@@ -1,0 +1,97 @@
+"""How a policy is trained through a model of the world."""
+
+from dataclasses import dataclass, field
+
+from ... import checks
+from ..networks import check_units
+
+
+@dataclass
+class WorldModelConfig:
+    """An iteration collects control steps, then updates the model, then the policy.
+
+    Attributes:
+        rollout_steps: control steps of every env in an iteration.
+        replay_steps: control steps of every env that are remembered.
+        warmup_steps: control steps of every env before the first update, with `warmup_exploration`.
+        warmup_updates: of the model, before the first iteration.
+        model_units: hidden layers of the model.
+        model_updates: updates of the model in an iteration.
+        model_batch: windows in an update of the model.
+        model_window: control steps of a window; the model's own predictions are fed back to it.
+        model_recent: share of windows from the latest quarter of the replay.
+        model_learning_rate: at the start.
+        policy_updates: updates of the policy in an iteration.
+        imagined_envs: imagined episodes in an update of the policy, all tasks together.
+        horizon: control steps of an imagined episode.
+        learning_rate: of the actor at the start.
+        critic_learning_rate: at the start.
+        final_rate: share of the learning rates that is left at the end of the budget; they fall from two fifths of it on.
+        gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
+        lam: trace of the critic's targets, TD(lambda).
+        critic: whether imagined returns go on with the critic's value after the horizon.
+        target_memory: share of the critic that is compared with which an update keeps.
+        offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.
+        rate_penalty: see `offset_penalty`.
+        exploration: deviation of the actions' noise in the simulator, in units of the policy's; each env takes a share of its own,
+            0 to 1.
+        warmup_exploration: the same before the first update: the model has to know what large actions do.
+        noise_memory: correlation of that noise from one step to the next.
+        imagined_noise: deviation of the actions' noise in imagined episodes, in units of the policy's.
+        observation_noise: deviation of noise on what the policy sees in imagined episodes, in units of each observation's.
+        average_memory: share of the averaged policy, which checkpoints hold, that an update keeps.
+        max_grad_norm: of actor, critic and model each.
+    """
+
+    rollout_steps: int = 6
+    replay_steps: int = 256
+    warmup_steps: int = 48
+    warmup_updates: int = 300
+    model_units: list[int] = field(default_factory=lambda: [2048, 2048, 2048])
+    model_updates: int = 8
+    model_batch: int = 2048
+    model_window: int = 8
+    model_recent: float = 0.5
+    model_learning_rate: float = 1e-3
+    policy_updates: int = 8
+    imagined_envs: int = 2048
+    horizon: int = 28
+    learning_rate: float = 5e-4
+    critic_learning_rate: float = 5e-4
+    final_rate: float = 0.1
+    gamma: float | None = None
+    lam: float = 0.95
+    critic: bool = True
+    target_memory: float = 0.995
+    offset_penalty: float = 0.5
+    rate_penalty: float = 0.5
+    exploration: float = 1.0
+    warmup_exploration: float = 3.0
+    noise_memory: float = 0.7
+    imagined_noise: float = 0.35
+    observation_noise: float = 0.02
+    average_memory: float = 0.995
+    max_grad_norm: float = 1.0
+
+    @property
+    def updates(self) -> int:
+        """Steps of the policy's optimizer in an iteration."""
+        return self.policy_updates
+
+    def check(self, key: str) -> None:
+        checks.within(
+            1, 10_000, self, key, "rollout_steps", "model_window", "horizon", "model_updates", "policy_updates"
+        )
+        checks.within(2, 100_000, self, key, "replay_steps", "warmup_steps")
+        checks.at_least(1, self, key, "model_batch", "imagined_envs")
+        checks.at_least(0, self, key, "warmup_updates", "offset_penalty", "rate_penalty", "exploration")
+        checks.at_least(0, self, key, "warmup_exploration", "imagined_noise", "observation_noise")
+        checks.within(0, 10, self, key, "learning_rate", "critic_learning_rate", "model_learning_rate")
+        checks.shares(
+            self, key, "gamma", "lam", "final_rate", "model_recent", "noise_memory", "target_memory", "average_memory"
+        )
+        checks.above_zero(self, key, "max_grad_norm")
+        checks.not_empty(self, key, "model_units")
+        check_units(self, key, "model_units")
+        checks.rising(self, key, "model_window", "warmup_steps")
+        checks.rising(self, key, "warmup_steps", "replay_steps")

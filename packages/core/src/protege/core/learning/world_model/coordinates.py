@@ -1,0 +1,76 @@
+"""The state of N floating robots as one vector each, and how it changes over a control step.
+
+A state `x` is (N, 13 + 2 J): the root's position in the world (3, m), its rotation (4, wxyz), its linear and angular velocity in
+its own frame (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s).
+
+A change is (N, 12 + 2 J): the root's displacement in its frame (3, m), its rotation vector in its frame (3, rad), then the
+differences of both velocities (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s). All of it is the same
+wherever the robot stands and whichever way it faces. Positions have a change of their own: over several physics steps, they are
+not the integral of the velocity at the end.
+"""
+
+import torch
+from torch import Tensor
+
+from ...robots import rotation as R
+from ...robots.kinematics import Kinematics
+from ...robots.state import RobotState
+
+ROOT, ROOT_CHANGE = 13, 12
+"""Numbers of a state and of a change that belong to the root."""
+
+
+def size(num_joints: int) -> int:
+    """Numbers of a state."""
+    return ROOT + 2 * num_joints
+
+
+def change_size(num_joints: int) -> int:
+    """Numbers of a change."""
+    return ROOT_CHANGE + 2 * num_joints
+
+
+def pack(state: RobotState) -> Tensor:
+    """(N, 13 + 2 J) from the whole state."""
+    quat = state.root_quat_w
+    velocities = (R.rotate_inverse(quat, v) for v in (state.root_lin_vel_w, state.root_ang_vel_w))
+    return torch.cat([state.root_pos_w, quat, *velocities, state.joint_pos, state.joint_vel], dim=-1)
+
+
+def unpack(x: Tensor) -> tuple[Tensor, ...]:
+    """Root position, rotation, linear and angular velocity in its frame, joint positions and velocities; see above."""
+    joints = (x.shape[-1] - ROOT) // 2
+    return x.split([3, 4, 3, 3, joints, joints], dim=-1)
+
+
+def full_state(kinematics: Kinematics, x: Tensor) -> RobotState:
+    """All bodies, by forward kinematics: (N, 13 + 2 J) -> (N, ...)."""
+    pos, quat, lin, ang, joint_pos, joint_vel = unpack(x)
+    return kinematics.state(pos, quat, R.rotate(quat, lin), R.rotate(quat, ang), joint_pos, joint_vel)
+
+
+def difference(x: Tensor, other: Tensor) -> Tensor:
+    """The change that leads from x to other, (N, 12 + 2 J)."""
+    (pos, quat, *rest), (pos2, quat2, *rest2) = unpack(x), unpack(other)
+    displacement = R.rotate_inverse(quat, pos2 - pos)
+    turn = R.to_rotation_vector(R.multiply(R.conjugate(quat), quat2))
+    return torch.cat([displacement, turn, *(b - a for a, b in zip(rest, rest2, strict=True))], dim=-1)
+
+
+def add(x: Tensor, change: Tensor) -> Tensor:
+    """The state to which a change leads; the inverse of `difference`."""
+    pos, quat, *rest = unpack(x)
+    joints = rest[-1].shape[-1]
+    displacement, turn, *deltas = change.split([3, 3, 3, 3, joints, joints], dim=-1)
+    quat2 = R.normalize(R.multiply(quat, R.from_rotation_vector(turn)))
+    return torch.cat(
+        [pos + R.rotate(quat, displacement), quat2, *(a + d for a, d in zip(rest, deltas, strict=True))], dim=-1
+    )
+
+
+def drift(x: Tensor, dt: float) -> Tensor:
+    """The change over `dt` s if all velocities stayed as they are."""
+    _, _, lin, ang, _, joint_vel = unpack(x)
+    return torch.cat(
+        [dt * lin, dt * ang, torch.zeros_like(lin), torch.zeros_like(ang), dt * joint_vel, 0.0 * joint_vel], dim=-1
+    )

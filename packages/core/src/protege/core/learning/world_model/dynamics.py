@@ -1,0 +1,175 @@
+"""The simulator's control step as a network: what N robots do when their servos are asked for these targets.
+
+It predicts how a step differs from going on at constant velocity (`coordinates.drift`): by a linear map, fitted at once to the
+first data, and by a network on top of it that starts at zero. After SuperTrack (Fussell et al. 2021) and SuperMimic (arXiv
+2610.28480).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ...robots.kinematics import Kinematics
+from ...robots.robot import Robot
+from ..accelerate import mixed_precision
+from . import coordinates
+
+INPUT_LIMIT, OUTPUT_LIMIT = 20.0, 30.0
+"""In standard deviations: beyond, inputs and predictions are cut off, so that a mistake does not blow up over a rollout."""
+RIDGE = 1e-3
+"""Regularisation of the linear part, in units of its inputs' variance."""
+
+
+class WorldModel(nn.Module):
+    """One control step of a robot.
+
+    Args:
+        robot: whose kinematics it knows.
+        units: hidden layers of the network.
+    """
+
+    mean: Tensor
+    std: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+    feet: Tensor
+
+    def __init__(self, robot: Robot, units: Sequence[int]) -> None:
+        super().__init__()
+        bodies, joints = robot.num_bodies, robot.num_joints
+        self.dt, self.kinematics = robot.control_dt, Kinematics(robot)
+        self.register_buffer("feet", torch.tensor(robot.body_ids(robot.feet)), persistent=False)
+        floors = _input_floors(bodies, joints, len(robot.feet)), _output_floors(joints)
+        self.register_buffer("std", floors[0])
+        self.register_buffer("scale", floors[1])
+        inputs, outputs = len(self.std), len(self.scale)
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("weight", torch.zeros(outputs, inputs))
+        self.register_buffer("bias", torch.zeros(outputs))
+        self.net = _network([inputs, *units, outputs])
+
+    def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        """The states one control step later, (N, 13 + 2 J).
+
+        Args:
+            x: see `coordinates`.
+            poses: of all bodies, (N, B, 3) m and (N, B, 4), as `Kinematics.forward` gives them for x.
+            target: of the servos, (N, J) rad.
+        """
+        features = ((self._features(x, poses, target) - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        with mixed_precision(self):
+            residual = self.net(features).float() + torch.addmm(self.bias, features, self.weight.T).float()
+        bounded = OUTPUT_LIMIT * torch.tanh(residual / OUTPUT_LIMIT)
+        return coordinates.add(x, coordinates.drift(x, self.dt) + bounded * self.scale)
+
+    def poses(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all bodies: (N, B, 3) m, (N, B, 4)."""
+        pos, quat, _, _, joint_pos, _ = coordinates.unpack(x)
+        return self.kinematics(pos, quat, joint_pos)
+
+    def rollout_loss(self, x: Tensor, target: Tensor, alive: Tensor) -> Tensor:
+        """Mean absolute error of open-loop predictions, in standard deviations of a step's residual, ().
+
+        Args:
+            x: (W + 1, M, S) true states of M windows.
+            target: (W, M, J) rad.
+            alive: (W, M) 1 where the window is still within one episode.
+        """
+        predicted, total = x[0], x.new_zeros(())
+        for asked, truth, counts in zip(target, x[1:], alive, strict=True):
+            predicted = self(predicted, self.poses(predicted), asked)
+            error = coordinates.difference(predicted, truth) / self.scale
+            error = error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
+            total = total + torch.where(counts > 0, error, 0.0).sum()
+        return total / alive.sum().clamp_min(1.0)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, target: Tensor, following: Tensor) -> float:
+        """Set normalisers and the linear part from transitions (M, ...), by ridge regression.
+
+        Returns:
+            share of the residual's variance that the linear part explains.
+        """
+        features = self._features(x, self.poses(x), target)
+        residual = coordinates.difference(x, following) - coordinates.drift(x, self.dt)
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(torch.maximum(features.std(0), self.std))
+        # Without the largest half per cent: a few hard contacts would set the scale of all steps.
+        size = residual.abs()
+        self.scale.copy_(torch.maximum(torch.minimum(size, _quantile(size, 0.995)).square().mean(0).sqrt(), self.scale))
+        inputs = ((features - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT).double()
+        outputs = (residual / self.scale).clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).double()
+        ones = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)
+        ridge = RIDGE * len(inputs) * torch.eye(ones.shape[1], dtype=ones.dtype, device=ones.device)
+        solution = torch.linalg.solve(ones.T @ ones + ridge, ones.T @ outputs)
+        self.weight.copy_(solution[:-1].T)
+        self.bias.copy_(solution[-1])
+        return 1.0 - ((ones @ solution - outputs).square().mean() / outputs.square().mean()).item()
+
+    @torch.no_grad()
+    def open_loop_error(self, x: Tensor, target: Tensor, alive: Tensor) -> dict[str, Tensor]:
+        """Mean distance of bodies from the truth at the end of windows, m, and that of a constant velocity; see `rollout_loss`."""
+        predicted = constant = x[0]
+        for asked in target:
+            predicted = self(predicted, self.poses(predicted), asked)
+            constant = coordinates.add(constant, coordinates.drift(constant, self.dt))
+        truth, counts = self.poses(x[-1])[0], alive[-1]
+        errors = {"model/open_loop_error": predicted, "model/constant_velocity_error": constant}
+        distances = {name: (self.poses(end)[0] - truth).norm(dim=-1).mean(-1) for name, end in errors.items()}
+        return {name: torch.where(counts > 0, d, 0.0).sum() / counts.sum() for name, d in distances.items()}
+
+    def _features(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        """Height, tilt, velocities, joints, heights of all bodies, tilts of the feet, and how far off the servos' targets are."""
+        pos, quat, lin, ang, joint_pos, joint_vel = coordinates.unpack(x)
+        heights, feet = poses[0][..., 2], poses[1].index_select(1, self.feet)
+        moving = [lin, ang, joint_pos, joint_vel]
+        return torch.cat([pos[:, 2:], _up(quat), *moving, heights, _up(feet).flatten(1), target - joint_pos], dim=1)
+
+
+def _up(quat: Tensor) -> Tensor:
+    """The vertical in the frames of rotations, (..., 4) -> (..., 3)."""
+    w, x, y, z = quat.split(1, dim=-1)
+    return 2.0 * torch.cat([x * z - w * y, y * z + w * x, 0.5 - (x * x + y * y)], dim=-1)
+
+
+def _input_floors(bodies: int, joints: int, feet: int) -> Tensor:
+    """Least deviation of each feature. A joint that hardly moves in the first data may move later."""
+    return _repeated(
+        (1, 0.02),
+        (3, 0.02),
+        (3, 0.1),
+        (3, 0.1),
+        (joints, 0.05),
+        (joints, 0.5),
+        (bodies, 0.02),
+        (3 * feet, 0.05),
+        (joints, 0.1),
+    )
+
+
+def _output_floors(joints: int) -> Tensor:
+    """Least deviation of each residual. A joint that hardly moves in the first data must not dominate the loss."""
+    return _repeated((3, 0.002), (3, 0.005), (3, 0.05), (3, 0.1), (joints, 0.01), (joints, 0.3))
+
+
+def _repeated(*parts: tuple[int, float]) -> Tensor:
+    return torch.cat([torch.full((count,), value) for count, value in parts])
+
+
+def _quantile(x: Tensor, share: float) -> Tensor:
+    """Of each column, (M, F) -> (F,); torch's own refuses large inputs."""
+    return x.kthvalue(max(1, round(share * len(x))), dim=0).values
+
+
+def _network(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers, each but the last with layer normalisation and SiLU; the last starts at zero."""
+    layers: list[nn.Module] = []
+    for size_in, size_out in pairwise(sizes[:-1]):
+        layers += [nn.Linear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]
+    last = nn.Linear(sizes[-2], sizes[-1])
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)

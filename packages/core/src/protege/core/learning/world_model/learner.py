@@ -1,0 +1,228 @@
+"""The learner that trains a policy through a model of the world; for the training loop it is a `Learner` like the other."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...env import Env, ImaginableEnv, Obs
+from ..accelerate import accelerate
+from ..cuda_graph import Recorded
+from ..optim import adamw, backward, guarded_step, set_learning_rate
+from ..policy import ActorCritic
+from ..process_group import SINGLE_PROCESS, ProcessGroup
+from ..rollout import discount
+from . import coordinates, imagination
+from .config import WorldModelConfig
+from .dynamics import WorldModel
+from .replay import Replay
+
+FULL_RATE = 0.4
+"""Share of the budget after which learning rates begin to fall."""
+FITTED_TO = 40_000
+"""Transitions to which the model's linear part is fitted."""
+OPEN_LOOP = 15
+"""Control steps after which the model's open-loop error is measured, half a second at 30 Hz."""
+
+
+class WorldModelLearner:
+    """Collects control steps, fits the model to them, and trains the policy in imagined episodes.
+
+    Attributes:
+        policy: a moving average of the one that is trained: it is what checkpoints hold.
+        optimizer: of the policy that is trained.
+
+    Args:
+        policy: on its device already.
+        env: may be imagined.
+        config: see WorldModelConfig.
+        seed: of all random draws; each rank derives its own.
+        group: the ranks that train this policy.
+        speed: mixed precision and compilation, see `accelerate`.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        env: ImaginableEnv,
+        config: WorldModelConfig,
+        seed: int = 0,
+        group: ProcessGroup = SINGLE_PROCESS,
+        speed: tuple[bool, bool] = (False, False),
+    ) -> None:
+        device = policy.action_bound.device
+        self.config, self.env, self.group = config, env, group
+        self.generator = torch.Generator(device).manual_seed(group.seed(seed))
+        self.trained, self.policy = policy, deepcopy(policy).requires_grad_(False)
+        # One set of normalisers, and one critic, for both.
+        self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
+        self.compared = deepcopy(policy.critic).requires_grad_(False)
+        accelerate(policy, device, *speed)
+        self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
+        group.broadcast(self.model)
+        self.optimizer = adamw(
+            [
+                (policy.actor.parameters(), config.learning_rate),
+                (policy.critic.parameters(), config.critic_learning_rate),
+            ]
+        )
+        self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
+        self.gamma = discount(config.gamma, env.robot.control_dt)
+        self.imagined = env.imagine(config.imagined_envs)
+        self.obs = env.reset()
+        self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
+        self.noise = torch.zeros(env.num_envs, env.num_actions, device=device)
+        self.noise_share = torch.linspace(0.0, 1.0, env.num_envs, device=device).unsqueeze(1)
+        self._model_gradients = Recorded(self._backward_model, device)
+        self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
+        self._metrics: dict[str, float] = {}
+        self.samples = config.rollout_steps * env.num_envs
+
+    # Control steps -----------------------------------------------------------------------------------------------------
+
+    def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
+        """Play `rollout_steps` in the simulator. Returns the rows of the episodes that ended (E,); see `Step.episodes`."""
+        config = self.config
+        if not self.replay.filled:
+            self._warm_up()
+        falling = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - FULL_RATE) / (1.0 - FULL_RATE)
+        for settings, rate in zip(
+            self.optimizer.param_groups, (config.learning_rate, config.critic_learning_rate), strict=True
+        ):
+            settings["lr"].fill_(falling * rate)
+        set_learning_rate(self.model_optimizer, falling * config.model_learning_rate)
+        self.samples = config.rollout_steps * env.num_envs
+        return self._play(config.rollout_steps, config.exploration)
+
+    def _play(self, steps: int, exploration: float) -> dict[str, Tensor]:
+        episodes: list[dict[str, Tensor]] = []
+        ended: list[Tensor] = []
+        env, replay, policy, memory = self.env, self.replay, self.trained, self.config.noise_memory
+        for _ in range(steps):
+            x, rows = coordinates.pack(env.state), {name: value.clone() for name, value in env.rows().items()}
+            with torch.no_grad():
+                mean, std = policy.distribution(self.obs)
+            fresh = torch.randn(mean.shape, generator=self.generator, device=mean.device)
+            self.noise = memory * self.noise + (1.0 - memory**2) ** 0.5 * fresh
+            step = env.step(mean + exploration * self.noise_share * std * self.noise)
+            replay.add(x, env.target, rows, step.ended | step.invalid)
+            self.obs = {name: part.clone() for name, part in step.obs.items()}
+            ended.append(step.ended.clone())
+            episodes.append({name: part.clone() for name, part in step.episodes.items()})
+        over = torch.stack(ended)
+        return {name: torch.stack([rows[name] for rows in episodes])[over] for name in episodes[0]}
+
+    def _warm_up(self) -> None:
+        """The first control steps, with large actions, and a model that has learned from them."""
+        config, replay, group = self.config, self.replay, self.group
+        with group.pooling(self.trained.tokenizer):
+            for _ in range(config.warmup_steps):
+                self._play(1, config.warmup_exploration)
+                self.trained.update_normalizers(self.obs)
+        data = replay.windows(min(FITTED_TO, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
+        kept = data["alive"][0] > 0
+        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept])
+        group.broadcast(self.model)
+        for _ in range(config.warmup_updates):
+            self._update_model()
+        self.samples += config.warmup_steps * self.env.num_envs
+
+    # Updates -----------------------------------------------------------------------------------------------------------
+
+    def update(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Train model and policy. Returns metrics, averaged over the updates.
+
+        Args:
+            after_step: called after every step of the policy's optimizer.
+        """
+        config, group = self.config, self.group
+        history = [self._update_model() for _ in range(config.model_updates)]
+        steps = [self._update_policy(after_step) for _ in range(config.policy_updates)]
+        with group.pooling(self.trained.critic):
+            self.trained.critic.update(steps[-1].pop("returns"))
+        for row in steps[:-1]:
+            del row["returns"]
+        with group.pooling(self.trained.tokenizer):
+            self.trained.update_normalizers(self.obs)
+        checked = self.model.open_loop_error(**self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0))
+        means = [
+            {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
+        ]
+        metrics = {name: float(x) for table in (*means, checked) for name, x in table.items()}
+        metrics["agent/skipped_updates"] *= len(steps)
+        return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
+
+    def _windows(self, count: int, steps: int, recent: float) -> dict[str, Tensor]:
+        return self.replay.windows(count, steps, recent, self.generator)
+
+    def _update_model(self) -> dict[str, Tensor]:
+        config = self.config
+        loss = self._model_gradients(
+            self._windows(config.model_batch, config.model_window, config.model_recent)
+        ).clone()
+        skipped = guarded_step(self.model_optimizer, config.max_grad_norm, self.group)
+        return {"model/loss": loss, "model/skipped_updates": skipped}
+
+    def _backward_model(self, windows: Mapping[str, Tensor]) -> Tensor:
+        loss = self.model.rollout_loss(windows["x"], windows["target"], windows["alive"])
+        backward(self.model_optimizer, loss)
+        return loss.detach()
+
+    def _update_policy(self, after_step: Callable[[], None]) -> dict[str, Tensor]:
+        config, trained = self.config, self.trained
+        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator)
+        terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
+        terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
+        averaged = [*self.policy.actor.parameters()], [*trained.actor.parameters()]
+        torch._foreach_lerp_(*averaged, 1.0 - config.average_memory)
+        for mine, other in zip(self.compared.state_dict().values(), trained.critic.state_dict().values(), strict=True):
+            mine.lerp_(other, 1.0 - config.target_memory)
+        after_step()
+        return terms
+
+    def _backward_policy(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
+        config, policy, gamma = self.config, self.trained, self.gamma
+        rollout = imagination.play(
+            policy, self.compared, self.model, self.imagined, start, config, gamma, self.generator
+        )
+        loss = imagination.actor_loss(policy, self.compared, rollout, config, gamma)
+        targets = imagination.critic_targets(rollout, gamma, config.lam)
+        values = imagination.critic_loss(policy, rollout, targets)
+        for part, objective in ((policy.actor, loss), (policy.critic, values)):
+            parameters = list(part.parameters())
+            for parameter, gradient in zip(parameters, torch.autograd.grad(objective, parameters), strict=True):
+                parameter.grad = gradient
+        return {
+            "actor/imagined_loss": loss.detach(),
+            "actor/offset": rollout.offset.mean(),
+            "actor/imagined_reward": rollout.reward.mean(),
+            "actor/imagined_survival": rollout.alive[-1].float().mean(),
+            "critic/value_loss": values.detach(),
+            "returns": targets,
+        }
+
+    # Saving ------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs besides the averaged policy, the policy's optimizer and the env."""
+        return {
+            "obs": dict(self.obs),
+            "generator": self.generator.get_state(),
+            "actor": self.trained.actor.state_dict(),
+            "compared": self.compared.state_dict(),
+            "model": self.model.state_dict(),
+            "model_optimizer": self.model_optimizer.state_dict(),
+            "replay": self.replay.state_dict(),
+            "noise": self.noise,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.obs: Obs = {name: state["obs"][name].to(x.device) for name, x in self.obs.items()}
+        self.generator.set_state(state["generator"].cpu())
+        self.trained.actor.load_state_dict(state["actor"])
+        for name in ("compared", "model", "model_optimizer", "replay"):
+            getattr(self, name).load_state_dict(state[name])
+        self.noise = state["noise"].to(self.noise.device)

@@ -1,0 +1,115 @@
+"""The last control steps of all envs: what the model learns from, and where imagined episodes start."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import coordinates
+
+START_SHARE = 0.25
+"""Imagined episodes start in this latest share of the replay: in states that the policy of now meets."""
+
+
+class Replay:
+    """A ring of `slots` control steps of N envs.
+
+    Args:
+        slots: control steps of each env.
+        joints: J.
+        rows: where each env is in what it was asked to do, (n, ...) each, by name; see `ImaginableEnv.rows`.
+        num_envs: N.
+        device: of all tensors.
+
+    Attributes:
+        x: (L, N, 13 + 2 J) states before the step, see `coordinates`.
+        target: (L, N, J) what the servos were asked for, rad.
+        ended: (L, N) bool, the episode ended with the step: the next slot is of another one.
+        rows: (L, n, ...) each, before the step.
+        head: the slot that is written next.
+        filled: how many slots hold steps.
+    """
+
+    def __init__(
+        self, slots: int, joints: int, num_envs: int, rows: Mapping[str, Tensor], device: torch.device
+    ) -> None:
+        self.x = torch.zeros(slots, num_envs, coordinates.size(joints), device=device)
+        self.target = torch.zeros(slots, num_envs, joints, device=device)
+        self.ended = torch.zeros(slots, num_envs, dtype=torch.bool, device=device)
+        self.rows = {name: torch.zeros(slots, *x.shape, dtype=x.dtype, device=device) for name, x in rows.items()}
+        self.head = self.filled = 0
+
+    @property
+    def slots(self) -> int:
+        return len(self.x)
+
+    def add(self, x: Tensor, target: Tensor, rows: Mapping[str, Tensor], ended: Tensor) -> None:
+        """One control step of all envs."""
+        for mine, value in ((self.x, x), (self.target, target), (self.ended, ended)):
+            mine[self.head].copy_(value)
+        for name, mine in self.rows.items():
+            mine[self.head].copy_(rows[name])
+        self.head, self.filled = (self.head + 1) % self.slots, min(self.filled + 1, self.slots)
+
+    def windows(self, count: int, steps: int, recent: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Random pieces of envs' histories.
+
+        Args:
+            count: M.
+            steps: W, fewer than are filled.
+            recent: share of windows from the latest quarter; the others come from anywhere.
+
+        Returns:
+            x (W + 1, M, S), target (W, M, J), and alive (W, M), 1 until the episode ends.
+        """
+        device, choices = self.x.device, self.filled - steps
+        draw, latest, env = torch.rand(3, count, device=device, generator=generator)
+        span = torch.where(latest < recent, max(1, choices // 4), choices)
+        first = self.head - 1 - steps - (draw * span).long()
+        slot = (first + torch.arange(steps + 1, device=device).unsqueeze(1)) % self.slots
+        env = (env * self.x.shape[1]).long()
+        alive = (~self.ended[slot[:-1], env]).float().cumprod(0)
+        return {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": alive}
+
+    def starts(
+        self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Recent states of envs and where they are in their tasks.
+
+        Args:
+            counts: how many of each task, M together.
+            slices: the envs of each task.
+
+        Returns:
+            x (M, S), tasks one after the other; and for each task its rows, by `<task>/<name>`.
+        """
+        device, span = self.x.device, max(1, round(START_SHARE * self.filled))
+        states: list[Tensor] = []
+        rows: dict[str, Tensor] = {}
+        for task, count in counts.items():
+            part = slices[task]
+            slot_draw, env_draw = torch.rand(2, count, device=device, generator=generator)
+            slot = (self.head - 1 - (slot_draw * span).long()) % self.slots
+            env = (env_draw * (part.stop - part.start)).long()
+            states.append(self.x[slot, part.start + env])
+            rows |= {name: x[slot, env] for name, x in self.rows.items() if name.startswith(f"{task}/")}
+        return {"x": torch.cat(states), **rows}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, for an exact continuation."""
+        return {
+            "x": self.x,
+            "target": self.target,
+            "ended": self.ended,
+            "rows": self.rows,
+            "head": self.head,
+            "filled": self.filled,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in ("x", "target", "ended"):
+            getattr(self, name).copy_(state[name])
+        for name, mine in self.rows.items():
+            mine.copy_(state["rows"][name])
+        self.head, self.filled = int(state["head"]), int(state["filled"])
