@@ -90,8 +90,10 @@ def training(
     words += ["--experiment-name", name, "--results-dir", str(results), "--max-iterations", str(iterations)]
     words += ["--num-envs", str(num_envs), *(word for file in files for word in ("--motion-file", file))]
     begun, first = time.time(), 0.0
-    process = subprocess.Popen([*words, "run.max_time=null"], stderr=subprocess.PIPE, text=True)
-    log = results / name / "metrics.jsonl"
+    log, said = results / name / "metrics.jsonl", results / f"{name}.txt"
+    said.parent.mkdir(parents=True, exist_ok=True)
+    with said.open("w") as output:  # a pipe that nobody reads would stop the training when it is full
+        process = subprocess.Popen([*words, "run.max_time=null"], stderr=output)
     peak = 0.0
     while process.poll() is None:
         if not first and log.is_file():
@@ -100,7 +102,7 @@ def training(
             peak = max(peak, float(match[1]) / 1e6)
         time.sleep(0.05)
     if process.returncode:
-        raise SystemExit(process.communicate()[1])
+        raise SystemExit(said.read_text())
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     early, late = rows[4], rows[-1]
     rate = (late["samples"] - early["samples"]) / (late["seconds"] - early["seconds"])

@@ -1,49 +1,17 @@
-"""Config: presets, overrides, and what is said about wrong ones."""
+"""Config: defaults, overrides, and the errors about wrong ones."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from dataclasses import dataclass, field
 
 import pytest
 import yaml
+from small_config import PARTS, Envs, Weighted
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
-from protege.core.runs import config as config_module
-from protege.core.runs.config import RunConfig, all_presets, checked, compose, find_preset, from_dict
+from protege.core.runs.config import RunConfig, compose, from_dict
 from protege.core.runs.config_layers import FORMERLY
-from protege.core.runs.experiments import EXPERIMENTS
-
-
-@dataclass
-class Weighted:
-    weight: float = 1.0
-
-
-@dataclass
-class Envs:
-    num_envs: int = 8
-    speed: tuple[float, float] = (0.5, 1.5)
-    frames: tuple[int, ...] = (1, 2)
-    wind: bool = False
-    task_mix: dict[str, float] = field(default_factory=lambda: {"track": 1.0})
-    path: Weighted = field(default_factory=Weighted)
-    goal: Weighted = field(default_factory=Weighted)
-
-
-PARTS: dict[str, type] = {"run": RunConfig, "env": Envs, "agent": PPOConfig, "model": ModelConfig}
-
-
-def families() -> dict:
-    """The experiments of all packages by the first part of their presets' names."""
-    known = dict(EXPERIMENTS)
-    for package in ("protege.teachers.experiments", "protege.distill.experiment"):
-        known |= import_module(package).EXPERIMENTS
-    return known
 
 
 def test_defaults_are_those_of_the_dataclasses():
@@ -163,27 +131,6 @@ def test_values_that_cannot_work_are_named(override, message):
         compose(parts, None, [override])
 
 
-def test_laptop_presets_work_one_after_another():
-    """Each finds what it learns from where another one's run is."""
-    found = {
-        name: (find_preset(name), families()[name.split("/")[0]])
-        for name, _ in all_presets()
-        if "laptop" in name and "pipeline" not in name
-    }
-    configs = {
-        name: compose({"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}, name)
-        for name, (_, experiment) in found.items()
-    }
-    made = {f"results/{config.run.experiment_name}": found[name][1].kind for name, config in configs.items()}
-    assert len(made) == len(configs) == 6
-    assert all(path.startswith("results/laptop_") for path in made)
-    for name in ("masked_mimic/laptop", "path_follower/laptop", "goal_directed/laptop", "steering/laptop"):
-        assert made[configs[name].agent.expert_model_path] == "tracker"
-    models = configs["distillation/laptop"].agent.teacher_models
-    for teacher in models.weights():
-        assert [made[path] for path in getattr(models, teacher).checkpoint] == [teacher]
-
-
 def test_a_value_that_is_missing_is_asked_for():
     @dataclass
     class Needy:
@@ -191,29 +138,6 @@ def test_a_value_that_is_missing_is_asked_for():
 
     with pytest.raises(UserError, match=r"needy\.path has no value\. Add needy\.path=\.\.\."):
         compose({"needy": Needy}, None)
-
-
-def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(own_presets):
-    def settings(robot: str) -> tuple[str, dict[str, Any]]:
-        return robot, {"env": {"num_envs": 2, "speed": [0.1, 0.2]}} if robot == "toy" else {}
-
-    config = compose(PARTS, "of_toy", robot_settings=settings)
-    assert (config.env.num_envs, config.env.speed) == (3, (0.1, 0.2))
-    assert compose(PARTS, "of_toy", ["env.speed=[1, 2]"], robot_settings=settings).env.speed == (1.0, 2.0)
-    assert compose(PARTS, "of_toy", ["run.robot=other"], robot_settings=settings).env.speed == Envs().speed
-
-
-@pytest.mark.parametrize("robot", ["smpl", "g1"])
-def test_presets_name_clips_and_runs_by_the_robot(robot):
-    plugin = env_plugin()
-    for name, experiment in families().items():
-        presets = [preset for preset, _ in all_presets() if preset.split("/")[0] == name and "laptop" not in preset]
-        for preset in presets:
-            parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
-            config = compose(parts, preset, [f"run.robot={robot}"], robot_settings=plugin.robot_settings)
-            assert config.run.experiment_name.startswith(f"{robot}_")
-            assert all(clip.startswith(f"data/motions/{robot}_humanoid_") for clip in config.run.motion_file)
-            assert "<robot>" not in config.to_yaml()
 
 
 @dataclass
@@ -265,150 +189,3 @@ def test_data_of_another_version_is_refused():
 def test_parameters_of_a_task_that_is_not_installed_are_left_out():
     data = compose(PARTS, None).to_dict()
     assert from_dict(PARTS, {**data, "env": {**data["env"], "other_task": {"speed": 1.0}}}).to_dict() == data
-
-
-@pytest.fixture
-def own_presets(tmp_path, monkeypatch):
-    """Presets of a package that is installed for the test only."""
-    folder = tmp_path / "own_presets"
-    (folder / "family").mkdir(parents=True)
-    (folder / "__init__.py").touch()
-    texts = {
-        "base": "env: {num_envs: 100, speed: [0.1, 0.2]}\nrun: {experiment_name: first}",
-        "family/laptop": "base: base\nenv: {num_envs: 4}\nmodel: {latent_dim: 32}",
-        "empty": "",
-        "of_toy": "run: {robot: toy}\nenv: {num_envs: 3}",
-        "typo": "env: {num_emvs: 4}",
-        "wrong": "base: base\nenv: {num_envs: few}",
-        "orphan": "base: nowhere",
-    }
-    for name, text in texts.items():
-        (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    entry = EntryPoint("own", "own_presets", "protege.presets")
-    monkeypatch.setattr(config_module, "entry_points", lambda group: [entry, *entry_points(group=group)])
-
-
-def test_presets_build_on_each_other(own_presets):
-    config = compose(PARTS, "family/laptop", ["latent_dim=64"])
-    assert (config.env.num_envs, config.env.speed, config.run.experiment_name) == (4, (0.1, 0.2), "first")
-    assert config.model.latent_dim == 64
-    assert compose(PARTS, "empty").to_dict() == compose(PARTS, None).to_dict()
-    assert {"base", "family/laptop"} < {name for name, _ in all_presets()}
-
-
-@pytest.mark.parametrize(
-    ("preset", "message"),
-    [
-        ("typo", r"preset typo: unknown key env\.num_emvs\. Did you mean env\.num_envs"),
-        ("wrong", r"preset wrong: env\.num_envs: .*few"),
-        ("orphan", "no preset 'nowhere'"),
-        ("family/labtop", r"no preset 'family/labtop'\. Did you mean family/laptop\?"),
-    ],
-)
-def test_wrong_presets_are_named(own_presets, preset, message):
-    with pytest.raises(UserError, match=message):
-        compose(PARTS, preset)
-
-
-@pytest.mark.parametrize("name", sorted(name for name, _ in all_presets() if not name.startswith("pipeline/")))
-def test_every_shipped_preset_composes(name):
-    experiment = families()[name.split("/")[0]]
-    config = compose({"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}, name)
-    assert config.run.experiment_name
-    assert config.run.motion_file
-    assert sum(config.env.task_mix.values()) > 0.0
-    for part, value in yaml.safe_load(find_preset(name).read_text()).items():
-        assert part == "base" or set(value) <= {f.name for f in fields(getattr(config, part))}
-
-
-# What anyone may have written ---------------------------------------------------------------------------------------------
-
-BOMB = ", ".join(["&a0 [x]", *(f"&a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 8))])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("run: {robot: '${env.num_envs}'}", r"run\.robot: \$\{\.\.\.\} is not filled in\. Write the value out"),
-        ("run: {experiment_name: '${oc.env:PATH}'}", r"run\.experiment_name: \$\{\.\.\.\} is not filled in"),
-        ("env: {task_mix: {'${x}': 1}}", r"env\.task_mix\.\$\{x\}: \$\{\.\.\.\} is not filled in"),
-        ("run: {robot: '???'}", r"run\.robot: \?\?\? is no value"),
-        ("env: {num_envs: " + "9" * 5000 + "}", r"line 1: a number of 5000 characters"),
-        ("env: {num_envs: 99999999999999999999}", r"env\.num_envs is 99999999999999999999\. Take 1000000 or less"),
-        ("env: " + "[" * 2000, r"line 1: lists or mappings more than 32 deep"),
-        ("run: &a {motion_file: [*a]}", r"line 1: an alias of what it is in"),
-        (f"run: {{motion_file: [{BOMB}]}}", r"line 1: aliases make this more than 100,000 values"),
-        ("env: {num_envs: 4}\n---\nenv: {num_envs: 5}", r"line 2: but found another document"),
-        ("env: {null: 3}", r"line 1: a key that is no text"),
-        ("env: {? [1, 2] : 3}", r"line 1: a key that is no text"),
-        (
-            "env.num_envs: 4",
-            r"the key env\.num_envs has a dot in a name\. Nest it: \{'env': \{'num_envs': '\.\.\.'\}\}",
-        ),
-        ("env: {num_envs: .inf}", r"env\.num_envs"),
-        ("env: {episode_length_s: .inf}", r"env\.episode_length_s is inf\. Take a finite number"),
-        ("env: {task_mix: {track: .nan}}", r"env\.task_mix\.track is nan\. Take a finite number"),
-        ("run: {max_time: .inf}", r"run\.max_time is inf\. Take a finite number"),
-        ("run: {max_time: '1e999'}", r"run\.max_time is inf\. Take a finite number"),
-        (
-            "run: {motion_file: [[walk.npy]]}",
-            r"run\.motion_file\[0\] is \['walk\.npy'\]\. Give a value of the type str",
-        ),
-        ("env: {task_mix: {walk: [1]}}", r"env\.task_mix\.walk is \[1\]\. Give a value of the type float"),
-        ("env: {task_mix: {track: " + "[" * 9 + "]" * 9 + "}}", r"env\.task_mix\.track"),
-        ("run: {robot: !!python/name:os.system x}", r"line 1: the tag tag:yaml\.org,2002:python/name:os\.system"),
-    ],
-)
-def test_files_that_say_more_than_plain_data_are_refused_in_one_line(tmp_path, text, message):
-    path = tmp_path / "c.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message) as error:
-        compose({**PARTS, "env": env_plugin().config_class}, None, files=[path])
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 500
-
-
-@pytest.mark.parametrize(("data", "reason"), [("env: 1".encode("utf-16"), "UTF-8"), (b"run: {robot: \xe9}", "UTF-8")])
-def test_files_in_another_encoding_are_named(tmp_path, data, reason):
-    path = tmp_path / "c.yaml"
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"cannot read {path} \(it is not {reason} text\)"):
-        compose(PARTS, None, files=[path])
-
-
-def test_a_date_is_text():
-    assert compose(PARTS, None, ["run.robot=2024-99-99"]).run.robot == "2024-99-99"
-
-
-def changed(part: Any, change: Callable[[Any], Any], key: str) -> Iterator[tuple[str, Any]]:
-    """Copies of a dataclass with one number changed, in a list, a mapping or a dataclass below it too, each with its key."""
-    for f in fields(part):
-        value, full = getattr(part, f.name), f"{key}.{f.name}"
-        if is_dataclass(value):
-            yield from ((name, replace(part, **{f.name: new})) for name, new in changed(value, change, full))
-        elif isinstance(value, dict):
-            yield from ((f"{full}.{n}", replace(part, **{f.name: {**value, n: change(x)}})) for n, x in value.items())
-        elif isinstance(value, list | tuple) and value and is_dataclass(value[0]):
-            for name, new in changed(value[0], change, f"{full}[0]"):
-                yield name, replace(part, **{f.name: [new, *value[1:]]})
-        elif isinstance(value, list | tuple) and value and isinstance(value[0], int | float):
-            yield f"{full}[0]", replace(part, **{f.name: type(value)(map(change, value))})
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield full, replace(part, **{f.name: change(value)})
-        elif value is None:
-            yield full, replace(part, **{f.name: change(0.0 if "time" in f.name else 0)})
-
-
-@pytest.mark.parametrize("huge", [10**17, -(10**17)])
-@pytest.mark.parametrize("family", sorted(families()))
-def test_every_number_has_bounds(family, huge):
-    """A number beyond them is refused by its key, whichever it is: no config asks for 1e9 m or for 100 000 threads."""
-    parts, keys = {"run": RunConfig, "env": env_plugin().config_class, **families()[family].parts}, []
-    for name, cls in parts.items():
-        for key, part in changed(cls(), lambda x: type(x)(huge), name):
-            keys.append(key)
-            with pytest.raises(UserError) as error:
-                checked(part, name)
-            assert str(error.value).startswith(f"{key} is ")
-    assert len(keys) > 80

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deepmimic_clips import document, frame
 from many_clips import many, swinging
 from tiny_runs import TINY, TRACKER, protege, train
 
@@ -18,6 +19,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import load
 from protege.core.runs.clip_selection import motion_digests, open_motions, pack_listed, select
 from protege.core.runs.manifest import read_manifest
+from protege.sim.robots import get_robot
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,24 @@ clips:
         ("clip4.npy", 2.0, ("fast", "short"), "train"),
         ("clip5.npy", 2.0, ("fast", "short"), "train"),
     ]
+
+
+def test_brackets_in_the_folders_name_are_no_pattern(folder: Path):
+    folder = folder.rename(folder.with_name("clips [v2]"))
+    assert names([manifest(folder, "clips: ['clip[12].npy', fast, clip0.npy]")]) == [
+        "clip1",
+        "clip2",
+        "clip4",
+        "clip5",
+        "clip0",
+    ]
+
+
+def test_a_motion_in_json_is_no_manifest(tmp_path: Path):
+    """DeepMimic's files are JSON, whatever they are called."""
+    file = tmp_path / "walk.json"
+    file.write_bytes(document([frame()] * 3))
+    assert [clip.name for clip in open_motions([str(file)], get_robot("smpl")).clips] == ["walk"]
 
 
 def test_clips_are_chosen_by_split_and_tags(folder: Path):
@@ -117,6 +137,16 @@ def test_the_command_writes_what_is_read_and_a_changed_clip_is_refused_by_name(f
     np.save(folder / "clip2.npy", clip)
     with pytest.raises(UserError, match=rf"clip2\.npy is not the file that {tmp_path / name} means: its sha256 is"):
         select([str(tmp_path / name)])
+
+
+def test_a_linked_clip_keeps_its_name(folder: Path, tmp_path: Path):
+    """Caches of downloads link to files that are called by their digests."""
+    (tmp_path / "blobs").mkdir()
+    (folder / "clip0.npy").rename(tmp_path / "blobs" / "5fa8d1")
+    (folder / "clip0.npy").symlink_to(tmp_path / "blobs" / "5fa8d1")
+    done = protege("sim", "motions", "manifest", folder, "--output", tmp_path / "m.yaml")
+    assert done.exit_code == 0, done.output
+    assert sorted(names([str(tmp_path / "m.yaml")])) == [f"clip{i}" for i in range(6)]
 
 
 def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
@@ -176,6 +206,24 @@ def test_many_clips_are_packed_once_and_what_a_manifest_says_needs_no_other_file
     save_clip(folder / "clip0.npy", swinging(robot, "clip0", 1.0, 77))
     open_motions([value], robot, "train", most=100)
     assert len(list(cache.glob("*.library"))) == 2
+
+
+def test_copies_of_a_clip_keep_their_own_weights_and_splits(robot: Robot, folder: Path):
+    """Packed as well as loaded."""
+    shutil.copy(folder / "clip0.npy", folder / "copy.npy")
+    values = [manifest(folder, "clips: [{path: clip0.npy, weight: 3}, clip1.npy, {path: copy.npy, split: test}]")]
+    for most in (10**6, 0):
+        both = open_motions(values, robot, most=most).frames
+        assert both.names == ["clip0", "clip1", "copy"] and both.weights.tolist() == [3.0, 1.0, 1.0]
+        assert open_motions(values, robot, "test", most=most).frames.names == ["copy"]
+
+
+def test_a_library_that_cannot_be_written_is_one_line(folder: Path, robot: Robot, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "x.library"
+    done = protege("sim", "motions", "pack", folder, "--robot", robot.name, "--output", output)
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert f"cannot write {output}" in done.stderr
 
 
 def test_several_processes_pack_the_same_file(robot: Robot, folder: Path, tmp_path: Path, monkeypatch):

@@ -288,6 +288,13 @@ def test_all_clips_are_drawn_alike():
     assert torch.equal(drawn, library.sample_clips(3000, torch.Generator().manual_seed(0)))
 
 
+def test_a_clip_of_weight_zero_is_never_drawn(monkeypatch):
+    """The float32 sum of 41 equal shares is 1 - 2⁻²⁴, which is also the largest draw."""
+    library = MotionLibrary([smooth_clip(frames=3)] * 42, SMPL, "cpu", [1.0] * 41 + [0.0])
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), 1.0 - 2.0**-24))
+    assert library.sample_clips(1).item() == 40
+
+
 def test_a_clip_of_two_frames_has_a_velocity():
     clip = smooth_clip(frames=2, rate=30.0)
     state = at(MotionLibrary([clip], SMPL, "cpu"), [0.0, 0.01, 0.03])

@@ -14,7 +14,7 @@ from toy_env import ToyEnv
 
 from protege.core.errors import UserError
 from protege.core.motions import clip_files, load_clip, save_clip
-from protege.core.motions.provenance import Origin, are_origins, joined, origins, summed
+from protege.core.motions.provenance import Origin, are_origins, clip_count, joined, origins, summed
 from protege.core.runs.checkpoint import DIGEST, LATER, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.sim.robots import get_robot
@@ -123,3 +123,5 @@ def test_a_policy_hands_its_motions_on_to_its_pupils(clip, robot, tmp_path):
 def test_of_many_clips_one_is_named_for_each_source_and_licence():
     many = [Origin("a", "A", "free", "1"), Origin("b", "B", "", "2"), Origin("c", "A", "free", "3")]
     assert summed(many) == [Origin("2 clips", "A", "free"), Origin("1 clip", "B", "")]
+    assert [clip_count(one) for one in joined(summed(many))] == [2, 1]
+    assert [clip_count({**ORIGIN, "name": name}) for name in ("walk", "3 clips")] == [1, 1]

@@ -1,16 +1,16 @@
-"""A run in the loop ends in order when it is told to."""
+"""A run in the loop ends in order after a signal."""
 
 import signal
 
 import pytest
 
-from protege.deploy.cli.run import _interruptible
+from protege.deploy.cli.signals import interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_loop_in_order(number):
     stopped, before = [], signal.getsignal(number)
-    with _interruptible(lambda: stopped.append(number)):
+    with interruptible(lambda: stopped.append(number)):
         signal.raise_signal(number)
         assert stopped == [number]
         # A closed terminal and its shell both send SIGHUP; a second one of the others ends the run at once.
@@ -21,7 +21,7 @@ def test_a_signal_stops_the_loop_in_order(number):
 def test_under_nohup_a_closed_terminal_stops_nothing():
     stopped, before = [], signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _interruptible(lambda: stopped.append(True)):
+        with interruptible(lambda: stopped.append(True)):
             signal.raise_signal(signal.SIGHUP)
         assert stopped == []
     finally:

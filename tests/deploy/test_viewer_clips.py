@@ -1,15 +1,24 @@
-"""Clip files that the viewer's page is given, and ghosts: without a browser."""
+"""Clip files that the viewer's page receives, and ghosts: without a browser."""
 
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import viser
 from waiting import seen, until
 
+from protege.core.robots.robot import Robot
 from protege.deploy.errors import DeployError
 from protege.deploy.geometry import yaw
 from protege.deploy.motions.clip_paths import find_clip
 from protege.deploy.viewer.clip_files import ClipFiles
+from protege.deploy.viewer.serve import Viewer, usual_clips
 from protege.deploy.viewer.world import World
 
 PICKLED = (
@@ -29,7 +38,7 @@ PICKLED = (
         ("all.zip", b"PK\x03\x04" + bytes(26) + b"walk.npy", "all.zip is a zip archive"),
     ],
 )  # fmt: skip
-def test_a_file_of_another_format_is_told_how_it_becomes_a_clip(name: str, contents: bytes, problem: str) -> None:
+def test_the_remedy_for_another_format_is_its_import(name: str, contents: bytes, problem: str) -> None:
     files = ClipFiles()
     with pytest.raises(DeployError) as caught:
         files.take(name, contents, "g1")
@@ -41,7 +50,7 @@ def test_a_file_of_another_format_is_told_how_it_becomes_a_clip(name: str, conte
     files.close()
 
 
-def test_what_no_import_helps_has_a_remedy_of_its_own() -> None:
+def test_files_that_no_import_can_read_have_other_remedies() -> None:
     files = ClipFiles()
     with pytest.raises(DeployError, match=r"a\.npy is empty, no clip of smpl\. Download or copy it again"):
         files.take("a.npy", b"", "smpl")
@@ -50,7 +59,7 @@ def test_what_no_import_helps_has_a_remedy_of_its_own() -> None:
     files.close()
 
 
-def test_clips_are_kept_under_plain_names_until_the_page_is_gone() -> None:
+def test_files_have_plain_names_until_they_are_deleted() -> None:
     contents = find_clip(Path("smpl_humanoid_walk.npy")).read_bytes()
     files = ClipFiles()
     first, second = (files.take("../../my walk.npy", contents, "smpl") for _ in range(2))
@@ -63,7 +72,7 @@ def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_expor
     """Of a robot that has just begun, and whose student is not trained: it falls, the ghost does not."""
     world = World({"tiny": each_exported})
     robot = world.metadata.robot
-    world.haunt(find_clip(Path(f"{robot}_humanoid_walk.npy")))
+    world.show_ghost(find_clip(Path(f"{robot}_humanoid_walk.npy")))
     world.start()
     until(lambda: world.frame is not None and world.frame.index > 3, "no frame")
     frame = seen(world)
@@ -82,8 +91,89 @@ def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_expor
     assert seen(world).ghost[0][0, 2] > 0.6
     other = {"smpl": "g1", "g1": "smpl"}[robot]  # whose shipped clips do, and do not, say whose they are
     with pytest.raises(DeployError, match=r"is a clip of the robot g1, not of smpl|has 69 joints, g1 has 29"):
-        world.haunt(find_clip(Path(f"{other}_humanoid_walk.npy")))
+        world.show_ghost(find_clip(Path(f"{other}_humanoid_walk.npy")))
     world.order({})
     until(lambda: seen(world).ghost is None, "it is still there")
     world.close()
     assert world.error is None
+
+
+def test_a_long_clips_ghost_starts_with_its_first_pose(exported: Path) -> None:
+    """Its poses take a while to compute, here 0.5 s; the world's steps go on meanwhile."""
+    world = World({"tiny": exported})
+    kinematics, shown = world._kinematics, dict[str, int]()
+
+    def slow(poses: Any) -> Any:
+        time.sleep(0.5)
+        shown["computed"] = seen(world).index
+        return kinematics(poses)
+
+    world._kinematics = slow
+    world.start()
+    until(lambda: world.frame is not None, "no frame")
+    world.show_ghost(find_clip(Path("smpl_humanoid_walk.npy")))
+    assert world._ghost is not None and world._ghost.first >= shown["computed"] > 1
+    world.close()
+
+
+@pytest.fixture
+def viewer(exported: Path) -> Iterator[Viewer]:
+    with Viewer({"tiny": exported}, port=0) as made:
+        yield made
+
+
+def stored(viewer: Viewer) -> list[Path]:
+    return list(Path(viewer.controls._files._folder.name).rglob("*.npy"))
+
+
+def test_a_refused_file_is_not_kept(viewer: Viewer) -> None:
+    theirs = find_clip(Path("g1_humanoid_walk.npy")).read_bytes()
+    with pytest.raises(DeployError, match=r"^my theirs\.npy is a clip of the robot g1, not of smpl"):
+        viewer.controls.take("C:\\fakepath\\my theirs.npy", theirs)
+    assert stored(viewer) == []
+
+
+def test_clips_of_one_name_are_all_offered(viewer: Viewer) -> None:
+    contents, controls = find_clip(Path("smpl_humanoid_run.npy")).read_bytes(), viewer.controls
+    assert controls._clip.options == ("walk", "run", "jump")
+    for label in ("walk (2)", "walk (3)"):
+        controls.take("walk.npy", contents)
+        assert controls._clip.value == label and controls._clip.options[-1] == label
+    assert controls._clip_of["walk"] == "smpl_humanoid_walk.npy" and len(set(controls._clip_of.values())) == 5
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = find_clip(Path("smpl_humanoid_walk.npy")).read_bytes()
+    files = ClipFiles()
+
+    def full(path: Path, data: bytes) -> None:
+        with path.open("wb") as half:
+            half.write(data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DeployError, match=r"walk\.npy cannot be stored in .* \(No space left on device\)"):
+        files.take("walk.npy", contents, "smpl")
+    assert list(Path(files._folder.name).iterdir()) == []
+    files.close()
+
+
+def test_an_upload_is_read_as_a_whole(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another page's upload may take its place at any time: its name does not come with the first one's contents."""
+    callbacks, taken = list[Callable[[Any], None]](), list[tuple[str, bytes]]()
+
+    class Button:
+        uploads = iter([SimpleNamespace(name="first", content=b"1"), SimpleNamespace(name="second", content=b"2")])
+        value = property(lambda self: next(self.uploads))
+        on_upload = staticmethod(callbacks.append)
+
+    monkeypatch.setattr(viser.GuiApi, "add_upload_button", lambda *_, **__: Button())
+    viewer.controls._upload()
+    monkeypatch.setattr(viewer.controls, "take", lambda *file: taken.append(file))
+    callbacks[0](None)
+    assert taken == [("first", b"1")]
+
+
+def test_only_clips_that_are_found_are_offered(robot: Robot) -> None:
+    assert usual_clips(robot.name) == [f"{robot.name}_humanoid_{name}.npy" for name in ("walk", "run", "jump")]
+    assert usual_clips("nobody") == []

@@ -5,8 +5,9 @@ from math import pi
 
 import numpy as np
 import pytest
-from biped import AHEAD, SERVO, TRUNK, write
+from biped import AHEAD, TRUNK, write
 from click.testing import CliRunner, Result
+from legged import SERVO
 
 from protege.core.errors import UserError
 from protege.core.robots.robot import Body, Camera, Geom, Groups, Inertia, Joint, Robot, Site, Solver

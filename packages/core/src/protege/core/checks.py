@@ -1,4 +1,4 @@
-"""Rules that types cannot say, for the `check` methods of config dataclasses; who breaks one is told key, value and remedy.
+"""Rules that types cannot say, for the `check` methods of config dataclasses; their errors name key, value and remedy.
 
 Each takes a dataclass, its key in the config and the names of some of its fields. A field that holds several numbers is checked
 number by number; None is no value and passes. Where a rule names no upper end, it is `LARGEST`.

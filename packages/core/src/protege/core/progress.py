@@ -1,4 +1,4 @@
-"""A line on stderr now and then, of work that takes longer than it takes to wonder."""
+"""Progress of long work: a line on stderr every few seconds."""
 
 import time
 from typing import Self
@@ -12,11 +12,11 @@ FIRST_LINE, NEXT_LINE = 3.0, 5.0
 
 
 class Progress:
-    """Says how many of a number of things are done: nothing of quick work, and of several ranks only the first one's.
+    """Prints how many of a number of things are done. Quick work prints nothing; of several ranks only the first one prints.
 
     Args:
-        what: is counted, in the plural.
-        total: how many there are.
+        what: name of the counted things, in the plural.
+        total: their number.
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -28,11 +28,11 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.due > self.begun + FIRST_LINE:  # who began to count finishes
+        if kind is None and self.due > self.begun + FIRST_LINE:  # a line was printed, so the last one is too
             self._say(self.total)
 
     def at(self, done: int) -> None:
-        """So many are done by now."""
+        """Report the number that is done by now."""
         if time.monotonic() >= self.due:
             self._say(done)
 

@@ -1,4 +1,4 @@
-"""What a robot says and is told: one robot, numpy arrays, world frame (x forward, y left, z up), quaternions wxyz."""
+"""The data that a robot sends and receives: one robot, numpy arrays, world frame (x forward, y left, z up), quaternions wxyz."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

@@ -94,26 +94,29 @@ def evaluate(
 
     from .evaluate import default_output
     from .evaluate import evaluate as play
-    from .every_clip import evaluate_clips, print_clips, save_clips
+    from .every_clip import evaluate_clips, print_clips, require_clips, save_clips
     from .report import write_report
     from .sim2sim import compare, print_comparison, save
     from .table import print_table
     from .tasks import EVALUATED, OPTIONS, default_tasks
 
     names = _several(simulator, simulators)
-    given = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
+    options["given"] = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
     loaded = load_policy(checkpoint)
     default, lines = (None, []) if names else _one(loaded, simulator, options["device"])
-    chosen = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
+    asked = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
+    chosen = list(dict.fromkeys(asked))
     folder = Path(output) if output else default_output(Path(checkpoint))
 
     if every_clip:
         if names:
             raise click.UsageError("--every-clip is played in one simulator")
-        for task in dict.fromkeys(chosen):
-            told = evaluate_clips(loaded, task, output=folder, given=given, simulator=default, **options)
-            print_clips(told)
-            click.echo(str(save_clips(told, folder)))
+        for task in chosen:
+            require_clips(task)  # all of them before the first is played
+        for task in chosen:
+            data = evaluate_clips(loaded, task, output=folder, simulator=default, **options)
+            print_clips(data)
+            click.echo(str(save_clips(data, folder)))
         return
 
     def played_in(name: str | None, place: Path) -> dict[str, Any]:
@@ -124,8 +127,7 @@ def evaluate(
                 click.echo(lines.pop(), err=True)
             click.echo(f"{EVALUATED[task].title}{f', {name}' if names else ''} ...", err=True)
 
-        unique = list(dict.fromkeys(chosen))
-        evaluation = play(loaded, unique, num_episodes, output=place, tell=tell, simulator=name, given=given, **options)
+        evaluation = play(loaded, chosen, num_episodes, output=place, tell=tell, simulator=name, **options)
         evaluation.save(place)
         report = write_report(place)
         if not names:

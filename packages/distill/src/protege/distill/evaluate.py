@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +14,8 @@ from torch import Tensor
 from protege.core.env import Env, Obs
 from protege.core.files import writable_folder, write_atomically
 from protege.core.runs.checkpoint import ZOO
-from protege.core.runs.config import from_dict
 from protege.core.runs.evaluation import (
     by_clip,
-    default_simulator,
-    evaluation_env,
     rounded_up,
     run_episodes,
     summarize,
@@ -26,23 +23,22 @@ from protege.core.runs.evaluation import (
 )
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.tasks import Task
-from protege.sim.env_config import EnvConfig, push_test
 
-from .tasks import EVALUATED, EVALUATION_ONLY, env_overrides
+from .conditions import Conditions
+from .tasks import EVALUATED
 
-SCHEMA_VERSION = 1
 DATA, ARRAYS = "evaluation.json", "evaluation.npz"
 TRACED_ENVS = 6
 
 
 @dataclass
 class Evaluation:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes:
         data: plain data, the content of evaluation.json.
-        arrays: of each task's episodes `<task>/error`, `<task>/failed`, and of some episodes on a way `trace/<i>`, (T, 4): where
-            the pelvis was and where it should have been, x and y, m.
+        arrays: for each task `<task>/error` and `<task>/failed`, (E,) by episode; for some episodes `trace/<i>`, (T, 4): the root's
+            position and its target, x and y, m.
     """
 
     data: dict[str, Any]
@@ -56,7 +52,7 @@ class Evaluation:
 
 
 def default_output(checkpoint: Path) -> Path:
-    """The folder `evaluation` in the run of a checkpoint; in `results` for one that is shipped."""
+    """The folder `evaluation` in a checkpoint's run folder; below `results` for a release."""
     if str(checkpoint).startswith(ZOO):
         return Path("results") / str(checkpoint).removeprefix(ZOO) / "evaluation"
     return (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "evaluation"
@@ -67,57 +63,31 @@ def evaluate(
     tasks: Sequence[str],
     num_episodes: int,
     *,
-    num_envs: int = 64,
-    seed: int = 0,
-    push: float = 0.0,
-    terrain: str | None = None,
-    given: Sequence[str] = (),
-    overrides: Sequence[str] = (),
     output: Path | None = None,
     tell: Callable[[str], None] = lambda task: None,
-    **options: Any,
+    **conditions: Any,
 ) -> Evaluation:
     """Play `num_episodes` of each task, each env equally many.
 
     Args:
-        num_envs: at most.
-        seed: of the commands; the same for every policy, so that two can be compared on the same ones.
-        push: force that pushes the robots forward now and then, N; see `push_test`.
-        terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
-        given: of `Task.evaluation_only`, each `key.path=value`.
-        overrides: of the config's `env` part, each `key.path=value`.
+        tasks: names in `EVALUATED`.
         output: tried for writing before anything is played.
         tell: called with each task's name when its envs are there.
-        options: robot, simulator, motion_file, motion_split and device, see `protege.core.runs.evaluation.evaluation_env`.
+        conditions: fields of `Conditions`.
+
+    Raises:
+        UserError: the conditions do not fit the policy, or `output` cannot be written.
     """
+    under = Conditions(**conditions)
     if output is not None:
         writable_folder(output)
-    options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
-    given = [*given, *([f"env.terrain.kind={terrain}"] if terrain else [])]
-    config = from_dict({"env": EnvConfig}, loaded.config, [*given, *overrides]).env
-    asked = {"push": push} if push else {}
-    ground, usual = config.terrain, EnvConfig()
-    for key, (task, name) in EVALUATION_ONLY.items():
-        value, default = (getattr(getattr(x, task.config_key), name) for x in (config, usual))
-        asked |= {key: value} if value != default else {}
-    asked |= {"motion_split": options["motion_split"]} if options.get("motion_split") else {}
-    asked |= {"overrides": list(overrides)} if overrides else {}
-    asked |= {"terrain": asdict(ground)} if ground.kind != "flat" else {}
-    evaluation = Evaluation(facts(loaded, seed, options) | asked)
-    envs = min(num_envs, num_episodes)
-    plans = rounded_up(num_episodes, envs)  # no random command is met twice, as intervals suppose
-    config = replace(config, mix_probability=0.0, num_plans=plans)
-    config = replace(config, randomization=push_test(push)) if push else config
+    config = under.env_config(loaded)
+    evaluation = Evaluation(under.facts(loaded, config) | {"tasks": {}})
+    envs = min(under.num_envs, num_episodes)
+    # No random command is played twice, as confidence intervals assume.
+    config = replace(config, num_plans=rounded_up(num_episodes, envs))
     for name in tasks:
-        task = EVALUATED[name]
-        env = evaluation_env(
-            loaded,
-            task.name,
-            num_envs=envs,
-            seed=seed,
-            overrides=vars(config) | env_overrides(name),
-            **options,
-        )
+        task, env = EVALUATED[name], under.make_env(loaded, name, config, envs)
         try:
             tell(name)
             policy, trace = loaded.policy.to(env.device), _Trace(env, task)
@@ -136,26 +106,6 @@ def evaluate(
         evaluation.arrays[f"{name}/error"] = rows[task.column].cpu().numpy()
         evaluation.arrays[f"{name}/failed"] = rows["failed"].cpu().numpy()
     return evaluation
-
-
-def facts(loaded: LoadedPolicy, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """What was evaluated, and how."""
-    run, saved = loaded.config["run"], loaded.checkpoint
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "checkpoint": str(loaded.path),
-        "kind": loaded.kind,
-        "name": run["experiment_name"],
-        "robot": loaded.robot,
-        "simulator": options["simulator"],
-        "motion_file": list(options.get("motion_file") or run["motion_file"]),
-        "seed": seed,
-        "actor_parameters": loaded.policy.num_parameters("actor"),
-        "trained_samples": saved.samples,
-        "trained_seconds": round(saved.seconds, 1),
-        "versions": saved.versions,
-        "tasks": {},
-    }
 
 
 def _result(
@@ -183,7 +133,7 @@ def _result(
 
 
 def _measured(task: Task, rows: dict[str, Tensor]) -> dict[str, Any]:
-    """Episodes, success by both rules and error. NaN becomes null: JSON has none."""
+    """Number of episodes, success by both rules, and error. NaN becomes null, because JSON has no NaN."""
     summary = summarize(rows, task.column)
     strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
     if task.strict_limit is not None:
@@ -202,7 +152,7 @@ def _null_if_nan(value: Any) -> Any:
 
 
 class _Trace:
-    """Where the pelvis goes, and where it should, in the first episode of a few envs of a task that has a map."""
+    """Root positions and their targets in the first episode of a few envs, for tasks that have a `trace`."""
 
     def __init__(self, env: Env, task: Task) -> None:
         self.env, self.task = cast(Any, env), task
@@ -210,13 +160,13 @@ class _Trace:
         self.points: list[Tensor] = []
 
     def record(self) -> None:
-        """Note this step's positions."""
+        """Record this step's positions."""
         if self.task.trace is not None:
             wanted = self.task.trace(self.env.tasks[self.task.name].command)
             self.points.append(torch.cat([self.env.state.root_pos_w[:, :2], wanted], dim=1)[self.envs])
 
     def paths(self, rows: dict[str, Tensor]) -> list[np.ndarray]:
-        """(T, 4) m each, as long as its episode: x and y of the pelvis, and of where it should be."""
+        """(T, 4) m for each env, T the length of its episode: x and y of the root, then of its target."""
         if not self.points:
             return []
         points = torch.stack(self.points).cpu().numpy()

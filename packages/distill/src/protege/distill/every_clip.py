@@ -1,4 +1,4 @@
-"""Evaluation that plays every clip once: whole, from its first frame, in the same order; how each was followed."""
+"""Evaluation that plays every clip once, whole and from its first frame, and measures how well the policy tracks each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,15 @@ import torch
 from protege.core.errors import UserError
 from protege.core.files import writable_folder, write_atomically
 from protege.core.progress import Progress
-from protege.core.runs.config import from_dict
-from protege.core.runs.evaluation import default_simulator, evaluation_env, run_episodes, wilson_interval
+from protege.core.runs.evaluation import run_episodes, wilson_interval
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.terminal import compact_table, console
 from protege.core.terminal import print_table as print_rows
-from protege.sim.env_config import EnvConfig, push_test
 from protege.sim.tasks.every_clip import TOO_HIGH, TOO_TILTED, rounds
 
-from .evaluate import facts
-from .tasks import EVALUATED, env_overrides
+from .conditions import Conditions
+from .table import title
+from .tasks import EVALUATED
 
 ERRORS = {
     "mpjpe_mm": "cartesian_err",
@@ -29,50 +28,32 @@ ERRORS = {
     "velocity_error_mm_per_frame": "velocity_err",
     "acceleration_error_mm_per_frame2": "acceleration_err",
 }
-"""Of each clip, and the env's metric that it is, there in metres."""
+"""Measures of each clip, and the env's metric that each comes from, there in metres."""
 SUCCESSES = ("success", "success_height_tilt")
 WORST = 10
 
 
-def evaluate_clips(
-    loaded: LoadedPolicy,
-    name: str,
-    *,
-    num_envs: int,
-    seed: int = 0,
-    push: float = 0.0,
-    terrain: str | None = None,
-    given: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    output: Path | None = None,
-    **options: Any,
-) -> dict[str, Any]:
-    """Play each clip once.
+def evaluate_clips(loaded: LoadedPolicy, name: str, *, output: Path | None = None, **conditions: Any) -> dict[str, Any]:
+    """Play each clip once, `Conditions.num_envs` of them at a time, at most.
 
     Args:
         name: of a task that tracks clips.
-        num_envs: how many clips are played at a time, at most.
-        options: see `evaluate.evaluate`.
+        output: tried for writing before anything is played.
+        conditions: fields of `Conditions`.
 
     Returns:
         the content of clips_<task>.json.
 
     Raises:
-        UserError: the task has no clips.
+        UserError: the task has no clips; otherwise see `evaluate`.
     """
-    task = EVALUATED[name]
-    if task.metric != "cartesian_err":
-        raise UserError(f"--every-clip: the task {name} plays no clips", "Take --task track")
+    require_clips(name)
+    task, under = EVALUATED[name], Conditions(**conditions)
     if output is not None:
         writable_folder(output)
-    options["simulator"] = options.get("simulator") or default_simulator(loaded, options.get("device", "auto"))
-    given = [*given, *([f"env.terrain.kind={terrain}"] if terrain else [])]
-    config = from_dict({"env": EnvConfig}, loaded.config, [*given, *overrides]).env
-    config = replace(config, mix_probability=0.0, track=replace(config.track, every_clip=True))
-    config = replace(config, randomization=push_test(push)) if push else config
-    env = evaluation_env(
-        loaded, task.name, num_envs=num_envs, seed=seed, overrides=vars(config) | env_overrides(name), **options
-    )
+    config = under.env_config(loaded)
+    config = replace(config, track=replace(config.track, every_clip=True))
+    env = under.make_env(loaded, name, config, under.num_envs)
     try:
         policy, played, whole = loaded.policy.to(env.device), list[dict[str, Any]](), cast(Any, env)
         dt, total = env.robot.control_dt, len(env.clip_names)
@@ -84,15 +65,22 @@ def evaluate_clips(
     finally:
         env.close()
     played.sort(key=lambda row: row["index"])
-    kept = {"push": push} if push else {}
-    about = facts(loaded, seed, options) | kept | {"motion_split": options.get("motion_split")}
-    about |= {"overrides": list(overrides)} if overrides else {}
-    about.pop("tasks")
+    about = {"motion_split": None} | under.facts(loaded, config)
     return about | _summary(task.failure_rule(getattr(config, task.config_key)), name, dt, played)
 
 
+def require_clips(name: str) -> None:
+    """Check that a task of `EVALUATED` tracks clips.
+
+    Raises:
+        UserError: it does not.
+    """
+    if EVALUATED[name].metric != "cartesian_err":
+        raise UserError(f"--every-clip: the task {name} plays no clips", "Take --task track")
+
+
 def _clip(rows: Mapping[str, torch.Tensor], env: int, name: str, index: int, dt: float) -> dict[str, Any]:
-    """What is said of the clip that an env played."""
+    """The results of the clip that an env played."""
     row = {key: float(x[env]) for key, x in rows.items()}
     lost, toppled = (bool(row[f"{rule}/last"]) for rule in ("lost", "toppled"))
     broken = bool(row["failed"]) and not (lost and toppled)  # physics gave a NaN
@@ -135,7 +123,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def worst(played: Sequence[Mapping[str, Any]], count: int = WORST) -> list[Mapping[str, Any]]:
-    """Those that were followed worst: lost by both rules first, then by one, then by their error."""
+    """The clips that were tracked worst: first those lost by both rules, then those lost by one, then by error."""
 
     def badness(row: Mapping[str, Any]) -> tuple[int, float]:
         error = row["mpjpe_mm"]
@@ -153,9 +141,9 @@ def save_clips(data: Mapping[str, Any], folder: Path) -> Path:
 
 
 def print_clips(data: Mapping[str, Any]) -> None:
-    """Print what holds for all clips, and the worst of them."""
+    """Print the results of all clips together, and of the worst ones."""
     terminal = console()
-    table = compact_table(f"{data['name'] or data['checkpoint']}, {data['simulator']}: every clip, and the worst")
+    table = compact_table(f"{title(data)}: every clip, and the worst")
     table.add_column("clip")
     for head in ("s", "success", "height\ntilt", "MPJPE\nmm", "to root\nmm", "speed\nmm/fr.", "accel.\nmm/fr.²"):
         table.add_column(head, justify="right")

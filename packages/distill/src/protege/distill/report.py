@@ -17,7 +17,8 @@ from protege.core.files import write_atomically
 from protege.core.runs.run_folder import read_metrics
 
 from . import plots
-from .evaluate import ARRAYS, DATA, SCHEMA_VERSION
+from .conditions import SCHEMA_VERSION
+from .evaluate import ARRAYS, DATA
 from .table import short_names
 
 PAGE = "evaluation.html"

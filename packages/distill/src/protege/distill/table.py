@@ -21,13 +21,7 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
         data: the content of evaluation.json.
     """
     terminal = terminal or console()
-    pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
-    only = "".join(f", the {task.name}'s {x} {data[key]}" for key, (task, x) in EVALUATION_ONLY.items() if key in data)
-    changed = "".join(f", {override}" for override in data.get("overrides", []))
-    ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
-    how = f"{data['simulator']}, seed {data['seed']}{pushed}{only}{ground}{changed}"
-    title = f"{data['name'] or data['checkpoint']}, {how}; [95 % intervals]"
-    table = compact_table(title)
+    table = compact_table(f"{title(data)}; [95 % intervals]")
     table.add_column("task")
     for name in ("episodes", "success", "stricter", "falls"):
         table.add_column(name, justify="right")
@@ -50,6 +44,20 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
     for name, x in data["tasks"].items():
         stricter = f"; stricter: {x['strict_failure_rule']}" if x["strict_failure_rule"] else ""
         terminal.print(f"{name}: {x['failure_rule']}{stricter}", style="dim")
+
+
+def title(data: Mapping[str, Any]) -> str:
+    """The policy and the conditions, in words.
+
+    Args:
+        data: has the content of `Conditions.facts`.
+    """
+    pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
+    only = "".join(f", the {task.name}'s {x} {data[key]}" for key, (task, x) in EVALUATION_ONLY.items() if key in data)
+    changed = "".join(f", {override}" for override in data.get("overrides", []))
+    ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
+    how = f"{data['simulator']}, seed {data['seed']}{pushed}{only}{ground}{changed}"
+    return f"{data['name'] or data['checkpoint']}, {how}"
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, form: str, unit: str = "") -> str:

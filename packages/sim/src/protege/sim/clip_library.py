@@ -1,4 +1,4 @@
-"""The clips of an environment on its device: all of them, or a part that changes."""
+"""Chooses how the clips of an environment are held on its device: all of them, or a part that is replaced."""
 
 import torch
 

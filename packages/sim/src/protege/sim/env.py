@@ -115,7 +115,7 @@ class HumanoidEnv:
 
     @property
     def _streamed(self) -> StreamedLibrary | None:
-        """The library, if its clips come and go."""
+        """The library, if its clips are replaced during training."""
         return self.library if isinstance(self.library, StreamedLibrary) and self.library.streams else None
 
     # Tasks -------------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class HumanoidEnv:
         return self._after_physics()
 
     def _follow(self) -> None:
-        """Let the tasks look up anew which clips are on the device."""
+        """Tell the tasks that the clips on the device have changed."""
         for task in self.tasks.values():
             task.command.follow()
 

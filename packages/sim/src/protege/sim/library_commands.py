@@ -39,7 +39,7 @@ def _in_folders(folder: Path) -> list["Listed"]:
     for place in [folder, *sorted(x for x in folder.rglob("*") if x.is_dir())]:
         try:
             files = clip_files([place])
-        except UserError:  # it holds folders alone, or other files
+        except UserError:  # it holds no clips
             continue
         found += [Listed(file, tags=place.relative_to(folder).parts) for file in files]
     if not found:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -160,7 +161,9 @@ def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
         if "problem" in row:
             click.echo(f"{row['name']}: {row['problem']}")
         elif count := len(row["warnings"]):
-            click.echo(f"{row['name']}: {count} warning{'s' * (count != 1)}; protege sim motions inspect {row['path']}")
+            click.echo(
+                f"{row['name']}: {count} warning{'s' * (count != 1)}; protege sim motions inspect {shlex.quote(row['path'])}"
+            )
 
 
 @motions.command("inspect")

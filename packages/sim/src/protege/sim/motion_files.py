@@ -1,12 +1,13 @@
-"""The entry point by which core reads motion files of other formats, and the cache of what they became.
+"""Lets core read motion files of other formats, by an entry point; converted clips are cached.
 
-Everything heavy is imported when a file is converted: core asks about each clip that it loads.
+Slow imports wait until a file is converted, because core calls `accepts` for each clip that it loads.
 """
 
 import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from protege.core.robots.robot import Robot
 from .motions.containers import may_be_motion
 
 INDEX = "index.json"
-"""Written last: without it a folder of the cache is not whole."""
+"""Written last: a folder of the cache without it is incomplete."""
 
 NUMBER = 5
 """Characters before a clip's name in the cache, which keep the clips of a file in order."""
@@ -55,10 +56,10 @@ class MotionFiles:
         return robot_of(found[0]) if found and isinstance(found[0], JointMotion) else ""
 
     def clips(self, file: Path, robot: Robot) -> Sequence[Clip]:
-        """What a file becomes for a robot, out of the cache if it has been converted before.
+        """The clips of a file for a robot, from the cache if it has been converted before.
 
         Raises:
-            UserError: it cannot be converted as it is; the remedy is the command that can be told more.
+            UserError: it cannot be converted without options; the remedy is the command that takes them.
         """
         contents = _contents(file)
         folder = cache_folder() / _key(contents, robot)
@@ -66,7 +67,7 @@ class MotionFiles:
             index = json.loads((folder / INDEX).read_text())
             clips = [replace(read_clip(folder / name, robot), name=name[NUMBER:-4]) for name in index["clips"]]
             remarks, doubts = index["remarks"], index["warnings"]
-        except (OSError, ValueError, KeyError, TypeError, UserError):  # not there yet, or not whole
+        except (OSError, ValueError, KeyError, TypeError, UserError):  # missing or incomplete
             clips, remarks, doubts = self._convert(contents, file, robot, folder)
         for remark in remarks:
             log.info("%s: %s", file.name, remark)
@@ -97,8 +98,8 @@ class MotionFiles:
             text = json.dumps(index | {"remarks": remarks, "warnings": doubts}, indent=2)
             write_atomically(folder / INDEX, lambda handle: handle.write(text.encode()))
         except UserError as error:
-            log.warning("what %s became is not kept: %s", file.name, error)
-        # Whoever asked checks the clip, and says what is unlikely about it.
+            log.warning("the clips of %s are not cached: %s", file.name, error)
+        # The caller checks the clips itself, and logs their warnings.
         return [replace(clip, warnings=()) for _, clip in found], remarks, doubts
 
 
@@ -107,13 +108,13 @@ CONVERTER = MotionFiles()
 
 @contextmanager
 def _options_named(file: Path, robot: str) -> Iterator[None]:
-    """Errors whose remedy is an option name the command that has it."""
+    """Add to errors whose remedy is an option the command that has this option."""
     try:
         yield
     except UserError as error:
         if "--" not in error.remedy:
             raise
-        command = f"protege sim motions import {file} --robot {robot}"
+        command = f"protege sim motions import {shlex.quote(str(file))} --robot {robot}"
         raise UserError(error.problem, f"{error.remedy}. Options are for: {command}") from error
 
 
@@ -125,7 +126,7 @@ def cache_folder() -> Path:
 
 
 def _key(contents: bytes, robot: Robot) -> str:
-    """What the result depends on: the file, the robot, and the program that converts, its version and its own files."""
+    """A hash of all that the clips depend on: the file, the robot, and the converter's version and source files."""
     from .motions.body_map import FILE
     from .robots import file_beside
 

@@ -23,25 +23,25 @@ from .robots.mjcf import build_spec
 
 FPS = 30
 AZIMUTH, ELEVATION = 120.0, -10.0
-"""Of the camera's line of sight, about z and above the level, degrees. Where it stands is the robot's `Camera`."""
+"""Direction of the camera's view, about z and above the horizontal, degrees. Its distance is that of the robot's `Camera`."""
 ASIDE = 1.2 * np.array([-np.sin(np.radians(AZIMUTH)), np.cos(np.radians(AZIMUTH)), 0.0])
-"""m, from the robot's root to its companion's: on the left of the picture, across the line of sight."""
+"""m, from the robot's root to its companion's: to the left in the picture, across the view direction."""
 FURTHER = 1.35
-"""How much further away the camera is from two than from one."""
+"""Factor of the camera's distance if a companion is drawn."""
 
 Companion = Callable[[mujoco.MjvScene, float, np.ndarray], None]
-"""Adds what is drawn beside the robot to a scene, given s since the clip's start, and the robot's root (3,) m."""
+"""Adds shapes beside the robot to a scene, given s since the clip's start, and the robot's root position (3,) m."""
 
 
 class Renderer:
-    """Draws one robot at a time, with a camera that goes along with its root. Close it, or use it in a `with` block.
+    """Draws one robot at a time, with a camera that follows its root. Close it, or use it in a `with` block.
 
     Args:
-        robot: whose poses are drawn.
+        robot: the robot that is drawn.
         width: pixels, even (films need it), at most 1920.
         height: pixels, even, at most 1080.
-        frames: draw the axes of all bodies' frames, and the bodies see-through.
-        shapes: draw what collides instead of the robot's looks.
+        frames: draw the axes of all bodies' frames, and the bodies transparent.
+        shapes: draw the collision shapes instead of the robot's looks.
 
     Raises:
         UserError: without OpenGL, or for a size that cannot be drawn.
@@ -77,7 +77,7 @@ class Renderer:
         """One picture, (height, width, 3) uint8, of `qpos` (7 + J,): root position m, root rotation wxyz, joints rad.
 
         Args:
-            companion: what is drawn at the robot's left, as it is at `moment` (s).
+            companion: draws shapes to the robot's left, as they are at `moment` (s).
         """
         self.data.qpos[self._qpos] = qpos
         mujoco.mj_kinematics(self.model, self.data)

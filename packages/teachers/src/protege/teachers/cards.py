@@ -1,4 +1,4 @@
-"""What a zoo's entry says of itself: the metrics of its evaluations, and the card made of them."""
+"""The card of a zoo's entry, and the metrics of its evaluations."""
 
 import json
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from protege.core.errors import UserError
+from protege.core.motions.provenance import clip_count
 from protege.core.runs.checkpoint import Checkpoint
 
 from .entry import Entry, is_number
@@ -51,23 +52,23 @@ def write_card(entry: Entry, saved: Checkpoint) -> str:
 
 
 LISTED = 20
-"""Motions that a card lists; of more it gives numbers, and config.yaml has them all."""
+"""A card lists so many motions one by one. If there are more it counts them by source and licence; config.yaml lists them all."""
 UNSAID = "not said"
 
 
 def _motions(saved: Checkpoint) -> list[str]:
-    """What a policy was trained on, and whose that is."""
+    """The motions that a policy was trained on, their sources and their licences."""
     if not saved.motions:
         files = ", ".join(f"`{file}`" for file in saved.config.get("run", {}).get("motion_file", ())) or UNSAID
         return [f"Trained on motions whose origin it does not say: {files}."]
     said = "Trained, its teachers included, on these motions; config.yaml has their whole SHA-256."
     if len(saved.motions) > LISTED:
-        count = Counter((one["source"] or UNSAID, one["licence"] or UNSAID) for one in saved.motions)
-        head, rows = (
-            "| source | licence | motions |",
-            [(*origin, str(number)) for origin, number in count.most_common(LISTED)],
-        )
-        left = len(saved.motions) - sum(number for _, number in count.most_common(LISTED))
+        count = Counter[tuple[str, str]]()
+        for one in saved.motions:
+            count[one["source"] or UNSAID, one["licence"] or UNSAID] += clip_count(one)
+        head = "| source | licence | motions |"
+        rows = [(*origin, str(number)) for origin, number in count.most_common(LISTED)]
+        left = count.total() - sum(number for _, number in count.most_common(LISTED))
         rows += [("others", "see config.yaml", str(left))] if left else []
     else:
         head = "| motion | source | licence | sha256 |"

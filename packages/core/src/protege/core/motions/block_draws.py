@@ -1,4 +1,4 @@
-"""Which clips come next onto the device: each as often as its weight says, in an order that never repeats."""
+"""The order in which clips are loaded onto the device: each in proportion to its weight, in an order that never repeats."""
 
 import heapq
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class BlockDraws:
-    """Draws clips in proportion to their weights, without chance in how often: stride scheduling (Waldspurger and Weihl 1995).
+    """Draws clips in proportion to their weights, by stride scheduling (Waldspurger and Weihl 1995).
 
-    The k-th draw of a clip of weight w is due at (k + u) / w, where u is drawn anew for each from 0 to 1. So when it is the turn of
-    what is due at t, each clip has been drawn w · t times, but for one.
+    The k-th draw of a clip of weight w is due at time (k + u) / w, where u is uniform between 0 and 1 and new for each draw. The
+    clip with the earliest time is next. So at time t each clip has been drawn w · t times, with a difference of one at most.
 
     Args:
-        weights: (C,) zero for clips that never come; some are positive.
+        weights: (C,) zero for clips that are never drawn; some are positive.
         seed: of u.
     """
 
@@ -31,11 +31,11 @@ class BlockDraws:
         heapq.heapify(self.heap)
 
     def next(self) -> int:
-        """Which clip is the next one; it stays so until it is taken."""
+        """The next clip; the same one until `take` is called."""
         return self.heap[0][1]
 
     def take(self) -> None:
-        """Take the next clip."""
+        """Count the draw of the next clip."""
         due, clip = self.heap[0]
         jitter = float(torch.rand((), dtype=torch.float64, generator=self.generator))
         due += (1.0 + jitter - float(self.jitter[clip])) / self.weights[clip]

@@ -1,6 +1,7 @@
 """Motion clips: the data class, and loading and saving for a robot, with every check that a clip has to pass."""
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -111,7 +112,10 @@ def read_clip(path: str | Path, robot: Robot) -> Clip:
     if len(clips) != 1:
         names = ", ".join(clip.name for clip in clips[:3]) + (", ..." if len(clips) > 3 else "")
         problem = f"{path} holds {len(clips)} motions{': ' * bool(clips)}{names}"
-        raise UserError(problem, f"Import them, and choose one: protege sim motions import {path} --robot {robot.name}")
+        raise UserError(
+            problem,
+            f"Import them, and choose one: protege sim motions import {shlex.quote(str(path))} --robot {robot.name}",
+        )
     return clips[0]
 
 

@@ -1,6 +1,6 @@
-"""Motion files that are no clips, used as if they were: a package that can read them offers so by an entry point.
+"""Motion files of other formats, used as if they were clips. Core itself reads clips only.
 
-The group is `protege.motion_files`; its object is a `Converter`. Core itself reads clips alone.
+A package that reads other formats has an entry point of the group `protege.motion_files`, which names a `Converter`.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ class Converter(Protocol):
     """Turns motion files of other formats into clips."""
 
     def accepts(self, first: bytes) -> bool:
-        """Whether a file that begins like this may be one of them, and is no clip."""
+        """Whether a file with these first bytes may be a motion of another format, and is no clip."""
         ...
 
     def robot(self, file: Path) -> str:
-        """The name of the robot whose motion a file is; empty if it may be any robot's.
+        """The name of the robot that a file's motion belongs to; empty if it can be any robot's.
 
         Raises:
             UserError: it is no motion.
@@ -29,21 +29,21 @@ class Converter(Protocol):
         ...
 
     def clips(self, file: Path, robot: Robot) -> Sequence[Any]:
-        """The clips (`clip.Clip`) of a robot that a file becomes.
+        """The clips (`clip.Clip`) that a robot gets from a file.
 
         Raises:
-            UserError: naming what is wrong with it, and how to import it with what it does not say.
+            UserError: naming what is wrong with it, and the command that imports it with options.
         """
         ...
 
 
 def converter_for(file: Path) -> Converter | None:
-    """The converter of a file; None if it is a clip, or nothing that is known here."""
+    """The converter of a file; None if it is a clip or of an unknown format."""
     try:
         with file.open("rb") as opened:
             first = opened.read(SNIFFED)
     except OSError:
-        return None  # who reads it says why it cannot be read
+        return None  # reading it will raise an error that says why
     return next((converter for converter in _converters() if converter.accepts(first)), None)
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 of many files, computed once: a file whose size and time of change are those of last time is not read again."""
+"""SHA-256 of many files, cached: a file is read again only if its size or time of change differs from last time."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ KNOWN = "digests.json"
 
 
 def cache_folder() -> Path:
-    """Where packed libraries and digests are kept: `PROTEGE_CACHE`, or `protege` in the user's cache folder."""
+    """Folder of cached libraries and digests: `PROTEGE_CACHE`, or `protege` in the user's cache folder."""
     if own := os.environ.get("PROTEGE_CACHE"):
         return Path(own) / "motions"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "protege" / "motions"
@@ -36,7 +36,7 @@ def sha256(path: Path) -> str:
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file; what was computed is kept in the cache folder, if that can be written.
+    """SHA-256 of each file. Results are kept in the cache folder, if it can be written.
 
     Raises:
         UserError: a file cannot be read.
@@ -53,7 +53,7 @@ def digests(paths: Sequence[Path]) -> list[str]:
         try:
             text = json.dumps(known).encode()
             write_atomically(cache_folder() / KNOWN, lambda file: file.write(text))
-        except UserError:  # it was only to save time
+        except UserError:  # without a cache the next call takes longer
             pass
     return [known[key][1] for key, _ in keys]
 

@@ -1,4 +1,4 @@
-"""What a file is that was given as a motion clip but is none, told from its first bytes and its name.
+"""The kind of a file that is no motion clip, by its first bytes and its name.
 
 The standard library alone: the robot's side shares this file (see docs/architecture.md).
 """
@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 SNIFFED = 4096
-"""How many of a file's first bytes are enough."""
+"""Number of a file's first bytes that are looked at."""
 
 CONVERT = "Clips are .npy files; docs/clips.md shows how to write one from your own arrays"
 IMPORT = "If it is a motion, import it: protege sim motions import FILE --robot NAME. Otherwise: docs/clips.md"
@@ -44,7 +44,7 @@ ZIP_NAME_AT = 30
 
 
 def file_kind(first: bytes, name: str) -> FileKind:
-    """What a file is, and a remedy for who gave it as a clip.
+    """The kind of a file that was given as a clip, and the remedy.
 
     Args:
         first: its first bytes, `SNIFFED` of them or the whole file.
@@ -68,7 +68,7 @@ def file_kind(first: bytes, name: str) -> FileKind:
 
 
 def _npy(first: bytes) -> FileKind:
-    """A NumPy file that could not be read as it should."""
+    """A NumPy file that could not be read as a clip."""
     header = first[:400]
     if b"|O" not in header:
         return FileKind("a .npy file that is damaged or cut short", AGAIN)

@@ -1,4 +1,4 @@
-"""Where the frames of many clips come from: root and joints at an even rate, clip by clip. Body poses are computed from them."""
+"""Frames of many clips: root and joints at an even rate, clip by clip. Body poses are computed from them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -15,8 +15,8 @@ from .poses import Poses, frames_per_step
 from .table import frame_counts, states
 
 TOGETHER = 65536
-"""Frames of several clips that are computed together on a GPU. On a CPU it is one clip at a time: the last digit of a sine depends
-on how many are computed together, and a clip's frames are to be the same to the bit whenever they are computed."""
+"""Frames of several clips that are computed together on a GPU. A CPU computes one clip at a time: the last digit of a sine depends
+on how many are computed together, and a clip's frames must always be the same to the bit."""
 
 
 class Frames(Protocol):

@@ -33,7 +33,7 @@ class MotionLibrary:
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
         names: of the clips; those that share one have their index after it.
-        shares: (C,) of the draws, each clip's; they sum to 1.
+        shares: (C,) probability of drawing each clip; they sum to 1.
 
     Args:
         weights: of the clips, for the draws; all alike by default.
@@ -47,6 +47,7 @@ class MotionLibrary:
         weight = torch.tensor([1.0] * len(clips) if weights is None else list(weights), dtype=torch.float64)
         self.shares = (weight / weight.sum()).float().to(device)
         self.edges = self.shares.cumsum(0)[:-1]
+        self.last = int(weight.nonzero().max())
         self.stride = frames_per_step(robot.control_dt)
         self.rate = self.stride / robot.control_dt
         self.state = frame_table(clips, robot, device, self.rate)
@@ -57,10 +58,11 @@ class MotionLibrary:
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n,) indices, by the clips' weights."""
         draws = torch.rand(n, generator=generator, device=self.edges.device)
-        return torch.bucketize(draws, self.edges, right=True)
+        # Sums of shares are rounded: a draw just below 1 may lie behind the last clip that has a share.
+        return torch.bucketize(draws, self.edges, right=True).clamp_max(self.last)
 
     def clip_at(self, frame: Tensor) -> Tensor:
-        """Which clip the frames (n,) of the table are of, (n,) indices into `names`."""
+        """The clips of frames (n,) of the table, (n,) indices into `names`."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:

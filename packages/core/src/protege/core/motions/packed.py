@@ -1,4 +1,4 @@
-"""A packed library: thousands of clips of one robot in one file that is mapped, not read. docs/libraries.md describes it.
+"""A packed library: thousands of clips of one robot in one memory-mapped file. docs/libraries.md describes it.
 
 The file is a NumPy array of frames, as clips are, followed by an array of bytes that are JSON: the index.
 """
@@ -29,14 +29,14 @@ REMEDY = "Pack its clips again: protege sim motions pack"
 
 @dataclass(frozen=True)
 class Entry:
-    """What a packed library says of a clip.
+    """The entry of a clip in a packed library.
 
     Attributes:
         name: the file's stem.
-        frames: how many.
-        weight: of the draws.
-        tags, split: see `protege.core.runs.manifest`.
-        sha256: of the file that it was made from.
+        frames: number of its frames.
+        weight: see `protege.core.runs.manifest`.
+        tags, split: the same.
+        sha256: of the motion file that it was made from.
         source, licence: where the motion comes from, and under which licence; may be empty.
     """
 
@@ -52,10 +52,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """What a packed library says of itself.
+    """The index of a packed library.
 
     Attributes:
-        robot: whose clips these are, its name.
+        robot: name of the clips' robot.
         joint_names: of the columns of `joint_pos`.
         rate: frames a second.
         entries: the clips.
@@ -71,12 +71,12 @@ class Index:
 
 
 def frame_dtype(joints: int) -> np.dtype:
-    """Of a packed frame: root position (3) m, root rotation (4) wxyz, joint angles (J) rad."""
+    """Type of a packed frame: root position (3) m, root rotation (4) wxyz, joint angles (J) rad."""
     return np.dtype([("root_pos_w", "<f4", 3), ("root_quat_w", "<f4", 4), ("joint_pos", "<f4", joints)])
 
 
 def write_index(file: BinaryIO, index: Index) -> None:
-    """Write what stands behind the frames."""
+    """Write the index, which follows the frames."""
     np.save(file, np.frombuffer(json.dumps(asdict(index), ensure_ascii=False).encode(), np.uint8), allow_pickle=False)
 
 
@@ -84,9 +84,9 @@ class PackedLibrary:
     """The clips of a packed library, or some of them, as `Frames`.
 
     Args:
-        path: of the file; it is mapped.
+        path: of the file, which is memory-mapped.
         index: see `read_index`.
-        chosen: which clips, by their place in the file; all by default.
+        chosen: indices of clips in the file; all by default.
         weights: of those clips; by default those in the index.
     """
 
@@ -116,12 +116,12 @@ class PackedLibrary:
         copies = Poses(*(rows[name].copy() for name in Poses._fields))
         page = mmap.PAGESIZE
         first = start // page * page
-        # The pages stay in the system's cache, and do not count as this process's memory.
+        # The pages stay in the system's cache, but no longer count as memory of this process.
         self._map.madvise(mmap.MADV_DONTNEED, first, start + rows.nbytes - first)
         return copies
 
     def clip(self, i: int) -> Clip:
-        """One of them as it would be loaded from a file of its own."""
+        """A clip as `load_clip` would load it from a file of its own."""
         poses, entry, index = self.poses(i), self.entries[i], self.index
         time = np.arange(len(poses.joint_pos)) / self.rate
         pos, quat, joint_pos = (x.astype(np.float64) for x in poses)
@@ -138,7 +138,7 @@ def read_index(path: Path, robot: Robot) -> Index:
     """The index of a packed library of a robot.
 
     Raises:
-        UserError: it is none, is damaged, or is of another robot or rate.
+        UserError: the file is no packed library, is damaged, or is for another robot or rate.
     """
     try:
         offset, frames = _frames_at(path)
@@ -159,7 +159,7 @@ def read_index(path: Path, robot: Robot) -> Index:
 
 
 def _frames_at(path: Path) -> tuple[int, int]:
-    """Where the frames begin, and how many bytes they take."""
+    """Offset and size of the frames, bytes."""
     frames = np.lib.format.open_memmap(path, mode="r")
     return frames.offset, frames.nbytes
 

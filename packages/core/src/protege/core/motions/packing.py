@@ -27,41 +27,41 @@ from .packed import FORMAT_VERSION, SUFFIX, Entry, Index, frame_dtype, write_ind
 from .table import frame_counts
 
 FEW = 64
-"""So many files are packed by this process itself: others take seconds to start."""
+"""Up to so many files are packed without worker processes, which take seconds to start."""
 PIECE = 16
-"""Files that a process packs in one go."""
+"""Files in one job of a worker process."""
 
 log = logging.getLogger(__name__)
 
 
 def content_key(robot: Robot, named: Sequence[tuple[str, str]]) -> str:
-    """What a packed library depends on: the robot, and (name, SHA-256) of each clip's file."""
+    """A hash of all that a packed library depends on: the robot, and (name, SHA-256) of each clip's file."""
     plain = json.dumps([FORMAT_VERSION, to_plain(robot), frame_rate(robot), list(named)], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def cached_path(key: str) -> Path:
-    """Where the packed library of that content is kept."""
+    """Path of the cached library with a `content_key`."""
     return cache_folder() / f"{key[:32]}{SUFFIX}"
 
 
 def pack(files: Sequence[Path], entries: Sequence[Entry], robot: Robot, output: Path, key: str) -> int:
-    """Write a packed library whole or not at all. Clips are checked as in training; stderr says how far it is.
+    """Write a packed library whole or not at all. Clips are checked as in training; progress goes to stderr.
 
     Args:
         files: of the clips, or of motions in other formats. One that holds several becomes several clips.
-        entries: what is known of each file's clips; names, frames, source and licence are filled in.
+        entries: one for each file; names, frames, source and licence are filled in here.
         key: see `content_key`.
 
     Returns:
         how many clips have warnings.
 
     Raises:
-        UserError: a file cannot be used, all of them with it; or the folder cannot be written.
+        UserError: a file cannot be used (all such files are named), or the folder cannot be written.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
     pieces = [list(range(i, min(i + PIECE, len(files)))) for i in range(0, len(files), PIECE)]
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".packing-") as folder:
             results, done = dict[int, list[_Packed]](), 0
             with Progress("clips packed", len(files)) as progress:
@@ -78,7 +78,9 @@ def pack(files: Sequence[Path], entries: Sequence[Entry], robot: Robot, output: 
             index = Index(robot.name, robot.joint_names, frame_rate(robot), tuple(whole), key)
             _join(Path(folder), sorted(results), index, output)
     except OSError as error:
-        raise UserError(f"cannot write {output} ({error.strerror})", "Is the disk full?") from error
+        raise UserError(
+            f"cannot write {output} ({error.strerror})", "Is the disk full, or its folder read-only?"
+        ) from error
     except BrokenProcessPool as error:
         raise UserError("a process that packed clips was killed", "Was the memory full? Try again") from error
     return sum(bool(item[-1]) for item in ordered if isinstance(item, tuple))
@@ -96,7 +98,7 @@ def _packed(
     if len(files) <= FEW:
         yield from (_pack_piece(*job) for job in jobs)
         return
-    context = get_context("spawn")  # who forks a process with torch's threads may wait for ever
+    context = get_context("spawn")  # a fork of a process with torch's threads may deadlock
     with ProcessPoolExecutor(available_cores(), context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for future in as_completed([pool.submit(_pack_piece, *job) for job in jobs]):
             yield future.result()
@@ -105,7 +107,7 @@ def _packed(
 def _pack_piece(files: Sequence[Path], first: int, robot: Robot, folder: Path) -> tuple[int, list[_Packed]]:
     """Write the frames of some files' clips to `folder/<first>`."""
     found, dtype, rate = list[_Packed](), frame_dtype(robot.num_joints), frame_rate(robot)
-    clips.log.setLevel(logging.ERROR)  # thousands of warnings help nobody: they are counted
+    clips.log.setLevel(logging.ERROR)  # not thousands of warnings: `pack` returns their number
     try:
         with (folder / str(first)).open("wb") as output:
             for place, file in enumerate(files, start=first):

@@ -1,4 +1,4 @@
-"""Where the motions that a policy learns from come from: so that someone can see what may be passed on."""
+"""Sources and licences of the motions that a policy learns from. They decide whether a policy may be passed on."""
 
 import hashlib
 from collections import Counter
@@ -16,13 +16,13 @@ from .conversion import converter_for
 
 @dataclass(frozen=True)
 class Origin:
-    """Of one clip.
+    """The origin of one clip, or of several with the same source and licence.
 
     Attributes:
-        name: of the clip.
+        name: of the clip; of several their number, such as `12 clips`.
         source: where the motion comes from; empty if its file does not say.
         licence: under which it may be used; empty if its file does not say.
-        sha256: of the file that was given to the training.
+        sha256: of the training's motion file; empty for several clips.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Origin:
 
 
 def origins(motion_files: Sequence[str], robot: Robot) -> list[Origin]:
-    """Of the clips that the values of `--motion-file` name, in order; see `clip_files`.
+    """Origins of the clips that the values of `--motion-file` name, in order; see `clip_files`.
 
     Raises:
         UserError: a file is missing, or cannot be read.
@@ -41,7 +41,7 @@ def origins(motion_files: Sequence[str], robot: Robot) -> list[Origin]:
 
 
 def _of_file(file: Path, robot: Robot) -> list[Origin]:
-    """Of a clip, or of all motions in a file of another format."""
+    """Origins of a clip, or of all motions in a file of another format."""
     try:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -58,9 +58,15 @@ def _of_file(file: Path, robot: Robot) -> list[Origin]:
 
 
 def summed(found: Sequence[Origin]) -> list[Origin]:
-    """One for each source and licence, named by how many clips it stands for; without digests."""
+    """One origin for each source and licence, with the number of its clips as its name."""
     counts = Counter((one.source, one.licence) for one in found)
     return [Origin(f"{count} clip{'s' * (count != 1)}", *facts) for facts, count in counts.items()]
+
+
+def clip_count(origin: Mapping[str, str]) -> int:
+    """How many clips an origin, as plain data, stands for: 1 unless it comes from `summed`."""
+    number, _, word = origin["name"].partition(" ")
+    return int(number) if not origin["sha256"] and word in ("clip", "clips") and number.isdecimal() else 1
 
 
 def joined(*several: Iterable[Mapping[str, str] | Origin]) -> list[dict[str, str]]:

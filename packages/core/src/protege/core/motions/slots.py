@@ -1,4 +1,4 @@
-"""Clips on the device in slots that can be filled anew: no tensor moves, so that a CUDA graph may read them."""
+"""Clips on the device in slots whose contents can be replaced. Tensors keep their addresses, so that CUDA graphs may read them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ EMPTY = -1
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A clip is small: on a busy machine several threads take fifty times as long. And digits do not depend on their number."""
+    """A clip is small: on a busy machine several threads take fifty times as long. Also, results do not depend on their number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -28,9 +28,9 @@ def _one_thread() -> Iterator[None]:
 
 
 class SlotLibrary:
-    """A table of frames in blocks. A block holds so many clips as its frames and its slots have room for.
+    """A table of frames in blocks. A block holds as many clips as its frames and its slots have room for.
 
-    It offers what a tracking task asks of a `MotionLibrary`; where that says clip, it is a slot here.
+    It has the interface that tracking tasks use of a `MotionLibrary`; a clip's index there is a slot's index here.
 
     Args:
         source: the clips.
@@ -40,10 +40,10 @@ class SlotLibrary:
 
     Attributes:
         state: (K · R, ...) the frames.
-        starts, counts: (K · M,) first frame and number of frames of each slot; an empty one starts where the next block does.
-        shares: (K · M,) of the draws, each slot's; they sum to 1. 0 if it is empty, or on its way out.
-        clips: (K · M,) which of the source's clips are in the slots, on the CPU; `EMPTY` if none is.
-        times: (K · M,) how many draws each slot stands for, on the CPU.
+        starts, counts: (K · M,) first frame and number of frames of each slot; an empty slot starts at the next block's start.
+        shares: (K · M,) probability of drawing each slot; they sum to 1. 0 for an empty slot, and for one to be replaced next.
+        clips: (K · M,) index of the source's clip in each slot, on the CPU; `EMPTY` for none.
+        times: (K · M,) number of draws that each slot stands for, on the CPU.
         names: of the source's clips.
     """
 
@@ -66,7 +66,7 @@ class SlotLibrary:
         self._on_device = torch.full((slots,), EMPTY, dtype=torch.long, device=self.device)
 
     def put(self, block: int, clips: Sequence[int], times: Sequence[float]) -> None:
-        """Fill a block's slots with these clips, and its frames with theirs; they have to fit."""
+        """Replace the contents of a block by these clips, which must fit."""
         slots = slice(block * self.block_slots, block * self.block_slots + len(clips))
         whole = slice(block * self.block_slots, (block + 1) * self.block_slots)
         counts = self.source.counts[list(clips)]
@@ -89,7 +89,7 @@ class SlotLibrary:
                 first += size
 
     def draw_from(self, blocks: Sequence[int]) -> None:
-        """Let episodes start in the clips of these blocks alone."""
+        """Let episodes start only in clips of these blocks."""
         weight = np.zeros_like(self.times)
         for block in blocks:
             slots = slice(block * self.block_slots, (block + 1) * self.block_slots)
@@ -100,15 +100,15 @@ class SlotLibrary:
         self.last.fill_(int(np.flatnonzero(weight)[-1]))
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n,) slots, by their shares."""
+        """(n,) slots, drawn by their shares."""
         draws = torch.rand(n, generator=generator, device=self.device)
         # Sums of shares are rounded: a draw just below 1 may lie behind the last of them.
         return torch.bucketize(draws, self.edges, right=True).minimum(self.last)
 
     def slot_at(self, frame: Tensor) -> Tensor:
-        """Which slot the frames (n,) of the table are of, (n,)."""
+        """The slots of frames (n,) of the table, (n,)."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def clip_at(self, frame: Tensor) -> Tensor:
-        """Which clip the frames (n,) of the table are of, (n,) indices into `names`."""
+        """The clips of frames (n,) of the table, (n,) indices into `names`."""
         return self._on_device[self.slot_at(frame)]

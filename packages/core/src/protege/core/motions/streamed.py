@@ -1,4 +1,4 @@
-"""A library of clips that does not fit the device: a part of it is there, and it changes while training goes on."""
+"""A library of clips that does not fit the device: a part of it is there, and is replaced during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,20 +13,21 @@ from .frames import Frames
 from .slots import EMPTY, SlotLibrary
 
 BLOCKS = 8
-"""Parts in which the clips on the device are exchanged. One of them may be on its way out: nothing is drawn from it any more."""
+"""Clips on the device are replaced in so many blocks, one after the other. Before that no episode starts in the block any more."""
 MORE_SLOTS = 1.5
-"""Slots of a block against the clips of mean length that it has room for."""
+"""Slots of a block, as a multiple of the number of clips of mean length that fit into it."""
 DRAWS_A_SLOT = 4
-"""A clip that is drawn again for the same block counts twice there. A block takes no more draws than this, so that a clip which
-outweighs all others does not go on for ever."""
+"""Draws for a block, at most, as a multiple of its slots. A clip that is drawn twice for a block counts twice there; without this
+limit a clip of very large weight would be drawn endlessly."""
 KEY = "env.track.device_frames"
 
 
 class StreamedLibrary(SlotLibrary):
-    """Holds as many frames as it has room for. Clips come in blocks, drawn by their weights, until all have been there; then again.
+    """Holds as many frames as it has room for. Clips are loaded in blocks, drawn by their weights.
 
-    Every `interval` control steps a block goes: first nothing is drawn from it any more; after `drain` steps, when the longest
-    episode that began in it has ended, others take its place. So no episode is cut. What fits as a whole stays as it is.
+    Every `interval` control steps the oldest block is replaced. First no episode starts in it any more. After `drain` steps, when
+    the longest episode that began in it has ended, other clips are loaded in its place. So no episode is cut. A library that fits
+    as a whole is loaded once.
 
     Args:
         source: all clips.
@@ -65,11 +66,11 @@ class StreamedLibrary(SlotLibrary):
 
     @property
     def leaving(self) -> int:
-        """The block that goes next, or is going."""
+        """The block that is being replaced, or is replaced next."""
         return self.step // self.interval % self.blocks
 
     def advance(self) -> bool:
-        """A control step has been made. Returns whether slots or shares have changed by it; what was looked up in them is void."""
+        """Count a control step. Returns whether slots or shares have changed, so that values read from them are out of date."""
         if not self.streams:
             return False
         self.step += 1
@@ -88,7 +89,7 @@ class StreamedLibrary(SlotLibrary):
         self.draw_from([i for i in range(self.blocks) if i != block])
 
     def _fill(self, block: int) -> None:
-        """Put clips into a block: all of them, or those that are due."""
+        """Load clips into a block: all clips, or the next ones of the draws."""
         if not self.streams:
             self.put(block, range(len(self.names)), self.source.weights.tolist())
             return
@@ -96,7 +97,7 @@ class StreamedLibrary(SlotLibrary):
         for _ in range(DRAWS_A_SLOT * self.block_slots):
             clip = self.draws.next()
             if clip not in taken and (counts[clip] > room or len(taken) == self.block_slots):
-                break  # it will be the first one of the next block
+                break  # it becomes the first clip of the next block
             room -= 0 if clip in taken else int(counts[clip])
             taken[clip] = taken.get(clip, 0) + 1
             self.draws.take()

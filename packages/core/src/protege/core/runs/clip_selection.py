@@ -1,6 +1,7 @@
-"""From the values of `--motion-file`, a split and tags to the clips of a run: few are loaded, many are packed."""
+"""Selects the clips of a run by the values of `--motion-file`, a split and tags. Few clips are loaded, many are packed."""
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,12 @@ from .resuming import clip_digests
 
 ALL = "all"
 BYTES_A_FRAME = 500
-"""Of a motion file that is no clip, roughly: how many frames it has is known when it has been read."""
+"""Rough size of a frame in a motion file that is no clip; the number of its frames is unknown until it is read."""
 LISTED = 200
-"""Files whose digests a checkpoint holds one by one; of more it holds one for all."""
+"""A checkpoint holds the digests of so many files one by one. If there are more it holds one digest of them all."""
 SOME = 100
 GAIT = "gait"
-"""The tag of clips in a packed library that commands are obeyed with: thousands are not tried."""
+"""Tag of the clips in a packed library among which gaits are looked for; thousands of clips would take too long."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Motions:
     """The clips of a run.
 
     Attributes:
-        frames: all of them.
-        clips: those that commands are obeyed with: all, or in a packed library those that are tagged `gait`.
+        frames: frames of all clips.
+        clips: among which gaits are looked for: all, or in a packed library those with the tag `gait`.
     """
 
     frames: Frames
@@ -49,13 +50,13 @@ def motions_of(clips: Sequence[Clip], robot: Robot, weights: Sequence[float] | N
 def select(values: Sequence[str], split: str = ALL, tags: Sequence[str] = ()) -> list[Listed]:
     """The motion files that the values name, of one split and with one of the tags.
 
-    Files that no manifest names are of every split, and have no tags.
+    Files that no manifest names belong to every split, and have no tags.
 
     Raises:
-        UserError: nothing is there, nothing is left, or a file is another than its manifest says.
+        UserError: no file is found or selected, or a file differs from its manifest's digest.
     """
     if not values:
-        clip_files([])  # says what to give
+        clip_files([])  # raises the error for no files
     found = list[Listed]()
     for value in values:
         if is_manifest(value):
@@ -71,7 +72,7 @@ def select(values: Sequence[str], split: str = ALL, tags: Sequence[str] = ()) ->
 def open_motions(
     values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = (), most: int = 1_000_000
 ) -> Motions:
-    """The clips that the values name: loaded, or if they have more than `most` frames, packed and mapped.
+    """The clips that the values name: loaded into memory, or packed and memory-mapped if they have more than `most` frames.
 
     Raises:
         UserError: see `select`; or a clip cannot be used.
@@ -94,7 +95,7 @@ def open_motions(
 
 
 def pack_listed(listed: Sequence[Listed], robot: Robot, output: Path | None = None) -> PackedLibrary:
-    """Pack motion files, into the cache if nothing else is said; if they have been packed there before, they are not again."""
+    """Pack motion files into `output`, or into the cache unless they are there already."""
     found = digests([x.file for x in listed])
     key = content_key(robot, [(x.file.stem, digest) for x, digest in zip(listed, found, strict=True)])
     path = output or cached_path(key)
@@ -107,9 +108,12 @@ def pack_listed(listed: Sequence[Listed], robot: Robot, output: Path | None = No
 def _packed(
     library: PackedLibrary, values: Sequence[str], split: str, tags: Sequence[str], listed: Sequence[Listed] = ()
 ) -> Motions:
-    """The clips of a packed library of one split and with one of the tags. What `listed` files say goes before what it says."""
-    by_digest = dict(zip(digests([x.file for x in listed]), listed, strict=True)) if listed else {}
-    said = [by_digest.get(entry.sha256, entry) for entry in library.entries]
+    """The clips of a packed library of one split and with one of the tags.
+
+    Args:
+        listed: the files that the library was packed from; their weights, tags and splits replace those in the library.
+    """
+    said = _listed_entries(library.entries, listed) if listed else library.entries
     places = [i for i, x in enumerate(said) if _fits(x, split, tags)]
     _require(any(said[i].weight for i in places), values, split, tags)
     chosen = PackedLibrary(library.path, library.index, places, [said[i].weight for i in places])
@@ -117,8 +121,21 @@ def _packed(
     return Motions(chosen, [chosen.clip(i) for i in gaits])
 
 
+def _listed_entries(entries: Sequence[Entry], listed: Sequence[Listed]) -> list[Listed]:
+    """For each clip the file that it was packed from. Files with the same contents have equally many clips, in their order."""
+    files = defaultdict[str, list[Listed]](list)
+    for x, digest in zip(listed, digests([x.file for x in listed]), strict=True):
+        files[digest].append(x)
+    clips, passed = Counter(entry.sha256 for entry in entries), Counter[str]()
+    found = list[Listed]()
+    for digest in (entry.sha256 for entry in entries):
+        found.append(files[digest][passed[digest] * len(files[digest]) // clips[digest]])
+        passed[digest] += 1
+    return found
+
+
 def some_clips(values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = ()) -> list[Clip]:
-    """The clips that the values name, a hundred at most.
+    """The first clips that the values name, `SOME` at most.
 
     Raises:
         UserError: see `select`.
@@ -132,7 +149,7 @@ def some_clips(values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequ
 
 
 def motion_digests(values: Sequence[str], split: str = ALL, tags: Sequence[str] = ()) -> dict[str, str]:
-    """SHA-256 of what a training learns from, by its path: of each file, or of many files together.
+    """SHA-256 of the motion files of a training by their paths: of each, or of many files together.
 
     Raises:
         UserError: see `select`.
@@ -146,7 +163,7 @@ def motion_digests(values: Sequence[str], split: str = ALL, tags: Sequence[str] 
 
 
 def motion_origins(values: Sequence[str], robot: Robot, split: str = ALL, tags: Sequence[str] = ()) -> list[Origin]:
-    """Where the clips that a training learns from come from: one by one, or of many one for each source and licence.
+    """Origins of the clips of a training: of each, or of many one for each source and licence.
 
     Raises:
         UserError: see `select`.
@@ -173,7 +190,7 @@ def _require(found: bool, values: Sequence[str], split: str, tags: Sequence[str]
 
 
 def _seconds(file: Path, robot: Robot) -> float:
-    """How long the motion in a file is: exactly for a clip, roughly for anything else."""
+    """Duration of the motion in a file, s: exact for a clip, rough for other formats."""
     try:
         time = np.lib.format.open_memmap(file, mode="r")["time"]
         return float(time[-1] - time[0])
@@ -184,5 +201,5 @@ def _seconds(file: Path, robot: Robot) -> float:
         KeyError,
         IndexError,
         SyntaxError,
-    ):  # who loads it says what is wrong with it
+    ):  # loading it will raise an error that says what is wrong
         return file.stat().st_size / BYTES_A_FRAME / frame_rate(robot) if file.is_file() else 0.0

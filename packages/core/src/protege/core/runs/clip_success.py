@@ -1,4 +1,4 @@
-"""How often each of many clips is followed in training: a line for the worst, where a metric for each would be too many."""
+"""Success of each of many clips in training. The worst clips are logged, because a metric for each would be too many."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 FEW = 32
-"""So many clips have a metric of their own; of more, the worst are told."""
+"""Up to so many clips have metrics of their own; of more clips only the worst are logged."""
 WORST = 10
 MEMORY = 20.0
-"""Episodes of a clip after which an episode counts 1/e."""
+"""Later episodes of a clip after which an episode counts 1/e."""
 ENOUGH = 3.0
-"""Episodes without which nothing is said of a clip, as far as they are remembered."""
+"""Least number of counted episodes, after that decay, for which a clip's success is reported."""
 
 
 class ClipSuccess:
@@ -50,7 +50,7 @@ class ClipSuccess:
         }
 
     def worst(self) -> dict[str, float]:
-        """The clips that fail most, with their success."""
+        """Success of the clips that fail most."""
         share = torch.where(self.counts[1] >= ENOUGH, self.counts[0] / self.counts[1], torch.inf)
         order = share.argsort(stable=True)[:WORST].tolist()
         return {self.names[i]: round(float(share[i]), 3) for i in order if share[i] <= 1.0 + 1e-6}

@@ -94,7 +94,8 @@ def evaluation_env(
     """Envs of one task that end episodes by its failure rule, configured as the policy was trained.
 
     Args:
-        robot, motion_file, motion_split: instead of those of the training. A robot's name, or its file.
+        robot, motion_file, motion_split: instead of those of the training. A robot's name, or its file. The training's tags
+            choose among its own motion files only.
         simulator: by default see `default_simulator`.
         overrides: of the training's `env` config, by name.
 
@@ -109,6 +110,7 @@ def evaluation_env(
         simulator=simulator or default_simulator(loaded, device),
         motion_file=list(motion_file) or saved.run.motion_file,
         motion_split=motion_split or saved.run.motion_split,
+        motion_tags=[] if motion_file else saved.run.motion_tags,
         seed=seed,
         device=device,
     )

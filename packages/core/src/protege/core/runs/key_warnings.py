@@ -1,4 +1,4 @@
-"""What is to be said about config keys that were given but have no effect, or a bad one."""
+"""Warnings about given config keys that have no effect, or a bad one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from .config import Config
 
 
 def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
-    """What is to be said about keys that were given: their task has no envs, or a tracker's envs are paid by two measures."""
+    """Warnings about given keys: their task has no envs, or the tasks of a tracker's envs have different reward weights."""
     env, stages = config.env, getattr(config.agent, "curriculum", [])
     mixes = [stage.task_mix for stage in stages] or [env.task_mix]
     active = [task for name, task in tasks().items() if any(mix.get(name, 0.0) > 0.0 for mix in mixes)]
@@ -21,17 +21,17 @@ def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
         if (task := idle.get(".".join(key.split(".")[:2]))) and task.kind != "tracker"  # also read by masked tracking
     ]
     if kind == "tracker" and any("reward" in key for key in keys):
-        paid = [(task.config_key, _pay(task, getattr(env, task.config_key))) for task in active]
-        paid = [(key, pay) for key, pay in paid if pay]
+        weighted = [(task.config_key, _weights(task, getattr(env, task.config_key))) for task in active]
+        weighted = [(key, weights) for key, weights in weighted if weights]
         lines += [
-            f"env.{key}.rewards are not those of env.{paid[0][0]}: a tracker, which is not told its task, "
-            "learns badly from both"
-            for key, pay in paid
-            if pay != paid[0][1]
+            f"env.{key}.rewards are not those of env.{weighted[0][0]}: a tracker does not observe its task, "
+            "and learns badly from both"
+            for key, weights in weighted
+            if weights != weighted[0][1]
         ]
     return lines
 
 
-def _pay(task: Task, params: Any) -> dict[str, float]:
+def _weights(task: Task, params: Any) -> dict[str, float]:
     """The weights of a task's rewards that are not zero."""
     return {term: weight for term, weight in task.reward_weights(params).items() if weight != 0.0}

@@ -48,7 +48,7 @@ class Hook:
 
 
 class _State:
-    """The states of the learner, of all hooks and of what is counted as one."""
+    """The states of the learner, of all hooks and of the counts of successes, as one state."""
 
     def __init__(self, *parts: Learner | WorldModelLearner | Hook | ClipSuccess) -> None:
         self.parts = parts
@@ -79,8 +79,8 @@ def train_loop(
     group = run.group
     parts = {"policy": policy or learner.policy, "optimizer": learner.optimizer, "env": env}
     success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
-    told = [] if success is None else [success]
-    run.restore(parts | {"trainer": _State(learner, *hooks, *told)})
+    counted = [] if success is None else [success]
+    run.restore(parts | {"trainer": _State(learner, *hooks, *counted)})
     for hook in hooks:
         hook.start()
 
@@ -105,4 +105,4 @@ def train_loop(
     for hook in hooks:
         hook.finish()
     if success is not None and (lines := success.lines()):
-        run.say("\n".join(["the clips that failed most, and how often they were followed:", *lines]))
+        run.say("\n".join(["the clips that failed most, and their success:", *lines]))

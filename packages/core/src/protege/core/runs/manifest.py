@@ -1,8 +1,9 @@
-"""A manifest: which clips a library has, how often each is drawn, its tags, and whether it is for training or for testing."""
+"""A manifest: the clips of a library, with their weights in sampling, their tags, and their split: train or test."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape, has_magic
 from math import isfinite
 from pathlib import Path
 from random import Random
@@ -12,7 +13,9 @@ from .. import checks
 from ..errors import UserError, shown
 from ..files import write_atomically
 from ..motions.clip import clip_files
+from ..motions.conversion import converter_for
 from ..motions.digests import digests
+from ..motions.file_kinds import SNIFFED
 from . import plain_yaml
 
 SPLITS = ("train", "test")
@@ -27,10 +30,10 @@ class Listed:
 
     Attributes:
         file: a clip, or a motion that becomes one or several.
-        weight: how often it is drawn, against the others; 0 for never.
-        tags: it can be chosen by.
+        weight: probability of sampling it, relative to the others; 0 for never.
+        tags: words by which clips are chosen.
         split: `train` or `test`.
-        sha256: what the file's digest must be; empty for anything.
+        sha256: expected digest of the file; empty for any.
     """
 
     file: Path
@@ -41,12 +44,21 @@ class Listed:
 
 
 def is_manifest(value: str | Path) -> bool:
-    """Whether one value of `--motion-file` names a manifest, by its suffix."""
-    return Path(value).suffix in SUFFIXES and not Path(value).is_dir()
+    """Whether one value of `--motion-file` names a manifest, by its suffix; JSON may also be a motion of another format."""
+    path = Path(value)
+    return path.suffix in SUFFIXES and not path.is_dir() and not (path.suffix == ".json" and _is_motion(path))
+
+
+def _is_motion(file: Path) -> bool:
+    """Whether an installed package may read a JSON file as a motion, and the file does not begin as a manifest does."""
+    if converter_for(file) is None:
+        return False
+    with file.open("rb") as opened:
+        return b'"clips"' not in opened.read(SNIFFED)
 
 
 def read_manifest(path: Path) -> list[Listed]:
-    """The files of a manifest's clips, patterns and folders expanded. A clip that several entries name is what the last one says.
+    """The files of a manifest's clips, patterns and folders expanded. If several entries name a file, the last one holds.
 
     Raises:
         UserError: naming the entry that is wrong, or that names no file.
@@ -88,7 +100,7 @@ def _listed(key: str, folder: Path, entry: Any) -> list[Listed]:
     if not isinstance(digest, str):
         raise UserError(f"{key}.sha256 is no text", "Write the 64 digits that sha256sum prints, in quotes")
     try:
-        files = clip_files([folder / entry["path"]])
+        files = clip_files([_place(folder, entry["path"])])
     except UserError as error:
         raise UserError(f"{key}: {error.problem}", error.remedy) from error
     if digest and len(files) > 1:
@@ -96,14 +108,20 @@ def _listed(key: str, folder: Path, entry: Any) -> list[Listed]:
     return [Listed(file, float(weight), tuple(tags), split, digest.lower()) for file in files]
 
 
+def _place(folder: Path, path: str) -> Path:
+    """A path or pattern of an entry, from the manifest's folder. In the folder's own name, brackets are no pattern."""
+    is_pattern = has_magic(path) and not (folder / path).exists()
+    return Path(escape(str(folder)), path) if is_pattern else folder / path
+
+
 def check_digests(path: Path, listed: Sequence[Listed]) -> None:
-    """Whether the files are still those that a manifest means.
+    """Check the digests of files against those in a manifest.
 
     Raises:
-        UserError: naming the first that is not.
+        UserError: naming the first file that differs.
     """
-    told = [x for x in listed if x.sha256]
-    for x, digest in zip(told, digests([x.file for x in told]), strict=True):
+    known = [x for x in listed if x.sha256]
+    for x, digest in zip(known, digests([x.file for x in known]), strict=True):
         if digest != x.sha256:
             raise UserError(
                 f"{x.file} is not the file that {path} means: its sha256 is {digest}, not {x.sha256}",
@@ -112,9 +130,14 @@ def check_digests(path: Path, listed: Sequence[Listed]) -> None:
 
 
 def split_up(listed: Sequence[Listed], test_share: float, seed: int) -> list[Listed]:
-    """The same with a share of them, drawn by chance, for testing; the others are for training."""
+    """The same files, a random share of them in the split `test` and the others in `train`."""
     chosen = set(Random(seed).sample(range(len(listed)), round(test_share * len(listed))))
     return [replace(x, split=SPLITS[i in chosen]) for i, x in enumerate(listed)]
+
+
+def _unlinked(file: Path) -> Path:
+    """The absolute path of a file. A link keeps its own name: its target may be called by a digest, as in caches of downloads."""
+    return file.parent.resolve() / file.name
 
 
 def write_manifest(path: Path, listed: Sequence[Listed]) -> None:
@@ -131,7 +154,7 @@ def write_manifest(path: Path, listed: Sequence[Listed]) -> None:
         )
     base = path.parent.resolve()
     entries = [
-        {"path": str(x.file.resolve().relative_to(base, walk_up=True)), "weight": x.weight, "tags": list(x.tags),
+        {"path": str(_unlinked(x.file).relative_to(base, walk_up=True)), "weight": x.weight, "tags": list(x.tags),
          "split": x.split, "sha256": digest}
         for x, digest in zip(listed, digests([x.file for x in listed]), strict=True)
     ]  # fmt: skip

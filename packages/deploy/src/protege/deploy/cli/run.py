@@ -1,8 +1,7 @@
 """`protege-deploy run`: a policy drives a robot, and what that showed. What is heavy is imported when it is needed."""
 
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
 from ..safety.ranges import Ranges
 from .options import Finite, provider_option, threads_option
+from .signals import interruptible
 
 DEFAULT_SECONDS = 10.0
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 TIMING = ("realtime", "rate", "catch_up", "fifo", "core")
 """Options that are arguments of `ControlLoop`."""
 
@@ -35,7 +34,7 @@ def task_options() -> Iterator[Callable]:
 
 
 OPTIONS: list[Callable] = [
-    # What to do, where the policy is told one thing, and who tells it, where it is told more.
+    # One command, and the sources of several.
     click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="by default the first that it takes"),
     click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
     *task_options(),
@@ -111,7 +110,7 @@ def run(
             policy.on_inputs, loop.on_step = recorder.feed, recorder
         if isinstance(command, live.Commander):
             command.on_end = loop.stop
-        stack.enter_context(_interruptible(loop.stop))
+        stack.enter_context(interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)
         if recorder is not None:
             recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
@@ -138,27 +137,6 @@ def _task(
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)
-
-
-@contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP ends the run in order; the next Ctrl-C or SIGTERM at once.
-
-    A terminal that is closed sends SIGHUP, and so does its shell. Under nohup, which ignores it, it is left alone.
-    """
-
-    def handle(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else before[number])
-        stop()
-
-    # What is ignored stays so: `nohup` ignores SIGHUP.
-    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ..errors import DeployError, needs
+from .signals import interruptible
 
 
 @click.command()
@@ -23,9 +24,9 @@ def view(
     students = {Path(folder).resolve().name: Path(folder) for folder in folders}
     if len(students) < len(folders):
         raise DeployError("two of the exports have the same name", "Rename one of the folders")
-    with Viewer(students, host=host, port=port, clips=motion_file, standing=not walking) as viewer:
+    with (
+        Viewer(students, host=host, port=port, clips=motion_file, standing=not walking) as viewer,
+        interruptible(viewer.stop),
+    ):
         click.echo(f"{viewer.url} (Ctrl-C ends it)")
-        try:
-            viewer.run(seconds)
-        except KeyboardInterrupt:
-            click.echo("")
+        viewer.run(seconds)

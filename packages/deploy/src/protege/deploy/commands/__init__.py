@@ -1,1 +1,1 @@
-"""What a robot is told: commands, orders, and the clips that are commands."""
+"""Commands, the orders that make them, and clips as commands."""

@@ -1,4 +1,4 @@
-"""Holds the current command, whoever gives it: a script, keys, a stick, packets, a page."""
+"""Holds the current command of any source: a script, keys, a gamepad, packets, a page."""
 
 import time
 from collections import Counter, deque
@@ -119,6 +119,11 @@ class Commander:
     def silence(self) -> float:
         """Since the last order or sign of life, s; 0 before the first."""
         return 0.0 if self._heard is None else self._clock() - self._heard
+
+    @property
+    def since(self) -> float:
+        """When the loop took the present order, s since the run's start."""
+        return self._since
 
     @property
     def modes(self) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class OrderKind:
         of_clip: a clip's root (T, 2) m, its control step now, s between two, `path_times`, the reading -> fields of a `Command`
             that the clip itself obeys.
         unit: of `error`.
-        error: how far the robot now is from what it was told, None if it is told nothing now, NaN while too little is known.
+        error: distance of the robot from what was commanded for this moment; None without a command, NaN while too little is known.
         drawn: the command and the root (2,) m -> points (P, 2) m of a line on the ground, one point for a ball, or None.
         segments: of that line; 0 for a ball.
         options: of `protege-deploy run --task`: arguments of `click.option` by flag.

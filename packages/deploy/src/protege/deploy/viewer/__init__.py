@@ -1,1 +1,1 @@
-"""A page in the browser where the humanoid walks about: `protege-deploy view`. docs/viewer.md."""
+"""A page in the browser where a simulated humanoid is steered: `protege-deploy view`. docs/viewer.md."""

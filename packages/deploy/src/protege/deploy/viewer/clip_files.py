@@ -1,9 +1,10 @@
-"""Clip files that the page is given: dropped onto it, or chosen by a button. The browser gives their contents, no paths."""
+"""Clip files that somebody drops onto the page or chooses with a button. The browser sends their contents, not their paths."""
 
 import re
 import shlex
+import shutil
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from ..errors import DeployError
 from ..motions.file_kinds import IMPORT, NPY, SNIFFED, UNPACK, file_kind
@@ -17,35 +18,39 @@ if (!window.protegeDrop) {
   window.addEventListener('dragover', event => event.preventDefault());
   window.addEventListener('drop', event => {
     const input = document.querySelector('input[type=file]');
-    if (!input || !event.dataTransfer.files.length) return;
+    if (!event.dataTransfer.files.length) return;
     event.preventDefault();
+    if (!input) return;
     input.files = event.dataTransfer.files;
     input.dispatchEvent(new Event('change', {bubbles: true}));
   });
 }">"""
-"""Hands a file that is dropped anywhere on the page to the button: viser's own page takes no drops. A picture that cannot be
-loaded runs it, since scripts in HTML that is added later are not run."""
+"""Passes a file that is dropped anywhere on the page to the upload button, since viser's page takes no drops itself. A browser
+runs no scripts in HTML that is added later, so the code runs as the error handler of an image that cannot be loaded."""
 
 
 class ClipFiles:
-    """Keeps the clips of a page as files as long as it lives; they are gone with it."""
+    """Stores uploaded clips in a temporary folder, which `close` deletes."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="protege-viewer-")
-        self._count = 0
 
     def take(self, name: str, contents: bytes, robot: str) -> Path:
-        """A file with these contents.
+        """Store a clip.
 
         Args:
-            name: as the browser calls the file; nothing is written by this name as it is.
+            name: the browser's name of the file. The stored file has a cleaned form of it.
             contents: of the file.
-            robot: whose clips are played.
+            robot: the name of the robot whose clips the page plays.
+
+        Returns:
+            the stored file.
 
         Raises:
-            DeployError: it is no clip; a motion of another format is told how it becomes one.
+            DeployError: the file is no clip, is too large or cannot be stored. For a motion of another format the remedy is the
+                command that imports it.
         """
-        called = PurePath(name.replace("\\", "/")).name[-100:]
+        called = file_name(name)[-100:]
         if not contents.startswith(NPY) or b"root_pos_w" not in contents[:SNIFFED]:
             kind = file_kind(contents[:SNIFFED], called)
             command = f"protege sim motions import {shlex.quote(called)} --robot {robot}"
@@ -53,14 +58,29 @@ class ClipFiles:
             raise DeployError(f"{called} is {kind.words}, no clip of {robot}", remedy)
         if len(contents) > LARGEST:
             raise DeployError(f"{called} is larger than {LARGEST >> 20} MB", "Cut it into several clips")
-        self._count += 1
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(called).stem).strip("._-") or "clip"
-        folder = Path(self._folder.name, str(self._count))  # two files may have one name
-        folder.mkdir()
-        file = folder / f"{stem}.npy"
-        file.write_bytes(contents)
+        try:
+            # Each file has a folder of its own, because two files may have the same name.
+            file = Path(mkdtemp(dir=self._folder.name), f"{stem}.npy")
+            try:
+                file.write_bytes(contents)
+            except OSError:
+                self.discard(file)
+                raise
+        except OSError as error:
+            problem = f"{called} cannot be stored in {self._folder.name} ({error.strerror})"
+            raise DeployError(problem, "Free some space there, or set TMPDIR to another folder") from error
         return file
 
+    def discard(self, file: Path) -> None:
+        """Delete a file that `take` returned."""
+        shutil.rmtree(file.parent, ignore_errors=True)
+
     def close(self) -> None:
-        """Delete them."""
+        """Delete all files."""
         self._folder.cleanup()
+
+
+def file_name(name: str) -> str:
+    """The last part of a file's name as a browser sends it. Some send a path, with slashes or backslashes."""
+    return PurePath(name.replace("\\", "/")).name

@@ -1,4 +1,4 @@
-"""What the page's panels, keys and clicks ask for."""
+"""The panels, keys and clicks of the page, and the orders that they make."""
 
 import json
 from collections.abc import Callable
@@ -13,12 +13,14 @@ from ..commands.registry import FOLLOW, KINDS, REACH, STEER
 from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Modality
-from .clip_files import DROP, HINT, LABEL, ClipFiles
+from .clip_files import DROP, HINT, LABEL, ClipFiles, file_name
 from .scene import FEET, Scene
 from .world import World
 
-FASTEST, FASTER, TURN = 1.5, 0.25, 15.0  # m/s, m/s a key, degrees a key
-PUSH = 240.0  # N, as in `protege distill evaluate --push`
+FASTEST, FASTER, TURN = 1.5, 0.25, 15.0
+"""m/s of a path at most; m/s and degrees by which one press of a key changes speed and direction."""
+PUSH = 240.0
+"""N, as in `protege distill evaluate --push`."""
 STICK = f"{FEET}/stick"
 
 
@@ -27,9 +29,9 @@ class Controls:
 
     Args:
         server: of the page.
-        world: what they steer.
-        scene: where clicks land.
-        clips: that can be played.
+        world: receives the orders.
+        scene: says where on the ground a click is.
+        clips: files, or names of shipped clips, that the page offers.
     """
 
     def __init__(self, server: viser.ViserServer, world: World, scene: Scene, clips: list[str]) -> None:
@@ -57,10 +59,19 @@ class Controls:
     def _students(self, names: list[str]) -> None:
         chosen = self._gui.add_dropdown("student", names, initial_value=self._world.student)
 
-        @chosen.on_update
-        def _(_: Any) -> None:
-            self._try(lambda: self._world.switch(chosen.value))
+        def switch() -> None:
+            try:
+                self._world.switch(chosen.value)
+            except DeployError:
+                chosen.value = self._world.student
+                raise
             self._halt()
+
+        @chosen.on_update
+        def _(event: Any) -> None:
+            if event.client is None:
+                return  # set below, not by a person
+            self._try(switch)
 
     def _steering(self) -> None:
         self._speed = self._gui.add_slider("speed, m/s", *self._world.speeds, 0.05, 0.0)
@@ -93,22 +104,29 @@ class Controls:
                 self.clicked(point)
 
     def _clips(self, clips: list[str]) -> None:
-        self._clip_of = {PurePath(clip).stem.partition("_humanoid_")[2] or PurePath(clip).stem: clip for clip in clips}
+        self._clip_of = dict[str, str]()
+        for clip in clips:
+            stem = PurePath(clip).stem
+            self._offer(stem.partition("_humanoid_")[2] or stem, clip)
         self._clip = self._gui.add_dropdown("clip", list(self._clip_of) or ["none"])
         self._as_ghost = self._gui.add_checkbox(
-            "without physics", False, hint="a ghost beside the robot, which goes on"
+            "without physics", False, hint="as a ghost beside the robot; the robot goes on as it was ordered"
         )
         self._play = self._gui.add_button("play", disabled=not clips)
         self._play.on_click(lambda _: self._try(lambda: self.play(self._clip_of[self._clip.value])))
 
     def _upload(self) -> None:
-        """Files; outside of the tabs, of which a page has one at a time."""
-        given = self._gui.add_upload_button(LABEL, mime_type=".npy", hint=HINT)
+        """The upload button. It is outside of the tabs because a page has only the open tab's elements."""
+        button = self._gui.add_upload_button(LABEL, mime_type=".npy", hint=HINT)
         self._gui.add_html(DROP)
-        given.on_upload(lambda _: self._try(lambda: self.take(given.value.name, given.value.content)))
+
+        @button.on_upload
+        def _(_: Any) -> None:
+            file = button.value  # read once: another page's upload may replace it
+            self._try(lambda: self.take(file.name, file.content))
 
     def _raw(self, modality: Modality) -> None:
-        """The model's inputs of a modality that has no panel of its own."""
+        """Text fields for the model inputs of a modality that has no panel of its own."""
         specs = [spec for spec in self._world.metadata.inputs if spec.name in modality.inputs]
         texts = {
             spec.name: self._gui.add_text(
@@ -135,7 +153,7 @@ class Controls:
         follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
 
     def _keys(self) -> None:
-        """Keys, as commands of the page's palette too. The arrows and W, A, S, D, Q, E move viser's camera."""
+        """Hotkeys, which are also entries of viser's command palette. The arrows and W, A, S, D, Q, E move viser's camera."""
         keys: list[tuple[str, Any, Callable[[], None]]] = [
             ("faster", "I", lambda: self.steer(self.speed + FASTER, self.direction)),
             ("slower", "K", lambda: self.steer(self.speed - FASTER, self.direction)),
@@ -148,10 +166,10 @@ class Controls:
         for label, key, act in keys:
             self._gui.add_command(label, hotkey=key).on_trigger(lambda _, act=act: act())
 
-    # What they ask for ------------------------------------------------------------------------------------------------------------
+    # Orders -----------------------------------------------------------------------------------------------------------------
 
     def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
-        """Go: m/s, degrees to the left of the world's x."""
+        """Order a velocity: m/s, and degrees to the left of the world's x."""
         self._speed.min, self._speed.max = self._world.speeds  # another student may be faster
         self.speed = min(max(speed, self._speed.min), self._speed.max)
         self.direction = (direction + 180.0) % 360.0 - 180.0
@@ -162,7 +180,7 @@ class Controls:
         self._order({STEER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
 
     def take(self, name: str, contents: bytes) -> None:
-        """Play a file, and offer it from now on among the clips, by its name.
+        """Play an uploaded clip, and add it to the list of clips.
 
         Raises:
             DeployError: it is no clip of this robot.
@@ -171,59 +189,68 @@ class Controls:
         try:
             self.play(str(file))
         except DeployError as error:
-            raise DeployError(error.message.replace(str(file), PurePath(name).name)) from error
-        self._clip_of[file.stem] = str(file)
-        self._clip.options, self._clip.value = tuple(self._clip_of), file.stem
+            self._files.discard(file)
+            raise DeployError(error.message.replace(str(file), file_name(name))) from error
+        label = self._offer(file.stem, str(file))
+        self._clip.options, self._clip.value = tuple(self._clip_of), label
         self._play.disabled = False
 
+    def _offer(self, name: str, clip: str) -> str:
+        """Add a clip to those that can be chosen. Returns its label: the name, with a number if another clip has that name."""
+        label, number = name, 2
+        while label in self._clip_of:
+            label, number = f"{name} ({number})", number + 1
+        self._clip_of[label] = clip
+        return label
+
     def play(self, clip: str) -> None:
-        """Have the robot track a clip; or show it without physics, if that is asked for, or the student takes no motions.
+        """Order the student to track a clip. Show it as a ghost instead if the checkbox says so or the student tracks no motions.
 
         Raises:
             DeployError: it is no clip of this robot.
         """
         if self._as_ghost.value or "motion" not in self._world.modes:
-            self._world.haunt(clip)
+            self._world.show_ghost(clip)
         else:
             self._world.order({"motion": {"clip": clip}})
 
     def close(self) -> None:
-        """Delete the files that were given."""
+        """Delete the uploaded files."""
         self._files.close()
 
     def stand(self) -> None:
-        """Obey nothing but that."""
+        """Order the robot to stand."""
         self._halt()
         self._order({})
 
     def push(self, degrees: float) -> None:
-        """So many degrees to the left of where the robot faces."""
+        """Push the robot; degrees to the left of its heading."""
         frame = self._world.frame
         if frame is not None:
             self._world.push(PUSH, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again at the origin, standing."""
         self._halt()
         self._world.reset()
 
     def clicked(self, point: tuple[float, float]) -> None:
-        """A goal, or one more point of a path."""
+        """Take a click on the ground: a goal, or one more point of a path."""
         if self._click.value == f"a {REACH.name}":
             self._order({REACH.name: {"point": point, "frame": "world"}})
         else:
             self._draw([*self._points, point])
 
     def walk(self) -> None:
-        """Along what was drawn."""
+        """Order the robot to follow the drawn path."""
         if self._points:
             self._order({FOLLOW.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
             self._draw([])
 
-    # Means ----------------------------------------------------------------------------------------------------------------------
+    # Helpers --------------------------------------------------------------------------------------------------------------------
 
     def _halt(self) -> None:
-        """Sliders and stick back to nothing, and no path."""
+        """Set the sliders and the stick to zero, and remove the drawn path."""
         self.speed = self.direction = 0.0
         self._speed.value = self._turn.value = 0.0
         self._stick.position = (0.0, 0.0, 0.05)
@@ -236,7 +263,7 @@ class Controls:
         self._scene.draw([*here, *points])
 
     def _by_page(self, event: Any, speed: float, direction: float) -> None:
-        """A slider that a person moved, not one that followed a key."""
+        """Steer by a slider, unless a key moved it."""
         if event.client is not None:
             self.steer(speed, direction)
 
@@ -244,9 +271,9 @@ class Controls:
         self._try(lambda: self._world.order(order))
 
     def _try(self, act: Callable[[], None]) -> None:
-        """Do it, or show on every page why not."""
+        """Run `act`; if it fails, every page shows why."""
         try:
             act()
         except DeployError as error:
             for client in self._server.get_clients().values():
-                client.add_notification("That does not go", error.message, color="red")
+                client.add_notification("This is not possible", error.message, color="red")

@@ -1,4 +1,4 @@
-"""What the robot looks like: surfaces for a page, of the shapes that a MuJoCo model shows."""
+"""The robot's surfaces for the page, made of the visible shapes of its MuJoCo model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from mujoco import mjtGeom
 
 from ..interface import Array
 
-SHOWN = 2  # the last group of shapes that MuJoCo shows unless asked otherwise
-MENAGERIE = "menagerie"  # the text in robot.xml that says what the robot is called there
+SHOWN = 2
+"""The last of the geom groups that MuJoCo shows by default."""
+MENAGERIE = "menagerie"
+"""The text element in robot.xml that holds the robot's name in MuJoCo Menagerie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,11 @@ class Part:
 
 
 def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[Part]]:
-    """The parts of each body that shows something: its meshes, where a package offers them, or else its shapes.
+    """The parts of each body that has visible shapes: meshes if a package offers them, otherwise its shapes.
 
     Args:
         model: of the robot.
-        body_names: whose parts, the root's first.
+        body_names: the bodies, root first.
     """
     offered, parts = _offered(model, body_names), dict[str, list[Part]]()
     for name in body_names:

@@ -1,4 +1,4 @@
-"""A clip that is shown beside the robot as it is, without physics."""
+"""A clip shown beside the robot, without physics."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ from ..geometry import Array, Pose2D
 from ..motions.clips import Clip
 
 ASIDE = 1.0
-"""m, to the left of where the robot stands and faces as it begins."""
+"""m from the robot's root to the clip's, to the left of the robot's heading when the ghost appears."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ghost:
-    """Where a clip's bodies are, step by step.
+    """Body poses of a clip, one for each control step.
 
     Attributes:
         name: of the clip.
         body_pos_w: (T, B, 3) m.
         body_quat_w: (T, B, 4).
-        first: the world's step with which it begins.
+        first: the world's step that shows the first pose.
     """
 
     name: str
     body_pos_w: Array
     body_quat_w: Array
-    first: int
+    first: int = 0
 
     def at(self, step: int) -> tuple[Array, Array]:
         """(B, 3) m and (B, 4) at a step of the world; after the clip's end its last pose."""
@@ -34,17 +34,16 @@ class Ghost:
         return self.body_pos_w[index], self.body_quat_w[index]
 
 
-def ghost(clip: Clip, kinematics: Kinematics, here: Pose2D, dt: float, first: int) -> Ghost:
-    """A clip's ghost.
+def ghost(clip: Clip, kinematics: Kinematics, here: Pose2D, dt: float) -> Ghost:
+    """The ghost of a clip.
 
     Args:
         clip: of the robot.
         kinematics: the robot's.
-        here: where the robot stands and faces.
-        dt: s, of the world's steps.
-        first: the step with which it begins.
+        here: position and heading of the robot.
+        dt: s, duration of a control step.
     """
     left = ASIDE * np.array([-np.sin(here.yaw), np.cos(here.yaw)])
     placed = clip.placed(Pose2D(here.point + left, here.yaw))
     pos, quat = kinematics(placed.at(dt * np.arange(int(clip.duration / dt + 1e-6) + 1)))
-    return Ghost(clip.name, pos, quat, first)
+    return Ghost(clip.name, pos, quat)

@@ -1,4 +1,4 @@
-"""Latency and error of the last seconds."""
+"""Plots of latency and tracking error over the last seconds."""
 
 from collections import deque
 from typing import Any
@@ -12,7 +12,8 @@ from .world import Frame
 
 SECONDS = 10.0
 POINTS = 300
-EVERY = 10  # frames between two drawings
+EVERY = 10
+"""Frames from one update of the page to the next."""
 
 
 class Plots:
@@ -20,7 +21,7 @@ class Plots:
 
     Args:
         gui: of the page.
-        control_dt: s; what a step must take less than.
+        control_dt: s, period of the control loop.
     """
 
     def __init__(self, gui: viser.GuiApi, control_dt: float) -> None:
@@ -34,7 +35,7 @@ class Plots:
         self._error = self._chart(gui, "tracking error", (("error", "#2a9d5c"),))
 
     def add(self, frame: Frame) -> None:
-        """Note a frame, and draw now and then."""
+        """Add a frame, and update the page every `EVERY` frames."""
         if frame.error_of != self._kind:
             self._kind = frame.error_of
             self._error.title = (

@@ -1,4 +1,4 @@
-"""What the page shows in space: the robot, the ground, and what is commanded."""
+"""The page's 3D scene: the robot, the ground and the present command."""
 
 from typing import Any
 
@@ -13,9 +13,12 @@ from .world import Frame, World
 
 LINE, GROUND, FLOOR = (230, 90, 40), (170, 175, 182), (214, 218, 222)
 BEHIND, AHEAD = np.array([-1.2, -0.9, 0.36]), 0.1
-"""Where the camera stands from what it looks at, and how far ahead of the robot that is, in the robot's own camera distances."""
-WORLD = "/world"  # moved so that the robot stays before the camera, which is the user's alone
-FEET = f"{WORLD}/feet"  # on the ground below the root, with the world's axes
+"""Camera position relative to the point that it looks at, and that point's distance ahead of the robot. Both are multiples of the
+robot's own camera distance."""
+WORLD = "/world"
+"""Moved so that the robot stays in view: the camera belongs to the user, and code does not move it."""
+FEET = f"{WORLD}/feet"
+"""A frame on the ground below the root, with the world's axes."""
 LIFT = 0.02  # m, of lines above the ground
 RADIUS = 0.12  # m, of balls
 GHOST, SEEN_THROUGH = (74, 111, 165), 0.45  # colour and opacity of a clip without physics
@@ -26,7 +29,7 @@ class Scene:
 
     Args:
         server: of the page.
-        world: what is drawn.
+        world: the simulation.
     """
 
     def __init__(self, server: viser.ViserServer, world: World) -> None:
@@ -37,7 +40,7 @@ class Scene:
         colors: dict[str, Any] = {"cell_color": GROUND, "section_color": GROUND, "plane_color": FLOOR}
         lines: dict[str, Any] = {"cell_size": 1.0, "section_size": 5.0, "section_thickness": 1.0, "fade_distance": 60.0}
         self._scene.add_grid(f"{WORLD}/ground", 400.0, 400.0, plane_opacity=1.0, shadow_opacity=0.3, **colors, **lines)
-        self._told = {
+        self._commands = {
             name: self._line(name, x.segments) if x.segments else self._ball(name) for name, x in KINDS.items()
         }
         self._drawn = self._line("drawn", 1)
@@ -48,9 +51,9 @@ class Scene:
         self.build(world)
 
     def build(self, world: World) -> None:
-        """The robot's shapes, anew."""
+        """Replace the robot's shapes by those of the world's present robot."""
         for handle in (*self._bodies.values(), *self._ghost.values()):
-            handle.remove()  # and all that is on it
+            handle.remove()  # and all its children
         self._ghost.clear()
         self._names, self._figure = world.metadata.body_names, figure(world.model, world.metadata.body_names)
         self._bodies = self._add("robot")
@@ -58,7 +61,7 @@ class Scene:
             self._look(world.metadata.camera)
 
     def _add(self, what: str, **instead: Any) -> dict[str, Any]:
-        """The robot's shapes under a name of their own, by body; `instead` of their own colour or opacity."""
+        """Add the robot's shapes below the name `what`. Returns their frames by body. `instead` replaces colour or opacity."""
         frames = dict[str, Any]()
         for name, parts in self._figure.items():
             place = f"{WORLD}/{what}/{name}"
@@ -69,7 +72,7 @@ class Scene:
         return frames
 
     def _look(self, camera: Camera) -> None:
-        """Where the camera is when a page opens: behind the robot, to its right."""
+        """Set the camera of pages that open from now on: behind the robot, to its right."""
         self._camera = camera
         ahead = np.array([AHEAD * camera.distance, 0.0, camera.height])
         self._server.initial_camera.position = tuple(ahead + camera.distance * BEHIND)
@@ -91,7 +94,7 @@ class Scene:
             for handle in self._ghost.values():
                 handle.visible = frame.ghost is not None
             for name, kind in KINDS.items():
-                self._show(self._told[name], kind.drawn(command, root[:2]))
+                self._show(self._commands[name], kind.drawn(command, root[:2]))
 
     def _pose(self, bodies: dict[str, Any], pos: Array, quat: Array) -> None:
         """Place bodies, (B, 3) m and (B, 4)."""
@@ -100,8 +103,8 @@ class Scene:
                 bodies[name].position, bodies[name].wxyz = pos[k], quat[k]
 
     def draw(self, points: list[tuple[float, float]]) -> None:
-        """The path that is being drawn, (x, y) m in the world."""
-        self._drawn = self._line("drawn", max(1, len(points) - 1))  # takes the place of the one of that name
+        """Draw the path that is being clicked, (x, y) m in the world."""
+        self._drawn = self._line("drawn", max(1, len(points) - 1))  # replaces the line of that name
         self._show(self._drawn, np.array(points) if len(points) > 1 else None)
 
     def ground(self, origin: Array, direction: Array) -> tuple[float, float] | None:

@@ -13,13 +13,14 @@ from typing import Self
 import viser
 
 from ..errors import DeployError
+from ..motions.clip_paths import ClipError, find_clip
 from .controls import Controls
 from .plots import Plots
 from .scene import Scene
 from .world import World
 
 CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
-"""The robot's clips that are offered if none is named, as far as a package ships them."""
+"""Clips of the robot that the page offers if none is named: those of them that are found, in `data/motions` or in a package."""
 
 
 class Viewer:
@@ -27,18 +28,18 @@ class Viewer:
 
     Args:
         students: exports by name.
-        host: address to listen on; the default takes none from other machines.
+        host: address to listen on; the default accepts connections from this machine only.
         port: 0 for any free one.
-        clips: that can be played; by default see `CLIPS`.
+        clips: files, or names of shipped clips, that the page offers; by default see `CLIPS`.
         standing: start at rest instead of in motion.
 
     Attributes:
-        world: what is shown.
-        controls: what the page's panels do.
-        url: where the page is.
+        world: the simulation.
+        controls: panels, keys and clicks.
+        url: address of the page.
 
     Raises:
-        DeployError: an export that cannot be run, or a port that cannot be had.
+        DeployError: an export cannot be run, or the port is in use.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Viewer:
             self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         self._scene = Scene(self._server, self.world)
-        usual = [f"{self.world.metadata.robot}_humanoid_{name}.npy" for name in CLIPS]
-        self.controls = Controls(self._server, self.world, self._scene, list(clips) or usual)
+        self.controls = Controls(
+            self._server, self.world, self._scene, list(clips) or usual_clips(self.world.metadata.robot)
+        )
         self._plots = Plots(self._server.gui, self.world.metadata.control_dt)
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
@@ -76,11 +78,15 @@ class Viewer:
             self._server.stop()
         self.controls.close()
 
+    def stop(self) -> None:
+        """End `run`. Any thread, and a signal's handler, may call it."""
+        self._ended.set()
+
     def run(self, seconds: float | None = None) -> None:
-        """Show the world's steps as they come, for so long, until Ctrl-C or until the viewer is closed.
+        """Draw each step of the world for `seconds`, or until Ctrl-C or the end of the viewer.
 
         Raises:
-            BaseException: what ended the world.
+            BaseException: the exception that ended the world.
         """
         end, shown, student = None if seconds is None else time.monotonic() + seconds, 0, self.world.student
         while end is None or time.monotonic() < end:
@@ -99,11 +105,24 @@ class Viewer:
             time.sleep(self.world.metadata.control_dt / 4.0)
 
 
+def usual_clips(robot: str) -> list[str]:
+    """Those of `CLIPS` that are found for a robot."""
+    return [name for name in (f"{robot}_humanoid_{clip}.npy" for clip in CLIPS) if _is_found(name)]
+
+
+def _is_found(clip: str) -> bool:
+    try:
+        find_clip(Path(clip))
+    except ClipError:
+        return False
+    return True
+
+
 def free_port(host: str, port: int) -> int:
-    """The port, or one that is free for 0. The server itself would silently take the next one.
+    """The port, or a free one for 0. Checked here because viser silently takes the next port if this one is in use.
 
     Raises:
-        DeployError: in use, or not for us.
+        DeployError: the port is in use, or this user may not open it.
     """
     try:
         with socket.socket() as probe:

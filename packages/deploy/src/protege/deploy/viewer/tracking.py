@@ -1,4 +1,4 @@
-"""How well the present command is obeyed, step by step, by what the policy was told and the robot did."""
+"""Tracking error of the present command, step by step: the command against the measured motion."""
 
 from collections import deque
 
@@ -14,10 +14,10 @@ UNITS = {"motion": "m", **{name: kind.unit for name, kind in KINDS.items()}}
 
 
 class Tracking:
-    """The error of the motion that is commanded, or else of the first of `KINDS` that is.
+    """The error of the commanded motion, or else of the first commanded modality of `KINDS`.
 
-    What was to be reached so many steps ahead is compared when that time has come: the first of a motion's target poses, and what
-    `OrderKind.error` says.
+    A target some steps ahead is compared with the robot when that step has come. This holds for the first target pose of a motion
+    and for `OrderKind.error`.
 
     Args:
         metadata: of the policy.
@@ -29,15 +29,15 @@ class Tracking:
         self._past: deque[tuple[Command, Array]] = deque(maxlen=1 + longest)
 
     def forget(self) -> None:
-        """Another command, or another place, begins."""
+        """Drop the past commands: a new command begins, or the robot was moved."""
         self._past.clear()
 
     def __call__(self, step: Step, body_pos_w: Array) -> tuple[str, float]:
-        """What is measured and the error, NaN while too little is known.
+        """The name of the modality and its error, NaN while its target lies further back than the known past.
 
         Args:
             step: of the loop.
-            body_pos_w: (B, 3) m, where the bodies were at its beginning.
+            body_pos_w: (B, 3) m, body positions at the step's start.
         """
         if step.command is None:
             return "", np.nan
@@ -48,9 +48,9 @@ class Tracking:
         return next(((name, error) for name, error in errors if error is not None), ("", np.nan))
 
     def _off_pose(self, command: Command, body_pos_w: Array) -> float:
-        """Mean distance of the bodies that count from where they were to be by now, m."""
-        told = self._past[-1 - self._ahead][0].target_body_pos_w if len(self._past) > self._ahead else None
-        if told is None:
+        """Mean distance of the commanded bodies from their target positions of this step, m."""
+        past = self._past[-1 - self._ahead][0].target_body_pos_w if len(self._past) > self._ahead else None
+        if past is None:
             return np.nan
         shown = np.ones(len(body_pos_w), bool) if command.pose_mask is None else command.pose_mask[0]
-        return float(np.linalg.norm(body_pos_w[shown] - told[0][shown], axis=-1).mean())
+        return float(np.linalg.norm(body_pos_w[shown] - past[0][shown], axis=-1).mean())

@@ -1,14 +1,16 @@
-"""The simulated robot under a student, in real time, in a thread of its own; the page looks at it and gives it orders."""
+"""A simulated robot that a student controls in real time, in a thread of its own. The page shows it and gives it orders."""
 
 import threading
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..commands.commander import Commander
+from ..commands.motion import Kinematics
 from ..errors import DeployError
 from ..geometry import Pose2D, yaw
 from ..interface import Array, Command
@@ -21,8 +23,10 @@ from ..robots.mujoco import MujocoRobot
 from .ghost import Ghost, ghost
 from .tracking import Tracking
 
-PUSH_S = 0.2  # how long a push lasts
-LYING_S = 2.0  # after how long a fallen robot is set up again
+PUSH_S = 0.2
+"""Duration of a push."""
+LYING_S = 2.0
+"""Time after which a fallen robot is reset."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,20 @@ class Frame:
     """One control step, as the page shows it.
 
     Attributes:
-        index: steps since the page's start.
-        student: who acts.
+        index: number of the step, counted since the world's start.
+        student: name of the student that acts.
         time: s since the last reset.
         body_pos_w: (B, 3) m.
         body_quat_w: (B, 4).
-        command: what was commanded.
-        modes: what is on.
-        note: what became of the last order's path: done, or given up and why; empty while there is nothing to say.
-        error_of: what `error` is of; empty: nothing is commanded that has one.
+        command: the command of this step.
+        modes: names of the modalities that are commanded.
+        note: the end of the last order's path: done, or given up and why. Otherwise the name of the ghost's clip, or empty.
+        error_of: the modality that `error` belongs to; empty if no command has an error.
         error: see `Tracking`.
-        infer_ms: the policy's step.
-        cycle_ms: all of the control step.
-        fallen: the robot lies.
-        ghost: (B, 3) m and (B, 4), the bodies of a clip that is shown without physics; None if none is.
+        infer_ms: duration of the policy's inference.
+        cycle_ms: duration of the whole control step.
+        fallen: whether the robot has fallen.
+        ghost: (B, 3) m and (B, 4), body poses of a clip shown without physics; None without one.
     """
 
     index: int
@@ -62,19 +66,27 @@ class Frame:
     ghost: tuple[Array, Array] | None = None
 
 
+class _Loaded(NamedTuple):
+    """A student's policy, its robot, and kinematics for threads other than the robot's."""
+
+    policy: OnnxPolicy
+    robot: MujocoRobot
+    kinematics: Kinematics
+
+
 class World:
     """One robot under one of several students.
 
-    Orders, pushes, resets and switches may come from any thread; the physics belongs to the world's own.
+    Orders, pushes, resets and switches may come from any thread. Only the world's own thread steps the physics.
 
     Args:
         students: exports by name.
         standing: start at rest instead of in motion.
 
     Attributes:
-        student: name of the one that acts.
+        student: name of the student that acts.
         frame: the last step; None before the first.
-        error: what ended the world, if something did.
+        error: the exception that ended the world, if one did.
 
     Raises:
         DeployError: an export that cannot be run.
@@ -85,18 +97,19 @@ class World:
         self.student, self.frame = next(iter(self.students)), None
         self.frame: Frame | None
         self.error: BaseException | None = None
-        self._steps, self._push, self._lying = 0, (np.zeros(3), 0), 0
+        self._steps, self._lying = 0, 0
+        self._pushes: deque[tuple[Array, int]] = deque(maxlen=1)
         self._ghost: Ghost | None = None
         self._closed, self._again, self._asked = threading.Event(), threading.Event(), threading.Lock()
-        self._begin(self.student)
+        self._begin(self.student, self._load(self.student))
         self._thread = threading.Thread(target=self._live, name="world", daemon=True)
 
     def start(self) -> None:
-        """Let it walk."""
+        """Start the simulation."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, and wait until it has."""
+        """Stop the simulation, and wait for its thread."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -108,7 +121,7 @@ class World:
 
     @property
     def model(self) -> Any:
-        """The robot's, MuJoCo's."""
+        """The robot's MuJoCo model."""
         return self._robot.model
 
     @property
@@ -116,97 +129,112 @@ class World:
         """Least and largest speed of steering, see `Commander`."""
         return self._commander.speeds
 
-    # What the page asks for -----------------------------------------------------------------------------------------------------
+    # Requests of the page -------------------------------------------------------------------------------------------------------
 
     @property
     def modes(self) -> list[str]:
-        """What the student can be ordered."""
+        """Names of the modalities that the student can be ordered."""
         return self._policy.modes
 
     def order(self, order: Mapping[str, Any]) -> None:
         """Give an order, see `Commander`.
 
         Raises:
-            DeployError: no sense, or not for this student.
+            DeployError: the order is invalid, or this student does not take it.
         """
         with self._asked:
             self._commander.order(order)
-            self._commander.notes.clear()
-            self._tracking.forget()
             self._ghost = None
 
-    def haunt(self, clip: str | Path) -> None:
-        """Show a clip beside the robot, without physics, until the next order; what the robot does goes on.
+    def show_ghost(self, clip: str | Path) -> None:
+        """Show a clip beside the robot, without physics, until the next order. The robot goes on as it was ordered.
 
         Raises:
-            DeployError: it cannot be read, or is no clip of this robot.
+            DeployError: the clip cannot be read, or is of another robot.
         """
         with self._asked:
             motion = load_clip(clip, self.metadata, self._kinematics)
             frame = self.frame
             at, facing = (np.zeros(2), 0.0) if frame is None else (frame.body_pos_w[0, :2], yaw(frame.body_quat_w[0]))
-            self._ghost = ghost(motion, self._kinematics, Pose2D(at, facing), self._dt, self._steps)
+            shown = ghost(motion, self._kinematics, Pose2D(at, facing), self._dt)
+            # A long clip's poses take seconds to compute: the ghost starts after that, with its first pose.
+            self._ghost = replace(shown, first=self._steps)
 
     def push(self, force: float, degrees: float) -> None:
         """Push the root for 0.2 s: newton, degrees to the left of x."""
         angle = np.radians(degrees)
-        self._push = force * np.array([np.cos(angle), np.sin(angle), 0.0]), round(PUSH_S / self._dt)
+        self._pushes.append((force * np.array([np.cos(angle), np.sin(angle), 0.0]), round(PUSH_S / self._dt)))
 
     def reset(self) -> None:
-        """Begin anew at the origin."""
+        """Start again at the origin."""
         self.switch(self.student)
 
     def switch(self, student: str) -> None:
-        """Begin anew with a student.
+        """Start again with a student.
 
         Raises:
-            DeployError: there is none of that name, or it cannot be run.
+            DeployError: no student has that name, or its export cannot be run. The present student then goes on.
         """
         if student not in self.students:
             raise DeployError(f"no student {student}", f"There are {', '.join(self.students)}")
+        loaded = self._load(student) if student != self.student else None
         with self._asked:
-            self._wanted = student
+            self._wanted = student, loaded
             self._again.set()
 
     # The world's own thread -----------------------------------------------------------------------------------------------------
 
     def _live(self) -> None:
-        """Run, and begin anew whenever the run is stopped, until the world is closed."""
+        """Run the control loop, and start it again whenever it is stopped, until the world is closed."""
         try:
             while not self._closed.is_set():
                 self._loop.run()
                 with self._asked:
-                    self._begin(self._wanted)
+                    self._begin(*self._wanted)
         except BaseException as error:
             self.error = error
             raise
 
-    def _begin(self, student: str) -> None:
+    def _load(self, student: str) -> "_Loaded":
+        """A student's policy and robot.
+
+        Raises:
+            DeployError: the export cannot be run.
+        """
         folder = self.students[student]
-        if student != self.student or self.frame is None:
-            self._policy, self._robot = OnnxPolicy(folder), MujocoRobot(folder)
-            # Clips' poses are computed by the thread that orders them: on a model of their own.
-            self._kinematics = MujocoRobot(folder).body_poses
-        self.student = self._wanted = student
+        # The thread that gives an order computes the poses of its clip: on a model of its own.
+        return _Loaded(OnnxPolicy(folder), MujocoRobot(folder), MujocoRobot(folder).body_poses)
+
+    def _begin(self, student: str, loaded: "_Loaded | None" = None) -> None:
+        """Start a run of a student. `loaded` is only needed if another student acts now."""
+        if loaded is None and student != self.student:
+            loaded = self._load(student)
+        if loaded is not None:
+            self._policy, self._robot, self._kinematics = loaded
+        self.student, self._wanted = student, (student, None)
         self._again.clear()
         self._ghost = None
+        self._pushes.clear()
         metadata = self._policy.metadata
-        self._dt, self._lying, self._push = metadata.control_dt, 0, (np.zeros(3), 0)
+        self._dt, self._lying, self._push, self._since = metadata.control_dt, 0, (np.zeros(3), 0), 0.0
         self._robot.reset(None if self.standing else metadata.start)
         self._commander, self._tracking = Commander(self._policy, self._kinematics), Tracking(metadata)
         self._loop = ControlLoop(self._policy, self._robot, self._commander, self._dt, on_step=self._see)
 
     def _see(self, step: Step) -> None:
-        """Note a step for the page, and push."""
+        """Make the page's frame of a step, and push the robot."""
         reading, robot = step.reading, self._robot
         pos, quat = robot.body_poses(
             Poses(reading.root_pos_w[None], reading.root_quat_w[None], reading.joint_pos[None])
         )
+        if self._commander.since != self._since:
+            self._since = self._commander.since
+            self._tracking.forget()
         error_of, error = self._tracking(step, pos[0])
         self._lying = self._lying + 1 if robot.has_fallen else 0
         self._steps += 1
         shown = self._ghost
-        note = next((note.message for note in reversed(self._commander.notes)), "")
+        note = next((x.message for x in reversed(self._commander.notes) if x.time >= self._since), "")
         self.frame = Frame(
             index=self._steps,
             student=self.student,
@@ -223,9 +251,9 @@ class World:
             fallen=self._lying > 0,
             ghost=shown.at(self._steps) if shown else None,
         )
-        force, left = self._push
+        force, left = self._pushes.popleft() if self._pushes else self._push
         robot.push(force if left else np.zeros(3))
         self._push = force, max(0, left - 1)
-        # Here and not where it is asked for: a loop that is only about to run would not hear of it.
+        # The loop is stopped here and not by the thread that asks for it: `stop` has no effect on a loop that is not running yet.
         if self._again.is_set() or self._closed.is_set() or self._lying > LYING_S / self._dt:
             self._loop.stop()

@@ -18,7 +18,7 @@ ROUNDS = 8
 """Of levelling feet and leaning, which undo each other a little."""
 
 Pose = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of who travels along x: joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, its sway (n, 2) m and height (n,) m."""
+"""A pose in travel along x: joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, its sway (n, 2) m and height (n,) m."""
 
 
 class Gait:

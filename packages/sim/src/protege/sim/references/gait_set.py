@@ -35,9 +35,9 @@ AHEAD = 0.7
 STEP, FLIGHT = 0.1, 0.03
 """m: by how much feet pass each other at least, and how high above the ground the lower foot of a walk gets at most."""
 NEAR, FAR = 1.1, 3.0
-"""Times the slower gait's speed: how fast the next gait is at least and at most. Nobody blends a stroll with a sprint."""
+"""Least and largest ratio of a gait's speed to that of the next slower one. More different gaits cannot be blended."""
 TURNING_POINT = 0.15
-"""m/s: who walks backwards more slowly is about to stand or to turn round the stride's phase."""
+"""m/s: a slower walk backwards counts as standing, or as a change of the stride's direction."""
 ENDS, STANDS, HOPS = "does not repeat", "does not travel", "does not step: its feet do not pass each other"
 FLIES = "runs: at times neither foot is on the ground, so that it cannot be slowed down to standing"
 REMEDY = "--motion-file data/motions/{}_humanoid_{}.npy"

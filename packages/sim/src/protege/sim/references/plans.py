@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 MAX_ACCELERATION, MAX_LATERAL_ACCELERATION = 1.5, 3.0
-"""m/s², along the way and across it: who is fast turns in a wide curve."""
+"""m/s², along the direction of travel and across it. The second makes fast turns wide."""
 MAX_TURN_ACCELERATION = 8.0
 LONGEST = 600.0
 """s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""

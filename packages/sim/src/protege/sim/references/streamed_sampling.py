@@ -1,4 +1,4 @@
-"""Adaptive sampling where clips come and go: what is known of a clip waits on the CPU until it is back on the device."""
+"""Adaptive sampling of a streamed library: the counts of clips that are not on the device are kept on the CPU."""
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from .adaptive_sampling import AdaptiveSampler, startable_frames
 class StreamedSampler(AdaptiveSampler):
     """Samples start frames of the clips that are on the device by recent failure rate.
 
-    A clip comes to the device as often as its weight says; while it is there, its bins are drawn as `AdaptiveSampler` draws
-    them. What happened fades by the steps for which the clip is there. The device holds the bins of the clips on it, the CPU two
-    numbers for each second of the library.
+    A clip is loaded onto the device in proportion to its weight. While it is there, its bins are drawn as `AdaptiveSampler`
+    draws them, and its counts decay. The device holds the bins of the clips on it, the CPU two numbers for each second of the
+    library.
 
     Attributes:
-        store: (2, A) failures and attempts in all bins of the library, on the CPU; of the clips on the device as they were when
-            these came.
+        store: (2, A) failures and attempts in all bins of the library, on the CPU; for clips on the device their values when
+            they were loaded.
     """
 
     def __init__(self, library: StreamedLibrary, dt: float, ratio: float, limit: float) -> None:
@@ -44,7 +44,7 @@ class StreamedSampler(AdaptiveSampler):
         return super().kept | {"adaptive_sampling_store": self.store}
 
     def follow(self) -> None:
-        """Put away what is known of the clips that were on the device, and fetch what is known of those that are."""
+        """Store the counts of the clips that were on the device, and load those of the clips that are there now."""
         self.store[:, self.held] = self.counts[:, : len(self.held)].cpu()
         clips, shares = self.library.clips, self.library.shares.double().cpu().numpy()
         slots = np.flatnonzero(clips >= 0)

@@ -81,13 +81,13 @@ def _walks(gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, 
 
 
 def _clip_time(phase: Tensor, start: float, cadence: Tensor, amplitude: Tensor, dt: float) -> Tensor:
-    """When in the walk's clip each step of Q plans is: begun at `phase` (Q,) s, cadence and amplitude (Q, T) -> (Q, T) s.
+    """Time in the walk's clip of each step of Q plans that begin at `phase` (Q,) s; cadence and amplitude (Q, T) -> (Q, T) s.
 
-    Who stands walks on from `start`, always with the same foot: standing looks alike at every phase, so that a policy that sees
-    a command and no poses could not know which foot the reference takes next.
+    After standing, the gait continues at `start`, always with the same foot. A policy that sees a command and no poses could
+    not know which foot the reference moves next, because standing looks alike at every phase.
     """
     run = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
     step = torch.arange(cadence.shape[1], device=cadence.device)
-    stood = torch.where(amplitude < STANDING, step, -1).cummax(dim=1).values  # when last, -1 for never
+    stood = torch.where(amplitude < STANDING, step, -1).cummax(dim=1).values  # the last step that stood, -1 for none
     since = run - run.gather(1, stood.clamp_min(0))
     return torch.where(stood < 0, phase[:, None] + run, start + since)

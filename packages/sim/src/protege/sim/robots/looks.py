@@ -1,4 +1,4 @@
-"""What pictures show of a robot instead of the shapes that collide: its looks, or meshes of its bodies."""
+"""Visual shapes of a robot, drawn instead of its collision shapes: its own looks, or meshes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ..engine import mujoco
 from .kinds import HIDDEN, LOOKS, VISUAL
 
 MENAGERIE = "menagerie"
-"""The text in a robot's MJCF that says what the robot is called in MuJoCo Menagerie."""
+"""The text element of a robot's MJCF that holds its name in MuJoCo Menagerie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,12 @@ class Mesh:
 
 
 def add_looks(spec: mujoco.MjSpec, robot: Robot, meshes: Mapping[str, Sequence[Mesh]] | None = None) -> None:
-    """Add what is drawn, and hide what collides of the bodies that have it. Physics stays as it is.
+    """Add visual shapes, and hide the collision shapes of the bodies that have some. Physics does not change.
 
     Args:
         spec: of `build_spec`, not yet compiled.
         robot: the same.
-        meshes: by body; of these bodies they are drawn instead of the robot's own looks.
+        meshes: by body, drawn instead of the robot's own looks.
     """
     for body in robot.bodies:
         surfaces = (meshes or {}).get(body.name, ())

@@ -1,4 +1,4 @@
-"""A robot's meshes from MuJoCo Menagerie, for pictures, where the package `mujoco-menagerie` can give them.
+"""A robot's meshes from MuJoCo Menagerie, for pictures, if the package `mujoco-menagerie` is installed.
 
 The package downloads a model when it is first asked for; with `MENAGERIE_ROOT` it takes a folder of models instead.
 """
@@ -16,17 +16,17 @@ from .looks import Mesh
 
 PACKAGE = "mujoco_menagerie"
 SHOWN = 2
-"""The last group of shapes that MuJoCo shows unless asked otherwise."""
+"""The last of the geom groups that MuJoCo shows by default."""
 APART = 0.01
-"""m, and of a rotation's numbers, by which a body may be elsewhere in the Menagerie's model: its mesh would not fit."""
+"""Largest difference of a body's position (m) and rotation matrix from the Menagerie's model with which its mesh still fits."""
 
 log = logging.getLogger(__name__)
 
 
 def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, tuple[Mesh, ...]]:
-    """The meshes of a robot's bodies, by the body's name; none where they cannot be had, which a warning says.
+    """The meshes of a robot's bodies, by the body's name; none, with a warning, if they are not available.
 
-    A body that the Menagerie's model puts elsewhere, at joint angles of zero, is left out.
+    A body that is elsewhere in the Menagerie's model, at joint angles of zero, is left out.
 
     Args:
         name: of the robot in the Menagerie, and behind a `/`, where it has several, of the model; empty for none.
@@ -43,7 +43,7 @@ def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[
 
 @cache
 def load(name: str) -> mujoco.MjModel | None:
-    """The Menagerie's model of that name; None without the package, or where it cannot be had."""
+    """The Menagerie's model of that name; None without the package, or if the model is not available."""
     if find_spec(PACKAGE) is None:
         return None
     menagerie = import_module(PACKAGE)
@@ -57,7 +57,7 @@ def load(name: str) -> mujoco.MjModel | None:
 
 
 def _places(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Place and rotation, (3 + 9,), of each of the bodies that a model has, seen from the root, all joints at zero."""
+    """Position and rotation matrix, (3 + 9,), of each body of a model in the root's frame, all joints at zero."""
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     rows = {name: mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) for name in body_names}
@@ -78,7 +78,7 @@ def _meshes(model: mujoco.MjModel, body: int) -> tuple[Mesh, ...]:
 
 
 def _mesh(model: mujoco.MjModel, geom: int) -> Mesh:
-    """MuJoCo moves a mesh into its principal axes, and the shape with it: back into the body's frame."""
+    """A mesh in its body's frame. MuJoCo has it in its principal axes, with the geom's pose adjusted."""
     data, material = model.mesh(int(model.geom_dataid[geom])), int(model.geom_matid[geom])
     first, face = int(data.vertadr[0]), int(data.faceadr[0])
     turn = np.zeros(9)

@@ -53,10 +53,10 @@ class Command(ABC):
         return torch.full_like(self.reference.index, -1)
 
     def judge(self, failed: Tensor) -> None:  # noqa: B027 (most learn nothing from failures)
-        """Told after each control step which rows failed in it, (n,) bool, before they are reset."""
+        """Called after each control step with the rows that failed in it, (n,) bool, before they are reset."""
 
     def follow(self) -> None:  # noqa: B027 (most play no clips)
-        """Told between two steps that other clips are on the device, or others are drawn; see `StreamedLibrary.advance`."""
+        """Called between two steps when the clips on the device or their shares have changed; see `StreamedLibrary.advance`."""
 
     def statistics(self) -> list[Tensor]:
         """What `judge` has counted; see `Env.statistics`."""

@@ -1,4 +1,4 @@
-"""Evaluation that plays each clip once, whole and from its first frame, and says by two rules whether it was followed."""
+"""Evaluation that plays each clip once, whole and from its first frame, and judges by two rules whether it was tracked."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ from .task import TaskContext, TaskTerms
 from .terms import Metric, Scene, Term
 
 TOO_HIGH, TOO_TILTED = 0.25, 0.8
-"""m and rad: by the second rule a clip is lost when the root is further off in height, or its vertical axis is turned by more."""
+"""m and rad: by the second rule a clip is lost when the root's height or the direction of its vertical axis differs by more."""
 ENDLESS = 2**31
 
 
@@ -40,7 +40,7 @@ class EveryClipCommand(MotionCommand):
 
 
 class Judge:
-    """Says in which envs a clip has been lost since its first frame, by either rule; a clip is over when it is by both.
+    """Records in which envs a clip has been lost since its first frame, by each rule. A clip ends when it is lost by both.
 
     Attributes:
         lost: (n,) bool, by the task's own failure rule.
@@ -58,7 +58,7 @@ class Judge:
         return self.lost & self.toppled
 
     def said(self, name: str) -> Metric:
-        """`lost` or `toppled` as a metric: 1 from then on."""
+        """`lost` or `toppled` as a metric: 1 from the step of the loss on."""
 
         def metric(scene: Scene) -> tuple[Tensor, Tensor]:
             value = getattr(self, name).float()
@@ -67,7 +67,7 @@ class Judge:
         return metric
 
     def until_lost(self, error: Metric) -> Metric:
-        """A metric of the steps before the clip is lost by the task's own rule."""
+        """A metric that counts only steps before the clip is lost by the task's own rule."""
 
         def metric(scene: Scene) -> tuple[Tensor, Tensor]:
             value, weight = error(scene)
@@ -77,7 +77,7 @@ class Judge:
 
 
 def toppled(scene: Scene) -> Tensor:
-    """Whether the root is too far off in height, or its vertical axis too far from the reference's, (n,)."""
+    """Whether the root's height or the direction of its vertical axis is too far from the reference's, (n,)."""
     root, reference = scene.state, scene.reference
     up = torch.zeros_like(root.root_pos_w)
     up[:, 2] = 1.0
@@ -93,7 +93,7 @@ def position_error(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def relative_error(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Root-relative MPJPE: the same after both roots are put in one place, m; they are not turned."""
+    """Root-relative MPJPE: the same after both roots are moved to one place, m; neither is rotated."""
     off = scene.state.body_pos_w - scene.reference.body_pos_w
     error = (off - off[:, :1]).norm(dim=-1).mean(-1)
     return error, torch.ones_like(error)
@@ -102,21 +102,21 @@ def relative_error(scene: Scene) -> tuple[Tensor, Tensor]:
 class Differences:
     """Errors of the bodies' velocity and acceleration, as differences from one control step to the next (Luo et al. 2023, PHC).
 
-    `acceleration` is asked after `velocity`, once a step.
+    Each step calls `velocity`, then `acceleration`.
     """
 
     def __init__(self, n: int, bodies: int, device: torch.device) -> None:
         self.before, self.earlier = (torch.zeros(n, bodies, 3, device=device) for _ in range(2))
 
     def velocity(self, scene: Scene) -> tuple[Tensor, Tensor]:
-        """M a control step."""
+        """Metres per control step."""
         # An episode begins in the reference's own pose: without an error.
         self.before.masked_fill_((scene.command.step == 1)[:, None, None], 0.0)
         error = (_off(scene) - self.before).norm(dim=-1).mean(-1)
         return error, torch.ones_like(error)
 
     def acceleration(self, scene: Scene) -> tuple[Tensor, Tensor]:
-        """M a control step squared, from the second step on."""
+        """Metres per control step squared, from the second step on."""
         off = _off(scene)
         error = (off - 2.0 * self.before + self.earlier).norm(dim=-1).mean(-1)
         self.earlier.copy_(self.before)
@@ -129,7 +129,7 @@ def _off(scene: Scene) -> Tensor:
 
 
 def build(context: TaskContext, masks: MaskSampler | None, lost: Term) -> TaskTerms:
-    """The task of envs that play every clip. lost: the failure rule of tracking."""
+    """The task terms of envs that play every clip. lost: the failure rule of tracking."""
     judge = Judge(context.n, lost, context.device)
     differences = Differences(context.n, context.robot.num_bodies, context.device)
     errors: dict[str, Metric] = {
@@ -156,10 +156,10 @@ def every_clip_library(frames: Frames, robot: Robot, device: torch.device, most:
 
 
 def rounds(library: SlotLibrary, command: MotionCommand) -> Iterator[list[int]]:
-    """Put all clips on the device, some at a time, longest first, one for each env; between two, the envs are to be reset.
+    """Load all clips onto the device, some at a time, longest first, one for each env. Reset the envs after each round.
 
     Yields:
-        which clips: that of the first env, of the second one, ...; other envs play some of them again.
+        the clips' indices, one for each of the first envs; the remaining envs repeat some of these clips.
     """
     assert isinstance(command, EveryClipCommand), "the envs do not play every clip"
     counts = library.source.counts

@@ -1,4 +1,4 @@
-"""Structured masks over future poses: which bodies, at which times, a policy is told about."""
+"""Structured masks over future poses: which bodies a policy sees, and at which times."""
 
 from dataclasses import dataclass, field
 

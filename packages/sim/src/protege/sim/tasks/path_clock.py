@@ -17,11 +17,11 @@ ahead."""
 ASTRAY = 1.0
 """m: further from the path's point than this, a robot is astray."""
 ASTRAY_TIME = 2.0
-"""s: who is astray for so long has lost the path."""
+"""s: a robot that is astray for longer has lost the path."""
 ARRIVED = 0.5
-"""m: who is this near the path's end when the clock has come there has arrived."""
+"""m: largest distance from the path's end, once the clock is there, at which a robot has arrived."""
 TIME_LIMIT = 1.5
-"""Times the path's duration: who has not arrived by then is late."""
+"""Multiple of the path's duration after which a robot that has not arrived is late."""
 
 
 def behind_or_beside(offset: Tensor, way: Tensor) -> Tensor:

@@ -22,13 +22,13 @@ from .task import TaskContext, TaskTerms
 from .terms import Scene, Term
 
 LEISURELY = 1.5
-"""m/s: who is told to be faster, or comes from there, takes longer to settle."""
+"""m/s: changes to or from higher commanded speeds have a longer settling time."""
 SLOWEST_COMMAND = 0.15
-"""m/s; nobody walks as slowly: less is to stand."""
+"""m/s: lower commanded speeds mean standing, because no gait is so slow."""
 PATIENCE = 0.2
-"""s, by which a clock may be behind or ahead of time: students that could hold it up for good would learn to dawdle."""
+"""s, by which a plan's clock may lag or lead. Without this limit students would learn to stay behind the command."""
 SLOW = 0.04
-"""m²/s², mean square of the bodies' velocities about the root that says little about a gait."""
+"""m²/s², mean square of the bodies' velocities about the root, below which they do not show the gait's phase."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ def inputs(shape: tuple[int, ...]) -> tuple[InputSpec, ...]:
 
 
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
-    """The velocities that the plans of a command ask for; who walks faces where it goes."""
+    """The velocities of a command's plans. The robot faces its direction of travel."""
 
     def values() -> dict[str, Tensor]:
         direction, speed = command.direction_and_speed()
@@ -141,7 +141,7 @@ def plan_steering(
         slow = torch.rand(count, segments, generator=generator) < params.slow_share
         speeds = torch.where(slow, params.speed[0] + 0.2 * (speeds - params.speed[0]), speeds)
     commanded = speeds.gather(1, segment)
-    commanded = torch.where(commanded.abs() < SLOWEST_COMMAND, 0.0, commanded)  # nobody walks as slowly
+    commanded = torch.where(commanded.abs() < SLOWEST_COMMAND, 0.0, commanded)  # no gait is so slow
     begun = torch.cat([torch.zeros(count, 1), changes], dim=1).gather(1, segment)
 
     def obey(step: int, pos: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,199 @@
+"""The viewer's page in a real browser."""
+
+import base64
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from equipment import launch
+from playwright.sync_api import Page, sync_playwright
+from waiting import PATIENCE, seen, until
+
+from protege.deploy.motions.clip_paths import find_clip
+from protege.deploy.viewer.serve import Viewer
+
+
+@pytest.fixture(scope="module")
+def page(need: Callable[[str], None], walker: Path, exported: Path) -> Iterator[tuple[Page, Viewer]]:
+    """The page in headless Chromium, and what is behind it."""
+    need("browser")
+    with Viewer({"walker": walker, "tiny": exported}, port=0) as viewer, sync_playwright() as playwright:
+        shown = threading.Thread(target=viewer.run, daemon=True)
+        shown.start()
+        chromium = launch(playwright)
+        tab = chromium.new_page(viewport={"width": 900, "height": 640})
+        tab.set_default_timeout(1e3 * PATIENCE)
+        tab.goto(viewer.url)
+        tab.get_by_text("control step, ms").wait_for()
+        tab.mouse.click(300, 30)  # the page has the keys
+        yield tab, viewer
+        chromium.close()
+
+
+def picture(tab: Page, tmp_path: Path) -> np.ndarray:
+    import imageio.v3 as iio
+
+    path = tmp_path / "page.png"
+    tab.screenshot(path=path, timeout=1e3 * PATIENCE)
+    return np.asarray(iio.imread(path))[..., :3].astype(int)
+
+
+def modes(viewer: Viewer) -> tuple[str, ...]:
+    return seen(viewer.world).modes
+
+
+def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    viewer.controls.reset()
+    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    for _ in range(5):
+        tab.keyboard.press("i")
+    until(lambda: viewer.controls.speed == 1.25, "the keys did nothing")
+    until(lambda: seen(viewer.world).body_pos_w[0, 0] > 2.0, "it did not walk 2 m ahead")
+    assert abs(seen(viewer.world).body_pos_w[0, 1]) < 0.5 and not seen(viewer.world).fallen
+    for _ in range(6):
+        tab.keyboard.press("j")
+    until(lambda: viewer.controls.direction == 90.0, "the keys did nothing")
+    left = seen(viewer.world).body_pos_w[0, 1]
+    until(lambda: seen(viewer.world).body_pos_w[0, 1] > left + 0.7, "it did not walk to the left")
+    red, green, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
+    skin = (red - blue > 40) & (red > green) & (green > blue)
+    # The robot stays before the camera: most of it is within the middle of the picture.
+    rows, columns = np.nonzero(skin)
+    assert len(rows) > 500 and 150 < np.median(columns) < 560 and 150 < np.median(rows) < 520
+    tab.keyboard.press("x")
+    until(
+        lambda: modes(viewer) == ("steering",) and seen(viewer.world).command.steering_speed == 0.0, "it does not stand"
+    )
+
+
+def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    viewer.controls.reset()
+    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    tab.wait_for_timeout(1000)  # until it is drawn there
+    red, _, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
+    rows, columns = np.nonzero((blue > 170) & (blue - red > 90))  # the square between the stick's arrows
+    assert len(rows) > 5
+    x, y = float(np.median(columns)), float(np.median(rows))
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    for k in range(1, 6):
+        tab.mouse.move(x, y - 8 * k)
+    tab.mouse.up()
+    until(lambda: viewer.controls.speed > 0.2, "the stick did nothing")
+    # Up in the picture is away from the camera, which stands behind the robot to its right: ahead and a little to the left.
+    assert -20.0 < viewer.controls.direction < 90.0
+    until(lambda: (seen(viewer.world).command.steering_speed or 0.0) > 0.2, "it is not told")
+    tab.keyboard.press("x")
+
+
+def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="path, goal").click()
+    tab.mouse.click(330, 500)
+    until(lambda: modes(viewer) == ("goal",), "the click was no goal")
+    frame = seen(viewer.world)
+    assert np.linalg.norm(frame.command.goal_w - frame.body_pos_w[0, :2]) < 10.0
+    tab.get_by_role("combobox", name="a click is").click()
+    tab.get_by_role("option", name="a point of a path").click()
+    for x in (250, 330, 420):
+        tab.mouse.click(x, 520)
+        time.sleep(0.5)  # two clicks at once are a double click
+    until(lambda: len(viewer.controls._points) == 3, "the clicks drew no path")
+    tab.get_by_role("button", name="walk the path").click()
+    until(lambda: modes(viewer) == ("path",), "no path")
+    given_up = "path given up: 1.2 m off for 2 s"
+    viewer.world._commander._sources["path"]._clock.lost = given_up  # pyright: ignore[reportAttributeAccessIssue]
+    tab.get_by_text(given_up).first.wait_for()
+    assert modes(viewer) == ("steering",)
+
+
+def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="clip").click()
+    tab.get_by_role("button", name="play").click()
+    until(lambda: modes(viewer) == ("motion",), "no clip")
+    at = seen(viewer.world).index
+    tab.get_by_role("button", name="reset").click()
+    until(lambda: seen(viewer.world).time < 1.0 and seen(viewer.world).index > at, "no reset")
+    before = seen(viewer.world).body_pos_w[0, 1]
+    tab.get_by_role("button", name="left", exact=True).click()
+    until(lambda: seen(viewer.world).body_pos_w[0, 1] > before + 0.05, "no push")
+    tab.get_by_role("combobox", name="student").click()
+    tab.get_by_role("option", name="tiny").click()
+    until(lambda: viewer.world.student == "tiny", "no other student")
+    tab.get_by_text("tiny", exact=False).first.wait_for()
+
+
+def bluish(picture: np.ndarray) -> int:
+    """Pixels as blue as a ghost's."""
+    red, green, blue = np.moveaxis(picture[:, :560], -1, 0)
+    return int(((blue - red > 25) & (blue > green) & (red < 190)).sum())
+
+
+def drop(tab: Page, name: str, contents: bytes) -> None:
+    """Drop a file onto the middle of the page."""
+    file = tab.evaluate_handle(
+        """([name, text]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
+            return data;
+        }""",
+        [name, base64.b64encode(contents).decode()],
+    )
+    tab.dispatch_event("canvas", "drop", {"dataTransfer": file})
+
+
+def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    """Tracked, then as a ghost by the button, then by a student that is given another robot's."""
+    tab, viewer = page
+    viewer.world.switch("walker")
+    until(lambda: viewer.world.student == "walker" and seen(viewer.world).student == "walker", "no switch")
+    viewer.controls.stand()
+    until(lambda: modes(viewer) == ("steering",), "it does not stand")
+    contents = find_clip(Path("smpl_humanoid_run.npy")).read_bytes()
+    drop(tab, "my run.npy", contents)
+    until(lambda: modes(viewer) == ("motion",), "the dropped clip is not tracked")
+    until(lambda: viewer.controls._clip.value == "my_run", "it is not in the list")
+    assert viewer.controls._clip.options[-1] == "my_run"
+    tab.get_by_role("tab", name="clip").click()
+    tab.get_by_text("without physics").first.click()
+    until(lambda: viewer.controls._as_ghost.value, "no ghost was asked for")
+    viewer.controls.stand()
+    until(lambda: modes(viewer) == ("steering",), "it does not stand")
+    tab.wait_for_timeout(1000)  # until it is drawn
+    before = bluish(picture(tab, tmp_path))
+    (tmp_path / "chosen.npy").write_bytes(contents)
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name="open a clip file").click()
+    chooser.value.set_files(tmp_path / "chosen.npy")
+    until(lambda: seen(viewer.world).ghost is not None, "no ghost")
+    assert modes(viewer) == ("steering",)
+    tab.get_by_text("chosen, without physics").first.wait_for()
+    tab.wait_for_timeout(1000)  # until it is drawn
+    assert bluish(picture(tab, tmp_path)) > before + 300
+    viewer.controls.stand()
+    until(lambda: seen(viewer.world).ghost is None, "it is still there")
+    tab.get_by_text("without physics").first.click()
+    until(lambda: not viewer.controls._as_ghost.value, "a ghost is still asked for")
+
+
+def test_an_impossible_order_shows_its_reason_on_the_page(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    viewer.controls._order({"goal": {"point": (float("nan"), 0.0)}})
+    tab.get_by_text("This is not possible").wait_for()
+    tab.get_by_text("a point is a pair (x, y) of numbers").wait_for()
+
+
+def test_a_dropped_file_of_another_format_shows_how_to_import_it(page: tuple[Page, Viewer]) -> None:
+    tab, _ = page
+    drop(tab, "dance.csv", b"0,0,0.8,0,0,0,1,0.1\n")
+    tab.get_by_text(
+        "dance.csv is a table of text (CSV), no clip of smpl. Import it: protege sim motions import dance.csv"
+    ).wait_for()
+    drop(tab, "theirs.npy", find_clip(Path("g1_humanoid_walk.npy")).read_bytes())
+    tab.get_by_text("theirs.npy is a clip of the robot g1, not of smpl").wait_for()
