@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 from protege.core.learning.masked_mimic import MaskedMimicConfig
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
+from protege.core.learning.world_model.config import WorldModelConfig
 from protege.core.runs.config import RunConfig
 from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.config import DistillConfig
@@ -20,6 +21,7 @@ PARTS = [
     ("`run`: what, on what, for how long", "run", RunConfig),
     ("`env`: the envs", "env", EnvConfig),
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
+    ("`agent` of the tracker through a world model", "agent", WorldModelConfig),
     ("`agent` of MaskedMimic", "agent", MaskedMimicConfig),
     ("`agent` of the student: distillation", "agent", DistillConfig),
     ("`model` of the tracker, the teachers and the student", "model", ModelConfig),

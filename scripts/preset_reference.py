@@ -33,6 +33,7 @@ ABOUT = {
     "full_body_tracker/generalist": "step 1 before teachers: some envs track clips, the others the walk warped along commands",
     "full_body_tracker/wide_speed": "step 1 before teachers of -0.5 to 3.5 m/s, by walk and run",
     "full_body_tracker/laptop": "step 1 on two cores",
+    "full_body_tracker/world_model": "step 1 through a learned model of the simulator, in place of PPO",
     "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
     "masked_mimic/laptop": "step 2 on two cores",
     "path_follower": "step 3: the tracker, fine-tuned on paths",
@@ -53,7 +54,8 @@ ABOUT = {
 @cache
 def preset(name: str) -> Config:
     """The config of a preset as it is."""
-    experiment = {**CORE, **TEACHERS, **DISTILL}[name.split("/")[0]]
+    known = {**CORE, **TEACHERS, **DISTILL}
+    experiment = known.get(name) or known[name.split("/")[0]]
     return compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, name)
 
 

@@ -165,7 +165,10 @@ def test_the_clips_format_is_written_once() -> None:
 
 
 def test_files_stay_readable() -> None:
-    lengths = {file: len(file.read_text().splitlines()) for file in tracked("*.py", "*.md", "*.yaml", "*.toml")}
+    written = [
+        file for file in tracked("*.py", "*.md", "*.yaml", "*.toml") if "zoo_data" not in file.parts
+    ]  # by people
+    lengths = {file: len(file.read_text().splitlines()) for file in written}
     assert not {file: length for file, length in lengths.items() if length > 500}
     too_long = {
         f: n for f, n in lengths.items() if f.is_relative_to(ROOT / "packages") and f.suffix == ".py" and n > 400

@@ -281,8 +281,15 @@ class HumanoidEnv:
         return {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
 
     def imagine(self, num_envs: int) -> ImaginedEnv:
-        """Envs without physics that are asked the same."""
-        return ImaginedEnv(self, num_envs)
+        """Envs without physics that are asked the same, with training's terminations.
+
+        Raises:
+            UserError: the ground is not flat, or there are fewer envs than tasks.
+        """
+        if self.floor is not None:
+            raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
+        shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
+        return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs)
 
     # Saving ------------------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,9 @@ Commands, rewards, ends and observations are the env's own objects and functions
 model of the world, see `protege.core.learning.world_model`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,44 +14,50 @@ from torch import Tensor
 from protege.core import observations
 from protege.core.env import Obs
 from protege.core.errors import UserError
+from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
+from protege.core.tasks import Modality
 
 from .task_observations import observe_tasks
+from .tasks.task import TaskTerms
 from .tasks.terms import Scene
-
-if TYPE_CHECKING:
-    from .env import HumanoidEnv
 
 
 class ImaginedEnv:
     """Implements `protege.core.env.ImaginedEnv`.
 
     Args:
-        env: whose tasks these are; must be on flat ground.
-        num_envs: dealt out among the tasks as the env's are, at least one each.
+        robot: what plays the tasks.
+        tasks: of the env, by name.
+        shares: how many envs of each task there are in the env.
+        shapes: see `env.command_shapes`.
+        num_envs: M, dealt out among the tasks by these shares, at least one each.
 
     Raises:
-        UserError: the env's ground is not flat, or there are fewer envs than tasks.
+        UserError: there are fewer envs than tasks.
     """
 
-    def __init__(self, env: "HumanoidEnv", num_envs: int) -> None:
-        if env.floor is not None:
-            raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
-        if num_envs < len(env.task_slices):
-            raise UserError(f"agent.imagined_envs is {num_envs}", f"There are {len(env.task_slices)} tasks: one each")
-        self.robot, self._shapes, self.evaluation = env.robot, env.command_shapes, env.evaluation
+    def __init__(
+        self,
+        robot: Robot,
+        tasks: Mapping[str, TaskTerms],
+        shares: Mapping[str, int],
+        shapes: Sequence[tuple[Modality, tuple[int, ...]]],
+        num_envs: int,
+    ) -> None:
+        if num_envs < len(tasks):
+            raise UserError(f"agent.imagined_envs is {num_envs}", f"There are {len(tasks)} tasks: one each")
+        self.robot, self._shapes = robot, shapes
         self.task_counts: dict[str, int] = {}
-        left, envs = num_envs, env.num_envs
-        for position, (name, part) in enumerate(env.task_slices.items()):
-            others = len(env.task_slices) - position - 1
-            count = min(left - others, max(1, round(left * (part.stop - part.start) / envs)))
-            self.task_counts[name], left, envs = count, left - count, envs - (part.stop - part.start)
+        left, shared = num_envs, sum(shares.values())
+        for others, (name, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
+            count = min(left - others, max(1, round(left * share / shared)))
+            self.task_counts[name], left, shared = count, left - count, shared - share
         self.tasks = {
-            name: replace(env.tasks[name], command=env.tasks[name].command.twin(count))
-            for name, count in self.task_counts.items()
+            name: replace(task, command=task.command.twin(self.task_counts[name])) for name, task in tasks.items()
         }
         # Metrics alone look at where robots have been.
-        self._trail = torch.zeros(num_envs, 1, 2, device=env.device)
+        self._trail = torch.zeros(num_envs, 1, 2, device=next(iter(self.tasks.values())).command.step.device)
 
     def load(self, rows: Mapping[str, Tensor]) -> None:
         """Ask of the envs what the rows say; see `HumanoidEnv.rows`."""
@@ -65,16 +70,11 @@ class ImaginedEnv:
         rewards, failures, timeouts = [], [], []
         for (_, task), (seen, still) in zip(self.tasks.items(), self._parts(state), strict=True):
             task.command.advance(still)
-            scene = Scene(
-                seen,
-                task.command.reference.now(),
-                task.command,
-                self._trail[: len(seen.joint_pos)],
-                self.robot.control_dt,
-                self.robot,
-            )
+            trail = self._trail[: len(seen.joint_pos)]
+            reference = task.command.reference.now()
+            scene = Scene(seen, reference, task.command, trail, self.robot.control_dt, self.robot)
             rewards.append(task.reward(scene))
-            broken = task.broken_rules(scene, evaluation=self.evaluation).values()
+            broken = task.broken_rules(scene, evaluation=False).values()
             failed = torch.stack([torch.zeros_like(task.command.over(still)), *broken]).any(0)
             failures.append(failed)
             timeouts.append(task.command.over(still) & ~failed)

@@ -188,7 +188,8 @@ def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True, cri
 
 def sealed(facts: dict[str, Any], model_sha256: str) -> str:
     """A release's config.yaml: its facts after the digests by which `load` knows that neither file has changed."""
-    text = yaml.safe_dump({MODEL: model_sha256, **facts}, sort_keys=False)
+    # Lists of numbers in one line each: a robot's description has hundreds.
+    text = yaml.safe_dump({MODEL: model_sha256, **facts}, sort_keys=False, default_flow_style=None, width=132)
     return f"{FACTS}: {_sha256(text.encode())}\n{text}"
 
 

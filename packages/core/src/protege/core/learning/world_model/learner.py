@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...env import Env, ImaginableEnv, Obs
 from ..accelerate import accelerate
@@ -175,10 +175,8 @@ class WorldModelLearner:
         start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator)
         terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
-        averaged = [*self.policy.actor.parameters()], [*trained.actor.parameters()]
-        torch._foreach_lerp_(*averaged, 1.0 - config.average_memory)
-        for mine, other in zip(self.compared.state_dict().values(), trained.critic.state_dict().values(), strict=True):
-            mine.lerp_(other, 1.0 - config.target_memory)
+        follow(self.policy.actor, trained.actor, config.average_memory)
+        follow(self.compared, trained.critic, config.target_memory)
         after_step()
         return terms
 
@@ -226,3 +224,10 @@ class WorldModelLearner:
         for name in ("compared", "model", "model_optimizer", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, other: nn.Module, memory: float) -> None:
+    """Move an average of a module's states towards what it is now; `memory` is the share that is kept."""
+    for mine, now in zip(average.state_dict().values(), other.state_dict().values(), strict=True):
+        mine.lerp_(now, 1.0 - memory)
