@@ -110,9 +110,9 @@ class Learner:
         return self.algorithm.policy
 
     @property
-    def optimizer(self) -> torch.optim.AdamW:
-        """Of the policy."""
-        return self.algorithm.optimizer
+    def optimizers(self) -> dict[str, torch.optim.AdamW]:
+        """By the names that checkpoints keep them under."""
+        return {"optimizer": self.algorithm.optimizer}
 
     @property
     def samples(self) -> int:

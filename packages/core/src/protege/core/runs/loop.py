@@ -77,7 +77,7 @@ def train_loop(
         policy: what checkpoints hold; by default the policy that learns.
     """
     group = run.group
-    parts = {"policy": policy or learner.policy, "optimizer": learner.optimizer, "env": env}
+    parts = {"policy": policy or learner.policy, **learner.optimizers, "env": env}
     success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
     counted = [] if success is None else [success]
     run.restore(parts | {"trainer": _State(learner, *hooks, *counted)})

@@ -61,7 +61,8 @@ class WorldModel(nn.Module):
         """
         features = ((self._features(x, poses, target) - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         with mixed_precision(self):
-            residual = self.net(features).float() + torch.addmm(self.bias, features, self.weight.T).float()
+            residual = self.net(features).to(x.dtype)
+        residual = residual + torch.addmm(self.bias, features, self.weight.T)
         bounded = OUTPUT_LIMIT * torch.tanh(residual / OUTPUT_LIMIT)
         return coordinates.add(x, coordinates.drift(x, self.dt) + bounded * self.scale)
 

@@ -32,7 +32,7 @@ class WorldModelLearner:
 
     Attributes:
         policy: a moving average of the one that is trained: it is what checkpoints hold.
-        optimizer: of the policy that is trained.
+        optimizer: of the policy that is trained; `model_optimizer` of the model.
 
     Args:
         policy: on its device already.
@@ -79,6 +79,11 @@ class WorldModelLearner:
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
         self._metrics: dict[str, float] = {}
         self.samples = config.rollout_steps * env.num_envs
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.AdamW]:
+        """By the names that checkpoints keep them under."""
+        return {"optimizer": self.optimizer, "model_optimizer": self.model_optimizer}
 
     # Control steps -----------------------------------------------------------------------------------------------------
 
@@ -205,14 +210,13 @@ class WorldModelLearner:
     # Saving ------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs besides the averaged policy, the policy's optimizer and the env."""
+        """Everything that an exact continuation needs besides the averaged policy, the optimizers and the env."""
         return {
             "obs": dict(self.obs),
             "generator": self.generator.get_state(),
             "actor": self.trained.actor.state_dict(),
             "compared": self.compared.state_dict(),
             "model": self.model.state_dict(),
-            "model_optimizer": self.model_optimizer.state_dict(),
             "replay": self.replay.state_dict(),
             "noise": self.noise,
         }
@@ -221,7 +225,7 @@ class WorldModelLearner:
         self.obs: Obs = {name: state["obs"][name].to(x.device) for name, x in self.obs.items()}
         self.generator.set_state(state["generator"].cpu())
         self.trained.actor.load_state_dict(state["actor"])
-        for name in ("compared", "model", "model_optimizer", "replay"):
+        for name in ("compared", "model", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
 

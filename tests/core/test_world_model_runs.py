@@ -1,0 +1,90 @@
+"""Trainings through a model of the world: they go on exactly, and they learn."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import protege
+
+from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.runs.checkpoint import load
+
+PRESET = "full_body_tracker/world_model"
+TINY = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "agent.model_units=[16]", "agent.imagined_envs=8"]
+TINY += [
+    "agent.model_batch=8",
+    "agent.warmup_steps=12",
+    "agent.replay_steps=16",
+    "agent.warmup_updates=2",
+    "agent.horizon=3",
+]
+TINY += ["agent.model_updates=2", "agent.policy_updates=2", "model.mlp_units=[16]", "model.critic_units=[16]"]
+
+
+def train(results: Path, name: str, robot: str, *words: object) -> Path:
+    where = ["--results-dir", results, "--experiment-name", name, "--robot", robot]
+    result = protege("core", "train", PRESET, *where, *TINY, *words)
+    assert result.exit_code == 0, result.output
+    return results / name
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(robot, tmp_path):
+    steady = "agent.final_rate=1"  # rates would fall with the shorter budget
+    whole = load(train(tmp_path, "whole", robot.name, "--max-iterations", 4, steady))
+    train(tmp_path, "parts", robot.name, "--max-iterations", 2, steady)
+    parts = load(train(tmp_path, "parts", robot.name, "--max-iterations", 4, steady))
+    assert parts.iteration == whole.iteration == 4
+    assert all(torch.equal(parts.model[name], x) for name, x in whole.model.items())
+    mine, other = (x.training["trainer"] for x in (parts, whole))
+    assert all(torch.equal(mine["model"][name], x) for name, x in other["model"].items())
+    assert torch.equal(mine["replay"]["x"], other["replay"]["x"])
+
+
+def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):
+    run = train(tmp_path, "a", robot.name, "--max-iterations", 1)
+    assert load(run).kind == "tracker"
+    words = ["--num-episodes", 2, "--num-envs", 2, "--simulator", "mujoco", "--output", tmp_path / "out"]
+    result = protege("evaluate", "--checkpoint", run, *words)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["tasks"].keys() == {"track"}
+
+
+def test_the_policy_that_is_kept_is_an_average(tmp_path):
+    """With all of it kept at every update it is the one before training, whatever was learned."""
+    run = train(tmp_path, "still", "smpl", "--max-iterations", 2, "agent.average_memory=1", "run.seed=3")
+    saved = load(run)
+    trained = saved.training["trainer"]["actor"]
+    kept = {name.removeprefix("actor."): x for name, x in saved.model.items() if name.startswith("actor.")}
+    assert kept.keys() == trained.keys()
+    assert any(not torch.equal(kept[name], x) for name, x in trained.items())
+    assert all(torch.isfinite(x).all() for x in trained.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model.tokens=[proprioception,history]"], "model.tokens: history cannot be imagined yet"),
+        (["env.terrain.kind=gentle"], "env.terrain.kind: rough ground cannot be imagined"),
+        (["agent.model_window=20"], "agent.model_window and agent.warmup_steps are 20 and 12"),
+        (["agent.horizon=0"], "agent.horizon is 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(words, told, tmp_path):
+    result = protege("core", "train", PRESET, "--results-dir", tmp_path, "--experiment-name", "a", *TINY, *words)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
+
+
+def test_noise_is_on_what_no_mask_covers():
+    shapes = {"proprioception": (5,), "poses": (2, 3, 12), "reference_joint_pos": (4,), "reference_joint_vel": (4,)}
+    from protege.core.robots.servos import Servos
+
+    policy = ActorCritic(shapes, Servos.unknown(4), ModelConfig(actor="mlp", mlp_units=[8], critic_units=[8]))
+    obs = {name: torch.randn(6, *shape) for name, shape in shapes.items()}
+    generator = torch.Generator().manual_seed(0)
+    still = policy.offset(obs)
+    assert torch.equal(policy.offset(obs, 0.0, generator), still)
+    assert not torch.equal(policy.offset(obs, 0.1, generator), still)
+    mean, _ = policy.distribution(obs)
+    torch.testing.assert_close(policy.around_reference(still, obs), mean)

@@ -1,0 +1,132 @@
+"""Imagined envs: the same rewards, ends and observations as the simulated ones, with a gradient."""
+
+import pytest
+import torch
+from robot_states import own_settings
+
+from protege.core.errors import UserError
+from protege.core.learning.world_model import coordinates
+from protege.core.motions import load_clips
+from protege.core.robots.kinematics import Kinematics
+from protege.sim.env import HumanoidEnv
+from protege.sim.env_config import EnvConfig
+from protege.sim.floor import Floor
+from protege.sim.simulators.simulator import make_simulator
+from protege.sim.terrain import make_terrain
+from protege.sim.terrain_params import TerrainParams
+
+MIXES = [{"track": 1.0}, {"track": 2.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}]
+
+
+def make_env(robot, mix, num_envs=12, **config) -> HumanoidEnv:
+    simulator = make_simulator("mujoco", robot, num_envs, device="cpu", num_threads=1)
+    walk = load_clips([f"data/motions/{robot.name}_humanoid_walk.npy"], robot)
+    settings = own_settings(robot) | config
+    return HumanoidEnv(simulator, walk, EnvConfig(num_envs=num_envs, task_mix=mix, num_plans=16, **settings), seed=0)
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=["track", "all tasks"])
+def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
+    """States by forward kinematics of root and joints; none but MaskedMimic's masks, drawn anew, may differ."""
+    env = make_env(robot, mix)
+    imagined, kinematics = env.imagine(env.num_envs), Kinematics(robot)
+    obs, ended, compared = env.reset(), torch.ones(env.num_envs, dtype=torch.bool), 0
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(40):
+        if ended.any():
+            imagined.load({name: x.clone() for name, x in env.rows().items()})
+        reference = (obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()
+        step = env.step(reference + 0.3 * torch.randn(reference.shape, generator=generator))
+        ended, next_obs = step.ended, step.next_obs
+        if not ended.any():  # afterwards the simulated envs' states are those of new episodes
+            state = coordinates.full_state(kinematics, coordinates.pack(env.state))
+            reward, failed, timed_out = imagined.advance(state)
+            torch.testing.assert_close(reward, step.reward, atol=1e-5, rtol=1e-5)
+            assert not failed.any() and not timed_out.any()
+            seen = imagined.observe(state)
+            assert seen.keys() == next_obs.keys() - {"history"}
+            for name in seen.keys() - {"pose_mask"}:
+                torch.testing.assert_close(seen[name], next_obs[name], atol=1e-5, rtol=1e-5, msg=name)
+            compared += 1
+        obs = step.obs
+    assert compared >= 10
+
+
+def test_they_fail_as_the_simulated_ones_do(robot):
+    """A body half a metre off ends an episode of either."""
+    env = make_env(robot, {"track": 1.0})
+    env.reset()
+    imagined = env.imagine(env.num_envs)
+    imagined.load({name: x.clone() for name, x in env.rows().items()})
+    x = coordinates.pack(env.state)
+    limit = env.config.track.termination_distance
+    env.tasks["track"].command.reference.advance()
+    reference = env.tasks["track"].command.reference.now()
+    off = coordinates.pack(reference)
+    off[:6, 0] += 1.01 * limit
+    off[6:, 0] += 0.99 * limit
+    assert off.shape == x.shape
+    _, failed, timed_out = imagined.advance(coordinates.full_state(Kinematics(robot), off))
+    assert failed.tolist() == [True] * 6 + [False] * 6
+    assert not timed_out.any()
+
+
+def test_they_end_where_the_clip_does(robot):
+    env = make_env(robot, {"track": 1.0})
+    env.reset()
+    imagined = env.imagine(env.num_envs)
+    rows = {name: x.clone() for name, x in env.rows().items()}
+    rows["track/step"] = rows["track/last_step"] - 1
+    rows["track/step"][0] -= 1
+    imagined.load(rows)
+    command = imagined.tasks["track"].command
+    reference = command.reference
+    following = reference.table[torch.minimum(reference.index + reference.stride, reference.last)]
+    _, failed, timed_out = imagined.advance(following)
+    assert not timed_out[0] and (timed_out | failed)[1:].all()
+
+
+def test_rewards_and_observations_have_gradients(robot):
+    env = make_env(robot, {"track": 1.0, "path": 1.0, "goal": 1.0})
+    env.reset()
+    imagined, kinematics = env.imagine(9), Kinematics(robot)
+    assert imagined.task_counts == {"track": 3, "path": 3, "goal": 3}
+    rows = {name: x[:3].clone() for name, x in env.rows().items()}
+    imagined.load(rows)
+    x = coordinates.pack(env.state)[[0, 1, 2, 4, 5, 6, 8, 9, 10]].requires_grad_()
+    state = coordinates.full_state(kinematics, x + 0.01)
+    reward, *_ = imagined.advance(state)
+    (by_reward,) = torch.autograd.grad(reward.sum(), x, retain_graph=True)
+    assert by_reward.isfinite().all() and (by_reward.abs().sum(1) > 0).all()
+    seen = imagined.observe(state)
+    (by_poses,) = torch.autograd.grad(seen["poses"].square().sum() + seen["proprioception"].square().sum(), x)
+    assert by_poses.isfinite().all() and (by_poses.abs().sum(1) > 0).all()
+
+
+def test_imagining_leaves_the_simulated_envs_alone(robot):
+    env = make_env(robot, MIXES[1])
+    env.reset()
+    before = {name: x.clone() for name, x in env.rows().items()}
+    imagined = env.imagine(30)
+    assert sum(imagined.task_counts.values()) == 30 and min(imagined.task_counts.values()) == 5
+    counts, envs = imagined.task_counts, env.task_slices
+    rows = {}
+    for name, x in before.items():
+        task = name.split("/")[0]
+        rows[name] = x[torch.arange(counts[task]) % (envs[task].stop - envs[task].start)]
+    imagined.load(rows)
+    state = env.state[torch.arange(30) % env.num_envs]
+    for _ in range(3):
+        imagined.advance(state)
+    assert all(torch.equal(x, before[name]) for name, x in env.rows().items())
+
+
+def test_what_cannot_be_imagined_is_one_line(robot):
+    env = make_env(robot, MIXES[0])
+    env.floor = Floor(make_terrain(TerrainParams(kind="gentle", size=20.0)), env.num_envs, env.device)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(
+        UserError, match=r"env\.terrain\.kind: rough ground cannot be imagined\. Take env\.terrain\.kind=flat"
+    ):
+        env.imagine(4)
+    with pytest.raises(UserError, match=r"agent\.imagined_envs is 2\. There are 5 tasks"):
+        make_env(robot, MIXES[1]).imagine(2)
