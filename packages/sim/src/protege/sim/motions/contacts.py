@@ -1,4 +1,4 @@
-"""When feet stand: told from how low and how slow their heels and balls are.
+"""When feet stand: told from how low and how slow their heels and balls are, or the points of their soles.
 
 Recordings slide a little, and their floors are not quite level: what counts is the height over the lowest place that either foot
 comes to within half a second.
@@ -48,8 +48,24 @@ def stands(time: np.ndarray, heels: np.ndarray, balls: np.ndarray, size: float =
     return left, right
 
 
+def soles_stand(
+    time: np.ndarray, left: np.ndarray, right: np.ndarray, size: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) when the left foot stands, and the right one: while any point of its sole does.
+
+    Args:
+        time: (T,) s, even.
+        left: (T, P, 3) m, of the sole's points; z is up.
+        right: the same of the other foot.
+        size: of whoever moves, against a grown person.
+    """
+    touch = _touch(time, np.concatenate([left, right], axis=1), size)
+    count = left.shape[1]
+    return touch[:, :count].any(axis=1), touch[:, count:].any(axis=1)
+
+
 def _touch(time: np.ndarray, places: np.ndarray, size: float) -> np.ndarray:
-    """(T, 2) whether one of two like points is on the ground; places (T, 2, 3) m."""
+    """(T, P) whether each of like points is on the ground; places (T, P, 3) m."""
     step = float(np.median(np.diff(time)))
     speed = np.linalg.norm(np.gradient(places, time, axis=0), axis=-1)
     reach = max(1, round(NEARBY / step))

@@ -16,7 +16,8 @@ from protege.core.robots.robot import Robot
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .contacts import runs
-from .ground import STEADY, averaged, largest
+from .ground import SNAP, STEADY, averaged, frames, largest
+from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
 
@@ -27,8 +28,6 @@ FARTHEST = 0.12
 CLEAR = 0.015
 """m that a foot which swings is lifted to, at least, RISE s from where it stands."""
 RISE = 0.034
-SOFT = 1.0
-"""Frames, standard deviation by which the changes are smoothed."""
 STRETCHED = 0.985
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
@@ -53,7 +52,8 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
         moves.append(_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
     legs = [_Leg(robot, names[0]) for names in feet]
     drop = np.max([_too_far(clip, robot, leg, move) for leg, move in zip(legs, moves, strict=True)], axis=0)
-    drop = averaged(largest(drop, STEADY), STEADY)[:, None] * [0.0, 0.0, 1.0]
+    steady = frames(STEADY, step)
+    drop = averaged(largest(drop, steady), steady)[:, None] * [0.0, 0.0, 1.0]
     clip, moves = replace(clip, root_pos_w=clip.root_pos_w - drop), [move + drop for move in moves]
     joint_pos = clip.joint_pos.copy()
     for frame in range(len(clip.time)):
@@ -86,7 +86,7 @@ def _moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: float
     move = _let_go(move, standing)
     rising = np.minimum(_away(standing) * step / RISE, 1.0)
     move[:, 2] = np.where(standing, move[:, 2], np.maximum(move[:, 2], CLEAR * rising - lowest))
-    return averaged(move, SOFT)
+    return averaged(move, frames(SNAP, step))
 
 
 def _let_go(move: np.ndarray, standing: np.ndarray) -> np.ndarray:
@@ -137,11 +137,7 @@ class _Leg:
     def __init__(self, robot: Robot, foot: str) -> None:
         self.model = build_spec(robot).compile()
         self.data, self.foot = mujoco.MjData(self.model), self.model.body(foot).id
-        self.chain, body = list[str](), foot
-        parents = {body.name: body.parent for body in robot.bodies}
-        while parent := parents[body]:
-            self.chain.append(body)
-            body = parent
+        self.chain = leg_bodies(robot, foot)
         self.joints = [i for i, joint in enumerate(robot.joints) if joint.body in self.chain]
         self.low, self.high = robot.joint_range().double().numpy()[self.joints].T
         self.change = np.zeros(len(self.joints))  # of the frame before: a leg that is nearly straight bends as it did

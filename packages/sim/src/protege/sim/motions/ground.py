@@ -59,7 +59,7 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
         standing: of the left foot and the right one, (T,) when it stands. If neither ever does, the lowest point of all is put
             on the ground.
     """
-    surface = trace(clip, robot)
+    surface, steady = trace(clip, robot), frames(STEADY, clip.duration / (len(clip.time) - 1))
     total, count = np.zeros(len(clip.time)), np.zeros(len(clip.time))
     for names, stands in zip((robot.groups.left_foot, robot.groups.right_foot), standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))
@@ -68,12 +68,17 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
     known = np.flatnonzero(count)
     if len(known):
         shift = np.interp(np.arange(len(count)), known, -total[known] / count[known])
-        shift = averaged(shift, STEADY)
+        shift = averaged(shift, steady)
     else:
         shift = np.full(len(count), -surface.height.min())
     others = surface.height[:, ~np.isin(surface.body, robot.body_ids(robot.feet))].min(axis=1)
-    shift += averaged(largest((-others - shift).clip(0.0), STEADY), STEADY)
+    shift += averaged(largest((-others - shift).clip(0.0), steady), steady)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
+
+
+def frames(at_60_hz: float, step: float) -> float:
+    """So many frames of 60 Hz, in frames of `step` s."""
+    return at_60_hz / (60.0 * step)
 
 
 def averaged(x: np.ndarray, deviation: float) -> np.ndarray:

@@ -71,7 +71,7 @@ def fit(motion: SourceMotion, robot: Robot, options: Options) -> tuple[SourceMot
         UserError: it cannot be retargeted to this robot, or no robot could move like this.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        done = fitted(motion, robot, _roles(motion, options))
+        done = fitted(motion, robot, _roles(motion, options), options.ground)
     clip = replace(done.clip, name=clip_name(motion, robot))
     found = findings(clip, robot)
     if wrong := errors(found):

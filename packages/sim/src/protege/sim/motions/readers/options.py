@@ -21,6 +21,7 @@ class Options:
         map: path of a file that says the roles of a skeleton's bodies.
         source: whom to cite, instead of what the file says.
         licence: under which the motions may be used, instead of what the file says.
+        ground: how the clip gets onto the ground, see `sim/motions/grounding.py`.
     """
 
     format: str | None = None
@@ -32,6 +33,7 @@ class Options:
     map: str | None = None
     source: str = ""
     licence: str = ""
+    ground: Literal["auto", "feet", "shift", "none"] = "auto"
 
     @property
     def words(self) -> str:
