@@ -15,19 +15,12 @@ from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
-from .contacts import runs
-from .ground import SNAP, STEADY, averaged, frames, largest
+from .foot_moves import foot_moves
+from .ground import STEADY, averaged, frames, largest
 from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
 
-SOLE = 0.005
-"""m: points that are so much higher than the lowest have a weight of 1/e in where a foot stands."""
-FARTHEST = 0.12
-"""m that a foot is moved at most: what slides on and on, as on skates, is meant to."""
-CLEAR = 0.015
-"""m that a foot which swings is lifted to, at least, RISE s from where it stands."""
-RISE = 0.034
 STRETCHED = 0.985
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
@@ -49,7 +42,7 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
     moves = []
     for names, stands in zip(feet, standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))
-        moves.append(_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
+        moves.append(foot_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
     legs = [_Leg(robot, names[0]) for names in feet]
     drop = np.max([_too_far(clip, robot, leg, move) for leg, move in zip(legs, moves, strict=True)], axis=0)
     steady = frames(STEADY, step)
@@ -61,56 +54,6 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
         for leg, move in zip(legs, moves, strict=True):
             joint_pos[frame, leg.joints] = leg.moved(pose, move[frame])
     return replace(clip, joint_pos=joint_pos)
-
-
-def _moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: float) -> np.ndarray:
-    """(T, 3) m, by how much a foot is to be moved in each frame.
-
-    Args:
-        xy: (T, P, 2) m, of its points.
-        height: (T, P) m over the ground.
-        standing: (T,).
-        step: s.
-    """
-    lowest = height.min(axis=1)
-    between = np.minimum(height[1:], height[:-1])
-    weight = np.exp(-(between - between.min(axis=1, keepdims=True)) / SOLE)
-    slid = (np.diff(xy, axis=0) * (weight / weight.sum(axis=1, keepdims=True))[..., None]).sum(axis=1)
-    move = np.full((len(xy), 3), np.nan)
-    for begin, end in runs(standing):
-        way = -np.concatenate([np.zeros((1, 2)), slid[begin : end - 1].cumsum(axis=0)])
-        way -= way.mean(axis=0)
-        far = np.linalg.norm(way, axis=1).max()
-        move[begin:end, :2] = way * min(1.0, FARTHEST / max(far, FARTHEST))
-        move[begin:end, 2] = -lowest[begin:end]
-    move = _let_go(move, standing)
-    rising = np.minimum(_away(standing) * step / RISE, 1.0)
-    move[:, 2] = np.where(standing, move[:, 2], np.maximum(move[:, 2], CLEAR * rising - lowest))
-    return averaged(move, frames(SNAP, step))
-
-
-def _let_go(move: np.ndarray, standing: np.ndarray) -> np.ndarray:
-    """Moves (T, 3) that are known while a foot stands; between, they go smoothly from one to the next."""
-    known = np.flatnonzero(standing)
-    if not len(known):
-        return np.zeros_like(move)
-    time = np.arange(len(move))
-    after = np.searchsorted(known, time).clip(0, len(known) - 1)
-    before = (np.searchsorted(known, time, side="right") - 1).clip(0)
-    share = (time - known[before]) / np.maximum(known[after] - known[before], 1)
-    share = (share.clip(0.0, 1.0) ** 2 * (3.0 - 2.0 * share.clip(0.0, 1.0)))[:, None]
-    return move[known[before]] + share * (move[known[after]] - move[known[before]])
-
-
-def _away(standing: np.ndarray) -> np.ndarray:
-    """(T,) frames to the nearest one in which a foot stands; many if it never does."""
-    known = np.flatnonzero(standing)
-    if not len(known):
-        return np.full(len(standing), len(standing))
-    time = np.arange(len(standing))
-    after = known[np.searchsorted(known, time).clip(0, len(known) - 1)]
-    before = known[(np.searchsorted(known, time, side="right") - 1).clip(0)]
-    return np.minimum(np.abs(after - time), np.abs(time - before))
 
 
 def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndarray:
