@@ -7,7 +7,7 @@ over from one stand's to the next one's, and the foot is lifted clear of the gro
 import numpy as np
 
 from .contacts import runs
-from .ground import SNAP, averaged, frames
+from .ground import SNAP, averaged, frames, largest
 
 SOLE = 0.005
 """m: points that are so much higher than the lowest have a weight of 1/e in where a foot stands."""
@@ -16,6 +16,8 @@ FARTHEST = 0.12
 CLEAR = 0.015
 """m that a foot which swings is lifted to, at least, from RISE s after it has stood until as long before it stands again."""
 RISE = 0.05
+GENTLE = 2.0
+"""Frames of 60 Hz, standard deviation of how its lift changes."""
 SWAY = 0.25
 """m: of a swing, its duration times the speed with which the change of a foot begins and ends; more would sway by centimetres."""
 
@@ -44,9 +46,10 @@ def foot_moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: f
             move[begin:end, 2] = -lowest[begin:end]
         move[:, :2] = _bridged(move[:, :2], stays)
         move[:, 2:] = _bridged(move[:, 2:], stands)
-    risen = np.minimum(_away(standing) * step / RISE, 1.0)
-    lift = (CLEAR * risen - lowest - move[:, 2]).clip(0.0)
-    move[:, 2] += averaged(np.where(standing, 0.0, lift), frames(SNAP, step))
+    move[:, 2] = averaged(move[:, 2], frames(SNAP, step))
+    risen, soft = np.minimum(_away(standing) * step / RISE, 1.0), frames(GENTLE, step)
+    lift = np.where(standing, 0.0, (CLEAR - lowest - move[:, 2]).clip(0.0))
+    move[:, 2] += averaged(largest(lift, soft), soft) * risen**2 * (3.0 - 2.0 * risen)
     return move
 
 
