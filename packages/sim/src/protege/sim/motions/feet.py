@@ -21,10 +21,14 @@ from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
 
-STRETCHED = 0.985
+STRETCHED = 0.97
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
 """m, by which it comes lower at most."""
+BENT = (0.0, 0.5, 0.9, 1.2)
+"""Frames of 60 Hz, standard deviations by which the change of the legs' joints may be smoothed: feet that come down stop at once."""
+JUMPS = 2.0
+"""Times as far as before may joints' speeds jump: the least smoothing is taken that keeps to it."""
 ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 
@@ -53,6 +57,19 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
         pose = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
         for leg, move in zip(legs, moves, strict=True):
             joint_pos[frame, leg.joints] = leg.moved(pose, move[frame])
+    return _calm(clip, joint_pos - clip.joint_pos, robot)
+
+
+def _calm(clip: Clip, bent: np.ndarray, robot: Robot) -> Clip:
+    """The clip with its joints turned by (T, J) rad, smoothed as `BENT` and `JUMPS` say."""
+    low, high = robot.joint_range().double().numpy().T
+    step = clip.duration / (len(clip.time) - 1)
+    most, joint_pos = JUMPS * np.abs(np.diff(clip.joint_pos, n=2, axis=0)).max(initial=0.0), clip.joint_pos
+    for deviation in BENT:
+        smoothed = averaged(bent, frames(deviation, step)) if deviation else bent
+        joint_pos = (clip.joint_pos + smoothed).clip(low, high)
+        if np.abs(np.diff(joint_pos, n=2, axis=0)).max(initial=0.0) <= most:
+            break
     return replace(clip, joint_pos=joint_pos)
 
 
@@ -64,8 +81,7 @@ def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndar
     longest = STRETCHED * np.linalg.norm(zero[0, hip] - zero[0, ankle])
     way = pos[:, hip] - pos[:, ankle] - move
     high = np.sqrt((longest**2 - (way[:, :2] ** 2).sum(axis=1)).clip(0.0))
-    before = np.linalg.norm(pos[:, hip] - pos[:, ankle], axis=1)
-    too_far = np.linalg.norm(way, axis=1) > np.maximum(longest, before)
+    too_far = np.linalg.norm(way, axis=1) > longest
     return np.where(too_far, (way[:, 2] - high).clip(0.0, LOWEST), 0.0)
 
 

@@ -15,10 +15,10 @@ FARTHEST = 0.12
 """m that a foot is moved at most: what slides on and on, as on skates, is meant to."""
 CLEAR = 0.015
 """m that a foot which swings is lifted to, at least, from RISE s after it has stood until as long before it stands again."""
-RISE = 0.05
+RISE = 0.065
 GENTLE = 2.0
 """Frames of 60 Hz, standard deviation of how its lift changes."""
-SWAY = 0.25
+SWAY = 0.1
 """m: of a swing, its duration times the speed with which the change of a foot begins and ends; more would sway by centimetres."""
 
 

@@ -40,7 +40,7 @@ def smpl_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
     for body in NAMES[1:]:
         columns = [i for i, joint in enumerate(robot.joints) if joint.body == body]
         joint_pos[:, columns] = hinge_angles(
-            rotations[:, skeleton.names.index(body)], limits[columns], wraps=motion.wraps
+            rotations[:, skeleton.names.index(body)], limits[columns], wraps=motion.wraps, calm=True
         )
     scale = _leg(robot) / _leg(skeleton)
     clip = Clip(motion.name, motion.time, scale * motion.root_pos_w, motion.root_quat_w, joint_pos.numpy())
