@@ -21,11 +21,11 @@ from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
 
-STRETCHED = 0.97
+STRETCHED = 0.965
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
 """m, by which it comes lower at most."""
-BENT = (0.0, 0.5, 0.9, 1.2)
+BENT = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Frames of 60 Hz, standard deviations by which the change of the legs' joints may be smoothed: feet that come down stop at once."""
 JUMPS = 2.0
 """Times as far as before may joints' speeds jump: the least smoothing is taken that keeps to it."""
@@ -33,12 +33,13 @@ ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 
 
-def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
+def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray], extra: int = 0) -> Clip:
     """The clip with its feet on the ground while they stand.
 
     Args:
         clip: on the ground but for centimetres, T even frames.
         standing: of the left foot and the right one, (T,) when it stands.
+        extra: frames at either end that are only there for those between to go on evenly.
     """
     step = clip.duration / (len(clip.time) - 1)
     surface = trace(clip, robot)
@@ -57,20 +58,26 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
         pose = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
         for leg, move in zip(legs, moves, strict=True):
             joint_pos[frame, leg.joints] = leg.moved(pose, move[frame])
-    return _calm(clip, joint_pos - clip.joint_pos, robot)
+    return _calm(clip, joint_pos - clip.joint_pos, robot, extra)
 
 
-def _calm(clip: Clip, bent: np.ndarray, robot: Robot) -> Clip:
+def _calm(clip: Clip, bent: np.ndarray, robot: Robot, extra: int) -> Clip:
     """The clip with its joints turned by (T, J) rad, smoothed as `BENT` and `JUMPS` say."""
     low, high = robot.joint_range().double().numpy().T
     step = clip.duration / (len(clip.time) - 1)
-    most, joint_pos = JUMPS * np.abs(np.diff(clip.joint_pos, n=2, axis=0)).max(initial=0.0), clip.joint_pos
+    inside, joint_pos = slice(extra, len(bent) - extra), clip.joint_pos
+    most = JUMPS * _jump(joint_pos[inside])
     for deviation in BENT:
         smoothed = averaged(bent, frames(deviation, step)) if deviation else bent
         joint_pos = (clip.joint_pos + smoothed).clip(low, high)
-        if np.abs(np.diff(joint_pos, n=2, axis=0)).max(initial=0.0) <= most:
+        if _jump(joint_pos[inside]) <= most:
             break
     return replace(clip, joint_pos=joint_pos)
+
+
+def _jump(joint_pos: np.ndarray) -> float:
+    """rad, the largest change of a joint's step from frame to frame (T, J)."""
+    return float(np.abs(np.diff(joint_pos, n=2, axis=0)).max(initial=0.0))
 
 
 def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndarray:

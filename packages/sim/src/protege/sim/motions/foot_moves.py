@@ -18,7 +18,7 @@ CLEAR = 0.015
 RISE = 0.065
 GENTLE = 2.0
 """Frames of 60 Hz, standard deviation of how its lift changes."""
-SWAY = 0.1
+SWAY = 0.15
 """m: of a swing, its duration times the speed with which the change of a foot begins and ends; more would sway by centimetres."""
 
 

@@ -80,7 +80,7 @@ def held(clip: Clip, robot: Robot, standing: Sequence[np.ndarray] | None = None,
         standing = [foot[frame] for foot in standing]
     stands = standing or clip_standing(whole, robot)
     before = put_feet_on_ground(whole, robot, stands)
-    after = _cut(clip, pinned(before, robot, stands), extra)
+    after = _cut(clip, pinned(before, robot, stands, extra), extra)
     if wraps:
         after = within_limits(cycles.close(after, cycles.SEAM), robot)
     slides = [sliding(one, robot).mean for one in (_cut(clip, before, extra), after)]
