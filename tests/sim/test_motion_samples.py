@@ -62,7 +62,7 @@ def test_smpls_bodies_are_where_the_files_are(name):
     (motion,) = motions(path)
     assert isinstance(motion, SkeletonMotion)
     thin, skeleton = at_most(motion), motion.skeleton
-    clip = clip_of(motion, smpl)
+    clip = clip_of(motion, smpl, "shift")
     mine = places(smpl, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)[: len(thin.time)]
     theirs = body_places(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
     theirs = theirs[:, [skeleton.names.index(body) for body in smpl.body_names]]
@@ -73,7 +73,7 @@ def test_smpls_bodies_are_where_the_files_are(name):
 def test_tables_keep_every_digit():
     for path in Path(FOLDER).rglob("kimodo_*.csv"):
         table, g1 = np.loadtxt(path, delimiter=","), get_robot("g1")
-        clip = clip_of(motions(path)[0], g1)
+        clip = clip_of(motions(path)[0], g1, "none")
         np.testing.assert_allclose(clip.joint_pos, table[:, 7:], atol=1e-6)
         np.testing.assert_allclose(clip.root_pos_w, table[:, :3], atol=1e-6)
 
@@ -81,7 +81,7 @@ def test_tables_keep_every_digit():
 def test_gmts_bodies_are_where_the_file_has_them():
     for path in Path(FOLDER).rglob("gmt/*.pkl"):
         (motion,), g1 = motions(path), get_robot("g1")
-        clip = clip_of(motion, g1)
+        clip = clip_of(motion, g1, "none")
         mine = places(g1, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
         theirs = motion.body_pos_w[:, [motion.body_names.index(body) for body in g1.body_names]]
         np.testing.assert_allclose(mine, theirs, atol=1e-4)

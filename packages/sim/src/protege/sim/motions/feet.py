@@ -25,10 +25,10 @@ STRETCHED = 0.965
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
 LOWEST = 0.05
 """m, by which it comes lower at most."""
-BENT = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
+BENT = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Frames of 60 Hz, standard deviations by which the change of the legs' joints may be smoothed: feet that come down stop at once."""
-JUMPS = 2.0
-"""Times as far as before may joints' speeds jump: the least smoothing is taken that keeps to it."""
+JUMPS, SUDDEN = 2.0, 500.0
+"""Times as far as before may joints' speeds jump, by no more than SUDDEN rad/s² if they did not before: the least smoothing is taken."""
 ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 
@@ -66,10 +66,10 @@ def _calm(clip: Clip, bent: np.ndarray, robot: Robot, extra: int) -> Clip:
     low, high = robot.joint_range().double().numpy().T
     step = clip.duration / (len(clip.time) - 1)
     inside, joint_pos = slice(extra, len(bent) - extra), clip.joint_pos
-    most = JUMPS * _jump(joint_pos[inside])
+    before = _jump(joint_pos[inside])
+    most = max(before, min(JUMPS * before, SUDDEN * step**2))
     for deviation in BENT:
-        smoothed = averaged(bent, frames(deviation, step)) if deviation else bent
-        joint_pos = (clip.joint_pos + smoothed).clip(low, high)
+        joint_pos = (clip.joint_pos + averaged(bent, frames(deviation, step))).clip(low, high)
         if _jump(joint_pos[inside]) <= most:
             break
     return replace(clip, joint_pos=joint_pos)

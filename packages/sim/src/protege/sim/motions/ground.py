@@ -19,12 +19,13 @@ STEADY = 4.0
 
 
 def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
-    """The clip, of 60 Hz, without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
+    """The clip without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
 
     Args:
         wraps: the last frame is the first one's pose.
     """
-    parts = [_smooth(x, SNAP, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
+    snap = frames(SNAP, clip.duration / (len(clip.time) - 1))
+    parts = [_smooth(x, snap, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
     quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
     return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
 
@@ -45,8 +46,10 @@ def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: boo
     still = np.abs(np.gradient(clearance, clip.time)) < STILL
     touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
     shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
-    shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
-    shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
+    step = clip.duration / (len(clip.time) - 1)
+    smoothing, impact = frames(SMOOTHING, step), frames(IMPACT, step)
+    shift = _smooth(np.maximum(shift, -lowest), smoothing, wraps=wraps)
+    shift += _smooth(_largest((-lowest - shift).clip(0.0), impact, wraps=wraps), impact, wraps=wraps)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
 
 
@@ -77,8 +80,8 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
 
 
 def frames(at_60_hz: float, step: float) -> float:
-    """So many frames of 60 Hz, in frames of `step` s."""
-    return at_60_hz / (60.0 * step)
+    """So many frames of 60 Hz, in frames of `step` s; rounded, so that 60 Hz are 60 Hz."""
+    return round(at_60_hz / (60.0 * step), 6)
 
 
 def averaged(x: np.ndarray, deviation: float) -> np.ndarray:

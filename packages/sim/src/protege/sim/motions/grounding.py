@@ -6,7 +6,6 @@ the ground and on it. `auto` is `feet`, but for a robot's own joints that are go
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,11 +16,10 @@ from . import cycles
 from .feet import pinned
 from .ground import put_feet_on_ground, within_limits
 from .inspect import floor_penetration, joint_limits, sliding
+from .readers.options import Ground
 from .soles import clip_standing
 from .surface import trace
 
-Ground = Literal["auto", "feet", "shift", "none"]
-GROUNDS: tuple[str, ...] = get_args(Ground)
 SLIDES, SINKS = 0.05, 0.01
 """m/s on average and m: what a robot's own joints may do at most to be left as they are; more than that, they hover, too."""
 AROUND = 1.0

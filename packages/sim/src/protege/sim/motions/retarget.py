@@ -20,10 +20,11 @@ from . import cycles
 from .anatomy import Roles, roles_of
 from .body_map import has_body_map
 from .ground import rounded
-from .grounding import Fitted, Ground, grounded, own_joints_grounded, shifted
+from .grounding import Fitted, grounded, own_joints_grounded, shifted
 from .humanoid_onto import has_humanoid_hinges, humanoid_onto
 from .identity import joints_onto
 from .readers import humanoid3d, smpl_family
+from .readers.options import Ground
 from .resample import at_most, at_rate
 from .skeleton_onto import clip_onto, clip_onto_feet, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto

@@ -10,8 +10,9 @@ from protege.core.robots.robot import Robot
 from . import cycles
 from .anatomy import Roles, roles_of
 from .ground import put_on_ground, rounded, smooth, within_limits
-from .grounding import AROUND, Fitted, Ground, grounded
+from .grounding import AROUND, Fitted, grounded
 from .inverse_kinematics import SETTLED, Aims, aims, solve
+from .readers.options import Ground
 from .soles import level_soles, standing
 from .source import SkeletonMotion
 from .surface import trace
