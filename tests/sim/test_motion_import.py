@@ -129,7 +129,9 @@ def test_a_cycle_is_closed_within_a_quarter_second_of_its_ends_and_repeated():
 def test_a_recording_at_240_frames_a_second_is_thinned():
     pos, quat, joints, _ = robot_walk(G1, 481, 240.0)
     frames = np.concatenate([pos, quat, joints], axis=1)
-    (clip,) = clips("\n".join(",".join(map(str, row)) for row in frames).encode(), G1, fps=240.0, quat="wxyz", ground="none")
+    (clip,) = clips(
+        "\n".join(",".join(map(str, row)) for row in frames).encode(), G1, fps=240.0, quat="wxyz", ground="none"
+    )
     assert (len(clip.time), clip.fps, clip.duration) == (241, 120.0, 2.0)
     np.testing.assert_allclose(clip.joint_pos, joints[::2], atol=1e-6)
 

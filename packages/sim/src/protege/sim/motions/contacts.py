@@ -12,7 +12,7 @@ import numpy as np
 LOW, SLOW = 0.04, 0.4
 """m over the floor thereabouts, and m/s: what is lower and slower stands. A foot that swings past it moves at a metre a second."""
 OF_TRAVEL = 0.3
-"""Of the root's speed: what is slower than that is slow, too. Recorded runners' feet slide; one that swings is faster than the root."""
+"""Of the root's speed: what is slower than that is slow, too. Runners' feet slide in recordings; swinging ones are faster."""
 UNEVEN = 0.02
 """m by which the floor under one foot may be higher than under the other."""
 NEARBY = 0.5

@@ -26,9 +26,10 @@ STRETCHED = 0.965
 LOWEST = 0.05
 """m, by which it comes lower at most."""
 BENT = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
-"""Frames of 60 Hz, standard deviations by which the change of the legs' joints may be smoothed: feet that come down stop at once."""
+"""Frames of 60 Hz, standard deviations by which the change of legs' joints may be smoothed: feet that come down stop at once."""
 JUMPS, SUDDEN = 2.0, 500.0
-"""Times as far as before may joints' speeds jump, by no more than SUDDEN rad/s² if they did not before: the least smoothing is taken."""
+"""Times as far as before may joints' speeds jump, but not faster than by SUDDEN rad/s², if they did not before. The least smoothing
+that keeps to it is taken."""
 ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 

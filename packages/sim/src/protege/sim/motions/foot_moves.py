@@ -1,8 +1,10 @@
 """By how much a foot is to be moved in each frame so that it stands where it stands.
 
-While a foot stands, the way that its lowest points slide is taken back, and they are put on the ground. While it swings, the change goes
-over from one stand's to the next one's, and the foot is lifted clear of the ground.
+While a foot stands, the way that its lowest points slide is taken back, and they are put on the ground. While it swings, the change
+goes over from one stand's to the next one's, and the foot is lifted clear of the ground.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,7 +50,8 @@ def foot_moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: f
         move[:, 2:] = _bridged(move[:, 2:], stands)
     move[:, 2] = averaged(move[:, 2], frames(SNAP, step))
     risen, soft = np.minimum(_away(standing) * step / RISE, 1.0), frames(GENTLE, step)
-    lift = np.where(standing, 0.0, (CLEAR - lowest - move[:, 2]).clip(0.0))
+    clear = CLEAR if stands else 0.0  # nothing tells of a foot that never stands how high it is to be
+    lift = np.where(standing, 0.0, (clear - lowest - move[:, 2]).clip(0.0))
     move[:, 2] += averaged(largest(lift, soft), soft) * risen**2 * (3.0 - 2.0 * risen)
     return move
 
@@ -73,9 +76,12 @@ def _bridged(move: np.ndarray, known: list[tuple[int, int]]) -> np.ndarray:
     move = move.copy()
     move[: known[0][0]] = move[known[0][0]]
     move[known[-1][1] :] = move[known[-1][1] - 1]
-    for (before, end), (begin, after) in zip(known, known[1:], strict=False):
+    for (before, end), (begin, after) in pairwise(known):
         last, count = end - 1, begin - end + 1
-        slopes = [_held(move[last] - move[max(last - 1, before)], count), _held(move[min(begin + 1, after - 1)] - move[begin], count)]
+        slopes = [
+            _held(move[last] - move[max(last - 1, before)], count),
+            _held(move[min(begin + 1, after - 1)] - move[begin], count),
+        ]
         share = (np.arange(1, count) / count)[:, None]
         rest = 1.0 - share
         move[end:begin] = (

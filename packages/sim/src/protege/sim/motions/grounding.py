@@ -1,7 +1,7 @@
 """How a clip gets onto the ground: what `--ground` says.
 
-`none` leaves it where it is. `shift` raises or lowers all of it by one amount. `feet` holds feet that stand where they stand, out of
-the ground and on it. `auto` is `feet`, but for a robot's own joints that are good as they are.
+`none` leaves it where it is. `shift` raises or lowers all of it by one amount. `feet` holds feet that stand where they stand, and
+on the ground. `auto` is `feet`, but for a robot's own joints that are good as they are.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
 # solutions, little enough that a leg that is drawn up for a fifth of a second changes over, and in the steps after it.
 JUMP, STIFFNESS = 0.3, 1.0
 CALMING = 0.005
-"""The same in calming a chain: it costs hundredths of a radian where hinges swing from limit to limit, and next to nothing elsewhere."""
+"""The same in calming a chain: it costs hundredths of a radian where hinges swing from limit to limit, little elsewhere."""
 CALM = 2.0
 """Times as far as the rotation's speed may the hinges' speeds jump, in a chain that is calm."""
 STEPS, MORE_STEPS = 20, 100  # towards each solution; from the chosen ones, together

@@ -1,8 +1,8 @@
 """Retargeting: any motion onto any robot.
 
-A robot's own joints stay as they are (`identity`), but for what `grounding` does. SMPL's bodies, and those of DeepMimic's humanoid, become the angles of hinges
-of a robot that has them; other robots get that robot's clip by inverse kinematics. Every other skeleton is followed by the roles of
-its bodies (`anatomy`).
+A robot's own joints stay as they are (`identity`), but for what `grounding` does. SMPL's bodies, and those of DeepMimic's humanoid,
+become the angles of hinges of a robot that has them; other robots get that robot's clip by inverse kinematics. Every other skeleton
+is followed by the roles of its bodies (`anatomy`).
 """
 
 from collections.abc import Callable
@@ -52,7 +52,9 @@ class _Family:
 
 
 FAMILIES = {
-    smpl_family.FAMILY: _Family(has_smpl_hinges, smpl_onto, lambda motion, robot: shifted(smpl_onto(motion, robot), robot)),
+    smpl_family.FAMILY: _Family(
+        has_smpl_hinges, smpl_onto, lambda motion, robot: shifted(smpl_onto(motion, robot), robot)
+    ),
     humanoid3d.FAMILY: _Family(has_humanoid_hinges, partial(humanoid_onto, touch=False), humanoid_onto),
 }
 

@@ -43,7 +43,7 @@ def clip_onto_feet(clip: Clip, source: Robot, robot: Robot, ground: Ground = "fe
     Args:
         wraps: the last frame is the first one's pose, and stays so.
     """
-    extra, roles = round(AROUND * clip.fps) if wraps else 0, _own_roles(source)
+    extra, roles = round(AROUND * (len(clip.time) - 1) / clip.duration) if wraps else 0, _own_roles(source)
     whole = cycles.padded(clip, extra) if wraps else clip
     own = slice(extra, extra + len(clip.time))
     stands = [one.foot[own] for one in standing(whole.time, of_clip(whole, source), roles)]

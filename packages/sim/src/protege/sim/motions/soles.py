@@ -51,7 +51,7 @@ def clip_standing(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     pos, _ = robot_poses(robot, np.zeros((1, 3)), clip.root_quat_w[:1], np.zeros((1, robot.num_joints)))
     chain = [robot.body_names.index(name) for name in leg_bodies(robot, robot.groups.left_foot[0])]
     leg = np.linalg.norm(np.diff(pos[0, chain], axis=0), axis=1).sum()
-    return soles_stand(clip.time, clip.root_pos_w, *soles, float(leg) / LEG)
+    return soles_stand(clip.time, clip.root_pos_w, soles[0], soles[1], float(leg) / LEG)
 
 
 def leg_bodies(robot: Robot, foot: str) -> list[str]:

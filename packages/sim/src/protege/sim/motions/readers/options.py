@@ -53,3 +53,7 @@ class Options:
     def metres(self) -> float:
         """What the file's lengths are multiplied by; metres if nothing is said."""
         return UNITS[self.unit or "m"] * self.scale
+
+
+NOTHING = Options()
+"""What is said of a file about which nothing is said."""
