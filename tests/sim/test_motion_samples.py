@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from protege.core.errors import UserError
+from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.sim.motions.importer import clip_of, fit, motions_in
@@ -95,3 +96,25 @@ def test_skeletons_stand_on_their_feet(path, robot):
     assert report.joint_jump.change < 10.0 and report.root_jump.change < 0.5
     [off] = [remark for remark in told.remarks if remark.startswith("key points are ")]
     assert float(off.split()[3]) < 4.0
+
+
+def own_jumps(motion: SkeletonMotion | JointMotion) -> tuple[float, float]:
+    """The largest change between a file's own frames of a joint's or a body's speed, rad/s, and of the root's, m/s."""
+    steps = np.diff(motion.time)[:, None]
+    root = np.linalg.norm(np.diff(np.diff(motion.root_pos_w, axis=0) / steps, axis=0), axis=1).max()
+    if isinstance(motion, JointMotion):
+        return float(np.abs(np.diff(np.diff(motion.joint_pos, axis=0) / steps, axis=0)).max()), float(root)
+    turns = torch.from_numpy(np.ascontiguousarray(motion.rotations[:, 1:]))
+    speed = R.to_rotation_vector(R.multiply(turns[1:], R.conjugate(turns[:-1]))).numpy() / steps[..., None]
+    return float(np.linalg.norm(np.diff(speed, axis=0), axis=-1).max()), float(root)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_feet_stand_limits_are_kept_and_nothing_jumps(path, robot):
+    for motion in motions(path):
+        if isinstance(motion, JointMotion) and ROBOTS.get(path.parent.name) != robot.name:
+            continue  # it is refused, see above
+        report = inspect(clip_of(motion, robot), robot)
+        joints, root = own_jumps(motion)
+        assert report.slide.mean < 0.05 and report.penetration.max < 0.01 and not report.limits.violations
+        assert report.joint_jump.change < 2.0 * joints and report.root_jump.change < 2.0 * root
