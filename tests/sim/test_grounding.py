@@ -14,11 +14,13 @@ from protege.sim.motions.feet import pinned
 from protege.sim.motions.grounding import faults, grounded, own_joints_grounded, shifted
 from protege.sim.motions.importer import clips_in
 from protege.sim.motions.inspect import inspect
+from protege.sim.motions.legs_apart import GAP, overlaps
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.soles import clip_standing
 from protege.sim.motions.surface import trace
 
 RATE, SECONDS = 60.0, 4.0
+POSE = ("time", "root_pos_w", "root_quat_w", "joint_pos")
 SLIDE, SINK = 0.3, 0.03
 """m/s and m, by which the feet of `sliding` slide over the ground and sink into it."""
 
@@ -129,6 +131,30 @@ def test_a_cycle_that_is_held_ends_as_it_begins(robot):
     assert done.is_cyclic and np.abs(done.joint_pos[0] - done.joint_pos[-1]).max() < 1e-9
     report = inspect(done, robot)
     assert report.slide.mean < 0.01 and report.penetration.max < 0.003 and report.joint_jump.change < 1.0
+
+
+def test_a_foot_does_not_swing_into_the_other_leg(robot):
+    """The right leg is lifted and turned inwards for half a second, by as much as brings it 1 to 3 cm into the left one."""
+    clip = standing(robot, 3.0)
+    roll = robot.joint_names.index({"smpl": "R_Hip_x", "g1": "right_hip_roll_joint"}[robot.name])
+    knee, hip = (next(i for i in bends(robot, part) if robot.joint_names[i][0] in "Rr") for part in ("knee", "hip"))
+    bump = np.interp(clip.time, [1.0, 1.5, 2.0], [0.0, 1.0, 0.0])
+    bump = bump**2 * (3.0 - 2.0 * bump)
+    for angle in np.linspace(-0.5, 0.5, 101):
+        joint_pos = clip.joint_pos.copy()
+        joint_pos[:, roll] += angle * bump
+        joint_pos[:, knee] += 0.6 * bump
+        joint_pos[:, hip] -= 0.3 * bump
+        crossed = replace(clip, joint_pos=joint_pos)
+        if (
+            0.01
+            < overlaps(replace(crossed, **{name: getattr(crossed, name)[90:91] for name in POSE}), robot)[0].max()
+            < 0.03
+        ):
+            break
+    standing_feet = (np.ones(len(clip.time), dtype=bool), bump == 0.0)
+    before, after = (overlaps(one, robot)[0].max() - GAP for one in (crossed, pinned(crossed, robot, standing_feet)))
+    assert before > 0.008 and after < 0.003
 
 
 def test_a_cycle_with_its_surroundings_is_the_cycle_thrice(robot):

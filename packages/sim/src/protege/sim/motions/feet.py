@@ -1,8 +1,8 @@
 """Feet that stand, stand: legs are bent so that soles neither slide over the ground nor are in it.
 
-A skeleton of other proportions, and a recording itself, lets feet slide by centimetres. Of each foot the way that its lowest points
-move while it stands is taken back, and the change is let go while it swings. Then each leg alone is solved for the foot's new place
-and its old rotation; all other joints stay as they are.
+A skeleton of other proportions, and a recording itself, lets feet slide by centimetres. `foot_moves` says by how much each foot is
+to be moved. Then each leg alone is solved for the foot's new place and its old rotation; all other joints stay as they are. A foot
+that swings into the other leg is moved aside.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .foot_moves import foot_moves
 from .ground import STEADY, averaged, frames, largest
+from .legs_apart import foot_ways
 from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
@@ -30,6 +31,8 @@ BENT = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 JUMPS, SUDDEN = 2.0, 500.0
 """Times as far as before may joints' speeds jump, but not faster than by SUDDEN rad/s², if they did not before. The least smoothing
 that keeps to it is taken."""
+ASIDE = 2
+"""Times at most that feet which swing into the other leg are moved aside."""
 ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 
@@ -49,7 +52,20 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray], extra: int 
     for names, stands in zip(feet, standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))
         moves.append(foot_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
-    legs = [_Leg(robot, names[0]) for names in feet]
+    bent = _bent(clip, robot, moves, extra)
+    for _ in range(ASIDE):
+        ways = foot_ways(bent, robot, standing)
+        if ways is None:
+            break
+        moves = [move + way for move, way in zip(moves, ways, strict=True)]
+        bent = _bent(clip, robot, moves, extra)
+    return bent
+
+
+def _bent(clip: Clip, robot: Robot, moves: Sequence[np.ndarray], extra: int) -> Clip:
+    """The clip with its feet moved by (T, 3) m each."""
+    legs = [_Leg(robot, names[0]) for names in (robot.groups.left_foot, robot.groups.right_foot)]
+    step = clip.duration / (len(clip.time) - 1)
     drop = np.max([_too_far(clip, robot, leg, move) for leg, move in zip(legs, moves, strict=True)], axis=0)
     steady = frames(STEADY, step)
     drop = averaged(largest(drop, steady), steady)[:, None] * [0.0, 0.0, 1.0]
@@ -95,6 +111,9 @@ def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndar
 
 class _Leg:
     """The joints from the root to a foot, and MuJoCo's model to solve for them.
+
+    mink's quadratic program has all joints of the robot, those that stay held by constraints: for the same 0.3 mm it takes 0.8 ms a
+    frame of a leg of the G1 and 14 of SMPL's, and these steps 0.5.
 
     Attributes:
         chain: bodies from the foot up to the hip.

@@ -49,11 +49,17 @@ def foot_moves(xy: np.ndarray, height: np.ndarray, standing: np.ndarray, step: f
         move[:, :2] = _bridged(move[:, :2], stays)
         move[:, 2:] = _bridged(move[:, 2:], stands)
     move[:, 2] = averaged(move[:, 2], frames(SNAP, step))
-    risen, soft = np.minimum(_away(standing) * step / RISE, 1.0), frames(GENTLE, step)
+    soft = frames(GENTLE, step)
     clear = CLEAR if stands else 0.0  # nothing tells of a foot that never stands how high it is to be
     lift = np.where(standing, 0.0, (clear - lowest - move[:, 2]).clip(0.0))
-    move[:, 2] += averaged(largest(lift, soft), soft) * risen**2 * (3.0 - 2.0 * risen)
+    move[:, 2] += averaged(largest(lift, soft), soft) * risen(standing, step)
     return move
+
+
+def risen(standing: np.ndarray, step: float) -> np.ndarray:
+    """(T,) from 0 while a foot stands to 1, smoothly, from `RISE` s before and after it."""
+    share = np.minimum(_away(standing) * step / RISE, 1.0)
+    return share**2 * (3.0 - 2.0 * share)
 
 
 def _longer(stands: list[tuple[int, int]], low: np.ndarray, most: int) -> list[tuple[int, int]]:
