@@ -28,7 +28,7 @@ LOWEST = 0.05
 """m, by which it comes lower at most."""
 BENT = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Frames of 60 Hz, standard deviations by which the change of legs' joints may be smoothed: feet that come down stop at once."""
-JUMPS, SUDDEN = 2.0, 500.0
+JUMPS, SUDDEN = 2.0, 580.0
 """Times as far as before may joints' speeds jump, but not faster than by SUDDEN rad/s², if they did not before. The least smoothing
 that keeps to it is taken."""
 ASIDE = 2

@@ -53,7 +53,7 @@ def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: boo
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
 
 
-def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
+def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray], down: np.ndarray) -> Clip:
     """The clip raised and lowered so that feet that stand are on the ground, on average; `feet.pinned` does the rest.
 
     While none stands the shift goes on evenly from before to after: what falls, falls as it did.
@@ -61,12 +61,14 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
     Args:
         standing: of the left foot and the right one, (T,) when it stands. If neither ever does, the lowest point of all is put
             on the ground.
+        down: (T,) when something else is on the ground as well: then that is put on it, if it is lower.
     """
     surface, steady = trace(clip, robot), frames(STEADY, clip.duration / (len(clip.time) - 1))
     total, count = np.zeros(len(clip.time)), np.zeros(len(clip.time))
     for names, stands in zip((robot.groups.left_foot, robot.groups.right_foot), standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))
-        total += np.where(stands, surface.height[:, own].min(axis=1), 0.0)
+        lowest = np.where(down, surface.height.min(axis=1), surface.height[:, own].min(axis=1))
+        total += np.where(stands, lowest, 0.0)
         count += stands
     known = np.flatnonzero(count)
     if len(known):
@@ -80,8 +82,8 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
 
 
 def frames(at_60_hz: float, step: float) -> float:
-    """So many frames of 60 Hz, in frames of `step` s; rounded, so that 60 Hz are 60 Hz."""
-    return round(at_60_hz / (60.0 * step), 6)
+    """So many frames of 60 Hz, in frames of `step` s; rounded, so that nearly 60 Hz are 60 Hz."""
+    return round(at_60_hz / (60.0 * step), 2)
 
 
 def averaged(x: np.ndarray, deviation: float) -> np.ndarray:

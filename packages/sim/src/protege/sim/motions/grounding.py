@@ -22,6 +22,8 @@ from .surface import trace
 
 SLIDES, SINKS = 0.05, 0.01
 """m/s on average and m: what a robot's own joints may do at most to be left as they are; more than that, they hover, too."""
+DOWN = 0.03
+"""m over the feet: what is lower, a hand or a back, is on the ground as well."""
 AROUND = 1.0
 """s of the turns before and after a cycle that are held with it, so that it ends as it begins."""
 
@@ -76,14 +78,21 @@ def held(clip: Clip, robot: Robot, standing: Sequence[np.ndarray] | None = None,
     if standing and wraps:
         _, frame = cycles.around(len(clip.time), extra)
         standing = [foot[frame] for foot in standing]
-    stands = standing or clip_standing(whole, robot)
-    before = put_feet_on_ground(whole, robot, stands)
-    after = _cut(clip, pinned(before, robot, stands, extra), extra)
+    down, stands = _is_down(whole, robot), standing or clip_standing(whole, robot)
+    before = put_feet_on_ground(whole, robot, stands, down)
+    after = _cut(clip, pinned(before, robot, [foot & ~down for foot in stands], extra), extra)
     if wraps:
         after = within_limits(cycles.close(after, cycles.SEAM), robot)
     slides = [sliding(one, robot).mean for one in (_cut(clip, before, extra), after)]
     note = f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held"
     return Fitted(after, (note,))
+
+
+def _is_down(clip: Clip, robot: Robot) -> np.ndarray:
+    """(T,) whether something else is as low as the feet: who crawls or lies does not stand."""
+    surface = trace(clip, robot)
+    feet = np.isin(surface.body, robot.body_ids(robot.feet))
+    return surface.height[:, ~feet].min(axis=1) < surface.height[:, feet].min(axis=1) + DOWN
 
 
 def faults(clip: Clip, robot: Robot) -> list[str]:

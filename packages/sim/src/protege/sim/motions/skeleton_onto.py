@@ -70,7 +70,8 @@ def _follow(
     name: str, time: np.ndarray, wanted: Aims, robot: Robot, ground: Ground, stands: list[np.ndarray], *, wraps: bool
 ) -> Fitted:
     qpos = solve(robot, wanted, wraps=wraps, step=time[-1] / (len(time) - 1), settled=SETTLED)
-    moved = within_limits(smooth(_clip(name, time, qpos), wraps=wraps), robot)
+    moved = _clip(name, time, qpos)
+    moved = within_limits(smooth(cycles.close(moved, cycles.SEAM) if wraps else moved, wraps=wraps), robot)
     fitted = grounded(moved, robot, ground, stands, wraps=wraps)
     far = 100 * off(fitted.clip, robot, wanted)
     note = f"key points are {far:.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
