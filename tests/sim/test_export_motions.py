@@ -57,7 +57,7 @@ def test_a_table_is_unitrees_and_is_read_again(robot, tmp_path, fps):
     table = np.loadtxt(tmp_path / "walk.csv", delimiter=",")
     assert table.shape == (len(pos), 7 + robot.num_joints)  # no line of names
     np.testing.assert_allclose(table[:, 3:7], quat[:, [1, 2, 3, 0]], atol=1e-9)
-    clip = clip_of(read(tmp_path / "walk.csv", quat="xyzw", fps=fps), robot)
+    clip = clip_of(read(tmp_path / "walk.csv", quat="xyzw", fps=fps), robot, "none")
     np.testing.assert_allclose(clip.root_pos_w, pos, atol=1e-6)
     np.testing.assert_allclose(clip.joint_pos, joints, atol=1e-6)
     same_rotations(clip.root_quat_w, quat)
@@ -84,7 +84,7 @@ def test_a_motion_is_read_again(written, robot):
     same_rotations(motion.root_quat_w, quat)
     assert motion.fps == RATE
     if isinstance(motion, JointMotion):
-        np.testing.assert_allclose(clip_of(motion, robot).joint_pos, joints, atol=1e-6)
+        np.testing.assert_allclose(clip_of(motion, robot, "none").joint_pos, joints, atol=1e-6)
         return
     assert isinstance(motion, SkeletonMotion)
     assert motion.skeleton.names == robot.body_names
@@ -93,7 +93,7 @@ def test_a_motion_is_read_again(written, robot):
     same_rotations(motion.rotations[:, 1:], local.numpy())
     offsets = [body.offset for body in robot.bodies]
     np.testing.assert_allclose(motion.skeleton.offsets[1:], offsets[1:], atol=1e-6)
-    np.testing.assert_allclose(clip_of(motion, robot).joint_pos, joints, atol=1e-5)
+    np.testing.assert_allclose(clip_of(motion, robot, "none").joint_pos, joints, atol=1e-5)
     assert places.shape[1] == len(motion.skeleton.names)
 
 

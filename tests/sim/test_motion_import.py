@@ -75,7 +75,7 @@ def call(*words: object) -> Result:
 def test_a_robots_own_motion_stays_as_it_is(robot, write):
     """In whatever order its joints come: names or the bodies' places tell."""
     pos, _, joints, places = robot_walk(robot)
-    (clip,) = clips(write(robot), robot, quat="xyzw" if write is csv else None)
+    (clip,) = clips(write(robot), robot, quat="xyzw" if write is csv else None, ground="none")
     np.testing.assert_allclose(clip.joint_pos, joints, atol=1e-6)
     np.testing.assert_allclose(clip.root_pos_w, pos, atol=1e-6)
     np.testing.assert_allclose(bodies(clip, robot), places, atol=1e-4)
@@ -86,7 +86,7 @@ def test_mimickit_and_protomotions_are_in_a_robots_own_order():
     pos, quat, joints, places = robot_walk(G1)
     frames = np.concatenate([pos, rotation_vectors(quat), joints], axis=1)
     for contents in (mimickit(frames), saved(protomotions(G1)), library(protomotions(G1))):
-        (clip,) = clips(contents, G1)
+        (clip,) = clips(contents, G1, ground="none")
         np.testing.assert_allclose(bodies(clip, G1), places, atol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_joints_that_a_format_holds_at_zero_are_filled_in():
     """GMT's 23 of the G1's 29: no wrists."""
     kept = [i for i in range(29) if i not in WRISTS]
     _, _, joints, _ = robot_walk(G1)
-    (clip,) = clips(gmr(G1, kept), G1)
+    (clip,) = clips(gmr(G1, kept), G1, ground="none")
     np.testing.assert_allclose(clip.joint_pos[:, kept], joints[:, kept], atol=1e-6)
     np.testing.assert_array_equal(clip.joint_pos[:, WRISTS], 0.0)
 
@@ -119,7 +119,7 @@ def test_a_cycle_is_closed_within_a_quarter_second_of_its_ends_and_repeated():
     """Its joints drift by 0.1 rad; what lies between stays as it is."""
     pos, quat, joints, _ = robot_walk(G1)
     joints = joints + np.linspace(0.0, 0.1, FRAMES)[:, None] * (np.arange(29) == 0)
-    (clip,) = clips(mimickit(np.concatenate([pos, rotation_vectors(quat), joints], axis=1), 1), G1)
+    (clip,) = clips(mimickit(np.concatenate([pos, rotation_vectors(quat), joints], axis=1), 1), G1, ground="none")
     assert clip.is_cyclic and 10.0 <= clip.duration < 12.1
     np.testing.assert_allclose(clip.joint_pos[8:52], joints[8:52], atol=1e-6)
     np.testing.assert_allclose(clip.joint_pos[0], clip.joint_pos[FRAMES - 1], atol=1e-6)
@@ -129,7 +129,9 @@ def test_a_cycle_is_closed_within_a_quarter_second_of_its_ends_and_repeated():
 def test_a_recording_at_240_frames_a_second_is_thinned():
     pos, quat, joints, _ = robot_walk(G1, 481, 240.0)
     frames = np.concatenate([pos, quat, joints], axis=1)
-    (clip,) = clips("\n".join(",".join(map(str, row)) for row in frames).encode(), G1, fps=240.0, quat="wxyz")
+    (clip,) = clips(
+        "\n".join(",".join(map(str, row)) for row in frames).encode(), G1, fps=240.0, quat="wxyz", ground="none"
+    )
     assert (len(clip.time), clip.fps, clip.duration) == (241, 120.0, 2.0)
     np.testing.assert_allclose(clip.joint_pos, joints[::2], atol=1e-6)
 
@@ -150,7 +152,7 @@ def test_smpls_bodies_are_where_they_were(kind):
     pos, rotations = smpl_walk()
     body = skeleton()
     wanted = body_places(pos, rotations, body.offsets, body.parents)
-    (clip,) = clips(smpl_files()[kind], SMPL)
+    (clip,) = clips(smpl_files()[kind], SMPL, ground="shift")
     off = bodies(clip, SMPL) - wanted
     np.testing.assert_allclose(off - off[:, :1], 0.0, atol=1e-5)
     np.testing.assert_allclose(off[..., :2], 0.0, atol=1e-5)

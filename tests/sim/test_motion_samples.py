@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from protege.core.errors import UserError
+from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.sim.motions.importer import clip_of, fit, motions_in
@@ -62,7 +63,7 @@ def test_smpls_bodies_are_where_the_files_are(name):
     (motion,) = motions(path)
     assert isinstance(motion, SkeletonMotion)
     thin, skeleton = at_most(motion), motion.skeleton
-    clip = clip_of(motion, smpl)
+    clip = clip_of(motion, smpl, "shift")
     mine = places(smpl, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)[: len(thin.time)]
     theirs = body_places(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
     theirs = theirs[:, [skeleton.names.index(body) for body in smpl.body_names]]
@@ -78,7 +79,7 @@ def matching(pattern: str) -> pytest.MarkDecorator:
 @matching("kimodo_*.csv")
 def test_tables_keep_every_digit(path):
     table, g1 = np.loadtxt(path, delimiter=","), get_robot("g1")
-    clip = clip_of(motions(path)[0], g1)
+    clip = clip_of(motions(path)[0], g1, "none")
     np.testing.assert_allclose(clip.joint_pos, table[:, 7:], atol=1e-6)
     np.testing.assert_allclose(clip.root_pos_w, table[:, :3], atol=1e-6)
 
@@ -86,7 +87,7 @@ def test_tables_keep_every_digit(path):
 @matching("gmt/*.pkl")
 def test_gmts_bodies_are_where_the_file_has_them(path):
     (motion,), g1 = motions(path), get_robot("g1")
-    clip = clip_of(motion, g1)
+    clip = clip_of(motion, g1, "none")
     mine = places(g1, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     theirs = motion.body_pos_w[:, [motion.body_names.index(body) for body in g1.body_names]]
     np.testing.assert_allclose(mine, theirs, atol=1e-4)
@@ -100,3 +101,25 @@ def test_skeletons_stand_on_their_feet(path, robot):
     assert report.joint_jump.change < 10.0 and report.root_jump.change < 0.5
     [off] = [remark for remark in told.remarks if remark.startswith("key points are ")]
     assert float(off.split()[3]) < 4.0
+
+
+def own_jumps(motion: SkeletonMotion | JointMotion) -> tuple[float, float]:
+    """The largest change between a file's own frames of a joint's or a body's speed, rad/s, and of the root's, m/s."""
+    steps = np.diff(motion.time)[:, None]
+    root = np.linalg.norm(np.diff(np.diff(motion.root_pos_w, axis=0) / steps, axis=0), axis=1).max()
+    if isinstance(motion, JointMotion):
+        return float(np.abs(np.diff(np.diff(motion.joint_pos, axis=0) / steps, axis=0)).max()), float(root)
+    turns = torch.from_numpy(np.ascontiguousarray(motion.rotations[:, 1:]))
+    speed = R.to_rotation_vector(R.multiply(turns[1:], R.conjugate(turns[:-1]))).numpy() / steps[..., None]
+    return float(np.linalg.norm(np.diff(speed, axis=0), axis=-1).max()), float(root)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_feet_stand_limits_are_kept_and_nothing_jumps(path, robot):
+    for motion in motions(path):
+        if isinstance(motion, JointMotion) and ROBOTS.get(path.parent.name) != robot.name:
+            continue  # it is refused, see above
+        report = inspect(clip_of(motion, robot), robot)
+        joints, root = own_jumps(motion)
+        assert report.slide.mean < 0.05 and report.penetration.max < 0.01 and not report.limits.violations
+        assert report.joint_jump.change < 2.0 * joints and report.root_jump.change < 2.0 * root

@@ -141,3 +141,13 @@ def test_what_a_table_does_not_say_is_asked_for(tmp_path):
 
 def test_protomotions_skeleton_is_drawn(robot):
     assert len(geoms(read(saved(smpl_motion())), robot, 0.0)) == 24 + 23
+
+
+def test_a_table_is_played_when_its_quaternions_order_is_said(gl, robot, tmp_path):
+    (tmp_path / "walk.csv").write_bytes(csv(robot))
+    words = (tmp_path / "walk.csv", "--size", "160x120", "--seconds", 0, "--output", tmp_path / "walk.png")
+    assert "--quat" in play(*words, "--robot", robot.name).output
+    done = play(
+        *words, "--quat", "xyzw", "--source-fps", 50, "--ground", "none", "--source"
+    )  # its joints say whose it is
+    assert done.exit_code == 0 and (tmp_path / "walk.png").is_file(), done.output

@@ -171,7 +171,7 @@ def test_the_wrong_order_of_quaternions_is_named():
         torch.from_numpy(turn("z", np.full(FRAMES, 0.2))), torch.from_numpy(turn("y", np.full(FRAMES, 0.1)))
     ).numpy()
     assert "as wxyz, upright in every frame. Add --quat wxyz" in bad(table(pos, wrong, joints), G1, quat="xyzw")
-    ((motion, _),) = clips_in(table(pos, xyzw, joints), "w", "w", Options(quat="xyzw"), G1)
+    ((motion, _),) = clips_in(table(pos, xyzw, joints), "w", "w", Options(quat="xyzw", ground="none"), G1)
     assert motion.remarks == ("the table does not say its rate: taken as 30 frames a second, --fps says otherwise",)
 
 
@@ -283,7 +283,7 @@ def bodies_of(joints: np.ndarray, bodies: np.ndarray, **more: object) -> bytes:
 def test_time_stamps_of_a_table_rise():
     lines = csv(G1, head=True).decode().splitlines()
     stamped = [f"time,{lines[0]}", *(f"{0.02 * i},{line}" for i, line in enumerate(lines[1:]))]
-    ((motion, clip),) = clips_in("\n".join(stamped).encode(), "w", "w", Options(), G1)
+    ((motion, clip),) = clips_in("\n".join(stamped).encode(), "w", "w", Options(ground="none"), G1)
     assert motion.fps == pytest.approx(50.0) and clip.duration == pytest.approx(1.2) and not motion.remarks
     for again, frame in ((9, 9), (3, 9)):  # there twice, and out of order
         line = bad("\n".join([*stamped[:10], stamped[again], *stamped[10:]]).encode(), G1)

@@ -5,22 +5,23 @@ import math
 import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from protege.core.cli.group import Group
 from protege.core.errors import UserError
 
-from .command_parts import json_option, print_table, robot_option
+from .command_parts import file_options, json_option, print_table, robot_option
 from .library_commands import manifest, pack
 
 if TYPE_CHECKING:
     from protege.core.motions import Clip, Finding
     from protege.core.robots.robot import Robot
 
+    from .motions.readers.options import Options
     from .motions.source import SourceMotion
 
 
@@ -37,32 +38,12 @@ motions.add_command(pack)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", default="data/motions", show_default=True, help="folder of the clips")
 @robot_option
-@click.option("--format", "format_", metavar="NAME", help="of the files; told from their contents by default")
-@click.option("--fps", type=click.FloatRange(0.1, 10000.0), help="frames a second; by default what the file says")
-@click.option("--quat", type=click.Choice(["wxyz", "xyzw"]), help="order of quaternions; by default the format's")
-@click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
-@click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
-@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
-@click.option("--map", "map_", help="file of the skeleton's roles, see `motions map`; known skeletons need none")
-@click.option("--source", default="", help="whom to cite; by default what the file says, or its name and format")
-@click.option("--licence", default="", help="under which the motions may be used; by default what the file says")
+@file_options("format", "fps", "quat", "up", "unit", "scale", "map", "ground", "source", "licence")
 @click.option(
     "--name", "names", multiple=True, help="which motion of an archive or folder (repeatable); a file's new name"
 )
 def import_clips(
-    sources: tuple[str, ...],
-    output: str,
-    robot: str | None,
-    format_: str | None,
-    fps: float | None,
-    quat: Literal["wxyz", "xyzw"] | None,
-    up: Literal["y", "z"] | None,
-    unit: str | None,
-    scale: float,
-    map_: str | None,
-    source: str,
-    licence: str,
-    names: tuple[str, ...],
+    sources: tuple[str, ...], output: str, robot: str | None, options: "Options", names: tuple[str, ...]
 ) -> None:
     """Make clips of a robot from motion files of any known format: files, folders, zip archives, wheels.
 
@@ -70,10 +51,9 @@ def import_clips(
     """
     from .motions.import_command import import_motions
     from .motions.readers import READERS
-    from .motions.readers.options import Options
 
     if len(sources) > 1 and not Path(sources[0]).exists() and (sources[0] in READERS or sources[0].isalnum()):
-        format_, sources = sources[0], sources[1:]  # the older form: import FORMAT SOURCE...
+        options, sources = replace(options, format=sources[0]), sources[1:]  # the older form: import FORMAT SOURCE...
     target = _target(robot)
 
     def said(path: Path, motion: "SourceMotion", clip: "Clip") -> None:
@@ -82,7 +62,6 @@ def import_clips(
             click.echo(f"{clip.name}: {remark}", err=True)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
-    options = Options(format_, fps, quat, up, unit, scale, map_, source, licence)
     report = import_motions(sources, Path(output), target, options, names, said)
     if report.passed_over:
         some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
@@ -99,19 +78,14 @@ def import_clips(
 @click.argument("source", metavar="FILE")
 @robot_option
 @click.option("--output", help="file of the map; it is printed by default")
-@click.option("--up", type=click.Choice(["y", "z"]), help="axis that points up; by default the format's")
-@click.option("--unit", type=click.Choice(["m", "cm", "mm", "inch"]), help="of lengths; by default the format's")
-@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(1e-4, 1e4), help="of lengths, besides")
-def propose_map(
-    source: str, robot: str | None, output: str | None, up: Literal["y", "z"] | None, unit: str | None, scale: float
-) -> None:
+@file_options("up", "unit", "scale")
+def propose_map(source: str, robot: str | None, output: str | None, options: "Options") -> None:
     """Propose a map from FILE's skeleton to the parts that a robot follows, for `import --map`; what is doubtful is said."""
     from protege.core.files import write_atomically
 
     from .motions.map_command import propose_map as propose
-    from .motions.readers.options import Options
 
-    proposed = propose(source, _target(robot), Options(up=up, unit=unit, scale=scale))
+    proposed = propose(source, _target(robot), options)
     for remark in proposed.remarks:
         click.echo(remark, err=True)
     if output:
@@ -251,6 +225,7 @@ def attempt_clip(
 @click.option(
     "--source", is_flag=True, help="beside it, the motion file's own skeleton or robot, before it was retargeted"
 )
+@file_options("format", "fps", "quat", "up", "unit", "scale", "map", "ground", rate="--source-fps")
 def play(
     clip: str,
     output: str,
@@ -260,11 +235,14 @@ def play(
     start: float,
     seconds: float | None,
     source: bool,
+    options: "Options",
 ) -> None:
-    """Draw CLIP as it is, without physics."""
+    """Draw CLIP as it is, without physics. Of a motion file, options say what it does not, as in `import`."""
     from .motions.play import play as draw
+    from .motions.play import robot_of_file
 
-    click.echo(draw(clip, output, _target(robot, clip), fps, size, start, seconds, source=source))
+    robot = robot or robot_of_file(clip, options)
+    click.echo(draw(clip, output, _target(robot, clip), fps, size, start, seconds, source=source, options=options))
 
 
 def _target(robot: str | None, clip: str | None = None) -> "Robot":

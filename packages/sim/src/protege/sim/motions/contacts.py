@@ -1,19 +1,24 @@
-"""When feet stand: told from how low and how slow their heels and balls are.
+"""When feet stand: told from how low and how slow their heels and balls are, or the points of their soles.
 
 Recordings slide a little, and their floors are not quite level: what counts is the height over the lowest place that either foot
 comes to within half a second.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 LOW, SLOW = 0.04, 0.4
 """m over the floor thereabouts, and m/s: what is lower and slower stands. A foot that swings past it moves at a metre a second."""
+OF_TRAVEL = 0.3
+"""Of the root's speed: what is slower than that is slow, too. Runners' feet slide in recordings; swinging ones are faster."""
+UNEVEN = 0.02
+"""m by which the floor under one foot may be higher than under the other."""
 NEARBY = 0.5
 """s to either side, in which the floor is looked for."""
-SHORTEST = 0.05
-"""s: shorter stands are none, and shorter breaks of one neither."""
+SHORTEST, BREAK = 0.05, 0.15
+"""s: shorter stands are none, and shorter breaks of one neither, nor are longer ones, up to BREAK, in which the foot stays low."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,65 @@ class Stand:
         return self.heel & self.ball
 
 
-def stands(time: np.ndarray, heels: np.ndarray, balls: np.ndarray, size: float = 1.0) -> tuple[Stand, Stand]:
+def stands(
+    time: np.ndarray, root: np.ndarray, heels: np.ndarray, balls: np.ndarray, size: float = 1.0
+) -> tuple[Stand, Stand]:
     """When the left foot stands, and the right one.
 
     Args:
         time: (T,) s, even.
+        root: (T, 3) m, where the root is.
         heels: (T, 2, 3) m, where the ankles are, the left one's first; z is up.
         balls: (T, 2, 3) m, of the toes' joints; the ankles again if there are none.
         size: of whoever moves, against a grown person.
     """
-    heel, ball = (_touch(time, places, size) for places in (heels, balls))
-    left, right = (Stand(heel[:, side], ball[:, side]) for side in (0, 1))
+    heel, ball = (_touch(time, root, [places[:, :1], places[:, 1:]], size) for places in (heels, balls))
+    left, right = (Stand(heel[side][:, 0], ball[side][:, 0]) for side in (0, 1))
     return left, right
 
 
-def _touch(time: np.ndarray, places: np.ndarray, size: float) -> np.ndarray:
-    """(T, 2) whether one of two like points is on the ground; places (T, 2, 3) m."""
+def soles_stand(
+    time: np.ndarray, root: np.ndarray, left: np.ndarray, right: np.ndarray, size: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) when the left foot stands, and the right one: while any point of its sole does.
+
+    Args:
+        time: (T,) s, even.
+        root: (T, 3) m, where the root is.
+        left: (T, P, 3) m, of the sole's points; z is up.
+        right: the same of the other foot.
+        size: of whoever moves, against a grown person.
+    """
+    first, second = (touch.any(axis=1) for touch in _touch(time, root, [left, right], size))
+    return first, second
+
+
+def _touch(time: np.ndarray, root: np.ndarray, feet: Sequence[np.ndarray], size: float) -> list[np.ndarray]:
+    """(T, P) of each foot, whether its points are on the ground, which are like points, (T, P, 3) m."""
     step = float(np.median(np.diff(time)))
-    speed = np.linalg.norm(np.gradient(places, time, axis=0), axis=-1)
-    reach = max(1, round(NEARBY / step))
-    lowest = np.pad(places[..., 2].min(axis=1), reach, mode="edge")
-    floor = np.lib.stride_tricks.sliding_window_view(lowest, 2 * reach + 1).min(axis=1)
-    touch = (places[..., 2] - floor[:, None] < LOW * size) & (speed < SLOW * size)
-    short = max(1, round(SHORTEST / step))
-    return np.stack([_without_short(_without_short(side, short, False), short, True) for side in touch.T], axis=1)
+    reach, short = max(1, round(NEARBY / step)), max(1, round(SHORTEST / step))
+    travel = np.linalg.norm(np.gradient(root[:, :2], time, axis=0), axis=-1)
+    slow = np.maximum(SLOW * size, OF_TRAVEL * travel)[:, None]
+    lows = [np.pad(points[..., 2].min(axis=1), reach, mode="edge") for points in feet]
+    lows = [np.lib.stride_tricks.sliding_window_view(low, 2 * reach + 1).min(axis=1) for low in lows]
+    floor, found = np.minimum(*lows), []
+    for points, low in zip(feet, lows, strict=True):
+        height = points[..., 2] - np.minimum(low, floor + UNEVEN * size)[:, None]
+        speed = np.linalg.norm(np.gradient(points, time, axis=0), axis=-1)
+        low = height < LOW * size
+        touch = low & (speed < slow)
+        columns = [_whole(one, near, short, round(BREAK / step)) for one, near in zip(touch.T, low.T, strict=True)]
+        found.append(np.stack(columns, axis=1))
+    return found
+
+
+def _whole(touch: np.ndarray, low: np.ndarray, short: int, longer: int) -> np.ndarray:
+    """(T,) whether a point stands, without short breaks, longer ones in which it stays low, and short stands."""
+    touch = touch.copy()
+    for begin, end in runs(~touch):
+        if end - begin <= longer and begin > 0 and end < len(touch) and low[begin:end].all():
+            touch[begin:end] = True
+    return _without_short(_without_short(touch, short, False), short, True)
 
 
 def _without_short(mask: np.ndarray, short: int, value: bool) -> np.ndarray:

@@ -52,6 +52,25 @@ def _seam(time: np.ndarray, seam: float) -> np.ndarray:
     return 0.5 * (near[1] - near[0])[:, None]
 
 
+def around(count: int, extra: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which turn of a cycle of `count` frames it is, and which frame of it, with `extra` frames more before and after it."""
+    turn, frame = np.divmod(np.arange(-extra, count + extra), count - 1)
+    return turn, frame
+
+
+def padded(clip: Clip, extra: int) -> Clip:
+    """The cycle with so many frames of the turns before it and after it, its travel carried on."""
+    turn, frame = around(len(clip.time), extra)
+    travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]
+    return Clip(
+        clip.name,
+        clip.time[frame] + turn * clip.duration,
+        clip.root_pos_w[frame] + np.multiply.outer(turn, travel),
+        clip.root_quat_w[frame],
+        clip.joint_pos[frame],
+    )
+
+
 def repeat(clip: Clip) -> Clip:
     """The cycle over and over, for ten seconds or more, with its travel carried on."""
     travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]

@@ -19,12 +19,13 @@ STEADY = 4.0
 
 
 def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
-    """The clip, of 60 Hz, without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
+    """The clip without what is faster than about 8 Hz: where cuts were closed, joints snap from one frame to the next.
 
     Args:
         wraps: the last frame is the first one's pose.
     """
-    parts = [_smooth(x, SNAP, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
+    snap = frames(SNAP, clip.duration / (len(clip.time) - 1))
+    parts = [_smooth(x, snap, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
     quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
     return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
 
@@ -45,12 +46,14 @@ def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: boo
     still = np.abs(np.gradient(clearance, clip.time)) < STILL
     touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
     shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
-    shift = _smooth(np.maximum(shift, -lowest), SMOOTHING, wraps=wraps)
-    shift += _smooth(_largest((-lowest - shift).clip(0.0), IMPACT, wraps=wraps), IMPACT, wraps=wraps)
+    step = clip.duration / (len(clip.time) - 1)
+    smoothing, impact = frames(SMOOTHING, step), frames(IMPACT, step)
+    shift = _smooth(np.maximum(shift, -lowest), smoothing, wraps=wraps)
+    shift += _smooth(_largest((-lowest - shift).clip(0.0), impact, wraps=wraps), impact, wraps=wraps)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
 
 
-def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> Clip:
+def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray], down: np.ndarray) -> Clip:
     """The clip raised and lowered so that feet that stand are on the ground, on average; `feet.pinned` does the rest.
 
     While none stands the shift goes on evenly from before to after: what falls, falls as it did.
@@ -58,22 +61,29 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray])
     Args:
         standing: of the left foot and the right one, (T,) when it stands. If neither ever does, the lowest point of all is put
             on the ground.
+        down: (T,) when something else is on the ground as well: then that is put on it, if it is lower.
     """
-    surface = trace(clip, robot)
+    surface, steady = trace(clip, robot), frames(STEADY, clip.duration / (len(clip.time) - 1))
     total, count = np.zeros(len(clip.time)), np.zeros(len(clip.time))
     for names, stands in zip((robot.groups.left_foot, robot.groups.right_foot), standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))
-        total += np.where(stands, surface.height[:, own].min(axis=1), 0.0)
+        lowest = np.where(down, surface.height.min(axis=1), surface.height[:, own].min(axis=1))
+        total += np.where(stands, lowest, 0.0)
         count += stands
     known = np.flatnonzero(count)
     if len(known):
         shift = np.interp(np.arange(len(count)), known, -total[known] / count[known])
-        shift = averaged(shift, STEADY)
+        shift = averaged(shift, steady)
     else:
         shift = np.full(len(count), -surface.height.min())
     others = surface.height[:, ~np.isin(surface.body, robot.body_ids(robot.feet))].min(axis=1)
-    shift += averaged(largest((-others - shift).clip(0.0), STEADY), STEADY)
+    shift += averaged(largest((-others - shift).clip(0.0), steady), steady)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
+
+
+def frames(at_60_hz: float, step: float) -> float:
+    """So many frames of 60 Hz, in frames of `step` s; rounded, so that nearly 60 Hz are 60 Hz."""
+    return round(at_60_hz / (60.0 * step), 2)
 
 
 def averaged(x: np.ndarray, deviation: float) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Angles of three hinges that turn a body as a rotation does, within the hinges' limits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,31 +11,53 @@ LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
 # What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
 # solutions, little enough that a leg that is drawn up for a fifth of a second changes over, and in the steps after it.
 JUMP, STIFFNESS = 0.3, 1.0
+CALMING = 0.005
+"""The same in calming a chain: it costs hundredths of a radian where hinges swing from limit to limit, little elsewhere."""
+CALM = 2.0
+"""Times as far as the rotation's speed may the hinges' speeds jump, in a chain that is calm."""
 STEPS, MORE_STEPS = 20, 100  # towards each solution; from the chosen ones, together
 
 
-def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False) -> Tensor:
+def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool = False) -> Tensor:
     """Angles of a body's x, y and z hinges, in this order, that turn it by q.
 
     Of the two exact solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn, and
     clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing through half a turn, which limits
-    seldom allow: where clamping would lose more than `LOSS`, the angles are those within the limits that come nearest to q.
+    seldom allow: where clamping would lose more than `LOSS`, the angles are those within the limits that come nearest to q. Where
+    it loses less, as in knees that bend by more than a right angle, they swing from limit to limit between two frames.
 
     Args:
         q: (T, 4) rotations in the parent's frame.
         limits: (3, 2) rad.
         wraps: what is searched for ends where it began.
+        calm: hold neighbours in time together where hinges swing like that.
 
     Returns:
         (T, 3) rad.
     """
     q, (low, high) = q.double(), limits.double().unbind(-1)
     chain = _chain(_solutions(q), (low + high) / 2.0).clamp(low, high)
-    if R.angle_between(turned(chain), q).max() < LOSS:
-        return chain
+    if R.angle_between(turned(chain), q).max() >= LOSS:
+        return _around(wraps, lambda q: _search(q, low, high), q)
+    if calm and not _is_calm(chain, q):
+        return _around(wraps, lambda q, chain: _descend(chain, q, low, high, MORE_STEPS, CALMING), q, chain)
+    return chain
+
+
+def _around(wraps: bool, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
+    """What work makes of parts (T, ...); of a cycle with the turns before it and after it."""
     if not wraps:
-        return _search(q, low, high)
-    return _search(q.repeat(3, 1), low, high)[len(q) : 2 * len(q)]
+        return work(*parts)
+    count = len(parts[0])
+    return work(*(part.repeat(3, 1) for part in parts))[count : 2 * count]
+
+
+def _is_calm(angles: Tensor, q: Tensor) -> bool:
+    """Whether no hinge's speed changes between frames by more than `CALM` times what the rotation's does at most."""
+    if len(q) < 3:
+        return True
+    turns = R.to_rotation_vector(R.multiply(R.conjugate(q[:-1]), q[1:]))
+    return bool(angles.diff(n=2, dim=0).abs().max() <= CALM * turns.diff(dim=0).norm(dim=-1).max())
 
 
 def turned(angles: Tensor) -> Tensor:

@@ -22,12 +22,13 @@ def has_humanoid_hinges(robot: Robot) -> bool:
     return {"Torso", "L_Shoulder", "L_Toe"} <= set(robot.body_names)
 
 
-def humanoid_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
-    """The clip. A cycle is closed, and repeated for at least ten seconds, so that the last frame is the first one's pose.
+def humanoid_onto(motion: SkeletonMotion, robot: Robot, *, touch: bool = True) -> Clip:
+    """The clip. A cycle is closed, so that the last frame is the first one's pose.
 
     Args:
         motion: of DeepMimic's humanoid, with even frames.
         robot: see `has_humanoid_hinges`.
+        touch: put it on the ground, frame by frame, where the humanoid touches it, with a foot, a hand or its back.
     """
     wraps, names = motion.wraps, motion.skeleton.names
     rotations = {name: torch.from_numpy(np.ascontiguousarray(motion.rotations[:, i])) for i, name in enumerate(names)}
@@ -37,8 +38,8 @@ def humanoid_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
     clip = _to_hinges(motion.name, motion.time, way * root_pos, rotations, robot, wraps=wraps)
     if wraps:
         clip = cycles.close(clip)
-    clip = put_on_ground(within_limits(smooth(clip, wraps=wraps), robot), robot, clearance, wraps=wraps)
-    return cycles.repeat(clip) if wraps else clip
+    clip = within_limits(smooth(clip, wraps=wraps), robot)
+    return put_on_ground(clip, robot, clearance, wraps=wraps) if touch else clip
 
 
 def _to_hinges(

@@ -15,7 +15,7 @@ from protege.core.robots.robot import Robot
 from .anatomy import Roles, read_map
 from .readers import READERS, read_motions
 from .readers.document import open_document
-from .readers.options import Options
+from .readers.options import Ground, Options
 from .retarget import fitted
 from .source import JointMotion, SourceMotion
 from .sources import slug
@@ -57,9 +57,9 @@ def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[
     ]
 
 
-def clip_of(motion: SourceMotion, robot: Robot) -> Clip:
-    """The clip alone, of a file about which the user says nothing; see `fit`."""
-    return fit(motion, robot, Options())[1]
+def clip_of(motion: SourceMotion, robot: Robot, ground: Ground = "auto") -> Clip:
+    """The clip alone, of a file about which the user says nothing more; see `fit`."""
+    return fit(motion, robot, Options(ground=ground))[1]
 
 
 def fit(motion: SourceMotion, robot: Robot, options: Options) -> tuple[SourceMotion, Clip]:
@@ -71,7 +71,7 @@ def fit(motion: SourceMotion, robot: Robot, options: Options) -> tuple[SourceMot
         UserError: it cannot be retargeted to this robot, or no robot could move like this.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        done = fitted(motion, robot, _roles(motion, options))
+        done = fitted(motion, robot, _roles(motion, options), options.ground)
     clip = replace(done.clip, name=clip_name(motion, robot))
     found = findings(clip, robot)
     if wrong := errors(found):

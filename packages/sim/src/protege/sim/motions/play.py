@@ -10,9 +10,10 @@ from protege.core.robots.robot import Robot
 
 from ..render import FPS, Renderer, film_strip, write_mp4, write_png
 from .beside import companion
-from .importer import motions_in
-from .readers.options import Options
-from .source import SourceMotion
+from .identity import robot_of
+from .importer import fit, motions_in
+from .readers.options import NOTHING, Options
+from .source import JointMotion, SourceMotion
 from .sources import find_sources
 
 STRIP_FPS, STRIP_SECONDS, STRIP_COLUMNS = 10.0, 1.5, 4
@@ -28,6 +29,7 @@ def play(
     seconds: float | None,
     *,
     source: bool = False,
+    options: Options = NOTHING,
 ) -> str:
     """Draw a clip; returns what was written. The ending of `output` says how: .mp4, .png, none for a folder.
 
@@ -36,12 +38,14 @@ def play(
         start: s since the clip's start.
         seconds: how long; None for all of it, or 1.5 s of a strip.
         source: draw the motion beside the robot as its file tells it, before it was retargeted.
+        options: what the user says about a motion file.
 
     Raises:
         UserError: for a bad clip, size or output, and without OpenGL.
     """
     target = Path(output)
-    clip, motion = _with_source(clip_path, robot) if source else (load_clip(clip_path, robot), None)
+    is_file = source or options != NOTHING
+    clip, motion = _with_source(clip_path, robot, options) if is_file else (load_clip(clip_path, robot), None)
     if target.suffix not in (".mp4", ".png", ""):
         raise UserError(f"{target} is neither a film nor pictures", "End it with .mp4 or .png, or name a folder")
     if start >= clip.duration:
@@ -51,7 +55,7 @@ def play(
     rate = fps or (STRIP_FPS if is_strip else FPS)
     length = STRIP_SECONDS if is_strip and seconds is None else seconds
     with Renderer(robot, *_parse_size(size)) as renderer:
-        beside = companion(motion, robot, renderer.model) if motion else None
+        beside = companion(motion, robot, renderer.model) if motion and source else None
         pictures = renderer.play(clip, rate, start, length, beside)
         if target.suffix == ".mp4":
             write_mp4(target, pictures, rate)
@@ -66,18 +70,36 @@ def play(
         return f"{target}: {count} pictures"
 
 
-def _with_source(path: str, robot: Robot) -> tuple[Clip, SourceMotion]:
-    """The clip that a motion file becomes, and the motion as the file tells it.
+def robot_of_file(path: str, options: Options) -> str | None:
+    """The robot whose joints a motion file has, read with options; None of a skeleton's, or if nothing is said of the file."""
+    if options == NOTHING:
+        return None
+    motion = _motion(path, options)
+    return robot_of(motion) or None if isinstance(motion, JointMotion) else None
+
+
+def _with_source(path: str, robot: Robot, options: Options) -> tuple[Clip, SourceMotion]:
+    """The clip that a motion file becomes, and the motion as the file tells it."""
+    clip = (
+        load_clip(path, robot) if options == NOTHING else None
+    )  # from the cache; it refuses a file of several motions
+    motion = _motion(path, options)
+    return clip or fit(motion, robot, options)[1], motion
+
+
+def _motion(path: str, options: Options) -> SourceMotion:
+    """The motion as a file tells it.
 
     Raises:
-        UserError: it is a clip, which says nothing of what it was made from.
+        UserError: it is a clip, which says nothing of what it was made from, or several motions.
     """
-    clip = load_clip(path, robot)  # which refuses a file of several motions
-    (found,) = find_sources([path], ())
-    if not Path(path).is_file() or found.is_clip:
+    (found,) = find_sources([path], ()) if Path(path).is_file() else (None,)
+    if found is None or found.is_clip:
         raise UserError(f"{path} is a clip, and no longer holds its source", "Give the file that it was imported from")
-    (motion,) = motions_in(found.read(), found.file, found.name, Options())
-    return clip, motion
+    motions = motions_in(found.read(), found.file, found.name, options)
+    if len(motions) != 1:
+        raise UserError(f"{path} has {len(motions)} motions", "Import it, and play one of its clips")
+    return motions[0]
 
 
 def _parse_size(size: str) -> tuple[int, int]:

@@ -1,29 +1,22 @@
 """Any skeleton's motion onto any robot, by the roles of its bodies and inverse kinematics."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
 
+from . import cycles
 from .anatomy import Roles, roles_of
-from .feet import pinned
-from .ground import put_feet_on_ground, put_on_ground, rounded, smooth, within_limits
-from .inspect import sliding
+from .ground import put_on_ground, rounded, smooth, within_limits
+from .grounding import AROUND, Fitted, grounded
 from .inverse_kinematics import SETTLED, Aims, aims, solve
+from .readers.options import Ground
 from .soles import level_soles, standing
 from .source import SkeletonMotion
 from .surface import trace
-from .world_poses import WorldPoses, of_clip, of_motion, robot_poses
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A clip, and in words how well it fits its source."""
-
-    clip: Clip
-    notes: tuple[str, ...] = ()
+from .world_poses import of_clip, of_motion, robot_poses
 
 
 def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
@@ -44,42 +37,45 @@ def clip_onto(clip: Clip, source: Robot, robot: Robot) -> Clip:
     return replace(rounded(grounded), **facts, licence=clip.licence, warnings=clip.warnings)
 
 
-def clip_onto_feet(clip: Clip, source: Robot, robot: Robot) -> Fitted:
-    """Another robot's clip, of 60 Hz, as `skeleton_onto` does it."""
-    fitted = _onto(clip.name, clip.time, of_clip(clip, source), _own_roles(source), robot)
+def clip_onto_feet(clip: Clip, source: Robot, robot: Robot, ground: Ground = "feet", *, wraps: bool = False) -> Fitted:
+    """Another robot's clip, of 60 Hz, as `skeleton_onto` does it.
+
+    Args:
+        wraps: the last frame is the first one's pose, and stays so.
+    """
+    extra, roles = round(AROUND * (len(clip.time) - 1) / clip.duration) if wraps else 0, _own_roles(source)
+    whole = cycles.padded(clip, extra) if wraps else clip
+    own = slice(extra, extra + len(clip.time))
+    stands = [one.foot[own] for one in standing(whole.time, of_clip(whole, source), roles)]
+    wanted = aims(of_clip(clip, source), roles, robot)
+    fitted = _follow(clip.name, clip.time, wanted, robot, ground, stands, wraps=wraps)
     return replace(fitted, clip=replace(fitted.clip, fps=clip.fps, warnings=clip.warnings))
 
 
-def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot) -> Fitted:
+def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot, ground: Ground = "feet") -> Fitted:
     """A skeleton's motion, of 60 Hz, as the robot would move, smooth, within its limits, its feet on the ground.
 
     Raises:
         UserError: the robot does not say how it follows other skeletons.
     """
-    fitted = _onto(motion.name, motion.time, of_motion(motion), roles, robot)
+    poses = of_motion(motion)
+    stands, wanted = standing(motion.time, poses, roles), aims(poses, roles, robot)
+    if not poses.aligned:
+        wanted = level_soles(wanted, stands)
+    fitted = _follow(motion.name, motion.time, wanted, robot, ground, [one.foot for one in stands], wraps=False)
     return replace(fitted, clip=replace(fitted.clip, fps=motion.fps))
 
 
-def _onto(name: str, time: np.ndarray, poses: WorldPoses, roles: Roles, robot: Robot) -> Fitted:
-    stands = standing(time, poses, roles)
-    wanted = aims(poses, roles, robot)
-    if not poses.aligned:
-        wanted = level_soles(wanted, stands)
-    qpos = solve(robot, wanted, step=time[-1] / (len(time) - 1), settled=SETTLED)
-    moved = within_limits(smooth(_clip(name, time, qpos)), robot)
-    fitted = _put(moved, robot, [one.foot for one in stands])
+def _follow(
+    name: str, time: np.ndarray, wanted: Aims, robot: Robot, ground: Ground, stands: list[np.ndarray], *, wraps: bool
+) -> Fitted:
+    qpos = solve(robot, wanted, wraps=wraps, step=time[-1] / (len(time) - 1), settled=SETTLED)
+    moved = _clip(name, time, qpos)
+    moved = within_limits(smooth(cycles.close(moved, cycles.SEAM) if wraps else moved, wraps=wraps), robot)
+    fitted = grounded(moved, robot, ground, stands, wraps=wraps)
     far = 100 * off(fitted.clip, robot, wanted)
     note = f"key points are {far:.1f} cm off the source's, scaled by {wanted.scale:.2f}, on average"
     return replace(fitted, notes=(note, *fitted.notes))
-
-
-def _put(clip: Clip, robot: Robot, feet: list[np.ndarray]) -> Fitted:
-    before = put_feet_on_ground(clip, robot, feet)
-    after = pinned(before, robot, feet)
-    slides = [sliding(one, robot).mean for one in (before, after)]
-    return Fitted(
-        after, (f"feet on the ground slide at {slides[1]:.2f} m/s on average, {slides[0]:.2f} before they were held",)
-    )
 
 
 def off(clip: Clip, robot: Robot, wanted: Aims) -> float:

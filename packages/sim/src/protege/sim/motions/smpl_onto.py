@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from protege.core.motions import Clip
-from protege.core.motions.contact import contact_points
 from protege.core.robots.robot import Robot
 
 from . import cycles
@@ -16,8 +15,6 @@ from .readers.smpl_family import FAMILY, NAMES
 from .source import Skeleton, SkeletonMotion
 
 LEG = ("L_Hip", "L_Knee", "L_Ankle")
-STANDING = 0.02
-"""Share of the frames in which the lowest point may be in the floor: a single frame that dips would lift all others."""
 
 
 def has_smpl_hinges(robot: Robot) -> bool:
@@ -28,12 +25,9 @@ def has_smpl_hinges(robot: Robot) -> bool:
 
 
 def smpl_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
-    """The clip: rotations become the angles of hinges within their limits, and the robot stands on the floor.
+    """The clip, not yet on the ground: rotations become the angles of hinges within their limits; a cycle is closed.
 
-    A cycle is closed, and repeated for at least ten seconds.
-
-    The shape of the body is not the robot's: the root's way and height are scaled by the legs' lengths, then one shift for all
-    frames puts the lowest point on the floor.
+    The shape of the body is not the robot's: the root's way and height are scaled by the legs' lengths.
 
     Args:
         motion: of SMPL's skeleton, T frames.
@@ -46,16 +40,14 @@ def smpl_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
     for body in NAMES[1:]:
         columns = [i for i, joint in enumerate(robot.joints) if joint.body == body]
         joint_pos[:, columns] = hinge_angles(
-            rotations[:, skeleton.names.index(body)], limits[columns], wraps=motion.wraps
+            rotations[:, skeleton.names.index(body)], limits[columns], wraps=motion.wraps, calm=True
         )
     scale = _leg(robot) / _leg(skeleton)
     clip = Clip(motion.name, motion.time, scale * motion.root_pos_w, motion.root_quat_w, joint_pos.numpy())
     doubts = cycles.gap(clip, robot.joint_names) if motion.wraps else ()
     if motion.wraps:
         clip = within_limits(cycles.close(clip, cycles.SEAM), robot)
-    lowest = contact_points(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)[..., 2].min(axis=1)
-    clip = replace(clip, root_pos_w=clip.root_pos_w - np.quantile(lowest, STANDING) * np.array([0.0, 0.0, 1.0]))
-    return replace(cycles.repeat(clip) if motion.wraps else clip, warnings=doubts)
+    return replace(clip, warnings=doubts)
 
 
 def _leg(whose: Robot | Skeleton) -> float:

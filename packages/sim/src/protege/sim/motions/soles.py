@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from protege.core.motions import Clip
 from protege.core.robots import rotation as R
+from protege.core.robots.robot import Robot
 
 from .anatomy import Roles
-from .contacts import Stand, stands
+from .contacts import Stand, soles_stand, stands
 from .inverse_kinematics import Aims
-from .world_poses import WorldPoses
+from .surface import trace
+from .world_poses import WorldPoses, robot_poses
 
 LEG = 0.8
 """m from hip to ankle of a grown person."""
@@ -35,7 +38,30 @@ def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, 
 
     hip, knee, ankle = (poses.rest_pos[poses.index(roles[f"left_{part}"])] for part in ("hip", "knee", "ankle"))
     leg = np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee)
-    return stands(time, places("ankle"), places("toe"), float(leg) / LEG)
+    return stands(time, poses.pos[:, 0], places("ankle"), places("toe"), float(leg) / LEG)
+
+
+def clip_standing(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) when the left foot of a robot stands, and the right one, by the points of its soles; T even frames."""
+    surface = trace(clip, robot)
+    soles = []
+    for names in (robot.groups.left_foot, robot.groups.right_foot):
+        own = np.isin(surface.body, robot.body_ids(names))
+        soles.append(np.concatenate([surface.points[:, own, :2], surface.height[:, own, None]], axis=-1))
+    pos, _ = robot_poses(robot, np.zeros((1, 3)), clip.root_quat_w[:1], np.zeros((1, robot.num_joints)))
+    chain = [robot.body_names.index(name) for name in leg_bodies(robot, robot.groups.left_foot[0])]
+    leg = np.linalg.norm(np.diff(pos[0, chain], axis=0), axis=1).sum()
+    return soles_stand(clip.time, clip.root_pos_w, soles[0], soles[1], float(leg) / LEG)
+
+
+def leg_bodies(robot: Robot, foot: str) -> list[str]:
+    """Names of the bodies from a foot up to the hip, the last one below the root."""
+    chain, body = list[str](), foot
+    parents = {body.name: body.parent for body in robot.bodies}
+    while parent := parents[body]:
+        chain.append(body)
+        body = parent
+    return chain
 
 
 def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:

@@ -6,6 +6,9 @@ from typing import Literal
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
 """Metres."""
 
+Ground = Literal["auto", "feet", "shift", "none"]
+"""How a clip gets onto the ground, see `sim/motions/grounding.py`."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,6 +24,7 @@ class Options:
         map: path of a file that says the roles of a skeleton's bodies.
         source: whom to cite, instead of what the file says.
         licence: under which the motions may be used, instead of what the file says.
+        ground: how the clip gets onto the ground.
     """
 
     format: str | None = None
@@ -32,6 +36,7 @@ class Options:
     map: str | None = None
     source: str = ""
     licence: str = ""
+    ground: Ground = "auto"
 
     @property
     def words(self) -> str:
@@ -48,3 +53,7 @@ class Options:
     def metres(self) -> float:
         """What the file's lengths are multiplied by; metres if nothing is said."""
         return UNITS[self.unit or "m"] * self.scale
+
+
+NOTHING = Options()
+"""What is said of a file about which nothing is said."""
