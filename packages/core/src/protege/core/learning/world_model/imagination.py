@@ -32,7 +32,6 @@ class Rollout:
         seen: H observations before each step.
         values: (H, M) of the observation after each step, by the critic that is compared with.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
-        distance: see `WorldModelLearner`.
     """
 
     gain: Tensor
@@ -76,8 +75,7 @@ def play(
             offset = policy.offset(obs, config.observation_noise, generator).float()
         noise = torch.randn(offset.shape, generator=generator, device=offset.device)
         action = policy.around_reference(offset, obs) + config.imagined_noise * std * noise
-        x = model(x, (state.body_pos_w, state.body_quat_w), policy.default_joint_pos + scale * action)
-        state = coordinates.full_state(model.kinematics, x)
+        x, state = model.move(x, state, policy.default_joint_pos + scale * action)
         reward, failed, timed_out = envs.advance(state)
         obs = envs.observe(state)
         pull = offset * scale
