@@ -53,8 +53,6 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
 
 def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, by the gradient through a learned model of the simulator."""
-    if "history" in config.model.tokens:
-        raise UserError("model.tokens: history cannot be imagined yet", "Take [proprioception, poses]")
     policy = make_actor_critic(env, config.model)
     speed = (config.run.mixed_precision, config.run.compile)
     learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)

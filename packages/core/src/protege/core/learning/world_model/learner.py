@@ -75,6 +75,7 @@ class WorldModelLearner:
             ]
         )
         self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
+        self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
@@ -184,7 +185,7 @@ class WorldModelLearner:
 
     def _update_policy(self, after_step: Callable[[], None]) -> dict[str, Tensor]:
         config, trained = self.config, self.trained
-        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator)
+        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
         terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
         follow(self.policy.actor, trained.actor, config.average_memory)
