@@ -59,8 +59,8 @@ def test_worlds_start_on_their_reference(robot):
 def test_a_robot_on_its_reference_earns_the_whole_tracking_reward(robot):
     env = make_env({"track": 1.0}, robot=robot)
     env.reset()
-    task, part = env.tasks["track"], env.task_slices["track"]
-    scene = env._scene(task, part)
+    task = env.tasks["track"]
+    scene = env._scenes()["track"]
     assert task.rewards["body_pos"][1](scene).min() > 0.999
     assert task.rewards["body_rot"][1](scene).min() > 0.999
 
