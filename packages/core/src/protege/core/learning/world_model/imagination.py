@@ -78,7 +78,7 @@ def play(
         anchor: whose actions are kept near, by `WorldModelConfig.anchor_weight`.
     """
     envs.load(start)
-    x = start["x"]
+    x = start["x"].detach().requires_grad_()  # as after every step: what is compiled is compiled once
     state = coordinates.full_state(model.kinematics, x)
     felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
     obs, alive, weight = with_history(envs.observe(state), felt), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
