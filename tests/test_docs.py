@@ -123,7 +123,8 @@ def parse(words: list[str]) -> None:
 
 def config(package: str, preset: str, overrides: tuple[str, ...], files: Sequence[Path] = ()) -> None:
     """What the command's arguments make of its preset."""
-    experiment = import_module(EXPERIMENTS[package]).EXPERIMENTS[preset.split("/")[0]]
+    known = import_module(EXPERIMENTS[package]).EXPERIMENTS
+    experiment = known.get(preset) or known[preset.split("/")[0]]
     compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides, files)
 
 

@@ -19,6 +19,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality
 
 from .task_observations import observe_tasks
+from .tasks.command import Command
 from .tasks.task import TaskTerms
 from .tasks.terms import Scene
 
@@ -62,6 +63,7 @@ class ImaginedEnv:
     def load(self, rows: Mapping[str, Tensor]) -> None:
         """Ask of the envs what the rows say; see `HumanoidEnv.rows`."""
         for name, task in self.tasks.items():
+            task.command.reference.moved = None
             for key, mine in task.command.rows().items():
                 mine.copy_(rows[f"{name}/{key}"])
 
@@ -70,6 +72,7 @@ class ImaginedEnv:
         rewards, failures, timeouts = [], [], []
         for (_, task), (seen, still) in zip(self.tasks.items(), self._parts(state), strict=True):
             task.command.advance(still)
+            _carry_along(task.command, seen, still)
             trail = self._trail[: len(seen.joint_pos)]
             reference = task.command.reference.now()
             scene = Scene(seen, reference, task.command, trail, self.robot.control_dt, self.robot)
@@ -89,3 +92,14 @@ class ImaginedEnv:
         """Each task's envs, with and without a gradient."""
         still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
         return [(state[a:b], still[a:b]) for a, b in pairwise(accumulate(self.task_counts.values(), initial=0))]
+
+
+def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
+    """Give a reference that is carried along with the robots the gradient of where they are over the ground.
+
+    The command has carried it there already, by the robots' places without a gradient. Without this,
+    errors would pull at the robots' places, though they stay the same wherever the robots go.
+    """
+    if command.carried:
+        there = seen.root_pos_w - still.root_pos_w
+        command.reference.moved = torch.cat([there[:, :2], torch.zeros_like(there[:, 2:])], dim=1)
