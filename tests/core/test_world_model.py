@@ -161,6 +161,17 @@ def test_starts_are_recent_and_know_what_was_asked():
     assert torch.equal(torch.cat([start["walk/index"], start["run/index"]]), 100 * step + env)
 
 
+def test_the_past_goes_back_to_the_episodes_start():
+    """Env 1 ended an episode with step 7; what is remembered begins with step 4."""
+    replay, slices = filled(), {"walk": slice(0, 2), "run": slice(2, 4)}
+    start = replay.starts({"walk": 60, "run": 10}, slices, torch.Generator().manual_seed(0), past=6)
+    step, env = start["x"][:, 0], start["x"][:, 1]
+    first = torch.where(env == 1, 8.0, 4.0)
+    wanted = torch.stack([torch.maximum(step - k, first) for k in range(1, 7)])
+    assert torch.equal(start["past"][..., 0], wanted)
+    assert torch.equal(start["past"][..., 1], env.expand(6, -1))
+
+
 # Returns ---------------------------------------------------------------------------------------------------------------
 
 

@@ -50,6 +50,11 @@ def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["tasks"].keys() == {"track"}
 
 
+def test_policies_with_a_history_learn_too(robot, tmp_path):
+    run = train(tmp_path, "a", robot.name, "--max-iterations", 2, "model.tokens=[proprioception,history,poses]")
+    assert load(run).obs_shapes["history"][0] == 4
+
+
 def test_the_policy_that_is_kept_is_an_average(tmp_path):
     """With all of it kept at every update it is the one before training, whatever was learned."""
     run = train(tmp_path, "still", "smpl", "--max-iterations", 2, "agent.average_memory=1", "run.seed=3")
@@ -64,7 +69,6 @@ def test_the_policy_that_is_kept_is_an_average(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["model.tokens=[proprioception,history]"], "model.tokens: history cannot be imagined yet"),
         (["env.terrain.kind=gentle"], "env.terrain.kind: rough ground cannot be imagined"),
         (["agent.model_window=20"], "agent.model_window and agent.warmup_steps are 20 and 12"),
         (["agent.horizon=0"], "agent.horizon is 0"),

@@ -6,7 +6,9 @@ from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.learning.world_model import coordinates
+from protege.core.learning.world_model.replay import Replay
 from protege.core.motions import load_clips
+from protege.core.observations import proprioception
 from protege.core.robots.kinematics import Kinematics
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
@@ -50,6 +52,26 @@ def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
             compared += 1
         obs = step.obs
     assert compared >= 10
+
+
+def test_an_imagined_history_is_the_simulated_one(robot):
+    """Of all envs and control steps that a replay remembers, whether an episode has just begun or not."""
+    env, kinematics = make_env(robot, {"track": 1.0}, history_steps=3), Kinematics(robot)
+    obs, slots, seen = env.reset(), 12, []
+    replay = Replay(slots, env.num_actions, env.num_envs, env.rows(), env.device)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(slots):
+        x, rows = coordinates.pack(env.state), {name: value.clone() for name, value in env.rows().items()}
+        seen.append(obs["history"].clone())
+        reference = (obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()
+        step = env.step(reference + 3.0 * torch.randn(reference.shape, generator=generator))
+        replay.add(x, env.target, rows, step.ended)
+        obs = step.obs
+    assert replay.ended.any()  # large actions throw the robots
+    slot, index = torch.meshgrid(torch.arange(3, slots), torch.arange(env.num_envs), indexing="ij")
+    past = replay._past((slots - 1 - slot).flatten(), index.flatten(), 3)
+    felt = torch.stack([proprioception(coordinates.full_state(kinematics, x)) for x in past], dim=1)
+    torch.testing.assert_close(felt, torch.cat(seen[3:]), atol=1e-5, rtol=1e-5)
 
 
 def test_they_fail_as_the_simulated_ones_do(robot):

@@ -14,7 +14,8 @@ from .tasks.command import Command
 
 def observe_command(command: Command, state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]) -> Obs:
     """Each modality as the envs of one command see it, and where they do, (n, ...). shapes: see `env.command_shapes`."""
-    obs, inputs, none = Obs(), command.inputs(), torch.zeros_like(command.step, dtype=torch.bool)
+    obs: Obs = {}
+    inputs, none = command.inputs(), torch.zeros_like(command.step, dtype=torch.bool)
     for modality, shape in shapes:
         name, mask = modality.name, command.shown.get(modality.name)
         if mask is None:

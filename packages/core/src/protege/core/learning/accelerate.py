@@ -2,6 +2,7 @@
 
 import logging
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,17 @@ def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precis
                 if any(True for _ in network.parameters()):
                     network.compile(dynamic=False)
     return policy
+
+
+def compile_methods(part: Any, names: str, device: torch.device | str, wanted: bool) -> None:
+    """Compile methods of an object for fixed batch sizes, each at its first use, as `accelerate` compiles networks; in place.
+
+    Args:
+        names: of the methods, with spaces between them.
+    """
+    if wanted and torch.device(device).type == "cuda" and find_spec("triton"):
+        for name in names.split():
+            setattr(part, name, torch.compile(getattr(part, name), dynamic=False))
 
 
 def mixed_precision(policy: nn.Module) -> torch.autocast:

@@ -60,8 +60,6 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
 
 def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
-    if "history" in config.model.tokens:
-        raise UserError("model.tokens: history cannot be imagined yet", "Take [proprioception, poses]")
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
     learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)

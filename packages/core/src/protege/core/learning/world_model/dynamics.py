@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...robots.kinematics import Kinematics
 from ...robots.robot import Robot
+from ...robots.state import RobotState
 from ..accelerate import mixed_precision
 from . import coordinates
 
@@ -65,6 +66,11 @@ class WorldModel(nn.Module):
         residual = residual + torch.addmm(self.bias, features, self.weight.T)
         bounded = OUTPUT_LIMIT * torch.tanh(residual / OUTPUT_LIMIT)
         return coordinates.add(x, coordinates.drift(x, self.dt) + bounded * self.scale)
+
+    def move(self, x: Tensor, state: RobotState, target: Tensor) -> tuple[Tensor, RobotState]:
+        """The states one control step later, as a vector and whole: (N, 13 + 2 J), (N, ...); `state` is the whole of x."""
+        following = self(x, (state.body_pos_w, state.body_quat_w), target)
+        return following, coordinates.full_state(self.kinematics, following)
 
     def poses(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of all bodies: (N, B, 3) m, (N, B, 4)."""

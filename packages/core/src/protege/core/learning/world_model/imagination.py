@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...env import ImaginedEnv, Obs
+from ...observations import proprioception
 from ..accelerate import mixed_precision
 from ..policy import ActorCritic
 from ..ppo import value_loss
@@ -32,7 +33,6 @@ class Rollout:
         seen: H observations before each step.
         values: (H, M) of the observation after each step, by the critic that is compared with.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
-        distance: see `WorldModelLearner`.
     """
 
     gain: Tensor
@@ -51,6 +51,11 @@ def value(policy: ActorCritic, critic: nn.Module, obs: Obs) -> Tensor:
     return critic({name: policy.tokenizer(obs, name) for name in policy.critic_tokens})
 
 
+def with_history(obs: Obs, felt: list[Tensor]) -> Obs:
+    """The observation with the proprioceptions before it, (M, P) each, newest first, if there are any."""
+    return {**obs, "history": torch.stack(felt, dim=1)} if felt else obs
+
+
 def play(
     policy: ActorCritic,
     critic: nn.Module,
@@ -65,7 +70,8 @@ def play(
     envs.load(start)
     x = start["x"]
     state = coordinates.full_state(model.kinematics, x)
-    obs, alive, weight = envs.observe(state), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
+    felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
+    obs, alive, weight = with_history(envs.observe(state), felt), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
     gain, squared, before = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), None
     rewards, failures, timeouts, lives, values = [], [], [], [alive], []
     seen: list[Obs] = []
@@ -76,10 +82,10 @@ def play(
             offset = policy.offset(obs, config.observation_noise, generator).float()
         noise = torch.randn(offset.shape, generator=generator, device=offset.device)
         action = policy.around_reference(offset, obs) + config.imagined_noise * std * noise
-        x = model(x, (state.body_pos_w, state.body_quat_w), policy.default_joint_pos + scale * action)
-        state = coordinates.full_state(model.kinematics, x)
+        x, state = model.move(x, state, policy.default_joint_pos + scale * action)
         reward, failed, timed_out = envs.advance(state)
-        obs = envs.observe(state)
+        felt = [obs["proprioception"], *felt][: len(felt)]
+        obs = with_history(envs.observe(state), felt)
         pull = offset * scale
         penalty = config.offset_penalty * pull.square().mean(-1)
         if before is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...env import Env, ImaginableEnv, Obs
-from ..accelerate import accelerate
+from ..accelerate import accelerate, compile_methods
 from ..cuda_graph import Recorded
 from ..optim import adamw, backward, guarded_step, set_learning_rate
 from ..policy import ActorCritic
@@ -25,6 +25,8 @@ FITTED_TO = 40_000
 """Transitions to which the model's linear part is fitted."""
 OPEN_LOOP = 15
 """Control steps after which the model's open-loop error is measured, half a second at 30 Hz."""
+CHECKED_EVERY = 10
+"""Iterations from one such measurement to the next."""
 
 
 class WorldModelLearner:
@@ -61,6 +63,10 @@ class WorldModelLearner:
         self.compared = deepcopy(policy.critic).requires_grad_(False)
         accelerate(policy, device, *speed)
         self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
+        self.imagined = env.imagine(config.imagined_envs)
+        # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
+        compile_methods(self.model, "move", device, speed[1])
+        compile_methods(self.imagined, "advance observe", device, speed[1])
         group.broadcast(self.model)
         self.optimizer = adamw(
             [
@@ -69,15 +75,15 @@ class WorldModelLearner:
             ]
         )
         self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
+        self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.gamma = discount(config.gamma, env.robot.control_dt)
-        self.imagined = env.imagine(config.imagined_envs)
         self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
         self.noise = torch.zeros(env.num_envs, env.num_actions, device=device)
         self.noise_share = torch.linspace(0.0, 1.0, env.num_envs, device=device).unsqueeze(1)
         self._model_gradients = Recorded(self._backward_model, device)
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
-        self._metrics: dict[str, float] = {}
+        self._iteration = 0
         self.samples = config.rollout_steps * env.num_envs
         self.fitted = False  # whether the model knows the world before the first control step
 
@@ -95,7 +101,7 @@ class WorldModelLearner:
 
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
         """Play `rollout_steps` in the simulator. Returns the rows of the episodes that ended (E,); see `Step.episodes`."""
-        config = self.config
+        config, self._iteration = self.config, iteration
         if not self.replay.filled:
             self._warm_up()
         falling = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - FULL_RATE) / (1.0 - FULL_RATE)
@@ -165,7 +171,9 @@ class WorldModelLearner:
             del row["returns"]
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
-        checked = self.model.open_loop_error(**self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0))
+        checked: dict[str, Tensor] = {}
+        if self._iteration % CHECKED_EVERY == 0:
+            checked = self.model.open_loop_error(**self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0))
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
@@ -191,7 +199,7 @@ class WorldModelLearner:
 
     def _update_policy(self, after_step: Callable[[], None]) -> dict[str, Tensor]:
         config, trained = self.config, self.trained
-        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator)
+        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
         terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
         follow(self.policy.actor, trained.actor, config.average_memory)

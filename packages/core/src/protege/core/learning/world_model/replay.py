@@ -73,28 +73,43 @@ class Replay:
         return {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": alive}
 
     def starts(
-        self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator
+        self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator, past: int = 0
     ) -> dict[str, Tensor]:
         """Recent states of envs and where they are in their tasks.
 
         Args:
             counts: how many of each task, M together.
             slices: the envs of each task.
+            past: H, how many states before them.
 
         Returns:
-            x (M, S), tasks one after the other; and for each task its rows, by `<task>/<name>`.
+            x (M, S), tasks one after the other; `past` (H, M, S), newest first, which goes no further back than the episode does
+            (then its first state comes again); and for each task its rows, by `<task>/<name>`.
         """
         device, span = self.x.device, max(1, round(START_SHARE * self.filled))
-        states: list[Tensor] = []
+        ages, envs = [], []
         rows: dict[str, Tensor] = {}
         for task, count in counts.items():
             part = slices[task]
-            slot_draw, env_draw = torch.rand(2, count, device=device, generator=generator)
-            slot = (self.head - 1 - (slot_draw * span).long()) % self.slots
-            env = (env_draw * (part.stop - part.start)).long()
-            states.append(self.x[slot, part.start + env])
+            age_draw, env_draw = torch.rand(2, count, device=device, generator=generator)
+            age, env = (age_draw * span).long(), (env_draw * (part.stop - part.start)).long()
+            ages.append(age)
+            envs.append(part.start + env)
+            slot = (self.head - 1 - age) % self.slots
             rows |= {name: x[slot, env] for name, x in self.rows.items() if name.startswith(f"{task}/")}
-        return {"x": torch.cat(states), **rows}
+        age, env = torch.cat(ages), torch.cat(envs)
+        slot = (self.head - 1 - age) % self.slots
+        return {"x": self.x[slot, env], **({"past": self._past(age, env, past)} if past else {}), **rows}
+
+    def _past(self, age: Tensor, env: Tensor, count: int) -> Tensor:
+        """The states before those of some age, (M,) control steps before the latest; see `starts`."""
+        states: list[Tensor] = []
+        for _ in range(count):
+            before = age + 1
+            ended = self.ended[(self.head - 1 - before) % self.slots, env]
+            age = torch.where(ended | (before >= self.filled), age, before)
+            states.append(self.x[(self.head - 1 - age) % self.slots, env])
+        return torch.stack(states)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, for an exact continuation."""
