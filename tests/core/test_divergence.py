@@ -30,6 +30,11 @@ MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
         ({"critic/value_loss": inf}, "critic/value_loss was inf"),
         ({"actor/ppo_loss": nan}, "actor/ppo_loss was nan"),
         ({"actor/kl": 1e6}, "actor/kl was 1e+06 nats, above 50"),
+        ({"model/loss": nan}, "model/loss was nan"),
+        (
+            {"model/open_loop_error": 0.7, "model/constant_velocity_error": 0.3},
+            "model/open_loop_error was 0.7 m, constant velocities are only 0.3 m off",
+        ),
     ],
 )
 def test_three_bad_iterations_in_a_row(bad, said):

@@ -50,6 +50,13 @@ def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["tasks"].keys() == {"track"}
 
 
+def test_the_algorithm_may_be_an_option(tmp_path):
+    where = ["--results-dir", tmp_path, "--experiment-name", "a", "--max-iterations", 1, *TINY]
+    result = protege("core", "train", "full_body_tracker/laptop", "--algorithm", "world_model", *where)
+    assert result.exit_code == 0, result.output
+    assert "replay" in load(tmp_path / "a").training["trainer"]
+
+
 def test_policies_with_a_history_learn_too(robot, tmp_path):
     run = train(tmp_path, "a", robot.name, "--max-iterations", 2, "model.tokens=[proprioception,history,poses]")
     assert load(run).obs_shapes["history"][0] == 4

@@ -35,6 +35,9 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     @group.command()
     @click.argument("name")
     @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+    @click.option(
+        "--algorithm", type=click.Choice(["ppo", "world_model"]), help="world_model: the family's preset of that name"
+    )
     @click.option("--config", "files", multiple=True, help="YAML file of keys, between the preset and key.path=value")
     @click.option("--robot", help="robot to train: a name, or the path of a robot.yaml")
     @click.option("--simulator", help="physics: mujoco, ...")
@@ -49,12 +52,19 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     @click.option("--results-dir", help="where runs are kept")
     @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default), or move it aside")
     def train(
-        name: str, overrides: tuple[str, ...], files: tuple[str, ...], num_envs: int | None, **options: Any
+        name: str,
+        overrides: tuple[str, ...],
+        files: tuple[str, ...],
+        num_envs: int | None,
+        algorithm: str | None,
+        **options: Any,
     ) -> None:
         """Train NAME, a preset, in results/EXPERIMENT_NAME; run it again to go on. Ctrl-C saves."""
         from ..runs.plain_yaml import as_yaml
         from ..runs.training import train as train_preset
 
+        if algorithm == "world_model":
+            name = f"{name.split('/')[0]}/world_model"
         experiment = known().get(name, known().get(name.split("/")[0]))
         if experiment is None:
             raise UserError(f"cannot train {name!r} here", f"Known: {', '.join(preset_names(known()))}")

@@ -83,7 +83,7 @@ class WorldModelLearner:
         self.noise_share = torch.linspace(0.0, 1.0, env.num_envs, device=device).unsqueeze(1)
         self._model_gradients = Recorded(self._backward_model, device)
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
-        self._iteration = 0
+        self._iteration, self._checked = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
         self.fitted = False  # whether the model knows the world before the first control step
 
@@ -171,13 +171,13 @@ class WorldModelLearner:
             del row["returns"]
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
-        checked: dict[str, Tensor] = {}
         if self._iteration % CHECKED_EVERY == 0:
-            checked = self.model.open_loop_error(**self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0))
+            windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
+            self._checked = {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
-        metrics = {name: float(x) for table in (*means, checked) for name, x in table.items()}
+        metrics = {name: float(x) for table in means for name, x in table.items()} | self._checked
         metrics["agent/skipped_updates"] *= len(steps)
         return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
 
