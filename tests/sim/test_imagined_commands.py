@@ -12,6 +12,7 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.state import RobotState
 from protege.sim.imagined_env import ImaginedEnv
 from protege.sim.tasks.goal import GoalParams
+from protege.sim.tasks.locomotion_command import LocomotionCommand
 from protege.sim.tasks.path import PathParams
 from protege.sim.tasks.steering import SteeringCommand, SteeringParams
 
@@ -107,3 +108,20 @@ def test_what_is_loaded_next_knows_nothing_of_the_last_step(robot, steps):
     again = imagined(0.3)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(x.requires_grad for x in again)
+
+
+def test_what_is_over_may_go_on_in_imagination(robot):
+    """Beyond a plan's last step nothing more is commanded than there: a horizon knows no ends."""
+    imagined = Imagined(robot)
+    envs = imagined.envs
+    for name, task in envs.tasks.items():
+        assert isinstance(task.command, LocomotionCommand)
+        imagined.rows[f"{name}/step"].fill_(task.command.plans.steps - 2)
+    envs.load(imagined.rows)
+    state = coordinates.full_state(imagined.kinematics, imagined.x)
+    seen = []
+    for _ in range(4):
+        reward, failed, timed_out = envs.advance(state)
+        assert reward.isfinite().all() and (failed | timed_out).all()
+        seen.append(envs.observe(state))
+    assert torch.equal(seen[0]["steering"], seen[-1]["steering"]) and torch.equal(seen[0]["path"], seen[-1]["path"])
