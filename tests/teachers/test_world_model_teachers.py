@@ -84,8 +84,8 @@ def test_before_training_it_acts_like_the_tracker(robot, tracker, kind):
 def test_it_may_go_on_with_the_trackers_model_of_the_world(robot, tracker, tmp_path):
     """Without updates the model is the tracker's to the bit; and it needs none before the first iteration."""
     words = ["--robot", robot.name, "--max-iterations", 1, f"agent.expert_model_path={tracker}"]
-    words += ["agent.model_learning_rate=0", "agent.warmup_updates=10000"]
-    run = train(tmp_path, "a", "teachers", "steering/world_model", *words, f"agent.world_model_path={tracker}")
+    words += ["agent.model_learning_rate=0", "agent.warmup_updates=10000", "--algorithm", "world_model"]
+    run = train(tmp_path, "a", "teachers", "steering", *words, f"agent.world_model_path={tracker}")
     mine, other = (load(x / "last.ckpt").training["trainer"]["model"] for x in (run, tracker))
     assert all(torch.equal(mine[name], x) for name, x in other.items())
 
