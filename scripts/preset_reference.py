@@ -51,6 +51,7 @@ ABOUT = {
     "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
     "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
+    "distillation/world_model": "step 4 after imitation: the tasks' own rewards, through a learned model of the simulator",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import ROBOT, TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, student_config
+from tiny import TASKS, TEACHERS, ScriptedTeacher, save_teachers, save_tracker, scripted, student_config
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
@@ -22,11 +22,6 @@ from protege.distill.curriculum import tasks_of
 from protege.distill.distillation import Distillation
 from protege.distill.experiment import EXPERIMENTS, distil, train
 from protege.distill.teachers_by_task import TeachersByTask, load_teachers
-
-
-def scripted(robot: Robot = ROBOT) -> dict[str, ScriptedTeacher]:
-    """Each teacher has an opinion of its own: offsets 0.1, 0.2, ... and values 1, 2, ..."""
-    return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0, robot) for i, name in enumerate(TEACHERS)}
 
 
 def run_distillation(config, teachers) -> Run:

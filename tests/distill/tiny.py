@@ -48,6 +48,11 @@ class ScriptedTeacher:
         return Label(mean, self.std.expand_as(mean), torch.full((len(mean),), self.value))
 
 
+def scripted(robot: Robot = ROBOT) -> dict[str, ScriptedTeacher]:
+    """Each teacher has an opinion of its own: offsets 0.1, 0.2, ... and values 1, 2, ..."""
+    return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0, robot) for i, name in enumerate(TEACHERS)}
+
+
 def student_config(folder: Path, *overrides: str, robot: Robot = ROBOT) -> Config:
     """A tiny distillation of all tasks at once, to be run in `folder`."""
     parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}

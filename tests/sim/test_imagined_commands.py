@@ -35,7 +35,7 @@ class Imagined:
         obs = env.reset()
         for _ in range(5):
             obs = env.step((obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()).obs
-        self.envs: ImaginedEnv = env.imagine(env.num_envs)
+        self.envs: ImaginedEnv = env.imagine(env.num_envs, env.generator)
         self.rows = {name: x.clone() for name, x in env.rows().items()}
         for task in self.envs.tasks.values():
             reference = task.command.reference

@@ -31,7 +31,7 @@ def make_env(robot, mix, num_envs=12, **config) -> HumanoidEnv:
 def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
     """States by forward kinematics of root and joints; none but MaskedMimic's masks, drawn anew, may differ."""
     env = make_env(robot, mix)
-    imagined, kinematics = env.imagine(env.num_envs), Kinematics(robot)
+    imagined, kinematics = env.imagine(env.num_envs, torch.Generator()), Kinematics(robot)
     obs, ended, compared = env.reset(), torch.ones(env.num_envs, dtype=torch.bool), 0
     generator = torch.Generator().manual_seed(1)
     for _ in range(40):
@@ -78,7 +78,7 @@ def test_they_fail_as_the_simulated_ones_do(robot):
     """A body half a metre off ends an episode of either."""
     env = make_env(robot, {"track": 1.0})
     env.reset()
-    imagined = env.imagine(env.num_envs)
+    imagined = env.imagine(env.num_envs, torch.Generator())
     imagined.load({name: x.clone() for name, x in env.rows().items()})
     x = coordinates.pack(env.state)
     limit = env.config.track.termination_distance
@@ -96,7 +96,7 @@ def test_they_fail_as_the_simulated_ones_do(robot):
 def test_they_end_where_the_clip_does(robot):
     env = make_env(robot, {"track": 1.0})
     env.reset()
-    imagined = env.imagine(env.num_envs)
+    imagined = env.imagine(env.num_envs, torch.Generator())
     rows = {name: x.clone() for name, x in env.rows().items()}
     rows["track/step"] = rows["track/last_step"] - 1
     rows["track/step"][0] -= 1
@@ -111,7 +111,7 @@ def test_they_end_where_the_clip_does(robot):
 def test_rewards_and_observations_have_gradients(robot):
     env = make_env(robot, {"track": 1.0, "path": 1.0, "goal": 1.0})
     env.reset()
-    imagined, kinematics = env.imagine(9), Kinematics(robot)
+    imagined, kinematics = env.imagine(9, torch.Generator()), Kinematics(robot)
     assert imagined.task_counts == {"track": 3, "path": 3, "goal": 3}
     rows = {name: x[:3].clone() for name, x in env.rows().items()}
     imagined.load(rows)
@@ -129,7 +129,7 @@ def test_imagining_leaves_the_simulated_envs_alone(robot):
     env = make_env(robot, MIXES[1])
     env.reset()
     before = {name: x.clone() for name, x in env.rows().items()}
-    imagined = env.imagine(30)
+    imagined = env.imagine(30, torch.Generator())
     assert sum(imagined.task_counts.values()) == 30 and min(imagined.task_counts.values()) == 5
     counts, envs = imagined.task_counts, env.task_slices
     rows = {}
@@ -149,6 +149,6 @@ def test_what_cannot_be_imagined_is_one_line(robot):
     with pytest.raises(
         UserError, match=r"env\.terrain\.kind: rough ground cannot be imagined\. Take env\.terrain\.kind=flat"
     ):
-        env.imagine(4)
+        env.imagine(4, torch.Generator())
     with pytest.raises(UserError, match=r"agent\.imagined_envs is 2\. There are 5 tasks"):
-        make_env(robot, MIXES[1]).imagine(2)
+        make_env(robot, MIXES[1]).imagine(2, torch.Generator())

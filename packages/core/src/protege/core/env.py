@@ -82,6 +82,7 @@ class ImaginedEnv(Protocol):
     """
 
     task_counts: dict[str, int]  # envs of each task, one task after the other
+    task_slices: dict[str, slice]
 
     def load(self, rows: Mapping[str, Tensor]) -> None:
         """Be asked what the rows say, by the names of `ImaginableEnv.rows`, (m, ...) each."""
@@ -113,8 +114,8 @@ class ImaginableEnv(Env, Protocol):
         """Where each env is in what it is asked to do, (n, ...) each, by `<task>/<name>`; overwritten by the next step."""
         ...
 
-    def imagine(self, num_envs: int) -> ImaginedEnv:
-        """Imagined envs, dealt out among the tasks as these are.
+    def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
+        """Imagined envs, dealt out among the tasks as these are; `generator` makes their draws.
 
         Raises:
             UserError: something in its config cannot be imagined.

@@ -13,12 +13,14 @@ from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
 from protege.core.runs.training import Experiment
 
+from . import world_model
 from .averaging import WeightAverage
 from .config import DistillConfig, Stage
 from .curriculum import Curriculum, TaskEnv, tasks_of, usable_stages
 from .distillation import Distillation
 from .periodic_evaluation import PeriodicEvaluation
 from .teachers_by_task import TeachersByTask, load_teachers
+from .world_model import WorldModelDistillConfig
 
 
 def train(run: Run, env: Env, config: Config) -> None:
@@ -54,5 +56,10 @@ def distil(run: Run, env: TaskEnv, config: Config, teachers: TeachersByTask, sta
     train_loop(run, env, learner, [Curriculum(stages, env, learner), average, evaluation], average.model)
 
 
-EXPERIMENTS = {"distillation": Experiment("student", {"agent": DistillConfig, "model": ModelConfig}, train)}
-"""By the first part of their presets' names."""
+EXPERIMENTS = {
+    "distillation": Experiment("student", {"agent": DistillConfig, "model": ModelConfig}, train),
+    "distillation/world_model": Experiment(
+        "student", {"agent": WorldModelDistillConfig, "model": ModelConfig}, world_model.train
+    ),
+}
+"""By their presets' names, or the first part of them."""

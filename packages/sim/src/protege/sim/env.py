@@ -280,8 +280,8 @@ class HumanoidEnv:
         """Where each env is in its command, (n, ...) each, by `<task>/<name>`."""
         return {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
 
-    def imagine(self, num_envs: int) -> ImaginedEnv:
-        """Envs without physics that are asked the same, with training's terminations.
+    def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
+        """Envs without physics that are asked the same, with training's terminations; `generator` makes their draws.
 
         Raises:
             UserError: the ground is not flat, or there are fewer envs than tasks.
@@ -289,7 +289,7 @@ class HumanoidEnv:
         if self.floor is not None:
             raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
-        return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs)
+        return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs, generator)
 
     # Saving ------------------------------------------------------------------------------------------------------------
 

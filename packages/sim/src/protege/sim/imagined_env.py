@@ -33,6 +33,7 @@ class ImaginedEnv:
         shares: how many envs of each task there are in the env.
         shapes: see `env.command_shapes`.
         num_envs: M, dealt out among the tasks by these shares, at least one each.
+        generator: of the commands' draws.
 
     Raises:
         UserError: there are fewer envs than tasks.
@@ -45,6 +46,7 @@ class ImaginedEnv:
         shares: Mapping[str, int],
         shapes: Sequence[tuple[Modality, tuple[int, ...]]],
         num_envs: int,
+        generator: torch.Generator,
     ) -> None:
         if num_envs < len(tasks):
             raise UserError(f"agent.imagined_envs is {num_envs}", f"There are {len(tasks)} tasks: one each")
@@ -55,8 +57,11 @@ class ImaginedEnv:
             count = min(left - others, max(1, round(left * share / shared)))
             self.task_counts[name], left, shared = count, left - count, shared - share
         self.tasks = {
-            name: replace(task, command=task.command.twin(self.task_counts[name])) for name, task in tasks.items()
+            name: replace(task, command=task.command.twin(self.task_counts[name], generator))
+            for name, task in tasks.items()
         }
+        ends = accumulate(self.task_counts.values(), initial=0)
+        self.task_slices = {name: slice(*part) for name, part in zip(self.tasks, pairwise(ends), strict=True)}
         # Metrics alone look at where robots have been.
         self._trail = torch.zeros(num_envs, 1, 2, device=next(iter(self.tasks.values())).command.step.device)
 
@@ -91,7 +96,7 @@ class ImaginedEnv:
     def _parts(self, state: RobotState) -> list[tuple[RobotState, RobotState]]:
         """Each task's envs, with and without a gradient."""
         still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
-        return [(state[a:b], still[a:b]) for a, b in pairwise(accumulate(self.task_counts.values(), initial=0))]
+        return [(state[part], still[part]) for part in self.task_slices.values()]
 
 
 def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:

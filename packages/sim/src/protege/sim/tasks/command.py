@@ -22,6 +22,7 @@ class Command(ABC):
     Attributes:
         carried: whether the reference is carried along with the robot, over the ground.
         kept: names of the tensors, (n, ...) each, that a checkpoint keeps besides the reference's rows and `shown`.
+        generator: of its random draws.
         reference: each row's reference motion.
         step: (n,) control steps since the episode began.
         last_step: (n,) the step at which the command is over (a time-out, not a failure).
@@ -31,6 +32,7 @@ class Command(ABC):
 
     carried: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
+    generator: torch.Generator
     reference: Reference
     step: Tensor
     last_step: Tensor
@@ -75,9 +77,14 @@ class Command(ABC):
         mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
         return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}
 
-    def twin(self, n: int) -> Self:
-        """A command for n other envs by the same tables of references. Its `rows` are zero until they are set."""
+    def twin(self, n: int, generator: torch.Generator) -> Self:
+        """A command for n other envs by the same tables of references. Its `rows` are zero until they are set.
+
+        Args:
+            generator: makes its draws.
+        """
         twin, reference = copy(self), copy(self.reference)
+        twin.generator = generator
         rows = {name: x.new_zeros(n, *x.shape[1:]) for name, x in self.rows().items()}
         twin.reference = reference
         for name in ("index", "last", "shift"):

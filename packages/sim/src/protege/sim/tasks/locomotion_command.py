@@ -95,8 +95,8 @@ class LocomotionCommand(Command):
         self._modalities = [implied[name] for name in names]
         self._values = [modality.of_plans(self) for modality in self._modalities]
 
-    def twin(self, n: int) -> Self:
-        twin = super().twin(n)
+    def twin(self, n: int, generator: torch.Generator) -> Self:
+        twin = super().twin(n, generator)
         twin._values = [modality.of_plans(twin) for modality in self._modalities]
         return twin
 

@@ -36,6 +36,7 @@ class WorldModelConfig:
         target_memory: share of the critic that is compared with which an update keeps.
         offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.
         rate_penalty: see `offset_penalty`.
+        anchor_weight: of the KL of the actions from a teacher's, nats a joint, where there is one.
         exploration: deviation of the actions' noise in the simulator, in units of the policy's; each env takes a share of its own,
             0 to 1.
         warmup_exploration: the same before the first update: the model has to know what large actions do.
@@ -70,6 +71,7 @@ class WorldModelConfig:
     target_memory: float = 0.995
     offset_penalty: float = 0.5
     rate_penalty: float = 0.5
+    anchor_weight: float = 0.0
     exploration: float = 1.0
     warmup_exploration: float = 3.0
     noise_memory: float = 0.7
@@ -89,7 +91,9 @@ class WorldModelConfig:
         )
         checks.within(2, 100_000, self, key, "replay_steps", "warmup_steps")
         checks.at_least(1, self, key, "model_batch", "imagined_envs")
-        checks.at_least(0, self, key, "warmup_updates", "offset_penalty", "rate_penalty", "exploration")
+        checks.at_least(
+            0, self, key, "warmup_updates", "offset_penalty", "rate_penalty", "anchor_weight", "exploration"
+        )
         checks.at_least(0, self, key, "warmup_exploration", "imagined_noise", "observation_noise")
         checks.within(0, 10, self, key, "learning_rate", "critic_learning_rate", "model_learning_rate")
         checks.shares(

@@ -4,7 +4,7 @@ The policy acts, the model says where that leads, and the env's own functions sa
 the gradient of the return reaches the policy's weights through every step (SHAC, Xu et al. 2022, arXiv 2204.07137).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,9 @@ from ..ppo import value_loss
 from . import coordinates
 from .config import WorldModelConfig
 from .dynamics import WorldModel
+
+Anchor = Callable[[Obs, Mapping[str, slice]], Tensor]
+"""Observations, and the envs of each task -> the mean actions (M, J) of teachers; without a gradient."""
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Rollout:
         seen: H observations before each step.
         values: (H, M) of the observation after each step, by the critic that is compared with.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
+        apart: (M,) mean KL of the actions from the anchor's, nats a joint, as if both had the policy's deviation.
     """
 
     gain: Tensor
@@ -44,6 +48,7 @@ class Rollout:
     seen: list[Obs]
     values: Tensor
     offset: Tensor
+    apart: Tensor
 
 
 def value(policy: ActorCritic, critic: nn.Module, obs: Obs) -> Tensor:
@@ -65,14 +70,20 @@ def play(
     config: WorldModelConfig,
     gamma: float,
     generator: torch.Generator,
+    anchor: Anchor | None = None,
 ) -> Rollout:
-    """Play from what `Replay.starts` gave."""
+    """Play from what `Replay.starts` gave.
+
+    Args:
+        anchor: whose actions are kept near, by `WorldModelConfig.anchor_weight`.
+    """
     envs.load(start)
     x = start["x"]
     state = coordinates.full_state(model.kinematics, x)
     felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
     obs, alive, weight = with_history(envs.observe(state), felt), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
-    gain, squared, before = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), None
+    gain, squared, apart = (torch.zeros_like(x[:, 0]) for _ in range(3))
+    before: Tensor | None = None
     rewards, failures, timeouts, lives, values = [], [], [], [alive], []
     seen: list[Obs] = []
     scale, std = policy.action_scale, policy.log_std.exp()
@@ -81,7 +92,8 @@ def play(
         with mixed_precision(policy):
             offset = policy.offset(obs, config.observation_noise, generator).float()
         noise = torch.randn(offset.shape, generator=generator, device=offset.device)
-        action = policy.around_reference(offset, obs) + config.imagined_noise * std * noise
+        mean = policy.around_reference(offset, obs)
+        action = mean + config.imagined_noise * std * noise
         x, state = model.move(x, state, policy.default_joint_pos + scale * action)
         reward, failed, timed_out = envs.advance(state)
         felt = [obs["proprioception"], *felt][: len(felt)]
@@ -90,6 +102,9 @@ def play(
         penalty = config.offset_penalty * pull.square().mean(-1)
         if before is not None:
             penalty = penalty + config.rate_penalty * (pull - before).square().mean(-1)
+        if anchor is not None:
+            divergence = 0.5 * ((mean - anchor(seen[-1], envs.task_slices)) / std).square().mean(-1)
+            penalty, apart = penalty + config.anchor_weight * divergence, apart + divergence.detach() / config.horizon
         gain = gain + weight * torch.where(alive, reward - penalty, 0.0)
         squared, before, weight = squared + pull.detach().square().mean(-1) / config.horizon, pull, weight * gamma
         alive = alive & ~(failed | timed_out)
@@ -98,7 +113,7 @@ def play(
         for kept, now in ((rewards, reward.detach()), (failures, failed), (timeouts, timed_out), (lives, alive)):
             kept.append(now)
     stacked = (torch.stack(part) for part in (rewards, failures, timeouts, lives))
-    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), offset=squared)
+    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), offset=squared, apart=apart)
 
 
 def actor_loss(

@@ -43,6 +43,7 @@ class WorldModelLearner:
         seed: of all random draws; each rank derives its own.
         group: the ranks that train this policy.
         speed: mixed precision and compilation, see `accelerate`.
+        anchor: whose actions the policy's are kept near in imagined episodes.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class WorldModelLearner:
         seed: int = 0,
         group: ProcessGroup = SINGLE_PROCESS,
         speed: tuple[bool, bool] = (False, False),
+        anchor: imagination.Anchor | None = None,
     ) -> None:
-        device = policy.action_bound.device
+        device, self.anchor = policy.action_bound.device, anchor
         self.config, self.env, self.group = config, env, group
         self.generator = torch.Generator(device).manual_seed(group.seed(seed))
         self.trained, self.policy = policy, deepcopy(policy).requires_grad_(False)
@@ -63,7 +65,7 @@ class WorldModelLearner:
         self.compared = deepcopy(policy.critic).requires_grad_(False)
         accelerate(policy, device, *speed)
         self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
-        self.imagined = env.imagine(config.imagined_envs)
+        self.imagined = env.imagine(config.imagined_envs, self.generator)
         # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
         compile_methods(self.model, "move", device, speed[1])
         compile_methods(self.imagined, "advance observe", device, speed[1])
@@ -134,9 +136,9 @@ class WorldModelLearner:
     def _warm_up(self) -> None:
         """The first control steps, with large actions, and a model that has learned from them; or it has before, see `know`."""
         config = self.config
-        # What `run.checkpoint` names was loaded into the average.
-        follow(self.trained.actor, self.policy.actor, 0.0)
-        follow(self.compared, self.trained.critic, 0.0)
+        # The weights of `run.checkpoint`, if there is one, were loaded into the average.
+        self.trained.actor.load_state_dict(self.policy.actor.state_dict())
+        self.compared.load_state_dict(self.trained.critic.state_dict())
         with self.group.pooling(self.trained.tokenizer):
             for _ in range(config.warmup_steps):
                 self._play(1, config.exploration if self.fitted else config.warmup_exploration)
@@ -210,9 +212,8 @@ class WorldModelLearner:
     def _backward_policy(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
         config, policy, gamma = self.config, self.trained, self.gamma
-        rollout = imagination.play(
-            policy, self.compared, self.model, self.imagined, start, config, gamma, self.generator
-        )
+        parts = (policy, self.compared, self.model, self.imagined)
+        rollout = imagination.play(*parts, start, config, gamma, self.generator, self.anchor)
         loss = imagination.actor_loss(policy, self.compared, rollout, config, gamma)
         targets = imagination.critic_targets(rollout, gamma, config.lam)
         values = imagination.critic_loss(policy, rollout, targets)
@@ -223,6 +224,7 @@ class WorldModelLearner:
         return {
             "actor/imagined_loss": loss.detach(),
             "actor/offset": rollout.offset.mean(),
+            **({} if self.anchor is None else {"actor/anchor_kl": rollout.apart.mean()}),
             "actor/imagined_reward": rollout.reward.mean(),
             "actor/imagined_survival": rollout.alive[-1].float().mean(),
             "critic/value_loss": values.detach(),
