@@ -19,8 +19,8 @@ from protege.core.runs.experiments import EXPERIMENTS as CORE
 from protege.core.runs.pipeline import load_steps
 from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.experiment import EXPERIMENTS as DISTILL
-from protege.sim.env import observation_shapes
 from protege.sim.env_config import EnvConfig
+from protege.sim.observing import observation_shapes
 from protege.sim.robots import get_robot
 from protege.teachers.experiments import EXPERIMENTS as TEACHERS
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from protege.core import observations
 from protege.core.robots import rotation as R
-from protege.core.robots.state import RobotState
+from protege.core.robots.state import RobotState, Snapshot
 from protege.core.tasks import modalities
 
 N, B, J, K, P = 3, 4, 5, 2, 6
@@ -194,3 +194,17 @@ def test_a_pitched_robot_commands_stay_level():
     pitched = R.multiply(LEFT, R.from_axis_angle(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0.7])))
     ahead = torch.tensor([[[1.0, 5.0]]])
     assert torch.allclose(path(one_body(quat=pitched), ahead), torch.tensor([[[3.0, 0.0]]]), atol=1e-5)
+
+
+def test_a_snapshot_is_observed_alike_and_turns_its_heading_once(monkeypatch):
+    state, asked = random_state(torch.Generator().manual_seed(0)), []
+    goal_w, time_left = torch.ones(N, 2, dtype=torch.float64), torch.ones(N, dtype=torch.float64)
+    want = observations.proprioception(state), goal(state, goal_w, time_left)
+    heading = R.yaw_cos_sin
+    monkeypatch.setattr(R, "yaw_cos_sin", lambda q: asked.append(q) or heading(q))
+    snapshot = Snapshot.of(state)
+    seen = observations.proprioception(snapshot), goal(snapshot, goal_w, time_left)
+    assert len(asked) == 1
+    assert all(torch.equal(x, y) for x, y in zip(seen, want, strict=True))
+    observations.proprioception(snapshot[:1])
+    assert len(asked) == 2, "other robots"

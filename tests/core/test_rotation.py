@@ -146,6 +146,15 @@ def test_exponential_and_logarithm_undo_each_other(q):
     assert same_rotation(R.from_rotation_vector(v), q, 1e-9)
 
 
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-4, 0.3, 3.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_angle_between_is_exact_in_single_precision(angle, sign):
+    turn = R.from_axis_angle(double([0.6, 0.0, 0.8]), double(angle))
+    a = R.normalize(double([0.3, -0.5, 0.7, 0.2]))
+    found = R.angle_between(a.float(), sign * R.multiply(a, turn).float())
+    assert found.item() == pytest.approx(angle, abs=2e-7 if angle < 1.0 else 1e-6)
+
+
 @given(quats, quats)
 def test_the_angle_between_is_symmetric_and_at_most_half_a_turn(a, b):
     angle = R.angle_between(a, b).item()

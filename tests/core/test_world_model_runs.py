@@ -63,8 +63,11 @@ def test_policies_with_a_history_learn_too(robot, tmp_path):
 
 
 def test_the_policy_that_is_kept_is_an_average(tmp_path):
-    """With all of it kept at every update it is the one before training, whatever was learned."""
-    run = train(tmp_path, "still", "smpl", "--max-iterations", 2, "agent.average_memory=1", "run.seed=3")
+    """The one that is trained has moved on since; with no memory they are the same."""
+    run = train(tmp_path, "last", "smpl", "--max-iterations", 2, "agent.average_memory=0", "run.seed=3")
+    saved = load(run)
+    assert all(torch.equal(saved.model[f"actor.{name}"], x) for name, x in saved.training["trainer"]["actor"].items())
+    run = train(tmp_path, "average", "smpl", "--max-iterations", 2, "run.seed=3")
     saved = load(run)
     trained = saved.training["trainer"]["actor"]
     kept = {name.removeprefix("actor."): x for name, x in saved.model.items() if name.startswith("actor.")}

@@ -18,6 +18,7 @@ from protege.sim.tasks.goal import GoalParams
 from protege.sim.tasks.masks import MaskParams
 from protege.sim.tasks.path import PathParams
 from protege.sim.tasks.steering import SteeringParams
+from protege.sim.tasks.task import make_scenes
 
 SMPL = get_robot("smpl")
 ALL_TASKS = {"track": 1.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}
@@ -59,8 +60,8 @@ def test_worlds_start_on_their_reference(robot):
 def test_a_robot_on_its_reference_earns_the_whole_tracking_reward(robot):
     env = make_env({"track": 1.0}, robot=robot)
     env.reset()
-    task, part = env.tasks["track"], env.task_slices["track"]
-    scene = env._scene(task, part)
+    task = env.tasks["track"]
+    scene = make_scenes(env.tasks, env.task_slices, env.state, env.trail, robot)["track"]
     assert task.rewards["body_pos"][1](scene).min() > 0.999
     assert task.rewards["body_rot"][1](scene).min() > 0.999
 

@@ -20,7 +20,7 @@ from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.every_clip import TOO_HIGH, TOO_TILTED, EveryClipCommand, Judge, rounds, toppled
-from protege.sim.tasks.terms import Scene, mean_body_off
+from protege.sim.tasks.terms import Deviation, Scene, mean_body_off
 from protege.sim.tasks.track import MotionParams
 
 
@@ -104,7 +104,9 @@ def scene(robot: Robot, step: int, up: float = 0.0, tilt: float = 0.0, aside: fl
     state.body_pos_w[..., 2] += up
     state.body_pos_w[..., 0] += aside
     command = cast(Any, SimpleNamespace(step=torch.tensor([step]), reference=SimpleNamespace(floor=None)))
-    return Scene(state, reference, command, torch.zeros(1, 31, 2), robot.control_dt, robot)
+    return Scene(
+        state, reference, Deviation.of(state, reference), command, torch.zeros(1, 31, 2), robot.control_dt, robot
+    )
 
 
 def test_the_second_rule_looks_at_height_and_tilt_against_the_reference(robot: Robot) -> None:

@@ -11,11 +11,10 @@ from protege.core.motions import MotionLibrary, load_clips
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.core.tasks import modalities, tasks
-from protege.sim.env import command_shapes
 from protege.sim.env_config import EnvConfig
+from protege.sim.observing import command_shapes, observe_commands
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
-from protege.sim.task_observations import observe_command
 from protege.sim.tasks.locomotion_command import SUBSTEPS, LocomotionCommand, pool_size
 from protege.sim.tasks.steering import PATIENCE, SteeringParams, gait_lead
 from protege.sim.tasks.task import TaskContext
@@ -50,7 +49,7 @@ def make(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, *
 
 def observe(command: LocomotionCommand, state: RobotState) -> dict[str, torch.Tensor]:
     """What robots in that state see of the commands."""
-    return observe_command(command, state, command_shapes(EnvConfig()))
+    return observe_commands([command], state, command_shapes(EnvConfig()))
 
 
 def play(command: LocomotionCommand, steps: int) -> list[RobotState]:

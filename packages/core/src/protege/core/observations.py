@@ -28,7 +28,7 @@ def proprioception(state: RobotState) -> Tensor:
         ],
         dim=1,
     )
-    root, bodies = to_heading(root_quat, vectors_w).flatten(1).split([12, 3 * (state.body_pos_w.shape[1] - 1)], dim=1)
+    root, bodies = to_heading(state, vectors_w).flatten(1).split([12, 3 * (state.body_pos_w.shape[1] - 1)], dim=1)
     return torch.cat([root_pos[:, 2:], root, state.joint_pos, state.joint_vel, bodies], dim=1)
 
 
@@ -49,13 +49,21 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
     """
     from_root = target_pos_w - state.root_pos_w[:, None, None]
     from_body = target_pos_w - state.body_pos_w[:, None]
-    vectors_w = torch.stack([from_root, from_body, *R.to_6d(target_quat_w).split(3, dim=-1)], dim=3)
-    return to_heading(state.root_quat_w, vectors_w).flatten(3)
+    vectors_w = (from_root.split(1, dim=-1), from_body.split(1, dim=-1), *R.two_columns(target_quat_w))
+    # Vectors side by side and not in a dimension of their own: CUDA joins tensors of up to four dimensions at once.
+    xs, ys, zs = zip(*vectors_w, strict=True)
+    x, y = _turned(state, torch.cat(xs, dim=-1), torch.cat(ys, dim=-1))
+    turned = zip(x.split(1, dim=-1), y.split(1, dim=-1), zs, strict=True)
+    return torch.cat([component for vector in turned for component in vector], dim=-1)
 
 
-def to_heading(root_quat_w: Tensor, vectors_w: Tensor) -> Tensor:
-    """World vectors (N, ..., 2 or 3) in the heading frame of root rotations (N, 4): only x and y turn."""
-    ahead = R.yaw_cos_sin(root_quat_w)
-    cos, sin = ahead.view(-1, *[1] * (vectors_w.ndim - 2), 2).split(1, dim=-1)
+def to_heading(state: RobotState, vectors_w: Tensor) -> Tensor:
+    """World vectors (N, ..., 2 or 3) in the heading frames of robots: only x and y turn."""
     x, y, *z = vectors_w.split(1, dim=-1)
-    return torch.cat([cos * x + sin * y, cos * y - sin * x, *z], dim=-1)
+    return torch.cat([*_turned(state, x, y), *z], dim=-1)
+
+
+def _turned(state: RobotState, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Components x and y of world vectors, (N, ...) each, in the heading frames of robots."""
+    cos, sin = (c.view(-1, *[1] * (x.ndim - 1)) for c in state.ahead.unbind(dim=-1))
+    return torch.addcmul(cos * x, sin, y), torch.addcmul(cos * y, sin, x, value=-1.0)

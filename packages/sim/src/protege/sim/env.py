@@ -8,7 +8,7 @@ GPU it is one CUDA graph. Resets are therefore computed for all envs and kept wh
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,47 +21,25 @@ from protege.core.errors import UserError
 from protege.core.learning.cuda_graph import Recorded
 from protege.core.motions import Clip, StreamedLibrary
 from protege.core.robots.robot import Robot
-from protege.core.robots.state import RobotState
+from protege.core.robots.state import RobotState, Snapshot
 from protege.core.runs.checkpoint_checks import check_layout
 from protege.core.runs.clip_selection import Motions, motions_of
-from protege.core.tasks import Modality, tasks
+from protege.core.tasks import tasks
 
 from .clip_library import make_library
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
 from .imagined_env import ImaginedEnv
+from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
-from .task_observations import observe_tasks
-from .tasks.task import TaskContext, TaskTerms
+from .tasks.task import TaskContext, TaskTerms, make_scenes
 from .tasks.terms import Scene
 
 log = logging.getLogger(__name__)
-
-
-def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each observation of an env, by name."""
-    k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
-    p = observations.proprioception_size(b, j)
-    return {
-        "proprioception": (p,),
-        "history": (config.history_steps, p),
-        "poses": (k, b, observations.POSE_FEATURES),
-        "reference_joint_pos": (j,),
-        "reference_joint_vel": (j,),
-        "pose_mask": (k, b),
-        **{modality.name: shape for modality, shape in command_shapes(config)},
-        **{f"{modality.name}_mask": () for modality, _ in command_shapes(config)},
-    }
-
-
-def command_shapes(config: EnvConfig) -> list[tuple[Modality, tuple[int, ...]]]:
-    """All modalities, and the shapes of their observations."""
-    found = [(task.modality, getattr(config, task.config_key)) for task in tasks().values()]
-    return [(modality, tuple(modality.shape(params))) for modality, params in found if modality is not None]
 
 
 class HumanoidEnv:
@@ -204,39 +182,38 @@ class HumanoidEnv:
         self.randomization.advance()
         history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
-        reward = torch.zeros(self.num_envs, device=self.device)
-        failed, timed_out = self.invalid.clone(), torch.zeros_like(self.invalid)
-        causes: dict[str, Tensor] = {}
         for name, part in self.task_slices.items():
-            task = self.tasks[name]
-            task.command.advance(self.state[part])
-            scene = self._scene(task, part)
-            reward[part] = task.reward(scene)
-            for cause, broken in task.broken_rules(scene, evaluation=self.evaluation).items():
-                causes.setdefault(f"failed_by/{cause}", torch.zeros_like(failed))[part] = broken
-            timed_out[part] = task.command.over(self.state[part])
-            for metric, term in task.metrics.items():
-                self.log.add(metric, part, *term(scene))
+            self.tasks[name].command.advance(self.state[part])
+        scenes = make_scenes(self.tasks, self.task_slices, self.state, self.trail, self.robot)
+        causes, failed = self._broken(scenes), self.invalid.clone()
         for broken in causes.values():
             failed |= broken
-        timed_out &= ~failed
+        timed_out = joined([scene.command.over(scene.state) for scene in scenes.values()]) & ~failed
+        for name, part in self.task_slices.items():
+            for metric, measure in self.tasks[name].metrics.items():
+                self.log.add(metric, part, *measure(scenes[name]))
+        reward = joined([task.reward(scenes[name]) for name, task in self.tasks.items()])
         self.log.step(reward)
         self.invalid_count += self.invalid.sum()
-        clip = torch.empty_like(self.log.task_ids)
+        clip = joined([task.command.clip for task in self.tasks.values()])
         for name, part in self.task_slices.items():
-            command = self.tasks[name].command
-            clip[part] = command.clip
-            command.judge(failed[part])
+            self.tasks[name].command.judge(failed[part])
         episodes = self.log.rows(failed) | {"clip": clip} | causes
-        measured, ended = self.randomization.measured(self.state), failed | timed_out
+        measured, ended = self._measured(), failed | timed_out
         next_obs = self._observe(history, measured, self._proprioception(measured))
         self.log.restart(ended)
         obs = self._restart(ended, history)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
 
-    def _scene(self, task: TaskTerms, part: slice) -> Scene:
-        reference = task.command.reference.now()
-        return Scene(self.state[part], reference, task.command, self.trail[part], self.robot.control_dt, self.robot)
+    def _broken(self, scenes: Mapping[str, Scene]) -> dict[str, Tensor]:
+        """Which envs broke each rule, (N,) bool each; a rule is that of some tasks, and holds for no others."""
+        broken: dict[str, dict[str, Tensor]] = {}
+        for name, task in self.tasks.items():
+            for cause, failed in task.broken_rules(scenes[name], evaluation=self.evaluation).items():
+                broken.setdefault(f"failed_by/{cause}", {})[name] = failed
+        nobody = torch.zeros_like(self.invalid)
+        none = {name: nobody[part] for name, part in self.task_slices.items()}
+        return {cause: joined([*(none | own).values()]) for cause, own in broken.items()}
 
     def _restart(self, mask: Tensor, history: Tensor) -> Obs:
         """Put the envs where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
@@ -253,17 +230,22 @@ class HumanoidEnv:
         self.randomization.restart(mask, start)
         self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
-        measured = self.randomization.measured(self.state)
+        measured = self._measured()
         felt = self._proprioception(measured)
-        obs = self._observe(torch.where(mask[:, None, None], felt.unsqueeze(1), history), measured, felt)
-        self.history.copy_(obs["history"])
-        self.proprioception.copy_(obs["proprioception"])
-        return obs
+        history = torch.where(mask[:, None, None], felt.unsqueeze(1), history)
+        self.history.copy_(history)
+        self.proprioception.copy_(felt)
+        return self._observe(history, measured, felt)
+
+    def _measured(self) -> Snapshot:
+        """What the sensors say of the state as it is now."""
+        return Snapshot.of(self.randomization.measured(self.state))
 
     def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
         """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
-        parts = [(self.tasks[name].command, measured[part]) for name, part in self.task_slices.items()]
-        return {"proprioception": felt, "history": history, **observe_tasks(parts, self.command_shapes)}
+        commands = [task.command for task in self.tasks.values()]
+        seen = observe_tasks(commands, measured, self.command_shapes)
+        return {"proprioception": felt, "history": history, **seen}
 
     def _proprioception(self, measured: RobotState) -> Tensor:
         """See `observations.proprioception`; the root's height is that over the ground."""

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-STARTS = dict.fromkeys(("length", "total_reward", "weighted_sum", "weight"), 0.0) | {
-    "largest": -torch.inf,
-    "last": torch.nan,
-}
-"""The sums of an `EpisodeLog`, and what they are when an episode begins."""
+STARTS = {"length": 0.0, "total_reward": 0.0}
+"""The sums of an `EpisodeLog` that all episodes have, and what they are when an episode begins."""
+METRIC_STARTS = {"weighted_sum": 0.0, "weight": 0.0, "largest": -torch.inf, "last": torch.nan}
+"""The same of the sums that it has for each metric."""
 
 
 class EpisodeLog:
@@ -16,28 +15,31 @@ class EpisodeLog:
     Args:
         task_ids: (N,) index of each env's task.
         metrics: each task's metric names.
+
+    Attributes:
+        length, total_reward: (N,).
+        weighted_sum, weight, largest, last: (M, N), a row for each metric.
     """
 
     def __init__(self, task_ids: Tensor, metrics: dict[str, list[str]]) -> None:
-        n, device = len(task_ids), task_ids.device
         self.task_ids = task_ids
         self.names = sorted({name for names in metrics.values() for name in names})
-        self.length = torch.zeros(n, device=device)
-        self.total_reward = torch.zeros(n, device=device)
-        self.weighted_sum = torch.zeros(len(self.names), n, device=device)
-        self.weight = torch.zeros_like(self.weighted_sum)
-        self.largest = torch.full_like(self.weighted_sum, -torch.inf)
-        self.last = torch.full_like(self.weighted_sum, torch.nan)
+        rows = len(self.names)
+        starts = [*STARTS.values(), *(start for start in METRIC_STARTS.values() for _ in range(rows))]
+        # All sums are rows of one tensor, so that one operation begins them anew.
+        self._starts = torch.tensor(starts, device=task_ids.device).unsqueeze(1)
+        self._sums = self._starts.repeat(1, len(task_ids))
+        (self.length, self.total_reward), per_metric = self._sums[: len(STARTS)], self._sums[len(STARTS) :]
+        self.weighted_sum, self.weight, self.largest, self.last = per_metric.unflatten(0, (len(METRIC_STARTS), rows))
 
     def add(self, metric: str, part: slice, value: Tensor, weight: Tensor) -> None:
         """Count one step's value, where its weight is positive, for the envs of a slice."""
-        row, counts = self.names.index(metric), weight > 0.0
-        self.weighted_sum[row, part] += value * weight
-        self.weight[row, part] += weight
-        self.largest[row, part] = torch.where(
-            counts, torch.maximum(self.largest[row, part], value), self.largest[row, part]
-        )
-        self.last[row, part] = torch.where(counts, value, self.last[row, part])
+        at, counts = (self.names.index(metric), part), weight > 0.0
+        largest, last = self.largest[at], self.last[at]
+        self.weighted_sum[at].addcmul_(value, weight)
+        self.weight[at].add_(weight)
+        torch.maximum(largest, torch.where(counts, value, -torch.inf), out=largest)
+        torch.where(counts, value, last, out=last)
 
     def step(self, reward: Tensor) -> None:
         """Count a step and its reward (N,)."""
@@ -47,26 +49,23 @@ class EpisodeLog:
     def rows(self, failed: Tensor) -> dict[str, Tensor]:
         """The episodes so far, (N,) each; NaN where a metric was never measured."""
         rows = {
-            "task": self.task_ids.clone(),
+            "task": self.task_ids,
             "length": self.length.clone(),
             "return": self.total_reward.clone(),
-            "failed": failed.clone(),
+            "failed": failed,
         }
-        measured = self.weight > 0.0
-        nan = torch.full_like(self.last, torch.nan)
-        mean, largest = self.weighted_sum / self.weight, torch.where(measured, self.largest, nan)
+        mean, last = self.weighted_sum / self.weight, self.last.clone()
+        largest = torch.where(self.weight > 0.0, self.largest, torch.nan)
         for row, name in enumerate(self.names):
-            rows[f"{name}/mean"], rows[f"{name}/max"] = mean[row], largest[row]
-            rows[f"{name}/last"] = self.last[row].clone()
+            rows |= {f"{name}/mean": mean[row], f"{name}/max": largest[row], f"{name}/last": last[row]}
         return rows
 
     def restart(self, mask: Tensor) -> None:
         """New episodes in the envs where mask (N,) is True."""
-        for name, start in STARTS.items():
-            getattr(self, name).masked_fill_(mask, start)
+        torch.where(mask, self._starts, self._sums, out=self._sums)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name).clone() for name in STARTS}
+        return {name: getattr(self, name).clone() for name in (*STARTS, *METRIC_STARTS)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():

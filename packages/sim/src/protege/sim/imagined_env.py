@@ -18,10 +18,9 @@ from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality
 
-from .task_observations import observe_tasks
+from .observing import observe_tasks
 from .tasks.command import Command
-from .tasks.task import TaskTerms
-from .tasks.terms import Scene
+from .tasks.task import TaskTerms, make_scenes
 
 
 class ImaginedEnv:
@@ -74,29 +73,25 @@ class ImaginedEnv:
 
     def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
         """One control step on: reward (M,), with a gradient; failed, timed out (M,) bool."""
+        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(RobotState)})
+        for name, task in self.tasks.items():
+            part = self.task_slices[name]
+            task.command.advance(still[part])
+            _carry_along(task.command, state[part], still[part])
+        scenes = make_scenes(self.tasks, self.task_slices, state, self._trail, self.robot)
         rewards, failures, timeouts = [], [], []
-        for (_, task), (seen, still) in zip(self.tasks.items(), self._parts(state), strict=True):
-            task.command.advance(still)
-            _carry_along(task.command, seen, still)
-            trail = self._trail[: len(seen.joint_pos)]
-            reference = task.command.reference.now()
-            scene = Scene(seen, reference, task.command, trail, self.robot.control_dt, self.robot)
-            rewards.append(task.reward(scene))
-            broken = task.broken_rules(scene, evaluation=False).values()
-            failed = torch.stack([torch.zeros_like(task.command.over(still)), *broken]).any(0)
-            failures.append(failed)
-            timeouts.append(task.command.over(still) & ~failed)
+        for name, task in self.tasks.items():
+            over = task.command.over(still[self.task_slices[name]])
+            broken = task.broken_rules(scenes[name], evaluation=False).values()
+            rewards.append(task.reward(scenes[name]))
+            failures.append(torch.stack([torch.zeros_like(over), *broken]).any(0))
+            timeouts.append(over & ~failures[-1])
         return torch.cat(rewards), torch.cat(failures), torch.cat(timeouts)
 
     def observe(self, state: RobotState) -> Obs:
         """As `HumanoidEnv` observes, without noise and `history`."""
-        parts = [(task.command, seen) for task, (seen, _) in zip(self.tasks.values(), self._parts(state), strict=True)]
-        return {"proprioception": observations.proprioception(state), **observe_tasks(parts, self._shapes)}
-
-    def _parts(self, state: RobotState) -> list[tuple[RobotState, RobotState]]:
-        """Each task's envs, with and without a gradient."""
-        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
-        return [(state[part], still[part]) for part in self.task_slices.values()]
+        commands = [task.command for task in self.tasks.values()]
+        return {"proprioception": observations.proprioception(state), **observe_tasks(commands, state, self._shapes)}
 
 
 def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:

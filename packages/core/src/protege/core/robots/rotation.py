@@ -36,7 +36,9 @@ def rotate(q: Tensor, v: Tensor, dim: int = -1) -> Tensor:
 
 def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
     """Turn vectors by the inverse rotation: world to body, (..., 4), (..., 3) -> (..., 3)."""
-    return rotate(conjugate(q), v)
+    w, u = q.split((1, 3), -1)
+    t = 2.0 * cross(u, v)
+    return v - w * t + cross(u, t)
 
 
 def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
@@ -93,9 +95,9 @@ def yaw_cos_sin(q: Tensor) -> Tensor:
 
 
 def _forward(q: Tensor) -> Tensor:
-    """The body's x axis on the ground, (..., 4) -> (..., 2)."""
+    """Half the body's x axis on the ground, (..., 4) -> (..., 2)."""
     w, x, y, z = q.split(1, dim=-1)
-    return torch.cat([1.0 - 2.0 * (y * y + z * z), 2.0 * (w * z + x * y)], dim=-1)
+    return torch.cat([0.5 - torch.addcmul(y * y, z, z), torch.addcmul(w * z, x, y)], dim=-1)
 
 
 def heading(q: Tensor) -> Tensor:
@@ -104,8 +106,13 @@ def heading(q: Tensor) -> Tensor:
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
-    """Smallest rotation from a to b: (..., 4), (..., 4) -> (...) rad in [0, pi]."""
-    return to_rotation_vector(multiply(conjugate(a), b)).norm(dim=-1)
+    """Smallest rotation from a to b: (..., 4), (..., 4) -> (...) rad in [0, pi].
+
+    Quaternions are unit vectors in four dimensions, at half that angle from each other or from the opposite vector, which is the
+    same rotation. The angle of two vectors from their difference and their sum is exact for small angles too (Kahan 2006).
+    """
+    apart, opposite = (a - b).norm(dim=-1), (a + b).norm(dim=-1)
+    return 4.0 * torch.atan2(torch.minimum(apart, opposite), torch.maximum(apart, opposite))
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -115,10 +122,26 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def to_6d(q: Tensor) -> Tensor:
     """First two columns of the rotation matrix, (..., 4) -> (..., 6). Continuous (Zhou et al. 2019, arXiv 1812.07035)."""
-    w, x, y, z = q.split(1, dim=-1)
-    first = [0.5 - (y * y + z * z), x * y + w * z, x * z - w * y]
-    second = [x * y - w * z, 0.5 - (x * x + z * z), y * z + w * x]
-    return 2.0 * torch.cat([*first, *second], dim=-1)
+    first, second = two_columns(q)
+    return torch.cat([*first, *second], dim=-1)
+
+
+def two_columns(q: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The same by component: x, y, z of the first column and of the second, (..., 4) -> (..., 1) each."""
+    w, u = q.split((1, 3), dim=-1)
+    (x, y, z), (twice_x, twice_y, twice_z) = u.split(1, dim=-1), (2.0 * u).split(1, dim=-1)
+    xy, xz, yz, zz = x * twice_y, x * twice_z, y * twice_z, z * twice_z
+    first = (
+        1.0 - torch.addcmul(zz, y, twice_y),
+        torch.addcmul(xy, w, twice_z),
+        torch.addcmul(xz, w, twice_y, value=-1.0),
+    )
+    second = (
+        torch.addcmul(xy, w, twice_z, value=-1.0),
+        1.0 - torch.addcmul(zz, x, twice_x),
+        torch.addcmul(yz, w, twice_x),
+    )
+    return first, second
 
 
 def wrap_angle(angle: Tensor) -> Tensor:

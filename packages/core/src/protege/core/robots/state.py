@@ -1,10 +1,13 @@
 """What is known of N robots at one moment."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
+
+from . import rotation as R
 
 
 @dataclass
@@ -49,6 +52,11 @@ class RobotState:
         """(N, 3) rad/s."""
         return self.body_ang_vel_w[..., 0, :]
 
+    @property
+    def ahead(self) -> Tensor:
+        """(N, 2) cosine and sine of the root's heading; see `rotation.yaw_cos_sin`."""
+        return R.yaw_cos_sin(self.root_quat_w)
+
     def __getitem__(self, index) -> Self:
         """The same index or slice into the leading dimension of every field (a slice gives views)."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -65,5 +73,22 @@ class RobotState:
 
     @classmethod
     def cat(cls, states: list[Self]) -> Self:
-        """Joined along the leading dimension."""
-        return cls(**{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(cls)})
+        """Joined along the leading dimension; a single one is not copied."""
+        return states[0] if len(states) == 1 else cls(*(torch.cat(x) for x in zip(*map(_values, states), strict=True)))
+
+
+class Snapshot(RobotState):
+    """A state whose tensors are not written to while it is in use: its heading is computed once, however many ask for it."""
+
+    @classmethod
+    def of(cls, state: RobotState) -> Self:
+        """The same tensors."""
+        return cls(*_values(state))
+
+    @cached_property
+    def ahead(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().ahead
+
+
+def _values(state: RobotState) -> list[Tensor]:
+    return [getattr(state, f.name) for f in fields(state)]

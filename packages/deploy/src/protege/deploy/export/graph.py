@@ -12,7 +12,7 @@ from protege.core.learning.masked_mimic import PRIOR_TOKENS, MaskedMimic
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
-from protege.core.robots.state import RobotState
+from protege.core.robots.state import RobotState, Snapshot
 from protege.core.tasks import modalities
 
 from ..policy.tensors import REFERENCE, input_specs, output_specs
@@ -73,7 +73,7 @@ class StudentGraph(nn.Module):
         """The robot's state; of the velocities only the root's, no observation takes the others."""
         quat = R.normalize(given["root_quat_w"])
         body_pos_w, body_quat_w = self.kinematics(given["root_pos_w"], quat, given["joint_pos"])
-        return RobotState(
+        return Snapshot(
             joint_pos=given["joint_pos"],
             joint_vel=given["joint_vel"],
             body_pos_w=body_pos_w,

@@ -14,8 +14,8 @@ from protege.core.learning.rollout import discount
 from protege.core.robots.robot import Robot
 from protege.core.tasks import tasks
 
-from ..env import observation_shapes
 from ..env_config import EnvConfig
+from ..observing import observation_shapes
 from ..robots import default_robot, get_robot
 from ..robots.mjcf import build_spec
 from ..simulators.isaaclab.scene import simulation_cfg

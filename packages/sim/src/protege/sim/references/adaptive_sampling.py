@@ -72,15 +72,16 @@ class AdaptiveSampler:
 
     def shares(self) -> Tensor:
         """(B,) how the starts are spread over the bins; sums to 1."""
-        failures, attempts = self.counts
-        rate = (failures + 1.0) / (attempts + 1.0)  # as if each bin had been tried once, in vain
+        failures, attempts = self.counts + 1.0  # as if each bin had been tried once, in vain
+        rate = failures / attempts
         # An episode that fails in a bin has to be able to reach it from the bin before.
         weight = self.uniform * (rate + rate[self.next])
         shares = torch.lerp(self.uniform, weight / weight.sum(), self.ratio)
         most = self.limit * self.uniform
         bounded = torch.minimum(shares, most)
+        total = bounded.sum()
         # What the limit cuts off is spread over the other bins, in proportion to their distance from the limit.
-        return torch.lerp(bounded, most, (1.0 - bounded.sum()) / (self.limit - bounded.sum()).clamp_min(1e-6))
+        return torch.lerp(bounded, most, (1.0 - total) / (self.limit - total).clamp_min(1e-6))
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Clips (n,) and where in their starts, (n,) in 0 to 1; evenly within a bin."""

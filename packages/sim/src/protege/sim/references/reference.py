@@ -67,4 +67,9 @@ class Reference:
 
 def keep(target: Tensor, mask: Tensor, value: Tensor) -> None:
     """Overwrite the rows of `target` (n, ...) where `mask` (n,) is True, in place."""
-    target.copy_(torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target))
+    torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target, out=target)
+
+
+def clear(target: Tensor, mask: Tensor) -> None:
+    """Set the rows of `target` (n, ...) where `mask` (n,) is True to zero, in place."""
+    target.masked_fill_(mask.reshape(-1, *[1] * (target.ndim - 1)), 0)

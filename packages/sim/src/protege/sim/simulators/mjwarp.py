@@ -17,7 +17,7 @@ from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
 from ..env_config import MjwarpParams
-from ..references.reference import keep
+from ..references.reference import clear, keep
 from ..robots.addresses import addresses
 from ..robots.mjcf import TERRAIN, build_spec, coordinates
 from ..terrain import Terrain
@@ -91,6 +91,7 @@ class MjwarpSimulator:
         self._good_qpos, self._warmstart = wp.to_torch(self._good), wp.to_torch(data.qacc_warmstart)
         self._invalid, self._overflow = wp.to_torch(self._wrong), wp.to_torch(data.overflow)
         self._first_qpos = torch.from_numpy(host.qpos0).float().to(self.device).expand(num_envs, -1)
+        self._first_qvel = torch.zeros((), device=self.device).expand_as(self._qvel)
         self._push_w = wp.to_torch(data.xfrc_applied)[:, at.root, :3]
         self.state = RobotState(
             self._qpos[:, at.joint_pos],
@@ -126,17 +127,13 @@ class MjwarpSimulator:
     def write(self, mask: Tensor, target: RobotState) -> None:
         qpos, qvel = coordinates(target)
         qpos = _inserted(qpos, self._first_qpos, self._at.qpos)
-        qvel = _inserted(qvel, torch.zeros_like(self._qvel), self._at.qvel)
-        chosen = mask.unsqueeze(1)
-        good = qpos.isfinite().all(dim=1, keepdim=True)
-        for mine, new in (
-            (self._qpos, qpos),
-            (self._good_qpos, torch.where(good, qpos, self._good_qpos)),
-            (self._qvel, qvel),
-            (self._target, target.joint_pos),
-            (self._warmstart, torch.zeros_like(self._warmstart)),
-        ):
-            mine.copy_(torch.where(chosen, new, mine))
+        qvel = _inserted(qvel, self._first_qvel, self._at.qvel)
+        good = qpos.abs().amax(dim=1) < torch.inf  # neither infinite nor NaN
+        keep(self._qpos, mask, qpos)
+        keep(self._good_qpos, mask & good, qpos)
+        keep(self._qvel, mask, qvel)
+        keep(self._target, mask, target.joint_pos)
+        clear(self._warmstart, mask)
         self._refresh()
 
     def push(self, force_w: Tensor) -> None:
@@ -233,4 +230,6 @@ class MjwarpSimulator:
 
 def _inserted(part: Tensor, whole: Tensor, where: slice) -> Tensor:
     """`whole` (N, K) with its columns `where` replaced by `part`."""
+    if part.shape == whole.shape:
+        return part
     return torch.cat([whole[:, : where.start], part, whole[:, where.stop :]], dim=1)

@@ -11,7 +11,6 @@ from protege.core.motions.frames import Frames
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
-from . import terms
 from .masks import MaskSampler
 from .motion_command import MotionCommand
 from .task import TaskContext, TaskTerms
@@ -88,7 +87,7 @@ def toppled(scene: Scene) -> Tensor:
 
 def position_error(scene: Scene) -> tuple[Tensor, Tensor]:
     """MPJPE: mean distance of the bodies from the reference in the world frame, m."""
-    error = terms.mean_body_distance(scene)
+    error = scene.deviation.mean_distance
     return error, torch.ones_like(error)
 
 

@@ -72,7 +72,7 @@ class GoalParams:
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
     """Where to be and by when: (N, 3) = position in the heading frame (2, m), time left (1, s)."""
-    offset = to_heading(state.root_quat_w, inputs["goal_w"] - state.root_pos_w[:, :2])
+    offset = to_heading(state, inputs["goal_w"] - state.root_pos_w[:, :2])
     return torch.cat([offset, inputs["goal_time_left"].unsqueeze(1)], dim=1)
 
 

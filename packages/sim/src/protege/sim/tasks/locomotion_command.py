@@ -16,7 +16,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality, modalities
 
 from ..references.plans import Plans
-from ..references.reference import Reference, keep
+from ..references.reference import Reference, clear, keep
 from ..references.warp import warped_walks
 from .command import Command
 from .masked_mimic import MaskSampler
@@ -117,12 +117,11 @@ class LocomotionCommand(Command):
         count = self.num_plans
         plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
         keep(self.plan, mask, plan)
-        keep(self.step, mask, torch.zeros_like(self.step))
-        keep(self.substep, mask, torch.zeros_like(self.substep))
+        for x in (self.step, self.substep, reference.shift):
+            clear(x, mask)
         keep(self.last_step, mask, self.plans.last_step[plan])
         keep(reference.index, mask, self.frames * plan)
         keep(reference.last, mask, self.last_frame(plan))
-        keep(reference.shift, mask, torch.zeros_like(reference.shift))
         shown = (draws[:, 1:2] < self.mix) & (draws[:, 2:] < 0.5)
         keep(self.pose_mask, mask, self.masks.sample(n, self.generator) & shown[:, :1, None])
         columns = {self.own: torch.ones_like(mask)} | dict(zip(self.others, shown[:, 1:].unbind(dim=1), strict=True))

@@ -93,9 +93,9 @@ class MaskSampler:
         # The random pattern first draws how sparse it is, then the bodies: single bodies and whole bodies both occur.
         draws = torch.rand(n, self.bodies.shape[1], device=device, generator=generator)
         density = torch.rand(n, 1, device=device, generator=generator)
-        random = (draws < density) | (draws == draws.min(dim=1, keepdim=True).values)
+        random = (draws < density) | (draws == draws.amin(dim=1, keepdim=True))
         bodies = torch.where(self.is_random[pattern, None], random, self.bodies[pattern])
         times = torch.rand(n, self.num_frames, device=device, generator=generator)
-        frames = (times < self.frame_keep) | (times == times.min(dim=1, keepdim=True).values)
+        frames = (times < self.frame_keep) | (times == times.amin(dim=1, keepdim=True))
         frames = torch.where(self.is_inbetween[pattern, None], self.furthest, frames)
         return frames[:, :, None] & bodies[:, None, :]

@@ -7,7 +7,7 @@ from protege.core.motions import StreamedLibrary
 from protege.core.robots.state import RobotState
 
 from ..references.adaptive_sampling import AdaptiveSampler, startable_frames
-from ..references.reference import Reference, keep
+from ..references.reference import Reference, clear, keep
 from ..references.streamed_sampling import StreamedSampler
 from .command import Command
 from .masks import MaskSampler
@@ -58,15 +58,15 @@ class MotionCommand(Command):
     def reset(self, mask: Tensor) -> RobotState:
         library, reference, n = self.library, self.reference, len(mask)
         clip, phase = self.draw(n)
-        first, count = library.starts[clip], library.counts[clip]
-        start = (phase * self.startable[clip]).long()
-        keep(reference.index, mask, first + start)
-        keep(reference.last, mask, first + count - 1)
+        first = library.starts[clip]
+        last = first + library.counts[clip] - 1
+        frame = first + (phase * self.startable[clip]).long()
+        keep(reference.index, mask, frame)
+        keep(reference.last, mask, last)
         # Every episode starts at the origin, so that coordinates stay small in float32.
-        root = library.state.root_pos_w[first + start]
-        keep(reference.shift, mask, torch.cat([-root[:, :2], torch.zeros_like(root[:, 2:])], dim=1))
-        keep(self.step, mask, torch.zeros_like(self.step))
-        keep(self.last_step, mask, ((count - 1 - start) // reference.stride).clamp(1, self.max_steps))
+        keep(reference.shift[:, :2], mask, -library.state.root_pos_w[frame, :2])
+        clear(self.step, mask)
+        keep(self.last_step, mask, ((last - frame) // reference.stride).clamp(1, self.max_steps))
         if self.masks is not None:
             keep(self.pose_mask, mask, self.masks.sample(n, self.generator))
         return reference.now()

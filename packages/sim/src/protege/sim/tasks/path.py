@@ -67,7 +67,7 @@ class PathParams:
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
     """Points that the pelvis should pass, seen from the robot: (N, P, 2) m in the heading frame."""
-    return to_heading(state.root_quat_w, inputs["path_w"] - state.root_pos_w[:, None, :2])
+    return to_heading(state, inputs["path_w"] - state.root_pos_w[:, None, :2])
 
 
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:

@@ -6,7 +6,7 @@ With the fixed clock a path's point moves on whatever the robot does. Here it sl
 import torch
 from torch import Tensor
 
-from ..references.reference import keep
+from ..references.reference import clear
 
 # The same numbers as in `protege.deploy`; a test compares them.
 STANDSTILL = 0.6
@@ -63,7 +63,7 @@ class PathClock:
     def reset(self, mask: Tensor) -> None:
         """Start new episodes where mask (n,) is True."""
         for x in self.rows().values():
-            keep(x, mask, torch.zeros_like(x))
+            clear(x, mask)
 
     def advance(self, offset: Tensor, way: Tensor) -> Tensor:
         """A control step later: (n,) how many frames the plan goes on; see `behind_or_beside` for the arguments."""

@@ -15,7 +15,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
 from ..references.plans import FASTEST, MAX_ACCELERATION, Plans, drive, uniform
-from ..references.reference import keep
+from ..references.reference import clear
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
@@ -94,9 +94,9 @@ class SteeringParams:
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
     """Where to go and how fast: (N, 3) = unit direction in the heading frame (2), speed (1, m/s); (N, 5) with where to face (2)."""
-    vectors = [to_heading(state.root_quat_w, inputs["steering_direction_w"]), inputs["steering_speed"].unsqueeze(1)]
+    vectors = [to_heading(state, inputs["steering_direction_w"]), inputs["steering_speed"].unsqueeze(1)]
     if "steering_facing_w" in inputs:
-        vectors.append(to_heading(state.root_quat_w, inputs["steering_facing_w"]))
+        vectors.append(to_heading(state, inputs["steering_facing_w"]))
     return torch.cat(vectors, dim=1)
 
 
@@ -184,7 +184,7 @@ class SteeringCommand(LocomotionCommand):
         return plan_steering(count, steps, self.episode_steps, self.dt, params, generator)
 
     def reset(self, mask: Tensor) -> RobotState:
-        keep(self.clock, mask, torch.zeros_like(self.clock))
+        clear(self.clock, mask)
         return super().reset(mask)
 
     def advance(self, state: RobotState) -> None:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from protege.core.motions import MotionLibrary, SlotLibrary
 from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
 from protege.core.tasks import Task
 
 from ..references.gait_set import GaitSet
 from .command import Command
-from .terms import Metric, Scene, Term
+from .terms import Deviation, Metric, Scene, Term
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class TaskTerms:
 
     def reward(self, scene: Scene) -> Tensor:
         """The weighted sum of the reward terms, (n,)."""
-        return sum(
-            (weight * term(scene) for weight, term in self.rewards.values()),
-            start=torch.zeros_like(scene.trail[:, 0, 0]),
-        )
+        total = torch.zeros_like(scene.deviation.mean_distance)
+        for weight, term in self.rewards.values():
+            total = torch.add(total, term(scene), alpha=weight)
+        return total
 
     def broken_rules(self, scene: Scene, *, evaluation: bool) -> dict[str, Tensor]:
         """Which rows have failed, (n,) bool each, by cause: by the failure rule in an evaluation, else by the terminations."""
@@ -72,3 +73,21 @@ class TaskContext:
     def params(self) -> Any:
         """The task's own parameters."""
         return getattr(self.config, self.task.config_key)
+
+
+def make_scenes(
+    tasks: Mapping[str, TaskTerms], slices: Mapping[str, slice], state: RobotState, trail: Tensor, robot: Robot
+) -> dict[str, Scene]:
+    """What the terms of each task look at, by the task's name.
+
+    Args:
+        slices: the envs of each task, of N.
+        state: the robots (N, ...).
+        trail: (N, S, 2) m, see `Scene`.
+    """
+    reference = RobotState.cat([task.command.reference.now() for task in tasks.values()])
+    deviation, dt = Deviation.of(state, reference), robot.control_dt
+    return {
+        name: Scene(state[part], reference[part], deviation[part], tasks[name].command, trail[part], dt, robot)
+        for name, part in slices.items()
+    }

@@ -4,11 +4,12 @@ Rewards are at most 1; terminations are bool; metrics give (value, weight), and 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from protege.core import checks
 from protege.core.errors import UserError
@@ -20,12 +21,57 @@ from .command import Command
 
 
 @dataclass
+class Deviation:
+    """How far n robots are from their references.
+
+    Attributes:
+        distance: (n, B) m, of each body.
+        mean_distance: (n,) m, its mean.
+        squared_distance: (n,) m², the mean of its square.
+        squared_angle: (n,) rad², mean squared angle of the bodies.
+        squared_lin_vel: (n,) m²/s², mean squared difference of the bodies' velocities.
+        squared_ang_vel: (n,) rad²/s², mean squared difference of the bodies' angular velocities.
+    """
+
+    distance: Tensor
+    mean_distance: Tensor
+    squared_distance: Tensor
+    squared_angle: Tensor
+    squared_lin_vel: Tensor
+    squared_ang_vel: Tensor
+
+    @classmethod
+    def of(cls, state: RobotState, reference: RobotState) -> Self:
+        """Of robots in `state` (n, ...)."""
+        squared = _squared(state.body_pos_w, reference.body_pos_w)
+        distance = squared.sqrt()
+        return cls(
+            distance=distance,
+            mean_distance=distance.mean(-1),
+            squared_distance=squared.mean(-1),
+            squared_angle=R.angle_between(state.body_quat_w, reference.body_quat_w).square().mean(-1),
+            squared_lin_vel=_squared(state.body_lin_vel_w, reference.body_lin_vel_w).mean(-1),
+            squared_ang_vel=_squared(state.body_ang_vel_w, reference.body_ang_vel_w).mean(-1),
+        )
+
+    def __getitem__(self, rows: slice) -> Self:
+        """That of some of the robots, views."""
+        return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    """Squared lengths of the differences of vectors, (n, B, 3), (n, B, 3) -> (n, B)."""
+    return mse_loss(a, b, reduction="none").sum(-1)
+
+
+@dataclass
 class Scene:
     """All that terms may look at, for the n envs of one task.
 
     Attributes:
         state: the robots now.
         reference: where the reference has them, shifted by the command.
+        deviation: how far they are from there.
         command: the task's command.
         trail: (n, S, 2) m, the roots' horizontal positions over the last second, newest last.
         dt: control period, s.
@@ -34,6 +80,7 @@ class Scene:
 
     state: RobotState
     reference: RobotState
+    deviation: Deviation
     command: Command
     trail: Tensor
     dt: float
@@ -57,35 +104,32 @@ Metric = Callable[[Scene], tuple[Tensor, Tensor]]
 
 def body_pos(scene: Scene) -> Tensor:
     """exp(-100 x mean squared distance of the bodies from the reference), m²."""
-    return torch.exp(-100.0 * mean_squared_body_distance(scene))
+    return torch.exp(-100.0 * scene.deviation.squared_distance)
 
 
 def body_pos_near(scene: Scene) -> Tensor:
     """exp(-1000 x mean squared distance of the bodies from the reference), m²: steep where `body_pos` is already flat."""
-    return torch.exp(-1000.0 * mean_squared_body_distance(scene))
+    return torch.exp(-1000.0 * scene.deviation.squared_distance)
 
 
 def body_pos_far(scene: Scene) -> Tensor:
     """exp(-10 x mean squared distance of the bodies from the reference), m²: still felt where `body_pos` has long vanished."""
-    return torch.exp(-10.0 * mean_squared_body_distance(scene))
+    return torch.exp(-10.0 * scene.deviation.squared_distance)
 
 
 def body_rot(scene: Scene) -> Tensor:
     """exp(-10 x mean squared angle of the bodies from the reference), rad²."""
-    error = R.angle_between(scene.state.body_quat_w, scene.reference.body_quat_w).square().mean(-1)
-    return torch.exp(-10.0 * error)
+    return torch.exp(-10.0 * scene.deviation.squared_angle)
 
 
 def body_lin_vel(scene: Scene) -> Tensor:
     """exp(-0.5 x mean squared difference of the bodies' velocities), m²/s²."""
-    error = (scene.state.body_lin_vel_w - scene.reference.body_lin_vel_w).square().sum(-1).mean(-1)
-    return torch.exp(-0.5 * error)
+    return torch.exp(-0.5 * scene.deviation.squared_lin_vel)
 
 
 def body_ang_vel(scene: Scene) -> Tensor:
     """exp(-0.1 x mean squared difference of the bodies' angular velocities), rad²/s²."""
-    error = (scene.state.body_ang_vel_w - scene.reference.body_ang_vel_w).square().sum(-1).mean(-1)
-    return torch.exp(-0.1 * error)
+    return torch.exp(-0.1 * scene.deviation.squared_ang_vel)
 
 
 def body_distance(scene: Scene) -> Tensor:
@@ -101,15 +145,15 @@ def body_turn(scene: Scene) -> Tensor:
 
 
 def root_velocity(scene: Scene) -> Tensor:
-    """Less the squared error of the root's velocity, m²/s², and a fifth of that of its angular velocity, rad²/s²."""
+    """1 less the squared error of the root's velocity, m²/s², and a fifth of that of its angular velocity, rad²/s²."""
     now, reference = scene.state, scene.reference
     linear = (now.root_lin_vel_w - reference.root_lin_vel_w).square().sum(-1)
-    return -linear - 0.2 * (now.root_ang_vel_w - reference.root_ang_vel_w).square().sum(-1)
+    return 1.0 - linear - 0.2 * (now.root_ang_vel_w - reference.root_ang_vel_w).square().sum(-1)
 
 
 def joint_velocity(scene: Scene) -> Tensor:
-    """Less the mean squared difference of the joints' velocities from the reference's, rad²/s²."""
-    return -(scene.state.joint_vel - scene.reference.joint_vel).square().mean(-1)
+    """1 less the mean squared difference of the joints' velocities from the reference's, rad²/s²."""
+    return 1.0 - (scene.state.joint_vel - scene.reference.joint_vel).square().mean(-1)
 
 
 TRACKING: dict[str, Term] = {
@@ -131,8 +175,8 @@ TRACKING_WEIGHTS = {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body
 
 
 def weighted(weights: Mapping[str, float], terms: Mapping[str, Term]) -> dict[str, tuple[float, Term]]:
-    """The reward terms that have weights, with these."""
-    return {name: (weight, terms[name]) for name, weight in weights.items()}
+    """The reward terms that have weights other than 0, with these."""
+    return {name: (weight, terms[name]) for name, weight in weights.items() if weight}
 
 
 def check_rewards(params: Any, key: str, terms: Mapping[str, Term]) -> None:
@@ -154,16 +198,6 @@ def length(error: Tensor, soft: float) -> Tensor:
     return (error.square().sum(-1) + soft**2).sqrt() - soft
 
 
-def mean_squared_body_distance(scene: Scene) -> Tensor:
-    """Mean squared distance of the bodies from the reference, (n,) m²."""
-    return (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1).mean(-1)
-
-
-def mean_body_distance(scene: Scene) -> Tensor:
-    """Mean distance of the bodies from the reference, m."""
-    return (scene.state.body_pos_w - scene.reference.body_pos_w).norm(dim=-1).mean(-1)
-
-
 # Terminations ----------------------------------------------------------------------------------------------------------
 
 
@@ -177,12 +211,12 @@ def fallen(scene: Scene) -> Tensor:
 
 def any_body_off(distance: float) -> Term:
     """Some body is further than `distance` (m) from the reference."""
-    return lambda scene: (scene.state.body_pos_w - scene.reference.body_pos_w).norm(dim=-1).amax(-1) > distance
+    return lambda scene: scene.deviation.distance.amax(-1) > distance
 
 
 def mean_body_off(distance: float) -> Term:
     """The bodies are further than `distance` (m) from the reference on average."""
-    return lambda scene: mean_body_distance(scene) > distance
+    return lambda scene: scene.deviation.mean_distance > distance
 
 
 def root_off(distance: float) -> Term:

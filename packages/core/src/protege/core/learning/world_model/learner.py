@@ -166,7 +166,8 @@ class WorldModelLearner:
         """
         config, group = self.config, self.group
         history = [self._update_model() for _ in range(config.model_updates)]
-        steps = [self._update_policy(after_step) for _ in range(config.policy_updates)]
+        first, updates = self._iteration * config.policy_updates, config.policy_updates
+        steps = [self._update_policy(first + k, after_step) for k in range(updates)]
         with group.pooling(self.trained.critic):
             self.trained.critic.update(steps[-1].pop("returns"))
         for row in steps[:-1]:
@@ -199,12 +200,14 @@ class WorldModelLearner:
         backward(self.model_optimizer, loss)
         return loss.detach()
 
-    def _update_policy(self, after_step: Callable[[], None]) -> dict[str, Tensor]:
+    def _update_policy(self, number: int, after_step: Callable[[], None]) -> dict[str, Tensor]:
+        """One step of actor and critic, the run's so many-th."""
         config, trained = self.config, self.trained
         start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
         terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
-        follow(self.policy.actor, trained.actor, config.average_memory)
+        # At first the average is that of all updates: with a long memory it would stay at the untrained policy.
+        follow(self.policy.actor, trained.actor, min(config.average_memory, (1.0 + number) / (10.0 + number)))
         follow(self.compared, trained.critic, config.target_memory)
         after_step()
         return terms

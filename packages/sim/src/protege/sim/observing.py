@@ -1,0 +1,97 @@
+"""What the envs observe: the shapes, and the commands of all tasks at once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from protege.core import observations
+from protege.core.env import Obs
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+from protege.core.tasks import Modality, tasks
+
+from .env_config import EnvConfig
+from .tasks.command import Command
+
+
+def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each observation of an env, by name."""
+    k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
+    p = observations.proprioception_size(b, j)
+    return {
+        "proprioception": (p,),
+        "history": (config.history_steps, p),
+        "poses": (k, b, observations.POSE_FEATURES),
+        "reference_joint_pos": (j,),
+        "reference_joint_vel": (j,),
+        "pose_mask": (k, b),
+        **{modality.name: shape for modality, shape in command_shapes(config)},
+        **{f"{modality.name}_mask": () for modality, _ in command_shapes(config)},
+    }
+
+
+def command_shapes(config: EnvConfig) -> list[tuple[Modality, tuple[int, ...]]]:
+    """All modalities, and the shapes of their observations."""
+    found = [(task.modality, getattr(config, task.config_key)) for task in tasks().values()]
+    return [(modality, tuple(modality.shape(params))) for modality, params in found if modality is not None]
+
+
+def observe_commands(
+    commands: Sequence[Command], state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]
+) -> Obs:
+    """Each modality as the envs of some commands see it, and where they do, (N, ...).
+
+    As in an exported policy, a modality is computed of the raw values of all envs, which are zero where none are given.
+
+    Args:
+        state: of all envs (N, ...), first those of the first command, then those of the second one, ...
+        shapes: see `command_shapes`.
+    """
+    obs: Obs = {}
+    inputs = [command.inputs() for command in commands]
+    rows = [len(command.step) for command in commands]
+    none = state.joint_pos.new_zeros(sum(rows), dtype=torch.bool)
+
+    def zeros(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        return none.new_zeros(len(none), *shape, dtype=dtype)
+
+    def of_all(given: Sequence[Tensor | None], otherwise: Tensor) -> Tensor:
+        return torch.cat([part if own is None else own for own, part in zip(given, otherwise.split(rows), strict=True)])
+
+    for modality, shape in shapes:
+        name, shown = modality.name, [command.shown.get(modality.name) for command in commands]
+        if all(mask is None for mask in shown):
+            obs[name], obs[f"{name}_mask"] = zeros(shape), none
+            continue
+        mask = of_all(shown, none)
+        values = {
+            spec.name: of_all([x.get(spec.name) for x in inputs], zeros(spec.shape, getattr(torch, spec.dtype)))
+            for spec in modality.inputs(shape)
+        }
+        obs[name], obs[f"{name}_mask"] = modality.observe_where(mask, state, values), mask
+    return obs
+
+
+def observe_tasks(
+    commands: Sequence[Command], state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]
+) -> Obs:
+    """References and commands as seen from the robots, (N, ...); simulated and imagined envs see them by this function alone.
+
+    Args:
+        state, shapes: see `observe_commands`.
+    """
+    targets = [(*c.reference.future(), *c.reference.next_joints(), c.pose_mask) for c in commands]
+    pos, quat, joint_pos, joint_vel, pose_mask = map(joined, zip(*targets, strict=True))
+    return {
+        "poses": observations.poses(state, pos, quat),
+        "reference_joint_pos": joint_pos,
+        "reference_joint_vel": joint_vel,
+        "pose_mask": pose_mask.clone(),
+        **observe_commands(commands, state, shapes),
+    }
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Those of all tasks, (n, ...) each -> (N, ...); of a single one itself."""
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])
