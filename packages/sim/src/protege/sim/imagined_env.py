@@ -73,7 +73,7 @@ class ImaginedEnv:
 
     def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
         """One control step on: reward (M,), with a gradient; failed, timed out (M,) bool."""
-        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(RobotState)})
+        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
         for name, task in self.tasks.items():
             part = self.task_slices[name]
             task.command.advance(still[part])
