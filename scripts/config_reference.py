@@ -21,7 +21,7 @@ PARTS = [
     ("`run`: what, on what, for how long", "run", RunConfig),
     ("`env`: the envs", "env", EnvConfig),
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
-    ("`agent` of the tracker through a world model", "agent", WorldModelConfig),
+    ("`agent` of the tracker and the teachers through a world model", "agent", WorldModelConfig),
     ("`agent` of MaskedMimic", "agent", MaskedMimicConfig),
     ("`agent` of the student: distillation", "agent", DistillConfig),
     ("`model` of the tracker, the teachers and the student", "model", ModelConfig),

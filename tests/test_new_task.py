@@ -35,6 +35,9 @@ STUDENT = [
     "model.critic_inputs=[proprioception, height, poses]",
     "agent.evaluation_interval=0",
 ]
+IMAGINED = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "agent.imagined_envs=8", "agent.model_units=[16]"]
+IMAGINED += [f"agent.{x}" for x in ("model_batch=8", "warmup_steps=12", "replay_steps=16", "warmup_updates=2")]
+IMAGINED += ["agent.horizon=3", "agent.expert_model_path=", "model.mlp_units=[16]", "model.critic_units=[16]"]
 
 
 def run(*words: object, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -52,6 +55,7 @@ def commands(folder: Path, tracker: Path) -> list[list[object]]:
         ["teachers", "presets"],
         ["core", "train", TRACKER, *where, "other", *TINY, "--max-iterations", 1],
         ["teachers", "train", "height_keeper", *where, "keeper", *TINY, *twice, f"agent.expert_model_path={tracker}"],
+        ["teachers", "train", "height_keeper/world_model", *where, "imagined", *IMAGINED, *twice],
         ["distill", "train", "distillation/unified_lightweight", *where, "student", *TINY, *twice, *STUDENT, *known],
         ["distill", "evaluate", "--checkpoint", folder / "student", "--task", "height", "--num-episodes", 2],
         ["deploy", "export", "--checkpoint", folder / "student", "--output", folder / "export"],
@@ -82,6 +86,15 @@ def test_a_teacher_is_trained_on_it_without_a_preset_of_its_own(ran: tuple[Path,
     assert saved.config["env"]["task_mix"] == {"track": 0.0, "height": 1.0}
     assert saved.config["model"]["added_tokens"] == ["height"]
     assert saved.obs_shapes["height"] == [1]
+
+
+def test_another_is_trained_on_it_through_a_model_of_the_world(ran: tuple[Path, str]):
+    folder, said = ran
+    assert "height_keeper/world_model\n" in said
+    saved = load(folder / "imagined")
+    assert (saved.kind, saved.iteration, saved.finished) == ("height_keeper", 2, True)
+    assert saved.config["env"]["task_mix"] == {"track": 0.0, "height": 1.0}
+    assert saved.config["model"]["actor"] == "mlp" and saved.config["model"]["added_tokens"] == ["height"]
 
 
 def test_a_student_learns_from_that_teacher(ran: tuple[Path, str]):

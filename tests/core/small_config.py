@@ -29,8 +29,14 @@ PARTS: dict[str, type] = {"run": RunConfig, "env": Envs, "agent": PPOConfig, "mo
 
 
 def families() -> dict:
-    """The experiments of all packages by the first part of their presets' names."""
+    """The experiments of all packages by their presets' names, or the first part of them."""
     known = dict(EXPERIMENTS)
     for package in ("protege.teachers.experiments", "protege.distill.experiment"):
         known |= import_module(package).EXPERIMENTS
     return known
+
+
+def experiment_of(preset: str):
+    """What trains a preset, as the command `train` finds it."""
+    known = families()
+    return known.get(preset) or known[preset.split("/")[0]]

@@ -31,7 +31,7 @@ from protege.core.runs.checkpoint import load, save
         (["env.num_envs=0"], "env.num_envs is 0. Take 1 or more"),
         (["agent.minibatches=33"], "agent.minibatches is 33, but a rollout has 32 transitions"),
         (["goal_params.distance=[4,1]"], "env.goal_params.distance is [4.0, 1.0]. The first must not be larger"),
-        (["track.rewards.smile=1"], "env.track.rewards: unknown reward term 'smile'. Known: body_pos"),
+        (["track.rewards.smile=1"], "env.track.rewards: unknown reward term 'smile'. Known: body_distance"),
         (["path_follower_params.rewards.smile=1"], "env.path_follower_params.rewards: unknown reward term 'smile'"),
         (["num_heads=3"], "model.latent_dim must be a multiple of model.num_heads"),
     ],

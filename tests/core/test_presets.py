@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_config import PARTS, Envs, families
+from small_config import PARTS, Envs, experiment_of, families
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
@@ -17,7 +17,7 @@ from protege.core.runs.config import RunConfig, all_presets, compose, find_prese
 def test_laptop_presets_work_one_after_another():
     """Each finds what it learns from where another one's run is."""
     found = {
-        name: (find_preset(name), families()[name.split("/")[0]])
+        name: (find_preset(name), experiment_of(name))
         for name, _ in all_presets()
         if "laptop" in name and "pipeline" not in name
     }
@@ -48,14 +48,13 @@ def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(ow
 @pytest.mark.parametrize("robot", ["smpl", "g1"])
 def test_presets_name_clips_and_runs_by_the_robot(robot):
     plugin = env_plugin()
-    for name, experiment in families().items():
-        presets = [preset for preset, _ in all_presets() if preset.split("/")[0] == name and "laptop" not in preset]
-        for preset in presets:
-            parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
-            config = compose(parts, preset, [f"run.robot={robot}"], robot_settings=plugin.robot_settings)
-            assert config.run.experiment_name.startswith(f"{robot}_")
-            assert all(clip.startswith(f"data/motions/{robot}_humanoid_") for clip in config.run.motion_file)
-            assert "<robot>" not in config.to_yaml()
+    presets = [name for name, _ in all_presets() if name.split("/")[0] in families() and "laptop" not in name]
+    for preset in presets:
+        parts = {"run": RunConfig, "env": plugin.config_class, **experiment_of(preset).parts}
+        config = compose(parts, preset, [f"run.robot={robot}"], robot_settings=plugin.robot_settings)
+        assert config.run.experiment_name.startswith(f"{robot}_")
+        assert all(clip.startswith(f"data/motions/{robot}_humanoid_") for clip in config.run.motion_file)
+        assert "<robot>" not in config.to_yaml()
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_wrong_presets_are_named(own_presets, preset, message):
 
 @pytest.mark.parametrize("name", sorted(name for name, _ in all_presets() if not name.startswith("pipeline/")))
 def test_every_shipped_preset_composes(name):
-    experiment = families()[name.split("/")[0]]
+    experiment = experiment_of(name)
     config = compose({"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}, name)
     assert config.run.experiment_name
     assert config.run.motion_file

@@ -84,7 +84,7 @@ REWARDS = {**path.REWARDS, **goal.REWARDS, **steering.REWARDS}
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_perfect_env_earns_the_whole_reward(robot, name):
-    assert len(REWARDS) == 13
+    assert len(REWARDS) == 17
     assert values(REWARDS[name], scene(robot=robot)) == [1.0, 1.0]
 
 
@@ -150,6 +150,66 @@ def test_path_and_goal_rewards_see_the_pelvis_on_the_ground():
     s.state.body_pos_w[1, 0] = torch.tensor([0.3, 0.4, 9.0])
     assert values(path.path_position, s) == [math.exp(-10 * 0.25), 1.0]
     assert values(goal.goal_closeness, s) == [math.exp(-4.0), math.exp(-2.0 * math.hypot(0.3, 1.6))]
+
+
+def soft(length: float, within: float) -> float:
+    """A length that is round within so much of nothing."""
+    return math.hypot(length, within) - within
+
+
+def test_nearness_falls_with_the_distance_on_the_ground():
+    s = scene(Told(path=(0.3, 0.4), goal=(0.0, 2.0)))
+    s.state.body_pos_w[1, 0] = torch.tensor([0.3, 0.4, 9.0])
+    assert values(path.path_nearness, s) == [1 - soft(0.5, 0.03), 1.0]
+    assert values(goal.goal_nearness, s) == [1 - soft(2.0, 0.03), 1 - soft(math.hypot(0.3, 1.6), 0.03)]
+
+
+def test_steering_nearness_compares_velocities_and_headings():
+    s = scene(Told(direction=math.pi / 2, speed=1.0))
+    s.state.body_lin_vel_w[1, 0] = torch.tensor([0.3, 1.4, -3.0])
+    s.state.body_quat_w[1, 0] = R.from_yaw(torch.tensor(math.pi / 2 - 0.6))
+    assert values(steering.velocity_nearness, s) == [1 - soft(1.0, 0.2), 1 - soft(0.5, 0.2)]
+    wanted = [1 - soft(2 * math.sin(math.pi / 4), 0.05), 1 - soft(2 * math.sin(0.3), 0.05)]
+    assert values(steering.heading_nearness, s) == wanted
+
+
+def test_heading_nearness_is_finite_where_nothing_faces_anywhere():
+    """Lying on its back, a robot has no heading."""
+    s = scene(Told(direction=1.0, speed=1.0))
+    s.state.body_quat_w[:, 0] = torch.tensor([0.5**0.5, 0.0, 0.5**0.5, 0.0])
+    quat = s.state.body_quat_w.requires_grad_()
+    (slope,) = torch.autograd.grad(steering.heading_nearness(s).sum(), quat)
+    assert slope.isfinite().all()
+
+
+NEW = {
+    name: REWARDS[name]
+    for name in ("body_distance", "path_nearness", "goal_nearness", "velocity_nearness", "heading_nearness")
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("off", [0.05, 3.0])
+def test_slopes_are_those_of_finite_differences_and_do_not_vanish(robot, name, off):
+    s = scene(Told(path=(off, 0.0), goal=(off, 0.0), direction=min(off, 1.6), speed=off), robot)
+    s.reference.body_pos_w[..., 0] += off
+    parts = ("body_pos_w", "body_quat_w", "body_lin_vel_w")
+    values = [getattr(s.state, part).double() for part in parts]
+    directions = [torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0)) for x in values]
+
+    def at(step: float | torch.Tensor) -> torch.Tensor:
+        moved = {p: x + step * d for p, x, d in zip(parts, values, directions, strict=True)}
+        moved["body_quat_w"] = R.normalize(moved["body_quat_w"])
+        return asked(NEW[name], replace(s, state=replace(s.state, **moved))).sum()
+
+    step = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(at(step), step)
+    torch.testing.assert_close(slope, (at(1e-6) - at(-1e-6)) / 2e-6, atol=1e-6, rtol=1e-5)
+    leaves = [x.clone().requires_grad_() for x in values]
+    now = replace(s, state=replace(s.state, **dict(zip(parts, leaves, strict=True))))
+    slopes = torch.autograd.grad(asked(NEW[name], now)[0], leaves, allow_unused=True)
+    steepest = max(x[0].sum(0).norm().item() for x in slopes if x is not None)
+    assert steepest > 0.2  # off by 5 cm or by 3 m, of 5 cm/s or of 3 m/s
 
 
 def test_steering_reward_compares_horizontal_velocities_in_the_world():

@@ -105,5 +105,7 @@ def test_unknown_presets_and_the_list_of_known_ones() -> None:
     )
     listed = protege("teachers", "presets").stdout.split()
     wide = {"path_follower/wide_speed", "steering/wide_speed"}
-    assert set(listed) == {*KINDS, *(f"{kind}/laptop" for kind in KINDS)} | wide
-    assert set(EXPERIMENTS) == set(KINDS) < set(TASKS)
+    every = {f"{kind}{variant}" for kind in KINDS for variant in ("", "/laptop", "/world_model")}
+    assert set(listed) == every | wide
+    assert set(EXPERIMENTS) == {*KINDS, *(f"{kind}/world_model" for kind in KINDS)}
+    assert set(KINDS) < set(TASKS)

@@ -19,6 +19,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality
 
 from .observing import observe_tasks
+from .tasks.command import Command
 from .tasks.task import TaskTerms, make_scenes
 
 
@@ -66,14 +67,17 @@ class ImaginedEnv:
     def load(self, rows: Mapping[str, Tensor]) -> None:
         """Ask of the envs what the rows say; see `HumanoidEnv.rows`."""
         for name, task in self.tasks.items():
+            task.command.reference.moved = None
             for key, mine in task.command.rows().items():
                 mine.copy_(rows[f"{name}/{key}"])
 
     def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
         """One control step on: reward (M,), with a gradient; failed, timed out (M,) bool."""
-        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(RobotState)})
+        still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
         for name, task in self.tasks.items():
-            task.command.advance(still[self.task_slices[name]])
+            part = self.task_slices[name]
+            task.command.advance(still[part])
+            _carry_along(task.command, state[part], still[part])
         scenes = make_scenes(self.tasks, self.task_slices, state, self._trail, self.robot)
         rewards, failures, timeouts = [], [], []
         for name, task in self.tasks.items():
@@ -88,3 +92,14 @@ class ImaginedEnv:
         """As `HumanoidEnv` observes, without noise and `history`."""
         commands = [task.command for task in self.tasks.values()]
         return {"proprioception": observations.proprioception(state), **observe_tasks(commands, state, self._shapes)}
+
+
+def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
+    """Give a reference that is carried along with the robots the gradient of where they are over the ground.
+
+    The command has carried it there already, by the robots' places without a gradient. Without this,
+    errors would pull at the robots' places, though they stay the same wherever the robots go.
+    """
+    if command.carried:
+        there = seen.root_pos_w - still.root_pos_w
+        command.reference.moved = torch.cat([there[:, :2], torch.zeros_like(there[:, 2:])], dim=1)

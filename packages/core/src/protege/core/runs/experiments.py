@@ -1,4 +1,4 @@
-"""What core trains: the tracker, by PPO, and MaskedMimic, by imitation of the tracker."""
+"""What core trains: the tracker, by PPO or through a model of the world, and MaskedMimic, by imitation of the tracker."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -9,7 +9,7 @@ from ..learning.accelerate import accelerate
 from ..learning.imitation import Imitation
 from ..learning.learner import Learner
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
-from ..learning.policy import ModelConfig
+from ..learning.policy import ActorCritic, ModelConfig
 from ..learning.ppo import PPO, PPOConfig
 from ..learning.world_model.config import WorldModelConfig
 from ..learning.world_model.learner import WorldModelLearner
@@ -17,13 +17,14 @@ from ..robots.servos import Servos
 from ..tasks import tasks
 from .config import Config
 from .load_policy import LoadedPolicy, load_to_act, make_actor_critic
+from .load_world_model import load_world_model
 from .loop import train_loop
 from .run import Run
 from .training import Experiment
 
 
 def actor_critics() -> list[str]:
-    """Kinds of policy that a training by PPO can start from: those whose network is its own."""
+    """Kinds of policy that an actor-critic can start from: those whose network is one."""
     return ["tracker", *(task.kind for task in tasks().values() if task.modality is not None), "student"]
 
 
@@ -33,8 +34,8 @@ def load_expert(path: str, env: Env, kinds: Sequence[str]) -> LoadedPolicy:
     return load_to_act(path, env, "agent.expert_model_path", kinds, absent=absent)
 
 
-def train_ppo(run: Run, env: Env, config: Config) -> None:
-    """PPO from `agent.expert_model_path` if there is one: the tracker, and every teacher that starts from it.
+def starting_policy(run: Run, env: Env, config: Config) -> ActorCritic:
+    """An actor-critic with the weights of `agent.expert_model_path` if there is one; what it reads besides has no effect yet.
 
     A run that goes on has what it needs in its own checkpoint: its expert may be gone.
     """
@@ -47,15 +48,23 @@ def train_ppo(run: Run, env: Env, config: Config) -> None:
         run.record_motions(expert.checkpoint.motions)
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
+    return policy
+
+
+def train_ppo(run: Run, env: Env, config: Config) -> None:
+    """The tracker, and every teacher that starts from it, by PPO."""
+    policy = starting_policy(run, env, config)
     accelerate(policy, env.device, config.run.mixed_precision, config.run.compile)
     train_loop(run, env, Learner(PPO(policy, config.agent), env.reset(), config.run.seed, run.group))
 
 
 def train_world_model(run: Run, env: Env, config: Config) -> None:
-    """The tracker, by the gradient through a learned model of the simulator."""
-    policy = make_actor_critic(env, config.model)
+    """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
+    policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
     learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
+    if config.agent.world_model_path and not run.resumes:
+        learner.know(load_world_model(config.agent.world_model_path, env, learner.model))
     train_loop(run, env, learner)
 
 

@@ -32,7 +32,7 @@ MAY_CHANGE = {
 Of all others the optimiser, the envs or the log already hold the old value.
 """
 
-PATHS = ("motion_file", "checkpoint", "expert_model_path")
+PATHS = ("motion_file", "checkpoint", "expert_model_path", "world_model_path")
 """Last parts of the keys that hold a path or several. The same file in another spelling is no difference."""
 
 

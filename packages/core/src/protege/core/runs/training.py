@@ -30,8 +30,9 @@ class Experiment:
         kind: of the checkpoint that comes out.
         parts: the config's parts besides `run` and `env`.
         train: trains until the run's budget is spent.
-        base: a preset; where no package offers one named `kind`, this one and `given` are it.
+        base: a preset; where no package offers one named `preset`, this one and `given` are it.
         given: `key.path=value`, each.
+        preset: see `base`; by default `kind`.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Experiment:
     train: Callable[[Run, Env, Config], None]
     base: str = ""
     given: tuple[str, ...] = ()
+    preset: str = ""
 
 
 def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:
@@ -80,8 +82,9 @@ def _compose(
     overrides: Sequence[str],
     files: Sequence[str],
 ) -> Config:
-    """See `compose`; a kind of policy that no preset is named after has one by `Experiment.base`."""
-    if preset == experiment.kind and experiment.base and preset not in dict(all_presets()):
+    """See `compose`; an experiment that no preset is named after has one by `Experiment.base`."""
+    own = experiment.preset or experiment.kind
+    if preset == own and experiment.base and preset not in dict(all_presets()):
         preset, overrides = experiment.base, [*experiment.given, *overrides]
     return compose(parts, preset, overrides, files, plugin.robot_settings)
 

@@ -23,6 +23,8 @@ class Reference:
         index: (n,) the frame of this control step.
         last: (n,) the last frame of the world's motion: who looks further ahead sees it.
         shift: (n, 3) m, added to all positions.
+        moved: (n, 3) m, added to `shift`, or None: zero, but with the gradient of a robot's place that the reference is carried
+            along with. It is of one imagined step, and no part of the rows.
         floor: the ground of the n envs, on which the motion is put; None where it is flat, at height 0, as in the table.
     """
 
@@ -33,6 +35,7 @@ class Reference:
         self.index = torch.zeros(n, dtype=torch.long, device=device)
         self.last = torch.zeros(n, dtype=torch.long, device=device)
         self.shift = torch.zeros(n, 3, device=device)
+        self.moved: Tensor | None = None
         self.floor: Floor | None = None
 
     def advance(self, frames: Tensor | None = None) -> None:
@@ -42,7 +45,7 @@ class Reference:
     def now(self) -> RobotState:
         """The frames of this control step, (n, ...)."""
         state = self.table[self.index]
-        state.body_pos_w += self.shift[:, None]
+        state.body_pos_w += self._shift()[:, None]
         if self.floor is not None:
             state.body_pos_w = self.floor.raised(state.body_pos_w)
         return state
@@ -50,8 +53,11 @@ class Reference:
     def future(self) -> tuple[Tensor, Tensor]:
         """Poses at the future frames: body_pos_w (n, K, B, 3) m, body_quat_w (n, K, B, 4)."""
         frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
-        pos = self.table.body_pos_w[frames] + self.shift[:, None, None]
+        pos = self.table.body_pos_w[frames] + self._shift()[:, None, None]
         return pos if self.floor is None else self.floor.raised(pos), self.table.body_quat_w[frames]
+
+    def _shift(self) -> Tensor:
+        return self.shift if self.moved is None else self.shift + self.moved
 
     def next_joints(self) -> tuple[Tensor, Tensor]:
         """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""

@@ -20,6 +20,7 @@ class Command(ABC):
     Where a command does not say otherwise, it commands nothing but the reference, plays no clip and learns nothing from failures.
 
     Attributes:
+        carried: whether the reference is carried along with the robot, over the ground.
         kept: names of the tensors, (n, ...) each, that a checkpoint keeps besides the reference's rows and `shown`.
         generator: of its random draws.
         reference: each row's reference motion.
@@ -29,6 +30,7 @@ class Command(ABC):
         shown: for each modality that it may command, (n,) bool, where it does.
     """
 
+    carried: ClassVar[bool] = False
     kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     generator: torch.Generator
     reference: Reference

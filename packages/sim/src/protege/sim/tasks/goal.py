@@ -147,6 +147,11 @@ def goal_closeness(scene: Scene) -> Tensor:
     return torch.exp(-2.0 * goal_distance(scene))
 
 
+def goal_nearness(scene: Scene) -> Tensor:
+    """1 less the distance of the pelvis from the goal, m: its slope is the same near and far."""
+    return 1.0 - terms.length(scene.state.root_pos_w[:, :2] - locomotion(scene).end_w(), terms.SOFT_DISTANCE)
+
+
 def goal_missed(distance: float) -> Term:
     """The deadline has come and the pelvis is further than `distance` (m) from the goal."""
     return lambda scene: (goal_distance(scene) > distance) & (scene.command.step >= scene.command.last_step)
@@ -157,7 +162,7 @@ def goal_reaching_err(scene: Scene) -> tuple[Tensor, Tensor]:
     return goal_distance(scene), (scene.command.step >= scene.command.last_step).float()
 
 
-REWARDS = {**terms.TRACKING, "goal_closeness": goal_closeness}
+REWARDS = {**terms.TRACKING, "goal_closeness": goal_closeness, "goal_nearness": goal_nearness}
 
 
 def longest(params: GoalParams) -> float:

@@ -193,6 +193,11 @@ def path_position(scene: Scene) -> Tensor:
     return torch.exp(-10.0 * path_distance(scene).square())
 
 
+def path_nearness(scene: Scene) -> Tensor:
+    """1 less the distance of the pelvis from the path's point of this time, m: its slope is the same near and far."""
+    return 1.0 - terms.length(scene.state.root_pos_w[:, :2] - locomotion(scene).point_w(), terms.SOFT_DISTANCE)
+
+
 def off_path(distance: float) -> Term:
     """The pelvis is further than `distance` (m) from the path's point of this time."""
     return lambda scene: path_distance(scene) > distance
@@ -219,7 +224,7 @@ def path_following_err(scene: Scene) -> tuple[Tensor, Tensor]:
     return error, torch.ones_like(error)
 
 
-REWARDS = {**terms.TRACKING, "path_position": path_position}
+REWARDS = {**terms.TRACKING, "path_position": path_position, "path_nearness": path_nearness}
 
 
 def build(context: TaskContext) -> TaskTerms:

@@ -27,6 +27,9 @@ SLOWEST_COMMAND = 0.15
 """m/s: lower commanded speeds mean standing, because no gait is so slow."""
 PATIENCE = 0.2
 """s, by which a plan's clock may lag or lead. Without this limit students would learn to stay behind the command."""
+SOFT_VELOCITY, SOFT_HEADING = 0.2, 0.05
+"""m/s, rad: `velocity_nearness` and `heading_nearness` are round within so much of no error. A walking pelvis sways at 0.1-0.2 m/s,
+so that it is the mean over a stride that counts."""
 SLOW = 0.04
 """m²/s², mean square of the bodies' velocities about the root, below which they do not show the gait's phase."""
 
@@ -168,6 +171,7 @@ class SteeringCommand(LocomotionCommand):
     """
 
     kept = (*LocomotionCommand.kept, "clock")
+    carried = True
 
     def __init__(self, context: TaskContext) -> None:
         self.follows_gait = context.params.when(context.evaluation).follow_gait
@@ -235,6 +239,17 @@ def steering_velocity(scene: Scene) -> Tensor:
     return torch.exp(-4.0 * (scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene)).square().sum(-1))
 
 
+def velocity_nearness(scene: Scene) -> Tensor:
+    """1 less the error of the root's horizontal velocity, m/s: its slope is the same near and far."""
+    return 1.0 - terms.length(scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene), SOFT_VELOCITY)
+
+
+def heading_nearness(scene: Scene) -> Tensor:
+    """1 less 2 sin(heading error / 2), rad: the distance of unit vectors, whose slope is 1 near and 0.7 at a right angle."""
+    facing, (direction, _) = R.yaw_cos_sin(scene.state.root_quat_w), locomotion(scene).direction_and_speed()
+    return 1.0 - terms.length(facing - direction, SOFT_HEADING)
+
+
 def heading_off(angle: float) -> Term:
     """Settled, yet facing more than `angle` (rad) away from the commanded direction."""
     return lambda scene: (heading_error(scene) > angle) & locomotion(scene).settled()
@@ -257,7 +272,12 @@ def steering_err_instant(scene: Scene) -> tuple[Tensor, Tensor]:
     return error, locomotion(scene).settled().float()
 
 
-REWARDS = {**terms.TRACKING, "steering_velocity": steering_velocity}
+REWARDS = {
+    **terms.TRACKING,
+    "steering_velocity": steering_velocity,
+    "velocity_nearness": velocity_nearness,
+    "heading_nearness": heading_nearness,
+}
 
 
 def build(context: TaskContext) -> TaskTerms:

@@ -134,8 +134,7 @@ def body_ang_vel(scene: Scene) -> Tensor:
 
 def body_distance(scene: Scene) -> Tensor:
     """1 less the mean distance of the bodies from the reference, m: its slope is the same near and far."""
-    squared = (scene.state.body_pos_w - scene.reference.body_pos_w).square().sum(-1)
-    return 1.0 - ((squared + SOFT_DISTANCE**2).sqrt() - SOFT_DISTANCE).mean(-1)
+    return 1.0 - length(scene.state.body_pos_w - scene.reference.body_pos_w, SOFT_DISTANCE).mean(-1)
 
 
 def body_turn(scene: Scene) -> Tensor:
@@ -189,6 +188,14 @@ def check_rewards(params: Any, key: str, terms: Mapping[str, Term]) -> None:
     if unknown := set(params.rewards) - set(terms):
         raise UserError(f"{key}.rewards: unknown reward term {min(unknown)!r}", f"Known: {', '.join(terms)}")
     checks.within(-checks.LARGEST, checks.LARGEST, params, key, "rewards")
+
+
+# Quantities ------------------------------------------------------------------------------------------------------------
+
+
+def length(error: Tensor, soft: float) -> Tensor:
+    """Of vectors (..., 2 or 3), in their unit: sqrt(length² + soft²) - soft. Its slope is 1 far off, and 0 at no error."""
+    return (error.square().sum(-1) + soft**2).sqrt() - soft
 
 
 # Terminations ----------------------------------------------------------------------------------------------------------

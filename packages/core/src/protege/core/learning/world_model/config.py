@@ -11,6 +11,9 @@ class WorldModelConfig:
     """An iteration collects control steps, then updates the model, then the policy.
 
     Attributes:
+        expert_model_path: run folder of a policy to start from; empty to start from scratch.
+        world_model_path: run folder, or `last.ckpt`, of a training on the same robot whose model is taken over; there are then no
+            `warmup_updates`, and the first control steps are those of `exploration`. Empty for a new model.
         rollout_steps: control steps of every env in an iteration.
         replay_steps: control steps of every env that are remembered.
         warmup_steps: control steps of every env before the first update, with `warmup_exploration`.
@@ -44,6 +47,8 @@ class WorldModelConfig:
         max_grad_norm: of actor, critic and model each.
     """
 
+    expert_model_path: str = ""
+    world_model_path: str = ""
     rollout_steps: int = 6
     replay_steps: int = 256
     warmup_steps: int = 48

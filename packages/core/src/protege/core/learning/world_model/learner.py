@@ -87,6 +87,12 @@ class WorldModelLearner:
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
         self._iteration, self._checked = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
+        self.fitted = False  # whether the model knows the world before the first control step
+
+    def know(self, model: Mapping[str, Tensor]) -> None:
+        """Take over a fitted model's state, before the first iteration."""
+        self.model.load_state_dict(model)
+        self.fitted = True
 
     @property
     def optimizers(self) -> dict[str, torch.optim.AdamW]:
@@ -128,23 +134,27 @@ class WorldModelLearner:
         return {name: torch.stack([rows[name] for rows in episodes])[over] for name in episodes[0]}
 
     def _warm_up(self) -> None:
-        """The first control steps, with large actions, and a model that has learned from them."""
-        config, replay, group = self.config, self.replay, self.group
-        self.trained.actor.load_state_dict(
-            self.policy.actor.state_dict()
-        )  # the weights of `run.checkpoint`, if there is one
+        """The first control steps, with large actions, and a model that has learned from them; or it has before, see `know`."""
+        config = self.config
+        # The weights of `run.checkpoint`, if there is one, were loaded into the average.
+        self.trained.actor.load_state_dict(self.policy.actor.state_dict())
         self.compared.load_state_dict(self.trained.critic.state_dict())
-        with group.pooling(self.trained.tokenizer):
+        with self.group.pooling(self.trained.tokenizer):
             for _ in range(config.warmup_steps):
-                self._play(1, config.warmup_exploration)
+                self._play(1, config.exploration if self.fitted else config.warmup_exploration)
                 self.trained.update_normalizers(self.obs)
+        if not self.fitted:
+            self._fit_model()
+        self.samples += config.warmup_steps * self.env.num_envs
+
+    def _fit_model(self) -> None:
+        replay, group = self.replay, self.group
         data = replay.windows(min(FITTED_TO, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
         kept = data["alive"][0] > 0
         self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept])
         group.broadcast(self.model)
-        for _ in range(config.warmup_updates):
+        for _ in range(self.config.warmup_updates):
             self._update_model()
-        self.samples += config.warmup_steps * self.env.num_envs
 
     # Updates -----------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,133 @@
+"""Teachers that are trained through a model of the world: from a tracker, on their own commands, fit to be distilled from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import protege
+
+from protege.core.env import env_plugin
+from protege.core.learning.policy import ActorCritic
+from protege.core.runs.checkpoint import load, save
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.load_policy import load_policy, load_to_act, make_actor_critic
+from protege.core.tasks import tasks
+from protege.teachers.experiments import EXPERIMENTS
+
+TASKS = {task.kind: task.name for task in tasks().values() if task.modality is not None}
+TINY = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "env.num_plans=8", "agent.model_units=[16]"]
+TINY += [f"agent.{x}" for x in ("imagined_envs=8", "model_batch=8", "warmup_steps=12", "replay_steps=16", "horizon=3")]
+TINY += [f"agent.{x}" for x in ("warmup_updates=2", "model_updates=2", "policy_updates=2")]
+TINY += ["model.mlp_units=[16]", "model.critic_units=[16]"]
+
+
+def train(results: Path, name: str, package: str, preset: str, *words: object) -> Path:
+    where = ["--results-dir", results, "--experiment-name", name]
+    result = protege(package, "train", preset, *where, *TINY, *words)
+    assert result.exit_code == 0, result.output
+    return results / name
+
+
+@pytest.fixture(scope="module")
+def tracker(robot, tmp_path_factory) -> Path:
+    """Trained through a model of the world, too."""
+    folder = tmp_path_factory.mktemp(robot.name)
+    return train(
+        folder, "tracker", "core", "full_body_tracker/world_model", "--robot", robot.name, "--max-iterations", 1
+    )
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def kind(request) -> str:
+    return request.param
+
+
+def settings(robot, tracker: Path, kind: str):
+    plugin, preset = env_plugin(), f"{kind}/world_model"
+    words = [*TINY, f"run.robot={robot.name}", f"agent.expert_model_path={tracker}"]
+    parts = {"run": RunConfig, "env": plugin.config_class, **EXPERIMENTS[preset].parts}
+    return compose(parts, preset, words, robot_settings=plugin.robot_settings)
+
+
+def test_a_teacher_is_trained_and_taught_from(robot, tracker, kind, tmp_path):
+    words = ["--robot", robot.name, "--max-iterations", 2, f"agent.expert_model_path={tracker}"]
+    run = train(tmp_path, kind, "teachers", f"{kind}/world_model", *words)
+    saved = load(run)
+    assert (saved.kind, saved.iteration, saved.finished) == (kind, 2, True)
+    config = settings(robot, tracker, kind)
+    env = env_plugin().make(config.run, config.env)
+    try:
+        loaded = load_to_act(run, env, "agent.teacher_models", [kind])
+        policy, obs = loaded.policy, env.reset()
+        assert isinstance(policy, ActorCritic) and policy.added_tokens == [TASKS[kind]]
+        read = dict(policy.named_parameters())[f"actor.inputs.{TASKS[kind]}.weight"]
+        assert read.abs().max() > 0.0  # it has learned from the command: what began at zero no longer is
+        assert all(x.isfinite().all() for x in policy(obs))
+    finally:
+        env.close()
+
+
+def test_before_training_it_acts_like_the_tracker(robot, tracker, kind):
+    config = settings(robot, tracker, kind)
+    env = env_plugin().make(config.run, config.env)
+    try:
+        before, teacher = load_policy(tracker).policy, make_actor_critic(env, config.model)
+        teacher.load_from(before.state_dict())
+        obs = env.reset()
+        assert obs[f"{TASKS[kind]}_mask"].all() and obs[TASKS[kind]].abs().max() > 0.1
+        for mine, other in zip(teacher(obs), before(obs), strict=True):
+            torch.testing.assert_close(mine, other)
+    finally:
+        env.close()
+
+
+def test_it_may_go_on_with_the_trackers_model_of_the_world(robot, tracker, tmp_path):
+    """Without updates the model is the tracker's to the bit; and it needs none before the first iteration."""
+    words = ["--robot", robot.name, "--max-iterations", 1, f"agent.expert_model_path={tracker}"]
+    words += ["agent.model_learning_rate=0", "agent.warmup_updates=10000", "--algorithm", "world_model"]
+    run = train(tmp_path, "a", "teachers", "steering", *words, f"agent.world_model_path={tracker}")
+    mine, other = (load(x / "last.ckpt").training["trainer"]["model"] for x in (run, tracker))
+    assert all(torch.equal(mine[name], x) for name, x in other.items())
+
+
+def test_a_policy_that_a_run_starts_from_is_trained_and_averaged(robot, tracker, tmp_path):
+    """`--checkpoint`: with no learning rate, both are what was given."""
+    words = ["--robot", robot.name, "--max-iterations", 1, "--checkpoint", tracker, "agent.learning_rate=0"]
+    run = train(tmp_path, "a", "core", "full_body_tracker/world_model", *words, "run.seed=5")
+    given = load(tracker).model
+    saved = load(run)
+    trained = {f"actor.{name}": x for name, x in saved.training["trainer"]["actor"].items()}
+    weights = [name for name in given if name.startswith("actor.")]
+    assert trained.keys() == set(weights)
+    for name in weights:
+        torch.testing.assert_close(trained[name], given[name])
+        torch.testing.assert_close(saved.model[name], given[name])
+
+
+def refusal(results: Path, *words: object) -> str:
+    where = ["--results-dir", results, "--experiment-name", "x", "agent.expert_model_path="]
+    result = protege("teachers", "train", "steering/world_model", *where, *TINY, *words)
+    assert result.exit_code == 2
+    return " ".join(result.output.split())
+
+
+def test_a_model_that_does_not_fit_is_one_line(robot, tracker, tiny_tracker, tmp_path):
+    words = ["--robot", robot.name, f"agent.world_model_path={tracker}"]
+    told = refusal(tmp_path, *words, "agent.model_units=[8]")
+    assert "agent.world_model_path:" in told and "another shape" in told and "agent.model_units" in told
+    told = refusal(tmp_path, "--robot", robot.name, f"agent.world_model_path={tmp_path / 'nothing'}")
+    assert f"agent.world_model_path: no checkpoint at {tmp_path / 'nothing'}" in told
+    other = "g1" if robot.name == "smpl" else "smpl"
+    told = refusal(tmp_path, "--robot", other, f"agent.world_model_path={tracker}")
+    assert f"drives the robot {robot.name}, not {other}" in told
+    if robot.name == "smpl":
+        told = refusal(tmp_path, f"agent.world_model_path={tiny_tracker}")
+        assert "holds no model of the world" in told
+
+
+def test_a_damaged_model_is_one_line(tracker, robot, tmp_path):
+    saved = load(tracker / "last.ckpt")
+    saved.training["trainer"]["model"].pop("bias")
+    save(tmp_path / "last.ckpt", saved)
+    told = refusal(tmp_path / "results", "--robot", robot.name, f"agent.world_model_path={tmp_path}")
+    assert "agent.world_model_path:" in told and "has other parts" in told
