@@ -265,7 +265,7 @@ def test_heights_are_told_over_the_ground(path_env, robot):
 def test_who_lies_on_a_hill_has_fallen(path_env):
     env = path_env
     env.reset()
-    scene = make_scenes(env.tasks, env.task_slices, env.state, env.trail, robot)["path"]
+    scene = make_scenes(env.tasks, env.task_slices, env.state, env.trail, env.robot)["path"]
     assert not terms.fallen(scene).any()
     lying = scene.state.clone()
     lying.body_pos_w[..., 2] = ground(env).level(lying.body_pos_w[:, :1, :2]) + 0.2
