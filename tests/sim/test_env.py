@@ -1,6 +1,7 @@
 """The environment on real MuJoCo envs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,12 @@ def test_a_robot_on_its_reference_earns_the_whole_tracking_reward(robot):
     scene = make_scenes(env.tasks, env.task_slices, env.state, env.trail, robot)["track"]
     assert task.rewards["body_pos"][1](scene).min() > 0.999
     assert task.rewards["body_rot"][1](scene).min() > 0.999
+
+
+def test_a_task_without_rewards_earns_nothing(robot):
+    env = make_env({"track": 1.0}, robot=robot)
+    env.tasks["track"] = replace(env.tasks["track"], rewards={})
+    assert env.step(reference_action(env.reset(), robot)).reward.tolist() == [0.0] * env.num_envs
 
 
 def test_history_is_filled_on_reset_and_then_shifts(robot):

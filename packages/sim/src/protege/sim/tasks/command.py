@@ -47,6 +47,9 @@ class Command(ABC):
     def advance(self, state: RobotState) -> None:
         """All rows are one control step further; state is the robots' state now."""
 
+    def stay(self) -> None:  # noqa: B027 (most can be asked for longer than they last)
+        """Go no further than what was planned. Imagined envs call this after `advance`: they go on when a command is over."""
+
     def over(self, state: RobotState) -> Tensor:
         """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
         return self.step >= self.last_step

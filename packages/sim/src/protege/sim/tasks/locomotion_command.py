@@ -149,6 +149,9 @@ class LocomotionCommand(Command):
         self.substep %= reference.stride
         reference.advance(frames)
 
+    def stay(self) -> None:
+        self.step.clamp_max_(self.plans.steps - 1)
+
     def pace(self, state: RobotState) -> Tensor:
         """(n,) how many frames of the plan this control step is."""
         return torch.full_like(self.substep, self.reference.stride)
@@ -171,17 +174,12 @@ class LocomotionCommand(Command):
 
     def direction_and_speed(self) -> tuple[Tensor, Tensor]:
         """Commanded direction (n, 2), a unit vector, and speed (n,) m/s."""
-        step = self.planned_step()
-        angle = self.plans.direction[self.plan, step]
-        return torch.stack([angle.cos(), angle.sin()], dim=-1), self.plans.commanded_speed[self.plan, step]
+        angle = self.plans.direction[self.plan, self.step]
+        return torch.stack([angle.cos(), angle.sin()], dim=-1), self.plans.commanded_speed[self.plan, self.step]
 
     def settled(self) -> Tensor:
         """(n,) bool: the last change of command is long enough ago for errors to count."""
-        return self.plans.settled[self.plan, self.planned_step()]
-
-    def planned_step(self) -> Tensor:
-        """(n,) the step of the plan now. An imagined episode may go on when it is over: the plan then stays at its last."""
-        return self.step.clamp_max(self.plans.steps - 1)
+        return self.plans.settled[self.plan, self.step]
 
 
 def locomotion(scene: Scene) -> LocomotionCommand:

@@ -37,10 +37,11 @@ class TaskTerms:
 
     def reward(self, scene: Scene) -> Tensor:
         """The weighted sum of the reward terms, (n,)."""
-        total = torch.zeros_like(scene.deviation.mean_distance)
+        total: Tensor | None = None
         for weight, term in self.rewards.values():
-            total = torch.add(total, term(scene), alpha=weight)
-        return total
+            value = term(scene)
+            total = weight * value if total is None else torch.add(total, value, alpha=weight)
+        return torch.zeros_like(scene.deviation.mean_distance) if total is None else total
 
     def broken_rules(self, scene: Scene, *, evaluation: bool) -> dict[str, Tensor]:
         """Which rows have failed, (n,) bool each, by cause: by the failure rule in an evaluation, else by the terminations."""
