@@ -32,14 +32,14 @@ def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precis
     return policy
 
 
-def compile_methods(part: Any, names: str, device: torch.device | str, wanted: bool) -> None:
+def compile_methods(part: Any, device: torch.device | str, wanted: bool, *names: str) -> None:
     """Compile methods of an object for fixed batch sizes, each at its first use, as `accelerate` compiles networks; in place.
 
     Args:
-        names: of the methods, with spaces between them.
+        names: of the methods.
     """
     if wanted and torch.device(device).type == "cuda" and find_spec("triton"):
-        for name in names.split():
+        for name in names:
             setattr(part, name, torch.compile(getattr(part, name), dynamic=False))
 
 

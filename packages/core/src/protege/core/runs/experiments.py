@@ -64,7 +64,7 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
     speed = (config.run.mixed_precision, config.run.compile)
     learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
     if config.agent.world_model_path and not run.resumes:
-        learner.know(load_world_model(config.agent.world_model_path, env, learner.model))
+        learner.use_model(load_world_model(config.agent.world_model_path, env, learner.model))
     train_loop(run, env, learner)
 
 

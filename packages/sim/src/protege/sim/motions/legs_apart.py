@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from protege.core.motions import Clip
+from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
@@ -61,8 +63,7 @@ def overlaps(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     pos, quat = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     left, right = (pos[:, robot.body_ids(tuple(one))] for one in names)
     between = np.linalg.norm(left[:, :, None] - right[:, None], axis=-1).min(axis=(1, 2))
-    heading = np.arctan2(2.0 * (quat[:, 0, 0] * quat[:, 0, 3] + quat[:, 0, 1] * quat[:, 0, 2]),
-                         1.0 - 2.0 * (quat[:, 0, 2] ** 2 + quat[:, 0, 3] ** 2))  # fmt: skip
+    heading = R.yaw(torch.from_numpy(np.ascontiguousarray(quat[:, 0]))).numpy()
     side = np.stack([-np.sin(heading), np.cos(heading), np.zeros(len(heading))], axis=1)
     depth = np.zeros(len(clip.time))
     for frame in np.flatnonzero(between < NEAR):

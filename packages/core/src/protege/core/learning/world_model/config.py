@@ -33,7 +33,7 @@ class WorldModelConfig:
         gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
         lam: trace of the critic's targets, TD(lambda).
         critic: whether imagined returns go on with the critic's value after the horizon.
-        target_memory: share of the critic that is compared with which an update keeps.
+        target_memory: share of the target critic that an update keeps; it gives the values of TD(lambda) and after the horizon.
         offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.
         rate_penalty: see `offset_penalty`.
         anchor_weight: of the KL of the actions from a teacher's, nats a joint, where there is one.

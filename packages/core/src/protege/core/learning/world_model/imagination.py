@@ -34,9 +34,9 @@ class Rollout:
         alive: (H + 1, M) bool, whether the episode went on until then.
         last: the observation after the last step; with a gradient.
         seen: H observations before each step.
-        values: (H, M) of the observation after each step, by the critic that is compared with.
+        values: (H, M) of the observation after each step, by the target critic.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
-        apart: (M,) mean KL of the actions from the anchor's, nats a joint, as if both had the policy's deviation.
+        anchor_kl: (M,) mean KL of the actions from the anchor's, nats a joint, as if both had the policy's deviation.
     """
 
     gain: Tensor
@@ -48,7 +48,7 @@ class Rollout:
     seen: list[Obs]
     values: Tensor
     offset: Tensor
-    apart: Tensor
+    anchor_kl: Tensor
 
 
 def value(policy: ActorCritic, critic: nn.Module, obs: Obs) -> Tensor:
@@ -82,7 +82,7 @@ def play(
     state = coordinates.full_state(model.kinematics, x)
     felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
     obs, alive, weight = with_history(envs.observe(state), felt), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
-    gain, squared, apart = (torch.zeros_like(x[:, 0]) for _ in range(3))
+    gain, squared, anchor_kl = (torch.zeros_like(x[:, 0]) for _ in range(3))
     before: Tensor | None = None
     rewards, failures, timeouts, lives, values = [], [], [], [alive], []
     seen: list[Obs] = []
@@ -104,7 +104,8 @@ def play(
             penalty = penalty + config.rate_penalty * (pull - before).square().mean(-1)
         if anchor is not None:
             divergence = 0.5 * ((mean - anchor(seen[-1], envs.task_slices)) / std).square().mean(-1)
-            penalty, apart = penalty + config.anchor_weight * divergence, apart + divergence.detach() / config.horizon
+            penalty = penalty + config.anchor_weight * divergence
+            anchor_kl = anchor_kl + divergence.detach() / config.horizon
         gain = gain + weight * torch.where(alive, reward - penalty, 0.0)
         squared, before, weight = squared + pull.detach().square().mean(-1) / config.horizon, pull, weight * gamma
         alive = alive & ~(failed | timed_out)
@@ -113,7 +114,7 @@ def play(
         for kept, now in ((rewards, reward.detach()), (failures, failed), (timeouts, timed_out), (lives, alive)):
             kept.append(now)
     stacked = (torch.stack(part) for part in (rewards, failures, timeouts, lives))
-    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), offset=squared, apart=apart)
+    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), offset=squared, anchor_kl=anchor_kl)
 
 
 def actor_loss(

@@ -62,13 +62,13 @@ class WorldModelLearner:
         self.trained, self.policy = policy, deepcopy(policy).requires_grad_(False)
         # One set of normalisers, and one critic, for both.
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
-        self.compared = deepcopy(policy.critic).requires_grad_(False)
+        self.target_critic = deepcopy(policy.critic).requires_grad_(False)
         accelerate(policy, device, *speed)
         self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
         self.imagined = env.imagine(config.imagined_envs, self.generator)
         # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
-        compile_methods(self.model, "move", device, speed[1])
-        compile_methods(self.imagined, "advance observe", device, speed[1])
+        compile_methods(self.model, device, speed[1], "move")
+        compile_methods(self.imagined, device, speed[1], "advance", "observe")
         group.broadcast(self.model)
         self.optimizer = adamw(
             [
@@ -87,9 +87,9 @@ class WorldModelLearner:
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
         self._iteration, self._checked = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
-        self.fitted = False  # whether the model knows the world before the first control step
+        self.fitted = False  # whether the model was fitted before the first control step
 
-    def know(self, model: Mapping[str, Tensor]) -> None:
+    def use_model(self, model: Mapping[str, Tensor]) -> None:
         """Take over a fitted model's state, before the first iteration."""
         self.model.load_state_dict(model)
         self.fitted = True
@@ -134,11 +134,11 @@ class WorldModelLearner:
         return {name: torch.stack([rows[name] for rows in episodes])[over] for name in episodes[0]}
 
     def _warm_up(self) -> None:
-        """The first control steps, with large actions, and a model that has learned from them; or it has before, see `know`."""
+        """The first control steps, with large actions, and a model that has learned from them; unless `use_model` gave it one."""
         config = self.config
         # The weights of `run.checkpoint`, if there is one, were loaded into the average.
         self.trained.actor.load_state_dict(self.policy.actor.state_dict())
-        self.compared.load_state_dict(self.trained.critic.state_dict())
+        self.target_critic.load_state_dict(self.trained.critic.state_dict())
         with self.group.pooling(self.trained.tokenizer):
             for _ in range(config.warmup_steps):
                 self._play(1, config.exploration if self.fitted else config.warmup_exploration)
@@ -208,16 +208,16 @@ class WorldModelLearner:
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
         # At first the average is that of all updates: with a long memory it would stay at the untrained policy.
         follow(self.policy.actor, trained.actor, min(config.average_memory, (1.0 + number) / (10.0 + number)))
-        follow(self.compared, trained.critic, config.target_memory)
+        follow(self.target_critic, trained.critic, config.target_memory)
         after_step()
         return terms
 
     def _backward_policy(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
         config, policy, gamma = self.config, self.trained, self.gamma
-        parts = (policy, self.compared, self.model, self.imagined)
+        parts = (policy, self.target_critic, self.model, self.imagined)
         rollout = imagination.play(*parts, start, config, gamma, self.generator, self.anchor)
-        loss = imagination.actor_loss(policy, self.compared, rollout, config, gamma)
+        loss = imagination.actor_loss(policy, self.target_critic, rollout, config, gamma)
         targets = imagination.critic_targets(rollout, gamma, config.lam)
         values = imagination.critic_loss(policy, rollout, targets)
         for part, objective in ((policy.actor, loss), (policy.critic, values)):
@@ -227,7 +227,7 @@ class WorldModelLearner:
         return {
             "actor/imagined_loss": loss.detach(),
             "actor/offset": rollout.offset.mean(),
-            **({} if self.anchor is None else {"actor/anchor_kl": rollout.apart.mean()}),
+            **({} if self.anchor is None else {"actor/anchor_kl": rollout.anchor_kl.mean()}),
             "actor/imagined_reward": rollout.reward.mean(),
             "actor/imagined_survival": rollout.alive[-1].float().mean(),
             "critic/value_loss": values.detach(),
@@ -242,7 +242,7 @@ class WorldModelLearner:
             "obs": dict(self.obs),
             "generator": self.generator.get_state(),
             "actor": self.trained.actor.state_dict(),
-            "compared": self.compared.state_dict(),
+            "target_critic": self.target_critic.state_dict(),
             "model": self.model.state_dict(),
             "replay": self.replay.state_dict(),
             "noise": self.noise,
@@ -252,7 +252,7 @@ class WorldModelLearner:
         self.obs: Obs = {name: state["obs"][name].to(x.device) for name, x in self.obs.items()}
         self.generator.set_state(state["generator"].cpu())
         self.trained.actor.load_state_dict(state["actor"])
-        for name in ("compared", "model", "replay"):
+        for name in ("target_critic", "model", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
 
