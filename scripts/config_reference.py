@@ -10,6 +10,7 @@ from protege.core.learning.masked_mimic import MaskedMimicConfig
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.learning.world_model.config import WorldModelConfig
+from protege.core.learning.world_model.masked_mimic import ImaginedMimicConfig
 from protege.core.runs.config import RunConfig
 from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.config import DistillConfig
@@ -23,6 +24,7 @@ PARTS = [
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
     ("`agent` of the tracker and the teachers through a world model", "agent", WorldModelConfig),
     ("`agent` of MaskedMimic", "agent", MaskedMimicConfig),
+    ("`agent` of MaskedMimic through a world model", "agent", ImaginedMimicConfig),
     ("`agent` of the student: distillation", "agent", DistillConfig),
     ("`model` of the tracker, the teachers and the student", "model", ModelConfig),
 ]
@@ -30,7 +32,7 @@ PARTS = [
 
 def described(cls: type) -> dict[str, str]:
     """What the docstrings of a dataclass and its bases say under `Attributes:`, by attribute; `a, b: text` speaks of both."""
-    sections = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in cls.__mro__]
+    sections = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in reversed(cls.__mro__)]
     text = {}
     for entry in (line for section in sections for line in re.split(r"\n(?=    \S)", section.split("\n\n")[0])):
         names, _, meaning = entry.strip().partition(": ")
