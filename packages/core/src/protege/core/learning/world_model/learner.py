@@ -78,9 +78,7 @@ class WorldModelLearner[P: Policy]:
         )
         self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
-        self.kl_weight = torch.zeros(
-            (), device=device
-        )  # of the KL of a latent from its prior, where the policy has one
+        self.kl_weight = torch.zeros((), device=device)  # of a latent's KL from its prior, where the policy has one
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
