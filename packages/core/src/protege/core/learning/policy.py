@@ -90,6 +90,21 @@ class PolicySample:
         return replace(self, action=action, log_prob=log_prob(action, self.mean, self.std))
 
 
+@dataclass
+class ImaginedAction:
+    """What a policy does in an imagined step, with its gradient.
+
+    Attributes:
+        mean: (M, J) mean action, see `Env.step`.
+        offset: (M, J) of its targets from the reference, rad; from the default pose without `reference_residual`.
+        latent_kl: (M,) what its latent knows beyond the prior, nats; None of a policy that has no latent.
+    """
+
+    mean: Tensor
+    offset: Tensor
+    latent_kl: Tensor | None = None
+
+
 def log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Log density of a diagonal Gaussian: (..., J) each -> (...) nats."""
     return (-0.5 * ((action - mean) / std).square() - std.log() - 0.5 * log(2.0 * pi)).sum(-1)
@@ -160,6 +175,18 @@ class Tokenizer(nn.Module):
                 x = x.flatten(2)
                 rows = None if weight is None else weight.unsqueeze(1).expand(x.shape[:2])
             normalizer.update(x, rows)
+
+
+def noisy(sets: Mapping[str, TokenSet], noise: float, generator: torch.Generator | None) -> dict[str, TokenSet]:
+    """Token sets with noise on those that no mask covers: the body and the reference, not the commands.
+
+    Args:
+        noise: its deviation, in units of each number's own; 0 makes no draws.
+    """
+    if not noise:
+        return dict(sets)
+    draws = ((name, torch.randn(x.shape, generator=generator, device=x.device)) for name, (x, _) in sets.items())
+    return {name: (sets[name][0] + noise * z * (sets[name][1] is None), sets[name][1]) for name, z in draws}
 
 
 def _normalized_as(token: str) -> str:
@@ -295,17 +322,17 @@ class ActorCritic(nn.Module):
         Args:
             noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
         """
-        sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
-        if noise:
-            draws = (
-                (name, torch.randn(x.shape, generator=generator, device=x.device)) for name, (x, _) in sets.items()
-            )
-            sets = {name: (sets[name][0] + noise * z * (sets[name][1] is None), sets[name][1]) for name, z in draws}
-        return self.actor(sets)
+        return self.actor(noisy({name: self.tokenizer(obs, name) for name in self.actor_tokens}, noise, generator))
 
     def around_reference(self, offset: Tensor, obs: Obs) -> Tensor:
         """The mean action (N, J) of a network's output (N, J)."""
         return self._distribution(offset, obs)[0]
+
+    def imagine(self, obs: Obs, noise: float, generator: torch.Generator) -> ImaginedAction:
+        """What it does in an imagined step; `noise` as in `offset`."""
+        with mixed_precision(self):
+            offset = self.offset(obs, noise, generator).float()
+        return ImaginedAction(self.around_reference(offset, obs), offset * self.action_scale)
 
     def value(self, obs: Obs) -> Tensor:
         """Expected discounted return, (N,)."""

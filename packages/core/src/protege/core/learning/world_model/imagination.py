@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...env import ImaginedEnv, Obs
 from ...observations import proprioception
 from ..accelerate import mixed_precision
-from ..policy import ActorCritic
+from ..learner import Policy
 from ..ppo import value_loss
 from . import coordinates
 from .config import WorldModelConfig
@@ -37,6 +37,7 @@ class Rollout:
         values: (H, M) of the observation after each step, by the target critic.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
         anchor_kl: (M,) mean KL of the actions from the anchor's, nats a joint, as if both had the policy's deviation.
+        latent_kl: (M,) mean of `ImaginedAction.latent_kl`, nats, 0 where it is not paid; None for a policy that has no latent.
     """
 
     gain: Tensor
@@ -49,9 +50,10 @@ class Rollout:
     values: Tensor
     offset: Tensor
     anchor_kl: Tensor
+    latent_kl: Tensor | None
 
 
-def value(policy: ActorCritic, critic: nn.Module, obs: Obs) -> Tensor:
+def value(policy: Policy, critic: nn.Module, obs: Obs) -> Tensor:
     """By another critic than the policy's own, (M,)."""
     return critic({name: policy.tokenizer(obs, name) for name in policy.critic_tokens})
 
@@ -62,7 +64,7 @@ def with_history(obs: Obs, felt: list[Tensor]) -> Obs:
 
 
 def play(
-    policy: ActorCritic,
+    policy: Policy,
     critic: nn.Module,
     model: WorldModel,
     envs: ImaginedEnv,
@@ -71,11 +73,13 @@ def play(
     gamma: float,
     generator: torch.Generator,
     anchor: Anchor | None = None,
+    kl_weight: Tensor | float = 0.0,
 ) -> Rollout:
     """Play from what `Replay.starts` gave.
 
     Args:
         anchor: whose actions are kept near, by `WorldModelConfig.anchor_weight`.
+        kl_weight: () of the KL of a latent from its prior.
     """
     envs.load(start)
     x = start["x"].detach().requires_grad_()  # as after every step: what is compiled is compiled once
@@ -83,22 +87,21 @@ def play(
     felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
     obs, alive, weight = with_history(envs.observe(state), felt), torch.ones_like(x[:, 0], dtype=torch.bool), 1.0
     gain, squared, anchor_kl = (torch.zeros_like(x[:, 0]) for _ in range(3))
+    latent_kl: Tensor | None = None
     before: Tensor | None = None
     rewards, failures, timeouts, lives, values = [], [], [], [alive], []
     seen: list[Obs] = []
-    scale, std = policy.action_scale, policy.log_std.exp()
+    std = policy.log_std.exp()
     for _ in range(config.horizon):
         seen.append({name: part.detach() for name, part in obs.items()})
-        with mixed_precision(policy):
-            offset = policy.offset(obs, config.observation_noise, generator).float()
-        noise = torch.randn(offset.shape, generator=generator, device=offset.device)
-        mean = policy.around_reference(offset, obs)
+        acted = policy.imagine(obs, config.observation_noise, generator)
+        mean, pull = acted.mean, acted.offset
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         action = mean + config.imagined_noise * std * noise
-        x, state = model.move(x, state, policy.default_joint_pos + scale * action)
+        x, state = model.move(x, state, policy.default_joint_pos + policy.action_scale * action)
         reward, failed, timed_out = envs.advance(state)
         felt = [obs["proprioception"], *felt][: len(felt)]
         obs = with_history(envs.observe(state), felt)
-        pull = offset * scale
         penalty = config.offset_penalty * pull.square().mean(-1)
         if before is not None:
             penalty = penalty + config.rate_penalty * (pull - before).square().mean(-1)
@@ -106,6 +109,9 @@ def play(
             divergence = 0.5 * ((mean - anchor(seen[-1], envs.task_slices)) / std).square().mean(-1)
             penalty = penalty + config.anchor_weight * divergence
             anchor_kl = anchor_kl + divergence.detach() / config.horizon
+        if acted.latent_kl is not None:
+            penalty = penalty + kl_weight * acted.latent_kl
+            latent_kl = (0.0 if latent_kl is None else latent_kl) + acted.latent_kl.detach() / config.horizon
         gain = gain + weight * torch.where(alive, reward - penalty, 0.0)
         squared, before, weight = squared + pull.detach().square().mean(-1) / config.horizon, pull, weight * gamma
         alive = alive & ~(failed | timed_out)
@@ -114,18 +120,30 @@ def play(
         for kept, now in ((rewards, reward.detach()), (failures, failed), (timeouts, timed_out), (lives, alive)):
             kept.append(now)
     stacked = (torch.stack(part) for part in (rewards, failures, timeouts, lives))
-    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), offset=squared, anchor_kl=anchor_kl)
+    means = {"offset": squared, "anchor_kl": anchor_kl, "latent_kl": latent_kl}
+    return Rollout(gain, *stacked, last=obs, seen=seen, values=torch.stack(values), **means)
 
 
-def actor_loss(
-    policy: ActorCritic, critic: nn.Module, rollout: Rollout, config: WorldModelConfig, gamma: float
-) -> Tensor:
+def actor_loss(policy: Policy, critic: nn.Module, rollout: Rollout, config: WorldModelConfig, gamma: float) -> Tensor:
     """Less the mean return, with the critic's value after the horizon where an episode goes on, a step; ()."""
     gain = rollout.gain
     if config.critic:
         left = value(policy, critic, rollout.last)
         gain = gain + gamma**config.horizon * torch.where(rollout.alive[-1], left, 0.0)
     return -gain.mean() / config.horizon
+
+
+def latent_metrics(rollout: Rollout) -> dict[str, Tensor]:
+    """Mean KL of the latents of the episodes in which it is paid, nats, and the imagined survival of the others, () each.
+
+    Empty for a policy that has no latent.
+    """
+    if rollout.latent_kl is None:
+        return {}
+    paid = rollout.latent_kl > 0
+    kl = rollout.latent_kl.sum() / paid.sum().clamp_min(1)
+    survived = (rollout.alive[-1] & ~paid).sum() / (~paid).sum().clamp_min(1)
+    return {"actor/kl_loss": kl, "actor/prior_survival": survived}
 
 
 def critic_targets(rollout: Rollout, gamma: float, lam: float) -> Tensor:
@@ -144,7 +162,7 @@ def critic_targets(rollout: Rollout, gamma: float, lam: float) -> Tensor:
     return torch.stack(targets)
 
 
-def critic_loss(policy: ActorCritic, rollout: Rollout, targets: Tensor) -> Tensor:
+def critic_loss(policy: Policy, rollout: Rollout, targets: Tensor) -> Tensor:
     """Mean squared error of the policy's own critic, in units of the returns' deviation, ()."""
     keys = policy.tokenizer.obs_keys
     obs = {name: torch.cat([seen[name] for seen in rollout.seen]) for name in keys}
