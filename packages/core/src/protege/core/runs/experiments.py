@@ -62,9 +62,10 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
-    learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
+    envs = cast(ImaginableEnv, env)
+    learner = WorldModelLearner(policy, envs, config.agent, config.run.seed, run.group, speed)
     if config.agent.world_model_path and not run.resumes:
-        learner.use_model(load_world_model(config.agent.world_model_path, env, learner.model))
+        learner.use_model(load_world_model(config.agent.world_model_path, envs, learner.model))
     train_loop(run, env, learner)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...delay import arriving, queued
 from ...env import ImaginedEnv, Obs
 from ...observations import proprioception
 from ..accelerate import mixed_precision
@@ -51,6 +52,27 @@ class Rollout:
     anchor_kl: Tensor
 
 
+class Arrival:
+    """When actions arrive in imagined episodes: as late as in the envs where they started.
+
+    Args:
+        start: see `Replay.starts`; without `sent`, actions arrive at once.
+    """
+
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
+        self.delayed = "sent" in start
+        if self.delayed:
+            self.sent, self.delay = start["sent"], start["delay"]
+
+    def __call__(self, action: Tensor) -> Tensor:
+        """The actions that arrive now that these are sent, (M, J) both."""
+        if not self.delayed:
+            return action
+        queue = queued(action, self.sent)
+        self.sent = queue[:, :-1]
+        return arriving(queue, self.delay)
+
+
 def value(policy: ActorCritic, critic: nn.Module, obs: Obs) -> Tensor:
     """By another critic than the policy's own, (M,)."""
     return critic({name: policy.tokenizer(obs, name) for name in policy.critic_tokens})
@@ -87,6 +109,7 @@ def play(
     rewards, failures, timeouts, lives, values = [], [], [], [alive], []
     seen: list[Obs] = []
     scale, std = policy.action_scale, policy.log_std.exp()
+    arrival, factors = Arrival(start), start.get("factors")
     for _ in range(config.horizon):
         seen.append({name: part.detach() for name, part in obs.items()})
         with mixed_precision(policy):
@@ -94,7 +117,7 @@ def play(
         noise = torch.randn(offset.shape, generator=generator, device=offset.device)
         mean = policy.around_reference(offset, obs)
         action = mean + config.imagined_noise * std * noise
-        x, state = model.move(x, state, policy.default_joint_pos + scale * action)
+        x, state = model.move(x, state, policy.default_joint_pos + scale * arrival(action), factors)
         reward, failed, timed_out = envs.advance(state)
         felt = [obs["proprioception"], *felt][: len(felt)]
         obs = with_history(envs.observe(state), felt)

@@ -64,7 +64,8 @@ class WorldModelLearner:
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
         self.target_critic = deepcopy(policy.critic).requires_grad_(False)
         accelerate(policy, device, *speed)
-        self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
+        model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
+        self.model = accelerate(model.to(device), device, *speed)
         self.imagined = env.imagine(config.imagined_envs, self.generator)
         # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
         compile_methods(self.model, device, speed[1], "move")
@@ -76,7 +77,7 @@ class WorldModelLearner:
                 (policy.critic.parameters(), config.critic_learning_rate),
             ]
         )
-        self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
+        self.model_optimizer = adamw([(self.model.parameters(), config.model_learning_rate)])
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.obs = env.reset()
@@ -151,7 +152,8 @@ class WorldModelLearner:
         replay, group = self.replay, self.group
         data = replay.windows(min(FITTED_TO, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
         kept = data["alive"][0] > 0
-        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept])
+        factors = data["factors"][kept] if "factors" in data else None
+        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept], factors)
         group.broadcast(self.model)
         for _ in range(self.config.warmup_updates):
             self._update_model()
@@ -175,14 +177,20 @@ class WorldModelLearner:
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
         if self._iteration % CHECKED_EVERY == 0:
-            windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
-            self._checked = {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
+            self._checked = self._open_loop_error()
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
         metrics = {name: float(x) for table in means for name, x in table.items()} | self._checked
         metrics["agent/skipped_updates"] *= len(steps)
         return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
+
+    def _open_loop_error(self) -> dict[str, float]:
+        """See `WorldModel.open_loop_error`; nothing if no window lasts so long, as where envs are pushed all the time."""
+        windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
+        if not windows["alive"][-1].any():
+            return {}
+        return {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
 
     def _windows(self, count: int, steps: int, recent: float) -> dict[str, Tensor]:
         return self.replay.windows(count, steps, recent, self.generator)
@@ -196,7 +204,7 @@ class WorldModelLearner:
         return {"model/loss": loss, "model/skipped_updates": skipped}
 
     def _backward_model(self, windows: Mapping[str, Tensor]) -> Tensor:
-        loss = self.model.rollout_loss(windows["x"], windows["target"], windows["alive"])
+        loss = self.model.rollout_loss(**windows)
         backward(self.model_optimizer, loss)
         return loss.detach()
 
@@ -238,7 +246,9 @@ class WorldModelLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact continuation needs besides the averaged policy, the optimizers and the env."""
+        ranges = {name: list(bounds) for name, bounds in self.env.factor_ranges.items()}
         return {
+            **({"factors": ranges} if ranges else {}),
             "obs": dict(self.obs),
             "generator": self.generator.get_state(),
             "actor": self.trained.actor.state_dict(),
