@@ -91,6 +91,12 @@ def draws() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+def numbers(policy: MaskedMimic) -> dict[str, torch.Tensor]:
+    """Standard normal numbers for an imagined step, each kind drawn anew from the same seed."""
+    shapes = policy.noise_shapes.items()
+    return {name: torch.randn(M, *shape, generator=draws(), dtype=torch.float64) for name, shape in shapes}
+
+
 def play(policy: MaskedMimic, kl_weight: float, horizon: int = 3, **changes) -> imagination.Rollout:
     model = WorldModel(ROBOT, [8])
     wild(model.net, 0.1)
@@ -114,7 +120,7 @@ def test_the_prior_acts_alone_in_its_share_evenly_spread(share, rows):
 
 def test_alone_the_prior_plays_what_is_deployed_and_else_the_posterior_is_drawn():
     policy, obs = make_policy(), seen()
-    acted, alone = policy.imagine(obs, 0.0, draws()), policy.alone(M)
+    acted, alone = policy.imagine(obs, 0.0, numbers(policy)), policy.alone(M)
     assert torch.equal(acted.mean[alone], policy.distribution(obs)[0][alone])
     (mean, _), (delta, log_var) = policy.prior(obs), policy.encoder(obs)
     z = mean + delta + (0.5 * log_var).exp() * torch.randn(mean.shape, generator=draws(), dtype=mean.dtype)
@@ -126,7 +132,7 @@ def test_alone_the_prior_plays_what_is_deployed_and_else_the_posterior_is_drawn(
 
 def test_the_kl_is_told_where_the_posterior_acts():
     policy, obs = make_policy(), seen()
-    kl, alone = policy.imagine(obs, 0.0, draws()).latent_kl, policy.alone(M)
+    kl, alone = policy.imagine(obs, 0.0, numbers(policy)).latent_kl, policy.alone(M)
     (mean, log_var_p), (delta, log_var_q) = policy.prior(obs), policy.encoder(obs)
     posterior = Normal(mean + delta, (0.5 * log_var_q).exp())
     wanted = kl_divergence(posterior, Normal(mean, (0.5 * log_var_p).exp())).sum(-1)
@@ -136,7 +142,7 @@ def test_the_kl_is_told_where_the_posterior_acts():
 
 def test_the_offset_is_from_the_reference():
     policy, obs = make_policy(), seen()
-    acted = policy.imagine(obs, 0.0, draws())
+    acted = policy.imagine(obs, 0.0, numbers(policy))
     target = ROBOT.default_pose() + ROBOT.action_scale() * acted.mean
     torch.testing.assert_close(acted.offset, target - obs["reference_joint_pos"])
 
@@ -145,13 +151,17 @@ def test_noise_on_the_body_is_the_same_for_prior_and_decoder():
     """It is one sensor's: a body that is felt wrong by itself is acted upon alike, but for the noise of the history."""
     policy, obs = make_policy(prior_fraction=1.0), seen()
     history = policy.prior_net.get_parameter("0.encoders.history.0.weight")
-    assert not torch.equal(policy.imagine(obs, 0.1, draws()).mean, policy.imagine(obs, 0.0, draws()).mean)
+    assert not torch.equal(
+        policy.imagine(obs, 0.1, numbers(policy)).mean, policy.imagine(obs, 0.0, numbers(policy)).mean
+    )
     history.data.zero_()
     body = policy.tokenizer.normalizers["proprioception"]
     assert isinstance(body, RunningNormalizer)
-    off = 0.1 * (body.var + body.EPSILON).sqrt() * torch.randn(M, 1, P, generator=draws()).squeeze(1)
+    off = 0.1 * (body.var + body.EPSILON).sqrt() * torch.randn(M, P, generator=draws(), dtype=torch.float64)
     other = {**obs, "proprioception": obs["proprioception"] + off}
-    torch.testing.assert_close(policy.imagine(obs, 0.1, draws()).mean, policy.imagine(other, 0.0, draws()).mean)
+    torch.testing.assert_close(
+        policy.imagine(obs, 0.1, numbers(policy)).mean, policy.imagine(other, 0.0, numbers(policy)).mean
+    )
 
 
 # What it costs
@@ -162,7 +172,7 @@ def test_the_kl_is_paid_by_its_weight_beside_the_reward():
     policy, weight = make_policy(), 0.3
     free, paid = play(policy, 0.0), play(policy, weight)
     assert torch.equal(free.reward, paid.reward)
-    kls = [policy.imagine(obs, 0.0, torch.Generator()).latent_kl for obs in free.seen]
+    kls = [policy.imagine(obs, 0.0, numbers(policy)).latent_kl for obs in free.seen]
     wanted = weight * sum(0.5**k * kl for k, kl in enumerate(kls) if kl is not None)
     torch.testing.assert_close(free.gain - paid.gain, wanted)
     torch.testing.assert_close(paid.latent_kl, torch.stack([kl for kl in kls if kl is not None]).mean(0))

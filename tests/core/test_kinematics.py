@@ -218,14 +218,14 @@ def check_gradients(robot: Robot, seed: int) -> None:
     """Of poses and of whole states, against what torch records of the operations."""
     kinematics = Kinematics(robot).double()
     inputs = [x.requires_grad_() for x in random_inputs(robot, 3, seed, torch.float64)]
-    where = [inputs[0], inputs[1], inputs[4]]
-    for given, mine, recorded in (
-        (where, kinematics(*where), kinematics._poses(*where)[:2]),
+    posed = [inputs[0], inputs[1], inputs[4]]
+    for where, mine, recorded in (
+        (posed, kinematics(*posed), kinematics._poses(*posed)[:2]),
         (inputs, bodies(kinematics.state(*inputs)), kinematics._motion(*inputs)[:4]),
     ):
         pulls = [torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype) for x in mine]
-        found = torch.autograd.grad(mine, given, pulls)
-        expected = list(torch.autograd.grad(recorded, given, [pull.permute(2, 1, 0) for pull in pulls]))
+        found = torch.autograd.grad(mine, where, pulls)
+        expected = list(torch.autograd.grad(recorded, where, [pull.permute(2, 1, 0) for pull in pulls]))
         along = (expected[1] * inputs[1]).sum(-1, keepdim=True)
         expected[1] = expected[1] - along * inputs[1]  # unit quaternions move across themselves only
         for a, b in zip(found, expected, strict=True):

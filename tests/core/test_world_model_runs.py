@@ -8,6 +8,7 @@ import torch
 from tiny_runs import protege
 
 from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import load
 
 PRESET = "full_body_tracker/world_model"
@@ -39,6 +40,47 @@ def test_a_resumed_run_equals_an_uninterrupted_one(robot, tmp_path):
     mine, other = (x.training["trainer"] for x in (parts, whole))
     assert all(torch.equal(mine["model"][name], x) for name, x in other["model"].items())
     assert torch.equal(mine["replay"]["x"], other["replay"]["x"])
+
+
+RANDOMISED = [
+    *(
+        "friction=[0.5,1.0]",
+        "mass=[0.8,1.2]",
+        "com=0.01",
+        "stiffness=[0.8,1.2]",
+        "damping=[0.8,1.2]",
+        "latency=[0.0,0.07]",
+    ),
+    *("push_force=[20.0,50.0]", "push_interval=[0.1,0.3]", "noise.joint_pos=0.01"),
+]
+RANDOMISED = [f"env.randomization.{x}" for x in RANDOMISED]
+
+
+def test_randomised_envs_are_told_apart_and_go_on_exactly(robot, tmp_path):
+    words = [*RANDOMISED, "agent.final_rate=1"]
+    whole = load(train(tmp_path, "whole", robot.name, "--max-iterations", 3, *words)).training["trainer"]
+    train(tmp_path, "parts", robot.name, "--max-iterations", 2, *words)
+    parts = load(train(tmp_path, "parts", robot.name, "--max-iterations", 3, *words)).training["trainer"]
+    assert all(torch.equal(parts["model"][name], x) for name, x in whole["model"].items())
+    assert all(torch.equal(parts["replay"]["rows"][name], x) for name, x in whole["replay"]["rows"].items())
+    count = 1 + 4 * robot.num_bodies + 2 * robot.num_joints
+    assert len(whole["factors"]) == count == whole["model"]["gains.entering.weight"].shape[1]
+    assert (whole["model"]["gains.entering.weight"] != 0).any(), "it learns by them"
+
+
+def test_a_model_of_other_randomisation_is_not_taken_over(tmp_path):
+    words = ["env.randomization.friction=[0.5,1.0]", "--max-iterations", 1]
+    model = train(tmp_path, "a", "smpl", *words)
+    taken = [f"agent.world_model_path={model}", "--max-iterations", 1]
+    train(tmp_path, "b", "smpl", words[0], *taken)
+    for other, told in (
+        ("env.randomization.friction=[0.6,1.0]", "seen friction vary in [0.5, 1.0], here it varies in [0.6, 1.0]"),
+        ("env.randomization.com=0", "seen friction vary in [0.5, 1.0], here it varies nowhere"),
+    ):
+        where = ["--results-dir", tmp_path, "--experiment-name", "c", "--robot", "smpl", *TINY]
+        result = protege("core", "train", PRESET, *where, other, *taken)
+        assert result.exit_code == 2, result.output
+        assert told in " ".join(result.output.split()) and "agent.world_model_path" in result.output
 
 
 def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):
@@ -92,13 +134,15 @@ def test_what_cannot_be_trained_is_one_line(words, told, tmp_path):
 
 def test_noise_is_on_what_no_mask_covers():
     shapes = {"proprioception": (5,), "poses": (2, 3, 12), "reference_joint_pos": (4,), "reference_joint_vel": (4,)}
-    from protege.core.robots.servos import Servos
-
-    policy = ActorCritic(shapes, Servos.unknown(4), ModelConfig(actor="mlp", mlp_units=[8], critic_units=[8]))
-    obs = {name: torch.randn(6, *shape) for name, shape in shapes.items()}
-    generator = torch.Generator().manual_seed(0)
-    still = policy.offset(obs)
-    assert torch.equal(policy.offset(obs, 0.0, generator), still)
-    assert not torch.equal(policy.offset(obs, 0.1, generator), still)
+    shapes |= {"path": (2,), "path_mask": ()}
+    tokens = ["proprioception", "poses", "path"]
+    config = ModelConfig(actor="mlp", mlp_units=[8], critic_units=[8], tokens=tokens)
+    policy = ActorCritic(shapes, Servos.unknown(4), config)
+    assert policy.noise_shapes == {"proprioception": (1, 5), "poses": (2, 36)}
+    obs = {name: torch.randn(6, *shape) for name, shape in shapes.items()} | {"path_mask": torch.ones(6) > 0}
+    draws = {name: torch.randn(6, *shape) for name, shape in policy.noise_shapes.items()}
     mean, _ = policy.distribution(obs)
-    torch.testing.assert_close(policy.around_reference(still, obs), mean)
+    still = policy.imagine(obs, 0.0, draws)
+    torch.testing.assert_close(still.mean, mean)
+    torch.testing.assert_close(still.offset, policy.offset(obs) * policy.action_scale)
+    assert not torch.equal(policy.imagine(obs, 0.1, draws).mean, mean)

@@ -103,15 +103,26 @@ class ImaginableEnv(Env, Protocol):
     Attributes:
         state: the robots now.
         target: (N, J) what the servos were asked for in the last step, rad.
+        factor_ranges: least and largest value of what differs between the bodies of envs, by name; F of them, or none.
     """
 
+    @property
+    def factor_ranges(self) -> Mapping[str, tuple[float, float]]: ...
     @property
     def state(self) -> RobotState: ...
     @property
     def target(self) -> Tensor: ...
 
     def rows(self) -> dict[str, Tensor]:
-        """Where each env is in what it is asked to do, (n, ...) each, by `<task>/<name>`; overwritten by the next step."""
+        """Where each env is in what it is asked to do, (n, ...) each, by `<task>/<name>`; overwritten by the next step.
+
+        Where envs differ in more than state and task, of all envs too:
+
+        - `factors` (N, F): how their bodies differ, in the order of `factor_ranges`; 0 is the robot's description, and nothing
+          is further off than 1.
+        - `delay` (N,) control steps until an action arrives; `sent` (N, D, J), the last actions, newest first.
+        - `pushed` (N,) bool, whether something unknown will push them in the next control step.
+        """
         ...
 
     def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:

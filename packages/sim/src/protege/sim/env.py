@@ -258,9 +258,15 @@ class HumanoidEnv:
 
     # Imagination -------------------------------------------------------------------------------------------------------
 
+    @property
+    def factor_ranges(self) -> dict[str, tuple[float, float]]:
+        """See `Randomization.factor_ranges`."""
+        return self.randomization.factor_ranges
+
     def rows(self) -> dict[str, Tensor]:
-        """Where each env is in its command, (n, ...) each, by `<task>/<name>`."""
-        return {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
+        """Where each env is in its command, (n, ...) each, by `<task>/<name>`; and `Randomization.rows`, (N, ...) each."""
+        asked = {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
+        return self.randomization.rows() | asked
 
     def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
         """Envs without physics that are asked the same, with training's terminations; `generator` makes their draws.

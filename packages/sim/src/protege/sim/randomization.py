@@ -9,22 +9,38 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from protege.core.delay import arriving, queued
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
 from .env_config import NoiseParams, RandomizationParams
+from .factors import Factors
 from .references.plans import uniform
 from .references.reference import keep
 from .simulators.simulator import Simulator, Variation
 
 
 class Bodies:
-    """Friction, masses, centres of mass and gains of n envs, new with every episode."""
+    """Friction, masses, centres of mass and gains of n envs, new with every episode.
+
+    Attributes:
+        factors: how these envs differ, (n, F); see `Factors`.
+    """
+
+    kept: ClassVar = ("factors",)
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.params, self.robot, self.n, self.generator = params, robot, n, generator
+        self._table = Factors(params, robot, n, generator.device)
+        self.ranges, self.factors = self._table.ranges, self._table.values
+
+    def restart(self, mask: Tensor, simulator: Simulator) -> None:
+        """Draw anew where mask (n,) is True."""
+        drawn = self.draw()
+        simulator.randomize(mask, drawn)
+        keep(self.factors, mask, self._table.of(drawn))
 
     def draw(self) -> Variation:
         """For all envs; of terms that are off, None."""
@@ -64,8 +80,8 @@ class Latency:
 
     def delayed(self, action: Tensor) -> Tensor:
         """The actions that arrive now that these are sent, (n, J) both."""
-        self.queue.copy_(torch.cat([action.unsqueeze(1), self.queue[:, :-1]], dim=1))
-        return self.queue.take_along_dim(self.delay[:, None, None], dim=1).squeeze(1)
+        self.queue.copy_(queued(action, self.queue[:, :-1]))
+        return arriving(self.queue, self.delay)
 
 
 class Pushes:
@@ -168,11 +184,27 @@ class Randomization:
     def restart(self, mask: Tensor, start: RobotState) -> None:
         """Draw anew for the episodes that begin where mask (N,) is True, before they are put into their start (N, ...)."""
         if self.bodies:
-            self.simulator.randomize(mask, self.bodies.draw())
+            self.bodies.restart(mask, self.simulator)
         if self.latency:
             self.latency.restart(mask, start)
         if self.pushes:
             self.pushes.restart(mask)
+
+    @property
+    def factor_ranges(self) -> dict[str, tuple[float, float]]:
+        """See `Factors.ranges`; empty where all bodies are alike."""
+        return self.bodies.ranges if self.bodies else {}
+
+    def rows(self) -> dict[str, Tensor]:
+        """What sets the next control step of these envs apart from that of others in their state; see `ImaginableEnv.rows`."""
+        rows: dict[str, Tensor] = {}
+        if self.bodies:
+            rows["factors"] = self.bodies.factors
+        if self.latency:
+            rows |= {"delay": self.latency.delay, "sent": self.latency.queue[:, :-1]}
+        if self.pushes:
+            rows["pushed"] = self.pushes.wait <= 0
+        return rows
 
     def measured(self, state: RobotState) -> RobotState:
         """What is observed of a state (N, ...); rewards, terminations and metrics know the true one."""
@@ -188,4 +220,5 @@ class Randomization:
     @property
     def _kept(self) -> dict[str, Tensor]:
         """What lasts from step to step. The bodies are the simulator's."""
-        return {name: getattr(term, name) for term in (self.latency, self.pushes) if term for name in term.kept}
+        terms = (self.bodies, self.latency, self.pushes)
+        return {name: getattr(term, name) for term in terms if term for name in term.kept}

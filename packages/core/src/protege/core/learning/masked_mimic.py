@@ -158,6 +158,7 @@ class MaskedMimic(nn.Module):
         # Imagination alone needs it, and is given the robot: checkpoints do without it.
         self.register_buffer("action_scale", servos.action_scale.clone(), persistent=False)
         self.critic_tokens, self.prior_fraction = PRIVILEGED_TOKENS, config.prior_fraction
+        self.latent_size = config.latent_size
         self.register_buffer("log_std", torch.full((joints,), log(config.action_noise)))
 
     @property
@@ -197,16 +198,21 @@ class MaskedMimic(nn.Module):
         mean = self.decoder(obs, self.prior(obs)[0])
         return mean, self.log_std.exp().expand_as(mean)
 
-    def imagine(self, obs: Obs, noise: float, generator: torch.Generator) -> ImaginedAction:
-        """What it does in an imagined step; noise on what it sees as in `ActorCritic.offset`.
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        return {**self.tokenizer.noise_shapes(self.tokenizer.sizes), "latent": (self.latent_size,)}
+
+    def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
+        """What it does in an imagined step; noise on what it sees as in `ActorCritic.imagine`.
 
         In the rows of `alone` the prior plays its mean latent, which is what acts when deployed. A latent drawn from it would let
         the reward shrink its variance, which is there to say what masks leave open. The other rows draw from the posterior, and
         there alone the KL is told: where the prior acts nothing that the posterior knows is used, so nothing is to be paid for.
         """
-        sets = noisy(self._sets(obs, self.tokenizer.sizes), noise, generator)
+        sets = noisy(self._sets(obs, self.tokenizer.sizes), noise, draws)
         with mixed_precision(self):
-            latent, kl = self._latents(sets, generator)
+            latent, kl = self._latents(sets, draws["latent"])
             mean = self._decoder(sets, latent)
         offset = mean * self.action_scale + self.default_joint_pos - obs["reference_joint_pos"]
         return ImaginedAction(mean, offset, kl)
@@ -214,8 +220,10 @@ class MaskedMimic(nn.Module):
     def explore(self, obs: Obs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the action, (N, J) each, while it is trained: at the latents that `imagine` has."""
         sets = self._sets(obs, self.tokenizer.sizes)
+        size, like = (len(obs["proprioception"]), self.latent_size), self.log_std
+        noise = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
         with mixed_precision(self):
-            mean = self._decoder(sets, self._latents(sets, generator)[0])
+            mean = self._decoder(sets, self._latents(sets, noise)[0])
         return mean, self.log_std.exp().expand_as(mean)
 
     def alone(self, n: int) -> Tensor:
@@ -264,12 +272,12 @@ class MaskedMimic(nn.Module):
     def _decoder(self, sets: Mapping[str, TokenSet], z: Tensor) -> Tensor:
         return self.decoder_net(torch.cat([sets["proprioception"][0].squeeze(1), z], dim=-1)).float()
 
-    def _latents(self, sets: Mapping[str, TokenSet], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Those of training, (N, Z), and their KL from the prior, (N,) nats; see `imagine`."""
+    def _latents(self, sets: Mapping[str, TokenSet], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of training, (N, Z), by standard normal numbers (N, Z), and their KL from the prior, (N,) nats; see `imagine`."""
         prior, (delta, log_var) = self._prior(sets), self._encoder(sets)
         posterior = prior[0] + delta, log_var
         alone = self.alone(len(delta))
-        latent = torch.where(alone.unsqueeze(1), prior[0], sample_latent(*posterior, generator))
+        latent = torch.where(alone.unsqueeze(1), prior[0], posterior[0] + (0.5 * log_var).exp() * noise)
         return latent, torch.where(alone, 0.0, divergence(posterior, prior))
 
     def _gaussian(self, x: Tensor) -> Gaussian:

@@ -157,6 +157,10 @@ class Tokenizer(nn.Module):
         mask = present.to(obs[token].dtype)
         return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
 
+    def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """(S, F) of those token sets that no mask covers: the body and the reference, not the commands."""
+        return {name: self.sizes[name] for name in tokens if name in ("proprioception", "history", "poses")}
+
     def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
         """Let the normalisers see a batch.
 
@@ -177,16 +181,14 @@ class Tokenizer(nn.Module):
             normalizer.update(x, rows)
 
 
-def noisy(sets: Mapping[str, TokenSet], noise: float, generator: torch.Generator | None) -> dict[str, TokenSet]:
-    """Token sets with noise on those that no mask covers: the body and the reference, not the commands.
+def noisy(sets: Mapping[str, TokenSet], noise: float, draws: Mapping[str, Tensor]) -> dict[str, TokenSet]:
+    """Token sets with noise on some of them.
 
     Args:
-        noise: its deviation, in units of each number's own; 0 makes no draws.
+        noise: its deviation, in units of each number's own.
+        draws: standard normal numbers for those that get some, see `Tokenizer.noise_shapes`.
     """
-    if not noise:
-        return dict(sets)
-    draws = ((name, torch.randn(x.shape, generator=generator, device=x.device)) for name, (x, _) in sets.items())
-    return {name: (sets[name][0] + noise * z * (sets[name][1] is None), sets[name][1]) for name, z in draws}
+    return {name: (x + noise * draws[name] if name in draws else x, shown) for name, (x, shown) in sets.items()}
 
 
 def _normalized_as(token: str) -> str:
@@ -316,22 +318,29 @@ class ActorCritic(nn.Module):
         """Mean and standard deviation of the action, (N, J) each."""
         return self._distribution(self.offset(obs), obs)
 
-    def offset(self, obs: Obs, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """The network's part of the mean action, (N, J).
-
-        Args:
-            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
-        """
-        return self.actor(noisy({name: self.tokenizer(obs, name) for name in self.actor_tokens}, noise, generator))
+    def offset(self, obs: Obs) -> Tensor:
+        """The network's part of the mean action, (N, J)."""
+        return self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens})
 
     def around_reference(self, offset: Tensor, obs: Obs) -> Tensor:
         """The mean action (N, J) of a network's output (N, J)."""
         return self._distribution(offset, obs)[0]
 
-    def imagine(self, obs: Obs, noise: float, generator: torch.Generator) -> ImaginedAction:
-        """What it does in an imagined step; `noise` as in `offset`."""
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        return self.tokenizer.noise_shapes(self.actor_tokens)
+
+    def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
+        """What it does in an imagined step.
+
+        Args:
+            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
+            draws: see `noise_shapes`.
+        """
+        sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
         with mixed_precision(self):
-            offset = self.offset(obs, noise, generator).float()
+            offset = self.actor(noisy(sets, noise, draws)).float()
         return ImaginedAction(self.around_reference(offset, obs), offset * self.action_scale)
 
     def value(self, obs: Obs) -> Tensor:

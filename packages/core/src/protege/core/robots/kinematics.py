@@ -146,8 +146,11 @@ class Kinematics(nn.Module):
         joint_pos: Tensor,
         joint_vel: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Positions, rotations, linear and angular velocities of bodies, (3 or 4, B, N), `_axes`, and the angular velocity of the
-        frame that each hinge turns in, (3, H, B, N)."""
+        """Positions, rotations, linear and angular velocities of all bodies, and what their gradient needs.
+
+        Returns:
+            (3 or 4, B, N) each; then `_axes`, and the angular velocity of the frame that each hinge turns in, (3, H, B, N).
+        """
         quat, turns = self._rotations(root_quat_w, joint_pos)
         axes, parents = self._axes(turns, quat), self.parents
         spins = (axes * self._hinges(joint_vel)).unbind(1)

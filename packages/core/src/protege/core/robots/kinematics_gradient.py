@@ -24,7 +24,7 @@ multiply, cross = (partial(f, dim=0) for f in (R.multiply, R.cross))
 
 
 class PoseGradient(Function):
-    """Lets gradients of poses reach root and joints. Its result is `pos` (3, B, N) m and `quat` (4, B, N), which were computed before.
+    """Lets gradients of poses reach root and joints. Its results are `pos` (3, B, N) m and `quat` (4, B, N), computed before.
 
     Args:
         root_pos_w: (N, 3) m, of which pos and quat were computed, like `root_quat_w` (N, 4) and `joint_pos` (N, J) rad.

@@ -63,12 +63,13 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
-    learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
-    take_over_model(run, env, config, learner)
+    envs = cast(ImaginableEnv, env)
+    learner = WorldModelLearner(policy, envs, config.agent, config.run.seed, run.group, speed)
+    take_over_model(run, envs, config, learner)
     train_loop(run, env, learner)
 
 
-def take_over_model(run: Run, env: Env, config: Config, learner: WorldModelLearner) -> None:
+def take_over_model(run: Run, env: ImaginableEnv, config: Config, learner: WorldModelLearner) -> None:
     """Give a learner the model of the world at `agent.world_model_path`, unless it is empty or the run has its own already."""
     if config.agent.world_model_path and not run.resumes:
         learner.use_model(load_world_model(config.agent.world_model_path, env, learner.model))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..env import Env
+from ..env import ImaginableEnv
 from ..errors import UserError
 from ..learning.world_model.dynamics import WorldModel
 from .checkpoint import load
@@ -17,7 +17,7 @@ from .run_folder import LAST
 KEY = "agent.world_model_path"
 
 
-def load_world_model(path: str | Path, env: Env, like: WorldModel) -> dict[str, Tensor]:
+def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> dict[str, Tensor]:
     """The state of the model in a run's `last.ckpt`; of several ranks they all have the same.
 
     Args:
@@ -25,16 +25,18 @@ def load_world_model(path: str | Path, env: Env, like: WorldModel) -> dict[str, 
         like: a model of the shape that it should have.
 
     Raises:
-        UserError: naming the key; there is none, or it is of another robot or shape.
+        UserError: naming the key; there is none, or it is of another robot or shape, or of envs that differ in something else.
     """
     file = Path(path) / LAST if Path(path).is_dir() else Path(path)
     try:
         saved = load(file, "cpu")
         check_robot(file, saved, env.robot, "physics_dt", "solver")
-        model = _fitted(saved.training)
+        trainer = _trainer(saved.training)
+        model = _fitted(trainer)
         if model is None:
             remedy = "Give the folder of a run that was trained through a model of the world"
             raise UserError(f"{file} holds no model of the world", remedy)
+        check_factors(file, trainer.get("factors", {}), env)
         check_layout(model, like.state_dict(), "model")
     except UserError as error:
         raise UserError(f"{KEY}: {error.problem}", error.remedy) from error
@@ -43,9 +45,33 @@ def load_world_model(path: str | Path, env: Env, like: WorldModel) -> dict[str, 
     return model
 
 
-def _fitted(training: Mapping[str, Any]) -> dict[str, Tensor] | None:
+def check_factors(file: Path, was: Any, env: ImaginableEnv) -> None:
+    """Compare what differed between the envs that a model was fitted to with what differs between these.
+
+    Args:
+        was: see `ImaginableEnv.factor_ranges`, with lists in place of tuples.
+
+    Raises:
+        UserError: naming the first difference.
+    """
+    now = {name: list(bounds) for name, bounds in env.factor_ranges.items()}
+    known = was if isinstance(was, Mapping) else {}
+    for name in [*now, *known]:
+        if (mine := now.get(name)) != (other := known.get(name)):
+            told = [f"in {bounds}" if bounds else "nowhere" for bounds in (other, mine)]
+            raise UserError(
+                f"the model of {file} has seen {name} vary {told[0]}, here it varies {told[1]}",
+                "Take its env.randomization, or fit a new model",
+            )
+
+
+def _trainer(training: Mapping[str, Any]) -> Mapping[str, Any]:
     ranks = training.get("ranks")
     first = ranks[0] if isinstance(ranks, list) and ranks else training
     trainer = first.get("trainer") if isinstance(first, Mapping) else None
-    model = trainer.get("model") if isinstance(trainer, Mapping) else None
+    return trainer if isinstance(trainer, Mapping) else {}
+
+
+def _fitted(trainer: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    model = trainer.get("model")
     return dict(model) if isinstance(model, Mapping) else None

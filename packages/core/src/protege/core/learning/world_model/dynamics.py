@@ -29,6 +29,7 @@ class WorldModel(nn.Module):
     Args:
         robot: whose kinematics it knows.
         units: hidden layers of the network.
+        factors: F, what differs between robots besides their states; 0 if nothing does.
     """
 
     mean: Tensor
@@ -38,12 +39,12 @@ class WorldModel(nn.Module):
     bias: Tensor
     feet: Tensor
 
-    def __init__(self, robot: Robot, units: Sequence[int]) -> None:
+    def __init__(self, robot: Robot, units: Sequence[int], factors: int = 0) -> None:
         super().__init__()
         bodies, joints = robot.num_bodies, robot.num_joints
         self.dt, self.kinematics = robot.control_dt, Kinematics(robot)
         self.register_buffer("feet", torch.tensor(robot.body_ids(robot.feet)), persistent=False)
-        floors = _input_floors(bodies, joints, len(robot.feet)), _output_floors(joints)
+        floors = _input_floors(bodies, joints, len(robot.feet), factors), _output_floors(joints)
         self.register_buffer("std", floors[0])
         self.register_buffer("scale", floors[1])
         inputs, outputs = len(self.std), len(self.scale)
@@ -51,25 +52,32 @@ class WorldModel(nn.Module):
         self.register_buffer("weight", torch.zeros(outputs, inputs))
         self.register_buffer("bias", torch.zeros(outputs))
         self.net = _network([inputs, *units, outputs])
+        self.gains = Gains(factors, inputs, outputs) if factors else None
 
-    def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+    def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None = None) -> Tensor:
         """The states one control step later, (N, 13 + 2 J).
 
         Args:
             x: see `coordinates`.
             poses: of all bodies, (N, B, 3) m and (N, B, 4), as `Kinematics.forward` gives them for x.
             target: of the servos, (N, J) rad.
+            factors: (N, F), see `ImaginableEnv.rows`; of no model without.
         """
-        features = ((self._features(x, poses, target) - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        features = ((self._features(x, poses, target, factors) - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        entering, leaving = (None, None) if self.gains is None else self.gains(factors)
+        features = features if entering is None else features * entering
         with mixed_precision(self):
             residual = self.net(features).to(x.dtype)
         residual = residual + torch.addmm(self.bias, features, self.weight.T)
+        residual = residual if leaving is None else residual * leaving
         bounded = OUTPUT_LIMIT * torch.tanh(residual / OUTPUT_LIMIT)
         return coordinates.add(x, coordinates.drift(x, self.dt) + bounded * self.scale)
 
-    def move(self, x: Tensor, state: RobotState, target: Tensor) -> tuple[Tensor, RobotState]:
+    def move(
+        self, x: Tensor, state: RobotState, target: Tensor, factors: Tensor | None = None
+    ) -> tuple[Tensor, RobotState]:
         """The states one control step later, as a vector and whole: (N, 13 + 2 J), (N, ...); `state` is the whole of x."""
-        following = self(x, (state.body_pos_w, state.body_quat_w), target)
+        following = self(x, (state.body_pos_w, state.body_quat_w), target, factors)
         return following, coordinates.full_state(self.kinematics, following)
 
     def poses(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,30 +85,36 @@ class WorldModel(nn.Module):
         pos, quat, _, _, joint_pos, _ = coordinates.unpack(x)
         return self.kinematics(pos, quat, joint_pos)
 
-    def rollout_loss(self, x: Tensor, target: Tensor, alive: Tensor) -> Tensor:
+    def rollout_loss(self, x: Tensor, target: Tensor, alive: Tensor, factors: Tensor | None = None) -> Tensor:
         """Mean absolute error of open-loop predictions, in standard deviations of a step's residual, ().
 
         Args:
             x: (W + 1, M, S) true states of M windows.
             target: (W, M, J) rad.
             alive: (W, M) 1 where the window is still within one episode.
+            factors: (M, F), see `forward`.
         """
-        predicted, total = x[0], x.new_zeros(())
-        for asked, truth, counts in zip(target, x[1:], alive, strict=True):
-            predicted = self(predicted, self.poses(predicted), asked)
-            error = coordinates.difference(predicted, truth) / self.scale
-            error = error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
-            total = total + torch.where(counts > 0, error, 0.0).sum()
-        return total / alive.sum().clamp_min(1.0)
+        predicted = x[0].detach().requires_grad_()  # as after every step: what is compiled is compiled once
+        errors: list[Tensor] = []
+        for asked, truth in zip(target, x[1:], strict=True):
+            predicted, error = self.step_error(predicted, asked, truth, factors)
+            errors.append(error)
+        return torch.where(alive > 0, torch.stack(errors), 0.0).sum() / alive.sum().clamp_min(1.0)
+
+    def step_error(self, x: Tensor, target: Tensor, truth: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The states one control step later, and their mean absolute error (N,) in standard deviations; see `rollout_loss`."""
+        following = self(x, self.poses(x), target, factors)
+        error = coordinates.difference(following, truth) / self.scale
+        return following, error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, target: Tensor, following: Tensor) -> float:
+    def fit(self, x: Tensor, target: Tensor, following: Tensor, factors: Tensor | None = None) -> float:
         """Set normalisers and the linear part from transitions (M, ...), by ridge regression.
 
         Returns:
             share of the residual's variance that the linear part explains.
         """
-        features = self._features(x, self.poses(x), target)
+        features = self._features(x, self.poses(x), target, factors)
         residual = coordinates.difference(x, following) - coordinates.drift(x, self.dt)
         self.mean.copy_(features.mean(0))
         self.std.copy_(torch.maximum(features.std(0), self.std))
@@ -117,23 +131,48 @@ class WorldModel(nn.Module):
         return 1.0 - ((ones @ solution - outputs).square().mean() / outputs.square().mean()).item()
 
     @torch.no_grad()
-    def open_loop_error(self, x: Tensor, target: Tensor, alive: Tensor) -> dict[str, Tensor]:
+    def open_loop_error(
+        self, x: Tensor, target: Tensor, alive: Tensor, factors: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Mean distance of bodies from the truth at the end of windows, m, and that of a constant velocity; see `rollout_loss`."""
         predicted = constant = x[0]
         for asked in target:
-            predicted = self(predicted, self.poses(predicted), asked)
+            predicted = self(predicted, self.poses(predicted), asked, factors)
             constant = coordinates.add(constant, coordinates.drift(constant, self.dt))
         truth, counts = self.poses(x[-1])[0], alive[-1]
         errors = {"model/open_loop_error": predicted, "model/constant_velocity_error": constant}
         distances = {name: (self.poses(end)[0] - truth).norm(dim=-1).mean(-1) for name, end in errors.items()}
         return {name: torch.where(counts > 0, d, 0.0).sum() / counts.sum() for name, d in distances.items()}
 
-    def _features(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
-        """Height, tilt, velocities, joints, heights of all bodies, tilts of the feet, and how far off the servos' targets are."""
+    def _features(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None) -> Tensor:
+        """Height, tilt, velocities, joints, heights of all bodies, tilts of the feet, how far off servos' targets are, factors."""
         pos, quat, lin, ang, joint_pos, joint_vel = coordinates.unpack(x)
         heights, feet = poses[0][..., 2], poses[1].index_select(1, self.feet)
         moving = [lin, ang, joint_pos, joint_vel]
-        return torch.cat([pos[:, 2:], _up(quat), *moving, heights, _up(feet).flatten(1), target - joint_pos], dim=1)
+        parts = [pos[:, 2:], _up(quat), *moving, heights, _up(feet).flatten(1), target - joint_pos]
+        return torch.cat(parts if factors is None else [*parts, factors], dim=1)
+
+
+class Gains(nn.Module):
+    """What factors multiply: a servo twice as stiff answers twice as much to its target, a robot twice as heavy half as much.
+
+    Beside other inputs alone, a network finds such products late: `tests/sim/test_factors.py`.
+
+    Args:
+        factors: F.
+        inputs, outputs: I and O, numbers that a model takes in and gives out.
+    """
+
+    def __init__(self, factors: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.entering = nn.Linear(factors, inputs, bias=False)
+        self.leaving = nn.Linear(factors, outputs, bias=False)
+        for part in (self.entering, self.leaving):
+            nn.init.zeros_(part.weight)
+
+    def forward(self, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors on the inputs and the outputs, (N, F) -> (N, I), (N, O); 1 at first."""
+        return 1.0 + self.entering(factors), 1.0 + self.leaving(factors)
 
 
 def _up(quat: Tensor) -> Tensor:
@@ -142,7 +181,7 @@ def _up(quat: Tensor) -> Tensor:
     return 2.0 * torch.cat([x * z - w * y, y * z + w * x, 0.5 - (x * x + y * y)], dim=-1)
 
 
-def _input_floors(bodies: int, joints: int, feet: int) -> Tensor:
+def _input_floors(bodies: int, joints: int, feet: int, factors: int) -> Tensor:
     """Least deviation of each feature. A joint that hardly moves in the first data may move later."""
     return _repeated(
         (1, 0.02),
@@ -154,6 +193,7 @@ def _input_floors(bodies: int, joints: int, feet: int) -> Tensor:
         (bodies, 0.02),
         (3 * feet, 0.05),
         (joints, 0.1),
+        (factors, 0.2),
     )
 
 

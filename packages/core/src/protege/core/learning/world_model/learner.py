@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...env import Env, ImaginableEnv, Obs
-from ..accelerate import accelerate, compile_methods
+from ..accelerate import accelerate, compiled, frozen
 from ..cuda_graph import Recorded
 from ..learner import Policy
 from ..optim import adamw, backward, guarded_step, set_learning_rate
@@ -64,11 +64,12 @@ class WorldModelLearner[P: Policy]:
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
         self.target_critic = deepcopy(policy.critic).requires_grad_(False)
         accelerate(policy, device, *speed)
-        self.model = accelerate(WorldModel(env.robot, config.model_units).to(device), device, *speed)
+        model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
+        self.model = accelerate(model.to(device), device, *speed)
         self.imagined = env.imagine(config.imagined_envs, self.generator)
-        # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
-        compile_methods(self.model, device, speed[1], "move")
-        compile_methods(self.imagined, device, speed[1], "advance", "observe")
+        # Networks are compiled there; a step has hundreds of small operations besides.
+        self.model.step_error = compiled(self.model.step_error, device, speed[1])
+        self._imagined_step = compiled(imagination.imagined_step, device, speed[1])
         group.broadcast(self.model)
         self.optimizer = adamw(
             [
@@ -76,7 +77,7 @@ class WorldModelLearner[P: Policy]:
                 (policy.critic.parameters(), config.critic_learning_rate),
             ]
         )
-        self.model_optimizer = adamw([(self.model.net.parameters(), config.model_learning_rate)])
+        self.model_optimizer = adamw([(self.model.parameters(), config.model_learning_rate)])
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.kl_weight = torch.zeros((), device=device)  # of a latent's KL from its prior, where the policy has one
         self.gamma = discount(config.gamma, env.robot.control_dt)
@@ -156,7 +157,8 @@ class WorldModelLearner[P: Policy]:
         replay, group = self.replay, self.group
         data = replay.windows(min(FITTED_TO, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
         kept = data["alive"][0] > 0
-        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept])
+        factors = data["factors"][kept] if "factors" in data else None
+        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept], factors)
         group.broadcast(self.model)
         for _ in range(self.config.warmup_updates):
             self._update_model()
@@ -180,14 +182,20 @@ class WorldModelLearner[P: Policy]:
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
         if self._iteration % CHECKED_EVERY == 0:
-            windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
-            self._checked = {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
+            self._checked = self._open_loop_error()
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
         metrics = {name: float(x) for table in means for name, x in table.items()} | self._checked
         metrics["agent/skipped_updates"] *= len(steps)
         return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
+
+    def _open_loop_error(self) -> dict[str, float]:
+        """See `WorldModel.open_loop_error`; nothing if no window lasts so long, as where envs are pushed all the time."""
+        windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
+        if not windows["alive"][-1].any():
+            return {}
+        return {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
 
     def _windows(self, count: int, steps: int, recent: float) -> dict[str, Tensor]:
         return self.replay.windows(count, steps, recent, self.generator)
@@ -201,7 +209,7 @@ class WorldModelLearner[P: Policy]:
         return {"model/loss": loss, "model/skipped_updates": skipped}
 
     def _backward_model(self, windows: Mapping[str, Tensor]) -> Tensor:
-        loss = self.model.rollout_loss(windows["x"], windows["target"], windows["alive"])
+        loss = self.model.rollout_loss(**windows)
         backward(self.model_optimizer, loss)
         return loss.detach()
 
@@ -221,7 +229,9 @@ class WorldModelLearner[P: Policy]:
         """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
         config, policy, gamma = self.config, self.trained, self.gamma
         parts = (policy, self.target_critic, self.model, self.imagined)
-        rollout = imagination.play(*parts, start, config, gamma, self.generator, self.anchor, self.kl_weight)
+        given = (start, config, gamma, self.generator, self.anchor, self.kl_weight)
+        with frozen(self.model):
+            rollout = imagination.play(*parts, *given, step=self._imagined_step)
         loss = imagination.actor_loss(policy, self.target_critic, rollout, config, gamma)
         targets = imagination.critic_targets(rollout, gamma, config.lam)
         values = imagination.critic_loss(policy, rollout, targets)
@@ -232,7 +242,7 @@ class WorldModelLearner[P: Policy]:
         return {
             "actor/imagined_loss": loss.detach(),
             "actor/offset": rollout.offset.mean(),
-            **({} if self.anchor is None else {"actor/anchor_kl": rollout.anchor_kl.mean()}),
+            **({} if rollout.anchor_kl is None else {"actor/anchor_kl": rollout.anchor_kl.mean()}),
             **imagination.latent_metrics(rollout),
             "actor/imagined_reward": rollout.reward.mean(),
             "actor/imagined_survival": rollout.alive[-1].float().mean(),
@@ -244,7 +254,9 @@ class WorldModelLearner[P: Policy]:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact continuation needs besides the averaged policy, the optimizers and the env."""
+        ranges = {name: list(bounds) for name, bounds in self.env.factor_ranges.items()}
         return {
+            **({"factors": ranges} if ranges else {}),
             "obs": dict(self.obs),
             "generator": self.generator.get_state(),
             "actor": self.trained.actor.state_dict(),

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from . import coordinates
 
+OF_ALL_ENVS = ("factors", "delay", "sent")
+"""Rows that are not a task's, and that imagined episodes keep; see `ImaginableEnv.rows`."""
 START_SHARE = 0.25
 """Imagined episodes start in this latest share of the replay: in states that the policy of now meets."""
 
@@ -61,7 +63,8 @@ class Replay:
             recent: share of windows from the latest quarter; the others come from anywhere.
 
         Returns:
-            x (W + 1, M, S), target (W, M, J), and alive (W, M), 1 until the episode ends.
+            x (W + 1, M, S), target (W, M, J), and alive (W, M), 1 until the episode ends or a push begins, which nothing here
+            tells; and `factors` (M, F), if there are any.
         """
         device, choices = self.x.device, self.filled - steps
         draw, latest, env = torch.rand(3, count, device=device, generator=generator)
@@ -69,8 +72,13 @@ class Replay:
         first = self.head - 1 - steps - (draw * span).long()
         slot = (first + torch.arange(steps + 1, device=device).unsqueeze(1)) % self.slots
         env = (env * self.x.shape[1]).long()
-        alive = (~self.ended[slot[:-1], env]).float().cumprod(0)
-        return {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": alive}
+        over = self.ended[slot[:-1], env]
+        if "pushed" in self.rows:
+            over |= self.rows["pushed"][slot[:-1], env]
+        windows = {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": (~over).float().cumprod(0)}
+        if "factors" in self.rows:  # the same all through an episode
+            windows["factors"] = self.rows["factors"][slot[0], env]
+        return windows
 
     def starts(
         self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator, past: int = 0
@@ -84,7 +92,7 @@ class Replay:
 
         Returns:
             x (M, S), tasks one after the other; `past` (H, M, S), newest first, which goes no further back than the episode does
-            (then its first state comes again); and for each task its rows, by `<task>/<name>`.
+            (then its first state comes again); for each task its rows, by `<task>/<name>`; and of `OF_ALL_ENVS` what there is.
         """
         device, span = self.x.device, max(1, round(START_SHARE * self.filled))
         ages, envs = [], []
@@ -99,6 +107,7 @@ class Replay:
             rows |= {name: x[slot, env] for name, x in self.rows.items() if name.startswith(f"{task}/")}
         age, env = torch.cat(ages), torch.cat(envs)
         slot = (self.head - 1 - age) % self.slots
+        rows |= {name: self.rows[name][slot, env] for name in OF_ALL_ENVS if name in self.rows}
         return {"x": self.x[slot, env], **({"past": self._past(age, env, past)} if past else {}), **rows}
 
     def _past(self, age: Tensor, env: Tensor, count: int) -> Tensor:

@@ -1,0 +1,75 @@
+"""What differs between the bodies of envs, one number for each difference: by these a model of the world tells envs apart."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from protege.core.robots.robot import Robot
+
+from .env_config import RandomizationParams
+from .simulators.simulator import Variation
+
+AXES = ("x", "y", "z")
+
+
+class Quantity(NamedTuple):
+    """One kind of difference, with a column for each body or joint.
+
+    Attributes:
+        columns: their names.
+        bounds: least and largest value that is drawn.
+        nominal: the value of the robot's description.
+    """
+
+    columns: list[str]
+    bounds: tuple[float, float]
+    nominal: float
+
+
+def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]:
+    """Those that `params` varies, by name."""
+    bodies, joints = robot.body_names, robot.joint_names
+    every = {
+        "friction": Quantity(["friction"], params.friction, 1.0),
+        "mass": Quantity([f"mass/{x}" for x in bodies], params.mass, 1.0),
+        "com": Quantity([f"com_{a}/{x}" for x in bodies for a in AXES], (-params.com, params.com), 0.0),
+        "stiffness": Quantity([f"stiffness/{x}" for x in joints], params.stiffness, 1.0),
+        "damping": Quantity([f"damping/{x}" for x in joints], params.damping, 1.0),
+    }
+    return {name: each for name, each in every.items() if each.bounds != (each.nominal, each.nominal)}
+
+
+class Factors:
+    """The differences of n envs as a table.
+
+    A value is 0 where it is that of the robot's description, and 1 or -1 as far from it as anything is drawn.
+
+    Attributes:
+        ranges: least and largest value that is drawn, before that scaling, by the name of each column; F of them.
+        values: (n, F), overwritten in place.
+    """
+
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, device: torch.device) -> None:
+        self._varied = quantities(params, robot)
+        self.ranges = {name: q.bounds for q in self._varied.values() for name in q.columns}
+        self.values = torch.zeros(n, len(self.ranges), device=device)
+
+    def of(self, variation: Variation) -> Tensor:
+        """The table of such envs, (n, F)."""
+        raw: dict[str, Tensor] = {}
+        if variation.friction is not None:
+            raw["friction"] = variation.friction.unsqueeze(1)
+        if variation.mass is not None:
+            raw["mass"] = variation.mass
+        if variation.com is not None:
+            raw["com"] = variation.com.flatten(1)
+        if variation.gains is not None:
+            raw["stiffness"], raw["damping"] = variation.gains.unbind(2)
+        return torch.cat([_scaled(raw[name], quantity) for name, quantity in self._varied.items()], dim=1)
+
+
+def _scaled(value: Tensor, quantity: Quantity) -> Tensor:
+    """See `Factors`."""
+    low, high = quantity.bounds
+    return (value - quantity.nominal) / max(quantity.nominal - low, high - quantity.nominal)
