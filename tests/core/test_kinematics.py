@@ -1,5 +1,11 @@
 """Forward kinematics and velocities against MuJoCo's own, finite differences and random skeletons."""
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
@@ -235,3 +241,13 @@ def check_gradients(robot: Robot, seed: int) -> None:
 
 def bodies(state: RobotState) -> list[Tensor]:
     return [state.body_pos_w, state.body_quat_w, state.body_lin_vel_w, state.body_ang_vel_w]
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_fused_kernels_agree_with_torch():
+    """Values and gradients of shipped robots, 70 envs: more than a block."""
+    script = Path(__file__).with_name("kinematics_on_triton.py")
+    interpreted = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script], env=interpreted, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(robot_names())

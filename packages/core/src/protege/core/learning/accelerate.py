@@ -34,11 +34,14 @@ def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precis
     return policy
 
 
+def compiles(device: torch.device | str, wanted: bool) -> bool:
+    """Whether code is compiled on a device: if that is wanted, and there is Triton."""
+    return wanted and torch.device(device).type == "cuda" and find_spec("triton") is not None
+
+
 def compiled[F: Callable[..., Any]](function: F, device: torch.device | str, wanted: bool) -> F:
     """A function compiled for fixed batch sizes at its first use, as `accelerate` compiles networks; else the function itself."""
-    if wanted and torch.device(device).type == "cuda" and find_spec("triton"):
-        return torch.compile(function, dynamic=False)
-    return function
+    return torch.compile(function, dynamic=False) if compiles(device, wanted) else function
 
 
 @contextmanager

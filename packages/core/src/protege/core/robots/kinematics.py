@@ -10,6 +10,7 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from . import rotation as R
 from .kinematics_gradient import PoseGradient, StateGradient
@@ -68,6 +69,13 @@ class Kinematics(nn.Module):
         self.register_buffer("carried", carried, persistent=False)  # (B, B)
         places = slots.flatten().argsort()[: robot.num_joints]
         self.register_buffer("places", places, persistent=False)  # (J,) of each joint in the flattened slots
+        self._fused: type[Function] | None = None
+
+    def fuse(self) -> None:
+        """Learn by Triton kernels from now on; see `kinematics_kernels.py`. For a GPU, where triton is installed."""
+        from .kinematics_kernels import Motion
+
+        self._fused = Motion
 
     def forward(self, root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, Tensor]:
         """Body poses in the world frame.
@@ -83,6 +91,9 @@ class Kinematics(nn.Module):
         given = root_pos_w, root_quat_w, joint_pos
         if not _learned_through(given):
             pos, quat = _batch_first(*self._poses(*given)[:2])
+            return pos, quat
+        if self._fused is not None:
+            pos, quat = _batch_first(*self._fused.apply(*self._tree, *given))
             return pos, quat
         with torch.no_grad():
             pos, quat, turns = self._poses(*given)
@@ -103,10 +114,17 @@ class Kinematics(nn.Module):
         given = root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel
         if not _learned_through(given):
             return RobotState(joint_pos, joint_vel, *_batch_first(*self._motion(*given)[:4]))
+        if self._fused is not None:
+            return RobotState(joint_pos, joint_vel, *_batch_first(*self._fused.apply(*self._tree, *given)))
         with torch.no_grad():
             moving = self._motion(*given)
         moving = StateGradient.apply(*given, *moving, self.carried, self.places)
         return RobotState(joint_pos, joint_vel, *_batch_first(*moving))
+
+    @property
+    def _tree(self) -> tuple[Tensor, ...]:
+        """What `kinematics_kernels.motion` asks for."""
+        return self.parents, self.offsets, self.rests, self.axes, self.slots
 
     def _hinges(self, x: Tensor) -> Tensor:
         """A quantity of the joints (N, J), sorted by body: (H, B, N), hinges outermost first, 0 where a body has fewer."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...env import Env, ImaginableEnv, Obs
-from ..accelerate import accelerate, compiled, frozen
+from ..accelerate import accelerate, compiled, compiles, frozen
 from ..cuda_graph import Recorded
 from ..learner import Policy
 from ..optim import adamw, backward, guarded_step, set_learning_rate
@@ -63,13 +63,15 @@ class WorldModelLearner[P: Policy]:
         # One set of normalisers, and one critic, for both.
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
         self.target_critic = deepcopy(policy.critic).requires_grad_(False)
-        accelerate(policy, device, *speed)
+        # Networks alone gain little: an imagined step is compiled as a whole, with those that it calls.
+        mixed_precision, compile = speed
+        accelerate(policy, device, mixed_precision, compile=False)
         model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
-        self.model = accelerate(model.to(device), device, *speed)
+        self.model = accelerate(model.to(device), device, mixed_precision, compile=False)
+        if compiles(device, compile):
+            self.model.kinematics.fuse()
         self.imagined = env.imagine(config.imagined_envs, self.generator)
-        # Networks are compiled there; a step has hundreds of small operations besides.
-        self.model.step_error = compiled(self.model.step_error, device, speed[1])
-        self._imagined_step = compiled(imagination.imagined_step, device, speed[1])
+        self._imagined_step = compiled(imagination.imagined_step, device, compile)
         group.broadcast(self.model)
         self.optimizer = adamw(
             [

@@ -1,0 +1,312 @@
+"""Forward kinematics and its gradient as two Triton kernels, for learning through them on a GPU.
+
+Each env goes through its bodies one after the other, from the root out, and back for the gradient. Written as operations on
+tensors (`kinematics.py`, `kinematics_gradient.py`, where the formulas are explained and with which tests compare these) that is
+some 250 launches, a third of all that an imagined step has, and half of what has to be compiled.
+
+Layouts: (C, B, N), the batch last, as in `kinematics.py`; what comes from root and joints is (N, C).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+BLOCK = 64
+"""Envs in a block, each a thread: so a thread reads only what it has written itself."""
+TREE = 5
+"""Tensors that say how a robot's bodies hang together."""
+
+# Small vectors as tuples of components ---------------------------------------------------------------------------------
+
+
+@triton.jit
+def cross(a, b):
+    """Vector product."""
+    ax, ay, az = a
+    bx, by, bz = b
+    return ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+
+
+@triton.jit
+def plus(a, b):
+    """Sum."""
+    ax, ay, az = a
+    bx, by, bz = b
+    return ax + bx, ay + by, az + bz
+
+
+@triton.jit
+def minus(a, b):
+    """Difference."""
+    ax, ay, az = a
+    bx, by, bz = b
+    return ax - bx, ay - by, az - bz
+
+
+@triton.jit
+def dot(a, b):
+    """Scalar product."""
+    ax, ay, az = a
+    bx, by, bz = b
+    return ax * bx + ay * by + az * bz
+
+
+@triton.jit
+def rotate(q, v):
+    """Turn a vector by a quaternion."""
+    w, x, y, z = q
+    vx, vy, vz = v
+    tx, ty, tz = cross((x, y, z), v)
+    tx, ty, tz = 2.0 * tx, 2.0 * ty, 2.0 * tz
+    sx, sy, sz = cross((x, y, z), (tx, ty, tz))
+    return vx + w * tx + sx, vy + w * ty + sy, vz + w * tz + sz
+
+
+@triton.jit
+def multiply(a, b):
+    """Hamilton product: the rotation b, then a."""
+    aw, ax, ay, az = a
+    bw, bx, by, bz = b
+    return (
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    )
+
+
+@triton.jit
+def load3(x, stride, at, mask):
+    """Three components, each a stride after the one before it."""
+    return tl.load(x + at, mask), tl.load(x + stride + at, mask), tl.load(x + 2 * stride + at, mask)
+
+
+@triton.jit
+def load4(x, stride, at, mask):
+    """The same of four."""
+    xyz = load3(x + stride, stride, at, mask)
+    return tl.load(x + at, mask), xyz[0], xyz[1], xyz[2]
+
+
+@triton.jit
+def store3(x, stride, at, v, mask):
+    """The inverse of `load3`."""
+    vx, vy, vz = v
+    tl.store(x + at, vx, mask)
+    tl.store(x + stride + at, vy, mask)
+    tl.store(x + 2 * stride + at, vz, mask)
+
+
+@triton.jit
+def store4(x, stride, at, q, mask):
+    """The inverse of `load4`."""
+    w, a, b, c = q
+    tl.store(x + at, w, mask)
+    store3(x + stride, stride, at, (a, b, c), mask)
+
+
+# Kernels ---------------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def motion_kernel(
+    root_pos, root_quat, root_lin, root_ang, joint_pos, joint_vel,
+    parents, offsets, rests, hinge_axes, slots,
+    pos, quat, lin, ang, axes, before,
+    n, joints: tl.constexpr, bodies: tl.constexpr, hinges: tl.constexpr, moving: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """What `Kinematics._motion` gives; without moving, positions, rotations and axes only."""
+    env = tl.program_id(0) * block + tl.arange(0, block)
+    mask, layer = env < n, bodies * n
+    store3(pos, layer, env, load3(root_pos, 1, 3 * env, mask), mask)
+    store4(quat, layer, env, load4(root_quat, 1, 4 * env, mask), mask)
+    if moving:
+        store3(lin, layer, env, load3(root_lin, 1, 3 * env, mask), mask)
+        store3(ang, layer, env, load3(root_ang, 1, 3 * env, mask), mask)
+    for body in range(1, bodies):
+        here, there = body * n + env, tl.load(parents + body) * n + env
+        turn = load4(quat, layer, there, mask)
+        arm = rotate(turn, load3(offsets, bodies, body, True))
+        store3(pos, layer, here, plus(load3(pos, layer, there, mask), arm), mask)
+        turn = multiply(turn, load4(rests, bodies, body, True))
+        if moving:
+            spin = load3(ang, layer, there, mask)
+            store3(lin, layer, here, plus(load3(lin, layer, there, mask), cross(spin, arm)), mask)
+        for k in tl.static_range(hinges):
+            joint = tl.load(slots + k * bodies + body)
+            real = mask & (joint < joints)
+            local = load3(hinge_axes, hinges * bodies, k * bodies + body, True)
+            x, y, z = rotate(turn, local)
+            store3(axes, hinges * layer, k * layer + here, (x, y, z), mask)
+            if moving:
+                store3(before, hinges * layer, k * layer + here, spin, mask)
+                speed = tl.load(joint_vel + env * joints + joint, real, 0.0)
+                spin = plus(spin, (speed * x, speed * y, speed * z))
+            half = 0.5 * tl.load(joint_pos + env * joints + joint, real, 0.0)
+            x, y, z = local
+            sin = tl.sin(half)
+            turn = multiply(turn, (tl.cos(half), sin * x, sin * y, sin * z))
+        store4(quat, layer, here, turn, mask)
+        if moving:
+            store3(ang, layer, here, spin, mask)
+        tl.debug_barrier()  # children read what was written here
+
+
+@triton.jit
+def gradient_kernel(
+    to_pos, to_quat, to_lin, to_ang, pos, quat, lin, ang, axes, before, parents, slots, sums,
+    to_root_pos, to_root_quat, to_root_lin, to_root_ang, to_joint_pos, to_joint_vel,
+    n, joints: tl.constexpr, bodies: tl.constexpr, hinges: tl.constexpr, moving: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """What `StateGradient.backward` gives, or `PoseGradient.backward` without moving. `sums` (12, B, N) are zero at first."""
+    env = tl.program_id(0) * block + tl.arange(0, block)
+    mask, layer = env < n, bodies * n
+    root = load3(pos, layer, env, mask)
+    for back in range(bodies):
+        body = bodies - 1 - back
+        here, there = body * n + env, tl.load(parents + body) * n + env
+        inner = mask & (body > 0)
+        arm = minus(load3(pos, layer, here, mask), root)
+        pull = load3(to_pos, layer, here, mask)
+        w, x, y, z = load4(quat, layer, here, mask)
+        pull_w, pull_x, pull_y, pull_z = load4(to_quat, layer, here, mask)
+        tx, ty, tz = cross((pull_x, pull_y, pull_z), (x, y, z))
+        torque = (
+            0.5 * (w * pull_x - pull_w * x - tx),
+            0.5 * (w * pull_y - pull_w * y - ty),
+            0.5 * (w * pull_z - pull_w * z - tz),
+        )
+        moment = plus(cross(arm, pull), torque)
+        if moving:
+            speed, spin = load3(lin, layer, here, mask), load3(ang, layer, here, mask)
+            push, twist = load3(to_lin, layer, here, mask), load3(to_ang, layer, here, mask)
+            moment = plus(moment, plus(cross(spin, twist), cross(speed, push)))
+            twist = plus(twist, cross(arm, push))
+            push = plus(push, load3(sums + 6 * layer, layer, here, mask))
+            twist = plus(twist, load3(sums + 9 * layer, layer, here, mask))
+            store3(sums + 6 * layer, layer, there, plus(push, load3(sums + 6 * layer, layer, there, mask)), inner)
+            store3(sums + 9 * layer, layer, there, plus(twist, load3(sums + 9 * layer, layer, there, mask)), inner)
+        pull = plus(pull, load3(sums, layer, here, mask))
+        moment = plus(moment, load3(sums + 3 * layer, layer, here, mask))
+        store3(sums, layer, there, plus(pull, load3(sums, layer, there, mask)), inner)
+        store3(sums + 3 * layer, layer, there, plus(moment, load3(sums + 3 * layer, layer, there, mask)), inner)
+        moment = minus(moment, cross(arm, pull))
+        if moving:
+            moment = minus(moment, cross(speed, push))
+            twist = minus(twist, cross(arm, push))
+        for k in tl.static_range(hinges):
+            joint = tl.load(slots + k * bodies + body)
+            real = mask & (joint < joints)
+            axis, at_hinge = load3(axes, hinges * layer, k * layer + here, inner), moment
+            if moving:
+                at_hinge = minus(moment, cross(load3(before, hinges * layer, k * layer + here, inner), twist))
+                tl.store(to_joint_vel + env * joints + joint, dot(axis, twist), real)
+            tl.store(to_joint_pos + env * joints + joint, dot(axis, at_hinge), real)
+        if body == 0:
+            store3(to_root_pos, 1, 3 * env, pull, mask)
+            if moving:
+                store3(to_root_lin, 1, 3 * env, push, mask)
+                store3(to_root_ang, 1, 3 * env, twist, mask)
+                moment = minus(moment, cross(spin, twist))
+            mx, my, mz = moment
+            store4(to_root_quat, 1, 4 * env, multiply((0.0 * mx, 2.0 * mx, 2.0 * my, 2.0 * mz), (w, x, y, z)), mask)
+        tl.debug_barrier()
+
+
+# As operations of torch ------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("protege::motion", mutates_args=())
+def motion(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
+    """What `Kinematics._motion` gives, (C, B, N) or (3, H, B, N).
+
+    Args:
+        given: root_pos_w (N, 3), root_quat_w (N, 4), root_lin_vel_w, root_ang_vel_w (N, 3), joint_pos, joint_vel (N, J); without
+            the three velocities there are only positions, rotations and axes.
+        tree: parents (B,), offsets (3, B), rests (4, B), axes (3, H, B) and slots (H, B) of a `Kinematics`.
+    """
+    given = [x.contiguous() for x in given]
+    made = _outputs(given, tree)
+    moving, (n, joints) = len(given) == 6, given[-1].shape
+    pos, quat, *velocities, axes, before = made if moving else [*made, made[0]]
+    lin, ang = velocities or (pos, pos)
+    poses = (
+        (given[0], given[1], given[2], given[3], given[4], given[5])
+        if moving
+        else (*given[:2], *given[:2], given[2], given[2])
+    )
+    (hinges, bodies), grid = tree[-1].shape, (triton.cdiv(n, BLOCK),)
+    sizes: dict[str, Any] = {"hinges": hinges, "moving": moving, "block": BLOCK, "num_warps": BLOCK // 32}
+    motion_kernel[grid](*poses, *tree, pos, quat, lin, ang, axes, before, n, joints, bodies, **sizes)
+    return made
+
+
+@motion.register_fake
+def _outputs(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
+    n, (hinges, bodies) = len(given[0]), tree[-1].shape
+    shapes = [(3, bodies, n), (4, bodies, n)]
+    shapes += [(3, bodies, n)] * 2 * (len(given) == 6)
+    axes = [(3, hinges, bodies, n)] * (1 + (len(given) == 6))
+    # A root has no hinges: its axes are nowhere written, and nowhere read.
+    return [given[0].new_empty(shape) for shape in [*shapes, *axes]]
+
+
+@torch.library.custom_op("protege::motion_gradient", mutates_args=())
+def motion_gradient(
+    pulls: Sequence[Tensor], made: Sequence[Tensor], tree: Sequence[Tensor], joints: int
+) -> list[Tensor]:
+    """The gradients of what `motion` was given, in its order, from those of poses and velocities.
+
+    Args:
+        pulls: gradients of pos, quat, lin, ang, (C, B, N); of the first two only for poses.
+        made: what `motion` made.
+        joints: J.
+    """
+    pulls = [x.contiguous() for x in pulls]
+    gradients = _gradients(pulls, made, tree, joints)
+    moving, n = len(pulls) == 4, made[0].shape[-1]
+    (hinges, bodies), grid = tree[-1].shape, (triton.cdiv(n, BLOCK),)
+    pos, quat, *velocities, axes, before = made if moving else [*made, made[0]]
+    lin, ang = velocities or (pos, pos)
+    sums = pos.new_zeros(12 if moving else 6, bodies, n)
+    to = gradients if moving else [*gradients[:2], *gradients[:2], gradients[2], gradients[2]]
+    sizes: dict[str, Any] = {"hinges": hinges, "moving": moving, "block": BLOCK, "num_warps": BLOCK // 32}
+    states = (*pulls, *pulls[:2], pos, quat, lin, ang) if not moving else (*pulls, pos, quat, lin, ang)
+    gradient_kernel[grid](*states, axes, before, tree[0], tree[-1], sums, *to, n, joints, bodies, **sizes)
+    return gradients
+
+
+@motion_gradient.register_fake
+def _gradients(pulls: Sequence[Tensor], made: Sequence[Tensor], tree: Sequence[Tensor], joints: int) -> list[Tensor]:
+    n = made[0].shape[-1]
+    widths = (3, 4, 3, 3, joints, joints) if len(pulls) == 4 else (3, 4, joints)
+    return [made[0].new_empty(n, width) for width in widths]
+
+
+class Motion(Function):
+    """`motion` with its gradient: positions, rotations and velocities of bodies, (3 or 4, B, N); of poses the first two.
+
+    Args:
+        tree: see `motion`, TREE tensors.
+        given: see `motion`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *tree_and_given: Tensor) -> tuple[Tensor, ...]:
+        tree, given = tree_and_given[:TREE], tree_and_given[TREE:]
+        made = motion(given, tree)
+        ctx.save_for_backward(*tree, *made)
+        ctx.joints = given[-1].shape[1]
+        return tuple(made[: 4 if len(given) == 6 else 2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor | None, ...]:
+        tree, made = ctx.saved_tensors[:TREE], ctx.saved_tensors[TREE:]
+        return *[None] * TREE, *motion_gradient(pulls, made, tree, ctx.joints)
