@@ -10,6 +10,7 @@ from protege.core.learning.masked_mimic import MaskedMimicConfig
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.learning.world_model.config import WorldModelConfig
+from protege.core.learning.world_model.masked_mimic import ImaginedMimicConfig
 from protege.core.runs.config import RunConfig
 from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.config import DistillConfig
@@ -23,14 +24,18 @@ PARTS = [
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
     ("`agent` of the tracker and the teachers through a world model", "agent", WorldModelConfig),
     ("`agent` of MaskedMimic", "agent", MaskedMimicConfig),
+    ("`agent` of MaskedMimic through a world model: what differs from both", "agent", ImaginedMimicConfig),
     ("`agent` of the student: distillation", "agent", DistillConfig),
     ("`model` of the tracker, the teachers and the student", "model", ModelConfig),
 ]
 
+DIFFERENCES = (ImaginedMimicConfig,)
+"""Of these, a table has the keys alone of which their own docstrings speak: all others are those of their bases."""
 
-def described(cls: type) -> dict[str, str]:
-    """What the docstrings of a dataclass and its bases say under `Attributes:`, by attribute; `a, b: text` speaks of both."""
-    sections = [inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2] for base in cls.__mro__]
+
+def described(*classes: type) -> dict[str, str]:
+    """What the docstrings of dataclasses say under `Attributes:`, by attribute, the last ones; `a, b: text` speaks of both."""
+    sections = [inspect.cleandoc(one.__doc__ or "").partition("Attributes:\n")[2] for one in classes]
     text = {}
     for entry in (line for section in sections for line in re.split(r"\n(?=    \S)", section.split("\n\n")[0])):
         names, _, meaning = entry.strip().partition(": ")
@@ -47,7 +52,7 @@ def default(field: dataclasses.Field) -> Any:
 
 def rows(prefix: str, cls: type) -> list[tuple[str, str, str]]:
     """(key, default, meaning) of every key under a dataclass, nested ones by their dotted path."""
-    meaning, hints, table = described(cls), get_type_hints(cls), []
+    meaning, hints, table = described(*reversed(cls.__mro__)), get_type_hints(cls), []
     for field in dataclasses.fields(cls):
         value, key, about = default(field), f"{prefix}.{field.name}", meaning.get(field.name, "")
         items = [item for item in get_args(hints[field.name]) if dataclasses.is_dataclass(item)]
@@ -68,7 +73,8 @@ def tables() -> str:
     parts = []
     for heading, prefix, cls in PARTS:
         lines = [f"### {heading}", "", "| key | default | meaning |", "| --- | --- | --- |"]
-        for row in rows(prefix, cls):
+        own = {f"{prefix}.{name}" for name in described(cls)}
+        for row in (row for row in rows(prefix, cls) if cls not in DIFFERENCES or row[0] in own):
             key, shown, meaning = (cell.replace("|", "\\|") for cell in row)
             lines.append(f"| `{key}` | `{shown}` | {meaning} |")
         parts.append("\n".join(lines))

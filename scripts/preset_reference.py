@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from protege.core.learning.masked_mimic import MaskedMimic, MaskedMimicConfig
+from protege.core.learning.masked_mimic import MaskedMimic, VariationalConfig
 from protege.core.learning.policy import ActorCritic
 from protege.core.robots.servos import Servos
 from protege.core.runs.config import Config, RunConfig, all_presets, compose
@@ -36,6 +36,7 @@ ABOUT = {
     "full_body_tracker/world_model": "step 1 through a learned model of the simulator, in place of PPO",
     "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
     "masked_mimic/laptop": "step 2 on two cores",
+    "masked_mimic/world_model": "step 2 on the tracking reward, through a learned model of the simulator",
     "path_follower": "step 3: the tracker, fine-tuned on paths",
     "goal_directed": "step 3: the tracker, fine-tuned on goals",
     "steering": "step 3: the tracker, fine-tuned on steering commands",
@@ -70,7 +71,7 @@ def acting_parameters(name: str) -> str:
     shapes = observation_shapes(robot, config.env)
     with torch.device("meta"):
         servos = Servos.unknown(robot.num_joints)
-        if isinstance(config.agent, MaskedMimicConfig):
+        if isinstance(config.agent, VariationalConfig):
             policy = MaskedMimic(shapes, servos, config.agent)
         else:
             policy = ActorCritic(shapes, servos, config.model)

@@ -202,3 +202,36 @@ def test_an_exported_graph_takes_any_batch(robot):
         pos, quat, _, _, joint_pos, _ = random_inputs(robot, n, seed=1)
         for got, want in zip(traced(pos, quat, joint_pos), kinematics(pos, quat, joint_pos), strict=True):
             assert torch.allclose(got, want, rtol=0.0, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(trees(), st.integers(0, 100))
+def test_gradients_are_those_of_automatic_differentiation(robot, seed):
+    check_gradients(robot, seed)
+
+
+def test_gradients_of_shipped_robots_are_those_of_automatic_differentiation(robot):
+    check_gradients(robot, seed=0)
+
+
+def check_gradients(robot: Robot, seed: int) -> None:
+    """Of poses and of whole states, against what torch records of the operations."""
+    kinematics = Kinematics(robot).double()
+    inputs = [x.requires_grad_() for x in random_inputs(robot, 3, seed, torch.float64)]
+    posed = [inputs[0], inputs[1], inputs[4]]
+    for where, mine, recorded in (
+        (posed, kinematics(*posed), kinematics._poses(*posed)[:2]),
+        (inputs, bodies(kinematics.state(*inputs)), kinematics._motion(*inputs)[:4]),
+    ):
+        pulls = [torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype) for x in mine]
+        found = torch.autograd.grad(mine, where, pulls)
+        expected = list(torch.autograd.grad(recorded, where, [pull.permute(2, 1, 0) for pull in pulls]))
+        along = (expected[1] * inputs[1]).sum(-1, keepdim=True)
+        expected[1] = expected[1] - along * inputs[1]  # unit quaternions move across themselves only
+        for a, b in zip(found, expected, strict=True):
+            # Rest rotations and axes are of unit length in float32 only.
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def bodies(state: RobotState) -> list[Tensor]:
+    return [state.body_pos_w, state.body_quat_w, state.body_lin_vel_w, state.body_ang_vel_w]

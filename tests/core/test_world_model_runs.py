@@ -9,6 +9,7 @@ from tiny_runs import protege
 
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.world_model.learner import WorldModelLearner
+from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import load
 
 PRESET = "full_body_tracker/world_model"
@@ -156,13 +157,15 @@ def test_what_cannot_be_trained_is_one_line(words, told, tmp_path):
 
 def test_noise_is_on_what_no_mask_covers():
     shapes = {"proprioception": (5,), "poses": (2, 3, 12), "reference_joint_pos": (4,), "reference_joint_vel": (4,)}
-    from protege.core.robots.servos import Servos
-
-    policy = ActorCritic(shapes, Servos.unknown(4), ModelConfig(actor="mlp", mlp_units=[8], critic_units=[8]))
-    obs = {name: torch.randn(6, *shape) for name, shape in shapes.items()}
-    generator = torch.Generator().manual_seed(0)
-    still = policy.offset(obs)
-    assert torch.equal(policy.offset(obs, 0.0, generator), still)
-    assert not torch.equal(policy.offset(obs, 0.1, generator), still)
+    shapes |= {"path": (2,), "path_mask": ()}
+    tokens = ["proprioception", "poses", "path"]
+    config = ModelConfig(actor="mlp", mlp_units=[8], critic_units=[8], tokens=tokens)
+    policy = ActorCritic(shapes, Servos.unknown(4), config)
+    assert policy.noise_shapes == {"proprioception": (1, 5), "poses": (2, 36)}
+    obs = {name: torch.randn(6, *shape) for name, shape in shapes.items()} | {"path_mask": torch.ones(6) > 0}
+    draws = {name: torch.randn(6, *shape) for name, shape in policy.noise_shapes.items()}
     mean, _ = policy.distribution(obs)
-    torch.testing.assert_close(policy.around_reference(still, obs), mean)
+    still = policy.imagine(obs, 0.0, draws)
+    torch.testing.assert_close(still.mean, mean)
+    torch.testing.assert_close(still.offset, policy.offset(obs) * policy.action_scale)
+    assert not torch.equal(policy.imagine(obs, 0.1, draws).mean, mean)

@@ -9,10 +9,13 @@ from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig, compose
-from protege.core.runs.load_policy import make_actor_critic
+from protege.core.runs.experiments import EXPERIMENTS as CORE
+from protege.core.runs.experiments import train_imagined_mimic
+from protege.core.runs.load_policy import load_policy, make_actor_critic
 from protege.core.runs.run import Run
+from protege.distill.config import TeacherModel, TeacherModels
 from protege.distill.experiment import EXPERIMENTS
-from protege.distill.teachers_by_task import TeachersByTask
+from protege.distill.teachers_by_task import TeachersByTask, load_teachers
 from protege.distill.world_model import anchor, train
 
 PRESET = "distillation/world_model"
@@ -114,3 +117,25 @@ def test_the_anchor_changes_the_actor_by_its_weight(weight, robot):
         learner.update()
         weights.append(torch.cat([x.flatten() for x in learner.trained.actor.parameters()]))
     assert torch.equal(*weights) == (weight == 0.0)
+
+
+def test_masked_mimic_through_a_model_teaches_students(robot, tmp_path):
+    """Its run is loaded as any teacher's; a label is what it would do, at the prior's mean latent."""
+    small = [word for word in TINY if not word.startswith("model.")]
+    small += ["latent_size=4", *(f"agent.{part}_units=[16]" for part in ("prior", "encoder", "decoder", "critic"))]
+    own = [f"results_dir={tmp_path}", "experiment_name=mimic", "max_iterations=1", "agent.expert_model_path="]
+    preset, settings = "masked_mimic/world_model", env_plugin().robot_settings
+    parts = {"run": RunConfig, "env": env_plugin().config_class, **CORE[preset].parts}
+    config = compose(parts, preset, [*small, *own, *of_robot(robot)], robot_settings=settings)
+    env = env_plugin().make(config.run, config.env)
+    try:
+        with Run(config, "masked_mimic", env.robot, env.obs_shapes) as run:
+            train_imagined_mimic(run, env, config)
+        models = TeacherModels(masked_mimic=TeacherModel(checkpoint=[str(run.folder)]))  # pyright: ignore[reportCallIssue]
+        obs = env.reset()
+        labels = load_teachers(models, ["masked_mimic"], env, config.run).label(obs, env.task_slices)
+        mean, std = load_policy(run.folder).policy.distribution(obs)
+    finally:
+        env.close()
+    assert torch.equal(labels["teacher_mean"], mean) and torch.equal(labels["teacher_std"], std)
+    assert labels["teacher_value"].isfinite().all()

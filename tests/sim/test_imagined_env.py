@@ -14,6 +14,7 @@ from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.floor import Floor
 from protege.sim.simulators.simulator import make_simulator
+from protege.sim.tasks.masks import MaskParams
 from protege.sim.terrain import make_terrain
 from protege.sim.terrain_params import TerrainParams
 
@@ -52,6 +53,29 @@ def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
             compared += 1
         obs = step.obs
     assert compared >= 10
+
+
+def test_imagined_masks_are_drawn_as_the_simulated_ones(robot):
+    """All that MaskedMimic sees, over a second in which masks are drawn anew ten times, with the same generator's draws."""
+    env = make_env(robot, {"masked_mimic": 1.0}, masked_mimic_params=MaskParams(resample_time=0.1), num_envs=16)
+    draws = torch.Generator()
+    imagined, kinematics = env.imagine(env.num_envs, draws), Kinematics(robot)
+    obs = env.reset()
+    imagined.load({name: x.clone() for name, x in env.rows().items()})
+    kept, going, changed = torch.ones(env.num_envs, dtype=torch.bool), 0, 0
+    for _ in range(round(1.0 / robot.control_dt)):
+        draws.set_state(env.generator.get_state())
+        before = obs["pose_mask"].clone()
+        step = env.step((obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale())
+        kept &= ~step.ended
+        state = coordinates.full_state(kinematics, coordinates.pack(env.state))
+        imagined.advance(state)
+        seen = imagined.observe(state)
+        for name in seen:
+            torch.testing.assert_close(seen[name][kept], step.next_obs[name][kept], atol=1e-5, rtol=1e-5, msg=name)
+        changed += int((step.next_obs["pose_mask"] != before).flatten(1).any(1)[kept].sum())
+        going, obs = going + int(kept.sum()), step.obs
+    assert changed > 0.1 * going > 0
 
 
 def test_an_imagined_history_is_the_simulated_one(robot):

@@ -115,12 +115,7 @@ class MjwarpParams:
 
 @dataclass
 class IsaaclabParams(MjwarpParams):
-    """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`.
-
-    Attributes:
-        contacts: room for so many an env, shared by all envs.
-        constraints: rows in each env.
-    """
+    """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`."""
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Speed on a GPU: matrix products in bfloat16, compiled networks. On a CPU nothing changes."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,15 +34,24 @@ def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precis
     return policy
 
 
-def compile_methods(part: Any, device: torch.device | str, wanted: bool, *names: str) -> None:
-    """Compile methods of an object for fixed batch sizes, each at its first use, as `accelerate` compiles networks; in place.
-
-    Args:
-        names: of the methods.
-    """
+def compiled[F: Callable[..., Any]](function: F, device: torch.device | str, wanted: bool) -> F:
+    """A function compiled for fixed batch sizes at its first use, as `accelerate` compiles networks; else the function itself."""
     if wanted and torch.device(device).type == "cuda" and find_spec("triton"):
-        for name in names:
-            setattr(part, name, torch.compile(getattr(part, name), dynamic=False))
+        return torch.compile(function, dynamic=False)
+    return function
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within, nothing that is recorded leads to the module's parameters: compiled code then spares itself their gradients."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def mixed_precision(policy: nn.Module) -> torch.autocast:

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..env import Env, Obs
 from .accelerate import mixed_precision
 from .learner import Algorithm, Terms
-from .masked_mimic import MaskedMimic, MaskedMimicConfig, sample_latent
+from .masked_mimic import MaskedMimic, MaskedMimicConfig, VariationalConfig, divergence, sample_latent
 from .optim import adamw, cosine_rate, set_learning_rate
-from .policy import PolicySample, kl_divergence
+from .policy import PolicySample
 from .ppo import value_loss, weighted_mean
 from .process_group import ProcessGroup
 from .rollout import RolloutBuffer
@@ -29,12 +29,10 @@ def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = No
 
 def latent_kl(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None) -> Tensor:
     """KL(posterior | prior), nats summed over the latent, mean over rows; each is mean and log variance (M, Z)."""
-    (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
-    kl = kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
-    return weighted_mean(kl, weight)
+    return weighted_mean(divergence(posterior, prior), weight)
 
 
-def kl_coefficient(iteration: int, config: MaskedMimicConfig) -> float:
+def kl_coefficient(iteration: int, config: VariationalConfig) -> float:
     """Weight of the KL term: from `kl_start` to `kl_end` in a straight line over `kl_ramp` iterations, then constant."""
     progress = min(iteration / max(config.kl_ramp, 1), 1.0)
     return config.kl_start + progress * (config.kl_end - config.kl_start)

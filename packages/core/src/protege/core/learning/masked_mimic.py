@@ -1,10 +1,10 @@
 """MaskedMimic: a variational policy that fills in what a partly hidden reference leaves open.
 
 After Tessler et al. 2024 (arXiv 2409.14393). A prior sees masked poses, an encoder corrects it seeing all of them, a decoder turns
-the latent into an action. Deployed are prior and decoder. `imitation.py` trains it.
+the latent into an action. Deployed are prior and decoder. `imitation.py` trains it, or `world_model/masked_mimic.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 
@@ -15,16 +15,19 @@ from .. import checks
 from ..env import Obs
 from ..robots.servos import Servos
 from .accelerate import mixed_precision
-from .networks import SetMLP, TokenTransformer, check_transformer, check_units, mlp
-from .policy import Critic, PolicySample, Tokenizer, log_prob
+from .networks import SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
+from .policy import Critic, ImaginedAction, PolicySample, Tokenizer, kl_divergence, log_prob, noisy
 
 PRIOR_TOKENS = ["proprioception", "history", "masked_poses"]
 PRIVILEGED_TOKENS = ["proprioception", "poses"]
 
+Gaussian = tuple[Tensor, Tensor]
+"""Mean and log variance, (N, Z) each."""
+
 
 @dataclass
-class MaskedMimicConfig:
-    """Sizes and training.
+class VariationalConfig:
+    """Sizes, and what every training of the latent has.
 
     Attributes:
         latent_dim: width of the prior's transformer; a multiple of `num_heads`.
@@ -36,22 +39,12 @@ class MaskedMimicConfig:
         decoder_units: hidden layers of the decoder.
         critic_units: hidden layers of the critic.
         latent_size: of the variational latent z.
-        rollout_steps: control steps of every env between updates.
-        epochs: passes over a rollout.
-        minibatches: parts of a pass.
-        learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
-        min_learning_rate: at the end.
-        max_grad_norm: of all parameters together.
         action_noise: standard deviation of the actions carried out, in units of their scale.
         prior_fraction: share of the envs that act with the prior's latent while training; the others use the encoder's.
         expert_iterations: the expert acts in a share of the envs that falls from 1 to 0 over so many iterations.
-        expert_model_path: checkpoint or run folder of the tracker.
         kl_start: coefficient of the KL term at the start.
         kl_end: coefficient of the KL term after `kl_ramp` iterations.
         kl_ramp: iterations over which the coefficient goes from `kl_start` to `kl_end` in a straight line.
-        prior_weight: of the imitation loss at the prior's own latent. The paper has none: with a small KL coefficient the prior,
-            which is what is deployed, then lags far behind the posterior.
-        value_weight: of the value loss.
     """
 
     latent_dim: int = 512
@@ -63,19 +56,49 @@ class MaskedMimicConfig:
     decoder_units: list[int] = field(default_factory=lambda: [512, 256])
     critic_units: list[int] = field(default_factory=lambda: [512, 256])
     latent_size: int = 64
+    action_noise: float = 0.02
+    prior_fraction: float = 0.5
+    expert_iterations: int = 20
+    kl_start: float = 1e-4
+    kl_end: float = 1e-3
+    kl_ramp: int = 200
+
+    def check(self, key: str) -> None:
+        checks.within(1, 4096, self, key, "latent_size")
+        check_units(self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
+        checks.not_empty(self, key, "encoder_units", "critic_units")
+        checks.at_least(0, self, key, "kl_start", "kl_end")
+        checks.within(0, 1e9, self, key, "expert_iterations", "kl_ramp")
+        checks.above_zero(self, key, "action_noise")
+        checks.within(0, 10, self, key, "action_noise")
+        checks.shares(self, key, "prior_fraction")
+        check_transformer(self, key)
+
+
+@dataclass
+class MaskedMimicConfig(VariationalConfig):
+    """Sizes, and imitation of a tracker.
+
+    Attributes:
+        rollout_steps: control steps of every env between updates.
+        epochs: passes over a rollout.
+        minibatches: parts of a pass.
+        learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
+        min_learning_rate: at the end.
+        max_grad_norm: of all parameters together.
+        expert_model_path: checkpoint or run folder of the tracker.
+        prior_weight: of the imitation loss at the prior's own latent. The paper has none: with a small KL coefficient the prior,
+            which is what is deployed, then lags far behind the posterior.
+        value_weight: of the value loss.
+    """
+
     rollout_steps: int = 24
     epochs: int = 3
     minibatches: int = 16
     learning_rate: float = 5e-4
     min_learning_rate: float = 2e-5
     max_grad_norm: float = 1.0
-    action_noise: float = 0.02
-    prior_fraction: float = 0.5
-    expert_iterations: int = 20
     expert_model_path: str = ""
-    kl_start: float = 1e-4
-    kl_end: float = 1e-3
-    kl_ramp: int = 200
     prior_weight: float = 0.5
     value_weight: float = 0.5
 
@@ -85,19 +108,13 @@ class MaskedMimicConfig:
         return self.epochs * self.minibatches
 
     def check(self, key: str) -> None:
+        super().check(key)
         checks.within(1, 10_000, self, key, "rollout_steps", "epochs")
         checks.at_least(1, self, key, "minibatches")
-        checks.within(1, 4096, self, key, "latent_size")
-        check_units(self, key, "prior_units", "encoder_units", "decoder_units", "critic_units")
-        checks.not_empty(self, key, "encoder_units", "critic_units")
         checks.within(0, 10, self, key, "min_learning_rate", "learning_rate")
         checks.rising(self, key, "min_learning_rate", "learning_rate")
-        checks.at_least(0, self, key, "kl_start", "kl_end", "prior_weight", "value_weight")
-        checks.within(0, 1e9, self, key, "expert_iterations", "kl_ramp")
-        checks.above_zero(self, key, "action_noise", "max_grad_norm")
-        checks.within(0, 10, self, key, "action_noise")
-        checks.shares(self, key, "prior_fraction")
-        check_transformer(self, key)
+        checks.at_least(0, self, key, "prior_weight", "value_weight")
+        checks.above_zero(self, key, "max_grad_norm")
 
 
 class MaskedMimic(nn.Module):
@@ -112,6 +129,7 @@ class MaskedMimic(nn.Module):
     LOG_VARIANCE = (-6.0, 2.0)
 
     action_bound: Tensor
+    action_scale: Tensor
     default_joint_pos: Tensor
     log_std: Tensor
 
@@ -119,7 +137,7 @@ class MaskedMimic(nn.Module):
         self,
         obs_shapes: Mapping[str, Sequence[int]],
         servos: Servos,
-        config: MaskedMimicConfig,
+        config: VariationalConfig,
     ) -> None:
         super().__init__()
         self.tokenizer = Tokenizer(obs_shapes, [*PRIOR_TOKENS, *PRIVILEGED_TOKENS])
@@ -137,6 +155,10 @@ class MaskedMimic(nn.Module):
         self.critic = Critic(privileged, config.critic_units)
         self.register_buffer("action_bound", servos.action_bound.clone())
         self.register_buffer("default_joint_pos", servos.default_joint_pos.clone())
+        # Imagination alone needs it, and is given the robot: checkpoints do without it.
+        self.register_buffer("action_scale", servos.action_scale.clone(), persistent=False)
+        self.critic_tokens, self.prior_fraction = PRIVILEGED_TOKENS, config.prior_fraction
+        self.latent_size = config.latent_size
         self.register_buffer("log_std", torch.full((joints,), log(config.action_noise)))
 
     @property
@@ -144,24 +166,28 @@ class MaskedMimic(nn.Module):
         """The observations that training reads."""
         return self.tokenizer.obs_keys
 
+    @property
+    def actor(self) -> nn.ModuleDict:
+        """All that acts while it is trained: everything but the critic."""
+        return nn.ModuleDict({name: getattr(self, name) for name in ("prior_net", "encoder_net", "decoder_net")})
+
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
         """`distribution` and `value`: mean, std (N, J), value (N,)."""
         with mixed_precision(self):
             mean, std = self.distribution(obs)
             return mean, std, self.value(obs).float()
 
-    def prior(self, obs: Obs) -> tuple[Tensor, Tensor]:
+    def prior(self, obs: Obs) -> Gaussian:
         """What the latent should be, as far as the visible poses tell: mean, log variance (N, Z)."""
-        return self._gaussian(self.prior_net({name: self.tokenizer(obs, name) for name in PRIOR_TOKENS}))
+        return self._prior(self._sets(obs, PRIOR_TOKENS))
 
-    def encoder(self, obs: Obs) -> tuple[Tensor, Tensor]:
+    def encoder(self, obs: Obs) -> Gaussian:
         """From all poses: what to add to the prior's mean, and the posterior's log variance, (N, Z) each."""
-        return self._gaussian(self.encoder_net({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS}))
+        return self._encoder(self._sets(obs, PRIVILEGED_TOKENS))
 
     def decoder(self, obs: Obs, z: Tensor) -> Tensor:
         """Latent (N, Z) -> mean action (N, J)."""
-        body = self.tokenizer(obs, "proprioception")[0].squeeze(1)
-        return self.decoder_net(torch.cat([body, z], dim=-1)).float()
+        return self._decoder(self._sets(obs, ["proprioception"]), z)
 
     def value(self, obs: Obs) -> Tensor:
         """The expert's value, (N,)."""
@@ -171,6 +197,39 @@ class MaskedMimic(nn.Module):
         """Mean and standard deviation of the action at the prior's mean latent, (N, J) each."""
         mean = self.decoder(obs, self.prior(obs)[0])
         return mean, self.log_std.exp().expand_as(mean)
+
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        return {**self.tokenizer.noise_shapes(self.tokenizer.sizes), "latent": (self.latent_size,)}
+
+    def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
+        """What it does in an imagined step; noise on what it sees as in `ActorCritic.imagine`.
+
+        In the rows of `alone` the prior plays its mean latent, which is what acts when deployed. A latent drawn from it would let
+        the reward shrink its variance, which is there to say what masks leave open. The other rows draw from the posterior, and
+        there alone the KL is told: where the prior acts nothing that the posterior knows is used, so nothing is to be paid for.
+        """
+        sets = noisy(self._sets(obs, self.tokenizer.sizes), noise, draws)
+        with mixed_precision(self):
+            latent, kl = self._latents(sets, draws["latent"])
+            mean = self._decoder(sets, latent)
+        offset = mean * self.action_scale + self.default_joint_pos - obs["reference_joint_pos"]
+        return ImaginedAction(mean, offset, kl)
+
+    def explore(self, obs: Obs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the action, (N, J) each, while it is trained: at the latents that `imagine` has."""
+        sets = self._sets(obs, self.tokenizer.sizes)
+        size, like = (len(obs["proprioception"]), self.latent_size), self.log_std
+        noise = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
+        with mixed_precision(self):
+            mean = self._decoder(sets, self._latents(sets, noise)[0])
+        return mean, self.log_std.exp().expand_as(mean)
+
+    def alone(self, n: int) -> Tensor:
+        """(n,) bool: the share `prior_fraction` of the rows, evenly spread, in which the prior acts without the encoder."""
+        counts = (torch.arange(n + 1, device=self.log_std.device, dtype=torch.float64) * self.prior_fraction).floor()
+        return counts.diff() > 0
 
     @torch.no_grad()
     def act(self, obs: Obs, generator: torch.Generator | None = None, privileged: Tensor | None = None) -> PolicySample:
@@ -201,9 +260,35 @@ class MaskedMimic(nn.Module):
         modules = {"actor": [self.prior_net, self.decoder_net], "critic": [self.critic], "all": [self]}[part]
         return sum(p.numel() for module in modules for p in module.parameters())
 
-    def _gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _sets(self, obs: Obs, tokens: Iterable[str]) -> dict[str, TokenSet]:
+        return {name: self.tokenizer(obs, name) for name in tokens}
+
+    def _prior(self, sets: Mapping[str, TokenSet]) -> Gaussian:
+        return self._gaussian(self.prior_net({name: sets[name] for name in PRIOR_TOKENS}))
+
+    def _encoder(self, sets: Mapping[str, TokenSet]) -> Gaussian:
+        return self._gaussian(self.encoder_net({name: sets[name] for name in PRIVILEGED_TOKENS}))
+
+    def _decoder(self, sets: Mapping[str, TokenSet], z: Tensor) -> Tensor:
+        return self.decoder_net(torch.cat([sets["proprioception"][0].squeeze(1), z], dim=-1)).float()
+
+    def _latents(self, sets: Mapping[str, TokenSet], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of training, (N, Z), by standard normal numbers (N, Z), and their KL from the prior, (N,) nats; see `imagine`."""
+        prior, (delta, log_var) = self._prior(sets), self._encoder(sets)
+        posterior = prior[0] + delta, log_var
+        alone = self.alone(len(delta))
+        latent = torch.where(alone.unsqueeze(1), prior[0], posterior[0] + (0.5 * log_var).exp() * noise)
+        return latent, torch.where(alone, 0.0, divergence(posterior, prior))
+
+    def _gaussian(self, x: Tensor) -> Gaussian:
         mean, log_var = x.float().chunk(2, dim=-1)
         return mean, log_var.clamp(*self.LOG_VARIANCE)
+
+
+def divergence(posterior: Gaussian, prior: Gaussian) -> Tensor:
+    """KL(posterior | prior), nats summed over the latent, (N,)."""
+    (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
+    return kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
 
 
 def sample_latent(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:

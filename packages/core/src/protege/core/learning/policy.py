@@ -90,6 +90,21 @@ class PolicySample:
         return replace(self, action=action, log_prob=log_prob(action, self.mean, self.std))
 
 
+@dataclass
+class ImaginedAction:
+    """What a policy does in an imagined step, with its gradient.
+
+    Attributes:
+        mean: (M, J) mean action, see `Env.step`.
+        offset: (M, J) of its targets from the reference, rad; from the default pose without `reference_residual`.
+        latent_kl: (M,) what its latent knows beyond the prior, nats; None of a policy that has no latent.
+    """
+
+    mean: Tensor
+    offset: Tensor
+    latent_kl: Tensor | None = None
+
+
 def log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Log density of a diagonal Gaussian: (..., J) each -> (...) nats."""
     return (-0.5 * ((action - mean) / std).square() - std.log() - 0.5 * log(2.0 * pi)).sum(-1)
@@ -142,6 +157,10 @@ class Tokenizer(nn.Module):
         mask = present.to(obs[token].dtype)
         return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
 
+    def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """(S, F) of those token sets that no mask covers: the body and the reference, not the commands."""
+        return {name: self.sizes[name] for name in tokens if name in ("proprioception", "history", "poses")}
+
     def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
         """Let the normalisers see a batch.
 
@@ -160,6 +179,16 @@ class Tokenizer(nn.Module):
                 x = x.flatten(2)
                 rows = None if weight is None else weight.unsqueeze(1).expand(x.shape[:2])
             normalizer.update(x, rows)
+
+
+def noisy(sets: Mapping[str, TokenSet], noise: float, draws: Mapping[str, Tensor]) -> dict[str, TokenSet]:
+    """Token sets with noise on some of them.
+
+    Args:
+        noise: its deviation, in units of each number's own.
+        draws: standard normal numbers for those that get some, see `Tokenizer.noise_shapes`.
+    """
+    return {name: (x + noise * draws[name] if name in draws else x, shown) for name, (x, shown) in sets.items()}
 
 
 def _normalized_as(token: str) -> str:
@@ -289,23 +318,30 @@ class ActorCritic(nn.Module):
         """Mean and standard deviation of the action, (N, J) each."""
         return self._distribution(self.offset(obs), obs)
 
-    def offset(self, obs: Obs, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """The network's part of the mean action, (N, J).
-
-        Args:
-            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
-        """
-        sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
-        if noise:
-            draws = (
-                (name, torch.randn(x.shape, generator=generator, device=x.device)) for name, (x, _) in sets.items()
-            )
-            sets = {name: (sets[name][0] + noise * z * (sets[name][1] is None), sets[name][1]) for name, z in draws}
-        return self.actor(sets)
+    def offset(self, obs: Obs) -> Tensor:
+        """The network's part of the mean action, (N, J)."""
+        return self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens})
 
     def around_reference(self, offset: Tensor, obs: Obs) -> Tensor:
         """The mean action (N, J) of a network's output (N, J)."""
         return self._distribution(offset, obs)[0]
+
+    @property
+    def noise_shapes(self) -> dict[str, tuple[int, int]]:
+        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        return self.tokenizer.noise_shapes(self.actor_tokens)
+
+    def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
+        """What it does in an imagined step.
+
+        Args:
+            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
+            draws: see `noise_shapes`.
+        """
+        sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
+        with mixed_precision(self):
+            offset = self.actor(noisy(sets, noise, draws)).float()
+        return ImaginedAction(self.around_reference(offset, obs), offset * self.action_scale)
 
     def value(self, obs: Obs) -> Tensor:
         """Expected discounted return, (N,)."""

@@ -1,9 +1,10 @@
-"""Forward kinematics of a tree of hinges, batched in torch and exportable to ONNX.
+"""Forward kinematics of a tree of hinges, batched in torch, exportable to ONNX, with a gradient (`kinematics_gradient.py`).
 
 Inside, the components come first and the batch last, (4, B, N): each component is then one piece of memory, which made this
 three times as fast on a CPU as (N, B, 4).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import rotation as R
+from .kinematics_gradient import PoseGradient, StateGradient
 from .robot import UNTURNED, Robot
 from .state import RobotState
 
@@ -31,6 +33,8 @@ class Kinematics(nn.Module):
     rests: Tensor
     parents: Tensor
     jumps: Tensor
+    carried: Tensor
+    places: Tensor
 
     def __init__(self, robot: Robot) -> None:
         super().__init__()
@@ -58,6 +62,12 @@ class Kinematics(nn.Module):
         self.register_buffer("rests", rests.T.unsqueeze(-1).contiguous(), persistent=False)  # (4, B, 1)
         self.register_buffer("parents", parents, persistent=False)
         self.register_buffer("jumps", jumps, persistent=False)
+        carried = torch.eye(robot.num_bodies)
+        for body in reversed(range(1, robot.num_bodies)):
+            carried[robot.parents[body]] += carried[body]
+        self.register_buffer("carried", carried, persistent=False)  # (B, B)
+        places = slots.flatten().argsort()[: robot.num_joints]
+        self.register_buffer("places", places, persistent=False)  # (J,) of each joint in the flattened slots
 
     def forward(self, root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, Tensor]:
         """Body poses in the world frame.
@@ -70,8 +80,15 @@ class Kinematics(nn.Module):
         Returns:
             body_pos_w (N, B, 3) m, body_quat_w (N, B, 4).
         """
-        pos, quat = self._poses(root_pos_w, root_quat_w, self._turns(joint_pos)[-1])
-        return _batch_first(pos), _batch_first(quat)
+        given = root_pos_w, root_quat_w, joint_pos
+        if not _learned_through(given):
+            pos, quat = _batch_first(*self._poses(*given)[:2])
+            return pos, quat
+        with torch.no_grad():
+            pos, quat, turns = self._poses(*given)
+            axes = self._axes(turns, quat)
+        pos, quat = _batch_first(*PoseGradient.apply(*given, pos, quat, axes, self.carried, self.places))
+        return pos, quat
 
     def state(
         self,
@@ -83,17 +100,13 @@ class Kinematics(nn.Module):
         joint_vel: Tensor,
     ) -> RobotState:
         """The whole state from root and joints: velocities (N, 3) m/s and rad/s, (N, J) rad/s, world frame."""
-        *before, local = self._turns(joint_pos)
-        pos, quat = self._poses(root_pos_w, root_quat_w, local)
-        # Angular velocity against the parent, in its frame: a hinge's axis is turned by the body's rest rotation and by the
-        # body's hinges before it.
-        spin = self._hinges(joint_vel) * self.axes
-        first = rotate(self.rests, spin[:, 0]) if self.turned else spin[:, 0]
-        relative = first + sum(rotate(turn, spin[:, k]) for k, turn in enumerate(before, start=1))
-        parents = self.parents
-        ang = self._sum(rotate(quat[:, parents], relative)) + _batch_last(root_ang_vel_w)
-        lin = self._sum(cross(ang[:, parents], pos - pos[:, parents])) + _batch_last(root_lin_vel_w)
-        return RobotState(joint_pos, joint_vel, *map(_batch_first, (pos, quat, lin, ang)))
+        given = root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel
+        if not _learned_through(given):
+            return RobotState(joint_pos, joint_vel, *_batch_first(*self._motion(*given)[:4]))
+        with torch.no_grad():
+            moving = self._motion(*given)
+        moving = StateGradient.apply(*given, *moving, self.carried, self.places)
+        return RobotState(joint_pos, joint_vel, *_batch_first(*moving))
 
     def _hinges(self, x: Tensor) -> Tensor:
         """A quantity of the joints (N, J), sorted by body: (H, B, N), hinges outermost first, 0 where a body has fewer."""
@@ -104,13 +117,49 @@ class Kinematics(nn.Module):
         first, *others = R.from_axis_angle(self.axes, self._hinges(joint_pos), dim=0).unbind(1)
         return list(accumulate([multiply(self.rests, first) if self.turned else first, *others], multiply))
 
-    def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
-        """Body positions (3, B, N) and rotations (4, B, N) in the world frame."""
-        quat = local
+    def _poses(self, root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Body positions (3, B, N) and rotations (4, B, N) in the world frame, and `_turns`."""
+        quat, turns = self._rotations(root_quat_w, joint_pos)
+        return self._sum(rotate(quat[:, self.parents], self.offsets)) + _batch_last(root_pos_w), quat, turns
+
+    def _rotations(self, root_quat_w: Tensor, joint_pos: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Body rotations (4, B, N) in the world frame, and `_turns`."""
+        turns = self._turns(joint_pos)
+        quat = turns[-1]
         for ancestors in self.jumps.unbind():
             quat = multiply(quat[:, ancestors], quat)
-        quat = multiply(_batch_last(root_quat_w), quat)
-        return self._sum(rotate(quat[:, self.parents], self.offsets)) + _batch_last(root_pos_w), quat
+        return multiply(_batch_last(root_quat_w), quat), turns
+
+    def _axes(self, turns: list[Tensor], quat: Tensor) -> Tensor:
+        """Of each body's hinges in the world frame, (3, H, B, N): its rest rotation turns them, and its hinges before them."""
+        first = rotate(self.rests, self.axes[:, 0]) if self.turned else self.axes[:, 0]
+        others = [rotate(turn, self.axes[:, k]) for k, turn in enumerate(turns[:-1], start=1)]
+        axes = torch.stack([first.expand_as(turns[-1][1:]), *others], dim=1)
+        return rotate(quat[:, self.parents].unsqueeze(1), axes)
+
+    def _motion(
+        self,
+        root_pos_w: Tensor,
+        root_quat_w: Tensor,
+        root_lin_vel_w: Tensor,
+        root_ang_vel_w: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Positions, rotations, linear and angular velocities of all bodies, and what their gradient needs.
+
+        Returns:
+            (3 or 4, B, N) each; then `_axes`, and the angular velocity of the frame that each hinge turns in, (3, H, B, N).
+        """
+        quat, turns = self._rotations(root_quat_w, joint_pos)
+        axes, parents = self._axes(turns, quat), self.parents
+        spins = (axes * self._hinges(joint_vel)).unbind(1)
+        summed = self._sum(torch.cat([rotate(quat[:, parents], self.offsets), sum(spins[1:], spins[0])]))
+        at_root = torch.cat([root_pos_w, root_ang_vel_w], dim=1)
+        pos, ang = (summed + _batch_last(at_root)).split(3)
+        lin = self._sum(cross(ang[:, parents], pos - pos[:, parents])) + _batch_last(root_lin_vel_w)
+        before = torch.stack(list(accumulate(spins[:-1], initial=ang[:, parents])), dim=1)
+        return pos, quat, lin, ang, axes, before
 
     def _sum(self, x: Tensor) -> Tensor:
         """Each body's vector plus all its ancestors', (3, B, N); the root's must be zero."""
@@ -124,6 +173,11 @@ def _batch_last(x: Tensor) -> Tensor:
     return x.T.contiguous().unsqueeze(1)
 
 
-def _batch_first(x: Tensor) -> Tensor:
-    """(C, B, N) -> (N, B, C)."""
-    return x.permute(2, 1, 0).contiguous()
+def _batch_first(*parts: Tensor) -> tuple[Tensor, ...]:
+    """(C, B, N) each -> (N, B, C)."""
+    return tuple(x.permute(2, 1, 0).contiguous() for x in parts)
+
+
+def _learned_through(given: Sequence[Tensor]) -> bool:
+    """Whether anyone may ask for the gradient."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in given)

@@ -1,4 +1,4 @@
-"""What core trains: the tracker, by PPO or through a model of the world, and MaskedMimic, by imitation of the tracker."""
+"""What core trains: the tracker, by PPO or through a model of the world; MaskedMimic, by imitation or through such a model."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,13 +6,14 @@ from typing import cast
 from ..env import Env, ImaginableEnv
 from ..errors import UserError
 from ..learning.accelerate import accelerate
-from ..learning.imitation import Imitation
+from ..learning.imitation import Expert, Imitation
 from ..learning.learner import Learner
 from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
 from ..learning.policy import ActorCritic, ModelConfig
 from ..learning.ppo import PPO, PPOConfig
 from ..learning.world_model.config import WorldModelConfig
 from ..learning.world_model.learner import WorldModelLearner
+from ..learning.world_model.masked_mimic import ImaginedMimicConfig, ImaginedMimicLearner
 from ..robots.servos import Servos
 from ..tasks import tasks
 from .config import Config
@@ -62,28 +63,54 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
-    envs = cast(ImaginableEnv, env)
-    learner = WorldModelLearner(policy, envs, config.agent, config.run.seed, run.group, speed)
-    if config.agent.world_model_path and not run.resumes:
-        learner.use_model(load_world_model(config.agent.world_model_path, envs, learner.model))
+    learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
+    take_over_model(run, config, learner)
     train_loop(run, env, learner)
+
+
+def take_over_model(run: Run, config: Config, learner: WorldModelLearner) -> None:
+    """Give a learner the model of the world at `agent.world_model_path`, unless it is empty or the run has its own already."""
+    if config.agent.world_model_path and not run.resumes:
+        learner.use_model(load_world_model(config.agent.world_model_path, learner.env, learner.model))
 
 
 def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
     """MaskedMimic, taught by the tracker at `agent.expert_model_path`."""
-    path, speed = config.agent.expert_model_path, (config.run.mixed_precision, config.run.compile)
-    if not path:
+    if not config.agent.expert_model_path:
         raise UserError(
             "agent.expert_model_path is empty",
             f"Name the tracker: agent.expert_model_path=results/{env.robot.name}_tracker",
         )
+    expert, policy = teaching_tracker(run, env, config), fresh_masked_mimic(env, config)
+    accelerate(policy, env.device, config.run.mixed_precision, config.run.compile)
+    algorithm = Imitation(policy, expert, config.agent)
+    train_loop(run, env, Learner(algorithm, env.reset(), config.run.seed, run.group))
+
+
+def train_imagined_mimic(run: Run, env: Env, config: Config) -> None:
+    """MaskedMimic through a learned model of the simulator, near the tracker at `agent.expert_model_path` if there is one."""
+    expert = teaching_tracker(run, env, config) if config.agent.expert_model_path else None
+    if expert is None:
+        run.say("learns from the reward alone: agent.expert_model_path is empty")
+    speed = (config.run.mixed_precision, config.run.compile)
+    parts = (fresh_masked_mimic(env, config), cast(ImaginableEnv, env), config.agent)
+    learner = ImaginedMimicLearner(*parts, config.run.seed, run.group, speed, expert)
+    take_over_model(run, config, learner)
+    train_loop(run, env, learner)
+
+
+def fresh_masked_mimic(env: Env, config: Config) -> MaskedMimic:
+    """Untrained, on the environment's device."""
+    return MaskedMimic(env.obs_shapes, Servos.of(env.robot), config.agent).to(env.device)
+
+
+def teaching_tracker(run: Run, env: Env, config: Config) -> Expert:
+    """The tracker at `agent.expert_model_path`, which the run's record names."""
+    path = config.agent.expert_model_path
     loaded = load_expert(path, env, ["tracker"])
     run.record_sources({path: loaded.digest})
     run.record_motions(loaded.checkpoint.motions)
-    expert = accelerate(loaded.policy, env.device, *speed)
-    policy = MaskedMimic(env.obs_shapes, Servos.of(env.robot), config.agent).to(env.device)
-    algorithm = Imitation(accelerate(policy, env.device, *speed), expert, config.agent)
-    train_loop(run, env, Learner(algorithm, env.reset(), config.run.seed, run.group))
+    return accelerate(loaded.policy, env.device, config.run.mixed_precision, config.run.compile)
 
 
 EXPERIMENTS = {
@@ -91,6 +118,7 @@ EXPERIMENTS = {
         "tracker", {"agent": WorldModelConfig, "model": ModelConfig}, train_world_model
     ),
     "full_body_tracker": Experiment("tracker", {"agent": PPOConfig, "model": ModelConfig}, train_ppo),
+    "masked_mimic/world_model": Experiment("masked_mimic", {"agent": ImaginedMimicConfig}, train_imagined_mimic),
     "masked_mimic": Experiment("masked_mimic", {"agent": MaskedMimicConfig}, train_masked_mimic),
 }
 """By their presets' names, or the first part of them."""

@@ -1,7 +1,7 @@
 """The way back from a checkpoint to a policy that acts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from ..env import Env
 from ..errors import UserError
 from ..learning.learner import Policy
-from ..learning.masked_mimic import MaskedMimic, MaskedMimicConfig
+from ..learning.masked_mimic import MaskedMimic, VariationalConfig
 from ..learning.policy import ActorCritic, ModelConfig
 from ..robots.servos import Servos
 from .checkpoint import ZOO, Checkpoint, load
@@ -55,7 +55,10 @@ def build_policy(
     """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
     unknown = Servos.unknown(num_joints)
     if kind == "masked_mimic":
-        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": MaskedMimicConfig}, config).agent)
+        # Imitation and the world model train it, with other settings besides these.
+        own = {field.name for field in fields(VariationalConfig)}
+        agent = {name: x for name, x in (config.get("agent") or {}).items() if name in own}
+        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": VariationalConfig}, {"agent": agent}).agent)
     return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model)
 
 

@@ -94,13 +94,18 @@ class WorldModel(nn.Module):
             alive: (W, M) 1 where the window is still within one episode.
             factors: (M, F), see `forward`.
         """
-        predicted, total = x[0], x.new_zeros(())
-        for asked, truth, counts in zip(target, x[1:], alive, strict=True):
-            predicted = self(predicted, self.poses(predicted), asked, factors)
-            error = coordinates.difference(predicted, truth) / self.scale
-            error = error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
-            total = total + torch.where(counts > 0, error, 0.0).sum()
-        return total / alive.sum().clamp_min(1.0)
+        predicted = x[0].detach().requires_grad_()  # as after every step: what is compiled is compiled once
+        errors: list[Tensor] = []
+        for asked, truth in zip(target, x[1:], strict=True):
+            predicted, error = self.step_error(predicted, asked, truth, factors)
+            errors.append(error)
+        return torch.where(alive > 0, torch.stack(errors), 0.0).sum() / alive.sum().clamp_min(1.0)
+
+    def step_error(self, x: Tensor, target: Tensor, truth: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The states one control step later, and their mean absolute error (N,) in standard deviations; see `rollout_loss`."""
+        following = self(x, self.poses(x), target, factors)
+        error = coordinates.difference(following, truth) / self.scale
+        return following, error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
 
     @torch.no_grad()
     def fit(self, x: Tensor, target: Tensor, following: Tensor, factors: Tensor | None = None) -> float:

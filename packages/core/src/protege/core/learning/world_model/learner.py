@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ...env import Env, ImaginableEnv, Obs
-from ..accelerate import accelerate, compile_methods
+from ..accelerate import accelerate, compiled, frozen
 from ..cuda_graph import Recorded
+from ..learner import Policy
 from ..optim import adamw, backward, guarded_step, set_learning_rate
-from ..policy import ActorCritic
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from ..rollout import discount
 from ..stopwatch import Stopwatch
@@ -30,7 +30,7 @@ CHECKED_EVERY = 10
 """Iterations from one such measurement to the next."""
 
 
-class WorldModelLearner:
+class WorldModelLearner[P: Policy]:
     """Collects control steps, fits the model to them, and trains the policy in imagined episodes.
 
     Attributes:
@@ -49,7 +49,7 @@ class WorldModelLearner:
 
     def __init__(
         self,
-        policy: ActorCritic,
+        policy: P,
         env: ImaginableEnv,
         config: WorldModelConfig,
         seed: int = 0,
@@ -68,9 +68,9 @@ class WorldModelLearner:
         model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
         self.model = accelerate(model.to(device), device, *speed)
         self.imagined = env.imagine(config.imagined_envs, self.generator)
-        # Networks are compiled there; an imagined step has a thousand small operations besides, which become some ten.
-        compile_methods(self.model, device, speed[1], "move")
-        compile_methods(self.imagined, device, speed[1], "advance", "observe")
+        # Networks are compiled there; a step has hundreds of small operations besides.
+        self.model.step_error = compiled(self.model.step_error, device, speed[1])
+        self._imagined_step = compiled(imagination.imagined_step, device, speed[1])
         group.broadcast(self.model)
         self.optimizer = adamw(
             [
@@ -80,6 +80,7 @@ class WorldModelLearner:
         )
         self.model_optimizer = adamw([(self.model.parameters(), config.model_learning_rate)])
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
+        self.kl_weight = torch.zeros((), device=device)  # of a latent's KL from its prior, where the policy has one
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
@@ -121,11 +122,11 @@ class WorldModelLearner:
     def _play(self, steps: int, exploration: float) -> dict[str, Tensor]:
         episodes: list[dict[str, Tensor]] = []
         ended: list[Tensor] = []
-        env, replay, policy, memory = self.env, self.replay, self.trained, self.config.noise_memory
+        env, replay, memory = self.env, self.replay, self.config.noise_memory
         for _ in range(steps):
             x, rows = coordinates.pack(env.state), {name: value.clone() for name, value in env.rows().items()}
             with torch.no_grad():
-                mean, std = policy.distribution(self.obs)
+                mean, std = self._act()
             fresh = torch.randn(mean.shape, generator=self.generator, device=mean.device)
             self.noise = memory * self.noise + (1.0 - memory**2) ** 0.5 * fresh
             step = env.step(mean + exploration * self.noise_share * std * self.noise)
@@ -135,6 +136,10 @@ class WorldModelLearner:
             episodes.append({name: part.clone() for name, part in step.episodes.items()})
         over = torch.stack(ended)
         return {name: torch.stack([rows[name] for rows in episodes])[over] for name in episodes[0]}
+
+    def _act(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the actions in the simulator, (N, J) each."""
+        return self.trained.distribution(self.obs)
 
     def _warm_up(self) -> None:
         """The first control steps, with large actions, and a model that has learned from them; unless `use_model` gave it one."""
@@ -230,7 +235,9 @@ class WorldModelLearner:
         """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
         config, policy, gamma = self.config, self.trained, self.gamma
         parts = (policy, self.target_critic, self.model, self.imagined)
-        rollout = imagination.play(*parts, start, config, gamma, self.generator, self.anchor)
+        given = (start, config, gamma, self.generator, self.anchor, self.kl_weight)
+        with frozen(self.model):
+            rollout = imagination.play(*parts, *given, step=self._imagined_step)
         loss = imagination.actor_loss(policy, self.target_critic, rollout, config, gamma)
         targets = imagination.critic_targets(rollout, gamma, config.lam)
         values = imagination.critic_loss(policy, rollout, targets)
@@ -241,7 +248,8 @@ class WorldModelLearner:
         return {
             "actor/imagined_loss": loss.detach(),
             "actor/offset": rollout.offset.mean(),
-            **({} if self.anchor is None else {"actor/anchor_kl": rollout.anchor_kl.mean()}),
+            **({} if rollout.anchor_kl is None else {"actor/anchor_kl": rollout.anchor_kl.mean()}),
+            **imagination.latent_metrics(rollout),
             "actor/imagined_reward": rollout.reward.mean(),
             "actor/imagined_survival": rollout.alive[-1].float().mean(),
             "critic/value_loss": values.detach(),
