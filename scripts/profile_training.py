@@ -19,6 +19,7 @@ import torch
 from protege.core.cli.umbrella import main as protege
 from protege.core.learning.learner import Learner
 from protege.core.learning.policy import ActorCritic
+from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.runs.run import Run
 from protege.distill.periodic_evaluation import PeriodicEvaluation
 from protege.sim.env import HumanoidEnv
@@ -27,6 +28,8 @@ PHASES: list[tuple[str, Any, str]] = [
     ("environment", HumanoidEnv, "step"),
     ("policy acts", ActorCritic, "act"),
     ("updates", Learner, "update"),
+    ("model of the world", WorldModelLearner, "_update_model"),
+    ("policy in it", WorldModelLearner, "_update_policy"),
     ("evaluations", PeriodicEvaluation, "measure"),
     ("checkpoints", Run, "save"),
 ]

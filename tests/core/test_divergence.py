@@ -1,5 +1,6 @@
-"""When a training is stopped because nothing good will come of it."""
+"""When a training falls back to its last good checkpoint, and when it is stopped because nothing good will come of it."""
 
+import json
 from math import inf, nan
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from protege.core.errors import UserError
 from protege.core.learning import ppo
 from protege.core.learning.divergence import DivergenceMonitor
 from protege.core.learning.learner import Learner
+from protege.core.learning.optim import rate_share, set_learning_rate
 from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.ppo import PPO, PPOConfig
 from protege.core.runs.checkpoint import load
@@ -77,6 +79,62 @@ def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
     assert all(x.isfinite().all() for x in saved.model.values())
 
 
+def test_a_run_goes_on_from_its_last_good_checkpoint(tmp_path, monkeypatch, capsys):
+    """Minibatches 4 to 9 are broken, two an iteration: iterations 2, 3 and 4 are bad, and come again with half the rates."""
+    env = ToyEnv(4)
+    run, policy, agent = begin(tmp_path, env, max_iterations=6, checkpoint_interval=1)
+    agent.desired_kl = 0.0  # rates stay as they are
+    broken = iter([1.0] * 4 + [torch.nan] * 6 + [1.0] * 100)
+    true_loss, seen = ppo.ppo_loss, []
+    monkeypatch.setattr(ppo, "ppo_loss", lambda *args: true_loss(*args) * next(broken))
+    learner, restored = Learner(PPO(policy, agent), env.reset()), env.load_state_dict
+    monkeypatch.setattr(env, "load_state_dict", lambda state: seen.append(state["state"]["step"]) or restored(state))
+    with run:
+        train_loop(run, env, learner)
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == list(range(6))
+    assert [row.get("agent/falls") for row in rows] == [None, None, 1.0, 1.0, 1.0, 1.0]
+    rates = [row["learning_rate"] for row in rows]
+    assert rates == pytest.approx([agent.learning_rate] * 2 + [agent.learning_rate / 2] * 4)
+    assert len(seen) == 1, "the env goes on from there, too"
+    told = " ".join(capsys.readouterr().err.split())
+    assert "diverged in iteration 4: agent/skipped_updates was 2 of 2" in told
+    assert "last.ckpt (iteration 2) with half the learning rates; fall 1 of 3" in told
+    saved = load(run.folder)
+    assert (saved.iteration, saved.training["falls"], saved.samples) == (6, 1, 6 * 4 * 4)
+    again, policy, agent = begin(tmp_path, env, max_iterations=7, checkpoint_interval=1)
+    agent.desired_kl = 0.0
+    with again:
+        train_loop(again, env, Learner(PPO(policy, agent), env.reset()))
+    last = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["iteration"], last["agent/falls"]) == (6, 1.0), "a run that goes on later has not forgotten"
+
+
+def test_what_a_fall_loads_is_the_checkpoint(tmp_path, monkeypatch):
+    """Weights, moments and draws are those of the checkpoint; the learning rates of all trainings are lower from then on."""
+    env = ToyEnv(4)
+    run, policy, agent = begin(tmp_path, env, max_iterations=4, checkpoint_interval=2)
+    learner, loaded = Learner(PPO(policy, agent), env.reset()), []
+    watch, real, optimizer = iter(["", "", "broken"] + [""] * 9), run._load, learner.optimizers["optimizer"]
+
+    def load_and_look(saved, path):
+        real(saved, path)
+        moments, was = optimizer.state_dict()["state"], saved.training["optimizer"]["state"]
+        assert all(torch.equal(x["exp_avg"], was[i]["exp_avg"]) for i, x in moments.items())
+        assert all(torch.equal(x, saved.model[name]) for name, x in policy.state_dict().items())
+        assert torch.equal(learner.generator.get_state(), saved.training["trainer"]["generator"])
+        loaded.append(run.iteration)
+
+    monkeypatch.setattr(run, "_load", load_and_look)
+    monkeypatch.setattr(run._divergence, "see", lambda metrics: next(watch))
+    with run:
+        train_loop(run, env, learner)
+    assert loaded == [2] and run.iteration == 4
+    assert rate_share(optimizer) == 0.5
+    set_learning_rate(optimizer, 0.2, 0.4)
+    assert [group["lr"].item() for group in optimizer.param_groups] == pytest.approx([0.1, 0.2])
+
+
 def test_worlds_that_all_break_do_not_change_the_policy(tmp_path):
     env = BreaksLater(8)
     run, policy, agent = begin(tmp_path, env, max_iterations=4)
@@ -86,10 +144,36 @@ def test_worlds_that_all_break_do_not_change_the_policy(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """Before the first checkpoint there is nothing to fall back to."""
     run, policy, _ = begin(tmp_path, ToyEnv(4), max_iterations=4, checkpoint_interval=2)
-    with pytest.raises(UserError, match="diverged in iteration 4: weights are NaN or infinite"), run:  # noqa: PT012
+    said = r"diverged in iteration 2: weights are NaN or infinite\. Try again from scratch"
+    with pytest.raises(UserError, match=said), run:  # noqa: PT012
         run.restore({"policy": policy})
         for iteration in run:
-            if iteration == 2:
+            if iteration == 1:
                 next(policy.parameters()).data[0] = torch.inf
-    assert load(run.folder).iteration == 2
+    assert not (run.folder / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_weights_that_are_not_finite_are_left_behind(times, tmp_path):
+    """Broken in iteration 2, and found at the next checkpoint, the run's last; the fourth time ends the run."""
+    run, policy, _ = begin(tmp_path, ToyEnv(4), max_iterations=4, checkpoint_interval=2)
+    broken = []
+
+    def drive() -> None:
+        with run:
+            run.restore({"policy": policy})
+            for iteration in run:
+                if iteration == 2 and len(broken) < times:
+                    broken.append(iteration)
+                    next(policy.parameters()).data[0] = torch.inf
+
+    if times > 3:
+        with pytest.raises(UserError, match="diverged in iteration 4: weights are NaN or infinite"):
+            drive()
+    else:
+        drive()
+    saved = load(run.folder)
+    assert (saved.iteration, saved.finished) == ((4, True) if times == 1 else (2, False))
+    assert all(x.isfinite().all() for x in saved.model.values()) and len(broken) == times

@@ -8,6 +8,7 @@ import torch
 from tiny_runs import protege
 
 from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import load
 
@@ -81,6 +82,28 @@ def test_a_model_of_other_randomisation_is_not_taken_over(tmp_path):
         result = protege("core", "train", PRESET, *where, other, *taken)
         assert result.exit_code == 2, result.output
         assert told in " ".join(result.output.split()) and "agent.world_model_path" in result.output
+
+
+def test_a_model_that_breaks_is_left_behind(robot, tmp_path, monkeypatch):
+    """The first update of iteration 3 breaks the model for good: the run goes on from iteration 2, with half the rates."""
+    update, calls = WorldModelLearner._update_model, []
+
+    def breaking(learner: WorldModelLearner) -> dict[str, torch.Tensor]:
+        calls.append(0)
+        if len(calls) == 2 + 3 * 2 + 1:  # two in the warm-up, two an iteration
+            torch.nn.init.constant_(next(learner.model.net.parameters()), torch.nan)
+        return update(learner)
+
+    monkeypatch.setattr(WorldModelLearner, "_update_model", breaking)
+    run = train(tmp_path, "a", robot.name, "--max-iterations", 7, "run.checkpoint_interval=2", "agent.final_rate=1")
+    saved = load(run)
+    assert (saved.iteration, saved.training["falls"]) == (7, 1)
+    assert len(calls) == 2 + 2 * (6 + 5), "iterations 3 to 5 were bad; 2 to 6 come after the fall"
+    assert all(x.isfinite().all() for x in saved.training["trainer"]["model"].values())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == list(range(7))
+    rates = [row["learning_rate"] for row in rows]
+    assert rates == pytest.approx([rates[0]] * 2 + [rates[0] / 2] * 5)
 
 
 def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):

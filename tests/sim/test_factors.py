@@ -1,6 +1,7 @@
 """What differs between envs as inputs of a model of the world: by hand, in the replay, and what a model makes of it."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 from robot_states import on_its_feet, own_settings
@@ -10,7 +11,7 @@ from protege.core.learning.policy import ActorCritic, ModelConfig
 from protege.core.learning.world_model import coordinates
 from protege.core.learning.world_model.config import WorldModelConfig
 from protege.core.learning.world_model.dynamics import WorldModel
-from protege.core.learning.world_model.imagination import Arrival
+from protege.core.learning.world_model.imagination import Moment, imagined_step
 from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.learning.world_model.replay import Replay
 from protege.core.motions import load_clips
@@ -152,6 +153,24 @@ def test_a_push_ends_what_a_model_learns_from(robot):
     assert not {"pushed"} & replay.starts({"track": 5}, env.task_slices, generator).keys()
 
 
+class Arrivals:
+    """Imagined envs from the control step at which an env is now, without a model: only when actions arrive."""
+
+    def __init__(self, rows: dict[str, torch.Tensor]) -> None:
+        self.delay, sent = (rows[name].clone() if name in rows else None for name in ("delay", "sent"))
+        self.now = Moment(torch.zeros(0), None, [], sent)  # pyright: ignore[reportArgumentType]
+
+    def __call__(self, action: torch.Tensor) -> torch.Tensor:
+        """The actions that arrive now that these are sent, (N, J) both."""
+        acted, log_std = SimpleNamespace(mean=action), torch.zeros(action.shape[1])
+        policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, default_joint_pos=0.0, action_scale=1.0)
+        model = SimpleNamespace(move=lambda x, state, target, factors: (target, None))
+        envs = SimpleNamespace(observe=lambda _: {"proprioception": None}, advance=lambda _: (None,) * 3)
+        rest = self.now, None, self.delay, {"action": torch.zeros(())}
+        self.now, _ = imagined_step(policy, model, envs, WorldModelConfig(), *rest)  # pyright: ignore[reportArgumentType]
+        return self.now.x
+
+
 def test_imagined_actions_arrive_when_simulated_ones_do(robot):
     """From any control step of an episode on, at its beginning too."""
     dt = robot.control_dt
@@ -161,12 +180,11 @@ def test_imagined_actions_arrive_when_simulated_ones_do(robot):
     assert env.randomization.latency and set(env.randomization.latency.delay.tolist()) == {0, 1, 2, 3}
     running = torch.ones(16, dtype=torch.bool)
     for _ in range(6):
-        rows = env.rows()
-        arrivals.append(Arrival({"sent": rows["sent"].clone(), "delay": rows["delay"].clone()}))
+        arrivals.append(Arrivals(env.rows()))
         action = random_action(env, generator)
         step = env.step(action)
-        for arrival in arrivals:
-            target = env.default_joint_pos + env.action_scale * arrival(action)
+        for arrives in arrivals:
+            target = env.default_joint_pos + env.action_scale * arrives(action)
             assert torch.equal(target[running], env.target[running])
             compared += int(running.sum())
         running &= ~step.ended
@@ -175,13 +193,13 @@ def test_imagined_actions_arrive_when_simulated_ones_do(robot):
 
 def test_actions_without_a_delay_arrive_at_once():
     action = torch.randn(3, 2)
-    assert Arrival({})(action) is action
+    assert torch.equal(Arrivals({})(action), action)
 
 
 def test_the_gradient_goes_to_the_action_that_arrives():
-    arrival = Arrival({"sent": torch.zeros(2, 1, 1), "delay": torch.tensor([0, 1])})
+    arrives = Arrivals({"sent": torch.zeros(2, 1, 1), "delay": torch.tensor([0, 1])})
     first, second = (torch.ones(2, 1, requires_grad=True) for _ in range(2))
-    arrived = torch.cat([arrival(first), arrival(second)], dim=1)
+    arrived = torch.cat([arrives(first), arrives(second)], dim=1)
     assert arrived.tolist() == [[1.0, 1.0], [0.0, 1.0]]
     arrived[:, 1].sum().backward()
     assert first.grad is not None and first.grad.flatten().tolist() == [0.0, 1.0]

@@ -1,10 +1,13 @@
-"""Whether a training has diverged: it then stops, while its last good checkpoint is still the last one."""
+"""Whether a training has diverged: it then goes on from its last good checkpoint, or stops."""
 
 from collections.abc import Mapping
 from math import isfinite
 
 MAX_BAD_ITERATIONS = 3
-"""Bad iterations in a row that end a run: a single one may come from broken environments."""
+"""Bad iterations in a row that make a run fall back: a single one may come from broken environments."""
+
+MAX_FALLS = 3
+"""How often a run falls back to its last good checkpoint, with half the learning rates each time. The next time it ends."""
 
 KL_LIMIT = 50.0
 """nats that a policy may move by in an iteration. Far beyond any use: 69 joints moved by their whole deviation each are 35."""

@@ -34,10 +34,23 @@ def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
         parameter.grad = torch.zeros_like(parameter)
 
 
-def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
-    """Set the learning rate of all parameter groups, without a wait for the device."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, *rates: float) -> None:
+    """Set the learning rate of each parameter group, or one of all, times `rate_share`, without a wait for the device."""
+    share, groups = rate_share(optimizer), optimizer.param_groups
+    for group, rate in zip(groups, rates * (len(groups) // len(rates)), strict=True):
+        group["lr"].fill_(share * rate)
+
+
+def rate_share(optimizer: torch.optim.Optimizer) -> float:
+    """What is left of the learning rates of a training that has fallen back; 1 of one that has not."""
+    return getattr(optimizer, "rate_share", 1.0)
+
+
+def set_rate_share(optimizer: torch.optim.Optimizer, share: float, factor: float) -> None:
+    """Set `rate_share`, and multiply the learning rates of now, which some trainings never set again."""
+    optimizer.rate_share = share  # type: ignore[attr-defined]
     for group in optimizer.param_groups:
-        group["lr"].fill_(rate)
+        group["lr"].mul_(factor)
 
 
 def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:

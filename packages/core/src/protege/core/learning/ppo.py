@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import checks
 from ..env import Env, Obs
 from .learner import Algorithm, Terms
-from .optim import adamw, adapt_learning_rate
+from .optim import adamw, adapt_learning_rate, rate_share
 from .policy import ActorCritic, kl_divergence, log_prob
 from .process_group import SINGLE_PROCESS, ProcessGroup
 from .rollout import RolloutBuffer, discount
@@ -193,6 +193,7 @@ class PPO(Algorithm[ActorCritic]):
         cfg = self.config
         if cfg.desired_kl > 0.0:
             kl = group.mean(torch.stack([terms["actor/kl"] for terms in history]).nanmean())
-            rate = self.optimizer.param_groups[0]["lr"]
-            adapt_learning_rate(rate, kl, cfg.desired_kl, cfg.min_learning_rate, cfg.max_learning_rate)
+            rate, share = self.optimizer.param_groups[0]["lr"], rate_share(self.optimizer)
+            limits = share * cfg.min_learning_rate, share * cfg.max_learning_rate
+            adapt_learning_rate(rate, kl, cfg.desired_kl, *limits)
         return {}

@@ -71,6 +71,7 @@ def _is_training(value: Any) -> bool:
         and all(isinstance(rank, dict) for rank in ranks)
         and all(isinstance(name, str) for name in value)
         and _is_table(value.get("sources", {}), _is_text)
+        and _is_count(value.get("falls", 0))
         and _is_nested(value)
     )
 

@@ -63,16 +63,15 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
     """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
-    envs = cast(ImaginableEnv, env)
-    learner = WorldModelLearner(policy, envs, config.agent, config.run.seed, run.group, speed)
-    take_over_model(run, envs, config, learner)
+    learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
+    take_over_model(run, config, learner)
     train_loop(run, env, learner)
 
 
-def take_over_model(run: Run, env: ImaginableEnv, config: Config, learner: WorldModelLearner) -> None:
+def take_over_model(run: Run, config: Config, learner: WorldModelLearner) -> None:
     """Give a learner the model of the world at `agent.world_model_path`, unless it is empty or the run has its own already."""
     if config.agent.world_model_path and not run.resumes:
-        learner.use_model(load_world_model(config.agent.world_model_path, env, learner.model))
+        learner.use_model(load_world_model(config.agent.world_model_path, learner.env, learner.model))
 
 
 def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
@@ -96,7 +95,7 @@ def train_imagined_mimic(run: Run, env: Env, config: Config) -> None:
     speed = (config.run.mixed_precision, config.run.compile)
     parts = (fresh_masked_mimic(env, config), cast(ImaginableEnv, env), config.agent)
     learner = ImaginedMimicLearner(*parts, config.run.seed, run.group, speed, expert)
-    take_over_model(run, env, config, learner)
+    take_over_model(run, config, learner)
     train_loop(run, env, learner)
 
 

@@ -1,12 +1,9 @@
 """A training run: its folder, its log, its budget, and how it survives being stopped."""
 
 import json
-import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from math import inf
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import torch
@@ -14,7 +11,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import UserError
 from ..files import write_atomically
-from ..learning.divergence import DivergenceMonitor
+from ..learning.divergence import MAX_FALLS, DivergenceMonitor
+from ..learning.optim import set_rate_share
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..motions.provenance import Origin, joined
 from ..robots.plain import to_plain
@@ -23,18 +21,13 @@ from ..terminal import console
 from .checkpoint import Checkpoint, load, save
 from .config import Config, RunConfig
 from .resuming import check_config, check_robot, check_sources
-from .run_folder import BEST, CONFIG, LAST, LOG, move_aside, read_metrics, remove_temporaries
-from .training_state import load_weights
+from .run_folder import BEST, CONFIG, LAST, LOG, drop_rows, move_aside, remove_temporaries
+from .status_line import clock, shown
+from .stop_signals import StopSignals
+from .training_state import load_weights, of_rank
 from .training_state import restore as restore_training
 
-SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
-"""Metrics that the progress line shows, where a run has them."""
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a training after its iteration: Ctrl-C, an end asked for by another program, a terminal that is closed."""
-
-SAME_CTRL_C = 3.0
-"""s after Ctrl-C in which another SIGINT is still the first one: the terminal sends it to every rank, torchrun once more."""
+UNSOUND = "weights are NaN or infinite"
 
 
 def run_folder(settings: RunConfig) -> Path:
@@ -59,7 +52,10 @@ class Run:
     One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `training.train` does.
 
     Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
-    metrics. The first one writes files and prints. A training that diverges is stopped; see `divergence`.
+    metrics. The first one writes files and prints.
+
+    A training that diverges (see `divergence`) goes on from its last checkpoint with half the learning rates. After `MAX_FALLS`
+    such falls, or before the first checkpoint, it ends with an error.
 
     Args:
         config: the whole config; its `run` part names the folder and the budget.
@@ -92,18 +88,18 @@ class Run:
         self._console = console(stderr=True, quiet=not group.first)
         agent = getattr(config, "agent", None)
         self._divergence = DivergenceMonitor(agent.updates if agent else 0)
-        self._asked = False
-        self._asked_at = 0.0
+        self._trouble, self._falls = "", 0
+        self._signals = StopSignals(
+            group.size, lambda: self._print("\nstopping after this iteration; Ctrl-C to stop at once")
+        )
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._old = {number: signal.signal(number, self._stop) for number in heard}
+        self._signals.hear()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        self._signals.forget()
         if self._writer and self.folder.is_dir():  # its thread would print a traceback of its own
             try:
                 self._writer.close()
@@ -151,10 +147,9 @@ class Run:
             check_robot(last, saved, self.robot, "physics_dt", "solver")
             if self.group.first:
                 check_sources(last, saved.training.get("sources", {}), self.sources)
-            load_weights(parts["policy"], saved, last)
-            restore_training(parts, self._mine(saved, last), last)
-            self.iteration, self.samples, self.seconds = saved.iteration, saved.samples, saved.seconds
-            self.latest, self._resumed = saved.metrics, True
+            self._load(saved, last)
+            self.seconds, self._falls = saved.seconds, saved.training.get("falls", 0)
+            self._slow_down(1.0)
             self.record_motions(saved.motions)
         elif settings.checkpoint:
             path = Path(settings.checkpoint)
@@ -166,17 +161,39 @@ class Run:
             raise UserError(f"not all ranks see {last}", "Put run.results_dir where all machines see it")
         self.group.broadcast(parts["policy"])
 
-    def _mine(self, saved: Checkpoint, path: Path) -> dict[str, Any]:
-        """This rank's part of what a checkpoint holds for training."""
-        training = dict(saved.training)
-        ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
-        if len(ranks) != self.group.size:
-            raise UserError(
-                f"{path} is of a run on {_ranks(len(ranks))}, not {self.group.size}",
-                f"Start {_ranks(len(ranks))}, or begin anew from its weights: "
-                f"--checkpoint {path} and another --experiment-name",
-            )
-        return training | ranks[self.group.rank]
+    def _load(self, saved: Checkpoint, last: Path) -> None:
+        load_weights(self._parts["policy"], saved, last)
+        restore_training(self._parts, of_rank(saved, last, self.group), last)
+        self.iteration, self.samples, self.latest, self._resumed = saved.iteration, saved.samples, saved.metrics, True
+
+    def _slow_down(self, factor: float) -> None:
+        """Multiply the learning rates of now, and let those that are set from now on be halved once for each fall."""
+        for part in self._parts.values():
+            if isinstance(part, torch.optim.Optimizer):
+                set_rate_share(part, 0.5**self._falls, factor)
+
+    def _fall_back(self, trouble: str) -> None:
+        """Go on from the last checkpoint with half the learning rates. The time that is spent stays spent.
+
+        Raises:
+            UserError: there is no checkpoint, or the run has fallen too often.
+        """
+        last, fell_in = self.folder / LAST, self.iteration
+        if self._falls >= MAX_FALLS or not last.is_file():
+            raise self._diverged(trouble)
+        saved = load(last, "cpu")
+        self._load(saved, last)
+        self._falls += 1
+        self._slow_down(0.5 ** (self._falls - saved.training.get("falls", 0)))
+        self._trouble, self._divergence.bad_iterations, self.finished = "", 0, False
+        if self._writer:
+            self._writer.close()
+        self._open()
+        self._first_rate = (self.seconds, self.samples)
+        self.say(
+            f"diverged in iteration {fell_in}: {trouble}. Goes on from {last} (iteration {self.iteration}) with half the "
+            f"learning rates; fall {self._falls} of {MAX_FALLS}"
+        )
 
     def _same_kind(self, saved: Checkpoint, path: Path, remedy: str) -> None:
         if saved.kind != self.kind:
@@ -186,23 +203,41 @@ class Run:
         """Iteration numbers until the budget is spent or the run is stopped.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or the training has diverged; see `_fall_back`.
         """
         self._open()
         interval = self.config.run.checkpoint_interval
         self._tick = self._told = time.monotonic()
         self._first_rate = (self.seconds, self.samples)
-        while not self._over():
-            yield self.iteration
-            now = time.monotonic()
-            self.seconds += now - self._tick
-            self._tick = now
-            self.iteration += 1
-            if interval and self.iteration % interval == 0 and not self._divergence.bad_iterations:
-                self.save()
-        self.finished = not self.interrupted
-        self.save()
+        while True:
+            while not self._over():
+                yield self.iteration
+                now = time.monotonic()
+                self.seconds += now - self._tick
+                self._tick = now
+                if self._trouble:
+                    self._fall_back(self._trouble)
+                    continue
+                self.iteration += 1
+                if interval and self.iteration % interval == 0 and not self._divergence.bad_iterations:
+                    self._save_or_fall_back()
+            self.finished = not self.interrupted
+            if self._save_or_fall_back():
+                break
         self._tell(last=True)
+
+    def _save_or_fall_back(self) -> bool:
+        """Save what is sound. Returns whether it was."""
+        if self._is_sound():
+            self.save()
+            return True
+        self._fall_back(UNSOUND)
+        return False
+
+    def _is_sound(self) -> bool:
+        """Whether all weights are finite."""
+        weights = [x for x in self._parts["policy"].state_dict().values() if x.is_floating_point()]
+        return bool(torch.stack([x.isfinite().all() for x in weights]).all())
 
     @property
     def progress(self) -> float:
@@ -226,15 +261,14 @@ class Run:
             notes: what else metrics.jsonl holds of this iteration; plain data.
 
         Raises:
-            UserError: the training has diverged, or the log cannot be written.
+            UserError: the log cannot be written.
         """
-        metrics = self.group.mean_metrics(dict(metrics))
+        metrics = self.group.mean_metrics(dict(metrics)) | ({"agent/falls": float(self._falls)} if self._falls else {})
         self.samples += samples * self.group.size
         self.latest = {**self.latest, **metrics}
         if self.group.first:
             self._log(metrics, notes or {})
-        if trouble := self._divergence.see(metrics):
-            raise self._diverged(trouble)
+        self._trouble = self._divergence.see(metrics)
 
     def _log(self, metrics: Mapping[str, float], notes: Mapping[str, Any]) -> None:
         assert self._writer, "log is for the loop over the run and after it"
@@ -267,16 +301,16 @@ class Run:
         Raises:
             UserError: weights are not finite, or the file cannot be written.
         """
-        weights = [x for x in self._parts["policy"].state_dict().values() if x.is_floating_point()]
-        if not torch.stack([x.isfinite().all() for x in weights]).all():
-            raise self._diverged("weights are NaN or infinite")
+        if not self._is_sound():
+            raise self._diverged(UNSOUND)
         training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
         training["rng"] = torch.get_rng_state()
         if self.group.size > 1:
             same = {key: training.pop(key) for key in ("optimizer",) if key in training}
             training = {**same, "ranks": self.group.gather_to_first(training)}
         if self.group.first:
-            self._write(LAST, {**training, "sources": self.sources})
+            falls = {"falls": self._falls} if self._falls else {}
+            self._write(LAST, {**training, **falls, "sources": self.sources})
         self.group.wait()  # none goes away before the file is whole
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
@@ -305,9 +339,9 @@ class Run:
 
     def _over(self) -> bool:
         """Whether the run ends here: for all ranks if it does for one, by the first one's clock."""
-        self.interrupted = self._asked
+        self.interrupted = self._signals.asked
         if self.group.size > 1:
-            mine = [float(self._asked), self.seconds if self.group.first else 0.0]
+            mine = [float(self._signals.asked), self.seconds if self.group.first else 0.0]
             all_ranks = self.group.sum(torch.tensor(mine, dtype=torch.float64, device=self.group.device))
             stops, self.seconds = all_ranks.tolist()
             self.interrupted = stops > 0.0
@@ -321,17 +355,6 @@ class Run:
             f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the envs break "
             "(agent/invalid_fraction), other env keys",
         )
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._asked:
-            # Only Ctrl-C is impatient: a closed terminal sends SIGHUP, and so do its shell and a pipeline.
-            if number != signal.SIGINT or (self.group.size > 1 and now - self._asked_at < SAME_CTRL_C):
-                return
-            raise KeyboardInterrupt
-        self._asked = True
-        self._asked_at = now
-        self._print("\nstopping after this iteration; Ctrl-C to stop at once")
 
     def _open(self) -> None:
         """Make the folder ready; the first rank does.
@@ -351,13 +374,9 @@ class Run:
     def _tidy(self) -> None:
         if not self.folder.is_dir():
             return
-        log = self.folder / LOG
         if not self._resumed and (earlier := move_aside(self.folder)):
             self.say(f"begins anew; what was here is in {earlier}")
-        rows = read_metrics(log, "Delete it: the run goes on without its old rows")
-        kept = [json.dumps(row) + "\n" for row in rows if _number(row) < self.iteration]
-        if log.is_file():
-            write_atomically(log, lambda file: file.write("".join(kept).encode()))
+        drop_rows(self.folder / LOG, self.iteration)
         remove_temporaries(self.folder)
 
     def _tell(self, *, last: bool = False) -> None:
@@ -367,28 +386,10 @@ class Run:
         rate = (self.samples - self._first_rate[1]) / max(elapsed - self._first_rate[0], 1e-9)
         done = self.progress
         left = elapsed * (1.0 - done) / done if done > 0.0 else 0.0
-        shown = "  ".join(f"{name.split('/')[-1]} {self.latest[name]:.4g}" for name in SHOWN if name in self.latest)
-        state = ("stopped" if self.interrupted else "done") if last else f"{_clock(left)} left"
-        line = (
-            f"{self.config.run.experiment_name}  iteration {self.iteration}  {self.samples:,} samples"
-            f"  {rate:,.0f}/s  {_clock(elapsed)}  {state}  {shown}"
-        )
+        state = ("stopped" if self.interrupted else "done") if last else f"{clock(left)} left"
+        spent = f"iteration {self.iteration}  {self.samples:,} samples  {rate:,.0f}/s  {clock(elapsed)}"
+        line = f"{self.config.run.experiment_name}  {spent}  {state}  {shown(self.latest)}"
         if self._console.is_terminal and not last:
             self._print(line, end="\r", overflow="ellipsis", no_wrap=True)
         else:
             self._print(line, soft_wrap=True)
-
-
-def _number(row: Mapping[str, Any]) -> float:
-    """The iteration of a row of the log; infinite if it has none."""
-    number = row.get("iteration")
-    return number if isinstance(number, int) else inf
-
-
-def _ranks(count: int) -> str:
-    return f"{count} rank" + "s" * (count > 1)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import write_atomically
 
 LAST, BEST, CONFIG, LOG = "last.ckpt", "best.ckpt", "config.yaml", "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
@@ -36,6 +38,24 @@ def read_metrics(path: Path, remedy: str = "Delete it") -> list[dict[str, Any]]:
             raise UserError(f"{path} is damaged in line {number}", remedy)
         rows.append(row)
     return rows
+
+
+def drop_rows(log: Path, iteration: int) -> None:
+    """Keep the rows of a `metrics.jsonl` before an iteration: the others come again. Does nothing if it is not there.
+
+    Raises:
+        UserError: see `read_metrics`.
+    """
+    if log.is_file():
+        rows = read_metrics(log, "Delete it: the run goes on without its old rows")
+        kept = [json.dumps(row) + "\n" for row in rows if _number(row) < iteration]
+        write_atomically(log, lambda file: file.write("".join(kept).encode()))
+
+
+def _number(row: dict[str, Any]) -> float:
+    """The iteration of a row of the log; infinite if it has none."""
+    number = row.get("iteration")
+    return number if isinstance(number, int) else inf
 
 
 def remove_temporaries(folder: Path, names: Sequence[str] = (LAST, BEST, CONFIG, LOG)) -> None:

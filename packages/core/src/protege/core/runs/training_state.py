@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..learning.process_group import ProcessGroup
 from .checkpoint import CRITIC, Checkpoint
 from .checkpoint_checks import check_layout
 
@@ -47,6 +48,27 @@ def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
 
 def _fits(other: Tensor, mine: Tensor) -> bool:
     return (other.shape, other.is_floating_point()) == (mine.shape, mine.is_floating_point())
+
+
+def of_rank(saved: Checkpoint, path: Path, group: ProcessGroup) -> dict[str, Any]:
+    """This rank's part of what a checkpoint holds for training.
+
+    Raises:
+        UserError: it is of a run on another number of ranks.
+    """
+    training = dict(saved.training)
+    ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
+    if len(ranks) != group.size:
+        raise UserError(
+            f"{path} is of a run on {_ranks(len(ranks))}, not {group.size}",
+            f"Start {_ranks(len(ranks))}, or begin anew from its weights: "
+            f"--checkpoint {path} and another --experiment-name",
+        )
+    return training | ranks[group.rank]
+
+
+def _ranks(count: int) -> str:
+    return f"{count} rank" + "s" * (count > 1)
 
 
 def restore(parts: Mapping[str, Any], training: Mapping[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from ..learner import Policy
 from ..optim import adamw, backward, guarded_step, set_learning_rate
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from ..rollout import discount
+from ..stopwatch import Stopwatch
 from . import coordinates, imagination
 from .config import WorldModelConfig
 from .dynamics import WorldModel
@@ -89,6 +90,7 @@ class WorldModelLearner[P: Policy]:
         self.noise_share = torch.linspace(0.0, 1.0, env.num_envs, device=device).unsqueeze(1)
         self._model_gradients = Recorded(self._backward_model, device)
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
+        self.stopwatch = Stopwatch(device)
         self._iteration, self._checked = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
         self.fitted = False  # whether the model was fitted before the first control step
@@ -108,16 +110,16 @@ class WorldModelLearner[P: Policy]:
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
         """Play `rollout_steps` in the simulator. Returns the rows of the episodes that ended (E,); see `Step.episodes`."""
         config, self._iteration = self.config, iteration
+        self.stopwatch.start()
         if not self.replay.filled:
             self._warm_up()
         falling = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - FULL_RATE) / (1.0 - FULL_RATE)
-        for settings, rate in zip(
-            self.optimizer.param_groups, (config.learning_rate, config.critic_learning_rate), strict=True
-        ):
-            settings["lr"].fill_(falling * rate)
+        set_learning_rate(self.optimizer, falling * config.learning_rate, falling * config.critic_learning_rate)
         set_learning_rate(self.model_optimizer, falling * config.model_learning_rate)
         self.samples = config.rollout_steps * env.num_envs
-        return self._play(config.rollout_steps, config.exploration)
+        episodes = self._play(config.rollout_steps, config.exploration)
+        self.stopwatch.lap("time/collect")
+        return episodes
 
     def _play(self, steps: int, exploration: float) -> dict[str, Tensor]:
         episodes: list[dict[str, Tensor]] = []
@@ -175,21 +177,25 @@ class WorldModelLearner[P: Policy]:
         """
         config, group = self.config, self.group
         history = [self._update_model() for _ in range(config.model_updates)]
+        self.stopwatch.lap("time/model")
         first, updates = self._iteration * config.policy_updates, config.policy_updates
         steps = [self._update_policy(first + k, after_step) for k in range(updates)]
+        self.stopwatch.lap("time/policy")
         with group.pooling(self.trained.critic):
             self.trained.critic.update(steps[-1].pop("returns"))
         for row in steps[:-1]:
             del row["returns"]
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
-        if self._iteration % CHECKED_EVERY == 0:
+        # Before checkpoints at multiples of this: none holds a model that nobody has looked at.
+        if self._iteration == 0 or (self._iteration + 1) % CHECKED_EVERY == 0:
             self._checked = self._open_loop_error()
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
         metrics = {name: float(x) for table in means for name, x in table.items()} | self._checked
         metrics["agent/skipped_updates"] *= len(steps)
+        metrics |= self.stopwatch.seconds()  # by now the device has done it all
         return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
 
     def _open_loop_error(self) -> dict[str, float]:
@@ -275,6 +281,7 @@ class WorldModelLearner[P: Policy]:
         for name in ("target_critic", "model", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
+        self._checked = {}  # was measured on another model
 
 
 @torch.no_grad()

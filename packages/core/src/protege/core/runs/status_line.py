@@ -1,0 +1,17 @@
+"""What a training says of itself in a line."""
+
+from collections.abc import Mapping
+
+SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
+"""Metrics that the line shows, where a run has them."""
+
+
+def shown(metrics: Mapping[str, float]) -> str:
+    """Those metrics by the last part of their names."""
+    return "  ".join(f"{name.split('/')[-1]} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as 12:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
