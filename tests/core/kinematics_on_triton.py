@@ -1,4 +1,4 @@
-"""Run by test_kinematics.py with Triton's interpreter, which takes its place on a CPU: its kernels against those of torch."""
+"""Triton's kernels against those of torch, on a GPU, or by Triton's interpreter, with which test_kinematics.py runs this."""
 
 import sys
 
@@ -10,13 +10,15 @@ from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.sim.robots import get_robot, robot_names
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 def draw(robot: Robot, n: int) -> list[torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     sizes = (3, 4, 3, 3, robot.num_joints, robot.num_joints)
     inputs = [torch.randn(n, size, generator=g) for size in sizes]
     inputs[1] = R.normalize(inputs[1])
-    return [x.requires_grad_() for x in inputs]
+    return [x.to(DEVICE).requires_grad_() for x in inputs]
 
 
 def bodies(state: RobotState) -> list[torch.Tensor]:
@@ -24,14 +26,14 @@ def bodies(state: RobotState) -> list[torch.Tensor]:
 
 
 def check(robot: Robot) -> None:
-    plain, fused, inputs = Kinematics(robot), Kinematics(robot), draw(robot, 70)
+    plain, fused, inputs = Kinematics(robot).to(DEVICE), Kinematics(robot).to(DEVICE), draw(robot, 70)
     fused.fuse()
     posed = [inputs[0], inputs[1], inputs[4]]
     for given, theirs, mine in (
         (posed, plain(*posed), fused(*posed)),
         (inputs, bodies(plain.state(*inputs)), bodies(fused.state(*inputs))),
     ):
-        pulls = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) for x in mine]
+        pulls = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE) for x in mine]
         found, wanted = (torch.autograd.grad(x, given, pulls) for x in (mine, theirs))
         for a, b in zip([*mine, *found], [*theirs, *wanted], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.detach().abs().max()))
