@@ -32,6 +32,8 @@ class WorldModelConfig:
         final_rate: share of the learning rates that is left at the end of the budget; they fall from two fifths of it on.
         gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
         lam: trace of the critic's targets, TD(lambda).
+        failures_end: whether a failure ends an imagined episode, as it ends a simulated one. If not, the errors after it still have a
+            gradient.
         critic: whether imagined returns go on with the critic's value after the horizon.
         target_memory: share of the target critic that an update keeps; it gives the values of TD(lambda) and after the horizon.
         offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.
@@ -67,6 +69,7 @@ class WorldModelConfig:
     final_rate: float = 0.1
     gamma: float | None = None
     lam: float = 0.95
+    failures_end: bool = True
     critic: bool = True
     target_memory: float = 0.995
     offset_penalty: float = 0.5

@@ -170,6 +170,8 @@ def play(
         return torch.stack([getattr(outcome, field) for outcome in outcomes])
 
     reward, failed, timed_out = map(stacked, ("reward", "failed", "timed_out"))
+    if not config.failures_end:
+        failed = torch.zeros_like(failed)
     goes_on = (~(failed | timed_out)).cumprod(0).bool()
     alive = torch.cat([torch.ones_like(goes_on[:1]), goes_on])
     acted = [outcome.acted for outcome in outcomes]
