@@ -88,7 +88,7 @@ def test_what_was_trained_is_evaluated_like_any_other(robot, tracker, tmp_path):
 
 
 def test_it_takes_over_a_trackers_model_by_the_option(robot, tmp_path):
-    """And a checkpoint's weights, which the average and the policy that is trained both begin with."""
+    """And the weights of a checkpoint, but not its critic, which may have learned another reward."""
     small = ["--robot", robot.name, *ENVS, *MODEL, "model.mlp_units=[16]", "model.critic_units=[16]"]
     where = ["--results-dir", tmp_path, "--experiment-name", "tracker", "--max-iterations", 1]
     assert protege("core", "train", "full_body_tracker/world_model", *where, *small).exit_code == 0
@@ -97,9 +97,12 @@ def test_it_takes_over_a_trackers_model_by_the_option(robot, tmp_path):
     run = train(tmp_path, "a", robot.name, *words, expert=tmp_path / "tracker", preset="masked_mimic/laptop")
     fitted, taken = (load(x).training["trainer"]["model"] for x in (tmp_path / "tracker", run))
     assert all(torch.equal(fitted[name], x) for name, x in taken.items())
-    train(tmp_path, "b", robot.name, "--checkpoint", run, "--max-iterations", 1, "agent.learning_rate=0")
+    still = ["agent.learning_rate=0", "agent.critic_learning_rate=0"]
+    train(tmp_path, "b", robot.name, "--checkpoint", run, "--max-iterations", 1, *still)
     mine = load_policy(tmp_path / "b").policy.actor.state_dict()
     assert all(torch.allclose(load_policy(run).policy.actor.state_dict()[name], x) for name, x in mine.items())
+    critics = [load(tmp_path / name).model["critic.net.rest.0.weight"] for name in ("a", "b")]
+    assert not torch.allclose(*critics)
 
 
 @pytest.mark.parametrize(

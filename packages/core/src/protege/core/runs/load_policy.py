@@ -55,11 +55,14 @@ def build_policy(
     """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
     unknown = Servos.unknown(num_joints)
     if kind == "masked_mimic":
-        # Imitation and the world model train it, with other settings besides these.
-        own = {field.name for field in fields(VariationalConfig)}
-        agent = {name: x for name, x in (config.get("agent") or {}).items() if name in own}
-        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": VariationalConfig}, {"agent": agent}).agent)
+        return MaskedMimic(obs_shapes, unknown, from_dict({"agent": VariationalConfig}, _sizes(config)).agent)
     return ActorCritic(obs_shapes, unknown, from_dict({"model": ModelConfig}, config).model)
+
+
+def _sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A MaskedMimic's config without what is of one training alone: by imitation, or through a model of the world."""
+    agent, own = config.get("agent"), {field.name for field in fields(VariationalConfig)}
+    return {**config, "agent": {x: y for x, y in agent.items() if x in own}} if isinstance(agent, Mapping) else config
 
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:

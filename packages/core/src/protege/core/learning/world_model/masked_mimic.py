@@ -84,6 +84,15 @@ class ImaginedMimicLearner(WorldModelLearner[MaskedMimic]):
         """See `WorldModelLearner.update`."""
         return super().update(after_step) | {"actor/kl_coefficient": self.kl_weight.item()}
 
+    def _warm_up(self) -> None:
+        """See `WorldModelLearner._warm_up`. The critic of `run.checkpoint` is left: it begins anew, nearly level.
+
+        Imitation's critic has learned the expert's reward. In the new one's units its slope outweighs the reward within the
+        horizon, and leads a policy that tracks well away from the reference before the critic has learned better.
+        """
+        self.trained.critic.load_state_dict(self.target_critic.state_dict())  # made before a checkpoint was loaded
+        super()._warm_up()
+
     def _act(self) -> tuple[Tensor, Tensor]:
         policy, obs = self.trained, self.obs
         mean, std = policy.explore(obs, self.generator)
