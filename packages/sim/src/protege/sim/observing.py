@@ -15,10 +15,21 @@ from .env_config import EnvConfig
 from .tasks.command import Command
 
 
-def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each observation of an env, by name."""
+def observation_shapes(
+    robot: Robot, config: EnvConfig, sensors: str = observations.FULL_STATE
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each observation of an env, by name.
+
+    Args:
+        sensors: of `observations.SENSORS`; with onboard ones there are theirs besides those of the full state.
+    """
     k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
-    p = observations.proprioception_size(b, j)
+    p, felt = observations.proprioception_size(b, j), observations.onboard_size(j)
+    onboard = {
+        "onboard": (felt,),
+        "onboard_history": (config.history_steps, felt),
+        "onboard_poses": (k, b, observations.ONBOARD_POSE_FEATURES),
+    }
     return {
         "proprioception": (p,),
         "history": (config.history_steps, p),
@@ -28,6 +39,7 @@ def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, 
         "pose_mask": (k, b),
         **{modality.name: shape for modality, shape in command_shapes(config)},
         **{f"{modality.name}_mask": () for modality, _ in command_shapes(config)},
+        **(onboard if sensors == observations.ONBOARD else {}),
     }
 
 
@@ -90,6 +102,13 @@ def observe_tasks(
         "pose_mask": pose_mask.clone(),
         **observe_commands(commands, state, shapes),
     }
+
+
+def observe_onboard_poses(commands: Sequence[Command], state: RobotState) -> Tensor:
+    """References as seen by robots that do not know where they are, (N, K, B, 9); see `observations.onboard_poses`."""
+    parts = [(*command.reference.future(), command.reference.floor) for command in commands]
+    pos = joined([pos if floor is None else floor.above(pos) for pos, _, floor in parts])
+    return observations.onboard_poses(state, pos, joined([quat for _, quat, _ in parts]))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
