@@ -15,9 +15,9 @@ from ..errors import DeployError
 from ..interface import MODALITIES, RANGE_UNITS
 from .policy_schema import problem, read_json, short
 
-SCHEMA_VERSION = 2
-"""A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
-OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera"}
+SCHEMA_VERSIONS = {"full_state": 2, "onboard": 3}
+"""By what the policy measures. A key that a reader may ignore does not change them; any other change of keys or meanings does."""
+OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
 """Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
 AGAIN = "Export the policy again"
@@ -36,7 +36,7 @@ class TensorSpec:
         dtype: `float32` or `bool`.
         shape: without the leading batch dimension.
         unit: `m`, `rad`, ...; `1` for a pure number.
-        frame: `world`, `heading` (yaw only, at the root), `joint` (one number a joint), or empty.
+        frame: `world`, `heading` (yaw only, at the root), `imu` (fixed to it), `joint` (one number a joint), or empty.
         meaning: in words.
     """
 
@@ -154,6 +154,14 @@ class Fall:
 
 
 @dataclass(frozen=True)
+class Imu:
+    """Where the inertial sensor sits: name of its body, and its rotation in the body's frame, wxyz."""
+
+    body: str
+    quat: list[float]
+
+
+@dataclass(frozen=True)
 class Camera:
     """Where the whole robot is seen from: `distance` from it, looking at `height` over the ground, m. Defaults as of `Fall`."""
 
@@ -192,6 +200,8 @@ class Metadata:
         safety: fields of `safety.limits.Limits` that the robot's file says; None for none.
         fall: when the robot has fallen.
         camera: where pictures of it are taken from.
+        sensors: what the policy measures: `full_state`, or `onboard`.
+        imu: the inertial sensor of a policy with onboard sensors.
     """
 
     robot: str
@@ -222,7 +232,9 @@ class Metadata:
     safety: dict[str, float | None] = field(default_factory=dict)
     fall: Fall = Fall()
     camera: Camera = Camera()
-    schema_version: int = SCHEMA_VERSION
+    sensors: str = "full_state"
+    imu: Imu | None = None
+    schema_version: int = SCHEMA_VERSIONS["full_state"]
 
     @property
     def num_joints(self) -> int:
@@ -258,10 +270,11 @@ def load(folder: str | Path) -> Metadata:
     except ValueError as error:
         raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if type(version) is not int or version != SCHEMA_VERSION:
-        newer = type(version) is int and version > SCHEMA_VERSION
+    known = SCHEMA_VERSIONS.values()
+    if type(version) is not int or version not in known:
+        newer = type(version) is int and version > max(known)
         raise DeployError(
-            f"{path} has schema version {short(version)}, this is {SCHEMA_VERSION}",
+            f"{path} has schema version {short(version)}, this is {max(known)}",
             "Update protege-deploy, or export with its version" if newer else AGAIN,
         )
     wrong = problem(data)
@@ -298,6 +311,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "modalities": [Modality(**x) for x in modalities],
         "fall": Fall(**data.get("fall", {})),
         "camera": Camera(**data.get("camera", {})),
+        "imu": None if data.get("imu") is None else Imu(**data["imu"]),
         "action_scale": scale if isinstance(scale, list) else [scale] * len(data["joint_names"]),
     }
     return Metadata(**{**data, **nested})
@@ -309,7 +323,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
 def _contradiction(metadata: Metadata) -> str | None:
     """The first rule between keys that is broken, in words; None if all hold."""
     return next(
-        (line for rule in (_lengths, _joints, _times, _start, _fall, _modalities, _ranges) for line in rule(metadata)),
+        (line for rule in _RULES for line in rule(metadata)),
         None,
     )
 
@@ -349,7 +363,8 @@ def _times(metadata: Metadata) -> Iterator[str]:
         values = getattr(metadata, name)
         if any(later <= earlier for earlier, later in pairwise(values)):
             yield f"{name} must rise, not be {short(values)}"
-    for name, input_name in (("path_times", "path_w"), ("future_frames", "target_body_pos_w")):
+    frame = "h" if metadata.sensors == "onboard" else "w"
+    for name, input_name in (("path_times", f"path_{frame}"), ("future_frames", f"target_body_pos_{frame}")):
         values, spec = getattr(metadata, name), metadata.input(input_name)
         wanted = spec.shape[0] if spec is not None and spec.shape else 0
         if len(values) != wanted:
@@ -386,3 +401,19 @@ def _ranges(metadata: Metadata) -> Iterator[str]:
     for entry in metadata.closed_loop:
         if entry.success_ci[0] > entry.success_ci[1]:
             yield f"closed_loop: the interval of {entry.task} is {entry.success_ci}, which does not rise"
+
+
+def _sensors(metadata: Metadata) -> Iterator[str]:
+    if metadata.schema_version != SCHEMA_VERSIONS[metadata.sensors]:
+        yield f"sensors are {metadata.sensors}, which is not schema version {metadata.schema_version}"
+    if (metadata.sensors == "onboard") != (metadata.input("imu_quat") is not None):
+        yield f"sensors are {metadata.sensors}, and imu_quat is {'no' if metadata.sensors == 'onboard' else 'an'} input"
+    if (metadata.sensors == "onboard") != (metadata.imu is not None):
+        yield f"sensors are {metadata.sensors}, and imu is {'null' if metadata.imu is None else 'given'}"
+    if metadata.imu is not None and metadata.imu.body not in metadata.body_names:
+        yield f"imu.body is {short(metadata.imu.body)}, which is none of body_names"
+    if metadata.imu is not None and abs(math.hypot(*metadata.imu.quat) - 1.0) > 1e-2:
+        yield f"imu.quat has the length {math.hypot(*metadata.imu.quat):g}, not 1"
+
+
+_RULES = (_sensors, _lengths, _joints, _times, _start, _fall, _modalities, _ranges)
