@@ -36,6 +36,7 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
+from protege.deploy.policy.senses import measured
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams
@@ -73,6 +74,25 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
             told["steering_facing_w"] = told["steering_direction_w"]
         target = tiny.step({name: getattr(reading, name) for name in MEASURED}, told)
         np.testing.assert_array_equal(target, ours.act(reading, command))
+        robot.write(target)
+
+
+@pytest.mark.parametrize("kind", ["path", "steering"])
+def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: tuple[Path, Path]) -> None:
+    folder = each_onboard[1]
+    ours, tiny, robot = OnnxPolicy(folder), tiny_runtime()(str(folder)), MujocoRobot(folder)
+    path = np.linspace([0.5, 0.0], [5.0, 1.0], 10)
+    told = {
+        "path": {"path_h": path},
+        "steering": {"steering_direction_h": np.array([0.0, 1.0]), "steering_speed": 0.7},
+    }[kind]
+    for step in range(6):
+        if step == 4:
+            ours.reset()
+            tiny.begins = True
+        reading = robot.read()
+        target = tiny.step(measured(reading, ours.metadata), told)
+        np.testing.assert_array_equal(target, ours.act(reading, Command(raw={kind: told})))
         robot.write(target)
 
 
