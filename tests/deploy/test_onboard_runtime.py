@@ -18,6 +18,7 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.runs.load_policy import load_policy
 from protege.deploy.cli.main import main
+from protege.deploy.commands.commander import Commander
 from protege.deploy.commands.goal import GoalCommand
 from protege.deploy.commands.motion import MotionCommand
 from protege.deploy.commands.path import PathCommand
@@ -26,7 +27,10 @@ from protege.deploy.errors import DeployError
 from protege.deploy.export.export import load_graph
 from protege.deploy.interface import Command, RobotReading, standing
 from protege.deploy.loop.closed_loop import run_closed_loop
+from protege.deploy.loop.comparison import compare, replay
 from protege.deploy.loop.loop import ControlLoop
+from protege.deploy.loop.recorder import Recorder
+from protege.deploy.loop.recording import load as load_recording
 from protege.deploy.motions.clips import load_clip
 from protege.deploy.network.wire import Codec
 from protege.deploy.policy.metadata import Imu, StartState
@@ -188,6 +192,37 @@ def test_a_place_in_the_world_is_refused_in_one_line(kind: str, each_onboard: tu
     told = source(0.0, body.read())
     with pytest.raises(DeployError, match=f"so {kind} in the world means nothing to it.*command {kind}_h"):
         policy.act(reading, told)
+
+
+def test_an_order_to_a_place_is_refused_where_it_is_given(each_onboard: tuple[Path, Path]) -> None:
+    """And the loop goes on with the order before."""
+    policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
+    commander, blind = Commander(policy, body.body_poses), Blind(body)
+    told = commander(0.0, blind.read())
+    for order in ({"goal": {"point": (1.0, 2.0)}}, {"path": {"points": [(3.0, 0.0)]}}):
+        with pytest.raises(DeployError, match=f"does not know where it is, as a {next(iter(order))} needs"):
+            commander.order(order)
+    again = commander(0.1, blind.read())
+    assert told.steering_speed == again.steering_speed == 0.0
+    commander.order({"steering": {"speed": 1.0, "direction": 90.0}})
+    assert commander(0.2, blind.read()).steering_speed == 1.0
+    commander(0.3, body.read())
+    commander.order({"goal": {"point": (1.0, 2.0)}})  # of a robot that knows
+
+
+def test_recordings_of_a_robot_without_a_place(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
+    policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
+    told, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
+    loop = ControlLoop(policy, Blind(body), told, dt, realtime=False)
+    with Recorder(tmp_path / "run.npz", policy.metadata) as recorder:
+        policy.on_inputs, loop.on_step = recorder.feed, recorder
+        loop.run(5)
+    run = load_recording(tmp_path / "run.npz")
+    assert np.isnan(run.columns["root_pos_w"]).all() and np.isfinite(run.columns["root_quat_w"]).all()
+    assert replay(OnnxPolicy(each_onboard[1]), run, 1e-5).max_target < 1e-6
+    assert compare(run, run, 1e-5).mean_root is None
+    done = CliRunner().invoke(main, ["clip", str(run.path), "--output", str(tmp_path / "run.npy")])
+    assert done.exit_code == 2 and "does not know where it is" in done.output
 
 
 def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -> None:

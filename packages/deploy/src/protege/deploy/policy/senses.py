@@ -39,6 +39,14 @@ def measured(reading: RobotReading, metadata: Metadata) -> dict[str, Array]:
     return found
 
 
+def places(metadata: Metadata, modality: str) -> list[str]:
+    """The inputs of a modality that are points on the ground, which a robot has to know its own place to see."""
+    made = [name for x in metadata.modalities if x.name == modality for name in x.inputs]
+    return [
+        spec.name for spec in metadata.inputs if spec.name in made and spec.unit == "m" and spec.shape[-1:] == [GROUND]
+    ]
+
+
 def seen(name: str, unit: str, value_w: Array, reading: RobotReading) -> Array:
     """A value of a command in the world's axes, as the robot sees it, in its heading frame.
 
