@@ -74,8 +74,11 @@ def onboard(
         default_joint_pos: (J,) rad.
         last_action: (N, J) what the policy answered to the observation before; 0 in the first step of an episode.
     """
-    down = imu_quat.new_tensor([0.0, 0.0, -1.0]).expand_as(imu_ang_vel)
-    gravity = R.rotate_inverse(imu_quat, down)
+    level, up = (
+        torch.zeros_like(imu_ang_vel[:, :2]),
+        torch.ones_like(imu_ang_vel[:, 2:]),
+    )  # made on the device, in its graph
+    gravity = R.rotate_inverse(imu_quat, torch.cat([level, -up], dim=1))
     return torch.cat([gravity, imu_ang_vel, joint_pos - default_joint_pos, joint_vel, last_action], dim=1)
 
 

@@ -31,7 +31,7 @@ from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
 from .imagined_env import ImaginedEnv
-from .observing import command_shapes, joined, observation_shapes, observe_onboard_poses, observe_tasks
+from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .onboard import Onboard
 from .randomization import Randomization
 from .references.gait_set import GaitSet
@@ -261,9 +261,7 @@ class HumanoidEnv:
     def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
         """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
         commands = [task.command for task in self.tasks.values()]
-        seen = observe_tasks(commands, measured, self.command_shapes)
-        if self.onboard is not None:
-            seen["onboard_poses"] = observe_onboard_poses(commands, measured)
+        seen = observe_tasks(commands, measured, self.command_shapes, onboard=self.onboard is not None)
         return {"proprioception": felt, "history": history, **seen}
 
     def _proprioception(self, measured: RobotState) -> Tensor:

@@ -86,29 +86,33 @@ def observe_commands(
 
 
 def observe_tasks(
-    commands: Sequence[Command], state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]
+    commands: Sequence[Command],
+    state: RobotState,
+    shapes: Sequence[tuple[Modality, tuple[int, ...]]],
+    *,
+    onboard: bool = False,
 ) -> Obs:
     """References and commands as seen from the robots, (N, ...); simulated and imagined envs see them by this function alone.
 
     Args:
         state, shapes: see `observe_commands`.
+        onboard: with the references as they are seen by robots that do not know where they are, too.
     """
     targets = [(*c.reference.future(), *c.reference.next_joints(), c.pose_mask) for c in commands]
     pos, quat, joint_pos, joint_vel, pose_mask = map(joined, zip(*targets, strict=True))
-    return {
+    obs = {
         "poses": observations.poses(state, pos, quat),
         "reference_joint_pos": joint_pos,
         "reference_joint_vel": joint_vel,
         "pose_mask": pose_mask.clone(),
         **observe_commands(commands, state, shapes),
     }
-
-
-def observe_onboard_poses(commands: Sequence[Command], state: RobotState) -> Tensor:
-    """References as seen by robots that do not know where they are, (N, K, B, 9); see `observations.onboard_poses`."""
-    parts = [(*command.reference.future(), command.reference.floor) for command in commands]
-    pos = joined([pos if floor is None else floor.above(pos) for pos, _, floor in parts])
-    return observations.onboard_poses(state, pos, joined([quat for _, quat, _ in parts]))
+    if onboard:
+        floors = [c.reference.floor for c in commands]
+        if any(floor is not None for floor in floors):  # whose targets' heights are over the ground
+            pos = joined([x if f is None else f.above(x) for f, (x, *_) in zip(floors, targets, strict=True)])
+        obs["onboard_poses"] = observations.onboard_poses(state, pos, quat)
+    return obs
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
