@@ -67,7 +67,7 @@ def test_its_inputs_say_nothing_of_a_place(each_onboard: tuple[Path, Path], robo
     frames = {spec.name: spec.frame for spec in described.inputs}
     assert {name for name, frame in frames.items() if frame == "world"} == {"imu_quat"}
     assert all(frames[name] == "heading" for name in INPUTS if name.endswith("_h"))
-    assert frames["imu_ang_vel"] == "imu"
+    assert frames["imu_ang_vel"] == frames["history"] == described.outputs[2].frame == "imu"
     assert [x.inputs for x in described.modalities] == [
         ["path_h"], ["goal_h", "goal_time_left"], ["steering_direction_h", "steering_speed"]
     ]  # fmt: skip

@@ -80,7 +80,9 @@ def input_specs(
 
 
 def in_heading(spec: TensorSpec) -> TensorSpec:
-    """An input in the world as a robot is given it that does not know where it is: seen from itself."""
+    """An input in the world as a robot is given it that does not know where it is: seen from itself. What it felt is its IMU's."""
+    if spec.name == "history":
+        return replace(spec, frame="imu")
     if spec.frame != "world":
         return spec
     name = f"{spec.name.removesuffix('_w')}_h" if spec.name.endswith("_w") else spec.name
@@ -89,8 +91,13 @@ def in_heading(spec: TensorSpec) -> TensorSpec:
 
 def output_specs(inputs: Sequence[TensorSpec], num_joints: int) -> list[TensorSpec]:
     """The outputs: joint targets, and what the next step is to be given of those inputs that there are."""
-    shapes = {f"{NEXT}{spec.name}": spec.shape for spec in inputs} | {"joint_target": [num_joints]}
-    return [replace(spec, shape=shapes[spec.name]) for spec in _OUTPUTS if spec.name in shapes]
+    given = {f"{NEXT}{spec.name}": spec for spec in inputs}
+    kept = [
+        replace(spec, shape=given[spec.name].shape, frame=given[spec.name].frame)
+        for spec in _OUTPUTS
+        if spec.name in given
+    ]
+    return [replace(_OUTPUTS[0], shape=[num_joints]), *kept]
 
 
 def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int, history: str) -> dict[str, list[int]]:
