@@ -14,8 +14,11 @@ from typing import Any
 import click
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from protege.core import observations
 from protege.core.env import Obs
+from protege.core.robots import rotation as R
 from protege.core.runs.evaluation import evaluation_env, rounded_up, run_episodes, summarize
 from protege.core.runs.load_policy import LoadedPolicy, load_policy
 from protege.core.tasks import modalities
@@ -61,7 +64,8 @@ def closed_loop(folder: Path, loaded: LoadedPolicy, task: str, num_episodes: int
 
     def act(obs: Obs) -> Tensor:
         begins = torch.zeros(env.num_envs, dtype=torch.bool)
-        raw = raw_inputs(env, obs) | {"history": obs["history"], "reset": begins}
+        history = obs["onboard_history" if env.onboard else "history"]
+        raw = raw_inputs(env, obs) | {"history": history, "reset": begins}
         feeds = {spec.name: raw[spec.name].numpy() for spec in described.inputs}
         target = session.run(["joint_target"], feeds)[0]
         return (torch.from_numpy(target) - env.default_joint_pos) / env.action_scale
@@ -103,7 +107,28 @@ def raw_inputs(env: Any, obs: Obs) -> dict[str, Tensor]:
         "pose_mask": obs["pose_mask"],
         "command_mask": torch.stack([obs[f"{x}_mask"] for x in modalities()], dim=1),
     }
-    return measured | masks | {key: torch.cat([part[key] for part in told]) for key in told[0]}
+    raw = measured | masks | {key: torch.cat([part[key] for part in told]) for key in told[0]}
+    return raw | _of_onboard(env, raw) if env.onboard else raw
+
+
+def _of_onboard(env: Any, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same for policies with onboard sensors: what the IMU says, and commands as seen from the robots."""
+    state, felt = env.state, env.onboard
+    imu_quat, imu_ang_vel = observations.imu(state, felt.body, felt.mount)
+    found = {"imu_quat": imu_quat, "imu_ang_vel": imu_ang_vel, "last_action": felt.last_action}
+    back = R.conjugate(R.heading(state.root_quat_w))
+    for name, value in raw.items():
+        if name in MEASURED or not name.endswith("_w"):
+            continue
+        axes, turn = value.shape[-1], back.view(-1, *[1] * (value.ndim - 2), 4).expand(*value.shape[:-1], 4)
+        place = state.root_pos_w.view(-1, *[1] * (value.ndim - 2), 3)[..., :axes] * torch.tensor([1.0, 1.0, 0.0])[:axes]
+        if axes == 4:
+            seen = R.multiply(turn, value)
+        else:
+            offset = value if "direction" in name or "facing" in name else value - place
+            seen = R.rotate(turn, pad(offset, (0, 3 - axes)))[..., :axes]
+        found[f"{name.removesuffix('_w')}_h"] = seen
+    return found
 
 
 def _told(env: Any, task: str, n: int) -> Iterator[tuple[str, Tensor]]:

@@ -13,6 +13,7 @@ import torch
 
 from protege.core.learning.masked_mimic import MaskedMimic, VariationalConfig
 from protege.core.learning.policy import ActorCritic
+from protege.core.observations import FULL_STATE
 from protege.core.robots.servos import Servos
 from protege.core.runs.config import Config, RunConfig, all_presets, compose
 from protege.core.runs.experiments import EXPERIMENTS as CORE
@@ -50,6 +51,7 @@ ABOUT = {
     "steering/laptop": "step 3 on two cores",
     "distillation/unified_lightweight": "step 4: the student",
     "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
+    "distillation/onboard": "step 4 for a robot that feels itself by IMU and joint encoders alone",
     "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
     "distillation/world_model": "step 4 after imitation: the tasks' own rewards, through a learned model of the simulator",
@@ -68,7 +70,8 @@ def preset(name: str) -> Config:
 def acting_parameters(name: str) -> str:
     """How many numbers act in the policy of a preset, in millions. Nothing is allocated."""
     config, robot = preset(name), get_robot("smpl")
-    shapes = observation_shapes(robot, config.env)
+    sensors = FULL_STATE if isinstance(config.agent, MaskedMimicConfig) else config.model.sensors
+    shapes = observation_shapes(robot, config.env, sensors)
     with torch.device("meta"):
         servos = Servos.unknown(robot.num_joints)
         if isinstance(config.agent, VariationalConfig):

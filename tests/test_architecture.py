@@ -28,7 +28,7 @@ NAME_MODALITIES = {
     "distill/cli.py",  # the option --path-clock
     "deploy/commands/registry.py",
     "deploy/interface.py",  # a `Command` has a field for each of their inputs
-    "deploy/policy/metadata.py", "deploy/export/export.py",  # `path_times`, a key of policy.json
+    "deploy/policy/rules.py", "deploy/export/export.py",  # `path_times`, a key of policy.json
 }  # fmt: skip
 OWN = re.compile(r"(sim/tasks|deploy/commands)/(path|path_clock|goal|steering)\.py")
 

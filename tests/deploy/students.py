@@ -46,9 +46,9 @@ def env_config(steering: int = 3, mix: dict[str, float] | None = None, robot: Ro
     )
 
 
-def make_env(config: EnvConfig, robot: Robot = ROBOT) -> HumanoidEnv:
+def make_env(config: EnvConfig, robot: Robot = ROBOT, sensors: str = "full_state") -> HumanoidEnv:
     simulator = make_simulator("mujoco", robot, config.num_envs, device="cpu", num_threads=1)
-    return HumanoidEnv(simulator, load_clips([walk(robot)], robot), config, seed=0)
+    return HumanoidEnv(simulator, load_clips([walk(robot)], robot), config, seed=0, sensors=sensors)
 
 
 def actor_critic(obs_shapes, tokens: list[str], robot: Robot = ROBOT, **sizes) -> tuple[ActorCritic, dict]:

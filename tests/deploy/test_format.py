@@ -27,6 +27,7 @@ from protege.deploy.policy.metadata import (
     ClosedLoop,
     CommandRange,
     Fall,
+    Imu,
     Metadata,
     Modality,
     Source,
@@ -35,6 +36,7 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
+from protege.deploy.policy.senses import measured
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams
@@ -75,6 +77,25 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
         robot.write(target)
 
 
+@pytest.mark.parametrize("kind", ["path", "steering"])
+def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: tuple[Path, Path]) -> None:
+    folder = each_onboard[1]
+    ours, tiny, robot = OnnxPolicy(folder), tiny_runtime()(str(folder)), MujocoRobot(folder)
+    path = np.linspace([0.5, 0.0], [5.0, 1.0], 10)
+    told = {
+        "path": {"path_h": path},
+        "steering": {"steering_direction_h": np.array([0.0, 1.0]), "steering_speed": 0.7},
+    }[kind]
+    for step in range(6):
+        if step == 4:
+            ours.reset()
+            tiny.begins = True
+        reading = robot.read()
+        target = tiny.step(measured(reading, ours.metadata), told)
+        np.testing.assert_array_equal(target, ours.act(reading, Command(raw={kind: told})))
+        robot.write(target)
+
+
 def poses(described: Metadata, step: int) -> Command:
     """Some poses near the robot, as a command."""
     shape = next(spec.shape for spec in described.inputs if spec.name == "target_body_pos_w")
@@ -90,8 +111,9 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
     page = PAGE.read_text()
     assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
     steering = modalities()["steering"].inputs((5,))
-    known = [*tensors._BODY, *steering, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    known = [*tensors._BODY, *tensors._ONBOARD, *steering, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
     known += [spec for modality in modalities().values() for spec in modality.inputs(modality.shape(SteeringParams()))]
+    known += [tensors.in_heading(spec) for spec in known if spec not in (*tensors._BODY, *tensors._ONBOARD)]
     assert [spec.name for spec in known if f"`{spec.name}`" not in page] == []
 
 
@@ -101,7 +123,7 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
-             "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera}  # fmt: skip
+             "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera, "imu": Imu}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
         optional = OPTIONAL if kind is Metadata else set()
         assert definition["required"] == [key for key in definition["properties"] if key not in optional]
@@ -111,7 +133,8 @@ def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     assert list(ranges["properties"]) == list(RANGE_UNITS)
     assert ranges["additionalProperties"] == {"$ref": "#/$defs/range"}  # other tasks have others
     assert set(SCHEMA["properties"]["source"]["required"]) == {f.name for f in fields(Source)}
-    assert SCHEMA["properties"]["schema_version"]["const"] == metadata.SCHEMA_VERSION
+    assert SCHEMA["properties"]["schema_version"]["enum"] == list(metadata.SCHEMA_VERSIONS.values())
+    assert SCHEMA["properties"]["sensors"]["enum"] == list(metadata.SCHEMA_VERSIONS)
     assert tuple(SCHEMA["properties"]["precision"]["enum"]) == metadata.PRECISIONS
 
 
@@ -124,7 +147,7 @@ def test_an_export_fits_the_schema(exported: Path) -> None:
     [
         lambda d: d.update(colour="red"),
         lambda d: d.pop("control_dt"),
-        lambda d: d.update(schema_version=3),
+        lambda d: d.update(schema_version=4),
         lambda d: d.update(control_dt=0.0),
         lambda d: d.update(precision="fp8"),
         lambda d: d.update(batch=0),

@@ -61,8 +61,8 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_another_schema_another_model_and_no_json_are_refused(folder: Path) -> None:
-    edit(folder, schema_version=3)
-    with pytest.raises(DeployError, match="schema version 3, this is 2"):
+    edit(folder, schema_version=4)
+    with pytest.raises(DeployError, match="schema version 4, this is 3"):
         metadata.load(folder)
     edit(folder, schema_version=2)
     with (folder / "policy.onnx").open("ab") as file:
@@ -123,7 +123,7 @@ ROW = [1.0] * 69
         ({"camera": {"distance": 0, "height": 1}}, "camera.distance must be a positive number, not 0"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"robot": None}, "robot must be a text, not None"),
-        ({"schema_version": True}, "has schema version True, this is 2"),
+        ({"schema_version": True}, "has schema version True, this is 3"),
     ],
 )  # fmt: skip
 def test_inconsistent_metadata_are_named(folder: Path, changes: dict, message: str) -> None:
@@ -138,7 +138,7 @@ def test_inconsistent_metadata_are_named(folder: Path, changes: dict, message: s
         ('{"robot": "a", "robot": "b"}', "is not JSON (the key 'robot' is there twice)"),
         ("[" * 200_000, "is not JSON (it is nested too deeply)"),
         ('{"schema_version": ' + "9" * 5000 + "}", "is not JSON (Exceeds the limit"),
-        ("[]", "has schema version None, this is 2"),
+        ("[]", "has schema version None, this is 3"),
         ("\ufeff{}", "is not JSON (Unexpected UTF-8 BOM"),
     ],
 )

@@ -102,11 +102,11 @@ def test_a_truncated_model_is_refused(keep: float, folder: Path) -> None:
 
 
 def test_a_newer_schema_says_to_update(folder: Path) -> None:
-    edit(folder, lambda data: data.update(schema_version=3, something_new=1))
+    edit(folder, lambda data: data.update(schema_version=4, something_new=1))
     said = refuses(folder)
-    assert "has schema version 3, this is 2. Update protege-deploy" in said
+    assert "has schema version 4, this is 3. Update protege-deploy" in said
     edit(folder, lambda data: data.update(schema_version=0))
-    assert "has schema version 0, this is 2. Export the policy again" in refuses(folder)
+    assert "has schema version 0, this is 3. Export the policy again" in refuses(folder)
 
 
 def test_a_robot_without_the_policys_joints_is_refused(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """The error that the viewer's page plots."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fakes import STANDING
 
 from protege.deploy.interface import Command
 from protege.deploy.policy import metadata
@@ -19,7 +21,8 @@ def test_errors_compare_with_the_command_of_that_time(exported: Path) -> None:
 
     def error(k: int, command: Command | None) -> tuple[str, float]:
         here = np.array([k * dt, 0.0, 0.9])
-        return tracking(SimpleNamespace(command=command, reading=SimpleNamespace(root_pos_w=here)), bodies + here)  # pyright: ignore[reportArgumentType]
+        step = SimpleNamespace(command=command, reading=replace(STANDING, root_pos_w=here))
+        return tracking(step, bodies + here)  # pyright: ignore[reportArgumentType]
 
     def path(k: int) -> Command:
         return Command(path_w=np.array([[k * dt + t, 0.1] for t in described.path_times]))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
+from .observations import FULL_STATE
 from .robots.robot import Robot
 from .robots.state import RobotState
 
@@ -159,11 +160,15 @@ class EnvPlugin(Protocol):
         """The installed simulator that evaluates a policy fastest on `device`, by name; `trained_in` is its training's."""
         ...
 
-    def make(self, run: Any, env: Any, *, evaluation: bool = False, robot: Robot | None = None) -> Env:
+    def make(
+        self, run: Any, env: Any, *, evaluation: bool = False, robot: Robot | None = None, sensors: str = FULL_STATE
+    ) -> Env:
         """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config.
 
         Args:
             robot: instead of the one that `run.robot` names, where that may not be there any more.
+            sensors: of `observations.SENSORS`: what the policy measures that acts in it. With onboard ones the environment observes
+                `onboard`, `onboard_history` and `onboard_poses`, besides the full state.
         """
         ...
 

@@ -3,6 +3,9 @@
 Pure functions of tensors: the environment calls them, the student's exported graph contains them, the tests compare them.
 All are unchanged when robot and command are moved over the ground or turned about the vertical together.
 Shapes: N robots, B bodies, J joints, K future frames. Frame `h` is the heading frame: at the root, yaw only.
+
+Those named `onboard...` are made of what a robot measures that does not know where it is: neither the root's place nor its height
+nor its velocity is in them. Commands are seen from the robot, such as a path's points, and are the same for all sensors.
 """
 
 import torch
@@ -12,6 +15,9 @@ from .robots import rotation as R
 from .robots.state import RobotState
 
 POSE_FEATURES = 12
+ONBOARD_POSE_FEATURES = 9
+FULL_STATE, ONBOARD = SENSORS = ("full_state", "onboard")
+"""What a policy's actor may measure: everything, or what its IMU and its joint encoders say."""
 
 
 def proprioception(state: RobotState) -> Tensor:
@@ -37,6 +43,50 @@ def proprioception_size(num_bodies: int, num_joints: int) -> int:
     return 13 + 2 * num_joints + 3 * (num_bodies - 1)
 
 
+def imu(state: RobotState, body: int, mount: Tensor) -> tuple[Tensor, Tensor]:
+    """What an inertial sensor says: its rotation in the world (N, 4), and its angular velocity in its own frame (N, 3) rad/s.
+
+    Args:
+        body: index of the body that it is fixed to.
+        mount: (4,) its rotation in that body's frame.
+    """
+    quat = R.multiply(state.body_quat_w[:, body], mount.expand(len(state.joint_pos), 4))
+    return quat, R.rotate_inverse(quat, state.body_ang_vel_w[:, body])
+
+
+def onboard(
+    imu_quat: Tensor,
+    imu_ang_vel: Tensor,
+    joint_pos: Tensor,
+    joint_vel: Tensor,
+    default_joint_pos: Tensor,
+    last_action: Tensor,
+) -> Tensor:
+    """The body as its own sensors feel it, (N, 6 + 3 J).
+
+    Direction of gravity in the IMU's frame (3, a unit vector), angular velocity there (3, rad/s), joint positions from the default
+    pose (J, rad), joint velocities (J, rad/s), the last action (J, see `Env.step`). The IMU's heading is not in it and may drift.
+
+    Args:
+        imu_quat: (N, 4) rotation of the IMU's frame in a world frame whose z is up.
+        imu_ang_vel: (N, 3) rad/s, in the IMU's frame.
+        joint_pos, joint_vel: (N, J) rad, rad/s.
+        default_joint_pos: (J,) rad.
+        last_action: (N, J) what the policy answered to the observation before; 0 in the first step of an episode.
+    """
+    level, up = (
+        torch.zeros_like(imu_ang_vel[:, :2]),
+        torch.ones_like(imu_ang_vel[:, 2:]),
+    )  # made on the device, in its graph
+    gravity = R.rotate_inverse(imu_quat, torch.cat([level, -up], dim=1))
+    return torch.cat([gravity, imu_ang_vel, joint_pos - default_joint_pos, joint_vel, last_action], dim=1)
+
+
+def onboard_size(num_joints: int) -> int:
+    """How many numbers `onboard` gives."""
+    return 6 + 3 * num_joints
+
+
 def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Tensor:
     """Future poses of a reference seen from the robot, (N, K, B, 12).
 
@@ -49,8 +99,29 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
     """
     from_root = target_pos_w - state.root_pos_w[:, None, None]
     from_body = target_pos_w - state.body_pos_w[:, None]
-    vectors_w = (from_root.split(1, dim=-1), from_body.split(1, dim=-1), *R.two_columns(target_quat_w))
-    # Vectors side by side and not in a dimension of their own: CUDA joins tensors of up to four dimensions at once.
+    return _side_by_side(state, from_root.split(1, dim=-1), from_body.split(1, dim=-1), *R.two_columns(target_quat_w))
+
+
+def onboard_poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Tensor:
+    """Future poses of a reference as a robot sees them that knows its heading and not its place, (N, K, B, 9).
+
+    A body's nine numbers, all in h: target position relative to the target root (3, m), but of the root itself its height over the
+    ground (0, 0, m); target rotation (6), which holds the root's tilt, and with the parent's the target joint angles.
+
+    Args:
+        state: only its heading is looked at.
+        target_pos_w: (N, K, B, 3) m, heights over the ground.
+        target_quat_w: (N, K, B, 4).
+    """
+    root, others = target_pos_w[:, :, :1], target_pos_w[:, :, 1:]
+    height = torch.cat([torch.zeros_like(root[..., :2]), root[..., 2:]], dim=-1)
+    shape = torch.cat([height, others - root], dim=2)
+    return _side_by_side(state, shape.split(1, dim=-1), *R.two_columns(target_quat_w))
+
+
+def _side_by_side(state: RobotState, *vectors_w: tuple[Tensor, ...]) -> Tensor:
+    """World vectors, x, y, z (N, K, B, 1) each, in the heading frames of robots, one after the other: (N, K, B, 3 vectors)."""
+    # Side by side and not in a dimension of their own: CUDA joins tensors of up to four dimensions at once.
     xs, ys, zs = zip(*vectors_w, strict=True)
     x, y = _turned(state, torch.cat(xs, dim=-1), torch.cat(ys, dim=-1))
     turned = zip(x.split(1, dim=-1), y.split(1, dim=-1), zs, strict=True)

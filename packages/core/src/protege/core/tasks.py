@@ -49,7 +49,8 @@ class Modality:
         shape: the task's parameters -> the observation's shape without the leading N.
         inputs: that shape -> the raw values that the observation is made of.
         observe: (the robots' state, raw values (N, ...) by name) -> the observation. A pure function of tensors: the env calls it,
-            and the exported graph contains it.
+            and the exported graph contains it. For policies with onboard sensors it must look at no more of the state than where
+            the root is over the ground and where it faces.
     """
 
     name: str

@@ -17,6 +17,14 @@ def multiply(a: Array, b: Array) -> Array:
     return np.stack([w, x, y, z], axis=-1)
 
 
+def rotated_back(quat: Array, vector: Array) -> Array:
+    """A vector (3,) of the world in the frame of a body that is turned by a rotation (4,)."""
+    w, x, y, z = (float(c) for c in quat)
+    around = np.array([x, y, z])
+    twice = 2.0 * np.cross(around, vector)
+    return np.asarray(vector) - w * twice + np.cross(around, twice)
+
+
 def yaw(quat: Array) -> float:
     """Heading: the angle about world z of a rotation's x axis seen from above, (4,) -> rad."""
     w, x, y, z = (float(c) for c in quat)

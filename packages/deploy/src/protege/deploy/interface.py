@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .errors import DeployError
 from .geometry import Array, Pose2D, yaw
 
 MODALITIES: dict[str, tuple[str, ...]] = {
@@ -30,25 +31,29 @@ RANGE_UNITS = {
 
 @dataclass
 class RobotReading:
-    """A robot's state now.
+    """A robot's state now. A robot without onboard means to know its place and velocity leaves them out.
 
     Attributes:
-        root_pos_w: (3,) m, origin of the root body.
+        root_pos_w: (3,) m, origin of the root body; None: not measured.
         root_quat_w: (4,).
-        root_lin_vel_w: (3,) m/s.
+        root_lin_vel_w: (3,) m/s; None: not measured.
         root_ang_vel_w: (3,) rad/s, in the world frame.
         joint_pos: (J,) rad, in the order of `Metadata.joint_names`.
         joint_vel: (J,) rad/s.
+        imu_quat: (4,) rotation of the inertial sensor, if it is not on the root, whose rotation says it otherwise.
+        imu_ang_vel: (3,) rad/s, in the sensor's own frame, the same.
         stamp: a number that changes with each measurement, if the robot gives one: an old one is then told from a new one.
     """
 
-    root_pos_w: Array
+    root_pos_w: Array | None
     root_quat_w: Array
-    root_lin_vel_w: Array
+    root_lin_vel_w: Array | None
     root_ang_vel_w: Array
     joint_pos: Array
     joint_vel: Array
     stamp: int | None = None
+    imu_quat: Array | None = None
+    imu_ang_vel: Array | None = None
 
     @property
     def yaw(self) -> float:
@@ -56,9 +61,23 @@ class RobotReading:
         return yaw(self.root_quat_w)
 
     @property
+    def place(self) -> Array:
+        """Where the root is, (3,) m.
+
+        Raises:
+            DeployError: the robot does not measure it.
+        """
+        if self.root_pos_w is None:
+            raise DeployError(
+                "this robot does not know where it is (root_pos_w), as a path or a goal needs",
+                "Steer it, or play a motion",
+            )
+        return self.root_pos_w
+
+    @property
     def pose_2d(self) -> Pose2D:
-        """Where the robot stands and faces."""
-        return Pose2D(np.array(self.root_pos_w[:2]), self.yaw)
+        """Where the robot stands and faces; at the origin, if it does not know where it is."""
+        return Pose2D(np.zeros(2) if self.root_pos_w is None else np.array(self.root_pos_w[:2]), self.yaw)
 
 
 @dataclass
@@ -77,7 +96,8 @@ class Command:
         pose_mask: (K, B) bool, which of them count; by default all.
         reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers and teachers only).
         reference_joint_vel: (J,) rad/s, its joint velocities there (the same).
-        raw: the inputs of other modalities by name, by modality: `{"height": {"height_w": 0.8}}`.
+        raw: the inputs of other modalities by name, by modality: `{"height": {"height_w": 0.8}}`. Also of these ones, as seen from
+            the robot: `{"path": {"path_h": points}}`, for policies with onboard sensors.
     """
 
     path_w: Array | None = None
@@ -122,13 +142,20 @@ def standing(reading: RobotReading, modalities: Collection[str], path_points: in
     here = reading.pose_2d
     if "steering" in modalities:
         return Command(steering_direction_w=here.direction(0.0), steering_speed=0.0)
+    if reading.root_pos_w is None:  # a robot without a place is where it stands
+        told = {"goal": {"goal_h": np.zeros(2), "goal_time_left": 0.0}, "path": {"path_h": np.zeros((path_points, 2))}}
+        return Command(raw=dict([(name, told[name]) for name in told if name in modalities][:1]))
     if "goal" in modalities:
         return Command(goal_w=here.point, goal_time_left=0.0)
     return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()
 
 
-MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
-"""The fields of a `RobotReading` that a policy reads."""
+ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
+"""How many numbers each has."""
+MEASURED = (*ROOT, "joint_pos", "joint_vel")
+"""The fields of a `RobotReading` that a policy of the full state reads."""
+PLACE = ("root_pos_w", "root_lin_vel_w")
+"""Those of them that may be None."""
 
 
 class Mode(IntEnum):

@@ -86,4 +86,4 @@ class PeriodicEvaluation(Hook):
         run = replace(config.run, seed=config.run.seed + 1)  # commands that training has not seen
         mix, count = dict.fromkeys(tasks, 1.0), config.agent.evaluation_episodes * len(tasks)
         env = replace(config.env, num_envs=count, task_mix=mix, mix_probability=0.0)
-        return env_plugin().make(run, env, evaluation=True)
+        return env_plugin().make(run, env, evaluation=True, sensors=self.config.model.sensors)

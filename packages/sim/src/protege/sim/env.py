@@ -32,6 +32,7 @@ from .episodes import EpisodeLog
 from .floor import Floor
 from .imagined_env import ImaginedEnv
 from .observing import command_shapes, joined, observation_shapes, observe_tasks
+from .onboard import Onboard
 from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.reference import keep
@@ -51,6 +52,7 @@ class HumanoidEnv:
         config: the environment's config.
         seed: of every random draw in here.
         evaluation: end episodes by the tasks' failure rules instead of training's terminations.
+        sensors: of `observations.SENSORS`: with `onboard` there is besides the full state what onboard sensors feel.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class HumanoidEnv:
         seed: int,
         *,
         evaluation: bool = False,
+        sensors: str = observations.FULL_STATE,
     ) -> None:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
         self.robot: Robot = simulator.robot
@@ -77,10 +80,13 @@ class HumanoidEnv:
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
         self._clips = motions.clips
-        self.obs_shapes, self.command_shapes = observation_shapes(self.robot, config), command_shapes(config)
+        self.obs_shapes = observation_shapes(self.robot, config, sensors)
+        self.command_shapes = command_shapes(config)
         n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
         self.history = torch.zeros(n, config.history_steps, p, device=self.device)
         self.proprioception = torch.zeros(n, p, device=self.device)
+        onboard = sensors == observations.ONBOARD
+        self.onboard = Onboard(self.robot, n, config.history_steps, self.device) if onboard else None
         self.trail = torch.zeros(n, round(1.0 / self.robot.control_dt) + 1, 2, device=self.device)
         self.target = self.default_joint_pos.repeat(n, 1)
         self.invalid = torch.zeros(n, dtype=torch.bool, device=self.device)
@@ -156,7 +162,7 @@ class HumanoidEnv:
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
         self.randomization.advance()
-        return self._restart(everywhere, self.history)
+        return self._restart(everywhere, self.history, None if self.onboard is None else self.onboard.history)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
@@ -168,6 +174,8 @@ class HumanoidEnv:
             log.log(*self._unsaid.pop(0))
         if self._streamed is not None and self._streamed.advance():
             self._follow()
+        if self.onboard is not None:
+            self.onboard.last_action.copy_(action)
         self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
         self.invalid.copy_(self.simulator.step(self.target))
         return self._after_physics()
@@ -181,6 +189,7 @@ class HumanoidEnv:
         """Rewards and ends of the step that physics has just made, and the start of new episodes."""
         self.randomization.advance()
         history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
+        felt = None if self.onboard is None else self.onboard.remembered()
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         for name, part in self.task_slices.items():
             self.tasks[name].command.advance(self.state[part])
@@ -201,8 +210,10 @@ class HumanoidEnv:
         episodes = self.log.rows(failed) | {"clip": clip} | causes
         measured, ended = self._measured(), failed | timed_out
         next_obs = self._observe(history, measured, self._proprioception(measured))
+        if self.onboard is not None and felt is not None:
+            next_obs |= self.onboard.observe(measured, felt)
         self.log.restart(ended)
-        obs = self._restart(ended, history)
+        obs = self._restart(ended, history, felt)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
 
     def _broken(self, scenes: Mapping[str, Scene]) -> dict[str, Tensor]:
@@ -215,8 +226,11 @@ class HumanoidEnv:
         none = {name: nobody[part] for name, part in self.task_slices.items()}
         return {cause: joined([*(none | own).values()]) for cause, own in broken.items()}
 
-    def _restart(self, mask: Tensor, history: Tensor) -> Obs:
+    def _restart(self, mask: Tensor, history: Tensor, onboard: Tensor | None) -> Obs:
         """Put the envs where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
+
+        Args:
+            onboard: the history of what onboard sensors felt, if there are such.
 
         Returns:
             the observation to act on next.
@@ -235,7 +249,10 @@ class HumanoidEnv:
         history = torch.where(mask[:, None, None], felt.unsqueeze(1), history)
         self.history.copy_(history)
         self.proprioception.copy_(felt)
-        return self._observe(history, measured, felt)
+        obs = self._observe(history, measured, felt)
+        if self.onboard is not None and onboard is not None:
+            obs |= self.onboard.restart(mask, measured, onboard)
+        return obs
 
     def _measured(self) -> Snapshot:
         """What the sensors say of the state as it is now."""
@@ -244,7 +261,7 @@ class HumanoidEnv:
     def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
         """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
         commands = [task.command for task in self.tasks.values()]
-        seen = observe_tasks(commands, measured, self.command_shapes)
+        seen = observe_tasks(commands, measured, self.command_shapes, onboard=self.onboard is not None)
         return {"proprioception": felt, "history": history, **seen}
 
     def _proprioception(self, measured: RobotState) -> Tensor:
@@ -272,8 +289,10 @@ class HumanoidEnv:
         """Envs without physics that are asked the same, with training's terminations; `generator` makes their draws.
 
         Raises:
-            UserError: the ground is not flat, or there are fewer envs than tasks.
+            UserError: the ground is not flat, the sensors are onboard ones, or there are fewer envs than tasks.
         """
+        if self.onboard is not None:
+            raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
         if self.floor is not None:
             raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
@@ -294,6 +313,7 @@ class HumanoidEnv:
             "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
             **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
+            **({} if self.onboard is None else {"onboard": self.onboard.state_dict()}),
             **({} if self._streamed is None else {"library": self._streamed.state_dict()}),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
@@ -324,6 +344,8 @@ class HumanoidEnv:
             getattr(self, name).copy_(state[name])
         if self.floor is not None:
             self.floor.origin.copy_(state["floor"])
+        if self.onboard is not None:
+            self.onboard.load_state_dict(state["onboard"])
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])

@@ -15,10 +15,21 @@ from .env_config import EnvConfig
 from .tasks.command import Command
 
 
-def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each observation of an env, by name."""
+def observation_shapes(
+    robot: Robot, config: EnvConfig, sensors: str = observations.FULL_STATE
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each observation of an env, by name.
+
+    Args:
+        sensors: of `observations.SENSORS`; with onboard ones there are theirs besides those of the full state.
+    """
     k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
-    p = observations.proprioception_size(b, j)
+    p, felt = observations.proprioception_size(b, j), observations.onboard_size(j)
+    onboard = {
+        "onboard": (felt,),
+        "onboard_history": (config.history_steps, felt),
+        "onboard_poses": (k, b, observations.ONBOARD_POSE_FEATURES),
+    }
     return {
         "proprioception": (p,),
         "history": (config.history_steps, p),
@@ -28,6 +39,7 @@ def observation_shapes(robot: Robot, config: EnvConfig) -> dict[str, tuple[int, 
         "pose_mask": (k, b),
         **{modality.name: shape for modality, shape in command_shapes(config)},
         **{f"{modality.name}_mask": () for modality, _ in command_shapes(config)},
+        **(onboard if sensors == observations.ONBOARD else {}),
     }
 
 
@@ -74,22 +86,33 @@ def observe_commands(
 
 
 def observe_tasks(
-    commands: Sequence[Command], state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]
+    commands: Sequence[Command],
+    state: RobotState,
+    shapes: Sequence[tuple[Modality, tuple[int, ...]]],
+    *,
+    onboard: bool = False,
 ) -> Obs:
     """References and commands as seen from the robots, (N, ...); simulated and imagined envs see them by this function alone.
 
     Args:
         state, shapes: see `observe_commands`.
+        onboard: with the references as they are seen by robots that do not know where they are, too.
     """
     targets = [(*c.reference.future(), *c.reference.next_joints(), c.pose_mask) for c in commands]
     pos, quat, joint_pos, joint_vel, pose_mask = map(joined, zip(*targets, strict=True))
-    return {
+    obs = {
         "poses": observations.poses(state, pos, quat),
         "reference_joint_pos": joint_pos,
         "reference_joint_vel": joint_vel,
         "pose_mask": pose_mask.clone(),
         **observe_commands(commands, state, shapes),
     }
+    if onboard:
+        floors = [c.reference.floor for c in commands]
+        if any(floor is not None for floor in floors):  # whose targets' heights are over the ground
+            pos = joined([x if f is None else f.above(x) for f, (x, *_) in zip(floors, targets, strict=True)])
+        obs["onboard_poses"] = observations.onboard_poses(state, pos, quat)
+    return obs
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from protege.core.observations import FULL_STATE
 from protege.core.robots.robot import Robot
 from protege.core.runs.clip_selection import open_motions
 
@@ -35,7 +36,15 @@ class HumanoidPlugin:
         """See `simulator.fastest_simulator`."""
         return fastest_simulator(device, trained_in)
 
-    def make(self, run: Any, env: EnvConfig, *, evaluation: bool = False, robot: Robot | None = None) -> HumanoidEnv:
+    def make(
+        self,
+        run: Any,
+        env: EnvConfig,
+        *,
+        evaluation: bool = False,
+        robot: Robot | None = None,
+        sensors: str = FULL_STATE,
+    ) -> HumanoidEnv:
         """Build the environment of a run.
 
         Args:
@@ -43,6 +52,7 @@ class HumanoidPlugin:
             env: the environment's own config.
             evaluation: end episodes by the tasks' failure rules.
             robot: instead of the one that `run.robot` names.
+            sensors: of the policy that acts in it, see `HumanoidEnv`.
         """
         robot = robot or get_robot(run.robot)
         most = env.track.device_frames
@@ -55,7 +65,7 @@ class HumanoidPlugin:
             check_memory(run.simulator, robot, env, varied=varied)
         settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
         simulator = make_simulator(run.simulator, robot, env.num_envs, *where, **settings)
-        return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation)
+        return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation, sensors=sensors)
 
 
 plugin = HumanoidPlugin()

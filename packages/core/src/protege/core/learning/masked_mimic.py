@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import checks
 from ..env import Obs
+from ..observations import FULL_STATE
 from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
@@ -127,6 +128,7 @@ class MaskedMimic(nn.Module):
     """
 
     LOG_VARIANCE = (-6.0, 2.0)
+    sensors = FULL_STATE
 
     action_bound: Tensor
     action_scale: Tensor

@@ -10,15 +10,21 @@ from torch import Tensor, nn
 from .. import checks
 from ..env import Obs
 from ..errors import UserError
+from ..observations import FULL_STATE, ONBOARD, SENSORS
 from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
 
-RANKS = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
+_FULL_STATE = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
+ONBOARD_TOKENS = {name: "onboard" if name == "proprioception" else f"onboard_{name}" for name in _FULL_STATE}
+"""By the names of token sets those that an actor with onboard sensors reads in their place."""
+_ALIKE = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
+
+RANKS = _FULL_STATE | {ONBOARD_TOKENS[name]: rank for name, rank in _FULL_STATE.items()}
 """Dimensions of the observations that these token sets are made of, without the leading N. All others are commands, of any."""
 
 NO_COMMANDS = {*RANKS, "reference_joint_pos", "reference_joint_vel", "pose_mask"}
-"""Observations that every environment gives; besides them it has one for each modality (`protege.core.tasks.Modality`)."""
+"""Observations that are of no task; besides them an environment has one for each modality (`protege.core.tasks.Modality`)."""
 
 
 @dataclass
@@ -33,6 +39,7 @@ class ModelConfig:
         num_heads: of its attention.
         mlp_units: hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.
         critic_units: hidden layers of the critic.
+        sensors: what the actor may measure: `full_state`, or `onboard`, what an IMU and joint encoders say. The critic knows all.
         tokens: token sets that the actor attends to, `proprioception` first.
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
@@ -51,6 +58,7 @@ class ModelConfig:
     num_heads: int = 4
     mlp_units: list[int] = field(default_factory=lambda: [512, 256])
     critic_units: list[int] = field(default_factory=lambda: [512, 256])
+    sensors: str = FULL_STATE
     tokens: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
     added_tokens: list[str] = field(default_factory=list)
     critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
@@ -61,6 +69,10 @@ class ModelConfig:
     def check(self, key: str) -> None:
         if self.actor not in ("transformer", "mlp"):
             raise UserError(f"{key}.actor: {self.actor!r} is neither transformer nor mlp", "Choose one of the two")
+        if self.sensors not in SENSORS:
+            raise UserError(
+                f"{key}.sensors: {self.sensors!r} is neither {' nor '.join(SENSORS)}", "Choose one of the two"
+            )
         if self.tokens[:1] != ["proprioception"]:
             raise UserError(f"{key}.tokens must begin with proprioception", "It is the token that is read out")
         if wrong := [token for token in self.added_tokens if token in NO_COMMANDS]:
@@ -119,8 +131,8 @@ def kl_divergence(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) 
 class Tokenizer(nn.Module):
     """Turns the observation dictionary into normalised token sets. Holds the normalisers.
 
-    `history` is scaled as `proprioception` is and `masked_poses` as `poses`. Commands and masked poses carry their own mask as
-    features, and are zero where it is False.
+    `history` is scaled as `proprioception` is and `masked_poses` as `poses`, of onboard sensors too (`ONBOARD_TOKENS`). Commands
+    and masked poses carry their own mask as features, and are zero where it is False.
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
@@ -137,20 +149,21 @@ class Tokenizer(nn.Module):
             self.sizes[token], key = _token_size(token, obs_shapes), _normalized_as(token)
             if key not in self.normalizers:
                 shape = obs_shapes[key]
-                self.normalizers[key] = RunningNormalizer(prod(shape[1:] if key == "poses" else shape))
+                self.normalizers[key] = RunningNormalizer(prod(shape[1:] if RANKS.get(key) == 3 else shape))
         self.obs_keys = list(needed)
 
     def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
-        normalizer = self.normalizers[_normalized_as(token)]
-        if token == "proprioception":
+        key = _normalized_as(token)
+        normalizer, kind = self.normalizers[key], _ALIKE.get(token, token)
+        if kind == "proprioception":
             return normalizer(obs[token]).unsqueeze(1), None
-        if token == "history":
+        if kind == "history":
             return normalizer(obs[token]), None
-        if token == "poses":
+        if kind == "poses":
             return normalizer(obs[token].flatten(2)), None
-        if token == "masked_poses":
+        if kind == "masked_poses":
             visible = obs["pose_mask"]
-            x = normalizer(obs["poses"].flatten(2)).unflatten(2, (visible.shape[2], -1))
+            x = normalizer(obs[key].flatten(2)).unflatten(2, (visible.shape[2], -1))
             mask = visible.to(x.dtype)
             return torch.cat([(x * mask.unsqueeze(-1)).flatten(2), mask], dim=-1), visible.any(-1)
         present = obs[f"{token}_mask"].unsqueeze(1)
@@ -175,7 +188,7 @@ class Tokenizer(nn.Module):
                 commanded = obs[f"{key}_mask"]
                 rows = commanded if weight is None else commanded * weight
                 x = x.flatten(1)
-            elif key == "poses":
+            elif RANKS[key] == 3:
                 x = x.flatten(2)
                 rows = None if weight is None else weight.unsqueeze(1).expand(x.shape[:2])
             normalizer.update(x, rows)
@@ -192,37 +205,42 @@ def noisy(sets: Mapping[str, TokenSet], noise: float, draws: Mapping[str, Tensor
 
 
 def _normalized_as(token: str) -> str:
-    return {"history": "proprioception", "masked_poses": "poses"}.get(token, token)
+    """The observation whose normaliser a token set has, and that it is made of but for `history`."""
+    kind = _ALIKE.get(token, token)
+    alike = {"history": "proprioception", "masked_poses": "poses"}.get(kind, kind)
+    return ONBOARD_TOKENS[alike] if token in _ALIKE else alike
 
 
 def _observations(token: str) -> list[str]:
     """Keys of the observation dictionary that a token set is made of."""
     if token not in NO_COMMANDS:
         return [token, f"{token}_mask"]
-    return {"masked_poses": ["poses", "pose_mask"], "history": ["history", "proprioception"]}.get(token, [token])
+    kind, key = _ALIKE.get(token, token), _normalized_as(token)
+    return {"masked_poses": [key, "pose_mask"], "history": [token, key]}.get(kind, [token])
 
 
 def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
     """(S, F) of a token set."""
-    known = [*RANKS, *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes)]
-    if token not in known:
+    known = [*_FULL_STATE, *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes)]
+    if token not in known and token not in _ALIKE:
         raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(known)}.")
     missing = [key for key in _observations(token) if key not in obs_shapes]
     if missing:
-        raise UserError(f"model.tokens: the environment does not observe {', '.join(missing)}", f"Remove {token!r}.")
+        raise UserError(
+            f"model.tokens: the environment does not observe {', '.join(missing)}",
+            f"Remove {_ALIKE.get(token, token)!r}.",
+        )
     shape = obs_shapes[_observations(token)[0]]
     if len(shape) != RANKS.get(token, len(shape)) or not len(shape):
         raise UserError(
             f"observations: {token} has the shape {tuple(shape)}", f"It has {RANKS.get(token, 1)} dimensions"
         )
-    if token == "proprioception":
-        return 1, shape[0]
-    if token == "history":
-        return shape[0], shape[1]
     if token not in RANKS:
         return 1, prod(shape) + 1
+    if RANKS[token] < 3:
+        return (1, shape[0]) if RANKS[token] == 1 else (shape[0], shape[1])
     frames, bodies, features = shape
-    return frames, bodies * (features + (token == "masked_poses"))
+    return frames, bodies * (features + token.endswith("masked_poses"))
 
 
 class Critic(nn.Module):
@@ -278,7 +296,8 @@ class ActorCritic(nn.Module):
         config.check("model")
         self.residual = config.reference_residual and "poses" in config.tokens
         self.leads = self.residual and config.reference_velocity > 0.0
-        actor_tokens = [*config.tokens, *config.added_tokens]
+        self.sensors, read = config.sensors, ONBOARD_TOKENS if config.sensors == ONBOARD else {}
+        actor_tokens = [read.get(name, name) for name in [*config.tokens, *config.added_tokens]]
         self.tokenizer = Tokenizer(obs_shapes, [*actor_tokens, *config.critic_inputs])
         sizes, joints = self.tokenizer.sizes, len(servos.default_joint_pos)
         actor_sizes = {name: sizes[name] for name in actor_tokens}

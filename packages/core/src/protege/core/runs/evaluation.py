@@ -117,7 +117,7 @@ def evaluation_env(
     config = replace(saved.env, **{**(overrides or {}), "num_envs": num_envs, "task_mix": {task: 1.0}})
     checks.check(run, "run")
     checks.check(config, "env")
-    env = plugin.make(run, config, evaluation=True, robot=driven)
+    env = plugin.make(run, config, evaluation=True, robot=driven, sensors=loaded.policy.sensors)
     remedy = "Evaluate it with the environment config that it was trained with"
     try:
         read = loaded.policy.obs_keys  # the others may be of tasks that are not installed any more

@@ -14,6 +14,7 @@ from ..launcher import launch
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
 from ..names import checked_name
+from ..observations import FULL_STATE
 from ..threads import available_cores, torch_threads
 from .clip_selection import motion_digests, motion_origins
 from .config import Config, RunConfig, all_presets, compose, override_keys
@@ -102,7 +103,8 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
     settings = rank_settings(config.run, group)
     torch.set_num_threads(torch_threads(settings.num_threads))
     torch.manual_seed(config.run.seed)
-    env = plugin.make(settings, config.env)
+    sensors = getattr(getattr(config, "model", None), "sensors", FULL_STATE)
+    env = plugin.make(settings, config.env, sensors=sensors)
     try:
         check_rollout(env, config.agent.rollout_steps)
         for line in warnings(config, keys, experiment.kind) if group.first else ():

@@ -62,6 +62,8 @@ def clip(recording: Path, output: Path) -> None:
     run = load(recording)
     columns, names = run.columns, tuple(run.facts["joint_names"])
     time, pos, quat, joint_pos = (columns[name] for name in ("time", "root_pos_w", "root_quat_w", "joint_pos"))
+    if not np.isfinite(pos).all():
+        raise DeployError(f"{recording} is of a robot that does not know where it is", "Record one in simulation")
     unit = quat / np.linalg.norm(quat, axis=1, keepdims=True)
     motion = Motion(
         time, pos, unit, joint_pos, Facts(names, str(run.facts.get("robot", "")), source=f"recording {recording.name}")

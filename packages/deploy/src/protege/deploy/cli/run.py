@@ -148,7 +148,8 @@ def _show(result: dict[str, Any]) -> None:
     click.echo(f"deadlines    {loop['missed_deadlines']} of {loop['steps']} missed{worst}")
     errors = "  ".join(f"{name} {value:.3f}" for name, value in result["errors"].items())
     how = "stood" if result["stood"] else f"fell at {result['fell_at_s']:.1f} s"
-    click.echo(f"motion       {how}  walked {result['walked_m']:.2f} m  {errors}".rstrip())
+    walked = "" if result["walked_m"] is None else f"walked {result['walked_m']:.2f} m  "
+    click.echo(f"motion       {how}  {walked}{errors}".rstrip())
     for note in result["notes"]:
         click.echo(f"note         {note['time']:.1f} s: {note['message']}")
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)

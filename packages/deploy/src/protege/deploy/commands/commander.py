@@ -15,6 +15,7 @@ from ..geometry import Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..motions.clips import load_clip
 from ..policy.onnx_policy import OnnxPolicy
+from ..policy.senses import places
 from ..safety.ranges import Ranges
 from .measured import Ending, Note
 from .motion import Kinematics, Motion, MotionCommand
@@ -56,6 +57,7 @@ class Commander:
     ) -> None:
         self._policy, self._kinematics, self._clock = policy, kinematics, clock
         self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
+        self._knows_place = True  # until it says otherwise
         self._raw = {
             modality.name: [spec for spec in policy.metadata.inputs if spec.name in modality.inputs]
             for modality in policy.metadata.modalities
@@ -83,13 +85,18 @@ class Commander:
         """Check an order, parts or plain data, and do what takes long; the loop does not wait for it.
 
         Raises:
-            DeployError: an invalid order, one that this policy does not take, or a clip that cannot be read.
+            DeployError: an invalid order, one that this policy does not take, a clip that cannot be read, or a place for a robot
+                that does not know where it is.
         """
         given = isinstance(order, Mapping) and all(isinstance(part, Part | Motion) for part in order.values())
         parts, modes = order if given else parse(order, self._raw), self._policy.modes
         for mode in parts:
             if mode not in modes:
                 raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(modes) or 'nothing'}")
+            if not self._knows_place and places(self._policy.metadata, mode):
+                raise DeployError(
+                    f"this robot does not know where it is, as a {mode} needs", "Steer it, or play a motion"
+                )
         if self._policy.needs_poses and not parts:
             raise DeployError("this policy cannot act without a motion", 'Order one: {"motion": {"clip": ...}}')
         return {mode: self._prepared(part) for mode, part in parts.items()} or self._idle
@@ -133,6 +140,7 @@ class Commander:
     def __call__(self, time: float, reading: RobotReading) -> Command:
         if self._start is None:
             self._start = reading.pose_2d
+        self._knows_place = reading.root_pos_w is not None
         with self._lock:
             taken, self._next = self._next, None
         if taken is not None:

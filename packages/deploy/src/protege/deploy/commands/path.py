@@ -133,7 +133,7 @@ class PathCommand:
         if time == 0.0:  # another run, perhaps
             self._clock, self.notes = self._new_clock(), []
         if not self.over:
-            self._clock.advance(time, reading.root_pos_w[:2])
+            self._clock.advance(time, reading.place[:2])
             self._note(time)
         return Command() if self.over else Command(path_w=self.position(self._clock.now + self._times))
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protege.core import observations
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
@@ -95,7 +94,7 @@ def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor], provid
     with torch.no_grad():
         expected = graph(*(inputs[spec.name] for spec in graph.specs))
     worst = [float(np.abs(a - e.numpy()).max()) for a, e in zip(actual, expected, strict=True)]
-    return CheckResult(len(actual[0]), worst[0], worst[1] if len(worst) > 1 else None)
+    return CheckResult(len(actual[0]), worst[0], worst[-1] if described.input("history") else None)
 
 
 def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -116,37 +115,45 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
     yaw = R.from_yaw(uniform(low=-torch.pi, high=torch.pi))
     root_quat = R.multiply(yaw, R.from_rotation_vector(0.3 * normal(3)))
     root_pos = torch.cat([5.0 * normal(2), uniform(1, low=0.3, high=1.2)], dim=1)
+    if graph.onboard:  # commands are seen from the robot
+        root_pos[:, :2] = 0.0
     values = {
         "root_pos_w": root_pos,
         "root_quat_w": root_quat,
         "root_lin_vel_w": normal(3),
-        "root_ang_vel_w": 2.0 * normal(3),
+        "root_ang_vel_w": (ang_vel := 2.0 * normal(3)),
+        "imu_quat": root_quat,
+        "imu_ang_vel": ang_vel,
         "joint_pos": joint_pos,
         "joint_vel": 3.0 * normal(robot.num_joints),
         "reference_joint_pos": joint_pos + 0.1 * normal(robot.num_joints),
         "reference_joint_vel": normal(robot.num_joints),
     }
     for spec in graph.specs:
-        shape = spec.shape
+        shape, placed = spec.shape, spec.frame in ("world", "heading")
         if spec.name in values:
             continue
         if spec.dtype == "bool":
             values[spec.name] = uniform(*shape) < 0.5
-        elif spec.frame == "world" and spec.unit == "m" and shape[-1:] == [2]:  # points on the ground
+        elif placed and spec.unit == "m" and shape[-1:] == [2]:  # points on the ground
             values[spec.name] = root_pos[:, :2].reshape(n, *[1] * (len(shape) - 1), 2) + 2.0 * normal(*shape)
-        elif spec.frame == "world" and spec.unit == "1" and shape == [2]:  # directions
+        elif placed and spec.unit == "1" and shape == [2]:  # directions
             angle = uniform(low=-torch.pi, high=torch.pi)
             values[spec.name] = torch.stack([angle.cos(), angle.sin()], dim=1)
-        elif spec.name == "target_body_pos_w":
+        elif spec.name in ("target_body_pos_w", "target_body_pos_h"):
             bodies = graph.kinematics(root_pos, root_quat, joint_pos)[0].unsqueeze(1)
             values[spec.name] = bodies + 0.2 * normal(*shape)
-        elif spec.name == "target_body_quat_w":
+        elif spec.name in ("target_body_quat_w", "target_body_quat_h"):
             bodies = graph.kinematics(root_pos, root_quat, joint_pos)[1].unsqueeze(1)
             values[spec.name] = R.multiply(bodies, R.from_rotation_vector(0.3 * normal(*shape[:-1], 3)))
         elif spec.name == "history":
             # Each env remembers what its neighbours in the batch feel.
-            felt = observations.proprioception(graph.state(values))
+            felt = graph.felt(
+                {**values, "reset": values["joint_pos"].new_zeros(n, dtype=torch.bool)}, graph.state(values)
+            )
             values[spec.name] = torch.stack([felt.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
+        elif spec.name == "last_action":
+            values[spec.name] = normal(*shape)
         else:
             values[spec.name] = uniform(*shape, high={"s": 7.0, "m/s": 1.5}.get(spec.unit, 1.0))
     return {spec.name: values[spec.name] for spec in graph.specs}

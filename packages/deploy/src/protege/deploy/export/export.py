@@ -32,8 +32,10 @@ from ..policy.metadata import (
     MODEL_FILE,
     PRECISIONS,
     ROBOT_FILE,
+    SCHEMA_VERSIONS,
     Camera,
     Fall,
+    Imu,
     Metadata,
     Modality,
     Source,
@@ -176,7 +178,7 @@ def trace(graph: StudentGraph) -> onnx.ModelProto:
 def example(spec: TensorSpec, n: int) -> Tensor:
     """Zeros (or no rotation) for an input, (n, ...)."""
     zeros = torch.zeros(n, *spec.shape, dtype=getattr(torch, spec.dtype))
-    if spec.name.endswith("quat_w"):
+    if spec.name.endswith(("quat", "quat_w", "quat_h")):
         zeros[..., 0] = 1.0
     return zeros
 
@@ -244,8 +246,9 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
     """All of `policy.json` but the model's checksum."""
     names, saved = {spec.name for spec in graph.specs}, loaded.checkpoint
     env = loaded.config.get("env", {})
-    frames = env.get("future_frames", []) if "target_body_pos_w" in names else []
-    points = loaded.obs_shapes["path"][0] if "path_w" in names else 0
+    frames = env.get("future_frames", []) if names & {"target_body_pos_w", "target_body_pos_h"} else []
+    points = loaded.obs_shapes["path"][0] if names & {"path_w", "path_h"} else 0
+    imu, sensors = robot.groups.imu, loaded.policy.sensors
     return Metadata(
         robot=robot.name,
         joint_names=list(robot.joint_names),
@@ -267,10 +270,13 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),
         command_ranges=trained_ranges(env, [name for name, specs in graph.modalities.items() if specs]),
-        modalities=[Modality(name, [spec.name for spec in specs]) for name, specs in graph.modalities.items()],
+        modalities=[Modality(name, [x.name for x in graph.told(specs)]) for name, specs in graph.modalities.items()],
         safety=asdict(robot.safety),
         fall=Fall(robot.fallen_root, robot.fallen_head, robot.head),
         camera=Camera(robot.camera.distance, robot.camera.height),
+        sensors=sensors,
+        imu=Imu(imu.body, list(imu.quat)) if graph.onboard else None,
+        schema_version=SCHEMA_VERSIONS[sensors],
     )
 
 

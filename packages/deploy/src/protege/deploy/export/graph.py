@@ -1,6 +1,6 @@
 """A policy as one graph from raw measurements to joint targets. Needs torch and core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,15 @@ from protege.core import observations
 from protege.core.env import Obs
 from protege.core.learning.learner import Policy
 from protege.core.learning.masked_mimic import PRIOR_TOKENS, MaskedMimic
+from protege.core.learning.policy import ONBOARD_TOKENS
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState, Snapshot
 from protege.core.tasks import modalities
 
-from ..policy.tensors import REFERENCE, input_specs, output_specs
+from ..policy.metadata import TensorSpec
+from ..policy.tensors import REFERENCE, in_heading, input_specs, output_specs
 from .modalities import command_inputs, command_mask
 
 
@@ -23,7 +25,10 @@ class StudentGraph(nn.Module):
     """Raw inputs -> joint targets: kinematics, core's observations, the policy's mean action, the default pose.
 
     The inputs are those of `specs`, in this order, batched; a modality that is not commanded may hold anything finite.
-    Returns joint_target (N, J) rad and, if the policy reads a history, next_history (N, H, P).
+    Returns joint_target (N, J) rad and then, as far as the policy has them, next_last_action (N, J) and next_history (N, H, P).
+
+    With onboard sensors commands are in the heading frame. Core's functions then see a world in which the robot stands at the
+    origin and faces ahead, which is that frame.
 
     Args:
         policy: of any kind; only what acts gets into the graph.
@@ -36,13 +41,17 @@ class StudentGraph(nn.Module):
 
     def __init__(self, policy: Policy, obs_shapes: Mapping[str, list[int]], robot: Robot) -> None:
         super().__init__()
-        tokens = PRIOR_TOKENS if isinstance(policy, MaskedMimic) else policy.actor_tokens
+        read = PRIOR_TOKENS if isinstance(policy, MaskedMimic) else policy.actor_tokens
+        self.onboard = policy.sensors == observations.ONBOARD
+        names = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
+        tokens = [names.get(name, name) for name in read]
         reference = [name for name in REFERENCE if name in policy.obs_keys]
         self.policy, self.kinematics = policy, Kinematics(robot)
         self.modalities = command_inputs(tokens, obs_shapes)
         commands = [spec for specs in self.modalities.values() for spec in specs]
         commands += [command_mask(self.modalities)] if commands else []
-        self.specs = input_specs(tokens, commands, obs_shapes, robot.num_bodies, robot.num_joints, reference=reference)
+        sizes = robot.num_bodies, robot.num_joints
+        self.specs = input_specs(tokens, commands, obs_shapes, *sizes, reference=reference, onboard=self.onboard)
         self.outputs = output_specs(self.specs, robot.num_joints)
         self.register_buffer("action_scale", robot.action_scale())
         self.register_buffer("default_joint_pos", robot.default_pose())
@@ -51,26 +60,56 @@ class StudentGraph(nn.Module):
         given = {spec.name: tensor for spec, tensor in zip(self.specs, inputs, strict=True)}
         obs = self.observe(given)
         mean, _ = self.policy.distribution(obs)
-        target = self.default_joint_pos + self.action_scale * mean
-        if "history" not in given:
-            return (target,)
-        return target, torch.cat([obs["proprioception"].unsqueeze(1), obs["history"][:, :-1]], dim=1)
+        outputs = [self.default_joint_pos + self.action_scale * mean]
+        if "last_action" in given:
+            outputs.append(mean)
+        if "history" in given:
+            felt, history = (obs[self._name(name)] for name in ("proprioception", "history"))
+            outputs.append(torch.cat([felt.unsqueeze(1), history[:, :-1]], dim=1))
+        return tuple(outputs)
 
     def observe(self, given: Mapping[str, Tensor]) -> Obs:
         """The policy's observations, (N, ...) each, of inputs by name (N, ...), by the environment's own functions."""
         state = self.state(given)
-        obs = {"proprioception": observations.proprioception(state)}
+        felt = self.felt(given, state)
+        obs = {self._name("proprioception"): felt}
         if "history" in given:
             begins = given["reset"][:, None, None]
-            obs["history"] = torch.where(begins, obs["proprioception"].unsqueeze(1), given["history"])
+            obs[self._name("history")] = torch.where(begins, felt.unsqueeze(1), given["history"])
+        # In a heading frame, which is the world of the state then, inputs have the names of the world's.
+        told = {f"{name.removesuffix('_h')}_w": x for name, x in given.items() if name.endswith("_h")} | dict(given)
         if "command_mask" in given:
-            obs |= self._commands(state, given)
-        if "target_body_pos_w" in given:
-            obs["poses"] = observations.poses(state, given["target_body_pos_w"], given["target_body_quat_w"])
+            obs |= self._commands(state, told)
+        if "target_body_pos_w" in told:
+            see = observations.onboard_poses if self.onboard else observations.poses
+            obs[self._name("poses")] = see(state, told["target_body_pos_w"], told["target_body_quat_w"])
         return obs | {name: given[name] for name in ("pose_mask", *REFERENCE) if name in given}
 
+    def felt(self, given: Mapping[str, Tensor], state: RobotState) -> Tensor:
+        """What the body feels now, (N, P): `proprioception` of the state, or `onboard`."""
+        if not self.onboard:
+            return observations.proprioception(state)
+        last = torch.where(given["reset"].unsqueeze(1), torch.zeros_like(given["last_action"]), given["last_action"])
+        quat, joints = R.normalize(given["imu_quat"]), (given["joint_pos"], given["joint_vel"])
+        return observations.onboard(quat, given["imu_ang_vel"], *joints, self.default_joint_pos, last)
+
+    def told(self, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+        """Inputs of a modality as they are given: in the world, or as seen from a robot that does not know where it is."""
+        return [in_heading(spec) for spec in specs] if self.onboard else list(specs)
+
+    def _name(self, name: str) -> str:
+        """Of an observation, with the policy's sensors."""
+        return ONBOARD_TOKENS[name] if self.onboard else name
+
     def state(self, given: Mapping[str, Tensor]) -> RobotState:
-        """The robot's state; of the velocities only the root's, no observation takes the others."""
+        """The robot's state; of the velocities only the root's, no observation takes the others.
+
+        With onboard sensors that of a robot of one body in its own heading frame.
+        """
+        if self.onboard:
+            origin = torch.zeros_like(given["imu_ang_vel"]).unsqueeze(1)
+            ahead = torch.cat([origin[..., :1] + 1.0, origin], dim=-1)
+            return Snapshot(given["joint_pos"], given["joint_vel"], origin, ahead, origin, origin)
         quat = R.normalize(given["root_quat_w"])
         body_pos_w, body_quat_w = self.kinematics(given["root_pos_w"], quat, given["joint_pos"])
         return Snapshot(

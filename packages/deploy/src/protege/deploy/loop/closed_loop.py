@@ -26,9 +26,10 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
 
     Returns:
         loop (see `LoopReport`); stood (it never fell) and fell_at_s (None if it stood), see `Falls`; walked_m (way of the root on
-        the ground, m, from second to second); errors (the command's metrics); notes (what the command source has to say: time, s,
-        and message); memory_mb (of this process, after a minute of the commands' clock and at the end); dropped (datagrams by
-        reason, of a robot process); dropped_orders (the same of a commander's datagrams); simulated_s; realtime.
+        the ground, m, from second to second; None of a robot that does not know where it is); errors (the command's metrics);
+        notes (what the command source has to say: time, s, and message); memory_mb (of this process, after a minute of the
+        commands' clock and at the end); dropped (datagrams by reason, of a robot process); dropped_orders (the same of a
+        commander's datagrams); simulated_s; realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -63,7 +64,7 @@ class Falls:
 
     A robot has fallen when its root is below a share (`Metadata.fall`) of its height in the motion that it tracks, or, without
     one, of its standing height: the robot model's, else that of `start` in `policy.json`, else that of the first reading.
-    A simulated robot knows more: see `MujocoRobot.has_fallen`.
+    A simulated robot knows more: see `MujocoRobot.has_fallen`. One that does not know its height falls by its tilt, see `Safety`.
 
     Args:
         robot: the robot.
@@ -82,15 +83,18 @@ class Falls:
         self.at: float | None = None
 
     def __call__(self, step: Step) -> None:
+        fallen = self._is_low(step) or (self._motion is None and getattr(self._robot, "has_fallen", False))
+        if fallen and self.at is None:
+            self.at = step.time
+
+    def _is_low(self, step: Step) -> bool:
+        """Whether the root is, as far as the robot knows its height."""
+        if step.reading.root_pos_w is None:
+            return False
         height = float(step.reading.root_pos_w[2])
         if self._standing is None:
             self._standing = height
-        if self._motion is not None:
-            fallen = height < self._share * self._motion.height(step.time)
-        else:
-            fallen = height < self._share * self._standing or getattr(self._robot, "has_fallen", False)
-        if fallen and self.at is None:
-            self.at = step.time
+        return height < self._share * (self._standing if self._motion is None else self._motion.height(step.time))
 
 
 class _Monitor:
@@ -98,7 +102,7 @@ class _Monitor:
 
     Attributes:
         falls: whether and when the robot fell.
-        walked: m, from stride to stride: a walking pelvis sways.
+        walked: m, from stride to stride: a walking pelvis sways. None of a robot that does not know where it is.
         memory: MB after a minute; None before.
     """
 
@@ -113,35 +117,40 @@ class _Monitor:
         self._rows, self._steps = dict[str, Array](), steps if self._command else None
         self._minute, self._stride = round(60.0 / loop.control_dt), round(STRIDE / loop.control_dt)
         self.falls = Falls(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
-        self.walked, self._from = 0.0, np.zeros(2)
+        self.walked: float | None = None
+        self._from = np.zeros(2)
         self.memory: float | None = None
 
     def __call__(self, step: Step) -> None:
-        reading, here = step.reading, step.reading.root_pos_w[:2]
-        if step.index == 0:
-            self._from = here
+        reading, place = step.reading, step.reading.root_pos_w
+        if step.index == 0 and place is not None:
+            self.walked, self._from = 0.0, place[:2]
             # Written once, so that the memory is there and does not grow during the run.
             for name in self._fields:
                 self._rows[name] = np.full((self._steps or 0, len(getattr(reading, name))), np.nan, np.float32)
         for name, rows in self._rows.items():
-            rows[step.index] = getattr(reading, name)
-        if step.index % self._stride == 0 or step.index + 1 == self._steps:
-            self.walked, self._from = self.walked + float(np.linalg.norm(here - self._from)), here
+            rows[step.index] = np.nan if place is None else getattr(reading, name)
+        if self.walked is not None and place is not None and self._counts(step.index):
+            self.walked, self._from = self.walked + float(np.linalg.norm(place[:2] - self._from)), place[:2]
         if step.index == self._minute:
             self.memory = resident_mb()
         self.falls(step)
         if self._next is not None:
             self._next(step)
 
+    def _counts(self, index: int) -> bool:
+        """Whether a stride, or the run, ends with this step."""
+        return index % self._stride == 0 or index + 1 == self._steps
+
     def errors(self, steps: int) -> dict[str, float]:
-        """The command's metrics over so many steps."""
-        if self._command is None:
+        """The command's metrics over so many steps; nothing of a robot that does not know where it is."""
+        if self._command is None or not self._rows:
             return {}
         rows, bodies = {name: values[:steps].astype(np.float64) for name, values in self._rows.items()}, None
         if len(rows) == len(Poses._fields) and self._kinematics is not None:
             bodies, _ = self._kinematics(Poses(**rows))
         time: Array = self._loop.control_dt * np.arange(steps)
-        return self._command.errors(time, rows.get("root_pos_w", np.zeros((0, 3))), bodies)
+        return self._command.errors(time, rows["root_pos_w"], bodies)
 
 
 def resident_mb() -> float | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import MEASURED, MODALITIES, Array, Command, RobotReading
+from ..geometry import turned, turned_quat, yaw
+from ..interface import MEASURED, MODALITIES, PLACE, Array, Command, RobotReading
 from ..policy.onnx_policy import OnnxPolicy
 from .recording import Recording
 
@@ -50,7 +51,7 @@ def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Differ
         joints = f"{run['joint_pos'].shape[1]} joints, the policy drives {len(names)}"
         raise DeployError(f"{recording.path} is of a robot with {joints}")
     policy.reset()
-    readings = [RobotReading(**{name: run[name][step] for name in MEASURED}) for step in range(recording.asked)]
+    readings = [_reading(run, step) for step in range(recording.asked)]
     modalities = recording.facts.get("modalities", MODALITIES if "command_mask" in run else {})
     commands = [_command(run, step, modalities) for step in range(recording.asked)]
     answers = np.array([policy.act(*both) for both in zip(readings, commands, strict=True)])
@@ -72,7 +73,16 @@ def compare(first: Recording, second: Recording, tolerance: float) -> Difference
     roots = [run.columns["root_pos_w"][:steps].astype(np.float64) for run in (first, second)]
     apart = np.linalg.norm(roots[0] - roots[1], axis=1)
     found = _difference(targets[0], targets[1], steps, names, tolerance)
+    if not np.isfinite(apart).all():  # of a robot that does not know where it is
+        return found
     return Difference(**{**vars(found), "mean_root": float(apart.mean()), "max_root": float(apart.max())})
+
+
+def _reading(run: dict[str, Array], step: int) -> RobotReading:
+    """What was measured in a step of a run."""
+    said = {name: run[name][step] for name in (*MEASURED, "imu_quat", "imu_ang_vel") if name in run}
+    unknown = {name: None for name in PLACE if np.isnan(said[name]).all()}
+    return RobotReading(**{**said, **unknown})
 
 
 def _command(run: dict[str, Array], step: int, modalities: Mapping[str, Sequence[str]]) -> Command:
@@ -82,9 +92,18 @@ def _command(run: dict[str, Array], step: int, modalities: Mapping[str, Sequence
     mask = run["command_mask"][step] if "command_mask" in run else []
     shown = {name: inputs for (name, inputs), commanded in zip(modalities.items(), mask, strict=True) if commanded}
     hidden = {x for name, inputs in modalities.items() if name not in shown for x in inputs}
+    if "target_body_pos_h" in run:  # as the robot saw them, which knew its heading
+        heading = yaw(run["root_quat_w"][step])
+        pos, quat = run["target_body_pos_h"][step], run["target_body_quat_h"][step]
+        pos = np.concatenate([turned(pos[..., :2], heading), pos[..., 2:]], axis=-1)
+        said |= {"target_body_pos_w": pos, "target_body_quat_w": turned_quat(quat, heading)}
     if "pose_mask" in said and not said["pose_mask"].any():
         hidden |= {"target_body_pos_w", "target_body_quat_w", "pose_mask"}
-    raw = {name: {x: run[x][step] for x in inputs} for name, inputs in shown.items() if name not in MODALITIES}
+    raw = {
+        name: {x: run[x][step] for x in inputs}
+        for name, inputs in shown.items()
+        if name not in MODALITIES or not set(inputs) <= set(said)
+    }
     return Command(**{name: value for name, value in said.items() if name not in hidden}, raw=raw)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DeployError
 from ..files import writing
-from ..interface import MEASURED, Array
+from ..interface import MEASURED, ROOT, Array
 from ..policy.metadata import DTYPES, Metadata
 from .loop import Step
 from .recording import ENDINGS, FORMAT, STAGED, own_columns, safetensors_numpy, save
@@ -56,9 +56,12 @@ class Recorder:
             "model_sha256": metadata.model_sha256,
             "versions": metadata.versions,
             "stages": list(STAGED),
+            "sensors": metadata.sensors,
             "modalities": {modality.name: modality.inputs for modality in metadata.modalities},
         }
         inputs = [(spec.name, DTYPES[spec.dtype].str, tuple(spec.shape)) for spec in metadata.inputs]
+        read = {name for name, *_ in inputs}
+        inputs += [(name, "<f4", (size,)) for name, size in ROOT.items() if name not in read]
         self._row = np.zeros((), [*inputs, *own_columns(metadata.num_joints)])
         self._inputs: Mapping[str, Array] = {}
         self._start, self._steps, self._full = time.perf_counter(), 0, ""
@@ -79,7 +82,8 @@ class Recorder:
         for name, value in self._inputs.items():
             row[name] = value[0]
         for name in MEASURED:
-            row[name] = getattr(step.reading, name)
+            value = getattr(step.reading, name)
+            row[name] = np.nan if value is None else value
         row["time"], row["clock"], row["mode"] = step.time, time.perf_counter() - self._start, step.mode
         row["joint_target"] = np.nan if step.wanted is None else step.wanted
         row["written_target"] = step.target

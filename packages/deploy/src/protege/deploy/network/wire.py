@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..interface import MEASURED, Array, Mode, RobotReading
+from ..interface import MEASURED, PLACE, ROOT, Array, Mode, RobotReading
 from .keys import TAG_BYTES, is_tagged, tag
 
 MAGIC = b"PRTG"
@@ -23,7 +23,6 @@ HEADER = struct.Struct("<4sHBBIIdHH")
 """Magic, version, kind, mode, sequence, joint names' CRC, time, joints, payload bytes."""
 SESSIONS = struct.Struct("<QQ")  # of the sender, and of the receiver as far as the sender knows it
 CHECKSUM = struct.Struct("<I")
-ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
 FLOAT = np.dtype("<f4")
 SEQUENCES = 1 << 32
 MODES = frozenset(Mode)
@@ -139,7 +138,8 @@ class Codec:
         return Packet(Kind(kind), Mode(mode), sequence, time, values, session, answers)
 
     def reading(self, packet: Packet) -> RobotReading:
-        """What a state packet says."""
+        """What a state packet says. A place or a velocity whose numbers are all NaN is not measured."""
         ends = np.cumsum([*ROOT.values(), self.num_joints])
-        parts = np.split(packet.values, ends)
-        return RobotReading(**dict(zip(MEASURED, parts, strict=True)), stamp=packet.sequence)
+        parts = dict(zip(MEASURED, np.split(packet.values, ends), strict=True))
+        unknown = {name: None for name in PLACE if np.isnan(parts[name]).all()}
+        return RobotReading(**{**parts, **unknown}, stamp=packet.sequence)

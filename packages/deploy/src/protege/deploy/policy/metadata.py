@@ -2,27 +2,21 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import MODALITIES, RANGE_UNITS
+from ..interface import MODALITIES
 from .policy_schema import problem, read_json, short
+from .rules import SCHEMA_VERSIONS, contradiction
 
-SCHEMA_VERSION = 2
-"""A key that a reader may ignore does not change the version; any other change of keys or meanings does."""
-OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera"}
+OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
 """Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
 AGAIN = "Export the policy again"
-SLACK = 1e-6  # rad, of a default pose at the end of a joint's range
-MOST_SUBSTEPS = 10_000
 PRECISIONS = ("fp32", "fp16", "int8")
 DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
 
@@ -36,7 +30,7 @@ class TensorSpec:
         dtype: `float32` or `bool`.
         shape: without the leading batch dimension.
         unit: `m`, `rad`, ...; `1` for a pure number.
-        frame: `world`, `heading` (yaw only, at the root), `joint` (one number a joint), or empty.
+        frame: `world`, `heading` (yaw only, at the root), `imu` (fixed to it), `joint` (one number a joint), or empty.
         meaning: in words.
     """
 
@@ -154,6 +148,14 @@ class Fall:
 
 
 @dataclass(frozen=True)
+class Imu:
+    """Where the inertial sensor sits: name of its body, and its rotation in the body's frame, wxyz."""
+
+    body: str
+    quat: list[float]
+
+
+@dataclass(frozen=True)
 class Camera:
     """Where the whole robot is seen from: `distance` from it, looking at `height` over the ground, m. Defaults as of `Fall`."""
 
@@ -192,6 +194,8 @@ class Metadata:
         safety: fields of `safety.limits.Limits` that the robot's file says; None for none.
         fall: when the robot has fallen.
         camera: where pictures of it are taken from.
+        sensors: what the policy measures: `full_state`, or `onboard`.
+        imu: the inertial sensor of a policy with onboard sensors.
     """
 
     robot: str
@@ -222,7 +226,9 @@ class Metadata:
     safety: dict[str, float | None] = field(default_factory=dict)
     fall: Fall = Fall()
     camera: Camera = Camera()
-    schema_version: int = SCHEMA_VERSION
+    sensors: str = "full_state"
+    imu: Imu | None = None
+    schema_version: int = SCHEMA_VERSIONS["full_state"]
 
     @property
     def num_joints(self) -> int:
@@ -258,17 +264,18 @@ def load(folder: str | Path) -> Metadata:
     except ValueError as error:
         raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if type(version) is not int or version != SCHEMA_VERSION:
-        newer = type(version) is int and version > SCHEMA_VERSION
+    known = SCHEMA_VERSIONS.values()
+    if type(version) is not int or version not in known:
+        newer = type(version) is int and version > max(known)
         raise DeployError(
-            f"{path} has schema version {short(version)}, this is {SCHEMA_VERSION}",
+            f"{path} has schema version {short(version)}, this is {max(known)}",
             "Update protege-deploy, or export with its version" if newer else AGAIN,
         )
     wrong = problem(data)
     if wrong is not None:
         raise DeployError(f"{path}: {wrong}", AGAIN)
     metadata = _parse(data)
-    wrong = _contradiction(metadata)
+    wrong = contradiction(metadata)
     if wrong is not None:
         raise DeployError(f"{path}: {wrong}", AGAIN)
     if file_sha256(model) != metadata.model_sha256:
@@ -298,91 +305,7 @@ def _parse(data: dict[str, Any]) -> Metadata:
         "modalities": [Modality(**x) for x in modalities],
         "fall": Fall(**data.get("fall", {})),
         "camera": Camera(**data.get("camera", {})),
+        "imu": None if data.get("imu") is None else Imu(**data["imu"]),
         "action_scale": scale if isinstance(scale, list) else [scale] * len(data["joint_names"]),
     }
     return Metadata(**{**data, **nested})
-
-
-# The rules that a schema cannot say ---------------------------------------------------------------------------------------
-
-
-def _contradiction(metadata: Metadata) -> str | None:
-    """The first rule between keys that is broken, in words; None if all hold."""
-    return next(
-        (line for rule in (_lengths, _joints, _times, _start, _fall, _modalities, _ranges) for line in rule(metadata)),
-        None,
-    )
-
-
-def _lengths(metadata: Metadata) -> Iterator[str]:
-    joints, start = metadata.num_joints, metadata.start
-    rows = {
-        name: getattr(metadata, name)
-        for name in ("stiffness", "damping", "effort_limit", "default_joint_pos", "action_scale")
-    }
-    rows["joint_range"] = metadata.joint_range
-    if start is not None:
-        rows |= {"start.joint_pos": start.joint_pos, "start.joint_vel": start.joint_vel}
-    for name, values in rows.items():
-        if len(values) != joints:
-            yield f"{name} has {len(values)} entries for {joints} joints"
-
-
-def _joints(metadata: Metadata) -> Iterator[str]:
-    for name, (low, high), default in zip(
-        metadata.joint_names, metadata.joint_range, metadata.default_joint_pos, strict=True
-    ):
-        if not low < high:
-            yield f"joint_range of {name} is from {low:g} to {high:g} rad, which does not rise"
-        if not low - SLACK <= default <= high + SLACK:
-            yield f"default_joint_pos of {name} is {default:g} rad, beyond its range of {low:g} to {high:g}"
-
-
-def _times(metadata: Metadata) -> Iterator[str]:
-    steps = metadata.control_dt / metadata.physics_dt
-    if not 0.5 < steps < MOST_SUBSTEPS + 0.5 or abs(steps - round(steps)) > 1e-3:
-        yield (
-            f"control_dt must be 1 to {MOST_SUBSTEPS} times physics_dt, a whole number, "
-            f"not {metadata.control_dt:g} s over {metadata.physics_dt:g} s"
-        )
-    for name in ("path_times", "future_frames"):
-        values = getattr(metadata, name)
-        if any(later <= earlier for earlier, later in pairwise(values)):
-            yield f"{name} must rise, not be {short(values)}"
-    for name, input_name in (("path_times", "path_w"), ("future_frames", "target_body_pos_w")):
-        values, spec = getattr(metadata, name), metadata.input(input_name)
-        wanted = spec.shape[0] if spec is not None and spec.shape else 0
-        if len(values) != wanted:
-            yield f"{name} has {len(values)} entries, and {input_name} takes {wanted}"
-
-
-def _start(metadata: Metadata) -> Iterator[str]:
-    if metadata.start is not None and abs(math.hypot(*metadata.start.root_quat_w) - 1.0) > 1e-2:
-        yield f"start.root_quat_w has the length {math.hypot(*metadata.start.root_quat_w):g}, not 1"
-
-
-def _fall(metadata: Metadata) -> Iterator[str]:
-    if (body := metadata.fall.head_body) and body not in metadata.body_names:
-        yield f"fall.head_body is {short(body)}, which is none of body_names"
-
-
-def _modalities(metadata: Metadata) -> Iterator[str]:
-    mask, names = metadata.input("command_mask"), [modality.name for modality in metadata.modalities]
-    if len(set(names)) < len(names) or [len(names)] != (mask.shape if mask else [0]):
-        yield f"modalities must name the columns of command_mask, each once, not {short(names)}"
-    for modality in metadata.modalities:
-        if unknown := [name for name in modality.inputs if metadata.input(name) is None]:
-            yield f"modalities: {modality.name} is made of {short(unknown[0])}, which is no input"
-
-
-def _ranges(metadata: Metadata) -> Iterator[str]:
-    for name, limits in metadata.command_ranges.items():
-        unit = RANGE_UNITS.get(name, limits.unit)
-        if limits.low > limits.high or limits.unit != unit:
-            yield (
-                f"command_ranges.{name} must rise and be in {unit}, "
-                f"not from {limits.low:g} to {limits.high:g} {limits.unit}"
-            )
-    for entry in metadata.closed_loop:
-        if entry.success_ci[0] > entry.success_ci[1]:
-            yield f"closed_loop: the interval of {entry.task} is {entry.success_ci}, which does not rise"

@@ -1,20 +1,21 @@
 """An exported policy on ONNX Runtime. Neither torch nor core is imported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from ..errors import DeployError
 from ..geometry import Array
-from ..interface import MEASURED, MODALITIES, Command, RobotReading, standing
+from ..interface import MODALITIES, Command, RobotReading, standing
 from . import metadata as _metadata
 from .metadata import DTYPES, Metadata
+from .senses import measured, seen
 from .session import open_session
-from .tensors import REFERENCE
+from .tensors import NEXT, REFERENCE
 
-_POSES = ("target_body_pos_w", "target_body_quat_w")
+_POSES, _POSES_H = ("target_body_pos_w", "target_body_quat_w"), ("target_body_pos_h", "target_body_quat_h")
 
 
 class OnnxPolicy:
@@ -39,11 +40,16 @@ class OnnxPolicy:
         self._outputs = [spec.name for spec in self.metadata.outputs]
         # What a modality holds when it is not commanded: zeros, and rotations that are none.
         self._blank: dict[str, Array] = {s.name: np.zeros((1, *s.shape), DTYPES[s.dtype]) for s in self.metadata.inputs}
-        if "target_body_quat_w" in self._blank:
-            self._blank["target_body_quat_w"][..., 0] = 1.0
-        self._reads_poses, self._reads_all_poses = _POSES[0] in self._blank, "pose_mask" not in self._blank
+        for name in ("target_body_quat_w", "target_body_quat_h"):
+            if name in self._blank:
+                self._blank[name][..., 0] = 1.0
+        self._poses = [name for name in (*_POSES, *_POSES_H) if name in self._blank]
+        self._reads_poses, self._reads_all_poses = bool(self._poses), "pose_mask" not in self._blank
         self._commands = {modality.name: modality.inputs for modality in self.metadata.modalities if modality.inputs}
-        self._history = self._blank.get("history")
+        self._specs = {spec.name: spec for spec in self.metadata.inputs}
+        # What an output says of the next step's inputs.
+        self._memory = {name.removeprefix(NEXT): i for i, name in enumerate(self._outputs) if name.startswith(NEXT)}
+        self._state = {name: self._blank[name] for name in self._memory}
         self._begins = True
         self._stand: Command | None = None
         self.on_inputs: Callable[[dict[str, Array]], None] | None = None
@@ -78,19 +84,19 @@ class OnnxPolicy:
         A command that commands nothing is to stand where the robot is: a policy that is told nothing does as it likes.
 
         Raises:
-            DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape.
+            DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape; or the
+                robot does not measure what it reads, or does not know where it is and is told to go to a place.
         """
         feeds = dict(self._blank)
-        for name in MEASURED:
-            self._put(feeds, name, getattr(reading, name))
-        self._put_command(feeds, self._or_stand(reading, command))
-        if self._history is not None:
-            feeds["history"], feeds["reset"] = self._history, np.array([self._begins])
+        for name, value in measured(reading, self.metadata).items():
+            self._put(feeds, name, value)
+        self._put_command(feeds, reading, self._or_stand(reading, command))
+        if self._memory:
+            feeds |= {**self._state, "reset": np.array([self._begins])}
         if self.on_inputs is not None:
             self.on_inputs(feeds)
         outputs = cast(list[Array], self._session.run(self._outputs, feeds))
-        if self._history is not None:
-            self._history = outputs[1]
+        self._state = {name: outputs[index] for name, index in self._memory.items()}
         self._begins = False
         return outputs[0][0]
 
@@ -103,28 +109,39 @@ class OnnxPolicy:
             self._stand = standing(reading, self._commands, len(self.metadata.path_times))
         return self._stand
 
-    def _put_command(self, feeds: dict[str, Array], command: Command) -> None:
+    def _put_command(self, feeds: dict[str, Array], reading: RobotReading, command: Command) -> None:
         given = command.inputs
         for modality, values in given.items():
             if modality not in self._commands:
                 raise DeployError(f"this policy takes no {modality}", f"It takes {', '.join(self.modalities)}")
             names = self._commands[modality]
-            if not set(names) <= set(values):
+            told = {name: values[name] for name in names if name in values} | self._seen(names, values, reading)
+            if len(told) < len(names):
                 raise DeployError(f"a {modality} command needs {' and '.join(names)}")
-            for name in names:
-                self._put(feeds, name, values[name])
+            for name, value in told.items():
+                self._put(feeds, name, value)
         if self._commands:
             feeds["command_mask"] = np.array([[modality.name in given for modality in self.metadata.modalities]])
-        self._put_poses(feeds, command)
+        self._put_poses(feeds, reading, command)
 
-    def _put_poses(self, feeds: dict[str, Array], command: Command) -> None:
+    def _seen(self, names: Collection[str], values: Mapping[str, Any], reading: RobotReading) -> dict[str, Array]:
+        """Those inputs in the heading frame that are given in the world alone, by name."""
+        world = {name: f"{name.removesuffix('_h')}_w" for name in names if name.endswith("_h") and name not in values}
+        return {
+            name: seen(name, self._specs[name].unit, values[other], reading)
+            for name, other in world.items()
+            if other in values
+        }
+
+    def _put_poses(self, feeds: dict[str, Array], reading: RobotReading, command: Command) -> None:
         given = [name for name in _POSES if getattr(command, name) is not None]
         if given and not self._reads_poses:
             raise DeployError("this policy takes no poses", f"It takes {', '.join(self.modalities)}")
         if len(given) == 1 or (self.needs_poses and not given):
             raise DeployError(f"this policy's command needs {' and '.join(_POSES)}")
-        for name in given:
-            self._put(feeds, name, getattr(command, name))
+        poses = {name: getattr(command, name) for name in given}
+        for name, value in (self._seen(self._poses, poses, reading) or poses).items():
+            self._put(feeds, name, value)
         if given and "pose_mask" in feeds:
             mask = command.pose_mask
             self._put(feeds, "pose_mask", np.ones_like(feeds["pose_mask"][0]) if mask is None else mask)

@@ -32,7 +32,7 @@ def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str 
     """
     names = [spec.name for spec in metadata.inputs]
     commands = [modality.name for modality in metadata.modalities if modality.inputs]
-    commands += ["poses"] * ("target_body_pos_w" in names)
+    commands += ["poses"] * any(name in names for name in ("target_body_pos_w", "target_body_pos_h"))
     facts: dict[str, Any] = {
         "run_path": run,
         "joint_names": metadata.joint_names,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DeployError, needs
+from ..geometry import multiply, rotated_back
 from ..interface import Array, Mode, RobotReading
 from ..policy import metadata as _metadata
 from ..policy.metadata import ROBOT_FILE, Metadata, StartState
@@ -83,6 +84,7 @@ class MujocoRobot:
         qpos, qvel = self.data.qpos, self.data.qvel
         rotation = np.zeros(9)
         mujoco.mju_quat2Mat(rotation, qpos[3:7])
+        imu_quat, imu_ang_vel = self._inertial()
         return RobotReading(
             root_pos_w=qpos[:3].copy(),
             root_quat_w=qpos[3:7].copy(),
@@ -91,7 +93,23 @@ class MujocoRobot:
             root_ang_vel_w=rotation.reshape(3, 3) @ qvel[3:6],
             joint_pos=qpos[self._qpos],
             joint_vel=qvel[self._qvel],
+            imu_quat=imu_quat,
+            imu_ang_vel=imu_ang_vel,
         )
+
+    def _inertial(self) -> tuple[Array, Array] | tuple[None, None]:
+        """What an inertial sensor says that is not on the root, if the policy has one."""
+        imu, data = self.metadata.imu, self._posed
+        if imu is None or imu.body == self.metadata.body_names[0]:
+            return None, None
+        data.qpos[:], data.qvel[:] = self.data.qpos, self.data.qvel
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_comVel(self.model, data)
+        body, velocity = self.model.body(imu.body).id, np.zeros(6)
+        mujoco.mj_objectVelocity(self.model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0)
+        quat = multiply(data.xquat[body], np.array(imu.quat))
+        return quat, rotated_back(quat, velocity[:3])
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
         # A servo's torque is gain * target + bias * angle + damping * velocity; gain and bias are its stiffness.

@@ -5,10 +5,11 @@ import time
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import Array, Mode, RobotReading
+from ..interface import MEASURED, PLACE, Array, Mode, RobotReading
 from ..network.endpoint import Address, Endpoint, out_of_order
 from ..network.wire import SEQUENCES, Codec, Kind, MalformedError, Packet
 from ..policy.metadata import Metadata
+from ..policy.senses import measured, measured_names
 
 VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
 PARTING = 3  # damping packets when the run is over; one may get lost
@@ -19,7 +20,7 @@ class UdpRobot:
 
     The first robot that sends a valid state is locked in; another is refused until the first has been silent for a second. If
     nothing new has come, a reading is the one before, with its stamp, which is how `Safety` knows. A state that is not finite is
-    no state.
+    no state, but a place or a velocity that is NaN throughout is one that the robot does not measure.
 
     Args:
         place: where to listen, host and port.
@@ -28,7 +29,8 @@ class UdpRobot:
         key: shared with the robot; without one it must be on this machine.
 
     Raises:
-        DeployError: the port is in use, or no robot came, or one with other joints or another key.
+        DeployError: the port is in use, or no robot came, or one with other joints or another key, or one that does not measure
+            what the policy reads.
     """
 
     def __init__(self, place: Address, metadata: Metadata, wait: float = 10.0, key: bytes | None = None) -> None:
@@ -38,6 +40,7 @@ class UdpRobot:
             Mode.CONTROL: [np.array(metadata.stiffness), np.array(metadata.damping)],
             Mode.DAMPING: [np.zeros(metadata.num_joints), np.array(metadata.damping)],
         }
+        self._metadata = metadata
         self._valid_for, self._sequence = np.array(VALID_PERIODS * metadata.control_dt), 0
         self._last: RobotReading | None = None
         self._past = set[int]()  # sessions of the robot's program that are over
@@ -100,7 +103,8 @@ class UdpRobot:
         if not packet.answers:
             self._greet(packet, sender)
             return
-        if not np.isfinite(packet.values).all():
+        reading = self.codec.reading(packet)
+        if not self._is_finite(reading):
             dropped["not finite"] += 1
             return
         if self.endpoint.is_stranger(sender, lambda: self.codec.pack(Kind.REFUSAL, 0, time.monotonic(), [])):
@@ -113,7 +117,17 @@ class UdpRobot:
             self._past.add(self.codec.peer_session)
             self.codec.peer_session = packet.session
         self.endpoint.accept(sender)
-        self._last = self.codec.reading(packet)
+        self._last = reading
+
+    def _is_finite(self, reading: RobotReading) -> bool:
+        """Whether it holds what the policy reads, and nothing that is not finite."""
+        said = [value for name in MEASURED if (value := getattr(reading, name)) is not None]
+        if not all(np.isfinite(value).all() for value in said):
+            return False
+        if self._last is None:
+            measured(reading, self._metadata)
+            return True
+        return all(getattr(reading, name) is not None for name in measured_names(self._metadata) if name in PLACE)
 
     def _out_of_order(self, packet: Packet) -> str:
         """Why a state is not the next one, empty if it is. A robot that begins anew begins its sequence anew."""

@@ -107,7 +107,7 @@ class Safety:
             self._last = last or _nowhere(reading)
             return
         self._last = reading
-        if last is None:
+        if last is None and reading.root_pos_w is not None:
             self._height = float(reading.root_pos_w[2])
         if self.tripped is None:
             self._check_frozen(reading, last)
@@ -151,8 +151,10 @@ class Safety:
             )
 
     def _check_fall(self, reading: RobotReading) -> None:
-        height, _, x, y, _ = (float(v) for v in (reading.root_pos_w[2], *reading.root_quat_w))
+        _, x, y, _ = (float(v) for v in reading.root_quat_w)
         lowest, tilt = self.limits.height, float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+        # Who does not know how high the root is falls by its tilt alone.
+        height = np.inf if reading.root_pos_w is None else float(reading.root_pos_w[2])
         if lowest is not None and height < lowest * self._height:
             bound = lowest * self._height
             self.trip("fall", f"the root is {height:.2f} m high, under {bound:.2f} m", height=height, limit=bound)
@@ -218,8 +220,8 @@ class Safety:
 
 def _implausible(reading: RobotReading) -> str:
     """Why this cannot have been measured, empty if it can."""
-    for name in MEASURED:
-        if not np.isfinite(getattr(reading, name)).all():
+    for name, value in _said(reading).items():
+        if not np.isfinite(value).all():
             return f"{name} of the sensors is not finite"
     length = float(np.linalg.norm(reading.root_quat_w))
     return f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT else ""
@@ -227,4 +229,12 @@ def _implausible(reading: RobotReading) -> str:
 
 def _nowhere(reading: RobotReading) -> RobotReading:
     """For a robot whose very first measurement is broken: nothing that is not finite is ever a target."""
-    return RobotReading(**{name: np.nan_to_num(getattr(reading, name), posinf=0.0, neginf=0.0) for name in MEASURED})
+    said = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _said(reading).items()}
+    return RobotReading(**{**dict.fromkeys(MEASURED), **said})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
+
+
+def _said(reading: RobotReading) -> dict[str, Array]:
+    """What the robot measures, by name."""
+    return {
+        name: value for name in (*MEASURED, "imu_quat", "imu_ang_vel") if (value := getattr(reading, name)) is not None
+    }

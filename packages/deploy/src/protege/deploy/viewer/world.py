@@ -224,9 +224,7 @@ class World:
     def _see(self, step: Step) -> None:
         """Make the page's frame of a step, and push the robot."""
         reading, robot = step.reading, self._robot
-        pos, quat = robot.body_poses(
-            Poses(reading.root_pos_w[None], reading.root_quat_w[None], reading.joint_pos[None])
-        )
+        pos, quat = robot.body_poses(Poses(reading.place[None], reading.root_quat_w[None], reading.joint_pos[None]))
         if self._commander.since != self._since:
             self._since = self._commander.since
             self._tracking.forget()

@@ -1,0 +1,90 @@
+"""A student with onboard sensors from the preset to the robot: trained, evaluated, exported, checked, run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny import SMALL_ENV, SMALL_MODEL, TEACHERS, of_robot, save_teachers
+
+from protege.core.errors import UserError
+from protege.core.learning.policy import ActorCritic
+from protege.core.robots.robot import Robot
+from protege.core.runs.load_policy import load_policy
+from protege.core.runs.training import train
+from protege.deploy.cli.main import main
+from protege.distill.evaluate import evaluate
+from protege.distill.experiment import EXPERIMENTS
+
+SMALL = ["num_envs=8", "rollout_steps=4", "epochs=1", "minibatches=2", "teacher_iterations=0", "run.max_time=null"]
+
+
+def settings(folder: Path, robot: Robot, *overrides: str) -> list[str]:
+    """Overrides of a tiny run, with a teacher of each kind."""
+    teachers = save_teachers(folder / "teachers", robot)
+    named = [f"teacher_models.{name}.checkpoint=['{teachers[name]}']" for name in TEACHERS]
+    where = [f"results_dir={folder}", "experiment_name=onboard", "run.device=cpu"]
+    return [*SMALL_ENV, *of_robot(robot), *SMALL_MODEL, *SMALL, *where, *named, *overrides]
+
+
+def test_it_is_trained_evaluated_exported_checked_and_run(tmp_path: Path, robot: Robot) -> None:
+    every = "curriculum=[{name: all, task_mix: {path: 1, goal: 1, steering: 1, masked_mimic: 1}}]"
+    evaluated = ["evaluation_interval=2", "evaluation_episodes=2", "max_iterations=2"]
+    given = settings(tmp_path, robot, every, *evaluated)
+    run = train(EXPERIMENTS["distillation"], "distillation/onboard", given)
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["actor/distillation_loss"] > 0.0 and any("evaluation/steering/success" in row for row in rows)
+
+    loaded = load_policy(run.folder)
+    student = loaded.policy
+    assert isinstance(student, ActorCritic) and student.sensors == "onboard"
+    felt = {"onboard", "onboard_history", "onboard_masked_poses", "path", "goal", "steering"}
+    assert set(student.actor_tokens) == felt and not felt & set(student.critic_tokens) - {"path", "goal", "steering"}
+    assert {"proprioception", "poses"} <= set(student.critic_tokens)  # the critic knows all
+    played = evaluate(loaded, ["steering", "masked_mimic"], 4, num_envs=2, simulator="mujoco", device="cpu")
+    assert played.data["tasks"]["steering"]["episodes"] == 4
+
+    out, report = str(tmp_path / "out"), tmp_path / "report.json"
+    for command in (
+        ["export", "--checkpoint", str(run.folder), "--output", out],
+        ["info", out],
+        ["check", out, "--checkpoint", str(run.folder), "--num-states", "100"],
+        ["run", out, "--fast", "--no-safety", "--seconds", "0.5", "--report", str(report)],
+    ):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    assert json.loads(report.read_text())["loop"]["event"] is None
+
+
+def test_both_kinds_learn_from_the_same_teachers(tmp_path: Path) -> None:
+    """What a teacher says depends on the full state alone, whatever the student feels."""
+    from protege.core.env import env_plugin
+    from protege.core.runs.config import RunConfig, compose
+    from protege.distill.teachers_by_task import load_teachers
+    from protege.sim.robots import get_robot
+
+    robot = get_robot("smpl")
+    parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
+    given = settings(tmp_path, robot)
+    config = compose(parts, "distillation/onboard", given, robot_settings=env_plugin().robot_settings)
+    labels = []
+    for sensors in ("full_state", "onboard"):
+        env = env_plugin().make(config.run, config.env, sensors=sensors)
+        teachers = load_teachers(config.agent.teacher_models, ["path"], env, config.run)
+        obs = env.set_task_mix({"path": 1.0})
+        labels.append(teachers.label(obs, env.task_slices))
+        env.close()
+    assert labels[0].keys() == labels[1].keys()
+    assert all(torch.equal(labels[0][name], labels[1][name]) for name in labels[0])
+
+
+def test_it_cannot_learn_through_a_world_model(tmp_path: Path) -> None:
+    from protege.sim.robots import get_robot
+
+    overrides = ["model.sensors=onboard", "agent.rollout_steps=4"]
+    small = [x for x in settings(tmp_path, get_robot("smpl")) if x.split("=")[0] not in ("epochs", "minibatches")]
+    given = [x for x in small if x.split("=")[0] not in ("rollout_steps", "teacher_iterations")]
+    with pytest.raises(UserError, match=r"model\.sensors: onboard sensors cannot be imagined") as caught:
+        train(EXPERIMENTS["distillation/world_model"], "distillation/world_model", [*given, *overrides])
+    assert caught.value.remedy == "Take model.sensors=full_state"
