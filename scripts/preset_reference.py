@@ -70,7 +70,7 @@ def preset(name: str) -> Config:
 def acting_parameters(name: str) -> str:
     """How many numbers act in the policy of a preset, in millions. Nothing is allocated."""
     config, robot = preset(name), get_robot("smpl")
-    sensors = FULL_STATE if isinstance(config.agent, MaskedMimicConfig) else config.model.sensors
+    sensors = FULL_STATE if isinstance(config.agent, VariationalConfig) else config.model.sensors
     shapes = observation_shapes(robot, config.env, sensors)
     with torch.device("meta"):
         servos = Servos.unknown(robot.num_joints)

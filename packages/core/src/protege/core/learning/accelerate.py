@@ -39,7 +39,7 @@ def compiles(device: torch.device | str, wanted: bool) -> bool:
     return wanted and torch.device(device).type == "cuda" and find_spec("triton") is not None
 
 
-def compiled[F: Callable[..., Any]](function: F, device: torch.device | str, wanted: bool) -> F:
+def compiled(function: Callable[..., Any], device: torch.device | str, wanted: bool) -> Callable[..., Any]:
     """A function compiled for fixed batch sizes at its first use, as `accelerate` compiles networks; else the function itself."""
     return torch.compile(function, dynamic=False) if compiles(device, wanted) else function
 

@@ -54,15 +54,17 @@ def check_units(sizes: Any, key: str, *names: str) -> None:
     within(1, 8192, sizes, key, *names)
 
 
-def mlp(sizes: Sequence[int], output_scale: float | None = None) -> nn.Sequential:
+def mlp(sizes: Sequence[int], output_scale: float | None = None, layer_norm: bool = False) -> nn.Sequential:
     """Linear layers with GELU between them, sizes[0] -> ... -> sizes[-1].
 
     Args:
         output_scale: gain of the last layer's orthogonal initialisation (its bias is then zero); None leaves torch's default.
+        layer_norm: normalise each hidden layer before its GELU (Ba et al. 2016, arXiv 1607.06450).
     """
     layers: list[nn.Module] = []
     for i, (size_in, size_out) in enumerate(pairwise(sizes)):
-        layers += [nn.GELU()] if i else []
+        if i:
+            layers += [nn.LayerNorm(size_in), nn.GELU()] if layer_norm else [nn.GELU()]
         layers.append(nn.Linear(size_in, size_out))
     if output_scale is not None:
         _init_output(layers[-1], output_scale)
@@ -273,20 +275,26 @@ class SetMLP(nn.Module):
     Args:
         sizes: (S, F) of each token set.
         units: hidden and output sizes.
+        output_scale, layer_norm: see `mlp`.
     """
 
     def __init__(
-        self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int], output_scale: float | None = None
+        self,
+        sizes: Mapping[str, tuple[int, int]],
+        units: Sequence[int],
+        output_scale: float | None = None,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.inputs = nn.ModuleDict({name: nn.Linear(s * f, units[0], bias=False) for name, (s, f) in sizes.items()})
         self.bias = nn.Parameter(torch.zeros(units[0]))
-        self.rest = mlp(units, output_scale)
+        self.norm = nn.LayerNorm(units[0]) if layer_norm else nn.Identity()
+        self.rest = mlp(units, output_scale, layer_norm)
 
     def forward(self, sets: Mapping[str, TokenSet]) -> Tensor:
         """Token sets by name -> (N, units[-1])."""
         hidden = sum(layer(_masked(*sets[name]).flatten(1)) for name, layer in self.inputs.items())
-        return self.rest(F.gelu(hidden + self.bias))
+        return self.rest(F.gelu(self.norm(hidden + self.bias)))
 
 
 def _masked(x: Tensor, present: Tensor | None) -> Tensor:

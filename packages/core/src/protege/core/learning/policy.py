@@ -44,6 +44,7 @@ class ModelConfig:
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
         critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
+        layer_norm: normalise the hidden layers of critics and of `mlp` actors.
         log_std: fixed log standard deviation of the actions, in units of their scale; null for the robot's own (`Joint.log_std`).
             Less lets a trained tracker of a walk come nearer.
         reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
@@ -62,6 +63,7 @@ class ModelConfig:
     tokens: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
     added_tokens: list[str] = field(default_factory=list)
     critic_inputs: list[str] = field(default_factory=lambda: ["proprioception", "poses"])
+    layer_norm: bool = False
     log_std: float | None = None
     reference_residual: bool = True
     reference_velocity: float = 0.7
@@ -252,9 +254,9 @@ class Critic(nn.Module):
 
     MEMORY = 0.5  # share of the past that an update keeps
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int]) -> None:
+    def __init__(self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int], layer_norm: bool = False) -> None:
         super().__init__()
-        self.net = SetMLP(sizes, [*units, 1], output_scale=0.1)
+        self.net = SetMLP(sizes, [*units, 1], output_scale=0.1, layer_norm=layer_norm)
         self.returns = RunningNormalizer(1)
 
     @property
@@ -302,14 +304,16 @@ class ActorCritic(nn.Module):
         sizes, joints = self.tokenizer.sizes, len(servos.default_joint_pos)
         actor_sizes = {name: sizes[name] for name in actor_tokens}
         if config.actor == "mlp":
-            self.actor: nn.Module = SetMLP(actor_sizes, [*config.mlp_units, joints], output_scale=0.01)
+            self.actor: nn.Module = SetMLP(actor_sizes, [*config.mlp_units, joints], 0.01, config.layer_norm)
         else:
             body = TokenTransformer(
                 actor_sizes, config.latent_dim, config.ff_size, config.num_layers, config.num_heads, config.added_tokens
             )
             # A small last layer: an untrained tracker plays the reference.
             self.actor = nn.Sequential(body, mlp([config.latent_dim, *config.mlp_units, joints], output_scale=0.01))
-        self.critic = Critic({name: sizes[name] for name in config.critic_inputs}, config.critic_units)
+        self.critic = Critic(
+            {name: sizes[name] for name in config.critic_inputs}, config.critic_units, config.layer_norm
+        )
         self.actor_tokens, self.added_tokens = actor_tokens, list(config.added_tokens)
         self.critic_tokens = list(config.critic_inputs)
         self.register_buffer("action_bound", servos.action_bound.clone())

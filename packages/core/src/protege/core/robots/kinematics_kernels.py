@@ -62,7 +62,7 @@ def rotate(q, v):
     """Turn a vector by a quaternion."""
     w, x, y, z = q
     vx, vy, vz = v
-    tx, ty, tz = cross((x, y, z), v)
+    tx, ty, tz = cross((x, y, z), v)  # pyright: ignore[reportGeneralTypeIssues]
     tx, ty, tz = 2.0 * tx, 2.0 * ty, 2.0 * tz
     sx, sy, sz = cross((x, y, z), (tx, ty, tz))
     return vx + w * tx + sx, vy + w * ty + sy, vz + w * tz + sz
@@ -90,8 +90,12 @@ def load3(x, stride, at, mask):
 @triton.jit
 def load4(x, stride, at, mask):
     """The same of four."""
-    xyz = load3(x + stride, stride, at, mask)
-    return tl.load(x + at, mask), xyz[0], xyz[1], xyz[2]
+    return (
+        tl.load(x + at, mask),
+        tl.load(x + stride + at, mask),
+        tl.load(x + 2 * stride + at, mask),
+        tl.load(x + 3 * stride + at, mask),
+    )
 
 
 @triton.jit
@@ -222,6 +226,13 @@ def gradient_kernel(
 # As operations of torch ------------------------------------------------------------------------------------------------
 
 
+def _launch(kernel: Any, tensors: list[Tensor], tree: Sequence[Tensor], n: int, joints: int, moving: bool) -> None:
+    """Run a kernel for n envs; what it does not read or write without `moving` may be any tensor."""
+    hinges, bodies = tree[-1].shape
+    grid, warps = (triton.cdiv(n, BLOCK),), BLOCK // 32
+    kernel[grid](*tensors, n, joints, bodies, hinges, moving, BLOCK, num_warps=warps)
+
+
 @torch.library.custom_op("protege::motion", mutates_args=())
 def motion(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
     """What `Kinematics._motion` gives, (C, B, N) or (3, H, B, N).
@@ -231,19 +242,15 @@ def motion(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
             the three velocities there are only positions, rotations and axes.
         tree: parents (B,), offsets (3, B), rests (4, B), axes (3, H, B) and slots (H, B) of a `Kinematics`.
     """
+    moving = len(given) == 6
     given = [x.contiguous() for x in given]
     made = _outputs(given, tree)
-    moving, (n, joints) = len(given) == 6, given[-1].shape
-    pos, quat, *velocities, axes, before = made if moving else [*made, made[0]]
-    lin, ang = velocities or (pos, pos)
-    poses = (
-        (given[0], given[1], given[2], given[3], given[4], given[5])
-        if moving
-        else (*given[:2], *given[:2], given[2], given[2])
-    )
-    (hinges, bodies), grid = tree[-1].shape, (triton.cdiv(n, BLOCK),)
-    sizes: dict[str, Any] = {"hinges": hinges, "moving": moving, "block": BLOCK, "num_warps": BLOCK // 32}
-    motion_kernel[grid](*poses, *tree, pos, quat, lin, ang, axes, before, n, joints, bodies, **sizes)
+    if moving:
+        read, written = given, made
+    else:
+        (pos, quat, joints), (body_pos, body_quat, axes) = given, made
+        read, written = [pos, quat, pos, pos, joints, joints], [body_pos, body_quat, body_pos, body_pos, axes, axes]
+    _launch(motion_kernel, [*read, *tree, *written], tree, len(given[0]), given[-1].shape[1], moving)
     return made
 
 
@@ -268,17 +275,17 @@ def motion_gradient(
         made: what `motion` made.
         joints: J.
     """
+    moving, n = len(pulls) == 4, made[0].shape[-1]
     pulls = [x.contiguous() for x in pulls]
     gradients = _gradients(pulls, made, tree, joints)
-    moving, n = len(pulls) == 4, made[0].shape[-1]
-    (hinges, bodies), grid = tree[-1].shape, (triton.cdiv(n, BLOCK),)
-    pos, quat, *velocities, axes, before = made if moving else [*made, made[0]]
-    lin, ang = velocities or (pos, pos)
-    sums = pos.new_zeros(12 if moving else 6, bodies, n)
-    to = gradients if moving else [*gradients[:2], *gradients[:2], gradients[2], gradients[2]]
-    sizes: dict[str, Any] = {"hinges": hinges, "moving": moving, "block": BLOCK, "num_warps": BLOCK // 32}
-    states = (*pulls, *pulls[:2], pos, quat, lin, ang) if not moving else (*pulls, pos, quat, lin, ang)
-    gradient_kernel[grid](*states, axes, before, tree[0], tree[-1], sums, *to, n, joints, bodies, **sizes)
+    sums = made[0].new_zeros(12, tree[-1].shape[1], n)
+    if moving:
+        read, written = [*pulls, *made], gradients
+    else:
+        (pos, quat, axes), (to_pos, to_quat, to_joints) = made, gradients
+        read = [*pulls, *pulls, pos, quat, pos, pos, axes, axes]
+        written = [to_pos, to_quat, to_pos, to_pos, to_joints, to_joints]
+    _launch(gradient_kernel, [*read, tree[0], tree[-1], sums, *written], tree, n, joints, moving)
     return gradients
 
 

@@ -32,8 +32,8 @@ class WorldModelConfig:
         final_rate: share of the learning rates that is left at the end of the budget; they fall from two fifths of it on.
         gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
         lam: trace of the critic's targets, TD(lambda).
-        failures_end: whether a failure ends an imagined episode, as it ends a simulated one. If not, the errors after it still have a
-            gradient.
+        failures_end: whether a failure ends an imagined episode, as it ends a simulated one. If not, errors after it still have
+            a gradient.
         critic: whether imagined returns go on with the critic's value after the horizon.
         target_memory: share of the target critic that an update keeps; it gives the values of TD(lambda) and after the horizon.
         offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.

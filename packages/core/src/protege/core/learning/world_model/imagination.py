@@ -180,25 +180,25 @@ def play(
     penalty = config.offset_penalty * squared
     change = config.rate_penalty * (pull[1:] - pull[:-1]).square().mean(-1)
     penalty = penalty + torch.cat([torch.zeros_like(change[:1]), change])
-    means: dict[str, Tensor | None] = {"offset": squared.detach().mean(0), "anchor_kl": None, "latent_kl": None}
+    anchor_kl = latent_kl = None
     if anchor is not None:
         labels = torch.stack([anchor(_detached(outcome.obs), envs.task_slices) for outcome in outcomes])
         mean = torch.stack([action.mean for action in acted])
         divergence = 0.5 * ((mean - labels) / policy.log_std.exp()).square().mean(-1)
         penalty = penalty + config.anchor_weight * divergence
-        means["anchor_kl"] = divergence.detach().mean(0)
+        anchor_kl = divergence.detach().mean(0)
     kls = [action.latent_kl for action in acted if action.latent_kl is not None]
     if kls:
-        latent_kl = torch.stack(kls)
-        penalty = penalty + kl_weight * latent_kl
-        means["latent_kl"] = latent_kl.detach().mean(0)
+        penalty = penalty + kl_weight * torch.stack(kls)
+        latent_kl = torch.stack(kls).detach().mean(0)
     discounts = gamma ** torch.arange(config.horizon, device=x.device, dtype=x.dtype)
     gain = (discounts.unsqueeze(1) * torch.where(alive[:-1], reward - penalty, 0.0)).sum(0)
     seen = [_detached(outcome.obs) for outcome in outcomes]
     with torch.no_grad():
         following = _joined([*seen[1:], _detached(last)], policy.tokenizer.obs_keys)
         values = value(policy, critic, following).view_as(reward)
-    return Rollout(gain, reward.detach(), failed, timed_out, alive, last=last, seen=seen, values=values, **means)
+    ends, offset = (failed, timed_out, alive), squared.detach().mean(0)
+    return Rollout(gain, reward.detach(), *ends, last, seen, values, offset, anchor_kl, latent_kl)
 
 
 def _detached(obs: Obs) -> Obs:
