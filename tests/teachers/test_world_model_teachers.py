@@ -131,3 +131,26 @@ def test_a_damaged_model_is_one_line(tracker, robot, tmp_path):
     save(tmp_path / "last.ckpt", saved)
     told = refusal(tmp_path / "results", "--robot", robot.name, f"agent.world_model_path={tmp_path}")
     assert "agent.world_model_path:" in told and "has other parts" in told
+
+
+def test_another_algorithms_critic_is_left_behind(tracker, robot, tmp_path):
+    """PPO's rewards are of another size: what its critic thinks of states is nothing to go by."""
+    settings = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "agent.rollout_steps=4", "agent.minibatches=1"]
+    settings += ["model.actor=mlp", "model.mlp_units=[16]", "model.critic_units=[24]", "--robot", robot.name]
+    where = ["--results-dir", tmp_path, "--experiment-name", "ppo", "--max-iterations", 1]
+    result = protege("core", "train", "full_body_tracker/generalist", *where, *settings)
+    assert result.exit_code == 0, result.output
+    by_ppo, by_model = (taught_by(expert, robot, tmp_path) for expert in (tmp_path / "ppo", tracker))
+    assert by_ppo["critic.net.bias"].shape == (16,)
+    theirs = load(tracker).model
+    assert all(torch.equal(by_model[name], x) for name, x in theirs.items() if name.startswith("critic.net."))
+
+
+def taught_by(expert: Path, robot, results: Path) -> dict[str, torch.Tensor]:
+    """The weights of a teacher that starts from an expert and learns nothing."""
+    words = ["--robot", robot.name, "--max-iterations", 1, "agent.learning_rate=0", "agent.critic_learning_rate=0"]
+    words.append(f"agent.expert_model_path={expert}")
+    taught = load(train(results, f"from_{expert.name}", "teachers", "path_follower/world_model", *words)).model
+    actor = {name: x for name, x in load(expert).model.items() if name.startswith("actor.")}
+    assert all(torch.equal(taught[name], x) for name, x in actor.items())
+    return taught

@@ -1,7 +1,7 @@
 """What core trains: the tracker, by PPO or through a model of the world; MaskedMimic, by imitation or through such a model."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from ..env import Env, ImaginableEnv
 from ..errors import UserError
@@ -38,6 +38,9 @@ def load_expert(path: str, env: Env, kinds: Sequence[str]) -> LoadedPolicy:
 def starting_policy(run: Run, env: Env, config: Config) -> ActorCritic:
     """An actor-critic with the weights of `agent.expert_model_path` if there is one; what it reads besides has no effect yet.
 
+    Its critic begins anew where the expert was trained by another algorithm: that one's rewards are of another size, and its slope
+    would lead a policy astray that is trained by gradients through it.
+
     A run that goes on has what it needs in its own checkpoint: its expert may be gone.
     """
     policy = make_actor_critic(env, config.model)
@@ -45,11 +48,20 @@ def starting_policy(run: Run, env: Env, config: Config) -> ActorCritic:
         pass  # `Run.restore` loads the weights
     elif config.agent.expert_model_path:
         expert = load_expert(config.agent.expert_model_path, env, actor_critics())
-        policy.load_from(expert.policy.state_dict())
+        weights = expert.policy.state_dict()
+        if by_world_model(expert.config) != isinstance(config.agent, WorldModelConfig):
+            own = {name: x for name, x in policy.state_dict().items() if name.startswith("critic.")}
+            weights = {name: x for name, x in weights.items() if not name.startswith("critic.")} | own
+        policy.load_from(weights)
         run.record_motions(expert.checkpoint.motions)
     elif run.kind != "tracker" and not config.run.checkpoint:
         run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     return policy
+
+
+def by_world_model(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's config is of a training through a model of the world."""
+    return "imagined_envs" in (config.get("agent") or {})
 
 
 def train_ppo(run: Run, env: Env, config: Config) -> None:
