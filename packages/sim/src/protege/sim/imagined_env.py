@@ -61,13 +61,18 @@ class ImaginedEnv:
         }
         ends = accumulate(self.task_counts.values(), initial=0)
         self.task_slices = {name: slice(*part) for name, part in zip(self.tasks, pairwise(ends), strict=True)}
+        # With a gradient as after every step, so that what is compiled is compiled once.
+        self._unmoved = {
+            name: torch.zeros_like(task.command.reference.shift).requires_grad_() if task.command.carried else None
+            for name, task in self.tasks.items()
+        }
         # Metrics alone look at where robots have been.
         self._trail = torch.zeros(num_envs, 1, 2, device=next(iter(self.tasks.values())).command.step.device)
 
     def load(self, rows: Mapping[str, Tensor]) -> None:
         """Ask of the envs what the rows say; see `HumanoidEnv.rows`."""
         for name, task in self.tasks.items():
-            task.command.reference.moved = None
+            task.command.reference.moved = self._unmoved[name]
             for key, mine in task.command.rows().items():
                 mine.copy_(rows[f"{name}/{key}"])
 
