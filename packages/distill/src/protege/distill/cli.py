@@ -1,6 +1,5 @@
 """`protege-distill`: train the student, evaluate any policy, draw the report."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,9 @@ import click
 from protege.core.cli.train import training_group
 from protege.core.runs.config import SPLITS
 from protege.sim.terrain_params import KINDS as TERRAINS
+
+from .known import Known
+from .robustness.command import robustness
 
 if TYPE_CHECKING:
     from protege.core.runs.load_policy import LoadedPolicy
@@ -20,23 +22,7 @@ main = training_group(
 )
 
 
-class Known(click.ParamType):
-    """A name in a table of `protege.distill.tasks`, which is imported when it is needed: `--help` is to be quick."""
-
-    def __init__(self, table: str) -> None:
-        self.name = self.table = table
-
-    def names(self) -> list[str]:
-        """All that there are."""
-        return list(getattr(import_module("protege.distill.tasks"), self.table))
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return f"[{'|'.join(self.names())}]"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.names():
-            self.fail(f"{value!r} is not one of {', '.join(self.names())}", param, ctx)
-        return value
+main.add_command(robustness)
 
 
 @main.command()
@@ -56,8 +42,8 @@ class Known(click.ParamType):
 @click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--output", help="folder for the results")
-@click.option("--opt", "groups", multiple=True, type=Known("OPTIONS"), help="a group of tasks")
-@click.option("--task", "tasks", multiple=True, type=Known("EVALUATED"), help="one task; repeatable")
+@click.option("--opt", "groups", multiple=True, type=Known("OPTIONS", "tasks"), help="a group of tasks")
+@click.option("--task", "tasks", multiple=True, type=Known("EVALUATED", "tasks"), help="one task; repeatable")
 @click.option(
     "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
 )

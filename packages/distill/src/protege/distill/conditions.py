@@ -1,7 +1,7 @@
 """The conditions of an evaluation: what is the same for all tasks, whether episodes or whole clips are played."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from protege.core.env import Env
@@ -26,6 +26,7 @@ class Conditions:
         terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
         given: settings of `Task.evaluation_only`, each `key.path=value`.
         overrides: changes of the config's `env` part, each `key.path=value`.
+        changes: what is otherwise than in the training, by the name below `env`, as `randomization.friction`; see `changed`.
         robot, simulator, motion_file, motion_split, device: see `protege.core.runs.evaluation.evaluation_env`.
     """
 
@@ -35,6 +36,7 @@ class Conditions:
     terrain: str | None = None
     given: Sequence[str] = ()
     overrides: Sequence[str] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
     robot: str | None = None
     simulator: str | None = None
     motion_file: Sequence[str] = ()
@@ -50,7 +52,8 @@ class Conditions:
         terrain = [f"env.terrain.kind={self.terrain}"] if self.terrain else []
         config = from_dict({"env": EnvConfig}, loaded.config, [*self.given, *terrain, *self.overrides]).env
         config = replace(config, mix_probability=0.0)
-        return replace(config, randomization=push_test(self.push)) if self.push else config
+        config = replace(config, randomization=push_test(self.push)) if self.push else config
+        return changed(config, self.changes) if self.changes else config
 
     def simulator_of(self, loaded: LoadedPolicy) -> str:
         """The name of the simulator."""
@@ -102,5 +105,22 @@ class Conditions:
             value, default = (getattr(getattr(x, task.config_key), name) for x in (config, usual))
             said |= {key: value} if value != default else {}
         said |= {"motion_split": self.motion_split} if self.motion_split else {}
+        said |= {"changes": dict(self.changes)} if self.changes else {}
         said |= {"overrides": list(self.overrides)} if self.overrides else {}
         return said | ({"terrain": asdict(config.terrain)} if config.terrain.kind != "flat" else {})
+
+
+def changed(config: EnvConfig, changes: Mapping[str, Any]) -> EnvConfig:
+    """A config with some values replaced, by their dotted names. What is randomised then is so in evaluations, too.
+
+    What training randomises is off here, unless its config has `randomization.in_evaluation`.
+    """
+    config = replace(config, randomization=replace(config.randomization.when(True), in_evaluation=True))
+    for key, value in changes.items():
+        config = _with(config, key.split("."), value)
+    return config
+
+
+def _with(part: Any, names: Sequence[str], value: Any) -> Any:
+    first, *rest = names
+    return replace(part, **{first: _with(getattr(part, first), rest, value) if rest else value})

@@ -41,7 +41,7 @@ STYLE: Any = {
 def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """Success of each task with its 95 % interval, and by the stricter rule where there is one."""
     with rc_context(STYLE):
-        figure, axes = _grid(1, 7.2, 0.62 * len(tasks) + 1.0)
+        figure, axes = grid(1, 7.2, 0.62 * len(tasks) + 1.0)
         ax = axes[0]
         for row, (name, result) in enumerate(tasks.items()):
             strict = result["strict_success"] is not None
@@ -70,13 +70,13 @@ def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
         ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("success, 95 % interval; the paler bar by the stricter rule")
-        return _svg(figure)
+        return svg(figure)
 
 
 def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np.ndarray]) -> str:
     """Share of the episodes whose error is at most so large, one panel a task."""
     with rc_context(STYLE):
-        figure, axes = _grid(len(tasks), 7.2, 2.3)
+        figure, axes = grid(len(tasks), 7.2, 2.3)
         for ax, (name, result) in zip(axes, tasks.items(), strict=True):
             values = np.sort(errors[name][~np.isnan(errors[name])])
             ax.set_title(result["title"])
@@ -104,7 +104,7 @@ def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np
                 fontsize=8,
             )
             ax.set_xlim(left=0.0)
-        return _svg(figure)
+        return svg(figure)
 
 
 def path_map(traces: Sequence[np.ndarray]) -> str:
@@ -114,7 +114,7 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
         traces: (T, 4) m each: x, y of the pelvis and of the path.
     """
     with rc_context(STYLE):
-        figure, axes = _grid(len(traces), 7.2, 2.5, columns=3)
+        figure, axes = grid(len(traces), 7.2, 2.5, columns=3)
         for ax, trace in zip(axes, traces, strict=True):
             start = trace[0, 2:]
             ahead = trace[min(10, len(trace) - 1), 2:] - start
@@ -130,7 +130,7 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
             ax.set_aspect("equal", adjustable="datalim")
             ax.tick_params(labelsize=7)
         axes[0].legend(fontsize=7, loc="best")
-        return _svg(figure)
+        return svg(figure)
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]]) -> str:
@@ -145,7 +145,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Se
     if not shown:
         return ""
     with rc_context(STYLE):
-        figure, axes = _grid(len(shown), 7.2, 2.3)
+        figure, axes = grid(len(shown), 7.2, 2.3)
         for ax, (title, names) in zip(axes, shown.items(), strict=True):
             positive = True
             for k, name in enumerate(names):
@@ -160,7 +160,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Se
             ax.set_xlabel("million samples")
             if len(names) > 1:
                 ax.legend(fontsize=7)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _bar(ax: Axes, y: float, value: float, interval: Sequence[float], color: str, alpha: float, height: float) -> None:
@@ -170,7 +170,7 @@ def _bar(ax: Axes, y: float, value: float, interval: Sequence[float], color: str
     ax.annotate(f"{value:.1%}", (max(high, value), y), (5, 0), textcoords="offset points", va="center", fontsize=8)
 
 
-def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+def grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of `columns`; width of the figure and height of a row in inches."""
     columns = min(count, columns)
     rows = -(-count // columns)
@@ -181,7 +181,8 @@ def _grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Fi
     return figure, axes[:count]
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The same data gives the same text."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

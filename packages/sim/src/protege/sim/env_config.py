@@ -33,6 +33,53 @@ class NoiseParams:
 
 
 @dataclass
+class BiasParams:
+    """Sensors that are wrong in the same way all through an episode. Only observations have it.
+
+    Attributes:
+        joint_pos: each joint's angle is read too large or too small by up to this, drawn for each joint, rad.
+        root_height: by how much too high the root is read, least and largest, m.
+        lin_vel_scale: factor on the root's linear velocity as it is reported; 0: always reported as 0.
+    """
+
+    joint_pos: float = 0.0
+    root_height: tuple[float, float] = (0.0, 0.0)
+    lin_vel_scale: float = 1.0
+
+    def check(self, key: str) -> None:
+        checks.within(0, 3.2, self, key, "joint_pos")
+        checks.within(-1, 1, self, key, "root_height")
+        checks.within(0, 2, self, key, "lin_vel_scale")
+        checks.rising(self, key, "root_height")
+
+
+@dataclass
+class MismatchParams:
+    """How the robots of evaluations differ from their description, all of them alike. Training reads none of it.
+
+    Attributes:
+        physics_rate: of the physics, Hz, rounded to whole steps a control step; 0: the robot's own.
+        control_rate: of the control loop, Hz; 0: the robot's own. All that policies see is in control steps of this length.
+        delay: of the actions, s, rounded to whole physics steps; on top of `RandomizationParams.latency`.
+        effort: factor on the joints' effort limits.
+        leg_collision: the left leg's bodies collide with the right leg's.
+    """
+
+    physics_rate: float = 0.0
+    control_rate: float = 0.0
+    delay: float = 0.0
+    effort: float = 1.0
+    leg_collision: bool = False
+
+    def check(self, key: str) -> None:
+        checks.within(0, 10_000, self, key, "physics_rate")
+        checks.within(0, 1000, self, key, "control_rate")
+        checks.within(0, 1, self, key, "delay")
+        checks.within(0, 100, self, key, "effort")
+        checks.above_zero(self, key, "effort")
+
+
+@dataclass
 class RandomizationParams:
     """Domain randomisation. Ranges are drawn from uniformly, for each env with every episode; as they are here, all is off.
 
@@ -47,6 +94,8 @@ class RandomizationParams:
         push_angle: least and largest angle of the pushes, rad; 0 is forward, π/2 to the left.
         push_interval: shortest and longest time before the first push and between two, s.
         push_time: how long a push lasts, s, rounded to whole control steps.
+        velocity_step: least and largest level velocity, m/s, by which the robot is suddenly faster, in any direction.
+        velocity_step_interval: shortest and longest time before the first such step and between two, s.
         in_evaluation: evaluations have all this, too.
     """
 
@@ -60,7 +109,10 @@ class RandomizationParams:
     push_angle: tuple[float, float] = (-3.141592653589793, 3.141592653589793)
     push_interval: tuple[float, float] = (2.0, 4.0)
     push_time: float = 0.2
+    velocity_step: tuple[float, float] = (0.0, 0.0)
+    velocity_step_interval: tuple[float, float] = (1.0, 3.0)
     noise: NoiseParams = field(default_factory=NoiseParams)
+    bias: BiasParams = field(default_factory=BiasParams)
     in_evaluation: bool = False
 
     def check(self, key: str) -> None:
@@ -68,7 +120,7 @@ class RandomizationParams:
         checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "com")
         checks.within(0, 1, self, key, "latency")
         checks.within(-100, 100, self, key, "push_angle")
-        checks.at_least(0, self, key, "push_force", "push_interval")
+        checks.at_least(0, self, key, "push_force", "push_interval", "velocity_step", "velocity_step_interval")
         for name in (
             "friction",
             "mass",
@@ -78,6 +130,8 @@ class RandomizationParams:
             "push_force",
             "push_angle",
             "push_interval",
+            "velocity_step",
+            "velocity_step_interval",
         ):
             checks.rising(self, key, name)
 
@@ -141,6 +195,7 @@ class EnvSettings:
     num_plans: int = 1024
     mix_probability: float = 0.0
     randomization: RandomizationParams = field(default_factory=RandomizationParams)
+    mismatch: MismatchParams = field(default_factory=MismatchParams)
     terrain: TerrainParams = field(default_factory=TerrainParams)
     mjwarp: MjwarpParams = field(default_factory=MjwarpParams)
     isaaclab: IsaaclabParams = field(default_factory=IsaaclabParams)

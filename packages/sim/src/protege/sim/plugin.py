@@ -10,7 +10,9 @@ from protege.core.runs.clip_selection import open_motions
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
+from .mismatch import delay_steps, mismatched
 from .robots import get_robot, has_robot, training_settings
+from .simulators.delayed import DelayedSimulator, stepwise
 from .simulators.simulator import fastest_simulator, make_simulator
 from .terrain import make_terrain
 
@@ -54,7 +56,10 @@ class HumanoidPlugin:
             robot: instead of the one that `run.robot` names.
             sensors: of the policy that acts in it, see `HumanoidEnv`.
         """
-        robot = robot or get_robot(run.robot)
+        robot, late = robot or get_robot(run.robot), 0
+        if evaluation:
+            robot = mismatched(robot, env.mismatch)
+            late = delay_steps(robot, env.mismatch)
         most = env.track.device_frames
         motions = open_motions(run.motion_file, robot, run.motion_split, run.motion_tags, most)
         own = getattr(env, run.simulator, None)
@@ -64,7 +69,9 @@ class HumanoidPlugin:
         if where[0] == "cpu":  # a GPU says itself what does not fit
             check_memory(run.simulator, robot, env, varied=varied)
         settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
-        simulator = make_simulator(run.simulator, robot, env.num_envs, *where, **settings)
+        driven = stepwise(robot) if late else robot
+        simulator = make_simulator(run.simulator, driven, env.num_envs, *where, **settings)
+        simulator = DelayedSimulator(simulator, robot, late) if late else simulator
         return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation, sensors=sensors)
 
 

@@ -4,6 +4,8 @@ The terms are those of Peng et al. 2018 (arXiv 1710.06537) and Tan et al. 2018 (
 `env.randomization` says otherwise, and then draws nothing. All tensors have fixed shapes and are changed in place.
 """
 
+import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,14 +13,15 @@ from torch import Tensor
 
 from protege.core.delay import arriving, queued
 from protege.core.robots import rotation as R
-from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from .env_config import NoiseParams, RandomizationParams
+from .env_config import BiasParams, RandomizationParams
 from .factors import Factors
 from .references.plans import uniform
 from .references.reference import keep
+from .sensor_errors import SensorBias, SensorNoise
+from .simulators.delayed import DelayedSimulator
 from .simulators.simulator import Simulator, Variation
 
 
@@ -118,38 +121,44 @@ class Pushes:
         return R.rotate(R.heading(state.root_quat_w), self.force_h) * (self.wait <= 0).unsqueeze(1)
 
 
-class SensorNoise:
-    """Normal noise on what the robot feels, new every control step. All bodies are then seen where the noisy joints put them."""
+class VelocitySteps:
+    """Now and then a robot is all at once faster, as a whole and level.
 
-    def __init__(self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.generator, self.kinematics = generator, Kinematics(robot).to(generator.device)
-        self.sizes = [robot.num_joints, robot.num_joints, 3, 3, 3]
-        deviations = [
-            params.joint_pos,
-            params.joint_vel,
-            params.root_rotation,
-            params.root_lin_vel,
-            params.root_ang_vel,
-        ]
-        parts = [torch.full((size,), x) for size, x in zip(self.sizes, deviations, strict=True)]
-        self.deviation = torch.cat(parts).to(generator.device)
-        self.noise = torch.zeros(n, sum(self.sizes), device=generator.device)
+    Attributes:
+        until: (n,) control steps until the next step.
+        velocity_w: (n, 3) m/s, of that step.
+    """
+
+    kept: ClassVar = ("until", "velocity_w")
+
+    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.size, self.generator, dt = params.velocity_step, generator, robot.control_dt
+        self.interval = (params.velocity_step_interval[0] / dt, params.velocity_step_interval[1] / dt)
+        self.until = torch.zeros(n, dtype=torch.long, device=generator.device)
+        self.velocity_w = torch.zeros(n, 3, device=generator.device)
+
+    def restart(self, mask: Tensor) -> None:
+        """Draw the next step where mask (n,) is True."""
+        bounds = (self.size, (-math.pi, math.pi), self.interval)
+        size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
+        keep(self.until, mask, wait.round().long())
+        keep(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], 1))
 
     def advance(self) -> None:
         """One control step on."""
-        self.noise.normal_(generator=self.generator).mul_(self.deviation)
+        self.until -= 1
+        self.restart(self.until < 0)
 
-    def measured(self, state: RobotState) -> RobotState:
-        """What sensors say of it, (n, ...)."""
-        joint_pos, joint_vel, turn, lin_vel, ang_vel = self.noise.split(self.sizes, dim=1)
-        return self.kinematics.state(
-            state.root_pos_w,
-            R.multiply(R.from_rotation_vector(turn), state.root_quat_w),
-            state.root_lin_vel_w + lin_vel,
-            state.root_ang_vel_w + ang_vel,
-            state.joint_pos + joint_pos,
-            state.joint_vel + joint_vel,
-        )
+    @property
+    def now(self) -> Tensor:
+        """(n,) bool, whose velocity changes before the next physics step."""
+        return self.until <= 0
+
+    def act(self, simulator: Simulator) -> None:
+        """Change the velocities of those whose time has come."""
+        state = simulator.state
+        faster = state.body_lin_vel_w + self.velocity_w.unsqueeze(1)
+        simulator.write(self.now, replace(state, body_lin_vel_w=faster))
 
 
 class Randomization:
@@ -166,18 +175,25 @@ class Randomization:
         self.bodies = Bodies(params, robot, n, generator) if params.varies_bodies else None
         self.latency = Latency(params.latency, robot, n, generator) if params.latency[1] else None
         self.pushes = Pushes(params, robot, n, generator) if params.push_force[1] else None
+        self.velocity_steps = VelocitySteps(params, robot, n, generator) if params.velocity_step[1] else None
+        self.bias = SensorBias(params.bias, robot, n, generator) if params.bias != BiasParams() else None
         self.noise = SensorNoise(params.noise, robot, n, generator) if any(vars(params.noise).values()) else None
+        self.delay = simulator if isinstance(simulator, DelayedSimulator) else None
 
     def act(self, action: Tensor) -> Tensor:
         """Before the physics: what is carried out when this is sent, (N, J) rad both; and the push of this step."""
         if self.pushes:
             self.simulator.push(self.pushes.force_w(self.simulator.state))
+        if self.velocity_steps:
+            self.velocity_steps.act(self.simulator)
         return self.latency.delayed(action) if self.latency else action
 
     def advance(self) -> None:
         """After the physics: one control step on."""
         if self.pushes:
             self.pushes.advance()
+        if self.velocity_steps:
+            self.velocity_steps.advance()
         if self.noise:
             self.noise.advance()
 
@@ -187,8 +203,11 @@ class Randomization:
             self.bodies.restart(mask, self.simulator)
         if self.latency:
             self.latency.restart(mask, start)
-        if self.pushes:
-            self.pushes.restart(mask)
+        for term in (self.pushes, self.velocity_steps, self.bias):
+            if term:
+                term.restart(mask)
+        if self.delay:
+            self.delay.restart(mask, start)
 
     @property
     def factor_ranges(self) -> dict[str, tuple[float, float]]:
@@ -202,13 +221,17 @@ class Randomization:
             rows["factors"] = self.bodies.factors
         if self.latency:
             rows |= {"delay": self.latency.delay, "sent": self.latency.queue[:, :-1]}
-        if self.pushes:
-            rows["pushed"] = self.pushes.wait <= 0
+        soon = [self.pushes.wait <= 0] if self.pushes else []
+        soon += [self.velocity_steps.now] if self.velocity_steps else []
+        if soon:
+            rows["pushed"] = torch.stack(soon).any(0)
         return rows
 
     def measured(self, state: RobotState) -> RobotState:
         """What is observed of a state (N, ...); rewards, terminations and metrics know the true one."""
-        return self.noise.measured(state) if self.noise else state
+        for sensors in (self.bias, self.noise):
+            state = sensors.measured(state) if sensors else state
+        return state
 
     def state_dict(self) -> dict[str, Any]:
         return {name: x.clone() for name, x in self._kept.items()}
@@ -220,5 +243,5 @@ class Randomization:
     @property
     def _kept(self) -> dict[str, Tensor]:
         """What lasts from step to step. The bodies are the simulator's."""
-        terms = (self.bodies, self.latency, self.pushes)
+        terms = (self.bodies, self.latency, self.pushes, self.velocity_steps, self.bias, self.delay)
         return {name: getattr(term, name) for term in terms if term for name in term.kept}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..env import Env, EnvPlugin, Obs, env_plugin
+from ..env import Env, Obs, env_plugin
 from ..errors import UserError
 from ..robots.robot import Robot
 from .config import RunConfig, from_dict
@@ -103,7 +103,7 @@ def evaluation_env(
         UserError: also if the environment does not observe what the policy was built for.
     """
     plugin = env_plugin()
-    driven = _robot(plugin, loaded, robot)
+    driven = driven_robot(loaded, robot)
     saved = from_dict({"run": RunConfig, "env": plugin.config_class}, loaded.config)
     run = replace(
         saved.run,
@@ -128,7 +128,7 @@ def evaluation_env(
     return env
 
 
-def _robot(plugin: EnvPlugin, loaded: LoadedPolicy, asked: str | None) -> Robot:
+def driven_robot(loaded: LoadedPolicy, asked: str | None = None) -> Robot:
     """The robot that a policy drives: the one that is asked for, or that of its training, as its files are today.
 
     Where neither the robot's package nor its file is at hand any more, it is the one that the checkpoint describes.
@@ -136,7 +136,7 @@ def _robot(plugin: EnvPlugin, loaded: LoadedPolicy, asked: str | None) -> Robot:
     Raises:
         UserError: there is none, or it is not the one that the policy was trained with.
     """
-    trained_with = asked in (None, loaded.robot)
+    plugin, trained_with = env_plugin(), asked in (None, loaded.robot)
     name = loaded.config["run"]["robot"] if trained_with else str(asked)
     if not plugin.has_robot(name):
         if trained_with and (described := loaded.checkpoint.described_robot()):

@@ -26,6 +26,7 @@ MAY_CHANGE = {
     "run.robot",  # a robot's file may have moved: `check_robot` compares the robots themselves
     *("agent.evaluation_interval", "agent.evaluation_episodes"),
     *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
+    *(f"env.mismatch.{x}" for x in ("physics_rate", "control_rate", "delay", "effort", "leg_collision")),
 }
 """Keys that may change when a run goes on, besides `Task.evaluation_only`.
 

@@ -1,0 +1,89 @@
+"""A robustness test as one HTML page that needs no other file."""
+
+import base64
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from protege.core.errors import UserError
+from protege.core.files import write_atomically
+from protege.core.runs.checkpoint import ZOO
+
+from .figures import CURVES, success_curves
+from .measure import DATA, SCHEMA_VERSION
+from .table import amount, error_ratio, tips
+
+PAGE = "robustness.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Build robustness.html from robustness.json.
+
+    Raises:
+        UserError: that is missing, damaged, or of another version.
+    """
+    data = _load(folder)
+    policies = data["policies"]
+    curves = base64.b64encode(success_curves(policies, data["pass_at"]).encode()).decode()
+    source = files("protege.distill").joinpath("templates/robustness.html").read_text()
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
+    html = template.render(
+        data=data,
+        policies=policies,
+        names=_names(policies),
+        colors=[CURVES[i % len(CURVES)] for i in range(len(policies))],
+        curves=curves,
+        rows=side_by_side(policies),
+        error_ratio=error_ratio,
+    )
+    write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
+    return folder / PAGE
+
+
+def side_by_side(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the page's table: factor, value, and for each policy its result, its tipping point and why it has none."""
+    rows = [_row("nominal", "", [policy["nominal"] for policy in policies])]
+    for name in dict.fromkeys(factor["name"] for policy in policies for factor in policy["factors"]):
+        own = [next((x for x in policy["factors"] if x["name"] == name), None) for policy in policies]
+        known = [x for x in own if x is not None]
+        nominal = known[0]["nominal"]
+        values = sorted({p["value"] for x in known for p in x["points"]}, key=lambda value: abs(value - nominal))
+        head = _row(known[0]["title"], "", [None] * len(policies))
+        head["notes"] = ["" if x is None else _note(x) for x in own]
+        rows.append(head)
+        for value in values:
+            points = [next((p for p in (x or known[0])["points"] if x and p["value"] == value), None) for x in own]
+            rows.append(_row("", amount(value, known[0]), points))
+    if any(policy["together"] for policy in policies):
+        rows.append(_row("all together, mild", "", [policy["together"] for policy in policies]))
+    return rows
+
+
+def _note(factor: dict[str, Any]) -> str:
+    return f"not varied: {factor['absent']}" if factor["absent"] else f"tips over: {tips(factor)}"
+
+
+def _row(name: str, value: str, points: list[Any]) -> dict[str, Any]:
+    return {"name": name, "value": value, "points": points, "notes": [""] * len(points)}
+
+
+def _names(policies: list[dict[str, Any]]) -> list[str]:
+    """What each policy is called: its run's name; its checkpoint's for releases, and where two have the same name."""
+    names = [x["checkpoint"] if x["checkpoint"].startswith(ZOO) else x["name"] or x["checkpoint"] for x in policies]
+    return names if len(set(names)) == len(names) else [policy["checkpoint"] for policy in policies]
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    path = folder / DATA
+    if not path.is_file():
+        raise UserError(f"{path} is missing", "Make it with `protege distill robustness --output`")
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, RecursionError, ValueError) as error:
+        raise UserError(f"{path} is damaged", "Test again") from error
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path} is of another version", "Test again")
+    return data

@@ -1,0 +1,53 @@
+"""Robots that differ from their description, by `env.mismatch`: what a policy meets when its robot is not the one that it knows."""
+
+from dataclasses import replace
+from itertools import combinations
+
+from protege.core.robots.robot import Robot
+
+from .env_config import MismatchParams
+
+
+def mismatched(robot: Robot, params: MismatchParams) -> Robot:
+    """The robot with the rates, effort limits and collisions of `params`; itself where they change nothing."""
+    control = 1.0 / params.control_rate if params.control_rate else robot.control_dt
+    physics = 1.0 / params.physics_rate if params.physics_rate else robot.physics_dt
+    if params.control_rate or params.physics_rate:
+        robot = replace(robot, control_dt=control, physics_dt=control / max(round(control / physics), 1))
+    if params.effort != 1.0:
+        joints = tuple(replace(x, effort_limit=params.effort * x.effort_limit) for x in robot.joints)
+        robot = replace(robot, joints=joints)
+    if params.leg_collision and not robot.self_collision:
+        robot = replace(robot, self_collision=True, excluded_pairs=_all_but_legs(robot))
+    return robot
+
+
+def delay_steps(robot: Robot, params: MismatchParams) -> int:
+    """Physics steps by which actions are late."""
+    return round(params.delay / robot.physics_dt)
+
+
+def legs(robot: Robot) -> tuple[frozenset[str], frozenset[str]]:
+    """The bodies of the left leg and of the right one: what feet hang from, down from where the legs part."""
+    left, right = (_chain(robot, feet) for feet in (robot.groups.left_foot, robot.groups.right_foot))
+    return left - right, right - left
+
+
+def _chain(robot: Robot, bodies: tuple[str, ...]) -> frozenset[str]:
+    """Some bodies, and all that they hang from."""
+    found, parents = set(bodies), {body.name: body.parent for body in robot.bodies}
+    for name in bodies:
+        while (parent := parents[name]) is not None:
+            found.add(parent)
+            name = parent
+    return frozenset(found)
+
+
+def _all_but_legs(robot: Robot) -> tuple[tuple[str, str], ...]:
+    """The pairs of bodies that are not one of the left leg and one of the right leg."""
+    left, right = legs(robot)
+    return tuple(
+        (a, b)
+        for a, b in combinations(robot.body_names, 2)
+        if not ((a in left and b in right) or (a in right and b in left))
+    )

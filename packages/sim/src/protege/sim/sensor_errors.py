@@ -1,0 +1,80 @@
+"""What sensors get wrong: noise that is new every control step, and biases that last an episode."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from protege.core.robots import rotation as R
+from protege.core.robots.kinematics import Kinematics
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+
+from .env_config import BiasParams, NoiseParams
+from .references.plans import uniform
+from .references.reference import keep
+
+
+class SensorBias:
+    """Sensors that are wrong in the same way all through an episode.
+
+    Attributes:
+        joint_offset: (n, J) rad, by how much angles are read too large.
+        height_offset: (n,) m, by how much the root is read too high.
+    """
+
+    kept: ClassVar = ("joint_offset", "height_offset")
+
+    def __init__(self, params: BiasParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.params, self.generator, device = params, generator, generator.device
+        self.kinematics = Kinematics(robot).to(device)
+        self.joint_offset = torch.zeros(n, robot.num_joints, device=device)
+        self.height_offset = torch.zeros(n, device=device)
+
+    def restart(self, mask: Tensor) -> None:
+        """Draw anew where mask (n,) is True."""
+        most = self.params.joint_pos
+        keep(self.joint_offset, mask, uniform(tuple(self.joint_offset.shape), -most, most, self.generator))
+        keep(self.height_offset, mask, uniform(mask.shape, *self.params.root_height, self.generator))
+
+    def measured(self, state: RobotState) -> RobotState:
+        """What sensors say of it, (n, ...)."""
+        root = state.root_pos_w.clone()
+        root[:, 2] += self.height_offset
+        joint_pos, lin_vel = state.joint_pos + self.joint_offset, self.params.lin_vel_scale * state.root_lin_vel_w
+        seen = (state.root_quat_w, lin_vel, state.root_ang_vel_w, joint_pos, state.joint_vel)
+        return self.kinematics.state(root, *seen)
+
+
+class SensorNoise:
+    """Normal noise on what the robot feels, new every control step. All bodies are then seen where the noisy joints put them."""
+
+    def __init__(self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+        self.generator, self.kinematics = generator, Kinematics(robot).to(generator.device)
+        self.sizes = [robot.num_joints, robot.num_joints, 3, 3, 3]
+        deviations = [
+            params.joint_pos,
+            params.joint_vel,
+            params.root_rotation,
+            params.root_lin_vel,
+            params.root_ang_vel,
+        ]
+        parts = [torch.full((size,), x) for size, x in zip(self.sizes, deviations, strict=True)]
+        self.deviation = torch.cat(parts).to(generator.device)
+        self.noise = torch.zeros(n, sum(self.sizes), device=generator.device)
+
+    def advance(self) -> None:
+        """One control step on."""
+        self.noise.normal_(generator=self.generator).mul_(self.deviation)
+
+    def measured(self, state: RobotState) -> RobotState:
+        """What sensors say of it, (n, ...)."""
+        joint_pos, joint_vel, turn, lin_vel, ang_vel = self.noise.split(self.sizes, dim=1)
+        return self.kinematics.state(
+            state.root_pos_w,
+            R.multiply(R.from_rotation_vector(turn), state.root_quat_w),
+            state.root_lin_vel_w + lin_vel,
+            state.root_ang_vel_w + ang_vel,
+            state.joint_pos + joint_pos,
+            state.joint_vel + joint_vel,
+        )

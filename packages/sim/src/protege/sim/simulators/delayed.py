@@ -1,0 +1,79 @@
+"""Actions that arrive whole physics steps late, in any simulator."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from protege.core.delay import queued
+from protege.core.robots.robot import Robot
+from protege.core.robots.state import RobotState
+
+from ..references.reference import keep
+from .simulator import Simulator
+
+
+def stepwise(robot: Robot) -> Robot:
+    """The robot whose control steps are its physics steps: what `DelayedSimulator` takes a simulator of."""
+    return replace(robot, control_dt=robot.physics_dt)
+
+
+class DelayedSimulator:
+    """Implements `Simulator` by another one, which it takes through each physics step on its own.
+
+    Args:
+        simulator: of `stepwise(robot)`.
+        robot: as its policy knows it.
+        delay: physics steps, 1 or more.
+
+    Attributes:
+        targets: (N, D, J) rad, the last ones that were sent, newest first.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("targets",)
+
+    def __init__(self, simulator: Simulator, robot: Robot, delay: int) -> None:
+        self.simulator, self.robot, self.delay = simulator, robot, delay
+        self.state = simulator.state
+        self.num_envs, self.device, self.terrain = simulator.num_envs, simulator.device, simulator.terrain
+        count = -(-delay // robot.substeps)
+        self.targets = robot.default_pose(self.device).repeat(self.num_envs, count, 1)
+
+    def step(self, joint_target: Tensor) -> Tensor:
+        queue, substeps = queued(joint_target, self.targets), self.robot.substeps
+        wrong = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        for substep in range(substeps):
+            # What arrives in physics step k was sent at the last start of a control step that is `delay` steps old.
+            age = -((substep - self.delay) // substeps)
+            wrong |= self.simulator.step(queue[:, age])
+        self.targets.copy_(queue[:, :-1])
+        return wrong
+
+    def restart(self, mask: Tensor, start: RobotState) -> None:
+        """Where mask (N,) is True, hold the pose of the start (N, ...) until the first action arrives."""
+        keep(self.targets, mask, start.joint_pos.unsqueeze(1))
+
+    def write(self, mask: Tensor, target: RobotState) -> None:
+        self.simulator.write(mask, target)
+
+    def push(self, force_w: Tensor) -> None:
+        self.simulator.push(force_w)
+
+    def randomize(self, mask: Tensor, variation: Any) -> None:
+        self.simulator.randomize(mask, variation)
+
+    def place(self, mask: Tensor, origin: Tensor) -> None:
+        self.simulator.place(mask, origin)
+
+    def contact_force_w(self) -> Tensor:
+        return self.simulator.contact_force_w()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.simulator.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.simulator.load_state_dict(state)
+
+    def close(self) -> None:
+        self.simulator.close()
