@@ -11,6 +11,7 @@ from typing import Any
 
 from protege.core.observations import ONBOARD
 from protege.core.robots.robot import Robot
+from protege.core.tasks import tasks
 from protege.sim.env_config import MismatchParams, push_test
 from protege.sim.mismatch import delay_steps, mismatched
 
@@ -91,8 +92,25 @@ def _apart(where: Situation) -> str:
     return "the robot's description has its bodies collide already" if where.robot.self_collision else ""
 
 
-def _steers(where: Situation) -> str:
-    return "" if "steering" in where.tasks else "the task steering is not played"
+def _changing_commands() -> list[Factor]:
+    """A factor for each task whose commands change within an episode: its parameters have a `change_time`."""
+    found = []
+    for task in tasks().values():
+        params = task.config_class()
+        if not hasattr(params, "change_time"):
+            continue
+        shortest, longest = params.change_time
+        between = key(f"{task.config_key}.change_time", lambda x, more=longest - shortest: (x, x + more))
+        title, values = f"shortest time between commands, {task.name}", (2.0, 1.5, 1.0)
+        found.append(
+            Factor(f"{task.name}_changes", title, "s", const(shortest), values, between, together=2.0, task=task.name,
+                   absent=_played(task.name), quick=(1.0,))
+        )  # fmt: skip
+    return found
+
+
+def _played(name: str) -> Callable[[Situation], str]:
+    return lambda where: "" if name in where.tasks else f"the task {name} is not played"
 
 
 def _physics_rate(value: float, robot: Robot) -> float:
@@ -158,9 +176,7 @@ FACTORS = (
            lambda x, robot: {"mismatch.control_rate": x / robot.control_dt}, quick=(1.67,)),
     Factor("leg_collision", "legs collide with each other", "on", const(0), (1,), key("mismatch.leg_collision", bool),
            switch=True, absent=_apart),
-    Factor("steering_changes", "shortest time between steering commands", "s", const(3), (2, 1.5, 1),
-           key("steering_params.change_time", lambda x: (x, x + 3.0)), together=2, task="steering", absent=_steers,
-           quick=(1,)),
+    *_changing_commands(),
     Factor("push", "pushes forward of 0.2 s", "× weight", const(0), (0.1, 0.2, 0.3, 0.39, 0.5), _push,
            together=0.1, quick=(0.2, 0.39)),
     Factor("velocity_steps", "sudden changes of velocity", "m/s", const(0), (0.25, 0.5, 0.75, 1),
