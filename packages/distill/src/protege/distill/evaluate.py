@@ -23,6 +23,7 @@ from protege.core.runs.evaluation import (
 )
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.tasks import Task
+from protege.sim.conduct import MEASURES
 
 from .conditions import Conditions
 from .tasks import EVALUATED
@@ -128,8 +129,19 @@ def _result(
         "error_unit": task.unit,
         "error_episodes": int((~rows[task.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
+        "conduct": _conduct(rows),
         "clips": {name: _measured(task, part) for name, part in clips.items()} if len(clips) > 1 else {},
     }
+
+
+def _conduct(rows: dict[str, Tensor]) -> dict[str, Any]:
+    """How gently the robots moved, by measure: mean over the episodes that have one, with its interval."""
+    found = {}
+    for name, measure in MEASURES.items():
+        summary = summarize(rows, measure.column(name))
+        value, interval = _null_if_nan(summary.error), _null_if_nan(list(summary.error_ci))
+        found[name] = {"value": value, "ci": interval, "unit": measure.unit, "title": measure.title}
+    return found
 
 
 def _measured(task: Task, rows: dict[str, Tensor]) -> dict[str, Any]:

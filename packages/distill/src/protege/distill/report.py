@@ -52,7 +52,8 @@ def write_report(folder: Path) -> Path:
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
     source = files("protege.distill").joinpath("templates/evaluation.html").read_text()
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    html = template.render(data=data, images=images, short_names=short_names)
+    conduct = next(iter(tasks.values()), {}).get("conduct", {})  # older results have none
+    html = template.render(data=data, images=images, short_names=short_names, conduct=conduct)
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 

@@ -27,6 +27,7 @@ from protege.core.runs.clip_selection import Motions, motions_of
 from protege.core.tasks import tasks
 
 from .clip_library import make_library
+from .conduct import MEASURES, Conduct
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
@@ -76,6 +77,7 @@ class HumanoidEnv:
         self.action_scale = self.robot.action_scale(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
+        self.conduct = Conduct(self.robot, self.num_envs, self.floor, self.device) if evaluation else None
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
@@ -127,7 +129,8 @@ class HumanoidEnv:
         task_ids = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         for index, part in enumerate(self.task_slices.values()):
             task_ids[part] = index
-        self.log = EpisodeLog(task_ids, {name: list(task.metrics) for name, task in self.tasks.items()})
+        measured = {name: [*task.metrics, *(MEASURES if self.conduct else ())] for name, task in self.tasks.items()}
+        self.log = EpisodeLog(task_ids, measured)
         self._after_physics = Recorded(self._assess, self.device, self.generator)
 
     def _build(self, name: str, part: slice) -> TaskTerms:
@@ -177,6 +180,8 @@ class HumanoidEnv:
         if self.onboard is not None:
             self.onboard.last_action.copy_(action)
         self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
+        if self.conduct is not None:
+            self.conduct.sent.copy_(self.target)
         self.invalid.copy_(self.simulator.step(self.target))
         return self._after_physics()
 
@@ -201,6 +206,9 @@ class HumanoidEnv:
         for name, part in self.task_slices.items():
             for metric, measure in self.tasks[name].metrics.items():
                 self.log.add(metric, part, *measure(scenes[name]))
+        if self.conduct is not None:
+            for name, (value, weight) in self.conduct.measure(self.state).items():
+                self.log.add(name, slice(None), value, weight)
         reward = joined([task.reward(scenes[name]) for name, task in self.tasks.items()])
         self.log.step(reward)
         self.invalid_count += self.invalid.sum()
@@ -244,6 +252,8 @@ class HumanoidEnv:
         self.randomization.restart(mask, start)
         self.simulator.write(mask, start)
         keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
+        if self.conduct is not None:
+            self.conduct.restart(mask, self.state)
         measured = self._measured()
         felt = self._proprioception(measured)
         history = torch.where(mask[:, None, None], felt.unsqueeze(1), history)
@@ -314,6 +324,7 @@ class HumanoidEnv:
             "log": self.log.state_dict(),
             **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
             **({} if self.onboard is None else {"onboard": self.onboard.state_dict()}),
+            **({} if self.conduct is None else {"conduct": self.conduct.state_dict()}),
             **({} if self._streamed is None else {"library": self._streamed.state_dict()}),
             "generator": self.generator.get_state(),
             "dealt_with": self.dealt_with,
@@ -346,6 +357,8 @@ class HumanoidEnv:
             self.floor.origin.copy_(state["floor"])
         if self.onboard is not None:
             self.onboard.load_state_dict(state["onboard"])
+        if self.conduct is not None:
+            self.conduct.load_state_dict(state["conduct"])
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])
