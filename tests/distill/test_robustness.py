@@ -2,6 +2,7 @@
 
 import json
 from math import pi, sqrt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,22 @@ def test_what_cannot_be_varied_says_why(robot):
     assert {x.name for x in FACTORS if x.absent(plain)} == ({"leg_collision"} if robot.self_collision else set())
 
 
+def test_the_page_has_the_suites_values():
+    text = (Path(__file__).parents[2] / "docs" / "robustness.md").read_text()
+    told = {}
+    for line in text.splitlines():
+        if line.startswith("| `") and line.count("|") == 6:
+            name, _, unit, values, quick = (cell.strip() for cell in line.strip("|").split("|"))
+            told[name.strip("`")] = (unit, values, quick)
+    assert list(told) == [factor.name for factor in FACTORS]
+    for factor in FACTORS:
+        values, quick = (", ".join(f"{x:g}" for x in factor.of(suite)) for suite in ("full", "quick"))
+        want = (factor.unit, "", "on") if factor.switch else (factor.unit, values, quick)
+        assert told[factor.name] == want, factor.name
+        together = f"`{factor.name}` {factor.together:g}" if factor.together else ""
+        assert together in " ".join(text.split()), factor.name
+
+
 # Tipping points ----------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +208,9 @@ def test_the_command(tracker, robot, tmp_path):
             assert (point["tasks"]["path"]["error"] is None) == (point["success"] == 0.0), "of those that did not fail"
     page = (tmp_path / "robustness.html").read_text()
     assert "friction" in page and "data:image/svg+xml" in page and "http" not in page.split("<style>")[1]
+    table = (tmp_path / "robustness.md").read_text().splitlines()
+    assert len({line.count("|") for line in table if line.startswith("|")}) == 1, "as many cells in each row"
+    assert any(line.startswith("| friction | 0.3 × | 2 | ") for line in table)
     # Side by side with itself under another name.
     two = data | {"policies": [policy, policy | {"name": "other"}]}
     (tmp_path / "robustness.json").write_text(json.dumps(two))

@@ -12,6 +12,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.runs.config import RunConfig, from_dict
+from protege.core.runs.resuming import MAY_CHANGE
 from protege.sim.engine import mujoco
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import BiasParams, EnvConfig, MismatchParams, RandomizationParams
@@ -98,6 +99,12 @@ def test_the_legs_alone_collide(robot):
 def test_a_robot_whose_bodies_collide_is_left_as_it_is(robot):
     described = replace(robot, self_collision=True)
     assert mismatched(described, MismatchParams(leg_collision=True)) is described
+
+
+def test_a_run_may_go_on_with_another_mismatch():
+    """Training reads nothing of it."""
+    kept = {key.removeprefix("env.mismatch.") for key in MAY_CHANGE if key.startswith("env.mismatch.")}
+    assert kept == set(vars(MismatchParams()))
 
 
 # Actions that are late ---------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def robustness(
     """How much the world may differ from the training: one factor at a time, then mild values of all together.
 
     Each value plays whole episodes of the tasks, as `evaluate` does. Where one fails, bisection looks for the tipping point. Writes
-    robustness.json and robustness.html, policies side by side. See docs/robustness.md.
+    robustness.json, robustness.html and robustness.md, policies side by side. See docs/robustness.md.
     """
     from protege.core.errors import UserError
     from protege.core.files import writable_folder

@@ -14,13 +14,13 @@ from protege.core.runs.checkpoint import ZOO
 
 from .figures import CURVES, success_curves
 from .measure import DATA, SCHEMA_VERSION
-from .table import amount, error_ratio, tips
+from .table import amount, error_ratio, markdown, tips
 
-PAGE = "robustness.html"
+PAGE, TABLE = "robustness.html", "robustness.md"
 
 
 def write_report(folder: Path) -> Path:
-    """Build robustness.html from robustness.json.
+    """Build robustness.html and robustness.md, the table, from robustness.json.
 
     Raises:
         UserError: that is missing, damaged, or of another version.
@@ -39,6 +39,7 @@ def write_report(folder: Path) -> Path:
         rows=side_by_side(policies),
         error_ratio=error_ratio,
     )
+    write_atomically(folder / TABLE, lambda file: file.write(markdown(data).encode()))
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 

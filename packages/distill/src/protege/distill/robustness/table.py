@@ -74,3 +74,31 @@ def error_ratio(point: Mapping[str, Any], nominal: Mapping[str, Any]) -> float |
 def _cells(point: Mapping[str, Any], nominal: Mapping[str, Any]) -> tuple[str, str, str]:
     ratio, success = error_ratio(point, nominal), share(point["success"], point["success_ci"])
     return str(point["episodes"]), success, "–" if ratio is None else f"× {ratio:.2f}"
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """The same as Markdown, a table a policy: success in percent with its interval, and success of each task."""
+    lines: list[str] = []
+    for policy in data["policies"]:
+        tasks = list(policy["nominal"]["tasks"])
+        heads = ["factor", "value", "episodes", "success", *tasks, "error", "tips over"]
+        lines += [
+            f"{policy['name'] or policy['checkpoint']}, {policy['robot']}, {policy['simulator']}, seed {policy['seed']}:",
+            "",
+        ]
+        lines += [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
+        for name, value, point, tips in rows(policy):
+            if point is None:
+                lines.append(f"| {name} | {value} | {'| ' * (len(tasks) + 3)} |")
+                continue
+            low, high = (100.0 * x for x in point["success_ci"])
+            found = [point["tasks"].get(task) for task in tasks]
+            cells = [name, value.replace("*", " (b)"), str(point["episodes"])]
+            cells += [f"{100.0 * point['success']:.0f} [{low:.0f}, {high:.0f}]"]
+            cells += ["" if x is None else f"{100.0 * x['success']:.0f}" for x in found]
+            ratio = error_ratio(point, policy["nominal"])
+            cells += ["–" if ratio is None else f"× {ratio:.2f}", tips]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", *(f"{x['name']}: not varied, {x['absent']}." for x in policy["factors"] if x["absent"]), ""]
+    lines.append("Success in percent, with Wilson's 95 % intervals; (b): a value that the bisection tried.")
+    return "\n".join(lines) + "\n"
