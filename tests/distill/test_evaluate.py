@@ -61,6 +61,10 @@ def test_the_schema(result):
         if x["strict_success"] is not None:
             assert x["strict_success"] <= x["success"]
         assert (x["falls"] is None) == task.startswith(("track", "masked_mimic"))
+        assert list(x["conduct"]) == ["action_rate", "joint_acceleration", "foot_slip", "contact_impulse"]
+        for name, measure in x["conduct"].items():
+            assert measure["ci"][0] <= measure["value"] <= measure["ci"][1] and measure["value"] > 0.0, name
+            assert measure["unit"] and measure["title"]
 
 
 def test_errors_and_intervals_are_those_of_the_episodes(result):

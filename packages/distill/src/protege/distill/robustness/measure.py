@@ -124,7 +124,7 @@ def _factor(
         good, bad = edges()
         if good is None or bad is None:
             break
-        between = factor.actual(0.5 * (good + bad), robot)
+        between = factor.actual(round(0.5 * (good + bad), 6), robot)
         if between in (good, bad):  # the simulation knows nothing between them
             break
         points.append(tried(between, "bisection"))
