@@ -101,7 +101,7 @@ def _changing_commands() -> list[Factor]:
             continue
         shortest, longest = params.change_time
         between = key(f"{task.config_key}.change_time", lambda x, more=longest - shortest: (x, x + more))
-        title, values = f"shortest time between commands, {task.name}", (2.0, 1.5, 1.0)
+        title, values = f"time between commands, {task.name}", (2.0, 1.5, 1.0)
         found.append(
             Factor(f"{task.name}_changes", title, "s", const(shortest), values, between, together=2.0, task=task.name,
                    absent=_played(task.name), quick=(1.0,))
