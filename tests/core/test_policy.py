@@ -11,7 +11,8 @@ from toy_env import COMMANDS, H, J, K, P, ToyEnv
 
 from protege.core.env import Obs
 from protege.core.errors import UserError
-from protege.core.learning.policy import ActorCritic, Critic, ModelConfig, Tokenizer, kl_divergence, log_prob
+from protege.core.learning.policy import ActorCritic, Critic, ModelConfig, kl_divergence, log_prob
+from protege.core.learning.tokens import Tokenizer
 from protege.core.robots.servos import Servos
 
 SMALL = {

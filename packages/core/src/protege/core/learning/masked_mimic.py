@@ -17,7 +17,8 @@ from ..observations import FULL_STATE
 from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
-from .policy import Critic, ImaginedAction, PolicySample, Tokenizer, kl_divergence, log_prob, noisy
+from .policy import Critic, ImaginedAction, PolicySample, kl_divergence, log_prob
+from .tokens import Tokenizer, noisy
 
 PRIOR_TOKENS = ["proprioception", "history", "masked_poses"]
 PRIVILEGED_TOKENS = ["proprioception", "poses"]

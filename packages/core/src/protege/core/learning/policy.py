@@ -1,8 +1,8 @@
 """The actor-critic of the tracker, the teachers and the student; they differ by the tokens that they read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log, pi, prod
+from math import log, pi
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,7 @@ from ..observations import FULL_STATE, ONBOARD, SENSORS
 from ..robots.servos import Servos
 from .accelerate import mixed_precision
 from .networks import RunningNormalizer, SetMLP, TokenSet, TokenTransformer, check_transformer, check_units, mlp
-
-_FULL_STATE = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
-ONBOARD_TOKENS = {name: "onboard" if name == "proprioception" else f"onboard_{name}" for name in _FULL_STATE}
-"""By the names of token sets those that an actor with onboard sensors reads in their place."""
-_ALIKE = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
-
-RANKS = _FULL_STATE | {ONBOARD_TOKENS[name]: rank for name, rank in _FULL_STATE.items()}
-"""Dimensions of the observations that these token sets are made of, without the leading N. All others are commands, of any."""
-
-NO_COMMANDS = {*RANKS, "reference_joint_pos", "reference_joint_vel", "pose_mask"}
-"""Observations that are of no task; besides them an environment has one for each modality (`protege.core.tasks.Modality`)."""
+from .tokens import NO_COMMANDS, ONBOARD_TOKENS, Tokenizer, noisy
 
 
 @dataclass
@@ -128,121 +118,6 @@ def kl_divergence(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) 
     """KL(p | q) between diagonal Gaussians: (..., J) each -> (...) nats."""
     ratio = (std_p / std_q).square()
     return 0.5 * (ratio + ((mean_p - mean_q) / std_q).square() - 1.0 - ratio.log()).sum(-1)
-
-
-class Tokenizer(nn.Module):
-    """Turns the observation dictionary into normalised token sets. Holds the normalisers.
-
-    `history` is scaled as `proprioception` is and `masked_poses` as `poses`, of onboard sensors too (`ONBOARD_TOKENS`). Commands
-    and masked poses carry their own mask as features, and are zero where it is False.
-
-    Args:
-        obs_shapes: shapes of the observations without the leading N.
-        tokens: the token sets that will be asked for.
-    """
-
-    def __init__(self, obs_shapes: Mapping[str, Sequence[int]], tokens: Iterable[str]) -> None:
-        super().__init__()
-        self.sizes: dict[str, tuple[int, int]] = {}
-        self.normalizers = nn.ModuleDict()
-        needed: dict[str, None] = {}
-        for token in dict.fromkeys(tokens):
-            needed |= dict.fromkeys(_observations(token))
-            self.sizes[token], key = _token_size(token, obs_shapes), _normalized_as(token)
-            if key not in self.normalizers:
-                shape = obs_shapes[key]
-                self.normalizers[key] = RunningNormalizer(prod(shape[1:] if RANKS.get(key) == 3 else shape))
-        self.obs_keys = list(needed)
-
-    def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
-        key = _normalized_as(token)
-        normalizer, kind = self.normalizers[key], _ALIKE.get(token, token)
-        if kind == "proprioception":
-            return normalizer(obs[token]).unsqueeze(1), None
-        if kind == "history":
-            return normalizer(obs[token]), None
-        if kind == "poses":
-            return normalizer(obs[token].flatten(2)), None
-        if kind == "masked_poses":
-            visible = obs["pose_mask"]
-            x = normalizer(obs[key].flatten(2)).unflatten(2, (visible.shape[2], -1))
-            mask = visible.to(x.dtype)
-            return torch.cat([(x * mask.unsqueeze(-1)).flatten(2), mask], dim=-1), visible.any(-1)
-        present = obs[f"{token}_mask"].unsqueeze(1)
-        mask = present.to(obs[token].dtype)
-        return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
-
-    def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """(S, F) of those token sets that no mask covers: the body and the reference, not the commands."""
-        return {name: self.sizes[name] for name in tokens if name in ("proprioception", "history", "poses")}
-
-    def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
-        """Let the normalisers see a batch.
-
-        Args:
-            obs: observations (M, ...).
-            weight: (M,) 0 or 1, which rows count.
-        """
-        for key, normalizer in self.normalizers.items():
-            assert isinstance(normalizer, RunningNormalizer)
-            x, rows = obs[key], weight
-            if key not in NO_COMMANDS:
-                commanded = obs[f"{key}_mask"]
-                rows = commanded if weight is None else commanded * weight
-                x = x.flatten(1)
-            elif RANKS[key] == 3:
-                x = x.flatten(2)
-                rows = None if weight is None else weight.unsqueeze(1).expand(x.shape[:2])
-            normalizer.update(x, rows)
-
-
-def noisy(sets: Mapping[str, TokenSet], noise: float, draws: Mapping[str, Tensor]) -> dict[str, TokenSet]:
-    """Token sets with noise on some of them.
-
-    Args:
-        noise: its deviation, in units of each number's own.
-        draws: standard normal numbers for those that get some, see `Tokenizer.noise_shapes`.
-    """
-    return {name: (x + noise * draws[name] if name in draws else x, shown) for name, (x, shown) in sets.items()}
-
-
-def _normalized_as(token: str) -> str:
-    """The observation whose normaliser a token set has, and that it is made of but for `history`."""
-    kind = _ALIKE.get(token, token)
-    alike = {"history": "proprioception", "masked_poses": "poses"}.get(kind, kind)
-    return ONBOARD_TOKENS[alike] if token in _ALIKE else alike
-
-
-def _observations(token: str) -> list[str]:
-    """Keys of the observation dictionary that a token set is made of."""
-    if token not in NO_COMMANDS:
-        return [token, f"{token}_mask"]
-    kind, key = _ALIKE.get(token, token), _normalized_as(token)
-    return {"masked_poses": [key, "pose_mask"], "history": [token, key]}.get(kind, [token])
-
-
-def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
-    """(S, F) of a token set."""
-    known = [*_FULL_STATE, *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes)]
-    if token not in known and token not in _ALIKE:
-        raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(known)}.")
-    missing = [key for key in _observations(token) if key not in obs_shapes]
-    if missing:
-        raise UserError(
-            f"model.tokens: the environment does not observe {', '.join(missing)}",
-            f"Remove {_ALIKE.get(token, token)!r}.",
-        )
-    shape = obs_shapes[_observations(token)[0]]
-    if len(shape) != RANKS.get(token, len(shape)) or not len(shape):
-        raise UserError(
-            f"observations: {token} has the shape {tuple(shape)}", f"It has {RANKS.get(token, 1)} dimensions"
-        )
-    if token not in RANKS:
-        return 1, prod(shape) + 1
-    if RANKS[token] < 3:
-        return (1, shape[0]) if RANKS[token] == 1 else (shape[0], shape[1])
-    frames, bodies, features = shape
-    return frames, bodies * (features + token.endswith("masked_poses"))
 
 
 class Critic(nn.Module):

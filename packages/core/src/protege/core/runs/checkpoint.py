@@ -19,7 +19,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from ..errors import UserError, shown
 from ..files import write_atomically
-from ..learning.policy import NO_COMMANDS
+from ..learning.tokens import NO_COMMANDS
 from ..robots.plain import from_plain
 from ..robots.robot import Robot
 from . import plain_yaml

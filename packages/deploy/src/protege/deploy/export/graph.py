@@ -9,7 +9,7 @@ from protege.core import observations
 from protege.core.env import Obs
 from protege.core.learning.learner import Policy
 from protege.core.learning.masked_mimic import PRIOR_TOKENS, MaskedMimic
-from protege.core.learning.policy import ONBOARD_TOKENS
+from protege.core.learning.tokens import ONBOARD_TOKENS
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot

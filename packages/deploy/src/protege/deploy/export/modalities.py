@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from protege.core.errors import UserError
-from protege.core.learning.policy import RANKS
+from protege.core.learning.tokens import RANKS
 from protege.core.runs.config import from_dict
 from protege.core.tasks import modalities, tasks
 
