@@ -136,8 +136,8 @@ def test_a_damaged_model_is_one_line(tracker, robot, tmp_path):
 def test_another_algorithms_critic_is_left_behind(tracker, robot, tmp_path):
     """PPO's rewards are of another size: what its critic thinks of states is nothing to go by."""
     settings = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "agent.rollout_steps=4", "agent.minibatches=1"]
-    settings += ["model.actor=mlp", "model.mlp_units=[16]", "model.critic_units=[24]", "--robot", robot.name]
-    where = ["--results-dir", tmp_path, "--experiment-name", "ppo", "--max-iterations", 1]
+    settings += ["model.actor=mlp", "model.mlp_units=[16]", "model.critic_units=[24]", "model.layer_norm=true"]
+    where = ["--robot", robot.name, "--results-dir", tmp_path, "--experiment-name", "ppo", "--max-iterations", 1]
     result = protege("core", "train", "full_body_tracker/generalist", *where, *settings)
     assert result.exit_code == 0, result.output
     by_ppo, by_model = (taught_by(expert, robot, tmp_path) for expert in (tmp_path / "ppo", tracker))
