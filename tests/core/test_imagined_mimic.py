@@ -178,6 +178,18 @@ def test_the_kl_is_paid_by_its_weight_beside_the_reward():
     torch.testing.assert_close(paid.latent_kl, torch.stack([kl for kl in kls if kl is not None]).mean(0))
 
 
+def test_a_failure_ends_an_imagined_episode_if_it_is_to(monkeypatch):
+    """All fail in the first of three steps: the reward of that one alone counts, or of all, halved each."""
+    broken = torch.ones(M, dtype=torch.bool)
+    advance = Envs.advance
+    monkeypatch.setattr(Envs, "advance", lambda self, state: (advance(self, state)[0], broken, ~broken))
+    ended, whole = (play(make_policy(), 0.0, failures_end=end) for end in (True, False))
+    torch.testing.assert_close(ended.gain.detach(), ended.reward[0])
+    torch.testing.assert_close(whole.gain.detach(), sum(0.5**k * whole.reward[k] for k in range(3)))
+    assert ended.alive.sum(0).eq(1).all() and whole.alive.all()
+    assert ended.failed.all() and not whole.failed.any()
+
+
 # Gradients
 
 

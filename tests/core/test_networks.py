@@ -244,3 +244,19 @@ def test_mlp_layers_and_output_scale():
     assert torch.allclose(last.weight @ last.weight.T, 1e-4 * torch.eye(2), atol=1e-8) and not last.bias.any()
     zero = mlp([3, 4, 2], output_scale=0.0)
     assert not zero(torch.randn(5, 3)).any()
+
+
+def test_layers_are_normalised_before_their_activation():
+    """By hand: each hidden layer has mean 0 and variance 1 over its units, then a scale, a shift and GELU."""
+
+    def normalised(x: Tensor, norm: nn.Module) -> Tensor:
+        standard = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        return standard * norm.get_parameter("weight") + norm.get_parameter("bias")
+
+    net, sets = SetMLP(SIZES, [7, 6, 3], layer_norm=True), token_sets()
+    randomized(net)
+    first, norm, last = net.rest[0], net.rest[1], net.rest[3]
+    features = flat_features(sets)
+    weight = torch.cat([net.inputs[name].get_parameter("weight") for name in SIZES], dim=1)
+    hidden = F.gelu(normalised(features @ weight.T + net.bias, net.norm))
+    torch.testing.assert_close(net(sets), last(F.gelu(normalised(first(hidden), norm))))
