@@ -9,7 +9,7 @@ from protege.core.cli.train import training_group
 from protege.core.runs.config import SPLITS
 from protege.sim.terrain_params import KINDS as TERRAINS
 
-from .known import Known
+from .options import evaluation_options
 from .robustness.command import robustness
 
 if TYPE_CHECKING:
@@ -36,14 +36,8 @@ main.add_command(robustness)
     show_default=True,
     help="environments; each plays equally many episodes",
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--robot", help="a name or a robot.yaml; by default the checkpoint's")
-@click.option("--simulator", help="by default the fastest that is installed: on a CPU mujoco")
-@click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on")
-@click.option("--device", default="auto", show_default=True)
+@evaluation_options
 @click.option("--output", help="folder for the results")
-@click.option("--opt", "groups", multiple=True, type=Known("OPTIONS", "tasks"), help="a group of tasks")
-@click.option("--task", "tasks", multiple=True, type=Known("EVALUATED", "tasks"), help="one task; repeatable")
 @click.option(
     "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
 )

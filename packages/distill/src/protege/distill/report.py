@@ -4,13 +4,11 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from protege.core.errors import UserError
 from protege.core.files import write_atomically
@@ -19,6 +17,7 @@ from protege.core.runs.run_folder import read_metrics
 from . import plots
 from .conditions import SCHEMA_VERSION
 from .evaluate import ARRAYS, DATA
+from .page import page
 from .table import short_names
 
 PAGE = "evaluation.html"
@@ -50,10 +49,8 @@ def write_report(folder: Path) -> Path:
     if curves := plots.training_curves(_training_log(folder, Path(data["checkpoint"])), CURVES):
         figures["training"] = curves
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
-    source = files("protege.distill").joinpath("templates/evaluation.html").read_text()
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
     conduct = next(iter(tasks.values()), {}).get("conduct", {})  # older results have none
-    html = template.render(data=data, images=images, short_names=short_names, conduct=conduct)
+    html = page(PAGE, data=data, images=images, short_names=short_names, conduct=conduct)
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 

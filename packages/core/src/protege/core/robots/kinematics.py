@@ -155,20 +155,16 @@ class Kinematics(nn.Module):
         axes = torch.stack([first.expand_as(turns[-1][1:]), *others], dim=1)
         return rotate(quat[:, self.parents].unsqueeze(1), axes)
 
-    def _motion(
-        self,
-        root_pos_w: Tensor,
-        root_quat_w: Tensor,
-        root_lin_vel_w: Tensor,
-        root_ang_vel_w: Tensor,
-        joint_pos: Tensor,
-        joint_vel: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def _motion(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Positions, rotations, linear and angular velocities of all bodies, and what their gradient needs.
+
+        Args:
+            given: as `state` is given them.
 
         Returns:
             (3 or 4, B, N) each; then `_axes`, and the angular velocity of the frame that each hinge turns in, (3, H, B, N).
         """
+        root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel = given
         quat, turns = self._rotations(root_quat_w, joint_pos)
         axes, parents = self._axes(turns, quat), self.parents
         spins = (axes * self._hinges(joint_vel)).unbind(1)

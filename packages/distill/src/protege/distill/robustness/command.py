@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ..known import Known
+from ..options import evaluation_options
 
 
 @click.command()
@@ -24,14 +25,8 @@ from ..known import Known
     show_default=True,
     help="success at which a value counts as passed",
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--robot", help="a name or a robot.yaml; by default the checkpoint's")
-@click.option("--simulator", help="by default the fastest that is installed: on a CPU mujoco")
-@click.option("--motion-file", multiple=True, help="clips; by default those that it was trained on")
-@click.option("--device", default="auto", show_default=True)
+@evaluation_options
 @click.option("--output", help="folder for the results; by default `robustness` in the first run's folder")
-@click.option("--opt", "groups", multiple=True, type=Known("OPTIONS", "tasks"), help="a group of tasks")
-@click.option("--task", "tasks", multiple=True, type=Known("EVALUATED", "tasks"), help="one task; repeatable")
 @click.option(
     "--factor", "factors", multiple=True, type=Known("NAMES", "robustness.suite"), help="one factor; repeatable"
 )

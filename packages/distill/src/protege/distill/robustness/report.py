@@ -2,16 +2,14 @@
 
 import base64
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from protege.core.errors import UserError
 from protege.core.files import write_atomically
 from protege.core.runs.checkpoint import ZOO
 
+from ..page import page
 from .figures import CURVES, success_curves
 from .measure import DATA, SCHEMA_VERSION
 from .table import amount, error_ratio, markdown, tips
@@ -28,9 +26,8 @@ def write_report(folder: Path) -> Path:
     data = _load(folder)
     policies = data["policies"]
     curves = base64.b64encode(success_curves(policies, data["pass_at"]).encode()).decode()
-    source = files("protege.distill").joinpath("templates/robustness.html").read_text()
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    html = template.render(
+    html = page(
+        PAGE,
         data=data,
         policies=policies,
         names=_names(policies),
