@@ -18,6 +18,7 @@ from .floor import Floor
 from .references.reference import keep
 
 GRAVITY = 9.81
+"""m/s²."""
 TOUCHING = 1e-3
 """m, over the ground, up to which a foot counts as touching it."""
 

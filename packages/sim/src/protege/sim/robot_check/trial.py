@@ -8,6 +8,7 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Inertia, Robot
 from protege.core.robots.state import RobotState
 
+from ..conduct import GRAVITY
 from ..simulators.simulator import make_simulator
 
 SECONDS = 2.0
@@ -21,7 +22,6 @@ TOO_FAST = 100.0
 """rad/s. No servo that holds still moves a joint so fast."""
 ANCHOR = 1e5
 """kg, and kg·m²: what stands in for a root that is held. Joints of a robot of 100 kg turn it by less than 1e-3 rad in 2 s."""
-GRAVITY = 9.81
 
 
 @dataclass(frozen=True)
