@@ -46,9 +46,14 @@ format: tools ## write the format and the lint fixes that ruff knows
 bench: tools ## simulation rate against bare MuJoCo, model sizes, runtime latency
 	@OMP_WAIT_POLICY=passive $(RUN) python scripts/bench.py $(ARGS)
 
+.PHONY: docs
+docs: setup ## build the documentation into site/; links and references that lead nowhere are errors
+	@$(call install,$(if $(WITHOUT_TOOLS),--no-dev --group docs))
+	@$(RUN) mkdocs build --strict $(ARGS)
+
 .PHONY: clean
 clean: ## remove environments, caches and built wheels; results/ stays
-	rm -rf .venv .tools dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find packages tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: setup

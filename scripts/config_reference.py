@@ -1,10 +1,14 @@
-"""Writes the tables of docs/configuration.md from the config dataclasses: `python scripts/config_reference.py`."""
+"""Every key of the config, from the dataclasses, as Markdown tables: `python scripts/config_reference.py` prints them.
+
+The site's page of all keys is made of them (`scripts/docs_site.py`).
+"""
 
 import dataclasses
 import inspect
 import re
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
+
+import click
 
 from protege.core.learning.masked_mimic import MaskedMimicConfig
 from protege.core.learning.policy import ModelConfig
@@ -16,8 +20,6 @@ from protege.core.runs.plain_yaml import as_yaml
 from protege.distill.config import DistillConfig
 from protege.sim.env_config import EnvConfig
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
-BEGIN, END = "<!-- keys: written by scripts/config_reference.py -->", "<!-- keys: end -->"
 PARTS = [
     ("`run`: what, on what, for how long", "run", RunConfig),
     ("`env`: the envs", "env", EnvConfig),
@@ -72,7 +74,7 @@ def tables() -> str:
     """All tables in Markdown."""
     parts = []
     for heading, prefix, cls in PARTS:
-        lines = [f"### {heading}", "", "| key | default | meaning |", "| --- | --- | --- |"]
+        lines = [f"## {heading}", "", "| key | default | meaning |", "| --- | --- | --- |"]
         own = {f"{prefix}.{name}" for name in described(cls)}
         for row in (row for row in rows(prefix, cls) if cls not in DIFFERENCES or row[0] in own):
             key, shown, meaning = (cell.replace("|", "\\|") for cell in row)
@@ -81,11 +83,5 @@ def tables() -> str:
     return "\n\n".join(parts)
 
 
-def updated(page: str) -> str:
-    """The page with its tables written anew."""
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text()))
+    click.echo(tables())

@@ -1,14 +1,14 @@
-"""Writes the numbers of the presets into the pages of docs/: `python scripts/preset_reference.py`.
+"""The numbers of the presets, as Markdown tables: `python scripts/preset_reference.py` prints them.
 
-A page has a pair of markers for each block; what stands between them is written anew. `tests/test_docs.py` fails where it is old.
+The site's page of presets is made of them (`scripts/docs_site.py`).
 """
 
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
 from protege.core.learning.masked_mimic import MaskedMimic, VariationalConfig
@@ -25,8 +25,6 @@ from protege.sim.observing import observation_shapes
 from protege.sim.robots import get_robot
 from protege.teachers.experiments import EXPERIMENTS as TEACHERS
 
-DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- presets: {}, written by scripts/preset_reference.py -->", "<!-- presets: end -->"
 PACKAGES = {"core": CORE, "teachers": TEACHERS, "distill": DISTILL}
 STUDENTS = ("distillation/unified_lightweight", "distillation/robust", "distillation/laptop")
 ABOUT = {
@@ -172,39 +170,20 @@ def curriculum() -> str:
     return table(["stage", "share", *tasks], rows)
 
 
-BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
-    "trainings": ("configuration.md", trainings),
-    "pipelines": ("commands.md", pipelines),
-    "losses": ("distillation.md", losses),
-    "learning": ("distillation.md", learning),
-    "curriculum": ("distillation.md", curriculum),
+BLOCKS: dict[str, Callable[[], str]] = {
+    "Trainings": trainings,
+    "Pipelines": pipelines,
+    "How the students learn": learning,
+    "Weights of the student's losses": losses,
+    "The student's curriculum": curriculum,
 }
-"""By its name: the page that a block stands in, and what writes it."""
+"""What writes the table below each heading."""
 
 
-def updated(page: Path) -> str:
-    """A page with its blocks written anew.
+def tables() -> str:
+    """All tables in Markdown, each below its heading."""
+    return "\n\n".join(f"## {heading}\n\n{write()}" for heading, write in BLOCKS.items())
 
-    Raises:
-        ValueError: a block has no markers there.
-    """
-    text = page.read_text()
-    for name, (file, write) in BLOCKS.items():
-        if file == page.name:
-            begin = BEGIN.format(name)
-            text, count = re.subn(
-                f"{re.escape(begin)}.*?{re.escape(END)}",
-                lambda _, b=begin, w=write: f"{b}\n\n{w()}\n\n{END}",
-                text,
-                flags=re.S,
-            )
-            if count != 1:
-                raise ValueError(f"{page}: {count} blocks {name}")
-    return text
-
-
-PAGES = sorted({DOCS / file for file, _ in BLOCKS.values()})
 
 if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(updated(page))
+    click.echo(tables())

@@ -1,14 +1,11 @@
-"""The README's lines as a newcomer types them, block by block, each in a fresh shell: nothing is added but small budgets."""
+"""The README's lines as a newcomer types them."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from newcomer import ROOT, Newcomer, lines_of, with_budget
 
-README = Path(__file__).parents[1].joinpath("README.md").read_text()
+README = (ROOT / "README.md").read_text()
 BLOCKS = [
     body for language, body in re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if language == "sh"
 ]
@@ -19,39 +16,17 @@ LEFT_OUT = {
     "make test": "runs this test",
     "--commands keyboard --record results/run.npz": "waits for keys",
 }
-TRAINING = "--max-iterations 1 --num-envs 4 agent.rollout_steps=4 agent.minibatches=1 env.num_plans=8"
-BUDGETS = {
-    "protege core train": TRAINING,
-    "protege teachers train": TRAINING,
-    "protege distill train": f"{TRAINING} agent.evaluation_episodes=4",
-    "protege distill evaluate": "--num-episodes 1 --num-envs 1",
-    # A busy machine does a simulated robot no harm.
-    "protege deploy run": "--seconds 1 --limit stall=off --limit missed_deadlines=off",
-}
 
 
 def typed(block: str) -> list[str]:
     """The lines of a block that are run, with their budgets."""
-    lines = re.sub(r"\\\n\s*", "", block).splitlines()
-    kept = [line for line in lines if not any(line.startswith(part) or line.endswith(part) for part in LEFT_OUT)]
-    return [" ".join([line, *(more for start, more in BUDGETS.items() if line.startswith(start))]) for line in kept]
+    kept = [line for line in lines_of(block) if not any(line.startswith(x) or line.endswith(x) for x in LEFT_OUT)]
+    return [with_budget(line) for line in kept]
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory):
-    """Runs a block in a new bash that knows nothing of the environment; gives what it prints."""
-    home = tmp_path_factory.mktemp("newcomer")
-    (home / ".venv").symlink_to(sys.prefix)
-    path = [part for part in os.environ["PATH"].split(":") if Path(part).resolve() != Path(sys.prefix, "bin").resolve()]
-    environment = {"HOME": str(home), "PATH": ":".join(path), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-
-    def run(block: str) -> str:
-        command = ["bash", "-e", "-c", "\n".join(typed(block))]
-        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    return run
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
+    return Newcomer(tmp_path_factory.mktemp("newcomer"), activated=False)
 
 
 def shape(lines: list[str]) -> list[str]:
@@ -60,24 +35,24 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def test_every_line_but_those_left_out_is_typed() -> None:
-    lines = [line for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+    lines = [line for block in BLOCKS for line in lines_of(block)]
     for part in LEFT_OUT:
         assert sum(line.startswith(part) or line.endswith(part) for line in lines) == 1, part
     assert sum(len(typed(block)) for block in BLOCKS) == len(lines) - len(LEFT_OUT)
 
 
-def test_a_shipped_student_walks_and_prints_what_the_readme_shows(shell) -> None:
+def test_a_shipped_student_walks_and_prints_what_the_readme_shows(newcomer: Newcomer) -> None:
     [block] = [block for block in BLOCKS if "zoo:student" in block]
-    export, *printed = shell(block).splitlines()
+    export, *printed = newcomer.type("\n".join(typed(block))).splitlines()
     assert export == "results/onnx"
     [sample] = re.findall(r"^```\n(wake .*?)^```", README, re.MULTILINE | re.DOTALL)
     assert shape(printed) == shape(sample.splitlines())
     assert "stood" in sample
 
 
-def test_the_four_steps_by_hand(shell) -> None:
+def test_the_four_steps_by_hand(newcomer: Newcomer) -> None:
     [block] = [block for block in BLOCKS if "smpl_unified_lightweight" in block]
-    printed = shell(block)
+    printed = newcomer.type("\n".join(typed(block)))
     for run in ("tracker", "masked_mimic", "path_follower", "goal_directed", "steering", "unified_lightweight"):
         assert f"results/smpl_{run}/last.ckpt" in printed
     assert "results/smpl_unified_lightweight/evaluation/evaluation.html" in printed.replace("\n", "")

@@ -182,6 +182,12 @@ def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, expor
         check(wrong, student, 10)
 
 
+def test_a_release_without_its_critic_is_the_checkpoint_of_its_export(each_student: Path, tmp_path: Path) -> None:
+    checkpoint.save_release(tmp_path / "release", checkpoint.load(each_student), critic=False)
+    export(tmp_path / "release", tmp_path / "out")
+    assert check(tmp_path / "out", tmp_path / "release", 10).joint_target < 1e-5
+
+
 def test_export_replaces_exports_and_nothing_else(student: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

@@ -66,7 +66,7 @@ def check(
     """
     described = metadata.load(folder)
     loaded, graph, robot = load_graph(checkpoint)
-    if weights_sha256(loaded.policy) != described.source.weights_sha256:
+    if weights_sha256(loaded) != described.source.weights_sha256:
         raise DeployError(f"{folder} was exported from another checkpoint than {checkpoint}", "Export it again")
     wanted = str(states or (RANDOM if described.precision == "fp32" else CLOSED_LOOPS))
     if wanted == RANDOM:

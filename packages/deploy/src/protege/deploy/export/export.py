@@ -16,7 +16,6 @@ from torch import Tensor
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
-from protege.core.learning.learner import Policy
 from protege.core.motions import MotionLibrary
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
@@ -183,9 +182,12 @@ def example(spec: TensorSpec, n: int) -> Tensor:
     return zeros
 
 
-def weights_sha256(policy: Policy) -> str:
-    """Whether two checkpoints hold the same policy, as `policy.json` records it."""
-    return weights_digest(policy.state_dict(), shapes=False)
+def weights_sha256(loaded: LoadedPolicy) -> str:
+    """Whether two checkpoints hold the same policy, as `policy.json` records it.
+
+    Of the checkpoint's own weights: a release without its critic gets another one at random each time that it is loaded.
+    """
+    return weights_digest(loaded.checkpoint.model, shapes=False)
 
 
 def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
@@ -266,7 +268,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         future_frames=list(frames),
         path_times=[PATH_STEP * (k + 1) for k in range(points)],
         model_sha256="",
-        source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded.policy)),
+        source=Source(loaded.kind, saved.iteration, saved.samples, weights_sha256(loaded)),
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),
         command_ranges=trained_ranges(env, [name for name, specs in graph.modalities.items() if specs]),

@@ -17,7 +17,7 @@ class Limits:
     """Bounds of `Safety`; None takes a check away.
 
     The robot's file says them, but for the last three, which are the program's; see `of`. The defaults are what the first exports
-    meant, which do not say any. They leave a healthy student alone: see docs/results/realtime.md.
+    meant, which do not say any. They leave a healthy student alone: see docs/results/deployment.md.
 
     Attributes:
         joint_margin: rad beyond the joint's range where a target is clipped.

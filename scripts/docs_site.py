@@ -1,0 +1,115 @@
+"""Hook of MkDocs: the pages of the site that are made from the code, when it is built (`make docs`), and tracked nowhere.
+
+They are the command line, every key of the config, the presets, the Python API and the examples; and copies of files beside
+`docs/`.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from protege.core.cli.umbrella import main as umbrella
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))  # MkDocs loads a hook by its path
+
+import config_reference  # noqa: E402
+import preset_reference  # noqa: E402
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+COPIES = {"contributing.md": "CONTRIBUTING.md", "conduct.md": "CODE_OF_CONDUCT.md", "changelog.md": "CHANGELOG.md"}
+"""Pages of the site that are files beside `docs/`."""
+
+SHOWN = {"cite.md": "CITATION.cff", **{f"examples/{file.stem}.md": f"examples/{file.name}" for file in EXAMPLES}}
+"""Pages of the site that show a file beside `docs/` as it is."""
+
+API = {
+    "core": "env tasks observations errors robots.robot robots.state robots.rotation motions.clip motions.clip_file "
+    "motions.library learning.policy learning.learner learning.rollout learning.ppo learning.imitation learning.masked_mimic "
+    "runs.config runs.training runs.run runs.checkpoint runs.load_policy runs.evaluation",
+    "sim": "env env_config robots simulators.simulator references.reference tasks.task tasks.command tasks.terms "
+    "tasks.registry motions.source gym.env_cfg",
+    "teachers": "teacher zoo",
+    "distill": "config distillation curriculum evaluate report robustness.suite",
+    "deploy": "runtime interface loop.loop loop.recording safety.safety safety.limits commands.commander commands.orders "
+    "commands.order_kind robots.mujoco robots.udp export.export",
+}
+"""Modules whose docstrings are the Python reference, by package: what a program or another package would import."""
+
+
+def commands(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[tuple[str, click.Context]]:
+    """Every command that is no group, by its whole name, with the context of its help."""
+    context = click.Context(command, info_name=name, parent=parent)
+    if not isinstance(command, click.Group):
+        yield context.command_path, context
+        return
+    for short in command.list_commands(context):
+        if below := command.get_command(context, short):
+            yield from commands(below, short, context)
+
+
+def command_line() -> str:
+    """The page of all commands with their options."""
+    parts = [
+        "# Command line\n\nWritten from the commands themselves. `protege PACKAGE` and `protege-PACKAGE` are the same."
+    ]
+    for path, context in commands(umbrella, "protege"):
+        usage = " ".join(context.command.collect_usage_pieces(context))
+        about = context.command.help or ""
+        parts.append(f"## {path}\n\n```text\n{path} {usage}\n```\n\n{about.strip().replace(chr(8), '')}")
+        records = [record for param in context.command.params if (record := param.get_help_record(context))]
+        if rows := [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in records]:
+            parts.append("\n".join(["| option | meaning |", "| --- | --- |", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def cell(text: str) -> str:
+    """A text that may stand in a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+
+
+def api(package: str) -> str:
+    """The page of a package's modules; mkdocstrings fills it in."""
+    modules = [f"## `protege.{package}.{name}`\n\n::: protege.{package}.{name}\n" for name in API[package].split()]
+    return f"# protege.{package}\n\n" + "\n".join(modules)
+
+
+def pages() -> dict[str, str]:
+    """The pages that are made from the code, by their path in the site."""
+    keys = "# Every key of the configuration\n\nA default is what a key has without a preset."
+    presets = "# Presets\n\n`steps a rollout` is `agent.rollout_steps`. `acts with` counts the parameters that act, not the critic."
+    return {
+        "reference/cli.md": command_line(),
+        "reference/keys.md": f"{keys}\n\n{config_reference.tables()}\n",
+        "reference/presets.md": f"{presets}\n\n{preset_reference.tables()}\n",
+        **{f"reference/api/{package}.md": api(package) for package in API},
+        **{page: shown(ROOT / file) for page, file in SHOWN.items()},
+    }
+
+
+def shown(file: Path) -> str:
+    """A page that is a file's text."""
+    language = "python" if file.suffix == ".py" else "yaml"
+    return f"# {file.name}\n\n```{language}\n{file.read_text()}```\n"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what is made from the code, and the copies."""
+    made = pages() | {page: (ROOT / file).read_text() for page, file in COPIES.items()}
+    for path, text in made.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links between `docs/` and the files beside it lead to the site's copies."""
+    for copy, file in {**COPIES, **SHOWN}.items():
+        markdown = markdown.replace(f"](../{file}", f"]({copy}").replace(f"]({file}", f"]({copy}")
+    return markdown.replace("](docs/", "](") if page.file.src_uri in COPIES else markdown

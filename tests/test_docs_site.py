@@ -1,0 +1,150 @@
+"""The site builds without a warning, and a newcomer finds what she looks for: pages are short, and near the first one."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import docs_site
+import pytest
+
+from protege.core.runs.config import all_presets
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+MOST_WORDS, LONGEST_PAGE = 25_000, 2_000
+FIRST = {"README.md": ROOT / "README.md", "the site": DOCS / "index.md"}
+QUESTIONS = {
+    "How do I add a robot?": "robots.md#a-robot-of-your-own",
+    "How do I add a task?": "new_task.md#write-the-task",
+    "How do I resume a run?": "configuration.md#stopping-and-resuming",
+    "How do I fit into GPU memory?": "gpu.md#memory",
+    "How do I export a policy?": "deployment.md#export",
+    "How do I train the Unitree G1?": "gpu.md#the-unitree-g1",
+    "How do I use my own BVH file?": "motion_files.md#bvh",
+    "How do I test pushes?": "robustness.md#push-test",
+    "How do I train on several GPUs?": "scaling.md#one-machine",
+    "How do I cite this?": "install.md#cite",
+}
+"""What newcomers ask, and where it is answered."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_the_site_has_every_page_and_no_dead_links(site: Path) -> None:
+    made = [*docs_site.pages(), *docs_site.COPIES, *(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))]
+    for name in made:
+        page = Path(name)
+        folder = page.parent if page.stem in ("index", "README") else page.with_suffix("")
+        assert (site / folder / "index.html").exists(), name
+
+
+def test_the_python_reference_has_signatures_and_docstrings(site: Path) -> None:
+    page = (site / "reference/api/core/index.html").read_text()
+    assert 'id="protege.core.runs.load_policy.load_policy"' in page
+    assert len(re.findall(r'class="doc doc-object doc-function"', page)) > 50
+
+
+def test_a_dead_link_is_told(tmp_path: Path) -> None:
+    for name in ("mkdocs.yml", "docs", "scripts", "examples", "packages", *docs_site.COPIES.values(), "CITATION.cff"):
+        if name == "docs":
+            shutil.copytree(DOCS, tmp_path / "docs")
+        else:
+            (tmp_path / name).symlink_to(ROOT / name)
+    with (tmp_path / "docs/glossary.md").open("a") as page:
+        page.write("\n[nothing](nowhere.md)\n")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "nowhere.md" in done.stderr
+
+
+def test_every_key_every_preset_and_every_command_has_an_entry() -> None:
+    pages = docs_site.pages()
+    reference = docs_site.config_reference
+    keys = {key for _, prefix, cls in reference.PARTS for key, _, _ in reference.rows(prefix, cls)}
+    assert [key for key in keys if f"| `{key}` |" not in pages["reference/keys.md"]] == []
+    assert "|  |" not in pages["reference/keys.md"]  # a key without a meaning
+    assert [name for name, _ in all_presets() if f"| `{name}` |" not in pages["reference/presets.md"]] == []
+    commands = dict(docs_site.commands(docs_site.umbrella, "protege"))
+    assert len(commands) > 30
+    for path, context in commands.items():
+        [entry] = re.findall(rf"^## {path}\n(.*?)(?=^## |\Z)", pages["reference/cli.md"], re.MULTILINE | re.DOTALL)
+        options = [param for param in context.command.params if isinstance(param, click.Option) and not param.hidden]
+        assert [param.opts for param in options if not any(name in entry for name in param.opts)] == [], path
+
+
+@pytest.mark.parametrize("package", docs_site.API)
+def test_the_modules_of_the_reference_are_there(package: str) -> None:
+    for name in docs_site.API[package].split():
+        assert import_module(f"protege.{package}.{name}").__doc__, name
+
+
+def test_every_preset_that_is_trained_has_its_numbers() -> None:
+    trained = {name for name, _ in all_presets() if not name.startswith("pipeline/")}
+    assert set(docs_site.preset_reference.ABOUT) == trained
+
+
+def count_words(text: str) -> int:
+    """Words, code and numbers; the bars and dashes of tables are none."""
+    return sum(any(map(str.isalnum, word)) for word in text.split())
+
+
+def test_words_are_counted() -> None:
+    assert count_words("| a word | 3.8 cm |\n|---|---|\n- `x=1` \u00b7 two") == 6
+
+
+def test_the_documentation_stays_short() -> None:
+    words = {page.relative_to(ROOT).as_posix(): count_words(page.read_text()) for page in PAGES}
+    assert {page: count for page, count in words.items() if count > LONGEST_PAGE} == {}
+    assert sum(words.values()) <= MOST_WORDS
+    assert words["README.md"] <= 900
+
+
+def links(page: Path) -> Iterator[tuple[Path, str]]:
+    """Where the links of a page lead to: file and anchor."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            file, _, anchor = target.partition("#")
+            yield (page.parent / file).resolve() if file else page, anchor
+
+
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_answer_is_two_clicks_away(first: str, question: str) -> None:
+    file, anchor = QUESTIONS[question].split("#")
+    headings = re.findall(r"^#+ (.*)$", (DOCS / file).read_text(), re.MULTILINE)
+    assert anchor in [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    one_click = [page for page, _ in links(FIRST[first]) if page.suffix == ".md"]
+    assert any((DOCS / file, anchor) in links(page) for page in [FIRST[first], *one_click])
+
+
+def test_the_first_page_asks_these_questions() -> None:
+    asked = re.findall(r"^\| (.*\?) \| \[.*?\]\((.*?)\) \|$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    assert dict(asked) == QUESTIONS
+
+
+def never_said() -> list[str]:
+    """Identifiers of the glossary's column of words that are not used."""
+    rows = re.findall(r"^\|(?:[^|]*\|){3}([^|]*)\|$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    return [word for cell in rows for word in re.findall(r"`(\w+)`", cell)]
+
+
+def test_no_page_and_no_code_says_what_the_glossary_excludes() -> None:
+    assert never_said()
+    files = [*PAGES, *(file for kind in ("py", "yaml") for file in (ROOT / "packages").rglob(f"*.{kind}"))]
+    said = re.compile(rf"\b({'|'.join(never_said())})\b")
+    found = {file.name for file in files if said.search(file.read_text())}
+    assert found == {"glossary.md"}
