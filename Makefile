@@ -47,7 +47,7 @@ bench: tools ## simulation rate against bare MuJoCo, model sizes, runtime latenc
 	@OMP_WAIT_POLICY=passive $(RUN) python scripts/bench.py $(ARGS)
 
 .PHONY: docs
-docs: setup ## build the documentation into site/; links and references that lead nowhere are errors
+docs: python ## build the documentation into site/; links and references that lead nowhere are errors
 	@$(call install,$(if $(WITHOUT_TOOLS),--no-dev --group docs))
 	@$(RUN) mkdocs build --strict $(ARGS)
 

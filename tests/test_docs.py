@@ -29,6 +29,9 @@ OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
 OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
 OTHERS_OPTIONS |= {"--skip", "--peer-path"}  # of scripts/profile_training.py and bench_mjlab.py
+NO_KEYS = {"env.num_env", "env.KEY", "agent.KEY"}  # examples: what is wrong, and what stands for any
+NO_KEYS |= {"env.track.hard_sampling", "env.track.hard_sampling_limit"}  # older names, which are still taken
+KEY = re.compile(r"(?<![\w./\"])(?:run|env|agent|model)\.[a-z]\w*(?:\.\w+)*")
 MADE = {ROOT / "docs" / name for name in docs_site.pages()}  # of the site, from the code
 EXPERIMENTS = {"core": "protege.core.runs.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
@@ -184,6 +187,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor and found.suffix == ".md":
             headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
             assert anchor in map(slug, headings), f"{name_of(page)}: {target}"
+
+
+def config_keys() -> set[str]:
+    """Every key of the config and of a run's parts of it; names that are free are `NAME`."""
+    tables = (config_reference.rows(prefix, cls) for _, prefix, cls in config_reference.PARTS)
+    keys = {re.sub(r"(teacher_models|rewards)\.\w+", r"\1.NAME", key) for rows in tables for key, _, _ in rows}
+    return keys | {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_keys_in_the_text_are_keys(page: Path) -> None:
+    known = config_keys() | NO_KEYS
+    named = {key for span in spans(page.read_text()) for key in KEY.findall(span.replace("<name>", "NAME"))}
+    named = {re.sub(r"(teacher_models|rewards)\.\w+", r"\1.NAME", key.replace(".config.", ".")) for key in named}
+    assert {key for key in named if not key.endswith((".py", ".yaml", ".npy"))} <= known
+
+
+def test_a_key_that_is_none_is_told() -> None:
+    assert KEY.findall("env.num_env=3") == ["env.num_env"]
+    assert "env.num_env" not in config_keys() and "env.num_envs" in config_keys()
+    assert "agent.teacher_models.NAME.weight" in config_keys()
 
 
 def in_brackets(text: str) -> Iterator[tuple[str, str]]:
