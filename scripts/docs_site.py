@@ -51,7 +51,8 @@ def commands(
         yield context.command_path, context
         return
     for short in command.list_commands(context):
-        if below := command.get_command(context, short):
+        below = command.get_command(context, short)
+        if below and not below.hidden:
             yield from commands(below, short, context)
 
 
@@ -64,10 +65,15 @@ def command_line() -> str:
         usage = " ".join(context.command.collect_usage_pieces(context))
         about = context.command.help or ""
         parts.append(f"## {path}\n\n```text\n{path} {usage}\n```\n\n{about.strip().replace(chr(8), '')}")
-        records = [record for param in context.command.params if (record := param.get_help_record(context))]
-        if rows := [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in records]:
+        records = [record for param in context.command.params if (record := help_of(param, context))]
+        if rows := [f"| `{names.replace('|', ', ')}` | {cell(meaning)} |" for names, meaning in records]:
             parts.append("\n".join(["| option | meaning |", "| --- | --- |", *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def help_of(param: click.Parameter, context: click.Context) -> tuple[str, str] | None:
+    """Names and meaning of an option; None of arguments and of what is hidden."""
+    return param.get_help_record(context) if isinstance(param, click.Option) else None
 
 
 def cell(text: str) -> str:
