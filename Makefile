@@ -49,7 +49,7 @@ bench: tools ## simulation rate against bare MuJoCo, model sizes, runtime latenc
 .PHONY: docs
 docs: python ## build the documentation into site/; links and references that lead nowhere are errors
 	@$(call install,$(if $(WITHOUT_TOOLS),--no-dev --group docs))
-	@$(RUN) mkdocs build --strict $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict $(ARGS)
 
 .PHONY: clean
 clean: ## remove environments, caches and built wheels; results/ stays
