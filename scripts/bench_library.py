@@ -22,7 +22,6 @@ from protege.core.motions import Clip, load_clips, save_clip
 from protege.core.robots.robot import Robot
 from protege.sim.robots import get_robot
 
-TRAINING = "full_body_tracker/laptop"
 SECONDS = 10.0
 
 
@@ -83,12 +82,13 @@ def shipped(robot: Robot) -> list[str]:
 
 
 def training(
-    robot: Robot, files: list[str], results: Path, name: str, iterations: int, num_envs: int
+    preset: str, robot: Robot, files: list[str], results: Path, name: str, options: dict[str, object]
 ) -> dict[str, float]:
     """Train in a process of its own: s to the first iteration, steps a second after the fifth, GB at its peak."""
-    words = [sys.executable, "-m", "protege.core.cli.umbrella", "core", "train", TRAINING, "--robot", robot.name]
-    words += ["--experiment-name", name, "--results-dir", str(results), "--max-iterations", str(iterations)]
-    words += ["--num-envs", str(num_envs), *(word for file in files for word in ("--motion-file", file))]
+    words = [sys.executable, "-m", "protege.core.cli.umbrella", "core", "train", preset, "--robot", robot.name]
+    words += ["--experiment-name", name, "--results-dir", str(results)]
+    words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
+    words += [word for file in files for word in ("--motion-file", file)]
     begun, first = time.time(), 0.0
     log, said = results / name / "metrics.jsonl", results / f"{name}.txt"
     said.parent.mkdir(parents=True, exist_ok=True)
@@ -122,14 +122,28 @@ def _status(pid: int) -> str:
 @click.option("--iterations", default=60, show_default=True)
 @click.option("--num-envs", default=256, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="of the clips; kept, and used again, if it is given")
-def main(clips: int, robot: str, iterations: int, num_envs: int, folder: Path | None) -> None:
+@click.option("--preset", default="full_body_tracker/laptop", show_default=True, help="of the training")
+@click.option("--simulator", help="by default the preset's")
+@click.option("--pack-only", is_flag=True, help="make and pack the clips of --folder, and train nothing")
+def main(
+    clips: int,
+    robot: str,
+    iterations: int,
+    num_envs: int,
+    folder: Path | None,
+    preset: str,
+    simulator: str | None,
+    pack_only: bool,
+) -> None:
     """Print JSON."""
+    options: dict[str, object] = {"max_iterations": iterations, "num_envs": num_envs, "simulator": simulator}
     target = get_robot(robot)
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary) / "clips"
         results, library = Path(temporary) / "results", place / "all.library"
         os.environ["PROTEGE_CACHE"] = str(Path(temporary) / "cache")
-        if not any(place.glob("*.npy")):
+        if not library.is_file() and not any(place.glob("*.npy")):
+            place.mkdir(parents=True, exist_ok=True)
             write_clips(place, target, clips)
         told: dict[str, object] = {"robot": robot, "clips": clips, "num_envs": num_envs, "cores": os.cpu_count()}
         begun = time.time()
@@ -139,8 +153,9 @@ def main(clips: int, robot: str, iterations: int, num_envs: int, folder: Path | 
             told["packing_s"] = time.time() - begun
             told["packing_peak_gb_of_a_process"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         told["packed_gb"] = library.stat().st_size / 1e9
-        told["packed"] = training(target, [str(library)], results, "packed", iterations, num_envs)
-        told["three"] = training(target, shipped(target), results, "three", iterations, num_envs)
+        if not pack_only:
+            told["packed"] = training(preset, target, [str(library)], results, "packed", options)
+            told["three"] = training(preset, target, shipped(target), results, "three", options)
         click.echo(json.dumps(told, indent=2))
 
 

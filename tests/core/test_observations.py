@@ -150,6 +150,14 @@ def test_proprioception_by_hand():
     assert seen.shape[1] == observations.proprioception_size(num_bodies=2, num_joints=2)
 
 
+def test_joint_errors_by_hand():
+    state = random_state(torch.Generator().manual_seed(0))
+    ahead, velocity = state.joint_pos + 0.3, state.joint_vel - torch.arange(J)
+    errors = observations.joint_errors(observations.proprioception(state), ahead, velocity)
+    expected = torch.cat([torch.full((J,), 0.3), -torch.arange(J).float()]).double().expand(N, 2 * J)
+    torch.testing.assert_close(errors, expected)
+
+
 def test_poses_by_hand():
     state = RobotState(
         torch.zeros(1, 0),

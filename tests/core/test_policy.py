@@ -302,3 +302,22 @@ def test_an_observation_that_the_environment_lacks_is_named():
     shapes = {key: shape for key, shape in env.obs_shapes.items() if key != "history"}
     with pytest.raises(UserError, match="history"):
         ActorCritic(shapes, servos(env), ModelConfig(tokens=["proprioception", "history"]))
+
+
+# Joint errors
+
+
+def test_joint_errors_are_a_token_made_of_what_others_read_too():
+    n, joints = 64, 2
+    shapes = {"proprioception": (13 + 2 * joints,), "reference_joint_pos": (joints,), "reference_joint_vel": (joints,)}
+    random = torch.Generator().manual_seed(0)
+    obs = {name: torch.randn(n, *shape, generator=random) for name, shape in shapes.items()}
+    tokenizer = Tokenizer(shapes, ["joint_errors"])
+    tokenizer.update(obs)
+    assert set(tokenizer.obs_keys) == set(shapes) and tokenizer.sizes["joint_errors"] == (1, 2 * joints)
+    x, mask = tokenizer(obs, "joint_errors")
+    reference = torch.cat([obs["reference_joint_pos"], obs["reference_joint_vel"]], dim=1)
+    errors = reference - obs["proprioception"][:, 13:]
+    scaled = (errors - errors.mean(0)) / (errors.var(0, unbiased=False) + 1e-4).sqrt()
+    assert mask is None and torch.allclose(x.squeeze(1), scaled, atol=1e-5)
+    assert tokenizer.noise_shapes(["joint_errors"]) == {"joint_errors": (1, 2 * joints)}

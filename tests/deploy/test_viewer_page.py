@@ -13,6 +13,7 @@ from playwright.sync_api import Page, sync_playwright
 from waiting import PATIENCE, seen, until
 
 from protege.deploy.motions.clip_paths import find_clip
+from protege.deploy.viewer.conditions import Conditions
 from protege.deploy.viewer.serve import Viewer
 
 
@@ -127,6 +128,29 @@ def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) ->
     tab.get_by_role("option", name="tiny").click()
     until(lambda: viewer.world.student == "tiny", "no other student")
     tab.get_by_text("tiny", exact=False).first.wait_for()
+
+
+def test_conditions_pause_and_contact_forces(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="conditions").click()
+    slider = tab.get_by_role("slider").first  # friction
+    slider.focus()
+    tab.keyboard.press("ArrowLeft")
+    until(lambda: viewer.world.conditions.friction == pytest.approx(0.95), "the slider did nothing")
+    tab.get_by_role("button", name="as exported").click()
+    until(lambda: viewer.world.conditions == Conditions(), "there are still differences")
+    tab.get_by_text("contact forces").click()
+    until(lambda: seen(viewer.world).contacts is not None, "no contact forces")
+    tab.mouse.click(300, 30)  # the page has the keys
+    tab.keyboard.press("m")
+    until(lambda: viewer.world.playback.paused, "no pause")
+    time.sleep(0.5)
+    at = seen(viewer.world).index
+    tab.screenshot(path=tmp_path / "conditions.png")
+    tab.keyboard.press("n")
+    until(lambda: seen(viewer.world).index == at + 1, "no single step")
+    tab.keyboard.press("m")
+    until(lambda: seen(viewer.world).index > at + 3, "it does not go on")
 
 
 def bluish(picture: np.ndarray) -> int:

@@ -19,10 +19,11 @@ from protege.sim.references.reference import Reference, keep
 from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskSampler
-from protege.sim.tasks.motion_command import MotionCommand
+from protege.sim.tasks.motion_command import MotionCommand, perturbed
 from protege.sim.tasks.path import plan_paths
 from protege.sim.tasks.steering import plan_steering
 from protege.sim.tasks.task import TaskContext
+from protege.sim.tasks.track import MotionParams
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
@@ -59,6 +60,33 @@ def no_gait() -> GaitSet:
 def assert_same(a: RobotState, b: RobotState, atol: float = 0.0) -> None:
     for name, x in vars(a).items():
         torch.testing.assert_close(x, getattr(b, name), atol=atol, rtol=0.0)
+
+
+# Noise on starts -----------------------------------------------------------------------------------------------------------
+
+
+def test_episodes_start_with_noise_that_each_draws_a_share_of(library):
+    still = library.state[torch.zeros(20_000, dtype=torch.long)]
+    moved = perturbed(still.clone(), 2.0, torch.Generator().manual_seed(0))
+    root = {"lin": (moved.root_lin_vel_w, still.root_lin_vel_w), "ang": (moved.root_ang_vel_w, still.root_ang_vel_w)}
+    pairs = {"pos": (moved.joint_pos, still.joint_pos), "vel": (moved.joint_vel, still.joint_vel), **root}
+    share = (1.0 / 3.0) ** 0.5  # root of the mean square of a share that is uniform from 0 to 1
+    for name, deviation in {"pos": 0.03, "vel": 0.5, "lin": 0.15, "ang": 0.3}.items():
+        noise = torch.sub(*pairs[name])
+        assert noise.square().mean().sqrt().item() == pytest.approx(2.0 * deviation * share, rel=0.03)
+    of_episodes = (moved.joint_pos - still.joint_pos).square().mean(1).sqrt() / (2.0 * 0.03)
+    assert of_episodes.min() < 0.02 and 0.95 < of_episodes.max() < 1.4
+    assert torch.equal(moved.body_pos_w, still.body_pos_w) and torch.equal(moved.body_quat_w, still.body_quat_w)
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_only_training_starts_with_noise(library, evaluation):
+    config = EnvConfig(track=MotionParams(start_noise=1.0))
+    generator = torch.Generator().manual_seed(0)
+    context = TaskContext(tasks()["track"], N, config, ROBOT, library, no_gait, generator, CPU, evaluation=evaluation)
+    command = MotionCommand(context, None, start_within=1.0)
+    start = command.reset(ALL)
+    assert torch.equal(start.joint_pos, command.reference.now().joint_pos) == evaluation
 
 
 # Keeping -----------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from torch import Tensor
 from .robots import rotation as R
 from .robots.state import RobotState
 
+ROOT_FEATURES = 13
+"""What `proprioception` says of the root; joints come after it."""
 POSE_FEATURES = 12
 ONBOARD_POSE_FEATURES = 9
 FULL_STATE, ONBOARD = SENSORS = ("full_state", "onboard")
@@ -40,7 +42,7 @@ def proprioception(state: RobotState) -> Tensor:
 
 def proprioception_size(num_bodies: int, num_joints: int) -> int:
     """How many numbers `proprioception` gives."""
-    return 13 + 2 * num_joints + 3 * (num_bodies - 1)
+    return ROOT_FEATURES + 2 * num_joints + 3 * (num_bodies - 1)
 
 
 def imu(state: RobotState, body: int, mount: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,6 +87,17 @@ def onboard(
 def onboard_size(num_joints: int) -> int:
     """How many numbers `onboard` gives."""
     return 6 + 3 * num_joints
+
+
+def joint_errors(proprioception: Tensor, reference_joint_pos: Tensor, reference_joint_vel: Tensor) -> Tensor:
+    """What the reference's joints will be one control step ahead, less what the robot's own are, (N, 2 J) rad and rad/s.
+
+    Args:
+        proprioception: see the function of this name, whose joints are read.
+        reference_joint_pos: (N, J) rad; reference_joint_vel: (N, J) rad/s.
+    """
+    reference = torch.cat([reference_joint_pos, reference_joint_vel], dim=-1)
+    return reference - proprioception[..., ROOT_FEATURES : ROOT_FEATURES + reference.shape[-1]]
 
 
 def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 import click
 
 from ..runs.pipeline import pipeline
+from .doctor import doctor
 from .group import Group, main_group
 
 
@@ -21,6 +22,7 @@ class Umbrella(Group):
 
 main = main_group("protege-core", "Protégé: one light humanoid policy, taught by many heavy teachers.", Umbrella)
 main.add_command(pipeline)
+main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

@@ -30,7 +30,8 @@ class ModelConfig:
         mlp_units: hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.
         critic_units: hidden layers of the critic.
         sensors: what the actor may measure: `full_state`, or `onboard`, what an IMU and joint encoders say. The critic knows all.
-        tokens: token sets that the actor attends to, `proprioception` first.
+        tokens: token sets that the actor attends to, `proprioception` first. `joint_errors` is what the reference's joints will be
+            one control step ahead, less the robot's own.
         added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
             that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
         critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..observations import joint_errors
 from .networks import RunningNormalizer, TokenSet
 
 _FULL_STATE = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
@@ -14,7 +15,7 @@ ONBOARD_TOKENS = {name: "onboard" if name == "proprioception" else f"onboard_{na
 """By the names of token sets those that an actor with onboard sensors reads in their place."""
 _ALIKE = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
 
-RANKS = _FULL_STATE | {ONBOARD_TOKENS[name]: rank for name, rank in _FULL_STATE.items()}
+RANKS = _FULL_STATE | {ONBOARD_TOKENS[name]: rank for name, rank in _FULL_STATE.items()} | {"joint_errors": 1}
 """Dimensions of the observations that these token sets are made of, without the leading N. All others are commands, of any."""
 
 NO_COMMANDS = {*RANKS, "reference_joint_pos", "reference_joint_vel", "pose_mask"}
@@ -41,15 +42,15 @@ class Tokenizer(nn.Module):
             needed |= dict.fromkeys(_observations(token))
             self.sizes[token], key = _token_size(token, obs_shapes), _normalized_as(token)
             if key not in self.normalizers:
-                shape = obs_shapes[key]
+                shape = self.sizes[token] if key == "joint_errors" else obs_shapes[key]
                 self.normalizers[key] = RunningNormalizer(prod(shape[1:] if RANKS.get(key) == 3 else shape))
         self.obs_keys = list(needed)
 
     def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
         key = _normalized_as(token)
         normalizer, kind = self.normalizers[key], _ALIKE.get(token, token)
-        if kind == "proprioception":
-            return normalizer(obs[token]).unsqueeze(1), None
+        if kind in ("proprioception", "joint_errors"):
+            return normalizer(_observed(obs, token)).unsqueeze(1), None
         if kind == "history":
             return normalizer(obs[token]), None
         if kind == "poses":
@@ -65,7 +66,8 @@ class Tokenizer(nn.Module):
 
     def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
         """(S, F) of those token sets that no mask covers: the body and the reference, not the commands."""
-        return {name: self.sizes[name] for name in tokens if name in ("proprioception", "history", "poses")}
+        noisy_sets = ("proprioception", "history", "poses", "joint_errors")
+        return {name: self.sizes[name] for name in tokens if name in noisy_sets}
 
     def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
         """Let the normalisers see a batch.
@@ -76,7 +78,7 @@ class Tokenizer(nn.Module):
         """
         for key, normalizer in self.normalizers.items():
             assert isinstance(normalizer, RunningNormalizer)
-            x, rows = obs[key], weight
+            x, rows = _observed(obs, key), weight
             if key not in NO_COMMANDS:
                 commanded = obs[f"{key}_mask"]
                 rows = commanded if weight is None else commanded * weight
@@ -104,8 +106,15 @@ def _normalized_as(token: str) -> str:
     return ONBOARD_TOKENS[alike] if token in _ALIKE else alike
 
 
+def _observed(obs: Mapping[str, Tensor], key: str) -> Tensor:
+    """An observation by its key, or what is made of several."""
+    return joint_errors(*(obs[name] for name in _observations(key))) if key == "joint_errors" else obs[key]
+
+
 def _observations(token: str) -> list[str]:
     """Keys of the observation dictionary that a token set is made of."""
+    if token == "joint_errors":
+        return ["proprioception", "reference_joint_pos", "reference_joint_vel"]
     if token not in NO_COMMANDS:
         return [token, f"{token}_mask"]
     kind, key = _ALIKE.get(token, token), _normalized_as(token)
@@ -114,7 +123,11 @@ def _observations(token: str) -> list[str]:
 
 def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[int, int]:
     """(S, F) of a token set."""
-    known = [*_FULL_STATE, *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes)]
+    known = [
+        *_FULL_STATE,
+        "joint_errors",
+        *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes),
+    ]
     if token not in known and token not in _ALIKE:
         raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(known)}.")
     missing = [key for key in _observations(token) if key not in obs_shapes]
@@ -123,6 +136,8 @@ def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[in
             f"model.tokens: the environment does not observe {', '.join(missing)}",
             f"Remove {_ALIKE.get(token, token)!r}.",
         )
+    if token == "joint_errors":
+        return 1, 2 * obs_shapes["reference_joint_pos"][0]
     shape = obs_shapes[_observations(token)[0]]
     if len(shape) != RANKS.get(token, len(shape)) or not len(shape):
         raise UserError(

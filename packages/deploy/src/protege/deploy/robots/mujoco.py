@@ -112,15 +112,28 @@ class MujocoRobot:
         return quat, rotated_back(quat, velocity[:3])
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
-        # A servo's torque is gain * target + bias * angle + damping * velocity; gain and bias are its stiffness.
-        stiff = float(mode is Mode.CONTROL)
-        self.model.actuator_gainprm[:, 0], self.model.actuator_biasprm[:, 1] = stiff * self._gain, stiff * self._bias
+        self._stiffen(mode)
         self.data.ctrl[self._servos] = joint_target
         mujoco.mj_step(self.model, self.data, self.metadata.substeps)
+
+    def _stiffen(self, mode: Mode) -> None:
+        """Give the servos their stiffness, or none to damp: their torque is gain * target + bias * angle + damping * velocity."""
+        stiff = float(mode is Mode.CONTROL)
+        self.model.actuator_gainprm[:, 0], self.model.actuator_biasprm[:, 1] = stiff * self._gain, stiff * self._bias
 
     def push(self, force_w: Array) -> None:
         """Push the root with a force, (3,) N in the world frame, until told otherwise."""
         self.data.xfrc_applied[self._root, :3] = force_w
+
+    def contact_forces(self) -> tuple[Array, Array]:
+        """Where the robot touches something, (C, 3) m, and the force on it there, (C, 3) N, both in the world frame."""
+        data, force = self.data, np.zeros(6)
+        points, forces = np.zeros((data.ncon, 3)), np.zeros((data.ncon, 3))
+        for index, contact in enumerate(data.contact[: data.ncon]):
+            mujoco.mj_contactForce(self.model, data, index, force)
+            # From the first shape to the second one. The ground has the lower number.
+            points[index], forces[index] = contact.pos, contact.frame.reshape(3, 3).T @ force[:3]
+        return points, forces
 
     def close(self) -> None:
         """Nothing to give back."""

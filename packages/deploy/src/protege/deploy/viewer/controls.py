@@ -14,13 +14,22 @@ from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Modality
 from .clip_files import DROP, HINT, LABEL, ClipFiles, file_name
+from .conditions import Conditions
 from .scene import FEET, Scene
 from .world import World
 
 FASTEST, FASTER, TURN = 1.5, 0.25, 15.0
 """m/s of a path at most; m/s and degrees by which one press of a key changes speed and direction."""
-PUSH = 240.0
-"""N, as in `protege distill evaluate --push`."""
+PUSH, HARDEST = 240.0, 600.0
+"""N of a push: at first, as in `protege distill evaluate --push`, and at most."""
+CONDITIONS: dict[str, tuple[str, float, float, float, float]] = {
+    "friction": ("friction, x", 0.1, 2.0, 0.05, 1.0),
+    "strength": ("motor strength, x", 0.2, 1.0, 0.05, 1.0),
+    "payload": ("payload, kg", 0.0, 30.0, 1.0, 1.0),
+    "delay": ("delay, ms", 0.0, 60.0, 1.0, 1e-3),
+    "joint_vel_noise": ("joint velocity noise, rad/s", 0.0, 3.0, 0.1, 1.0),
+}
+"""Sliders by the field of `Conditions` that each sets: label, least, most, step, and the slider's unit in the field's."""
 STICK = f"{FEET}/stick"
 
 
@@ -46,6 +55,7 @@ class Controls:
             ("steer", self._steering),
             (f"{FOLLOW.name}, {REACH.name}", self._clicks),
             ("clip", partial(self._clips, clips)),
+            ("conditions", self._conditions),
             *((modality.name, partial(self._raw, modality)) for modality in raw),
         ):
             with tabs.add_tab(name):
@@ -143,7 +153,37 @@ class Controls:
             raise DeployError(f"{mode}: {error}", "Give numbers, in brackets where there are several") from error
         self._world.order({mode: inputs})
 
+    def _conditions(self) -> None:
+        """Sliders for what is different about robot and floor."""
+        sliders = {
+            name: self._gui.add_slider(label, least, most, step, getattr(Conditions(), name) / unit)
+            for name, (label, least, most, step, unit) in CONDITIONS.items()
+        }
+
+        def apply() -> None:
+            values = {name: slider.value * CONDITIONS[name][-1] for name, slider in sliders.items()}
+            self._world.conditions = Conditions(**values)
+
+        def clear() -> None:
+            for name, slider in sliders.items():
+                slider.value = getattr(Conditions(), name) / CONDITIONS[name][-1]
+            apply()
+
+        for slider in sliders.values():
+            slider.on_update(lambda _: apply())
+        self._gui.add_button("as exported").on_click(lambda _: clear())
+
+    def _time(self) -> None:
+        """Pause, single steps and slow motion."""
+        playback = self._world.playback
+        self._pause = self._gui.add_checkbox("pause", False)
+        self._gui.add_button("one control step").on_click(lambda _: self.step())
+        speed = self._gui.add_slider("time, x", 0.1, 1.0, 0.1, 1.0)
+        self._pause.on_update(lambda _: playback.pause(self._pause.value))
+        speed.on_update(lambda _: setattr(playback, "speed", speed.value))
+
     def _rest(self) -> None:
+        self._force = self._gui.add_slider("push, N", 20.0, HARDEST, 20.0, PUSH)
         self._side = self._gui.add_button_group("push", ("forward", "left", "right", "back"))
         act = self._gui.add_button_group("robot", ("stand", "reset"))
         follow = self._gui.add_checkbox("camera follows", True)
@@ -151,6 +191,10 @@ class Controls:
         self._side.on_click(lambda _: self.push(angles[self._side.value]))
         act.on_click(lambda _: self.stand() if act.value == "stand" else self.reset())
         follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
+        contacts = self._gui.add_checkbox("contact forces", False)
+        contacts.on_update(lambda _: setattr(self._world, "shows_contacts", contacts.value))
+        with self._gui.add_folder("time", expand_by_default=False):
+            self._time()
 
     def _keys(self) -> None:
         """Hotkeys, which are also entries of viser's command palette. The arrows and W, A, S, D, Q, E move viser's camera."""
@@ -162,6 +206,8 @@ class Controls:
             ("stand", "X", self.stand),
             ("push", "P", lambda: self.push(90.0)),
             ("reset", "R", self.reset),
+            ("pause, go on", "M", lambda: self.pause(not self._world.playback.paused)),
+            ("one control step", "N", self.step),
         ]
         for label, key, act in keys:
             self._gui.add_command(label, hotkey=key).on_trigger(lambda _, act=act: act())
@@ -227,7 +273,17 @@ class Controls:
         """Push the robot; degrees to the left of its heading."""
         frame = self._world.frame
         if frame is not None:
-            self._world.push(PUSH, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
+            self._world.push(self._force.value, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
+
+    def pause(self, paused: bool) -> None:
+        """Let time stand still, or go on."""
+        self._pause.value = paused
+        self._world.playback.pause(paused)
+
+    def step(self) -> None:
+        """Pause, and play one more control step."""
+        self._pause.value = True
+        self._world.playback.step()
 
     def reset(self) -> None:
         """Start again at the origin, standing."""

@@ -21,6 +21,8 @@ FEET = f"{WORLD}/feet"
 """A frame on the ground below the root, with the world's axes."""
 LIFT = 0.02  # m, of lines above the ground
 RADIUS = 0.12  # m, of balls
+FORCE, FORCE_SCALE, MOST_CONTACTS = (200, 30, 60), 1.0 / 1000.0, 32
+"""Colour of contact forces, m of a line for one N, and how many are drawn at most."""
 GHOST, SEEN_THROUGH = (74, 111, 165), 0.45  # colour and opacity of a clip without physics
 
 
@@ -44,6 +46,7 @@ class Scene:
             name: self._line(name, x.segments) if x.segments else self._ball(name) for name, x in KINDS.items()
         }
         self._drawn = self._line("drawn", 1)
+        self._forces = self._segments("contacts", MOST_CONTACTS, FORCE, 0.02)
         self._bodies: dict[str, Any] = {}
         self._ghost: dict[str, Any] = {}
         self._camera: Camera | None = None
@@ -93,6 +96,7 @@ class Scene:
                 self._pose(self._ghost, *frame.ghost)
             for handle in self._ghost.values():
                 handle.visible = frame.ghost is not None
+            self._show_forces(frame.contacts)
             for name, kind in KINDS.items():
                 self._show(self._commands[name], kind.drawn(command, root[:2]))
 
@@ -122,8 +126,20 @@ class Scene:
         return self._scene.add_icosphere(f"{WORLD}/{name}", radius=RADIUS, color=LINE, visible=False)
 
     def _line(self, name: str, segments: int) -> Any:
-        nothing = np.zeros((segments, 2, 3), np.float32)
-        return self._scene.add_line_segments(f"{WORLD}/{name}", nothing, LINE, thickness=0.04, visible=False)
+        return self._segments(name, segments, LINE, 0.04)
+
+    def _segments(self, name: str, count: int, color: tuple[int, int, int], thickness: float) -> Any:
+        nothing = np.zeros((count, 2, 3), np.float32)
+        return self._scene.add_line_segments(f"{WORLD}/{name}", nothing, color, thickness=thickness, visible=False)
+
+    def _show_forces(self, contacts: tuple[Array, Array] | None) -> None:
+        """A line from each contact along its force: points (C, 3) m and forces (C, 3) N; none for None."""
+        self._forces.visible = contacts is not None
+        if contacts is not None:
+            points, forces = (x[:MOST_CONTACTS] for x in contacts)
+            ends = np.zeros((MOST_CONTACTS, 2, 3), np.float32)
+            ends[: len(points)] = np.stack([points, points + FORCE_SCALE * forces], axis=1)
+            self._forces.points = ends
 
     @staticmethod
     def _show(handle: Any, points: Array | None) -> None:

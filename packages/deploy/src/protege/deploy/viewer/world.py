@@ -20,7 +20,9 @@ from ..motions.poses import Poses
 from ..policy.metadata import Metadata
 from ..policy.onnx_policy import OnnxPolicy
 from ..robots.mujoco import MujocoRobot
+from .conditions import ConditionedRobot, Conditions
 from .ghost import Ghost, ghost
+from .playback import Playback
 from .tracking import Tracking
 
 PUSH_S = 0.2
@@ -47,6 +49,8 @@ class Frame:
         infer_ms: duration of the policy's inference.
         cycle_ms: duration of the whole control step.
         fallen: whether the robot has fallen.
+        contacts: (C, 3) m and (C, 3) N, where the robot touches something and the force on it, in the world frame; None where they
+            are not shown.
         ghost: (B, 3) m and (B, 4), body poses of a clip shown without physics; None without one.
     """
 
@@ -63,6 +67,7 @@ class Frame:
     infer_ms: float
     cycle_ms: float
     fallen: bool
+    contacts: tuple[Array, Array] | None = None
     ghost: tuple[Array, Array] | None = None
 
 
@@ -70,7 +75,7 @@ class _Loaded(NamedTuple):
     """A student's policy, its robot, and kinematics for threads other than the robot's."""
 
     policy: OnnxPolicy
-    robot: MujocoRobot
+    robot: ConditionedRobot
     kinematics: Kinematics
 
 
@@ -86,6 +91,9 @@ class World:
     Attributes:
         student: name of the student that acts.
         frame: the last step; None before the first.
+        conditions: what is different about robot and floor, from the next control step on.
+        playback: pause, single steps and slow motion.
+        shows_contacts: whether frames have contact forces.
         error: the exception that ended the world, if one did.
 
     Raises:
@@ -97,6 +105,7 @@ class World:
         self.student, self.frame = next(iter(self.students)), None
         self.frame: Frame | None
         self.error: BaseException | None = None
+        self.conditions, self.playback, self.shows_contacts = Conditions(), Playback(), False
         self._steps, self._lying = 0, 0
         self._pushes: deque[tuple[Array, int]] = deque(maxlen=1)
         self._ghost: Ghost | None = None
@@ -203,7 +212,7 @@ class World:
         """
         folder = self.students[student]
         # The thread that gives an order computes the poses of its clip: on a model of its own.
-        return _Loaded(OnnxPolicy(folder), MujocoRobot(folder), MujocoRobot(folder).body_poses)
+        return _Loaded(OnnxPolicy(folder), ConditionedRobot(folder), MujocoRobot(folder).body_poses)
 
     def _begin(self, student: str, loaded: "_Loaded | None" = None) -> None:
         """Start a run of a student. `loaded` is only needed if another student acts now."""
@@ -247,11 +256,15 @@ class World:
             infer_ms=1e3 * step.spent.get("infer", np.nan),
             cycle_ms=1e3 * sum(spent for stage, spent in step.spent.items() if stage != "wake"),
             fallen=self._lying > 0,
+            contacts=robot.contact_forces() if self.shows_contacts else None,
             ghost=shown.at(self._steps) if shown else None,
         )
         force, left = self._pushes.popleft() if self._pushes else self._push
         robot.push(force if left else np.zeros(3))
         self._push = force, max(0, left - 1)
+        if robot.conditions != self.conditions:
+            robot.apply(self.conditions)
         # The loop is stopped here and not by the thread that asks for it: `stop` has no effect on a loop that is not running yet.
         if self._again.is_set() or self._closed.is_set() or self._lying > LYING_S / self._dt:
             self._loop.stop()
+        self.playback.hold(self._dt, lambda: self._again.is_set() or self._closed.is_set())

@@ -28,6 +28,7 @@ class MotionCommand(Command):
         self.library, self.masks, self.generator, self.start_within = library, masks, context.generator, start_within
         self.max_steps = max_steps(config.episode_length_s, dt)
         self.startable = startable_frames(library.counts, library.rate)
+        self.start_noise = 0.0 if context.evaluation else config.track.start_noise
         self.sampler = self._sampler(context) if start_within == 1.0 and config.track.adaptive_sampling > 0.0 else None
         self.resample = dt / config.masked_mimic_params.resample_time
         self.reference = Reference(n, library.state, library.stride, config.future_frames)
@@ -69,7 +70,8 @@ class MotionCommand(Command):
         keep(self.last_step, mask, ((last - frame) // reference.stride).clamp(1, self.max_steps))
         if self.masks is not None:
             keep(self.pose_mask, mask, self.masks.sample(n, self.generator))
-        return reference.now()
+        start = reference.now()
+        return perturbed(start, self.start_noise, self.generator) if self.start_noise else start
 
     def advance(self, state: RobotState) -> None:
         self.step += 1
@@ -94,6 +96,25 @@ class MotionCommand(Command):
 
     def _rows(self) -> dict[str, Tensor]:
         return super()._rows() | ({} if self.sampler is None else self.sampler.kept)
+
+
+def perturbed(state: RobotState, size: float, generator: torch.Generator) -> RobotState:
+    """States (n, ...) with noise on joints and on the root's velocity, by a share of `size` from 0 to 1 that each row draws.
+
+    At `size` 1 the deviations are 0.03 rad, 0.5 rad/s, 0.15 m/s and 0.3 rad/s. Places of bodies are not changed: a simulator takes
+    the root and the joints.
+    """
+    n, device = len(state.joint_pos), state.joint_pos.device
+    share = size * torch.rand(n, 1, device=device, generator=generator)
+
+    def noise(like: Tensor, deviation: float) -> Tensor:
+        return deviation * share * torch.randn(like.shape, device=device, generator=generator)
+
+    state.joint_pos = state.joint_pos + noise(state.joint_pos, 0.03)
+    state.joint_vel = state.joint_vel + noise(state.joint_vel, 0.5)
+    state.body_lin_vel_w = state.body_lin_vel_w + noise(state.root_lin_vel_w, 0.15).unsqueeze(1)
+    state.body_ang_vel_w = state.body_ang_vel_w + noise(state.root_ang_vel_w, 0.3).unsqueeze(1)
+    return state
 
 
 def max_steps(episode_length_s: float, dt: float) -> int:

@@ -30,6 +30,8 @@ class MotionParams:
         adaptive_sampling: share of training's episodes that start by recent failure rate, see `AdaptiveSampler`; the others start
             uniformly.
         adaptive_sampling_limit: no second of a clip is drawn more than so many times as often as with `adaptive_sampling` 0.
+        start_noise: size of the noise on the states from which training's episodes start: 1 is 0.03 rad, 0.5 rad/s on joints, and
+            0.15 m/s, 0.3 rad/s on the root; every episode draws a share of it.
         device_frames: how many frames of clips the device holds. A library that has more is streamed: clips are exchanged in blocks
             while training goes on, see `StreamedLibrary`. A frame of 24 bodies takes 1.8 kB.
         exchange_interval_s: time from one exchange of clips to the next, s of simulation; at least `episode_length_s`.
@@ -40,6 +42,7 @@ class MotionParams:
     termination_distance: float = 0.5
     adaptive_sampling: float = field(default=0.5, metadata={FORMERLY: "hard_sampling"})
     adaptive_sampling_limit: float = field(default=5.0, metadata={FORMERLY: "hard_sampling_limit"})
+    start_noise: float = 0.0
     device_frames: int = 1_000_000
     exchange_interval_s: float = 20.0
     every_clip: bool = False
@@ -49,6 +52,7 @@ class MotionParams:
         checks.above_zero(self, key, "termination_distance")
         checks.shares(self, key, "adaptive_sampling")
         checks.at_least(1, self, key, "adaptive_sampling_limit")
+        checks.within(0, 10, self, key, "start_noise")
         checks.within(100, 1e9, self, key, "device_frames")
         checks.above_zero(self, key, "exchange_interval_s")
         terms.check_rewards(self, key, terms.TRACKING)

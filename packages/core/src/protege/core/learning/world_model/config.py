@@ -56,12 +56,12 @@ class WorldModelConfig:
     warmup_steps: int = 48
     warmup_updates: int = 300
     model_units: list[int] = field(default_factory=lambda: [2048, 2048, 2048])
-    model_updates: int = 8
+    model_updates: int = 16
     model_batch: int = 2048
     model_window: int = 8
     model_recent: float = 0.5
     model_learning_rate: float = 1e-3
-    policy_updates: int = 8
+    policy_updates: int = 4
     imagined_envs: int = 2048
     horizon: int = 28
     learning_rate: float = 5e-4

@@ -1,0 +1,39 @@
+"""What `protege doctor` checks of simulators, pictures and robots."""
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from protege.core.cli.doctor import ABSENT, BROKEN, OK, Finding
+from protege.core.errors import UserError
+
+from .gl import GL_REMEDY, make_context
+from .robots import robot_names
+from .simulators.simulator import backends, is_installed
+
+
+def check_sim() -> Iterator[Finding]:
+    """Every simulator backend, OpenGL, and the robots that are known by name."""
+    for name, backend in backends().items():
+        if is_installed(name):
+            yield Finding(name, OK, ", ".join(filter(None, map(_version, backend.imports))))
+        else:
+            missing = ", ".join(backend.imports)
+            yield Finding(name, ABSENT, f"needs {missing}", f'pip install "protege-sim[{name}]"')
+    try:
+        context = make_context(64, 64)
+    except UserError as error:
+        yield Finding("OpenGL", BROKEN, f"no pictures, films or viewer meshes: {error}", GL_REMEDY)
+    else:
+        context.free()
+        yield Finding("OpenGL", OK, type(context).__module__)
+    yield Finding("robots", OK, ", ".join(robot_names()))
+
+
+def _version(module: str) -> str:
+    """Of the distribution that is named like a module; empty if none is."""
+    for name in (module, module.replace("_", "-"), f"{module}-lang"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return ""

@@ -1,0 +1,149 @@
+"""The viewer's robot under other conditions, and its time: pause, single steps, slow motion."""
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+from waiting import seen, until
+
+from protege.deploy.interface import Mode
+from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.viewer import playback as playback_module
+from protege.deploy.viewer.conditions import ConditionedRobot, Conditions
+from protege.deploy.viewer.playback import Playback
+from protege.deploy.viewer.world import World
+
+
+def targets(robot: MujocoRobot, count: int) -> np.ndarray:
+    """Joint targets that wander about the default pose, (count, J) rad."""
+    default, random = np.array(robot.metadata.default_joint_pos), np.random.default_rng(1)
+    return default + 0.2 * random.standard_normal((count, len(default)))
+
+
+def play(robot: MujocoRobot, sent: np.ndarray) -> np.ndarray:
+    for target in sent:
+        robot.write(target)
+    return robot.data.qpos.copy()
+
+
+def test_without_differences_it_is_the_exported_robot(each_exported: Path) -> None:
+    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
+    plain.reset()
+    other.reset()
+    sent = targets(plain, 20)
+    assert np.array_equal(play(plain, sent), play(other, sent))
+    plain.write(sent[0], Mode.DAMPING)
+    other.write(sent[0], Mode.DAMPING)
+    assert np.array_equal(plain.data.qpos, other.data.qpos)
+
+
+def test_a_delay_of_one_control_step_shifts_all_targets_by_one(each_exported: Path) -> None:
+    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
+    plain.reset()
+    other.reset()
+    other.apply(Conditions(delay=other.metadata.control_dt))
+    sent, held = targets(plain, 12), plain.data.qpos[plain._qpos].copy()
+    assert np.array_equal(play(other, sent), play(plain, np.concatenate([held[None], sent[:-1]])))
+
+
+def test_a_delay_of_one_physics_step_begins_each_control_step_with_the_target_before(each_exported: Path) -> None:
+    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
+    plain.reset()
+    other.reset()
+    other.apply(Conditions(delay=other.metadata.physics_dt))
+    sent, before = targets(plain, 6), plain.data.qpos[plain._qpos].copy()
+    for target in sent:
+        for substep in range(plain.metadata.substeps):
+            plain.data.ctrl[plain._servos] = before if substep == 0 else target
+            mujoco.mj_step(plain.model, plain.data)
+        before = target
+    assert np.array_equal(play(other, sent), plain.data.qpos)
+
+
+def test_friction_strength_and_payload_change_the_model_and_go_away_again(each_exported: Path) -> None:
+    robot = ConditionedRobot(each_exported)
+    model = robot.model
+    before = {name: getattr(model, name).copy() for name in ("geom_friction", "jnt_actfrcrange", "body_mass")}
+    pose = robot.data.qpos.copy()
+    robot.apply(Conditions(friction=0.3, strength=0.6, payload=20.0))
+    np.testing.assert_allclose(model.geom_friction, 0.3 * before["geom_friction"])
+    np.testing.assert_allclose(model.jnt_actfrcrange, 0.6 * before["jnt_actfrcrange"])
+    assert model.body_mass.sum() == pytest.approx(before["body_mass"].sum() + 20.0)
+    assert model.body_subtreemass[0] == pytest.approx(model.body_mass.sum())
+    assert np.array_equal(robot.data.qpos, pose)
+    robot.apply(Conditions())
+    for name, value in before.items():
+        np.testing.assert_allclose(getattr(model, name), value)
+
+
+def test_only_joint_velocities_are_noisy(each_exported: Path) -> None:
+    robot = ConditionedRobot(each_exported)
+    robot.reset()
+    true = robot.read()
+    robot.apply(Conditions(joint_vel_noise=0.5))
+    readings = [robot.read() for _ in range(200)]
+    noise = np.stack([reading.joint_vel for reading in readings]) - true.joint_vel
+    assert noise.std() == pytest.approx(0.5, rel=0.05) and abs(noise.mean()) < 0.02
+    assert all(np.array_equal(reading.joint_pos, true.joint_pos) for reading in readings)
+
+
+def test_contact_forces_are_all_that_the_ground_does_to_the_robot(each_exported: Path) -> None:
+    robot = ConditionedRobot(each_exported)
+    robot.reset()
+    play(robot, np.tile(robot.metadata.default_joint_pos, (20, 1)))
+    mujoco.mj_forward(robot.model, robot.data)
+    points, forces = robot.contact_forces()
+    assert len(points) >= 2 and np.abs(points[:, 2]).max() < 0.05
+    # Of all constraints only contacts act on the place of the whole robot.
+    np.testing.assert_allclose(forces.sum(axis=0), robot.data.qfrc_constraint[:3], rtol=1e-6, atol=1e-6)
+    weight = 9.81 * robot.model.body_mass.sum()
+    assert 0.3 * weight < forces[:, 2].sum() < 3.0 * weight
+
+
+# Time ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_world_stands_still_and_goes_on_by_single_steps(exported: Path) -> None:
+    world = World({"tiny": exported})
+    world.start()
+    until(lambda: world.frame is not None, "no frame")
+    world.playback.step()
+    until(lambda: world.playback._steps._value == 0, "the step was not played")
+    before = seen(world).index
+    world.playback.step()
+    until(lambda: seen(world).index == before + 1, "not one step")
+    world.conditions = Conditions(friction=0.5)
+    world.playback.step()
+    until(lambda: world._robot.conditions.friction == 0.5, "the conditions were not applied")
+    assert seen(world).index == before + 2
+    world.reset()
+    until(lambda: seen(world).time < 0.1, "a paused world cannot begin anew")
+    world.playback.pause(False)
+    until(lambda: seen(world).index > before + 6, "it does not go on")
+    world.close()
+    assert world.error is None
+
+
+@pytest.mark.parametrize(("speed", "waits"), [(1.0, 0.0), (0.5, 0.03), (0.1, 0.27)])
+def test_slow_motion_waits_for_what_real_time_does_not(speed: float, waits: float, monkeypatch) -> None:
+    class Clock:
+        now, slept = 5.0, 0.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now, self.slept = self.now + seconds, self.slept + seconds
+
+    clock, playback = Clock(), Playback()
+    monkeypatch.setattr(playback_module, "time", clock)
+    playback.speed = speed
+    playback.hold(0.03, lambda: False)
+    assert clock.slept == pytest.approx(waits, abs=1e-9)
+
+
+def test_nothing_holds_up_the_end() -> None:
+    playback = Playback()
+    playback.pause(True)
+    playback.hold(0.03, lambda: True)  # returns
