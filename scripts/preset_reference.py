@@ -100,7 +100,7 @@ def trainings() -> str:
         config = preset(name)
         facts = [str(config.env.num_envs), str(config.agent.rollout_steps), budget(config), acting_parameters(name)]
         rows.append([f"`{name}`", f"`protege {package} train`", about, *facts])
-    return table(["preset", "trained by", "what for", "envs", "steps a rollout", "ends after", "acts with"], rows)
+    return table(["preset", "trained by", "what for", "envs", "steps per rollout", "ends after", "acts with"], rows)
 
 
 def pipelines() -> str:
