@@ -90,7 +90,7 @@ def api(package: str) -> str:
 def pages() -> dict[str, str]:
     """The pages that are made from the code, by their path in the site."""
     keys = "# Every key of the configuration\n\nA default is what a key has without a preset."
-    presets = "# Presets\n\n`steps per rollout` is `agent.rollout_steps`. `acts with` counts the parameters that act, not the critic."
+    presets = "# Presets\n\n`steps per rollout` is `agent.rollout_steps`. `acts with` counts the parameters that act."
     return {
         "reference/cli.md": command_line(),
         "reference/keys.md": f"{keys}\n\n{config_reference.tables()}\n",
