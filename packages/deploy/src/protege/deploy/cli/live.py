@@ -20,8 +20,14 @@ OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | N
 """An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
 
 
-def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRobot:
-    """How to open the robot that is asked for, with the key shared with its program; what it needs is installed.
+def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int | None = None) -> OpenRobot:
+    """How to open the robot that is asked for; what it needs is installed.
+
+    Args:
+        name: as on the command line.
+        realtime: whether the loop keeps to the clock.
+        key: shared with a robot process.
+        fifo: priority of SCHED_FIFO of a thread that commands a robot.
 
     Raises:
         DeployError: no such robot, or something is missing.
@@ -35,23 +41,40 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRo
             return robot, robot.body_poses
 
         return simulate
-    if kind != "udp":
-        raise DeployError(f"unknown robot {name!r}", "Known: mujoco, udp:PORT, udp:HOST:PORT")
+    if kind not in ("udp", "unitree"):
+        known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE, unitree:INTERFACE:DOMAIN"
+        raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
         raise DeployError("a robot process lives in real time", "Leave out --fast")
+    if kind == "unitree":
+        interface, _, domain = place.partition(":")
+        if not interface or not (domain or "0").isdecimal():
+            raise DeployError(f"--robot {name} is no place", "Give unitree:INTERFACE, or unitree:INTERFACE:DOMAIN")
+
+        def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
+            from ..unitree.robot import UnitreeRobot
+
+            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo)
+            return robot, _kinematics(folder)
+
+        return join
     listening = parse_place(place, "--robot")
 
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from ..robots.udp import UdpRobot
 
-        kinematics = None
-        if find_spec("mujoco") is not None and (Path(folder) / ROBOT_FILE).is_file():
-            from ..robots.mujoco import MujocoRobot
-
-            kinematics = MujocoRobot(folder).body_poses
-        return UdpRobot(listening, metadata, key=key), kinematics
+        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
 
     return listen
+
+
+def _kinematics(folder: str) -> Kinematics | None:
+    """Forward kinematics of an export's robot, if MuJoCo is installed."""
+    if find_spec("mujoco") is None or not (Path(folder) / ROBOT_FILE).is_file():
+        return None
+    from ..robots.mujoco import MujocoRobot
+
+    return MujocoRobot(folder).body_poses
 
 
 def open_commands(
