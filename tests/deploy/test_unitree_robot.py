@@ -179,18 +179,30 @@ def test_the_end_of_a_run_leaves_it_damping(link: tuple[Machine, UnitreeRobot], 
     assert machine.count <= count + 1  # and silence
 
 
-def test_flawed_messages_change_nothing(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
-    robot = link[1]
+def test_flawed_messages_change_nothing(link: tuple[Machine, UnitreeRobot]) -> None:
+    machine, robot = link
     before = robot.read()
     generator, size = np.random.default_rng(0), 2092
-    stranger = Bus("lo", DOMAIN)
     for _ in range(300):
-        stranger.publish_bytes(b"\0\1\0\0" + generator.bytes(size - 4), LOW_STATE)
+        machine.bus.publish_bytes(b"\0\1\0\0" + generator.bytes(size - 4), LOW_STATE)
         time.sleep(0.001)
-    stranger.close()
-    after = robot.read()
-    np.testing.assert_array_equal(before.joint_pos, after.joint_pos)
+    np.testing.assert_array_equal(before.joint_pos, robot.read().joint_pos)
     assert robot.dropped["checksum"] > 30 and not robot.stopped
+
+
+def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, UnitreeRobot]) -> None:
+    machine, robot = link
+    stranger, forged = Bus("lo", DOMAIN), machine.state.copy()
+    forged["motor_state"]["q"], forged["wireless_remote"] = (
+        9.0,
+        np.frombuffer(Remote(frozenset({"L2", "B"})).pack(), "u1"),
+    )
+    for _ in range(200):
+        stranger.publish(forged, LOW_STATE)
+        time.sleep(0.002)
+    stranger.close()
+    assert robot.dropped["stranger"] > 30
+    assert robot.read().joint_pos.max() < 0.3 and not robot.stopped
 
 
 def test_what_is_missing_is_one_line(told: Metadata, exported: Path) -> None:

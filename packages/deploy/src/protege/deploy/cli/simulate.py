@@ -72,7 +72,9 @@ def simulate(
     click.echo(
         f"commands     {robot.commands}" + "".join(f", {n} dropped ({why})" for why, n in robot.bus.dropped.items())
     )
-    click.echo(f"motion       root {robot.height:.2f} m high, leans {robot.tilt:.2f} rad, {robot.falls} falls")
+    x, y, height = robot.data.qpos[:3]
+    where = f"root at {x:.2f}, {y:.2f} m and {height:.2f} m high, leans {robot.tilt:.2f} rad"
+    click.echo(f"motion       {where}; {robot.falls} falls, walked {robot.walked:.1f} m")
 
 
 def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.5) -> None:

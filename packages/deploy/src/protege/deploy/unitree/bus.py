@@ -1,6 +1,7 @@
 """Messages over DDS, by Eclipse Cyclone DDS: who writes what to whom, on one network interface."""
 
 import threading
+import time
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from ..errors import DeployError, needs
 from .cdr import MalformedError, decode, encode
 from .messages import Kind
 
+PEER_TIMEOUT = 1.0  # s, as of `network.endpoint`: a peer that has been silent for so long may be followed by another
 _MOST_AT_ONCE = 16
 """Messages that one look takes: a flood must not hold up the loop. The middleware itself keeps the newest of each writer."""
 _opened = dict[int, tuple[str, Any]]()
@@ -53,6 +55,7 @@ class Bus:
                 "Name one that is up (ip address), such as eth0; lo stays on this machine",
             ) from error
         self._failure, self._ends = DDSException, dict[tuple[str, str], Any]()
+        self._peers = dict[str, tuple[int, float]]()  # by topic: who is believed, and when it was heard last
         self.dropped = Counter[str]()
 
     def publish(self, message: np.ndarray, kind: Kind) -> None:
@@ -67,8 +70,11 @@ class Bus:
             self.dropped["unsent"] += 1
 
     def take(self, kind: Kind) -> np.ndarray | None:
-        """The newest record that has come since the last call, and is believed; None if there is none. Does not wait."""
-        newest, samples = None, []
+        """The newest record that has come since the last call, and is believed; None if there is none. Does not wait.
+
+        Of several that publish the same kind, the first is believed until it has been silent for `PEER_TIMEOUT`.
+        """
+        newest, samples, heard = None, [], self._peers.get(kind.topic)
         try:
             samples = self._end("reader", kind).take(N=_MOST_AT_ONCE)
         except self._failure:
@@ -77,10 +83,16 @@ class Bus:
             data = getattr(sample, "data", None)
             if data is None:  # a writer has gone
                 continue
+            writer, now = sample.sample_info.publication_handle, time.monotonic()
+            if heard is not None and writer != heard[0] and now - heard[1] < PEER_TIMEOUT:
+                self.dropped["stranger"] += 1
+                continue
             try:
                 newest = decode(data, kind)
             except MalformedError as reason:
                 self.dropped[str(reason)] += 1
+                continue
+            heard = self._peers[kind.topic] = writer, now
         return newest
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ with needs("mujoco"):
     from ..robots.body_poses import solid_geoms
 
 PERIOD = 0.002  # s, of physics and of messages
+STRIDE = 500  # periods
 VALID = 0.1  # s for which a command is carried out; then the motors damp
 FALLEN = 0.6
 DAMPING = 2.0  # N·m·s/rad, of motors that have no command
@@ -45,6 +46,7 @@ class SimulatedRobot:
         held: whether it hangs on the gantry.
         commands: commands that were believed.
         falls: how often it fell: its root below `FALLEN` of its height at the start, after standing.
+        walked: m, of the root, from second to second: a walking root sways.
         odometry: whether it says where it is.
         late: how late each step was, s.
     """
@@ -70,6 +72,7 @@ class SimulatedRobot:
         self._state["mode_machine"] = motors.mode_machine
         self.remote, self.held, self.commands, self.odometry = Remote(), gantry, 0, True
         self.late = Histogram()
+        self.walked, self._from = 0.0, np.zeros(2)
         self.falls, self._low, self._since, self._settled = 0, False, np.inf, 0.0
         self._target = np.full(len(motors.names), np.inf)
         self._ended = threading.Event()
@@ -113,6 +116,9 @@ class SimulatedRobot:
             self._damp()
         mujoco.mj_step(self.model, self.data)
         self._hang()
+        if self._state["tick"] % STRIDE == 0:
+            self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
+            self._from = self.data.qpos[:2].copy()
         low = self.height < FALLEN * self._hung[2]
         self.falls, self._low = self.falls + (low and not self._low), low
         self._say()
