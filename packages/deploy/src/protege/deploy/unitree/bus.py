@@ -19,6 +19,7 @@ _MOST_AT_ONCE = 16
 _opened = dict[int, tuple[str, Any]]()
 """Domains of this process, by number: their interface and handle. DDS configures a domain once for a process."""
 _opening = threading.Lock()
+"""Held while something of DDS is made: a type must be made once."""
 
 
 class Bus:
@@ -65,7 +66,8 @@ class Bus:
     def publish_bytes(self, data: bytes, kind: Kind) -> None:
         """Write a message that is encoded already."""
         try:
-            self._end("writer", kind).write(_type(kind)(data))
+            writer = self._end("writer", kind)
+            writer.write(writer.data_type(data))
         except self._failure:
             self.dropped["unsent"] += 1
 
@@ -101,22 +103,24 @@ class Bus:
         self._participant = None
 
     def _end(self, which: str, kind: Kind) -> Any:
-        """The writer or reader of a kind of message, made when it is first needed."""
-        if (which, kind.topic) not in self._ends:
-            from cyclonedds.core import Policy
-            from cyclonedds.pub import DataWriter
-            from cyclonedds.qos import Qos
-            from cyclonedds.sub import DataReader
-            from cyclonedds.topic import Topic
+        """The writer or reader of a kind of message, made once, when it is first needed, by whichever thread does."""
+        with _opening:
+            if (which, kind.topic) not in self._ends:
+                self._ends[which, kind.topic] = self._make(which, kind)
+            return self._ends[which, kind.topic]
 
-            topic, newest = Topic(self._participant, kind.topic, _type(kind)), Policy.History.KeepLast(1)
-            if which == "writer":
-                made = DataWriter(self._participant, topic, qos=Qos(newest))
-            else:
-                # What is lost is old by the time that it would be sent again.
-                made = DataReader(self._participant, topic, qos=Qos(newest, Policy.Reliability.BestEffort))
-            self._ends[which, kind.topic] = made
-        return self._ends[which, kind.topic]
+    def _make(self, which: str, kind: Kind) -> Any:
+        from cyclonedds.core import Policy
+        from cyclonedds.pub import DataWriter
+        from cyclonedds.qos import Qos
+        from cyclonedds.sub import DataReader
+        from cyclonedds.topic import Topic
+
+        topic, newest = Topic(self._participant, kind.topic, _type(kind)), Policy.History.KeepLast(1)
+        if which == "writer":
+            return DataWriter(self._participant, topic, qos=Qos(newest))
+        # What is lost is old by the time that it would be sent again.
+        return DataReader(self._participant, topic, qos=Qos(newest, Policy.Reliability.BestEffort))
 
 
 @cache

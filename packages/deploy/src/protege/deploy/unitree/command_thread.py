@@ -70,6 +70,9 @@ class CommandThread:
             self._damping = damping
             self._expires = time.perf_counter() + self._valid if control else float("inf")
             self._set(damping if self.stopped else motors)
+            wire = self._wire
+        if wire is not None and not self.ended:  # at once, and then again and again
+            self._bus.publish_bytes(wire, LOW_COMMAND)
 
     def stop(self, why: str) -> None:
         """Damp from now on, for good; the first reason counts. Any thread may call it."""
