@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import holosoma_inference
 import numpy as np
 import onnx
 import onnxruntime
@@ -19,11 +20,13 @@ from protege.core.robots.robot import Robot
 from protege.deploy.cli.main import main
 from protege.deploy.commands.registry import KINDS
 from protege.deploy.export.holosoma import FILE, write_holosoma
-from protege.deploy.geometry import rotated_back
+from protege.deploy.geometry import rotated_back, turned
 from protege.deploy.interface import Command, RobotReading
+from protege.deploy.peers.holosoma import HolosomaPolicy
 from protege.deploy.policy.metadata import load
 from protege.deploy.policy.onnx_policy import OnnxPolicy
 
+MODELS = Path(holosoma_inference.__path__[0]) / "models"
 VELOCITY = np.array([0.8, -0.1, 0.3])  # m/s ahead, m/s to the left, rad/s to the left
 
 
@@ -91,11 +94,8 @@ def ours(folder: Path, seen: list[RobotReading]) -> np.ndarray:
     return np.array([policy.act(reading, Command(raw={name: told})) for reading in seen])
 
 
-def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint, folder = onboard_of("g1")
-    path, frames = write_holosoma(checkpoint, folder)
-    told, steps = load(folder), 12
-    seen = readings(told.num_joints, steps)
+def theirs(path: Path, frames: int, seen: list[RobotReading], monkeypatch: pytest.MonkeyPatch) -> Interface:
+    """What holosoma's own loop tells a robot that it drives by a model."""
     interface = Interface()
     monkeypatch.setattr(base, "create_interface", lambda *_: interface)
     task = replace(g1_29dof_loco.task, model_path=str(path), velocity_input="injected", state_input="injected")
@@ -112,10 +112,98 @@ def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, tmp_path: Path, mon
         policy._dispatch_command(command)
     with pytest.raises(SystemExit) as ended:
         policy.run()
-    assert ended.value.code == 0 and len(interface.told) == steps
+    assert ended.value.code == 0 and len(interface.told) == len(seen)
+    return interface
+
+
+def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, folder = onboard_of("g1")
+    path, frames = write_holosoma(checkpoint, folder)
+    told = load(folder)
+    seen = readings(told.num_joints, 12)
+    interface = theirs(path, frames, seen, monkeypatch)
     np.testing.assert_allclose(interface.told, ours(folder, seen), atol=2e-5)
     assert np.abs(np.diff(interface.told, axis=0)).max() > 0.05  # it is no constant
     assert interface.gains == (tuple(told.stiffness), tuple(told.damping))
+
+
+@pytest.mark.parametrize("name", ["ppo", "fastsac"])
+def test_our_loop_runs_their_policies_as_theirs_does(
+    name: str, onboard_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = MODELS / f"loco/g1_29dof/{name}_g1_29dof.onnx"
+    policy = HolosomaPolicy(path, load(onboard_of("g1")[1]))
+    seen = readings(29, 60)  # more than a stride
+    interface = theirs(path, 1, seen, monkeypatch)
+    speed, targets = float(np.linalg.norm(VELOCITY[:2])), []
+    for reading in seen:
+        way, turn = VELOCITY[:2] / speed, VELOCITY[2] / 2.0  # rad in half a second
+        targets.append(policy.act(reading, Command(
+            steering_direction_w=turned(way, reading.yaw), steering_speed=speed,
+            steering_facing_w=turned(np.array([np.cos(turn), np.sin(turn)]), reading.yaw),
+        )))  # fmt: skip
+    np.testing.assert_allclose(targets, interface.told, atol=2e-5)
+    np.testing.assert_allclose(interface.gains, [policy.metadata.stiffness, policy.metadata.damping])
+
+
+def test_one_of_theirs_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> None:
+    folder, report = onboard_of("g1")[1], tmp_path / "report.json"
+    model = MODELS / "loco/g1_29dof/fastsac_g1_29dof.onnx"
+    words = [
+        folder,
+        "--policy",
+        model,
+        "--fast",
+        "--standing",
+        "--task",
+        "steering",
+        "--speed",
+        "0.5",
+        "--seconds",
+        "8",
+    ]
+    done = CliRunner().invoke(main, ["run", *map(str, words), "--report", str(report)])
+    assert done.exit_code == 0, done.output
+    result = json.loads(report.read_text())
+    assert result["stood"] and result["walked_m"] > 2.0 and result["loop"]["event"] is None
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("wbt/ppo_g1_29dof_dancing.onnx", "has the inputs obs, time_step"),
+        ("loco/t1_29dof/ppo_t1_29dof.onnx", "moves other joints than the export for g1"),
+        ("none.onnx", "does not exist"),
+        ("../py.typed", "is not a model that ONNX Runtime reads"),
+    ],
+)
+def test_what_is_no_such_policy_is_one_line(file: str, message: str, onboard_of: Any) -> None:
+    done = CliRunner().invoke(main, ["run", str(onboard_of("g1")[1]), "--policy", str(MODELS / file), "--fast"])
+    assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
+    assert message in done.output
+
+
+def test_a_velocity_and_back() -> None:
+    """Of the modality that can say one: what of_velocity makes of it, velocity_of reads again; standing is none."""
+    reading = readings(1, 1)[0]
+    for kind in KINDS.values():
+        if kind.of_velocity is None or kind.velocity_of is None:
+            continue
+        for velocity in ([0.8, -0.1, 0.3], [-0.5, 0.2, -0.4], [0.0, 0.6, 0.0], [0.01, 0.0, 0.5]):
+            told = kind.of_velocity(np.array(velocity))
+            world = {
+                name.replace("_h", "_w"): turned(x, reading.yaw) for name, x in told.items() if name.endswith("_h")
+            }
+            plain = {name: x for name, x in told.items() if not name.endswith("_h")}
+            back = kind.velocity_of(Command(**world, **plain), reading)
+            moves = np.hypot(*velocity[:2]) > 0.05
+            turn = velocity[2] * 0.5
+            heading = np.array([np.cos(turn), np.sin(turn)])
+            assert back is not None and back[2] == pytest.approx(velocity[2], abs=1e-6)
+            # Who is to turn goes where it will look then.
+            expected = turned(np.array(velocity[:2]), turn) if moves else np.zeros(2)
+            np.testing.assert_allclose(back[:2], expected, atol=1e-6)
+            np.testing.assert_allclose(told["steering_facing_h"], heading, atol=1e-9)
 
 
 def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: Robot) -> None:

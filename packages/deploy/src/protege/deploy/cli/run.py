@@ -41,6 +41,8 @@ OPTIONS: list[Callable] = [
     *task_options(),
     click.option("--commands", metavar="SOURCE",
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
+    click.option("--policy", "policy_file", metavar="FILE",
+                 help="a locomotion policy of holosoma's (.onnx) drives the robot of FOLDER instead"),
     # Where, and for how long.
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
                  help="mujoco, udp:[HOST:]PORT for a robot process that sends there, or unitree:INTERFACE[:DOMAIN]"),
@@ -77,16 +79,15 @@ def _with_options(command: Callable) -> Callable:
 @click.argument("folder")
 @_with_options
 def run(
-    folder: str, commands: str | None, robot_name: str, key_file: str | None, seconds: float | None, standing: bool,
-    threads: int, provider: str, soft_start: int | None, hold: float, begin: str, after_fall: str, safety: bool,
-    limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
+    folder: str, policy_file: str | None, commands: str | None, robot_name: str, key_file: str | None,
+    seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
+    after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Close the loop with MuJoCo, a robot process or a robot, and measure latency and how well the command is obeyed."""
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder
     from ..network.keys import load_key
-    from ..policy.onnx_policy import OnnxPolicy
     from ..safety.limits import Limits
     from ..safety.safety import Safety
     from . import live
@@ -94,7 +95,9 @@ def run(
     timing = {name: options.pop(name) for name in TIMING}
     key = load_key(key_file)
     open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
-    policy = OnnxPolicy(folder, threads, provider)
+    policy = _policy(folder, policy_file, threads, provider)
+    if record and policy_file:
+        raise DeployError("a recording holds the inputs of our policies", "Leave out --record or --policy")
     allowed = (Limits.of(policy.metadata) if safety else Limits.off()).changed(limits)
     if report:
         check_writable(Path(report))
@@ -127,6 +130,18 @@ def run(
         write_json(Path(report), result)
     if recorder is not None and recorder.problem is not None:
         raise recorder.problem
+
+
+def _policy(folder: str, file: str | None, threads: int, provider: str) -> Any:
+    """The policy of an export, or of a file of holosoma's for the export's robot."""
+    if file is None:
+        from ..policy.onnx_policy import OnnxPolicy
+
+        return OnnxPolicy(folder, threads, provider)
+    from ..peers.holosoma import HolosomaPolicy
+    from ..policy.metadata import load
+
+    return HolosomaPolicy(file, load(folder), threads)
 
 
 def _task(
