@@ -16,6 +16,9 @@ from ..policy.onnx_policy import OnnxPolicy
 
 AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
 
+UNITREE = ("unitree", "unitree-sdk")
+"""Kinds of robots that speak Unitree's messages: by Cyclone DDS, by Unitree's own SDK."""
+
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
 """An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
 
@@ -41,20 +44,23 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
             return robot, robot.body_poses
 
         return simulate
-    if kind not in ("udp", "unitree"):
-        known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE, unitree:INTERFACE:DOMAIN"
+    if kind not in ("udp", *UNITREE):
+        known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE[:DOMAIN], unitree-sdk:INTERFACE"
         raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
         raise DeployError("a robot process lives in real time", "Leave out --fast")
-    if kind == "unitree":
+    if kind in UNITREE:
         interface, _, domain = place.partition(":")
         if not interface or not (domain or "0").isdecimal():
-            raise DeployError(f"--robot {name} is no place", "Give unitree:INTERFACE, or unitree:INTERFACE:DOMAIN")
+            raise DeployError(
+                f"--robot {name} is no place",
+                "Give unitree:INTERFACE, unitree:INTERFACE:DOMAIN or unitree-sdk:INTERFACE",
+            )
 
         def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
             from ..unitree.robot import UnitreeRobot
 
-            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo)
+            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE[0])
             return robot, _kinematics(folder)
 
         return join

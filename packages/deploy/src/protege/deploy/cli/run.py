@@ -45,7 +45,7 @@ OPTIONS: list[Callable] = [
                  help="a locomotion policy of holosoma's (.onnx) drives the robot of FOLDER instead"),
     # Where, and for how long.
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
-                 help="mujoco, udp:[HOST:]PORT for a robot process that sends there, or unitree:INTERFACE[:DOMAIN]"),
+                 help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
                  help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
     click.option("--seconds", type=Finite(0.1, 86400.0),

@@ -42,6 +42,9 @@ class Press(click.ParamType):
 )
 @click.option("--interface", default="lo", show_default=True, help="of the network; lo stays on this machine")
 @click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="of DDS")
+@click.option(
+    "--sdk", is_flag=True, help="speak by Unitree's own SDK, as other programs on it and unitree-sdk: do; domain 0"
+)
 @click.option("--seconds", type=Finite(0.1, 86400.0), help="by default until Ctrl-C")
 @click.option(
     "--gantry/--no-gantry", default=True, show_default=True, help="hangs until a policy moves it, or stands freely"
@@ -51,11 +54,11 @@ class Press(click.ParamType):
     "--press", "presses", multiple=True, type=Press(), help="on the remote control, as start@5 or L2+B@60; repeatable"
 )
 def simulate(
-    robot_name: str, folder: str | None, interface: str, domain: int, seconds: float | None, gantry: bool, odometry: bool,
-    presses: tuple[tuple[frozenset[str], float], ...],
+    robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
+    odometry: bool, presses: tuple[tuple[frozenset[str], float], ...],
 ) -> None:  # fmt: skip
     """A robot in MuJoCo that speaks Unitree's messages over DDS: for `run --robot unitree:lo`, or for other programs."""
-    robot = _robot(robot_name, folder, interface, domain, gantry)
+    robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
     robot.odometry = odometry
     with ExitStack() as stack:
         stack.callback(robot.close)
@@ -87,9 +90,11 @@ def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.
     release.start()
 
 
-def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool) -> "SimulatedRobot":
+def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool, sdk: bool) -> "SimulatedRobot":
     """The robot of that name, by its export or as it is installed."""
+    from ..unitree.bus import Bus
     from ..unitree.motors import motors_of
+    from ..unitree.sdk import SdkBus
     from ..unitree.simulated import SimulatedRobot, load_model
 
     motors = motors_of(name)
@@ -107,4 +112,5 @@ def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: b
             from ..export.robot_model import robot_model
         xml, pose = robot_model(name)
     model = load_model(xml, motors)
-    return SimulatedRobot(model, motors, pose, interface=interface, domain=domain, gantry=gantry)
+    bus = SdkBus(name, interface) if sdk else Bus(interface, domain)
+    return SimulatedRobot(model, motors, pose, bus=bus, gantry=gantry)

@@ -15,7 +15,7 @@ GO = "A"
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
-                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP} by default on unitree:, "
+                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP} by default on unitree, "
                       "elsewhere the policy begins at once; 0 for none"),
     click.option("--hold", default=HOLD, show_default=True, type=Finite(0.0, 3600.0),
                  help="s that the pose is held after the ramp"),
@@ -34,7 +34,7 @@ def start_up(
     Raises:
         DeployError: the robot has no remote control.
     """
-    ramp = soft_start if soft_start is not None else RAMP * robot_name.startswith("unitree:")
+    ramp = soft_start if soft_start is not None else RAMP * robot_name.startswith("unitree")
     if not ramp:
         if begin == "remote" or after_fall == "resume":
             raise DeployError("without a soft start the policy begins at once", f"Add --soft-start {RAMP}")

@@ -13,6 +13,7 @@ from ..errors import DeployError, needs
 from .cdr import MalformedError, decode, encode
 from .messages import Kind
 
+LOOPBACK = "lo"
 PEER_TIMEOUT = 1.0  # s, as of `network.endpoint`: a peer that has been silent for so long may be followed by another
 _MOST_AT_ONCE = 16
 """Messages that one look takes: a flood must not hold up the loop. The middleware itself keeps the newest of each writer."""
@@ -157,6 +158,13 @@ def _type(kind: Kind) -> Any:
 
 
 def _config(interface: str) -> str:
-    """Of the middleware: one interface, and everything else as it is by default, as Unitree's own programs have it."""
+    """Of the middleware: one interface, and everything else as it is by default, as Unitree's own programs have it.
+
+    On loopback they look for each other by multicast or, built on an older Cyclone DDS, one by one. So here it is both.
+    """
     place = f'<NetworkInterface name={quoteattr(interface)} priority="default" multicast="default"/>'
-    return f'<CycloneDDS><Domain Id="any"><General><Interfaces>{place}</Interfaces></General></Domain></CycloneDDS>'
+    both = '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer Address="127.0.0.1"/></Peers>'
+    found = f"<Discovery>{both}</Discovery>" if interface == LOOPBACK else ""
+    return (
+        f'<CycloneDDS><Domain Id="any"><General><Interfaces>{place}</Interfaces></General>{found}</Domain></CycloneDDS>'
+    )

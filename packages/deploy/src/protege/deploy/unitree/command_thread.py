@@ -13,6 +13,7 @@ from .bus import Bus
 from .cdr import encode
 from .messages import LOW_COMMAND, LOW_STATE
 from .remote import STOP, Remote
+from .sdk import SdkBus
 
 PERIOD = 0.002  # s
 SILENCE = 0.1  # s without a state after which the robot damps
@@ -32,7 +33,7 @@ class CommandThread:
         late: how late each message was, s.
     """
 
-    def __init__(self, bus: Bus, valid: float, fifo: int | None = None) -> None:
+    def __init__(self, bus: Bus | SdkBus, valid: float, fifo: int | None = None) -> None:
         self._bus, self._valid, self._fifo = bus, valid, fifo
         self.state: np.ndarray | None = None
         self.stopped, self.late = "", Histogram()

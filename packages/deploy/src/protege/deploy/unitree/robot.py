@@ -15,6 +15,7 @@ from .command_thread import CommandThread
 from .messages import LOW_STATE, ODOMETRY
 from .motors import motors_of
 from .remote import Remote
+from .sdk import SdkBus
 
 VALID_PERIODS = 5.0
 """Control periods for which a target is valid. Then the robot damps, for good."""
@@ -34,20 +35,28 @@ class UnitreeRobot:
         domain: of DDS.
         wait: s for the robot's first message.
         fifo: priority of SCHED_FIFO of the thread; None: none.
+        sdk: by Unitree's own SDK, on domain 0.
 
     Raises:
         DeployError: no Cyclone DDS, interface, robot or odometry, or a policy of another robot.
     """
 
     def __init__(
-        self, interface: str, metadata: Metadata, *, domain: int = 0, wait: float = 10.0, fifo: int | None = None
+        self,
+        interface: str,
+        metadata: Metadata,
+        *,
+        domain: int = 0,
+        wait: float = 10.0,
+        fifo: int | None = None,
+        sdk: bool = False,
     ) -> None:
         motors = motors_of(metadata.robot)
         if metadata.imu is not None and metadata.imu.body != motors.imu:
             where = f"{metadata.imu.body}, the robot's message has the one on {motors.imu}"
             raise DeployError(f"the policy's inertial sensor is on {where}", "Train with that sensor")
         self._metadata, self._order = metadata, motors.order(metadata.joint_names)
-        self.bus = Bus(interface, domain)
+        self.bus = SdkBus(metadata.robot, interface) if sdk else Bus(interface, domain)
         self.thread = CommandThread(self.bus, VALID_PERIODS * metadata.control_dt, fifo)
         self._place: np.ndarray | None = None
         try:

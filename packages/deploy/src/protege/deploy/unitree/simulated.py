@@ -13,6 +13,7 @@ from .bus import Bus
 from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY
 from .motors import Motors
 from .remote import Remote
+from .sdk import SdkBus
 
 with needs("mujoco"):
     import mujoco
@@ -38,7 +39,7 @@ class SimulatedRobot:
         model: of MuJoCo, with position servos; its time step becomes `PERIOD`.
         motors: of the robot.
         pose: rad, in which the joints begin, by name.
-        interface, domain: of DDS.
+        bus: to who commands it.
         gantry: whether it begins there; else it stands in its pose.
 
     Attributes:
@@ -57,8 +58,7 @@ class SimulatedRobot:
         motors: Motors,
         pose: Mapping[str, float],
         *,
-        interface: str = "lo",
-        domain: int = 0,
+        bus: Bus | SdkBus,
         gantry: bool = True,
     ) -> None:
         self.model, self._motors, self.data = model, motors, mujoco.MjData(model)
@@ -77,7 +77,7 @@ class SimulatedRobot:
         self._target = np.full(len(motors.names), np.inf)
         self._ended = threading.Event()
         self._stand(np.array([pose.get(name, 0.0) for name in motors.names]))
-        self.bus = Bus(interface, domain)
+        self.bus = bus
 
     def run(self, seconds: float | None = None) -> None:
         """In real time for so long, or until `stop`."""
