@@ -54,7 +54,8 @@ class HolosomaGraph(nn.Module):
                 "Train one with onboard sensors: model.sensors=onboard",
             )
         if not told:
-            raise DeployError("this policy takes no velocity", "Train it with a modality that does, such as steering")
+            able = ", ".join(name for name, kind in KINDS.items() if kind.of_velocity)
+            raise DeployError("this policy takes no velocity", f"Train it with a modality that does: {able}")
         self.graph, self._modality = graph, next(iter(told))
         self._of_velocity = told[self._modality].of_velocity
         joints = len(graph.default_joint_pos)
