@@ -177,7 +177,7 @@ def _show(result: dict[str, Any]) -> None:
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
     if clipped:
         click.echo(f"clipped      steps with clipped targets: {clipped}")
-    if result["messages_late_ms"]:
+    if result.get("messages_late_ms"):
         late = "  ".join(f"{key} {value:.2f}" for key, value in result["messages_late_ms"].items())
         click.echo(f"messages     late by {late} ms")
     memory = result["memory_mb"]
