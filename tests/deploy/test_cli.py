@@ -66,7 +66,7 @@ def test_run_reports_and_records(student: Path, exported: Path, tmp_path: Path) 
     result = json.loads(report.read_text())
     assert set(result) == {
         "loop", "stood", "fell_at_s", "walked_m", "errors", "notes", "memory_mb", "dropped", "dropped_orders", "simulated_s",
-        "realtime",
+        "realtime", "messages_late_ms",
     }  # fmt: skip
     assert result["loop"]["steps"] == 105 and set(result["loop"]["stages_ms"]["infer"]) == {
         "p50",

@@ -12,6 +12,9 @@ from .options import provider_option
 if TYPE_CHECKING:
     from ..policy.metadata import Metadata
 
+RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
+"""How the properties are written that a runtime reads."""
+
 
 @click.command()
 @click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 )
 @click.option("--batch", type=click.IntRange(min=1), help="robots a call, fixed; by default any number")
 @click.option(
-    "--properties", type=click.Choice(STYLES), default="csv", show_default=True, help="csv as mjlab, json as holosoma"
-)
+    "--properties", type=click.Choice([*RUNTIMES, *STYLES]), default="mjlab", show_default=True,
+    help="for whose runtime: mjlab (csv) or holosoma (json, and holosoma.onnx with its observations); csv or json alone",
+)  # fmt: skip
 @click.option("--states", help="for fp16 and int8: states recorded by `run --record`; by default recorded now")
 def export(
     checkpoint: str, output: str, precision: str, batch: int | None, properties: str, states: str | None
@@ -31,8 +35,13 @@ def export(
     with needs("export"):
         from ..export.export import Variant
         from ..export.export import export as export_policy
-    folder = export_policy(checkpoint, output, Variant(precision, batch, properties, states))
+    if properties == "holosoma":
+        from ..export.holosoma import write_holosoma
+    folder = export_policy(checkpoint, output, Variant(precision, batch, RUNTIMES.get(properties, properties), states))
     click.echo(str(folder))
+    if properties == "holosoma":
+        path, steps = write_holosoma(checkpoint, folder)
+        click.echo(f"{path}: for history_length_dict {{actor_obs: {steps}}}")
     if precision != "fp32":
         from ..policy.metadata import load
 

@@ -10,6 +10,7 @@ from .. import __version__
 from .export import build, check, export, info
 from .replay import clip, compare, replay
 from .run import run
+from .simulate import simulate
 from .view import view
 
 
@@ -29,5 +30,5 @@ def main() -> None:
     """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""
 
 
-for command in (export, check, build, info, run, view, replay, compare, clip):
+for command in (export, check, build, info, run, simulate, view, replay, compare, clip):
     main.add_command(command)

@@ -14,6 +14,7 @@ from ..errors import DeployError
 from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
 from ..safety.ranges import Ranges
+from . import start
 from .options import Finite, provider_option, threads_option
 from .signals import interruptible
 
@@ -40,9 +41,11 @@ OPTIONS: list[Callable] = [
     *task_options(),
     click.option("--commands", metavar="SOURCE",
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
+    click.option("--policy", "policy_file", metavar="FILE",
+                 help="a locomotion policy of holosoma's (.onnx) drives the robot of FOLDER instead"),
     # Where, and for how long.
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
-                 help="mujoco, or udp:[HOST:]PORT for a robot process that sends there"),
+                 help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
                  help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
     click.option("--seconds", type=Finite(0.1, 86400.0),
@@ -50,6 +53,7 @@ OPTIONS: list[Callable] = [
     click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
     threads_option,
     provider_option,
+    *start.OPTIONS,
     # How the loop keeps time, and what the safety layer allows.
     click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
     click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
@@ -75,23 +79,25 @@ def _with_options(command: Callable) -> Callable:
 @click.argument("folder")
 @_with_options
 def run(
-    folder: str, commands: str | None, robot_name: str, key_file: str | None, seconds: float | None, standing: bool,
-    threads: int, provider: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
+    folder: str, policy_file: str | None, commands: str | None, robot_name: str, key_file: str | None,
+    seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
+    after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Close the loop with MuJoCo or a robot process, and measure latency and how well the command is obeyed."""
-    from ..loop import live
+    """Close the loop with MuJoCo, a robot process or a robot, and measure latency and how well the command is obeyed."""
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder
     from ..network.keys import load_key
-    from ..policy.onnx_policy import OnnxPolicy
     from ..safety.limits import Limits
     from ..safety.safety import Safety
+    from . import live
 
     timing = {name: options.pop(name) for name in TIMING}
     key = load_key(key_file)
-    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key)
-    policy = OnnxPolicy(folder, threads, provider)
+    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
+    policy = _policy(folder, policy_file, threads, provider)
+    if record and policy_file:
+        raise DeployError("a recording holds the inputs of our policies", "Leave out --record or --policy")
     allowed = (Limits.of(policy.metadata) if safety else Limits.off()).changed(limits)
     if report:
         check_writable(Path(report))
@@ -103,8 +109,12 @@ def run(
             command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, key=key, **options)
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
-        dt = policy.metadata.control_dt
-        loop = ControlLoop(policy, robot, command, dt, safety=Safety(allowed, policy.metadata), **timing)
+        told = policy.metadata
+        before = start.start_up(
+            robot, robot_name, told, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
+        )
+        judge = Safety(allowed, told)
+        loop = ControlLoop(policy, robot, command, told.control_dt, safety=judge, start_up=before, **timing)
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
@@ -120,6 +130,18 @@ def run(
         write_json(Path(report), result)
     if recorder is not None and recorder.problem is not None:
         raise recorder.problem
+
+
+def _policy(folder: str, file: str | None, threads: int, provider: str) -> Any:
+    """The policy of an export, or of a file of holosoma's for the export's robot."""
+    if file is None:
+        from ..policy.onnx_policy import OnnxPolicy
+
+        return OnnxPolicy(folder, threads, provider)
+    from ..peers.holosoma import HolosomaPolicy
+    from ..policy.metadata import load
+
+    return HolosomaPolicy(file, load(folder), threads)
 
 
 def _task(
@@ -155,6 +177,9 @@ def _show(result: dict[str, Any]) -> None:
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)
     if clipped:
         click.echo(f"clipped      steps with clipped targets: {clipped}")
+    if result.get("messages_late_ms"):
+        late = "  ".join(f"{key} {value:.2f}" for key, value in result["messages_late_ms"].items())
+        click.echo(f"messages     late by {late} ms")
     memory = result["memory_mb"]
     if memory["after_a_minute"] is not None:
         click.echo(

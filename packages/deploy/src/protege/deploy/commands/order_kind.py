@@ -68,6 +68,9 @@ class OrderKind:
         options: of `protege-deploy run --task`: arguments of `click.option` by flag.
         shortcut: an order that a key gives.
         speed_range: the entry of `command_ranges` that its speed keeps to, if it has one.
+        of_velocity: a velocity (..., 3) and its array library -> the model's inputs for it, if it can say a velocity at all.
+        velocity_of: a command and the reading -> the velocity (3,) m/s ahead, m/s to the left, rad/s to the left, that obeys it;
+            None where it commands nothing of the kind.
     """
 
     name: str
@@ -82,6 +85,8 @@ class OrderKind:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shortcut: Shortcut | None = None
     speed_range: str = ""
+    of_velocity: Callable[..., dict[str, Any]] | None = None
+    velocity_of: Callable[[Command, RobotReading], Array | None] | None = None
 
 
 SPEED: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}

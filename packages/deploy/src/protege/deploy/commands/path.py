@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import click
 import numpy as np
 
-from ..geometry import Array, Pose2D
+from ..geometry import Array, Pose2D, turned
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
@@ -20,6 +20,7 @@ from .path_clock import PathClock
 logger = logging.getLogger("protege.deploy")
 
 STEP = 1.0 / 120.0  # s, of the integration of lines
+FIRST, STILL = 0.5, 0.02  # s until the first point; m between two, below which a line stands
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,16 @@ def error(past: Past, metadata: Metadata) -> float | None:
     return np.nan if told is None else float(np.linalg.norm(past[-1][1] - told[0]))
 
 
+def velocity_of(command: Command, reading: RobotReading) -> Array | None:
+    """To be at the first point when it says, and to turn the way that the line goes there."""
+    if command.path_w is None:
+        return None
+    line = np.asarray(command.path_w)
+    ahead, along = turned(line[0] - reading.place[:2], -reading.yaw), turned(line[1] - line[0], -reading.yaw)
+    turns = np.arctan2(along[1], along[0]) if np.linalg.norm(along) > STILL else 0.0
+    return np.array([*ahead, turns]) / FIRST
+
+
 KIND = OrderKind(
     name="path",
     order=Path,
@@ -217,5 +228,6 @@ KIND = OrderKind(
         "--turn-rate": {"default": 0.0, "help": "rad/s to the left"},
         "--seed": {"type": click.IntRange(min=0), "help": "a random line"},
     },
+    velocity_of=velocity_of,
     shortcut=Shortcut(Path(turn_rate=0.3), "path at 1 m/s, 0.3 rad/s to the left", key="p", button=2),
 )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..geometry import Array, Pose2D
+from ..geometry import Array, Pose2D, turned
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
 from ..safety.ranges import ANY, Ranges
@@ -72,6 +72,41 @@ class SteeringCommand:
         return {"steering_err": float(error.mean())} if len(error) else {}
 
 
+# Velocities, which other runtimes command -------------------------------------------------------------------------------
+
+LOOK_AHEAD = 0.5  # s; a turn rate is a direction so far away as it takes the robot in this time
+SLOW = 0.05  # m/s, below which a velocity is to stand
+
+
+def of_velocity(velocity: Any, xp: Any = np) -> dict[str, Any]:
+    """The model's inputs, as seen from the robot, for a velocity.
+
+    Args:
+        velocity: (..., 3) m/s ahead, m/s to the left, rad/s to the left; of NumPy or torch.
+        xp: that library.
+    """
+    forward, left, turn = velocity[..., 0], velocity[..., 1], velocity[..., 2]
+    # The direction is always ahead: who goes backwards faces where it comes from.
+    sign = xp.where(forward < 0.0, -xp.ones_like(forward), xp.ones_like(forward))
+    speed = xp.sqrt(forward * forward + left * left)
+    moves = speed > SLOW
+    way = xp.where(moves, xp.atan2(sign * left, sign * forward), xp.zeros_like(speed))
+    seen = {"steering_direction_h": way + LOOK_AHEAD * turn, "steering_facing_h": LOOK_AHEAD * turn}
+    return {
+        **{name: xp.stack([xp.cos(angle), xp.sin(angle)], -1) for name, angle in seen.items()},
+        "steering_speed": xp.where(moves, sign * speed, xp.zeros_like(speed)),
+    }
+
+
+def velocity_of(command: Command, reading: RobotReading) -> Array | None:
+    """The velocity that obeys a command, (3,) m/s ahead, m/s to the left, rad/s to the left; None for none."""
+    if command.steering_direction_w is None or command.steering_speed is None:
+        return None
+    way = turned(command.steering_direction_w, -reading.yaw)
+    facing = way if command.steering_facing_w is None else turned(command.steering_facing_w, -reading.yaw)
+    return np.array([*(command.steering_speed * way), np.arctan2(facing[1], facing[0]) / LOOK_AHEAD])
+
+
 # What the runtime knows of it ------------------------------------------------------------------------------------------
 
 
@@ -125,4 +160,6 @@ KIND = OrderKind(
     segments=1,
     options={**SPEED, "--direction": {"default": 0.0, "help": "degrees to the left"}},
     speed_range=SPEED_RANGE,
+    of_velocity=of_velocity,
+    velocity_of=velocity_of,
 )

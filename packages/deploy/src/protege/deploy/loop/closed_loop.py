@@ -29,7 +29,8 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         the ground, m, from second to second; None of a robot that does not know where it is); errors (the command's metrics);
         notes (what the command source has to say: time, s, and message); memory_mb (of this process, after a minute of the
         commands' clock and at the end); dropped (datagrams by reason, of a robot process); dropped_orders (the same of a
-        commander's datagrams); simulated_s; realtime.
+        commander's datagrams); messages_late_ms (of a robot whose commands are repeated: how late, as `stages_ms`); simulated_s;
+        realtime.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -54,6 +55,7 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
         "memory_mb": {"after_a_minute": monitor.memory, "at_the_end": resident_mb()},
         "dropped": dict(getattr(loop.robot, "dropped", {})),
         "dropped_orders": dict(getattr(loop.command_source, "dropped", {})),
+        "messages_late_ms": getattr(loop.robot, "messages_late_ms", {}),
         "simulated_s": report.steps * loop.control_dt,
         "realtime": loop.realtime,
     }

@@ -12,6 +12,7 @@ from ..safety.safety import Event, Safety
 from .latency import Histogram
 from .pace import Pace, priority, undisturbed
 from .sentinel import Sentinel
+from .start_up import StartUp
 
 STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
 """How late a step begins, its parts, and all of it."""
@@ -87,6 +88,7 @@ class ControlLoop:
         fifo: priority of SCHED_FIFO, see `pace.priority`.
         core: to run on, the same.
         on_step: called after each step, within its period.
+        start_up: what comes before the policy's first step, if anything; its steps are not counted and not shown to `on_step`.
     """
 
     def __init__(
@@ -103,9 +105,10 @@ class ControlLoop:
         fifo: int | None = None,
         core: int | None = None,
         on_step: Callable[[Step], None] | None = None,
+        start_up: StartUp | None = None,
     ) -> None:
         self.policy, self.robot, self.command_source, self.control_dt = policy, robot, command_source, control_dt
-        self.realtime, self.on_step = realtime, on_step
+        self.realtime, self.on_step, self.start_up = realtime, on_step, start_up
         self.safety = safety or Safety(Limits.off(), period=control_dt)
         self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
         self._fifo, self._core = fifo, core
@@ -137,16 +140,18 @@ class ControlLoop:
     def _run(self, steps: int | None, sentinel: Sentinel | None) -> LoopReport:
         pace = Pace(self._period, self._catch_up, realtime=self.realtime)
         index = missed = damped = 0
+        self._start(pace, sentinel)
+        self._histograms = {stage: Histogram() for stage in STAGES}
         worst, started = 0.0, time.perf_counter()
         while (steps is None or index < steps) and not self._stopped.is_set():
-            if sentinel is not None:
-                sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
-            late = pace.wait()
-            step = self._step(index, late)
-            overrun = pace.advance(time.perf_counter())
+            if self.start_up is not None and self.start_up.again(
+                self.safety.tripped, self.safety.last, self.control_dt
+            ):
+                self.safety.begin()
+                self.policy.reset()
+                self._start(pace, sentinel)
+            step, overrun = self._tick(pace, sentinel, index)
             missed, worst = missed + (overrun > 0.0), max(worst, overrun)
-            if self.realtime:
-                self.safety.keep_time(overrun > 0.0)
             damped += step.mode is Mode.DAMPING
             if self.on_step is not None:
                 self.on_step(step)
@@ -164,8 +169,32 @@ class ControlLoop:
             event=self.safety.tripped,
         )
 
-    def _step(self, index: int, late: float) -> Step:
-        """Read, ask, infer, check, write."""
+    def _start(self, pace: Pace, sentinel: Sentinel | None) -> None:
+        """Bring the robot to where the policy begins, if it is asked for, until that is done or something has tripped."""
+        if self.start_up is None:
+            return
+        self.start_up.begin()
+        index = 0
+        while not (self.start_up.done or self.safety.tripped or self._stopped.is_set()):
+            self._tick(pace, sentinel, index, self.start_up)
+            index += 1
+        self.safety.stand()
+
+    def _tick(
+        self, pace: Pace, sentinel: Sentinel | None, index: int, start_up: StartUp | None = None
+    ) -> tuple[Step, float]:
+        """A step at its tick; and by how much it overran its period, s, negative if it did not."""
+        if sentinel is not None:
+            sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
+        late = pace.wait()
+        step = self._step(index, late, start_up)
+        overrun = pace.advance(time.perf_counter())
+        if self.realtime:
+            self.safety.keep_time(overrun > 0.0)
+        return step, overrun
+
+    def _step(self, index: int, late: float, start_up: StartUp | None = None) -> Step:
+        """Read, ask, infer, check, write. While the robot starts, `start_up` is asked instead of the policy."""
         safety, now = self.safety, index * self.control_dt
         command = wanted = target = None
         watch = _Watch()
@@ -174,8 +203,13 @@ class ControlLoop:
         watch.lap("read")
         safety.sense(index, now, reading, getattr(self.command_source, "silence", 0.0))
         self._check_stall(late)
+        if stopped := getattr(self.robot, "stopped", ""):
+            safety.trip("stop", stopped)
         watch.lap("check")
-        if safety.tripped is None:
+        if safety.tripped is None and start_up is not None:
+            wanted = start_up.target(reading)
+            target = None if wanted is None else safety.admit(reading, wanted)
+        elif safety.tripped is None:
             command = self.command_source(now, reading)
             watch.lap("command")
             wanted = self.policy.act(reading, command)
@@ -184,7 +218,7 @@ class ControlLoop:
             watch.lap("check")
         with self._writing:
             # The sentinel may have tripped just now.
-            mode = Mode.CONTROL if safety.tripped is None else Mode.DAMPING
+            mode = Mode.CONTROL if safety.tripped is None and target is not None else Mode.DAMPING
             written = safety.pose if target is None or mode is Mode.DAMPING else target
             self.robot.write(written, mode)
         watch.lap("write")

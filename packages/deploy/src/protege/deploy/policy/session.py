@@ -36,6 +36,34 @@ _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
 _AGAIN = "Export the policy again"
 
 
+def open_file(path: str | Path, threads: int = 1) -> Any:
+    """An `onnxruntime.InferenceSession` of any ONNX file, on the CPU.
+
+    Raises:
+        DeployError: no ONNX Runtime, no such file, or not an ONNX file.
+    """
+    with needs("cpu"):
+        import onnxruntime
+    if not Path(path).is_file():
+        raise DeployError(f"{path} does not exist", "Name an ONNX file")
+    try:
+        return onnxruntime.InferenceSession(str(path), _options(threads), providers=[PROVIDERS["cpu"]])
+    except _errors() as error:
+        raise DeployError(
+            f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", "Name another"
+        ) from error
+
+
+def _options(threads: int) -> Any:
+    """Of a session: so many threads for one step."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # what fails is raised; what cannot be folded ahead is no news
+    return options
+
+
 def open_session(
     folder: str | Path, metadata: Metadata, threads: int = 1, provider: str = "cpu", batch: int | None = None
 ) -> Any:
@@ -60,9 +88,7 @@ def open_session(
         raise DeployError(
             f"{path} takes {metadata.batch} robots a call, not {batch}", f"Export it with --batch {batch}"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # what fails is raised; what cannot be folded ahead is no news
+    options = _options(threads)
     if batch is not None:
         options.add_free_dimension_override_by_name(BATCH, batch)
     if provider == "tensorrt-rtx":

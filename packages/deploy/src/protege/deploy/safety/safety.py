@@ -27,7 +27,7 @@ class Event:
     """Why the robot damps.
 
     Attributes:
-        cause: one word: sensor, joint_range, frozen, fall, silence, policy, torque, clipping, stall, deadlines.
+        cause: one word: sensor, joint_range, frozen, fall, silence, policy, torque, clipping, stall, deadlines, stop.
         step: of the loop.
         time: s since its start.
         message: one line.
@@ -84,6 +84,16 @@ class Safety:
             if self.tripped is None:
                 self.tripped = Event(cause, self.step, self.time, message, values)
                 logger.warning("%s; damping. %s", self.tripped, values)
+
+    def stand(self) -> None:
+        """The robot stands now: from this height on it may fall."""
+        if self._last is not None and self._last.root_pos_w is not None:
+            self._height = float(self._last.root_pos_w[2])
+
+    @property
+    def last(self) -> RobotReading | None:
+        """The last measurement that was believed."""
+        return self._last
 
     @property
     def has_read(self) -> bool:

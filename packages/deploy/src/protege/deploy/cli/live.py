@@ -16,12 +16,21 @@ from ..policy.onnx_policy import OnnxPolicy
 
 AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
 
+UNITREE = ("unitree", "unitree-sdk")
+"""Kinds of robots that speak Unitree's messages: by Cyclone DDS, by Unitree's own SDK."""
+
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
 """An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
 
 
-def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRobot:
-    """How to open the robot that is asked for, with the key shared with its program; what it needs is installed.
+def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int | None = None) -> OpenRobot:
+    """How to open the robot that is asked for; what it needs is installed.
+
+    Args:
+        name: as on the command line.
+        realtime: whether the loop keeps to the clock.
+        key: shared with a robot process.
+        fifo: priority of SCHED_FIFO of a thread that commands a robot.
 
     Raises:
         DeployError: no such robot, or something is missing.
@@ -35,23 +44,43 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None) -> OpenRo
             return robot, robot.body_poses
 
         return simulate
-    if kind != "udp":
-        raise DeployError(f"unknown robot {name!r}", "Known: mujoco, udp:PORT, udp:HOST:PORT")
+    if kind not in ("udp", *UNITREE):
+        known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE[:DOMAIN], unitree-sdk:INTERFACE"
+        raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
         raise DeployError("a robot process lives in real time", "Leave out --fast")
+    if kind in UNITREE:
+        interface, _, domain = place.partition(":")
+        if not interface or not (domain or "0").isdecimal():
+            raise DeployError(
+                f"--robot {name} is no place",
+                "Give unitree:INTERFACE, unitree:INTERFACE:DOMAIN or unitree-sdk:INTERFACE",
+            )
+
+        def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
+            from ..unitree.robot import UnitreeRobot
+
+            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE[0])
+            return robot, _kinematics(folder)
+
+        return join
     listening = parse_place(place, "--robot")
 
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from ..robots.udp import UdpRobot
 
-        kinematics = None
-        if find_spec("mujoco") is not None and (Path(folder) / ROBOT_FILE).is_file():
-            from ..robots.mujoco import MujocoRobot
-
-            kinematics = MujocoRobot(folder).body_poses
-        return UdpRobot(listening, metadata, key=key), kinematics
+        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
 
     return listen
+
+
+def _kinematics(folder: str) -> Kinematics | None:
+    """Forward kinematics of an export's robot, if MuJoCo is installed."""
+    if find_spec("mujoco") is None or not (Path(folder) / ROBOT_FILE).is_file():
+        return None
+    from ..robots.mujoco import MujocoRobot
+
+    return MujocoRobot(folder).body_poses
 
 
 def open_commands(

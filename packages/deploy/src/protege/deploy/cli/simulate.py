@@ -1,0 +1,116 @@
+"""`protege-deploy simulate`: a robot that speaks its maker's messages, in MuJoCo."""
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import DeployError, needs
+from .options import Finite
+from .signals import interruptible
+
+if TYPE_CHECKING:
+    from ..unitree.simulated import SimulatedRobot
+
+
+class Press(click.ParamType):
+    """`start@5` or `L2+B@60`: buttons of the remote control and when they are pressed, s."""
+
+    name = "press"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[frozenset[str], float]:
+        from ..unitree.remote import BUTTONS
+
+        names, _, moment = value.partition("@")
+        try:
+            pressed, seconds = frozenset(names.split("+")), float(moment)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form start@5 or L2+B@60", param, ctx)
+        if unknown := sorted(pressed - set(BUTTONS)):
+            self.fail(f"there is no button {unknown[0]!r}; known: {', '.join(BUTTONS)}", param, ctx)
+        return pressed, seconds
+
+
+@click.command()
+@click.option("--robot", "robot_name", required=True, metavar="NAME", help="such as g1")
+@click.option(
+    "--export", "folder", metavar="FOLDER", help="take the model of an export, where protege-sim is not installed"
+)
+@click.option("--interface", default="lo", show_default=True, help="of the network; lo stays on this machine")
+@click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="of DDS")
+@click.option(
+    "--sdk", is_flag=True, help="speak by Unitree's own SDK, as other programs on it and unitree-sdk: do; domain 0"
+)
+@click.option("--seconds", type=Finite(0.1, 86400.0), help="by default until Ctrl-C")
+@click.option(
+    "--gantry/--no-gantry", default=True, show_default=True, help="hangs until a policy moves it, or stands freely"
+)
+@click.option("--odometry/--no-odometry", default=True, show_default=True, help="says where it is, or does not know it")
+@click.option(
+    "--press", "presses", multiple=True, type=Press(), help="on the remote control, as start@5 or L2+B@60; repeatable"
+)
+def simulate(
+    robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
+    odometry: bool, presses: tuple[tuple[frozenset[str], float], ...],
+) -> None:  # fmt: skip
+    """A robot in MuJoCo that speaks Unitree's messages over DDS: for `run --robot unitree:lo`, or for other programs."""
+    robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
+    robot.odometry = odometry
+    with ExitStack() as stack:
+        stack.callback(robot.close)
+        for buttons, moment in presses:
+            timer = threading.Timer(moment, _press, (robot, buttons))
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
+        stack.enter_context(interruptible(robot.stop))
+        click.echo(f"{robot_name} on {interface}, domain {domain}; Ctrl-C ends it")
+        robot.run(seconds)
+    late = "  ".join(f"{name} {value:.2f}" for name, value in robot.late.summary().items())
+    click.echo(f"steps        {robot.late.count}, late by {late} ms")
+    click.echo(
+        f"commands     {robot.commands}" + "".join(f", {n} dropped ({why})" for why, n in robot.bus.dropped.items())
+    )
+    x, y, height = robot.data.qpos[:3]
+    where = f"root at {x:.2f}, {y:.2f} m and {height:.2f} m high, leans {robot.tilt:.2f} rad"
+    click.echo(f"motion       {where}; {robot.falls} falls, walked {robot.walked:.1f} m")
+
+
+def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.5) -> None:
+    """Hold buttons for a moment."""
+    from ..unitree.remote import Remote
+
+    robot.remote = Remote(buttons)
+    release = threading.Timer(seconds, setattr, (robot, "remote", Remote()))
+    release.daemon = True
+    release.start()
+
+
+def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool, sdk: bool) -> "SimulatedRobot":
+    """The robot of that name, by its export or as it is installed."""
+    from ..unitree.bus import Bus
+    from ..unitree.motors import motors_of
+    from ..unitree.sdk import SdkBus
+    from ..unitree.simulated import SimulatedRobot, load_model
+
+    motors = motors_of(name)
+    if folder is not None:
+        from ..policy.metadata import ROBOT_FILE, load
+
+        told, path = load(folder), Path(folder) / ROBOT_FILE
+        if told.robot != name:
+            raise DeployError(f"{folder} is an export for {told.robot}, not {name}", f"Take --robot {told.robot}")
+        if not path.is_file():
+            raise DeployError(f"{path} does not exist", "Export where protege-sim is installed")
+        xml, pose = path.read_text(encoding="utf-8"), dict(zip(told.joint_names, told.default_joint_pos, strict=True))
+    else:
+        with needs("export"):
+            from ..export.robot_model import robot_model
+        xml, pose = robot_model(name)
+    model = load_model(xml, motors)
+    bus = SdkBus(name, interface) if sdk else Bus(interface, domain)
+    return SimulatedRobot(model, motors, pose, bus=bus, gantry=gantry)

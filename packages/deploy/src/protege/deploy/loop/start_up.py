@@ -1,0 +1,70 @@
+"""How a robot starts: it damps, a ramp brings its joints to the default pose, it holds that stiffly, then the policy begins."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..interface import Array, RobotReading
+from ..safety.safety import Event
+
+RAMP = 500  # steps
+HOLD = 1.0  # s
+UPRIGHT, UPRIGHT_TIME = 0.4, 2.0  # rad, and s of leaning less, after which a robot that has fallen has been stood up
+
+
+class StartUp:
+    """Targets for the steps before a policy's first.
+
+    Args:
+        pose: (J,) rad, that the joints are brought to.
+        period: s between two steps.
+        ramp: steps from wherever the joints are to the pose.
+        hold: s, at least, that the pose is held.
+        ready: whether the ramp may begin; until then the robot damps. By default at once.
+        go: whether the policy may begin; until then the pose is held. By default after `hold`.
+        resumes: whether a robot that has fallen starts once more when it has been stood up. Otherwise it stays down.
+
+    Attributes:
+        done: whether the policy may begin.
+    """
+
+    def __init__(
+        self,
+        pose: Sequence[float],
+        period: float,
+        *,
+        ramp: int = RAMP,
+        hold: float = HOLD,
+        ready: Callable[[], bool] = lambda: True,
+        go: Callable[[], bool] = lambda: True,
+        resumes: bool = False,
+    ) -> None:
+        self._pose, self._ramp, self._hold = np.asarray(pose, dtype=np.float64), ramp, round(hold / period)
+        self._ready, self._go, self._resumes = ready, go, resumes
+        self.begin()
+
+    def begin(self) -> None:
+        """From the first step on."""
+        self.done, self._step, self._upright = False, 0, 0.0
+        self._from: Array | None = None
+
+    def target(self, reading: RobotReading) -> Array | None:
+        """Of this step, (J,) rad; None: the robot damps."""
+        if self._from is None:
+            if not self._ready():
+                return None
+            self._from = np.array(reading.joint_pos, dtype=np.float64)
+        self._step += 1
+        share = min(1.0, self._step / max(1, self._ramp))
+        self.done = self._step >= self._ramp + self._hold and self._go()
+        return ((1.0 - share) * self._from + share * self._pose).astype(np.float32)
+
+    def again(self, tripped: Event | None, reading: RobotReading | None, period: float) -> bool:
+        """Whether a robot that fell has been stood up since, so that it is to start once more. To be asked in every step."""
+        if not self._resumes or tripped is None or tripped.cause != "fall" or reading is None:
+            self._upright = 0.0
+            return False
+        _, x, y, _ = (float(v) for v in reading.root_quat_w)
+        leans = float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+        self._upright = self._upright + period if leans < UPRIGHT else 0.0
+        return self._upright > UPRIGHT_TIME - period / 2.0

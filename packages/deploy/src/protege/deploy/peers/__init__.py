@@ -1,0 +1,1 @@
+"""Policies of other projects, run in our loop by what their files say."""

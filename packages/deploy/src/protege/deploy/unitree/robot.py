@@ -1,0 +1,151 @@
+"""A robot that speaks Unitree's low-level messages: measurements by `LowState`, targets by `LowCmd`, on DDS."""
+
+import threading
+import time
+
+import numpy as np
+
+from ..errors import DeployError
+from ..geometry import rotated_back
+from ..interface import Array, Mode, RobotReading
+from ..policy.metadata import Metadata
+from . import messages
+from .bus import Bus
+from .command_thread import CommandThread
+from .messages import LOW_STATE, ODOMETRY
+from .motors import motors_of
+from .remote import Remote
+from .sdk import SdkBus
+
+VALID_PERIODS = 5.0
+"""Control periods for which a target is valid. Then the robot damps, for good."""
+PARTING = 0.2  # s of damping when the run is over
+_INVERSE = np.array([1.0, -1.0, -1.0, -1.0])
+
+
+class UnitreeRobot:
+    """Implements `RobotInterface`. A thread of its own repeats the command at 500 Hz, whatever the control loop does.
+
+    The robot is in its low-level (debug) mode: its own controllers command nothing. It damps for good once the remote control's
+    stop is pressed, once a target is older than `VALID_PERIODS`, or once the robot itself has fallen silent: see `stopped`.
+
+    Args:
+        interface: of the network to the robot, such as `eth0`; `lo` for a simulated one on this machine.
+        metadata: of the policy.
+        domain: of DDS.
+        wait: s for the robot's first message.
+        fifo: priority of SCHED_FIFO of the thread; None: none.
+        sdk: by Unitree's own SDK, on domain 0.
+
+    Raises:
+        DeployError: no Cyclone DDS, interface, robot or odometry, or a policy of another robot.
+    """
+
+    def __init__(
+        self,
+        interface: str,
+        metadata: Metadata,
+        *,
+        domain: int = 0,
+        wait: float = 10.0,
+        fifo: int | None = None,
+        sdk: bool = False,
+    ) -> None:
+        motors = motors_of(metadata.robot)
+        if metadata.imu is not None and metadata.imu.body != motors.imu:
+            where = f"{metadata.imu.body}, the robot's message has the one on {motors.imu}"
+            raise DeployError(f"the policy's inertial sensor is on {where}", "Train with that sensor")
+        self._metadata, self._order = metadata, motors.order(metadata.joint_names)
+        self.bus = SdkBus(metadata.robot, interface) if sdk else Bus(interface, domain)
+        self.thread = CommandThread(self.bus, VALID_PERIODS * metadata.control_dt, fifo)
+        self._place: np.ndarray | None = None
+        try:
+            self._wait(wait, f"{interface}, domain {domain}")
+        except BaseException:
+            self.bus.close()
+            raise
+        self.thread.start()
+
+    # What the loop asks ---------------------------------------------------------------------------------------------------
+
+    def read(self) -> RobotReading:
+        state, place = self.thread.state, self.bus.take(ODOMETRY)
+        assert state is not None  # the first one was waited for
+        self._place = place if place is not None else self._place
+        return reading_of(state, self._place, self._order)
+
+    def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
+        metadata, motors = self._metadata, np.zeros(messages.MOTORS, messages.MOTOR_COMMAND)
+        driven = np.zeros(len(self._order), messages.MOTOR_COMMAND)
+        driven["mode"], driven["q"], driven["kd"] = 1, joint_target, metadata.damping
+        driven["kp"] = metadata.stiffness if mode is Mode.CONTROL else 0.0
+        motors[self._order] = driven
+        self.thread.command(motors, control=mode is Mode.CONTROL)
+
+    def close(self) -> None:
+        """Leave the robot damping. May be called again."""
+        if self.thread.ended:
+            return
+        self.thread.stop("the run is over")
+        time.sleep(PARTING)
+        self.thread.end()
+        self.bus.close()
+
+    # What else is known ---------------------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> str:
+        """Why the robot damps for good, in words; empty while it does not."""
+        return self.thread.stopped
+
+    @property
+    def messages_late_ms(self) -> dict[str, float]:
+        """How late commands were sent: p50, p95, p99, p99.9, max, ms."""
+        return self.thread.late.summary()
+
+    @property
+    def remote(self) -> Remote:
+        """The remote control now."""
+        state = self.thread.state
+        return Remote() if state is None else Remote.of(state["wireless_remote"].tobytes())
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Messages that were thrown away, by reason."""
+        return dict(self.bus.dropped)
+
+    def _wait(self, seconds: float, where: str) -> None:
+        """Until the robot's first state has come, and its odometry, if the policy reads its place."""
+        end, needs_place = time.monotonic() + seconds, self._metadata.sensors != "onboard"
+        while self.thread.sense() is None or (needs_place and self._place is None):
+            self._place = self.bus.take(ODOMETRY)
+            if time.monotonic() > end:
+                said = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing came"
+                if self.thread.state is not None:
+                    remedy = "Take a policy with onboard sensors, or start the robot's odometry service"
+                    raise DeployError(f"the robot on {where} does not say where it is ({ODOMETRY.topic})", remedy)
+                remedy = "Connect it, or start one: protege deploy simulate"
+                raise DeployError(f"no robot on {where} within {seconds:g} s ({LOW_STATE.topic}: {said})", remedy)
+            threading.Event().wait(0.002)
+
+
+def reading_of(state: np.ndarray, place: np.ndarray | None, order: Array) -> RobotReading:
+    """What a state and, if there is one, an odometry message say.
+
+    Args:
+        state: of `LOW_STATE`.
+        place: of `ODOMETRY`; None: the robot does not say where it is.
+        order: (J,) the motor of each joint.
+    """
+    imu, motors = state["imu_state"], state["motor_state"]
+    quat = imu["quaternion"].astype(np.float64)
+    gyro = imu["gyroscope"].astype(np.float64)
+    return RobotReading(
+        root_pos_w=None if place is None else place["position"].astype(np.float64),
+        root_quat_w=quat,
+        root_lin_vel_w=None if place is None else place["velocity"].astype(np.float64),
+        root_ang_vel_w=rotated_back(quat * _INVERSE, gyro),
+        joint_pos=motors["q"][order].astype(np.float64),
+        joint_vel=motors["dq"][order].astype(np.float64),
+        stamp=int(state["tick"]),
+    )

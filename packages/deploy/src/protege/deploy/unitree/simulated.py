@@ -1,0 +1,221 @@
+"""A simulated robot behind Unitree's messages: MuJoCo with the motors' own servos, 500 times a second, on DDS."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import DeployError, needs
+from ..interface import Array
+from ..loop.latency import Histogram
+from .bus import Bus
+from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY
+from .motors import Motors
+from .remote import Remote
+from .sdk import SdkBus
+
+with needs("mujoco"):
+    import mujoco
+
+    from ..robots.body_poses import solid_geoms
+
+PERIOD = 0.002  # s, of physics and of messages
+STRIDE = 500  # periods
+VALID = 0.1  # s for which a command is carried out; then the motors damp
+FALLEN = 0.6
+DAMPING = 2.0  # N·m·s/rad, of motors that have no command
+SETTLED, STILL = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
+SETTLED_TIME, MOVES = 0.5, 0.01  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
+
+
+class SimulatedRobot:
+    """Obeys `LowCmd` and says `LowState` and odometry, as a robot in its low-level mode does.
+
+    It begins on a gantry, its feet just on the ground. The gantry lets go at the first target of a policy: when targets move that
+    the motors have held stiffly for `SETTLED_TIME`. A command that the robot does not believe is one that did not come.
+
+    Args:
+        model: of MuJoCo, with position servos; its time step becomes `PERIOD`.
+        motors: of the robot.
+        pose: rad, in which the joints begin, by name.
+        bus: to who commands it.
+        gantry: whether it begins there; else it stands in its pose.
+
+    Attributes:
+        remote: what is pressed on the remote control. Any thread may set it.
+        held: whether it hangs on the gantry.
+        commands: commands that were believed.
+        falls: how often it fell: its root below `FALLEN` of its height at the start, after standing.
+        walked: m, of the root, from second to second: a walking root sways.
+        odometry: whether it says where it is.
+        late: how late each step was, s.
+    """
+
+    def __init__(
+        self,
+        model: "mujoco.MjModel",
+        motors: Motors,
+        pose: Mapping[str, float],
+        *,
+        bus: Bus | SdkBus,
+        gantry: bool = True,
+    ) -> None:
+        self.model, self._motors, self.data = model, motors, mujoco.MjData(model)
+        model.opt.timestep = PERIOD
+        joints = [model.joint(name) for name in motors.names]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self._servos = np.array([model.actuator(name).id for name in motors.names])
+        self._imu = model.body(motors.imu).id
+        self._state, self._place = LOW_STATE.zeros(), ODOMETRY.zeros()
+        self._state["mode_machine"] = motors.mode_machine
+        self.remote, self.held, self.commands, self.odometry = Remote(), gantry, 0, True
+        self.late = Histogram()
+        self.walked, self._from = 0.0, np.zeros(2)
+        self.falls, self._low, self._since, self._settled = 0, False, np.inf, 0.0
+        self._target = np.full(len(motors.names), np.inf)
+        self._ended = threading.Event()
+        self._stand(np.array([pose.get(name, 0.0) for name in motors.names]))
+        self.bus = bus
+
+    def run(self, seconds: float | None = None) -> None:
+        """In real time for so long, or until `stop`."""
+        began = tick = time.perf_counter()
+        while not self._ended.is_set() and (seconds is None or tick - began < seconds):
+            time.sleep(max(0.0, tick - time.perf_counter()))
+            self.late.add(max(0.0, time.perf_counter() - tick))
+            self.step()
+            tick = max(tick + PERIOD, time.perf_counter() - 5 * PERIOD)
+
+    def stop(self) -> None:
+        """End `run`. Any thread may call it."""
+        self._ended.set()
+
+    def close(self) -> None:
+        self.bus.close()
+
+    @property
+    def height(self) -> float:
+        """Of the root, m."""
+        return float(self.data.qpos[2])
+
+    @property
+    def tilt(self) -> float:
+        """Of the root's vertical axis, rad."""
+        return float(np.arccos(np.clip(self.data.xmat[self._root, 8], -1.0, 1.0)))
+
+    def step(self) -> None:
+        """Take a command, simulate a period, say what is measured."""
+        command = self.bus.take(LOW_COMMAND)
+        self._since += PERIOD
+        if command is not None and self._believes(command):
+            self._obey(command["motor_cmd"][: len(self._servos)])
+            self.commands, self._since = self.commands + 1, 0.0
+        elif self._since > VALID:
+            self._damp()
+        mujoco.mj_step(self.model, self.data)
+        self._hang()
+        if self._state["tick"] % STRIDE == 0:
+            self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
+            self._from = self.data.qpos[:2].copy()
+        low = self.height < FALLEN * self._hung[2]
+        self.falls, self._low = self.falls + (low and not self._low), low
+        self._say()
+
+    # Motors ---------------------------------------------------------------------------------------------------------------
+
+    def _believes(self, command: np.ndarray) -> bool:
+        """Whether it is for this machine and of numbers."""
+        motors = command["motor_cmd"]
+        finite = all(np.isfinite(motors[name]).all() for name in ("q", "dq", "tau", "kp", "kd"))
+        return finite and int(command["mode_machine"]) == self._motors.mode_machine
+
+    def _obey(self, motors: np.ndarray) -> None:
+        on = motors["mode"] == 1
+        kp, kd = np.where(on, motors["kp"], 0.0), np.where(on, motors["kd"], 0.0)
+        self._servo(kp, kd, motors["q"])
+        self.data.qfrc_applied[self._qvel] = np.where(on, motors["tau"] + motors["kd"] * motors["dq"], 0.0)
+        off = np.abs(motors["q"] - self.data.qpos[self._qpos]).max()
+        moved = float(np.abs(motors["q"] - self._target).max())
+        self._target = motors["q"].copy()
+        self.held = self.held and not (self._settled >= SETTLED_TIME and moved > MOVES)
+        if moved > STILL or off > SETTLED or not (kp > 0.0).all():
+            self._settled = 0.0
+
+    def _damp(self) -> None:
+        none = np.zeros(len(self._servos))
+        self._servo(none, none + DAMPING, none)
+        self.data.qfrc_applied[self._qvel], self._settled = 0.0, 0.0
+
+    def _servo(self, kp: Array, kd: Array, target: Array) -> None:
+        """Position servos of MuJoCo: gain · target + bias · angle + damping · velocity, which an implicit step takes in."""
+        self.model.actuator_gainprm[self._servos, 0] = kp
+        self.model.actuator_biasprm[self._servos, 1] = -kp
+        self.model.actuator_biasprm[self._servos, 2] = -kd
+        self.data.ctrl[self._servos] = target
+
+    # Gantry ---------------------------------------------------------------------------------------------------------------
+
+    def _stand(self, pose: Array) -> None:
+        """At the origin, the lowest point on the ground."""
+        data, model = self.data, self.model
+        self._root = int(model.body_rootid[self._imu])
+        data.qpos[:7], data.qpos[self._qpos] = [0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 0.0], pose
+        mujoco.mj_kinematics(model, data)
+        ground = int(np.flatnonzero(model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
+        others = [geom for geom in solid_geoms(model) if geom != ground]
+        lowest = min(mujoco.mj_geomDistance(model, data, ground, geom, 6.0, None) for geom in others)
+        data.qpos[2] = 3.0 - lowest
+        self._hung = data.qpos[:7].copy()
+        mujoco.mj_forward(model, data)
+
+    def _hang(self) -> None:
+        """Hold the root where it began, unless the gantry has let go."""
+        self._settled += PERIOD
+        if self.held:
+            self.data.qpos[:7], self.data.qvel[:6] = self._hung, 0.0
+
+    # Messages -------------------------------------------------------------------------------------------------------------
+
+    def _say(self) -> None:
+        data, state = self.data, self._state
+        count = len(self._servos)
+        velocity, rotation = np.zeros(6), data.xmat[self._imu].reshape(3, 3)
+        mujoco.mj_objectVelocity(self.model, data, mujoco.mjtObj.mjOBJ_XBODY, self._imu, velocity, 1)
+        imu, motors = state["imu_state"], state["motor_state"][:count]
+        imu["quaternion"], imu["gyroscope"] = data.xquat[self._imu], velocity[:3]
+        imu["rpy"] = _roll_pitch_yaw(rotation)
+        imu["accelerometer"] = rotation.T @ (data.qacc[:3] - self.model.opt.gravity)
+        motors["mode"], motors["q"], motors["dq"] = 1, data.qpos[self._qpos], data.qvel[self._qvel]
+        motors["ddq"], motors["tau_est"] = data.qacc[self._qvel], data.qfrc_actuator[self._qvel]
+        state["tick"] += 1
+        state["wireless_remote"] = np.frombuffer(self.remote.pack(), np.uint8)
+        self.bus.publish(state, LOW_STATE)
+        if self.odometry:
+            place = self._place
+            place["stamp"]["sec"], place["stamp"]["nanosec"] = divmod(round(1e9 * data.time), 10**9)
+            place["position"], place["velocity"] = data.qpos[:3], data.qvel[:3]
+            self.bus.publish(place, ODOMETRY)
+
+
+def load_model(xml: str, motors: Motors) -> "mujoco.MjModel":
+    """A robot's model, with a position servo for each motor.
+
+    Raises:
+        DeployError: MuJoCo does not read it, or it lacks a joint or a servo of a motor.
+    """
+    try:
+        model = mujoco.MjModel.from_xml_string(xml)
+        for name in motors.names:
+            _ = model.joint(name), model.actuator(name)
+        _ = model.body(motors.imu)
+    except (ValueError, KeyError) as error:
+        raise DeployError(f"the model of {motors.robot} does not fit its motors: {error}", "Export again") from error
+    return model
+
+
+def _roll_pitch_yaw(rotation: Array) -> Array:
+    """Angles about x, y and z, rad, of a rotation matrix R = Rz Ry Rx."""
+    roll, yaw = np.arctan2(rotation[2, 1], rotation[2, 2]), np.arctan2(rotation[1, 0], rotation[0, 0])
+    return np.array([roll, np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0)), yaw])

@@ -1,0 +1,278 @@
+"""A robot on Unitree's wire: what it says is read, what it is told is repeated, and what goes wrong damps it for good."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from waiting import until
+
+from protege.deploy.cli.main import main
+from protege.deploy.errors import DeployError
+from protege.deploy.export.export import export
+from protege.deploy.interface import Mode
+from protege.deploy.policy import metadata as _metadata
+from protege.deploy.policy.metadata import Metadata
+from protege.deploy.unitree.bus import Bus
+from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, MOTORS, ODOMETRY
+from protege.deploy.unitree.motors import motors_of
+from protege.deploy.unitree.remote import Remote
+from protege.deploy.unitree.robot import UnitreeRobot, reading_of
+
+G1 = motors_of("g1")
+DOMAIN = 30 + os.getpid() % 190
+"""Of DDS: other tests of this machine use another one."""
+
+
+@pytest.fixture(scope="session")
+def g1_walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped student of the G1, exported."""
+    return export("zoo:g1_student", tmp_path_factory.mktemp("g1") / "student")
+
+
+@pytest.fixture(scope="session")
+def told(g1_walker: Path) -> Metadata:
+    return _metadata.load(g1_walker)
+
+
+class Machine:
+    """Says states 250 times a second, as it is told to, and hears commands.
+
+    Attributes:
+        remote: what is pressed.
+        silent: says nothing.
+        heard: the newest command; None before the first.
+        count: of the commands.
+    """
+
+    def __init__(self, *, odometry: bool = True) -> None:
+        self.bus, self.remote, self.silent, self.odometry = Bus("lo", DOMAIN), Remote(), False, odometry
+        self.heard: np.ndarray | None = None
+        self.count, self._ended = 0, threading.Event()
+        self.state, self.place = LOW_STATE.zeros(), ODOMETRY.zeros()
+        self.state["mode_machine"], self.state["imu_state"]["quaternion"] = 5, [1.0, 0.0, 0.0, 0.0]
+        self.state["motor_state"]["q"] = 0.01 * np.arange(MOTORS)
+        self.place["position"] = [1.0, 2.0, 0.75]
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.004):
+            heard = self.bus.take(LOW_COMMAND)
+            self.heard, self.count = (self.heard, self.count) if heard is None else (heard, self.count + 1)
+            if not self.silent:
+                self.state["tick"] += 1
+                self.state["wireless_remote"] = np.frombuffer(self.remote.pack(), np.uint8)
+                self.bus.publish(self.state, LOW_STATE)
+                if self.odometry:
+                    self.bus.publish(self.place, ODOMETRY)
+
+    def motors(self, name: str) -> np.ndarray:
+        """Of the command that was heard last, by motor."""
+        assert self.heard is not None
+        return self.heard["motor_cmd"][name]
+
+    def __enter__(self) -> "Machine":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.bus.close()
+
+
+@pytest.fixture
+def link(told: Metadata) -> Iterator[tuple[Machine, UnitreeRobot]]:
+    with Machine() as machine:
+        robot = UnitreeRobot("lo", told, domain=DOMAIN)
+        yield machine, robot
+        robot.close()
+
+
+def test_a_reading_is_turned_into_the_worlds_axes() -> None:
+    state, place = LOW_STATE.zeros(), ODOMETRY.zeros()
+    half = np.sqrt(0.5)
+    state["imu_state"]["quaternion"] = [half, 0.0, 0.0, half]  # looks to the left: its x is the world's y
+    state["imu_state"]["gyroscope"] = [1.0, 0.0, 0.5]
+    state["motor_state"]["q"], state["motor_state"]["dq"] = np.arange(MOTORS), -np.arange(MOTORS)
+    state["tick"], place["position"], place["velocity"] = 7, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
+    reading = reading_of(state, place, np.array([2, 0]))
+    np.testing.assert_allclose(reading.root_ang_vel_w, [0.0, 1.0, 0.5], atol=1e-6)
+    assert reading.joint_pos.tolist() == [2.0, 0.0] and reading.joint_vel.tolist() == [-2.0, 0.0]
+    assert reading.stamp == 7 and reading.place.tolist() == [1.0, 2.0, 3.0]
+    assert reading_of(state, None, np.array([0])).root_pos_w is None
+
+
+def test_joints_are_found_by_name_and_commands_are_repeated(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+    machine, robot = link
+    order = [G1.names.index(name) for name in told.joint_names]
+    np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
+    assert robot.read().place.tolist() == [1.0, 2.0, 0.75]
+    end, wanted = time.monotonic() + 1.0, np.linspace(-0.5, 0.5, told.num_joints)
+    while time.monotonic() < end:
+        robot.write(wanted)
+        time.sleep(0.02)
+    np.testing.assert_allclose(machine.motors("q")[order], wanted, atol=1e-6)
+    np.testing.assert_allclose(machine.motors("kp")[order], told.stiffness, rtol=1e-6)
+    np.testing.assert_allclose(machine.motors("kd")[order], told.damping, rtol=1e-6)
+    assert (machine.motors("mode")[:29] == 1).all() and not machine.motors("mode")[29:].any()
+    assert machine.heard is not None and machine.heard["mode_machine"] == 5 and machine.heard["mode_pr"] == 0
+    assert robot.thread.late.count > 300  # of 500, on a busy machine
+    robot.write(wanted, Mode.DAMPING)
+    until(lambda: not machine.motors("kp").any(), "no damping")
+    assert not robot.stopped and machine.motors("kd")[0] > 0.0
+
+
+def keep_writing(robot: UnitreeRobot, told: Metadata, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        robot.write(np.zeros(told.num_joints))
+        time.sleep(0.01)
+
+
+def test_the_remote_controls_stop_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+    machine, robot = link
+    keep_writing(robot, told, 0.2)
+    assert machine.motors("kp")[0] > 0.0
+    machine.remote = Remote(frozenset({"L2"}))
+    keep_writing(robot, told, 0.1)
+    assert not robot.stopped
+    machine.remote = Remote(frozenset({"L2", "B", "up"}))
+    until(lambda: robot.stopped, "not stopped")
+    machine.remote = Remote()
+    keep_writing(robot, told, 0.2)  # the loop goes on commanding
+    assert "remote control" in robot.stopped and not machine.motors("kp").any() and machine.motors("kd")[0] > 0.0
+
+
+def test_a_lost_deadline_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+    machine, robot = link
+    keep_writing(robot, told, 0.2)
+    until(lambda: robot.stopped, "not stopped")
+    assert "no target for" in robot.stopped
+    keep_writing(robot, told, 0.2)
+    assert not machine.motors("kp").any()
+
+
+def test_a_robot_that_falls_silent_is_left_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+    machine, robot = link
+    keep_writing(robot, told, 0.2)
+    machine.silent = True
+    keep_writing(robot, told, 0.3)
+    assert "the robot has been silent" in robot.stopped and not machine.motors("kp").any()
+
+
+def test_the_end_of_a_run_leaves_it_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+    machine, robot = link
+    keep_writing(robot, told, 0.2)
+    robot.close()
+    until(lambda: not machine.motors("kp").any(), "no damping")
+    count = machine.count
+    time.sleep(0.1)
+    assert machine.count <= count + 1  # and silence
+
+
+def test_flawed_messages_change_nothing(link: tuple[Machine, UnitreeRobot]) -> None:
+    machine, robot = link
+    before = robot.read()
+    generator, size = np.random.default_rng(0), 2092
+    for _ in range(300):
+        machine.bus.publish_bytes(b"\0\1\0\0" + generator.bytes(size - 4), LOW_STATE)
+        time.sleep(0.001)
+    np.testing.assert_array_equal(before.joint_pos, robot.read().joint_pos)
+    assert robot.dropped["checksum"] > 30 and not robot.stopped
+
+
+def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, UnitreeRobot]) -> None:
+    machine, robot = link
+    stranger, forged = Bus("lo", DOMAIN), machine.state.copy()
+    forged["motor_state"]["q"], forged["wireless_remote"] = (
+        9.0,
+        np.frombuffer(Remote(frozenset({"L2", "B"})).pack(), "u1"),
+    )
+    for _ in range(200):
+        stranger.publish(forged, LOW_STATE)
+        time.sleep(0.002)
+    stranger.close()
+    assert robot.dropped["stranger"] > 30
+    assert robot.read().joint_pos.max() < 0.3 and not robot.stopped
+
+
+def test_what_is_missing_is_one_line(told: Metadata, exported: Path) -> None:
+    with pytest.raises(DeployError, match=r"no robot on lo, domain \d+ within 0.2 s .*nothing came.*deploy simulate"):
+        UnitreeRobot("lo", told, domain=DOMAIN, wait=0.2)
+    with pytest.raises(DeployError, match="DDS cannot use the interface nowhere0"):
+        UnitreeRobot("nowhere0", told, domain=DOMAIN + 1, wait=0.2)
+    with pytest.raises(DeployError, match="the order of the motors of 'smpl' is not known"):
+        UnitreeRobot("lo", _metadata.load(exported), domain=DOMAIN)
+    elsewhere = replace(told, imu=_metadata.Imu("torso_link", [1.0, 0.0, 0.0, 0.0]))
+    with pytest.raises(DeployError, match="sensor is on torso_link, the robot's message has the one on pelvis"):
+        UnitreeRobot("lo", elsewhere, domain=DOMAIN)
+    with Machine(odometry=False), pytest.raises(DeployError, match=r"does not say where it is \(rt/odommodestate\)"):
+        UnitreeRobot("lo", told, domain=DOMAIN, wait=1.0)
+
+
+def test_the_sdk_is_understood_and_understands(told: Metadata) -> None:
+    """Unitree's own SDK for Python in a process of its own is the robot."""
+    script = Path(__file__).with_name("unitree_peer.py")
+    peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "4", "6"], stdout=subprocess.PIPE, text=True)
+    robot = UnitreeRobot("lo", replace(told, sensors="onboard"), domain=DOMAIN)
+    order = [G1.names.index(name) for name in told.joint_names]
+    np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
+    assert robot.read().root_pos_w is None
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        robot.write(np.full(told.num_joints, 0.25))
+        time.sleep(0.01)
+    robot.close()
+    lines = peer.communicate(timeout=30)[0].splitlines()
+    said = json.loads(lines[-1])
+    assert said["heard"] == said["good"] > 50 and said["modes"] == [6]
+    assert said["targets"] == [0.25] and said["stiff"] > 50 and said["last_kp"] == 0.0
+
+
+@pytest.mark.parametrize("model", ["installed", "export", "sdk"])
+def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_path: Path) -> None:
+    """The shipped student: damping, ramp, hold, policy. On a machine that keeps no time it is not the policy that falls."""
+    # The SDK, whose output is its own, is in processes of its own, and on domain 0.
+    place, wire = (
+        ("unitree-sdk:lo", ["--sdk"]) if model == "sdk" else (f"unitree:lo:{DOMAIN}", ["--domain", str(DOMAIN)])
+    )
+    program, report = str(Path(sys.executable).with_name("protege-deploy")), tmp_path / "report.json"
+    given = [*wire, *["--export", str(g1_walker)] * (model == "export")]
+    simulation = subprocess.Popen([program, "simulate", "--robot", "g1", *given], stdout=subprocess.PIPE, text=True)
+    words = ["run", g1_walker, "--robot", place, "--task", "steering", "--seconds", "4", "--soft-start", "50",
+             "--limit", "missed_deadlines=off", "--report", report]  # fmt: skip
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=90)
+    simulation.terminate()
+    said = simulation.communicate(timeout=30)[0]
+    assert done.returncode == 0, done.stderr
+    result = json.loads(report.read_text())
+    if result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10:
+        pytest.skip("this machine is too busy to keep time")
+    assert result["stood"] and result["walked_m"] > 2.0 and result["loop"]["event"] is None, result["loop"]["event"]
+    assert "commands" in said and "dropped" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["simulate", "--robot", "atlas"], "the order of the motors of 'atlas' is not known. Known: g1"),
+        (["simulate", "--robot", "g1", "--export", "{smpl}"], "is an export for smpl, not g1"),
+        (["simulate", "--robot", "g1", "--interface", "nowhere0", "--domain", "3"], "DDS cannot use the interface nowhere0"),
+        (["run", "{smpl}", "--robot", "unitree:"], "--robot unitree: is no place"),
+        (["run", "{smpl}", "--robot", "unitree:lo", "--fast"], "lives in real time"),
+        (["run", "{smpl}", "--robot", "mujoco", "--soft-start", "5", "--begin", "remote"], "has no remote control"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(words: list[str], message: str, exported: Path) -> None:
+    done = CliRunner().invoke(main, [word.format(smpl=exported) for word in words])
+    assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
+    assert message in done.output

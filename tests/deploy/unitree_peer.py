@@ -1,0 +1,45 @@
+"""A program with Unitree's own SDK for Python: says states as a robot does, hears commands, and prints what it believed.
+
+python unitree_peer.py DOMAIN SECONDS MODE_MACHINE
+"""
+
+import json
+import sys
+import time
+
+from unitree_sdk2py.core.channel import ChannelFactoryInitialize, ChannelPublisher, ChannelSubscriber
+from unitree_sdk2py.idl.default import unitree_hg_msg_dds__LowState_
+from unitree_sdk2py.idl.unitree_hg.msg.dds_ import LowCmd_, LowState_
+from unitree_sdk2py.utils.crc import CRC
+
+
+def main(domain: int, seconds: float, mode_machine: int) -> None:
+    ChannelFactoryInitialize(domain, "lo")
+    publisher, heard, crc = ChannelPublisher("rt/lowstate", LowState_), [], CRC()
+    subscriber = ChannelSubscriber("rt/lowcmd", LowCmd_)
+    publisher.Init()
+    subscriber.Init(heard.append, 10)
+    state, end = unitree_hg_msg_dds__LowState_(), time.monotonic() + seconds
+    state.mode_machine = mode_machine
+    state.imu_state.quaternion = [1.0, 0.0, 0.0, 0.0]
+    for index in range(35):
+        state.motor_state[index].q = 0.01 * index
+    while time.monotonic() < end:
+        state.tick += 1
+        state.crc = crc.Crc(state)
+        publisher.Write(state)
+        time.sleep(0.004)
+    good = [command for command in heard if crc.Crc(command) == command.crc]
+    said = {
+        "heard": len(heard),
+        "good": len(good),
+        "modes": sorted({command.mode_machine for command in good}),
+        "targets": sorted({round(command.motor_cmd[5].q, 4) for command in good}),
+        "stiff": sum(command.motor_cmd[5].kp > 0.0 for command in good),
+        "last_kp": good[-1].motor_cmd[5].kp if good else None,
+    }
+    sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
