@@ -1,7 +1,7 @@
 """What each of the student's losses is worth: students that learn without one of them, several seeds, at equal samples.
 
-Each variant and seed is one `protege distill train` and one `protege distill evaluate`. Whatever has been finished is not done again,
-so several processes may share a folder, each with `--variant`s of its own; a last one, with all of them, writes the tables.
+Each variant and seed is one `protege distill train` and one `protege distill evaluate`. What has been finished is not done again:
+several processes may share a folder, each with `--variant`s of its own; a last one, with all of them, writes the tables.
 
     python scripts/ablation.py --samples 500000 --seeds 3 results/ablation run.num_threads=1
     python scripts/ablation.py --preset distillation/unified_lightweight --teachers full --samples 30000000 results/ablation_full

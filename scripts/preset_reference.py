@@ -51,6 +51,8 @@ ABOUT = {
     "steering/laptop": "step 3 on two cores",
     "distillation/unified_lightweight": "step 4: the student",
     "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
+    "distillation/rewarded": "step 4 on what a robot can sense and a user wants, falls as the only end of a walk",
+    "distillation/critic_first": "step 4 after imitation, on the same rewards: the critic learns before the actor",
     "distillation/onboard": "step 4 for a robot that feels itself by IMU and joint encoders alone",
     "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
