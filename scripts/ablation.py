@@ -17,15 +17,16 @@ import click
 
 from protege.core.runs.evaluation import wilson_interval
 
+ON, OFF = ["agent.ppo_start=0"], ["agent.ppo_start=1"]
 ALONE = [f"agent.{name}=0" for name in ("kl_weight", "value_distillation_weight", "bounds_loss_weight")]
 VARIANTS: dict[str, list[str]] = {
-    "all five losses": [],
-    "without PPO": ["agent.ppo_start=1"],
-    "without imitation": ["agent.distillation_weight=0"],
-    "without KL": ["agent.kl_weight=0"],
-    "without value distillation": ["agent.value_distillation_weight=0"],
-    "without bounds": ["agent.bounds_loss_weight=0"],
-    "imitation alone": ["agent.ppo_start=1", *ALONE],
+    "all five losses": ON,
+    "without PPO": OFF,
+    "without imitation": [*ON, "agent.distillation_weight=0"],
+    "without KL": [*ON, "agent.kl_weight=0"],
+    "without value distillation": [*ON, "agent.value_distillation_weight=0"],
+    "without bounds": [*ON, "agent.bounds_loss_weight=0"],
+    "imitation alone": [*OFF, *ALONE],
 }
 """Overrides of the preset by the variant's name. A value distillation without PPO would reach the critic alone."""
 

@@ -23,7 +23,7 @@ def composed(preset, robot, *overrides):
     return compose(parts, preset, [*small, *overrides], robot_settings=env_plugin().robot_settings)
 
 
-@pytest.mark.parametrize("preset", ["unified_lightweight", "robust", "onboard", "wide_speed", "laptop", "rewarded"])
+@pytest.mark.parametrize("preset", ["unified_lightweight", "robust", "onboard", "wide_speed", "rewarded"])
 def test_all_five_losses_are_on(robot, preset):
     agent = composed(f"distillation/{preset}", robot).agent
     assert all(getattr(agent, f"{name}_weight") > 0.0 for name in LOSSES)
