@@ -1,72 +1,127 @@
-"""What each part of the distillation is worth: students that lack one of them, at equal samples.
+"""What each of the student's losses is worth: students that learn without one of them, several seeds, at equal samples.
 
-Each variant is one `protege distill train` and one `protege distill evaluate`; whatever has been finished is not done again.
+Each variant and seed is one `protege distill train` and one `protege distill evaluate`. What has been finished is not done again:
+several processes may share a folder, each with `--variant`s of its own; a last one, with all of them, writes the tables.
 
-    python scripts/ablation.py --samples 500000 --episodes 256 results/ablation
+    python scripts/ablation.py --samples 500000 --seeds 3 results/ablation run.num_threads=1
+    python scripts/ablation.py --preset distillation/unified_lightweight --teachers full --samples 30000000 results/ablation_full
 """
 
 import json
 import subprocess
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import click
 
-VARIANTS: dict[str, list[str]] = {
-    "all parts": [],
-    "without PPO": ["agent.ppo_start=1"],
-    "without KL": ["agent.kl_weight=0"],
-    "without value distillation": ["agent.value_distillation_weight=0"],
-    "without on-policy states": ["agent.teacher_iterations=1000000000"],
-    "without curriculum": ["agent.curriculum=[]", "env.task_mix={path: 1, goal: 1, steering: 1, masked_mimic: 1}"],
-}
-"""Overrides of the preset by the variant's name."""
+from protege.core.runs.evaluation import wilson_interval
 
-SHIPPED = [
-    "agent.teacher_models.path_follower.checkpoint=[zoo:small_path_follower]",
-    "agent.teacher_models.goal_directed.checkpoint=[zoo:small_goal_directed]",
-    "agent.teacher_models.steering.checkpoint=[zoo:small_steering]",
-    "agent.teacher_models.masked_mimic.checkpoint=[zoo:small_tracker]",
-]
+ON, OFF = ["agent.ppo_start=0"], ["agent.ppo_start=1"]
+ALONE = [f"agent.{name}=0" for name in ("kl_weight", "value_distillation_weight", "bounds_loss_weight")]
+VARIANTS: dict[str, list[str]] = {
+    "all five losses": ON,
+    "without PPO": OFF,
+    "without imitation": [*ON, "agent.distillation_weight=0"],
+    "without KL": [*ON, "agent.kl_weight=0"],
+    "without value distillation": [*ON, "agent.value_distillation_weight=0"],
+    "without bounds": [*ON, "agent.bounds_loss_weight=0"],
+    "imitation alone": [*OFF, *ALONE],
+}
+"""Overrides of the preset by the variant's name. A value distillation without PPO would reach the critic alone."""
+
+NAMES = ("path_follower", "goal_directed", "steering", "masked_mimic")
+TEACHERS = {
+    "small": {name: f"zoo:small_{name}" for name in NAMES},
+    "full": {name: f"zoo:{name}" for name in NAMES},
+    "preset": {},
+}
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
 @click.option("--preset", default="distillation/laptop", show_default=True)
+@click.option("--teachers", type=click.Choice(list(TEACHERS)), default="small", show_default=True, help="of the zoo")
+@click.option("--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)), help="repeatable; by default all")
 @click.option("--samples", default=500_000, show_default=True, help="of each student's training")
+@click.option("--seeds", default=3, show_default=True, help="0, 1, ...")
 @click.option("--episodes", default=256, show_default=True, help="of each task's evaluation")
-@click.option("--seed", default=0, show_default=True)
 @click.option("--ensemble", multiple=True, help="a second path follower: one more variant, with both")
 def main(
-    folder: Path, overrides: tuple[str, ...], preset: str, samples: int, episodes: int, seed: int, ensemble: tuple[str]
+    folder: Path,
+    overrides: tuple[str, ...],
+    preset: str,
+    teachers: str,
+    names: tuple[str, ...],
+    samples: int,
+    seeds: int,
+    episodes: int,
+    ensemble: tuple[str, ...],
 ) -> None:
-    """Train and evaluate the variants in FOLDER with the shipped teachers; OVERRIDES are for all of them."""
-    variants = dict(VARIANTS)
+    """Train and evaluate the variants in FOLDER, and write ablation.json and ablation.md there; OVERRIDES are for all of them."""
+    variants = {name: VARIANTS[name] for name in names or VARIANTS}
+    taught = [f"agent.teacher_models.{name}.checkpoint=[{where}]" for name, where in TEACHERS[teachers].items()]
     if ensemble:
-        both = ",".join(["zoo:small_path_follower", *ensemble])
+        both = ",".join([TEACHERS[teachers]["path_follower"], *ensemble])
         variants["with an ensemble"] = [f"agent.teacher_models.path_follower.checkpoint=[{both}]"]
-    budget = ["--max-time", "1e9", f"run.max_samples={samples}", "agent.evaluation_interval=0"]
-    for name, changes in variants.items():
-        run = folder / f"{name.replace(' ', '_')}-{seed}"
-        if not (run / "evaluation" / "evaluation.json").is_file():
-            where = ["--results-dir", str(folder), "--experiment-name", run.name, "--seed", str(seed)]
-            _protege("train", preset, *where, *budget, *SHIPPED, *overrides, *changes)
-            options = ["--num-episodes", str(episodes), "--opt", "distillation/tasks/unified_evaluation"]
-            _protege("evaluate", "--checkpoint", str(run), *options)
-        click.echo(_row(name, run / "evaluation" / "evaluation.json"))
+    budget = ["--max-time", "1e9", "run.max_iterations=null", f"run.max_samples={samples}"]
+    for seed in range(seeds):
+        for name, changes in variants.items():
+            run = folder / f"{name.replace(' ', '_')}-{seed}"
+            if not (run / "evaluation" / "evaluation.json").is_file():
+                where = ["--results-dir", str(folder), "--experiment-name", run.name, "--seed", str(seed)]
+                fixed = ["agent.evaluation_interval=0"]  # the last one counts: no choice among many
+                _protege("train", preset, *where, *budget, *fixed, *taught, *overrides, *changes)
+                options = ["--num-episodes", str(episodes), "--opt", "distillation/tasks/unified_evaluation"]
+                _protege("evaluate", "--checkpoint", str(run), *options)
+    found = {name: results(folder, name) for name in [*VARIANTS, "with an ensemble"]}
+    found = {name: tasks for name, tasks in found.items() if tasks}
+    data = {"preset": preset, "samples": samples, "overrides": list(overrides), "variants": found}
+    (folder / "ablation.json").write_text(json.dumps(data, indent=2) + "\n")
+    (folder / "ablation.md").write_text(table(found))
+    click.echo(table(found), nl=False)
+
+
+def results(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Of all seeds of a variant that have been evaluated, by task: episodes, success with its 95 % interval, and error."""
+    runs = sorted(folder.glob(f"{name.replace(' ', '_')}-*/evaluation/evaluation.json"))
+    seeds = [json.loads(run.read_text())["tasks"] for run in runs]
+    return {task: pooled([seed[task] for seed in seeds]) for task in (seeds[0] if seeds else {})}
+
+
+def pooled(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """A task's results of several seeds as one: all episodes count alike, an error is the mean of the seeds' means."""
+    count = sum(x["episodes"] for x in seeds)
+    passed = sum(round(x["success"] * x["episodes"]) for x in seeds)
+    errors = [x["error"] for x in seeds if x["error"] is not None]
+    return {
+        "seeds": len(seeds),
+        "episodes": count,
+        "success": passed / count,
+        "success_by_seed": [x["success"] for x in seeds],
+        "success_interval": list(wilson_interval(passed, count)),
+        "error": fmean(errors) if errors else None,
+        "error_unit": seeds[0]["error_unit"],
+    }
+
+
+def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """A Markdown table: success in percent with its interval, and the mean error of each task."""
+    tasks = list(next(iter(found.values()), {}))
+    lines = ["| student | seeds |" + "".join(f" {task} |" for task in tasks), "| --- " * (2 + len(tasks)) + "|"]
+    for name, results in found.items():
+        cells = [name, str(next(iter(results.values()))["seeds"])]
+        for x in results.values():
+            low, high = x["success_interval"]
+            error = "" if x["error"] is None else f", {x['error']:.3f} {x['error_unit']}"
+            cells.append(f"{100 * x['success']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]{error}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _protege(*arguments: str) -> None:
     subprocess.run(["protege", "distill", *arguments], check=True)
-
-
-def _row(name: str, evaluation: Path) -> str:
-    """A line of a Markdown table: success in percent and mean error of each task."""
-    tasks = json.loads(evaluation.read_text())["tasks"]
-    errors = {task: "" if x["error"] is None else f", {x['error']:.3f} {x['error_unit']}" for task, x in tasks.items()}
-    return (
-        f"| {' | '.join([name, *(f'{task} {100 * x["success"]:.1f} %{errors[task]}' for task, x in tasks.items())])} |"
-    )
 
 
 if __name__ == "__main__":

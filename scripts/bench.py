@@ -18,7 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from bench_inference import cpu_latencies, shown
+from bench_inference import compared, cpu_latencies, plain_latency, shown, weights
 
 from protege.core.env import Env, env_plugin
 from protege.core.learning.policy import ActorCritic
@@ -74,6 +74,10 @@ def main(num_envs: int, seconds: float, robot: str | None, output: Path | None) 
     precisions = cpu_latencies("zoo:student") if robot == default_robot() else {}  # which is of that robot
     for name, latency in precisions.items():
         click.echo(f"inference    zoo:student in {name}: {shown(latency)}, one thread, back to back")
+    if precisions:
+        precisions["plain"] = plain_latency(weights("zoo:student"))
+        ratio = compared(precisions["fp32"], precisions["plain"])
+        click.echo(f"             an MLP of as many weights: {shown(precisions['plain'])}; {ratio}")
     click.echo(f"ONNX         differs from torch by at most {runtime['onnx_difference']:.1e} rad on those states")
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)

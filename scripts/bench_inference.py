@@ -1,6 +1,6 @@
 """How long one call of an exported model takes; nothing here passes or fails.
 
-    python scripts/bench_inference.py                   one CPU thread, whole graph, each precision
+    python scripts/bench_inference.py                   one CPU thread, whole graph, each precision, and a plain MLP's time
     python scripts/bench_inference.py --device cuda     ONNX Runtime's CUDA provider against torch compiled, batch 1 and 4096
 
 On a GPU both sides have inputs and outputs in its memory, and each call is waited for: what is compared is the network with its
@@ -8,6 +8,7 @@ kinematics, not the copies.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,10 +26,12 @@ from protege.deploy.policy.session import open_session
 
 CALLS = 1000
 WARM_UP = 100
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (0, 50, 95, 99)
+PLAIN_LAYERS = 3  # hidden ones, of a plain MLP
+PLAIN_INPUTS = 512
 
 Times = dict[str, float]
-"""Percentiles of a call's duration, ms, by name: p50, p95, p99."""
+"""Percentiles of a call's duration, ms, by name: p0 (the least: what a busy machine does not change), p50, p95, p99."""
 
 
 @click.command()
@@ -39,8 +42,10 @@ Times = dict[str, float]
 def main(checkpoint: str, device: str | None, batches: tuple[int, ...], calls: int) -> None:
     """Latency of each precision on a CPU, or ONNX Runtime against torch."""
     if device is None:
-        for precision, times in cpu_latencies(checkpoint, calls).items():
+        latencies, plain = cpu_latencies(checkpoint, calls), plain_latency(weights(checkpoint), calls)
+        for precision, times in latencies.items():
             click.echo(f"{precision:<5} {shown(times)}")
+        click.echo(f"{'plain':<5} {shown(plain)}: an MLP of as many weights; {compared(latencies['fp32'], plain)}")
         return
     for batch in batches:
         for name, times in against_torch(checkpoint, device, batch, calls).items():
@@ -59,6 +64,39 @@ def cpu_latencies(checkpoint: str, calls: int = CALLS) -> dict[str, Times]:
         name: timed(lambda k, session=session: session.run(None, rows[k]), calls)
         for name, session in zip(PRECISIONS, sessions, strict=True)
     }
+
+
+def weights(checkpoint: str) -> int:
+    """How many numbers act."""
+    return load_graph(checkpoint)[0].policy.num_parameters("actor")
+
+
+def plain_latency(weights: int, calls: int = CALLS) -> Times:
+    """Of one call of an MLP with about so many weights for one robot, on one thread, back to back.
+
+    It has neither observations nor tokens: what any network of that size takes here, in the same process.
+    """
+    import onnxruntime
+
+    # inputs x width + (layers - 1) width² + width x outputs = weights
+    half = PLAIN_INPUTS / (2 * (PLAIN_LAYERS - 1))
+    width = round((half**2 + weights / (PLAIN_LAYERS - 1)) ** 0.5 - half)
+    layers = [torch.nn.Linear(PLAIN_INPUTS if k == 0 else width, width) for k in range(PLAIN_LAYERS)]
+    net = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.ELU())))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = str(Path(folder) / "plain.onnx")
+        torch.onnx.export(net, (torch.zeros(1, PLAIN_INPUTS),), path, dynamo=False, input_names=["x"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    x = np.zeros((1, PLAIN_INPUTS), np.float32)
+    return timed(lambda _: session.run(None, {"x": x}), calls)
+
+
+def compared(times: Times, plain: Times) -> str:
+    """The ratios of the least and of the median durations."""
+    return f"the policy takes {times['p0'] / plain['p0']:.1f} times as long at least, {times['p50'] / plain['p50']:.1f} on median"
 
 
 def against_torch(checkpoint: str, device: str, batch: int, calls: int) -> dict[str, Times]:

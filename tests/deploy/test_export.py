@@ -17,7 +17,7 @@ from protege.core.robots.robot import Robot, Safety
 from protege.core.runs import checkpoint
 from protege.deploy.errors import DeployError
 from protege.deploy.export.check import check, compare, random_inputs
-from protege.deploy.export.export import export, load_graph
+from protege.deploy.export.export import export, load_graph, trace
 from protege.deploy.export.graph import StudentGraph
 from protege.deploy.export.modalities import trained_ranges
 from protege.deploy.policy import metadata
@@ -60,6 +60,14 @@ def test_graph_acts_like_the_policy_in_the_environment(kind: str, steering: int,
             alive = ~begins
             torch.testing.assert_close(history[alive], obs["history"][alive], atol=2e-5, rtol=0.0)
     assert mean.abs().max() > 0.1 and restarts > 0
+
+
+@pytest.mark.parametrize("name", ["zoo:student", "zoo:g1_student"])
+def test_the_graph_stays_small(name: str) -> None:
+    """It spends as much time on starting operations as on its weights. Fewer than this, and the bound may come down."""
+    operators = [node.op_type for node in trace(load_graph(name)[1]).graph.node]
+    assert len(operators) <= 400
+    assert not {"If", "Loop", "ScatterND", "Constant"} & set(operators)
 
 
 def test_uncommanded_inputs_do_not_matter() -> None:

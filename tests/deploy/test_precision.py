@@ -54,7 +54,7 @@ def targets(folder: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
 def test_the_network_is_converted_and_nothing_else(exported: Path, variant: Path) -> None:
     model, described = onnx.load(variant / "policy.onnx"), metadata.load(variant)
     network, products = network_nodes(onnx.load(exported / "policy.onnx"))
-    assert all("/actor/" in name for name in network) and len(products) == 27
+    assert all("/actor/" in name for name in network) and len(products) == 23
     io = [*model.graph.input, *model.graph.output]
     assert {x.type.tensor_type.elem_type for x in io} == {TensorProto.FLOAT, TensorProto.BOOL}
     small = TensorProto.FLOAT16 if described.precision == "fp16" else TensorProto.INT8
@@ -63,7 +63,7 @@ def test_the_network_is_converted_and_nothing_else(exported: Path, variant: Path
     assert list(types.values()).count(small) >= len(products) - (0 if described.precision == "fp16" else 8)
     outside = {node.name: node for node in onnx.load(exported / "policy.onnx").graph.node if node.name not in network}
     kept = {node.name: node for node in model.graph.node if node.name in outside}
-    assert len(kept) > 300 and sum("/kinematics/" in name for name in kept) > 100
+    assert len(kept) > 200 and sum("/kinematics/" in name for name in kept) > 25
     changed = [name for name, node in kept.items() if list(node.input) != list(outside[name].input)]
     # What asks for shapes, or adds the default pose, reads a converted tensor; nothing before the network does.
     assert all("Shape" in name or name == "/Mul_43" for name in changed), changed

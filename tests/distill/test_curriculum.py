@@ -5,7 +5,7 @@ import pytest
 from protege.core.errors import UserError
 from protege.distill.config import DistillConfig, Stage
 from protege.distill.curriculum import stage_index, usable_stages
-from protege.distill.distillation import ppo_factor, teacher_share
+from protege.distill.phases import Phase, phase, teacher_share
 
 ALL = {"path_follower": 1.0, "goal_directed": 1.0, "steering": 1.0, "masked_mimic": 1.0}
 
@@ -55,8 +55,24 @@ def test_a_curriculum_that_makes_no_sense_is_named(stages, message):
 
 def test_ppo_comes_in_after_imitation():
     config = DistillConfig(ppo_start=0.5, ppo_ramp=0.2)
-    assert [ppo_factor(config, p) for p in (0.0, 0.49, 0.5, 0.6, 0.7, 1.0)] == pytest.approx([0, 0, 0, 0.5, 1, 1])
-    assert ppo_factor(DistillConfig(ppo_start=0.5, ppo_ramp=0.0), 0.5) == 1.0
+    factors = [phase(config, p).ppo for p in (0.0, 0.49, 0.5, 0.6, 0.7, 1.0)]
+    assert factors == pytest.approx([0, 0, 0, 0.5, 1, 1])
+    assert [phase(config, p).own_returns for p in (0.49, 0.5)] == [False, True]
+    assert phase(DistillConfig(ppo_start=0.5, ppo_ramp=0.0), 0.5).ppo == 1.0
+    assert phase(DistillConfig(ppo_start=1.0, ppo_ramp=0.0), 1.0) == Phase(False, False, 0.0, 1.0)  # never
+
+
+def test_the_critic_may_be_first():
+    config = DistillConfig(ppo_start=0.2, critic_first=0.3, ppo_ramp=0.25)
+    phases = [phase(config, p) for p in (0.1, 0.2, 0.45, 0.55, 0.8)]
+    assert [x.frozen for x in phases] == [False, True, True, False, False]
+    assert [x.own_returns for x in phases] == [False, True, True, True, True]
+    assert [x.ppo for x in phases] == pytest.approx([0.0, 0.0, 0.0, 0.2, 1.0])
+
+
+def test_the_anchor_falls_from_when_ppo_comes_in():
+    config = DistillConfig(ppo_start=0.2, critic_first=0.2, anchor_end=0.1)
+    assert [phase(config, p).anchor for p in (0.1, 0.4, 0.7, 1.0)] == pytest.approx([1.0, 1.0, 0.55, 0.1])
 
 
 def test_the_teachers_hand_over():

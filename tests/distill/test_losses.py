@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from protege.core.learning.imitation import imitation_loss
+from protege.core.learning.policy import log_prob
 from protege.core.learning.ppo import bounds_loss, ppo_loss, weighted_mean
-from protege.distill.distillation import kl_loss, value_distillation_loss
+from protege.core.learning.process_group import SINGLE_PROCESS
+from protege.distill.distillation import rms_error
+from protege.distill.losses import in_units_of_returns, kl_loss, ppo_unit, value_distillation_loss
 
 MEAN = torch.tensor([[0.1, -0.2], [0.3, 0.4], [9.0, 9.0]])
 TEACHER = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, 0.0]])
@@ -42,28 +45,69 @@ def test_distillation_by_hand():
 
 
 def test_kl_by_hand():
-    mean, std = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.2, 0.1]])
-    teacher_mean, teacher_std = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.1]])
-    # Joint 0: log(0.1 / 0.2) + (0.04 + 0.01) / (2 x 0.01) - 1/2 = 2 - log 2; joint 1: 0. A joint: half of it.
-    expected = (2.0 - math.log(2.0)) / 2
-    assert kl_loss(mean, std, teacher_mean, teacher_std).item() == pytest.approx(expected, rel=1e-6)
+    mean, teacher_mean, spread = torch.tensor([[0.1, 0.3]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.2]])
+    deviation = torch.tensor([0.1, 0.2])
+    # Joint 0: equal deviations, the squared difference, 0.01. Joint 1: theirs is sqrt(0.04 + 0.04), so that the KL is
+    # log(2) / 2 + (0.04 + 0.09) / (2 x 0.08) - 1/2, times 2 x 0.04.
+    second = 0.08 * (0.5 * math.log(2.0) + 0.13 / 0.16 - 0.5)
+    loss = kl_loss(mean, teacher_mean, spread, deviation)
+    assert loss.item() == pytest.approx((0.01 + second) / 2, rel=1e-5)
 
 
-@given(st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4), st.floats(0.02, 0.5), st.floats(0.02, 0.5))
-def test_kl_is_that_of_student_to_teacher(means, std, teacher_std):
+@given(st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4), st.floats(0.02, 0.5), st.floats(0.0, 0.5))
+def test_kl_is_that_of_student_to_teacher(means, deviation, spread):
     mean, teacher = torch.tensor(means, dtype=torch.float64).view(2, 1, 2)
-    a, b = torch.full_like(mean, std), torch.full_like(mean, teacher_std)
-    expected = kl_divergence(Normal(mean, a), Normal(teacher, b)).mean()
-    torch.testing.assert_close(kl_loss(mean, a, teacher, b), expected)
+    own, other = torch.full_like(mean, deviation), torch.full_like(mean, spread)
+    divergence = kl_divergence(Normal(mean, own), Normal(teacher, (own.square() + other.square()).sqrt()))
+    torch.testing.assert_close(kl_loss(mean, teacher, other, own[0]), 2.0 * deviation**2 * divergence.mean())
+
+
+def test_kl_of_a_single_teacher_weighs_what_imitation_weighs_whatever_the_deviations_are():
+    for deviation in (0.02, 0.4):
+        losses = kl_loss(MEAN, TEACHER, torch.zeros_like(MEAN), torch.full((2,), deviation), WEIGHT)
+        assert losses.item() == pytest.approx(imitation_loss(MEAN, TEACHER, WEIGHT).item(), rel=1e-4)
 
 
 def test_kl_pulls_less_where_the_teachers_are_unsure():
     mean = torch.zeros(1, 2, requires_grad=True)
-    std = torch.full((1, 2), 0.05)
-    kl_loss(mean, std, torch.full((1, 2), 0.1), torch.tensor([[0.05, 0.1]])).backward()
+    spread = torch.tensor([[0.0, 0.05 * math.sqrt(3.0)]])  # twice the deviation in all
+    kl_loss(mean, torch.full((1, 2), 0.1), spread, torch.full((2,), 0.05)).backward()
     assert mean.grad is not None
     sure, unsure = mean.grad[0].abs().tolist()
     assert sure == pytest.approx(4.0 * unsure)
+
+
+@pytest.mark.parametrize(("joints", "std"), [(2, 0.05), (7, 0.4)])
+def test_ppo_pulls_to_an_action_of_advantage_1_as_imitation_to_a_teacher_there(joints, std):
+    action = std * torch.linspace(-1.0, 1.5, joints).unsqueeze(0)
+    gradients = []
+    for name in ("ppo", "imitation"):
+        mean, deviation = torch.zeros(1, joints, requires_grad=True), torch.full((1, joints), std)
+        if name == "ppo":
+            new = log_prob(action, mean, deviation)
+            loss = ppo_unit(deviation) * ppo_loss(new, new.detach(), torch.ones(1), 0.2)
+        else:
+            loss = imitation_loss(mean, action)
+        loss.backward()
+        assert mean.grad is not None
+        gradients.append(mean.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_teachers_values_in_units_of_the_students_returns_by_hand():
+    values = torch.tensor([[1.0, 10.0, 7.0], [3.0, 30.0, 9.0]])
+    returns = torch.tensor([[0.0, 5.0, -4.0], [4.0, 5.0, 99.0]])
+    task = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    weight = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])  # the third env does not count
+    # Task 0: values 2 ± 1, returns 2 ± 2. Task 1: values 20 ± 10, returns always 5. Env 2 as task 0: 7 is 5 deviations up.
+    expected = torch.tensor([[0.0, 5.0, 12.0], [4.0, 5.0, 16.0]])
+    torch.testing.assert_close(in_units_of_returns(values, returns, task, 2, weight), expected)
+
+
+def test_the_root_mean_square_error_by_hand():
+    mean = torch.tensor([[[3.0, 1.0], [4.0, 1.0], [math.nan, 0.0]]])
+    error = rms_error(mean, torch.zeros_like(mean), torch.tensor([[1.0, 2.0, 0.0]]), SINGLE_PROCESS)
+    torch.testing.assert_close(error, torch.tensor([math.sqrt(12.5), 1.0]))
 
 
 def test_value_distillation_by_hand():

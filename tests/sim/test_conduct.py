@@ -6,6 +6,7 @@ import pytest
 import torch
 from robot_states import N, hold, on_its_feet, own_settings, resting
 
+from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 from protege.core.runs.config import RunConfig
 from protege.core.runs.evaluation import run_episodes
@@ -37,6 +38,20 @@ def test_action_rate_and_joint_acceleration(robot):
     assert measured["joint_acceleration"][0].tolist() == pytest.approx([2.0 / robot.control_dt] * N, rel=1e-5)
     conduct.restart(ALL, state)
     assert conduct.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
+
+
+def test_power_is_torque_times_velocity_to_the_weight(robot):
+    conduct, state = conduct_of(robot), resting(robot)
+    servo = robot.joints[0]
+    conduct.sent.copy_(state.joint_pos)
+    conduct.sent[0, 0] += 0.01  # rad
+    conduct.sent[1, 0] += 1e6  # as much as it can
+    speed = torch.zeros_like(state.joint_vel)
+    speed[:, 0] = 0.02  # rad/s
+    weight = GRAVITY * sum(body.inertia.mass for body in robot.bodies)
+    torques = [servo.stiffness * 0.01 - servo.damping * 0.02, servo.effort_limit]
+    power = conduct.power(replace(state, joint_vel=speed))
+    assert power[:2].tolist() == pytest.approx([abs(x) * 0.02 / weight for x in torques], rel=1e-3)
 
 
 def test_feet_slip_as_fast_as_what_stands_moves(robot):
@@ -103,3 +118,35 @@ def test_evaluations_measure_it_and_trainings_do_not(robot, simulator):
         assert value.shape == (N,) and value.isfinite().all() and (value > 0.0).all(), name
     assert (rows["foot_slip/mean"] < 1.5).all() and (rows["contact_impulse/max"] > 1.0).all()
     assert plugin.make(run, config).conduct is None
+
+
+def test_a_training_that_rewards_gentle_moves_measures_them(robot):
+    """What is rewarded is what an evaluation measures of the same steps; a step without the terms earns what is left."""
+    clip = f"data/motions/{robot.name}_humanoid_walk.npy"
+    run = RunConfig(robot=robot.name, simulator="mujoco", device="cpu", num_threads=1, motion_file=[clip])
+    rewards = {"body_pos": 0.0, "body_rot": 0.0, "body_lin_vel": 0.0, "body_ang_vel": 0.0, "steering_velocity": 0.0}
+    for gentle in ({}, {"steady_targets": 0.5, "planted_feet": 0.25, "low_power": 2.0}):
+        config = EnvConfig(num_envs=N, num_plans=4, task_mix={"steering": 1.0}, **own_settings(robot))
+        config.steering_params.rewards = rewards | gentle
+        env = plugin.make(run, config)
+        try:
+            assert (env.conduct is not None) == bool(gentle)
+            env.reset()
+            for strewn in (0.0, 0.2):
+                step = env.step(torch.full((N, robot.num_joints), strewn))
+                if not gentle:
+                    assert step.reward.eq(0.0).all()
+            if gentle:
+                with pytest.raises(UserError, match=r"steady_targets, planted_feet, low_power cannot be imagined"):
+                    env.imagine(N, torch.Generator())
+                assert step.reward.min() > 0.0 and step.reward.max() < 2.75
+                rate = 0.2 * float(robot.action_scale().square().mean().sqrt()) / robot.control_dt
+                going = env.log.length == 2  # the others have begun anew
+                measured = env.log.weighted_sum[env.log.names.index("action_rate")]
+                assert measured[going].tolist() == pytest.approx([rate] * int(going.sum()), rel=1e-4)
+                saved = env.state_dict()
+                env.step(torch.zeros(N, robot.num_joints))
+                env.load_state_dict(saved)
+                assert torch.equal(env.conduct.before, saved["conduct"]["before"])
+        finally:
+            env.close()

@@ -64,7 +64,8 @@ def scene(command: LocomotionCommand | None = None, robot: Robot = ROBOT) -> Sce
     """The trail is of a second."""
     dt, state, reference = robot.control_dt, upright(robot), upright(robot)
     trail = torch.zeros(N, round(1 / dt) + 1, 2)
-    return Scene(state, reference, Deviation.of(state, reference), command or Told(), trail, dt, robot)
+    still = {name: torch.zeros(N) for name in ("action_rate", "foot_slip", "power")}
+    return Scene(state, reference, Deviation.of(state, reference), command or Told(), trail, dt, robot, still)
 
 
 def asked[T](term: Callable[[Scene], T], s: Scene) -> T:
@@ -84,7 +85,7 @@ REWARDS = {**path.REWARDS, **goal.REWARDS, **steering.REWARDS}
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_perfect_env_earns_the_whole_reward(robot, name):
-    assert len(REWARDS) == 17
+    assert len(REWARDS) == 21
     assert values(REWARDS[name], scene(robot=robot)) == [1.0, 1.0]
 
 
@@ -98,6 +99,18 @@ def test_body_position_is_a_mean_of_squares():
         near, rel=1e-5
     )  # the rounding of 1 m in float32, magnified
     assert values(terms.body_pos_far, s) == [math.exp(-10 * 0.05**2), math.exp(-10 * 0.09 / 24)]
+
+
+def test_what_a_robot_senses_of_itself(robot):
+    s = scene(robot=robot)
+    s.state.body_quat_w[1, 0] = R.from_rotation_vector(torch.tensor([0.0, 0.5, 0.0]))
+    s.state.body_quat_w[0, 0] = R.from_yaw(torch.tensor(2.0))  # is upright still
+    assert values(terms.upright, s) == [1.0, math.cos(0.5)]
+    told = {"action_rate": torch.tensor([2.0, 0.0]), "foot_slip": torch.tensor([0.3, 0.1])}
+    s = replace(s, conduct=told | {"power": torch.tensor([1.0, 5.0])})
+    assert values(terms.steady_targets, s) == [math.exp(-0.4), 1.0]
+    assert values(terms.planted_feet, s) == [math.exp(-0.9), math.exp(-0.1)]
+    assert values(terms.low_power, s) == [math.exp(-0.2), math.exp(-1.0)]
 
 
 def test_body_rotation_is_a_mean_of_squared_angles():

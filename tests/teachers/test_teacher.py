@@ -45,7 +45,8 @@ def test_labels_have_no_gradients(tiny_tracker):
     loaded.policy.requires_grad_(True)
     teacher = Teacher(loaded)
     obs = {key: x.requires_grad_() for key, x in some_obs(teacher, loaded.obs_shapes).items()}
-    assert not any(x.requires_grad for x in vars(teacher.label(obs)).values())
+    label = teacher.label(obs)
+    assert not any(x.requires_grad for x in (label.mean, label.std, label.value)) and label.spread is None
 
 
 def test_an_ensemble_obeys_the_law_of_total_variance():
@@ -54,6 +55,7 @@ def test_an_ensemble_obeys_the_law_of_total_variance():
     torch.testing.assert_close(both.mean, torch.tensor([[1.5, 0.0]]))
     torch.testing.assert_close(both.std.square(), torch.tensor([[0.275, 0.09]]))
     torch.testing.assert_close(both.value, torch.tensor([5.5]))
+    torch.testing.assert_close(both.spread, torch.tensor([[0.5, 0.0]]))
 
 
 def test_an_ensembles_deviation_is_that_of_samples_of_its_teachers():

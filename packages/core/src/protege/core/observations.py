@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .robots import rotation as R
 from .robots.state import RobotState
+from .robots.traced import traced
 
 ROOT_FEATURES = 13
 """What `proprioception` says of the root; joints come after it."""
@@ -29,6 +30,11 @@ def proprioception(state: RobotState) -> Tensor:
     (J, rad), joint velocities (J, rad/s), positions of all other bodies relative to the root in h (3 (B - 1), m).
     """
     root_pos, root_quat = state.root_pos_w, state.root_quat_w
+    if traced():
+        at_root = torch.cat([R.to_6d(root_quat), state.root_lin_vel_w, state.root_ang_vel_w], dim=1).reshape(-1, 4, 3)
+        bodies = state.body_pos_w[:, 1:] - root_pos.unsqueeze(1)
+        root, bodies = (to_heading(state, x).flatten(1) for x in (at_root, bodies))
+        return torch.cat([root_pos[:, 2:], root, state.joint_pos, state.joint_vel, bodies], dim=1)
     vectors_w = torch.cat(
         [
             torch.stack([*R.to_6d(root_quat).split(3, dim=1), state.root_lin_vel_w, state.root_ang_vel_w], dim=1),
@@ -112,6 +118,8 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
     """
     from_root = target_pos_w - state.root_pos_w[:, None, None]
     from_body = target_pos_w - state.body_pos_w[:, None]
+    if traced():
+        return _in_heading(state, from_root, from_body, R.to_6d(target_quat_w))
     return _side_by_side(state, from_root.split(1, dim=-1), from_body.split(1, dim=-1), *R.two_columns(target_quat_w))
 
 
@@ -129,6 +137,8 @@ def onboard_poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor
     root, others = target_pos_w[:, :, :1], target_pos_w[:, :, 1:]
     height = torch.cat([torch.zeros_like(root[..., :2]), root[..., 2:]], dim=-1)
     shape = torch.cat([height, others - root], dim=2)
+    if traced():
+        return _in_heading(state, shape, R.to_6d(target_quat_w))
     return _side_by_side(state, shape.split(1, dim=-1), *R.two_columns(target_quat_w))
 
 
@@ -141,8 +151,18 @@ def _side_by_side(state: RobotState, *vectors_w: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([component for vector in turned for component in vector], dim=-1)
 
 
+def _in_heading(state: RobotState, *vectors_w: Tensor) -> Tensor:
+    """The same of vectors with their components side by side, (N, K, B, 3 or 6) each."""
+    together = torch.cat(vectors_w, dim=-1)
+    return to_heading(state, together.reshape(-1, together[0].numel() // 3, 3)).reshape(-1, *together.shape[1:])
+
+
 def to_heading(state: RobotState, vectors_w: Tensor) -> Tensor:
     """World vectors (N, ..., 2 or 3) in the heading frames of robots: only x and y turn."""
+    if traced():
+        turn = state.into_heading if vectors_w.shape[-1] == 3 else state.into_level_heading
+        turned = (vectors_w.unsqueeze(1) if vectors_w.ndim == 2 else vectors_w) @ turn
+        return turned[:, 0] if vectors_w.ndim == 2 else turned
     x, y, *z = vectors_w.split(1, dim=-1)
     return torch.cat([*_turned(state, x, y), *z], dim=-1)
 

@@ -75,17 +75,27 @@ class DistillConfig:
         lam: trace of generalised advantage estimation.
         clip: how far PPO's probability ratio may go from 1.
         distillation_weight: of the squared difference to the teacher's mean action, in units of the actions' scale.
-        kl_weight: of KL(student | teacher), nats a joint.
-        value_distillation_weight: of the squared difference to the teacher's value, in units of the returns' deviation.
-        ppo_weight: of PPO's own objective, once it is on. Small: its gradient is noise for the most part, while the teachers'
-            is exact, and a surrogate of 69 joints is about a thousand times as steep as the imitation losses.
-        value_weight: of the squared error to the student's own returns; on together with PPO, which needs its own baseline.
+        kl_weight: of KL(student | teacher) at one common deviation, in the same unit: of a single teacher it is the squared
+            difference again; a joint on which an ensemble disagrees pulls less.
+        value_distillation_weight: of the squared difference to the teacher's value, in units of the returns' deviation. Once PPO
+            is on, teachers' values have the mean and deviation of the student's own returns, task by task.
+        ppo_weight: of PPO's objective. At 1 an action of advantage 1 pulls like a teacher's action in its place.
+        value_weight: of the squared error to the student's own returns, from `ppo_start` on: PPO needs its own baseline.
         bounds_loss_weight: of what actions exceed the robot's range by.
-        ppo_start: PPO's two terms are off until this share of the budget is spent.
-        ppo_ramp: share of the budget over which they then grow to their weights.
+        ppo_start: share of the budget after which PPO comes in; 0 from the beginning, 1 never.
+        critic_first: share of the budget, from `ppo_start` on, in which the actor rests while the critic learns the returns
+            that it has with all of its noise.
+        ppo_ramp: share of the budget over which PPO's loss then grows to its weight.
+        anchor_end: share of `distillation_weight` and `kl_weight` that is left when the budget is spent. They fall in a straight
+            line from when PPO's loss begins to grow.
+        heed_distance: a teacher counts where bodies are on average no further than this from where the reference has them in a
+            control step, m; 0: everywhere. For envs whose episodes do not end out of step.
         teacher_iterations: the teachers act in a share of the envs that falls from 1 to 0 over so many iterations.
         imitation_noise: share of the policy's deviation that actions are strewn by until PPO comes on; from then on all of it.
             The student's own mistakes are noise enough.
+        noise_of_error: the policy's deviation is so many times the student's error in the rollout before, joint by joint, from a
+            tenth of `model.log_std`'s to all of it (as DART's, arXiv 1703.09327): the noise that PPO needs then shakes nobody who
+            can imitate. 0: it is fixed.
         weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.
         evaluation_interval: iterations between evaluations, of which the best is kept as best.ckpt; 0 for none.
         evaluation_episodes: of each task in an evaluation during training.
@@ -105,13 +115,17 @@ class DistillConfig:
     distillation_weight: float = 1.0
     kl_weight: float = 0.1
     value_distillation_weight: float = 0.5
-    ppo_weight: float = 0.005
+    ppo_weight: float = 0.5
     value_weight: float = 0.5
     bounds_loss_weight: float = 1.0
     ppo_start: float = 0.6
+    critic_first: float = 0.0
     ppo_ramp: float = 0.2
+    anchor_end: float = 1.0
+    heed_distance: float = 0.0
     teacher_iterations: int = 20
     imitation_noise: float = 0.0
+    noise_of_error: float = 0.0
     weight_averaging: float = 0.995
     evaluation_interval: int = 25
     evaluation_episodes: int = 128
@@ -128,10 +142,10 @@ class DistillConfig:
         checks.at_least(1, self, key, "minibatches")
         checks.within(0, 10, self, key, "learning_rate", "min_learning_rate")
         checks.within(0, 1e9, self, key, "teacher_iterations", "evaluation_interval")
-        checks.at_least(0, self, key, "ppo_start", "ppo_ramp")
+        checks.at_least(0, self, key, "ppo_start", "ppo_ramp", "heed_distance", "noise_of_error")
         checks.at_least(0, self, key, "distillation_weight", "kl_weight", "value_distillation_weight")
         checks.at_least(0, self, key, "ppo_weight", "value_weight", "bounds_loss_weight", "imitation_noise")
         checks.at_least(1, self, key, "evaluation_episodes")
         checks.above_zero(self, key, "clip", "max_grad_norm")
-        checks.shares(self, key, "gamma", "lam", "weight_averaging")
+        checks.shares(self, key, "gamma", "lam", "weight_averaging", "critic_first", "anchor_end")
         checks.at_most_entries(100, self, key, "curriculum")

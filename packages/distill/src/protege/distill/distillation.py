@@ -1,11 +1,10 @@
 """The distillation: the student acts, each environment's teacher says what it would have done there, the student learns from both.
 
 On-policy imitation (DAgger, Ross et al. 2011, arXiv 1011.0686) with the teachers' distributions and values, and PPO on the tasks'
-own rewards once the student can imitate. Tensors have M rows of a minibatch and J joints. `weight` (M,) is how much a row counts:
-the weight of the teacher that labelled it, 0 for rows to leave out.
+own rewards. Shapes as in `losses.py`; N environments.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
 import torch
@@ -16,52 +15,27 @@ from protege.core.learning.cuda_graph import Recorded
 from protege.core.learning.imitation import imitation_loss
 from protege.core.learning.learner import Algorithm, Terms
 from protege.core.learning.optim import adamw, cosine_rate, set_learning_rate
-from protege.core.learning.policy import ActorCritic, PolicySample, kl_divergence, log_prob
-from protege.core.learning.ppo import bounds_loss, normalize_advantage, ppo_loss, value_loss, weighted_mean
+from protege.core.learning.policy import ActorCritic, PolicySample, log_prob
+from protege.core.learning.ppo import bounds_loss, normalize_advantage, ppo_loss, value_loss
 from protege.core.learning.process_group import ProcessGroup
 from protege.core.learning.rollout import RolloutBuffer, discount
 
 from .config import TEACHER_OF_TASK, DistillConfig
+from .losses import in_units_of_returns, kl_loss, ppo_unit, value_distillation_loss
+from .phases import phase, teacher_share
 from .teachers_by_task import TeachersByTask
 
 DUAL_CLIP = 3.0
 LOG_RATIO_LIMIT = 20.0
 """Imitation moves the policy much further within a rollout than PPO would: see `ppo_loss`. Beyond this its ratio would overflow."""
-
-
-def kl_loss(
-    mean: Tensor, std: Tensor, teacher_mean: Tensor, teacher_std: Tensor, weight: Tensor | None = None
-) -> Tensor:
-    """KL(student | teacher) a joint: (M, J) rad each -> () nats, averaged over joints and rows.
-
-    In this direction a difference is measured in units of the *teacher's* deviation, so that a joint on which an ensemble
-    disagrees pulls less than one on which it is sure. The other direction, with the student's fixed deviation, would only be
-    the distillation loss once more in other units. Averaged over joints, its size does not depend on the robot.
-    """
-    return weighted_mean(kl_divergence(mean, std, teacher_mean, teacher_std) / mean.shape[-1], weight)
-
-
-def value_distillation_loss(
-    value: Tensor, teacher_value: Tensor, scale: Tensor | float = 1.0, weight: Tensor | None = None
-) -> Tensor:
-    """Squared difference of the critic's value from the teacher's, in units of `scale`, the returns' deviation: (M,) -> ()."""
-    return weighted_mean(((value - teacher_value) / scale).square(), weight)
-
-
-def ppo_factor(config: DistillConfig, progress: float) -> float:
-    """By how much PPO's terms are on, 0 to 1."""
-    if progress < config.ppo_start:
-        return 0.0
-    return min(1.0, (progress - config.ppo_start) / config.ppo_ramp) if config.ppo_ramp > 0.0 else 1.0
-
-
-def teacher_share(config: DistillConfig, iteration: int) -> float:
-    """Share of the environments in which the teachers act, 1 to 0."""
-    return max(0.0, 1.0 - iteration / max(config.teacher_iterations, 1))
+LEAST_NOISE = 0.1
+"""Share of the policy's deviation below which `DistillConfig.noise_of_error` does not go: PPO learns nothing without noise."""
+FROM_BODY = slice(3, 6)
+"""Of `observations.poses`: where a target is from the body's own place."""
 
 
 class Distillation(Algorithm[ActorCritic]):
-    """Imitation of the teachers' actions, distributions and values, and PPO once that is on.
+    """Imitation of the teachers' actions, distributions and values, and PPO; `phases.py` says when.
 
     Args:
         student: on its device already.
@@ -73,22 +47,27 @@ class Distillation(Algorithm[ActorCritic]):
         parts = (student.actor, student.critic)
         super().__init__(student, config, adamw([(part.parameters(), config.learning_rate) for part in parts]))
         joints, device = student.action_bound.shape, student.action_bound.device
-        self.labels = {"teacher_mean": joints, "teacher_std": joints, "teacher_value": (), "task": (), "acted": ()}
+        self.labels = {"teacher_mean": joints, "teacher_spread": joints, "teacher_value": ()}
+        self.labels |= {"task": (), "acted": (), "heeded": ()}
         self.inputs = ("action", "log_prob", "advantage", "return", *self.labels)
-        self.ppo_factor = torch.zeros((), device=device)
+        self.ppo_factor, self.anchor = torch.zeros((), device=device), torch.ones((), device=device)
+        self.log_std = student.log_std.clone()
         # Recorded anew when the tasks change, with the curriculum.
         self._labels = lru_cache(1)(lambda *slices: Recorded(partial(teachers.label, task_slices=dict(slices)), device))
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set rate and factors, note each environment's task, and draw in which the teachers act; see `teacher_iterations`."""
+        """Set rates and factors, note each environment's task, and draw in which the teachers act; see `teacher_iterations`."""
         cfg = self.config
         self.gamma = discount(cfg.gamma, env.robot.control_dt)
-        set_learning_rate(self.optimizer, cosine_rate(cfg.learning_rate, cfg.min_learning_rate, progress))
-        factor = ppo_factor(cfg, progress)
-        self.ppo_factor.fill_(factor)
-        self.tasks, self.ppo_on = tuple(env.task_names), factor > 0.0
-        self.variant = self.tasks, self.ppo_on
-        self.noise = 1.0 if self.ppo_on else cfg.imitation_noise
+        self.phase = now = phase(cfg, progress)
+        rate = cosine_rate(cfg.learning_rate, cfg.min_learning_rate, progress)
+        # A rate of 0, as momentum goes on without a gradient.
+        set_learning_rate(self.optimizer, 0.0 if now.frozen else rate, rate)
+        self.ppo_factor.fill_(now.ppo)
+        self.anchor.fill_(now.anchor)
+        self.tasks = tuple(env.task_names)
+        self.variant = self.tasks, now.own_returns, now.frozen, now.ppo > 0.0
+        self.noise = 1.0 if now.own_returns else cfg.imitation_noise
         self.slices = tuple(env.task_slices.items())
         task = torch.zeros(env.num_envs, device=env.device)
         for index, (_, part) in enumerate(self.slices):
@@ -96,17 +75,29 @@ class Distillation(Algorithm[ActorCritic]):
         draw = torch.rand(env.num_envs, 1, generator=generator, device=env.device)
         self.teacher_acts = draw < teacher_share(cfg, iteration)
         self.fixed_labels = {"task": task, "acted": (~self.teacher_acts).squeeze(1).float()}
-        return {"agent/ppo_factor": factor}
+        return {"agent/ppo_factor": now.ppo, "agent/anchor": now.anchor}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
         sample, labels = self.policy.act(obs, generator), self._labels(*self.slices)(obs)
         mean = torch.where(self.teacher_acts, labels["teacher_mean"], sample.mean)
-        return sample.with_action(mean + self.noise * (sample.action - sample.mean)), labels | self.fixed_labels
+        labels = labels | self.fixed_labels | {"heeded": self._heeded(obs)}
+        return sample.with_action(mean + self.noise * (sample.action - sample.mean)), labels
+
+    def _heeded(self, obs: Obs) -> Tensor:
+        """(N,) 1 where the teacher's label counts, else 0; see `DistillConfig.heed_distance`."""
+        if not self.config.heed_distance:
+            return torch.ones_like(self.fixed_labels["task"])
+        return (obs["poses"][:, 0, :, FROM_BODY].norm(dim=-1).mean(-1) < self.config.heed_distance).float()
 
     def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
-        data = buffer.data
+        data, valid = buffer.data, buffer.weight
         buffer.compute_returns(self.gamma, self.config.lam)
-        data["advantage"].copy_(normalize_advantage(data["advantage"], buffer.weight * data["acted"], group))
+        data["advantage"].copy_(normalize_advantage(data["advantage"], valid * data["acted"], group))
+        if self.phase.own_returns:
+            values = (data["teacher_value"], data["return"], data["task"], len(self.tasks), valid * data["heeded"])
+            data["teacher_value"].copy_(in_units_of_returns(*values, group))
+        if self.config.noise_of_error:
+            self.error = rms_error(data["mean"], data["teacher_mean"], valid * data["heeded"], group)
         return [data["return"], data["teacher_value"]]
 
     def loss_terms(self, obs: Obs, batch: Mapping[str, Tensor], generator: torch.Generator) -> Terms:
@@ -114,20 +105,28 @@ class Distillation(Algorithm[ActorCritic]):
         mean, std, value = self.policy(obs)
         by_name = cfg.teacher_models.weights()
         task_weight = torch.stack([self.ppo_factor.new_full((), by_name[TEACHER_OF_TASK[task]]) for task in self.tasks])
-        taught = valid * task_weight[batch["task"].long()]
-        teacher_mean, teacher_std = batch["teacher_mean"], batch["teacher_std"]
+        taught = valid * batch["heeded"] * task_weight[batch["task"].long()]
+        teacher_mean, deviation = batch["teacher_mean"], self.log_std.exp()
         new_log_prob = torch.minimum(log_prob(batch["action"], mean, std), batch["log_prob"] + LOG_RATIO_LIMIT)
         advantage, acted = batch["advantage"], valid * batch["acted"]
         surrogate = ppo_loss(new_log_prob, batch["log_prob"], advantage, cfg.clip, acted, DUAL_CLIP)
+        kl = kl_loss(mean, teacher_mean, batch["teacher_spread"], deviation, taught)
         values = value_distillation_loss(value, batch["teacher_value"], scale, taught)
         returns = value_loss(value / scale, batch["return"] / scale, valid)
-        terms: Terms = {
-            "actor/distillation_loss": (cfg.distillation_weight, imitation_loss(mean, teacher_mean, taught)),
-            "actor/kl_loss": (cfg.kl_weight, kl_loss(mean, std, teacher_mean, teacher_std, taught)),
-            "actor/ppo_loss": (self._ppo_weight(cfg.ppo_weight), surrogate),
+        imitation = imitation_loss(mean, teacher_mean, taught)
+        ppo_weight = _on(cfg.ppo_weight, self.ppo_factor) if self.phase.ppo else 0.0
+        actor: Terms = {
+            "actor/distillation_loss": (_on(cfg.distillation_weight, self.anchor), imitation),
+            "actor/kl_loss": (_on(cfg.kl_weight, self.anchor), kl),
+            "actor/ppo_loss": (ppo_weight, ppo_unit(std) * surrogate),
             "actor/bounds_loss": (cfg.bounds_loss_weight, bounds_loss(mean, self.policy.action_bound, valid)),
+        }
+        if self.phase.frozen:
+            actor = {name: (0.0, term) for name, (_, term) in actor.items()}
+        terms: Terms = {
+            **actor,
             "critic/value_distillation_loss": (cfg.value_distillation_weight, values),
-            "critic/value_loss": (self._ppo_weight(cfg.value_weight), returns),
+            "critic/value_loss": (cfg.value_weight if self.phase.own_returns else 0.0, returns),
         }
         error = (mean.detach() - teacher_mean).square().mean(-1)
         for index, task in enumerate(self.tasks):
@@ -135,6 +134,23 @@ class Distillation(Algorithm[ActorCritic]):
             terms[f"distillation_loss/{task}"] = (0.0, torch.where(rows, error, torch.nan).nanmean())
         return terms
 
-    def _ppo_weight(self, weight: float) -> Tensor | float:
-        """The weight of a term that is on together with PPO."""
-        return weight * self.ppo_factor if self.ppo_on and weight else 0.0
+    def after_update(self, history: Sequence[Mapping[str, Tensor]], group: ProcessGroup) -> dict[str, float]:
+        """Let the next rollout's deviation follow this one's error; see `DistillConfig.noise_of_error`."""
+        if not self.config.noise_of_error:
+            return {}
+        limits = self.log_std.exp() * LEAST_NOISE, self.log_std.exp()
+        self.policy.log_std.copy_((self.config.noise_of_error * self.error).clamp(*limits).log())
+        return {"agent/action_std": self.policy.log_std.exp().mean().item()}
+
+
+def rms_error(mean: Tensor, teacher_mean: Tensor, weight: Tensor, group: ProcessGroup) -> Tensor:
+    """Root mean square of a student's error over all rows that count, joint by joint: (T, N, J) twice, (T, N) -> (J,)."""
+    counts = (weight > 0).unsqueeze(-1)
+    squares = torch.where(counts, (mean - teacher_mean).square(), 0.0).sum((0, 1))
+    total = group.sum(torch.cat([squares, counts.sum().view(1)]))
+    return (total[:-1] / total[-1].clamp_min(1.0)).sqrt()
+
+
+def _on(weight: float, factor: Tensor) -> Tensor | float:
+    """A weight by a factor that changes during a run; a term of weight 0 is left out."""
+    return weight * factor if weight else 0.0

@@ -40,13 +40,20 @@ class TeachersByTask:
             task_slices: contiguous, in order, and together all environments.
 
         Returns:
-            teacher_mean, teacher_std (N, J) rad; teacher_value (N,).
+            teacher_mean (N, J), in units of the actions' scale; teacher_spread (N, J), by how much an ensemble disagrees, 0 of a
+            single teacher; teacher_value (N,).
         """
         labels = [
             self.teachers[TEACHER_OF_TASK[task]].label({key: x[part] for key, x in obs.items()})
             for task, part in task_slices.items()
         ]
-        return {f"teacher_{name}": torch.cat([getattr(x, name) for x in labels]) for name in ("mean", "std", "value")}
+        spread = [torch.zeros_like(x.mean) if x.spread is None else x.spread for x in labels]
+        means, values = [x.mean for x in labels], [x.value for x in labels]
+        return {
+            "teacher_mean": torch.cat(means),
+            "teacher_spread": torch.cat(spread),
+            "teacher_value": torch.cat(values),
+        }
 
 
 def load_teachers(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> TeachersByTask:

@@ -1,4 +1,4 @@
-"""How gently the robots of an evaluation move: measured beside every task's success and error, in any simulator.
+"""How gently robots move: measured in evaluations beside success and error, in any simulator, and rewarded in training.
 
 No contact forces are asked for, which would cost a simulator another look at all contacts: feet touch where their shapes reach
 the ground, and what the ground gives in a control step is the change of the robot's momentum.
@@ -73,6 +73,10 @@ class Conduct:
         extents, radii = zip(*(_extent(geom) for _, geom in shapes), strict=True) if shapes else ((), ())
         self.extent = torch.tensor(extents, device=device).reshape(-1, 3)
         self.radius = torch.tensor(radii, device=device)
+        servos = robot.joints
+        self.stiffness = torch.tensor([joint.stiffness for joint in servos], device=device)
+        self.damping = torch.tensor([joint.damping for joint in servos], device=device)
+        self.effort = torch.tensor([joint.effort_limit for joint in servos], device=device)
         self.up, joints = torch.tensor([0.0, 0.0, 1.0], device=device), (n, robot.num_joints)
         self.sent, self.before = robot.default_pose(device).repeat(n, 1), robot.default_pose(device).repeat(n, 1)
         self.joint_vel, self.rise = torch.zeros(joints, device=device), torch.zeros(n, device=device)
@@ -93,6 +97,12 @@ class Conduct:
         self.rise.copy_(rise)
         self.begun.fill_(True)
         return measured
+
+    def power(self, state: RobotState) -> Tensor:
+        """What the servos do and undo, to the robot's weight: sum of |torque x velocity| over its joints, (n,) W/N."""
+        torque = self.stiffness * (self.sent - state.joint_pos) - self.damping * state.joint_vel
+        work = (torque.clamp(-self.effort, self.effort) * state.joint_vel).abs().sum(1)
+        return work / (GRAVITY * self.mass.sum())
 
     def restart(self, mask: Tensor, state: RobotState) -> None:
         """An episode begins in this state (n, ...) where mask (n,) is True."""

@@ -38,8 +38,8 @@ from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.reference import keep
 from .simulators.simulator import Simulator
-from .tasks.task import TaskContext, TaskTerms, make_scenes
-from .tasks.terms import Scene
+from .tasks.task import TaskContext, TaskTerms, asks_for_conduct, make_scenes
+from .tasks.terms import CONDUCT, Scene
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class HumanoidEnv:
         self.action_scale = self.robot.action_scale(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
-        self.conduct = Conduct(self.robot, self.num_envs, self.floor, self.device) if evaluation else None
+        observed = evaluation or asks_for_conduct(config)
+        self.conduct = Conduct(self.robot, self.num_envs, self.floor, self.device) if observed else None
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
         self._gaits: GaitSet | None = None
         self._unsaid: list[tuple[int, str]] = []
@@ -198,7 +199,11 @@ class HumanoidEnv:
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         for name, part in self.task_slices.items():
             self.tasks[name].command.advance(self.state[part])
-        scenes = make_scenes(self.tasks, self.task_slices, self.state, self.trail, self.robot)
+        conduct = {} if self.conduct is None else dict(self.conduct.measure(self.state))
+        gentleness = {name: value * weight for name, (value, weight) in conduct.items()}
+        if self.conduct is not None:
+            gentleness["power"] = self.conduct.power(self.state)
+        scenes = make_scenes(self.tasks, self.task_slices, self.state, self.trail, self.robot, gentleness)
         causes, failed = self._broken(scenes), self.invalid.clone()
         for broken in causes.values():
             failed |= broken
@@ -206,9 +211,8 @@ class HumanoidEnv:
         for name, part in self.task_slices.items():
             for metric, measure in self.tasks[name].metrics.items():
                 self.log.add(metric, part, *measure(scenes[name]))
-        if self.conduct is not None:
-            for name, (value, weight) in self.conduct.measure(self.state).items():
-                self.log.add(name, slice(None), value, weight)
+        for name, (value, weight) in conduct.items():
+            self.log.add(name, slice(None), value, weight)
         reward = joined([task.reward(scenes[name]) for name, task in self.tasks.items()])
         self.log.step(reward)
         self.invalid_count += self.invalid.sum()
@@ -303,6 +307,8 @@ class HumanoidEnv:
         """
         if self.onboard is not None:
             raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
+        if asks_for_conduct(self.config):
+            raise UserError(f"env: {', '.join(CONDUCT)} cannot be imagined", "Take these weights of rewards out")
         if self.floor is not None:
             raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}

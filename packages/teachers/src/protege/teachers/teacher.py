@@ -20,11 +20,13 @@ class Label:
         mean: (N, J) rad, mean action.
         std: (N, J) rad, its standard deviation.
         value: (N,), the discounted return that it expects.
+        spread: (N, J) rad, deviation of the mean actions of several teachers from their mean; None of a single one.
     """
 
     mean: Tensor
     std: Tensor
     value: Tensor
+    spread: Tensor | None = None
 
 
 class Labeller(Protocol):
@@ -71,5 +73,6 @@ class Ensemble:
         means = torch.stack([label.mean for label in labels])
         variances = torch.stack([label.std.square() for label in labels])
         mean = means.mean(0)
-        variance = variances.mean(0) + (means - mean).square().mean(0)
-        return Label(mean, variance.sqrt(), torch.stack([label.value for label in labels]).mean(0))
+        spread = (means - mean).square().mean(0)
+        value = torch.stack([label.value for label in labels]).mean(0)
+        return Label(mean, (variances.mean(0) + spread).sqrt(), value, spread.sqrt())

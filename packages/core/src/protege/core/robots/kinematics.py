@@ -16,6 +16,7 @@ from . import rotation as R
 from .kinematics_gradient import PoseGradient, StateGradient
 from .robot import UNTURNED, Robot
 from .state import RobotState
+from .traced import Tree, body_positions, traced
 
 multiply, rotate, cross = (partial(f, dim=0) for f in (R.multiply, R.rotate, R.cross))
 
@@ -69,6 +70,9 @@ class Kinematics(nn.Module):
         self.register_buffer("carried", carried, persistent=False)  # (B, B)
         places = slots.flatten().argsort()[: robot.num_joints]
         self.register_buffer("places", places, persistent=False)  # (J,) of each joint in the flattened slots
+        with torch.no_grad():
+            joined = self.jumps, self.parents, self.offsets, self.carried
+            self._constants = Tree(self.slots, self.axes, self.rests, *joined)
         self._fused: type[Function] | None = None
 
     def fuse(self) -> None:
@@ -86,9 +90,11 @@ class Kinematics(nn.Module):
             joint_pos: (N, J) rad.
 
         Returns:
-            body_pos_w (N, B, 3) m, body_quat_w (N, B, 4).
+            body_pos_w (N, B, 3) m, body_quat_w (N, B, 4); in an exported graph the root's quaternion alone, (N, 1, 4).
         """
         given = root_pos_w, root_quat_w, joint_pos
+        if traced():
+            return body_positions(self._constants, *given), root_quat_w.unsqueeze(1)
         if not _learned_through(given):
             pos, quat = _batch_first(*self._poses(*given)[:2])
             return pos, quat

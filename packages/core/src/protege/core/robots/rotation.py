@@ -8,6 +8,8 @@ there are, not how large.
 import torch
 from torch import Tensor
 
+from .traced import COLUMNS, entries, matrix, traced
+
 
 def normalize(q: Tensor) -> Tensor:
     """Unit length, (..., 4) -> (..., 4)."""
@@ -36,6 +38,8 @@ def rotate(q: Tensor, v: Tensor, dim: int = -1) -> Tensor:
 
 def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
     """Turn vectors by the inverse rotation: world to body, (..., 4), (..., 3) -> (..., 3)."""
+    if traced():
+        return (v.unsqueeze(-2) @ matrix(q))[..., 0, :]
     w, u = q.split((1, 3), -1)
     t = 2.0 * cross(u, v)
     return v - w * t + cross(u, t)
@@ -96,6 +100,8 @@ def yaw_cos_sin(q: Tensor) -> Tensor:
 
 def _forward(q: Tensor) -> Tensor:
     """Half the body's x axis on the ground, (..., 4) -> (..., 2)."""
+    if traced():
+        return 0.5 * entries(q, COLUMNS[:2])
     w, x, y, z = q.split(1, dim=-1)
     return torch.cat([0.5 - torch.addcmul(y * y, z, z), torch.addcmul(w * z, x, y)], dim=-1)
 
@@ -122,6 +128,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 def to_6d(q: Tensor) -> Tensor:
     """First two columns of the rotation matrix, (..., 4) -> (..., 6). Continuous (Zhou et al. 2019, arXiv 1812.07035)."""
+    if traced():
+        return entries(q, COLUMNS)
     first, second = two_columns(q)
     return torch.cat([*first, *second], dim=-1)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import rotation as R
+from .traced import into_heading
 
 
 @dataclass
@@ -57,6 +58,16 @@ class RobotState:
         """(N, 2) cosine and sine of the root's heading; see `rotation.yaw_cos_sin`."""
         return R.yaw_cos_sin(self.root_quat_w)
 
+    @property
+    def into_heading(self) -> Tensor:
+        """(N, 3, 3) what turns row vectors of the world into the root's heading frame."""
+        return into_heading(self.ahead)
+
+    @property
+    def into_level_heading(self) -> Tensor:
+        """(N, 2, 2) the same of level vectors."""
+        return into_heading(self.ahead, level=True)
+
     def __getitem__(self, index) -> Self:
         """The same index or slice into the leading dimension of every field (a slice gives views)."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
@@ -88,6 +99,14 @@ class Snapshot(RobotState):
     @cached_property
     def ahead(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         return super().ahead
+
+    @cached_property
+    def into_heading(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().into_heading
+
+    @cached_property
+    def into_level_heading(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().into_level_heading
 
 
 def _values(state: RobotState) -> list[Tensor]:

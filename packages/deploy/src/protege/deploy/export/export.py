@@ -171,7 +171,24 @@ def trace(graph: StudentGraph) -> onnx.ModelProto:
             output_names=outputs,
             dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
         )
-        return onnx.load(Path(folder) / MODEL_FILE)
+        return with_named_constants(onnx.load(Path(folder) / MODEL_FILE))
+
+
+def with_named_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model, changed in place: what its `Constant` nodes hold lies with the weights, each value once."""
+    graph, known, names = model.graph, {}, {}
+    constants = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    for node in constants:
+        value = node.attribute[0].t
+        key = (value.data_type, tuple(value.dims), onnx.numpy_helper.to_array(value).tobytes())
+        if key not in known:
+            known[key] = value.name = node.output[0]
+            graph.initializer.append(value)
+        names[node.output[0]] = known[key]
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    return model
 
 
 def example(spec: TensorSpec, n: int) -> Tensor:

@@ -94,10 +94,16 @@ def with_fixed_batch(model: onnx.ModelProto, name: str, batch: int) -> onnx.Mode
 def network_nodes(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     """Names of the nodes of the network, and of those among them that multiply with weights.
 
-    A node belongs to the network if a product with weights comes before it, or is it, and one comes after it, or is it.
+    A node belongs to the network if a product with weights comes before it, or is it, and one comes after it, or is it. Matrices
+    that turn vectors about are no weights (`is_learned`), nor are the stacked ones of a readout (`TransformerBlock`).
     """
-    weights, nodes = {tensor.name for tensor in model.graph.initializer}, list(model.graph.node)
-    products = {n.name for n in nodes if n.op_type in ("MatMul", "Gemm") and weights.intersection(n.input)}
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    nodes = list(model.graph.node)
+    products = {
+        n.name
+        for n in nodes
+        if n.op_type in ("MatMul", "Gemm") and is_learned(n.name) and weights.intersection(n.input)
+    }
     after, known = set(), set()
     for node in nodes:
         if node.name in products or known.intersection(node.input):
@@ -109,6 +115,11 @@ def network_nodes(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
             before.add(node.name)
             needed.update(node.input)
     return after & before, products
+
+
+def is_learned(name: str) -> bool:
+    """Whether a node is of a module of the policy, by its name `/module/.../operator`; kinematics is a module of constants."""
+    return name.count("/") > 1 and not name.startswith("/kinematics/")
 
 
 def _inner(model: onnx.ModelProto, products: set[str]) -> list[str]:

@@ -162,7 +162,7 @@ def goal_reaching_err(scene: Scene) -> tuple[Tensor, Tensor]:
     return goal_distance(scene), (scene.command.step >= scene.command.last_step).float()
 
 
-REWARDS = {**terms.TRACKING, "goal_closeness": goal_closeness, "goal_nearness": goal_nearness}
+REWARDS = {**terms.TRACKING, **terms.SENSED, "goal_closeness": goal_closeness, "goal_nearness": goal_nearness}
 
 
 def longest(params: GoalParams) -> float:

@@ -224,7 +224,7 @@ def path_following_err(scene: Scene) -> tuple[Tensor, Tensor]:
     return error, torch.ones_like(error)
 
 
-REWARDS = {**terms.TRACKING, "path_position": path_position, "path_nearness": path_nearness}
+REWARDS = {**terms.TRACKING, **terms.SENSED, "path_position": path_position, "path_nearness": path_nearness}
 
 
 def build(context: TaskContext) -> TaskTerms:

@@ -274,6 +274,7 @@ def steering_err_instant(scene: Scene) -> tuple[Tensor, Tensor]:
 
 REWARDS = {
     **terms.TRACKING,
+    **terms.SENSED,
     "steering_velocity": steering_velocity,
     "velocity_nearness": velocity_nearness,
     "heading_nearness": heading_nearness,

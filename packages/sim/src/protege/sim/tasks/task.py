@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 from protege.core.motions import MotionLibrary, SlotLibrary
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.core.tasks import Task
+from protege.core.tasks import Task, tasks
 
 from ..references.gait_set import GaitSet
 from .command import Command
-from .terms import Deviation, Metric, Scene, Term
+from .terms import CONDUCT, Deviation, Metric, Scene, Term
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,20 @@ class TaskContext:
         return getattr(self.config, self.task.config_key)
 
 
+def asks_for_conduct(config: Any) -> bool:
+    """Whether some task of an env's config rewards how gently robots move; see `terms.CONDUCT`."""
+    known = [(task, getattr(config, task.config_key)) for task in tasks().values()]
+    weights = [task.reward_weights(params) for task, params in known if hasattr(params, "rewards")]
+    return any(given.get(name, 0.0) for given in weights for name in CONDUCT)
+
+
 def make_scenes(
-    tasks: Mapping[str, TaskTerms], slices: Mapping[str, slice], state: RobotState, trail: Tensor, robot: Robot
+    tasks: Mapping[str, TaskTerms],
+    slices: Mapping[str, slice],
+    state: RobotState,
+    trail: Tensor,
+    robot: Robot,
+    conduct: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Scene]:
     """What the terms of each task look at, by the task's name.
 
@@ -85,10 +98,14 @@ def make_scenes(
         slices: the envs of each task, of N.
         state: the robots (N, ...).
         trail: (N, S, 2) m, see `Scene`.
+        conduct: (N,) each, see `Scene`.
     """
     reference = RobotState.cat([task.command.reference.now() for task in tasks.values()])
     deviation, dt = Deviation.of(state, reference), robot.control_dt
     return {
-        name: Scene(state[part], reference[part], deviation[part], tasks[name].command, trail[part], dt, robot)
+        name: Scene(
+            *(state[part], reference[part], deviation[part], tasks[name].command, trail[part], dt, robot),
+            conduct={key: x[part] for key, x in conduct.items()},
+        )
         for name, part in slices.items()
     }

@@ -4,7 +4,7 @@ Rewards are at most 1; terminations are bool; metrics give (value, weight), and 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import torch
@@ -76,6 +76,7 @@ class Scene:
         trail: (n, S, 2) m, the roots' horizontal positions over the last second, newest last.
         dt: control period, s.
         robot: its description.
+        conduct: (n,) each, how gently the last control step was made, by the names in `CONDUCT`; empty where nobody asks.
     """
 
     state: RobotState
@@ -85,6 +86,7 @@ class Scene:
     trail: Tensor
     dt: float
     robot: Robot
+    conduct: Mapping[str, Tensor] = field(default_factory=dict)
 
     def height(self, state: RobotState) -> Tensor:
         """Of bodies over the ground, (n, B) m."""
@@ -156,6 +158,30 @@ def joint_velocity(scene: Scene) -> Tensor:
     return 1.0 - (scene.state.joint_vel - scene.reference.joint_vel).square().mean(-1)
 
 
+def upright(scene: Scene) -> Tensor:
+    """Cosine of the root's tilt."""
+    _, x, y, _ = scene.state.root_quat_w.unbind(-1)
+    return 1.0 - 2.0 * (x.square() + y.square())
+
+
+def steady_targets(scene: Scene) -> Tensor:
+    """exp(-0.1 x squared rate of the joints' targets, root mean square over them), rad²/s²."""
+    return torch.exp(-0.1 * scene.conduct["action_rate"].square())
+
+
+def planted_feet(scene: Scene) -> Tensor:
+    """exp(-10 x squared speed of the feet along the ground while they touch it), m²/s²."""
+    return torch.exp(-10.0 * scene.conduct["foot_slip"].square())
+
+
+def low_power(scene: Scene) -> Tensor:
+    """exp(-0.2 x the joints' power to the robot's weight), W/N, which is m/s: of one who walks, so many times the speed."""
+    return torch.exp(-0.2 * scene.conduct["power"])
+
+
+CONDUCT: dict[str, Term] = {"steady_targets": steady_targets, "planted_feet": planted_feet, "low_power": low_power}
+"""Rewards for moving gently, by name. They are for simulated envs alone, which measure `Scene.conduct` where one has a weight."""
+
 TRACKING: dict[str, Term] = {
     "body_distance": body_distance,
     "body_turn": body_turn,
@@ -169,6 +195,9 @@ TRACKING: dict[str, Term] = {
     "body_ang_vel": body_ang_vel,
 }
 """Rewards for being where the reference is, by name."""
+
+SENSED: dict[str, Term] = {"upright": upright, **CONDUCT}
+"""Rewards of walking tasks for what a robot without a reference can know of itself, by name."""
 
 TRACKING_WEIGHTS = {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
 """The weights that every task has by default; its own rewards come on top."""

@@ -1,0 +1,67 @@
+"""What the presets of the students promise, with the envs that they make."""
+
+import pytest
+import torch
+from tiny import SMALL_ENV, SMALL_MODEL, TASKS, of_robot, scripted
+
+from protege.core.env import env_plugin
+from protege.core.learning.learner import Learner
+from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.load_policy import make_actor_critic
+from protege.distill.distillation import Distillation
+from protege.distill.experiment import EXPERIMENTS
+from protege.distill.phases import phase
+from protege.distill.teachers_by_task import TeachersByTask
+
+WALKS = TASKS[:3]
+LOSSES = ("ppo", "distillation", "kl", "value_distillation", "bounds_loss")
+
+
+def composed(preset, robot, *overrides):
+    parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
+    small = [*SMALL_ENV, *of_robot(robot), *SMALL_MODEL, "num_envs=8", "rollout_steps=4", "minibatches=2"]
+    return compose(parts, preset, [*small, *overrides], robot_settings=env_plugin().robot_settings)
+
+
+@pytest.mark.parametrize("preset", ["rewarded"])
+def test_all_five_losses_are_on(robot, preset):
+    agent = composed(f"distillation/{preset}", robot).agent
+    assert all(getattr(agent, f"{name}_weight") > 0.0 for name in LOSSES)
+    assert phase(agent, 0.5).ppo == 1.0 and phase(agent, 1.0).anchor > 0.0
+    assert agent.noise_of_error > 0.0
+
+
+@pytest.mark.parametrize("preset", ["rewarded", "critic_first"])
+def test_walks_are_rewarded_by_what_is_sensed_and_end_by_falls(robot, preset):
+    config = composed(f"distillation/{preset}", robot)
+    env = env_plugin().make(config.run, config.env)
+    try:
+        env.set_task_mix(dict.fromkeys(WALKS, 1.0))
+        ends = {name: set(env.tasks[name].terminations) for name in WALKS}
+        assert ends["path"] == {"fallen"} and ends["steering"] == {"fallen", "heading_off"}
+        assert ends["goal"] == {"fallen", "root_off"} and config.env.goal_params.termination_distance >= 1000.0
+        sensed = {"upright", "steady_targets", "planted_feet", "low_power"}
+        own = {"path": "path_position", "goal": "goal_closeness", "steering": "steering_velocity"}
+        assert {name: set(env.tasks[name].rewards) for name in WALKS} == {x: {*sensed, own[x]} for x in WALKS}
+    finally:
+        env.close()
+
+
+def test_an_iteration_of_the_recipe_learns_from_rewards_and_teachers(robot):
+    config = composed("distillation/rewarded", robot, "teacher_iterations=0")
+    env = env_plugin().make(config.run, config.env)
+    try:
+        obs = env.set_task_mix(dict.fromkeys(TASKS, 1.0))
+        student = make_actor_critic(env, config.model)
+        learner = Learner(Distillation(student, TeachersByTask(scripted(robot)), config.agent), obs)
+        for _ in range(2):
+            learner.collect(env, 5, 0.5)
+            metrics = learner.update()
+        assert metrics["agent/ppo_factor"] == 1.0 and metrics["agent/anchor"] == pytest.approx(0.55)
+        assert all(torch.isfinite(x).all() for x in student.parameters())
+        assert metrics["actor/ppo_loss"] != 0.0 and metrics["agent/skipped_updates"] == 0.0
+        data = learner.buffer.data
+        walking = torch.cat([data["reward"][:, env.task_slices[name]].flatten() for name in WALKS])
+        assert walking.min() > 0.0 and walking.max() <= 1.0 + 1e-6  # 0.2 + 3 x 0.1 + 0.5
+    finally:
+        env.close()
