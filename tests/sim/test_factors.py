@@ -71,6 +71,18 @@ def test_factors_of_centres_of_mass_and_gains_by_hand(robot):
     assert list(env.factor_ranges)[3 * b :] == [f"damping/{name}" for name in robot.joint_names]
 
 
+def test_factors_of_effort_limits_and_contacts_by_hand(robot):
+    env = make_env(robot, RandomizationParams(effort=(0.5, 1.0), contact_time=(1.0, 2.0)))
+    env.reset()
+    factors, simulated = env.rows()["factors"].double(), env.simulator.state_dict()
+    nominal = build_spec(robot).compile()
+    weak = simulated["jnt_actfrcrange"][:, 1:, 1] / torch.from_numpy(nominal.jnt_actfrcrange[1:, 1].copy())
+    soft = simulated["geom_solref"][:, :1, 0] / nominal.geom_solref[0, 0]
+    torch.testing.assert_close(factors[:, :-1], (weak - 1.0) / 0.5, atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(factors[:, -1:], soft - 1.0, atol=1e-5, rtol=0.0)
+    assert list(env.factor_ranges) == [*(f"effort/{name}" for name in robot.joint_names), "contact_time"]
+
+
 def test_they_are_those_of_the_running_episode_and_are_saved(robot):
     params = RandomizationParams(mass=(0.5, 1.5))
     env = make_env(robot, params, episode_length_s=3 * robot.control_dt)

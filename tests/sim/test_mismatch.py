@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from robot_states import N, hold, own_settings, resting
+from robot_states import N, hold, on_its_feet, own_settings, resting
 
 from protege.core import checks
 from protege.core.errors import UserError
@@ -179,6 +179,27 @@ def test_velocity_steps_move_the_whole_robot(robot):
         assert steps.velocity_w.norm(dim=1).tolist() == pytest.approx([0.5] * N)
         assert steps.velocity_w[:, 2].eq(0.0).all()
         torch.testing.assert_close(sim.state.joint_vel, before.joint_vel)
+
+
+def test_velocity_steps_also_lift_and_turn_the_whole_robot(robot):
+    simulator = make_simulator("mujoco", robot, N, "cpu", num_threads=1)
+    simulator.write(torch.ones(N, dtype=torch.bool), on_its_feet(robot))
+    params = RandomizationParams(velocity_step_up=0.3, velocity_step_turn=0.8)
+    assert params.steps_velocity and not RandomizationParams().steps_velocity
+    steps = VelocitySteps(params, robot, N, torch.Generator().manual_seed(0))
+    steps.restart(torch.ones(N, dtype=torch.bool))
+    assert (steps.velocity_w[:, :2] == 0).all() and 0 < steps.velocity_w[:, 2].abs().max() <= 0.3
+    assert 0 < steps.turn_w.abs().max() <= 0.8
+    steps.until.zero_()
+    before = simulator.state.clone()
+    steps.act(simulator)
+    after, turn = simulator.state, steps.turn_w.unsqueeze(1)
+    arm = before.body_pos_w - before.root_pos_w.unsqueeze(1)
+    moved = steps.velocity_w.unsqueeze(1) + torch.linalg.cross(turn.expand_as(arm), arm)
+    torch.testing.assert_close(after.body_lin_vel_w, before.body_lin_vel_w + moved, atol=1e-5, rtol=0.0)
+    turned = before.body_ang_vel_w + turn
+    torch.testing.assert_close(after.body_ang_vel_w, turned, atol=1e-5, rtol=0.0)
+    simulator.close()
 
 
 def test_velocity_steps_come_within_their_interval(robot):

@@ -11,11 +11,12 @@ from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import FRICTION, Body, Robot
 from protege.core.runs.config import RunConfig, compose
+from protege.sim.engine import mujoco
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, NoiseParams, RandomizationParams, push_test
 from protege.sim.plugin import plugin
 from protege.sim.robots import get_robot
-from protege.sim.robots.mjcf import build_spec
+from protege.sim.robots.mjcf import build_spec, coordinates
 from protege.sim.simulators.simulator import SIMULATORS, Simulator, Variation, make_simulator
 
 ROBOT = get_robot("smpl")
@@ -42,10 +43,12 @@ def shared(name: str, robot: Robot) -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def sim(shared: Simulator) -> Simulator:
+def sim(shared: Simulator, name: str) -> Simulator:
     """With nominal bodies, and pushed by nobody."""
     b, j = shared.robot.num_bodies, shared.robot.num_joints
-    shared.randomize(ALL, Variation(torch.ones(N), torch.ones(N, b), torch.zeros(N, b, 3), torch.ones(N, j, 2)))
+    limits = {} if name == "isaaclab" else {"effort": torch.ones(N, j), "contact_time": torch.ones(N)}
+    same = torch.ones(N), torch.ones(N, b), torch.zeros(N, b, 3), torch.ones(N, j, 2)
+    shared.randomize(ALL, Variation(*same, **limits))
     shared.push(torch.zeros(N, 3))
     return shared
 
@@ -111,6 +114,51 @@ def test_a_varied_world_is_the_robot_that_is_described_so(sim, robot, name):
     other.write(ALL, resting(robot))
     torch.testing.assert_close(mine[:, 1], rollout(other, 12)[:, 1], atol=1e-4, rtol=0.0)
     other.close()
+
+
+def test_a_weak_env_is_the_robot_that_is_described_so(sim, robot, name):
+    effort = torch.linspace(0.01, 0.1, robot.num_joints).repeat(N, 1)
+    effort[0] = 1.0
+    if name == "isaaclab":
+        with pytest.raises(UserError, match=r"isaaclab cannot vary env\.randomization\.effort"):
+            sim.randomize(ALL, Variation(effort=effort))
+        return
+    sim.randomize(ALL, Variation(effort=effort))
+    sim.write(ALL, resting(robot))
+    mine = rollout(sim, 12)
+    assert (mine[:, 0] - mine[:, 1]).abs().max() > 0.01, "envs differ"
+    joints = tuple(
+        replace(joint, effort_limit=joint.effort_limit * factor)
+        for joint, factor in zip(robot.joints, effort[1].tolist(), strict=True)
+    )
+    other = build(name, replace(robot, joints=joints), varied=False)
+    other.write(ALL, resting(robot))
+    torch.testing.assert_close(mine[:, 1], rollout(other, 12)[:, 1], atol=1e-4, rtol=0.0)
+    other.close()
+
+
+def test_a_soft_env_is_mujocos_with_that_time_constant(sim, robot, name):
+    time = torch.tensor([1.0, 2.0, 4.0])
+    if name == "isaaclab":
+        with pytest.raises(UserError, match="contact_time"):
+            sim.randomize(ALL, Variation(contact_time=time))
+        return
+    sim.randomize(ALL, Variation(contact_time=time))
+    start = on_its_feet(robot)
+    start.body_pos_w[..., 2] += 0.05
+    sim.write(ALL, start)
+    mine = torch.stack([sim.state.root_pos_w[:, 2].clone() for _ in range(8) if sim.step(hold(robot)) is not None])
+    for env, factor in enumerate(time.tolist()):
+        model = build_spec(robot).compile()
+        model.geom_solref[:, 0] *= factor
+        data = mujoco.MjData(model)
+        data.qpos[:], _ = (x[env] for x in coordinates(start))
+        for step in range(8):
+            data.ctrl[:] = hold(robot)[env]
+            mujoco.mj_step(model, data, robot.substeps)
+            assert mine[step, env].item() == pytest.approx(data.qpos[2], abs=1e-3)
+    lowest = mine.min(dim=0).values
+    assert lowest[0] > lowest[1] + 1e-3 and lowest[1] > lowest[2] + 1e-3, "softer ground gives way further"
 
 
 def test_a_doubled_mass_falls_alike_and_gives_way_half(sim, robot):
@@ -214,6 +262,8 @@ EVERYTHING = RandomizationParams(
     com=0.01,
     stiffness=(0.9, 1.1),
     damping=(0.9, 1.1),
+    velocity_step_up=0.1,
+    velocity_step_turn=0.2,
     latency=(0.0, 2 * DT),
     push_force=(20.0, 50.0),
     push_interval=(0.1, 0.2),
@@ -380,6 +430,9 @@ def test_a_saved_environment_with_everything_continues_exactly(simulator):
     [
         ("friction=[1.2,0.5]", r"env\.randomization\.friction is \[1\.2, 0\.5\]\. The first must not be larger"),
         ("mass=[0,1]", r"env\.randomization\.mass\[0\] is 0\.0\. Take more than 0"),
+        ("effort=[0,1]", r"env\.randomization\.effort\[0\] is 0\.0\. Take more than 0"),
+        ("contact_time=[2,1]", r"env\.randomization\.contact_time is \[2\.0, 1\.0\]\. The first must not be larger"),
+        ("velocity_step_turn=-1", r"env\.randomization\.velocity_step_turn is -1\.0\. Take 0 or more"),
         ("com=-0.1", r"env\.randomization\.com is -0\.1\. Take 0 or more"),
         ("latency=[-0.1,0.1]", r"env\.randomization\.latency\[0\] is -0\.1\. Take 0 or more"),
         ("push_force=[5]", r"env\.randomization\.push_force has 1 entries, not 2"),

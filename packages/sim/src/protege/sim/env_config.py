@@ -89,12 +89,16 @@ class RandomizationParams:
         com: each body's centre of mass lies off by up to this, along each axis, m.
         stiffness: least and largest factor on the stiffness of the servos, drawn for each joint.
         damping: the same of their damping.
+        effort: least and largest factor on the effort limits, drawn for each joint; not with `isaaclab`.
+        contact_time: least and largest factor on the time constant of contacts: above 1 feet sink in further; not with `isaaclab`.
         latency: least and largest delay of the actions, s, rounded to whole control steps.
         push_force: least and largest force of the pushes on the root, level, N.
         push_angle: least and largest angle of the pushes, rad; 0 is forward, π/2 to the left.
         push_interval: shortest and longest time before the first push and between two, s.
         push_time: how long a push lasts, s, rounded to whole control steps.
         velocity_step: least and largest level velocity, m/s, by which the robot is suddenly faster, in any direction.
+        velocity_step_up: the same step is also up or down, by up to this, m/s.
+        velocity_step_turn: and the robot turns faster, by up to this about each axis of the world, rad/s.
         velocity_step_interval: shortest and longest time before the first such step and between two, s.
         in_evaluation: evaluations have all this, too.
     """
@@ -104,28 +108,35 @@ class RandomizationParams:
     com: float = 0.0
     stiffness: tuple[float, float] = (1.0, 1.0)
     damping: tuple[float, float] = (1.0, 1.0)
+    effort: tuple[float, float] = (1.0, 1.0)
+    contact_time: tuple[float, float] = (1.0, 1.0)
     latency: tuple[float, float] = (0.0, 0.0)
     push_force: tuple[float, float] = (0.0, 0.0)
     push_angle: tuple[float, float] = (-3.141592653589793, 3.141592653589793)
     push_interval: tuple[float, float] = (2.0, 4.0)
     push_time: float = 0.2
     velocity_step: tuple[float, float] = (0.0, 0.0)
+    velocity_step_up: float = 0.0
+    velocity_step_turn: float = 0.0
     velocity_step_interval: tuple[float, float] = (1.0, 3.0)
     noise: NoiseParams = field(default_factory=NoiseParams)
     bias: BiasParams = field(default_factory=BiasParams)
     in_evaluation: bool = False
 
     def check(self, key: str) -> None:
-        checks.above_zero(self, key, "friction", "mass", "push_time")
-        checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "com")
+        checks.above_zero(self, key, "friction", "mass", "effort", "contact_time", "push_time")
+        checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "effort", "contact_time", "com")
         checks.within(0, 1, self, key, "latency")
         checks.within(-100, 100, self, key, "push_angle")
         checks.at_least(0, self, key, "push_force", "push_interval", "velocity_step", "velocity_step_interval")
+        checks.at_least(0, self, key, "velocity_step_up", "velocity_step_turn")
         for name in (
             "friction",
             "mass",
             "stiffness",
             "damping",
+            "effort",
+            "contact_time",
             "latency",
             "push_force",
             "push_angle",
@@ -138,8 +149,16 @@ class RandomizationParams:
     @property
     def varies_bodies(self) -> bool:
         """Whether envs differ in their bodies."""
-        same = RandomizationParams()
-        return any(getattr(self, x) != getattr(same, x) for x in ("friction", "mass", "com", "stiffness", "damping"))
+        same, bodies = (
+            RandomizationParams(),
+            ("friction", "mass", "com", "stiffness", "damping", "effort", "contact_time"),
+        )
+        return any(getattr(self, x) != getattr(same, x) for x in bodies)
+
+    @property
+    def steps_velocity(self) -> bool:
+        """Whether robots are suddenly faster now and then."""
+        return max(*self.velocity_step, self.velocity_step_up, self.velocity_step_turn) > 0.0
 
     def when(self, evaluation: bool) -> "RandomizationParams":
         """What holds in training, or in an evaluation."""

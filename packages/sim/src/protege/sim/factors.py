@@ -36,6 +36,8 @@ def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]
         "com": Quantity([f"com_{a}/{x}" for x in bodies for a in AXES], (-params.com, params.com), 0.0),
         "stiffness": Quantity([f"stiffness/{x}" for x in joints], params.stiffness, 1.0),
         "damping": Quantity([f"damping/{x}" for x in joints], params.damping, 1.0),
+        "effort": Quantity([f"effort/{x}" for x in joints], params.effort, 1.0),
+        "contact_time": Quantity(["contact_time"], params.contact_time, 1.0),
     }
     return {name: each for name, each in every.items() if each.bounds != (each.nominal, each.nominal)}
 
@@ -66,6 +68,10 @@ class Factors:
             raw["com"] = variation.com.flatten(1)
         if variation.gains is not None:
             raw["stiffness"], raw["damping"] = variation.gains.unbind(2)
+        if variation.effort is not None:
+            raw["effort"] = variation.effort
+        if variation.contact_time is not None:
+            raw["contact_time"] = variation.contact_time.unsqueeze(1)
         return torch.cat([_scaled(raw[name], quantity) for name, quantity in self._varied.items()], dim=1)
 
 

@@ -55,7 +55,9 @@ class Bodies:
         gains = None
         if (p.stiffness, p.damping) != (same, same):
             gains = torch.stack([uniform(joints, *bounds, generator) for bounds in (p.stiffness, p.damping)], dim=2)
-        return Variation(friction, mass, com, gains)
+        effort = uniform(joints, *p.effort, generator) if p.effort != same else None
+        contact_time = uniform((n,), *p.contact_time, generator) if p.contact_time != same else None
+        return Variation(friction, mass, com, gains, effort, contact_time)
 
 
 class Latency:
@@ -122,27 +124,31 @@ class Pushes:
 
 
 class VelocitySteps:
-    """Now and then a robot is all at once faster, as a whole and level.
+    """Now and then a robot moves and turns faster all at once, as a whole.
 
     Attributes:
         until: (n,) control steps until the next step.
-        velocity_w: (n, 3) m/s, of that step.
+        velocity_w: (n, 3) m/s, of that step; `turn_w` (n, 3) rad/s.
     """
 
-    kept: ClassVar = ("until", "velocity_w")
+    kept: ClassVar = ("until", "velocity_w", "turn_w")
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.size, self.generator, dt = params.velocity_step, generator, robot.control_dt
+        self.up, self.turn = params.velocity_step_up, params.velocity_step_turn
         self.interval = (params.velocity_step_interval[0] / dt, params.velocity_step_interval[1] / dt)
         self.until = torch.zeros(n, dtype=torch.long, device=generator.device)
-        self.velocity_w = torch.zeros(n, 3, device=generator.device)
+        self.velocity_w, self.turn_w = torch.zeros(2, n, 3, device=generator.device)
 
     def restart(self, mask: Tensor) -> None:
         """Draw the next step where mask (n,) is True."""
         bounds = (self.size, (-math.pi, math.pi), self.interval)
         size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
+        up = uniform(mask.shape, -self.up, self.up, self.generator) if self.up else torch.zeros_like(size)
         keep(self.until, mask, wait.round().long())
-        keep(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], 1))
+        keep(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), up], 1))
+        if self.turn:
+            keep(self.turn_w, mask, uniform(self.turn_w.shape, -self.turn, self.turn, self.generator))
 
     def advance(self) -> None:
         """One control step on."""
@@ -157,8 +163,10 @@ class VelocitySteps:
     def act(self, simulator: Simulator) -> None:
         """Change the velocities of those whose time has come."""
         state = simulator.state
+        # A simulator takes the root's velocities and those of the joints, and turns the other bodies with the root.
         faster = state.body_lin_vel_w + self.velocity_w.unsqueeze(1)
-        simulator.write(self.now, replace(state, body_lin_vel_w=faster))
+        turning = state.body_ang_vel_w + self.turn_w.unsqueeze(1)
+        simulator.write(self.now, replace(state, body_lin_vel_w=faster, body_ang_vel_w=turning))
 
 
 class Randomization:
@@ -175,7 +183,7 @@ class Randomization:
         self.bodies = Bodies(params, robot, n, generator) if params.varies_bodies else None
         self.latency = Latency(params.latency, robot, n, generator) if params.latency[1] else None
         self.pushes = Pushes(params, robot, n, generator) if params.push_force[1] else None
-        self.velocity_steps = VelocitySteps(params, robot, n, generator) if params.velocity_step[1] else None
+        self.velocity_steps = VelocitySteps(params, robot, n, generator) if params.steps_velocity else None
         self.bias = SensorBias(params.bias, robot, n, generator) if params.bias != BiasParams() else None
         self.noise = SensorNoise(params.noise, robot, n, generator) if any(vars(params.noise).values()) else None
         self.delay = simulator if isinstance(simulator, DelayedSimulator) else None

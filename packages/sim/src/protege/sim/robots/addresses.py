@@ -18,12 +18,14 @@ class Addresses:
         qpos: of `qpos`, 7 + J: the root's position, its quaternion wxyz, the joints' angles.
         qvel: of `qvel`, 6 + J: the root's linear velocity (world frame) and angular velocity (its own axes), the joints' rates.
         actuators: of `ctrl` and `actuator_gainprm`, J.
+        joints: of `jnt_range` and `jnt_actfrcrange`, J, without the root's.
     """
 
     bodies: slice
     qpos: slice
     qvel: slice
     actuators: slice
+    joints: slice
 
     @property
     def root(self) -> int:
@@ -61,6 +63,7 @@ def addresses(model: mujoco.MjModel, robot: Robot) -> Addresses:
         qpos=_slice([*range(qpos[0], qpos[0] + 7), *qpos[1:]], "joints"),
         qvel=_slice([*range(qvel[0], qvel[0] + 6), *qvel[1:]], "joints"),
         actuators=_slice([model.actuator(name).id for name in robot.joint_names], "servos"),
+        joints=_slice(joints[1:], "joints"),
     )
 
 

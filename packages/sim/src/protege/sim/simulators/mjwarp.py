@@ -84,7 +84,7 @@ class MjwarpSimulator:
             self._good = wp.clone(self._data.qpos)
             self._wrong = wp.zeros(num_envs, dtype=wp.bool)
         self._at = at = addresses(host, robot)
-        self._nominal = Nominal(host, self.device, torch.float32, at.bodies, at.actuators)
+        self._nominal = Nominal(host, self.device, torch.float32, at.bodies, at.actuators, at.joints)
         self._bodies = {name: wp.to_torch(getattr(self._model, name)) for name in Nominal.FIELDS} if varied else {}
         data = self._data
         self._qpos, self._qvel, self._ctrl = (wp.to_torch(x) for x in (data.qpos, data.qvel, data.ctrl))

@@ -55,7 +55,7 @@ class MujocoSimulator:
                 texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
         self.model = spec.compile()
         self._at = at = addresses(self.model, robot)
-        nominal = self.model, self.device, torch.float64, at.bodies, at.actuators
+        nominal = self.model, self.device, torch.float64, at.bodies, at.actuators, at.joints
         self._nominal = Nominal(*nominal) if varied else None
         self.models = [self._own_model() if varied else self.model for _ in range(num_envs)]
         self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]

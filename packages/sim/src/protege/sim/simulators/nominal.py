@@ -1,4 +1,4 @@
-"""The fields of a MuJoCo model in which envs may differ: all backends have them, under the same names."""
+"""The fields of a MuJoCo model in which envs may differ, under the same names in all backends."""
 
 from typing import Any
 
@@ -19,18 +19,30 @@ class Nominal:
         dtype: of the simulator's arrays.
         bodies: the model's ids of the bodies that a `Variation` lists, in its order.
         actuators: the same of the servos.
+        joints: the same of the joints; None where `LIMITS` cannot be varied.
     """
 
-    FIELDS = (
+    BODIES = (
         *("geom_friction", "body_mass", "body_inertia", "body_subtreemass", "body_ipos"),
         *("actuator_gainprm", "actuator_biasprm"),
     )
+    """Fields that every backend can vary."""
+    LIMITS = ("jnt_actfrcrange", "geom_solref")
+    """Fields that only those backends can vary whose model is MuJoCo's own."""
+    FIELDS = BODIES + LIMITS
 
     def __init__(
-        self, model: Any, device: torch.device, dtype: torch.dtype, bodies: slice | Tensor, actuators: slice | Tensor
+        self,
+        model: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        bodies: slice | Tensor,
+        actuators: slice | Tensor,
+        joints: slice | None = None,
     ) -> None:
-        self.bodies, self.actuators = bodies, actuators
-        self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in self.FIELDS}
+        self.bodies, self.actuators, self.joints = bodies, actuators, joints
+        names = self.BODIES if joints is None else self.FIELDS
+        self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in names}
         # Row: a body of MuJoCo's, whose body 0 is the world; column: the bodies whose subtrees it is in.
         parents = model.body_parentid.tolist()
         self.within = torch.eye(len(parents), device=device, dtype=dtype)
@@ -58,4 +70,11 @@ class Nominal:
             bias[:, self.actuators, 1] *= stiffness
             bias[:, self.actuators, 2] *= damping
             values |= {"actuator_gainprm": gain, "actuator_biasprm": bias}
+        if variation.effort is not None:
+            values["jnt_actfrcrange"] = nominal["jnt_actfrcrange"].repeat(len(variation.effort), 1, 1)
+            values["jnt_actfrcrange"][:, self.joints] *= variation.effort.unsqueeze(2)
+        if variation.contact_time is not None:
+            # Of two shapes that touch MuJoCo takes the mean: all of them are softer by the same factor, and so are contacts.
+            values["geom_solref"] = nominal["geom_solref"].repeat(len(variation.contact_time), 1, 1)
+            values["geom_solref"][:, :, 0] *= variation.contact_time.unsqueeze(1)
         return values

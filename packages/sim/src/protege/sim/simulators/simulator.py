@@ -26,12 +26,16 @@ class Variation:
         mass: (N, B) factor on each body's mass and inertia.
         com: (N, B, 3) m, shift of each body's centre of mass in the body's frame.
         gains: (N, J, 2) factors on each servo's stiffness and damping.
+        effort: (N, J) factor on each joint's effort limit.
+        contact_time: (N,) factor on the time constant of contacts: above 1 they are softer.
     """
 
     friction: Tensor | None = None
     mass: Tensor | None = None
     com: Tensor | None = None
     gains: Tensor | None = None
+    effort: Tensor | None = None
+    contact_time: Tensor | None = None
 
 
 class Simulator(Protocol):

@@ -12,6 +12,7 @@ from isaaclab_newton.physics import NewtonManager
 from newton.solvers import SolverMuJoCo
 from torch import Tensor
 
+from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
@@ -99,8 +100,8 @@ class VariedBodies:
     def __init__(self, articulation: Articulation, robot: Robot, device: torch.device) -> None:
         solver = newton_solver()
         model, host = solver.mjw_model, solver.mj_model
-        nominal = {name: getattr(model, name).numpy()[0] for name in Nominal.FIELDS}
-        self.fields = {name: wp.to_torch(getattr(model, name)) for name in Nominal.FIELDS}
+        nominal = {name: getattr(model, name).numpy()[0] for name in Nominal.BODIES}
+        self.fields = {name: wp.to_torch(getattr(model, name)) for name in Nominal.BODIES}
         labels = [host.body(body).name.rpartition(f"_{PRIM}_")[2] for body in range(host.nbody)]
         bodies = [labels.index(name) for name in robot.body_names]
         hinges = np.flatnonzero(np.isin(host.jnt_bodyid, bodies[1:]))
@@ -116,7 +117,15 @@ class VariedBodies:
         )
 
     def change(self, mask: Tensor, variation: Variation) -> None:
-        """Of the envs where mask (N,) is True."""
+        """Of the envs where mask (N,) is True.
+
+        Raises:
+            UserError: for effort limits or contacts, which Newton keeps elsewhere.
+        """
+        if variation.effort is not None or variation.contact_time is not None:
+            raise UserError(
+                "isaaclab cannot vary env.randomization.effort and contact_time", "Leave them at [1, 1], or take mjwarp"
+            )
         gains = variation.gains
         mine = replace(variation, gains=None if gains is None else gains[:, self._joints])
         for name, value in self.nominal.varied(mine).items():
