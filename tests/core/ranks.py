@@ -144,7 +144,7 @@ def make_learner(config: PPOConfig, group: ProcessGroup) -> tuple[ToyEnv, Learne
     obs = env.reset()
     learner = Learner(algorithm, obs, 0, group)
     for normalizer in algorithm.policy.tokenizer.normalizers.values():
-        normalizer.start_afresh()
+        normalizer.reset()
     return env, learner
 
 

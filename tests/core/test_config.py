@@ -11,7 +11,7 @@ from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.config import RunConfig, compose, from_dict
-from protege.core.runs.config_layers import FORMERLY
+from protege.core.runs.config_layers import FORMER_NAME
 
 
 def test_defaults_are_those_of_the_dataclasses():
@@ -142,7 +142,7 @@ def test_a_value_that_is_missing_is_asked_for():
 
 @dataclass
 class Gusts:
-    strength: float = field(default=1.0, metadata={FORMERLY: "wind"})
+    strength: float = field(default=1.0, metadata={FORMER_NAME: "wind"})
 
 
 @dataclass

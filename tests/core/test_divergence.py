@@ -41,9 +41,9 @@ MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
 )
 def test_three_bad_iterations_in_a_row(bad, said):
     watch = DivergenceMonitor(updates=4)
-    assert [watch.see(GOOD | row) for row in (bad, bad, {}, bad, bad)] == [""] * 5
+    assert [watch.update(GOOD | row) for row in (bad, bad, {}, bad, bad)] == [""] * 5
     assert watch.bad_iterations == 2
-    assert watch.see(GOOD | bad) == f"{said}; 3 bad iterations in a row"
+    assert watch.update(GOOD | bad) == f"{said}; 3 bad iterations in a row"
 
 
 class BreaksLater(ToyEnv):
@@ -126,7 +126,7 @@ def test_what_a_fall_loads_is_the_checkpoint(tmp_path, monkeypatch):
         loaded.append(run.iteration)
 
     monkeypatch.setattr(run, "_load", load_and_look)
-    monkeypatch.setattr(run._divergence, "see", lambda metrics: next(watch))
+    monkeypatch.setattr(run._divergence, "update", lambda metrics: next(watch))
     with run:
         train_loop(run, env, learner)
     assert loaded == [2] and run.iteration == 4

@@ -115,16 +115,16 @@ def play(policy: MaskedMimic, kl_weight: float, horizon: int = 3, **changes) -> 
     ("share", "rows"), [(0.0, []), (0.25, [3, 7]), (0.5, [1, 3, 5, 7]), (0.75, [1, 2, 3, 5, 6, 7]), (1.0, range(8))]
 )
 def test_the_prior_acts_alone_in_its_share_evenly_spread(share, rows):
-    assert make_policy(prior_fraction=share).alone(8).nonzero().flatten().tolist() == list(rows)
+    assert make_policy(prior_fraction=share).prior_only(8).nonzero().flatten().tolist() == list(rows)
 
 
 def test_alone_the_prior_plays_what_is_deployed_and_else_the_posterior_is_drawn():
     policy, obs = make_policy(), seen()
-    acted, alone = policy.imagine(obs, 0.0, numbers(policy)), policy.alone(M)
-    assert torch.equal(acted.mean[alone], policy.distribution(obs)[0][alone])
+    acted, prior_only = policy.imagine(obs, 0.0, numbers(policy)), policy.prior_only(M)
+    assert torch.equal(acted.mean[prior_only], policy.distribution(obs)[0][prior_only])
     (mean, _), (delta, log_var) = policy.prior(obs), policy.encoder(obs)
     z = mean + delta + (0.5 * log_var).exp() * torch.randn(mean.shape, generator=draws(), dtype=mean.dtype)
-    torch.testing.assert_close(acted.mean[~alone], policy.decoder(obs, z)[~alone])
+    torch.testing.assert_close(acted.mean[~prior_only], policy.decoder(obs, z)[~prior_only])
     explored, std = policy.explore(obs, draws())
     assert torch.equal(explored, acted.mean)
     torch.testing.assert_close(std, torch.full_like(std, 0.3))
@@ -132,12 +132,12 @@ def test_alone_the_prior_plays_what_is_deployed_and_else_the_posterior_is_drawn(
 
 def test_the_kl_is_told_where_the_posterior_acts():
     policy, obs = make_policy(), seen()
-    kl, alone = policy.imagine(obs, 0.0, numbers(policy)).latent_kl, policy.alone(M)
+    kl, prior_only = policy.imagine(obs, 0.0, numbers(policy)).latent_kl, policy.prior_only(M)
     (mean, log_var_p), (delta, log_var_q) = policy.prior(obs), policy.encoder(obs)
     posterior = Normal(mean + delta, (0.5 * log_var_q).exp())
     wanted = kl_divergence(posterior, Normal(mean, (0.5 * log_var_p).exp())).sum(-1)
     assert kl is not None and (wanted > 0.1).all()
-    torch.testing.assert_close(kl, torch.where(alone, 0.0, wanted))
+    torch.testing.assert_close(kl, torch.where(prior_only, 0.0, wanted))
 
 
 def test_the_offset_is_from_the_reference():

@@ -4,7 +4,7 @@ import pytest
 from recorded_pipelines import start, write_metrics
 
 from protege.core.errors import UserError
-from protege.core.runs.pipeline import Learned, measured
+from protege.core.runs.pipeline import LearningCheck, measured
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from protege.core.runs.pipeline import Learned, measured
 )
 def test_what_was_learned_by_hand(tmp_path, values, direction, wanted, factor, met):
     run = write_metrics(tmp_path / "tracker", *values)
-    row = measured(Learned(run, "score", direction, wanted))
+    row = measured(LearningCheck(run, "score", direction, wanted))
     assert row["met"] is met
     assert row["factor"] is None if factor is None else row["factor"] == pytest.approx(factor)
     assert (row["first"], row["last"]) == pytest.approx((values[0], values[-1]), nan_ok=True)
@@ -47,17 +47,17 @@ def test_what_was_learned_by_hand(tmp_path, values, direction, wanted, factor, m
 def test_the_end_is_the_mean_of_the_last_tenth(tmp_path):
     # 29 values: the last 2, (28 + 30) / 2. The first row and the last lack the metric and do not count.
     run = write_metrics(tmp_path, None, *map(float, range(1, 28)), 28.0, 30.0, None)
-    row = measured(Learned(run, "score"))
+    row = measured(LearningCheck(run, "score"))
     assert (row["first"], row["last"], row["factor"]) == (1.0, 29.0, 29.0)
 
 
 def test_a_metric_that_was_never_logged_is_named(tmp_path):
     run = write_metrics(tmp_path, 1.0, 2.0)
     with pytest.raises(UserError, match=r"metrics\.jsonl has no episode/length") as caught:
-        measured(Learned(run, "episode/length"))
+        measured(LearningCheck(run, "episode/length"))
     assert "--from" in caught.value.remedy
     with pytest.raises(UserError, match="has no score"):
-        measured(Learned(str(tmp_path / "nowhere"), "score"))
+        measured(LearningCheck(str(tmp_path / "nowhere"), "score"))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_torn_last_line_of_the_log_is_ignored(tmp_path, torn):
     run = write_metrics(tmp_path, 1.0, 2.0)
     with open(tmp_path / "metrics.jsonl", "a", errors="surrogateescape") as file:
         file.write(torn)
-    assert measured(Learned(run, "score"))["last"] == 2.0
+    assert measured(LearningCheck(run, "score"))["last"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_any_other_damage_of_the_log_is_named(tmp_path, line, at):
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([*lines[:at], line, *lines[at:], b""]))
     with pytest.raises(UserError, match=rf"metrics\.jsonl is damaged in line {at + 1}\. Delete it.*--from"):
-        measured(Learned(run, "score"))
+        measured(LearningCheck(run, "score"))
 
 
 def test_the_summary_shows_no_factor_of_negative_values(tmp_path, recorder):

@@ -229,8 +229,8 @@ def test_a_library_that_cannot_be_written_is_one_line(folder: Path, robot: Robot
 def test_several_processes_pack_the_same_file(robot: Robot, folder: Path, tmp_path: Path, monkeypatch):
     listed = select([str(folder), str(folder / "fast")])
     pack_listed(listed, robot, tmp_path / "one.library")
-    monkeypatch.setattr(packing, "FEW", 0)
-    monkeypatch.setattr(packing, "PIECE", 2)
+    monkeypatch.setattr(packing, "MAX_SERIAL_FILES", 0)
+    monkeypatch.setattr(packing, "FILES_PER_JOB", 2)
     pack_listed(listed, robot, tmp_path / "several.library")
     assert (tmp_path / "one.library").read_bytes() == (tmp_path / "several.library").read_bytes()
 

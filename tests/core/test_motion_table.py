@@ -38,7 +38,7 @@ def test_a_clip_has_the_same_frames_in_every_company_and_every_piece(
 ) -> None:
     """At 1 each row has its neighbours from other pieces; at 10 pieces hold several clips and end within others."""
     alone = [MotionLibrary([clip], ROBOT, "cpu").state for clip in CLIPS]
-    monkeypatch.setattr(table, "PIECE", piece)
+    monkeypatch.setattr(table, "PIECE_ROWS", piece)
     library = MotionLibrary(CLIPS, ROBOT, "cpu")
     assert library.counts.tolist() == [3, 3, 40, 10, 39, 3]
     for i, expected in enumerate(alone):
@@ -66,7 +66,7 @@ def test_no_more_than_a_piece_is_computed_at_once(monkeypatch: pytest.MonkeyPatc
         return original(self, *args)
 
     monkeypatch.setattr(table.Kinematics, "forward", forward)
-    monkeypatch.setattr(table, "PIECE", 50)
+    monkeypatch.setattr(table, "PIECE_ROWS", 50)
     MotionLibrary([swinging("long", 241, 60.0)], ROBOT, "cpu")
     assert seen == [51, 52, 52, 52, 42]  # 241 rows in five pieces, with a neighbour on either side
     seen.clear()

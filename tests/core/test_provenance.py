@@ -15,7 +15,7 @@ from toy_env import ToyEnv
 from protege.core.errors import UserError
 from protege.core.motions import clip_files, load_clip, save_clip
 from protege.core.motions.provenance import Origin, are_origins, clip_count, joined, origins, summed
-from protege.core.runs.checkpoint import DIGEST, LATER, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint import DIGEST, MISSING_FIELDS, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.sim.robots import get_robot
 
@@ -97,9 +97,9 @@ def test_what_is_no_origin_is_refused(checkpoint, tmp_path):
         load(tmp_path / "last.ckpt")
 
 
-@pytest.mark.parametrize("form", LATER)
+@pytest.mark.parametrize("form", MISSING_FIELDS)
 def test_checkpoints_of_earlier_versions_have_none(checkpoint, tmp_path, form):
-    data = {name: x for name, x in vars(checkpoint).items() if name not in LATER[form]}
+    data = {name: x for name, x in vars(checkpoint).items() if name not in MISSING_FIELDS[form]}
     torch.save({"format": form, DIGEST: digest(data), **data}, tmp_path / "last.ckpt")
     assert load(tmp_path / "last.ckpt").motions == []
 

@@ -14,7 +14,7 @@ from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.robots.plain import first_difference, from_plain, to_plain
 from protege.core.robots.robot import Safety
-from protege.core.runs.checkpoint import DIGEST, LATER, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint import DIGEST, MISSING_FIELDS, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.sim.robots import get_robot, robot_names
@@ -120,7 +120,7 @@ def test_a_policy_is_not_given_another_robot(checkpoint, tmp_path, release):
 
 def test_a_checkpoint_of_an_earlier_version_knows_its_robot_by_name(checkpoint, tmp_path):
     """Format 1 has no description at all."""
-    data = {name: x for name, x in vars(checkpoint).items() if name not in LATER[1]}
+    data = {name: x for name, x in vars(checkpoint).items() if name not in MISSING_FIELDS[1]}
     torch.save({"format": 1, DIGEST: digest(data), **data}, tmp_path / "last.ckpt")
     assert load(tmp_path).described_robot() is None
     env = ToyEnv(2)

@@ -84,7 +84,7 @@ def test_a_name_with_brackets_is_said_as_it_is(tmp_path, capsys):
     with Run(Config({"run": settings}), "tracker", toy_robot(), {}) as run:
         run.restore({"policy": nn.Linear(1, 1)})
         for _ in run:
-            run.say("here")
+            run.print_line("here")
     assert "[/a] [red]  here" in capsys.readouterr().err
 
 

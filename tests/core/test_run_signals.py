@@ -75,7 +75,7 @@ def test_a_terminal_that_is_gone_ends_no_run(tmp_path):
         for iteration in run:
             if iteration == 1:
                 os.close(other)
-                run.say("to nobody")
+                run.print_line("to nobody")
                 assert run._console.quiet
     assert (run.iteration, run.finished) == (3, True)
     with pytest.raises(OSError, match="Input/output error"):

@@ -14,7 +14,7 @@ from protege.core.motions import MotionLibrary, StreamedLibrary, slots
 from protege.core.motions.block_draws import BlockDraws
 from protege.core.motions.frames import ClipFrames
 from protege.core.motions.slots import EMPTY
-from protege.core.motions.streamed import DRAWS_A_SLOT
+from protege.core.motions.streamed import DRAWS_PER_SLOT
 from protege.core.robots.robot import Robot
 
 CPU = torch.device("cpu")
@@ -153,7 +153,7 @@ def test_in_the_long_run_every_clip_is_sampled_in_proportion_to_its_weight(
 def test_one_clip_that_outweighs_all_others_does_not_keep_them_away(robot: Robot) -> None:
     library = streamed(robot, weights=[1e5, *[1.0] * 59])
     assert library.clips.reshape(library.blocks, -1)[:, 0].tolist() == [0] * library.blocks
-    assert (library.times.reshape(library.blocks, -1).sum(1) == DRAWS_A_SLOT * library.block_slots).all()
+    assert (library.times.reshape(library.blocks, -1).sum(1) == DRAWS_PER_SLOT * library.block_slots).all()
 
 
 @pytest.mark.parametrize("steps", [0, 3, DRAIN, INTERVAL + 2, 33 * INTERVAL + DRAIN + 1])

@@ -1,4 +1,4 @@
-"""What is known of N robots at one moment."""
+"""The full state of N robots at one time."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,7 +12,7 @@ from . import rotation as R
 
 @dataclass
 class RobotState:
-    """The full state of N robots, or of a reference motion. Leading dimensions may be any; (N, ...) is written here.
+    """The full state of N robots, or of a reference motion. The leading dimensions, written as N here, may be any.
 
     World frame: x forward, y left, z up, metres and seconds; quaternions wxyz, unit length.
 
@@ -58,7 +58,7 @@ class RobotState:
         return R.yaw_cos_sin(self.root_quat_w)
 
     def __getitem__(self, index) -> Self:
-        """The same index or slice into the leading dimension of every field (a slice gives views)."""
+        """Index or slice the leading dimension of every field (a slice gives views)."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def clone(self) -> Self:
@@ -66,23 +66,23 @@ class RobotState:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], joints: int, bodies: int, device: torch.device | str) -> Self:
-        """Room in float32 for states whose leading dimensions are `shape`, to be filled."""
+        """Uninitialised float32 states with the leading dimensions `shape`."""
         joint, body = (*shape, joints), (*shape, bodies)
         sizes = (joint, joint, (*body, 3), (*body, 4), (*body, 3), (*body, 3))
         return cls(*(torch.empty(size, dtype=torch.float32, device=device) for size in sizes))
 
     @classmethod
     def cat(cls, states: list[Self]) -> Self:
-        """Joined along the leading dimension; a single one is not copied."""
+        """Concatenate along the leading dimension; a single state is not copied."""
         return states[0] if len(states) == 1 else cls(*(torch.cat(x) for x in zip(*map(_values, states), strict=True)))
 
 
 class Snapshot(RobotState):
-    """A state whose tensors are not written to while it is in use: its heading is computed once, however many ask for it."""
+    """A state whose tensors do not change while it is in use, so that its heading is computed only once."""
 
     @classmethod
     def of(cls, state: RobotState) -> Self:
-        """The same tensors."""
+        """A snapshot that shares the state's tensors."""
         return cls(*_values(state))
 
     @cached_property
