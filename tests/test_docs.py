@@ -1,4 +1,4 @@
-"""The pages say what is: their commands parse, their overrides compose, their links lead somewhere, their tables are current."""
+"""The docs are correct: commands parse, overrides compose, link targets exist, tables are current."""
 
 import importlib.util
 import re
@@ -49,14 +49,14 @@ def commands(text: str) -> Iterator[list[str]]:
             lines = [line[2:] for line in lines if line.startswith("$ ")]
         for line in lines:
             if "protege" not in line:
-                continue  # other lines may hold what is no shell
+                continue  # other lines may not be shell commands
             lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
             lexer.whitespace_split = True
             yield from protege_commands(list(lexer))
 
 
 def protege_commands(words: list[str]) -> Iterator[list[str]]:
-    """Those parts of a line, between `&&`, `|`, `>` and the like, that call Protégé."""
+    """The parts of a line, separated by `&&`, `|`, `>` and similar operators, that call Protégé."""
     part: list[str] = []
     for word in [*words, ";"]:
         if word.strip("();<>|&"):
@@ -75,7 +75,7 @@ def spans(text: str) -> list[str]:
 
 
 def mentioned(text: str) -> Iterator[list[str]]:
-    """Words of the commands that are named in passing, with or without `protege` in front; `...` stands for anything."""
+    """Words of the commands in the running text, with or without `protege` in front; `...` stands for anything."""
     for span in spans(text):
         words = [word.replace("...", "x") for word in span.split() if word != "..."]
         if len(words) < 2 or words[1].isupper():
@@ -87,7 +87,7 @@ def mentioned(text: str) -> Iterator[list[str]]:
 
 
 def options(command: click.Command) -> set[str]:
-    """All options of a command and of those below it."""
+    """All options of a command and its subcommands."""
     mine = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -122,7 +122,7 @@ def parse(words: list[str]) -> None:
 
 
 def config(package: str, preset: str, overrides: tuple[str, ...], files: Sequence[Path] = ()) -> None:
-    """What the command's arguments make of its preset."""
+    """Compose a command's config from its preset and arguments."""
     known = import_module(EXPERIMENTS[package]).EXPERIMENTS
     experiment = known.get(preset) or known[preset.split("/")[0]]
     compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides, files)
@@ -144,7 +144,7 @@ def script(name: str = "config_reference") -> ModuleType:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Files that are named as examples need not be here.
+    # Files in examples need not exist.
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     problems = []
     for words in commands(page.read_text()):
@@ -161,7 +161,7 @@ def test_commands_in_the_text_parse(page: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     text = page.read_text()
     for words in mentioned(text):
-        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # a command's name alone
+        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # only a command's name
             parse(words)
     named = {option for span in spans(text) for option in re.findall(r"(?<!\S)--[a-z-]+", span.replace("/", " "))}
     assert named <= options(umbrella) | OTHERS_OPTIONS
@@ -176,7 +176,7 @@ def test_files_for_config_compose(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
@@ -211,7 +211,7 @@ def test_every_preset_that_is_trained_has_its_numbers() -> None:
     assert set(script("preset_reference").ABOUT) == trained
 
 
-def test_a_block_without_its_markers_is_told(tmp_path: Path) -> None:
+def test_a_block_without_its_markers_is_reported(tmp_path: Path) -> None:
     page = tmp_path / "commands.md"
     page.write_text("<!-- presets: pipelines, written by scripts/preset_reference.py -->")
     with pytest.raises(ValueError, match="0 blocks pipelines"):
@@ -219,7 +219,7 @@ def test_a_block_without_its_markers_is_told(tmp_path: Path) -> None:
 
 
 def in_brackets(text: str) -> Iterator[tuple[str, str]]:
-    """Keys of the config that the text follows with a value in brackets: `` `env.track.adaptive_sampling` (0.5) ``."""
+    """Config keys that are followed by a value in brackets: `` `env.track.adaptive_sampling` (0.5) ``."""
     yield from re.findall(r"`((?:run|env|agent|model)\.[\w.]+)` \(([\d.]+)(?= m\b| s\b|\))", text)
 
 
@@ -242,7 +242,7 @@ def test_every_key_has_a_meaning() -> None:
     assert "|  |" not in script().tables()
 
 
-def test_the_architecture_names_every_room_and_files_that_exist() -> None:
+def test_the_architecture_names_every_folder_and_existing_files() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     sources = [ROOT / f"packages/{package}/src/protege/{package}" for package in PACKAGES]
     rooms = {file.parent.name for source in sources for file in source.glob("*/__init__.py")}
@@ -269,7 +269,7 @@ def test_every_preset_is_described() -> None:
         "uv run --no-sync protege distill evaluate --opt distillation/tasks/unified",
     ],
 )
-def test_what_is_wrong_is_found(line: str) -> None:
+def test_invalid_commands_are_found(line: str) -> None:
     [words] = commands(f"```sh\n{line} # why\n```\n")
     with pytest.raises(Exception, match=r"No such|unknown key|Missing|not one of"):
         parse(words)

@@ -1,4 +1,4 @@
-"""The README's lines as a newcomer types them, block by block, each in a fresh shell: nothing is added but small budgets."""
+"""The README's commands, run block by block, each in a new shell; only small budgets are added."""
 
 import os
 import re
@@ -13,7 +13,7 @@ BLOCKS = [
     body for language, body in re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if language == "sh"
 ]
 
-# Lines that start or end so are not typed here.
+# Lines with these beginnings or endings are not run here.
 LEFT_OUT = {
     "make demo": "trains for minutes; tests/core/test_pipeline.py runs pipelines",
     "make test": "runs this test",
@@ -25,21 +25,21 @@ BUDGETS = {
     "protege teachers train": TRAINING,
     "protege distill train": f"{TRAINING} agent.evaluation_episodes=4",
     "protege distill evaluate": "--num-episodes 1 --num-envs 1",
-    # A busy machine does a simulated robot no harm.
+    # Missed deadlines on a busy machine do not matter in simulation.
     "protege deploy run": "--seconds 1 --limit stall=off --limit missed_deadlines=off",
 }
 
 
 def typed(block: str) -> list[str]:
-    """The lines of a block that are run, with their budgets."""
+    """The lines of a block that are run, with small budgets."""
     lines = re.sub(r"\\\n\s*", "", block).splitlines()
-    kept = [line for line in lines if not any(line.startswith(part) or line.endswith(part) for part in LEFT_OUT)]
-    return [" ".join([line, *(more for start, more in BUDGETS.items() if line.startswith(start))]) for line in kept]
+    included = [line for line in lines if not any(line.startswith(part) or line.endswith(part) for part in LEFT_OUT)]
+    return [" ".join([line, *(more for start, more in BUDGETS.items() if line.startswith(start))]) for line in included]
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory):
-    """Runs a block in a new bash that knows nothing of the environment; gives what it prints."""
+    """Runs a block in a new bash without the environment's variables, and returns its output."""
     home = tmp_path_factory.mktemp("newcomer")
     (home / ".venv").symlink_to(sys.prefix)
     path = [part for part in os.environ["PATH"].split(":") if Path(part).resolve() != Path(sys.prefix, "bin").resolve()]
@@ -55,11 +55,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory):
 
 
 def shape(lines: list[str]) -> list[str]:
-    """The lines without their numbers, and without what is added about deadlines that were missed."""
+    """The lines without numbers, and without notes on missed deadlines."""
     return [re.sub(r"\d+(\.\d+)?", "N", re.sub(r"(missed), the worst by .*", r"\1", line)) for line in lines]
 
 
-def test_every_line_but_those_left_out_is_typed() -> None:
+def test_every_line_except_those_left_out_is_run() -> None:
     lines = [line for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
     for part in LEFT_OUT:
         assert sum(line.startswith(part) or line.endswith(part) for line in lines) == 1, part
@@ -75,7 +75,7 @@ def test_a_shipped_student_walks_and_prints_what_the_readme_shows(shell) -> None
     assert "stood" in sample
 
 
-def test_the_four_steps_by_hand(shell) -> None:
+def test_the_four_steps_run_as_in_the_readme(shell) -> None:
     [block] = [block for block in BLOCKS if "smpl_unified_lightweight" in block]
     printed = shell(block)
     for run in ("tracker", "masked_mimic", "path_follower", "goal_directed", "steering", "unified_lightweight"):

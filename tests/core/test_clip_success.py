@@ -17,14 +17,14 @@ def episodes(clips: list[int], failed: list[bool]) -> dict[str, torch.Tensor]:
     return {"clip": torch.tensor(clips), "failed": torch.tensor(failed)}
 
 
-def test_successes_fade_and_the_worst_come_first():
+def test_old_successes_decay_and_the_worst_clips_come_first():
     success = ClipSuccess(["a", "b", "c", "d"])
     assert success.count(episodes([0, 0, -1], [True, False, True])) == {} and success.worst() == {}
-    told = success.count(episodes([0, 0, 1, 1, 1, 1, 2, 2], [True, True, False, False, False, True, True, True]))
+    metrics = success.count(episodes([0, 0, 1, 1, 1, 1, 2, 2], [True, True, False, False, False, True, True, True]))
     fade = math.exp(-2.0 / MEMORY_EPISODES)
     a = fade / (2.0 * fade + 2.0)
     assert success.worst() == {"a": round(a, 3), "b": 0.75}, "c was played twice, d never"
-    assert told == pytest.approx(
+    assert metrics == pytest.approx(
         {
             "success/mean_of_clips": (a + 0.75) / 2,
             "success/worst_clips": (round(a, 3) + 0.75) / 2,

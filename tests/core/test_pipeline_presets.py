@@ -85,5 +85,5 @@ def test_list_prints_the_commands_and_runs_none(tmp_path, recorder):
     assert recorder.names == [] and list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_preset_is_one_line(tmp_path):
+def test_an_unknown_preset_is_one_error_line(tmp_path):
     refused(protege("pipeline", "--preset", "supercomputer", "--results-dir", tmp_path), "supercomputer")

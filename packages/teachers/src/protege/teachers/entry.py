@@ -57,7 +57,7 @@ def problem(entry: Entry) -> str:
     if not (isinstance(entry.metrics, dict) and all(map(is_number, entry.metrics.values()))):
         return f"the metrics of {entry.name} are not numbers by name"
     if not isinstance(entry.weights, bool):
-        return f"whether {entry.name} has weights is not said"
+        return f"the key weights of {entry.name} is not true or false"
     sums: Any = entry.sha256
     if not isinstance(sums, dict) or set(sums) != set(FILES):
         odd = [repr(file) for file in (sums if isinstance(sums, dict) else []) if file not in FILES]
