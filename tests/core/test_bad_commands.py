@@ -217,7 +217,7 @@ def test_a_full_gpu_error_names_a_number_of_envs(tmp_path, monkeypatch):
 
     monkeypatch.setattr("protege.core.learning.learner.Learner.update", full)
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
-    assert "8 envs fit into the memory of cpu, but not what is learned" in line
+    assert "8 envs fit into the memory of cpu, but their training data does not" in line
     assert "Take half as many: --num-envs 4" in line
 
 

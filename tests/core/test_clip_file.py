@@ -81,7 +81,7 @@ def test_other_robots_and_joints_are_refused_by_name(walk, tmp_path):
         ({"robot": "g1"}, "is a clip of the robot g1, not of smpl", "Retarget it to smpl"),
         (
             {"joint_names": ("a", "b", *SMPL.joint_names[2:])},
-            "has the joints a, b, which smpl has not, and lacks L_Hip_x",
+            "has the joints a, b, which smpl does not have, and lacks L_Hip_x",
             "",
         ),
         ({"joint_names": SMPL.joint_names[:68]}, "has 69 joints but 68 joint_names", "Name each column once"),
@@ -98,12 +98,12 @@ def test_other_robots_and_joints_are_refused_by_name(walk, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "culprit"),
     [
-        ({"fps": 0}, "fps is no positive number"),
-        ({"fps": True}, "fps is no positive number"),
-        ({"joint_names": "L_Hip_x"}, "joint_names is no list of names"),
+        ({"fps": 0}, "fps is not a positive number"),
+        ({"fps": True}, "fps is not a positive number"),
+        ({"joint_names": "L_Hip_x"}, "joint_names is not a list of names"),
         ({"joint_names": ["L_Hip_x"] * 69}, "joint_names holds a name twice"),
-        ({"robot": 1}, "robot is no text"),
-        (["smpl"], "it is no JSON object"),
+        ({"robot": 1}, "robot is not a string"),
+        (["smpl"], "it is not a JSON object"),
     ],
 )
 def test_facts_of_a_wrong_type_are_named(walk, tmp_path, facts, culprit):
@@ -139,7 +139,7 @@ def test_a_clip_that_could_not_be_loaded_is_not_saved(walk, tmp_path):
 def test_a_saved_clip_is_listed(walk, tmp_path):
     assert save_clip(tmp_path / "walk", walk) == tmp_path / "walk.npy"
     for name in ("walk.npz", "walk.v2", "walk.NPY"):
-        with pytest.raises(UserError, match=rf"{name} is no name of a clip\. Clips are \.npy files: walk\.npy"):
+        with pytest.raises(UserError, match=rf"{name} is not the name of a clip\. Clips are \.npy files: walk\.npy"):
             save_clip(tmp_path / name, walk)
     assert os.listdir(tmp_path) == ["walk.npy"]
 
@@ -187,7 +187,7 @@ FILES = {
     "empty.npy": (b"", "empty", "Download"),
     "cut.npy": (npy(np.zeros(300))[:-8], "a .npy file that is damaged or cut short", "Download"),
     "objects.npy": (npy(np.array({"a": 1})), "a .npy file of pickled Python objects", "docs/clips.md"),
-    "random.npy": (bytes(range(128, 256)), "of a format that is not known here", "docs/clips.md"),
+    "random.npy": (bytes(range(128, 256)), "of an unknown format", "docs/clips.md"),
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from protege.core.runs.evaluation import (
 from protege.core.runs.load_policy import load_policy
 
 
-class Deck:
+class ScriptedEnv:
     """Envs with predetermined episode lengths; episodes of length 2 fail.
 
     Args:
@@ -60,7 +60,7 @@ def double(obs):
 
 
 def test_every_env_contributes_equally_many_first_episodes():
-    env = Deck([[2], [10, 2, 2, 7], [5]])
+    env = ScriptedEnv([[2], [10, 2, 2, 7], [5]])
     rows = run_episodes(env, double, 5)  # 2 from each of 3 envs
     assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2]
     assert rows["length"].tolist() == [2, 2, 10, 2, 5, 5]
@@ -70,7 +70,7 @@ def test_every_env_contributes_equally_many_first_episodes():
 
 def test_short_failures_are_not_overrepresented():
     """Half of the episodes fail in 2 steps, half succeed in 20: the first 12 to end are nearly all failures."""
-    env = Deck([[2], [20]] * 6)
+    env = ScriptedEnv([[2], [20]] * 6)
     rows = run_episodes(env, double, 12)
     assert summarize(rows, "err/mean").success == 0.5
 
@@ -79,7 +79,7 @@ def test_short_failures_are_not_overrepresented():
     lengths=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=5), n=st.integers(1, 12)
 )
 def test_at_least_the_requested_number_of_episodes_is_run(lengths, n):
-    rows = run_episodes(Deck(lengths), double, n)
+    rows = run_episodes(ScriptedEnv(lengths), double, n)
     each = math.ceil(n / len(lengths))
     assert rows["env_id"].tolist() == [world for world in range(len(lengths)) for _ in range(each)]
     assert rows["length"].tolist() == [mine[min(k, len(mine) - 1)] for mine in lengths for k in range(each)]
@@ -93,7 +93,7 @@ def test_episodes_are_run_without_gradients():
         acted.append(weight * double(obs))
         return acted[-1]
 
-    run_episodes(Deck([[2], [3]]), act, 2)
+    run_episodes(ScriptedEnv([[2], [3]]), act, 2)
     assert acted and not any(action.requires_grad for action in acted)
 
 

@@ -108,11 +108,11 @@ def test_clips_are_selected_by_split_and_tags(folder: Path):
         ("clips: [{path: fast, weight: .nan}]", r"clips\[0\]\.weight is nan"),
         ("clips: [{path: fast, weight: true}]", r"clips\[0\]\.weight is True"),
         ("clips: [{path: fast, weight: 1000000000}]", r"clips\[0\]\.weight is 1000000000"),
-        ("clips: [{path: fast, tags: [1]}]", r"clips\[0\]\.tags is no list of words"),
+        ("clips: [{path: fast, tags: [1]}]", r"clips\[0\]\.tags is not a list of words"),
         ("clips: [{path: fast, split: dev}]", r"clips\[0\]\.split is 'dev'\. Take train or test"),
         ("clips: [{path: fast, sha256: abc}]", r"clips\[0\] has one sha256 for 2 files"),
         ("clips: [nowhere.npy]", r"clips\[0\]: no clip at .*nowhere\.npy"),
-        ("clips: [", r"m\.yaml is no manifest \(.*line 1"),
+        ("clips: [", r"m\.yaml is not a manifest \(.*line 1"),
     ],
 )  # fmt: skip
 def test_errors_in_a_manifest_are_named(folder: Path, text: str, message: str):
@@ -152,7 +152,7 @@ def test_a_linked_clip_keeps_its_name(folder: Path, tmp_path: Path):
 def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for words, message in (
-        (["manifest", folder, "--output", "m.txt"], "m.txt is no name of a manifest. Call it m.yaml"),
+        (["manifest", folder, "--output", "m.txt"], "m.txt is not the name of a manifest. Call it m.yaml"),
         (["manifest", tmp_path / "empty", "--output", "m.yaml"], "empty holds no clips"),
         (["manifest", tmp_path / "none", "--output", "m.yaml"], "none is no folder"),
         (["pack", folder, "--output", "m.npy"], "m.npy is no name of a packed library. Call it m.library"),

@@ -71,7 +71,7 @@ def test_a_new_run_moves_the_old_one_aside(tmp_path, capsys):
     aside = tmp_path / "a" / "previous-1"
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
     assert load(aside / "last.ckpt").iteration == 3
-    assert f"begins anew; what was here is in {aside}" in capsys.readouterr().err
+    assert f"starts from scratch; the earlier run was moved to {aside}" in capsys.readouterr().err
 
 
 def test_a_new_run_that_is_killed_at_once_does_not_resume_the_old_one(tmp_path):

@@ -49,7 +49,7 @@ def test_new_fields_of_a_robot_take_their_defaults():
     ("path", "value", "problem"),
     [
         (("name",), 3, "robot.name is 3"),
-        (("joints", 1, "range"), [1.0], r"robot.joints\[1\].range is no list of its length"),
+        (("joints", 1, "range"), [1.0], r"robot.joints\[1\].range is not a list of the right length"),
         (("joints", 0, "damping"), float("nan"), r"robot.joints\[0\].damping is nan"),
         (("joints", 0, "damping"), True, "damping is True"),
         (("joints", 0, "spring"), 1.0, r"robot.joints\[0\] is no joint"),

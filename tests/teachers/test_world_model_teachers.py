@@ -122,7 +122,7 @@ def test_a_model_that_does_not_fit_is_one_error_line(robot, tracker, tiny_tracke
     assert f"drives the robot {robot.name}, not {other}" in message
     if robot.name == "smpl":
         message = refusal(tmp_path, f"agent.world_model_path={tiny_tracker}")
-        assert "holds no model of the world" in message
+        assert "holds no world model" in message
 
 
 def test_a_damaged_model_is_one_error_line(tracker, robot, tmp_path):

@@ -82,7 +82,7 @@ def test_invalid_indices_are_refused(text: str | bytes, tmp_path: Path) -> None:
         ({"recipe": 3}, "no kind or no recipe"),
         ({"metrics": {"error": "low"}}, "are not numbers"),
         ({"metrics": [1]}, "are not numbers"),
-        ({"notes": ["a"]}, "are no text"),
+        ({"notes": ["a"]}, "are not a string"),
         ({"sha256": dict.fromkeys(z.FILES, "0")}, "checksums that are none"),
         ({"sha256": list(z.FILES)}, "too few files"),
         ({"weights": "no"}, "not true or false"),

@@ -98,7 +98,7 @@ def _built(kind: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{where} lacks a field: {error}") from error
     if origin is tuple:
         if not isinstance(data, list) or (parts[-1] is not ... and len(data) != len(parts)):
-            raise ValueError(f"{where} is no list of its length")
+            raise ValueError(f"{where} is not a list of the right length")
         kinds = [parts[0]] * len(data) if parts[-1] is ... else parts
         return tuple(_built(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(kinds, data, strict=True)))
     if origin is UnionType:  # X | None

@@ -34,8 +34,8 @@ def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> 
         trainer = _trainer(saved.training)
         model = _fitted(trainer)
         if model is None:
-            remedy = "Give the folder of a run that was trained through a model of the world"
-            raise UserError(f"{file} holds no model of the world", remedy)
+            remedy = "Give the folder of a run that was trained through a world model"
+            raise UserError(f"{file} holds no world model", remedy)
         check_factors(file, trainer.get("factors", {}), env)
         check_layout(model, like.state_dict(), "model")
     except UserError as error:
