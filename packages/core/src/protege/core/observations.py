@@ -155,5 +155,5 @@ def to_heading(state: RobotState, vectors_w: Tensor) -> Tensor:
 
 def _turned(state: RobotState, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Rotate components x and y of world vectors, (N, ...) each, into the robots' heading frames."""
-    cos, sin = (c.view(-1, *[1] * (x.ndim - 1)) for c in state.ahead.unbind(dim=-1))
+    cos, sin = (c.view(-1, *[1] * (x.ndim - 1)) for c in state.heading_cos_sin.unbind(dim=-1))
     return torch.addcmul(cos * x, sin, y), torch.addcmul(cos * y, sin, x, value=-1.0)

@@ -53,7 +53,7 @@ class RobotState:
         return self.body_ang_vel_w[..., 0, :]
 
     @property
-    def ahead(self) -> Tensor:
+    def heading_cos_sin(self) -> Tensor:
         """(N, 2) cosine and sine of the root's heading; see `rotation.yaw_cos_sin`."""
         return R.yaw_cos_sin(self.root_quat_w)
 
@@ -86,8 +86,8 @@ class Snapshot(RobotState):
         return cls(*_values(state))
 
     @cached_property
-    def ahead(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return super().ahead
+    def heading_cos_sin(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().heading_cos_sin
 
 
 def _values(state: RobotState) -> list[Tensor]:
