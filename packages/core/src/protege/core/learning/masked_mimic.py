@@ -84,7 +84,7 @@ class MaskedMimicConfig(VariationalConfig):
     Attributes:
         rollout_steps: control steps of each env per iteration.
         epochs: passes over a rollout.
-        minibatches: per pass.
+        minibatches: minibatches per pass over a rollout.
         learning_rate: at the start; a cosine schedule decreases it to `min_learning_rate` over the run's budget.
         min_learning_rate: at the end.
         max_grad_norm: of all parameters together.

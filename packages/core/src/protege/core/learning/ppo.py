@@ -23,7 +23,7 @@ class PPOConfig:
     Attributes:
         rollout_steps: control steps of each env per iteration.
         epochs: passes over a rollout.
-        minibatches: per pass.
+        minibatches: minibatches per pass over a rollout.
         learning_rate: of the actor at the start.
         min_learning_rate: lower limit of the adapted rate.
         max_learning_rate: upper limit of the adapted rate.
