@@ -1,4 +1,4 @@
-"""What every test starts from: one seed, one thread, no deadlines on a busy machine; and the robots that tests are run on."""
+"""Common setup of all tests: one seed, one thread, no deadlines on a busy machine; and the robots that tests use."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from protege.core.robots.robot import Robot
 
 ROBOTS = sorted(entry_points(group="protege.robots").names)
-"""Of all that depends on the robot, tests are run on each."""
+"""Tests that depend on the robot run on each of these."""
 
-# A shell ignores Ctrl-C for what it runs in the background, and every program started from there inherits that.
+# A shell ignores Ctrl-C for background processes, and programs started from there inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("protege", deadline=None, derandomize=True)
 settings.load_profile("protege")
-# Nothing is downloaded to be drawn: here are no meshes, and robots are drawn with their own looks.
+# Nothing is downloaded for rendering: robots are drawn with their own visual shapes instead of meshes.
 os.environ["MENAGERIE_ROOT"] = os.devnull
-# Test tensors are small: a second thread costs more than it gives.
+# Test tensors are small: a second thread would make them slower.
 torch.set_num_threads(1)
 
 
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def need(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """`need("gl")` and `need("browser")` skip the test where there is none, see scripts/equipment.py."""
+    """`need("gl")` and `need("browser")` skip the test if they are missing, see scripts/equipment.py."""
     missing = cache(equipment.missing)
 
     def check(name: str) -> None:
@@ -48,7 +48,7 @@ def need(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def gl(need: Callable[[str], None]) -> None:
-    """For tests that draw."""
+    """For tests that render."""
     need("gl")
 
 
@@ -59,7 +59,7 @@ def seed() -> None:
 
 @pytest.fixture(scope="session", params=ROBOTS)
 def robot(request: pytest.FixtureRequest) -> "Robot":
-    """Each robot in turn. Tests of different robots are not mixed: what modules make for one is made once."""
+    """Each robot in turn. Tests are grouped by robot, so that module fixtures are built once for each."""
     from protege.sim.robots import get_robot
 
     return get_robot(request.param)
@@ -67,7 +67,7 @@ def robot(request: pytest.FixtureRequest) -> "Robot":
 
 @pytest.fixture(scope="session")
 def tiny_tracker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run: a small tracker of the real robot after two iterations, see tests/core/tiny_runs.py."""
+    """Run folder of a small tracker of the real robot after two iterations, see tests/core/tiny_runs.py."""
     from tiny_runs import TRACKER, train
 
     return train(TRACKER, tmp_path_factory.mktemp("tiny"), "tracker", "run.max_iterations=2")

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check. The import arrows are written in pyproject.toml."""
+"""Rules of the repository that can be checked automatically. Import contracts are in pyproject.toml."""
 
 import ast
 import re
@@ -13,15 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["core", "sim", "teachers", "distill", "deploy"]
-# What of deploy may import torch and core; the rest runs on the robot.
+# Modules of deploy that may import torch and core; the others run on the robot.
 EXPORT_ONLY = "export"
-# What names a modality of our tasks, or something of one, in code and in texts of the program; docstrings and comments are free to.
+# Names of our tasks' modalities in code and in the program's texts. Docstrings and comments may contain them.
 OF_A_MODALITY = re.compile(
     r"""^(path|PATH|GOAL|STEERING)$ | \bpath_(w|clock|follow\w*|speed|turn_rate|termination\w*)\b | \bPath(Command|Clock|Params)\b
     | \b(goal|steering)(s|_\w+)?\b | \b(Goal|Steering)(Command|Params)?\b""",
     re.VERBOSE,
 )
-# Beside what is in `tasks/` and `commands/` under its name. To add a modality is to add a file there and a line in the registry.
+# Files that may name them, besides those in `tasks/` and `commands/`. A new modality is a file there and a line in the registry.
 NAME_MODALITIES = {
     "sim/tasks/registry.py",
     "sim/motion_commands.py", "sim/motions/catalog.py", "core/runs/manifest.py",  # "path": where a file is
@@ -34,7 +34,7 @@ OWN = re.compile(r"(sim/tasks|deploy/commands)/(path|path_clock|goal|steering)\.
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files of the repository, those about to be added too."""
+    """Files of the repository, including untracked ones."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -55,7 +55,7 @@ def imports(file: Path) -> set[str]:
 
 
 def words(file: Path) -> set[str]:
-    """Names and texts in a file's code, without its docstrings. A variable named `path` is where a file is."""
+    """Names and strings in a file's code, without docstrings. A variable named `path` is a file's path and is ignored."""
     tree = ast.parse(file.read_text())
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = set[str]()
@@ -77,7 +77,7 @@ def module_name(file: Path) -> str:
 
 @cache
 def import_graph() -> dict[str, set[str]]:
-    """By module of packages/, the modules that it imports anywhere: also in functions and under TYPE_CHECKING."""
+    """For each module of packages/, the modules that it imports anywhere, also in functions and under TYPE_CHECKING."""
     files = {module_name(file): file for package in PACKAGES for file in package_files(package)}
     graph: dict[str, set[str]] = {name: set() for name in files}
     for name, file in files.items():
@@ -94,22 +94,22 @@ def import_graph() -> dict[str, set[str]]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[str]:
-    """The nodes of a graph on a circle, or between two: those that lead nowhere, or that nothing leads to, are taken away."""
+    """Nodes of a graph on a cycle or between two: nodes without outgoing or incoming edges are removed repeatedly."""
     left = dict(graph)
     while True:
         led_to = set().union(*left.values())
-        kept = {node: after & left.keys() for node, after in left.items() if after & left.keys() and node in led_to}
-        if kept == left:
-            return sorted(kept)
-        left = kept
+        rest = {node: after & left.keys() for node, after in left.items() if after & left.keys() and node in led_to}
+        if rest == left:
+            return sorted(rest)
+        left = rest
 
 
 def package_files(package: str) -> list[Path]:
     return tracked(f"packages/{package}/src/*.py")
 
 
-def test_the_arrows_hold() -> None:
-    # In a process of its own: it switches off the loggers of this one.
+def test_the_import_contracts_hold() -> None:
+    # In a separate process, because it disables loggers.
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
@@ -121,8 +121,8 @@ def test_no_modules_import_each_other_in_circles() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_rooms_import_each_other_in_circles(package: str) -> None:
-    """A room is a subfolder of a package; a module outside of the subfolders is a room of its own."""
+def test_no_folders_import_each_other_in_circles(package: str) -> None:
+    """Subfolders of a package must not form import cycles; a module outside of them counts as a folder."""
     graph: dict[str, set[str]] = {}
     for name, imported in import_graph().items():
         room = ".".join(name.split(".")[:3])
@@ -143,7 +143,7 @@ def test_a_package_declares_what_it_imports(package: str) -> None:
     assert used <= declared | {f"protege-{package}"}
 
 
-def test_the_namespace_belongs_to_nobody() -> None:
+def test_no_package_owns_the_namespace() -> None:
     assert not tracked("packages/*/src/protege/__init__.py")
 
 
@@ -156,7 +156,7 @@ def test_the_runtime_imports_no_torch() -> None:
 
 
 def test_the_clips_format_is_written_once() -> None:
-    """Deploy imports no core, so it links to the files that need numpy alone. Wheels hold their contents."""
+    """Deploy does not import core, so it has links to the files that only need numpy. Wheels contain their contents."""
     deploy, core = ROOT / "packages/deploy/src/protege/deploy/motions", ROOT / "packages/core/src/protege/core/motions"
     links = {file.name: file.readlink() for file in deploy.rglob("*.py") if file.is_symlink()}
     assert sorted(links) == ["clip_file.py", "clip_paths.py", "file_kinds.py", "plausibility.py", "poses.py"]
@@ -164,7 +164,7 @@ def test_the_clips_format_is_written_once() -> None:
         assert not link.is_absolute() and (deploy / name).resolve() == (core / name).resolve()
 
 
-def test_files_stay_readable() -> None:
+def test_files_stay_short() -> None:
     written = [
         file for file in tracked("*.py", "*.md", "*.yaml", "*.toml") if "zoo_data" not in file.parts
     ]  # by people
@@ -189,7 +189,7 @@ def test_no_file_names_a_package_index() -> None:
 def test_no_pickles() -> None:
     for file in tracked("packages/*.py", "tests/*.py", "scripts/*.py"):
         pickles = {name for name in imports(file) if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib")}
-        assert pickles <= {"pickle", "pickle.UnpicklingError"}, file  # what torch raises
+        assert pickles <= {"pickle", "pickle.UnpicklingError"}, file  # an exception of torch
         assert not re.search(r"^\s*import pickle", file.read_text(), re.MULTILINE), file
         for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
             keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
@@ -207,13 +207,13 @@ def test_no_blanket_handlers_and_no_leftovers() -> None:
 
 
 def test_few_files_name_a_modality() -> None:
-    """And these are known: who adds one more has not derived it from the registry."""
+    """The files are listed; in any other file the name must be derived from the registry."""
     named = {}
     for package in PACKAGES:
         for file in package_files(package):
-            if said := {word for word in words(file) if OF_A_MODALITY.search(word)}:
-                named[file.relative_to(ROOT / f"packages/{package}/src/protege").as_posix()] = said
-    others = {file: said for file, said in named.items() if not OWN.fullmatch(file)}
+            if found := {word for word in words(file) if OF_A_MODALITY.search(word)}:
+                named[file.relative_to(ROOT / f"packages/{package}/src/protege").as_posix()] = found
+    others = {file: found for file, found in named.items() if not OWN.fullmatch(file)}
     assert others.keys() == NAME_MODALITIES, {file: others[file] for file in others.keys() - NAME_MODALITIES}
     assert {file for file in named if OWN.fullmatch(file)} >= {
         f"{room}/{name}.py" for room in ("sim/tasks", "deploy/commands") for name in ("path", "goal", "steering")
@@ -226,7 +226,7 @@ def test_names_of_modalities_are_found(tmp_path: Path) -> None:
         '"""Says goal."""\nfrom .goal import x\nimport a.steering\n'
         'def f(path, goal_w): return path.y, f"go to {path}", steer("path"), P.PathCommand  # goal\n'
     )
-    said = {word for word in words(file) if OF_A_MODALITY.search(word)}
-    assert said == {"goal", "steering", "goal_w", "path", "PathCommand"}
+    found = {word for word in words(file) if OF_A_MODALITY.search(word)}
+    assert found == {"goal", "steering", "goal_w", "path", "PathCommand"}
     ways = ("a path of goals", "path_times", "file_path", "goalkeeper", "steer", "[KEY.PATH=VALUE]")
     assert [word for word in ways if OF_A_MODALITY.search(word)] == ["a path of goals"]

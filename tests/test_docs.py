@@ -1,4 +1,4 @@
-"""The pages say what is: their commands parse, their overrides compose, their links lead somewhere."""
+"""The docs are correct: commands parse, overrides compose, link targets exist, tables are current."""
 
 import re
 import shlex
@@ -56,14 +56,14 @@ def commands(text: str) -> Iterator[list[str]]:
             lines = [line[2:] for line in lines if line.startswith("$ ")]
         for line in lines:
             if "protege" not in line:
-                continue  # other lines may hold what is no shell
+                continue  # other lines may not be shell commands
             lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
             lexer.whitespace_split = True
             yield from protege_commands(list(lexer))
 
 
 def protege_commands(words: list[str]) -> Iterator[list[str]]:
-    """Those parts of a line, between `&&`, `|`, `>` and the like, that call Protégé."""
+    """The parts of a line, separated by `&&`, `|`, `>` and similar operators, that call Protégé."""
     part: list[str] = []
     for word in [*words, ";"]:
         if word.strip("();<>|&"):
@@ -82,7 +82,7 @@ def spans(text: str) -> list[str]:
 
 
 def mentioned(text: str) -> Iterator[list[str]]:
-    """Words of the commands that are named in passing, with or without `protege` in front; `...` stands for anything."""
+    """Words of the commands in the running text, with or without `protege` in front; `...` stands for anything."""
     for span in spans(text):
         words = [word.replace("...", "x") for word in span.split() if word != "..."]
         if len(words) < 2 or words[1].isupper():
@@ -94,7 +94,7 @@ def mentioned(text: str) -> Iterator[list[str]]:
 
 
 def options(command: click.Command) -> set[str]:
-    """All options of a command and of those below it."""
+    """All options of a command and its subcommands."""
     mine = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -129,7 +129,7 @@ def parse(words: list[str]) -> None:
 
 
 def config(package: str, preset: str, overrides: tuple[str, ...], files: Sequence[Path] = ()) -> None:
-    """What the command's arguments make of its preset."""
+    """Compose a command's config from its preset and arguments."""
     known = import_module(EXPERIMENTS[package]).EXPERIMENTS
     experiment = known.get(preset) or known[preset.split("/")[0]]
     compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, preset, overrides, files)
@@ -142,7 +142,7 @@ def slug(heading: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Files that are named as examples need not be here.
+    # Files in examples need not exist.
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     problems = []
     for words in commands(page.read_text()):
@@ -159,7 +159,7 @@ def test_commands_in_the_text_parse(page: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     text = page.read_text()
     for words in mentioned(text):
-        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # a command's name alone
+        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # only a command's name
             parse(words)
     named = {option for span in spans(text) for option in re.findall(r"(?<!\S)--[a-z-]+", span.replace("/", " "))}
     assert named <= options(umbrella) | OTHERS_OPTIONS
@@ -174,7 +174,7 @@ def test_files_for_config_compose(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
@@ -204,14 +204,14 @@ def test_keys_in_the_text_are_keys(page: Path) -> None:
     assert {key for key in named if not key.endswith((".py", ".yaml", ".npy"))} <= known
 
 
-def test_a_key_that_is_none_is_told() -> None:
+def test_unknown_keys_are_recognised() -> None:
     assert KEY.findall("env.num_env=3") == ["env.num_env"]
     assert "env.num_env" not in config_keys() and "env.num_envs" in config_keys()
     assert "agent.teacher_models.NAME.weight" in config_keys()
 
 
 def in_brackets(text: str) -> Iterator[tuple[str, str]]:
-    """Keys of the config that the text follows with a value in brackets: `` `env.track.adaptive_sampling` (0.5) ``."""
+    """Config keys that are followed by a value in brackets: `` `env.track.adaptive_sampling` (0.5) ``."""
     yield from re.findall(r"`((?:run|env|agent|model)\.[\w.]+)` \(([\d.]+)(?= m\b| s\b|\))", text)
 
 
@@ -230,7 +230,7 @@ def test_values_in_brackets_are_found() -> None:
     assert list(in_brackets(text)) == [("env.track.termination_distance", "0.5"), ("agent.clip", "0.3")]
 
 
-def test_the_architecture_names_every_room_and_files_that_exist() -> None:
+def test_the_architecture_names_every_folder_and_existing_files() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     sources = [ROOT / f"packages/{package}/src/protege/{package}" for package in PACKAGES]
     rooms = {file.parent.name for source in sources for file in source.glob("*/__init__.py")}
@@ -252,7 +252,7 @@ def test_the_architecture_names_every_room_and_files_that_exist() -> None:
         "uv run --no-sync protege distill evaluate --opt distillation/tasks/unified",
     ],
 )
-def test_what_is_wrong_is_found(line: str) -> None:
+def test_invalid_commands_are_found(line: str) -> None:
     [words] = commands(f"```sh\n{line} # why\n```\n")
     with pytest.raises(Exception, match=r"No such|unknown key|Missing|not one of"):
         parse(words)

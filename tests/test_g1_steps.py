@@ -1,4 +1,4 @@
-"""The four steps on the Unitree G1, by the commands that a user types: evaluation, export, its check and closed loops.
+"""The four steps on the Unitree G1, by a user's commands: evaluation, export, its check and closed loops.
 
 Budgets are tiny: it is to run, not to succeed.
 """
@@ -20,7 +20,7 @@ TASKS = ["path", "goal", "steering"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results folder of all four steps; runs have the names that presets give them."""
+    """The results folder of all four steps; runs have their presets' names."""
     results = tmp_path_factory.mktemp("results")
     expert = f"agent.expert_model_path={train(TRACKER, results, 'g1_tracker', *G1)}"
     train("masked_mimic/path_follower", results, "g1_masked_mimic", *G1, expert)
@@ -72,7 +72,7 @@ def test_the_student_is_evaluated_on_every_task(runs, tmp_path):
     assert all(x["episodes"] == 2 and x["failed_by"]["physics"] == 0 for x in data["tasks"].values())
 
 
-def test_the_export_is_the_policy(runs, exported):
+def test_the_export_acts_like_the_policy(runs, exported):
     done = protege("deploy", "check", exported, "--checkpoint", runs / "g1_unified_lightweight", "--num-states", 50)
     assert done.exit_code == 0, done.output
     done = protege("deploy", "info", exported)
@@ -94,8 +94,8 @@ def test_loops_close_at_its_rate(task, start, exported, tmp_path):
 
 
 def test_the_safety_layer_ends_a_fall_in_damping(exported, tmp_path):
-    """Its policy cannot stand, so within three seconds a limit is passed."""
+    """The policy cannot stand, so a limit is exceeded within three seconds."""
     report = tmp_path / "report.json"
     done = protege("deploy", "run", exported, "--task", "goal", "--fast", "--seconds", 3, "--report", report)
-    said = json.loads(report.read_text())
-    assert said["loop"]["event"] is not None and not said["stood"], done.output
+    result = json.loads(report.read_text())
+    assert result["loop"]["event"] is not None and not result["stood"], done.output

@@ -1,4 +1,4 @@
-"""What another package does to add a task: one file (tests/sim/toy_task.py), and an entry point of the group `protege.tasks`."""
+"""A task added by another package: one file (tests/sim/toy_task.py) and an entry point of the group `protege.tasks`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from protege.deploy.loop.recording import load as load_recording
 
 SOURCES = [Path(__file__).parent / folder for folder in ("core", "sim")]
 RULE = "an episode fails if the root is over 0.25 m from its height, or a fall"
-# The commands of a user, one after the other in one process: each would take seconds to import torch.
+# A user's commands, run in one process, because importing torch takes seconds.
 PROGRAM = """
 import json, sys
 from tiny_runs import protege
@@ -41,7 +41,7 @@ IMAGINED += ["agent.horizon=3", "agent.expert_model_path=", "model.mlp_units=[16
 
 
 def run(*words: object, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a program where these folders are on Python's path."""
+    """Run a program with these folders on Python's path."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, path))}
     return subprocess.run([*map(str, words)], capture_output=True, text=True, env=env, check=False)
 
@@ -65,7 +65,7 @@ def commands(folder: Path, tracker: Path) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, tiny_tracker: Path) -> tuple[Path, str]:
-    """The results of all these commands, where the package of the toy task is installed, and what they said."""
+    """The results folder and the output of all these commands, with the toy task's package installed."""
     folder = tmp_path_factory.mktemp("new_task")
     toy_task.install(folder)
     words = json.dumps([[str(word) for word in words] for words in commands(folder, tiny_tracker)])
@@ -74,13 +74,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory, tiny_tracker: Path) -> tuple[P
     return folder, done.stdout
 
 
-def test_here_it_is_not_installed():
+def test_the_toy_task_is_not_installed_here():
     assert "height" not in tasks()
 
 
 def test_a_teacher_is_trained_on_it_without_a_preset_of_its_own(ran: tuple[Path, str]):
-    folder, said = ran
-    assert "height_keeper\n" in said
+    folder, output = ran
+    assert "height_keeper\n" in output
     saved = load(folder / "keeper")
     assert (saved.kind, saved.iteration, saved.finished) == ("height_keeper", 2, True)
     assert saved.config["env"]["task_mix"] == {"track": 0.0, "height": 1.0}
@@ -88,9 +88,9 @@ def test_a_teacher_is_trained_on_it_without_a_preset_of_its_own(ran: tuple[Path,
     assert saved.obs_shapes["height"] == [1]
 
 
-def test_another_is_trained_on_it_through_a_model_of_the_world(ran: tuple[Path, str]):
-    folder, said = ran
-    assert "height_keeper/world_model\n" in said
+def test_a_teacher_is_trained_on_it_through_a_world_model(ran: tuple[Path, str]):
+    folder, output = ran
+    assert "height_keeper/world_model\n" in output
     saved = load(folder / "imagined")
     assert (saved.kind, saved.iteration, saved.finished) == ("height_keeper", 2, True)
     assert saved.config["env"]["task_mix"] == {"track": 0.0, "height": 1.0}
@@ -104,9 +104,9 @@ def test_a_student_learns_from_that_teacher(ran: tuple[Path, str]):
     assert all(row["distillation_loss/height"] > 0.0 for row in rows)
 
 
-def test_the_evaluation_says_when_it_fails(ran: tuple[Path, str]):
-    folder, said = ran
-    assert f"height: {RULE}\n" in said
+def test_the_evaluation_prints_its_failure_rule(ran: tuple[Path, str]):
+    folder, output = ran
+    assert f"height: {RULE}\n" in output
     results = folder / "student" / "evaluation"
     found = json.loads((results / "evaluation.json").read_text())["tasks"]["height"]
     facts = {key: found[key] for key in ("title", "failure_rule", "error_name", "error_unit", "episodes")}
@@ -119,7 +119,7 @@ def test_the_evaluation_says_when_it_fails(ran: tuple[Path, str]):
 
 
 def test_other_policies_that_were_trained_there_are_evaluated_here(ran: tuple[Path, str]):
-    """Their config holds the parameters of a task that is not installed here."""
+    """Their config contains parameters of a task that is not installed here."""
     assert "height_params" in load(ran[0] / "other").config["env"]
     result = protege("distill", "evaluate", "--checkpoint", ran[0] / "other", "--num-episodes", 2)
     assert result.exit_code == 0 and "track: an episode fails if" in result.output
@@ -141,15 +141,15 @@ def test_the_export_declares_its_command(ran: tuple[Path, str]):
 
 
 def test_the_runtime_orders_it_by_its_inputs_without_its_package(ran: tuple[Path, str], tmp_path: Path):
-    """In a closed loop with MuJoCo; half a second, from the start on told to be 0.9 m high and then 0.7 m."""
+    """Half a second in a closed loop with MuJoCo; the commanded height is first 0.9 m and then 0.7 m."""
     script, record = tmp_path / "orders.yaml", tmp_path / "run.npz"
     script.write_text("- {at: 0, height: {height_w: 0.9}}\n- {at: 0.3, height: {height_w: 0.7}}\n")
     program, options = Path(sys.executable).with_name("protege-deploy"), ["--fast", "--seconds", 0.5]
     done = run(program, "run", ran[0] / "export", "--commands", f"script:{script}", "--record", record, *options)
     assert done.returncode == 0 and "deadlines" in done.stdout, done.stderr
-    told = load_recording(record).columns
-    assert np.allclose(told["height_w"], [0.9] * 9 + [0.7] * 6)
-    assert [*np.unique(told["command_mask"], axis=0)[0]] == [False, False, False, True]
+    recorded = load_recording(record).columns
+    assert np.allclose(recorded["height_w"], [0.9] * 9 + [0.7] * 6)
+    assert [*np.unique(recorded["command_mask"], axis=0)[0]] == [False, False, False, True]
     done = run(program, "run", ran[0] / "export", "--task", "height", *options)
     assert done.returncode == 2 and done.stderr == (
         "error: height is ordered by the model's inputs. "

@@ -1,4 +1,4 @@
-"""The README's lines as a newcomer types them."""
+"""The README's commands, run block by block, each in a new shell; only small budgets are added."""
 
 import re
 
@@ -10,7 +10,7 @@ BLOCKS = [
     body for language, body in re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if language == "sh"
 ]
 
-# Lines that start or end so are not typed here.
+# Lines with these beginnings or endings are not run here.
 LEFT_OUT = {
     "make demo": "trains for minutes; tests/core/test_pipeline.py runs pipelines",
     "make test": "runs this test",
@@ -30,11 +30,11 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
 
 
 def shape(lines: list[str]) -> list[str]:
-    """The lines without their numbers, and without what is added about deadlines that were missed."""
+    """The lines without numbers, and without notes on missed deadlines."""
     return [re.sub(r"\d+(\.\d+)?", "N", re.sub(r"(missed), the worst by .*", r"\1", line)) for line in lines]
 
 
-def test_every_line_but_those_left_out_is_typed() -> None:
+def test_every_line_except_those_left_out_is_run() -> None:
     lines = [line for block in BLOCKS for line in lines_of(block)]
     for part in LEFT_OUT:
         assert sum(line.startswith(part) or line.endswith(part) for line in lines) == 1, part
@@ -50,7 +50,7 @@ def test_a_shipped_student_walks_and_prints_what_the_readme_shows(newcomer: Newc
     assert "stood" in sample
 
 
-def test_the_four_steps_by_hand(newcomer: Newcomer) -> None:
+def test_the_four_steps_run_as_in_the_readme(newcomer: Newcomer) -> None:
     [block] = [block for block in BLOCKS if "smpl_unified_lightweight" in block]
     printed = newcomer.type("\n".join(typed(block)))
     for run in ("tracker", "masked_mimic", "path_follower", "goal_directed", "steering", "unified_lightweight"):

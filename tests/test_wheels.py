@@ -1,4 +1,4 @@
-"""Each wheel, installed alone in an empty environment, answers."""
+"""Each wheel works when it is installed alone in an empty environment."""
 
 import subprocess
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def run(*command: str | Path) -> str:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The five wheels, and the locked versions of everything else as constraints."""
-    folder = tmp_path_factory.mktemp(uuid4().hex)  # uv's cache goes by the path: never one that it has seen
+    folder = tmp_path_factory.mktemp(uuid4().hex)  # uv caches by path, so the path must be new
     for package in PACKAGES:
         run(find_uv_bin(), "build", "--quiet", "--wheel", "--package", f"protege-{package}", "--out-dir", folder)
     locked = ["--frozen", "--extra", "cpu", "--no-dev", "--no-emit-workspace", "--no-hashes"]
@@ -32,13 +32,13 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes an environment of one requirement and what it depends on, once; gives its folder of commands."""
+    """Makes an environment with one requirement and its dependencies, once; returns its folder of commands."""
 
     @cache
     def make(requirement: str) -> Path:
         env = tmp_path_factory.mktemp("env") / "env"
         run(find_uv_bin(), "venv", "--quiet", "--python", "3.12", env)
-        # Links instead of copies: torch alone is gigabytes. What `uv sync` left in the cache will do as a rule.
+        # Links instead of copies, because torch alone has gigabytes. Usually `uv sync` has filled the cache.
         links = ["--link-mode", "symlink", "--find-links", str(wheels), "--constraint", str(wheels / "constraints.txt")]
         command = [find_uv_bin(), "pip", "install", "--quiet", "--python", str(env), *links, requirement]
         if subprocess.run([*command, "--offline"], cwd=ROOT, capture_output=True).returncode:
@@ -65,7 +65,7 @@ def test_umbrella_lists_what_is_installed(install: Callable[[str], Path]) -> Non
 
 
 def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
-    """The robot's side of deploy: the loop and its interfaces where there is neither torch nor core."""
+    """The loop and the interfaces of deploy run without torch and core."""
     program = """
 import importlib.util
 import protege.deploy.runtime, protege.deploy.policy.metadata, protege.deploy.cli.main, protege.deploy.motions.clips

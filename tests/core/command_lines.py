@@ -1,4 +1,4 @@
-"""Running commands that fail, on the real robot."""
+"""Runs commands that must fail, on the real robot."""
 
 from tiny_runs import protege
 
@@ -6,7 +6,7 @@ MASKED_MIMIC = "masked_mimic/path_follower"
 
 
 def fails(*words: object) -> str:
-    """Run a command that has to fail as all commands do: exit code 2, one line on stderr. Returns the line."""
+    """Run a command that must fail with exit code 2 and one line on stderr. Returns the line."""
     result = protege(*words)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""

@@ -1,4 +1,4 @@
-"""Fixtures that several test files of core share."""
+"""Fixtures of several test files of core."""
 
 import pytest
 from recorded_pipelines import Recorder

@@ -1,4 +1,4 @@
-"""What fuzzers have in common: values that nobody expects, and an end to whatever hangs."""
+"""Shared parts of the fuzzers: unexpected values, and a time limit."""
 
 import signal
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ NESTED += [
 ]
 VALUES: list[Any] = [None, True, False, *NUMBERS, *TEXTS, *NESTED]
 FOREIGN: list[Any] = [b"x", (1, 2), {1, 2}, {1: 2}, 1j, object, range(3)]
-"""Nothing that YAML gives, but a program or a pickle may."""
+"""Values that cannot come from YAML, but from a program or a pickle."""
 
 YAML = [
     "",
@@ -127,14 +127,14 @@ YAML += [
 
 
 def in_one_line(error: UserError) -> None:
-    """Check that a message is one line that can be read."""
+    """Check that a message is one readable line."""
     assert "\n" not in str(error)
     assert len(str(error)) < 1000
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer."""
+    """Raise TimeoutError if the context takes longer."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"not done after {seconds} s")

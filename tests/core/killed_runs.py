@@ -1,4 +1,4 @@
-"""Kill trainings anywhere, start them again, and look at what is left. `test_killed_runs.py` does a few; for more:
+"""Kills trainings at random times, restarts them and checks their folders. `test_killed_runs.py` does a few; for more:
 
     python tests/core/killed_runs.py FOLDER --kills 20 --seed 0
 
@@ -32,7 +32,7 @@ from protege.core.runs.run_folder import read_metrics
 INTERVAL = 4
 """Iterations between checkpoints."""
 SAMPLES = 8 * 4
-"""Transitions of an iteration: TINY's envs and steps."""
+"""Transitions per iteration: TINY's envs and steps."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TRAINING = (
     "protege.core.runs.experiments",
@@ -42,17 +42,17 @@ TRAINING = (
     "torch.utils.tensorboard",
 )
 """Modules that a training imports."""
-PATIENCE = 120.0
-"""s that a process may take for anything."""
+TIMEOUT = 120.0
+"""Time limit for any operation of a process, s."""
 
 
 def words(folder: Path, iterations: int) -> list[str]:
-    """A training of the real robot that takes a moment an iteration."""
+    """Command words of a training of the real robot with short iterations."""
     where = ["--results-dir", str(folder), "--experiment-name", "a", "--max-iterations", str(iterations)]
     return ["core", "train", TRACKER, *where, *TINY, f"run.checkpoint_interval={INTERVAL}"]
 
 
-def start(command: list[str], said: Path, steps: list[Step] | None = None) -> int:
+def start(command: list[str], output: Path, steps: list[Step] | None = None) -> int:
     """Fork a process that runs a command of the umbrella; its output goes to a file. Returns its pid.
 
     Args:
@@ -61,7 +61,7 @@ def start(command: list[str], said: Path, steps: list[Step] | None = None) -> in
     if pid := os.fork():
         return pid
     os.setpgid(0, 0)
-    with said.open("wb") as file:
+    with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if steps is not None:
@@ -75,7 +75,7 @@ def start(command: list[str], said: Path, steps: list[Step] | None = None) -> in
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < end, "a process takes too long"
         time.sleep(0.01)
@@ -104,42 +104,42 @@ def is_free(folder: Path) -> bool:
 
 
 class Killer:
-    """Starts and kills one run, and checks its folder after each."""
+    """Starts and kills one run repeatedly, and checks its folder each time."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.run, self.draw = folder, folder / "a", random.Random(seed)
-        self.said = [folder / "said-0.txt", folder / "said-1.txt"]
-        self.logged = self.kept = 0
+        self.outputs = [folder / "output-0.txt", folder / "output-1.txt"]
+        self.logged = self.saved = 0
 
     def rows(self) -> int:
         return len(read_metrics(self.run / "metrics.jsonl"))
 
     def round(self, number: signal.Signals, twins: bool, with_pipeline: bool) -> str:
-        """One start, or two at once, killed at a random moment. Returns what happened, in words."""
+        """One start, or two at once, killed at a random moment. Returns what happened as text."""
         command, steps, place = words(self.folder, 10**6), None, self.run
         if with_pipeline:
             steps, place = [Step("a", command)], self.folder / "p"
             command = ["pipeline", "--results-dir", str(self.folder), "--experiment-name", "p"]
-        pids = [start(command, said, steps) for said in self.said[: 1 + twins]]
+        pids = [start(command, output, steps) for output in self.outputs[: 1 + twins]]
         pid = self.refused(pids, place) if twins else pids[0]
         if self.draw.random() < 0.25:
             time.sleep(self.draw.uniform(0.0, 1.5))  # perhaps before it has begun
         else:
-            wanted = self.kept + self.draw.randint(1, 3 * INTERVAL)
+            wanted = self.saved + self.draw.randint(1, 3 * INTERVAL)
             wait_until(lambda: self.running(pid) and self.rows() >= wanted)
             time.sleep(self.draw.uniform(0.0, 0.1))
         if number == signal.SIGINT:
-            os.killpg(pid, number)  # a terminal's, to all that it runs
+            os.killpg(pid, number)  # like a terminal, which sends it to the whole process group
         else:
             os.kill(pid, number)
         code = end(pid)
         wait_until(lambda: is_free(self.run))  # a killed pipeline's step saves first
         self.check(saves=code == 130 or (with_pipeline and self.rows() > self.logged))
         kind = ("pipeline" if with_pipeline else "run") + (", two at once" if twins else "")
-        return f"{kind}, {number.name}, exit code {code}: {self.logged} iterations logged, {self.kept} kept"
+        return f"{kind}, {number.name}, exit code {code}: {self.logged} iterations logged, {self.saved} saved"
 
     def running(self, pid: int) -> bool:
-        assert ended(pid) is None, f"it ended by itself: {[said.read_text() for said in self.said]}"
+        assert ended(pid) is None, f"it ended by itself: {[output.read_text() for output in self.outputs]}"
         return True
 
     def refused(self, pids: list[int], place: Path) -> int:
@@ -148,35 +148,35 @@ class Killer:
         wait_until(lambda: codes or codes.update({pid: code for pid in pids if (code := ended(pid)) is not None}))
         [(loser, code)] = codes.items()
         winner = pids[1 - pids.index(loser)]
-        text = self.said[pids.index(loser)].read_text()
+        text = self.outputs[pids.index(loser)].read_text()
         assert code == 2 and text.count("\n") == 1, text
         assert f"{place} is in use by process {winner} on " in text and f"kill {winner}" in text, text
         return winner
 
     def check(self, saves: bool) -> None:
-        """What a killed run leaves: a whole checkpoint, and a log whose rows follow each other, once each.
+        """Check the files of a killed run: a complete checkpoint, and a log with consecutive rows.
 
         Args:
-            saves: whether it could save before it ended: then nothing is lost, otherwise at most an interval.
+            saves: whether it saved before it ended. Then nothing is lost, otherwise at most one interval.
         """
         rows = read_metrics(self.run / "metrics.jsonl")
         assert [row["iteration"] for row in rows] == list(range(len(rows)))
         assert [row["samples"] for row in rows] == [SAMPLES * (i + 1) for i in range(len(rows))]
         last = self.run / "last.ckpt"
-        kept = load(last).iteration if last.is_file() else 0
-        assert kept >= self.kept, "an older checkpoint came back"
-        assert 0 <= len(rows) - kept <= (0 if saves else INTERVAL), (len(rows), kept)
-        self.logged, self.kept = len(rows), kept
+        iteration = load(last).iteration if last.is_file() else 0
+        assert iteration >= self.saved, "an older checkpoint came back"
+        assert 0 <= len(rows) - iteration <= (0 if saves else INTERVAL), (len(rows), iteration)
+        self.logged, self.saved = len(rows), iteration
 
     def finish(self) -> None:
-        """Let the run end: nothing temporary is left, and it equals one that was never killed, to the bit."""
-        total = self.kept + 2
-        assert end(start(words(self.folder, total), self.said[0])) == 0, self.said[0].read_text()
+        """Finish the run. No temporary files are left, and it is bitwise equal to one that was never killed."""
+        total = self.saved + 2
+        assert end(start(words(self.folder, total), self.outputs[0])) == 0, self.outputs[0].read_text()
         self.check(saves=True)
         left = sorted(path.name for path in self.run.iterdir() if "tfevents" not in path.name)
         assert left == ["config.yaml", "last.ckpt", "metrics.jsonl"], left
         whole = self.folder / "whole"
-        assert end(start(words(whole, total), self.said[0])) == 0, self.said[0].read_text()
+        assert end(start(words(whole, total), self.outputs[0])) == 0, self.outputs[0].read_text()
         killed, never = load(self.run), load(whole / "a")
         assert killed.iteration == never.iteration == total
         assert all(torch.equal(killed.model[name], x) for name, x in never.model.items())
@@ -184,7 +184,7 @@ class Killer:
 
 
 def kill(folder: Path, kills: int, seed: int) -> None:
-    """Kill one run so many times, with each signal, every fourth time with two starts, every fifth as a pipeline's step."""
+    """Kill one run `kills` times, alternating the signals, every fourth time with two starts, every fifth as a pipeline's step."""
     for name in TRAINING:
         import_module(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def kill(folder: Path, kills: int, seed: int) -> None:
     for number in range(kills):
         click.echo(killer.round(SIGNALS[number % 4], twins=number % 4 == 1, with_pipeline=number % 5 == 4))
     killer.finish()
-    click.echo(f"{kills} kills: {killer.kept} iterations, equal to those of a run that was never killed")
+    click.echo(f"{kills} kills: {killer.saved} iterations, equal to those of a run that was never killed")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Triton's kernels against those of torch, on a GPU, or by Triton's interpreter, with which test_kinematics.py runs this."""
+"""Compares the Triton kernels with torch, on a GPU or in Triton's interpreter; test_kinematics.py runs this file."""
 
 import sys
 

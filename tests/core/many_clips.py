@@ -1,4 +1,4 @@
-"""Small libraries of clips that are all different: the robot goes ahead, turns and swings its joints."""
+"""Small libraries of different clips, in which the robot moves forwards, turns and swings its joints."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Two processes that train together on a CPU, as torchrun would start them; and what they do in the tests."""
+"""Two ranks on a CPU, as torchrun would launch them, and their work in the tests."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ LOOP = PPOConfig(rollout_steps=8, epochs=2, minibatches=2, desired_kl=0.01)
 
 
 def on_ranks(work: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
-    """What `work(group, *args, **options)` returns on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
+    """Results of `work(group, *args, **options)` on each rank; a UserError is returned too. Fails if a rank hangs or dies."""
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -82,7 +82,7 @@ def _rank(rank: int, port: int, pipe: Connection, work: Callable[..., Any], args
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as numpy arrays: torch would send file descriptors of a process that is about to end."""
+    """Convert tensors to numpy arrays, because torch would send file descriptors of a process that is about to end."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -90,11 +90,11 @@ def _plain(value: Any) -> Any:
     return value.detach().numpy() if isinstance(value, torch.Tensor) else value
 
 
-# What ranks do ---------------------------------------------------------------------------------------------------------
+# Work of the ranks -----------------------------------------------------------------------------------------------------
 
 
 def pooled_moments(group: ProcessGroup, x: torch.Tensor, weight: torch.Tensor) -> dict[str, Any]:
-    """x (size, M, F), weight (size, M): the moments that a normaliser has after two updates with a fading memory; means."""
+    """x (size, M, F), weight (size, M): moments of a normaliser after two updates with memory below 1; and means."""
     normalizer = RunningNormalizer(x.shape[-1])
     for rows in (x, x.square()):
         with group.pooling(normalizer):
@@ -108,7 +108,7 @@ def pooled_moments(group: ProcessGroup, x: torch.Tensor, weight: torch.Tensor) -
 
 
 def gathered(group: ProcessGroup) -> dict[str, Any]:
-    """What ProcessGroup says of the ranks' own values."""
+    """Results of ProcessGroup's methods for the ranks' own values."""
     rank = group.rank
     module = nn.Linear(2, 2)
     module.weight.data.fill_(float(rank))
@@ -140,16 +140,16 @@ def make_learner(config: PPOConfig, group: ProcessGroup) -> tuple[ToyEnv, Learne
     torch.manual_seed(0)
     env = ToyEnv(8, seed=group.seed(0))
     algorithm = PPO(make_actor_critic(env, MODEL), config)
-    # What each rank sees first would not be in the normalisers of a single process with the rollouts of both.
+    # A single process with both rollouts would not have each rank's first observation in its normalisers.
     obs = env.reset()
     learner = Learner(algorithm, obs, 0, group)
     for normalizer in algorithm.policy.tokenizer.normalizers.values():
-        normalizer.start_afresh()
+        normalizer.reset()
     return env, learner
 
 
 def one_update(group: ProcessGroup, config: PPOConfig) -> dict[str, Any]:
-    """A rollout, and what an update makes of it."""
+    """A rollout, and the results of an update."""
     env, learner = make_learner(config, group)
     learner.collect(env, 0, 0.0)
     buffer = learner.buffer

@@ -1,4 +1,4 @@
-"""Pipelines whose steps are recorded, not carried out."""
+"""Pipelines whose steps are recorded, not run."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def write_metrics(folder: Path, *values: float | None, metric: str = "score", en
 
 
 class Recorder:
-    """Stands for `_run`: notes the steps, and stops at the one in `fails` with its exit code.
+    """Replaces `_run`: records the steps, and stops at the one in `fails` with its exit code.
 
     A training leaves another last.ckpt, also with 130; with other codes it ends before its first.
     """
@@ -60,7 +60,7 @@ def refused(result, *named: str) -> None:
 
 
 def start(folder: Path, recorder: Recorder, *words: str):
-    """Start the pipeline. Returns its result and the steps that were carried out."""
+    """Start the pipeline. Returns its result and the steps that were run."""
     recorder.names, recorder.fresh = [], []
     return protege("pipeline", "--results-dir", folder, *words), [*recorder.names]
 

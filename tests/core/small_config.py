@@ -29,7 +29,7 @@ PARTS: dict[str, type] = {"run": RunConfig, "env": Envs, "agent": PPOConfig, "mo
 
 
 def families() -> dict:
-    """The experiments of all packages by their presets' names, or the first part of them."""
+    """The experiments of all packages by preset name, or by its first part."""
     known = dict(EXPERIMENTS)
     for package in ("protege.teachers.experiments", "protege.distill.experiment"):
         known |= import_module(package).EXPERIMENTS
@@ -37,6 +37,6 @@ def families() -> dict:
 
 
 def experiment_of(preset: str):
-    """What trains a preset, as the command `train` finds it."""
+    """The experiment of a preset, as found by the command `train`."""
     known = families()
     return known.get(preset) or known[preset.split("/")[0]]

@@ -1,4 +1,4 @@
-"""Robots of a few bodies, put together by hand."""
+"""Small robots, described by hand."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ LIGHT = Inertia(1.0, moments=(0.01, 0.01, 0.01))
 
 
 def robot_of(name: str, bodies: tuple[Body, ...], joints: tuple[Joint, ...], **changes: Any) -> Robot:
-    """A robot at 30 Hz, whose default pose is all zero and whose first body is everything that it need not have."""
+    """A robot at 30 Hz with zero default pose, whose first body has all roles."""
     first = bodies[0].name
     facts: dict[str, Any] = {
         "default_joint_pos": (0.0,) * len(joints),
@@ -33,7 +33,7 @@ def trees(draw: st.DrawFn, *, depth_first: bool = False) -> Robot:
         draw: by hypothesis.
         depth_first: bodies are listed as MuJoCo sorts them.
     """
-    # MuJoCo reads no number so small that it has fewer digits.
+    # MuJoCo does not read subnormal numbers.
     numbers = st.floats(-1.0, 1.0).map(lambda x: x if abs(x) > 1e-9 else 0.0)
     positive = st.floats(0.01, 2.0)
 

@@ -1,4 +1,4 @@
-"""What a policy is made ready for on a GPU; nothing here runs on one."""
+"""Acceleration of policies for a GPU, tested without one."""
 
 import logging
 
@@ -28,14 +28,14 @@ def precision() -> object:
     torch.set_float32_matmul_precision(before)
 
 
-def test_networks_are_compiled_for_a_gpu_where_triton_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_compiled_for_a_gpu_if_triton_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: object())
     assert is_compiled(accelerate(Policy(), "cuda", mixed_precision=True, compile=True)) == [True, False]
     assert is_compiled(accelerate(Policy(), "cuda", mixed_precision=True, compile=False)) == [False, False]
     assert is_compiled(accelerate(Policy(), "cpu", mixed_precision=True, compile=True)) == [False, False]
 
 
-def test_without_triton_they_run_uncompiled_and_that_is_said(
+def test_without_triton_networks_run_uncompiled_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("protege.core.learning.accelerate.find_spec", lambda name: None)

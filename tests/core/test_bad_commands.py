@@ -1,4 +1,4 @@
-"""The command lines on the real robot: the one line that they print about bad input."""
+"""Command lines on the real robot: the error line for invalid input."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from protege.core.runs.checkpoint import load, save
         (["num_heads=3"], "model.latent_dim must be a multiple of model.num_heads"),
     ],
 )
-def test_a_training_that_cannot_begin_writes_nothing(tmp_path, monkeypatch, words, message):
+def test_a_training_that_cannot_start_writes_nothing(tmp_path, monkeypatch, words, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     where = ["--results-dir", tmp_path, "--experiment-name", "a"]
     assert message in fails("core", "train", TRACKER, *where, *TINY, *words)
@@ -160,7 +160,7 @@ def test_a_run_of_another_shape_is_not_resumed_and_not_touched(tiny_tracker, wor
     assert snapshot(tiny_tracker) == before
 
 
-def test_keys_of_a_task_without_envs_are_warned_of(tmp_path):
+def test_keys_of_a_task_without_envs_cause_a_warning(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
     key = "env.path_follower_params.enable_path_termination"
     result = protege("core", "train", TRACKER, *where, f"{key}=true")
@@ -173,7 +173,7 @@ def test_keys_of_a_task_without_envs_are_warned_of(tmp_path):
     assert "warning" not in result.stderr
 
 
-def test_different_rewards_of_a_trackers_tasks_are_warned_of(tmp_path):
+def test_different_rewards_of_a_trackers_tasks_cause_a_warning(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0, "--no-resume"]
     mix, pay = "env.task_mix={track: 1, path: 0, goal: 1, steering: 1}", "rewards={body_pos: 1.0}"
     result = protege(
@@ -195,7 +195,7 @@ def test_different_rewards_of_a_trackers_tasks_are_warned_of(tmp_path):
     assert result.exit_code == 0 and "are not those of" not in result.stderr
 
 
-def test_evaluations_need_a_world_and_an_episode(tiny_tracker):
+def test_evaluations_need_an_env_and_an_episode(tiny_tracker):
     for option in ("--num-envs", "--num-episodes"):
         result = protege("evaluate", "--checkpoint", tiny_tracker, option, 0)
         assert result.exit_code == 2
@@ -211,17 +211,17 @@ def test_folders_that_cannot_be_written_are_named(tiny_tracker, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_a_gpu_that_is_full_says_how_many_worlds_to_take(tmp_path, monkeypatch):
+def test_a_full_gpu_error_names_a_number_of_envs(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("protege.core.learning.learner.Learner.update", full)
     line = fails("core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY)
-    assert "8 envs fit into the memory of cpu, but not what is learned" in line
+    assert "8 envs fit into the memory of cpu, but their training data does not" in line
     assert "Take half as many: --num-envs 4" in line
 
 
-def test_who_types_the_evaluation_of_old_is_told_the_new_one():
+def test_the_former_evaluate_command_names_its_replacement():
     for words in ([], ["--help"], ["--checkpoint", "results/a", "--task", "track", "--num-episodes", 3]):
         assert fails("core", "evaluate", *words) == (
             "error: `protege core evaluate` is gone. Use `protege evaluate` (package protege-distill)\n"

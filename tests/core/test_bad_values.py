@@ -1,4 +1,4 @@
-"""Values that once crashed or hung a command: each ends in one line, by the real command line."""
+"""Values that once crashed or hung a command: each is one error line of the real command line."""
 
 import io
 import os
@@ -25,7 +25,7 @@ from protege.sim.robots import get_robot
 
 
 def fails(*words: object) -> str:
-    """Run a command that has to end with exit code 2 and one line on stderr. Returns the line."""
+    """Run a command that must fail with exit code 2 and one line on stderr. Returns the line."""
     result = protege(*words)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
@@ -67,7 +67,7 @@ def fails(*words: object) -> str:
         (["model.num_layers=64", "model.latent_dim=8192"], "million weights. Take fewer or smaller layers"),
     ],
 )
-def test_a_value_that_cannot_work_ends_in_one_line(tmp_path, monkeypatch, words, message):
+def test_an_invalid_value_is_one_error_line(tmp_path, monkeypatch, words, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     where = ["--results-dir", tmp_path / "results", "--experiment-name", "a"]
     assert message in fails("core", "train", TRACKER, *where, *TINY, *words)
@@ -80,12 +80,12 @@ def test_an_option_of_evaluate_is_checked_like_a_config(tiny_tracker):
     assert "run.device is 'banana'" in fails(*where, "--device", "banana")
 
 
-def test_the_pipeline_keeps_to_its_folder(tmp_path):
+def test_the_pipeline_stays_in_its_folder(tmp_path):
     line = fails("pipeline", "--results-dir", tmp_path / "results", "--experiment-name", "../y", "--list")
     assert line.startswith("--experiment-name is '../y'. Use letters, digits")
 
 
-def test_a_device_is_one_that_the_machine_has(monkeypatch):
+def test_a_device_that_the_machine_does_not_have_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [usable_device(x, "--device") for x in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
@@ -96,7 +96,7 @@ def test_a_device_is_one_that_the_machine_has(monkeypatch):
     assert RunConfig(device="cuda:1").torch_device() == "cuda:1"
 
 
-def test_the_guides_own_form_names_a_clip(tmp_path):
+def test_the_guides_notation_selects_a_clip(tmp_path):
     folder = train(TRACKER, tmp_path, "a", "+motion_file=data/motions/smpl_humanoid_run.npy", "run.max_iterations=1")
     assert load(folder).config["run"]["motion_file"] == ["data/motions/smpl_humanoid_run.npy"]
 
@@ -104,14 +104,14 @@ def test_the_guides_own_form_names_a_clip(tmp_path):
 # Text ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_brackets_and_colons_in_names_are_printed_as_they_are():
+def test_brackets_and_colons_in_names_are_printed_literally():
     console = terminal.console(file=io.StringIO(), width=80)
     console.print("[red]a[/red] [/] :smile: \\[b]")
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue() == "[red]a[/red] [/] :smile: \\[b]\n"
 
 
-def test_a_terminal_without_our_letters_is_told_in_one_line_too(tmp_path):
+def test_an_ascii_terminal_gets_one_error_line_too(tmp_path):
     """é, ✓ and ° in ASCII: a real process with such a terminal."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     words = [
@@ -142,7 +142,7 @@ def test_a_terminal_without_our_letters_is_told_in_one_line_too(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_what_stdout_cannot_show_is_a_question_mark(monkeypatch):
+def test_characters_outside_the_encoding_of_stdout_become_question_marks(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     terminal.print_anything()
@@ -154,7 +154,7 @@ def test_what_stdout_cannot_show_is_a_question_mark(monkeypatch):
 # Memory -------------------------------------------------------------------------------------------------------------------
 
 
-def test_memory_that_is_left_is_the_machines_or_the_containers(tmp_path, monkeypatch):
+def test_free_memory_is_the_smaller_of_the_machines_and_the_containers(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 16 kB\nMemAvailable:       8 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
@@ -169,7 +169,7 @@ def test_memory_that_is_left_is_the_machines_or_the_containers(tmp_path, monkeyp
     assert available() == float("inf")
 
 
-def test_what_does_not_fit_is_told_with_what_does(monkeypatch):
+def test_an_error_about_memory_names_the_number_that_fits(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 10.5e9)
     require(1e9, 10, "ten", "Take {}")
     with pytest.raises(UserError, match=r"^eleven take 11\.0 GB of memory, 10\.5 GB are free\. Take 10 of them$"):
@@ -188,7 +188,7 @@ def test_more_environments_than_fit_are_refused_before_they_are_built(tmp_path, 
     )
 
 
-def test_a_plan_takes_its_frames():
+def test_memory_of_plans_by_hand():
     """SMPL: 4 bytes for 13 numbers of 24 bodies and 2 of 69 joints, 1800; 30 frames a second, twice."""
     robot = get_robot("smpl")
     assert plan_bytes(robot, EnvConfig(task_mix={"track": 1.0})) == 0.0

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, and what is said about those that are neither."""
+"""Checkpoints: saved atomically, loaded unchanged, and refused if damaged."""
 
 import random
 import resource
@@ -65,7 +65,7 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def test_everything_comes_back(checkpoint, tmp_path):
+def test_a_saved_checkpoint_loads_unchanged(checkpoint, tmp_path):
     path = tmp_path / "runs" / "a" / "last.ckpt"
     save(path, checkpoint)
     loaded = load(path)
@@ -75,8 +75,8 @@ def test_everything_comes_back(checkpoint, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_masks_of_the_first_checkpoints_become_those_of_today(checkpoint, obs, tmp_path):
-    """They were the columns of one observation, which had no weights."""
+def test_the_command_mask_of_early_checkpoints_is_split_into_masks(checkpoint, obs, tmp_path):
+    """The masks were the columns of one observation, which had no weights."""
     shapes = {name: shape for name, shape in checkpoint.obs_shapes.items() if not name.endswith("_mask")}
     pose_mask = {"pose_mask": checkpoint.obs_shapes["pose_mask"]}
     save(tmp_path / "last.ckpt", replace(checkpoint, obs_shapes=shapes | pose_mask | {"command_mask": [3]}))
@@ -86,7 +86,7 @@ def test_masks_of_the_first_checkpoints_become_those_of_today(checkpoint, obs, t
     assert torch.equal(loaded.policy.distribution(obs)[0], acts(tmp_path / "new.ckpt", obs))
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(checkpoint, tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(checkpoint, tmp_path):
     path = tmp_path / "last.ckpt"
     save(path, checkpoint)
     before = path.read_bytes()
@@ -110,7 +110,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(checkpoint, tmp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_fills_up_while_torch_saves_is_one_line(checkpoint, tmp_path):
+def test_a_disk_that_fills_up_during_saving_is_one_error_line(checkpoint, tmp_path):
     path = tmp_path / "last.ckpt"
     save(path, checkpoint)
     before = path.read_bytes()
@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_while_torch_saves_is_one_line(checkpoint, tmp_path
     assert load(path).iteration == 8
 
 
-def test_another_error_of_torch_is_not_taken_for_a_full_disk(checkpoint, tmp_path, monkeypatch):
+def test_another_error_of_torch_is_not_reported_as_a_full_disk(checkpoint, tmp_path, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("CUDA error")
 
@@ -193,7 +193,7 @@ def test_another_format_is_named_with_the_version_that_wrote_it(checkpoint, tmp_
             load(path)
 
 
-def test_a_folder_stands_for_its_best(checkpoint, tmp_path):
+def test_a_run_folder_loads_its_best_checkpoint(checkpoint, tmp_path):
     with pytest.raises(UserError, match=r"no checkpoint at .*last\.ckpt"):
         load(tmp_path)
     with pytest.raises(UserError, match=r"no checkpoint at .*missing"):
@@ -292,10 +292,10 @@ def test_a_release_of_another_format_is_named(checkpoint, tmp_path):
         load(tmp_path)
 
 
-# The way back to a policy: experiments.load_policy -----------------------------------------------------------------------
+# Loading policies: load_policy.load_policy -------------------------------------------------------------------------------
 
 
-def test_a_loaded_policy_says_where_it_comes_from(checkpoint, tmp_path):
+def test_a_loaded_policy_has_its_path_and_digest(checkpoint, tmp_path):
     save(tmp_path / "last.ckpt", checkpoint)
     loaded = load_policy(tmp_path, robot="toy")
     assert isinstance(loaded, LoadedPolicy)

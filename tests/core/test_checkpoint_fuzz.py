@@ -1,4 +1,4 @@
-"""200 checkpoints whose archives are whole and whose contents are not: each acts and goes on, or is refused in one line."""
+"""200 checkpoints with intact archives and changed contents: each can be used and resumed, or is refused in one line."""
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(data: Any, path: tuple[Any, ...], change: Callable[[Any, Any], Any]) -> Any:
-    """A copy of nested mappings and lists in which `change` of a container and a key stands for the container."""
+    """A copy of nested mappings and lists in which a container is replaced by `change(container, key)`."""
     if len(path) == 1:
         return change(data.copy(), path[0])
     copy = data.copy()
@@ -63,7 +63,7 @@ def replaced(data: Any, path: tuple[Any, ...], change: Callable[[Any, Any], Any]
 
 
 def mutation(random: Random) -> Callable[[Any, Any], Any]:
-    """Something to do to an entry of a mapping or a list."""
+    """A random change of an entry of a mapping or a list."""
 
     def drop(node: Any, name: Any) -> Any:
         del node[name]
@@ -94,7 +94,7 @@ def mutation(random: Random) -> Callable[[Any, Any], Any]:
 
 
 def rewritten(path: Path, random: Random) -> None:
-    """Change some bytes of the archive's pickle; its checksums are right again."""
+    """Change some bytes of the archive's pickle and correct its checksums."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = next(name for name in members if name.endswith("data.pkl"))
@@ -108,7 +108,7 @@ def rewritten(path: Path, random: Random) -> None:
 
 
 class Trained:
-    """What a run hands its checkpoint to: the environment, policy, optimizer and loop of the tiny tracker."""
+    """The parts of a run that load a checkpoint: environment, policy, optimizer and loop of the tiny tracker."""
 
     def __init__(self, folder: Path) -> None:
         plugin = env_plugin()
@@ -120,7 +120,7 @@ class Trained:
         self.learner = Learner(self.ppo, self.obs)
 
     def take(self, path: Path) -> None:
-        """Act with a checkpoint's policy and go on with its training state, as far as it is loaded."""
+        """Act with a checkpoint's policy and resume from its training state, if it loads."""
         loaded = load_to_act(path, self.env, "agent.expert_model_path", ["tracker"])
         mean, std = loaded.policy.distribution(self.obs)
         assert mean.isfinite().all()
@@ -136,7 +136,7 @@ def trained(tiny_tracker) -> Iterator[Trained]:
     trained.env.close()
 
 
-def test_a_checkpoint_that_was_changed_is_refused_or_whole(trained, tiny_tracker, tmp_path):
+def test_a_changed_checkpoint_is_refused_or_usable(trained, tiny_tracker, tmp_path):
     random, whole, taken = Random(19), torch.load(tiny_tracker / "last.ckpt", weights_only=True), 0
     weights = [("model", name) for name in whole["model"]]
     fields, inner = [(name,) for name in whole], list(places(whole))
@@ -148,8 +148,8 @@ def test_a_checkpoint_that_was_changed_is_refused_or_whole(trained, tiny_tracker
             try:
                 data = replaced(data, place, mutation(random))
             except (LookupError, TypeError, AttributeError, RuntimeError, NotImplementedError):
-                continue  # not possible here, or the place is gone
-        if i % 10 and isinstance(data, dict):  # most are of those that have no digest, or a right one
+                continue  # not possible here, or the entry no longer exists
+        if i % 10 and isinstance(data, dict):  # most have no digest, or a correct one
             data = {name: x for name, x in data.items() if name != DIGEST}
             if i % 3 == 0:
                 data = {"format": FORMAT, DIGEST: digest({k: x for k, x in data.items() if k != "format"}), **data}
@@ -165,11 +165,11 @@ def test_a_checkpoint_that_was_changed_is_refused_or_whole(trained, tiny_tracker
     assert 3 < taken < COUNT // 3
 
 
-def test_the_unchanged_one_is_taken(trained, tiny_tracker):
+def test_the_unchanged_checkpoint_is_accepted(trained, tiny_tracker):
     trained.take(tiny_tracker / "last.ckpt")
 
 
-def test_what_changed_without_its_digest_is_noticed(tiny_tracker, tmp_path):
+def test_a_change_without_a_new_digest_is_detected(tiny_tracker, tmp_path):
     """A single number of the weights, the optimizer or the config, a swapped name, another count of samples."""
     whole = torch.load(tiny_tracker / "last.ckpt", weights_only=True)
     names = whole["joint_names"]

@@ -1,4 +1,4 @@
-"""A child process is told what its parent is told, and does not outlive it."""
+"""A child process receives its parent's signals and does not outlive it."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def start(*words: object, nohup: bool = False) -> tuple[subprocess.Popen[str], i
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_forwarded_and_the_child_ends_as_it_sees_fit(tmp_path, number):
+def test_a_signal_is_forwarded_and_the_child_chooses_its_exit_code(tmp_path, number):
     parent, _ = start(tmp_path / "heard")
     parent.send_signal(number)
     assert parent.communicate()[0] == "130 True\n"
@@ -58,14 +58,14 @@ def test_ctrl_c_comes_from_the_terminal_to_both(tmp_path):
     assert (tmp_path / "heard").read_text() == "SIGINT"
 
 
-def test_under_nohup_a_hangup_stops_neither(tmp_path):
+def test_under_nohup_a_hangup_stops_neither_process(tmp_path):
     parent, _ = start(tmp_path / "heard", "soon", nohup=True)
     parent.send_signal(signal.SIGHUP)
     assert parent.communicate()[0] == "0 False\n"
     assert not (tmp_path / "heard").exists()
 
 
-def test_a_killed_parent_takes_its_child_along(tmp_path):
+def test_a_killed_parent_stops_its_child(tmp_path):
     parent, child = start(tmp_path / "heard")
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
@@ -73,7 +73,7 @@ def test_a_killed_parent_takes_its_child_along(tmp_path):
     assert (tmp_path / "heard").read_text() == "SIGTERM"
 
 
-def test_a_child_that_a_signal_ends_has_a_shells_exit_code():
+def test_a_child_ended_by_a_signal_has_a_shells_exit_code():
     from protege.core.runs.child import run_child
 
     for number in (signal.SIGKILL, signal.SIGTERM):
@@ -81,7 +81,7 @@ def test_a_child_that_a_signal_ends_has_a_shells_exit_code():
 
 
 def has_ended(pid: int) -> bool:
-    """Whether it has, even if whoever adopted it has not looked yet."""
+    """Whether a process has ended, even if its new parent has not reaped it yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""What a clip's file may say about itself, what other files are called, and which files a value of --motion-file names."""
+"""Metadata of clip files, recognition of other files, and the files that a value of --motion-file refers to."""
 
 import gzip
 import io
@@ -35,19 +35,25 @@ def walk() -> Clip:
 # Facts -------------------------------------------------------------------------------------------------------------------
 
 
-def test_facts_come_back_and_numpy_reads_the_table_alone(walk, tmp_path):
-    said = {"joint_names": SMPL.joint_names, "robot": "smpl", "fps": 60.0, "source": "CMU 01_01, été", "licence": "CC0"}
-    file = save_clip(tmp_path / "walk.npy", replace(walk, **said))
+def test_facts_are_restored_and_numpy_reads_only_the_frames(walk, tmp_path):
+    facts = {
+        "joint_names": SMPL.joint_names,
+        "robot": "smpl",
+        "fps": 60.0,
+        "source": "CMU 01_01, été",
+        "licence": "CC0",
+    }
+    file = save_clip(tmp_path / "walk.npy", replace(walk, **facts))
     loaded = load_clip(file, SMPL)
-    assert {key: getattr(loaded, key) for key in said} == said and loaded.warnings == ()
+    assert {key: getattr(loaded, key) for key in facts} == facts and loaded.warnings == ()
     table = np.load(file, allow_pickle=False)
     assert table.shape == (61,) and table.dtype.names == ("time", "root_pos_w", "root_quat_w", "joint_pos")
     with file.open("rb") as opened:  # the second array in the file is JSON
         np.load(opened)
-        assert json.loads(np.load(opened).tobytes()) == {**said, "joint_names": list(SMPL.joint_names)}
+        assert json.loads(np.load(opened).tobytes()) == {**facts, "joint_names": list(SMPL.joint_names)}
 
 
-def test_a_clip_without_facts_is_the_table_and_nothing_else(walk, tmp_path):
+def test_a_clip_without_facts_contains_only_the_frames(walk, tmp_path):
     plain, file = io.BytesIO(), save_clip(tmp_path / "walk.npy", walk)
     np.save(plain, np.load(file))
     assert file.read_bytes() == plain.getvalue()
@@ -60,7 +66,7 @@ def test_with_a_robot_its_name_and_its_joints_are_written(walk, tmp_path):
     assert loaded.robot == "smpl" and loaded.joint_names == SMPL.joint_names
 
 
-def test_joints_of_another_order_are_put_right_by_name(walk, tmp_path):
+def test_joints_are_reordered_by_name(walk, tmp_path):
     order = np.random.default_rng(3).permutation(69)
     names = tuple(SMPL.joint_names[i] for i in order)
     shuffled = replace(walk, joint_pos=walk.joint_pos[:, order], joint_names=names)
@@ -75,7 +81,7 @@ def test_other_robots_and_joints_are_refused_by_name(walk, tmp_path):
         ({"robot": "g1"}, "is a clip of the robot g1, not of smpl", "Retarget it to smpl"),
         (
             {"joint_names": ("a", "b", *SMPL.joint_names[2:])},
-            "has the joints a, b, which smpl has not, and lacks L_Hip_x",
+            "has the joints a, b, which smpl does not have, and lacks L_Hip_x",
             "",
         ),
         ({"joint_names": SMPL.joint_names[:68]}, "has 69 joints but 68 joint_names", "Name each column once"),
@@ -92,12 +98,12 @@ def test_other_robots_and_joints_are_refused_by_name(walk, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "culprit"),
     [
-        ({"fps": 0}, "fps is no positive number"),
-        ({"fps": True}, "fps is no positive number"),
-        ({"joint_names": "L_Hip_x"}, "joint_names is no list of names"),
+        ({"fps": 0}, "fps is not a positive number"),
+        ({"fps": True}, "fps is not a positive number"),
+        ({"joint_names": "L_Hip_x"}, "joint_names is not a list of names"),
         ({"joint_names": ["L_Hip_x"] * 69}, "joint_names holds a name twice"),
-        ({"robot": 1}, "robot is no text"),
-        (["smpl"], "it is no JSON object"),
+        ({"robot": 1}, "robot is not a string"),
+        (["smpl"], "it is not a JSON object"),
     ],
 )
 def test_facts_of_a_wrong_type_are_named(walk, tmp_path, facts, culprit):
@@ -111,7 +117,7 @@ def test_facts_of_a_wrong_type_are_named(walk, tmp_path, facts, culprit):
 # Saving ------------------------------------------------------------------------------------------------------------------
 
 
-def test_what_could_not_be_loaded_is_not_saved(walk, tmp_path):
+def test_a_clip_that_could_not_be_loaded_is_not_saved(walk, tmp_path):
     hole = walk.joint_pos.copy()
     hole[12, 3] = np.nan
     cases = {
@@ -130,15 +136,15 @@ def test_what_could_not_be_loaded_is_not_saved(walk, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_a_saved_clip_is_one_that_list_shows(walk, tmp_path):
+def test_a_saved_clip_is_listed(walk, tmp_path):
     assert save_clip(tmp_path / "walk", walk) == tmp_path / "walk.npy"
     for name in ("walk.npz", "walk.v2", "walk.NPY"):
-        with pytest.raises(UserError, match=rf"{name} is no name of a clip\. Clips are \.npy files: walk\.npy"):
+        with pytest.raises(UserError, match=rf"{name} is not the name of a clip\. Clips are \.npy files: walk\.npy"):
             save_clip(tmp_path / name, walk)
     assert os.listdir(tmp_path) == ["walk.npy"]
 
 
-# What files are ----------------------------------------------------------------------------------------------------------
+# Kinds of files ----------------------------------------------------------------------------------------------------------
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -164,7 +170,7 @@ def packed(kind: str) -> bytes:
 
 
 PICKLED = b"\x80\x04\x95\x0c\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03fps\x94K\x1es."
-"""{"fps": 30}, in the form that no file here may be read in."""
+"""{"fps": 30} as a pickle, which must never be read."""
 FILES = {
     "lfs.npy": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n", "a git-LFS pointer", "git lfs pull"),
     "a.zip": (packed("zip"), "a zip archive", "Unpack it"),
@@ -181,13 +187,13 @@ FILES = {
     "empty.npy": (b"", "empty", "Download"),
     "cut.npy": (npy(np.zeros(300))[:-8], "a .npy file that is damaged or cut short", "Download"),
     "objects.npy": (npy(np.array({"a": 1})), "a .npy file of pickled Python objects", "docs/clips.md"),
-    "random.npy": (bytes(range(128, 256)), "of a format that is not known here", "docs/clips.md"),
+    "random.npy": (bytes(range(128, 256)), "of an unknown format", "docs/clips.md"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_clip_is_called_by_its_name(name, tmp_path):
-    """By all that cannot read other formats, as the robot's side. `load_clip` asks the packages that can, and then says so too."""
+def test_other_files_are_recognised_by_their_kind(name, tmp_path):
+    """Where other formats cannot be read, as in deploy. `load_clip` asks packages that can read them first."""
     contents, words, remedy = FILES[name]
     (tmp_path / name).write_bytes(contents)
     with pytest.raises(ClipError) as caught:
@@ -196,8 +202,8 @@ def test_what_is_no_clip_is_called_by_its_name(name, tmp_path):
     assert file_kind(contents, name).words.startswith(words)
 
 
-def test_a_poselib_motion_is_called_by_its_name(tmp_path):
-    """The file of that name in ProtoMotions 1: a pickled dict with a `rotation` in it."""
+def test_a_poselib_motion_is_recognised(tmp_path):
+    """A file of ProtoMotions 1: a pickled dict that contains `rotation`."""
     from collections import OrderedDict
 
     motion = OrderedDict(rotation=OrderedDict(arr=np.zeros((2, 24, 4))), skeleton_tree=OrderedDict(), fps=30)
@@ -223,7 +229,7 @@ def test_a_value_is_a_file_a_folder_a_pattern_or_a_shipped_name(walk, tmp_path, 
     assert [clip.name for clip in load_clips(["mine", WALK], SMPL)] == ["a", "b", "smpl_humanoid_walk"]
 
 
-def test_a_local_file_wins_over_a_shipped_one_of_its_name(walk, tmp_path, monkeypatch):
+def test_a_local_file_takes_precedence_over_a_shipped_one(walk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_clip(f"data/motions/{WALK}", walk)
     for name in (WALK, f"data/motions/{WALK}"):
@@ -242,7 +248,7 @@ def test_a_local_file_wins_over_a_shipped_one_of_its_name(walk, tmp_path, monkey
         ("nowhere.npy", "no clip at nowhere.npy"),
     ],
 )
-def test_a_value_that_names_nothing_is_one_line(value, problem, tmp_path, monkeypatch):
+def test_a_value_without_a_match_is_one_error_line(value, problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("nothing").mkdir()
     words = ["core", "train", "full_body_tracker/laptop", "--experiment-name", "a", "--motion-file", value]
@@ -251,8 +257,8 @@ def test_a_value_that_names_nothing_is_one_line(value, problem, tmp_path, monkey
     assert done.output.startswith(f"error: {problem}. Give a .npy file, a folder of them, a pattern")
 
 
-def test_warnings_are_printed_once_a_command(walk, tmp_path):
-    """A clip that floats, given twice; the command ends at once, for there is no such simulator."""
+def test_warnings_are_printed_once_per_command(walk, tmp_path):
+    """A floating clip, given twice. The command ends at once, because the simulator does not exist."""
     up, pos = str(tmp_path / "up.npy"), walk.root_pos_w.copy()
     pos[:, 2] += 0.3
     save_clip(up, replace(walk, root_pos_w=pos))

@@ -1,4 +1,4 @@
-"""The command lines on the real robot: what they do."""
+"""Command lines on the real robot."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from protege.core.runs.load_policy import load_policy
 from protege.core.runs.plain_yaml import as_yaml
 
 WALK = "data/motions/smpl_humanoid_walk.npy"
-# A process of its own that knows where the packages are, and not what the tests have done.
+# A separate process with the packages on its path and without the modules that tests have imported.
 UMBRELLA = [sys.executable, "-m", "protege.core.cli.umbrella"]
 
 
@@ -39,13 +39,13 @@ def test_presets_are_listed():
     assert names == sorted(names)
 
 
-def test_help_is_quick():
-    """No package that takes seconds to import is needed to say what the options are."""
+def test_help_imports_no_slow_packages():
+    """Printing the options needs no package that takes seconds to import."""
     code = "import sys; from protege.core.cli import main, umbrella; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_train_leaves_a_run_that_can_be_loaded(tiny_tracker):
+def test_a_trained_run_can_be_loaded(tiny_tracker):
     assert {"config.yaml", "metrics.jsonl", "last.ckpt"} < set(os.listdir(tiny_tracker))
     assert [json.loads(line)["samples"] for line in (tiny_tracker / "metrics.jsonl").read_text().splitlines()] == [
         32,
@@ -66,12 +66,12 @@ def test_options_reach_the_config(tmp_path):
     run = {key: config["run"][key] for key in ("robot", "simulator", "seed", "device", "max_time", "max_iterations")}
     assert list(run.values()) == ["smpl", "mujoco", 5, "cpu", 600.0, 1]
     assert config["run"]["motion_file"] == [WALK, "data/motions/smpl_humanoid_run.npy"]
-    # The tiny config's own argument comes later than the option.
+    # The tiny config's argument overrides the option.
     assert config["env"]["num_envs"] == 8
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_tracker, tmp_path):
-    """Physics, commands, normalisers, optimizer and random draws all go on."""
+    """Physics, commands, normalisers, optimizer and random numbers are all restored."""
     train(TRACKER, tmp_path, "parts", "--max-iterations", 1)
     torch.manual_seed(123)
     parts = load(train(TRACKER, tmp_path, "parts", "--max-iterations", 2))
@@ -92,7 +92,7 @@ def test_masked_mimic_learns_from_the_tracker(tiny_tracker, tmp_path):
     assert [(name, task["episodes"]) for name, task in data["tasks"].items()] == [("masked_mimic", 2)]
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path):
     command = ["core", "train", TRACKER, "--results-dir", tmp_path, "--experiment-name", "a", *TINY]
     words = [*UMBRELLA, *map(str, command), "--max-iterations", "100000"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -127,7 +127,7 @@ def test_options_are_written_as_yaml(value):
     assert yaml.safe_load(text) == (list(value) if isinstance(value, tuple) else value)
 
 
-def test_a_folder_is_tried_before_work_begins(tmp_path):
+def test_the_output_folder_is_checked_first(tmp_path):
     assert writable_folder(tmp_path / "new") == tmp_path / "new"
     assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").touch()
@@ -135,7 +135,7 @@ def test_a_folder_is_tried_before_work_begins(tmp_path):
         writable_folder(tmp_path / "file")
 
 
-def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):
+def test_a_teacher_that_starts_from_scratch_prints_a_notice(tmp_path):
     where = ["--results-dir", tmp_path, "--experiment-name", "a", *TINY, "--max-iterations", 0]
     result = protege("teachers", "train", "path_follower", *where, "agent.expert_model_path=")
     assert result.exit_code == 0, result.output
@@ -148,12 +148,12 @@ def test_a_teacher_may_start_from_scratch_and_says_so(tmp_path):
     assert "scratch" not in result.stderr
 
 
-def test_keys_come_from_a_file_too(tmp_path):
+def test_keys_can_be_given_in_a_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("env: {num_envs: 4}\nagent: {epochs: 2, gamma: 0.9}\nrun:\n")
     folder = train(TRACKER, tmp_path, "a", "--config", file, "--max-iterations", 0, "agent.gamma=0.5")
     config = load(folder).config
-    # The tiny config's own arguments come later than the file.
+    # The tiny config's arguments override the file.
     assert (config["env"]["num_envs"], config["agent"]["epochs"], config["agent"]["gamma"]) == (8, 1, 0.5)
     for text, message in {
         "env: {num_emvs: 4}": f"{file}: unknown key env.num_emvs. Did you mean env.num_envs?",
@@ -167,7 +167,7 @@ def test_keys_come_from_a_file_too(tmp_path):
     assert "cannot read nowhere.yaml" in fails("core", "train", TRACKER, "--config", "nowhere.yaml")
 
 
-def test_only_its_own_presets_can_be_trained():
+def test_only_presets_of_the_package_can_be_trained():
     line = fails("core", "train", "distillation/unified_lightweight", "--experiment-name", "a")
     assert "cannot train 'distillation/unified_lightweight' here. Known: " in line
     assert TRACKER in line
@@ -175,7 +175,7 @@ def test_only_its_own_presets_can_be_trained():
     assert f"Did you mean {TRACKER}?" in line
 
 
-def test_without_sim_it_says_what_to_install(monkeypatch):
+def test_without_sim_the_error_names_the_package_to_install(monkeypatch):
     from protege.core import env
 
     monkeypatch.setattr(env, "entry_points", lambda **_: [])

@@ -11,7 +11,7 @@ from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.learning.ppo import PPOConfig
 from protege.core.runs.config import RunConfig, compose, from_dict
-from protege.core.runs.config_layers import FORMERLY
+from protege.core.runs.config_layers import FORMER_NAME
 
 
 def test_defaults_are_those_of_the_dataclasses():
@@ -125,13 +125,13 @@ def test_wrong_overrides_are_named_in_one_line(override, message):
         ("critic_units=[]", r"model\.critic_units is empty"),
     ],
 )
-def test_values_that_cannot_work_are_named(override, message):
+def test_invalid_values_are_named(override, message):
     parts = {**PARTS, "env": env_plugin().config_class}
     with pytest.raises(UserError, match=message):
         compose(parts, None, [override])
 
 
-def test_a_value_that_is_missing_is_asked_for():
+def test_a_missing_value_is_named():
     @dataclass
     class Needy:
         path: str = "???"
@@ -142,7 +142,7 @@ def test_a_value_that_is_missing_is_asked_for():
 
 @dataclass
 class Gusts:
-    strength: float = field(default=1.0, metadata={FORMERLY: "wind"})
+    strength: float = field(default=1.0, metadata={FORMER_NAME: "wind"})
 
 
 @dataclass
@@ -150,14 +150,14 @@ class Windy:
     gusts: Gusts = field(default_factory=Gusts)
 
 
-def test_a_former_key_still_works_and_a_user_is_told_its_present_name_once(tmp_path, caplog):
+def test_a_former_key_still_works_and_its_current_name_is_logged_once(tmp_path, caplog):
     parts: dict[str, type] = {"env": Windy}
     (tmp_path / "old.yaml").write_text("env: {gusts: {wind: 3}}")
-    said = "env.gusts.wind is now called env.gusts.strength"
+    log_message = "env.gusts.wind is now called env.gusts.strength"
     for given in ({"overrides": ["gusts.wind=3"]}, {"overrides": ["wind=3"]}, {"files": [tmp_path / "old.yaml"]}):
         caplog.clear()
         assert compose(parts, None, **given).env.gusts.strength == 3.0
-        assert caplog.messages == [said]
+        assert caplog.messages == [log_message]
     caplog.clear()
     assert from_dict(parts, {"env": {"gusts": {"wind": 3.0}}}).env.gusts.strength == 3.0
     assert not caplog.messages, "nobody can change what a checkpoint says"
@@ -166,7 +166,7 @@ def test_a_former_key_still_works_and_a_user_is_told_its_present_name_once(tmp_p
         compose(parts, None, files=[tmp_path / "old.yaml"])
 
 
-def test_plain_data_comes_back_as_the_same_config():
+def test_plain_data_gives_the_same_config():
     config = compose(PARTS, None, ["num_envs=3", "task_mix.path=2", "speed=[1, 2]", "path.weight=4"])
     data = config.to_dict()
     assert yaml.safe_load(config.to_yaml()) == data
@@ -186,6 +186,6 @@ def test_data_of_another_version_is_refused():
         from_dict(PARTS, data)
 
 
-def test_parameters_of_a_task_that_is_not_installed_are_left_out():
+def test_parameters_of_a_task_that_is_not_installed_are_ignored():
     data = compose(PARTS, None).to_dict()
     assert from_dict(PARTS, {**data, "env": {**data["env"], "other_task": {"speed": 1.0}}}).to_dict() == data

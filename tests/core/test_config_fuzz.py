@@ -1,4 +1,4 @@
-"""200 configs with values that nobody expects: each is built, or refused in one line; those that are built make an environment."""
+"""200 configs with unexpected values: each is refused in one line, or is built and makes an environment."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -33,7 +33,7 @@ def parts_of(preset: str) -> dict[str, type]:
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where a value can be replaced: all keys, and all entries of lists."""
+    """Paths of all replaceable values: keys and entries of lists."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for name, value in items:
         yield (*path, name)
@@ -41,7 +41,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def near(random: Random, value: Any) -> Any:
-    """Something that may well work in place of a value."""
+    """A plausible replacement of a value."""
     if isinstance(value, bool) or value is None:
         return random.choice([True, False, None, 3])
     if isinstance(value, int | float):
@@ -67,14 +67,14 @@ def mutated(random: Random, part: str, cls: type, whole: dict[str, Any]) -> Any:
             mild = random.random() < 0.6
             node[path[-1]] = near(random, node[path[-1]]) if mild else random.choice([*VALUES, *FOREIGN])
         except (LookupError, TypeError):
-            continue  # an earlier one has taken its place
+            continue  # an earlier replacement has removed it
     return getattr(from_dict({part: cls}, data), part)
 
 
 @pytest.fixture(scope="module")
 def built() -> list[Any]:
     """The mutated parts that were built; the others were refused in one line."""
-    random, kept, refused = Random(19), [], 0
+    random, accepted, refused = Random(19), [], 0
     kinds = [(name, cls) for preset in PRESETS for name, cls in parts_of(preset).items()]
     wholes = {preset: compose(parts_of(preset), preset).to_dict() for preset in PRESETS}
     data = [wholes[preset][name] for preset in PRESETS for name in parts_of(preset)]
@@ -82,20 +82,20 @@ def built() -> list[Any]:
         (part, cls), whole = kinds[i % len(kinds)], data[i % len(kinds)]
         try:
             with within(20.0):
-                kept.append(mutated(random, part, cls, whole))
+                accepted.append(mutated(random, part, cls, whole))
         except UserError as error:
             refused += 1
             in_one_line(error)
-    assert len(kept) + refused == COUNT
-    return kept
+    assert len(accepted) + refused == COUNT
+    return accepted
 
 
 def test_configs_are_built_or_refused_in_one_line(built):
     assert COUNT // 20 < len(built) < COUNT // 2
 
 
-def test_those_that_are_built_make_an_environment_that_steps_or_are_refused(built):
-    """On four environments, so that it is quick; sizes are checked by the memory that they take."""
+def test_built_configs_make_an_environment_that_steps_or_are_refused(built):
+    """With four environments, to be fast; sizes are limited by their memory."""
     plugin, stepped = env_plugin(), 0
     run = RunConfig(robot="smpl", motion_file=["data/motions/smpl_humanoid_walk.npy"], num_threads=1, device="cpu")
     own = [part for part in built if isinstance(part, RunConfig | plugin.config_class)]

@@ -1,4 +1,4 @@
-"""Recorded work. A GPU replays it, and the results are compared; a CPU just calls it, and the tests show that this works too."""
+"""Recorded functions: on a GPU replays are compared with plain calls; on a CPU the function is called directly."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 JOINTS, ENVS, STEPS = 7, 64, 8
 
 
-def test_on_a_cpu_recorded_work_is_just_called():
+def test_on_a_cpu_recorded_work_is_called_directly():
     counter = torch.zeros(())
 
     def work() -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_on_a_cpu_recorded_work_is_just_called():
     assert recorded.recording is None
 
 
-def test_arguments_are_handed_on():
+def test_arguments_are_passed_on():
     recorded = Recorded(lambda obs, batch: obs["x"] * batch["y"], "cpu")
     for k in range(Recorded.EAGER_CALLS + 2):
         assert recorded({"x": torch.tensor([k])}, {"y": torch.tensor([3])}) == 3 * k
@@ -38,7 +38,7 @@ def random_(x: torch.Tensor, generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_replayed_updates_are_those_of_plain_calls(compiled, monkeypatch):
+def test_replayed_updates_equal_those_of_plain_calls(compiled, monkeypatch):
     shapes = {"proprioception": (20,), "poses": (2, 4, 5), "reference_joint_pos": (JOINTS,)}
     config = ModelConfig(latent_dim=32, ff_size=32, num_layers=2, reference_velocity=0.0)
 

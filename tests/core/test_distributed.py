@@ -1,4 +1,4 @@
-"""Two ranks: the same policy on both, the one that a single rank with both their envs would have."""
+"""Two ranks: both have the same policy as a single rank with the envs of both."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def assert_equal(a: dict, b: dict) -> None:
         np.testing.assert_array_equal(a[key], b[key], err_msg=key)
 
 
-def test_moments_and_means_are_those_of_the_union():
+def test_moments_and_means_are_those_of_all_ranks_data():
     generator = torch.Generator().manual_seed(0)
     x = 3.0 + torch.randn(2, 50, 3, generator=generator) * torch.tensor([1.0, 10.0, 0.1])
     x[1] += 1.0
@@ -40,7 +40,7 @@ def test_moments_and_means_are_those_of_the_union():
     np.testing.assert_allclose([first["advantage"], second["advantage"]], advantage, atol=1e-5)
 
 
-def test_ranks_know_of_each_other():
+def test_ranks_gather_each_others_values():
     first, second = on_ranks(ranks.gathered)
     assert first["seed"] == 5 and abs(second["seed"] - 5) > 1000
     assert (first["settings"].seed, second["settings"].seed) == (0, second["seed"] - 5)
@@ -60,7 +60,7 @@ def test_a_nan_on_one_rank_skips_the_step_on_all():
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_an_update_equals_that_of_one_rank_with_the_union():
+def test_an_update_equals_that_of_one_rank_with_all_envs():
     config = PPOConfig(rollout_steps=16, epochs=3, minibatches=1, learning_rate=1e-4, desired_kl=0.01)
     first, second = on_ranks(ranks.one_update, config)
     assert_equal(first["policy"], second["policy"])
@@ -119,7 +119,7 @@ def test_ctrl_c_on_one_rank_stops_all_after_the_same_iteration(tmp_path: Path):
         assert load(folder / "a" / "last.ckpt").iteration == 2
 
 
-def test_time_is_up_for_all_at_the_same_iteration(tmp_path: Path):
+def test_the_time_limit_ends_all_ranks_at_the_same_iteration(tmp_path: Path):
     first, second = on_ranks(ranks.train, str(tmp_path), None, 0.02, max_time=0.5)
     assert first["iteration"] == second["iteration"] > 1
     assert first["finished"] and second["finished"] and first["seconds"] == second["seconds"] >= 0.5
@@ -146,7 +146,7 @@ SRUN = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1"}
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, Launch()),  # the batch script itself
     ],
 )
-def test_the_launcher_is_known_by_its_variables(monkeypatch, variables, expected):
+def test_the_launcher_is_recognised_by_its_variables(monkeypatch, variables, expected):
     for name in {*TORCHRUN, *SRUN, "SLURM_NTASKS_PER_NODE"}:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -162,7 +162,7 @@ def test_the_launcher_is_known_by_its_variables(monkeypatch, variables, expected
         (TORCHRUN, "cuda", "4 ranks on a machine, of whose GPUs each sees 2"),
     ],
 )
-def test_what_does_not_fit_the_machine_is_refused(monkeypatch, variables, device, message):
+def test_a_launch_that_does_not_fit_the_machine_is_refused(monkeypatch, variables, device, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for name, value in variables.items():

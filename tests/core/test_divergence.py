@@ -1,4 +1,4 @@
-"""When a training falls back to its last good checkpoint, and when it is stopped because nothing good will come of it."""
+"""Divergence: when a training falls back to its last good checkpoint, and when it is stopped."""
 
 import json
 from math import inf, nan
@@ -26,7 +26,7 @@ MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         ({"agent/skipped_updates": 4.0}, "agent/skipped_updates was 4 of 4 (no finite gradient)"),
         ({"critic/value_loss": inf}, "critic/value_loss was inf"),
@@ -39,15 +39,15 @@ MODEL = ModelConfig("mlp", mlp_units=[16], critic_units=[16])
         ),
     ],
 )
-def test_three_bad_iterations_in_a_row(bad, said):
+def test_three_consecutive_bad_iterations_are_a_divergence(bad, message):
     watch = DivergenceMonitor(updates=4)
-    assert [watch.see(GOOD | row) for row in (bad, bad, {}, bad, bad)] == [""] * 5
+    assert [watch.update(GOOD | row) for row in (bad, bad, {}, bad, bad)] == [""] * 5
     assert watch.bad_iterations == 2
-    assert watch.see(GOOD | bad) == f"{said}; 3 bad iterations in a row"
+    assert watch.update(GOOD | bad) == f"{message}; 3 bad iterations in a row"
 
 
 class BreaksLater(ToyEnv):
-    """All envs break after `good` steps, as physics does under wild actions."""
+    """All envs break after `good` steps, as physics does with extreme actions."""
 
     def __init__(self, good: int) -> None:
         super().__init__(4)
@@ -65,22 +65,24 @@ def begin(folder: Path, env: ToyEnv, **settings) -> tuple[Run, ActorCritic, PPOC
     return Run(config, "tracker", env.robot, env.obs_shapes), make_actor_critic(env, MODEL), agent
 
 
-def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
+def test_the_last_good_checkpoint_is_not_overwritten(tmp_path, monkeypatch):
     env = ToyEnv(4)
     run, policy, agent = begin(tmp_path, env, max_iterations=20, checkpoint_interval=1)
     broken = iter([1.0, 1.0, 1.0, 1.0] + [torch.nan] * 100)
     true_loss = ppo.ppo_loss
     monkeypatch.setattr(ppo, "ppo_loss", lambda *args: true_loss(*args) * next(broken))
-    said = r"diverged in iteration 4: agent/skipped_updates was 2 of 2 .*--checkpoint .*last.ckpt .*agent.learning_rate"
-    with pytest.raises(UserError, match=said), run:
+    message = (
+        r"diverged in iteration 4: agent/skipped_updates was 2 of 2 .*--checkpoint .*last.ckpt .*agent.learning_rate"
+    )
+    with pytest.raises(UserError, match=message), run:
         train_loop(run, env, Learner(PPO(policy, agent), env.reset()))
     saved = load(run.folder / "last.ckpt")
     assert saved.iteration == 2
     assert all(x.isfinite().all() for x in saved.model.values())
 
 
-def test_a_run_goes_on_from_its_last_good_checkpoint(tmp_path, monkeypatch, capsys):
-    """Minibatches 4 to 9 are broken, two an iteration: iterations 2, 3 and 4 are bad, and come again with half the rates."""
+def test_a_diverged_run_continues_from_its_last_good_checkpoint(tmp_path, monkeypatch, capsys):
+    """Minibatches 4 to 9 are broken, two per iteration: iterations 2, 3 and 4 are bad, and are repeated with half the rates."""
     env = ToyEnv(4)
     run, policy, agent = begin(tmp_path, env, max_iterations=6, checkpoint_interval=1)
     agent.desired_kl = 0.0  # rates stay as they are
@@ -97,9 +99,9 @@ def test_a_run_goes_on_from_its_last_good_checkpoint(tmp_path, monkeypatch, caps
     rates = [row["learning_rate"] for row in rows]
     assert rates == pytest.approx([agent.learning_rate] * 2 + [agent.learning_rate / 2] * 4)
     assert len(seen) == 1, "the env goes on from there, too"
-    told = " ".join(capsys.readouterr().err.split())
-    assert "diverged in iteration 4: agent/skipped_updates was 2 of 2" in told
-    assert "last.ckpt (iteration 2) with half the learning rates; fall 1 of 3" in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert "diverged in iteration 4: agent/skipped_updates was 2 of 2" in output
+    assert "last.ckpt (iteration 2) with half the learning rates; fall 1 of 3" in output
     saved = load(run.folder)
     assert (saved.iteration, saved.training["falls"], saved.samples) == (6, 1, 6 * 4 * 4)
     again, policy, agent = begin(tmp_path, env, max_iterations=7, checkpoint_interval=1)
@@ -110,8 +112,8 @@ def test_a_run_goes_on_from_its_last_good_checkpoint(tmp_path, monkeypatch, caps
     assert (last["iteration"], last["agent/falls"]) == (6, 1.0), "a run that goes on later has not forgotten"
 
 
-def test_what_a_fall_loads_is_the_checkpoint(tmp_path, monkeypatch):
-    """Weights, moments and draws are those of the checkpoint; the learning rates of all trainings are lower from then on."""
+def test_falling_back_loads_the_whole_checkpoint(tmp_path, monkeypatch):
+    """Weights, moments and random state are the checkpoint's; learning rates are lower from then on."""
     env = ToyEnv(4)
     run, policy, agent = begin(tmp_path, env, max_iterations=4, checkpoint_interval=2)
     learner, loaded = Learner(PPO(policy, agent), env.reset()), []
@@ -126,7 +128,7 @@ def test_what_a_fall_loads_is_the_checkpoint(tmp_path, monkeypatch):
         loaded.append(run.iteration)
 
     monkeypatch.setattr(run, "_load", load_and_look)
-    monkeypatch.setattr(run._divergence, "see", lambda metrics: next(watch))
+    monkeypatch.setattr(run._divergence, "update", lambda metrics: next(watch))
     with run:
         train_loop(run, env, learner)
     assert loaded == [2] and run.iteration == 4
@@ -135,7 +137,7 @@ def test_what_a_fall_loads_is_the_checkpoint(tmp_path, monkeypatch):
     assert [group["lr"].item() for group in optimizer.param_groups] == pytest.approx([0.1, 0.2])
 
 
-def test_worlds_that_all_break_do_not_change_the_policy(tmp_path):
+def test_rollouts_of_only_broken_envs_do_not_change_the_policy(tmp_path):
     env = BreaksLater(8)
     run, policy, agent = begin(tmp_path, env, max_iterations=4)
     with run:
@@ -143,11 +145,11 @@ def test_worlds_that_all_break_do_not_change_the_policy(tmp_path):
     assert all(x.isfinite().all() for x in policy.state_dict().values())
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+def test_nonfinite_weights_are_not_saved(tmp_path):
     """Before the first checkpoint there is nothing to fall back to."""
     run, policy, _ = begin(tmp_path, ToyEnv(4), max_iterations=4, checkpoint_interval=2)
-    said = r"diverged in iteration 2: weights are NaN or infinite\. Try again from scratch"
-    with pytest.raises(UserError, match=said), run:  # noqa: PT012
+    message = r"diverged in iteration 2: weights are NaN or infinite\. Try again from scratch"
+    with pytest.raises(UserError, match=message), run:  # noqa: PT012
         run.restore({"policy": policy})
         for iteration in run:
             if iteration == 1:
@@ -156,8 +158,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("times", [1, 4])
-def test_weights_that_are_not_finite_are_left_behind(times, tmp_path):
-    """Broken in iteration 2, and found at the next checkpoint, the run's last; the fourth time ends the run."""
+def test_nonfinite_weights_cause_a_fall_back(times, tmp_path):
+    """Weights break in iteration 2, which is detected at the next checkpoint, the run's last. The fourth time ends the run."""
     run, policy, _ = begin(tmp_path, ToyEnv(4), max_iterations=4, checkpoint_interval=2)
     broken = []
 

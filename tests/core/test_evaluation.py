@@ -1,4 +1,4 @@
-"""Whole episodes, and the intervals around what they say."""
+"""Complete episodes, and confidence intervals of their results."""
 
 import json
 import math
@@ -22,8 +22,8 @@ from protege.core.runs.evaluation import (
 from protege.core.runs.load_policy import load_policy
 
 
-class Deck:
-    """Envs whose episodes have lengths that are known beforehand; those of length 2 fail.
+class ScriptedEnv:
+    """Envs with predetermined episode lengths; episodes of length 2 fail.
 
     Args:
         lengths: of each env's episodes, the last one again and again.
@@ -59,18 +59,18 @@ def double(obs):
     return 2.0 * obs["age"]
 
 
-def test_every_world_gives_its_first_episodes_equally_many():
-    env = Deck([[2], [10, 2, 2, 7], [5]])
+def test_every_env_contributes_equally_many_first_episodes():
+    env = ScriptedEnv([[2], [10, 2, 2, 7], [5]])
     rows = run_episodes(env, double, 5)  # 2 from each of 3 envs
     assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2]
     assert rows["length"].tolist() == [2, 2, 10, 2, 5, 5]
     assert rows["number"].tolist() == [0, 1, 0, 1, 0, 1]
-    assert env.steps == 12  # no longer than the slowest world needs
+    assert env.steps == 12  # no more than the slowest env needs
 
 
-def test_short_failures_weigh_no_more_than_long_successes():
-    """Each env fails in 2 steps or succeeds in 20, half and half: the first 12 episodes by time are nearly all failures."""
-    env = Deck([[2], [20]] * 6)
+def test_short_failures_are_not_overrepresented():
+    """Half of the episodes fail in 2 steps, half succeed in 20: the first 12 to end are nearly all failures."""
+    env = ScriptedEnv([[2], [20]] * 6)
     rows = run_episodes(env, double, 12)
     assert summarize(rows, "err/mean").success == 0.5
 
@@ -78,14 +78,14 @@ def test_short_failures_weigh_no_more_than_long_successes():
 @given(
     lengths=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=5), n=st.integers(1, 12)
 )
-def test_any_deck_gives_at_least_the_asked_number(lengths, n):
-    rows = run_episodes(Deck(lengths), double, n)
+def test_at_least_the_requested_number_of_episodes_is_run(lengths, n):
+    rows = run_episodes(ScriptedEnv(lengths), double, n)
     each = math.ceil(n / len(lengths))
     assert rows["env_id"].tolist() == [world for world in range(len(lengths)) for _ in range(each)]
     assert rows["length"].tolist() == [mine[min(k, len(mine) - 1)] for mine in lengths for k in range(each)]
 
 
-def test_nothing_is_remembered_for_gradients():
+def test_episodes_are_run_without_gradients():
     weight = torch.ones((), requires_grad=True)
     acted = []
 
@@ -93,7 +93,7 @@ def test_nothing_is_remembered_for_gradients():
         acted.append(weight * double(obs))
         return acted[-1]
 
-    run_episodes(Deck([[2], [3]]), act, 2)
+    run_episodes(ScriptedEnv([[2], [3]]), act, 2)
     assert acted and not any(action.requires_grad for action in acted)
 
 
@@ -108,7 +108,7 @@ def test_the_wilson_interval_by_hand():
 
 @given(count=st.integers(1, 500), share=st.floats(0.0, 1.0))
 def test_the_wilson_interval_solves_its_equation(count, share):
-    """At its ends the true proportion p is 1.96 of its own standard errors away from the measured one."""
+    """At its ends the true proportion p is 1.96 standard errors of p away from the measured one."""
     successes = round(share * count)
     for p in wilson_interval(successes, count):
         assert 0.0 <= p <= 1.0
@@ -123,7 +123,7 @@ def test_the_normal_interval_by_hand():
     assert all(math.isnan(x) for x in mean_interval(torch.tensor([1.0])))
 
 
-def test_a_summary_leaves_out_what_was_not_measured():
+def test_a_summary_ignores_unmeasured_errors():
     nan = math.nan
     rows = {"failed": torch.tensor([False, True, False, False]), "err/mean": torch.tensor([0.1, nan, 0.3, nan])}
     summary = summarize(rows, "err/mean")
@@ -140,7 +140,7 @@ def test_a_summary_leaves_out_what_was_not_measured():
 # On the real robot -------------------------------------------------------------------------------------------------------
 
 
-def test_an_untrained_tracker_is_scored_by_the_published_rule(tiny_tracker):
+def test_an_untrained_tracker_is_evaluated_by_the_published_rule(tiny_tracker):
     loaded = load_policy(tiny_tracker)
 
     def played():
@@ -151,7 +151,7 @@ def test_an_untrained_tracker_is_scored_by_the_published_rule(tiny_tracker):
 
     rows = played()
     assert rows["env_id"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    # Who failed was 0.5 m off on average at the last step; nobody else was.
+    # Failed episodes, and no others, had a mean error of 0.5 m at the last step.
     assert torch.equal(rows["failed"], rows["cartesian_err/last"] > 0.5)
     assert summarize(rows, "cartesian_err/mean") == summarize(played(), "cartesian_err/mean")
 

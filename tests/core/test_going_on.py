@@ -1,4 +1,4 @@
-"""What a training refuses to go on with, through the command line: a full disk, other clips, another expert, a second start."""
+"""Trainings that cannot be resumed, by command line: a full disk, other clips, another expert, a second start."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ WALK = "smpl_humanoid_walk.npy"
 
 
 def go_on(results: Path, iterations: int, *words: object, preset: str = TRACKER) -> Result:
-    """The same command again."""
+    """Run the same command again."""
     tiny = TINY_MASKED_MIMIC if preset.startswith("masked_mimic") else TINY
     where = ["--results-dir", results, "--experiment-name", "a", "--max-iterations", iterations]
     return protege("core", "train", preset, *where, *tiny, *words)
@@ -29,7 +29,7 @@ def refused(result: Result, *named: object) -> None:
     assert all(str(word) in result.stderr for word in named), result.stderr
 
 
-def test_a_disk_that_is_full_ends_a_training_and_leaves_its_last_checkpoint(tmp_path):
+def test_a_full_disk_ends_a_training_and_leaves_its_last_checkpoint(tmp_path):
     assert go_on(tmp_path, 2).exit_code == 0
     last = tmp_path / "a" / "last.ckpt"
     before = last.read_bytes()
@@ -52,14 +52,14 @@ def test_another_clip_under_the_same_path_is_refused(tmp_path):
     shutil.copy(clip_files([WALK])[0], clips / "walk.npy")
     words = ["--motion-file", clips]
     assert go_on(tmp_path, 1, *words).exit_code == 0
-    shutil.copytree(clips, tmp_path / "kept")
+    shutil.copytree(clips, tmp_path / "backup")
     before = snapshot(tmp_path / "a")
 
     data = np.load(clips / "walk.npy")
     data["joint_pos"][-1, 0] += 1e-6
     np.save(clips / "walk.npy", data)
     refused(go_on(tmp_path, 2, *words), clips / "walk.npy", "has changed since", tmp_path / "a" / "last.ckpt")
-    shutil.copy(tmp_path / "kept" / "walk.npy", clips)
+    shutil.copy(tmp_path / "backup" / "walk.npy", clips)
     shutil.copy(clip_files(["smpl_humanoid_run.npy"])[0], clips / "run.npy")
     refused(go_on(tmp_path, 2, *words), clips / "run.npy", "is new")
     assert snapshot(tmp_path / "a") == before

@@ -1,4 +1,4 @@
-"""MaskedMimic in imagined episodes: who acts, what the latent costs, and the gradients, against hand arithmetic and differences."""
+"""MaskedMimic in imagined episodes: prior and posterior, KL penalty and gradients, by hand and by finite differences."""
 
 import pytest
 import torch
@@ -29,12 +29,12 @@ SHAPES |= {"reference_joint_pos": (J,), "reference_joint_vel": (J,)}
 
 @pytest.fixture(autouse=True)
 def double(monkeypatch):
-    """Networks that may be in bfloat16 end in `float()`: here all is in double precision, to the end."""
+    """Run everything in double precision, although networks convert their outputs with `float()`."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
 class Envs:
-    """M chains that should stay at the reference, in double precision; of a third of the poses nothing is shown."""
+    """M chains that should stay at the reference, in double precision; a third of the poses are masked."""
 
     def __init__(self) -> None:
         self.task_slices = {"masked": slice(0, M)}
@@ -62,7 +62,7 @@ class Envs:
 
 
 def wild(module: torch.nn.Module, std: float = 0.3) -> None:
-    """Weights large enough that every input shows."""
+    """Set weights large enough that every input has an effect."""
     generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         parameter.data.normal_(0.0, std, generator=generator)
@@ -92,7 +92,7 @@ def draws() -> torch.Generator:
 
 
 def numbers(policy: MaskedMimic) -> dict[str, torch.Tensor]:
-    """Standard normal numbers for an imagined step, each kind drawn anew from the same seed."""
+    """Standard normal numbers for an imagined step, each kind from the same seed."""
     shapes = policy.noise_shapes.items()
     return {name: torch.randn(M, *shape, generator=draws(), dtype=torch.float64) for name, shape in shapes}
 
@@ -108,36 +108,36 @@ def play(policy: MaskedMimic, kl_weight: float, horizon: int = 3, **changes) -> 
     return imagination.play(*parts, 0.5, draws(), None, kl_weight)  # pyright: ignore[reportArgumentType]
 
 
-# Who acts
+# Prior and posterior
 
 
 @pytest.mark.parametrize(
     ("share", "rows"), [(0.0, []), (0.25, [3, 7]), (0.5, [1, 3, 5, 7]), (0.75, [1, 2, 3, 5, 6, 7]), (1.0, range(8))]
 )
-def test_the_prior_acts_alone_in_its_share_evenly_spread(share, rows):
-    assert make_policy(prior_fraction=share).alone(8).nonzero().flatten().tolist() == list(rows)
+def test_the_prior_acts_alone_in_an_evenly_spaced_share_of_rows(share, rows):
+    assert make_policy(prior_fraction=share).prior_only(8).nonzero().flatten().tolist() == list(rows)
 
 
-def test_alone_the_prior_plays_what_is_deployed_and_else_the_posterior_is_drawn():
+def test_the_prior_acts_as_deployed_and_other_rows_sample_the_posterior():
     policy, obs = make_policy(), seen()
-    acted, alone = policy.imagine(obs, 0.0, numbers(policy)), policy.alone(M)
-    assert torch.equal(acted.mean[alone], policy.distribution(obs)[0][alone])
+    acted, prior_only = policy.imagine(obs, 0.0, numbers(policy)), policy.prior_only(M)
+    assert torch.equal(acted.mean[prior_only], policy.distribution(obs)[0][prior_only])
     (mean, _), (delta, log_var) = policy.prior(obs), policy.encoder(obs)
     z = mean + delta + (0.5 * log_var).exp() * torch.randn(mean.shape, generator=draws(), dtype=mean.dtype)
-    torch.testing.assert_close(acted.mean[~alone], policy.decoder(obs, z)[~alone])
+    torch.testing.assert_close(acted.mean[~prior_only], policy.decoder(obs, z)[~prior_only])
     explored, std = policy.explore(obs, draws())
     assert torch.equal(explored, acted.mean)
     torch.testing.assert_close(std, torch.full_like(std, 0.3))
 
 
-def test_the_kl_is_told_where_the_posterior_acts():
+def test_the_kl_is_reported_only_where_the_posterior_acts():
     policy, obs = make_policy(), seen()
-    kl, alone = policy.imagine(obs, 0.0, numbers(policy)).latent_kl, policy.alone(M)
+    kl, prior_only = policy.imagine(obs, 0.0, numbers(policy)).latent_kl, policy.prior_only(M)
     (mean, log_var_p), (delta, log_var_q) = policy.prior(obs), policy.encoder(obs)
     posterior = Normal(mean + delta, (0.5 * log_var_q).exp())
     wanted = kl_divergence(posterior, Normal(mean, (0.5 * log_var_p).exp())).sum(-1)
     assert kl is not None and (wanted > 0.1).all()
-    torch.testing.assert_close(kl, torch.where(alone, 0.0, wanted))
+    torch.testing.assert_close(kl, torch.where(prior_only, 0.0, wanted))
 
 
 def test_the_offset_is_from_the_reference():
@@ -148,7 +148,7 @@ def test_the_offset_is_from_the_reference():
 
 
 def test_noise_on_the_body_is_the_same_for_prior_and_decoder():
-    """It is one sensor's: a body that is felt wrong by itself is acted upon alike, but for the noise of the history."""
+    """Both networks receive the same noisy proprioception, except for the noise of the history."""
     policy, obs = make_policy(prior_fraction=1.0), seen()
     history = policy.prior_net.get_parameter("0.encoders.history.0.weight")
     assert not torch.equal(
@@ -164,10 +164,10 @@ def test_noise_on_the_body_is_the_same_for_prior_and_decoder():
     )
 
 
-# What it costs
+# Penalties
 
 
-def test_the_kl_is_paid_by_its_weight_beside_the_reward():
+def test_the_weighted_kl_is_subtracted_from_the_reward():
     """Discounted by a half: 1, 1/2, 1/4 of each step's KL."""
     policy, weight = make_policy(), 0.3
     free, paid = play(policy, 0.0), play(policy, weight)
@@ -178,8 +178,8 @@ def test_the_kl_is_paid_by_its_weight_beside_the_reward():
     torch.testing.assert_close(paid.latent_kl, torch.stack([kl for kl in kls if kl is not None]).mean(0))
 
 
-def test_a_failure_ends_an_imagined_episode_if_it_is_to(monkeypatch):
-    """All fail in the first of three steps: the reward of that one alone counts, or of all, halved each."""
+def test_a_failure_ends_an_imagined_episode_only_if_configured(monkeypatch):
+    """All fail in the first of three steps: only its reward counts, or all rewards, discounted by a half."""
     broken = torch.ones(M, dtype=torch.bool)
     advance = Envs.advance
     monkeypatch.setattr(Envs, "advance", lambda self, state: (advance(self, state)[0], broken, ~broken))
@@ -193,8 +193,8 @@ def test_a_failure_ends_an_imagined_episode_if_it_is_to(monkeypatch):
 # Gradients
 
 
-def test_gradients_through_imagined_steps_are_those_of_finite_differences():
-    """Of the return less the KL, by all weights that act, latents drawn in every step."""
+def test_gradients_through_imagined_steps_match_finite_differences():
+    """Gradient of the return minus the KL with respect to all acting weights, with latents sampled in every step."""
     policy = make_policy()
     parameters = list(policy.actor.parameters())
     gradients = torch.autograd.grad(play(policy, 0.3).gain.sum(), parameters)
@@ -217,8 +217,8 @@ def test_gradients_through_imagined_steps_are_those_of_finite_differences():
         torch.testing.assert_close(torch.as_tensor(slope), numeric, atol=1e-5, rtol=1e-5)
 
 
-def test_alone_the_prior_learns_no_variance_from_the_reward():
-    """And the encoder nothing: only what is deployed has a gradient."""
+def test_the_reward_does_not_train_the_priors_variance():
+    """The encoder gets no gradient either: only the deployed networks do."""
     policy = make_policy(prior_fraction=1.0)
     gradients = torch.autograd.grad(play(policy, 0.3).gain.sum(), list(policy.actor.parameters()))
     by_name = dict(zip((name for name, _ in policy.actor.named_parameters()), gradients, strict=True))
@@ -227,10 +227,10 @@ def test_alone_the_prior_learns_no_variance_from_the_reward():
     assert bias[:size].abs().sum() > 0 and bias[size:].eq(0).all()
 
 
-# What is kept
+# Checkpoints
 
 
-def test_a_checkpoint_holds_what_imitations_does():
+def test_its_checkpoint_has_the_format_of_imitations():
     policy = make_policy()
     assert "action_scale" not in policy.state_dict()
     assert {name.split(".")[0] for name in policy.state_dict()} == {

@@ -1,4 +1,4 @@
-"""MaskedMimic trained through a model of the world: it goes on exactly, and what comes out is a MaskedMimic like any other."""
+"""MaskedMimic trained through a world model: it resumes exactly, and the result is used like any other MaskedMimic."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ MODEL += ["agent.policy_updates=2"]
 SIZES = ["agent.latent_dim=16", "agent.ff_size=16", "agent.num_layers=1", "agent.num_heads=2", "agent.latent_size=4"]
 SIZES += [f"agent.{part}_units=[16]" for part in ("prior", "encoder", "decoder", "critic")]
 TINY = [*ENVS, *MODEL, *SIZES]
-STEADY = "agent.final_rate=1"  # rates would fall with a shorter budget
+STEADY = "agent.final_rate=1"  # otherwise rates would decrease with a shorter budget
 
 
 def train(results: Path, name: str, robot: str, *words: object, expert: object = "''", preset: str = PRESET) -> Path:
@@ -31,7 +31,7 @@ def train(results: Path, name: str, robot: str, *words: object, expert: object =
 
 @pytest.fixture(scope="module")
 def tracker(robot, tmp_path_factory) -> Path:
-    """Of this robot, after one iteration of PPO."""
+    """A tracker of this robot after one iteration of PPO."""
     folder = tmp_path_factory.mktemp(robot.name)
     return train_tiny(TRACKER, folder, "tracker", "--robot", robot.name, "run.max_iterations=1")
 
@@ -41,7 +41,7 @@ def metrics(run: Path) -> list[dict[str, float]]:
 
 
 def same(mine: Checkpoint, other: Checkpoint) -> bool:
-    """Weights, those of the policy that is trained, the model and the replay, to the bit."""
+    """Whether weights, the trained policy, the model and the replay are bitwise equal."""
     a, b = (x.training["trainer"] for x in (mine, other))
     tables = [(mine.model, other.model), (a["actor"], b["actor"]), (a["model"], b["model"])]
     equal = all(torch.equal(x[name], y[name]) for x, y in tables for name in x)
@@ -69,11 +69,11 @@ def test_without_an_expert_it_learns_from_the_reward_alone(robot, tmp_path):
     assert same(load(train(tmp_path, "parts", robot.name, "--max-iterations", 2, STEADY)), load(whole))
     assert "actor/anchor_kl" not in metrics(whole)[-1]
     before, after = (load(whole).training["trainer"]["actor"], load_policy(whole).policy.actor.state_dict())
-    assert any(not torch.equal(x, after[name]) for name, x in before.items())  # an average is kept
+    assert any(not torch.equal(x, after[name]) for name, x in before.items())  # the average is saved
     assert all(x.isfinite().all() for x in before.values())
 
 
-def test_what_was_trained_is_evaluated_like_any_other(robot, tracker, tmp_path):
+def test_the_trained_policy_is_evaluated_like_any_other(robot, tracker, tmp_path):
     run = train(tmp_path, "a", robot.name, "--max-iterations", 1)
     saved = load(run)
     assert saved.kind == "masked_mimic"
@@ -87,8 +87,8 @@ def test_what_was_trained_is_evaluated_like_any_other(robot, tracker, tmp_path):
     assert "masked_mimic" in tasks
 
 
-def test_it_takes_over_a_trackers_model_by_the_option(robot, tmp_path):
-    """And the weights of a checkpoint, but not its critic, which may have learned another reward."""
+def test_it_reuses_a_trackers_world_model(robot, tmp_path):
+    """It also loads the weights of a checkpoint, but not its critic, which may have learned another reward."""
     small = ["--robot", robot.name, *ENVS, *MODEL, "model.mlp_units=[16]", "model.critic_units=[16]"]
     where = ["--results-dir", tmp_path, "--experiment-name", "tracker", "--max-iterations", 1]
     assert protege("core", "train", "full_body_tracker/world_model", *where, *small).exit_code == 0
@@ -106,7 +106,7 @@ def test_it_takes_over_a_trackers_model_by_the_option(robot, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["agent.prior_fraction=1.5"], "agent.prior_fraction is 1.5"),
         (["agent.horizon=0"], "agent.horizon is 0"),
@@ -114,7 +114,7 @@ def test_it_takes_over_a_trackers_model_by_the_option(robot, tmp_path):
         (["agent.expert_model_path=nowhere"], "agent.expert_model_path: no checkpoint at nowhere"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(words, told, tmp_path):
+def test_an_invalid_training_is_one_error_line(words, message, tmp_path):
     result = protege("core", "train", PRESET, "--results-dir", tmp_path, "--experiment-name", "a", *TINY, *words)
     assert result.exit_code == 2
-    assert told in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())

@@ -1,11 +1,11 @@
-"""Runs that are killed and started again, by real processes; see `killed_runs.py`, which does more of it."""
+"""Runs in real processes that are killed and restarted; see `killed_runs.py`, which can do more of this."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 
-def test_a_run_that_is_killed_again_and_again_loses_nothing_and_mixes_nothing(tmp_path):
+def test_a_run_that_is_killed_repeatedly_equals_an_uninterrupted_one(tmp_path):
     script = Path(__file__).with_name("killed_runs.py")
     command = [sys.executable, str(script), str(tmp_path / "runs"), "--kills", "4", "--seed", "3"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

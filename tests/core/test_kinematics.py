@@ -38,7 +38,7 @@ def random_inputs(robot: Robot, n: int, seed: int = 0, dtype: torch.dtype = torc
 
 
 def mujoco_state(robot: Robot, inputs: Inputs) -> RobotState:
-    """The same by MuJoCo, in double precision, velocities of the body frames' origins by `mj_objectVelocity`."""
+    """The state by MuJoCo, in double precision, with velocities of the body frames' origins by `mj_objectVelocity`."""
     model = build_spec(robot).compile()
     data = mujoco.MjData(model)
     pos, quat, lin, ang, joint_pos, joint_vel = (x.double() for x in inputs)
@@ -72,7 +72,7 @@ def worst_quat(a: Tensor, b: Tensor) -> float:
 
 
 def chain(offsets: list[tuple[float, float, float]], joints: list[tuple[int, tuple[float, float, float]]]) -> Robot:
-    """Bodies one after the other; joints as (body, axis)."""
+    """A chain of bodies; joints as (body, axis)."""
     bodies = [Body("b0", None, (0.0, 0.0, 0.0), LIGHT)]
     bodies += [Body(f"b{i}", f"b{i - 1}", offset, LIGHT) for i, offset in enumerate(offsets, start=1)]
     hinges = [Joint(f"j{i}", f"b{b}", axis, (-3.0, 3.0), 1.0, 0.1, 500.0) for i, (b, axis) in enumerate(joints)]
@@ -116,7 +116,7 @@ def test_poses_and_velocities_of_the_humanoid_match_mujoco():
 
 
 @pytest.mark.parametrize("name", robot_names())
-def test_bodies_of_every_robot_are_where_mujoco_has_them(name):
+def test_body_positions_of_every_robot_match_mujoco(name):
     """In 1000 poses, to 1e-6 m."""
     robot = get_robot(name)
     pos, quat, *_, joint_pos, joint_vel = random_inputs(robot, 1000, dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_bodies_of_every_robot_are_where_mujoco_has_them(name):
 
 
 @pytest.mark.parametrize("name", robot_names())
-def test_the_centre_of_mass_of_every_robot_is_mujocos(name):
+def test_the_centre_of_mass_of_every_robot_matches_mujoco(name):
     robot = get_robot(name)
     pos, quat, *_, joint_pos, _ = random_inputs(robot, 1, dtype=torch.float64)
     model = build_spec(robot).compile()
@@ -141,7 +141,7 @@ def test_the_centre_of_mass_of_every_robot_is_mujocos(name):
 
 
 def test_a_rest_rotation_turns_axes_and_children_by_hand():
-    """A second body turned by 90 degrees about z at rest: its x hinge is the first one's y axis, and so on."""
+    """A second body rotated by 90 degrees about z at rest: its x hinge is the first one's y axis, and so on."""
     half = 0.5**0.5
     bodies = (
         Body("b0", None, (0.0, 0.0, 0.0), LIGHT),
@@ -159,7 +159,7 @@ def test_a_rest_rotation_turns_axes_and_children_by_hand():
     assert worst(state.body_lin_vel_w[0, 2], torch.tensor([0.0, 0.0, -6.0])) < 1e-5
 
 
-def test_forward_and_state_agree_and_keep_what_they_were_given(robot):
+def test_forward_and_state_agree_and_do_not_change_their_inputs(robot):
     inputs = random_inputs(robot, 5)
     kinematics = Kinematics(robot)
     state = kinematics.state(*inputs)
@@ -212,16 +212,16 @@ def test_an_exported_graph_takes_any_batch(robot):
 
 @settings(max_examples=30, deadline=None)
 @given(trees(), st.integers(0, 100))
-def test_gradients_are_those_of_automatic_differentiation(robot, seed):
+def test_gradients_match_automatic_differentiation(robot, seed):
     check_gradients(robot, seed)
 
 
-def test_gradients_of_shipped_robots_are_those_of_automatic_differentiation(robot):
+def test_gradients_of_shipped_robots_match_automatic_differentiation(robot):
     check_gradients(robot, seed=0)
 
 
 def check_gradients(robot: Robot, seed: int) -> None:
-    """Of poses and of whole states, against what torch records of the operations."""
+    """Compare gradients of poses and full states with automatic differentiation."""
     kinematics = Kinematics(robot).double()
     inputs = [x.requires_grad_() for x in random_inputs(robot, 3, seed, torch.float64)]
     posed = [inputs[0], inputs[1], inputs[4]]
@@ -233,9 +233,9 @@ def check_gradients(robot: Robot, seed: int) -> None:
         found = torch.autograd.grad(mine, where, pulls)
         expected = list(torch.autograd.grad(recorded, where, [pull.permute(2, 1, 0) for pull in pulls]))
         along = (expected[1] * inputs[1]).sum(-1, keepdim=True)
-        expected[1] = expected[1] - along * inputs[1]  # unit quaternions move across themselves only
+        expected[1] = expected[1] - along * inputs[1]  # gradients of unit quaternions are tangential
         for a, b in zip(found, expected, strict=True):
-            # Rest rotations and axes are of unit length in float32 only.
+            # Rest rotations and axes have unit length only to float32 precision.
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The learner: its state, and what an algorithm may do with it."""
+"""The learner: its state, and its use by algorithms."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ def make(algorithm: type[PPO], config: PPOConfig) -> tuple[ToyEnv, Learner]:
     return env, Learner(algorithm(make_actor_critic(env, MODEL), config), env.reset(), seed=1)
 
 
-# A loss term takes its function, its weight in the config and its line in the algorithm: here all in one file.
+# A loss term needs a function, a weight in the config and a line in the algorithm: here all in one file.
 
 
 def effort_loss(mean: Tensor, weight: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def test_a_loss_without_terms_changes_nothing():
     assert "actor/ppo_loss" not in metrics  # NaN in every minibatch
 
 
-def test_something_may_be_done_after_every_step():
+def test_a_callback_is_called_after_every_step():
     env, learner = make(PPO, PPOConfig(**SMALL))
     learner.collect(env, 0, 0.0)
     steps: list[int] = []
@@ -88,7 +88,7 @@ def test_something_may_be_done_after_every_step():
     assert steps == [0, 1, 2, 3]
 
 
-def test_a_learner_goes_on_exactly():
+def test_a_learner_resumes_exactly():
     _, learner = make(PPO, PPOConfig(**SMALL))
     saved = learner.state_dict()
     expected = torch.rand(3, generator=learner.generator)

@@ -1,4 +1,4 @@
-"""Manifests and packed libraries: what they say, what is refused, and that a packed clip is the clip."""
+"""Manifests and packed libraries: reading, errors, and equality of packed and original clips."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def names(values: list[str], **options) -> list[str]:
 # Manifests ---------------------------------------------------------------------------------------------------------------
 
 
-def test_entries_are_relative_to_the_manifest_and_the_last_one_of_a_clip_counts(folder: Path, monkeypatch, tmp_path):
+def test_entries_are_relative_to_the_manifest_and_the_last_one_of_a_clip_applies(folder: Path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     listed = read_manifest(Path(manifest(folder, """
 clips:
@@ -66,7 +66,7 @@ clips:
     ]
 
 
-def test_brackets_in_the_folders_name_are_no_pattern(folder: Path):
+def test_brackets_in_the_folders_name_are_not_a_pattern(folder: Path):
     folder = folder.rename(folder.with_name("clips [v2]"))
     assert names([manifest(folder, "clips: ['clip[12].npy', fast, clip0.npy]")]) == [
         "clip1",
@@ -77,14 +77,14 @@ def test_brackets_in_the_folders_name_are_no_pattern(folder: Path):
     ]
 
 
-def test_a_motion_in_json_is_no_manifest(tmp_path: Path):
-    """DeepMimic's files are JSON, whatever they are called."""
+def test_a_motion_in_json_is_not_a_manifest(tmp_path: Path):
+    """DeepMimic's files are JSON, with any name."""
     file = tmp_path / "walk.json"
     file.write_bytes(document([frame()] * 3))
     assert [clip.name for clip in open_motions([str(file)], get_robot("smpl")).clips] == ["walk"]
 
 
-def test_clips_are_chosen_by_split_and_tags(folder: Path):
+def test_clips_are_selected_by_split_and_tags(folder: Path):
     value = manifest(
         folder, "clips: [{path: 'clip[01].npy', split: test, tags: a}, {path: clip2.npy, tags: [a, b]}, fast]"
     )
@@ -108,20 +108,20 @@ def test_clips_are_chosen_by_split_and_tags(folder: Path):
         ("clips: [{path: fast, weight: .nan}]", r"clips\[0\]\.weight is nan"),
         ("clips: [{path: fast, weight: true}]", r"clips\[0\]\.weight is True"),
         ("clips: [{path: fast, weight: 1000000000}]", r"clips\[0\]\.weight is 1000000000"),
-        ("clips: [{path: fast, tags: [1]}]", r"clips\[0\]\.tags is no list of words"),
+        ("clips: [{path: fast, tags: [1]}]", r"clips\[0\]\.tags is not a list of words"),
         ("clips: [{path: fast, split: dev}]", r"clips\[0\]\.split is 'dev'\. Take train or test"),
         ("clips: [{path: fast, sha256: abc}]", r"clips\[0\] has one sha256 for 2 files"),
         ("clips: [nowhere.npy]", r"clips\[0\]: no clip at .*nowhere\.npy"),
-        ("clips: [", r"m\.yaml is no manifest \(.*line 1"),
+        ("clips: [", r"m\.yaml is not a manifest \(.*line 1"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_manifest_is_named(folder: Path, text: str, message: str):
+def test_errors_in_a_manifest_are_named(folder: Path, text: str, message: str):
     with pytest.raises(UserError, match=message):
         read_manifest(Path(manifest(folder, text)))
 
 
 @pytest.mark.parametrize("name", ["m.yaml", "sub/m.json"])
-def test_the_command_writes_what_is_read_and_a_changed_clip_is_refused_by_name(folder: Path, tmp_path: Path, name: str):
+def test_a_written_manifest_is_readable_and_a_changed_clip_is_refused(folder: Path, tmp_path: Path, name: str):
     (tmp_path / "sub").mkdir()
     result = protege(
         "sim", "motions", "manifest", folder, "--output", tmp_path / name, "--test-share", 0.34, "--seed", 1
@@ -140,7 +140,7 @@ def test_the_command_writes_what_is_read_and_a_changed_clip_is_refused_by_name(f
 
 
 def test_a_linked_clip_keeps_its_name(folder: Path, tmp_path: Path):
-    """Caches of downloads link to files that are called by their digests."""
+    """Download caches link to files that are named by their digests."""
     (tmp_path / "blobs").mkdir()
     (folder / "clip0.npy").rename(tmp_path / "blobs" / "5fa8d1")
     (folder / "clip0.npy").symlink_to(tmp_path / "blobs" / "5fa8d1")
@@ -152,7 +152,7 @@ def test_a_linked_clip_keeps_its_name(folder: Path, tmp_path: Path):
 def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for words, message in (
-        (["manifest", folder, "--output", "m.txt"], "m.txt is no name of a manifest. Call it m.yaml"),
+        (["manifest", folder, "--output", "m.txt"], "m.txt is not the name of a manifest. Call it m.yaml"),
         (["manifest", tmp_path / "empty", "--output", "m.yaml"], "empty holds no clips"),
         (["manifest", tmp_path / "none", "--output", "m.yaml"], "none is no folder"),
         (["pack", folder, "--output", "m.npy"], "m.npy is no name of a packed library. Call it m.library"),
@@ -164,7 +164,7 @@ def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
 # Packed libraries --------------------------------------------------------------------------------------------------------
 
 
-def test_a_packed_clip_is_the_clip(robot: Robot, folder: Path, tmp_path: Path):
+def test_a_packed_clip_equals_the_original(robot: Robot, folder: Path, tmp_path: Path):
     value = manifest(folder, "clips: [{path: fast, weight: 3, tags: quick, split: test}, 'clip*.npy']")
     result = protege("sim", "motions", "pack", value, "--output", tmp_path / "l.library", "--robot", robot.name)
     assert result.exit_code == 0 and "6 clips" in result.stdout, result.output
@@ -188,9 +188,7 @@ def test_a_packed_clip_is_the_clip(robot: Robot, folder: Path, tmp_path: Path):
     assert [clip.name for clip in open_motions([str(tmp_path / "l.library")], robot, tags=["quick"]).clips] == []
 
 
-def test_many_clips_are_packed_once_and_what_a_manifest_says_needs_no_other_file(
-    robot: Robot, folder: Path, cache: Path
-):
+def test_many_clips_are_packed_once_for_all_splits_and_weights(robot: Robot, folder: Path, cache: Path):
     text = "clips: [{path: 'clip*.npy', tags: gait}, {path: fast, split: test}]"
     value = manifest(folder, text)
     assert isinstance(open_motions([value], robot).frames, ClipFrames) and not list(cache.glob("*.library"))
@@ -218,7 +216,7 @@ def test_copies_of_a_clip_keep_their_own_weights_and_splits(robot: Robot, folder
         assert open_motions(values, robot, "test", most=most).frames.names == ["copy"]
 
 
-def test_a_library_that_cannot_be_written_is_one_line(folder: Path, robot: Robot, tmp_path: Path):
+def test_an_unwritable_library_is_one_error_line(folder: Path, robot: Robot, tmp_path: Path):
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "x.library"
     done = protege("sim", "motions", "pack", folder, "--robot", robot.name, "--output", output)
@@ -229,8 +227,8 @@ def test_a_library_that_cannot_be_written_is_one_line(folder: Path, robot: Robot
 def test_several_processes_pack_the_same_file(robot: Robot, folder: Path, tmp_path: Path, monkeypatch):
     listed = select([str(folder), str(folder / "fast")])
     pack_listed(listed, robot, tmp_path / "one.library")
-    monkeypatch.setattr(packing, "FEW", 0)
-    monkeypatch.setattr(packing, "PIECE", 2)
+    monkeypatch.setattr(packing, "MAX_SERIAL_FILES", 0)
+    monkeypatch.setattr(packing, "FILES_PER_JOB", 2)
     pack_listed(listed, robot, tmp_path / "several.library")
     assert (tmp_path / "one.library").read_bytes() == (tmp_path / "several.library").read_bytes()
 
@@ -246,7 +244,7 @@ def test_all_clips_that_cannot_be_packed_are_named_and_nothing_is_written(robot:
     assert not (tmp_path / "l.library").exists() and not list(tmp_path.glob(".packing*"))
 
 
-def test_damaged_and_foreign_libraries_are_refused_in_a_line(robot: Robot, folder: Path, tmp_path: Path):
+def test_damaged_and_foreign_libraries_are_one_error_line(robot: Robot, folder: Path, tmp_path: Path):
     path = tmp_path / "l.library"
     pack_listed(select([str(folder)]), robot, path)
     whole = path.read_bytes()
@@ -264,7 +262,7 @@ def test_damaged_and_foreign_libraries_are_refused_in_a_line(robot: Robot, folde
     assert json.loads(whole[whole.rindex(b'{"robot"') :])["version"] == packed.FORMAT_VERSION
 
 
-def test_a_training_takes_a_manifest_and_a_packed_library_and_sees_that_they_change(
+def test_a_training_accepts_manifests_and_packed_libraries_and_detects_changes(
     robot: Robot, folder: Path, tmp_path: Path
 ):
     value = manifest(folder, "clips: ['clip*.npy', {path: fast, split: test}]")

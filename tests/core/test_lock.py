@@ -1,4 +1,4 @@
-"""A folder is one process's at a time, and nobody's once that has ended. Real processes hold the locks."""
+"""Locks of folders, held by real processes: one process at a time, and released when it ends."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def python(text: str, *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", text, *map(str, words)], stdout=subprocess.PIPE, text=True)
 
 
-def test_a_second_owner_is_refused_and_told_the_first(tmp_path):
+def test_a_second_process_is_refused_with_the_owners_name(tmp_path):
     folder = tmp_path / "results" / "a"
     with locked(folder):
         owner = json.loads((folder / ".lock").read_text())
@@ -55,7 +55,7 @@ def test_a_second_owner_is_refused_and_told_the_first(tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing was put into the folder
 
 
-def test_what_was_there_or_was_put_there_stays(tmp_path):
+def test_files_in_the_folder_are_not_removed(tmp_path):
     with locked(tmp_path / "a"):
         (tmp_path / "a" / "file").write_text("")
     with locked(tmp_path / "a"):
@@ -63,7 +63,7 @@ def test_what_was_there_or_was_put_there_stays(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
 
 
-def test_a_killed_owner_holds_nothing(tmp_path):
+def test_a_killed_owners_lock_is_released(tmp_path):
     with python(HOLDER, tmp_path) as process:
         assert process.stdout and process.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=rf"in use by process {process.pid} on"), locked(tmp_path):
@@ -75,7 +75,7 @@ def test_a_killed_owner_holds_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_that_come_and_go_are_never_two_at_once(tmp_path):
+def test_many_short_processes_never_hold_the_lock_together(tmp_path):
     (tmp_path / "counter").write_text("0")
     processes = [python(COUNTER, tmp_path / "folder", tmp_path / "counter") for _ in range(3)]
     assert [process.communicate() and process.returncode for process in processes] == [0, 0, 0]
@@ -83,7 +83,7 @@ def test_processes_that_come_and_go_are_never_two_at_once(tmp_path):
     assert not (tmp_path / "folder" / ".lock").exists()
 
 
-def test_a_lock_that_moved_away_is_not_another_ones(tmp_path):
+def test_a_moved_lock_file_does_not_block_the_folder(tmp_path):
     with locked(tmp_path / "a"):
         (tmp_path / "a").rename(tmp_path / "b")
         with locked(tmp_path / "a"):

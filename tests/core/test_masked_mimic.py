@@ -1,4 +1,4 @@
-"""MaskedMimic: its losses by hand, who sees what, and learning from an expert on the toy robot."""
+"""MaskedMimic: losses by hand, inputs of its networks, and learning from an expert on the toy robot."""
 
 from math import isfinite, log
 
@@ -28,7 +28,7 @@ def make_policy(env: ToyEnv, **changes) -> MaskedMimic:
 
 
 def wild_policy(**changes) -> tuple[MaskedMimic, Obs]:
-    """Every weight drawn large enough that every input shows, and 16 envs to look at: the second half hides some poses."""
+    """A policy with weights large enough that every input has an effect, and 16 envs, half of them with masked poses."""
     env = ToyEnv(16)
     policy = make_policy(env, **changes)
     for parameter in policy.parameters():
@@ -71,19 +71,19 @@ def test_latent_kl_by_hand():
     assert latent_kl(prior, (mean, log_var), only).item() == pytest.approx(log(2.0) - 0.375)
 
 
-def test_rows_left_out_have_no_gradient():
+def test_ignored_rows_have_no_gradient():
     mean = torch.ones(2, J, requires_grad=True)
     imitation_loss(mean, torch.tensor([[0.0] * J, [1e6] * J]), torch.tensor([1.0, 0.0])).backward()
     # Of the mean of x² over three joints, at 1.
     assert mean.grad is not None and torch.allclose(mean.grad, torch.tensor([[2.0 / 3.0] * J, [0.0] * J]))
 
 
-def test_the_kl_coefficient_rises_in_a_straight_line():
+def test_the_kl_coefficient_rises_linearly():
     config = MaskedMimicConfig(kl_start=0.1, kl_end=0.5, kl_ramp=100)
     assert [kl_coefficient(i, config) for i in (0, 25, 50, 100, 10**6)] == pytest.approx([0.1, 0.2, 0.3, 0.5, 0.5])
 
 
-def test_a_sampled_latent_has_the_moments_asked_for():
+def test_a_sampled_latent_has_the_given_moments():
     mean, log_var = torch.tensor([1.0, -2.0]), torch.tensor([log(0.25), log(4.0)])
     z = sample_latent(mean.expand(100_000, 2), log_var.expand(100_000, 2), generator())
     # The standard error of the wider one's mean is 2 / sqrt(100 000) = 0.006.
@@ -91,7 +91,7 @@ def test_a_sampled_latent_has_the_moments_asked_for():
     assert torch.allclose(z.std(0), torch.tensor([0.5, 2.0]), rtol=0.02)
 
 
-def test_a_sampled_latent_passes_the_gradient_on():
+def test_a_sampled_latent_is_differentiable():
     mean = torch.zeros(5, 2, requires_grad=True)
     log_var = torch.full((5, 2), log(4.0)).requires_grad_()
     noise = torch.randn(5, 2, generator=generator())
@@ -101,7 +101,7 @@ def test_a_sampled_latent_passes_the_gradient_on():
     assert log_var.grad is not None and torch.allclose(log_var.grad, noise)
 
 
-# Who sees what
+# Inputs
 
 
 def test_only_the_encoder_and_the_critic_see_hidden_poses():
@@ -125,14 +125,14 @@ def test_the_prior_sees_everything_else():
 # Acting
 
 
-def test_the_distribution_is_the_decoder_at_the_priors_mean():
+def test_the_distribution_is_the_decoders_at_the_priors_mean():
     policy, obs = wild_policy(action_noise=0.2)
     mean, std = policy.distribution(obs)
     assert torch.equal(mean, policy.decoder(obs, policy.prior(obs)[0]))
     assert torch.allclose(std, torch.full((16, J), 0.2))
 
 
-def test_privileged_worlds_act_with_the_encoders_latent():
+def test_privileged_envs_act_with_the_encoders_latent():
     policy, obs = wild_policy()
     privileged = torch.arange(16) % 2 == 0
     (latent, log_var), (delta, log_var_q) = policy.prior(obs), policy.encoder(obs)
@@ -146,7 +146,7 @@ def test_privileged_worlds_act_with_the_encoders_latent():
     assert torch.equal(policy.act(obs, generator()).mean, by_prior)
 
 
-def test_what_is_deployed_counts_as_the_actor():
+def test_the_actors_parameters_are_the_deployed_ones():
     policy = make_policy(ToyEnv(2))
     parts = {name: sum(p.numel() for p in module.parameters()) for name, module in policy.named_children()}
     assert policy.num_parameters("actor") == parts["prior_net"] + parts["decoder_net"]
@@ -177,18 +177,18 @@ def expert_share(iteration: int) -> float:
     env = ToyEnv(400)
     learner = make_learner(env, expert_iterations=4, action_noise=1e-5, rollout_steps=3)
     data = filled(learner, env, iteration).data
-    near = ((data["action"] - data["expert_mean"]).abs() < 1e-3).all(-1)  # an untrained policy does nothing
+    near = ((data["action"] - data["expert_mean"]).abs() < 1e-3).all(-1)  # an untrained policy's action is near zero
     assert torch.equal(near.all(0), near.any(0))  # throughout the rollout
     return near[0].float().mean().item()
 
 
-def test_the_expert_acts_in_a_falling_share_of_the_worlds():
+def test_the_expert_acts_in_a_decreasing_share_of_the_envs():
     shares = [expert_share(iteration) for iteration in (0, 1, 2, 3, 4, 9)]
     # 400 envs: a standard error of 0.025 at most.
     assert shares == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0, 0.0], abs=0.1)
 
 
-def test_the_labels_are_the_experts_whoever_acts():
+def test_labels_are_the_experts_in_all_envs():
     env = ToyEnv(32)
     learner = make_learner(env, expert_iterations=2)
     seen: list[Obs] = []
@@ -211,7 +211,7 @@ def train(env: ToyEnv, **changes) -> list[dict[str, float]]:
     return rows
 
 
-def test_it_learns_what_the_expert_does():
+def test_it_learns_the_experts_actions():
     rows = train(AllShown(64), kl_ramp=30)
     for name in ("actor/imitation_loss", "actor/prior_imitation_loss"):
         assert rows[-1][name] < rows[0][name] / 5.0, name
@@ -219,13 +219,13 @@ def test_it_learns_what_the_expert_does():
     assert not any(row["agent/skipped_updates"] for row in rows)
 
 
-def test_where_poses_are_hidden_the_encoder_knows_better_than_the_prior():
+def test_with_masked_poses_the_encoder_imitates_better_than_the_prior():
     rows = train(ToyEnv(64))
     assert rows[-1]["actor/imitation_loss"] < rows[0]["actor/imitation_loss"] / 5.0
     assert 2.0 * rows[-1]["actor/imitation_loss"] < rows[-1]["actor/prior_imitation_loss"]
 
 
-def test_a_world_whose_physics_failed_never_reaches_the_loss():
+def test_an_env_with_failed_physics_does_not_affect_the_loss():
     env = ToyEnv(16, broken=[2, 9])
     learner = make_learner(env)
     buffer = filled(learner, env, 0)
@@ -246,7 +246,7 @@ def test_a_world_whose_physics_failed_never_reaches_the_loss():
     assert state["critic.returns.mean"].item() == pytest.approx(1.0 / 0.03, rel=1e-5)
 
 
-def test_a_world_that_shows_nan_never_reaches_the_gradient():
+def test_an_env_that_observes_nan_does_not_affect_the_gradient():
     env = NanEnv(16, broken=[2, 9])
     learner = make_learner(env)
     buffer = filled(learner, env, 0)

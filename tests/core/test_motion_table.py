@@ -1,4 +1,4 @@
-"""The table of frames is filled piece by piece: the same numbers, whatever the pieces, and little memory beside it."""
+"""The table of frames is filled piece by piece: values do not depend on the pieces, and little memory is used."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ ROBOT = get_robot("smpl")
 
 
 def swinging(name: str, frames: int, rate: float) -> Clip:
-    """Walks along x, turns left and swings all joints; unlike any clip of another length."""
+    """A clip that moves along x, turns left and swings all joints; different for each length."""
     time = 3.0 + np.arange(frames) / rate
     phase = np.arange(frames) / rate
     yaw = 0.3 * phase + frames
@@ -33,12 +33,12 @@ def rows(library: MotionLibrary, clip: int) -> RobotState:
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 10, 4096])
-def test_a_clip_has_the_same_frames_in_every_company_and_every_piece(
+def test_a_clips_frames_do_not_depend_on_other_clips_or_the_piece_size(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At 1 each row has its neighbours from other pieces; at 10 pieces hold several clips and end within others."""
     alone = [MotionLibrary([clip], ROBOT, "cpu").state for clip in CLIPS]
-    monkeypatch.setattr(table, "PIECE", piece)
+    monkeypatch.setattr(table, "PIECE_ROWS", piece)
     library = MotionLibrary(CLIPS, ROBOT, "cpu")
     assert library.counts.tolist() == [3, 3, 40, 10, 39, 3]
     for i, expected in enumerate(alone):
@@ -46,8 +46,8 @@ def test_a_clip_has_the_same_frames_in_every_company_and_every_piece(
             torch.testing.assert_close(x, getattr(expected, name), rtol=0.0, atol=2e-7, msg=f"{name} of clip {i}")
 
 
-def test_differences_do_not_reach_into_the_next_clip() -> None:
-    """Two clips of a robot that travels at 1 m/s, a hundred metres apart: 1 m/s in every frame."""
+def test_velocities_do_not_mix_neighbouring_clips() -> None:
+    """Two clips with a speed of 1 m/s, a hundred metres apart: the speed is 1 m/s in every frame."""
     near, far = swinging("a", 31, 60.0), swinging("b", 31, 60.0)
     for clip, x in ((near, 0.0), (far, 100.0)):
         clip.root_pos_w[:, 0] = x + np.arange(31) / 60.0
@@ -56,8 +56,8 @@ def test_differences_do_not_reach_into_the_next_clip() -> None:
     torch.testing.assert_close(speed, torch.ones(62), rtol=0.0, atol=1e-5)
 
 
-def test_no_more_than_a_piece_is_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory beside the table is bounded, of one long clip as of many short ones."""
+def test_frames_are_computed_in_pieces_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory besides the table is bounded, for one long clip and for many short ones."""
     seen: list[int] = []
     original = table.Kinematics.forward
 
@@ -66,7 +66,7 @@ def test_no_more_than_a_piece_is_computed_at_once(monkeypatch: pytest.MonkeyPatc
         return original(self, *args)
 
     monkeypatch.setattr(table.Kinematics, "forward", forward)
-    monkeypatch.setattr(table, "PIECE", 50)
+    monkeypatch.setattr(table, "PIECE_ROWS", 50)
     MotionLibrary([swinging("long", 241, 60.0)], ROBOT, "cpu")
     assert seen == [51, 52, 52, 52, 42]  # 241 rows in five pieces, with a neighbour on either side
     seen.clear()

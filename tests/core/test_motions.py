@@ -23,7 +23,7 @@ J = SMPL.num_joints
 def smooth_clip(
     name: str = "clip", frames: int = 31, rate: float = 60.0, speed: float = 1.0, turn: float = 0.5
 ) -> Clip:
-    """Walks a straight line at `speed` m/s, turns at `turn` rad/s about z, swings its joints."""
+    """A clip that moves straight at `speed` m/s, turns at `turn` rad/s about z and swings its joints."""
     time = np.arange(frames) / rate
     joint_pos = 0.5 * np.sin(time[:, None] * np.linspace(1.0, 4.0, J))
     pos = np.stack([speed * time, 0.0 * time, 0.9 + 0.0 * time], axis=1)
@@ -43,7 +43,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 2e-6) -> bool:
 # Clips
 
 
-def test_a_clip_comes_back_as_it_was_saved(tmp_path):
+def test_a_saved_clip_loads_unchanged(tmp_path):
     clip = smooth_clip("stride")
     save_clip(tmp_path / "new" / "stride.npy", clip)
     loaded = load_clip(tmp_path / "new" / "stride.npy", SMPL)
@@ -88,7 +88,7 @@ def test_shipped_clips_are_found_by_their_name():
         ("data/motions/smpl_humanoid_stroll.npy", "list"),
     ],
 )
-def test_a_clip_that_is_missing_is_no_other_one(path, remedy):
+def test_a_missing_clip_is_not_replaced_by_another(path, remedy):
     with pytest.raises(UserError, match="no clip at") as caught:
         load_clip(path, SMPL)
     assert remedy in caught.value.remedy
@@ -183,7 +183,7 @@ def test_a_clip_that_cannot_be_written_is_a_user_error(tmp_path):
 # Library
 
 
-def test_the_clips_own_frames_come_back():
+def test_sampling_at_a_clips_frames_returns_them():
     clip = smooth_clip()
     library = MotionLibrary([clip], SMPL, "cpu")
     state = at(library, clip.time.tolist())
@@ -229,7 +229,7 @@ def test_unevenly_spaced_frames_keep_their_times():
         assert close(state.root_lin_vel_w, torch.tensor([1.0, 0.0, 0.0]).expand(len(keep), 3), 1e-4)
 
 
-def test_before_and_after_a_clip_its_end_frames_hold():
+def test_times_outside_a_clip_are_clamped():
     clips = [smooth_clip("a", frames=31), smooth_clip("b", frames=51, speed=-2.0)]
     library = MotionLibrary(clips, SMPL, "cpu")
     assert library.names == ["a", "b"] and library.num_clips == 2
@@ -281,14 +281,14 @@ def test_the_analytic_velocities_of_the_joints_agree():
     assert close(state.body_ang_vel_w, chained.body_ang_vel_w, 2e-3)
 
 
-def test_all_clips_are_drawn_alike():
+def test_all_clips_are_sampled_equally():
     library = MotionLibrary([smooth_clip(name, frames=3) for name in "abc"], SMPL, "cpu")
     drawn = library.sample_clips(3000, torch.Generator().manual_seed(0))
     assert (drawn.bincount(minlength=3) - 1000).abs().max() < 110
     assert torch.equal(drawn, library.sample_clips(3000, torch.Generator().manual_seed(0)))
 
 
-def test_a_clip_of_weight_zero_is_never_drawn(monkeypatch):
+def test_a_clip_of_weight_zero_is_never_sampled(monkeypatch):
     """The float32 sum of 41 equal shares is 1 - 2⁻²⁴, which is also the largest draw."""
     library = MotionLibrary([smooth_clip(frames=3)] * 42, SMPL, "cpu", [1.0] * 41 + [0.0])
     monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), 1.0 - 2.0**-24))

@@ -7,7 +7,7 @@ from protege.core.names import checked_name
 
 
 @pytest.mark.parametrize("name", ["walk", "walk_2.fast-left", "2walks", "_walk", "W" * 100, "a..b"])
-def test_a_plain_name_is_taken_as_it_is(name: str) -> None:
+def test_a_valid_name_is_unchanged(name: str) -> None:
     assert checked_name(name, "the clip's name") == name
 
 
@@ -30,7 +30,7 @@ def test_a_plain_name_is_taken_as_it_is(name: str) -> None:
         "a\n",
     ],
 )
-def test_a_name_that_could_leave_its_folder_or_confuse_a_system_is_refused(name: str) -> None:
+def test_an_unsafe_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"the clip's name is .* Use letters, digits") as caught:
         checked_name(name, "the clip's name")
     assert str(caught.value).isascii() and "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Networks: the running normaliser against NumPy, masks, and layers that a trained network can gain."""
+"""Networks: the running normaliser against NumPy, masks, and layers added to a trained network."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def transformer(sizes=SIZES, added=(), num_layers: int = 2) -> TokenTransformer:
 
 
 def randomized(module: nn.Module) -> nn.Module:
-    """No parameter left at an initial zero."""
+    """Set all parameters to random values, so that none is zero."""
     with torch.no_grad():
         for p in module.parameters():
             p.normal_(0.0, 0.3)
@@ -48,7 +48,7 @@ def randomized(module: nn.Module) -> nn.Module:
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.booleans(), st.integers(0, 1000))
-def test_moments_are_those_of_all_rows_that_count(batches, weighted, seed):
+def test_moments_are_those_of_all_weighted_rows(batches, weighted, seed):
     rng = np.random.default_rng(seed)
     normalizer, seen = RunningNormalizer(3), []
     for rows in batches:
@@ -57,14 +57,14 @@ def test_moments_are_those_of_all_rows_that_count(batches, weighted, seed):
         seen.append(x[weight > 0])
         given_weight = torch.from_numpy(weight).float() if weighted else None
         normalizer.update(torch.from_numpy(x).float(), given_weight)
-    kept = np.concatenate(seen)
-    assert normalizer.count == len(kept)
-    if len(kept):
-        np.testing.assert_allclose(normalizer.mean, kept.mean(0), atol=1e-4)
-        np.testing.assert_allclose(normalizer.var, kept.var(0), rtol=1e-3, atol=1e-4)
+    counted = np.concatenate(seen)
+    assert normalizer.count == len(counted)
+    if len(counted):
+        np.testing.assert_allclose(normalizer.mean, counted.mean(0), atol=1e-4)
+        np.testing.assert_allclose(normalizer.var, counted.var(0), rtol=1e-3, atol=1e-4)
 
 
-def test_rows_without_weight_do_not_count_whatever_they_hold():
+def test_rows_without_weight_are_ignored_even_if_nan():
     x = torch.tensor([[1.0], [3.0], [float("nan")], [float("inf")]])
     normalizer = RunningNormalizer(1)
     normalizer.update(x, torch.tensor([1.0, 1.0, 0.0, 0.0]))
@@ -73,7 +73,7 @@ def test_rows_without_weight_do_not_count_whatever_they_hold():
     assert (normalizer.mean.item(), normalizer.var.item(), normalizer.count.item()) == (2.0, 1.0, 2.0)
 
 
-def test_the_past_fades_with_memory():
+def test_old_data_is_forgotten_with_memory_below_one():
     old, new = torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([[10.0], [12.0]])
     normalizer = RunningNormalizer(1)
     normalizer.update(old)
@@ -111,7 +111,7 @@ def test_any_leading_shape_gives_the_same_moments():
 
 @pytest.mark.parametrize("added", [(), ("command",)])
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_what_absent_tokens_hold_does_not_matter(added, num_layers):
+def test_the_transformer_ignores_absent_tokens(added, num_layers):
     network = randomized(transformer(added=added, num_layers=num_layers))
     sets = token_sets()
     other = dict(sets)
@@ -122,7 +122,7 @@ def test_what_absent_tokens_hold_does_not_matter(added, num_layers):
     assert torch.equal(network(sets), network(other))
 
 
-def test_an_absent_token_is_as_good_as_none():
+def test_an_absent_token_equals_no_token():
     network = randomized(transformer())
     sets = token_sets()
     frames = sets["frames"][0]
@@ -136,7 +136,7 @@ def test_an_absent_token_is_as_good_as_none():
     assert torch.allclose(masked, smaller({**sets, "frames": (frames[:, [0, 2]], everyone)}), atol=1e-5)
 
 
-def test_present_tokens_do_matter():
+def test_present_tokens_affect_the_output():
     network = randomized(transformer())
     sets = token_sets()
     for name in SIZES:
@@ -146,7 +146,7 @@ def test_present_tokens_do_matter():
         assert ((changed - network(sets)).abs().amax(1) > 1e-4).tolist() == rows.tolist(), name
 
 
-def test_no_mask_is_a_mask_of_ones():
+def test_no_mask_equals_a_mask_of_ones():
     network = randomized(transformer())
     sets = token_sets()
     ones = {name: (x, torch.ones(x.shape[:2], dtype=torch.bool)) for name, (x, _) in sets.items()}
@@ -154,14 +154,14 @@ def test_no_mask_is_a_mask_of_ones():
     assert torch.allclose(network(ones), network(bare), atol=1e-5)
 
 
-def test_a_world_does_not_depend_on_its_neighbours():
+def test_an_envs_output_does_not_depend_on_other_envs():
     network = randomized(transformer())
     sets = token_sets()
     alone = {name: (x[2:3], None if present is None else present[2:3]) for name, (x, present) in sets.items()}
     assert torch.allclose(network(sets)[2:3], network(alone), atol=1e-5)
 
 
-def test_an_added_set_changes_nothing_at_first_and_learns():
+def test_an_added_set_initially_has_no_effect_but_a_gradient():
     network = transformer(added=("command",))
     sets = token_sets()
     x, present = sets["command"]
@@ -177,7 +177,7 @@ def test_an_added_set_changes_nothing_at_first_and_learns():
 
 
 def test_attention_is_softmax_of_scaled_products():
-    """One block with one head, written out."""
+    """One block with one head, in elementary operations."""
     network = randomized(TokenTransformer({"body": (1, 5), "frames": (3, 4)}, 8, 16, num_layers=1, num_heads=1))
     sets = {name: x for name, x in token_sets().items() if name in ("body", "frames")}
     block = network.blocks[0]
@@ -202,7 +202,7 @@ def flat_features(sets: dict[str, TokenSet]) -> Tensor:
 
 @pytest.mark.parametrize("tokens", [5, FEW_TOKENS, FEW_TOKENS + 4])
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_written_out_is_the_librarys_as_are_its_gradients(tokens, masked):
+def test_attend_few_and_its_gradients_match_torch(tokens, masked):
     torch.manual_seed(0)
     present = None
     if masked:
@@ -228,7 +228,7 @@ def test_a_set_mlp_is_an_mlp_over_all_features():
     assert torch.allclose(network(sets), expected, atol=1e-5)
 
 
-def test_what_absent_tokens_hold_does_not_matter_to_a_set_mlp():
+def test_a_set_mlp_ignores_absent_tokens():
     network = randomized(SetMLP(SIZES, [16, 2]))
     sets = token_sets()
     x, present = sets["command"]

@@ -1,4 +1,4 @@
-"""Observations: by hand, and unchanged when robot and command are moved and turned over the ground together."""
+"""Observations: by hand, and invariant to moving and turning robot and command together."""
 
 import math
 
@@ -49,7 +49,7 @@ def one_body(pos: Tensor = ROOT, quat: Tensor = LEFT) -> RobotState:
 
 
 class Move:
-    """The world seen after moving it by `shift` over the ground and turning it by `angle` about the vertical."""
+    """A motion of the whole scene by `shift` over the ground and a rotation by `angle` about the vertical axis."""
 
     def __init__(self, angle: float, shift: tuple[float, float]) -> None:
         self.turn = R.from_yaw(torch.tensor(angle, dtype=torch.float64))
@@ -84,7 +84,7 @@ moves = st.builds(Move, st.floats(-7.0, 7.0), shifts)
 
 @settings(max_examples=50)
 @given(moves, st.integers(0, 10_000))
-def test_nothing_changes_when_robot_and_command_move_together(move, seed):
+def test_observations_are_invariant_to_moving_robot_and_command_together(move, seed):
     g = torch.Generator().manual_seed(seed)
     state = random_state(g)
 
@@ -112,7 +112,7 @@ def test_nothing_changes_when_robot_and_command_move_together(move, seed):
 
 
 @pytest.mark.parametrize("what", ["height", "tilt", "joint", "velocity"])
-def test_proprioception_sees_what_matters(what):
+def test_proprioception_depends_on_every_part_of_the_state(what):
     state = random_state(torch.Generator().manual_seed(0))
     changed = state.clone()
     if what == "height":
@@ -198,21 +198,21 @@ def test_steering_by_hand():
     assert seen[0].tolist() == pytest.approx([1.0, 0.0, 1.5, 0.0, -1.0], abs=1e-6)
 
 
-def test_a_pitched_robot_commands_stay_level():
+def test_commands_of_a_pitched_robot_stay_level():
     pitched = R.multiply(LEFT, R.from_axis_angle(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0.7])))
     ahead = torch.tensor([[[1.0, 5.0]]])
     assert torch.allclose(path(one_body(quat=pitched), ahead), torch.tensor([[[3.0, 0.0]]]), atol=1e-5)
 
 
-def test_a_snapshot_is_observed_alike_and_turns_its_heading_once(monkeypatch):
-    state, asked = random_state(torch.Generator().manual_seed(0)), []
+def test_a_snapshot_gives_equal_observations_and_computes_its_heading_once(monkeypatch):
+    state, calls = random_state(torch.Generator().manual_seed(0)), []
     goal_w, time_left = torch.ones(N, 2, dtype=torch.float64), torch.ones(N, dtype=torch.float64)
     want = observations.proprioception(state), goal(state, goal_w, time_left)
     heading = R.yaw_cos_sin
-    monkeypatch.setattr(R, "yaw_cos_sin", lambda q: asked.append(q) or heading(q))
+    monkeypatch.setattr(R, "yaw_cos_sin", lambda q: calls.append(q) or heading(q))
     snapshot = Snapshot.of(state)
     seen = observations.proprioception(snapshot), goal(snapshot, goal_w, time_left)
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert all(torch.equal(x, y) for x, y in zip(seen, want, strict=True))
     observations.proprioception(snapshot[:1])
-    assert len(asked) == 2, "other robots"
+    assert len(calls) == 2, "other robots"

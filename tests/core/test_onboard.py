@@ -1,4 +1,4 @@
-"""Onboard sensors: by hand, and blind to where the robot is, how high, and how fast."""
+"""Onboard sensors: by hand, and independent of the robot's position, height and velocity."""
 
 import math
 
@@ -45,10 +45,10 @@ def test_an_imu_by_hand() -> None:
     torch.testing.assert_close(R.rotate(quat, torch.tensor([[1.0, 0.0, 0.0]])), torch.tensor([[0.0, 0.0, 1.0]]))
 
 
-def test_what_is_felt_by_hand() -> None:
+def test_onboard_observation_by_hand() -> None:
     nose_down = torch.tensor([[H, 0.0, H, 0.0]])  # a quarter turn about y: the body's x axis points down
     joints = torch.tensor([[0.5, -0.25]])
-    felt = observations.onboard(
+    sensed = observations.onboard(
         nose_down,
         torch.tensor([[0.1, 0.2, 0.3]]),
         joints,
@@ -57,8 +57,8 @@ def test_what_is_felt_by_hand() -> None:
         torch.tensor([[7.0, 8.0]]),
     )
     expected = [1.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.25, -0.5, 1.0, 2.0, 7.0, 8.0]
-    torch.testing.assert_close(felt, torch.tensor([expected]))
-    assert felt.shape[1] == observations.onboard_size(2)
+    torch.testing.assert_close(sensed, torch.tensor([expected]))
+    assert sensed.shape[1] == observations.onboard_size(2)
 
 
 def test_target_poses_by_hand() -> None:
@@ -72,7 +72,7 @@ def test_target_poses_by_hand() -> None:
     torch.testing.assert_close(seen[0, 0, 1], torch.tensor([1.0, 0.0, -0.3, *upright]))
 
 
-def test_place_height_and_velocity_are_not_felt() -> None:
+def test_onboard_observations_do_not_depend_on_position_height_or_velocity() -> None:
     generator = torch.Generator().manual_seed(0)
     state = random_state(generator)
     moved, mount = far_off(state), R.normalize(torch.randn(4, generator=generator, dtype=torch.float64))
@@ -86,10 +86,10 @@ def test_place_height_and_velocity_are_not_felt() -> None:
         observations.onboard_poses(state, elsewhere, quat), observations.onboard_poses(state, pos, quat)
     )
     full = observations.proprioception(state), observations.proprioception(moved)
-    assert not torch.equal(*full)  # the full state knows
+    assert not torch.equal(*full)  # the full state depends on them
 
 
-def test_a_compass_that_drifts_is_not_felt() -> None:
+def test_onboard_observations_do_not_depend_on_heading_drift() -> None:
     state = random_state(torch.Generator().manual_seed(1))
     turned = Move(1.3, (0.0, 0.0)).state(state)
     rest = state.joint_pos, state.joint_vel, torch.zeros(5), torch.zeros_like(state.joint_pos)
@@ -124,8 +124,8 @@ def test_the_actor_reads_onboard_sensors_and_the_critic_the_full_state() -> None
     blind_mean, _, blind_value = student(obs | hidden)
     assert torch.equal(mean, blind_mean) and not torch.isclose(value, blind_value).any()
     for name in ("onboard", "onboard_history", "onboard_poses"):
-        felt_mean, _, felt_value = student(obs | {name: other[name]})
-        assert torch.equal(value, felt_value) and not torch.isclose(mean, felt_mean).all()
+        sensed_mean, _, sensed_value = student(obs | {name: other[name]})
+        assert torch.equal(value, sensed_value) and not torch.isclose(mean, sensed_mean).all()
 
 
 def test_a_full_state_policy_reads_no_onboard_sensors() -> None:
@@ -133,7 +133,7 @@ def test_a_full_state_policy_reads_no_onboard_sensors() -> None:
     assert set(policy(sensors="onboard").obs_keys) >= {"onboard", "onboard_history", "onboard_poses", "proprioception"}
 
 
-def test_history_is_scaled_as_the_present_and_masked_poses_are_hidden() -> None:
+def test_history_is_normalised_like_proprioception_and_masked_poses_are_zero() -> None:
     student = policy(sensors="onboard")
     obs = observed(0)
     for _ in range(3):

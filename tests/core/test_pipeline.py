@@ -1,4 +1,4 @@
-"""The pipeline: going on where it stopped. No step is carried out here."""
+"""Resuming the pipeline. No step is run here."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def test_a_pipeline_runs_every_step_once(tmp_path, recorder):
 
 
 @pytest.mark.parametrize("code", [1, 2, 130])
-def test_a_pipeline_that_stopped_goes_on_at_the_step_that_stopped(tmp_path, recorder, code):
+def test_a_stopped_pipeline_resumes_at_the_stopped_step(tmp_path, recorder, code):
     recorder.fails = {"steering": code}
     result, names = start(tmp_path, recorder)
     assert result.exit_code == code and names == STEPS[:5]
@@ -34,7 +34,7 @@ def test_a_pipeline_that_stopped_goes_on_at_the_step_that_stopped(tmp_path, reco
     assert "[4/10] goal_directed: done before" in result.output
 
 
-def test_an_unknown_step_is_one_line_that_names_the_steps(tmp_path, recorder):
+def test_an_unknown_step_is_one_error_line_with_the_steps(tmp_path, recorder):
     result, names = start(tmp_path, recorder, "--from", "studnet")
     refused(result, "'studnet'", *STEPS)
     assert names == [] and list(tmp_path.iterdir()) == []
@@ -65,7 +65,7 @@ def test_an_unknown_step_is_one_line_that_names_the_steps(tmp_path, recorder):
     ],
 )
 @pytest.mark.parametrize("words", [[], ["--from", "student"]])
-def test_a_damaged_record_is_one_line(tmp_path, recorder, text, words):
+def test_a_damaged_record_is_one_error_line(tmp_path, recorder, text, words):
     path = tmp_path / "laptop" / "pipeline.json"
     path.parent.mkdir()
     path.write_bytes(data := text.encode(errors="surrogateescape"))
@@ -103,7 +103,7 @@ def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
     assert ("goes on" in capsys.readouterr().err) == (code == 130)
 
 
-def test_a_pipeline_that_was_told_to_stop_begins_no_other_step(tmp_path, recorder, monkeypatch):
+def test_a_stop_signal_prevents_further_steps(tmp_path, recorder, monkeypatch):
     monkeypatch.setattr(module, "_run", lambda step: recorder(step) or step.name == "path_follower")
     result, names = start(tmp_path, recorder)
     assert result.exit_code == 130 and names == STEPS[:3] and list(saved(tmp_path)["steps"]) == STEPS[:3]
@@ -118,7 +118,7 @@ def test_a_second_pipeline_in_the_same_folder_is_refused(tmp_path, recorder):
     assert names == [] and list(tmp_path.iterdir()) == []
 
 
-def test_a_record_that_a_killed_pipeline_was_writing_is_removed(tmp_path, recorder):
+def test_a_killed_pipelines_temporary_record_is_removed(tmp_path, recorder):
     start(tmp_path, recorder)
     (tmp_path / "laptop" / ".pipeline.json.abcd1234").write_text("{")
     start(tmp_path, recorder)

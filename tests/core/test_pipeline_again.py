@@ -1,4 +1,4 @@
-"""The pipeline: steps that are done again. No step is carried out here."""
+"""Repeating steps of the pipeline. No step is run here."""
 
 import json
 from pathlib import Path
@@ -13,26 +13,26 @@ from protege.core.runs.pipeline import Step
 
 
 def change_command(folder: Path, name: str) -> None:
-    """Let it look as if a step had been done with another command."""
+    """Change the record as if a step had been run with another command."""
     data = saved(folder)
     data["steps"][name]["command"].append("agent.learning_rate=1")
     (folder / "laptop" / "pipeline.json").write_text(json.dumps(data))
 
 
-def test_from_does_a_step_and_the_later_ones_again(tmp_path, recorder):
+def test_from_repeats_a_step_and_the_later_ones(tmp_path, recorder):
     start(tmp_path, recorder)
     result, names = start(tmp_path, recorder, "--from", "student")
     assert result.exit_code == 0 and names == STEPS[5:]
     assert list(saved(tmp_path)["steps"]) == STEPS
 
 
-def test_a_changed_command_is_done_again_and_so_is_what_follows(tmp_path, recorder):
+def test_a_step_with_a_changed_command_and_later_ones_are_repeated(tmp_path, recorder):
     start(tmp_path, recorder)
     change_command(tmp_path, "path_follower")
     recorder.fails = {"goal_directed": 1}
     _, names = start(tmp_path, recorder)
     assert names == STEPS[2:4]
-    # What followed is not taken for done because it once was.
+    # Later steps do not count as done although they once were.
     _, names = start(tmp_path, recorder)
     assert names == STEPS[3:]
 
@@ -40,13 +40,13 @@ def test_a_changed_command_is_done_again_and_so_is_what_follows(tmp_path, record
 TRAININGS = STEPS[:6]
 
 
-def test_what_is_done_for_the_first_time_or_goes_on_is_not_begun_anew(tmp_path, recorder):
+def test_new_and_resumed_steps_are_not_restarted(tmp_path, recorder):
     recorder.fails = {"steering": 130}
     start(tmp_path, recorder)
     assert recorder.fresh == []
     start(tmp_path, recorder)
     assert recorder.names == STEPS[4:] and recorder.fresh == []
-    # A record that was deleted does not cost the trainings.
+    # Trainings are not lost if the record was deleted.
     (tmp_path / "laptop" / "pipeline.json").unlink()
     start(tmp_path, recorder)
     assert recorder.names == STEPS and recorder.fresh == []
@@ -54,14 +54,14 @@ def test_what_is_done_for_the_first_time_or_goes_on_is_not_begun_anew(tmp_path, 
 
 @pytest.mark.parametrize("index", range(len(STEPS)))
 @pytest.mark.parametrize("how", ["from", "changed"])
-def test_trainings_that_are_done_again_are_begun_anew(tmp_path, recorder, how, index):
+def test_repeated_trainings_are_restarted(tmp_path, recorder, how, index):
     start(tmp_path, recorder)
     if how == "changed":
         change_command(tmp_path, STEPS[index])
     result, names = start(tmp_path, recorder, *(["--from", STEPS[index]] if how == "from" else []))
     assert result.exit_code == 0 and names == STEPS[index:]
     assert recorder.fresh == TRAININGS[index:]
-    # The record holds the preset's commands, and nothing is left to be done.
+    # The record contains the preset's commands, and nothing remains to be done.
     assert not any("--no-resume" in entry["command"] for entry in saved(tmp_path)["steps"].values())
     assert saved(tmp_path)["anew"] == {}
     assert start(tmp_path, recorder)[1] == []
@@ -69,7 +69,7 @@ def test_trainings_that_are_done_again_are_begun_anew(tmp_path, recorder, how, i
 
 @pytest.mark.parametrize("code", [1, 130])
 @pytest.mark.parametrize("how", ["from", "changed"])
-def test_a_redo_that_stopped_is_not_forgotten(tmp_path, recorder, how, code):
+def test_a_stopped_repetition_is_continued(tmp_path, recorder, how, code):
     start(tmp_path, recorder)
     if how == "changed":
         change_command(tmp_path, "path_follower")
@@ -77,7 +77,7 @@ def test_a_redo_that_stopped_is_not_forgotten(tmp_path, recorder, how, code):
     start(tmp_path, recorder, *(["--from", "path_follower"] if how == "from" else []))
     assert recorder.names == ["path_follower"] == recorder.fresh
     assert list(saved(tmp_path)["steps"]) == STEPS[:2]
-    # Stopped with a checkpoint of its own it goes on from that, otherwise it begins anew. What follows begins anew.
+    # A step that stopped with its own checkpoint resumes from it, otherwise it restarts. Later steps restart.
     recorder.fails = {"goal_directed": 1}
     start(tmp_path, recorder)
     assert recorder.names == STEPS[2:4]
@@ -86,7 +86,7 @@ def test_a_redo_that_stopped_is_not_forgotten(tmp_path, recorder, how, code):
     assert recorder.names == STEPS[3:] and recorder.fresh == TRAININGS[3:]
 
 
-def test_a_redo_in_progress_can_be_done_again(tmp_path, recorder):
+def test_a_repetition_in_progress_can_be_repeated(tmp_path, recorder):
     start(tmp_path, recorder)
     for _ in range(2):
         recorder.fails = {"student": 130}
@@ -96,7 +96,7 @@ def test_a_redo_in_progress_can_be_done_again(tmp_path, recorder):
     assert recorder.fresh == TRAININGS
 
 
-def test_a_redo_after_a_step_that_is_not_done_yet(tmp_path, recorder):
+def test_repeating_after_an_unfinished_step(tmp_path, recorder):
     start(tmp_path, recorder)
     recorder.fails = {"goal_directed": 130}
     start(tmp_path, recorder, "--from", "goal_directed")
@@ -104,7 +104,7 @@ def test_a_redo_after_a_step_that_is_not_done_yet(tmp_path, recorder):
     assert recorder.names == STEPS[3:] and recorder.fresh == ["steering", "student"]
 
 
-def test_what_follows_a_step_that_was_never_done_is_begun_anew(tmp_path, recorder):
+def test_steps_after_a_step_that_was_never_done_are_restarted(tmp_path, recorder):
     start(tmp_path, recorder)
     data = saved(tmp_path)
     del data["steps"]["steering"]  # a step that an older preset lacked
@@ -113,7 +113,7 @@ def test_what_follows_a_step_that_was_never_done_is_begun_anew(tmp_path, recorde
     assert recorder.names == STEPS[4:] and recorder.fresh == ["student"]
 
 
-def test_a_training_that_is_done_again_starts_from_scratch_with_its_new_config(tmp_path, monkeypatch):
+def test_a_repeated_training_starts_from_scratch_with_its_new_config(tmp_path, monkeypatch):
     config = tmp_path / "config.yaml"
     where = ["--results-dir", str(tmp_path), "--experiment-name", "tracker", "--config", str(config)]
     step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.max_iterations=2"])

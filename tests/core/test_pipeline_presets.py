@@ -10,7 +10,7 @@ import pytest
 from recorded_pipelines import STEPS, refused
 from tiny_runs import protege
 
-from protege.core.runs.pipeline import Learned, load_steps
+from protege.core.runs.pipeline import LearningCheck, load_steps
 from protege.teachers.zoo import read_index, shipped
 
 
@@ -29,8 +29,8 @@ def test_the_laptop_pipeline_has_ten_steps_in_its_folder():
     words = [word for step in steps for word in step.command]
     assert not any("{" in word for word in words)
     assert "agent.expert_model_path=here/pipe/tracker" in steps[1].command
-    assert steps[0].learned == [Learned("here/pipe/tracker", "episode/length", "up", 3.0)]
-    assert steps[1].learned == [Learned("here/pipe/masked_mimic", "actor/prior_imitation_loss", "down", 5.0)]
+    assert steps[0].learned == [LearningCheck("here/pipe/tracker", "episode/length", "up", 3.0)]
+    assert steps[1].learned == [LearningCheck("here/pipe/masked_mimic", "actor/prior_imitation_loss", "down", 5.0)]
     assert [step.name for step in steps if step.learned] == STEPS[:6]
 
 
@@ -85,5 +85,5 @@ def test_list_prints_the_commands_and_runs_none(tmp_path, recorder):
     assert recorder.names == [] and list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_preset_is_one_line(tmp_path):
+def test_an_unknown_preset_is_one_error_line(tmp_path):
     refused(protege("pipeline", "--preset", "supercomputer", "--results-dir", tmp_path), "supercomputer")

@@ -1,4 +1,4 @@
-"""What no robot could do is an error, what is unlikely a warning; each names field, frame and remedy."""
+"""Impossible motions are errors, unlikely ones warnings; each names field, frame and remedy."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ def severities(found: list[Finding]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["walk", "run", "jump"])
-def test_what_is_shipped_passes_without_a_word(robot, name):
+def test_shipped_clips_have_no_findings(robot, name):
     assert load_clip(f"{robot.name}_humanoid_{name}.npy", robot).warnings == ()
 
 
@@ -38,7 +38,7 @@ def test_the_first_second_of_a_walk_passes(walk):
 
 
 def test_two_cycles_that_loop_pass(walk):
-    """There and back: the walk's second half is its first one reversed, at the same place."""
+    """The walk forwards and then reversed, at the same place."""
     whole = load_clip("smpl_humanoid_walk.npy", SMPL)
     cycle = [x[:122] for x in (whole.time, whole.root_pos_w, whole.root_quat_w, whole.joint_pos)]
     assert findings(Clip("cycles", *cycle), SMPL) == []
@@ -54,7 +54,7 @@ def moved(clip: Clip, xyz: tuple[float, float, float], since: int = 0) -> Clip:
 
 
 def turned_about_z(clip: Clip, since: int) -> Clip:
-    """A quarter of a turn to the left, from one frame to the next."""
+    """A quarter turn to the left between two frames."""
     w, x, y, z = clip.root_quat_w.T
     turned = np.stack([w - z, x - y, y + x, z + w], axis=1) * np.sqrt(0.5)
     return replace(clip, root_quat_w=np.where(np.arange(len(w))[:, None] < since, clip.root_quat_w, turned))
@@ -79,11 +79,11 @@ IMPOSSIBLE: dict[str, tuple[Callable[[Clip], Clip], str, int, str]] = {
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
-def test_what_no_robot_could_do_is_an_error(walk, case, tmp_path):
+def test_an_impossible_motion_is_an_error(walk, case, tmp_path):
     change, field, frame, words = IMPOSSIBLE[case]
     clip = change(walk)
     first = findings(clip, SMPL)[0]
-    # The frame by hand where the change is at one; elsewhere the lowest or the furthest of all.
+    # The frame of the change; if all frames are changed, the lowest or the furthest one.
     assert (first.severity, first.field) == ("error", field) and words in first.problem, first
     assert first.remedy and (frame == first.frame or case in ("in the floor", "under the floor"))
     save_clip(tmp_path / "clip", clip)
@@ -95,8 +95,8 @@ def test_what_no_robot_could_do_is_an_error(walk, case, tmp_path):
     assert not (tmp_path / "again.npy").exists()
 
 
-def test_a_robot_on_its_side_that_would_stand_as_xyzw_is_an_error(walk):
-    """Facing y, an xyzw quaternion that is read as wxyz lies down; facing x it is only turned around."""
+def test_a_lying_robot_that_would_stand_as_xyzw_is_an_error(walk):
+    """Facing y, an xyzw quaternion that is read as wxyz is a lying robot; facing x it only turns around."""
     facing_y = turned_about_z(walk, 0)
     read_wrongly = replace(facing_y, root_quat_w=np.roll(facing_y.root_quat_w, -1, axis=1))
     first = findings(read_wrongly, SMPL)[0]
@@ -104,7 +104,7 @@ def test_a_robot_on_its_side_that_would_stand_as_xyzw_is_an_error(walk):
     assert "as xyzw it would stand upright" in first.problem and "np.roll(xyzw, 1, axis=1)" in first.remedy
 
 
-def test_y_up_is_guessed(walk):
+def test_y_up_is_recognised(walk):
     pos = walk.root_pos_w[:, [0, 2, 1]] * [1.0, 1.0, -1.0]
     quat = walk.root_quat_w[:, [0, 1, 3, 2]] * [1.0, 1.0, 1.0, -1.0]
     first = findings(replace(walk, root_pos_w=pos, root_quat_w=quat), SMPL)[0]
@@ -114,7 +114,7 @@ def test_y_up_is_guessed(walk):
 # Warnings ----------------------------------------------------------------------------------------------------------------
 
 
-def test_who_floats_is_warned_of_for_a_second_and_refused_for_longer(walk):
+def test_floating_is_a_warning_for_a_second_and_an_error_for_longer(walk):
     [warning] = findings(moved(walk, (0.0, 0.0, 0.3)), SMPL)
     assert warning.severity == "warning" and "hangs in the air for 1.00 s, at least 0.30 m" in warning.problem
     whole = load_clip("smpl_humanoid_walk.npy", SMPL)
@@ -122,7 +122,7 @@ def test_who_floats_is_warned_of_for_a_second_and_refused_for_longer(walk):
     assert error.severity == "error" and "hangs in the air for 10.1 s, at least 0.30 m" in error.problem
 
 
-def test_too_fast_too_slow_and_too_short_are_warned_of(walk):
+def test_fast_slow_and_short_clips_have_warnings(walk):
     fast = findings(replace(walk, time=walk.time / 4.0), SMPL)
     assert severities(fast) == [("warning", "time"), ("warning", "joint_pos")]
     assert "ends after 0.25 s" in fast[0].problem and "turns faster than 27 rad/s" in fast[1].problem
@@ -133,28 +133,28 @@ def test_too_fast_too_slow_and_too_short_are_warned_of(walk):
     assert short.problem == "the clip ends after 0.0167 s, 2 frames: an episode in it is over at once"
 
 
-def test_a_gap_is_warned_of_by_its_frame(walk):
+def test_a_gap_is_a_warning_at_its_frame(walk):
     gap = findings(replace(walk, time=walk.time + 0.25 * (walk.time > 0.5)), SMPL)
     assert [(one.severity, one.frame, one.problem) for one in gap] == [
         ("warning", 31, "0.267 s are missing before it"),
     ]
 
 
-def test_a_rate_that_is_not_the_clips_own_is_warned_of(walk):
+def test_a_rate_that_differs_from_the_clips_fps_is_a_warning(walk):
     assert findings(replace(walk, fps=60.0), SMPL) == []
     [rate] = findings(replace(walk, fps=30.0), SMPL)
     assert rate.problem == "there are 60 frames a second, but the clip says fps 30"
 
 
-def test_a_walk_backwards_is_warned_of(walk):
-    """Played from its end, feet stand where they are on the ground: possible, but no walk ahead."""
+def test_walking_backwards_is_a_warning(walk):
+    """Played in reverse, feet do not slide: possible, but not walking forwards."""
     back = replace(walk, **{k: getattr(walk, k)[::-1] for k in ("root_pos_w", "root_quat_w", "joint_pos")})
     [warning] = findings(back, SMPL)
     assert (warning.severity, warning.field) == ("warning", "root_quat_w")
     assert warning.problem == "the robot travels backwards at 0.92 m/s"
 
 
-def test_a_joint_past_its_limit_is_warned_of_once_with_the_worst_frame_and_a_count(walk):
+def test_a_joint_beyond_its_limit_is_one_warning_with_worst_frame_and_count(walk):
     joint, limit = SMPL.joint_names.index("L_Knee_y"), SMPL.joints[SMPL.joint_names.index("L_Knee_y")].range[1]
     angles = walk.joint_pos.copy()
     angles[10:50, joint] = limit + 0.1
@@ -165,7 +165,7 @@ def test_a_joint_past_its_limit_is_warned_of_once_with_the_worst_frame_and_a_cou
     assert "0.125 past its limit" in warning.problem and "(40 frames are)" in warning.problem
 
 
-def test_clips_that_are_loaded_together_are_warned_of_in_the_log(walk, tmp_path, caplog):
+def test_warnings_of_clips_that_are_loaded_together_are_logged(walk, tmp_path, caplog):
     names = [f"{i}.npy" for i in range(7)]
     for name in names:
         save_clip(tmp_path / name, moved(walk, (0.0, 0.0, 0.3)))
@@ -178,7 +178,7 @@ def test_clips_that_are_loaded_together_are_warned_of_in_the_log(walk, tmp_path,
 # Contact -----------------------------------------------------------------------------------------------------------------
 
 
-def test_lowest_points_are_those_of_the_surface(robot):
+def test_lowest_points_match_those_of_the_surface(robot):
     walk = load_clip(f"{robot.name}_humanoid_walk.npy", robot)
     points = contact_points(robot, walk.root_pos_w, walk.root_quat_w, walk.joint_pos)
     surface = trace(walk, robot)
@@ -191,6 +191,6 @@ def test_lowest_points_are_those_of_the_surface(robot):
     np.testing.assert_allclose(points[7, :, :2], data.xpos[1:, :2], atol=1e-6)
 
 
-def test_a_leg_is_as_long_as_the_root_is_high_when_it_stands(robot):
+def test_the_leg_length_is_the_standing_root_height(robot):
     published = 0.004 if robot.name == "g1" else 0.002  # m; the G1's height is published in centimetres
     assert leg_length(robot) == pytest.approx(robot.root_height, abs=published)

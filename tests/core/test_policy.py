@@ -1,4 +1,4 @@
-"""The actor-critic: densities by hand, what each token lets it see, and starting from another policy."""
+"""The actor-critic: densities by hand, its tokens, and starting from another policy."""
 
 from math import exp, log, pi
 
@@ -38,7 +38,7 @@ def make_policy(env: ToyEnv, **changes) -> ActorCritic:
 
 
 def wild_policy(env: ToyEnv, **changes) -> ActorCritic:
-    """Every weight drawn large enough that every input shows."""
+    """A policy with weights large enough that every input has an effect."""
     policy = make_policy(env, **changes)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -47,7 +47,7 @@ def wild_policy(env: ToyEnv, **changes) -> ActorCritic:
 
 
 def observe(num_envs: int = 8, seed: int = 0) -> tuple[ToyEnv, Obs]:
-    """An env whose second half shows some poses and commands only."""
+    """An env whose second half has masked poses and commands."""
     env = ToyEnv(num_envs, seed)
     return env, env.reset()
 
@@ -61,7 +61,7 @@ def outputs(policy: ActorCritic, obs: Obs) -> Tensor:
 
 
 def test_log_prob_by_hand():
-    # Two joints, half and two deviations off.
+    # Two joints, off by half a standard deviation and by two.
     action, mean, std = torch.tensor([[1.0, 4.0]]), torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 2.0]])
     expected = -0.5 * 0.25 - 0.5 * 4.0 - 2 * log(2.0) - log(2.0 * pi)
     assert log_prob(action, mean, std).tolist() == pytest.approx([expected])
@@ -92,7 +92,7 @@ def test_densities_agree_with_torch(mean_p, mean_q, log_p, log_q):
 # Tokens
 
 
-def test_token_sets_have_the_announced_sizes():
+def test_token_sets_have_the_declared_sizes():
     env, obs = observe()
     tokenizer = Tokenizer(env.obs_shapes, EVERYTHING)
     assert tokenizer.sizes == {
@@ -123,7 +123,7 @@ def test_masked_poses_by_hand():
     assert not bodies[:, 0, 1].any() and not bodies[:, 1].any()
 
 
-def test_commands_are_normalised_over_the_worlds_that_have_them():
+def test_commands_are_normalised_over_commanded_envs():
     env, obs = observe()
     obs["goal"] = torch.arange(8.0).unsqueeze(1).expand(8, J)
     obs["goal_mask"] = torch.tensor([i in (1, 3, 6) for i in range(8)])
@@ -148,7 +148,7 @@ def test_poses_share_one_scale_over_the_frames():
     assert torch.allclose(tokenizer.normalizers["poses"].var, seen.var(0, unbiased=False), atol=1e-5)
 
 
-def test_the_policy_names_what_it_reads():
+def test_obs_keys_are_the_observations_that_the_policy_reads():
     env, _ = observe()
     policy = make_policy(env, tokens=["proprioception", "goal"], critic_inputs=["proprioception", "masked_poses"])
     assert policy.obs_keys == ["proprioception", "goal", "goal_mask", "poses", "pose_mask"]
@@ -171,7 +171,7 @@ def test_masked_commands_and_poses_have_no_influence(actor):
 
 
 @pytest.mark.parametrize("actor", ["transformer", "mlp"])
-def test_commands_and_poses_that_are_shown_have_influence(actor):
+def test_visible_commands_and_poses_have_influence(actor):
     env, obs = observe(num_envs=16)
     obs |= {f"{name}_mask": torch.ones(16, dtype=torch.bool) for name in COMMANDS}
     policy = wild_policy(env, actor=actor, tokens=[t for t in EVERYTHING if t != "poses"], critic_inputs=EVERYTHING)
@@ -185,7 +185,7 @@ def test_commands_and_poses_that_are_shown_have_influence(actor):
 # The policy
 
 
-def test_with_reference_residual_an_untrained_policy_plays_the_reference():
+def test_with_reference_residual_an_untrained_policy_targets_the_reference():
     env, obs = observe()
     policy = make_policy(env)
     last = policy.actor[-1][-1]
@@ -202,7 +202,7 @@ def test_with_reference_residual_an_untrained_policy_plays_the_reference():
         assert absolute.distribution({k: obs[k] for k in absolute.obs_keys})[0].abs().max() < 0.2
 
 
-def test_a_sample_is_what_the_policy_says_of_it():
+def test_a_sample_matches_its_distribution():
     env, obs = observe()
     policy = wild_policy(env)
     sample = policy.act(obs, torch.Generator().manual_seed(3))
@@ -215,7 +215,7 @@ def test_a_sample_is_what_the_policy_says_of_it():
     assert not sample.action.requires_grad and not sample.value.requires_grad
 
 
-def test_the_critic_speaks_in_units_of_its_returns():
+def test_the_critic_predicts_in_units_of_its_returns():
     critic = Critic({"body": (1, 2)}, [8])
     returns = torch.tensor([10.0, 20.0, 30.0])
     critic.update(returns)
@@ -233,7 +233,7 @@ def test_parameters_are_counted_by_part():
     assert policy.num_parameters("actor") + policy.num_parameters("critic") == policy.num_parameters() == total
 
 
-def test_the_default_actor_is_as_big_as_published():
+def test_the_default_actor_has_the_published_size():
     shapes = {
         "proprioception": (220,),
         "poses": (4, 24, 12),
@@ -307,7 +307,7 @@ def test_an_observation_that_the_environment_lacks_is_named():
 # Joint errors
 
 
-def test_joint_errors_are_a_token_made_of_what_others_read_too():
+def test_joint_errors_are_a_token_of_existing_observations():
     n, joints = 64, 2
     shapes = {"proprioception": (13 + 2 * joints,), "reference_joint_pos": (joints,), "reference_joint_vel": (joints,)}
     random = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Poses between the frames of a clip: by hand, and as torch turns."""
+"""Interpolated poses of a clip: by hand, and against torch."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from protege.core.robots import rotation as R
 
 
 def test_poses_between_frames_by_hand() -> None:
-    """A second's turn by 1 rad and way of 2 m, which begins at 3 s of the file's clock."""
+    """A rotation by 1 rad and a translation by 2 m in one second; time in the file begins at 3 s."""
     pos, joints = np.array([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]), np.array([[0.0], [0.4]])
     half = 0.5 * np.array([0.0, 1.0])
     turn = np.stack([np.cos(half), 0.0 * half, 0.0 * half, np.sin(half)], axis=1)
@@ -19,7 +19,7 @@ def test_poses_between_frames_by_hand() -> None:
     np.testing.assert_allclose(R.yaw(torch.from_numpy(poses.root_quat_w)), [0.0, 0.0, 0.25, 1.0, 1.0])
 
 
-def test_rotations_turn_as_torch_turns_them() -> None:
+def test_slerp_matches_torch() -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 500, 4))
     b[::5] = a[::5] * random.choice([-1.0, 1.0], size=(100, 1)) + 1e-9 * random.normal(size=(100, 4))  # nearly the same

@@ -1,4 +1,4 @@
-"""PPO's loss terms by hand, its optimiser's guards, and that it learns the toy robot."""
+"""PPO: loss terms by hand, guarded optimizer steps, and learning the toy robot."""
 
 import math
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_the_surrogate_has_no_gradient_where_it_is_clipped():
     assert new.grad[1].item() == pytest.approx(-1.1 / 2.0)  # d(-ratio)/d log = -ratio, mean of two
 
 
-def test_a_dual_clip_ends_the_push_away_from_what_turned_out_badly():
+def test_the_dual_clip_limits_the_loss_of_bad_actions():
     ratio = t(2.0, 5.0, 5.0)
     log_ratio = ratio.log().requires_grad_()
     loss = ppo_loss(log_ratio, t(0, 0, 0), t(-1.0, -1.0, 1.0), 0.2, dual_clip=3.0)
@@ -71,14 +71,14 @@ def test_bounds_loss_by_hand():
     assert bounds_loss(mean, bound, t(1.0, 0.0)).item() == pytest.approx(0.25)
 
 
-def test_rows_without_weight_do_not_count_even_if_they_are_nan():
+def test_rows_without_weight_are_ignored_even_if_nan():
     x, weight = t(1.0, math.nan, 3.0), t(1.0, 0.0, 1.0)
     assert weighted_mean(x, weight).item() == 2.0
     assert weighted_mean(x, t(0, 0, 0)).item() == 0.0
     assert ppo_loss(t(0, math.nan, 0), t(0, 0, 0), t(1, 1, 3), 0.2, weight).item() == -2.0
 
 
-def test_advantages_are_normalised_over_the_rows_that_count():
+def test_advantages_are_normalised_over_weighted_rows():
     # Mean 2, deviation 1 over the first two; the third is left out.
     out = normalize_advantage(t(1.0, 3.0, 100.0), t(1.0, 1.0, 0.0))
     torch.testing.assert_close(out, t(-1.0, 1.0, 0.0))
@@ -135,7 +135,7 @@ def parameters(learner: Learner) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("progress", "times"), [(0.0, 4.0), (0.25, 2.0), (0.5, 1.0), (0.9, 1.0)])
-def test_exploration_falls_to_the_policys_own_deviation(progress, times):
+def test_exploration_decays_to_the_policys_own_deviation(progress, times):
     env = ToyEnv(2)
     learner = make(env, exploration=4.0, exploration_share=0.5)
     for at in (0.0, progress):  # what was set before does not matter
@@ -156,7 +156,7 @@ def test_the_first_minibatch_starts_from_the_policy_that_acted():
 
 
 @pytest.mark.parametrize("kind", [ToyEnv, NanEnv])
-def test_broken_worlds_change_nothing(kind):
+def test_broken_envs_do_not_change_the_update(kind):
     env = kind(8, broken=[2, 5])
     learner = make(env)
     before, policy = parameters(learner), learner.algorithm.policy

@@ -1,4 +1,4 @@
-"""Presets: how they build on each other and on a robot's settings."""
+"""Presets: bases, and defaults from a robot's settings."""
 
 from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
@@ -14,8 +14,8 @@ from protege.core.runs import config as config_module
 from protege.core.runs.config import RunConfig, all_presets, compose, find_preset
 
 
-def test_laptop_presets_work_one_after_another():
-    """Each finds what it learns from where another one's run is."""
+def test_each_laptop_preset_finds_the_runs_of_earlier_ones():
+    """Each preset's expert path is the run folder of another preset."""
     found = {
         name: (find_preset(name), experiment_of(name))
         for name, _ in all_presets()
@@ -35,7 +35,7 @@ def test_laptop_presets_work_one_after_another():
         assert [made[path] for path in getattr(models, teacher).checkpoint] == [teacher]
 
 
-def test_a_robots_settings_hold_unless_a_preset_or_an_argument_says_otherwise(own_presets):
+def test_presets_and_arguments_override_a_robots_settings(own_presets):
     def settings(robot: str) -> tuple[str, dict[str, Any]]:
         return robot, {"env": {"num_envs": 2, "speed": [0.1, 0.2]}} if robot == "toy" else {}
 

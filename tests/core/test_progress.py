@@ -1,4 +1,4 @@
-"""Lines of progress: none of quick work, then one now and then."""
+"""Progress lines: none for short work, then one every few seconds."""
 
 import pytest
 
@@ -28,18 +28,18 @@ def count(clock: Clock, seconds: float, things: int = 10) -> None:
             counted.at(done)
 
 
-def test_quick_work_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_work_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     count(clock, 0.29)
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_says_how_far_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_work_prints_its_progress(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     """After 3 s, then every 5 s, and at the end; on stderr."""
     count(clock, 1.0)
     assert capsys.readouterr() == ("", "clips: 3 of 10, 3 s\nclips: 8 of 10, 8 s\nclips: 10 of 10, 10 s\n")
 
 
-def test_other_ranks_are_silent(
+def test_other_ranks_print_nothing(
     clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "launch", lambda: Launch(rank=1, size=2))
@@ -47,7 +47,7 @@ def test_other_ranks_are_silent(
     assert capsys.readouterr() == ("", "")
 
 
-def test_work_that_fails_is_not_finished(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_work_prints_no_last_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         with Progress("clips", 2) as counted:
             clock.now += 4.0

@@ -1,4 +1,4 @@
-"""Where motions come from: read out of clips and of other files, kept by checkpoints, and handed on by teachers."""
+"""Origins of motions: read from clips and other files, saved in checkpoints, passed on from teachers to students."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from toy_env import ToyEnv
 from protege.core.errors import UserError
 from protege.core.motions import clip_files, load_clip, save_clip
 from protege.core.motions.provenance import Origin, are_origins, clip_count, joined, origins, summed
-from protege.core.runs.checkpoint import DIGEST, LATER, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint import DIGEST, MISSING_FIELDS, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.sim.robots import get_robot
 
@@ -29,12 +29,12 @@ def sha256(path) -> str:
 
 @pytest.fixture
 def clip(robot, tmp_path):
-    """A clip that says whose it is, of each robot."""
+    """A clip with source and licence, for each robot."""
     own = load_clip(f"{robot.name}_humanoid_walk.npy", robot)
     return save_clip(tmp_path / "stroll.npy", replace(own, source="a friend", licence="CC BY 4.0"), robot)
 
 
-def test_a_clips_origin_is_what_it_says_and_its_digest(robot, clip):
+def test_a_clips_origin_is_its_facts_and_digest(robot, clip):
     name = f"{robot.name}_humanoid_run.npy"
     (shipped,) = clip_files([name])
     found = origins([str(clip), name], robot)
@@ -42,7 +42,7 @@ def test_a_clips_origin_is_what_it_says_and_its_digest(robot, clip):
     assert (found[1].name, found[1].licence, found[1].sha256) == (name.removesuffix(".npy"), "", sha256(shipped))
 
 
-def test_a_motion_files_origin_is_its_own(tmp_path, monkeypatch):
+def test_a_motion_file_of_another_format_has_an_origin(tmp_path, monkeypatch):
     monkeypatch.setenv("PROTEGE_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "dance.pkl"
     file.write_bytes(gmr(get_robot("g1")))
@@ -59,7 +59,7 @@ def test_a_missing_clip_is_named(tmp_path):
         origins([str(tmp_path / "bad.npy")], get_robot("smpl"))
 
 
-def test_source_and_licence_are_said_when_a_file_is_imported(tmp_path):
+def test_source_and_licence_can_be_given_at_import(tmp_path):
     (tmp_path / "dance.pkl").write_bytes(gmr(get_robot("g1")))
     words = ("--robot", "g1", "--output", tmp_path / "clips")
     done = protege(
@@ -70,7 +70,7 @@ def test_source_and_licence_are_said_when_a_file_is_imported(tmp_path):
     assert (clip.source, clip.licence, len(clip.time)) == ("LAFAN1", "CC BY-NC-ND 4.0", FRAMES)
 
 
-def test_each_origin_is_kept_once_the_first_ones_first():
+def test_origins_are_joined_without_duplicates_in_order():
     other = {**ORIGIN, "name": "run"}
     assert joined([ORIGIN], [other, ORIGIN], [Origin(**ORIGIN)]) == [ORIGIN, other]
     assert are_origins([ORIGIN, other]) and are_origins([])
@@ -84,28 +84,28 @@ def checkpoint() -> Checkpoint:
     return Checkpoint("tracker", {}, "toy", list(robot.joint_names), {"path": [1]}, model, motions=[ORIGIN])
 
 
-def test_checkpoints_and_releases_keep_them(checkpoint, tmp_path):
+def test_checkpoints_and_releases_save_origins(checkpoint, tmp_path):
     save(tmp_path / "last.ckpt", checkpoint)
     save_release(tmp_path / "release", checkpoint)
     assert load(tmp_path / "last.ckpt").motions == load(tmp_path / "release").motions == [ORIGIN]
     assert yaml.safe_load((tmp_path / "release" / "config.yaml").read_text())["motions"] == [ORIGIN]
 
 
-def test_what_is_no_origin_is_refused(checkpoint, tmp_path):
+def test_invalid_origins_are_refused(checkpoint, tmp_path):
     save(tmp_path / "last.ckpt", replace(checkpoint, motions=[{"name": "walk"}]))
     with pytest.raises(UserError, match="its motions is not a list of motions' origins"):
         load(tmp_path / "last.ckpt")
 
 
-@pytest.mark.parametrize("form", LATER)
-def test_checkpoints_of_earlier_versions_have_none(checkpoint, tmp_path, form):
-    data = {name: x for name, x in vars(checkpoint).items() if name not in LATER[form]}
+@pytest.mark.parametrize("form", MISSING_FIELDS)
+def test_checkpoints_of_earlier_versions_have_no_origins(checkpoint, tmp_path, form):
+    data = {name: x for name, x in vars(checkpoint).items() if name not in MISSING_FIELDS[form]}
     torch.save({"format": form, DIGEST: digest(data), **data}, tmp_path / "last.ckpt")
     assert load(tmp_path / "last.ckpt").motions == []
 
 
-def test_a_policy_hands_its_motions_on_to_its_pupils(clip, robot, tmp_path):
-    """A tracker of one clip; MaskedMimic, taught by it on another; and a run that goes on."""
+def test_a_student_records_its_teachers_motions(clip, robot, tmp_path):
+    """A tracker of one clip, a MaskedMimic that imitates it on another, and a resumed run."""
     words = ("--max-iterations", 1, "--robot", robot.name)
     tracker = train(TRACKER, tmp_path, "tracker", *words, f"run.motion_file=[{clip}]")
     (own,) = load(tracker).motions
@@ -120,7 +120,7 @@ def test_a_policy_hands_its_motions_on_to_its_pupils(clip, robot, tmp_path):
     assert np.isfinite(load(taught).seconds)
 
 
-def test_of_many_clips_one_is_named_for_each_source_and_licence():
+def test_many_clips_are_summed_by_source_and_licence():
     many = [Origin("a", "A", "free", "1"), Origin("b", "B", "", "2"), Origin("c", "A", "free", "3")]
     assert summed(many) == [Origin("2 clips", "A", "free"), Origin("1 clip", "B", "")]
     assert [clip_count(one) for one in joined(summed(many))] == [2, 1]

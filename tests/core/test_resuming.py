@@ -1,4 +1,4 @@
-"""How a run goes on after it was stopped."""
+"""Resuming runs."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ from protege.core.runs.loop import train_loop
 from protege.core.runs.run import Run
 
 
-def test_a_finished_run_goes_on_when_its_budget_grows(tmp_path):
+def test_a_finished_run_resumes_when_its_budget_grows(tmp_path):
     drive(make_run(tmp_path, max_iterations=2))
     run = make_run(tmp_path, max_iterations=5)
     policy, counter = drive(run)
@@ -32,7 +32,7 @@ def test_a_finished_run_goes_on_when_its_budget_grows(tmp_path):
     assert [row["samples"] for row in rows(tmp_path)] == [8, 16, 24, 32, 40]
 
 
-def test_rows_after_the_checkpoint_are_dropped_and_torch_draws_on(tmp_path):
+def test_rows_after_the_checkpoint_are_dropped_and_random_numbers_continue(tmp_path):
     torch.manual_seed(5)
     drive(make_run(tmp_path, max_iterations=6))
     whole = rows(tmp_path)
@@ -49,7 +49,7 @@ def test_rows_after_the_checkpoint_are_dropped_and_torch_draws_on(tmp_path):
     assert [row["loss"] for row in again] == [row["loss"] for row in whole]
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+def test_a_run_killed_before_its_first_checkpoint_starts_from_scratch(tmp_path):
     drive(make_run(tmp_path, max_iterations=3))
     (tmp_path / "a" / "last.ckpt").unlink()
     run = make_run(tmp_path, max_iterations=2)
@@ -58,7 +58,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
     assert [row["iteration"] for row in rows(tmp_path)] == [0, 1]
 
 
-def test_a_run_that_begins_anew_moves_the_old_one_aside(tmp_path, capsys):
+def test_a_new_run_moves_the_old_one_aside(tmp_path, capsys):
     run = make_run(tmp_path, max_iterations=3)
     drive(run)
     run.save_best({"score": 1.0})
@@ -71,10 +71,10 @@ def test_a_run_that_begins_anew_moves_the_old_one_aside(tmp_path, capsys):
     aside = tmp_path / "a" / "previous-1"
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
     assert load(aside / "last.ckpt").iteration == 3
-    assert f"begins anew; what was here is in {aside}" in capsys.readouterr().err
+    assert f"starts from scratch; the earlier run was moved to {aside}" in capsys.readouterr().err
 
 
-def test_a_run_that_begins_anew_and_is_killed_at_once_does_not_come_back_as_the_old_one(tmp_path):
+def test_a_new_run_that_is_killed_at_once_does_not_resume_the_old_one(tmp_path):
     drive(make_run(tmp_path, max_iterations=3, seed=1))
     with make_run(tmp_path, max_iterations=9, seed=1, resume=False) as run:
         run.restore({"policy": nn.Linear(2, 1, bias=False)})
@@ -89,14 +89,14 @@ def test_a_run_that_begins_anew_and_is_killed_at_once_does_not_come_back_as_the_
     assert not (tmp_path / "a" / "previous-2").exists()
 
 
-def test_a_checkpoint_of_no_iterations_is_gone_on_from(tmp_path):
+def test_a_checkpoint_without_iterations_can_be_resumed(tmp_path):
     drive(make_run(tmp_path, max_iterations=0))
     run = make_run(tmp_path, max_iterations=2)
     drive(run)
     assert run.iteration == 2 and not (tmp_path / "a" / "previous-1").exists()
 
 
-def test_what_a_killed_run_was_writing_is_removed_by_the_next_start(tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed_by_the_next_start(tmp_path):
     drive(make_run(tmp_path, max_iterations=1))
     (tmp_path / "a" / ".last.ckpt.k1ll_ed0").write_bytes(b"half")
     drive(make_run(tmp_path, max_iterations=2))
@@ -116,7 +116,7 @@ def test_a_damaged_log_is_named_and_nothing_is_written(tmp_path):
     assert [row["iteration"] for row in rows(tmp_path)] == [2, 3]
 
 
-def test_another_checkpoint_can_be_the_start(tmp_path):
+def test_a_run_can_start_from_another_checkpoint(tmp_path):
     drive(make_run(tmp_path, max_iterations=3))
     run = make_run(tmp_path / "b", max_iterations=1, checkpoint=str(tmp_path / "a"))
     policy, counter = drive(run)
@@ -124,7 +124,7 @@ def test_another_checkpoint_can_be_the_start(tmp_path):
     assert (run.iteration, counter.count) == (1, 1)
 
 
-def test_the_best_policy_stands_for_the_run(tmp_path):
+def test_a_run_folder_loads_its_best_policy(tmp_path):
     run = make_run(tmp_path, max_iterations=3)
     policy = nn.Linear(1, 1)
     with run:
@@ -152,7 +152,7 @@ def test_the_best_policy_stands_for_the_run(tmp_path):
         ({"checkpoint": "missing", "resume": False}, "no checkpoint at missing"),
     ],
 )
-def test_a_run_that_cannot_start_leaves_its_folder_as_it_was(tmp_path, change, message):
+def test_a_run_that_cannot_start_does_not_change_its_folder(tmp_path, change, message):
     drive(make_run(tmp_path, max_iterations=2, seed=1))
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     size = change.pop("size", 2)
@@ -161,7 +161,7 @@ def test_a_run_that_cannot_start_leaves_its_folder_as_it_was(tmp_path, change, m
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
 
 
-def test_budget_and_machine_may_change_when_a_run_goes_on(tmp_path):
+def test_budget_and_machine_may_change_when_a_run_is_resumed(tmp_path):
     drive(make_run(tmp_path, max_iterations=2))
     (tmp_path / "a").rename(tmp_path / "b")
     settings = RunConfig(
@@ -173,7 +173,7 @@ def test_budget_and_machine_may_change_when_a_run_goes_on(tmp_path):
     assert (run.iteration, run.samples) == (4, 32)
 
 
-def test_a_path_may_be_spelt_otherwise_when_a_run_goes_on(tmp_path, monkeypatch):
+def test_a_paths_spelling_may_change_when_a_run_is_resumed(tmp_path, monkeypatch):
     drive(make_run(tmp_path / "old", max_iterations=1))
     monkeypatch.chdir(tmp_path)
     drive(make_run(tmp_path, max_iterations=1, motion_file=["a.npy", "x/../b.npy"], checkpoint="old/a"))
@@ -185,7 +185,7 @@ def test_a_path_may_be_spelt_otherwise_when_a_run_goes_on(tmp_path, monkeypatch)
         drive(make_run(tmp_path, max_iterations=3, motion_file=["a.npy", "b.npy"]))
 
 
-def test_weights_to_start_from_are_of_the_same_kind(tmp_path):
+def test_initial_weights_must_have_the_same_kind(tmp_path):
     drive(make_run(tmp_path / "old", max_iterations=1))
     with pytest.raises(UserError, match=r"a holds a tracker, not a student\. Give run\.checkpoint a student"):
         drive(make_run(tmp_path / "new", kind="student", max_iterations=1, checkpoint=str(tmp_path / "old" / "a")))
@@ -217,7 +217,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "parts")] == log
 
 
-def test_from_other_weights_on_the_deviation_is_the_configs(tmp_path):
+def test_with_initial_weights_the_standard_deviation_is_the_configs(tmp_path):
     train_toy(tmp_path, 1)
     settings = RunConfig(
         experiment_name="b", results_dir=str(tmp_path), max_iterations=1, checkpoint=str(tmp_path / "a")

@@ -29,7 +29,7 @@ def two_arms() -> Robot:
     return robot_of("arms", bodies, joints, default_joint_pos=(0.5, 0.25), groups=groups)
 
 
-def test_facts_follow_from_the_description():
+def test_properties_follow_from_the_description():
     robot = two_arms()
     assert (robot.num_bodies, robot.num_joints) == (4, 2)
     assert robot.body_names == ("trunk", "upper", "lower", "other")
@@ -55,7 +55,7 @@ def test_a_robot_is_frozen():
         two_arms().name = "other"  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_humanoid_is_what_its_description_promises():
+def test_the_humanoid_matches_its_published_figures():
     assert (SMPL.num_bodies, SMPL.num_joints) == (24, 69)
     assert SMPL.mass == pytest.approx(63.0, abs=0.5)
     assert SMPL.control_dt == pytest.approx(1 / 30) and SMPL.substeps == 4
@@ -78,7 +78,7 @@ def test_left_and_right_limits_mirror_each_other():
             assert limits[name.replace("L_", "R_", 1)] == mirrored, name
 
 
-def test_a_state_is_indexed_joined_and_copied_as_a_whole():
+def test_states_are_indexed_concatenated_and_cloned():
     def state(n: int, value: float) -> RobotState:
         vectors, quats = torch.full((n, 4, 3), value), torch.full((n, 4, 4), value)
         return RobotState(torch.full((n, 2), value), torch.full((n, 2), value), vectors, quats, vectors, vectors)

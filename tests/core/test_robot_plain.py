@@ -1,4 +1,4 @@
-"""Robots in checkpoints: all of it comes back, and a policy is not given another robot than its own."""
+"""Robots in checkpoints: restored completely, and compared with the robot that a policy will control."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from protege.core.errors import UserError
 from protege.core.learning.policy import ModelConfig
 from protege.core.robots.plain import first_difference, from_plain, to_plain
 from protege.core.robots.robot import Safety
-from protege.core.runs.checkpoint import DIGEST, LATER, Checkpoint, load, save, save_release
+from protege.core.runs.checkpoint import DIGEST, MISSING_FIELDS, Checkpoint, load, save, save_release
 from protege.core.runs.checkpoint_checks import digest
 from protege.core.runs.load_policy import load_to_act, make_actor_critic
 from protege.sim.robots import get_robot, robot_names
@@ -23,7 +23,7 @@ TOY = toy_robot()
 
 
 @pytest.mark.parametrize("name", robot_names())
-def test_a_shipped_robot_comes_back_whole(name):
+def test_a_shipped_robot_is_restored_from_plain_data(name):
     robot = get_robot(name)
     assert from_plain(to_plain(robot)) == robot
     assert from_plain(json.loads(json.dumps(to_plain(robot)))) == robot
@@ -31,11 +31,11 @@ def test_a_shipped_robot_comes_back_whole(name):
 
 @settings(max_examples=20)
 @given(trees())
-def test_any_robot_comes_back_whole(robot):
+def test_any_robot_is_restored_from_plain_data(robot):
     assert from_plain(to_plain(robot)) == robot
 
 
-def test_what_a_robot_gains_later_takes_its_default():
+def test_new_fields_of_a_robot_take_their_defaults():
     plain = to_plain(TOY)
     for joint in plain["joints"]:
         del joint["frictionloss"]
@@ -49,7 +49,7 @@ def test_what_a_robot_gains_later_takes_its_default():
     ("path", "value", "problem"),
     [
         (("name",), 3, "robot.name is 3"),
-        (("joints", 1, "range"), [1.0], r"robot.joints\[1\].range is no list of its length"),
+        (("joints", 1, "range"), [1.0], r"robot.joints\[1\].range is not a list of the right length"),
         (("joints", 0, "damping"), float("nan"), r"robot.joints\[0\].damping is nan"),
         (("joints", 0, "damping"), True, "damping is True"),
         (("joints", 0, "spring"), 1.0, r"robot.joints\[0\] is no joint"),
@@ -61,7 +61,7 @@ def test_what_a_robot_gains_later_takes_its_default():
         (("groups",), [], "robot.groups is no groups"),
     ],
 )
-def test_what_is_no_robot_is_refused(path, value, problem):
+def test_invalid_robots_are_refused(path, value, problem):
     plain: Any = to_plain(TOY)
     inner = plain
     for key in path[:-1]:
@@ -88,7 +88,7 @@ def test_the_first_difference_is_named():
     )
 
 
-def test_what_no_policy_depends_on_is_no_difference():
+def test_fields_that_no_policy_depends_on_are_not_compared():
     other = replace(
         changed(log_std=-1.0), physics_dt=0.001, source="elsewhere", fallen_root=0.5, safety=Safety(tilt=None)
     )
@@ -106,7 +106,7 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.mark.parametrize("release", [False, True])
-def test_a_policy_is_not_given_another_robot(checkpoint, tmp_path, release):
+def test_a_policy_refuses_another_robot(checkpoint, tmp_path, release):
     save_release(tmp_path, checkpoint) if release else save(tmp_path / "last.ckpt", checkpoint)
     assert load(tmp_path).described_robot() == TOY
     env = ToyEnv(2)
@@ -118,9 +118,9 @@ def test_a_policy_is_not_given_another_robot(checkpoint, tmp_path, release):
         load_to_act(tmp_path, env, "key", ["tracker"])
 
 
-def test_a_checkpoint_of_an_earlier_version_knows_its_robot_by_name(checkpoint, tmp_path):
+def test_a_checkpoint_of_an_earlier_version_has_only_the_robots_name(checkpoint, tmp_path):
     """Format 1 has no description at all."""
-    data = {name: x for name, x in vars(checkpoint).items() if name not in LATER[1]}
+    data = {name: x for name, x in vars(checkpoint).items() if name not in MISSING_FIELDS[1]}
     torch.save({"format": 1, DIGEST: digest(data), **data}, tmp_path / "last.ckpt")
     assert load(tmp_path).described_robot() is None
     env = ToyEnv(2)

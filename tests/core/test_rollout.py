@@ -20,7 +20,7 @@ def flags(*values: int) -> torch.Tensor:
 NONE = flags(0, 0, 0)
 
 
-def test_the_discount_of_a_second_is_the_same_at_every_control_rate():
+def test_the_discount_per_second_is_the_same_at_every_control_rate():
     assert discount(None, 1.0 / 30.0) == 0.97
     assert discount(None, 0.02) == pytest.approx(0.98189, abs=1e-5)
     assert discount(None, 0.02) ** 50 == pytest.approx(0.97**30)
@@ -36,7 +36,7 @@ def test_gae_by_hand():
     assert returns.squeeze(1).tolist() == [2.6875, 4.75, 7.0]
 
 
-def test_nothing_follows_a_failure():
+def test_no_value_is_bootstrapped_after_a_failure():
     # delta1 = 2 - 2 = 0: the next value is not counted, nor is what the next episode brings.
     reward, value, next_value = column(1, 2, 3), column(1, 2, 4), column(2, 99, 8)
     failed = flags(0, 1, 0)
@@ -44,7 +44,7 @@ def test_nothing_follows_a_failure():
     assert advantage.squeeze(1).tolist() == [1.0, 0.0, 3.0]
 
 
-def test_a_time_out_goes_on_with_the_true_next_value_and_takes_nothing_from_the_next_episode():
+def test_a_time_out_bootstraps_from_the_true_next_value_only():
     # delta1 = 2 + 0.5 * 6 - 2 = 3, A0 = 1 + 0.25 * 3
     reward, value, next_value = column(1, 2, 3), column(1, 2, 4), column(2, 6, 8)
     cut = flags(0, 1, 0)
@@ -52,7 +52,7 @@ def test_a_time_out_goes_on_with_the_true_next_value_and_takes_nothing_from_the_
     assert advantage.squeeze(1).tolist() == [1.75, 3.0, 3.0]
 
 
-def test_an_invalid_transition_has_no_advantage_and_passes_none_on():
+def test_an_invalid_transition_has_no_advantage_and_ends_the_sum():
     reward, value, next_value = column(1, torch.nan, 3), column(1, 2, 4), column(2, 6, 8)
     invalid = flags(0, 1, 0)
     advantage, _ = gae(reward.nan_to_num(), value, next_value, invalid, invalid, invalid, 0.5, 0.5)
@@ -77,7 +77,7 @@ def test_lambda_one_gives_discounted_returns_and_lambda_zero_the_td_error():
 
 
 class Constant:
-    """Acts at the default pose; a value that says where the sample was taken."""
+    """Acts at the default pose; its value identifies the state."""
 
     def act(self, obs, generator):
         mean = torch.zeros(len(obs["goal"]), J)
@@ -91,7 +91,7 @@ class Constant:
 
 
 class Twice(Constant):
-    """Does what its label says: twice the joint positions."""
+    """Acts like its label: twice the joint positions."""
 
     def act(self, obs, generator):
         sample, _ = super().act(obs, generator)
@@ -106,7 +106,7 @@ def rollout(env: ToyEnv, steps: int, actor: Constant | None = None, labels: dict
     return buffer, last, rows
 
 
-def test_the_buffer_holds_what_was_seen_and_done():
+def test_the_buffer_holds_observations_and_actions():
     buffer, last, _ = rollout(ToyEnv(4, seed=3), 5)
     again = ToyEnv(4, seed=3)
     obs = again.reset()
@@ -118,7 +118,7 @@ def test_the_buffer_holds_what_was_seen_and_done():
     assert torch.equal(last["proprioception"], obs["proprioception"])
 
 
-def test_next_values_are_those_of_the_true_next_state():
+def test_next_values_belong_to_the_true_next_state():
     buffer, last, rows = rollout(ToyEnv(4, seed=3), EPISODE + 2)
     d, policy = buffer.data, Constant()
     assert d["timed_out"][EPISODE - 1].all() and len(rows["length"]) == 4
@@ -139,7 +139,7 @@ def test_rows_are_the_episodes_that_ended():
     assert episode_metrics({name: x[:0] for name, x in rows.items()}, ["track"]) == {}
 
 
-def test_broken_worlds_are_never_trained_on():
+def test_transitions_of_broken_envs_have_no_weight():
     buffer, _, _ = rollout(ToyEnv(4, broken=[1]), 6)
     assert buffer.weight.mean(0).tolist() == [1.0, 0.0, 1.0, 1.0]
     assert buffer.data["reward"].isfinite().all()
@@ -147,7 +147,7 @@ def test_broken_worlds_are_never_trained_on():
     assert (buffer.data["advantage"][:, 1] == 0.0).all() and buffer.data["advantage"].isfinite().all()
 
 
-def test_labels_are_kept_and_may_choose_the_action():
+def test_labels_are_stored_and_may_determine_the_action():
     buffer, _, _ = rollout(ToyEnv(4), 3, Twice(), {"twice": (J,)})
     d = buffer.data
     assert torch.equal(d["action"], d["twice"])
@@ -166,7 +166,7 @@ def test_minibatches_are_a_partition():
     assert all(torch.equal(obs["proprioception"], flat[data["reward"].long()]) for obs, data in parts)
 
 
-def test_broken_worlds_lend_their_rows_of_minibatches_to_a_valid_one():
+def test_rows_of_broken_envs_are_replaced_by_a_valid_one():
     buffer, _, _ = rollout(NanEnv(4, broken=[0, 2]), 6)
     assert buffer.data["value"][1:, [0, 2]].isnan().all() and buffer.obs["poses"][1:, [0, 2]].isnan().all()
     buffer.data["reward"].copy_(torch.arange(24.0).view(6, 4))
@@ -178,10 +178,10 @@ def test_broken_worlds_lend_their_rows_of_minibatches_to_a_valid_one():
     assert sorted(reward[weight == 1.0].tolist()) == [i for i in range(24) if i % 2]
 
 
-def test_the_step_before_a_world_breaks_has_a_finite_return():
+def test_the_step_before_an_env_breaks_has_a_finite_return():
     class BreaksLater(NanEnv):
         def step(self, action):
-            self.broken[1] = len(steps) >= 2  # shown as NaN, though the step to it was valid
+            self.broken[1] = len(steps) >= 2  # observed as NaN, although the step to it was valid
             steps.append(super().step(action))
             steps[-1].invalid[1] = len(steps) > 3
             return steps[-1]

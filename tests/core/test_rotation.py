@@ -81,7 +81,7 @@ def test_axis_angle_and_rotation_vector_by_hand():
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1e-6, 0.99e-4, 1.01e-4, 1e-3])
-def test_tiny_rotation_vectors_keep_their_digits(size):
+def test_tiny_rotation_vectors_are_precise(size):
     v = double([0.6, 0.0, 0.8]) * size
     q = R.from_rotation_vector(v)
     assert same(q[1:], double([0.6, 0.0, 0.8]) * math.sin(size / 2), tolerance=1e-15 + 1e-13 * size)
@@ -105,7 +105,7 @@ def test_slerp_by_hand():
 
 
 @given(quats, quats, st.floats(0.0, 1.0))
-def test_slerp_goes_at_constant_speed(a, b, t):
+def test_slerp_has_constant_speed(a, b, t):
     whole, part = R.angle_between(a, b), R.angle_between(a, R.slerp(a, b, double([t])))
     assert abs(part - t * whole) < 1e-6
 

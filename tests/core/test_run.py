@@ -61,7 +61,7 @@ def test_progress_is_that_of_the_nearest_limit(tmp_path):
 
 
 @pytest.mark.parametrize("limit", ["max_iterations", "max_samples", "max_time"])
-def test_a_budget_of_nothing_does_nothing(tmp_path, limit):
+def test_a_zero_budget_runs_no_iteration(tmp_path, limit):
     run = make_run(tmp_path, **{limit: 0})
     drive(run)
     assert (run.iteration, run.finished) == (0, True)
@@ -79,12 +79,12 @@ def test_checkpoints_come_at_their_interval_and_at_the_end(tmp_path):
     assert load(run.folder).iteration == 5
 
 
-def test_a_name_with_brackets_is_said_as_it_is(tmp_path, capsys):
+def test_a_name_with_brackets_is_printed_literally(tmp_path, capsys):
     settings = RunConfig(experiment_name="[/a] [red]", results_dir=str(tmp_path), max_iterations=1)
     with Run(Config({"run": settings}), "tracker", toy_robot(), {}) as run:
         run.restore({"policy": nn.Linear(1, 1)})
         for _ in run:
-            run.say("here")
+            run.print_line("here")
     assert "[/a] [red]  here" in capsys.readouterr().err
 
 
@@ -100,7 +100,7 @@ def test_tensorboard_has_every_metric_once_over_samples(tmp_path):
     assert len(log.read_text().splitlines()) == 5
 
 
-def test_a_folder_that_vanishes_is_named(tmp_path):
+def test_a_folder_that_is_removed_during_a_run_is_named(tmp_path):
     run = make_run(tmp_path, max_iterations=50)
     with pytest.raises(UserError, match=r"cannot write the log in .*/a \(No such file"), run:  # noqa: PT012
         run.restore({"policy": nn.Linear(1, 1)})

@@ -1,4 +1,4 @@
-"""What a run's folder holds: its log with a torn end, an earlier run, and what a killed one left."""
+"""A run's folder: logs with an incomplete end, earlier runs, and files of killed runs."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"iteration": 2', b'{"iteration": 2}', b"\xff\0", b"\0" * 4096])
-def test_a_torn_end_of_the_log_is_skipped(tmp_path, torn):
+def test_an_incomplete_end_of_the_log_is_skipped(tmp_path, torn):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"iteration": 0, "loss": 0.5}\n{"iteration": 1, "loss": NaN}\n' + torn)
     first, second = read_metrics(path)
@@ -49,7 +49,7 @@ def test_no_log_has_no_rows(tmp_path):
 # An earlier run
 
 
-def test_an_earlier_run_is_moved_aside_whole_and_each_to_its_own_folder(tmp_path):
+def test_each_earlier_run_is_moved_to_its_own_folder(tmp_path):
     others = {"note.txt": b"mine", "b/last.ckpt": b"another run", "previous-x/file": b"mine", ".lock": b"{}"}
     fill(tmp_path, RUN | others)
     assert move_aside(tmp_path) == tmp_path / "previous-1"
@@ -61,15 +61,15 @@ def test_an_earlier_run_is_moved_aside_whole_and_each_to_its_own_folder(tmp_path
     assert move_aside(tmp_path) is None
 
 
-def test_a_log_without_a_checkpoint_is_nothing_to_keep(tmp_path):
+def test_a_log_without_a_checkpoint_is_not_moved(tmp_path):
     fill(tmp_path, {"metrics.jsonl": b'{"iteration": 0}\n', "config.yaml": b""})
     assert move_aside(tmp_path) is None
     assert set(snapshot(tmp_path)) == {"metrics.jsonl", "config.yaml"}
 
 
 @pytest.mark.parametrize("moved", range(len(RUN) + 1))
-def test_moving_aside_may_be_killed_anywhere(tmp_path, monkeypatch, moved):
-    """Killed after so many files: no checkpoint is left to go on from, and the next call moves the rest to the same place."""
+def test_moving_aside_can_be_interrupted_anywhere(tmp_path, monkeypatch, moved):
+    """Killed after `moved` files: no checkpoint is left to resume from, and the next call moves the rest to the same folder."""
 
     class KilledError(Exception):
         pass
@@ -93,30 +93,30 @@ def test_moving_aside_may_be_killed_anywhere(tmp_path, monkeypatch, moved):
     assert snapshot(tmp_path) == {f"previous-1/{name}": data for name, data in sorted(RUN.items())}
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
     torn = {f".{name}.{end}": b"half" for name in ("last.ckpt", "metrics.jsonl") for end in ("abcd_123", "zzzzzzzz")}
-    kept = {".last.ckpt": b"", "last.ckpt": b"", ".last.ckpt.backup01.tar": b"", ".mine.abcd_123": b"", ".lock": b""}
-    fill(tmp_path, torn | kept)
+    others = {".last.ckpt": b"", "last.ckpt": b"", ".last.ckpt.backup01.tar": b"", ".mine.abcd_123": b"", ".lock": b""}
+    fill(tmp_path, torn | others)
     remove_temporaries(tmp_path)
-    assert snapshot(tmp_path) == dict(sorted(kept.items()))
+    assert snapshot(tmp_path) == dict(sorted(others.items()))
 
 
-# What it learned from
+# Sources
 
 
-def test_another_source_is_named(tmp_path, monkeypatch):
+def test_a_changed_source_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     last, was = Path("a/last.ckpt"), {"x.npy": "1", "y.npy": "2"}
     for same in (was, {str(tmp_path / "x.npy"): "1", "b/../y.npy": "2"}, {"elsewhere/x.npy": "1", "y.npy": "2"}):
         check_sources(last, was, same)
     check_sources(last, {}, was)  # a checkpoint of an earlier version
-    for now, said in (
+    for now, problem in (
         ({"x.npy": "1", "y.npy": "3"}, r"y\.npy has changed since a/last\.ckpt was trained with it\. Put the old one back"),
         ({"x.npy": "2", "y.npy": "1"}, r"x\.npy has changed"),
         (was | {"z.npy": "3"}, r"z\.npy is new: a/last\.ckpt was trained without it"),
         ({"x.npy": "1"}, r"y\.npy is gone: a/last\.ckpt was trained with it\..*--checkpoint a/last\.ckpt"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=problem):
             check_sources(last, was, now)
 
 
@@ -128,7 +128,7 @@ def test_a_clips_digest_is_that_of_sha256sum(tmp_path):
     assert clip_digests([str(tmp_path)]) == {str(tmp_path / "a.npy"): abc, str(tmp_path / "b.npy"): empty}
 
 
-def test_a_digest_of_weights_knows_names_types_shapes_and_values():
+def test_a_digest_of_weights_depends_on_names_types_shapes_and_values():
     import torch
 
     x, name = torch.arange(4.0), "w"
@@ -138,7 +138,7 @@ def test_a_digest_of_weights_knows_names_types_shapes_and_values():
     assert json.dumps(weights_digest({"flag": torch.tensor(True)}))  # no dimension, no number
 
 
-def test_a_scale_of_one_is_no_part_of_the_digest_and_exports_leave_shapes_out():
+def test_a_scale_of_one_is_not_in_the_digest_and_exports_ignore_shapes():
     import torch
 
     one, two = torch.ones(2), 2.0 * torch.ones(2)

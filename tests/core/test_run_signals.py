@@ -40,7 +40,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_being_told_to_end_again_and_again_is_no_second_ctrl_c(tmp_path, number):
+def test_repeated_termination_signals_are_not_a_second_ctrl_c(tmp_path, number):
     before = signal.getsignal(number)
     run = make_run(tmp_path, max_iterations=10)
     with run:
@@ -64,8 +64,8 @@ def test_under_nohup_a_closed_terminal_does_not_end_a_run(tmp_path):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_terminal_that_is_gone_ends_no_run(tmp_path):
-    """Writing to a pseudo-terminal whose other end is closed is an error; the training says no more, and goes on."""
+def test_a_closed_terminal_does_not_end_a_run_that_prints(tmp_path):
+    """Writing to a closed pseudo-terminal is an error; training continues without output."""
     other, terminal = os.openpty()
     file = os.fdopen(terminal, "w")
     run = make_run(tmp_path, max_iterations=3)
@@ -75,8 +75,8 @@ def test_a_terminal_that_is_gone_ends_no_run(tmp_path):
         for iteration in run:
             if iteration == 1:
                 os.close(other)
-                run.say("to nobody")
+                run.print_line("to nobody")
                 assert run._console.quiet
     assert (run.iteration, run.finished) == (3, True)
     with pytest.raises(OSError, match="Input/output error"):
-        file.close()  # what it could not say
+        file.close()  # the output that could not be written

@@ -1,4 +1,4 @@
-"""A pipeline's steps: folders with odd names, and budgets that give the same weights each time."""
+"""Steps of a pipeline: folders with unusual names, and reproducible trainings."""
 
 import shlex
 import shutil
@@ -18,7 +18,7 @@ from protege.core.runs.steps import Step, deterministic, load_steps, on_gpus
 # Odd names
 
 ODD = "my #1: [a], it's"
-"""A folder's name that YAML and a shell would read otherwise."""
+"""A folder's name with special characters of YAML and of a shell."""
 STEERING = "steering"
 """The full-size preset, which TINY makes small as it did the tracker."""
 
@@ -27,7 +27,7 @@ STEERING = "steering"
     "name", ["my #1", "a: b", "it's", '"quoted"', "[1]", "{x}", "a,b", "*", "& co", "null", "1e5", " edge ", "ü", "%d"]
 )
 def test_the_results_may_have_any_name(tmp_path, name):
-    """Each command gets the folder as it is called: by itself, and as a value in YAML."""
+    """Each command gets the folder's exact name, as an argument and as a YAML value."""
     result = protege("pipeline", "--list", "--results-dir", tmp_path / name)
     assert result.exit_code == 0, result.output
     root = f"{tmp_path / name}/laptop"
@@ -44,7 +44,7 @@ def test_the_results_may_have_any_name(tmp_path, name):
     assert yaml.safe_load(expert.partition("=")[2]) == f"{root}/tracker"
 
 
-# The same weights each time
+# Reproducible trainings
 
 
 def test_deterministic_steps_count_samples_on_one_thread():
@@ -74,7 +74,7 @@ def test_two_deterministic_trainings_are_equal_to_the_bit(tmp_path):
 
 
 def test_a_teacher_finds_its_tracker_in_a_folder_with_an_odd_name(tiny_tracker, tmp_path):
-    """The preset's own words, filled in, are what `train` understands."""
+    """`train` accepts the filled-in words of the preset."""
     shutil.copytree(tiny_tracker, tmp_path / ODD / "tracker")
     [step] = [step for step in load_steps("laptop", tmp_path / ODD) if step.name == "steering"]
     command = [STEERING if word == "steering/laptop" else word for word in step.command]

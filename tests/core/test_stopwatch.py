@@ -22,7 +22,7 @@ def test_parts_by_hand(monkeypatch):
     assert watch.seconds() == {"c": 0.25}
 
 
-def test_a_gpu_is_waited_for_once_and_only_when_it_is_read(monkeypatch):
+def test_a_gpu_is_synchronised_once_and_only_when_read(monkeypatch):
     """Events are recorded as they come; of all only the last one is waited for."""
     waits, made = [], []
 

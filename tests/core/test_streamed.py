@@ -1,4 +1,4 @@
-"""A library that does not fit: which clips are on the device, how often, and that their frames are those of a library that does."""
+"""A library that does not fit the device: sampling frequencies of its clips, and frames equal to those of one that fits."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from protege.core.motions import MotionLibrary, StreamedLibrary, slots
 from protege.core.motions.block_draws import BlockDraws
 from protege.core.motions.frames import ClipFrames
 from protege.core.motions.slots import EMPTY
-from protege.core.motions.streamed import DRAWS_A_SLOT
+from protege.core.motions.streamed import DRAWS_PER_SLOT
 from protege.core.robots.robot import Robot
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_every_clip_is_drawn_in_proportion_to_its_weight(weights: list[float], s
         assert (np.abs(counts - n * share) <= 1.0 + share * len(weights) + 1e-9).all()
 
 
-def test_what_weighs_nothing_is_never_drawn_and_the_order_changes():
+def test_clips_of_weight_zero_are_never_drawn_and_the_order_changes():
     draws, order = BlockDraws(np.array([1.0, 0.0, 1.0, 1.0, 1.0]), 3), []
     for _ in range(40):
         order.append(draws.next())
@@ -56,7 +56,7 @@ def test_what_weighs_nothing_is_never_drawn_and_the_order_changes():
     assert len({tuple(order[i : i + 4]) for i in range(0, 40, 4)}) > 2
 
 
-def test_saved_draws_go_on_the_same():
+def test_saved_draws_resume_exactly():
     draws = BlockDraws(np.arange(1.0, 9.0), 1)
 
     def some(of: BlockDraws) -> list[int]:
@@ -75,7 +75,7 @@ def test_saved_draws_go_on_the_same():
 # Blocks ------------------------------------------------------------------------------------------------------------------
 
 
-def test_frames_are_those_of_a_library_that_fits_to_the_bit(robot: Robot) -> None:
+def test_frames_equal_those_of_a_library_that_fits_bitwise(robot: Robot) -> None:
     whole, library = streamed(robot, share=1.0), streamed(robot)
     assert not whole.streams and library.streams
     assert whole.clips.tolist() == list(range(60)) and not whole.advance()
@@ -94,7 +94,7 @@ def test_frames_are_those_of_a_library_that_fits_to_the_bit(robot: Robot) -> Non
     ]
 
 
-def test_frames_are_nearly_those_of_clips_that_are_resampled_together(robot: Robot) -> None:
+def test_frames_nearly_equal_those_of_clips_resampled_together(robot: Robot) -> None:
     """To the last digits of double precision, before they become float32."""
     whole, plain = streamed(robot, share=1.0), MotionLibrary(many(robot, 60), robot, "cpu")
     assert torch.equal(whole.starts, plain.starts) and torch.equal(whole.counts, plain.counts)
@@ -102,7 +102,7 @@ def test_frames_are_nearly_those_of_clips_that_are_resampled_together(robot: Rob
         torch.testing.assert_close(getattr(whole.state, name), x, rtol=0.0, atol=5e-7, msg=name)
 
 
-def test_a_frame_is_of_its_slot_and_its_clip(robot: Robot) -> None:
+def test_frames_map_to_their_slot_and_clip(robot: Robot) -> None:
     library = streamed(robot)
     for _ in range(3 * INTERVAL):
         library.advance()
@@ -113,7 +113,7 @@ def test_a_frame_is_of_its_slot_and_its_clip(robot: Robot) -> None:
         assert library.clip_at(ends).tolist() == [library.clips[slot]] * 2
 
 
-def test_nothing_is_drawn_from_a_block_for_as_long_as_an_episode_before_it_goes(robot: Robot) -> None:
+def test_a_block_is_not_sampled_for_the_longest_episode_before_its_replacement(robot: Robot) -> None:
     library, generator = streamed(robot), torch.Generator().manual_seed(0)
     last_drawn = np.full(library.num_clips, -1)
     content, exchanges = library.clips.copy(), 0
@@ -150,14 +150,14 @@ def test_in_the_long_run_every_clip_is_sampled_in_proportion_to_its_weight(
     assert off.max() < 0.08 and off.mean() < 0.02
 
 
-def test_one_clip_that_outweighs_all_others_does_not_keep_them_away(robot: Robot) -> None:
+def test_a_clip_of_very_large_weight_does_not_exclude_others(robot: Robot) -> None:
     library = streamed(robot, weights=[1e5, *[1.0] * 59])
     assert library.clips.reshape(library.blocks, -1)[:, 0].tolist() == [0] * library.blocks
-    assert (library.times.reshape(library.blocks, -1).sum(1) == DRAWS_A_SLOT * library.block_slots).all()
+    assert (library.times.reshape(library.blocks, -1).sum(1) == DRAWS_PER_SLOT * library.block_slots).all()
 
 
 @pytest.mark.parametrize("steps", [0, 3, DRAIN, INTERVAL + 2, 33 * INTERVAL + DRAIN + 1])
-def test_a_saved_library_goes_on_exactly(robot: Robot, steps: int) -> None:
+def test_a_saved_library_resumes_exactly(robot: Robot, steps: int) -> None:
     library = streamed(robot, weights=np.linspace(0.5, 2.0, 60))
     for _ in range(steps):
         library.advance()
@@ -172,6 +172,6 @@ def test_a_saved_library_goes_on_exactly(robot: Robot, steps: int) -> None:
         assert library.advance() == other.advance()
 
 
-def test_a_clip_that_no_block_has_room_for_is_named(robot: Robot) -> None:
+def test_a_clip_that_fits_into_no_block_is_named(robot: Robot) -> None:
     with pytest.raises(UserError, match=r"clip\d+ has \d+ frames; env\.track\.device_frames=\d+ has room for clips of"):
         streamed(robot, share=0.05)

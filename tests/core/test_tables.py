@@ -1,4 +1,4 @@
-"""Tables of which nothing is cut, whatever the terminal's width."""
+"""Tables without truncated cells at any terminal width."""
 
 import pytest
 from rich.console import Console
@@ -19,19 +19,19 @@ def shown(width: int) -> str:
     return console.export_text()
 
 
-def test_a_table_that_fits_is_a_table():
+def test_a_table_that_fits_is_printed_as_a_table():
     lines = [line.split() for line in shown(40).splitlines()]
     assert lines[0] == ["two", "rows"] and ["metric", "value"] in lines and ["actor/kl_loss", "0.125"] in lines
     assert ["[0.1,", "0.2]"] in lines
 
 
-def test_a_table_that_is_too_wide_is_a_block_a_row():
+def test_a_table_that_is_too_wide_is_printed_as_one_block_per_row():
     lines = [line.rstrip() for line in shown(24).splitlines()]
     assert lines == ["two rows", "", "metric: actor/kl_loss", "value: 0.125 [0.1, 0.2]", "", "metric: episode/length"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_pipelines_summary_cuts_no_cell(width, monkeypatch, capsys):
+def test_the_pipelines_summary_truncates_no_cell(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     row = {"run": "path_follower", "metric": "actor/prior_imitation_loss", "first": 0.123456, "last": 0.0012345}
     rows = [row | {"factor": 100.004, "wanted": 5.0, "met": True}]

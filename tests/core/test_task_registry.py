@@ -49,7 +49,7 @@ def test_the_tasks_of_this_workspace_in_their_order():
     assert [task.column for task in tasks().values()][-2:] == ["goal_reaching_err/last", "steering_err/mean"]
 
 
-def test_what_a_modality_observes_is_made_of_inputs_of_the_announced_shapes():
+def test_modalities_observe_the_declared_shapes_from_the_declared_inputs():
     for task in tasks().values():
         if task.modality is not None:
             shape = task.modality.shape(task.config_class())
@@ -57,13 +57,13 @@ def test_what_a_modality_observes_is_made_of_inputs_of_the_announced_shapes():
             assert task.modality.observe(STATE, given).shape == (3, *shape)
 
 
-def test_what_is_not_commanded_is_zero():
+def test_uncommanded_observations_are_zero():
     given, mask = {"a": torch.ones(3, 2), "b": torch.full((3,), 3.0)}, torch.tensor([True, False, True])
     seen = TOY.observe_where(mask, STATE, given)
     assert seen.tolist() == [[2.0, 6.0], [0.0, 0.0], [2.0, 6.0]]
 
 
-def test_without_packages_that_offer_some_there_are_none(entries):
+def test_without_packages_there_are_no_tasks(entries):
     assert not tasks() and not modalities()
 
 
@@ -73,8 +73,8 @@ def test_two_tasks_of_one_name_are_refused(entries):
         tasks()
 
 
-def test_a_task_says_everything_about_itself():
-    """Every callable of every task answers for its default parameters."""
+def test_every_callable_of_a_task_accepts_its_default_parameters():
+    """All callables of all tasks accept the default parameters."""
     for task in tasks().values():
         params = task.config_class()
         assert task.failure_rule(params) and task.title and task.taught_by

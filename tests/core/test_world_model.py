@@ -1,4 +1,4 @@
-"""The parts of learning through a model of the world, against hand arithmetic, finite differences and true steps."""
+"""Parts of training through a world model: by hand, by finite differences, and against true steps."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ def random_state(n: int, joints: int, generator: torch.Generator) -> torch.Tenso
 
 
 @given(seed=st.integers(0, 1000), joints=st.integers(1, 8))
-def test_a_difference_is_undone_by_adding_it(seed, joints):
+def test_add_inverts_difference(seed, joints):
     generator = torch.Generator().manual_seed(seed)
     a, b = (random_state(4, joints, generator) for _ in range(2))
     reached = coordinates.add(a, coordinates.difference(a, b))
@@ -54,14 +54,14 @@ def test_a_difference_is_the_same_anywhere():
     torch.testing.assert_close(same, coordinates.difference(a, b), atol=2e-5, rtol=1e-4)
 
 
-def test_packing_is_undone_by_kinematics(robot):
+def test_kinematics_inverts_packing(robot):
     x = random_state(5, robot.num_joints, torch.Generator().manual_seed(1))
     state = coordinates.full_state(Kinematics(robot), x)
     assert state.body_pos_w.shape == (5, robot.num_bodies, 3)
     torch.testing.assert_close(coordinates.pack(state), x, atol=1e-5, rtol=1e-5)
 
 
-def test_an_untrained_model_keeps_all_velocities(robot):
+def test_an_untrained_model_predicts_constant_velocities(robot):
     model, x = WorldModel(robot, [8]), random_state(3, robot.num_joints, torch.Generator().manual_seed(2))
     after = model(x, model.poses(x), x[:, -robot.num_joints :])
     pos, quat, lin, _, joint_pos, joint_vel = coordinates.unpack(x)
@@ -72,7 +72,7 @@ def test_an_untrained_model_keeps_all_velocities(robot):
 
 
 def test_the_linear_part_is_found_by_regression(robot):
-    """Of a world whose residual is linear in the servos' errors."""
+    """For dynamics whose residual is linear in the servos' errors."""
     generator, joints = torch.Generator().manual_seed(3), robot.num_joints
     model = WorldModel(robot, [8])
     x, target = random_state(4000, joints, generator), torch.randn(4000, joints, generator=generator)
@@ -84,7 +84,7 @@ def test_the_linear_part_is_found_by_regression(robot):
     assert (predicted - change)[:, -joints:].abs().mean() < 0.05
 
 
-def test_the_gradient_through_a_step_is_that_of_finite_differences(robot):
+def test_the_gradient_through_a_step_matches_finite_differences(robot):
     generator, joints = torch.Generator().manual_seed(4), robot.num_joints
     model = WorldModel(robot, [16])
     torch.nn.init.normal_(model.net[-1].weight, std=0.5, generator=generator)
@@ -92,11 +92,11 @@ def test_the_gradient_through_a_step_is_that_of_finite_differences(robot):
     x, direction = random_state(2, joints, generator).double(), torch.randn(2, joints, generator=generator).double()
     target = torch.zeros(2, joints, dtype=torch.float64, requires_grad=True)
 
-    def height(asked: torch.Tensor) -> torch.Tensor:
+    def height(servo_target: torch.Tensor) -> torch.Tensor:
         """Of all bodies together, two steps on."""
         y = x
         for _ in range(2):
-            y = model(y, model.poses(y), asked)
+            y = model(y, model.poses(y), servo_target)
         return model.poses(y)[0][..., 2].sum()
 
     (gradient,) = torch.autograd.grad(height(target), target)
@@ -105,7 +105,7 @@ def test_the_gradient_through_a_step_is_that_of_finite_differences(robot):
     torch.testing.assert_close((gradient * direction).sum(), numeric, atol=1e-6, rtol=1e-5)
 
 
-def test_the_rollout_loss_leaves_out_what_follows_an_episodes_end(robot):
+def test_the_rollout_loss_ignores_steps_after_an_episodes_end(robot):
     generator, joints = torch.Generator().manual_seed(5), robot.num_joints
     model = WorldModel(robot, [8])
     x = torch.stack([random_state(2, joints, generator) for _ in range(4)])
@@ -122,7 +122,7 @@ def test_the_rollout_loss_leaves_out_what_follows_an_episodes_end(robot):
 
 
 def filled(slots: int = 6, steps: int = 10, envs: int = 4) -> Replay:
-    """Its states hold the number of the control step and of the env; env 1 ends an episode with step 7."""
+    """States contain the numbers of the control step and the env; env 1 ends an episode with step 7."""
     rows = {"walk/index": torch.zeros(2, dtype=torch.long), "run/index": torch.zeros(2, dtype=torch.long)}
     replay = Replay(slots, 1, envs, rows, torch.device("cpu"))
     for step in range(steps):
@@ -135,24 +135,24 @@ def filled(slots: int = 6, steps: int = 10, envs: int = 4) -> Replay:
 
 
 @given(seed=st.integers(0, 100), recent=st.floats(0.0, 1.0))
-def test_windows_are_pieces_of_one_envs_history(seed, recent):
+def test_windows_are_consecutive_steps_of_one_env(seed, recent):
     window = filled().windows(50, 3, recent, torch.Generator().manual_seed(seed))
     steps, env = window["x"][..., 0], window["x"][..., 1]
     assert torch.equal(steps, steps[0] + torch.arange(4.0).unsqueeze(1))
     assert torch.equal(env, env[:1].expand_as(env))
-    assert steps.min() >= 4 and steps.max() <= 9  # of ten steps, six are remembered
+    assert steps.min() >= 4 and steps.max() <= 9  # six of ten steps are stored
     assert torch.equal(window["target"].squeeze(2), steps[:-1])
     gone = (env[:-1] == 1) & (steps[:-1] >= 7)
     assert torch.equal(window["alive"], (~gone).float())
 
 
-def test_all_that_is_remembered_is_drawn():
+def test_windows_cover_the_whole_replay():
     draws = filled().windows(2000, 2, 0.0, torch.Generator().manual_seed(0))["x"][0]
     assert set(draws[:, 0].tolist()) == {4.0, 5.0, 6.0, 7.0}
     assert set(draws[:, 1].tolist()) == {0.0, 1.0, 2.0, 3.0}
 
 
-def test_starts_are_recent_and_know_what_was_asked():
+def test_starts_are_recent_and_have_their_task_states():
     slices = {"walk": slice(0, 2), "run": slice(2, 4)}
     start = filled().starts({"walk": 40, "run": 20}, slices, torch.Generator().manual_seed(0))
     step, env = start["x"][:, 0].long(), start["x"][:, 1].long()
@@ -162,7 +162,7 @@ def test_starts_are_recent_and_know_what_was_asked():
 
 
 def test_the_past_goes_back_to_the_episodes_start():
-    """Env 1 ended an episode with step 7; what is remembered begins with step 4."""
+    """Env 1 ended an episode with step 7; the replay begins with step 4."""
     replay, slices = filled(), {"walk": slice(0, 2), "run": slice(2, 4)}
     start = replay.starts({"walk": 60, "run": 10}, slices, torch.Generator().manual_seed(0), past=6)
     step, env = start["x"][:, 0], start["x"][:, 1]
@@ -176,7 +176,7 @@ def test_the_past_goes_back_to_the_episodes_start():
 
 
 def test_critic_targets_by_hand():
-    """Three steps; the first env goes on, the second fails in the second step, the third is cut there."""
+    """Three steps; the first env continues, the second fails in the second step, the third times out there."""
     rollout = SimpleNamespace(
         reward=torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [4.0, 4.0, 4.0]]),
         values=torch.tensor([[10.0, 10.0, 10.0], [20.0, 20.0, 20.0], [40.0, 40.0, 40.0]]),
@@ -195,7 +195,7 @@ def test_critic_targets_by_hand():
     torch.testing.assert_close(critic_targets(rollout, gamma=0.5, lam=0.25), torch.tensor(wanted))  # pyright: ignore[reportArgumentType]
 
 
-def test_an_average_follows():
+def test_an_average_moves_towards_the_module():
     mine, other = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     for module, value in ((mine, 1.0), (other, 3.0)):
         for parameter in module.parameters():

@@ -1,4 +1,4 @@
-"""Trainings through a model of the world: they go on exactly, and they learn."""
+"""Trainings through a world model: they resume exactly, and they learn."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def train(results: Path, name: str, robot: str, *words: object) -> Path:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(robot, tmp_path):
-    steady = "agent.final_rate=1"  # rates would fall with the shorter budget
+    steady = "agent.final_rate=1"  # otherwise rates would decrease with the shorter budget
     whole = load(train(tmp_path, "whole", robot.name, "--max-iterations", 4, steady))
     train(tmp_path, "parts", robot.name, "--max-iterations", 2, steady)
     parts = load(train(tmp_path, "parts", robot.name, "--max-iterations", 4, steady))
@@ -57,7 +57,7 @@ RANDOMISED = [
 RANDOMISED = [f"env.randomization.{x}" for x in RANDOMISED]
 
 
-def test_randomised_envs_are_told_apart_and_go_on_exactly(robot, tmp_path):
+def test_randomised_envs_have_factors_and_resume_exactly(robot, tmp_path):
     words = [*RANDOMISED, "agent.final_rate=1"]
     whole = load(train(tmp_path, "whole", robot.name, "--max-iterations", 3, *words)).training["trainer"]
     train(tmp_path, "parts", robot.name, "--max-iterations", 2, *words)
@@ -69,28 +69,28 @@ def test_randomised_envs_are_told_apart_and_go_on_exactly(robot, tmp_path):
     assert (whole["model"]["gains.entering.weight"] != 0).any(), "it learns by them"
 
 
-def test_a_model_of_other_randomisation_is_not_taken_over(tmp_path):
+def test_a_model_with_other_randomisation_is_refused(tmp_path):
     words = ["env.randomization.friction=[0.5,1.0]", "--max-iterations", 1]
     model = train(tmp_path, "a", "smpl", *words)
     taken = [f"agent.world_model_path={model}", "--max-iterations", 1]
     train(tmp_path, "b", "smpl", words[0], *taken)
-    for other, told in (
+    for other, message in (
         ("env.randomization.friction=[0.6,1.0]", "seen friction vary in [0.5, 1.0], here it varies in [0.6, 1.0]"),
         ("env.randomization.com=0", "seen friction vary in [0.5, 1.0], here it varies nowhere"),
     ):
         where = ["--results-dir", tmp_path, "--experiment-name", "c", "--robot", "smpl", *TINY]
         result = protege("core", "train", PRESET, *where, other, *taken)
         assert result.exit_code == 2, result.output
-        assert told in " ".join(result.output.split()) and "agent.world_model_path" in result.output
+        assert message in " ".join(result.output.split()) and "agent.world_model_path" in result.output
 
 
-def test_a_model_that_breaks_is_left_behind(robot, tmp_path, monkeypatch):
-    """The first update of iteration 3 breaks the model for good: the run goes on from iteration 2, with half the rates."""
+def test_a_model_that_diverges_causes_a_fall_back(robot, tmp_path, monkeypatch):
+    """The first update of iteration 3 breaks the model permanently: the run continues from iteration 2 with half the rates."""
     update, calls = WorldModelLearner._update_model, []
 
     def breaking(learner: WorldModelLearner) -> dict[str, torch.Tensor]:
         calls.append(0)
-        if len(calls) == 2 + 3 * 2 + 1:  # two in the warm-up, two an iteration
+        if len(calls) == 2 + 3 * 2 + 1:  # two in the warm-up, two per iteration
             torch.nn.init.constant_(next(learner.model.net.parameters()), torch.nan)
         return update(learner)
 
@@ -106,7 +106,7 @@ def test_a_model_that_breaks_is_left_behind(robot, tmp_path, monkeypatch):
     assert rates == pytest.approx([rates[0]] * 2 + [rates[0] / 2] * 5)
 
 
-def test_what_was_trained_is_a_tracker_like_any_other(robot, tmp_path):
+def test_the_trained_policy_is_a_tracker_like_any_other(robot, tmp_path):
     run = train(tmp_path, "a", robot.name, "--max-iterations", 1)
     assert load(run).kind == "tracker"
     words = ["--num-episodes", 2, "--num-envs", 2, "--simulator", "mujoco", "--output", tmp_path / "out"]
@@ -127,35 +127,35 @@ def test_policies_with_a_history_learn_too(robot, tmp_path):
     assert load(run).obs_shapes["history"][0] == 4
 
 
-def test_the_policy_that_is_kept_is_an_average(tmp_path):
-    """The one that is trained has moved on since; with no memory they are the same."""
+def test_the_saved_policy_is_an_average(tmp_path):
+    """The trained policy differs from it; with no memory they are equal."""
     run = train(tmp_path, "last", "smpl", "--max-iterations", 2, "agent.average_memory=0", "run.seed=3")
     saved = load(run)
     assert all(torch.equal(saved.model[f"actor.{name}"], x) for name, x in saved.training["trainer"]["actor"].items())
     run = train(tmp_path, "average", "smpl", "--max-iterations", 2, "run.seed=3")
     saved = load(run)
     trained = saved.training["trainer"]["actor"]
-    kept = {name.removeprefix("actor."): x for name, x in saved.model.items() if name.startswith("actor.")}
-    assert kept.keys() == trained.keys()
-    assert any(not torch.equal(kept[name], x) for name, x in trained.items())
+    actor_state = {name.removeprefix("actor."): x for name, x in saved.model.items() if name.startswith("actor.")}
+    assert actor_state.keys() == trained.keys()
+    assert any(not torch.equal(actor_state[name], x) for name, x in trained.items())
     assert all(torch.isfinite(x).all() for x in trained.values())
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["env.terrain.kind=gentle"], "env.terrain.kind: rough ground cannot be imagined"),
         (["agent.model_window=20"], "agent.model_window and agent.warmup_steps are 20 and 12"),
         (["agent.horizon=0"], "agent.horizon is 0"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(words, told, tmp_path):
+def test_an_invalid_training_is_one_error_line(words, message, tmp_path):
     result = protege("core", "train", PRESET, "--results-dir", tmp_path, "--experiment-name", "a", *TINY, *words)
     assert result.exit_code == 2
-    assert told in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())
 
 
-def test_noise_is_on_what_no_mask_covers():
+def test_noise_is_added_to_unmasked_tokens_only():
     shapes = {"proprioception": (5,), "poses": (2, 3, 12), "reference_joint_pos": (4,), "reference_joint_vel": (4,)}
     shapes |= {"path": (2,), "path_mask": ()}
     tokens = ["proprioception", "poses", "path"]

@@ -23,7 +23,7 @@ def protege(*words: object) -> Result:
 
 
 def train(preset: str, results: Path, name: str, *words: object, package: str = "core") -> Path:
-    """Train; `words` after the tiny config. Returns the run's folder."""
+    """Train with the tiny config, followed by `words`. Returns the run's folder."""
     tiny = TINY_MASKED_MIMIC if preset.startswith("masked_mimic") else TINY
     where = ["--results-dir", results, "--experiment-name", name]
     result = protege(package, "train", preset, *where, *tiny, *words)

@@ -143,7 +143,7 @@ class ToyEnv:
 
 
 class NanEnv(ToyEnv):
-    """After a step, broken envs show NaN throughout."""
+    """After a step, broken envs observe only NaN."""
 
     def step(self, action: Tensor) -> Step:
         step = super().step(action)

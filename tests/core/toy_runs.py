@@ -1,4 +1,4 @@
-"""Runs of one weight, which take no time."""
+"""Runs of a policy with one weight, which are fast."""
 
 import json
 import os

@@ -10,7 +10,7 @@ import pytest
 
 from protege.core.errors import UserError
 from protege.core.motions import clip_dtype, load_clip, save_clip
-from protege.core.motions.plausibility import LONGEST
+from protege.core.motions.plausibility import MAX_DURATION
 from protege.deploy.errors import DeployError
 from protege.deploy.motions import clips
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -169,7 +169,7 @@ def trained_on(path: Path) -> str:
         clip = load_clip(path, ROBOT)
     except UserError as error:
         return str(error)
-    assert all(np.isfinite(getattr(clip, field)).all() for field in FIELDS) and clip.duration <= LONGEST
+    assert all(np.isfinite(getattr(clip, field)).all() for field in FIELDS) and clip.duration <= MAX_DURATION
     assert clip.joint_pos.shape == (len(clip.time), 69)
     again = load_clip(save_clip(path.with_name("again.npy"), clip, ROBOT), ROBOT)
     assert all(np.array_equal(getattr(clip, field), getattr(again, field)) for field in FIELDS)

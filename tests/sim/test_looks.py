@@ -8,7 +8,7 @@ import pytest
 from biped import write
 
 from protege.core.robots.plain import first_difference
-from protege.core.robots.robot import UNTURNED, Look, Robot
+from protege.core.robots.robot import IDENTITY_QUAT, Look, Robot
 from protege.sim.engine import mujoco
 from protege.sim.render import Renderer
 from protege.sim.robot_check.default_pose import standing
@@ -200,7 +200,7 @@ def test_looks_are_the_shapes_of_group_2_that_touch_nothing(tmp_path):
     trunk = robot.bodies[0]
     assert trunk.looks == (
         Look("cylinder", (0.1, 0.2), quat=(0.0, 1.0, 0.0, 0.0), rgba=(0.1, 0.2, 0.3, 1.0)),
-        Look("ellipsoid", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), UNTURNED, (0.7, 0.8, 0.9, 0.5)),
+        Look("ellipsoid", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), IDENTITY_QUAT, (0.7, 0.8, 0.9, 0.5)),
     )
     assert [x.kind for x in trunk.geoms] == ["box", "sphere"]  # what touches is drawn as long as there are no looks
     assert replace(trunk, looks=(), geoms=trunk.geoms[:1]) == plain.bodies[0] and robot.bodies[1:] == plain.bodies[1:]

@@ -1,4 +1,4 @@
-"""Zoos that several test files share."""
+"""Zoos for several test files."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def stocked(tiny_tracker: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def copied(stocked: Path, tmp_path: Path) -> Path:
-    """One that may be damaged."""
+    """A copy of the zoo that tests may change."""
     return Path(shutil.copytree(stocked, tmp_path / "copied"))
 
 

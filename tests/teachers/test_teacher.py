@@ -1,4 +1,4 @@
-"""What teachers say about observations, alone and together."""
+"""Labels of single teachers and of ensembles."""
 
 import pytest
 import torch
@@ -10,13 +10,13 @@ from protege.teachers.teacher import Ensemble, Label, Teacher
 
 
 class Fixed:
-    """Says the same about everything."""
+    """Gives the same label to all observations."""
 
     def __init__(self, mean: list[float], std: list[float], value: float) -> None:
-        self.said = Label(torch.tensor([mean]), torch.tensor([std]), torch.tensor([value]))
+        self.fixed_label = Label(torch.tensor([mean]), torch.tensor([std]), torch.tensor([value]))
 
     def label(self, obs: Obs) -> Label:
-        return self.said
+        return self.fixed_label
 
 
 def some_obs(teacher: Teacher, obs_shapes: dict[str, list[int]], n: int = 5) -> Obs:
@@ -58,7 +58,7 @@ def test_an_ensemble_obeys_the_law_of_total_variance():
     torch.testing.assert_close(both.spread, torch.tensor([[0.5, 0.0]]))
 
 
-def test_an_ensembles_deviation_is_that_of_samples_of_its_teachers():
+def test_an_ensembles_deviation_matches_samples_of_its_teachers():
     means, stds = torch.tensor([-0.4, 0.1, 0.8]), torch.tensor([0.2, 0.5, 0.1])
     several = Ensemble([Fixed([float(m)], [float(s)], 0.0) for m, s in zip(means, stds, strict=True)]).label({})
     which = torch.randint(3, (200_000,), generator=torch.Generator().manual_seed(0))
@@ -67,7 +67,7 @@ def test_an_ensembles_deviation_is_that_of_samples_of_its_teachers():
     assert float(several.std) == pytest.approx(float(samples.std()), abs=0.01)
 
 
-def test_an_ensemble_of_one_is_its_teacher(tiny_tracker):
+def test_an_ensemble_of_one_equals_its_teacher(tiny_tracker):
     teacher = Teacher.load(tiny_tracker)
     obs = some_obs(teacher, load_policy(tiny_tracker).obs_shapes)
     alone, label = Ensemble([teacher]).label(obs), teacher.label(obs)

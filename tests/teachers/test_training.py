@@ -1,4 +1,4 @@
-"""The three presets on the real robot, small; and the keys of the guide's commands."""
+"""The three presets on the real robot at small size, and the config keys of the original guide."""
 
 import shutil
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_preset_trains_from_the_tracker(kind: str, tiny_tracker: Path, tmp_pat
     assert saved.config["env"]["task_mix"] == {"track": 0.0, TASKS[kind]: 1.0}
     policy = load_policy(run).policy
     assert isinstance(policy, ActorCritic) and policy.added_tokens == [TASKS[kind]]
-    # It has learned from the command: what began at zero no longer is.
+    # It has learned from the command: weights that were initially zero have changed.
     assert added(policy, TASKS[kind]).abs().max() > 0.0
 
 
@@ -56,7 +56,7 @@ def test_before_training_a_teacher_acts_like_the_tracker(kind: str, tiny_tracker
 
 
 def added(policy: ActorCritic, token: str) -> torch.nn.Parameter:
-    """The last weights on a command's way to the proprioception token: they begin at zero."""
+    """The last weights between a command and the proprioception token, which are initially zero."""
     return dict(policy.named_parameters())[f"actor.0.encoders.{token}.2.weight"]
 
 
@@ -69,7 +69,7 @@ def added(policy: ActorCritic, token: str) -> torch.nn.Parameter:
         ("steering", "env.steering_params.obs_size=5", "steering_params", "obs_size", 5),
     ],
 )  # fmt: skip
-def test_the_guides_keys_work(kind, words, group, key, value, tiny_tracker, tmp_path) -> None:
+def test_the_guides_keys_are_accepted(kind, words, group, key, value, tiny_tracker, tmp_path) -> None:
     options = [f"agent.expert_model_path={tiny_tracker}", "run.max_iterations=1", words]
     run = train(kind, tmp_path, "guided", *options, package="teachers")
     saved = load(run)
@@ -77,10 +77,10 @@ def test_the_guides_keys_work(kind, words, group, key, value, tiny_tracker, tmp_
     assert saved.obs_shapes["steering"] == [5 if key == "obs_size" else 3]
     if key == "obs_size":
         weight = next(x for name, x in saved.model.items() if ".steering." in name and name.endswith("weight"))
-        assert weight.shape[-1] == 5 + 1  # and the mask
+        assert weight.shape[-1] == 5 + 1  # including the mask
 
 
-def test_a_teacher_goes_on_without_its_tracker(tiny_tracker: Path, tmp_path: Path) -> None:
+def test_a_teacher_resumes_without_its_tracker(tiny_tracker: Path, tmp_path: Path) -> None:
     tracker = shutil.copytree(tiny_tracker, tmp_path / "tracker")
     start = f"agent.expert_model_path={tracker}"
     train("steering", tmp_path, "steering", start, "run.max_iterations=1", package="teachers")

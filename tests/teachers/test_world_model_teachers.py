@@ -1,4 +1,4 @@
-"""Teachers that are trained through a model of the world: from a tracker, on their own commands, fit to be distilled from."""
+"""Teachers trained through a world model: from a tracker, on their own commands, usable for distillation."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def train(results: Path, name: str, package: str, preset: str, *words: object) -
 
 @pytest.fixture(scope="module")
 def tracker(robot, tmp_path_factory) -> Path:
-    """Trained through a model of the world, too."""
+    """A tracker that is also trained through a world model."""
     folder = tmp_path_factory.mktemp(robot.name)
     return train(
         folder, "tracker", "core", "full_body_tracker/world_model", "--robot", robot.name, "--max-iterations", 1
@@ -49,7 +49,7 @@ def settings(robot, tracker: Path, kind: str):
     return compose(parts, preset, words, robot_settings=plugin.robot_settings)
 
 
-def test_a_teacher_is_trained_and_taught_from(robot, tracker, kind, tmp_path):
+def test_a_teacher_is_trained_and_labels(robot, tracker, kind, tmp_path):
     words = ["--robot", robot.name, "--max-iterations", 2, f"agent.expert_model_path={tracker}"]
     run = train(tmp_path, kind, "teachers", f"{kind}/world_model", *words)
     saved = load(run)
@@ -61,7 +61,7 @@ def test_a_teacher_is_trained_and_taught_from(robot, tracker, kind, tmp_path):
         policy, obs = loaded.policy, env.reset()
         assert isinstance(policy, ActorCritic) and policy.added_tokens == [TASKS[kind]]
         read = dict(policy.named_parameters())[f"actor.inputs.{TASKS[kind]}.weight"]
-        assert read.abs().max() > 0.0  # it has learned from the command: what began at zero no longer is
+        assert read.abs().max() > 0.0  # it has learned from the command: initially zero weights have changed
         assert all(x.isfinite().all() for x in policy(obs))
     finally:
         env.close()
@@ -81,8 +81,8 @@ def test_before_training_it_acts_like_the_tracker(robot, tracker, kind):
         env.close()
 
 
-def test_it_may_go_on_with_the_trackers_model_of_the_world(robot, tracker, tmp_path):
-    """Without updates the model is the tracker's to the bit; and it needs none before the first iteration."""
+def test_a_teacher_can_reuse_the_trackers_world_model(robot, tracker, tmp_path):
+    """Without updates the model is bitwise equal to the tracker's, and it needs no warm-up updates."""
     words = ["--robot", robot.name, "--max-iterations", 1, f"agent.expert_model_path={tracker}"]
     words += ["agent.model_learning_rate=0", "agent.warmup_updates=10000", "--algorithm", "world_model"]
     run = train(tmp_path, "a", "teachers", "steering", *words, f"agent.world_model_path={tracker}")
@@ -90,8 +90,8 @@ def test_it_may_go_on_with_the_trackers_model_of_the_world(robot, tracker, tmp_p
     assert all(torch.equal(mine[name], x) for name, x in other.items())
 
 
-def test_a_policy_that_a_run_starts_from_is_trained_and_averaged(robot, tracker, tmp_path):
-    """`--checkpoint`: with no learning rate, both are what was given."""
+def test_initial_weights_are_loaded_into_trained_and_averaged_policy(robot, tracker, tmp_path):
+    """With `--checkpoint` and learning rate 0, both equal the given weights."""
     words = ["--robot", robot.name, "--max-iterations", 1, "--checkpoint", tracker, "agent.learning_rate=0"]
     run = train(tmp_path, "a", "core", "full_body_tracker/world_model", *words, "run.seed=5")
     given = load(tracker).model
@@ -111,30 +111,30 @@ def refusal(results: Path, *words: object) -> str:
     return " ".join(result.output.split())
 
 
-def test_a_model_that_does_not_fit_is_one_line(robot, tracker, tiny_tracker, tmp_path):
+def test_a_model_that_does_not_fit_is_one_error_line(robot, tracker, tiny_tracker, tmp_path):
     words = ["--robot", robot.name, f"agent.world_model_path={tracker}"]
-    told = refusal(tmp_path, *words, "agent.model_units=[8]")
-    assert "agent.world_model_path:" in told and "another shape" in told and "agent.model_units" in told
-    told = refusal(tmp_path, "--robot", robot.name, f"agent.world_model_path={tmp_path / 'nothing'}")
-    assert f"agent.world_model_path: no checkpoint at {tmp_path / 'nothing'}" in told
+    message = refusal(tmp_path, *words, "agent.model_units=[8]")
+    assert "agent.world_model_path:" in message and "another shape" in message and "agent.model_units" in message
+    message = refusal(tmp_path, "--robot", robot.name, f"agent.world_model_path={tmp_path / 'nothing'}")
+    assert f"agent.world_model_path: no checkpoint at {tmp_path / 'nothing'}" in message
     other = "g1" if robot.name == "smpl" else "smpl"
-    told = refusal(tmp_path, "--robot", other, f"agent.world_model_path={tracker}")
-    assert f"drives the robot {robot.name}, not {other}" in told
+    message = refusal(tmp_path, "--robot", other, f"agent.world_model_path={tracker}")
+    assert f"drives the robot {robot.name}, not {other}" in message
     if robot.name == "smpl":
-        told = refusal(tmp_path, f"agent.world_model_path={tiny_tracker}")
-        assert "holds no model of the world" in told
+        message = refusal(tmp_path, f"agent.world_model_path={tiny_tracker}")
+        assert "holds no world model" in message
 
 
-def test_a_damaged_model_is_one_line(tracker, robot, tmp_path):
+def test_a_damaged_model_is_one_error_line(tracker, robot, tmp_path):
     saved = load(tracker / "last.ckpt")
     saved.training["trainer"]["model"].pop("bias")
     save(tmp_path / "last.ckpt", saved)
-    told = refusal(tmp_path / "results", "--robot", robot.name, f"agent.world_model_path={tmp_path}")
-    assert "agent.world_model_path:" in told and "has other parts" in told
+    message = refusal(tmp_path / "results", "--robot", robot.name, f"agent.world_model_path={tmp_path}")
+    assert "agent.world_model_path:" in message and "has other parts" in message
 
 
-def test_another_algorithms_critic_is_left_behind(tracker, robot, tmp_path):
-    """PPO's rewards are of another size: what its critic thinks of states is nothing to go by."""
+def test_another_algorithms_critic_is_replaced(tracker, robot, tmp_path):
+    """PPO's rewards have another scale, so that its critic's values cannot be used."""
     settings = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "agent.rollout_steps=4", "agent.minibatches=1"]
     settings += ["model.actor=mlp", "model.mlp_units=[16]", "model.critic_units=[24]", "model.layer_norm=true"]
     where = ["--robot", robot.name, "--results-dir", tmp_path, "--experiment-name", "ppo", "--max-iterations", 1]
@@ -147,7 +147,7 @@ def test_another_algorithms_critic_is_left_behind(tracker, robot, tmp_path):
 
 
 def taught_by(expert: Path, robot, results: Path) -> dict[str, torch.Tensor]:
-    """The weights of a teacher that starts from an expert and learns nothing."""
+    """The weights of a teacher that starts from an expert, trained with learning rate 0."""
     words = ["--robot", robot.name, "--max-iterations", 1, "agent.learning_rate=0", "agent.critic_learning_rate=0"]
     words.append(f"agent.expert_model_path={expert}")
     taught = load(train(results, f"from_{expert.name}", "teachers", "path_follower/world_model", *words)).model

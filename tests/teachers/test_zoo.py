@@ -58,11 +58,11 @@ def test_a_tampered_file_is_named(copied: Path, file: str) -> None:
     assert zoo("verify", "--zoo", copied, code=1) == f"tiny: {path} is missing\n"
 
 
-def test_an_empty_zoo_says_so(tmp_path: Path) -> None:
+def test_an_empty_zoo_prints_a_notice(tmp_path: Path) -> None:
     (tmp_path / "index.yaml").write_text("{}\n")
     for command in ("list", "verify"):
-        said = zoo(command, "--zoo", tmp_path)
-        assert said.startswith(f"{tmp_path} is empty") and said.count("\n") == 1
+        output = zoo(command, "--zoo", tmp_path)
+        assert output.startswith(f"{tmp_path} is empty") and output.count("\n") == 1
 
 
 def test_pull_from_a_folder(stocked: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_pull_over_http(served: str, copied: Path, tmp_path: Path) -> None:
     assert "is not a folder. Pull" in zoo("verify", "--zoo", served, code=2)
 
 
-def test_pull_keeps_what_is_there(copied: Path, tiny_tracker: Path, tmp_path: Path) -> None:
+def test_pull_keeps_existing_entries(copied: Path, tiny_tracker: Path, tmp_path: Path) -> None:
     z.add(tmp_path / "mine", "older", tiny_tracker, "", {})
     z.pull(copied, "tiny", tmp_path / "mine")
     assert list(z.read_index(tmp_path / "mine")) == ["older", "tiny"]
@@ -94,8 +94,8 @@ def test_a_checksum_mismatch_leaves_nothing_behind(over: str, served: str, copie
     (copied / "tiny" / "config.yaml").write_text("format: 1\n")
     where = served if over == "http" else copied
     for target in (mine, tmp_path / "fresh"):
-        said = zoo("pull", "tiny", "--zoo", where, "--output", target, code=2)
-        assert f"{where}/tiny/config.yaml differs from its checksum" in said
+        output = zoo("pull", "tiny", "--zoo", where, "--output", target, code=2)
+        assert f"{where}/tiny/config.yaml differs from its checksum" in output
     assert snapshot(mine) == before and snapshot(tmp_path / "fresh") == {}
     assert [path.name for path in mine.iterdir() if path.name.startswith(".")] == []
 
@@ -124,7 +124,7 @@ def test_a_release_in_full_precision_is_exact(tiny_tracker: Path, tmp_path: Path
     assert all(torch.equal(mine[name], x) for name, x in theirs.items())
 
 
-def test_a_release_without_its_critic_acts_and_learns_but_does_not_teach(tiny_tracker: Path, tmp_path: Path) -> None:
+def test_a_release_without_critic_acts_and_can_be_trained_but_is_no_teacher(tiny_tracker: Path, tmp_path: Path) -> None:
     z.add(tmp_path, "actor", tiny_tracker, "", {}, half=False, critic=False)
     whole, actor = load(tiny_tracker), load(tmp_path / "actor")
     gone = whole.model.keys() - actor.model.keys()
@@ -144,27 +144,27 @@ def test_an_entry_may_be_without_its_weights(tiny_tracker: Path, stocked: Path, 
     place = tmp_path / "zoo"
     zoo("add", "large", "--checkpoint", tiny_tracker, "--zoo", place, "--recipe", RECIPE, "--no-weights")
     assert {path.name for path in (place / "large").iterdir()} == {"config.yaml", "card.md"}
-    # What it would weigh in full is that of the same policy with its weights.
+    # Its checksum is that of the same policy's weights.
     assert z.find(place, "large").sha256["model.safetensors"] == z.find(stocked, "tiny").sha256["model.safetensors"]
     [_, line] = zoo("list", "--zoo", place).splitlines()
     assert line == "large  tracker  no, recipe only  nothing yet"
     assert zoo("verify", "--zoo", place) == "large: whole\n"
-    told = f"error: {place} has no weights of large, only its recipe. Train it: {RECIPE}\n"
-    assert zoo("pull", "large", "--zoo", place, "--output", tmp_path / "other", code=2) == told
-    assert zoo("card", "large", "--zoo", place, code=2) == told
+    expected = f"error: {place} has no weights of large, only its recipe. Train it: {RECIPE}\n"
+    assert zoo("pull", "large", "--zoo", place, "--output", tmp_path / "other", code=2) == expected
+    assert zoo("card", "large", "--zoo", place, code=2) == expected
     assert not (tmp_path / "other" / "large").exists()
     (place / "large" / "config.yaml").write_text("")
     assert "differs from its checksum" in zoo("verify", "--zoo", place, code=1)
 
 
-def test_the_shipped_zoo_is_whole_and_small():
+def test_the_shipped_zoo_is_intact_and_small():
     folder = z.shipped()
     assert set(z.read_index(folder)) == {path.name for path in folder.iterdir() if path.is_dir()}
     assert not [problem for name in z.read_index(folder) for problem in z.verify(folder, name)]
     assert sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < 14e6
 
 
-def test_the_shipped_zoos_list_says_where_each_was_measured():
+def test_the_shipped_zoos_list_names_the_simulators_of_results():
     entries = z.read_index(z.shipped())
     lines = zoo("list").splitlines()[1:]
     for line in lines:
@@ -189,6 +189,6 @@ def test_a_shipped_policy_loads_by_name(name):
 @pytest.mark.parametrize(
     "name", ["", "nobody", "../zoo_data", ".", *(x.name for x in z.read_index(z.shipped()).values() if not x.weights)]
 )
-def test_what_is_not_shipped_is_one_line(name):
+def test_an_unknown_shipped_policy_is_one_error_line(name):
     with pytest.raises(UserError, match=r"no policy zoo:.* is shipped\. protege-teachers zoo list"):
         load_policy(f"zoo:{name}")

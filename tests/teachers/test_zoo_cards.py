@@ -1,4 +1,4 @@
-"""Cards of the zoo's entries."""
+"""Cards of zoo entries."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from protege.teachers import zoo as z
 from protege.teachers.cards import write_card
 
 
-def test_a_card_says_whose_motions_were_learned(stocked: Path, tiny_tracker: Path) -> None:
+def test_a_card_lists_the_motions_of_the_training(stocked: Path, tiny_tracker: Path) -> None:
     saved, card = load(tiny_tracker), (stocked / "tiny" / "card.md").read_text()
     (walk,) = saved.motions
     assert walk["name"] == "smpl_humanoid_walk" and len(walk["sha256"]) == 64
@@ -21,7 +21,7 @@ def test_a_card_says_whose_motions_were_learned(stocked: Path, tiny_tracker: Pat
     assert f"| smpl_humanoid_walk | {source} | not said | {walk['sha256'][:16]} |" in card.splitlines()
 
 
-def test_a_card_counts_many_motions_and_knows_when_none_is_known(stocked: Path, tiny_tracker: Path) -> None:
+def test_a_card_counts_many_motions_and_handles_unknown_origins(stocked: Path, tiny_tracker: Path) -> None:
     entry, saved = z.find(stocked, "tiny"), load(tiny_tracker)
     own = {"source": "a|b\n(2003)", "licence": "free", "sha256": "0" * 64}
     many = [{"name": f"walk {i}", **own, "licence": "free" if i < 20 else ""} for i in range(25)]
@@ -43,7 +43,7 @@ def test_a_card_counts_the_clips_of_a_library(stocked: Path, tiny_tracker: Path)
     assert "| others | see config.yaml | 100 |" in card
 
 
-def test_a_card_may_be_written_anew(copied: Path, tmp_path: Path) -> None:
+def test_a_card_can_be_rewritten(copied: Path, tmp_path: Path) -> None:
     before = snapshot(copied)
     for simulator, success in (("mujoco", 0.5), ("mjwarp", 1.0)):
         other = {**one({"success": success}), "simulator": simulator}

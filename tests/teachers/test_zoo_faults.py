@@ -1,4 +1,4 @@
-"""Zoos and indices with anything in them, and bad input."""
+"""Zoos and indices with arbitrary contents, and invalid input."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from protege.teachers import zoo as z
 
 
 def edit(folder: Path, change) -> None:
-    """Let `change` alter the index as plain data."""
+    """Apply `change` to the index as plain data."""
     index = yaml.safe_load((folder / "index.yaml").read_text())
     change(index)
     (folder / "index.yaml").write_text(yaml.safe_dump(index))
@@ -30,14 +30,14 @@ def test_an_index_cannot_name_other_files(file: object, served: str, copied: Pat
     edit(copied, change)
     mine = tmp_path / "a" / "mine"
     for where in (served, copied):
-        said = zoo("pull", "tiny", "--zoo", where, "--output", mine, code=2)
-        assert f"tiny lists {file!r}; its files must be model.safetensors, config.yaml, card.md" in said
+        output = zoo("pull", "tiny", "--zoo", where, "--output", mine, code=2)
+        assert f"tiny lists {file!r}; its files must be model.safetensors, config.yaml, card.md" in output
     assert not (tmp_path / "a").exists()
     for command in ("list", "verify"):
         zoo(command, "--zoo", copied, code=2)
 
 
-def test_an_entry_without_checksums_is_not_whole(copied: Path) -> None:
+def test_an_entry_without_checksums_is_invalid(copied: Path) -> None:
     edit(copied, lambda index: index["tiny"]["sha256"].pop("card.md"))
     assert "tiny lists too few files" in zoo("verify", "--zoo", copied, code=2)
     edit(copied, lambda index: index["tiny"].update(sha256={}))
@@ -48,13 +48,13 @@ BAD_NAMES = ["../x", "/x", "a/b", "..", ".hidden", "-x", "", "a b", "x\n", "inde
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_only_plain_names(name: str, copied: Path, tiny_tracker: Path, tmp_path: Path) -> None:
+def test_only_plain_names_are_accepted(name: str, copied: Path, tiny_tracker: Path, tmp_path: Path) -> None:
     place = tmp_path / "a" / "zoo"
-    said = zoo("add", "--checkpoint", tiny_tracker, "--zoo", place, "--", name, code=2)
-    assert f"{name!r} cannot be the name of an entry" in said
+    output = zoo("add", "--checkpoint", tiny_tracker, "--zoo", place, "--", name, code=2)
+    assert f"{name!r} cannot be the name of an entry" in output
     edit(copied, lambda index: index.update({name: index.pop("tiny")}))
-    said = zoo("pull", "--zoo", copied, "--output", place, "--", name, code=2)
-    assert f"{name!r} cannot be the name of an entry" in said
+    output = zoo("pull", "--zoo", copied, "--output", place, "--", name, code=2)
+    assert f"{name!r} cannot be the name of an entry" in output
     assert not (tmp_path / "a").exists()
 
 
@@ -70,7 +70,7 @@ def test_only_plain_names(name: str, copied: Path, tiny_tracker: Path, tmp_path:
         b"\xff\xfe\x00",
     ],
 )
-def test_what_is_no_index_is_refused(text: str | bytes, tmp_path: Path) -> None:
+def test_invalid_indices_are_refused(text: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "index.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     zoo("list", "--zoo", tmp_path, code=2)
 
@@ -82,10 +82,10 @@ def test_what_is_no_index_is_refused(text: str | bytes, tmp_path: Path) -> None:
         ({"recipe": 3}, "no kind or no recipe"),
         ({"metrics": {"error": "low"}}, "are not numbers"),
         ({"metrics": [1]}, "are not numbers"),
-        ({"notes": ["a"]}, "are no text"),
+        ({"notes": ["a"]}, "are not a string"),
         ({"sha256": dict.fromkeys(z.FILES, "0")}, "checksums that are none"),
         ({"sha256": list(z.FILES)}, "too few files"),
-        ({"weights": "no"}, "is not said"),
+        ({"weights": "no"}, "not true or false"),
     ],
 )
 def test_an_index_of_odd_facts_is_refused(facts: dict, message: str, copied: Path) -> None:
@@ -116,7 +116,7 @@ def test_add_refuses_other_json_and_writes_nothing(
     assert not (tmp_path / "zoo").exists()
 
 
-def test_what_is_wrong_is_named_and_nothing_is_written(stocked: Path, tiny_tracker: Path, tmp_path: Path) -> None:
+def test_errors_are_named_and_nothing_is_written(stocked: Path, tiny_tracker: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "index.yaml").write_text("[]\n- x")

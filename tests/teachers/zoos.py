@@ -20,7 +20,7 @@ def one(changes: dict[str, object]) -> dict[str, object]:
 
 
 def zoo(*words: object, code: int = 0) -> str:
-    """Run `protege teachers zoo`; what it printed. An error is one line and leaves stdout empty."""
+    """Run `protege teachers zoo` and return its output. An error is one line and leaves stdout empty."""
     done = protege("teachers", "zoo", *words)
     assert done.exit_code == code, done.output
     if code == 2:

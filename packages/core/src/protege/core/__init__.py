@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# Torch's threads that wait for work would otherwise spin, and take the cores from the simulator's and from other programs: on a
-# busy machine that made training ten to forty times slower. OpenMP reads this when torch is imported, so who imports torch first
-# sets it in the shell. A value that is already there stays.
+# By default, idle torch threads spin and take cores from the simulator and from other programs. On a busy machine this made
+# training ten to forty times slower. OpenMP reads the variable when torch is imported: a program that imports torch before this
+# package must set it in the shell. An existing value is not changed.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,7 +1,7 @@
-"""Rules that types cannot say, for the `check` methods of config dataclasses; their errors name key, value and remedy.
+"""Rules that types cannot express, for the `check` methods of config dataclasses. Errors name key, value and remedy.
 
-Each takes a dataclass, its key in the config and the names of some of its fields. A field that holds several numbers is checked
-number by number; None is no value and passes. Where a rule names no upper end, it is `LARGEST`.
+Each rule takes a dataclass, its key in the config and the names of some of its fields. If a field holds several numbers, each is
+checked. None passes. A rule without an upper limit uses `MAX_NUMBER`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from .errors import UserError, shown
 
-LARGEST = 1e6
-"""Of a weight, a length, a time or a count that has no nearer bound: nothing that makes sense is beyond it."""
+MAX_NUMBER = 1e6
+"""Upper limit of a weight, length, time or count without a tighter one. No sensible value exceeds it."""
 SMALLEST_WEIGHT = 1e-6
-"""Of a weight that is not 0: a share of the envs, or a probability, that float32 can hold."""
+"""Lower limit of a nonzero weight. As a share of the envs or a probability, it is still represented well in float32."""
 
 
 def within(low: float, high: float, part: Any, key: str, *names: str) -> None:
-    """Every number is from `low` to `high`."""
+    """Require that every number is in [low, high]."""
     for name, value in _numbers(part, key, names):
         if not value >= low:
             raise UserError(f"{name} is {value}", f"Take {low:g} or more")
@@ -27,20 +27,20 @@ def within(low: float, high: float, part: Any, key: str, *names: str) -> None:
 
 
 def at_least(low: float, part: Any, key: str, *names: str) -> None:
-    """Every number is `low` or more."""
-    within(low, LARGEST, part, key, *names)
+    """Require that every number is at least `low`."""
+    within(low, MAX_NUMBER, part, key, *names)
 
 
 def above_zero(part: Any, key: str, *names: str) -> None:
-    """Every number is positive."""
+    """Require that every number is positive."""
     for name, value in _numbers(part, key, names):
         if not value > 0:
             raise UserError(f"{name} is {value}", "Take more than 0")
-    within(1.0 / LARGEST, LARGEST, part, key, *names)
+    within(1.0 / MAX_NUMBER, MAX_NUMBER, part, key, *names)
 
 
 def weights(part: Any, key: str, *names: str) -> None:
-    """Every number is 0, or large enough to make a difference."""
+    """Require that every number is 0 or at least `SMALLEST_WEIGHT`."""
     at_least(0, part, key, *names)
     for name, value in _numbers(part, key, names):
         if 0.0 < value < SMALLEST_WEIGHT:
@@ -48,28 +48,28 @@ def weights(part: Any, key: str, *names: str) -> None:
 
 
 def at_most_entries(count: int, part: Any, key: str, *names: str) -> None:
-    """Every list or mapping has no more than `count` entries."""
+    """Require that every list or mapping has at most `count` entries."""
     for name in names:
         if len(getattr(part, name)) > count:
             raise UserError(f"{key}.{name} has {len(getattr(part, name))} entries", f"Take {count} or fewer")
 
 
 def shares(part: Any, key: str, *names: str) -> None:
-    """Every number is from 0 to 1."""
+    """Require that every number is in [0, 1]."""
     for name, value in _numbers(part, key, names):
         if not 0 <= value <= 1:
             raise UserError(f"{name} is {value}", "Take 0 to 1")
 
 
 def not_empty(part: Any, key: str, *names: str) -> None:
-    """Every list has an entry."""
+    """Require that every list has at least one entry."""
     for name in names:
         if not getattr(part, name):
             raise UserError(f"{key}.{name} is empty", f"Give one entry or more: {key}.{name}=[...]")
 
 
 def rising(part: Any, key: str, *names: str) -> None:
-    """The numbers of a range, or of fields that are its two ends, are in order."""
+    """Require that a range is in ascending order. The range is one field with two numbers, or two fields with one each."""
     ends = getattr(part, names[0]) if len(names) == 1 else [getattr(part, name) for name in names]
     if not ends[0] <= ends[1]:
         named = " and ".join(f"{key}.{name}" for name in names)
@@ -78,7 +78,7 @@ def rising(part: Any, key: str, *names: str) -> None:
 
 
 def finite(part: Any, key: str) -> None:
-    """Every field holds what its type says, and its numbers are finite. OmegaConf lets through a list in a list of texts."""
+    """Require that every field has its declared type and that numbers are finite. OmegaConf accepts a list in a list of strings."""
     for name, hint in get_type_hints(type(part)).items():
         for full, value, kind in _items(getattr(part, name), hint, f"{key}.{name}"):
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -88,13 +88,13 @@ def finite(part: Any, key: str) -> None:
 
 
 def check(part: Any, key: str) -> None:
-    """Let a config dataclass check itself, if it has something to check."""
+    """Call a config dataclass's `check` method, if it has one."""
     if hasattr(part, "check"):
         part.check(key)
 
 
 def _items(value: Any, hint: Any, key: str) -> Iterator[tuple[str, Any, type]]:
-    """The numbers, texts and truth values in a field, each with its key and its type; dataclasses look after themselves."""
+    """The numbers, strings and booleans in a field, each with its key and type. Nested dataclasses check themselves."""
     kinds = [kind for kind in get_args(hint) if kind not in (..., type(None))]
     if isinstance(hint, type) and not kinds:
         if not is_dataclass(hint):

@@ -1,16 +1,16 @@
-"""Actions that arrive whole control steps after they were sent: one rule for simulated and imagined envs."""
+"""Action delay in whole control steps, for simulated and imagined envs."""
 
 import torch
 from torch import Tensor
 
 
 def queued(action: Tensor, sent: Tensor) -> Tensor:
-    """What is on its way, newest first: (N, J) and the D actions before it, (N, D, J) -> (N, D + 1, J)."""
+    """The queue of sent actions, newest first: the new action (N, J) and the D earlier ones (N, D, J) -> (N, D + 1, J)."""
     return torch.cat([action.unsqueeze(1), sent], dim=1)
 
 
 def arriving(queue: Tensor, delay: Tensor) -> Tensor:
-    """The actions that arrive now, (N, J).
+    """The actions that take effect now, (N, J).
 
     Args:
         queue: (N, D + 1, J), see `queued`.

@@ -1,4 +1,4 @@
-"""What a trainer asks of an environment, and how it finds one without importing a simulator."""
+"""The interface between training and environments. Environments are found through entry points, without importing a simulator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from .robots.robot import Robot
 from .robots.state import RobotState
 
 Obs = dict[str, Tensor]
-"""Named observations, each (N, ...). The names are fixed; see `ObservationShapes`."""
+"""Observations by name, (N, ...) each."""
 
 
 @dataclass
 class Step:
-    """What one environment step gave.
+    """The result of one environment step.
 
     Attributes:
-        obs: what to act on next (of a new episode where the last one ended).
+        obs: the observation for the next action. Where an episode ended, it is the first one of the next episode.
         reward: (N,).
-        failed: (N,) bool, the episode ended and nothing follows.
-        timed_out: (N,) bool, the episode was cut; its value goes on with `next_obs`. Never true where `failed` is.
-        next_obs: the true next observation, before any reset; equal to `obs` where no episode ended.
-        episodes: (N,) each, the episodes that each env was in: task (index into `Env.task_names`), length (steps), return,
-            failed, with `Env.clip_names` also clip (index into them, -1 where none), and each metric's mean, max and last
-            under `<metric>/mean`, ...; NaN where it has none. To be read where `ended`.
-        invalid: (N,) bool, physics gave a NaN: the world was reset and this transition must not be trained on.
+        failed: (N,) bool, the episode terminated by failure. No value is bootstrapped.
+        timed_out: (N,) bool, the episode was truncated. Its value is bootstrapped from `next_obs`. Never true where `failed` is.
+        next_obs: the observation after the step, before any reset; equal to `obs` where no episode ended.
+        episodes: (N,) each, data of each env's episode: task (index into `Env.task_names`), length (steps), return, failed;
+            clip if there are `Env.clip_names` (index into them, -1 for none); and each metric's mean, max and last under
+            `<metric>/mean`, ..., NaN if an env has no such metric. Valid where `ended`.
+        invalid: (N,) bool, physics produced a NaN. The env was reset, and the transition must not be used for training.
     """
 
     obs: Obs
@@ -43,14 +43,14 @@ class Step:
 
     @property
     def ended(self) -> Tensor:
-        """(N,) bool, the episodes that this step ended."""
+        """(N,) bool, whether the env's episode ended in this step."""
         return self.failed | self.timed_out
 
 
 class Env(Protocol):
-    """N envs of one robot. World i runs the task whose slice in `task_slices` holds i.
+    """N envs of one robot. Env i runs the task whose slice in `task_slices` contains i.
 
-    What `step` returns may be overwritten by the next step: copy what is kept.
+    The tensors that `step` returns may be overwritten by the next step: copy them to keep them.
     """
 
     num_envs: int
@@ -64,11 +64,11 @@ class Env(Protocol):
 
     def reset(self) -> Obs: ...
     def step(self, action: Tensor) -> Step:
-        """One control step. action: (N, J), each joint's distance from its default angle in units of `Joint.action_scale`."""
+        """Run one control step. action: (N, J), offsets from the default joint angles in units of `Joint.action_scale`."""
         ...
 
     def statistics(self) -> list[Tensor]:
-        """What the envs have counted to choose their commands by. Ranks average it, in place, once an iteration."""
+        """Counts that command sampling depends on. Ranks average them in place once per iteration."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -77,34 +77,34 @@ class Env(Protocol):
 
 
 class ImaginedEnv(Protocol):
-    """M envs without physics: an env's tasks as differentiable functions of where the robots are.
+    """M envs without physics: an env's tasks as differentiable functions of the robots' states.
 
-    Rewards, ends and observations are those of the env that it was made from (`ImaginableEnv.imagine`).
+    Rewards, terminations and observations are those of the env that it was made from (`ImaginableEnv.imagine`).
     """
 
-    task_counts: dict[str, int]  # envs of each task, one task after the other
+    task_counts: dict[str, int]  # number of envs of each task, in the order of the slices
     task_slices: dict[str, slice]
 
     def load(self, rows: Mapping[str, Tensor]) -> None:
-        """Be asked what the rows say, by the names of `ImaginableEnv.rows`, (m, ...) each."""
+        """Set the envs to the task states in `rows`, (m, ...) each, with the names of `ImaginableEnv.rows`."""
         ...
 
     def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
-        """One control step on, which brought the robots to `state`. Returns reward (M,), failed (M,) and timed out (M,), bool."""
+        """Advance the tasks by the control step that led to `state`. Returns reward (M,), failed (M,) bool, timed out (M,) bool."""
         ...
 
     def observe(self, state: RobotState) -> Obs:
-        """What a policy sees now; without `history`."""
+        """The policy's observations of `state`, without `history`."""
         ...
 
 
 class ImaginableEnv(Env, Protocol):
-    """An env that a policy can be trained for in imagination.
+    """An env whose tasks a world model can train on in imagination.
 
     Attributes:
-        state: the robots now.
-        target: (N, J) what the servos were asked for in the last step, rad.
-        factor_ranges: least and largest value of what differs between the bodies of envs, by name; F of them, or none.
+        state: the robots' current state.
+        target: (N, J) the servo targets of the last step, rad.
+        factor_ranges: smallest and largest value of each of the F factors by which bodies differ between envs; may be empty.
     """
 
     @property
@@ -115,41 +115,41 @@ class ImaginableEnv(Env, Protocol):
     def target(self) -> Tensor: ...
 
     def rows(self) -> dict[str, Tensor]:
-        """Where each env is in what it is asked to do, (n, ...) each, by `<task>/<name>`; overwritten by the next step.
+        """Each env's task state, (n, ...) each, by `<task>/<name>`; overwritten by the next step.
 
-        Where envs differ in more than state and task, of all envs too:
+        With domain randomisation there are also, for all envs:
 
-        - `factors` (N, F): how their bodies differ, in the order of `factor_ranges`; 0 is the robot's description, and nothing
-          is further off than 1.
-        - `delay` (N,) control steps until an action arrives; `sent` (N, D, J), the last actions, newest first.
-        - `pushed` (N,) bool, whether something unknown will push them in the next control step.
+        - `factors` (N, F): how the bodies differ, in the order of `factor_ranges`; 0 is the nominal robot, and values are
+          in [-1, 1].
+        - `delay` (N,) control steps until an action takes effect; `sent` (N, D, J), the last actions, newest first.
+        - `pushed` (N,) bool, whether an unobserved force acts on the robot in the next control step.
         """
         ...
 
     def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
-        """Imagined envs, dealt out among the tasks as these are; `generator` makes their draws.
+        """Make imagined envs, with the same share of envs per task; `generator` is their source of randomness.
 
         Raises:
-            UserError: something in its config cannot be imagined.
+            UserError: the config contains something that cannot be imagined.
         """
         ...
 
 
 class EnvPlugin(Protocol):
-    """What an entry point of the group `protege.envs` names."""
+    """The object that an entry point of the group `protege.envs` refers to."""
 
     config_class: type
 
     def robot(self, name: str) -> Robot:
-        """The robot of that name, or of the robot file at that path; UserError if there is none."""
+        """Load a robot by its name or by the path of a robot file; UserError if there is none."""
         ...
 
     def has_robot(self, name: str) -> bool:
-        """Whether a robot of that name is installed, or a file is there."""
+        """Whether a robot with this name is installed, or the path is a file."""
         ...
 
     def robot_settings(self, name: str) -> tuple[str, Mapping[str, Any]]:
-        """A robot's own name, and parts of a config that hold for it unless a preset says otherwise, such as its speeds.
+        """A robot's name, and its config defaults, such as its speeds. Presets override them.
 
         Args:
             name: a name, or the path of a robot file.
@@ -157,7 +157,7 @@ class EnvPlugin(Protocol):
         ...
 
     def fastest_simulator(self, device: str, trained_in: str) -> str:
-        """The installed simulator that evaluates a policy fastest on `device`, by name; `trained_in` is its training's."""
+        """Name of the fastest installed simulator for evaluation on `device`; `trained_in` is the simulator of training."""
         ...
 
     def make(
@@ -166,15 +166,15 @@ class EnvPlugin(Protocol):
         """Build an environment from a RunConfig (robot, simulator, clips, seed, device) and its own config.
 
         Args:
-            robot: instead of the one that `run.robot` names, where that may not be there any more.
-            sensors: of `observations.SENSORS`: what the policy measures that acts in it. With onboard ones the environment observes
-                `onboard`, `onboard_history` and `onboard_poses`, besides the full state.
+            robot: used instead of the one that `run.robot` names, which may no longer be installed.
+            sensors: the policy's sensors, one of `observations.SENSORS`. With `onboard` the observations `onboard`,
+                `onboard_history` and `onboard_poses` are added to the full state.
         """
         ...
 
 
 def env_plugin(name: str = "humanoid") -> EnvPlugin:
-    """The environment that an installed package offers under `name`."""
+    """The environment that an installed package provides under `name`."""
     found = entry_points(group="protege.envs", name=name)
     if not found:
         raise UserError(

@@ -1,20 +1,20 @@
-"""The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
+"""Errors for the user: one line that names the problem and the remedy, exit code 2."""
 
 import re
 from collections.abc import Sequence
 from typing import Self
 
 LINE_BREAKS = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f]")
-"""And what else moves a terminal's cursor."""
+"""Line breaks, and other control characters that move a terminal's cursor."""
 
 
 class UserError(Exception):
-    """Something the user can mend. Every command prints it as one line on stderr and exits with code 2.
+    """An error that the user can fix. Every command prints it as one line on stderr and exits with code 2.
 
     Args:
-        problem: what is wrong, naming the file or config key.
-        remedy: what to do about it.
-        also: others that were found with it, which are printed after it.
+        problem: what is wrong, with the file or config key.
+        remedy: how to fix it.
+        also: further errors found at the same time; printed after this one.
     """
 
     def __init__(self, problem: str, remedy: str = "", also: Sequence["UserError"] = ()) -> None:
@@ -25,15 +25,15 @@ class UserError(Exception):
 
     @classmethod
     def together(cls, errors: Sequence["UserError"]) -> Self:
-        """Several at once."""
+        """Combine several errors into one."""
         first, *others = errors
         return cls(first.problem, first.remedy, others)
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str, Sequence["UserError"]]]:
-        """From another process it comes back as it was."""
+        """Support pickling, so that the error crosses process boundaries."""
         return type(self), (self.problem, self.remedy, self.also)
 
 
 def shown(text: str, length: int = 200) -> str:
-    """A text from outside as an error shows it: cut, if it is long."""
+    """External text for an error message, truncated to `length` characters."""
     return text if len(text) <= length else f"{text[:length]}..."

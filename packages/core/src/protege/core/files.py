@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ from .errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that then takes the name `path`; nothing is left behind if it fails.
+    """Write a temporary file with `write` and rename it to `path`. On failure no file is left behind.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +34,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def writable_folder(path: Path) -> Path:
-    """The folder, made if it is not there.
+    """Return the folder, created if necessary.
 
     Raises:
-        UserError: it cannot be made or written.
+        UserError: it cannot be created or written to.
     """
     write_atomically(path / ".writable", lambda file: file.write(b""))
     (path / ".writable").unlink()

@@ -1,4 +1,4 @@
-"""Who started this process, and as which of how many: torchrun, SLURM's srun, or a user, alone."""
+"""How this process was launched: by torchrun or SLURM's srun as one of several ranks, or alone."""
 
 import os
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Launch:
-    """A process among those that were started together.
+    """This process's place among those that were launched together.
 
     Attributes:
         rank: 0 to size - 1.
-        size: processes on all machines.
+        size: number of processes on all machines.
         local_rank: 0 to local_size - 1.
-        local_size: processes on this machine; 0 if the launcher does not say.
-        by: `torchrun`, `slurm`, or empty for a process that was started alone.
+        local_size: number of processes on this machine; 0 if the launcher does not set it.
+        by: `torchrun`, `slurm`, or empty for a process that was launched alone.
     """
 
     rank: int = 0
@@ -24,10 +24,10 @@ class Launch:
 
 
 def launch() -> Launch:
-    """What the environment says of this process. A group of one is no group."""
+    """Read the launch from environment variables. A single process counts as launched alone."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         names, by = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), "torchrun"
-    elif "SLURM_STEP_NUM_TASKS" in os.environ:  # srun's; a batch script itself, or a shell in an allocation, has none
+    elif "SLURM_STEP_NUM_TASKS" in os.environ:  # set by srun, not in a batch script or a shell in an allocation
         names, by = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"), "slurm"
     else:
         return Launch()

@@ -1,4 +1,4 @@
-"""How much memory is left, asked before much of it is taken: a process that takes too much is killed without a word."""
+"""Checks of free memory before large allocations. A process that allocates too much is killed without an error message."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available() -> float:
-    """Bytes of the machine's memory, or of this container's, that can still be taken; infinite where the system does not say."""
+    """Free memory of the machine or container in bytes; infinite if the system does not report it."""
     free = [float("inf")]
     try:
         lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
@@ -18,21 +18,21 @@ def available() -> float:
         pass
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        free.append(float(limit) - float(used))  # `max`, no limit, is no number
+        free.append(float(limit) - float(used))  # `max` means no limit and raises ValueError
     except (OSError, ValueError):
         pass
     return min(free)
 
 
 def require(each: float, count: int, what: str, remedy: str, fixed: float = 0.0) -> None:
-    """Whether `count` things of `each` bytes fit beside `fixed` bytes that are there in any case.
+    """Check that `count` items of `each` bytes and `fixed` further bytes fit into free memory.
 
     Args:
-        what: takes the memory, for the message.
-        remedy: with `{}` where the number that fits stands.
+        what: name of the items, for the message.
+        remedy: with `{}` for the number of items that fit.
 
     Raises:
-        UserError: they do not.
+        UserError: they do not fit.
     """
     free, need = available(), fixed + count * each
     if need > free:

@@ -1,4 +1,4 @@
-"""How commands show what the packages log: on stderr, each line once, from the first rank."""
+"""Shows the packages' log messages in commands: on stderr, each line once, from the first rank only."""
 
 import logging
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ PACKAGES = ("core", "sim", "teachers", "distill")
 
 
 class Notices(logging.Handler):
-    """Prints what the packages log to stderr, each line once a command: `warning: ...`, and what is no warning as it is."""
+    """Prints log messages to stderr, each line once per command. Warnings begin with `warning: `."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record, if this is the first rank and it was not printed before."""
+        """Print a record on the first rank, unless it was printed before."""
         line = ("warning: " if record.levelno >= logging.WARNING else "") + record.getMessage()
-        if line not in self._said and not launch().rank:
+        if line not in self._printed and not launch().rank:
             click.echo(line, err=True)
-        self._said.add(line)
+        self._printed.add(line)
 
 
 @contextmanager
 def notices() -> Iterator[None]:
-    """While it lasts, what the packages log is shown; one within another adds nothing. Deploy shows its log by itself."""
+    """Show the packages' log messages in this context; nesting has no effect. `protege.deploy` shows its own log."""
     loggers, handler = [logging.getLogger(f"protege.{name}") for name in PACKAGES], Notices()
     if any(isinstance(other, Notices) for other in loggers[0].handlers):
         yield

@@ -1,11 +1,11 @@
-"""What every policy may observe, defined once; what commands look like is each task's own (`Modality.observe`).
+"""The observations of all policies, except for commands, which each task defines (`Modality.observe`).
 
-Pure functions of tensors: the environment calls them, the student's exported graph contains them, the tests compare them.
-All are unchanged when robot and command are moved over the ground or turned about the vertical together.
+All are pure functions of tensors. The environment calls them, and the student's exported graph contains them.
+All are invariant to moving robot and command together over the ground and to turning them about the vertical axis.
 Shapes: N robots, B bodies, J joints, K future frames. Frame `h` is the heading frame: at the root, yaw only.
 
-Those named `onboard...` are made of what a robot measures that does not know where it is: neither the root's place nor its height
-nor its velocity is in them. Commands are seen from the robot, such as a path's points, and are the same for all sensors.
+Observations named `onboard...` need no position estimate: they contain neither the root's position, nor its height, nor its linear
+velocity. Commands, such as the points of a path, are given relative to the robot and are the same for all sensors.
 """
 
 import torch
@@ -16,15 +16,15 @@ from .robots.state import RobotState
 from .robots.traced import traced
 
 ROOT_FEATURES = 13
-"""What `proprioception` says of the root; joints come after it."""
+"""Number of root features at the start of `proprioception`; joints follow."""
 POSE_FEATURES = 12
 ONBOARD_POSE_FEATURES = 9
 FULL_STATE, ONBOARD = SENSORS = ("full_state", "onboard")
-"""What a policy's actor may measure: everything, or what its IMU and its joint encoders say."""
+"""The actor's sensors: the full state, or an IMU and joint encoders only."""
 
 
 def proprioception(state: RobotState) -> Tensor:
-    """The body as felt from inside, (N, 13 + 2 J + 3 (B - 1)).
+    """The robot's own state, (N, 13 + 2 J + 3 (B - 1)).
 
     Root height (1, m), root rotation in h (6), root linear and angular velocity in h (3 m/s, 3 rad/s), joint positions
     (J, rad), joint velocities (J, rad/s), positions of all other bodies relative to the root in h (3 (B - 1), m).
@@ -47,16 +47,16 @@ def proprioception(state: RobotState) -> Tensor:
 
 
 def proprioception_size(num_bodies: int, num_joints: int) -> int:
-    """How many numbers `proprioception` gives."""
+    """Number of features of `proprioception`."""
     return ROOT_FEATURES + 2 * num_joints + 3 * (num_bodies - 1)
 
 
 def imu(state: RobotState, body: int, mount: Tensor) -> tuple[Tensor, Tensor]:
-    """What an inertial sensor says: its rotation in the world (N, 4), and its angular velocity in its own frame (N, 3) rad/s.
+    """Readings of an IMU: its rotation in the world frame (N, 4) and its angular velocity in its own frame (N, 3), rad/s.
 
     Args:
-        body: index of the body that it is fixed to.
-        mount: (4,) its rotation in that body's frame.
+        body: index of the body that carries the IMU.
+        mount: (4,) rotation of the IMU in that body's frame.
     """
     quat = R.multiply(state.body_quat_w[:, body], mount.expand(len(state.joint_pos), 4))
     return quat, R.rotate_inverse(quat, state.body_ang_vel_w[:, body])
@@ -70,36 +70,35 @@ def onboard(
     default_joint_pos: Tensor,
     last_action: Tensor,
 ) -> Tensor:
-    """The body as its own sensors feel it, (N, 6 + 3 J).
+    """The robot's state as its onboard sensors measure it, (N, 6 + 3 J).
 
-    Direction of gravity in the IMU's frame (3, a unit vector), angular velocity there (3, rad/s), joint positions from the default
-    pose (J, rad), joint velocities (J, rad/s), the last action (J, see `Env.step`). The IMU's heading is not in it and may drift.
+    Direction of gravity in the IMU's frame (3, unit vector), angular velocity in that frame (3, rad/s), joint positions relative to
+    the default pose (J, rad), joint velocities (J, rad/s), the last action (J, see `Env.step`). The IMU's heading is not included
+    and may drift.
 
     Args:
         imu_quat: (N, 4) rotation of the IMU's frame in a world frame whose z is up.
         imu_ang_vel: (N, 3) rad/s, in the IMU's frame.
         joint_pos, joint_vel: (N, J) rad, rad/s.
         default_joint_pos: (J,) rad.
-        last_action: (N, J) what the policy answered to the observation before; 0 in the first step of an episode.
+        last_action: (N, J) the policy's previous action; 0 in the first step of an episode.
     """
-    level, up = (
-        torch.zeros_like(imu_ang_vel[:, :2]),
-        torch.ones_like(imu_ang_vel[:, 2:]),
-    )  # made on the device, in its graph
+    # Made from an input, so that the constants are created on its device and are part of an exported graph.
+    level, up = torch.zeros_like(imu_ang_vel[:, :2]), torch.ones_like(imu_ang_vel[:, 2:])
     gravity = R.rotate_inverse(imu_quat, torch.cat([level, -up], dim=1))
     return torch.cat([gravity, imu_ang_vel, joint_pos - default_joint_pos, joint_vel, last_action], dim=1)
 
 
 def onboard_size(num_joints: int) -> int:
-    """How many numbers `onboard` gives."""
+    """Number of features of `onboard`."""
     return 6 + 3 * num_joints
 
 
 def joint_errors(proprioception: Tensor, reference_joint_pos: Tensor, reference_joint_vel: Tensor) -> Tensor:
-    """What the reference's joints will be one control step ahead, less what the robot's own are, (N, 2 J) rad and rad/s.
+    """Joint state of the reference one control step ahead minus that of the robot, (N, 2 J) rad and rad/s.
 
     Args:
-        proprioception: see the function of this name, whose joints are read.
+        proprioception: from the function of this name; its joints are used.
         reference_joint_pos: (N, J) rad; reference_joint_vel: (N, J) rad/s.
     """
     reference = torch.cat([reference_joint_pos, reference_joint_vel], dim=-1)
@@ -107,9 +106,9 @@ def joint_errors(proprioception: Tensor, reference_joint_pos: Tensor, reference_
 
 
 def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Tensor:
-    """Future poses of a reference seen from the robot, (N, K, B, 12).
+    """Future poses of a reference relative to the robot, (N, K, B, 12).
 
-    A body's twelve numbers, all in h: target position relative to the root (3, m), target position relative to the body's
+    Twelve numbers for each body, all in h: target position relative to the root (3, m), target position relative to the body's
     own (3, m), target rotation (6).
 
     Args:
@@ -124,14 +123,14 @@ def poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Ten
 
 
 def onboard_poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor) -> Tensor:
-    """Future poses of a reference as a robot sees them that knows its heading and not its place, (N, K, B, 9).
+    """Future poses of a reference for a robot that knows its heading but not its position, (N, K, B, 9).
 
-    A body's nine numbers, all in h: target position relative to the target root (3, m), but of the root itself its height over the
-    ground (0, 0, m); target rotation (6), which holds the root's tilt, and with the parent's the target joint angles.
+    Nine numbers for each body, all in h: target position relative to the target root (3, m), or for the root its height over the
+    ground (0, 0, m); target rotation (6), which gives the root's tilt and, relative to the parent's, the target joint angles.
 
     Args:
-        state: only its heading is looked at.
-        target_pos_w: (N, K, B, 3) m, heights over the ground.
+        state: only its heading is used.
+        target_pos_w: (N, K, B, 3) m, with heights over the ground.
         target_quat_w: (N, K, B, 4).
     """
     root, others = target_pos_w[:, :, :1], target_pos_w[:, :, 1:]
@@ -143,8 +142,15 @@ def onboard_poses(state: RobotState, target_pos_w: Tensor, target_quat_w: Tensor
 
 
 def _side_by_side(state: RobotState, *vectors_w: tuple[Tensor, ...]) -> Tensor:
-    """World vectors, x, y, z (N, K, B, 1) each, in the heading frames of robots, one after the other: (N, K, B, 3 vectors)."""
-    # Side by side and not in a dimension of their own: CUDA joins tensors of up to four dimensions at once.
+    """Rotate vectors from the world to the heading frames and concatenate them.
+
+    Args:
+        vectors_w: x, y and z of each vector, (N, K, B, 1) each.
+
+    Returns:
+        (N, K, B, 3 V) for V vectors.
+    """
+    # Vectors share the last dimension: CUDA concatenates tensors of at most four dimensions in one kernel.
     xs, ys, zs = zip(*vectors_w, strict=True)
     x, y = _turned(state, torch.cat(xs, dim=-1), torch.cat(ys, dim=-1))
     turned = zip(x.split(1, dim=-1), y.split(1, dim=-1), zs, strict=True)
@@ -158,7 +164,7 @@ def _in_heading(state: RobotState, *vectors_w: Tensor) -> Tensor:
 
 
 def to_heading(state: RobotState, vectors_w: Tensor) -> Tensor:
-    """World vectors (N, ..., 2 or 3) in the heading frames of robots: only x and y turn."""
+    """Rotate world vectors (N, ..., 2 or 3) into the robots' heading frames; only x and y change."""
     if traced():
         turn = state.into_heading if vectors_w.shape[-1] == 3 else state.into_level_heading
         turned = (vectors_w.unsqueeze(1) if vectors_w.ndim == 2 else vectors_w) @ turn
@@ -168,6 +174,6 @@ def to_heading(state: RobotState, vectors_w: Tensor) -> Tensor:
 
 
 def _turned(state: RobotState, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Components x and y of world vectors, (N, ...) each, in the heading frames of robots."""
-    cos, sin = (c.view(-1, *[1] * (x.ndim - 1)) for c in state.ahead.unbind(dim=-1))
+    """Rotate components x and y of world vectors, (N, ...) each, into the robots' heading frames."""
+    cos, sin = (c.view(-1, *[1] * (x.ndim - 1)) for c in state.heading_cos_sin.unbind(dim=-1))
     return torch.addcmul(cos * x, sin, y), torch.addcmul(cos * y, sin, x, value=-1.0)

@@ -1,4 +1,4 @@
-"""Progress of long work: a line on stderr every few seconds."""
+"""Progress of long computations: a line on stderr every few seconds."""
 
 import time
 from typing import Self
@@ -12,11 +12,11 @@ FIRST_LINE, NEXT_LINE = 3.0, 5.0
 
 
 class Progress:
-    """Prints how many of a number of things are done. Quick work prints nothing; of several ranks only the first one prints.
+    """Prints how many of `total` items are done. Short work prints nothing, and only the first rank prints.
 
     Args:
-        what: name of the counted things, in the plural.
-        total: their number.
+        what: name of the items, in the plural.
+        total: number of items.
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -28,15 +28,15 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self.due > self.begun + FIRST_LINE:  # a line was printed, so the last one is too
-            self._say(self.total)
+        if kind is None and self.due > self.begun + FIRST_LINE:  # at least one line was printed: print the last one too
+            self._print(self.total)
 
     def at(self, done: int) -> None:
-        """Report the number that is done by now."""
+        """Report the number of items that are done."""
         if time.monotonic() >= self.due:
-            self._say(done)
+            self._print(done)
 
-    def _say(self, done: int) -> None:
+    def _print(self, done: int) -> None:
         now = time.monotonic()
         self.due = now + NEXT_LINE
         if launch().rank == 0:

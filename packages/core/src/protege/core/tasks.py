@@ -1,7 +1,7 @@
-"""What a task is: one object, from which everything that lists tasks is derived.
+"""Tasks and modalities, and the registry of those that installed packages provide.
 
-An installed package offers its tasks by an entry point of the group `protege.tasks`, which names a sequence of `Task`. Nothing else
-has to know them: observations, tokens, teachers, evaluations, exported inputs and their checks are all read from here.
+A package provides its tasks through an entry point of the group `protege.tasks`, which refers to a sequence of `Task`. No other
+list of tasks exists: observations, tokens, teachers, evaluations, exported inputs and their checks are derived from this one.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ from .robots.state import RobotState
 
 @dataclass(frozen=True)
 class InputSpec:
-    """A raw value of a command: what a plan gives to an env, and a user to the exported policy.
+    """A raw input of a command. In an env a plan provides it; in deployment the user does.
 
     Attributes:
         name: of the exported model's input.
         shape: without the leading N.
         unit: `m`, `rad`, ...; `1` for a pure number.
         frame: `world`, or empty.
-        description: in words.
+        description: for the user.
         dtype: `float32` or `bool`.
     """
 
@@ -40,17 +40,17 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Modality:
-    """What a policy can be commanded by.
+    """A kind of command that a policy can be given.
 
-    Two observations hold it: `<name>`, (N, *shape), zero where nothing is commanded, and `<name>_mask`, (N,) bool, where it is.
+    It has two observations: `<name>`, (N, *shape), zero where it is not commanded, and `<name>_mask`, (N,) bool, true where it is.
 
     Attributes:
         name: of the observation, and of the policy's token.
         shape: the task's parameters -> the observation's shape without the leading N.
-        inputs: that shape -> the raw values that the observation is made of.
-        observe: (the robots' state, raw values (N, ...) by name) -> the observation. A pure function of tensors: the env calls it,
-            and the exported graph contains it. For policies with onboard sensors it must look at no more of the state than where
-            the root is over the ground and where it faces.
+        inputs: that shape -> the raw inputs that the observation is computed from.
+        observe: (the robots' state, raw inputs (N, ...) by name) -> the observation. A pure function of tensors: the env calls it,
+            and the exported graph contains it. For policies with onboard sensors it may use only the root's horizontal position
+            and heading from the state.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Modality:
     observe: Callable[[RobotState, Mapping[str, Tensor]], Tensor]
 
     def observe_where(self, mask: Tensor, state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The observation, zero where mask (N,) is False."""
+        """The observation, set to zero where mask (N,) is False."""
         value = self.observe(state, inputs)
         return torch.where(mask.reshape(-1, *[1] * (value.ndim - 1)), value, torch.zeros_like(value))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A task with other parameters, evaluated on its own as `<task>/<variant>`."""
+    """A task with other parameters, evaluated separately as `<task>/<variant>`."""
 
     title: str
     params: Any
@@ -74,31 +74,31 @@ class Variant:
 
 @dataclass(frozen=True)
 class Task:
-    """What envs may ask of the robot.
+    """A task that envs can run.
 
     Attributes:
         name: in `env.task_mix`.
-        title: for people.
-        kind: of the policies that are trained on it, as checkpoints and presets call them.
-        option: its evaluation, `masked_mimic/tasks/<option>`.
+        title: for display.
+        kind: of the policies trained on it, as in checkpoints and presets.
+        option: name of its evaluation, `masked_mimic/tasks/<option>`.
         config_class: dataclass of its parameters.
-        config_key: where they stand in the env's config.
-        build: the env's context -> the task as some envs play it (`protege.sim.tasks.task`).
-        metric: what is measured on each episode.
-        unit: of that metric.
-        statistic: which of its values is an episode's error: the mean over the episode, or the last.
-        failure_rule: its parameters -> when an evaluated episode has failed, in words that follow "fails if".
-        strict_limit: an episode in which the metric ever exceeds this has failed by the stricter rule; None for no such rule.
-        modality: what its policies are commanded by; None if it is the reference's poses.
-        teacher: which of `agent.teacher_models` labels its envs; by default that of its kind.
-        unified: whether a student is evaluated on it by default, and gymnasium has an id of it.
-        mixes: whether its envs may also show the commands of other tasks (`env.mix_probability`).
+        config_key: key of its parameters in the env's config.
+        build: the env's context -> the task of a group of envs (`protege.sim.tasks.task`).
+        metric: measured in each episode.
+        unit: of the metric.
+        statistic: how an episode's error is computed from the metric: its mean over the episode, or its last value.
+        failure_rule: its parameters -> when an evaluation episode fails, as a phrase that follows "fails if".
+        strict_limit: under the strict rule an episode fails if the metric ever exceeds this; None for no strict rule.
+        modality: of its commands; None if the policy is commanded by the reference's poses.
+        teacher: which of `agent.teacher_models` labels its envs; by default the one of its kind.
+        unified: whether a student is evaluated on it by default, and it has a gymnasium id.
+        mixes: whether its envs may also have commands of other tasks (`env.mix_probability`).
         variants: evaluated in place of the task itself, by name.
         reward_weights: its parameters -> the weight of each reward term.
-        command_ranges: its parameters -> what training's commands are drawn from: least, greatest and unit, by name.
-        evaluation_only: names of those of its parameters that training does not read: they may change when a run goes on.
-        reference_seconds: the env's config, its parameters -> seconds of reference motion that are stored for each random command.
-        trace: its command -> where the root should be now, (n, 2) m in the world, to be drawn on a map; None for no map.
+        command_ranges: its parameters -> ranges of the training commands: minimum, maximum and unit, by name.
+        evaluation_only: names of parameters that training does not use; they may change when a run is resumed.
+        reference_seconds: the env's config, its parameters -> seconds of reference motion stored for each random command.
+        trace: its command -> desired root position now, (n, 2) m in the world frame, to be drawn on a map; None for no map.
     """
 
     name: str
@@ -131,16 +131,16 @@ class Task:
 
     @property
     def taught_by(self) -> str:
-        """See `teacher`."""
+        """Kind of the teacher that labels its envs; see `teacher`."""
         return self.teacher or self.kind
 
 
 @cache
 def tasks() -> Mapping[str, Task]:
-    """All tasks that installed packages offer, by name.
+    """All tasks that installed packages provide, by name.
 
     Raises:
-        UserError: two have the same name.
+        UserError: two tasks have the same name.
     """
     found: dict[str, Task] = {}
     for entry in sorted(entry_points(group="protege.tasks"), key=lambda entry: entry.name):
@@ -152,5 +152,5 @@ def tasks() -> Mapping[str, Task]:
 
 
 def modalities() -> Mapping[str, Modality]:
-    """What policies can be commanded by, by name, in the order of `tasks`."""
+    """All modalities by name, in the order of `tasks`."""
     return {task.modality.name: task.modality for task in tasks().values() if task.modality is not None}

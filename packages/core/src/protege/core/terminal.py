@@ -1,4 +1,4 @@
-"""What commands print: any text in any terminal, and tables of which no cell is cut. Rich is imported at the first use."""
+"""Terminal output of commands: any text in any encoding, and tables without truncated cells. Rich is imported at first use."""
 
 import sys
 from io import TextIOWrapper
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def print_anything() -> None:
-    """Let stdout and stderr show a question mark for what their encoding lacks, such as é in ASCII, instead of failing."""
+    """Make stdout and stderr print a question mark for characters outside their encoding, such as é in ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def console(**options: Any) -> "Console":
-    """A rich console that prints text as it is: brackets and colons in names are no markup."""
+    """A rich console without markup: brackets and colons in names are printed literally."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, **options)
@@ -33,7 +33,7 @@ def compact_table(title: str) -> "Table":
 
 
 def print_table(table: "Table", console: "Console") -> None:
-    """Print a table; where the terminal is narrower than it, each row as a block of lines `column: cell`."""
+    """Print a table. If the terminal is too narrow, print each row as a block of lines `column: cell`."""
     from rich.measure import Measurement
 
     unlimited = console.options.update(max_width=10_000)

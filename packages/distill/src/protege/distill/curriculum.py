@@ -68,7 +68,7 @@ class Curriculum(Hook):
         env: that the learner acts in.
     """
 
-    kept = ("stage",)
+    saved_state = ("stage",)
 
     def __init__(self, stages: Sequence[Stage], env: TaskEnv, learner: Learner) -> None:
         self.stages, self.env, self.learner = stages, env, learner

@@ -32,7 +32,7 @@ class PeriodicEvaluation(Hook):
         policy: plays its mean actions.
     """
 
-    kept = ("best", "evaluated_at")
+    saved_state = ("best", "evaluated_at")
 
     def __init__(self, run: Run, config: Config, tasks: Sequence[str], policy: ActorCritic) -> None:
         self.run, self.config, self.tasks, self.policy = run, config, tasks, policy

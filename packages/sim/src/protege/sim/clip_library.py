@@ -5,7 +5,7 @@ import torch
 from protege.core.motions import MotionLibrary, SlotLibrary, StreamedLibrary
 from protege.core.motions.frames import ClipFrames
 from protege.core.robots.robot import Robot
-from protege.core.runs.clip_selection import Motions
+from protege.core.runs.clip_selection import SelectedMotions
 
 from .env_config import EnvConfig
 from .tasks.every_clip import every_clip_library
@@ -13,7 +13,7 @@ from .tasks.motion_command import max_steps
 
 
 def make_library(
-    motions: Motions, robot: Robot, device: torch.device, config: EnvConfig, seed: int, *, evaluation: bool
+    motions: SelectedMotions, robot: Robot, device: torch.device, config: EnvConfig, seed: int, *, evaluation: bool
 ) -> MotionLibrary | SlotLibrary:
     """Clips in memory that fit `env.track.device_frames` as a whole; others in blocks, see `StreamedLibrary`."""
     frames, most = motions.frames, config.track.device_frames

@@ -23,7 +23,7 @@ from protege.core.motions import Clip, StreamedLibrary
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState, Snapshot
 from protege.core.runs.checkpoint_checks import check_layout
-from protege.core.runs.clip_selection import Motions, motions_of
+from protege.core.runs.clip_selection import SelectedMotions, motions_in_memory
 from protege.core.tasks import tasks
 
 from .clip_library import make_library
@@ -59,7 +59,7 @@ class HumanoidEnv:
     def __init__(
         self,
         simulator: Simulator,
-        clips: Sequence[Clip] | Motions,
+        clips: Sequence[Clip] | SelectedMotions,
         config: EnvConfig,
         seed: int,
         *,
@@ -70,7 +70,7 @@ class HumanoidEnv:
         self.robot: Robot = simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        motions = clips if isinstance(clips, Motions) else motions_of(clips, self.robot)
+        motions = clips if isinstance(clips, SelectedMotions) else motions_in_memory(clips, self.robot)
         self.library = make_library(motions, self.robot, self.device, config, seed, evaluation=evaluation)
         self.clip_names = self.library.names
         self.default_joint_pos = self.robot.default_pose(self.device)

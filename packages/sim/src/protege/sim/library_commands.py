@@ -9,7 +9,7 @@ import click
 from protege.core.errors import UserError
 
 if TYPE_CHECKING:
-    from protege.core.runs.manifest import Listed
+    from protege.core.runs.manifest import MotionFile
 
 
 @click.command()
@@ -29,19 +29,19 @@ def manifest(folder: Path, output: Path, test_share: float, seed: int) -> None:
     click.echo(f"{output}  {len(listed)} clips, {tests} of them for testing")
 
 
-def _in_folders(folder: Path) -> list["Listed"]:
+def _in_folders(folder: Path) -> list["MotionFile"]:
     from protege.core.motions import clip_files
-    from protege.core.runs.manifest import Listed
+    from protege.core.runs.manifest import MotionFile
 
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder", "Give the folder of the clips")
-    found = list["Listed"]()
+    found = list["MotionFile"]()
     for place in [folder, *sorted(x for x in folder.rglob("*") if x.is_dir())]:
         try:
             files = clip_files([place])
         except UserError:  # it holds no clips
             continue
-        found += [Listed(file, tags=place.relative_to(folder).parts) for file in files]
+        found += [MotionFile(file, tags=place.relative_to(folder).parts) for file in files]
     if not found:
         raise UserError(
             f"{folder} holds no clips, nor do the folders below it", "Import some: protege sim motions import"

@@ -1,3 +1,3 @@
-"""Step 3: specialised teachers, the zoo that holds them, and what they say about an observation."""
+"""Step 3: specialised teachers, their labels, and the zoo of trained policies."""
 
 __version__ = "0.1.0"

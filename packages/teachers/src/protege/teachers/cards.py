@@ -1,4 +1,4 @@
-"""The card of a zoo's entry, and the metrics of its evaluations."""
+"""Cards of zoo entries, and metrics of their evaluations."""
 
 import json
 from collections import Counter
@@ -13,13 +13,13 @@ from .entry import Entry, is_number
 
 
 def read_metrics(evaluation: Path) -> dict[str, float]:
-    """Numbers of an `evaluation.json` of `protege evaluate`, by `simulator/task/quantity`.
+    """Read the numbers in an `evaluation.json` of `protege evaluate`, by `simulator/task/quantity`.
 
-    The quantities are `episodes`, `success` and `error`, and the ends of their 95 % intervals, `success_low`, `success_high`,
-    `error_low` and `error_high`, where there are any.
+    The quantities are `episodes`, `success`, `error`, and the ends of the 95 % intervals, if known: `success_low`, `success_high`,
+    `error_low`, `error_high`.
 
     Raises:
-        UserError: it is not one, or says nothing about a task's error.
+        UserError: the file is not an evaluation, or a task's error was not measured.
     """
     remedy = "Make one: protege evaluate --checkpoint RUN --output FOLDER"
     found = {}
@@ -40,7 +40,7 @@ def read_metrics(evaluation: Path) -> dict[str, float]:
 
 
 def write_card(entry: Entry, saved: Checkpoint) -> str:
-    """The card of an entry and its policy, Markdown."""
+    """The card of an entry and its policy, in Markdown."""
     rows = [f"| {row} |" for row in _rows(entry.metrics)]
     header = ["| simulator | task | episodes | success | mean error, m or m/s |", "| --- | --- | --- | --- | --- |"]
     table = ["Evaluated with its mean actions; 95 % intervals.", "", *header, *rows] if rows else ["Not evaluated."]
@@ -51,37 +51,37 @@ def write_card(entry: Entry, saved: Checkpoint) -> str:
     )
 
 
-LISTED = 20
-"""A card lists so many motions one by one. If there are more it counts them by source and licence; config.yaml lists them all."""
-UNSAID = "not said"
+MAX_LISTED_MOTIONS = 20
+"""Largest number of motions that a card lists. More are counted by source and licence; config.yaml always lists all."""
+NOT_STATED = "not said"
 
 
 def _motions(saved: Checkpoint) -> list[str]:
     """The motions that a policy was trained on, their sources and their licences."""
     if not saved.motions:
-        files = ", ".join(f"`{file}`" for file in saved.config.get("run", {}).get("motion_file", ())) or UNSAID
+        files = ", ".join(f"`{file}`" for file in saved.config.get("run", {}).get("motion_file", ())) or NOT_STATED
         return [f"Trained on motions whose origin it does not say: {files}."]
-    said = "Trained, its teachers included, on these motions; config.yaml has their whole SHA-256."
-    if len(saved.motions) > LISTED:
+    intro = "Trained, its teachers included, on these motions; config.yaml has their whole SHA-256."
+    if len(saved.motions) > MAX_LISTED_MOTIONS:
         count = Counter[tuple[str, str]]()
         for one in saved.motions:
-            count[one["source"] or UNSAID, one["licence"] or UNSAID] += clip_count(one)
+            count[one["source"] or NOT_STATED, one["licence"] or NOT_STATED] += clip_count(one)
         head = "| source | licence | motions |"
-        rows = [(*origin, str(number)) for origin, number in count.most_common(LISTED)]
-        left = count.total() - sum(number for _, number in count.most_common(LISTED))
+        rows = [(*origin, str(number)) for origin, number in count.most_common(MAX_LISTED_MOTIONS)]
+        left = count.total() - sum(number for _, number in count.most_common(MAX_LISTED_MOTIONS))
         rows += [("others", "see config.yaml", str(left))] if left else []
     else:
         head = "| motion | source | licence | sha256 |"
         rows = [
-            (one["name"], one["source"] or UNSAID, one["licence"] or UNSAID, one["sha256"][:16])
+            (one["name"], one["source"] or NOT_STATED, one["licence"] or NOT_STATED, one["sha256"][:16])
             for one in saved.motions
         ]
     rule = "| " + " | ".join(["---"] * head.count(" | ")) + " | --- |"
-    return [said, "", head, rule, *(f"| {' | '.join(_cell(x) for x in row)} |" for row in rows)]
+    return [intro, "", head, rule, *(f"| {' | '.join(_cell(x) for x in row)} |" for row in rows)]
 
 
 def _cell(text: str) -> str:
-    """A text within a cell of a table, on one line."""
+    """A text for a table cell, on one line."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -89,7 +89,7 @@ HEADER = ("name", "kind", "weights", "measured in", "task: success, mean error, 
 
 
 def listing(entries: Sequence[Entry]) -> list[str]:
-    """Entries as a table of text: a row for each simulator that one was measured in. No entries, no rows."""
+    """Lines of a table of entries, with a row for each simulator of their evaluations; empty without entries."""
     rows: list[tuple[str, ...]] = []
     for entry in entries:
         weights = "yes" if entry.weights else "no, recipe only"
@@ -104,7 +104,7 @@ def listing(entries: Sequence[Entry]) -> list[str]:
 
 
 def _by_simulator(metrics: Mapping[str, float]) -> dict[str, str]:
-    """By simulator, what was measured there: `path 100.0 %, 0.017  goal 99.6 %, 0.021`."""
+    """Results by simulator, such as `path 100.0 %, 0.017  goal 99.6 %, 0.021`."""
     results: dict[str, list[str]] = {}
     for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
         simulator, _, task = name.partition("/")
@@ -118,7 +118,7 @@ def _by_simulator(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _rows(metrics: Mapping[str, float]) -> list[str]:
-    """A row for each simulator and task."""
+    """One row for each simulator and task."""
     rows = []
     for name in dict.fromkeys(key.rpartition("/")[0] for key in metrics):
         simulator, _, task = name.partition("/")
@@ -129,7 +129,7 @@ def _rows(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _with_interval(metrics: Mapping[str, float], name: str, scale: float, form: str, unit: str) -> str:
-    """`99.7 % [99.1, 99.9]`; without the brackets where no interval is known."""
+    """Text such as `99.7 % [99.1, 99.9]`; without brackets if the interval is unknown."""
     value, low, high = (metrics.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if value is None:
         return ""

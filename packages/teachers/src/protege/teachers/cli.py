@@ -1,4 +1,4 @@
-"""`protege-teachers`: train the specialised teachers, keep the zoo."""
+"""`protege-teachers`: trains the specialised teachers and manages the zoo."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from protege.core.errors import UserError
 
 main = training_group(
     "protege-teachers",
-    "Step 3: the teachers of tasks, and the zoo of trained policies.",
+    "Step 3: teachers of single tasks, and the zoo of trained policies.",
     "protege.teachers.experiments:EXPERIMENTS",
 )
 
@@ -20,14 +20,14 @@ def zoo() -> None:
     """Trained policies: checksums, recipes, results."""
 
 
-_zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; the one that is shipped by default")
+_zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; by default the shipped one")
 
 _evaluations = click.option(
     "--evaluation",
     "evaluations",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="evaluation.json of protege evaluate; one a simulator",
+    help="evaluation.json of protege evaluate, one per simulator",
 )
 
 
@@ -37,20 +37,20 @@ def _zoo(where: str | None) -> str | Path:
     return where or shipped()
 
 
-def _say_empty(zoo: str | Path) -> None:
+def _print_empty(zoo: str | Path) -> None:
     click.echo(f"{zoo} is empty; protege-teachers zoo add fills one, --zoo names another")
 
 
 @zoo.command("list")
 @_zoo_option
 def list_entries(where: str | None) -> None:
-    """Entries: kind, whether the weights are there, and what each did in which simulator."""
+    """List entries: kind, whether weights are included, and results by simulator."""
     from .cards import listing
     from .zoo import read_index
 
     entries = read_index(_zoo(where))
     if not entries:
-        _say_empty(_zoo(where))
+        _print_empty(_zoo(where))
     for line in listing(list(entries.values())):
         click.echo(line)
 
@@ -67,7 +67,7 @@ def verify(where: str | None, names: tuple[str, ...]) -> None:
     folder = Path(_zoo(where))
     wrong, known = 0, z.read_index(folder)
     if not known and not names:
-        _say_empty(folder)
+        _print_empty(folder)
     for name in names or known:
         problems = z.verify(folder, name)
         wrong += len(problems)
@@ -78,9 +78,9 @@ def verify(where: str | None, names: tuple[str, ...]) -> None:
 @zoo.command()
 @_zoo_option
 @click.argument("name")
-@click.option("--output", default="results/zoo", show_default=True, help="zoo to copy it into")
+@click.option("--output", default="results/zoo", show_default=True, help="zoo to copy the entry into")
 def pull(where: str | None, name: str, output: str) -> None:
-    """Copy NAME from a folder or URL, its checksums compared."""
+    """Copy NAME from a folder or URL and compare its checksums."""
     from .zoo import pull as copy
 
     click.echo(str(copy(_zoo(where), name, Path(output))))
@@ -92,10 +92,12 @@ def pull(where: str | None, name: str, output: str) -> None:
 @click.option("--zoo", "where", default="results/zoo", show_default=True)
 @click.option("--recipe", default="", help="the command that trained it")
 @_evaluations
-@click.option("--notes", default="", help="for its card: the machine, known failures")
+@click.option("--notes", default="", help="text for its card, such as machine and known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
-@click.option("--no-critic", is_flag=True, help="a third smaller; it acts as before, but cannot teach")
-@click.option("--no-weights", is_flag=True, help="only their checksum: they are too large to be kept")
+@click.option(
+    "--no-critic", is_flag=True, help="leave out the critic: a third smaller, but cannot be used as a teacher"
+)
+@click.option("--no-weights", is_flag=True, help="store only the checksum of the weights, if they are too large")
 def add(
     name: str,
     checkpoint: str,
@@ -107,11 +109,11 @@ def add(
     no_critic: bool,
     no_weights: bool,
 ) -> None:
-    """Put a trained policy into a zoo under NAME."""
-    from .zoo import add as put
+    """Add a trained policy to a zoo under NAME."""
+    from .zoo import add as add_entry
 
-    kept = {"half": not full_precision, "critic": not no_critic, "notes": notes, "weights": not no_weights}
-    entry = put(Path(where), name, checkpoint, recipe, _metrics(evaluations), **kept)
+    options = {"half": not full_precision, "critic": not no_critic, "notes": notes, "weights": not no_weights}
+    entry = add_entry(Path(where), name, checkpoint, recipe, _metrics(evaluations), **options)
     click.echo(f"{where}/{entry.name}")
 
 
@@ -119,9 +121,9 @@ def add(
 @click.argument("name")
 @click.option("--zoo", "where", default="results/zoo", show_default=True)
 @_evaluations
-@click.option("--notes", help="instead of its present ones")
+@click.option("--notes", help="replaces its current notes")
 def card(name: str, where: str, evaluations: tuple[Path, ...], notes: str | None) -> None:
-    """Write the card of NAME anew, with the results of these evaluations."""
+    """Rewrite the card of NAME with the results of these evaluations."""
     from .zoo import CARD, describe
 
     describe(Path(where), name, _metrics(evaluations), notes)
@@ -129,7 +131,7 @@ def card(name: str, where: str, evaluations: tuple[Path, ...], notes: str | None
 
 
 def _metrics(evaluations: tuple[Path, ...]) -> dict[str, float]:
-    """Of several evaluations, a later one's before an earlier one's."""
+    """Metrics of all evaluations; later ones override earlier ones."""
     from .cards import read_metrics
 
     return {key: x for evaluation in evaluations for key, x in read_metrics(evaluation).items()}

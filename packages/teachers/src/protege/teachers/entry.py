@@ -1,4 +1,4 @@
-"""An entry of a zoo: one trained policy, as the zoo's index describes it."""
+"""An entry of a zoo's index: one trained policy."""
 
 import re
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ class Entry:
         kind: tracker, masked_mimic, the kind of a task (`protege.core.tasks.Task`) or student.
         recipe: the command that trained it.
         metrics: its evaluations, by `simulator/task/quantity`; see `cards.read_metrics`.
-        notes: the machine, known failures.
+        notes: such as the machine and known failures.
         sha256: of each of its files.
-        weights: whether the zoo holds its weights; if not, its recipe makes others like them.
+        weights: whether the zoo contains its weights; if not, the recipe trains similar ones.
     """
 
     name: str
@@ -37,27 +37,27 @@ class Entry:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those that the zoo holds."""
+        """Its files in the zoo."""
         return FILES if self.weights else tuple(file for file in FILES if file != WEIGHTS)
 
 
 def is_plain(name: object) -> bool:
-    """Whether a name stays within its zoo and hides nothing there."""
+    """Whether a name cannot lead out of the zoo and is not that of the index."""
     return isinstance(name, str) and NAME.fullmatch(name) is not None and name != INDEX
 
 
 def problem(entry: Entry) -> str:
-    """What is wrong with a line of an index, empty if nothing is."""
+    """Description of an error in an entry; empty if it is valid."""
     if not is_plain(entry.name):
         return f"{entry.name!r} cannot be the name of an entry"
     if not (is_plain(entry.kind) and isinstance(entry.recipe, str)):
         return f"{entry.name} has no kind or no recipe"
     if not isinstance(entry.notes, str):
-        return f"the notes of {entry.name} are no text"
+        return f"the notes of {entry.name} are not a string"
     if not (isinstance(entry.metrics, dict) and all(map(is_number, entry.metrics.values()))):
         return f"the metrics of {entry.name} are not numbers by name"
     if not isinstance(entry.weights, bool):
-        return f"whether {entry.name} has weights is not said"
+        return f"the key weights of {entry.name} is not true or false"
     sums: Any = entry.sha256
     if not isinstance(sums, dict) or set(sums) != set(FILES):
         odd = [repr(file) for file in (sums if isinstance(sums, dict) else []) if file not in FILES]
@@ -68,5 +68,5 @@ def problem(entry: Entry) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number, and no bool."""
+    """Whether a value is a finite number and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -1,11 +1,10 @@
-"""The teachers of tasks that have a modality of their own.
+"""Experiments that train the teachers of tasks with a modality.
 
-Each is the tracker, fine-tuned on references that are warped along commands: by PPO, or by the gradient through a learned model of
-the simulator.
+Each teacher is the tracker, fine-tuned on references that are warped along commands, with PPO or through a world model.
 
-The walking clip is turned and sped up or slowed down to obey a random command (`protege.sim.tasks.locomotion_command`). Tracking
-it well is obeying the command with the clip's gait. Training starts from the tracker's weights. A teacher additionally reads its
-command, as a token that is added at zero effect (`ModelConfig.added_tokens`).
+The walking clip is turned, and its speed changed, to follow a random command (`protege.sim.tasks.locomotion_command`). A policy
+that tracks it well follows the command with the clip's gait. Training starts from the tracker's weights. The teacher also reads its
+command, as a token that initially has no effect (`ModelConfig.added_tokens`).
 """
 
 from protege.core.learning.policy import ModelConfig
@@ -20,7 +19,7 @@ WORLD_MODEL_PARTS: dict[str, type] = {"agent": WorldModelConfig, "model": ModelC
 
 
 def _experiments(task: Task, modality: Modality) -> dict[str, Experiment]:
-    """Both ways to train the teacher of a task, by their presets' names."""
+    """Both experiments of a task's teacher, with PPO and through a world model, by preset name."""
     given = (
         f"run.experiment_name=<robot>_{task.kind}",
         f"env.task_mix={{track: 0.0, {task.name}: 1.0}}",
@@ -39,4 +38,4 @@ EXPERIMENTS = {
     if task.modality is not None
     for name, experiment in _experiments(task, task.modality).items()
 }
-"""By their presets' names. Others of a kind, such as `steering/laptop`, are trained as the preset that is named like the kind."""
+"""Experiments by preset name. Other presets of a kind, such as `steering/laptop`, use the experiment named like the kind."""

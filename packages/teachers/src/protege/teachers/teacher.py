@@ -1,4 +1,4 @@
-"""What a frozen policy says about an observation."""
+"""Teachers: frozen policies that label observations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from protege.core.runs.load_policy import LoadedPolicy, load_policy
 
 @dataclass(frozen=True)
 class Label:
-    """A teacher's opinion.
+    """A teacher's labels of observations.
 
     Attributes:
-        mean: (N, J) rad, mean action.
-        std: (N, J) rad, its standard deviation.
-        value: (N,), the discounted return that it expects.
-        spread: (N, J) rad, deviation of the mean actions of several teachers from their mean; None of a single one.
+        mean: (N, J) mean action, see `Env.step`.
+        std: (N, J) standard deviation of the action.
+        value: (N,) expected discounted return.
+        spread: (N, J) standard deviation of several teachers' mean actions; None of a single teacher.
     """
 
     mean: Tensor
@@ -48,27 +48,27 @@ class Teacher:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> "Teacher":
-        """From a run folder, a checkpoint or a zoo entry.
+        """Load a teacher from a run folder, a checkpoint or a zoo entry.
 
         Raises:
-            UserError: missing, damaged, of another format, shape or robot.
+            UserError: the file is missing or damaged, or has another format, shape or robot.
         """
         return cls(load_policy(path, device, robot))
 
     @torch.no_grad()
     def label(self, obs: Obs) -> Label:
-        """Mean, deviation and value for observations (N, ...); without gradients."""
+        """Labels of observations (N, ...), without gradients."""
         return Label(*self.policy(obs))
 
 
 class Ensemble:
-    """Several teachers of one task as one: the Gaussian with the mean and variance of their mixture, and their mean value."""
+    """Several teachers of one task. Labels are the mean and variance of the mixture of their Gaussians, and their mean value."""
 
     def __init__(self, teachers: Sequence[Labeller]) -> None:
         self.teachers = list(teachers)
 
     def label(self, obs: Obs) -> Label:
-        """As `Teacher.label`; the deviation also holds what the teachers disagree on."""
+        """See `Teacher.label`. The standard deviation includes the teachers' disagreement."""
         labels = [teacher.label(obs) for teacher in self.teachers]
         means = torch.stack([label.mean for label in labels])
         variances = torch.stack([label.std.square() for label in labels])

@@ -1,6 +1,6 @@
 """The zoo: trained policies with their checksums, recipes and measured results.
 
-An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.md`; `index.yaml` beside it lists all entries:
+An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.md`; `index.yaml` next to it lists all entries:
 
     path_follower:
       kind: path_follower
@@ -9,9 +9,9 @@ An entry is a folder `NAME/` with `model.safetensors`, `config.yaml` and `card.m
       notes: ...
       sha256: {model.safetensors: ..., config.yaml: ..., card.md: ...}
 
-Weights may be too large to be kept: such an entry has `weights: false`, the other two files, and the checksum that they had.
+If weights are too large to be stored, the entry has `weights: false`, the other two files, and the checksum of the weights.
 
-An index may come from anywhere: nothing that it says becomes a path before it is one of `FILES` or a plain name.
+An index may be untrusted: its values are used in paths only if they are one of `FILES` or a plain name.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ def read_index(zoo: str | Path) -> dict[str, Entry]:
         zoo: a folder or a URL.
 
     Raises:
-        UserError: there is no index, it is not one, or it names files that no entry has.
+        UserError: there is no valid index, or it names other files than entries have.
     """
     where = f"{zoo}/{INDEX}"
     try:
@@ -77,14 +77,14 @@ def add(
     notes: str = "",
     weights: bool = True,
 ) -> Entry:
-    """Put a trained policy into a zoo, whole or not at all: weights, config, card, and its line in the index.
+    """Add a trained policy to a zoo atomically: weights, config, card, and its entry in the index.
 
     Args:
         half, critic: see `save_release`.
         notes, weights: see `Entry`.
 
     Raises:
-        UserError: not a plain name, no such checkpoint, or a zoo that cannot be written.
+        UserError: the name is invalid, the checkpoint does not exist, or the zoo is not writable.
     """
     _check_name(name)
     saved, index = load(checkpoint), _own_index(zoo)
@@ -100,13 +100,13 @@ def add(
 
 
 def describe(zoo: Path, name: str, metrics: Mapping[str, float], notes: str | None = None) -> Entry:
-    """Give an entry other metrics, and notes unless they are None; its card is written anew, its weights are left as they are.
+    """Replace an entry's metrics, and its notes unless they are None, and rewrite its card. The weights do not change.
 
     Raises:
-        UserError: no such entry, one without its weights, or a zoo that cannot be written.
+        UserError: the entry does not exist or has no weights, or the zoo is not writable.
     """
     entry = find(zoo, name)
-    _want_weights(zoo, entry)
+    _require_weights(zoo, entry)
     saved = load(zoo / name)
     entry = replace(entry, metrics=dict(metrics), notes=entry.notes if notes is None else notes)
     card = write_card(entry, saved).encode()
@@ -117,7 +117,7 @@ def describe(zoo: Path, name: str, metrics: Mapping[str, float], notes: str | No
 
 
 def verify(zoo: Path, name: str) -> list[str]:
-    """What is wrong with an entry: files that are missing or differ from the index; empty if it is whole."""
+    """Errors of an entry: files that are missing or differ from their checksums; empty if it is intact."""
     entry = find(zoo, name)
     problems = []
     for file in entry.files:
@@ -130,16 +130,16 @@ def verify(zoo: Path, name: str) -> list[str]:
 
 
 def pull(zoo: str | Path, name: str, target: Path) -> Path:
-    """Copy an entry from a folder or a URL into another zoo, whole or not at all.
+    """Copy an entry from a folder or a URL into another zoo, atomically.
 
     Returns:
         the entry's folder.
 
     Raises:
-        UserError: unknown entry, one without its weights, unreachable, a checksum differs, or `target` cannot be written.
+        UserError: the entry is unknown or has no weights, the zoo is unreachable, a checksum differs, or `target` is not writable.
     """
     entry, index = find(zoo, name), _own_index(target)
-    _want_weights(zoo, entry)
+    _require_weights(zoo, entry)
     with _staged(target, name) as part:
         for file, wanted in entry.sha256.items():
             data = _read(zoo, f"{name}/{file}")
@@ -156,7 +156,7 @@ def find(zoo: str | Path, name: str) -> Entry:
     """An entry by name.
 
     Raises:
-        UserError: naming those that there are.
+        UserError: there is no such entry; names the existing ones.
     """
     index = read_index(zoo)
     if name not in index:
@@ -164,14 +164,14 @@ def find(zoo: str | Path, name: str) -> Entry:
     return index[name]
 
 
-def _want_weights(zoo: str | Path, entry: Entry) -> None:
+def _require_weights(zoo: str | Path, entry: Entry) -> None:
     if not entry.weights:
         raise UserError(f"{zoo} has no weights of {entry.name}, only its recipe", f"Train it: {entry.recipe}")
 
 
 @contextmanager
 def _staged(zoo: Path, name: str) -> Iterator[Path]:
-    """A folder to fill, which then replaces the entry `name`; nothing is left of it if filling fails."""
+    """A temporary folder that then replaces the entry `name`; it is removed if an error occurs."""
     part = None
     try:
         zoo.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _staged(zoo: Path, name: str) -> Iterator[Path]:
 
 
 def _own_index(zoo: Path) -> dict[str, Entry]:
-    """Of a zoo that is about to be written, which may not be there yet."""
+    """The index of a zoo that will be written; empty if it does not exist yet."""
     return read_index(zoo) if (zoo / INDEX).is_file() else {}
 
 

@@ -1,1 +1,1 @@
-"""Command lines: `protege-core`, the umbrella `protege`, and what the packages share."""
+"""Command lines: `protege-core`, the umbrella command `protege`, and what the packages share."""

@@ -1,4 +1,4 @@
-"""Command groups whose errors are one line on stderr and exit code 2."""
+"""Command groups that report errors as one line on stderr and exit with code 2."""
 
 import time
 from importlib.metadata import version
@@ -12,11 +12,11 @@ from ..notices import notices
 from ..terminal import print_anything
 
 FIRST_RANK_HEAD_START = 2.0
-"""s for which the other ranks hold their error back: the first one's is mostly the same, and the launcher then ends them."""
+"""s by which other ranks delay their error. Usually the first rank prints the same one, and the launcher then stops the others."""
 
 
 class OneLineError(click.ClickException):
-    """A UserError on the command line: one line, and one for each that was found with it, exit code 2."""
+    """A UserError on the command line: one line for it and for each error in `also`, exit code 2."""
 
     exit_code = 2
 
@@ -34,7 +34,7 @@ class OneLineError(click.ClickException):
 
 
 class Group(click.Group):
-    """A group whose commands may raise UserError, and print any text wherever they are run."""
+    """A group whose commands may raise UserError and can print any text in any terminal."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         print_anything()

@@ -15,5 +15,5 @@ main = training_group(
 @main.command(hidden=True, add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def evaluate(words: tuple[str, ...]) -> None:
-    """Say which command took this one's place, whatever its options were."""
+    """Name the command that replaced this one, whatever the options."""
     raise UserError("`protege core evaluate` is gone", "Use `protege evaluate` (package protege-distill)")

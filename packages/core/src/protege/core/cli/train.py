@@ -17,8 +17,8 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     """The root command of a package that trains, with `train NAME [options] [key.path=value ...]` and `presets`.
 
     Args:
-        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by their presets' names or the first part of them. It is
-            imported when something is trained: `--help` is quick.
+        experiments: `module:ATTRIBUTE`, a dict of `Experiment` by preset name or by its first part. It is imported only for
+            training, so that `--help` is fast.
     """
     group = main_group(package, help)
 
@@ -28,7 +28,7 @@ def training_group(package: str, help: str, experiments: str) -> Group:
 
     @group.command()
     def presets() -> None:
-        """List what `train` takes."""
+        """List the names that `train` accepts."""
         for name in preset_names(known()):
             click.echo(name)
 
@@ -36,9 +36,14 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     @click.argument("name")
     @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
     @click.option(
-        "--algorithm", type=click.Choice(["ppo", "world_model"]), help="world_model: the family's preset of that name"
+        "--algorithm", type=click.Choice(["ppo", "world_model"]), help="world_model selects the preset NAME/world_model"
     )
-    @click.option("--config", "files", multiple=True, help="YAML file of keys, between the preset and key.path=value")
+    @click.option(
+        "--config",
+        "files",
+        multiple=True,
+        help="YAML file of keys; overrides the preset, is overridden by key.path=value",
+    )
     @click.option("--robot", help="robot to train: a name, or the path of a robot.yaml")
     @click.option("--simulator", help="physics: mujoco, ...")
     @click.option("--experiment-name", help="the run's folder in results/")
@@ -49,8 +54,8 @@ def training_group(package: str, help: str, experiments: str) -> Group:
     @click.option("--device", help="auto, cpu, cuda")
     @click.option("--max-time", type=float, help="seconds of training, over all sessions")
     @click.option("--max-iterations", type=int)
-    @click.option("--results-dir", help="where runs are kept")
-    @click.option("--resume/--no-resume", default=None, help="go on from last.ckpt (the default), or move it aside")
+    @click.option("--results-dir", help="folder of all runs")
+    @click.option("--resume/--no-resume", default=None, help="continue from last.ckpt (the default), or move it aside")
     def train(
         name: str,
         overrides: tuple[str, ...],
@@ -59,7 +64,7 @@ def training_group(package: str, help: str, experiments: str) -> Group:
         algorithm: str | None,
         **options: Any,
     ) -> None:
-        """Train NAME, a preset, in results/EXPERIMENT_NAME; run it again to go on. Ctrl-C saves."""
+        """Train the preset NAME in results/EXPERIMENT_NAME. Ctrl-C saves; the same command resumes."""
         from ..runs.plain_yaml import as_yaml
         from ..runs.training import train as train_preset
 
@@ -83,7 +88,7 @@ def training_group(package: str, help: str, experiments: str) -> Group:
 
 
 def preset_names(experiments: Mapping[str, "Experiment"]) -> list[str]:
-    """What can be trained: the presets of these families, and the families that need none of their own."""
+    """Names that can be trained: the presets of these families, and the families with a built-in default."""
     from ..runs.config import all_presets
 
     own = {family for family, experiment in experiments.items() if experiment.base}

@@ -1,4 +1,4 @@
-"""`protege`: every installed package's commands under one name, and the pipeline that runs them in order."""
+"""`protege`: the commands of all installed packages, and the pipeline that runs them in order."""
 
 from importlib.metadata import entry_points
 
@@ -10,7 +10,7 @@ from .group import Group, main_group
 
 
 class Umbrella(Group):
-    """Mounts the entry points of `protege.commands`, each loaded when it is first named."""
+    """A group of the entry points of `protege.commands`, each loaded at its first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *(entry.name for entry in entry_points(group="protege.commands"))})

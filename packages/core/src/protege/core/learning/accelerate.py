@@ -1,4 +1,4 @@
-"""Speed on a GPU: matrix products in bfloat16, compiled networks. On a CPU nothing changes."""
+"""Faster networks on a GPU: mixed precision and compilation. No effect on a CPU."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precision: bool, compile: bool) -> M:
-    """Make a policy that is trained, or that labels, fast on its device; in place.
+    """Speed up a policy that is trained or that labels, in place.
 
     Args:
-        mixed_precision: its networks compute in bfloat16; weights, normalisers, losses and the optimizer stay in float32.
-        compile: its networks are compiled one by one for fixed batch sizes, each at its first use; not without Triton.
+        mixed_precision: run its networks in bfloat16; weights, normalisers, losses and the optimizer stay in float32.
+        compile: compile each of its networks at its first use, for fixed batch sizes. Needs Triton.
     """
     if torch.device(device).type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -35,18 +35,18 @@ def accelerate[M: nn.Module](policy: M, device: torch.device | str, mixed_precis
 
 
 def compiles(device: torch.device | str, wanted: bool) -> bool:
-    """Whether code is compiled on a device: if that is wanted, and there is Triton."""
+    """Whether code is compiled for a device: if wanted, on CUDA, and if Triton is installed."""
     return wanted and torch.device(device).type == "cuda" and find_spec("triton") is not None
 
 
 def compiled(function: Callable[..., Any], device: torch.device | str, wanted: bool) -> Callable[..., Any]:
-    """A function compiled for fixed batch sizes at its first use, as `accelerate` compiles networks; else the function itself."""
+    """The function, compiled for fixed batch sizes at its first use if `compiles` says so."""
     return torch.compile(function, dynamic=False) if compiles(device, wanted) else function
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within, nothing that is recorded leads to the module's parameters: compiled code then spares itself their gradients."""
+    """Disable gradients of the module's parameters in this context, so that compiled code does not compute them."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -58,5 +58,5 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def mixed_precision(policy: nn.Module) -> torch.autocast:
-    """The context in which a policy's networks run; see `accelerate`."""
+    """The autocast context of a policy's networks; see `accelerate`."""
     return torch.autocast("cuda", torch.bfloat16, enabled=getattr(policy, "in_bfloat16", False))

@@ -1,4 +1,4 @@
-"""Work on tensors as one CUDA graph: a launch instead of hundreds."""
+"""Functions of tensors recorded as CUDA graphs: one launch instead of hundreds."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 class Recorded[T]:
-    """A function that reads and writes tensors in place, without waiting for the device.
+    """A function that is recorded as a CUDA graph. It must not synchronise with the device.
 
-    On a GPU its first calls run it as it is, which sets up whatever is set up at first use; then it is captured, and every call
-    copies its arguments to where the graph reads them, replays the graph and returns the same tensors, overwritten. On a CPU it
-    is just called.
+    On a GPU the first calls run eagerly, so that lazy initialisation takes place. Then the function is captured: each further call
+    copies its arguments into the graph's inputs, replays the graph and returns the same result tensors with new values. On a CPU
+    the function is simply called.
 
     Args:
-        work: the function, of tables of tensors whose shapes are the same in every call. Its results may be any structure of
-            tensors; it may leave gradients in parameters.
+        work: the function, of tables of tensors whose shapes do not change between calls. It may return any structure of tensors
+            and leave gradients in parameters.
         device: of its tensors.
-        generator: whose draws it makes, if any.
+        generator: its source of random numbers, if any.
     """
 
     EAGER_CALLS = 3
@@ -26,32 +26,32 @@ class Recorded[T]:
         self, work: Callable[..., T], device: torch.device | str, generator: torch.Generator | None = None
     ) -> None:
         self.work, self.device, self.generator = work, torch.device(device), generator
-        self.aside = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.capture_stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.calls = 0
         self.recording: tuple[torch.cuda.CUDAGraph, tuple[dict[str, Tensor], ...], T] | None = None
 
     def __call__(self, *tables: Mapping[str, Tensor]) -> T:
-        if self.aside is None:
+        if self.capture_stream is None:
             return self.work(*tables)
         if self.calls < self.EAGER_CALLS:
             self.calls += 1
-            # On the stream on which it will be captured: what autograd sets up remembers its stream.
+            # On the stream of the later capture, because autograd binds gradient accumulation to a stream.
             here = torch.cuda.current_stream(self.device)
-            self.aside.wait_stream(here)
-            with torch.cuda.stream(self.aside):
+            self.capture_stream.wait_stream(here)
+            with torch.cuda.stream(self.capture_stream):
                 result = self.work(*tables)
-            here.wait_stream(self.aside)
+            here.wait_stream(self.capture_stream)
             return result
         if self.recording is None:
             inputs = tuple({name: x.clone() for name, x in table.items()} for table in tables)
             graph = torch.cuda.CUDAGraph()
             if self.generator is not None:
                 graph.register_generator_state(self.generator)
-            with torch.cuda.graph(graph, stream=self.aside):
+            with torch.cuda.graph(graph, stream=self.capture_stream):
                 self.recording = graph, inputs, self.work(*inputs)
         graph, inputs, result = self.recording
-        for kept, table in zip(inputs, tables, strict=True):
+        for graph_input, table in zip(inputs, tables, strict=True):
             for name, x in table.items():
-                kept[name].copy_(x)
+                graph_input[name].copy_(x)
         graph.replay()
         return result

@@ -1,48 +1,48 @@
-"""Whether a training has diverged: it then goes on from its last good checkpoint, or stops."""
+"""Detects training that diverges. The run then restarts from its last good checkpoint, or stops."""
 
 from collections.abc import Mapping
 from math import isfinite
 
 MAX_BAD_ITERATIONS = 3
-"""Bad iterations in a row that make a run fall back: a single one may come from broken environments."""
+"""Consecutive bad iterations after which a run falls back. A single one may be caused by broken environments."""
 
 MAX_FALLS = 3
-"""How often a run falls back to its last good checkpoint, with half the learning rates each time. The next time it ends."""
+"""Times that a run may fall back to its last good checkpoint, each time with half the learning rates. Then it stops."""
 
 KL_LIMIT = 50.0
-"""nats that a policy may move by in an iteration. Far beyond any use: 69 joints moved by their whole deviation each are 35."""
+"""Largest KL divergence of an iteration, nats. Normal updates stay far below; moving 69 joints by one deviation gives 35."""
 
 MODEL_LIMIT = 2.0
-"""Open-loop error of a world model over that of constant velocities. One that has hardly begun to learn may be above 1."""
+"""Largest ratio of a world model's open-loop error to that of constant velocities. Early in training it may exceed 1."""
 
 
 class DivergenceMonitor:
     """Counts bad iterations.
 
-    An iteration is bad if no update had a finite gradient, if a loss is not finite, if the policy jumped (`actor/kl`), or if a
-    model of the world is `MODEL_LIMIT` times as far off as constant velocities are.
+    An iteration is bad if no update had a finite gradient, if a loss is not finite, if `actor/kl` exceeds `KL_LIMIT`, or if a
+    world model's error is more than `MODEL_LIMIT` times that of constant velocities.
 
     Attributes:
-        bad_iterations: bad iterations up to now, in a row.
+        bad_iterations: current number of consecutive bad iterations.
 
     Args:
-        updates: optimiser steps of an iteration; 0 if unknown.
+        updates: optimizer steps per iteration; 0 if unknown.
     """
 
     def __init__(self, updates: int = 0) -> None:
         self.updates, self.bad_iterations = updates, 0
 
-    def see(self, metrics: Mapping[str, float]) -> str:
-        """Look at an iteration's metrics. Returns what is wrong if the training has diverged, else nothing."""
-        trouble = self._trouble(metrics)
-        self.bad_iterations = self.bad_iterations + 1 if trouble else 0
+    def update(self, metrics: Mapping[str, float]) -> str:
+        """Check the metrics of an iteration. Returns the reason if the training has diverged, else an empty string."""
+        reason = self._reason(metrics)
+        self.bad_iterations = self.bad_iterations + 1 if reason else 0
         return (
-            f"{trouble}; {MAX_BAD_ITERATIONS} bad iterations in a row"
+            f"{reason}; {MAX_BAD_ITERATIONS} bad iterations in a row"
             if self.bad_iterations >= MAX_BAD_ITERATIONS
             else ""
         )
 
-    def _trouble(self, metrics: Mapping[str, float]) -> str:
+    def _reason(self, metrics: Mapping[str, float]) -> str:
         skipped = metrics.get("agent/skipped_updates", 0.0)
         if self.updates and skipped >= self.updates - 0.5:
             return f"agent/skipped_updates was {round(skipped)} of {self.updates} (no finite gradient)"

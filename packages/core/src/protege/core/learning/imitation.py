@@ -1,6 +1,6 @@
 """MaskedMimic's training: on-policy imitation of a tracker.
 
-The policy acts, the tracker says what it would have done there (DAgger, Ross et al. 2011, arXiv 1011.0686).
+The policy acts, and the tracker labels the visited states with its actions (DAgger, Ross et al. 2011, arXiv 1011.0686).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,31 +19,31 @@ from .process_group import ProcessGroup
 from .rollout import RolloutBuffer
 
 Expert = Callable[[Obs], tuple[Tensor, Tensor, Tensor]]
-"""Who labels, such as a tracker: its mean and standard deviation (N, J) rad and its value (N,) for an observation."""
+"""The policy that labels, such as a tracker: observation -> mean and standard deviation of the action (N, J), value (N,)."""
 
 
 def imitation_loss(mean: Tensor, expert_mean: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Squared difference of actions from those of an expert or teachers, mean over joints and rows: (M, J) each -> ()."""
+    """Squared difference between actions and those of an expert or teachers, mean over joints and rows: (M, J) each -> ()."""
     return weighted_mean((mean - expert_mean).square().mean(-1), weight)
 
 
 def latent_kl(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], weight: Tensor | None = None) -> Tensor:
-    """KL(posterior | prior), nats summed over the latent, mean over rows; each is mean and log variance (M, Z)."""
+    """KL(posterior | prior) in nats, summed over the latent and averaged over rows; each is mean and log variance (M, Z)."""
     return weighted_mean(divergence(posterior, prior), weight)
 
 
 def kl_coefficient(iteration: int, config: VariationalConfig) -> float:
-    """Weight of the KL term: from `kl_start` to `kl_end` in a straight line over `kl_ramp` iterations, then constant."""
+    """Weight of the KL term: linear from `kl_start` to `kl_end` over `kl_ramp` iterations, then constant."""
     progress = min(iteration / max(config.kl_ramp, 1), 1.0)
     return config.kl_start + progress * (config.kl_end - config.kl_start)
 
 
 class Imitation(Algorithm[MaskedMimic]):
-    """Regression of MaskedMimic's actions to an expert's, and of its posterior to its prior.
+    """Regression of MaskedMimic's actions to an expert's, with a KL term between posterior and prior.
 
     Args:
-        policy: on its device already.
-        expert: sees the same observations.
+        policy: already on its device.
+        expert: receives the same observations.
         config: see MaskedMimicConfig.
     """
 
@@ -56,7 +56,7 @@ class Imitation(Algorithm[MaskedMimic]):
         self.kl_coefficient = policy.action_bound.new_zeros(())
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set rate and coefficient; draw where the expert acts, and where the encoder's latent is used instead of the prior's."""
+        """Set learning rate and KL coefficient. Draw in which envs the expert acts, and in which the encoder's latent is used."""
         cfg = self.config
         coefficient = kl_coefficient(iteration, cfg)
         self.kl_coefficient.fill_(coefficient)

@@ -1,6 +1,6 @@
-"""The one learner: rollouts of a policy, and updates from them. An algorithm says what is learned, and from which labels.
+"""The learner: collects rollouts of a policy and updates it. An algorithm defines the loss and the labels.
 
-PPO (`ppo.py`), MaskedMimic's imitation (`imitation.py`) and the distillation (`protege.distill.distillation`) are algorithms.
+The algorithms are PPO (`ppo.py`), MaskedMimic's imitation (`imitation.py`) and distillation (`protege.distill.distillation`).
 `protege.core.runs.loop` collects and updates until a run's budget is spent.
 """
 
@@ -23,21 +23,22 @@ from .rollout import RolloutBuffer, collect
 Policy = ActorCritic | MaskedMimic
 
 Terms = dict[str, tuple[float | Tensor, Tensor]]
-"""Terms of a loss by the name of their metric: weight and value, () each. A term of weight 0.0 is only reported."""
+"""Terms of a loss by metric name: weight and value, () each. A term of weight 0.0 is only reported."""
 
 
 class Algorithm[P: Policy](ABC):
-    """What one kind of training adds to the learner.
+    """The parts of the learner that depend on the kind of training.
 
-    Another loss term is a function of tensors, its weight in the config, and its line in `loss_terms`.
+    A new loss term needs a function of tensors, a weight in the config and a line in `loss_terms`.
 
     Attributes:
-        policy: is trained.
+        policy: the one that is trained.
         config: has `rollout_steps`, `epochs`, `minibatches` and `max_grad_norm`.
         optimizer: of the policy's parameters.
-        labels: shapes without (T, N) of what `act` says of each observation besides the action.
+        labels: shapes, without (T, N), of the labels that `act` returns with the action.
         inputs: quantities of the rollout buffer that `loss_terms` reads.
-        variant: the loss is recorded anew as a CUDA graph when this changes. What else changes during a run is held in tensors.
+        variant: the CUDA graph of the loss is recorded again when this changes. All other values that change during a run must be
+            tensors.
     """
 
     labels: Mapping[str, Sequence[int]] = {}
@@ -48,11 +49,11 @@ class Algorithm[P: Policy](ABC):
         self.policy, self.config, self.optimizer = policy, config, optimizer
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set what depends on the iteration, or on the progress of the run, 0 to 1, before its rollout. Returns metrics."""
+        """Set values that depend on the iteration or the run's progress in [0, 1]; called before its rollout. Returns metrics."""
         return {}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
-        """The sample whose action is carried out, and the labels of the observation; see `labels`."""
+        """The sample whose action is executed, and the labels of the observation; see `labels`."""
         return self.policy.act(obs, generator), {}
 
     def value(self, obs: Obs) -> Tensor:
@@ -61,20 +62,20 @@ class Algorithm[P: Policy](ABC):
 
     @abstractmethod
     def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
-        """Compute what the loss needs from the whole rollout. Returns the critic's targets, (T, N) each: they set its units."""
+        """Compute what the loss needs from the whole rollout. Returns the critic's targets, (T, N) each, for its normaliser."""
 
     @abstractmethod
     def loss_terms(self, obs: Obs, batch: Mapping[str, Tensor], generator: torch.Generator) -> Terms:
-        """The terms of the loss on a minibatch of M rows: fixed shapes, and no wait for the device.
+        """The terms of the loss on a minibatch of M rows. Shapes are fixed, and it must not synchronise with the device.
 
         Args:
             obs: (M, ...) each.
-            batch: `inputs`, (M, ...) each, and `weight`, (M,): 0 for rows to leave out.
+            batch: `inputs`, (M, ...) each, and `weight`, (M,): 0 for rows to ignore.
             generator: of random draws.
         """
 
     def after_update(self, history: Sequence[Mapping[str, Tensor]], group: ProcessGroup) -> dict[str, float]:
-        """Adapt something to the terms, () each, of an update's minibatches. Returns metrics."""
+        """Adapt hyperparameters to the loss terms, () each, of the update's minibatches. Returns metrics."""
         return {}
 
 
@@ -82,13 +83,13 @@ class Learner:
     """Collects rollouts with an algorithm's policy, and trains it on them.
 
     Attributes:
-        obs: the observation to act on next.
+        obs: the observation for the next action.
         buffer: the latest rollout.
 
     Args:
         algorithm: its policy is on the device of `obs`.
         obs: the environment's first observation.
-        seed: of all random draws; each rank derives its own.
+        seed: of all random numbers; each rank derives its own.
         group: the ranks that train this policy.
     """
 
@@ -99,31 +100,31 @@ class Learner:
         self.generator = torch.Generator(device).manual_seed(group.seed(seed))
         with group.pooling(policy):
             policy.update_normalizers(obs)
-        kept = {key: obs[key] for key in policy.obs_keys}
-        self.buffer = RolloutBuffer(kept, config.rollout_steps, len(policy.action_bound), algorithm.labels)
+        read = {key: obs[key] for key in policy.obs_keys}
+        self.buffer = RolloutBuffer(read, config.rollout_steps, len(policy.action_bound), algorithm.labels)
         self._recorded = lru_cache(1)(lambda variant: Recorded(self._gradients, device, self.generator))
         self._metrics: dict[str, float] = {}
 
     @property
     def policy(self) -> Policy:
-        """What is trained, and what checkpoints hold unless a training says otherwise."""
+        """The policy that is trained and, by default, saved in checkpoints."""
         return self.algorithm.policy
 
     @property
     def optimizers(self) -> dict[str, torch.optim.AdamW]:
-        """By the names that checkpoints keep them under."""
+        """Optimizers by their names in checkpoints."""
         return {"optimizer": self.algorithm.optimizer}
 
     @property
     def samples(self) -> int:
-        """Transitions of an iteration."""
+        """Number of transitions per iteration."""
         return len(self.buffer)
 
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
         """Fill the buffer. Returns the rows of the episodes that ended (E,); see `Step.episodes`.
 
         Args:
-            progress: share of the run's budget that is spent, 0 to 1.
+            progress: spent share of the run's budget, 0 to 1.
         """
         self._metrics = self.algorithm.begin(env, iteration, progress, self.generator)
         self.obs, episodes = collect(env, self.algorithm, self.buffer, self.obs, self.generator)
@@ -147,24 +148,24 @@ class Learner:
                 terms["agent/skipped_updates"] = guarded_step(optimizer, config.max_grad_norm, group)
                 after_step()
                 history.append(terms)
-        # Last, so that the log-probabilities of the rollout were those of the policy that acted.
+        # After the updates, so that they compare with log-probabilities under the same normalisation.
         with group.pooling(policy.tokenizer):
             for obs, valid in buffer.steps():
                 policy.update_normalizers(obs, valid)
-        own = self._metrics | algorithm.after_update(history, group)
+        algorithm_metrics = self._metrics | algorithm.after_update(history, group)
         table = torch.stack([torch.stack(list(row.values())) for row in history])
         metrics = dict(zip(history[0], table.nanmean(0).tolist(), strict=True))
         metrics["agent/skipped_updates"] *= len(history)
         metrics["agent/invalid_fraction"] = 1.0 - weight.mean().item()
         metrics["learning_rate"] = optimizer.param_groups[0]["lr"].item()
-        return own | {name: value for name, value in metrics.items() if value == value}
+        return algorithm_metrics | {name: value for name, value in metrics.items() if value == value}
 
     def _gradients(self, obs: Obs, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Leave the gradient of a minibatch's loss in the parameters. Returns its terms."""
+        """Compute the gradient of a minibatch's loss, in the parameters. Returns the loss terms."""
         terms = self.algorithm.loss_terms(obs, batch, self.generator)
-        # A term that is off is left out, not multiplied by zero: it may be anything then.
-        on = [weight * term for weight, term in terms.values() if isinstance(weight, Tensor) or weight]
-        backward(self.algorithm.optimizer, sum(on, start=batch["weight"].new_zeros(())))
+        # Terms of weight 0.0 are left out, not multiplied by zero: they may be NaN.
+        active = [weight * term for weight, term in terms.values() if isinstance(weight, Tensor) or weight]
+        backward(self.algorithm.optimizer, sum(active, start=batch["weight"].new_zeros(())))
         return {name: term.detach() for name, (_, term) in terms.items()}
 
     def state_dict(self) -> dict[str, Any]:

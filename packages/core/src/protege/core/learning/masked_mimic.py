@@ -1,7 +1,7 @@
-"""MaskedMimic: a variational policy that fills in what a partly hidden reference leaves open.
+"""MaskedMimic: a variational policy that completes a partly masked reference.
 
-After Tessler et al. 2024 (arXiv 2409.14393). A prior sees masked poses, an encoder corrects it seeing all of them, a decoder turns
-the latent into an action. Deployed are prior and decoder. `imitation.py` trains it, or `world_model/masked_mimic.py`.
+After Tessler et al. 2024 (arXiv 2409.14393). The prior sees masked poses. The encoder sees all poses and corrects the prior. The
+decoder maps the latent to an action. Prior and decoder are deployed. `imitation.py` or `world_model/masked_mimic.py` trains it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ Gaussian = tuple[Tensor, Tensor]
 
 @dataclass
 class VariationalConfig:
-    """Sizes, and what every training of the latent has.
+    """Network sizes, and the settings that every training of the latent shares.
 
     Attributes:
         latent_dim: width of the prior's transformer; a multiple of `num_heads`.
@@ -41,12 +41,12 @@ class VariationalConfig:
         decoder_units: hidden layers of the decoder.
         critic_units: hidden layers of the critic.
         latent_size: of the variational latent z.
-        action_noise: standard deviation of the actions carried out, in units of their scale.
-        prior_fraction: share of the envs that act with the prior's latent while training; the others use the encoder's.
-        expert_iterations: the expert acts in a share of the envs that falls from 1 to 0 over so many iterations.
+        action_noise: standard deviation of the actions in training, in units of their scale.
+        prior_fraction: share of the envs that act with the prior's latent in training; the others use the encoder's.
+        expert_iterations: number of iterations over which the share of envs in which the expert acts falls from 1 to 0.
         kl_start: coefficient of the KL term at the start.
         kl_end: coefficient of the KL term after `kl_ramp` iterations.
-        kl_ramp: iterations over which the coefficient goes from `kl_start` to `kl_end` in a straight line.
+        kl_ramp: iterations over which the coefficient changes linearly from `kl_start` to `kl_end`.
     """
 
     latent_dim: int = 512
@@ -79,18 +79,18 @@ class VariationalConfig:
 
 @dataclass
 class MaskedMimicConfig(VariationalConfig):
-    """Sizes, and imitation of a tracker.
+    """Network sizes, and imitation of a tracker.
 
     Attributes:
-        rollout_steps: control steps of every env between updates.
+        rollout_steps: control steps of each env per iteration.
         epochs: passes over a rollout.
-        minibatches: parts of a pass.
-        learning_rate: at the start; falls along a cosine of the run's progress to `min_learning_rate`.
+        minibatches: minibatches per pass over a rollout.
+        learning_rate: at the start; a cosine schedule decreases it to `min_learning_rate` over the run's budget.
         min_learning_rate: at the end.
         max_grad_norm: of all parameters together.
         expert_model_path: checkpoint or run folder of the tracker.
-        prior_weight: of the imitation loss at the prior's own latent. The paper has none: with a small KL coefficient the prior,
-            which is what is deployed, then lags far behind the posterior.
+        prior_weight: of the imitation loss at the prior's latent. The paper has no such loss: with a small KL coefficient the
+            prior, which is deployed, is then much worse than the posterior.
         value_weight: of the value loss.
     """
 
@@ -106,7 +106,7 @@ class MaskedMimicConfig(VariationalConfig):
 
     @property
     def updates(self) -> int:
-        """Steps of the optimizer in an iteration."""
+        """Optimizer steps per iteration."""
         return self.epochs * self.minibatches
 
     def check(self, key: str) -> None:
@@ -120,11 +120,11 @@ class MaskedMimicConfig(VariationalConfig):
 
 
 class MaskedMimic(nn.Module):
-    """Prior, residual encoder, decoder and critic; the interface of `ActorCritic`.
+    """Prior, residual encoder, decoder and critic, with the interface of `ActorCritic`.
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
-        servos: what an action does to the robot's joints.
+        servos: how actions map to joint targets.
         config: sizes.
     """
 
@@ -158,7 +158,7 @@ class MaskedMimic(nn.Module):
         self.critic = Critic(privileged, config.critic_units)
         self.register_buffer("action_bound", servos.action_bound.clone())
         self.register_buffer("default_joint_pos", servos.default_joint_pos.clone())
-        # Imagination alone needs it, and is given the robot: checkpoints do without it.
+        # Not in checkpoints: only imagination needs it, and there the robot is known.
         self.register_buffer("action_scale", servos.action_scale.clone(), persistent=False)
         self.critic_tokens, self.prior_fraction = PRIVILEGED_TOKENS, config.prior_fraction
         self.latent_size = config.latent_size
@@ -171,7 +171,7 @@ class MaskedMimic(nn.Module):
 
     @property
     def actor(self) -> nn.ModuleDict:
-        """All that acts while it is trained: everything but the critic."""
+        """All networks that act in training: everything but the critic."""
         return nn.ModuleDict({name: getattr(self, name) for name in ("prior_net", "encoder_net", "decoder_net")})
 
     def forward(self, obs: Obs) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,19 +181,19 @@ class MaskedMimic(nn.Module):
             return mean, std, self.value(obs).float()
 
     def prior(self, obs: Obs) -> Gaussian:
-        """What the latent should be, as far as the visible poses tell: mean, log variance (N, Z)."""
+        """Distribution of the latent given the visible poses: mean, log variance (N, Z)."""
         return self._prior(self._sets(obs, PRIOR_TOKENS))
 
     def encoder(self, obs: Obs) -> Gaussian:
-        """From all poses: what to add to the prior's mean, and the posterior's log variance, (N, Z) each."""
+        """From all poses: correction of the prior's mean, and the posterior's log variance, (N, Z) each."""
         return self._encoder(self._sets(obs, PRIVILEGED_TOKENS))
 
     def decoder(self, obs: Obs, z: Tensor) -> Tensor:
-        """Latent (N, Z) -> mean action (N, J)."""
+        """Mean action (N, J) for a latent (N, Z)."""
         return self._decoder(self._sets(obs, ["proprioception"]), z)
 
     def value(self, obs: Obs) -> Tensor:
-        """The expert's value, (N,)."""
+        """Prediction of the expert's value, (N,)."""
         return self.critic({name: self.tokenizer(obs, name) for name in PRIVILEGED_TOKENS})
 
     def distribution(self, obs: Obs) -> tuple[Tensor, Tensor]:
@@ -203,15 +203,15 @@ class MaskedMimic(nn.Module):
 
     @property
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        """Shapes, without the leading M, of the standard normal numbers that `imagine` takes."""
         return {**self.tokenizer.noise_shapes(self.tokenizer.sizes), "latent": (self.latent_size,)}
 
     def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
-        """What it does in an imagined step; noise on what it sees as in `ActorCritic.imagine`.
+        """The action in an imagined step; observation noise as in `ActorCritic.imagine`.
 
-        In the rows of `alone` the prior plays its mean latent, which is what acts when deployed. A latent drawn from it would let
-        the reward shrink its variance, which is there to say what masks leave open. The other rows draw from the posterior, and
-        there alone the KL is told: where the prior acts nothing that the posterior knows is used, so nothing is to be paid for.
+        Rows of `prior_only` use the mean latent of the prior, as in deployment. With a sampled latent the reward would shrink the
+        prior's variance, which represents what the masks leave open. The other rows sample from the posterior. Only these have a KL
+        term: in rows of the prior no information from the posterior is used.
         """
         sets = noisy(self._sets(obs, self.tokenizer.sizes), noise, draws)
         with mixed_precision(self):
@@ -221,7 +221,7 @@ class MaskedMimic(nn.Module):
         return ImaginedAction(mean, offset, kl)
 
     def explore(self, obs: Obs, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the action, (N, J) each, while it is trained: at the latents that `imagine` has."""
+        """Mean and standard deviation of the action in training, (N, J) each, at latents as in `imagine`."""
         sets = self._sets(obs, self.tokenizer.sizes)
         size, like = (len(obs["proprioception"]), self.latent_size), self.log_std
         noise = torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
@@ -229,8 +229,8 @@ class MaskedMimic(nn.Module):
             mean = self._decoder(sets, self._latents(sets, noise)[0])
         return mean, self.log_std.exp().expand_as(mean)
 
-    def alone(self, n: int) -> Tensor:
-        """(n,) bool: the share `prior_fraction` of the rows, evenly spread, in which the prior acts without the encoder."""
+    def prior_only(self, n: int) -> Tensor:
+        """(n,) bool: rows in which the prior acts without the encoder, a share of `prior_fraction`, evenly spaced."""
         counts = (torch.arange(n + 1, device=self.log_std.device, dtype=torch.float64) * self.prior_fraction).floor()
         return counts.diff() > 0
 
@@ -239,7 +239,7 @@ class MaskedMimic(nn.Module):
         """Sample a latent and an action.
 
         Args:
-            privileged: (N,) bool, which envs draw the latent from the encoder instead of the prior; None for none.
+            privileged: (N,) bool, envs whose latent comes from the encoder instead of the prior; None for none.
         """
         with mixed_precision(self):
             latent_mean, log_var = self.prior(obs)
@@ -255,11 +255,11 @@ class MaskedMimic(nn.Module):
         return PolicySample(action, log_prob(action, mean, std), mean, std, value)
 
     def update_normalizers(self, obs: Obs, weight: Tensor | None = None) -> None:
-        """Let the normalisers see observations (M, ...); `weight` (M,) 0 or 1 says which rows count."""
+        """Update the normalisers with observations (M, ...); rows whose `weight`, (M,), is 0 are ignored."""
         self.tokenizer.update(obs, weight)
 
     def num_parameters(self, part: str = "all") -> int:
-        """Trainable numbers of the `actor` (prior and decoder, what is deployed), the `critic` or `all`."""
+        """Number of trainable parameters of the `actor` (prior and decoder, which are deployed), the `critic` or `all`."""
         modules = {"actor": [self.prior_net, self.decoder_net], "critic": [self.critic], "all": [self]}[part]
         return sum(p.numel() for module in modules for p in module.parameters())
 
@@ -276,12 +276,12 @@ class MaskedMimic(nn.Module):
         return self.decoder_net(torch.cat([sets["proprioception"][0].squeeze(1), z], dim=-1)).float()
 
     def _latents(self, sets: Mapping[str, TokenSet], noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of training, (N, Z), by standard normal numbers (N, Z), and their KL from the prior, (N,) nats; see `imagine`."""
+        """Latents of `imagine`, (N, Z), from standard normal numbers (N, Z), and their KL from the prior, (N,) nats."""
         prior, (delta, log_var) = self._prior(sets), self._encoder(sets)
         posterior = prior[0] + delta, log_var
-        alone = self.alone(len(delta))
-        latent = torch.where(alone.unsqueeze(1), prior[0], posterior[0] + (0.5 * log_var).exp() * noise)
-        return latent, torch.where(alone, 0.0, divergence(posterior, prior))
+        prior_only = self.prior_only(len(delta))
+        latent = torch.where(prior_only.unsqueeze(1), prior[0], posterior[0] + (0.5 * log_var).exp() * noise)
+        return latent, torch.where(prior_only, 0.0, divergence(posterior, prior))
 
     def _gaussian(self, x: Tensor) -> Gaussian:
         mean, log_var = x.float().chunk(2, dim=-1)
@@ -289,12 +289,12 @@ class MaskedMimic(nn.Module):
 
 
 def divergence(posterior: Gaussian, prior: Gaussian) -> Tensor:
-    """KL(posterior | prior), nats summed over the latent, (N,)."""
+    """KL(posterior | prior) in nats, summed over the latent, (N,)."""
     (mean_q, log_var_q), (mean_p, log_var_p) = posterior, prior
     return kl_divergence(mean_q, (0.5 * log_var_q).exp(), mean_p, (0.5 * log_var_p).exp())
 
 
 def sample_latent(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Reparameterised draw, (N, Z)."""
+    """Reparameterised sample, (N, Z)."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + (0.5 * log_var).exp() * noise

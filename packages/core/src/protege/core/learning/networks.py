@@ -1,7 +1,7 @@
-"""The networks that every policy is made of: MLPs, a token transformer, a running normaliser.
+"""The networks that all policies use: MLPs, a token transformer, a running normaliser.
 
-A *token set* is a tensor (N, S, F) of S tokens an env and, where some may be absent, a mask (N, S) that is True for the
-present ones. Set sizes are (S, F).
+A *token set* is a tensor (N, S, F) of S tokens per env and, if some may be absent, a mask (N, S) that is True for present tokens.
+Set sizes are (S, F).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,18 @@ from ..errors import UserError
 from ..robots.traced import traced
 
 TokenSet = tuple[Tensor, Tensor | None]
-"""Features (N, S, F) and which tokens are present (N, S), None if all are."""
+"""Features (N, S, F), and which tokens are present (N, S), or None if all are."""
 
 
 MAX_WEIGHTS = 500e6
-"""Fifty times the largest preset; with gradients and moments they take 8 GB."""
+"""Fifty times the largest preset. With gradients and optimizer moments this takes 8 GB."""
 
 
 def check_transformer(sizes: Any, key: str) -> None:
-    """Whether a `TokenTransformer` can have the sizes latent_dim, ff_size, num_layers and num_heads of a config.
+    """Check the sizes latent_dim, ff_size, num_layers and num_heads of a `TokenTransformer`.
 
     Raises:
-        UserError: naming the one that is wrong.
+        UserError: a size is invalid.
     """
     within(1, 8192, sizes, key, "latent_dim", "ff_size")
     within(1, 64, sizes, key, "num_layers", "num_heads")
@@ -46,10 +46,10 @@ def check_transformer(sizes: Any, key: str) -> None:
 
 
 def check_units(sizes: Any, key: str, *names: str) -> None:
-    """Whether an MLP can have the hidden layers that some fields of a config list.
+    """Check config fields that list hidden layers of MLPs.
 
     Raises:
-        UserError: naming the one that is wrong.
+        UserError: a size is invalid.
     """
     at_most_entries(16, sizes, key, *names)
     within(1, 8192, sizes, key, *names)
@@ -59,7 +59,7 @@ def mlp(sizes: Sequence[int], output_scale: float | None = None, layer_norm: boo
     """Linear layers with GELU between them, sizes[0] -> ... -> sizes[-1].
 
     Args:
-        output_scale: gain of the last layer's orthogonal initialisation (its bias is then zero); None leaves torch's default.
+        output_scale: gain of the last layer's orthogonal initialisation, with zero bias; None for torch's default.
         layer_norm: normalise each hidden layer before its GELU (Ba et al. 2016, arXiv 1607.06450).
     """
     layers: list[nn.Module] = []
@@ -82,13 +82,13 @@ def _init_output(layer: nn.Module, scale: float) -> None:
 
 
 class RunningNormalizer(nn.Module):
-    """Centres and scales features by the mean and variance of all that `update` has seen.
+    """Normalises features by the running mean and variance of all batches passed to `update`.
 
-    Before the first update it passes values on unscaled. Results are clamped to +-`LIMIT`.
+    Before the first update values are unscaled. Results are clamped to +-`LIMIT`.
     """
 
     LIMIT = 5.0
-    EPSILON = 1e-4  # keeps features that hardly vary (in m, rad) from being blown up
+    EPSILON = 1e-4  # bounds the scale of features that hardly vary (in m, rad)
 
     mean: Tensor
     var: Tensor
@@ -99,7 +99,7 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
         self.register_buffer("count", torch.zeros(()))
-        self.kept = 1.0  # share of the count at `start_afresh` that updates have kept since
+        self.retained = 1.0  # share of the count at `reset` that later updates retained
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., size) -> (..., size)."""
@@ -112,15 +112,15 @@ class RunningNormalizer(nn.Module):
 
         Args:
             x: (..., size).
-            weight: (...) 0 or 1, which rows count; None for all.
-            memory: share of the past count that is kept; below 1 the past fades.
+            weight: (...) 0 for rows to ignore, else 1; None for all rows.
+            memory: share of the past count that is retained; below 1 old data is gradually forgotten.
         """
         self.count.mul_(memory)
-        self.kept *= memory
+        self.retained *= memory
         rows = x.reshape(-1, x.shape[-1])
         ones = rows.new_ones(len(rows)) if weight is None else weight.reshape(-1).to(rows.dtype)
         if weight is not None:
-            rows = rows.masked_fill((ones == 0).unsqueeze(-1), 0.0)  # a NaN times zero would still be a NaN
+            rows = rows.masked_fill((ones == 0).unsqueeze(-1), 0.0)  # zero times NaN is NaN
         count = ones.sum()
         size = count.clamp_min(1.0)
         mean = ones @ rows / size
@@ -129,11 +129,11 @@ class RunningNormalizer(nn.Module):
 
     @torch.no_grad()
     def merge(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
-        """Take in the moments of `count` rows, () or (1,); mean and var (size,)."""
+        """Merge the moments of `count` rows, () or (1,); mean and var (size,)."""
         total = (self.count + count).clamp_min(1.0)
         delta = mean - self.mean
         share = count / total
-        # With count 0 the old variance must vanish: it stands for "unscaled", not for data.
+        # With count 0 the old variance must not contribute: it means "unscaled" and comes from no data.
         self.var.copy_(torch.where(count > 0, self.var * (self.count / total) + var * share, self.var))
         self.var.add_(delta.square() * share * (self.count / total))
         self.mean.add_(delta * share)
@@ -143,35 +143,35 @@ class RunningNormalizer(nn.Module):
         """Count (1,), mean and variance (size,)."""
         return self.count.view(1), self.mean, self.var
 
-    def start_afresh(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Forget all that was seen, until `go_back`. Returns what it needs."""
+    def reset(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Discard all moments. Returns the old ones for `restore`."""
         past = self.count.clone(), self.mean.clone(), self.var.clone()
         self.count.zero_()
         self.mean.zero_()
         self.var.fill_(1.0)
-        self.kept = 1.0
+        self.retained = 1.0
         return past
 
-    def go_back(self, past: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Be again as before `start_afresh`, but for the fading that updates since then asked for."""
+    def restore(self, past: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Restore the moments from before `reset`, with the forgetting of updates since then applied to the count."""
         count, mean, var = past
-        self.count.copy_(count * self.kept)
+        self.count.copy_(count * self.retained)
         self.mean.copy_(mean)
         self.var.copy_(var)
 
 
-FEW_TOKENS = 8  # tokens, up to which sums of products that a compiler fuses are faster than matrix products
+FEW_TOKENS = 8  # up to this number of tokens, fused sums of products are faster than matrix products
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
     """Scaled dot-product attention: (N, H, Q, D), (N, H, S, D) twice, (N, 1, 1, S) bool or None -> (N, H, Q, D)."""
-    if q.is_cuda:  # whose attention kernels work on tiles of 64 tokens and more, mostly empty with a dozen
+    if q.is_cuda:  # its attention kernels use tiles of 64 tokens or more, mostly empty with a dozen tokens
         return attend_few(q, k, v, present)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=present)
 
 
 def attend_few(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
-    """`attend`, written out."""
+    """`attend` in elementary operations."""
     product = sum_of_products if k.shape[2] <= FEW_TOKENS else torch.matmul
     scores = product(q, k.transpose(2, 3)) / q.shape[-1] ** 0.5
     if present is not None:
@@ -199,11 +199,11 @@ class TransformerBlock(nn.Module):
         self.ff = mlp([latent_dim, ff_size, latent_dim])
 
     def forward(self, x: Tensor, present: Tensor | None, num_queries: int) -> Tensor:
-        """The first `num_queries` tokens after looking at all that are present.
+        """Update the first `num_queries` tokens by attending to all present ones.
 
         Args:
             x: (N, S, D).
-            present: (N, 1, 1, S) bool keys to attend to, None for all.
+            present: (N, 1, 1, S) bool, tokens to attend to; None for all.
 
         Returns:
             (N, num_queries, D).
@@ -252,14 +252,14 @@ class TransformerBlock(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """Reads token sets and returns the state of the first token, the readout.
+    """A transformer over token sets that returns the final state of the first token, the readout.
 
-    The last block computes the readout token only: nobody looks at the others.
+    The last block computes only the readout token, because the others are not used.
 
     Args:
         sizes: (S, F) of each token set, the readout token's set (S = 1) first.
-        added: sets of one token that are added to the readout token through a layer that starts at zero, instead of attending
-            as tokens of their own. A network that gains one keeps its output exactly (as in ControlNet, Zhang et al. 2023).
+        added: sets of one token that are added to the readout token through a layer initialised to zero, instead of being
+            separate tokens. Adding one to a trained network does not change its output (as in ControlNet, Zhang et al. 2023).
     """
 
     def __init__(
@@ -321,9 +321,10 @@ class TokenTransformer(nn.Module):
 
 
 class SetMLP(nn.Module):
-    """An MLP over all features of all sets; absent tokens enter as zeros.
+    """An MLP over all features of all sets; absent tokens are zeros.
 
-    The first layer is one matrix a set, summed: the same as concatenating, but sets can be added to a trained network.
+    The first layer has one matrix per set and sums their outputs. This equals a layer on the concatenation, but sets can be added
+    to a trained network.
 
     Args:
         sizes: (S, F) of each token set.

@@ -1,4 +1,4 @@
-"""Optimiser steps without a wait for the device: learning rates are tensors, a bad gradient is skipped on the device."""
+"""Optimizer steps without device synchronisation: learning rates are tensors, and bad gradients are skipped on the device."""
 
 from collections.abc import Iterable
 from math import cos, pi
@@ -26,7 +26,7 @@ def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
 
 
 def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
-    """Leave the gradient of a loss, (), in the parameters, in place of what they held; zero in those that it does not depend on."""
+    """Replace the parameters' gradients by those of a loss, (); zero for parameters that it does not depend on."""
     optimizer.zero_grad(set_to_none=True)
     if loss.requires_grad:
         loss.backward()
@@ -35,29 +35,29 @@ def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, *rates: float) -> None:
-    """Set the learning rate of each parameter group, or one of all, times `rate_share`, without a wait for the device."""
+    """Set one learning rate per parameter group, or one for all, times `rate_share`, without device synchronisation."""
     share, groups = rate_share(optimizer), optimizer.param_groups
     for group, rate in zip(groups, rates * (len(groups) // len(rates)), strict=True):
         group["lr"].fill_(share * rate)
 
 
 def rate_share(optimizer: torch.optim.Optimizer) -> float:
-    """What is left of the learning rates of a training that has fallen back; 1 of one that has not."""
+    """Factor on the learning rates: below 1 if the training has fallen back after divergence."""
     return getattr(optimizer, "rate_share", 1.0)
 
 
 def set_rate_share(optimizer: torch.optim.Optimizer, share: float, factor: float) -> None:
-    """Set `rate_share`, and multiply the learning rates of now, which some trainings never set again."""
+    """Set `rate_share`, and multiply the current learning rates by `factor`, because some trainings never set them again."""
     optimizer.rate_share = share  # type: ignore[attr-defined]
     for group in optimizer.param_groups:
         group["lr"].mul_(factor)
 
 
 def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """One step down the gradient that `backward` left, each parameter group clipped to a norm; none where it is NaN or infinite.
+    """Take one optimizer step with gradients from `backward`, clipped by norm per parameter group. Skip it if one is not finite.
 
     Args:
-        group: its ranks take the same step, along the mean of their gradients, or none.
+        group: ranks that average their gradients; all take the same step or all skip it.
 
     Returns:
         () 1 if the step was skipped, else 0.
@@ -66,23 +66,23 @@ def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: Proc
     group.average(p.grad for part in parts for p in part if p.grad is not None)
     norms = [nn.utils.clip_grad_norm_(part, max_grad_norm) for part in parts]
     skipped = (~torch.stack(norms).isfinite()).any().float()
-    # The fused kernel leaves parameters and moments alone where found_inf is 1: the switch that GradScaler uses.
+    # The fused kernel does not change parameters or moments if found_inf is 1; GradScaler uses the same mechanism.
     optimizer.found_inf = skipped  # type: ignore[attr-defined]
     optimizer.step()
     return skipped
 
 
 def adapt_learning_rate(lr: Tensor, kl: Tensor, desired_kl: float, low: float, high: float) -> None:
-    """Change `lr` in place by the root of desired over measured divergence, within a factor of 1.5: KL goes with the rate squared.
+    """Scale `lr` in place by sqrt(desired KL / measured KL), by at most a factor of 1.5. KL grows with the square of the rate.
 
     Args:
         lr: () learning rate.
-        kl: () KL(old | new) over an update, nats. NaN, nothing was measured, changes nothing.
+        kl: () KL(old | new) over an update, nats. NaN means that nothing was measured, and `lr` is not changed.
     """
     factor = (desired_kl / kl.clamp_min(1e-9)).sqrt().clamp(1.0 / 1.5, 1.5)
     lr.mul_(torch.where(kl.isfinite(), factor, 1.0)).clamp_(low, high)
 
 
 def cosine_rate(high: float, low: float, progress: float) -> float:
-    """From `high` to `low` along half a cosine of progress, 0 to 1 (Loshchilov and Hutter 2016, arXiv 1608.03983)."""
+    """Cosine schedule from `high` to `low` over progress in [0, 1] (Loshchilov and Hutter 2016, arXiv 1608.03983)."""
     return low + 0.5 * (high - low) * (1.0 + cos(pi * progress))

@@ -1,4 +1,4 @@
-"""The actor-critic of the tracker, the teachers and the student; they differ by the tokens that they read."""
+"""The actor-critic of the tracker, the teachers and the student; they differ in the tokens that they read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from .tokens import NO_COMMANDS, ONBOARD_TOKENS, Tokenizer, noisy
 
 @dataclass
 class ModelConfig:
-    """What a policy reads and how big it is.
+    """A policy's inputs and network sizes.
 
     Attributes:
         actor: `transformer`, or `mlp` over the same tokens (`latent_dim`, `ff_size`, `num_layers` and `num_heads` are then unused).
@@ -27,20 +27,20 @@ class ModelConfig:
         ff_size: width of the transformer's feed-forward layers.
         num_layers: blocks of the transformer.
         num_heads: of its attention.
-        mlp_units: hidden layers from the readout token to the actions; with `actor: mlp` those of the whole actor.
+        mlp_units: hidden layers from the readout token to the actions; with `actor: mlp`, of the whole actor.
         critic_units: hidden layers of the critic.
-        sensors: what the actor may measure: `full_state`, or `onboard`, what an IMU and joint encoders say. The critic knows all.
-        tokens: token sets that the actor attends to, `proprioception` first. `joint_errors` is what the reference's joints will be
-            one control step ahead, less the robot's own.
-        added_tokens: commands that are added to the proprioception token instead of attending as tokens of their own. A policy
-            that has one more of them than its starting point acts exactly like it before training (`ActorCritic.load_from`).
-        critic_inputs: token sets that the critic reads. The critic is not deployed: it may see `poses`.
+        sensors: of the actor: `full_state`, or `onboard`, an IMU and joint encoders. The critic always has the full state.
+        tokens: token sets that the actor reads, `proprioception` first. `joint_errors` is the reference's joint state one control
+            step ahead minus the robot's.
+        added_tokens: commands that are added to the proprioception token instead of being separate tokens. A policy with an
+            additional one acts exactly like the policy that it starts from (`ActorCritic.load_from`).
+        critic_inputs: token sets that the critic reads. The critic is not deployed, so it may read `poses`.
         layer_norm: normalise the hidden layers of critics and of `mlp` actors.
         log_std: fixed log standard deviation of the actions, in units of their scale; null for the robot's own (`Joint.log_std`).
-            Less lets a trained tracker of a walk come nearer.
-        reference_residual: the network's output is added to the reference's joint angles (policies that read `poses` only).
-        reference_velocity: share of the reference's joint velocities that the servos' damping does not hinder: the targets run
-            ahead by this share of damping / stiffness. At 0 every motion is damped, at 1 only what differs from the reference.
+            Smaller values let a trained tracker of a walk follow more closely.
+        reference_residual: add the network's output to the reference's joint angles (only policies that read `poses`).
+        reference_velocity: feedforward of the reference's joint velocities, 0 to 1: targets lead the reference by this share of
+            damping / stiffness. At 0 the servos damp all motion, at 1 only deviations from the reference's velocities.
     """
 
     actor: str = "transformer"
@@ -82,7 +82,7 @@ class ModelConfig:
 
 @dataclass
 class PolicySample:
-    """An action and what the policy thought: action, mean, std (N, J), see `Env.step`; log_prob, value (N,)."""
+    """A sampled action and its distribution: action, mean, std (N, J), see `Env.step`; log_prob, value (N,)."""
 
     action: Tensor
     log_prob: Tensor
@@ -91,18 +91,18 @@ class PolicySample:
     value: Tensor
 
     def with_action(self, action: Tensor) -> "PolicySample":
-        """The same with another action, (N, J), and that one's log-probability."""
+        """A copy with another action, (N, J), and its log-probability."""
         return replace(self, action=action, log_prob=log_prob(action, self.mean, self.std))
 
 
 @dataclass
 class ImaginedAction:
-    """What a policy does in an imagined step, with its gradient.
+    """A policy's action in an imagined step, differentiable.
 
     Attributes:
         mean: (M, J) mean action, see `Env.step`.
-        offset: (M, J) of its targets from the reference, rad; from the default pose without `reference_residual`.
-        latent_kl: (M,) what its latent knows beyond the prior, nats; None of a policy that has no latent.
+        offset: (M, J) of the joint targets from the reference, or from the default pose without `reference_residual`, rad.
+        latent_kl: (M,) KL of the latent from the prior, nats; None for a policy without a latent.
     """
 
     mean: Tensor
@@ -122,13 +122,14 @@ def kl_divergence(mean_p: Tensor, std_p: Tensor, mean_q: Tensor, std_q: Tensor) 
 
 
 class Critic(nn.Module):
-    """An MLP that predicts returns in units of their own running mean and standard deviation.
+    """An MLP that predicts returns normalised by their running mean and standard deviation.
 
-    Predictions move along when these move, and these forget: while returns rise, this learned two to four times faster on the
-    toy task of the tests than all-time moments, or than holding predictions still (PopArt, arXiv 1602.07714).
+    When the moments change, predictions change with them, and the moments forget old returns. While returns rise, this learned two
+    to four times faster on the tests' toy task than moments over all returns, or than preserving outputs (PopArt, arXiv
+    1602.07714).
     """
 
-    MEMORY = 0.5  # share of the past that an update keeps
+    RETURNS_MEMORY = 0.5  # share of the past count that an update retains
 
     def __init__(self, sizes: Mapping[str, tuple[int, int]], units: Sequence[int], layer_norm: bool = False) -> None:
         super().__init__()
@@ -145,16 +146,16 @@ class Critic(nn.Module):
         return (self.net(sets) * self.scale + self.returns.mean).squeeze(-1)
 
     def update(self, returns: Tensor, weight: Tensor | None = None) -> None:
-        """Let the returns' normaliser see a batch: (...), (...)."""
-        self.returns.update(returns.unsqueeze(-1), weight, self.MEMORY)
+        """Update the normaliser with a batch of returns (...) and weights (...)."""
+        self.returns.update(returns.unsqueeze(-1), weight, self.RETURNS_MEMORY)
 
 
 class ActorCritic(nn.Module):
-    """A Gaussian policy with fixed deviation, and its critic. Its actions are in units of the joints' scale, see `Env.step`.
+    """A Gaussian policy with fixed standard deviation, and its critic. Actions are in units of the joints' scale, see `Env.step`.
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
-        servos: what an action does to the robot's joints.
+        servos: how actions map to joint targets.
         config: tokens and sizes.
     """
 
@@ -185,7 +186,7 @@ class ActorCritic(nn.Module):
             body = TokenTransformer(
                 actor_sizes, config.latent_dim, config.ff_size, config.num_layers, config.num_heads, config.added_tokens
             )
-            # A small last layer: an untrained tracker plays the reference.
+            # With a small last layer an untrained tracker's targets are the reference's joint angles.
             self.actor = nn.Sequential(body, mlp([config.latent_dim, *config.mlp_units, joints], output_scale=0.01))
         self.critic = Critic(
             {name: sizes[name] for name in config.critic_inputs}, config.critic_units, config.layer_norm
@@ -218,23 +219,23 @@ class ActorCritic(nn.Module):
         return self._distribution(self.offset(obs), obs)
 
     def offset(self, obs: Obs) -> Tensor:
-        """The network's part of the mean action, (N, J)."""
+        """The network's contribution to the mean action, (N, J)."""
         return self.actor({name: self.tokenizer(obs, name) for name in self.actor_tokens})
 
     def around_reference(self, offset: Tensor, obs: Obs) -> Tensor:
-        """The mean action (N, J) of a network's output (N, J)."""
+        """The mean action (N, J) for a network output (N, J)."""
         return self._distribution(offset, obs)[0]
 
     @property
     def noise_shapes(self) -> dict[str, tuple[int, int]]:
-        """Shapes of the standard normal numbers that `imagine` asks for, without the leading M."""
+        """Shapes, without the leading M, of the standard normal numbers that `imagine` takes."""
         return self.tokenizer.noise_shapes(self.actor_tokens)
 
     def imagine(self, obs: Obs, noise: float, draws: Mapping[str, Tensor]) -> ImaginedAction:
-        """What it does in an imagined step.
+        """The action in an imagined step.
 
         Args:
-            noise: deviation of the noise on what it sees of its body and of the reference, in units of each number's deviation.
+            noise: standard deviation of the noise on proprioception and reference, in units of each feature's standard deviation.
             draws: see `noise_shapes`.
         """
         sets = {name: self.tokenizer(obs, name) for name in self.actor_tokens}
@@ -262,22 +263,25 @@ class ActorCritic(nn.Module):
         return PolicySample(action, log_prob(action, mean, std), mean, std, value)
 
     def update_normalizers(self, obs: Obs, weight: Tensor | None = None) -> None:
-        """Let the normalisers see observations (M, ...); `weight` (M,) 0 or 1 says which rows count."""
+        """Update the normalisers with observations (M, ...); rows whose `weight`, (M,), is 0 are ignored."""
         self.tokenizer.update(obs, weight)
 
     def num_parameters(self, part: str = "all") -> int:
-        """Trainable numbers of the `actor`, the `critic` or `all`."""
+        """Number of trainable parameters of the `actor`, the `critic` or `all`."""
         module = {"actor": self.actor, "critic": self.critic, "all": self}[part]
         return sum(p.numel() for p in module.parameters())
 
     @torch.no_grad()
     def load_from(self, other: Mapping[str, Tensor]) -> None:
-        """Start from another policy's state: same actions and values, whatever tokens this one has on top.
+        """Load another policy's state. Actions and values are the same, even if this policy reads additional tokens.
 
-        What this policy has on top must be `added_tokens` (of a transformer), inputs of an MLP or of the critic.
+        Additional tokens must be `added_tokens` (of a transformer), or inputs of an MLP or of the critic.
+
+        Raises:
+            UserError: the states do not match.
         """
         mine = self.state_dict()
-        other = {**other, "log_std": mine["log_std"]}  # a setting of ours, nothing that was learned
+        other = {**other, "log_std": mine["log_std"]}  # from this policy's config, not learned
         extra = {name for name in mine if name not in other}
         free = [".inputs.", "tokenizer.normalizers.", *(f".encoders.{name}." for name in self.added_tokens)]
         wrong = [name for name, tensor in other.items() if name not in mine or mine[name].shape != tensor.shape]

@@ -18,27 +18,27 @@ from .rollout import RolloutBuffer, discount
 
 @dataclass
 class PPOConfig:
-    """How a policy is trained.
+    """Hyperparameters of PPO.
 
     Attributes:
-        rollout_steps: control steps of every env between updates.
+        rollout_steps: control steps of each env per iteration.
         epochs: passes over a rollout.
-        minibatches: parts of a pass.
+        minibatches: minibatches per pass over a rollout.
         learning_rate: of the actor at the start.
-        min_learning_rate: lower end of the adapted rate.
-        max_learning_rate: upper end of the adapted rate.
-        desired_kl: the actor's rate is adapted after every rollout so that the policy is moved by about this on average over
-            the minibatches, nats; 0 keeps the rate.
+        min_learning_rate: lower limit of the adapted rate.
+        max_learning_rate: upper limit of the adapted rate.
+        desired_kl: target of the KL divergence per iteration, averaged over the minibatches, nats. The actor's rate is adapted to
+            it after every rollout; 0 keeps the rate.
         critic_learning_rate: fixed.
-        gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
-        lam: trace of generalised advantage estimation.
-        clip: how far the probability ratio may go from 1.
-        value_clip: how far a value may go from its old one, in standard deviations of the returns; 0 is no limit.
+        gamma: discount per control step; by default the same per second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
+        lam: lambda of generalised advantage estimation.
+        clip: largest deviation of the probability ratio from 1.
+        value_clip: largest change of a value, in standard deviations of the returns; 0 for no limit.
         value_weight: of the value loss.
-        bounds_loss_weight: of what actions exceed the robot's range by.
+        bounds_loss_weight: of the penalty on actions outside the robot's range.
         max_grad_norm: of actor and critic each.
-        exploration: the policy's standard deviation is so many times larger at first, and falls exponentially to its own.
-        exploration_share: share of the run's budget after which it is down to its own.
+        exploration: factor on the policy's standard deviation at the start; decays exponentially to 1.
+        exploration_share: share of the run's budget over which it decays.
         expert_model_path: checkpoint or run folder to start from; empty for none.
     """
 
@@ -63,7 +63,7 @@ class PPOConfig:
 
     @property
     def updates(self) -> int:
-        """Steps of the optimizer in an iteration."""
+        """Optimizer steps per iteration."""
         return self.epochs * self.minibatches
 
     def check(self, key: str) -> None:
@@ -79,10 +79,10 @@ class PPOConfig:
 
 
 def weighted_mean(x: Tensor, weight: Tensor | None = None, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """Mean of weight · x over the rows with a positive weight, of all ranks: (M,), (M,) -> (); 0 if there are none.
+    """Mean of weight · x over the rows with a positive weight, over all ranks: (M,), (M,) -> (); 0 if there are none.
 
-    Twice the weight is twice the gradient: the weights are not normalised away. What rows of weight 0 hold does not reach the mean;
-    `RolloutBuffer.minibatches` sees to it that it is no NaN, which would reach the gradient of what x was computed from.
+    Weights are not normalised: twice the weight gives twice the gradient. Rows of weight 0 do not affect the mean. They must not be
+    NaN, which would reach the gradient; `RolloutBuffer.minibatches` ensures this.
     """
     if weight is None:
         return group.mean(x.mean())
@@ -99,11 +99,11 @@ def ppo_loss(
     weight: Tensor | None = None,
     dual_clip: float = 0.0,
 ) -> Tensor:
-    """Clipped surrogate objective, to be minimised: (M,) each -> ().
+    """Clipped surrogate loss: (M,) each -> ().
 
     Args:
-        dual_clip: where above 0, an action that turned out badly pushes no more once it is so many times as likely as before
-            (Ye et al. 2020, arXiv 1912.09729, equation 5). PPO alone never gets that far, PPO beside another loss does.
+        dual_clip: if above 0, largest probability ratio at which an action with negative advantage has a gradient (Ye et al. 2020,
+            arXiv 1912.09729, equation 5). PPO alone does not reach it, but PPO with another loss does.
     """
     ratio = (new_log_prob - old_log_prob).exp()
     gain = torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
@@ -119,21 +119,21 @@ def value_loss(
     old_value: Tensor | None = None,
     clip: float = 0.0,
 ) -> Tensor:
-    """Mean squared error of values, (M,) each -> (); with `clip` > 0 the worse of it and that of the value held near the old."""
+    """Mean squared error of values, (M,) each -> (). With `clip` > 0, the larger of it and of the error of the clipped value."""
     error = (value - target).square()
     if clip > 0.0 and old_value is not None:
-        near = old_value + (value - old_value).clamp(-clip, clip)
-        error = torch.maximum(error, (near - target).square())
+        clipped = old_value + (value - old_value).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - target).square())
     return weighted_mean(error, weight)
 
 
 def bounds_loss(mean: Tensor, bound: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean over rows of the sum over joints of the squared excess of |mean| over the bound: (M, J), (J,) rad -> ()."""
+    """Squared excess of |mean| over the bound, summed over joints, averaged over rows: (M, J), (J,) rad -> ()."""
     return weighted_mean((mean.abs() - bound).clamp_min(0.0).square().sum(-1), weight)
 
 
 def normalize_advantage(advantage: Tensor, weight: Tensor, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """Mean 0 and deviation 1 over the entries with weight 1 of all ranks, 0 elsewhere; any shape."""
+    """Normalise to mean 0 and standard deviation 1 over the entries with weight 1 of all ranks; 0 elsewhere. Any shape."""
     mean = weighted_mean(advantage, weight, group)
     std = weighted_mean((advantage - mean).square(), weight, group).sqrt()
     return torch.where(weight > 0, (advantage - mean) / (std + 1e-8), 0.0)
@@ -143,10 +143,10 @@ class PPO(Algorithm[ActorCritic]):
     """Proximal policy optimisation of an actor-critic.
 
     Attributes:
-        gamma: discount of a control step; `begin` computes it for the env's control rate.
+        gamma: discount per control step; `begin` computes it for the env's control rate.
 
     Args:
-        policy: on its device already.
+        policy: already on its device.
         config: see PPOConfig.
     """
 
@@ -160,7 +160,7 @@ class PPO(Algorithm[ActorCritic]):
         self.log_std = policy.log_std.clone()
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set the discount, and the actions' standard deviation; see `PPOConfig.exploration`."""
+        """Set the discount and the actions' standard deviation; see `PPOConfig.exploration`."""
         self.gamma = discount(self.config.gamma, env.robot.control_dt)
         left = max(0.0, 1.0 - progress / self.config.exploration_share)
         self.policy.log_std.copy_(self.log_std + left * log(self.config.exploration))
@@ -189,7 +189,7 @@ class PPO(Algorithm[ActorCritic]):
         }
 
     def after_update(self, history: Sequence[Mapping[str, Tensor]], group: ProcessGroup) -> dict[str, float]:
-        """Adapt the actor's learning rate to how far the update moved the policy; see `PPOConfig.desired_kl`."""
+        """Adapt the actor's learning rate to the KL divergence of the update; see `PPOConfig.desired_kl`."""
         cfg = self.config
         if cfg.desired_kl > 0.0:
             kl = group.mean(torch.stack([terms["actor/kl"] for terms in history]).nanmean())

@@ -1,8 +1,8 @@
-"""The process group: the ranks, one for each GPU, that train one policy together, on any number of machines.
+"""The process group: the ranks, one per GPU, that train one policy together, on any number of machines.
 
-Every rank has environments and random draws of its own. What is learned is the same on all of them, bit for bit: they begin with
-the first rank's weights, average their gradients before each step, and pool the moments of normalisers and advantages. A process
-that was started alone is a group of one rank, in which nothing is sent or copied.
+Every rank has its own environments and random numbers. The weights are identical on all ranks, bit for bit: ranks start from the
+first rank's weights, average their gradients before each step, and pool the moments of normalisers and advantages. A process
+that was launched alone is a group of one rank, in which nothing is sent or copied.
 """
 
 import os
@@ -23,13 +23,13 @@ from .networks import RunningNormalizer
 
 
 class ProcessGroup:
-    """The group as one of its ranks sees it. All ranks have to make the same calls in the same order.
+    """A rank's view of the group. All ranks must make the same calls in the same order.
 
     Attributes:
-        rank: of this process; the first one, 0, writes files and prints.
+        rank: of this process; rank 0 writes files and prints.
         size: number of ranks.
         local_size: number of ranks on this machine.
-        device: what this rank computes on, and what it sends.
+        device: of this rank's computations and messages.
     """
 
     def __init__(self, place: Launch | None = None, device: torch.device | str = "cpu") -> None:
@@ -39,13 +39,13 @@ class ProcessGroup:
 
     @classmethod
     def join(cls, device: str) -> "ProcessGroup":
-        """Form the group of the ranks that were started with this process; see `launcher.launch`.
+        """Join the group of the ranks that were launched with this process; see `launcher.launch`.
 
         Args:
-            device: `cpu`, or `cuda` for the GPU that has this rank's number on its machine.
+            device: `cpu`, or `cuda` for the GPU whose index is this rank's number on its machine.
 
         Raises:
-            UserError: what was started does not fit the machine.
+            UserError: the launch does not fit the machine.
         """
         place = launch()
         kind, _, index = device.partition(":")
@@ -78,35 +78,35 @@ class ProcessGroup:
         return self.rank == 0
 
     def seed(self, seed: int) -> int:
-        """This rank's own seed; the first rank's is `seed`. The others' are far from it: a user's next run takes `seed + 1`."""
+        """This rank's seed. The first rank's is `seed`; the others' are far from it, because another run may use `seed + 1`."""
         return seed + 1_000_003 * self.rank
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have reached this call."""
         if self.size > 1:
             with _connection_errors():
                 dist.barrier()
 
     def sum(self, x: Tensor) -> Tensor:
-        """Sum over the ranks, any shape; x itself, changed in place."""
+        """Sum x over the ranks, in place; any shape."""
         if self.size > 1:
             with _connection_errors():
                 dist.all_reduce(x)
         return x
 
     def mean(self, x: Tensor) -> Tensor:
-        """Mean over the ranks, any shape; x itself, changed in place."""
+        """Average x over the ranks, in place; any shape."""
         return self.sum(x).div_(self.size) if self.size > 1 else x
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Give every rank the mean of their tensors, in place and in one message. A NaN of one rank is then a NaN of all."""
+        """Average tensors over the ranks, in place and in one message. A NaN of one rank reaches all ranks."""
         if self.size > 1 and (tensors := list(tensors)):
             flat = self.mean(torch.cat([x.flatten() for x in tensors]))
             for x, part in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
                 x.copy_(part.view_as(x))
 
     def broadcast(self, module: nn.Module) -> None:
-        """Give every rank the first one's parameters and buffers."""
+        """Copy the first rank's parameters and buffers to all ranks."""
         if self.size > 1:
             with _connection_errors():
                 for x in module.state_dict().values():
@@ -114,12 +114,12 @@ class ProcessGroup:
 
     @contextmanager
     def pooling(self, module: nn.Module) -> Iterator[None]:
-        """Within this context the module's normalisers see this rank's data only; after it they have seen that of all ranks."""
+        """In this context the module's normalisers collect this rank's data; at its end the data of all ranks is merged."""
         if self.size == 1:
             yield
             return
         normalizers = [x for x in module.modules() if isinstance(x, RunningNormalizer)]
-        past = [x.start_afresh() for x in normalizers]
+        past = [x.reset() for x in normalizers]
         yield
         fresh = torch.cat([torch.cat(x.moments()) for x in normalizers])
         rows = [torch.empty_like(fresh) for _ in range(self.size)]
@@ -128,12 +128,12 @@ class ProcessGroup:
         sizes = [size for x in normalizers for size in (1, len(x.mean), len(x.mean))]
         moments = [row.split(sizes) for row in rows]
         for i, (normalizer, before) in enumerate(zip(normalizers, past, strict=True)):
-            normalizer.go_back(before)
+            normalizer.restore(before)
             for pieces in moments:
                 normalizer.merge(*pieces[3 * i : 3 * i + 3])
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in the order of the ranks, on every rank. Tensors come on the CPU."""
+        """Gather the values of all ranks on every rank, in the order of the ranks. Tensors are on the CPU."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -142,7 +142,7 @@ class ProcessGroup:
         return values
 
     def gather_to_first(self, value: Any) -> list[Any]:
-        """`gather` for the first rank; the others get nothing."""
+        """Gather the values of all ranks on the first rank; the others get an empty list."""
         if self.size == 1:
             return [value]
         values = [None] * self.size if self.first else None
@@ -151,14 +151,14 @@ class ProcessGroup:
         return values or []
 
     def gather_rows(self, table: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The rows of all ranks' tables: columns (E, ...) with the same names, E as it comes, on each rank's device."""
+        """Concatenate the tables of all ranks: columns (E, ...) of the same names, where E may differ, on this rank's device."""
         if self.size == 1:
             return table
         tables = self.gather(table)
         return {key: torch.cat([one[key] for one in tables]).to(x.device) for key, x in table.items()}
 
     def mean_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Means over the ranks that have the metric."""
+        """Average each metric over the ranks that have it."""
         if self.size == 1:
             return metrics
         tables = self.gather(metrics)
@@ -167,15 +167,13 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""The group of a process that was started alone."""
+"""The group of a process that was launched alone."""
 
 
 def _find_first_rank() -> None:
-    """Tell torch where rank 0 listens, which SLURM does not: on the first machine of the step, at a port by the job's number."""
-    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", os.environ["SLURM_STEP_NODELIST"]).split(",")[
-        0
-    ]  # gpu[03-05,9],cpu1 -> gpu03
-    os.environ.setdefault("MASTER_ADDR", first)
+    """Set the address of rank 0 for torch: the first machine of the SLURM step, and a port derived from the job's number."""
+    nodes = re.sub(r"\[(\w+)[^]]*\]", r"\1", os.environ["SLURM_STEP_NODELIST"])  # gpu[03-05,9],cpu1 -> gpu03,cpu1
+    os.environ.setdefault("MASTER_ADDR", nodes.split(",")[0])
     os.environ.setdefault("MASTER_PORT", str(15_000 + int(os.environ["SLURM_JOB_ID"]) % 10_000))
 
 
@@ -184,7 +182,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _on_cpu(value: Any) -> Any:
-    """Plain data with its tensors on the CPU: another rank must not open this one's GPU to read them."""
+    """Move the tensors in plain data to the CPU, so that other ranks do not access this rank's GPU to read them."""
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -194,7 +192,7 @@ def _on_cpu(value: Any) -> Any:
 
 @contextmanager
 def _connection_errors() -> Iterator[None]:
-    """An error of a message between ranks is the user's to read: another rank is gone."""
+    """Turn a communication error into a UserError: another rank has stopped."""
     try:
         yield
     except RuntimeError as error:

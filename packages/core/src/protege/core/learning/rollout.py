@@ -11,10 +11,10 @@ from .policy import PolicySample
 
 
 class Actor(Protocol):
-    """What `collect` asks of whoever acts."""
+    """The interface of `collect` to the acting policy."""
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
-        """The sample whose action is carried out, and the labels of the observation."""
+        """The sample whose action is executed, and the labels of the observation."""
         ...
 
     def value(self, obs: Obs) -> Tensor:
@@ -23,7 +23,7 @@ class Actor(Protocol):
 
 
 def discount(gamma: float | None, dt: float) -> float:
-    """Discount of a control step of `dt` s: `gamma`, or, if that is None, 0.97 for each thirtieth of a second."""
+    """Discount per control step of `dt` s: `gamma`, or 0.97 per 1/30 s if it is None."""
     return 0.97 ** (30.0 * dt) if gamma is None else gamma
 
 
@@ -39,16 +39,16 @@ def gae(
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2015, arXiv 1506.02438), all (T, N).
 
-    Nothing follows a failure. An episode that was cut goes on with `next_value` but takes nothing from the episode after it.
-    An invalid transition has advantage 0 and cuts the sum as well.
+    The value after a failure is 0. A truncated episode is bootstrapped with `next_value`. An invalid transition has advantage 0.
+    The sum ends at all three.
 
     Args:
         reward: of the transition t.
-        value: of the state acted on.
-        next_value: of the true next state (before a reset).
-        failed: the episode ended and nothing follows.
-        ended: the next row belongs to another episode (failed or cut).
-        invalid: transitions to leave out.
+        value: of the state before the transition.
+        next_value: of the state after it, before a reset.
+        failed: the episode terminated by failure.
+        ended: the next row belongs to another episode (failure or time-out).
+        invalid: transitions to ignore.
 
     Returns:
         advantages and returns (advantage + value).
@@ -67,10 +67,10 @@ class RolloutBuffer:
     """T steps of N environments, allocated once. `data` holds every quantity as (T, N, ...).
 
     Args:
-        obs: an observation, its keys those to keep; gives shapes, types, N and the device.
+        obs: an example with the keys to store; determines shapes, types, N and the device.
         num_steps: T.
         num_actions: J.
-        labels: shapes without (T, N) of the labels that the actor gives.
+        labels: shapes, without (T, N), of the actor's labels.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RolloutBuffer:
 
     @property
     def weight(self) -> Tensor:
-        """(T, N) 1 where a transition may be trained on, 0 where physics failed."""
+        """(T, N) 1 for valid transitions, 0 where physics failed."""
         return (~self.data["invalid"]).float()
 
     def compute_returns(self, gamma: float, lam: float) -> None:
@@ -105,37 +105,37 @@ class RolloutBuffer:
         d["return"].copy_(returns)
 
     def steps(self) -> Iterator[tuple[Obs, Tensor]]:
-        """Observations (N, ...) and weights (N,) of each step: pieces small enough to stay in a CPU's cache."""
+        """Observations (N, ...) and weights (N,) of each step; small enough for a CPU's cache."""
         for t, weight in enumerate(self.weight):
             yield {key: x[t] for key, x in self.obs.items()}, weight
 
     def minibatches(
         self, count: int, keys: Iterable[str], generator: torch.Generator | None = None
     ) -> Iterator[tuple[Obs, dict[str, Tensor]]]:
-        """The transitions in random order, in `count` equal parts: observations and the quantities in `keys`, (M, ...) each.
+        """Shuffle the transitions into `count` equal minibatches: observations and the quantities in `keys`, (M, ...) each.
 
-        `weight` is 0 where physics failed. Such a row holds the first valid transition in place of its own: what a broken
-        environment observes, NaN or not, reaches no network, no loss and no gradient (where zero times NaN would be NaN). If none
-        is valid, all gradients may be NaN; `guarded_step` then skips the step.
+        `weight` is 0 where physics failed. Such a row is replaced by the first valid transition, so that observations of a broken
+        environment reach no network, loss or gradient (zero times NaN is NaN). If no transition is valid, gradients may be NaN;
+        `guarded_step` then skips the step.
         """
         obs = {key: x.flatten(0, 1) for key, x in self.obs.items()}
         data = {key: self.data[key].flatten(0, 1) for key in keys}
         weight = self.weight.flatten()
         order = torch.randperm(len(self), generator=generator, device=self.data["reward"].device)
         for rows in order[: len(self) // count * count].view(count, -1):
-            counts = weight[rows]
-            shown = torch.where(counts > 0, rows, weight.argmax())
-            yield {k: x[shown] for k, x in obs.items()}, {k: x[shown] for k, x in data.items()} | {"weight": counts}
+            valid = weight[rows]
+            used = torch.where(valid > 0, rows, weight.argmax())
+            yield {k: x[used] for k, x in obs.items()}, {k: x[used] for k, x in data.items()} | {"weight": valid}
 
 
 @torch.no_grad()
 def collect(
     env: Env, actor: Actor, buffer: RolloutBuffer, obs: Obs, generator: torch.Generator
 ) -> tuple[Obs, dict[str, Tensor]]:
-    """Fill the buffer with what the actor does from `obs` on.
+    """Fill the buffer with the actor's transitions, starting from `obs`.
 
     Returns:
-        the observation to go on with, and the rows of the episodes that ended (E,); see `Step.episodes`.
+        the last observation, and the rows of the episodes that ended (E,); see `Step.episodes`.
     """
     episodes: list[dict[str, Tensor]] = []
     data = buffer.data
@@ -154,16 +154,16 @@ def collect(
         episodes.append({key: x.clone() for key, x in step.episodes.items()})
     following = torch.cat([data["value"][1:], actor.value(obs).unsqueeze(0)])
     following = torch.where(data["timed_out"], data["next_value"], following)
-    # A state that is NaN has no value, but the transition to it may be valid.
+    # The value of a NaN state is set to 0: the transition to it may be valid.
     data["next_value"].copy_(following.nan_to_num(0.0, 0.0, 0.0))
     ended = data["failed"] | data["timed_out"]
     return obs, {key: torch.stack([rows[key] for rows in episodes])[ended] for key in episodes[0]}
 
 
 def _value_after_timeout(actor: Actor, step: Step) -> Tensor:
-    """(N,) the value of the true next state where an episode was cut; anything elsewhere."""
+    """(N,) value of the true next state where an episode timed out; undefined elsewhere."""
     if step.timed_out.is_cuda:
-        return actor.value(step.next_obs)  # all rows: cheaper than waiting for the GPU to say which
+        return actor.value(step.next_obs)  # all rows, which is cheaper than a device synchronisation to select rows
     value = torch.zeros_like(step.reward)
     rows = step.timed_out.nonzero().squeeze(1)
     if len(rows):
@@ -174,11 +174,11 @@ def _value_after_timeout(actor: Actor, step: Step) -> Tensor:
 def episode_metrics(
     table: dict[str, Tensor], task_names: Sequence[str], clip_names: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Means over the episodes that ended, rows (E,) from `collect`; nothing if none did.
+    """Means over the episodes that ended, rows (E,) from `collect`; empty if none ended.
 
     Returns:
         episode/length, episode/return, episode/success, each metric by its name, and with several tasks
-        `<task>/success`, `<task>/length`, `<task>/return`; with several clips `success/<clip>`, of the episodes that played it.
+        `<task>/success`, `<task>/length`, `<task>/return`; with several clips `success/<clip>`, over its episodes.
     """
     if not len(table["length"]):
         return {}

@@ -1,4 +1,4 @@
-"""How long the parts of an iteration last on the device, measured without a wait for it."""
+"""Durations of the parts of an iteration on the device, measured without synchronisation."""
 
 import time
 from itertools import pairwise
@@ -8,37 +8,37 @@ import torch
 
 
 class Stopwatch:
-    """Times parts of the work that follow each other.
+    """Measures consecutive parts of the work.
 
-    On a GPU each border between parts is an event in the stream of kernels, and a part lasts from one event to the next: work that
-    the host hands over too slowly counts. On a CPU it is the clock.
+    On a GPU a CUDA event marks each boundary between parts, and a part's duration is the time between two events. It includes time
+    in which the GPU waits for the host. On a CPU the host's clock is used.
 
     Args:
-        device: where the work is done.
+        device: of the work.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._events = device.type == "cuda"
-        self._borders: list[Any] = []
+        self._boundaries: list[Any] = []
         self._parts: list[str] = []
 
     def start(self) -> None:
-        """Forget all parts; the next one begins now."""
-        self._borders, self._parts = [self._now()], []
+        """Discard all parts and begin the first one."""
+        self._boundaries, self._parts = [self._now()], []
 
     def lap(self, part: str) -> None:
-        """This part ends now, and the next one begins."""
+        """End this part and begin the next one."""
         self._parts.append(part)
-        self._borders.append(self._now())
+        self._boundaries.append(self._now())
 
     def seconds(self) -> dict[str, float]:
-        """Of each part since `start`. Waits for the end of the last one: read it where the work's results are read."""
-        borders = self._borders
+        """Duration of each part since `start`, s. Waits for the end of the last part, so call it where results are read anyway."""
+        boundaries = self._boundaries
         if self._events:
-            borders[-1].synchronize()
-            spans = [begin.elapsed_time(end) / 1000.0 for begin, end in pairwise(borders)]
+            boundaries[-1].synchronize()
+            spans = [begin.elapsed_time(end) / 1000.0 for begin, end in pairwise(boundaries)]
         else:
-            spans = [end - begin for begin, end in pairwise(borders)]
+            spans = [end - begin for begin, end in pairwise(boundaries)]
         return dict(zip(self._parts, spans, strict=True))
 
     def _now(self) -> Any:

@@ -1,4 +1,4 @@
-"""What networks read: observations as normalised sets of tokens."""
+"""Network inputs: observations as normalised token sets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -12,25 +12,25 @@ from .networks import RunningNormalizer, TokenSet
 
 _FULL_STATE = {"proprioception": 1, "history": 2, "poses": 3, "masked_poses": 3}
 ONBOARD_TOKENS = {name: "onboard" if name == "proprioception" else f"onboard_{name}" for name in _FULL_STATE}
-"""By the names of token sets those that an actor with onboard sensors reads in their place."""
-_ALIKE = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
+"""For each token set, the one that an actor with onboard sensors reads instead."""
+_FULL_STATE_NAME = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
 
 RANKS = _FULL_STATE | {ONBOARD_TOKENS[name]: rank for name, rank in _FULL_STATE.items()} | {"joint_errors": 1}
-"""Dimensions of the observations that these token sets are made of, without the leading N. All others are commands, of any."""
+"""Number of dimensions, without the leading N, of the observations of these token sets. All other sets are commands."""
 
 NO_COMMANDS = {*RANKS, "reference_joint_pos", "reference_joint_vel", "pose_mask"}
-"""Observations that are of no task; besides them an environment has one for each modality (`protege.core.tasks.Modality`)."""
+"""Observations that are not commands. An environment also has one for each modality (`protege.core.tasks.Modality`)."""
 
 
 class Tokenizer(nn.Module):
-    """Turns the observation dictionary into normalised token sets. Holds the normalisers.
+    """Converts observations to normalised token sets, and holds the normalisers.
 
-    `history` is scaled as `proprioception` is and `masked_poses` as `poses`, of onboard sensors too (`ONBOARD_TOKENS`). Commands
-    and masked poses carry their own mask as features, and are zero where it is False.
+    `history` is normalised like `proprioception`, and `masked_poses` like `poses`, also for onboard sensors (`ONBOARD_TOKENS`).
+    Commands and masked poses include their mask as features and are zero where it is False.
 
     Args:
         obs_shapes: shapes of the observations without the leading N.
-        tokens: the token sets that will be asked for.
+        tokens: the token sets that will be used.
     """
 
     def __init__(self, obs_shapes: Mapping[str, Sequence[int]], tokens: Iterable[str]) -> None:
@@ -48,7 +48,7 @@ class Tokenizer(nn.Module):
 
     def forward(self, obs: Mapping[str, Tensor], token: str) -> TokenSet:
         key = _normalized_as(token)
-        normalizer, kind = self.normalizers[key], _ALIKE.get(token, token)
+        normalizer, kind = self.normalizers[key], _FULL_STATE_NAME.get(token, token)
         if kind in ("proprioception", "joint_errors"):
             return normalizer(_observed(obs, token)).unsqueeze(1), None
         if kind == "history":
@@ -65,16 +65,16 @@ class Tokenizer(nn.Module):
         return torch.cat([normalizer(obs[token].flatten(1)) * mask, mask], dim=-1).unsqueeze(1), present
 
     def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """(S, F) of those token sets that no mask covers: the body and the reference, not the commands."""
+        """(S, F) of the token sets that have no mask: proprioception and the reference, but not commands."""
         noisy_sets = ("proprioception", "history", "poses", "joint_errors")
         return {name: self.sizes[name] for name in tokens if name in noisy_sets}
 
     def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
-        """Let the normalisers see a batch.
+        """Update the normalisers with a batch.
 
         Args:
             obs: observations (M, ...).
-            weight: (M,) 0 or 1, which rows count.
+            weight: (M,) 0 for rows to ignore, else 1.
         """
         for key, normalizer in self.normalizers.items():
             assert isinstance(normalizer, RunningNormalizer)
@@ -90,34 +90,34 @@ class Tokenizer(nn.Module):
 
 
 def noisy(sets: Mapping[str, TokenSet], noise: float, draws: Mapping[str, Tensor]) -> dict[str, TokenSet]:
-    """Token sets with noise on some of them.
+    """Add noise to some token sets.
 
     Args:
-        noise: its deviation, in units of each number's own.
-        draws: standard normal numbers for those that get some, see `Tokenizer.noise_shapes`.
+        noise: standard deviation, in units of each feature's own.
+        draws: standard normal numbers for the sets that get noise, see `Tokenizer.noise_shapes`.
     """
     return {name: (x + noise * draws[name] if name in draws else x, shown) for name, (x, shown) in sets.items()}
 
 
 def _normalized_as(token: str) -> str:
-    """The observation whose normaliser a token set has, and that it is made of but for `history`."""
-    kind = _ALIKE.get(token, token)
+    """The observation whose normaliser a token set uses."""
+    kind = _FULL_STATE_NAME.get(token, token)
     alike = {"history": "proprioception", "masked_poses": "poses"}.get(kind, kind)
-    return ONBOARD_TOKENS[alike] if token in _ALIKE else alike
+    return ONBOARD_TOKENS[alike] if token in _FULL_STATE_NAME else alike
 
 
 def _observed(obs: Mapping[str, Tensor], key: str) -> Tensor:
-    """An observation by its key, or what is made of several."""
+    """An observation by its key, or one computed from several."""
     return joint_errors(*(obs[name] for name in _observations(key))) if key == "joint_errors" else obs[key]
 
 
 def _observations(token: str) -> list[str]:
-    """Keys of the observation dictionary that a token set is made of."""
+    """Keys of the observations that a token set is computed from."""
     if token == "joint_errors":
         return ["proprioception", "reference_joint_pos", "reference_joint_vel"]
     if token not in NO_COMMANDS:
         return [token, f"{token}_mask"]
-    kind, key = _ALIKE.get(token, token), _normalized_as(token)
+    kind, key = _FULL_STATE_NAME.get(token, token), _normalized_as(token)
     return {"masked_poses": [key, "pose_mask"], "history": [token, key]}.get(kind, [token])
 
 
@@ -128,13 +128,13 @@ def _token_size(token: str, obs_shapes: Mapping[str, Sequence[int]]) -> tuple[in
         "joint_errors",
         *(name for name in obs_shapes if name not in NO_COMMANDS and f"{name}_mask" in obs_shapes),
     ]
-    if token not in known and token not in _ALIKE:
+    if token not in known and token not in _FULL_STATE_NAME:
         raise UserError(f"model.tokens: there is no token set {token!r}", f"Choose among {', '.join(known)}.")
     missing = [key for key in _observations(token) if key not in obs_shapes]
     if missing:
         raise UserError(
             f"model.tokens: the environment does not observe {', '.join(missing)}",
-            f"Remove {_ALIKE.get(token, token)!r}.",
+            f"Remove {_FULL_STATE_NAME.get(token, token)!r}.",
         )
     if token == "joint_errors":
         return 1, 2 * obs_shapes["reference_joint_pos"][0]

@@ -1,4 +1,4 @@
-"""Motions: clips on disk, and a library of them on the device."""
+"""Motion clips on disk, and motion libraries on the device."""
 
 from .clip import Clip, clip_files, clip_robot, findings, load_clip, load_clips, read_clip, save_clip
 from .clip_file import clip_dtype

@@ -1,4 +1,4 @@
-"""The order in which clips are loaded onto the device: each in proportion to its weight, in an order that never repeats."""
+"""The order in which clips are loaded onto the device: in proportion to their weights, without a repeating pattern."""
 
 import heapq
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from torch import Tensor
 class BlockDraws:
     """Draws clips in proportion to their weights, by stride scheduling (Waldspurger and Weihl 1995).
 
-    The k-th draw of a clip of weight w is due at time (k + u) / w, where u is uniform between 0 and 1 and new for each draw. The
-    clip with the earliest time is next. So at time t each clip has been drawn w · t times, with a difference of one at most.
+    The k-th draw of a clip of weight w is due at time (k + u) / w, where u is uniform in [0, 1) and drawn anew each time. The clip
+    with the earliest time is next. Until time t each clip is therefore drawn w · t times, within one.
 
     Args:
-        weights: (C,) zero for clips that are never drawn; some are positive.
+        weights: (C,) zero for clips that are never drawn; at least one is positive.
         seed: of u.
     """
 
@@ -31,7 +31,7 @@ class BlockDraws:
         heapq.heapify(self.heap)
 
     def next(self) -> int:
-        """The next clip; the same one until `take` is called."""
+        """Index of the next clip, unchanged until `take` is called."""
         return self.heap[0][1]
 
     def take(self) -> None:

@@ -1,4 +1,4 @@
-"""Motion clips: the data class, and loading and saving for a robot, with every check that a clip has to pass."""
+"""Motion clips: the data class, and checked loading and saving for a robot."""
 
 import logging
 import shlex
@@ -22,8 +22,8 @@ from .conversion import converter_for
 from .plausibility import Finding
 from .poses import Poses, interpolate
 
-SHOWN = 5
-"""Clips whose warnings are shown; the others are counted."""
+MAX_SHOWN_CLIPS = 5
+"""Number of clips whose warnings are shown; further ones are only counted."""
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,15 @@ class Clip:
 
     Attributes:
         name: the file's stem.
-        time: (T,) s, rising.
+        time: (T,) s, increasing.
         root_pos_w: (T, 3) m.
         root_quat_w: (T, 4) wxyz.
         joint_pos: (T, J) rad.
-        joint_names: of the columns of `joint_pos`; empty if the file has none: they are in the robot's order.
-        robot: whose joints these are, its name; may be empty.
-        fps: frames a second of the recording, if it is known.
-        source, licence: where the motion comes from, and under which licence; may be empty.
-        warnings: what `plausibility.check` says that is no error.
+        joint_names: of the columns of `joint_pos`; empty if the file has none, and the robot's order applies.
+        robot: name of the robot; may be empty.
+        fps: frame rate of the recording, Hz, if known.
+        source, licence: origin of the motion, and its licence; may be empty.
+        warnings: warnings of `plausibility.check`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Clip:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration, s."""
         return float(self.time[-1] - self.time[0])
 
     @property
@@ -68,12 +68,12 @@ class Clip:
         return float(np.linalg.norm((self.root_pos_w[-1] - self.root_pos_w[0])[:2]) / self.duration)
 
     def at(self, time: np.ndarray) -> Poses:
-        """Interpolated poses at moments (M,) s since the clip's start, clamped to the clip."""
+        """Interpolated poses at times (M,) since the clip's start, s, clamped to the clip."""
         return interpolate(Poses(self.root_pos_w, self.root_quat_w, self.joint_pos), self.time - self.time[0], time)
 
     @property
     def is_cyclic(self) -> bool:
-        """Whether the last frame is the first one's pose, somewhere else: angles within 0.05 rad, height within 3 cm."""
+        """Whether first and last pose agree up to position and heading: angles within 0.05 rad, height within 3 cm."""
         q = torch.from_numpy(self.root_quat_w[[0, -1]])
         tilt = R.multiply(R.conjugate(R.heading(q)), q)
         return bool(
@@ -84,7 +84,7 @@ class Clip:
 
 
 def findings(clip: Clip, robot: Robot) -> list[Finding]:
-    """What is implausible about a clip of a robot, errors first; see `plausibility.check`."""
+    """Implausible properties of a clip of a robot, errors first; see `plausibility.check`."""
     motion = (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     return plausibility.check(
         clip.time,
@@ -98,15 +98,15 @@ def findings(clip: Clip, robot: Robot) -> list[Finding]:
 
 
 def read_clip(path: str | Path, robot: Robot) -> Clip:
-    """Read a clip without asking whether the motion is plausible. `inspect` does, to say everything that is wrong.
+    """Read a clip without a plausibility check, for example to inspect it.
 
     Args:
-        path: a file; or a bare name, or one in `data/motions`, of a clip that packages ship. A motion file of another format is
-            converted, if an installed package can.
-        robot: joints in another order than its own are put right by their names, if the file has them.
+        path: a file; or the name of a shipped clip, bare or in `data/motions`. A motion file of another format is converted, if an
+            installed package supports it.
+        robot: joints are reordered to its order by their names, if the file has names.
 
     Raises:
-        UserError: naming the file and what is wrong with it; also if it holds several motions.
+        UserError: the file is invalid, or holds several motions.
     """
     clips = _read(path, robot)
     if len(clips) != 1:
@@ -120,7 +120,7 @@ def read_clip(path: str | Path, robot: Robot) -> Clip:
 
 
 def _read(path: str | Path, robot: Robot) -> list[Clip]:
-    """The clips in a file: one, unless it is of another format and holds several motions."""
+    """The clips in a file: one, unless the file is of another format and holds several motions."""
     with _user_errors():
         file = find_clip(Path(path))
         if converter := converter_for(file):
@@ -132,10 +132,10 @@ def _read(path: str | Path, robot: Robot) -> list[Clip]:
 
 
 def clip_robot(path: str | Path) -> str:
-    """The name of the robot whose clip that is; empty if its file does not say.
+    """Name of a clip's robot; empty if the file does not contain it.
 
     Raises:
-        UserError: it cannot be read, or is no clip.
+        UserError: the file cannot be read, or is not a clip.
     """
     with _user_errors():
         file = find_clip(Path(path))
@@ -144,30 +144,30 @@ def clip_robot(path: str | Path) -> str:
 
 
 def load_clip(path: str | Path, robot: Robot) -> Clip:
-    """Read and check a clip; see `read_clip`. What is unlikely but possible is in its `warnings`.
+    """Read and check a clip; see `read_clip`. Its `warnings` list unlikely but possible properties.
 
     Raises:
-        UserError: naming the file and what is wrong with it; also if no robot could make this motion.
+        UserError: the file is invalid, or the motion is physically impossible.
     """
     return _checked(path, read_clip(path, robot), robot)
 
 
 def _checked(path: str | Path, clip: Clip, robot: Robot) -> Clip:
-    """The clip with its warnings, of what it was made from too, if a robot could make this motion."""
+    """Check a clip and add its warnings to those of its source file."""
     found = findings(clip, robot)
     _refuse(str(path), found)
     return replace(clip, warnings=(*clip.warnings, *plausibility.warnings(found)))
 
 
 def clip_files(paths: Sequence[str | Path]) -> list[Path]:
-    """The files that the values of `--motion-file` name, in order.
+    """The files that the values of `--motion-file` refer to, in order.
 
     Args:
         paths: each a file, a folder (its `*.npy`), a pattern (`data/*.npy`), or the name of a shipped clip. Files may be of other
             formats: see `conversion`.
 
     Raises:
-        UserError: there are none, or one of the values names nothing.
+        UserError: there are no values, or one of them matches no file.
     """
     if not paths:
         raise UserError(
@@ -178,35 +178,38 @@ def clip_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def load_clips(paths: Sequence[str | Path], robot: Robot) -> list[Clip]:
-    """The clips that the values of `--motion-file` name; see `clip_files`. Their warnings are logged.
+    """Load the clips that the values of `--motion-file` refer to; see `clip_files`. Their warnings are logged.
 
     Raises:
-        UserError: also if there are none.
+        UserError: a clip is invalid, or there are none.
     """
     clips = [_checked(path, clip, robot) for path in clip_files(paths) for clip in _read(path, robot)]
-    doubtful = [clip for clip in clips if clip.warnings]
-    for clip in doubtful[:SHOWN]:
+    with_warnings = [clip for clip in clips if clip.warnings]
+    for clip in with_warnings[:MAX_SHOWN_CLIPS]:
         for finding in clip.warnings:
             log.warning("%s: %s", clip.name, finding)
-    if doubtful[SHOWN:]:
-        log.warning("%d more clips have warnings: protege sim motions inspect FILE shows them", len(doubtful) - SHOWN)
+    if with_warnings[MAX_SHOWN_CLIPS:]:
+        log.warning(
+            "%d more clips have warnings: protege sim motions inspect FILE shows them",
+            len(with_warnings) - MAX_SHOWN_CLIPS,
+        )
     return clips
 
 
 def save_clip(path: str | Path, clip: Clip, robot: Robot | None = None) -> Path:
-    """Write a clip whole or not at all. `.npy` is added to a name without a suffix.
+    """Write a clip atomically. `.npy` is added to a name without a suffix.
 
     Args:
-        path: where to.
-        clip: its names, robot, rate, source and licence are written, as far as it has them.
-        robot: whose clip this is: what `load_clip` would refuse is refused, and the robot's name and its joints' are
-            written, if the clip has none of its own.
+        path: of the file.
+        clip: its names, robot, rate, source and licence are written if it has them.
+        robot: of the clip. If given, the clip is checked as by `load_clip`, and the robot's name and joint names are written if the
+            clip has none.
 
     Returns:
-        the file.
+        the path of the file.
 
     Raises:
-        UserError: the folder cannot be written, the name is no clip's, or the clip could not be loaded again.
+        UserError: the folder is not writable, the file name is invalid, or the clip is.
     """
     if robot is not None:
         clip = replace(clip, robot=clip.robot or robot.name, joint_names=clip.joint_names or robot.joint_names)
@@ -224,16 +227,16 @@ def save_clip(path: str | Path, clip: Clip, robot: Robot | None = None) -> Path:
 
 
 def _refuse(path: str, found: Sequence[Finding]) -> None:
-    """Refuse what no robot could do: the first error is said, the others are counted."""
-    wrong = plausibility.errors(found)
-    if wrong:
-        more = f" (and {len(wrong) - 1} more: protege sim motions inspect shows them)" if len(wrong) > 1 else ""
-        raise UserError(f"{path}: {wrong[0].where}{more}", wrong[0].remedy)
+    """Raise the first error among the findings; further ones are counted."""
+    errors = plausibility.errors(found)
+    if errors:
+        more = f" (and {len(errors) - 1} more: protege sim motions inspect shows them)" if len(errors) > 1 else ""
+        raise UserError(f"{path}: {errors[0].where}{more}", errors[0].remedy)
 
 
 @contextmanager
 def _user_errors() -> Iterator[None]:
-    """What the files shared with the robot's side raise, as core's error."""
+    """Convert errors of the modules shared with `protege.deploy` to UserError."""
     try:
         yield
     except ClipError as error:

@@ -1,6 +1,6 @@
-"""Where clips are found: files, folders, patterns, and the clips that packages ship.
+"""Finds clips: files, folders, patterns, and the clips that packages ship.
 
-numpy's and the standard library's imports alone: the robot's side shares this file (see docs/architecture.md).
+Only the standard library is used, because `protege.deploy` shares this file (see docs/architecture.md).
 """
 
 import glob
@@ -9,17 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path("data", "motions")
-"""Where imported clips are written, and the prefix under which documents name the shipped ones."""
+"""Folder of imported clips, and optional prefix of the names of shipped ones."""
 
 WHERE = "Give a .npy file, a folder of them, a pattern ('data/motions/*.npy'), or a name that `protege sim motions list` shows"
 
 
 class ClipError(Exception):
-    """A clip that cannot be found, read or used. Core and deploy turn it into their own one-line error.
+    """A clip that cannot be found, read or used. Core and deploy convert it to their own one-line error.
 
     Attributes:
-        problem: what is wrong, naming the file and the field or frame.
-        remedy: what to do about it.
+        problem: what is wrong, with the file and the field or frame.
+        remedy: how to fix it.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -28,14 +28,14 @@ class ClipError(Exception):
 
 
 def find_clips(value: str | Path) -> list[Path]:
-    """The files that one value of `--motion-file` names.
+    """The files that one value of `--motion-file` refers to.
 
     Args:
-        value: a file; a folder, of which all `*.npy` are taken in order of their names; a pattern with `*`, `?` or `[...]`;
-            or the name of a shipped clip, bare or in `data/motions`. A file on disk wins over a shipped one of its name.
+        value: a file; a folder, for all its `*.npy` sorted by name; a pattern with `*`, `?` or `[...]`; or the name of a shipped
+            clip, bare or in `data/motions`. A file on disk takes precedence over a shipped one with the same name.
 
     Raises:
-        ClipError: nothing is there.
+        ClipError: there is no such file.
     """
     text = str(value)
     if not text.strip() or (isinstance(value, Path) and text == "."):
@@ -50,10 +50,10 @@ def find_clips(value: str | Path) -> list[Path]:
 
 
 def find_clip(path: Path) -> Path:
-    """One file: `path` itself, the one of that name in `data/motions`, or a shipped one; no package is imported for it.
+    """Find one file: `path` itself, the one of this name in `data/motions`, or a shipped one. No package is imported.
 
     Raises:
-        ClipError: nothing is there, or it is a folder.
+        ClipError: there is no such file, or it is a folder.
     """
     local = [path, FOLDER / path] if path.parent == Path() else [path]
     found = next((place for place in local if place.is_file()), None) or _shipped(path)
@@ -65,7 +65,7 @@ def find_clip(path: Path) -> Path:
 
 
 def _shipped(path: Path) -> Path | None:
-    """A shipped clip: elsewhere than in `data/motions`, another one was meant."""
+    """A shipped clip, if `path` is a bare name or in `data/motions`."""
     if path.parent.parts[-2:] not in ((), FOLDER.parts):
         return None
     for entry in entry_points(group="protege.motions"):

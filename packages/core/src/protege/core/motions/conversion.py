@@ -1,6 +1,6 @@
-"""Motion files of other formats, used as if they were clips. Core itself reads clips only.
+"""Motion files of other formats, used like clips. Core itself only reads clips.
 
-A package that reads other formats has an entry point of the group `protege.motion_files`, which names a `Converter`.
+A package that reads other formats has an entry point of the group `protege.motion_files`, which refers to a `Converter`.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from .file_kinds import SNIFFED
 
 
 class Converter(Protocol):
-    """Turns motion files of other formats into clips."""
+    """Converts motion files of other formats to clips."""
 
     def accepts(self, first: bytes) -> bool:
-        """Whether a file with these first bytes may be a motion of another format, and is no clip."""
+        """Whether a file that begins with these bytes may be a motion of another format, and is not a clip."""
         ...
 
     def robot(self, file: Path) -> str:
-        """The name of the robot that a file's motion belongs to; empty if it can be any robot's.
+        """Name of the robot of a file's motion; empty if the motion fits any robot.
 
         Raises:
-            UserError: it is no motion.
+            UserError: the file is not a motion.
         """
         ...
 
     def clips(self, file: Path, robot: Robot) -> Sequence[Any]:
-        """The clips (`clip.Clip`) that a robot gets from a file.
+        """Convert a file to clips (`clip.Clip`) of a robot.
 
         Raises:
-            UserError: naming what is wrong with it, and the command that imports it with options.
+            UserError: the file is invalid, or needs options of the import command, which the error names.
         """
         ...
 
@@ -43,7 +43,7 @@ def converter_for(file: Path) -> Converter | None:
         with file.open("rb") as opened:
             first = opened.read(SNIFFED)
     except OSError:
-        return None  # reading it will raise an error that says why
+        return None  # reading it later raises an error with the reason
     return next((converter for converter in _converters() if converter.accepts(first)), None)
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 of many files, cached: a file is read again only if its size or time of change differs from last time."""
+"""Cached SHA-256 of many files. A file is read again only if its size or modification time has changed."""
 
 import hashlib
 import json
@@ -12,21 +12,21 @@ from ..files import write_atomically
 from ..progress import Progress
 from ..threads import available_cores
 
-KNOWN = "digests.json"
+CACHE_FILE = "digests.json"
 
 
 def cache_folder() -> Path:
-    """Folder of cached libraries and digests: `PROTEGE_CACHE`, or `protege` in the user's cache folder."""
+    """Folder of cached libraries and digests, in `PROTEGE_CACHE` or in `protege` in the user's cache folder."""
     if own := os.environ.get("PROTEGE_CACHE"):
         return Path(own) / "motions"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "protege" / "motions"
 
 
 def sha256(path: Path) -> str:
-    """Of a file.
+    """SHA-256 of a file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def sha256(path: Path) -> str:
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file. Results are kept in the cache folder, if it can be written.
+    """SHA-256 of each file. Results are cached if the cache folder is writable.
 
     Raises:
         UserError: a file cannot be read.
@@ -52,16 +52,16 @@ def digests(paths: Sequence[Path]) -> list[str]:
                 progress.at(done)
         try:
             text = json.dumps(known).encode()
-            write_atomically(cache_folder() / KNOWN, lambda file: file.write(text))
-        except UserError:  # without a cache the next call takes longer
+            write_atomically(cache_folder() / CACHE_FILE, lambda file: file.write(text))
+        except UserError:  # the next call is only slower without a cache
             pass
     return [known[key][1] for key, _ in keys]
 
 
 def _known() -> dict[str, list[str]]:
-    """By path, a file's size and time of change, and its digest."""
+    """For each path, the file's size and modification time, and its digest."""
     try:
-        data = json.loads((cache_folder() / KNOWN).read_bytes())
+        data = json.loads((cache_folder() / CACHE_FILE).read_bytes())
         return data if isinstance(data, dict) else {}
     except (OSError, ValueError):
         return {}

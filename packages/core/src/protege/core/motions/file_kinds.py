@@ -1,6 +1,6 @@
-"""The kind of a file that is no motion clip, by its first bytes and its name.
+"""Recognises the kind of a file that is not a motion clip, by its first bytes and its name.
 
-The standard library alone: the robot's side shares this file (see docs/architecture.md).
+Only the standard library is used, because `protege.deploy` shares this file (see docs/architecture.md).
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 SNIFFED = 4096
-"""Number of a file's first bytes that are looked at."""
+"""Number of bytes at the start of a file by which its kind is recognised."""
 
 CONVERT = "Clips are .npy files; docs/clips.md shows how to write one from your own arrays"
 IMPORT = "If it is a motion, import it: protege sim motions import FILE --robot NAME. Otherwise: docs/clips.md"
@@ -17,7 +17,7 @@ AGAIN = "Download or copy it again"
 
 
 class FileKind(NamedTuple):
-    """A kind of file: in words, and what to do with it."""
+    """A kind of file: its description, and how to use such a file."""
 
     words: str
     remedy: str
@@ -40,14 +40,14 @@ MAGIC: tuple[tuple[bytes, FileKind], ...] = (
 )  # fmt: skip
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 ZIP_NAME_AT = 30
-"""Where the name of a zip archive's first member begins."""
+"""Offset of the name of a zip archive's first member."""
 
 
 def file_kind(first: bytes, name: str) -> FileKind:
-    """The kind of a file that was given as a clip, and the remedy.
+    """The kind of a file that was given as a clip.
 
     Args:
-        first: its first bytes, `SNIFFED` of them or the whole file.
+        first: its first `SNIFFED` bytes, or the whole file.
         name: the file's name, whose suffix is a hint.
     """
     if not first:
@@ -64,7 +64,7 @@ def file_kind(first: bytes, name: str) -> FileKind:
         return FileKind("a tar archive", "Unpack it: tar xf FILE")
     if first[0] == 0x80 and len(first) > 1 and first[1] in range(2, 6):
         return FileKind("a Python pickle", IMPORT)
-    return _text(first, PurePath(name).suffix.lower()) or FileKind("of a format that is not known here", CONVERT)
+    return _text(first, PurePath(name).suffix.lower()) or FileKind("of an unknown format", CONVERT)
 
 
 def _npy(first: bytes) -> FileKind:
@@ -87,7 +87,7 @@ def _zip(first: bytes, name: str) -> FileKind:
 
 
 def _text(first: bytes, suffix: str) -> FileKind | None:
-    """Text of some kind, or None."""
+    """The kind of a text file; None if it is not text."""
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         return FileKind("text in UTF-16", IMPORT)
     text = first.decode("utf-8", errors="ignore").lstrip("\ufeff \t\r\n")

@@ -1,4 +1,4 @@
-"""Frames of many clips: root and joints at an even rate, clip by clip. Body poses are computed from them."""
+"""Frames of many clips: root and joints at a constant rate, clip by clip. Body poses are computed from them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -14,18 +14,18 @@ from .library import different_names
 from .poses import Poses, frames_per_step
 from .table import frame_counts, states
 
-TOGETHER = 65536
-"""Frames of several clips that are computed together on a GPU. A CPU computes one clip at a time: the last digit of a sine depends
-on how many are computed together, and a clip's frames must always be the same to the bit."""
+MAX_BATCH_FRAMES = 65536
+"""Number of frames of several clips that are computed together on a GPU. A CPU computes one clip at a time, because the last digit
+of a sine depends on the batch size, and a clip's frames must always be bitwise equal."""
 
 
 class Frames(Protocol):
-    """C clips, resampled at `rate` frames a second.
+    """C clips, resampled at `rate` Hz.
 
     Attributes:
         names: of the clips, all different.
-        counts: (C,) frames of each clip, at least three.
-        weights: (C,) of the clips, for the draws.
+        counts: (C,) number of frames of each clip, at least three.
+        weights: (C,) sampling weights of the clips.
     """
 
     rate: float
@@ -39,7 +39,7 @@ class Frames(Protocol):
 
 
 def frame_rate(robot: Robot) -> float:
-    """Frames a second of a robot's resampled motions."""
+    """Frame rate of a robot's resampled motions, Hz."""
     return frames_per_step(robot.control_dt) / robot.control_dt
 
 
@@ -57,14 +57,14 @@ class ClipFrames:
 
 
 def resampled(clip: Clip, rate: float) -> Poses:
-    """A clip's frames at an even rate."""
+    """Resample a clip at a constant rate."""
     return clip.at(np.arange(frame_counts([clip], rate)[0]) / rate)
 
 
 def body_frames(
     source: Frames, clips: Sequence[int], kinematics: Kinematics, device: torch.device
 ) -> Iterator[RobotState]:
-    """The whole frames of some clips, one clip after the other, in pieces (n, ...); computed in double precision.
+    """Full states of the frames of some clips, in the clips' order, in pieces (n, ...); computed in double precision.
 
     Args:
         kinematics: in double precision, on the device.
@@ -72,7 +72,7 @@ def body_frames(
     piece: list[Poses] = []
     for i in clips:
         poses = source.poses(i)
-        if piece and (device.type == "cpu" or sum(len(x.joint_pos) for x in (*piece, poses)) > TOGETHER):
+        if piece and (device.type == "cpu" or sum(len(x.joint_pos) for x in (*piece, poses)) > MAX_BATCH_FRAMES):
             yield _states(piece, source.rate, kinematics, device)
             piece = []
         piece.append(poses)

@@ -1,4 +1,4 @@
-"""Motion clips on the device: one table of frames, resampled once."""
+"""The motion library: clips on the device in one table of frames, resampled once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from .table import frame_counts, frame_table
 
 
 def different_names(names: Sequence[str]) -> list[str]:
-    """The names; those that several share have their index after them."""
+    """Make names unique: those that occur several times get their index as a suffix."""
     count = Counter(names)
     return [name if count[name] == 1 else f"{name}-{i}" for i, name in enumerate(names)]
 
 
 class MotionLibrary:
-    """Clips on the device: sampled, and interpolated at any time.
+    """Clips on the device that can be sampled and interpolated at any time.
 
-    Frames are resampled once, a whole number of them each control step of the robot (what is left of a clip after its last whole
-    frame is dropped); body poses come from forward kinematics, velocities from central differences.
+    Clips are resampled once with an integer number of frames per control step. The rest of a clip after its last frame is dropped.
+    Body poses come from forward kinematics, velocities from central differences.
 
     Attributes:
-        stride: frames a control step.
-        rate: frames a second.
-        state: (F, ...) the frames of all clips, one clip after the other.
+        stride: frames per control step.
+        rate: frame rate, Hz.
+        state: (F, ...) the frames of all clips, in the clips' order.
         starts, counts: (C,) first frame and number of frames of each clip.
         durations: (C,) s.
-        names: of the clips; those that share one have their index after it.
-        shares: (C,) probability of drawing each clip; they sum to 1.
+        names: of the clips; clips with equal names have their index as a suffix.
+        shares: (C,) sampling probability of each clip; they sum to 1.
 
     Args:
-        weights: of the clips, for the draws; all alike by default.
+        weights: sampling weights of the clips; equal by default.
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class MotionLibrary:
         self.durations = (self.counts - 1) / self.rate
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n,) indices, by the clips' weights."""
+        """Sample n clips by their weights; (n,) indices."""
         draws = torch.rand(n, generator=generator, device=self.edges.device)
-        # Sums of shares are rounded: a draw just below 1 may lie behind the last clip that has a share.
+        # Because of rounding, a draw just below 1 may exceed the sum of all shares.
         return torch.bucketize(draws, self.edges, right=True).clamp_max(self.last)
 
     def clip_at(self, frame: Tensor) -> Tensor:
-        """The clips of frames (n,) of the table, (n,) indices into `names`."""
+        """Clips that frames (n,) of the table belong to, (n,) indices into `names`."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:
-        """The motion at some times.
+        """The motion at given times.
 
         Args:
             clip: indices, any shape.
-            time: s since the clip's start, the same shape; clamped to the clip.
+            time: since the clip's start, s, of the same shape; clamped to the clip.
 
         Returns:
             a state whose leading dimensions are those of `time`.

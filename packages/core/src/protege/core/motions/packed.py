@@ -1,6 +1,6 @@
-"""A packed library: thousands of clips of one robot in one memory-mapped file. docs/libraries.md describes it.
+"""Packed libraries: thousands of clips of one robot in one memory-mapped file. docs/libraries.md describes the format.
 
-The file is a NumPy array of frames, as clips are, followed by an array of bytes that are JSON: the index.
+The file contains a NumPy array of frames, as a clip does, followed by an array of bytes with the index as JSON.
 """
 
 import io
@@ -29,15 +29,14 @@ REMEDY = "Pack its clips again: protege sim motions pack"
 
 @dataclass(frozen=True)
 class Entry:
-    """The entry of a clip in a packed library.
+    """A clip in the index of a packed library.
 
     Attributes:
         name: the file's stem.
-        frames: number of its frames.
-        weight: see `protege.core.runs.manifest`.
-        tags, split: the same.
-        sha256: of the motion file that it was made from.
-        source, licence: where the motion comes from, and under which licence; may be empty.
+        frames: number of frames.
+        weight, tags, split: see `protege.core.runs.manifest`.
+        sha256: of the original motion file.
+        source, licence: origin of the motion, and its licence; may be empty.
     """
 
     name: str
@@ -57,9 +56,9 @@ class Index:
     Attributes:
         robot: name of the clips' robot.
         joint_names: of the columns of `joint_pos`.
-        rate: frames a second.
+        rate: frame rate, Hz.
         entries: the clips.
-        key: of its content, see `packing.content_key`.
+        key: hash of its contents, see `packing.content_key`.
     """
 
     robot: str
@@ -81,13 +80,13 @@ def write_index(file: BinaryIO, index: Index) -> None:
 
 
 class PackedLibrary:
-    """The clips of a packed library, or some of them, as `Frames`.
+    """All or some clips of a packed library, as `Frames`.
 
     Args:
         path: of the file, which is memory-mapped.
         index: see `read_index`.
-        chosen: indices of clips in the file; all by default.
-        weights: of those clips; by default those in the index.
+        chosen: indices of the clips in the file; all by default.
+        weights: of these clips; by default those in the index.
     """
 
     def __init__(
@@ -116,12 +115,12 @@ class PackedLibrary:
         copies = Poses(*(rows[name].copy() for name in Poses._fields))
         page = mmap.PAGESIZE
         first = start // page * page
-        # The pages stay in the system's cache, but no longer count as memory of this process.
+        # The pages stay in the system's cache but no longer count as this process's memory.
         self._map.madvise(mmap.MADV_DONTNEED, first, start + rows.nbytes - first)
         return copies
 
     def clip(self, i: int) -> Clip:
-        """A clip as `load_clip` would load it from a file of its own."""
+        """A clip as `load_clip` would load it from its own file."""
         poses, entry, index = self.poses(i), self.entries[i], self.index
         time = np.arange(len(poses.joint_pos)) / self.rate
         pos, quat, joint_pos = (x.astype(np.float64) for x in poses)
@@ -130,15 +129,15 @@ class PackedLibrary:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a path is that of a packed library."""
+    """Whether a path is a packed library."""
     return path.suffix == SUFFIX and path.is_file()
 
 
 def read_index(path: Path, robot: Robot) -> Index:
-    """The index of a packed library of a robot.
+    """Read the index of a packed library of a robot.
 
     Raises:
-        UserError: the file is no packed library, is damaged, or is for another robot or rate.
+        UserError: the file is not a packed library, is damaged, or is for another robot or rate.
     """
     try:
         offset, frames = _frames_at(path)

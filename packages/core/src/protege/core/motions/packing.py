@@ -1,4 +1,4 @@
-"""Packing clips into one file, by several processes."""
+"""Packs clips into one file with several processes."""
 
 import hashlib
 import json
@@ -26,47 +26,47 @@ from .frames import frame_rate, resampled
 from .packed import FORMAT_VERSION, SUFFIX, Entry, Index, frame_dtype, write_index
 from .table import frame_counts
 
-FEW = 64
-"""Up to so many files are packed without worker processes, which take seconds to start."""
-PIECE = 16
-"""Files in one job of a worker process."""
+MAX_SERIAL_FILES = 64
+"""Largest number of files that are packed without worker processes, which take seconds to start."""
+FILES_PER_JOB = 16
+"""Number of files in a job of a worker process."""
 
 log = logging.getLogger(__name__)
 
 
 def content_key(robot: Robot, named: Sequence[tuple[str, str]]) -> str:
-    """A hash of all that a packed library depends on: the robot, and (name, SHA-256) of each clip's file."""
+    """Hash of everything that a packed library depends on: the robot, and (name, SHA-256) of each clip's file."""
     plain = json.dumps([FORMAT_VERSION, to_plain(robot), frame_rate(robot), list(named)], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def cached_path(key: str) -> Path:
-    """Path of the cached library with a `content_key`."""
+    """Path of the cached library for a `content_key`."""
     return cache_folder() / f"{key[:32]}{SUFFIX}"
 
 
 def pack(files: Sequence[Path], entries: Sequence[Entry], robot: Robot, output: Path, key: str) -> int:
-    """Write a packed library whole or not at all. Clips are checked as in training; progress goes to stderr.
+    """Write a packed library atomically. Clips are checked as in training; progress is printed to stderr.
 
     Args:
-        files: of the clips, or of motions in other formats. One that holds several becomes several clips.
-        entries: one for each file; names, frames, source and licence are filled in here.
+        files: clips, or motions in other formats. A file with several motions becomes several clips.
+        entries: one per file; names, frames, source and licence are filled in.
         key: see `content_key`.
 
     Returns:
-        how many clips have warnings.
+        number of clips with warnings.
 
     Raises:
-        UserError: a file cannot be used (all such files are named), or the folder cannot be written.
+        UserError: files cannot be used (up to ten are named), or the folder is not writable.
     """
-    pieces = [list(range(i, min(i + PIECE, len(files)))) for i in range(0, len(files), PIECE)]
+    pieces = [list(range(i, min(i + FILES_PER_JOB, len(files)))) for i in range(0, len(files), FILES_PER_JOB)]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".packing-") as folder:
             results, done = dict[int, list[_Packed]](), 0
             with Progress("clips packed", len(files)) as progress:
                 for first, result in _packed(files, pieces, robot, Path(folder)):
-                    results[first], done = result, done + len(pieces[first // PIECE])
+                    results[first], done = result, done + len(pieces[first // FILES_PER_JOB])
                     progress.at(done)
             ordered = [item for first in sorted(results) for item in results[first]]
             if faults := [item for item in ordered if isinstance(item, UserError)]:
@@ -87,27 +87,27 @@ def pack(files: Sequence[Path], entries: Sequence[Entry], robot: Robot, output: 
 
 
 _Packed = UserError | tuple[int, str, int, str, str, int]
-"""A fault, or a clip: place of its file, name, frames, source, licence, warnings."""
+"""An error, or a clip: index of its file, name, frames, source, licence, number of warnings."""
 
 
 def _packed(
     files: Sequence[Path], pieces: list[list[int]], robot: Robot, folder: Path
 ) -> Iterator[tuple[int, list[_Packed]]]:
-    """The results of all pieces, by the first file's place, as they are ready."""
+    """The results of all pieces as they are ready, with the index of the piece's first file."""
     jobs = [([files[i] for i in piece], piece[0], robot, folder) for piece in pieces]
-    if len(files) <= FEW:
+    if len(files) <= MAX_SERIAL_FILES:
         yield from (_pack_piece(*job) for job in jobs)
         return
-    context = get_context("spawn")  # a fork of a process with torch's threads may deadlock
+    context = get_context("spawn")  # forking a process with torch's threads may deadlock
     with ProcessPoolExecutor(available_cores(), context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for future in as_completed([pool.submit(_pack_piece, *job) for job in jobs]):
             yield future.result()
 
 
 def _pack_piece(files: Sequence[Path], first: int, robot: Robot, folder: Path) -> tuple[int, list[_Packed]]:
-    """Write the frames of some files' clips to `folder/<first>`."""
+    """Write the frames of the clips of some files to `folder/<first>`."""
     found, dtype, rate = list[_Packed](), frame_dtype(robot.num_joints), frame_rate(robot)
-    clips.log.setLevel(logging.ERROR)  # not thousands of warnings: `pack` returns their number
+    clips.log.setLevel(logging.ERROR)  # `pack` returns the number of warnings instead of logging thousands
     try:
         with (folder / str(first)).open("wb") as output:
             for place, file in enumerate(files, start=first):
@@ -128,7 +128,7 @@ def _pack_piece(files: Sequence[Path], first: int, robot: Robot, folder: Path) -
 
 
 def _join(folder: Path, firsts: Sequence[int], index: Index, output: Path) -> None:
-    """The pieces' frames and the index as one file, under its name when it is whole."""
+    """Join the pieces' frames and the index to one file, and rename it to `output` when it is complete."""
     dtype, whole = frame_dtype(len(index.joint_names)), folder / "whole"
     with whole.open("wb") as file:
         header = {

@@ -1,6 +1,6 @@
-"""Poses between the frames of a clip: positions and joint angles linearly, rotations on the shortest arc.
+"""Interpolation between the frames of a clip: linear for positions and joint angles, along the shortest arc for rotations.
 
-numpy alone: the robot's side shares this file (see docs/architecture.md).
+Only numpy is used, because `protege.deploy` shares this file (see docs/architecture.md).
 """
 
 import math
@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 FRAME_TIME = 0.017
-"""s: the frames of a resampled motion are no further apart. Between them it is a straight line."""
+"""Largest time between frames of a resampled motion, s. Between them it is interpolated."""
 
 
 class Poses(NamedTuple):
-    """Poses of a robot at T moments, world frame: root_pos_w (T, 3) m, root_quat_w (T, 4) wxyz, joint_pos (T, J) rad."""
+    """Poses of a robot at T times, world frame: root_pos_w (T, 3) m, root_quat_w (T, 4) wxyz, joint_pos (T, J) rad."""
 
     root_pos_w: np.ndarray
     root_quat_w: np.ndarray
@@ -21,17 +21,17 @@ class Poses(NamedTuple):
 
 
 def frames_per_step(control_dt: float) -> int:
-    """Frames of a resampled motion in a control step of so many seconds."""
+    """Number of frames of a resampled motion per control step of `control_dt` s."""
     return math.ceil(control_dt / FRAME_TIME)
 
 
 def interpolate(frames: Poses, time: np.ndarray, at: np.ndarray) -> Poses:
-    """Poses between frames.
+    """Interpolate poses between frames.
 
     Args:
         frames: T frames.
-        time: (T,) s, when they are, rising.
-        at: (M,) s, the moments that are asked for; before the first frame it is that frame, after the last one the last.
+        time: (T,) their times, s, increasing.
+        at: (M,) times of the result, s, clamped to the first and last frame.
 
     Returns:
         M poses, with unit quaternions.
@@ -48,12 +48,12 @@ def interpolate(frames: Poses, time: np.ndarray, at: np.ndarray) -> Poses:
 
 
 def slerp(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Constant-speed interpolation, the short way round: (M, 4), (M, 4), (M, 1) from 0 to 1 -> (M, 4). Shoemake 1985."""
+    """Constant-speed interpolation along the shorter path: (M, 4), (M, 4), (M, 1) from 0 to 1 -> (M, 4). Shoemake 1985."""
     a, b = (q / np.linalg.norm(q, axis=1, keepdims=True) for q in (a, b))
     cosine = (a * b).sum(axis=1, keepdims=True)
     b, angle = np.where(cosine < 0.0, -b, b), np.arccos(np.abs(cosine).clip(max=1.0))
     sine = np.sin(angle)
-    # Where the two are nearly one, a straight line is as good, and the other formula 0 / 0.
+    # For nearly equal rotations the formula is 0 / 0; linear interpolation is then accurate.
     far, safe = sine > 1e-6, np.where(sine > 1e-6, sine, 1.0)
     mixed = np.where(far, np.sin((1.0 - share) * angle) / safe, 1.0 - share) * a
     mixed = mixed + np.where(far, np.sin(share * angle) / safe, share) * b

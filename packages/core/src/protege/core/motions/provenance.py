@@ -1,4 +1,4 @@
-"""Sources and licences of the motions that a policy learns from. They decide whether a policy may be passed on."""
+"""Sources and licences of the motions that a policy learns from. They decide whether the policy may be redistributed."""
 
 import hashlib
 from collections import Counter
@@ -19,10 +19,10 @@ class Origin:
     """The origin of one clip, or of several with the same source and licence.
 
     Attributes:
-        name: of the clip; of several their number, such as `12 clips`.
-        source: where the motion comes from; empty if its file does not say.
-        licence: under which it may be used; empty if its file does not say.
-        sha256: of the training's motion file; empty for several clips.
+        name: of the clip; for several clips their number, such as `12 clips`.
+        source: of the motion; empty if its file does not contain it.
+        licence: of the motion; empty if its file does not contain it.
+        sha256: of the motion file; empty for several clips.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Origin:
 
 
 def origins(motion_files: Sequence[str], robot: Robot) -> list[Origin]:
-    """Origins of the clips that the values of `--motion-file` name, in order; see `clip_files`.
+    """Origins of the clips that the values of `--motion-file` refer to, in order; see `clip_files`.
 
     Raises:
         UserError: a file is missing, or cannot be read.
@@ -41,7 +41,7 @@ def origins(motion_files: Sequence[str], robot: Robot) -> list[Origin]:
 
 
 def _of_file(file: Path, robot: Robot) -> list[Origin]:
-    """Origins of a clip, or of all motions in a file of another format."""
+    """Origin of a clip, or of all motions in a file of another format."""
     try:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -64,19 +64,19 @@ def summed(found: Sequence[Origin]) -> list[Origin]:
 
 
 def clip_count(origin: Mapping[str, str]) -> int:
-    """How many clips an origin, as plain data, stands for: 1 unless it comes from `summed`."""
+    """Number of clips that an origin, as plain data, represents: 1 unless it comes from `summed`."""
     number, _, word = origin["name"].partition(" ")
     return int(number) if not origin["sha256"] and word in ("clip", "clips") and number.isdecimal() else 1
 
 
 def joined(*several: Iterable[Mapping[str, str] | Origin]) -> list[dict[str, str]]:
-    """Origins as plain data, each once, those of the first list first."""
+    """Concatenate lists of origins as plain data, without duplicates."""
     plain = (asdict(one) if isinstance(one, Origin) else dict(one) for many in several for one in many)
     return list({tuple(one.items()): one for one in plain}.values())
 
 
 def are_origins(value: object) -> bool:
-    """Whether plain data out of a file is a list of origins."""
+    """Whether plain data from a file is a list of origins."""
     keys = set(Origin.__dataclass_fields__)
     return isinstance(value, list) and all(
         isinstance(one, dict) and set(one) == keys and all(isinstance(text, str) for text in one.values())

@@ -1,4 +1,4 @@
-"""Clips on the device in slots whose contents can be replaced. Tensors keep their addresses, so that CUDA graphs may read them."""
+"""Clips on the device in replaceable slots. Tensors keep their addresses, so that CUDA graphs can read them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ EMPTY = -1
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A clip is small: on a busy machine several threads take fifty times as long. Also, results do not depend on their number."""
+    """Use one thread: several are up to fifty times slower for small clips on a busy machine, and would change results."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -28,9 +28,9 @@ def _one_thread() -> Iterator[None]:
 
 
 class SlotLibrary:
-    """A table of frames in blocks. A block holds as many clips as its frames and its slots have room for.
+    """A table of frames in blocks. A block holds as many clips as fit into its frames and slots.
 
-    It has the interface that tracking tasks use of a `MotionLibrary`; a clip's index there is a slot's index here.
+    It has the interface of `MotionLibrary` that tracking tasks use; clip indices are slot indices here.
 
     Args:
         source: the clips.
@@ -41,9 +41,9 @@ class SlotLibrary:
     Attributes:
         state: (K · R, ...) the frames.
         starts, counts: (K · M,) first frame and number of frames of each slot; an empty slot starts at the next block's start.
-        shares: (K · M,) probability of drawing each slot; they sum to 1. 0 for an empty slot, and for one to be replaced next.
+        shares: (K · M,) sampling probability of each slot; they sum to 1. 0 for empty slots and for those to be replaced next.
         clips: (K · M,) index of the source's clip in each slot, on the CPU; `EMPTY` for none.
-        times: (K · M,) number of draws that each slot stands for, on the CPU.
+        times: (K · M,) number of draws that each slot represents, on the CPU.
         names: of the source's clips.
     """
 
@@ -66,7 +66,7 @@ class SlotLibrary:
         self._on_device = torch.full((slots,), EMPTY, dtype=torch.long, device=self.device)
 
     def put(self, block: int, clips: Sequence[int], times: Sequence[float]) -> None:
-        """Replace the contents of a block by these clips, which must fit."""
+        """Replace the contents of a block by clips, which must fit."""
         slots = slice(block * self.block_slots, block * self.block_slots + len(clips))
         whole = slice(block * self.block_slots, (block + 1) * self.block_slots)
         counts = self.source.counts[list(clips)]
@@ -89,7 +89,7 @@ class SlotLibrary:
                 first += size
 
     def draw_from(self, blocks: Sequence[int]) -> None:
-        """Let episodes start only in clips of these blocks."""
+        """Sample only clips of these blocks at episode starts."""
         weight = np.zeros_like(self.times)
         for block in blocks:
             slots = slice(block * self.block_slots, (block + 1) * self.block_slots)
@@ -100,15 +100,15 @@ class SlotLibrary:
         self.last.fill_(int(np.flatnonzero(weight)[-1]))
 
     def sample_clips(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(n,) slots, drawn by their shares."""
+        """Sample n slots by their shares; (n,) indices."""
         draws = torch.rand(n, generator=generator, device=self.device)
-        # Sums of shares are rounded: a draw just below 1 may lie behind the last of them.
+        # Because of rounding, a draw just below 1 may exceed the sum of all shares.
         return torch.bucketize(draws, self.edges, right=True).minimum(self.last)
 
     def slot_at(self, frame: Tensor) -> Tensor:
-        """The slots of frames (n,) of the table, (n,)."""
+        """Slots that frames (n,) of the table belong to, (n,)."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def clip_at(self, frame: Tensor) -> Tensor:
-        """The clips of frames (n,) of the table, (n,) indices into `names`."""
+        """Clips that frames (n,) of the table belong to, (n,) indices into `names`."""
         return self._on_device[self.slot_at(frame)]

@@ -1,4 +1,4 @@
-"""A library of clips that does not fit the device: a part of it is there, and is replaced during training."""
+"""The streamed library: a part of a large library is on the device and is replaced during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,32 +12,32 @@ from .block_draws import BlockDraws
 from .frames import Frames
 from .slots import EMPTY, SlotLibrary
 
-BLOCKS = 8
-"""Clips on the device are replaced in so many blocks, one after the other. Before that no episode starts in the block any more."""
-MORE_SLOTS = 1.5
+NUM_BLOCKS = 8
+"""Number of blocks on the device, which are replaced one after the other."""
+SLOT_MARGIN = 1.5
 """Slots of a block, as a multiple of the number of clips of mean length that fit into it."""
-DRAWS_A_SLOT = 4
-"""Draws for a block, at most, as a multiple of its slots. A clip that is drawn twice for a block counts twice there; without this
-limit a clip of very large weight would be drawn endlessly."""
-KEY = "env.track.device_frames"
+DRAWS_PER_SLOT = 4
+"""Largest number of draws for a block, as a multiple of its slots. A clip that is drawn twice has twice the weight in the block;
+without the limit a clip of very large weight would be drawn endlessly."""
+CONFIG_KEY = "env.track.device_frames"
 
 
 class StreamedLibrary(SlotLibrary):
-    """Holds as many frames as it has room for. Clips are loaded in blocks, drawn by their weights.
+    """A library that holds a limited number of frames. Clips are sampled by their weights and loaded in blocks.
 
-    Every `interval` control steps the oldest block is replaced. First no episode starts in it any more. After `drain` steps, when
-    the longest episode that began in it has ended, other clips are loaded in its place. So no episode is cut. A library that fits
-    as a whole is loaded once.
+    Every `interval` control steps the oldest block is replaced. First no more episodes start in it. After `drain` steps, when the
+    last episode that started in it has ended, other clips are loaded. No episode is truncated. A library that fits completely is
+    loaded once.
 
     Args:
         source: all clips.
-        frames: room on the device.
+        frames: capacity on the device.
         drain: control steps of the longest episode.
-        interval: control steps from one exchange to the next; at least `drain`.
+        interval: control steps between replacements; at least `drain`.
         seed: of the draws.
 
     Attributes:
-        streams: whether clips are exchanged at all.
+        streams: whether clips are replaced at all.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class StreamedLibrary(SlotLibrary):
     ) -> None:
         total, longest = int(source.counts.sum()), int(source.counts.argmax())
         self.streams = total > frames
-        blocks, room = (BLOCKS, frames // BLOCKS) if self.streams else (1, total)
+        blocks, room = (NUM_BLOCKS, frames // NUM_BLOCKS) if self.streams else (1, total)
         if source.counts[longest] > room:
             raise UserError(
-                f"{source.names[longest]} has {source.counts[longest]} frames; {KEY}={frames} has room for clips of {room}",
-                f"Take {KEY}={BLOCKS * int(source.counts[longest])} or more",
+                f"{source.names[longest]} has {source.counts[longest]} frames; {CONFIG_KEY}={frames} has room for clips of {room}",
+                f"Take {CONFIG_KEY}={NUM_BLOCKS * int(source.counts[longest])} or more",
             )
         often = source.weights / source.weights.sum()
-        fit = int(MORE_SLOTS * room / (often * source.counts).sum()) + 1
+        fit = int(SLOT_MARGIN * room / (often * source.counts).sum()) + 1
         super().__init__(
             source, robot, device, blocks, room, min(fit, len(source.names)) if self.streams else len(source.names)
         )
@@ -66,11 +66,11 @@ class StreamedLibrary(SlotLibrary):
 
     @property
     def leaving(self) -> int:
-        """The block that is being replaced, or is replaced next."""
+        """The block that is being replaced, or will be replaced next."""
         return self.step // self.interval % self.blocks
 
     def advance(self) -> bool:
-        """Count a control step. Returns whether slots or shares have changed, so that values read from them are out of date."""
+        """Count a control step. Returns whether slots or shares have changed, so that values read from them are outdated."""
         if not self.streams:
             return False
         self.step += 1
@@ -89,15 +89,15 @@ class StreamedLibrary(SlotLibrary):
         self.draw_from([i for i in range(self.blocks) if i != block])
 
     def _fill(self, block: int) -> None:
-        """Load clips into a block: all clips, or the next ones of the draws."""
+        """Load clips into a block: all clips, or the next ones drawn."""
         if not self.streams:
             self.put(block, range(len(self.names)), self.source.weights.tolist())
             return
         counts, taken, room = self.source.counts, dict[int, int](), self.block_frames
-        for _ in range(DRAWS_A_SLOT * self.block_slots):
+        for _ in range(DRAWS_PER_SLOT * self.block_slots):
             clip = self.draws.next()
             if clip not in taken and (counts[clip] > room or len(taken) == self.block_slots):
-                break  # it becomes the first clip of the next block
+                break  # this clip becomes the first one of the next block
             room -= 0 if clip in taken else int(counts[clip])
             taken[clip] = taken.get(clip, 0) + 1
             self.draws.take()
@@ -112,10 +112,10 @@ class StreamedLibrary(SlotLibrary):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken, with the same source; the frames are computed again.
+        """Load the state from `state_dict` of a library with the same source; the frames are computed again.
 
         Raises:
-            ValueError: it is of another source.
+            ValueError: the state belongs to another source.
         """
         clips = state["clips"].numpy()
         if clips.max() >= len(self.names) or clips.min() < EMPTY:
@@ -126,5 +126,5 @@ class StreamedLibrary(SlotLibrary):
             self.put(block, held.tolist(), state["times"][slots][: len(held)].tolist())
         self.step = state["step"]
         self.draws.load_state_dict(state["draws"])
-        going = self.step % self.interval < self.drain or self.drain == self.interval
-        self._draw_from_all_but(self.leaving if going else EMPTY)
+        is_draining = self.step % self.interval < self.drain or self.drain == self.interval
+        self._draw_from_all_but(self.leaving if is_draining else EMPTY)

@@ -1,1 +1,1 @@
-"""A robot as plain data: its description, kinematics, rotations and state."""
+"""Robots: description, kinematics, rotations and state."""

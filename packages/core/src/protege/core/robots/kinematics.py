@@ -1,7 +1,7 @@
 """Forward kinematics of a tree of hinges, batched in torch, exportable to ONNX, with a gradient (`kinematics_gradient.py`).
 
-Inside, the components come first and the batch last, (4, B, N): each component is then one piece of memory, which made this
-three times as fast on a CPU as (N, B, 4).
+Internally, components come first and the batch last, (4, B, N). Each component is then contiguous, which is three times as fast on
+a CPU as (N, B, 4).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch.autograd import Function
 
 from . import rotation as R
 from .kinematics_gradient import PoseGradient, StateGradient
-from .robot import UNTURNED, Robot
+from .robot import IDENTITY_QUAT, Robot
 from .state import RobotState
 from .traced import Tree, body_positions, traced
 
@@ -22,11 +22,11 @@ multiply, rotate, cross = (partial(f, dim=0) for f in (R.multiply, R.rotate, R.c
 
 
 class Kinematics(nn.Module):
-    """Poses and velocities of all bodies from the root's and the joints'.
+    """Poses and velocities of all bodies from those of the root and the joints.
 
-    What adds up from the root to a body is summed by pointer jumping (Wyllie 1979): after k rounds, in which each body takes in
-    what the ancestor 2^k generations up has summed, it holds the sum over 2^k generations. The root counts as its own parent
-    and contributes nothing. Rounds: log2 of the tree's depth.
+    Sums from the root to each body use pointer jumping (Wyllie 1979). In round k each body adds the sum of its ancestor 2^k
+    generations up, so that it then holds the sum over 2^(k + 1) generations. The root is its own parent and contributes zero. The
+    number of rounds is log2 of the tree's depth.
     """
 
     slots: Tensor
@@ -45,14 +45,14 @@ class Kinematics(nn.Module):
             hinges[robot.body_names.index(joint.body)].append(index)
         assert not hinges[0], "the root floats, it has no hinges"
         width = max(1, *(len(h) for h in hinges))
-        # Joint J is a hinge that never turns: it fills up bodies with fewer hinges than others.
+        # Joint J is a fixed hinge that pads bodies with fewer hinges than others.
         slots = torch.tensor([h + [robot.num_joints] * (width - len(h)) for h in hinges]).T
         axes = torch.tensor([*(joint.axis for joint in robot.joints), (1.0, 0.0, 0.0)])[slots]
         offsets = torch.tensor([(0.0, 0.0, 0.0), *(body.offset for body in robot.bodies[1:])])
-        # The root's own quaternion is free, like its position.
-        rests = torch.tensor([UNTURNED, *(body.quat for body in robot.bodies[1:])])
-        # A robot whose frames all agree at rest is spared the products with one.
-        self.turned = bool((rests != torch.tensor(UNTURNED)).any())
+        # The root's quaternion is a free variable, like its position.
+        rests = torch.tensor([IDENTITY_QUAT, *(body.quat for body in robot.bodies[1:])])
+        # If all frames agree at rest, products with the identity are skipped.
+        self.turned = bool((rests != torch.tensor(IDENTITY_QUAT)).any())
         parents = torch.tensor([0, *robot.parents[1:]])
         jumps, ancestors = parents.new_zeros(0, robot.num_bodies), parents
         while ancestors.any():
@@ -69,14 +69,14 @@ class Kinematics(nn.Module):
             carried[robot.parents[body]] += carried[body]
         self.register_buffer("carried", carried, persistent=False)  # (B, B)
         places = slots.flatten().argsort()[: robot.num_joints]
-        self.register_buffer("places", places, persistent=False)  # (J,) of each joint in the flattened slots
+        self.register_buffer("places", places, persistent=False)  # (J,) index of each joint in the flattened slots
         with torch.no_grad():
             joined = self.jumps, self.parents, self.offsets, self.carried
             self._constants = Tree(self.slots, self.axes, self.rests, *joined)
         self._fused: type[Function] | None = None
 
     def fuse(self) -> None:
-        """Learn by Triton kernels from now on; see `kinematics_kernels.py`. For a GPU, where triton is installed."""
+        """Use Triton kernels when gradients are needed; see `kinematics_kernels.py`. Needs a GPU and triton."""
         from .kinematics_kernels import Motion
 
         self._fused = Motion
@@ -92,19 +92,19 @@ class Kinematics(nn.Module):
         Returns:
             body_pos_w (N, B, 3) m, body_quat_w (N, B, 4); in an exported graph the root's quaternion alone, (N, 1, 4).
         """
-        given = root_pos_w, root_quat_w, joint_pos
+        inputs = root_pos_w, root_quat_w, joint_pos
         if traced():
-            return body_positions(self._constants, *given), root_quat_w.unsqueeze(1)
-        if not _learned_through(given):
-            pos, quat = _batch_first(*self._poses(*given)[:2])
+            return body_positions(self._constants, *inputs), root_quat_w.unsqueeze(1)
+        if not _needs_gradient(inputs):
+            pos, quat = _batch_first(*self._poses(*inputs)[:2])
             return pos, quat
         if self._fused is not None:
-            pos, quat = _batch_first(*self._fused.apply(*self._tree, *given))
+            pos, quat = _batch_first(*self._fused.apply(*self._tree, *inputs))
             return pos, quat
         with torch.no_grad():
-            pos, quat, turns = self._poses(*given)
+            pos, quat, turns = self._poses(*inputs)
             axes = self._axes(turns, quat)
-        pos, quat = _batch_first(*PoseGradient.apply(*given, pos, quat, axes, self.carried, self.places))
+        pos, quat = _batch_first(*PoseGradient.apply(*inputs, pos, quat, axes, self.carried, self.places))
         return pos, quat
 
     def state(
@@ -116,28 +116,28 @@ class Kinematics(nn.Module):
         joint_pos: Tensor,
         joint_vel: Tensor,
     ) -> RobotState:
-        """The whole state from root and joints: velocities (N, 3) m/s and rad/s, (N, J) rad/s, world frame."""
-        given = root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel
-        if not _learned_through(given):
-            return RobotState(joint_pos, joint_vel, *_batch_first(*self._motion(*given)[:4]))
+        """The full state from root and joints: velocities (N, 3) m/s and rad/s, (N, J) rad/s, world frame."""
+        inputs = root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel
+        if not _needs_gradient(inputs):
+            return RobotState(joint_pos, joint_vel, *_batch_first(*self._motion(*inputs)[:4]))
         if self._fused is not None:
-            return RobotState(joint_pos, joint_vel, *_batch_first(*self._fused.apply(*self._tree, *given)))
+            return RobotState(joint_pos, joint_vel, *_batch_first(*self._fused.apply(*self._tree, *inputs)))
         with torch.no_grad():
-            moving = self._motion(*given)
-        moving = StateGradient.apply(*given, *moving, self.carried, self.places)
+            moving = self._motion(*inputs)
+        moving = StateGradient.apply(*inputs, *moving, self.carried, self.places)
         return RobotState(joint_pos, joint_vel, *_batch_first(*moving))
 
     @property
     def _tree(self) -> tuple[Tensor, ...]:
-        """What `kinematics_kernels.motion` asks for."""
+        """The tree's tensors, as `kinematics_kernels.motion` takes them."""
         return self.parents, self.offsets, self.rests, self.axes, self.slots
 
     def _hinges(self, x: Tensor) -> Tensor:
-        """A quantity of the joints (N, J), sorted by body: (H, B, N), hinges outermost first, 0 where a body has fewer."""
+        """Sort joint values (N, J) by body: (H, B, N), outermost hinges first, padded with 0."""
         return torch.cat([x, x.new_zeros(x.shape[0], 1)], dim=1).T[self.slots]
 
     def _turns(self, joint_pos: Tensor) -> list[Tensor]:
-        """Rotation of each body against its parent with its first hinge turned, its first two, ...: H times (4, B, N)."""
+        """Rotation of each body relative to its parent after its first hinge, after its first two, ...: H times (4, B, N)."""
         first, *others = R.from_axis_angle(self.axes, self._hinges(joint_pos), dim=0).unbind(1)
         return list(accumulate([multiply(self.rests, first) if self.turned else first, *others], multiply))
 
@@ -155,22 +155,22 @@ class Kinematics(nn.Module):
         return multiply(_batch_last(root_quat_w), quat), turns
 
     def _axes(self, turns: list[Tensor], quat: Tensor) -> Tensor:
-        """Of each body's hinges in the world frame, (3, H, B, N): its rest rotation turns them, and its hinges before them."""
+        """Axes of each body's hinges in the world frame, (3, H, B, N); the rest rotation and the hinges before rotate them."""
         first = rotate(self.rests, self.axes[:, 0]) if self.turned else self.axes[:, 0]
         others = [rotate(turn, self.axes[:, k]) for k, turn in enumerate(turns[:-1], start=1)]
         axes = torch.stack([first.expand_as(turns[-1][1:]), *others], dim=1)
         return rotate(quat[:, self.parents].unsqueeze(1), axes)
 
-    def _motion(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Positions, rotations, linear and angular velocities of all bodies, and what their gradient needs.
+    def _motion(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Positions, rotations, linear and angular velocities of all bodies, and the tensors for their gradient.
 
         Args:
-            given: as `state` is given them.
+            inputs: the arguments of `state`.
 
         Returns:
-            (3 or 4, B, N) each; then `_axes`, and the angular velocity of the frame that each hinge turns in, (3, H, B, N).
+            (3 or 4, B, N) each; then `_axes`, and the angular velocity of each hinge's parent frame, (3, H, B, N).
         """
-        root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel = given
+        root_pos_w, root_quat_w, root_lin_vel_w, root_ang_vel_w, joint_pos, joint_vel = inputs
         quat, turns = self._rotations(root_quat_w, joint_pos)
         axes, parents = self._axes(turns, quat), self.parents
         spins = (axes * self._hinges(joint_vel)).unbind(1)
@@ -182,14 +182,14 @@ class Kinematics(nn.Module):
         return pos, quat, lin, ang, axes, before
 
     def _sum(self, x: Tensor) -> Tensor:
-        """Each body's vector plus all its ancestors', (3, B, N); the root's must be zero."""
+        """Add to each body's vector those of all its ancestors, (3, B, N); the root's must be zero."""
         for ancestors in self.jumps.unbind():
             x = x + x[:, ancestors]
         return x
 
 
 def _batch_last(x: Tensor) -> Tensor:
-    """(N, C) of the root -> (C, 1, N)."""
+    """Root values (N, C) -> (C, 1, N)."""
     return x.T.contiguous().unsqueeze(1)
 
 
@@ -198,6 +198,6 @@ def _batch_first(*parts: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.permute(2, 1, 0).contiguous() for x in parts)
 
 
-def _learned_through(given: Sequence[Tensor]) -> bool:
-    """Whether anyone may ask for the gradient."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in given)
+def _needs_gradient(inputs: Sequence[Tensor]) -> bool:
+    """Whether a gradient may be needed."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

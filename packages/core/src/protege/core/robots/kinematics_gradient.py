@@ -1,13 +1,13 @@
-"""The gradient of forward kinematics in closed form, for learning through it.
+"""The gradient of forward kinematics in closed form, for training through it.
 
-Turning a hinge by a small angle turns all that it carries about its axis. So the gradient for the hinge is the moment of the
-bodies' gradients about that axis, summed over the bodies that it carries, as the force at a joint is the sum of forces beyond
-it (the transposed geometric Jacobian; Featherstone 2008, Rigid Body Dynamics Algorithms). That is some ten operations, where
-automatic differentiation records a hundred.
+A small rotation of a hinge rotates all bodies beyond it about its axis. The gradient with respect to the hinge angle is therefore
+the moment of the bodies' gradients about that axis, summed over the bodies beyond it, like a joint torque from external forces (the
+transposed geometric Jacobian; Featherstone 2008, Rigid Body Dynamics Algorithms). This takes about ten operations, where automatic
+differentiation records a hundred.
 
-Components come first and the batch last: (3, B, N). `axes` (3, H, B, N) are the bodies' hinges in the world frame, outermost
-first; `carried` (B, B) is 1 where the column is the row's body or hangs on it; `places` (J,) says where each joint is in (H, B).
-Gradients of quaternions are those along unit quaternions: nothing pulls at their length.
+Components come first and the batch last: (3, B, N). `axes` (3, H, B, N) are the axes of the bodies' hinges in the world frame,
+outermost first; `carried` (B, B) is 1 where the column's body is the row's body or a descendant; `places` (J,) are the joints'
+indices in the flattened (H, B). Gradients of quaternions are tangential to the unit sphere.
 """
 
 from functools import partial
@@ -24,10 +24,10 @@ multiply, cross = (partial(f, dim=0) for f in (R.multiply, R.cross))
 
 
 class PoseGradient(Function):
-    """Lets gradients of poses reach root and joints. Its results are `pos` (3, B, N) m and `quat` (4, B, N), computed before.
+    """Backpropagates gradients of poses to root and joints. Returns `pos` (3, B, N) m and `quat` (4, B, N), computed before.
 
     Args:
-        root_pos_w: (N, 3) m, of which pos and quat were computed, like `root_quat_w` (N, 4) and `joint_pos` (N, J) rad.
+        root_pos_w: (N, 3) m, from which pos and quat were computed, like `root_quat_w` (N, 4) and `joint_pos` (N, J) rad.
     """
 
     @staticmethod
@@ -60,8 +60,8 @@ class PoseGradient(Function):
 class StateGradient(Function):
     """The same for poses and velocities: `lin` (3, B, N) m/s and `ang` (3, B, N) rad/s.
 
-    A hinge turns what it carries, and those velocities that are relative to the frame before it, which itself turns at `before`
-    (3, H, B, N) rad/s.
+    A hinge rotates the bodies beyond it and their velocities relative to the frame before the hinge, whose angular velocity is
+    `before` (3, H, B, N) rad/s.
     """
 
     @staticmethod
@@ -110,19 +110,19 @@ class StateGradient(Function):
 
 
 def _torque(quat: Tensor, grad: Tensor) -> Tensor:
-    """The moment that a gradient of rotations is: turning by a small v changes q by (0, v / 2) q. (4, B, N) both -> (3, B, N)."""
+    """The moment that corresponds to a gradient of rotations, (4, B, N) both -> (3, B, N). A small rotation v adds (0, v / 2) q."""
     (w, u), (grad_w, grad_u) = quat.split((1, 3)), grad.split((1, 3))
     return 0.5 * (w * grad_u - grad_w * u - cross(grad_u, u))
 
 
 def _to_root_quat(quat: Tensor, moment: Tensor) -> Tensor:
-    """The gradient (N, 4) of the root's rotation whose `_torque` is the root's moment."""
+    """The gradient (N, 4) of the root's rotation from the root's moment; the inverse of `_torque`."""
     root = moment[:, 0]
     return 2.0 * multiply(torch.cat([torch.zeros_like(root[:1]), root]), quat[:, 0]).T
 
 
 def _sums(carried: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """Of each quantity (3, B, N), the sum over a body and all that hangs on it."""
+    """Sum each quantity (3, B, N) over a body and its descendants."""
     return (carried @ torch.cat(parts)).split(3)
 
 

@@ -1,10 +1,10 @@
-"""Forward kinematics and its gradient as two Triton kernels, for learning through them on a GPU.
+"""Forward kinematics and its gradient as two Triton kernels, for training through them on a GPU.
 
-Each env goes through its bodies one after the other, from the root out, and back for the gradient. Written as operations on
-tensors (`kinematics.py`, `kinematics_gradient.py`, where the formulas are explained and with which tests compare these) that is
-some 250 launches, a third of all that an imagined step has, and half of what has to be compiled.
+Each thread processes the bodies of one env in order, from the root outwards, and in reverse for the gradient. `kinematics.py` and
+`kinematics_gradient.py` explain the formulas; tests compare the kernels with them. There the same takes about 250 launches, a third
+of those of an imagined step, and half of its compilation.
 
-Layouts: (C, B, N), the batch last, as in `kinematics.py`; what comes from root and joints is (N, C).
+Layouts: (C, B, N), the batch last, as in `kinematics.py`; root and joint values are (N, C).
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-BLOCK = 64
-"""Envs in a block, each a thread: so a thread reads only what it has written itself."""
-TREE = 5
-"""Tensors that say how a robot's bodies hang together."""
+BLOCK_SIZE = 64
+"""Envs per block. One thread per env, so that a thread only reads values that it has written."""
+TREE_TENSORS = 5
+"""Number of tensors that describe a robot's kinematic tree."""
 
 # Small vectors as tuples of components ---------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ def dot(a, b):
 
 @triton.jit
 def rotate(q, v):
-    """Turn a vector by a quaternion."""
+    """Rotate a vector by a quaternion."""
     w, x, y, z = q
     vx, vy, vz = v
     tx, ty, tz = cross((x, y, z), v)  # pyright: ignore[reportGeneralTypeIssues]
@@ -83,13 +83,13 @@ def multiply(a, b):
 
 @triton.jit
 def load3(x, stride, at, mask):
-    """Three components, each a stride after the one before it."""
+    """Load three components at distance `stride`."""
     return tl.load(x + at, mask), tl.load(x + stride + at, mask), tl.load(x + 2 * stride + at, mask)
 
 
 @triton.jit
 def load4(x, stride, at, mask):
-    """The same of four."""
+    """Load four components at distance `stride`."""
     return (
         tl.load(x + at, mask),
         tl.load(x + stride + at, mask),
@@ -125,7 +125,7 @@ def motion_kernel(
     pos, quat, lin, ang, axes, before,
     n, joints: tl.constexpr, bodies: tl.constexpr, hinges: tl.constexpr, moving: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """What `Kinematics._motion` gives; without moving, positions, rotations and axes only."""
+    """Compute `Kinematics._motion`; if not `moving`, only positions, rotations and axes."""
     env = tl.program_id(0) * block + tl.arange(0, block)
     mask, layer = env < n, bodies * n
     store3(pos, layer, env, load3(root_pos, 1, 3 * env, mask), mask)
@@ -168,7 +168,7 @@ def gradient_kernel(
     to_root_pos, to_root_quat, to_root_lin, to_root_ang, to_joint_pos, to_joint_vel,
     n, joints: tl.constexpr, bodies: tl.constexpr, hinges: tl.constexpr, moving: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """What `StateGradient.backward` gives, or `PoseGradient.backward` without moving. `sums` (12, B, N) are zero at first."""
+    """Compute `StateGradient.backward`, or `PoseGradient.backward` if not `moving`. `sums` (12, B, N) must be zero."""
     env = tl.program_id(0) * block + tl.arange(0, block)
     mask, layer = env < n, bodies * n
     root = load3(pos, layer, env, mask)
@@ -223,56 +223,56 @@ def gradient_kernel(
         tl.debug_barrier()
 
 
-# As operations of torch ------------------------------------------------------------------------------------------------
+# As torch operators ----------------------------------------------------------------------------------------------------
 
 
 def _launch(kernel: Any, tensors: list[Tensor], tree: Sequence[Tensor], n: int, joints: int, moving: bool) -> None:
-    """Run a kernel for n envs; what it does not read or write without `moving` may be any tensor."""
+    """Run a kernel for n envs. Tensors that it does not use without `moving` may be any placeholder."""
     hinges, bodies = tree[-1].shape
-    grid, warps = (triton.cdiv(n, BLOCK),), BLOCK // 32
-    kernel[grid](*tensors, n, joints, bodies, hinges, moving, BLOCK, num_warps=warps)
+    grid, warps = (triton.cdiv(n, BLOCK_SIZE),), BLOCK_SIZE // 32
+    kernel[grid](*tensors, n, joints, bodies, hinges, moving, BLOCK_SIZE, num_warps=warps)
 
 
 @torch.library.custom_op("protege::motion", mutates_args=())
-def motion(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
-    """What `Kinematics._motion` gives, (C, B, N) or (3, H, B, N).
+def motion(inputs: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
+    """Compute `Kinematics._motion`, (C, B, N) or (3, H, B, N) each.
 
     Args:
-        given: root_pos_w (N, 3), root_quat_w (N, 4), root_lin_vel_w, root_ang_vel_w (N, 3), joint_pos, joint_vel (N, J); without
-            the three velocities there are only positions, rotations and axes.
+        inputs: root_pos_w (N, 3), root_quat_w (N, 4), root_lin_vel_w, root_ang_vel_w (N, 3), joint_pos, joint_vel (N, J). Without
+            the three velocities only positions, rotations and axes are computed.
         tree: parents (B,), offsets (3, B), rests (4, B), axes (3, H, B) and slots (H, B) of a `Kinematics`.
     """
-    moving = len(given) == 6
-    given = [x.contiguous() for x in given]
-    made = _outputs(given, tree)
+    moving = len(inputs) == 6
+    inputs = [x.contiguous() for x in inputs]
+    made = _outputs(inputs, tree)
     if moving:
-        read, written = given, made
+        read, written = inputs, made
     else:
-        (pos, quat, joints), (body_pos, body_quat, axes) = given, made
+        (pos, quat, joints), (body_pos, body_quat, axes) = inputs, made
         read, written = [pos, quat, pos, pos, joints, joints], [body_pos, body_quat, body_pos, body_pos, axes, axes]
-    _launch(motion_kernel, [*read, *tree, *written], tree, len(given[0]), given[-1].shape[1], moving)
+    _launch(motion_kernel, [*read, *tree, *written], tree, len(inputs[0]), inputs[-1].shape[1], moving)
     return made
 
 
 @motion.register_fake
-def _outputs(given: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
-    n, (hinges, bodies) = len(given[0]), tree[-1].shape
+def _outputs(inputs: Sequence[Tensor], tree: Sequence[Tensor]) -> list[Tensor]:
+    n, (hinges, bodies) = len(inputs[0]), tree[-1].shape
     shapes = [(3, bodies, n), (4, bodies, n)]
-    shapes += [(3, bodies, n)] * 2 * (len(given) == 6)
-    axes = [(3, hinges, bodies, n)] * (1 + (len(given) == 6))
-    # A root has no hinges: its axes are nowhere written, and nowhere read.
-    return [given[0].new_empty(shape) for shape in [*shapes, *axes]]
+    shapes += [(3, bodies, n)] * 2 * (len(inputs) == 6)
+    axes = [(3, hinges, bodies, n)] * (1 + (len(inputs) == 6))
+    # The root has no hinges: its axes are neither written nor read.
+    return [inputs[0].new_empty(shape) for shape in [*shapes, *axes]]
 
 
 @torch.library.custom_op("protege::motion_gradient", mutates_args=())
 def motion_gradient(
     pulls: Sequence[Tensor], made: Sequence[Tensor], tree: Sequence[Tensor], joints: int
 ) -> list[Tensor]:
-    """The gradients of what `motion` was given, in its order, from those of poses and velocities.
+    """The gradients of the inputs of `motion`, in their order, from those of its results.
 
     Args:
-        pulls: gradients of pos, quat, lin, ang, (C, B, N); of the first two only for poses.
-        made: what `motion` made.
+        pulls: gradients of pos, quat, lin, ang, (C, B, N) each; only the first two for poses.
+        made: the results of `motion`.
         joints: J.
     """
     moving, n = len(pulls) == 4, made[0].shape[-1]
@@ -297,23 +297,23 @@ def _gradients(pulls: Sequence[Tensor], made: Sequence[Tensor], tree: Sequence[T
 
 
 class Motion(Function):
-    """`motion` with its gradient: positions, rotations and velocities of bodies, (3 or 4, B, N); of poses the first two.
+    """`motion` with its gradient: positions, rotations and velocities of bodies, (3 or 4, B, N); for poses the first two.
 
     Args:
-        tree: see `motion`, TREE tensors.
-        given: see `motion`.
+        tree: see `motion`, TREE_TENSORS tensors.
+        inputs: see `motion`.
     """
 
     @staticmethod
-    def forward(ctx: Any, *tree_and_given: Tensor) -> tuple[Tensor, ...]:
-        tree, given = tree_and_given[:TREE], tree_and_given[TREE:]
-        made = motion(given, tree)
+    def forward(ctx: Any, *tree_and_inputs: Tensor) -> tuple[Tensor, ...]:
+        tree, inputs = tree_and_inputs[:TREE_TENSORS], tree_and_inputs[TREE_TENSORS:]
+        made = motion(inputs, tree)
         ctx.save_for_backward(*tree, *made)
-        ctx.joints = given[-1].shape[1]
-        return tuple(made[: 4 if len(given) == 6 else 2])
+        ctx.joints = inputs[-1].shape[1]
+        return tuple(made[: 4 if len(inputs) == 6 else 2])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor | None, ...]:
-        tree, made = ctx.saved_tensors[:TREE], ctx.saved_tensors[TREE:]
-        return *[None] * TREE, *motion_gradient(pulls, made, tree, ctx.joints)
+        tree, made = ctx.saved_tensors[:TREE_TENSORS], ctx.saved_tensors[TREE_TENSORS:]
+        return *[None] * TREE_TENSORS, *motion_gradient(pulls, made, tree, ctx.joints)

@@ -1,4 +1,4 @@
-"""A robot as plain data and back, and what of it a policy cannot do without."""
+"""Conversion of a robot to plain data and back, and comparison of two robots."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -8,25 +8,25 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .robot import Robot
 
-MATTERS = ("joints", "bodies", "default_joint_pos", "control_dt", "self_collision", "excluded_pairs")
-"""What a policy was trained with and cannot do without: not how physics is integrated, or where the camera is."""
+COMPARED_FIELDS = ("joints", "bodies", "default_joint_pos", "control_dt", "self_collision", "excluded_pairs")
+"""Fields that a trained policy depends on. The solver and the camera, for example, are not among them."""
 ELEMENTS = {"joints": "joint", "bodies": "body"}
-SHORT = 100
-"""Characters of two values that are shown."""
-IDLE = ("log_std", "looks")
-"""What a trained policy does not notice: a joint's counts only when a training begins, a body's is for pictures."""
+MAX_SHOWN = 100
+"""Total characters of two values up to which an error shows them."""
+IGNORED_FIELDS = ("log_std", "looks")
+"""Fields of joints and bodies that do not affect a trained policy: initial exploration, and shapes for pictures."""
 
 
 def to_plain(robot: Robot) -> dict[str, Any]:
-    """Mappings, lists, texts and numbers, as a checkpoint holds them."""
+    """Mappings, lists, strings and numbers, for a checkpoint."""
     return _listed(asdict(robot))
 
 
 def from_plain(data: Any) -> Robot:
-    """The robot that `to_plain` gave. What a robot has gained since then takes its default.
+    """Build a robot from the result of `to_plain`. Fields that are newer than the data take their defaults.
 
     Raises:
-        ValueError: naming the field that is missing, unknown or of another type.
+        ValueError: a field is missing, unknown or of the wrong type.
     """
     robot = _built(Robot, data, "robot")
     names, groups = robot.body_names, robot.groups
@@ -48,13 +48,13 @@ def from_plain(data: Any) -> Robot:
 
 
 def first_difference(was: Robot, now: Robot, *also: str) -> str:
-    """The first thing in which two robots differ, in words: `joint knee has stiffness 99.0, not 80.0`; nothing if there is none.
+    """The first difference between two robots, such as `joint knee has stiffness 99.0, not 80.0`; empty if there is none.
 
     Args:
-        was, now: the robot then, and today's.
-        also: fields of `Robot` to compare besides `MATTERS`.
+        was, now: the earlier and the current robot.
+        also: fields of `Robot` to compare besides `COMPARED_FIELDS`.
     """
-    old, new = (dict(_facts(robot, (*MATTERS, *also))) for robot in (was, now))
+    old, new = (dict(_facts(robot, (*COMPARED_FIELDS, *also))) for robot in (was, now))
     for element, name in [*old, *new]:
         before, after = (facts.get((element, name)) for facts in (old, new))
         if (element, name) not in new:
@@ -62,20 +62,20 @@ def first_difference(was: Robot, now: Robot, *also: str) -> str:
         if (element, name) not in old:
             return f"{element} is new"
         if before != after:
-            is_short = len(f"{before}{after}") < SHORT
+            is_short = len(f"{before}{after}") < MAX_SHOWN
             return f"{element} has {name} {after}, not {before}" if is_short else f"{element} has other {name}"
     return ""
 
 
 def _facts(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Any]]:
-    """Element and field, and its value."""
+    """Element and field, with its value."""
     for name in names:
         value = getattr(robot, name)
         if name not in ELEMENTS:
             yield ("the robot", name), value
             continue
         for item in value:
-            facts = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in (*IDLE, "name")}
+            facts = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in (*IGNORED_FIELDS, "name")}
             yield from (((f"{ELEMENTS[name]} {item.name}", x), y) for x, y in facts.items())
 
 
@@ -86,7 +86,7 @@ def _listed(value: Any) -> Any:
 
 
 def _built(kind: Any, data: Any, where: str) -> Any:
-    """Data as the type says: dataclasses of mappings, tuples of lists, and texts, numbers and truth values."""
+    """Convert data to a type: mappings to dataclasses, lists to tuples; strings, numbers and booleans are checked."""
     origin, parts = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
@@ -98,7 +98,7 @@ def _built(kind: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{where} lacks a field: {error}") from error
     if origin is tuple:
         if not isinstance(data, list) or (parts[-1] is not ... and len(data) != len(parts)):
-            raise ValueError(f"{where} is no list of its length")
+            raise ValueError(f"{where} is not a list of the right length")
         kinds = [parts[0]] * len(data) if parts[-1] is ... else parts
         return tuple(_built(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(kinds, data, strict=True)))
     if origin is UnionType:  # X | None

@@ -1,9 +1,9 @@
 """The description of a robot: plain, frozen data from which every simulator's model is built.
 
-A robot is a tree of bodies joined by hinges. Body 0 is the floating root; a body's hinges all pass through its origin and
-turn it in the order in which they are listed (MuJoCo's convention: the first hinge is the outermost).
+A robot is a tree of bodies joined by hinges. Body 0 is the floating root. All hinges of a body pass through its origin and
+rotate it in the order in which they are listed (MuJoCo's convention: the first hinge is the outermost).
 
-Nothing here is a default of some robot: what a robot has to say has no default, what it may leave out is switched off.
+No default is specific to a robot: required properties have no default, and optional features are off.
 """
 
 from dataclasses import dataclass
@@ -18,34 +18,35 @@ Rgba = tuple[float, float, float, float]
 GeomKind = Literal["box", "capsule", "sphere"]
 LookKind = Literal["box", "capsule", "sphere", "cylinder", "ellipsoid"]
 FRICTION: Vec3 = (1.0, 0.005, 0.0001)
-"""MuJoCo's own: sliding, torsional (m), rolling (m)."""
-UNTURNED: Quat = (1.0, 0.0, 0.0, 0.0)
+"""MuJoCo's default: sliding, torsional (m), rolling (m)."""
+IDENTITY_QUAT: Quat = (1.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Geom:
-    """One collision shape, fixed to its body. It has no mass: see `Inertia`.
+    """A collision shape, fixed to its body. It has no mass: see `Inertia`.
 
     Attributes:
         kind: `box` (size: half extents), `capsule` (size: radius, half length along local z), `sphere` (size: radius).
         size: metres.
         pos: centre in the body frame, m.
         quat: orientation in the body frame, wxyz.
-        friction: with the ground: sliding, torsional (m), rolling (m). Of two shapes of the robot, the larger number counts.
-        condim: which of them count, by MuJoCo's number: 1 none, 3 the first, 4 two, 6 all. The ground's is 3, the larger counts.
+        friction: with the ground: sliding, torsional (m), rolling (m). Between two shapes of the robot the larger value is used.
+        condim: MuJoCo's contact dimension: 1 frictionless, 3 sliding, 4 also torsional, 6 also rolling friction. The ground's is 3;
+            the larger of the two is used.
     """
 
     kind: GeomKind
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
-    quat: Quat = UNTURNED
+    quat: Quat = IDENTITY_QUAT
     friction: Vec3 = FRICTION
     condim: int = 3
 
 
 @dataclass(frozen=True)
 class Look:
-    """One shape that is drawn, fixed to its body. It touches nothing and weighs nothing.
+    """A visual shape, fixed to its body. It has no collisions and no mass.
 
     Attributes:
         kind: as of a `Geom`; or `cylinder` (size: radius, half length along local z), `ellipsoid` (size: half axes).
@@ -58,13 +59,13 @@ class Look:
     kind: LookKind
     size: tuple[float, ...]
     pos: Vec3 = (0.0, 0.0, 0.0)
-    quat: Quat = UNTURNED
+    quat: Quat = IDENTITY_QUAT
     rgba: Rgba = (0.5, 0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Inertia:
-    """How a body resists forces.
+    """A body's mass and inertia.
 
     Attributes:
         mass: kg.
@@ -76,7 +77,7 @@ class Inertia:
     mass: float
     center: Vec3 = (0.0, 0.0, 0.0)
     moments: Vec3 = (0.0, 0.0, 0.0)
-    quat: Quat = UNTURNED
+    quat: Quat = IDENTITY_QUAT
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Body:
         parent: its name; None for the root.
         offset: the body's origin in the parent frame, m.
         inertia: mass and its distribution.
-        geoms: what it collides with.
-        quat: the body's orientation in the parent frame while all its hinges are at zero, wxyz.
-        looks: what pictures show of it; without any, what it collides with is shown.
+        geoms: collision shapes.
+        quat: the body's orientation in the parent frame when all its hinges are at zero, wxyz.
+        looks: visual shapes; if empty, the collision shapes are drawn.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Body:
     offset: Vec3
     inertia: Inertia
     geoms: tuple[Geom, ...] = ()
-    quat: Quat = UNTURNED
+    quat: Quat = IDENTITY_QUAT
     looks: tuple[Look, ...] = ()
 
 
@@ -108,17 +109,17 @@ class Joint:
 
     Attributes:
         name: unique joint name.
-        body: name of the body that it turns.
+        body: name of the body that it rotates.
         axis: unit axis in the body frame.
         range: lower and upper limit, rad.
         stiffness: kp of the servo, N·m/rad.
         damping: kd of the servo, N·m·s/rad.
-        effort_limit: largest torque, N·m, enforced at the joint, not in the servo.
+        effort_limit: torque limit, N·m, enforced at the joint, not in the servo.
         armature: rotor inertia, kg·m².
         frictionloss: torque of dry friction, N·m.
         passive_damping: torque of viscous friction, N·m·s/rad.
-        action_scale: rad of target for one unit of a network's output.
-        log_std: log of the deviation with which training starts to explore, in units of `action_scale`.
+        action_scale: change of the target per unit of a network's output, rad.
+        log_std: log of the initial standard deviation of actions in training, in units of `action_scale`.
     """
 
     name: str
@@ -137,23 +138,23 @@ class Joint:
 
 @dataclass(frozen=True)
 class Site:
-    """A frame fixed to a body: the body's name, the frame's origin (m) and orientation (wxyz) in the body frame."""
+    """A frame fixed to a body: name of the body, and the frame's origin (m) and orientation (wxyz) in the body frame."""
 
     body: str
     pos: Vec3 = (0.0, 0.0, 0.0)
-    quat: Quat = UNTURNED
+    quat: Quat = IDENTITY_QUAT
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Which bodies are what: tasks, masks and pictures find them here and know no robot's names.
+    """Roles of bodies, so that tasks, masks and rendering need no body names of a particular robot.
 
     Attributes:
-        left_foot, right_foot: names of the bodies that stand on the ground, from the ankle outwards.
-        left_hand, right_hand: names of the end bodies of the arms; empty for a robot without.
-        torso: name of the body that carries the arms.
-        head: name of the body that holds the head; the torso's if it has none of its own.
-        imu: where the inertial sensor sits.
+        left_foot, right_foot: names of the bodies of each foot, from the ankle outwards.
+        left_hand, right_hand: names of the last bodies of the arms; empty for a robot without arms.
+        torso: name of the body to which the arms are attached.
+        head: name of the body that contains the head; the torso if there is no separate one.
+        imu: mount of the IMU.
     """
 
     left_foot: tuple[str, ...]
@@ -167,14 +168,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class Solver:
-    """How physics is integrated, by MuJoCo's names.
+    """Settings of the physics solver, with MuJoCo's names.
 
     Attributes:
         integrator: an implicit one keeps stiff servos stable.
-        iterations: at most, of the constraint solver.
-        ls_iterations: at most, of its line search.
+        iterations: maximum for the constraint solver.
+        ls_iterations: maximum for its line search.
         cone: of friction.
-        impratio: how much stiffer friction is than normal forces.
+        impratio: ratio of friction to normal impedance.
     """
 
     integrator: Literal["euler", "implicit", "implicitfast"] = "implicitfast"
@@ -186,7 +187,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a picture of the whole robot is taken from: `distance` from it, looking at `height` over the ground, m."""
+    """Camera for pictures of the whole robot: `distance` from it, looking at a point at `height` over the ground, m."""
 
     distance: float
     height: float
@@ -194,18 +195,18 @@ class Camera:
 
 @dataclass(frozen=True)
 class Safety:
-    """How far the deployed robot may go before it is held back, or before it damps for good; None takes a check away.
+    """Limits of the deployed robot. Targets beyond a limit are clipped, or the robot trips and stays damped; None disables a check.
 
     Attributes:
-        joint_margin: rad beyond the joint's range where a target is clipped.
-        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes. Soft servos
-            carry a robot by targets beyond its joints' ranges; stiff ones need no more than the margin.
-        target_rate: rad/s, above which a target is clipped.
-        clipped_time: s for which targets may be clipped without a pause.
-        torque: of the servo, as a share of its effort limit, that a target may ask for.
-        position_margin: rad beyond the joint's range where a measured angle trips.
-        frozen_time: s after which measurements that do not change trip.
-        tilt: rad, of the root's vertical axis, above which it has fallen.
+        joint_margin: distance beyond the joint's range at which a target is clipped, rad.
+        joint_reach: share of the effort limit. The target distance at which the servo applies this torque replaces `joint_margin`
+            if it is larger. Soft servos need targets beyond the joints' ranges to carry the robot; stiff ones do not.
+        target_rate: largest rate of change of a target, rad/s; faster targets are clipped.
+        clipped_time: time for which targets may be clipped without interruption, s.
+        torque: largest servo torque that a target may cause, as a multiple of the effort limit.
+        position_margin: distance beyond the joint's range at which a measured angle trips, rad.
+        frozen_time: time after which unchanging measurements trip, s.
+        tilt: angle between the root's vertical axis and the world's above which the robot has fallen, rad.
     """
 
     joint_margin: float | None = 0.25
@@ -226,20 +227,20 @@ class Robot:
         name: registry name.
         bodies: parents come before children; body 0 is the root.
         joints: grouped by body, in body order.
-        default_joint_pos: the pose about which actions are measured, rad, one a joint.
-        groups: which bodies are feet, hands, ...
+        default_joint_pos: the pose relative to which actions are given, rad, one value per joint.
+        groups: roles of bodies: feet, hands, ...
         root_height: of the root over the ground in the default pose, m.
-        control_dt: seconds between actions.
-        physics_dt: seconds of one physics substep.
+        control_dt: duration of a control step, s.
+        physics_dt: duration of a physics step, s.
         camera: for pictures.
         solver: of the physics.
         self_collision: whether its bodies collide with each other. Parent and child never do.
-        excluded_pairs: names of bodies that do not, if others do.
+        excluded_pairs: pairs of bodies that do not collide, despite `self_collision`.
         fallen_root, fallen_head: shares of the reference's heights of root and head below which the robot has fallen.
-        safety: what a deployed policy may do with it.
-        source: where its figures are from.
+        safety: limits in deployment.
+        source: origin of its figures.
         licence: of this description.
-        menagerie: its name in MuJoCo Menagerie, whose meshes pictures show where they can be had; empty for none.
+        menagerie: its name in MuJoCo Menagerie, whose meshes are used for pictures if available; empty for none.
     """
 
     name: str
@@ -271,7 +272,7 @@ class Robot:
 
     @property
     def substeps(self) -> int:
-        """Physics steps an action."""
+        """Physics steps per control step."""
         return round(self.control_dt / self.physics_dt)
 
     @cached_property
@@ -289,17 +290,17 @@ class Robot:
 
     @property
     def feet(self) -> tuple[str, ...]:
-        """Names of the bodies of both feet, the left one's first."""
+        """Names of the bodies of both feet, left foot or hand first."""
         return self.groups.left_foot + self.groups.right_foot
 
     @property
     def hands(self) -> tuple[str, ...]:
-        """Names of the bodies of both hands, the left one's first."""
+        """Names of the bodies of both hands, left foot or hand first."""
         return self.groups.left_hand + self.groups.right_hand
 
     @property
     def head(self) -> str:
-        """Name of the body that holds the head."""
+        """Name of the body that contains the head."""
         return self.groups.head
 
     @property
@@ -316,11 +317,11 @@ class Robot:
         return torch.tensor(self.default_joint_pos, dtype=torch.float32, device=device)
 
     def damping_time(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Damping over stiffness of each servo, (J,) s: a target that runs ahead by so much is followed without lag."""
+        """Damping over stiffness of each servo, (J,) s: a target that leads the reference by this time is tracked without lag."""
         return torch.tensor([x.damping / x.stiffness for x in self.joints], dtype=torch.float32, device=device)
 
     def action_scale(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """What one unit of a network's output moves each target by, (J,) rad."""
+        """Change of each target per unit of a network's output, (J,) rad."""
         return torch.tensor([x.action_scale for x in self.joints], dtype=torch.float32, device=device)
 
     def joint_range(self, device: torch.device | str = "cpu") -> torch.Tensor:

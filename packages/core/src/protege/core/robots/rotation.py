@@ -1,8 +1,8 @@
 """Rotations as unit quaternions, wxyz, on tensors of any leading shape. All functions are pure, batched and exportable.
 
 Components lie along the last dimension; `multiply`, `rotate`, `cross` and `from_axis_angle` also take another `dim`.
-They work on whole vectors rather than on each number, since what counts on a GPU and in an exported graph is how many operations
-there are, not how large.
+They operate on whole vectors rather than on single components, because the number of operations, not their size, determines the
+cost on a GPU and in an exported graph.
 """
 
 import torch
@@ -12,7 +12,7 @@ from .traced import COLUMNS, entries, matrix, traced
 
 
 def normalize(q: Tensor) -> Tensor:
-    """Unit length, (..., 4) -> (..., 4)."""
+    """Scale to unit length, (..., 4) -> (..., 4)."""
     return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-9)
 
 
@@ -30,14 +30,14 @@ def multiply(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 
 
 def rotate(q: Tensor, v: Tensor, dim: int = -1) -> Tensor:
-    """Turn vectors by quaternions: (..., 4), (..., 3) -> (..., 3)."""
+    """Rotate vectors by quaternions: (..., 4), (..., 3) -> (..., 3)."""
     w, u = q.split((1, 3), dim)
     t = 2.0 * cross(u, v, dim)
     return v + w * t + cross(u, t, dim)
 
 
 def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
-    """Turn vectors by the inverse rotation: world to body, (..., 4), (..., 3) -> (..., 3)."""
+    """Rotate vectors by the inverse rotation, from world to body: (..., 4), (..., 3) -> (..., 3)."""
     if traced():
         return (v.unsqueeze(-2) @ matrix(q))[..., 0, :]
     w, u = q.split((1, 3), -1)
@@ -46,7 +46,7 @@ def rotate_inverse(q: Tensor, v: Tensor) -> Tensor:
 
 
 def cross(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
-    """Vector product with broadcasting, (..., 3), (..., 3) -> (..., 3)."""
+    """Cross product with broadcasting, (..., 3), (..., 3) -> (..., 3)."""
     return _next(a * _next(b, dim) - _next(a, dim) * b, dim)
 
 
@@ -57,7 +57,7 @@ def _next(v: Tensor, dim: int) -> Tensor:
 
 
 def from_axis_angle(axis: Tensor, angle: Tensor, dim: int = -1) -> Tensor:
-    """Unit axis (..., 3) and angle (...) rad -> (..., 4)."""
+    """Quaternion from unit axis and angle: (..., 3), (...) rad -> (..., 4)."""
     half = (0.5 * angle).unsqueeze(dim)
     return torch.cat([half.cos(), axis * half.sin()], dim=dim)
 
@@ -65,13 +65,13 @@ def from_axis_angle(axis: Tensor, angle: Tensor, dim: int = -1) -> Tensor:
 def from_rotation_vector(v: Tensor) -> Tensor:
     """Exponential map: (..., 3) rad -> (..., 4)."""
     angle = v.norm(dim=-1, keepdim=True)
-    # sin(x/2)/x by its series near zero, where the quotient loses its digits.
+    # Near zero sin(x/2)/x is computed by its series, because the quotient loses precision.
     scale = torch.where(angle < 1e-4, 0.5 - angle**2 / 48.0, (0.5 * angle).sin() / angle.clamp_min(1e-9))
     return torch.cat([(0.5 * angle).cos(), v * scale], dim=-1)
 
 
 def to_rotation_vector(q: Tensor) -> Tensor:
-    """Logarithm, the short way round: (..., 4) -> (..., 3) rad, length at most pi."""
+    """Logarithm, along the shorter path: (..., 4) -> (..., 3) rad, length at most pi."""
     q = torch.where(q[..., :1] < 0.0, -q, q)
     sin_half = q[..., 1:].norm(dim=-1, keepdim=True)
     angle = 2.0 * torch.atan2(sin_half, q[..., :1])
@@ -99,7 +99,7 @@ def yaw_cos_sin(q: Tensor) -> Tensor:
 
 
 def _forward(q: Tensor) -> Tensor:
-    """Half the body's x axis on the ground, (..., 4) -> (..., 2)."""
+    """Half the horizontal part of the body's x axis, (..., 4) -> (..., 2)."""
     if traced():
         return 0.5 * entries(q, COLUMNS[:2])
     w, x, y, z = q.split(1, dim=-1)
@@ -114,15 +114,15 @@ def heading(q: Tensor) -> Tensor:
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
     """Smallest rotation from a to b: (..., 4), (..., 4) -> (...) rad in [0, pi].
 
-    Quaternions are unit vectors in four dimensions, at half that angle from each other or from the opposite vector, which is the
-    same rotation. The angle of two vectors from their difference and their sum is exact for small angles too (Kahan 2006).
+    The angle between two unit quaternions as vectors is half the rotation's; q and -q are the same rotation. Computing the angle
+    from the vectors' difference and sum is accurate for small angles too (Kahan 2006).
     """
     apart, opposite = (a - b).norm(dim=-1), (a + b).norm(dim=-1)
     return 4.0 * torch.atan2(torch.minimum(apart, opposite), torch.maximum(apart, opposite))
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Constant-speed interpolation, the short way round: (..., 4), (..., 4), (..., 1) -> (..., 4). Shoemake 1985."""
+    """Constant-speed interpolation along the shorter path: (..., 4), (..., 4), (..., 1) -> (..., 4). Shoemake 1985."""
     return normalize(multiply(a, from_rotation_vector(t * to_rotation_vector(multiply(conjugate(a), b)))))
 
 
@@ -135,7 +135,7 @@ def to_6d(q: Tensor) -> Tensor:
 
 
 def two_columns(q: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The same by component: x, y, z of the first column and of the second, (..., 4) -> (..., 1) each."""
+    """First two columns of the rotation matrix by component: x, y, z of each, (..., 4) -> (..., 1) each."""
     w, u = q.split((1, 3), dim=-1)
     (x, y, z), (twice_x, twice_y, twice_z) = u.split(1, dim=-1), (2.0 * u).split(1, dim=-1)
     xy, xz, yz, zz = x * twice_y, x * twice_z, y * twice_z, z * twice_z
@@ -153,5 +153,5 @@ def two_columns(q: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 
 def wrap_angle(angle: Tensor) -> Tensor:
-    """To (-pi, pi]."""
+    """Wrap angles to (-pi, pi]."""
     return torch.atan2(angle.sin(), angle.cos())

@@ -1,4 +1,4 @@
-"""What is known of N robots at one moment."""
+"""The full state of N robots at one time."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -13,7 +13,7 @@ from .traced import into_heading
 
 @dataclass
 class RobotState:
-    """The full state of N robots, or of a reference motion. Leading dimensions may be any; (N, ...) is written here.
+    """The full state of N robots, or of a reference motion. The leading dimensions, written as N here, may be any.
 
     World frame: x forward, y left, z up, metres and seconds; quaternions wxyz, unit length.
 
@@ -54,22 +54,22 @@ class RobotState:
         return self.body_ang_vel_w[..., 0, :]
 
     @property
-    def ahead(self) -> Tensor:
+    def heading_cos_sin(self) -> Tensor:
         """(N, 2) cosine and sine of the root's heading; see `rotation.yaw_cos_sin`."""
         return R.yaw_cos_sin(self.root_quat_w)
 
     @property
     def into_heading(self) -> Tensor:
         """(N, 3, 3) what turns row vectors of the world into the root's heading frame."""
-        return into_heading(self.ahead)
+        return into_heading(self.heading_cos_sin)
 
     @property
     def into_level_heading(self) -> Tensor:
         """(N, 2, 2) the same of level vectors."""
-        return into_heading(self.ahead, level=True)
+        return into_heading(self.heading_cos_sin, level=True)
 
     def __getitem__(self, index) -> Self:
-        """The same index or slice into the leading dimension of every field (a slice gives views)."""
+        """Index or slice the leading dimension of every field (a slice gives views)."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def clone(self) -> Self:
@@ -77,28 +77,28 @@ class RobotState:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], joints: int, bodies: int, device: torch.device | str) -> Self:
-        """Room in float32 for states whose leading dimensions are `shape`, to be filled."""
+        """Uninitialised float32 states with the leading dimensions `shape`."""
         joint, body = (*shape, joints), (*shape, bodies)
         sizes = (joint, joint, (*body, 3), (*body, 4), (*body, 3), (*body, 3))
         return cls(*(torch.empty(size, dtype=torch.float32, device=device) for size in sizes))
 
     @classmethod
     def cat(cls, states: list[Self]) -> Self:
-        """Joined along the leading dimension; a single one is not copied."""
+        """Concatenate along the leading dimension; a single state is not copied."""
         return states[0] if len(states) == 1 else cls(*(torch.cat(x) for x in zip(*map(_values, states), strict=True)))
 
 
 class Snapshot(RobotState):
-    """A state whose tensors are not written to while it is in use: its heading is computed once, however many ask for it."""
+    """A state whose tensors do not change while it is in use, so that its heading is computed only once."""
 
     @classmethod
     def of(cls, state: RobotState) -> Self:
-        """The same tensors."""
+        """A snapshot that shares the state's tensors."""
         return cls(*_values(state))
 
     @cached_property
-    def ahead(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return super().ahead
+    def heading_cos_sin(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().heading_cos_sin
 
     @cached_property
     def into_heading(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]

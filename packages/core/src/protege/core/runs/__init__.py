@@ -1,1 +1,1 @@
-"""Runs: config, run folder, checkpoints, evaluation and the pipeline."""
+"""Training runs: config, run folder, checkpoints, evaluation and the pipeline."""

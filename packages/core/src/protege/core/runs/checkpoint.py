@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a policy needs to act, and that a run needs to go on, in one file without pickles."""
+"""Checkpoints: everything for using a policy and for resuming its run, in one file without pickles."""
 
 import hashlib
 import struct
@@ -26,41 +26,41 @@ from . import plain_yaml
 from .checkpoint_checks import REMEDY, check_contents, digest
 
 FORMAT = 3
-LATER = {1: ("description", "motions"), 2: ("motions",)}
-"""What an earlier format has not: of 1 the robot is known by its name alone, and neither says where its motions come from."""
+MISSING_FIELDS = {1: ("description", "motions"), 2: ("motions",)}
+"""Fields that earlier formats do not have. Format 1 has only the robot's name; both lack the origins of the motions."""
 DIGEST = "sha256"
-"""Key of a checkpoint's digest, over its fields; one of an earlier version has none."""
+"""Key of the digest of a checkpoint's fields; checkpoints of earlier versions have none."""
 UNREADABLE = (
     *(BadZipFile, UnpicklingError, EOFError, OSError, ImportError, MemoryError, struct.error),
     *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
 )
-"""What torch raises at an archive whose pickle was changed: an unpickler does what the bytes say, short of calling functions."""
-CRITIC = "critic."
-"""Before the name of every tensor of a policy's critic."""
+"""Exceptions of torch for an archive whose pickle was modified. The unpickler does not call functions, but can fail in any way."""
+CRITIC_PREFIX = "critic."
+"""Prefix of the names of the critic's tensors."""
 ZOO = "zoo:"
-"""Before the name of a policy that an installed package ships."""
+"""Prefix of the name of a policy that an installed package ships."""
 PACKAGES = ("protege-core", "protege-sim", "protege-teachers", "protege-distill", "torch", "mujoco")
 
 
 @dataclass
 class Checkpoint:
-    """A policy and where its training stands.
+    """A policy and the state of its training.
 
     Attributes:
         kind: tracker, masked_mimic, the kind of a task (`protege.core.tasks.Task`) or student.
         config: the whole config as plain data.
         robot: name.
-        joint_names: what the actions mean.
-        obs_shapes: of the observations that the policy was built for, without the leading N.
-        model: the policy's state, normalisers included.
-        iteration, samples, seconds: spent on training so far.
-        finished: its budget is spent.
-        metrics: the latest ones; of an evaluated policy, its evaluation.
-        versions: of the packages that wrote this.
+        joint_names: of the actions, in order.
+        obs_shapes: of the policy's observations, without the leading N.
+        model: the policy's state, including normalisers.
+        iteration, samples, seconds: of training so far.
+        finished: whether the budget is spent.
+        metrics: the latest ones; for an evaluated policy, its evaluation.
+        versions: of the packages that wrote the checkpoint.
         training: states of optimizer, environment and trainer; empty in a release.
-        description: the whole robot as plain data, see `protege.core.robots.plain`; empty if it is known by its name alone.
-        motions: where the motions come from that it was trained on, and its teachers: `protege.core.motions.provenance.Origin`s as
-            plain data; empty if it was saved by an earlier version.
+        description: the robot as plain data, see `protege.core.robots.plain`; empty if only its name is known.
+        motions: origins of the motions that the policy and its teachers were trained on, `protege.core.motions.provenance.Origin`
+            as plain data; empty if an earlier version saved it.
     """
 
     kind: str
@@ -80,12 +80,12 @@ class Checkpoint:
     motions: list[dict[str, str]] = field(default_factory=list)
 
     def described_robot(self) -> Robot | None:
-        """The robot that the policy was trained with; None if the file only has its name."""
+        """The robot that the policy was trained with; None if only its name is known."""
         return from_plain(self.description) if self.description else None
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that shape a result, as far as they are installed."""
+    """Versions of those packages in `PACKAGES` that are installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -96,10 +96,10 @@ def installed_versions() -> dict[str, str]:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all: temporary file, sync, rename. If it fails, the one before stays.
+    """Write a checkpoint atomically: temporary file, sync, rename. On failure the previous one remains.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder is not writable, or the disk is full.
     """
     contents = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
     data = {"format": FORMAT, DIGEST: digest(contents), **contents}
@@ -107,7 +107,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _save(data: dict[str, Any], file: BinaryIO) -> None:
-    """torch.save, which turns an error of the file into a RuntimeError about positions."""
+    """`torch.save`, but raising the original OSError instead of torch's RuntimeError about file positions."""
     try:
         torch.save(data, file)
     except RuntimeError as error:
@@ -117,10 +117,10 @@ def _save(data: dict[str, Any], file: BinaryIO) -> None:
 
 
 def locate(path: str | Path) -> Path:
-    """Where a checkpoint is: `zoo:NAME` is an entry of a zoo that an installed package ships; anything else is a path.
+    """Path of a checkpoint: `zoo:NAME` is an entry of a zoo that an installed package ships; anything else is a path.
 
     Raises:
-        UserError: no zoo has it.
+        UserError: no zoo has this entry.
     """
     if not str(path).startswith(ZOO):
         return Path(path)
@@ -139,7 +139,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         path: a file, or a folder: its `best.ckpt`, else its `last.ckpt`, else a release (`save_release`); or see `locate`.
 
     Raises:
-        UserError: missing, damaged, or of another format.
+        UserError: the file is missing, damaged, or has another format.
     """
     path = locate(path)
     if path.is_dir():
@@ -160,23 +160,23 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     return _checked(path, data)
 
 
-FACTS, MODEL = "facts_sha256", "model_sha256"
-"""Keys of a release's config.yaml: SHA-256 of what follows that line, and of model.safetensors."""
+FACTS_DIGEST, MODEL_DIGEST = "facts_sha256", "model_sha256"
+"""Keys of a release's config.yaml: SHA-256 of the text after this line, and of model.safetensors."""
 
 
 def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True, critic: bool = True) -> None:
     """Write a policy without its training state: `model.safetensors`, and `config.yaml` with the digests of both.
 
     Args:
-        half: weights in float16 (the normalisers stay float32).
-        critic: with the critic. Without it the file is a third smaller. The policy acts, and training goes on with a new critic,
-            but it cannot be a teacher, whose values are distilled.
+        half: save weights in float16 (the normalisers stay in float32).
+        critic: include the critic. Without it the file is a third smaller. The policy can act, and be trained further with a new
+            critic, but cannot be a teacher, because a student also learns the teacher's values.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder is not writable.
     """
-    kept = {name: x for name, x in checkpoint.model.items() if critic or not name.startswith(CRITIC)}
-    model = {name: x.detach().cpu().contiguous() for name, x in kept.items()}
+    saved = {name: x for name, x in checkpoint.model.items() if critic or not name.startswith(CRITIC_PREFIX)}
+    model = {name: x.detach().cpu().contiguous() for name, x in saved.items()}
     if half:
         model = {name: x if "normalizer" in name or "returns" in name else x.half() for name, x in model.items()}
     facts = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint) if f.name not in ("model", "training")}
@@ -187,10 +187,10 @@ def save_release(folder: Path, checkpoint: Checkpoint, *, half: bool = True, cri
 
 
 def sealed(facts: dict[str, Any], model_sha256: str) -> str:
-    """A release's config.yaml: its facts after the digests by which `load` knows that neither file has changed."""
-    # Lists of numbers in one line each: a robot's description has hundreds.
-    text = yaml.safe_dump({MODEL: model_sha256, **facts}, sort_keys=False, default_flow_style=None, width=132)
-    return f"{FACTS}: {_sha256(text.encode())}\n{text}"
+    """Text of a release's config.yaml: the facts, preceded by the digests with which `load` verifies both files."""
+    # One line per list of numbers, because a robot's description has hundreds.
+    text = yaml.safe_dump({MODEL_DIGEST: model_sha256, **facts}, sort_keys=False, default_flow_style=None, width=132)
+    return f"{FACTS_DIGEST}: {_sha256(text.encode())}\n{text}"
 
 
 def _load_release(folder: Path, device: torch.device | str) -> Checkpoint:
@@ -198,15 +198,15 @@ def _load_release(folder: Path, device: torch.device | str) -> Checkpoint:
     try:
         text, weights = ((folder / name).read_bytes() for name in ("config.yaml", "model.safetensors"))
         seal, _, sealed_text = text.partition(b"\n")
-        if seal.startswith(FACTS.encode()) and seal != f"{FACTS}: {_sha256(sealed_text)}".encode():
+        if seal.startswith(FACTS_DIGEST.encode()) and seal != f"{FACTS_DIGEST}: {_sha256(sealed_text)}".encode():
             raise UserError(f"{folder / 'config.yaml'} is damaged: it differs from its checksum", remedy)
         facts, model = plain_yaml.read(text), from_bytes(weights)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} is a damaged release ({str(error).splitlines()[0]})", remedy) from error
     if not isinstance(facts, dict):
         raise UserError(f"{folder / 'config.yaml'} is damaged", remedy)
-    facts.pop(FACTS, None)
-    if facts.pop(MODEL, found := _sha256(weights)) != found:  # a release of an earlier version has none
+    facts.pop(FACTS_DIGEST, None)
+    if facts.pop(MODEL_DIGEST, found := _sha256(weights)) != found:  # a release of an earlier version has none
         raise UserError(f"{folder / 'model.safetensors'} is damaged: it differs from its checksum", remedy)
     floats = {name: (x.float() if x.is_floating_point() else x).to(device) for name, x in model.items()}
     return _checked(folder / "config.yaml", {**facts, "model": floats, "training": {}})
@@ -220,8 +220,8 @@ def _checked(path: Path, data: Any) -> Checkpoint:
     if not isinstance(data, dict) or "format" not in data:
         raise UserError(f"{path} is not a checkpoint of Protégé", "Give last.ckpt of a run folder")
     written, form = data.pop(DIGEST, None), data.pop("format")
-    known = isinstance(form, int) and form in (*LATER, FORMAT)
-    names = [f.name for f in fields(Checkpoint) if not known or f.name not in LATER.get(form, ())]
+    known = isinstance(form, int) and form in (*MISSING_FIELDS, FORMAT)
+    names = [f.name for f in fields(Checkpoint) if not known or f.name not in MISSING_FIELDS.get(form, ())]
     if not known or set(data) != set(names):
         versions = data.get("versions")
         wrote = versions.get("protege-core") if isinstance(versions, dict) else None
@@ -238,7 +238,7 @@ def _checked(path: Path, data: Any) -> Checkpoint:
 
 
 def _with_scale(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """A policy's state as it is now. At first all actions were in rad, and only MaskedMimic still has no need of their scale."""
+    """The state in the current format. Early policies have actions in rad, so their scale is 1. MaskedMimic saves no scale."""
     model = checkpoint.model
     if checkpoint.kind == "masked_mimic" or "action_scale" in model or "default_joint_pos" not in model:
         return model
@@ -246,7 +246,7 @@ def _with_scale(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _with_masks(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Shapes of observations as they are now. At first the masks of all commands were one observation, `command_mask`."""
+    """Observation shapes in the current format. Early policies have one observation `command_mask` for all commands."""
     if "command_mask" not in shapes:
         return shapes
     commands = [name for name in shapes if name not in NO_COMMANDS | {"command_mask"}]

@@ -1,7 +1,7 @@
-"""What a checkpoint's contents must look like: a file whose archive is whole may still hold anything.
+"""Checks of a checkpoint's contents, because an intact archive may still contain anything.
 
-`check_contents` looks at each field, `digest` tells whether anything was changed after it was saved, `check_layout` compares a
-training state with the one that it is to replace.
+`check_contents` checks each field. `digest` detects changes after saving. `check_layout` compares a training state with the one
+that it replaces.
 """
 
 import hashlib
@@ -14,24 +14,24 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..motions.provenance import are_origins
-from ..names import RULE
+from ..names import NAME_PATTERN
 from ..robots.plain import from_plain
 from .plain_yaml import MAX_DEPTH, is_plain
 
 MAX_NUMBERS = 10_000_000
-"""More numbers than any observation has."""
+"""Upper limit of an observation's size."""
 REMEDY = "Delete it and train again, or take another"
 
 
 def check_contents(path: Any, data: Mapping[str, Any]) -> None:
-    """Look at each field of a checkpoint.
+    """Check each field of a checkpoint.
 
     Args:
-        path: where it is from, for the message.
+        path: of the checkpoint, for the message.
         data: the fields by name.
 
     Raises:
-        UserError: naming the first that is not what it should be.
+        UserError: a field is invalid.
     """
     for name, (fits, wanted) in FIELDS.items():
         if not fits(data[name]):
@@ -77,7 +77,7 @@ def _is_training(value: Any) -> bool:
 
 
 def _is_robot(value: Any) -> bool:
-    """Whether it is a robot's description, or empty."""
+    """Whether the value is a robot's description, or empty."""
     if value == {}:
         return True
     try:
@@ -88,7 +88,7 @@ def _is_robot(value: Any) -> bool:
 
 
 def _is_nested(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether mappings and lists in it end somewhere."""
+    """Whether mappings and lists are nested at most `depth` deep."""
     if isinstance(value, Mapping | list | tuple):
         inner = value.values() if isinstance(value, Mapping) else value
         return depth > 0 and all(_is_nested(x, depth - 1) for x in inner)
@@ -96,7 +96,7 @@ def _is_nested(value: Any, depth: int = MAX_DEPTH) -> bool:
 
 
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "kind": (lambda x: isinstance(x, str) and RULE.fullmatch(x) is not None, "a name"),
+    "kind": (lambda x: isinstance(x, str) and NAME_PATTERN.fullmatch(x) is not None, "a name"),
     "config": (lambda x: isinstance(x, dict) and is_plain(x), "a config: mappings, lists, text and numbers"),
     "robot": (_is_text, "a name"),
     "joint_names": (_are_names, "a list of different names"),
@@ -112,11 +112,11 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "description": (_is_robot, "a robot"),
     "motions": (are_origins, "a list of motions' origins"),
 }
-"""By field: what fits, and what it is called."""
+"""For each field, a test of its value and a description of valid values."""
 
 
 def _wrong_tensor(model: Mapping[str, Tensor]) -> str:
-    """The first tensor that no policy can hold, and why; nothing if there is none."""
+    """Name of the first invalid tensor, and the reason; empty if all are valid."""
     for name, x in model.items():
         if not _is_whole(x):
             return f"{name} is not in memory as a whole"
@@ -130,14 +130,14 @@ def _wrong_tensor(model: Mapping[str, Tensor]) -> str:
 
 
 def _is_whole(x: Tensor) -> bool:
-    """Whether a tensor's numbers are all there: not sparse, on no device without memory, no number that stands for many."""
+    """Whether a tensor stores all its values: it is not sparse, not on the meta device, and not expanded."""
     if x.layout != torch.strided or x.is_meta:
         return False
     return x.numel() * x.element_size() <= x.untyped_storage().nbytes()
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of nested mappings, lists, tensors and plain values, their order and types."""
+    """SHA-256 of nested mappings, lists, tensors and plain values, including their order and types."""
     sha256 = hashlib.sha256()
     _add(sha256.update, value)
     return sha256.hexdigest()
@@ -168,16 +168,16 @@ def _add(update: Callable[[Buffer], object], value: Any) -> None:
 
 
 def check_layout(state: Any, like: Any, key: str) -> None:
-    """Compare a saved state with one that the program made itself: same keys, types, shapes.
+    """Check that a saved state has the same keys, types and shapes as the program's own state `like`.
 
     A list may have another length.
 
     Raises:
-        ValueError: naming the key that differs.
+        ValueError: a key differs.
     """
     if isinstance(like, Tensor):
         if not isinstance(state, Tensor) or (state.shape, state.dtype) != (like.shape, like.dtype):
-            raise ValueError(f"{key} is no tensor of shape {tuple(like.shape)} and type {like.dtype}")
+            raise ValueError(f"{key} is not a tensor of shape {tuple(like.shape)} and type {like.dtype}")
         if not _is_whole(state):
             raise ValueError(f"{key} is not in memory as a whole")
     elif isinstance(like, Mapping):
@@ -187,9 +187,9 @@ def check_layout(state: Any, like: Any, key: str) -> None:
             check_layout(state[name], x, f"{key}.{name}")
     elif isinstance(like, list | tuple):
         if not isinstance(state, list | tuple):
-            raise ValueError(f"{key} is no list")
+            raise ValueError(f"{key} is not a list")
     elif _is_number(like):
         if not _is_number(state) or not isfinite(state) or (isinstance(like, int) and not isinstance(state, int)):
-            raise ValueError(f"{key} is no number")
+            raise ValueError(f"{key} is not a number")
     elif type(state) is not type(like):
-        raise ValueError(f"{key} is no {type(like).__name__}")
+        raise ValueError(f"{key} is not a {type(like).__name__}")

@@ -1,4 +1,4 @@
-"""A command in a process of its own that ends when this one is told to end, or is killed."""
+"""Runs a command in a child process that ends when this process is stopped or killed."""
 
 import ctypes
 import signal
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from types import FrameType
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that are sent to one process. Ctrl-C the terminal sends to the child itself."""
+"""Signals that are forwarded to the child. For Ctrl-C the terminal itself sends SIGINT to the child."""
 
 
 def run_child(words: Sequence[str]) -> tuple[int, bool]:
     """Run a command and wait for it.
 
-    Ctrl-C, SIGTERM and SIGHUP reach the child, which ends as it sees fit: a training saves first. If this process is killed, the
-    child gets SIGTERM from the system (on Linux). SIGHUP is left alone where it is ignored, as under nohup.
+    Ctrl-C, SIGTERM and SIGHUP reach the child, which may save before it ends. If this process is killed, the system sends SIGTERM
+    to the child (on Linux). SIGHUP stays ignored if it was ignored, as under nohup.
 
     Args:
         words: the program and its arguments.
 
     Returns:
-        its exit code, as a shell gives it: 128 + N if signal N ended it; and whether one of these signals came.
+        its exit code as in a shell, 128 + N if signal N ended it; and whether one of these signals was received.
     """
     process = subprocess.Popen(words, preexec_fn=_end_with_parent)
     stopped = False
@@ -32,8 +32,8 @@ def run_child(words: Sequence[str]) -> tuple[int, bool]:
         if number in FORWARDED:
             process.send_signal(number)
 
-    heard = [x for x in (signal.SIGINT, *FORWARDED) if signal.getsignal(x) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, forward) for number in heard}
+    handled = [x for x in (signal.SIGINT, *FORWARDED) if signal.getsignal(x) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in handled}
     try:
         code = process.wait()
     finally:
@@ -43,7 +43,7 @@ def run_child(words: Sequence[str]) -> tuple[int, bool]:
 
 
 def _end_with_parent() -> None:
-    """Ask the system for SIGTERM when the process that starts this one dies. Called in the child before its program begins."""
+    """Request SIGTERM for this process when its parent dies. Called in the child before its program begins."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # linux/prctl.h
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Configuration: dataclasses, a YAML preset, then `key.path=value` arguments. Built once, edited by nobody."""
+"""Configuration: dataclasses, then a YAML preset, then `key.path=value` arguments. A config is not changed once it is built."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from .. import checks
 from ..errors import UserError, shown
 from . import plain_yaml
-from .config_layers import each_text, former_keys, leaves, nested, prepared, present_key, renamed
+from .config_layers import current_key, each_text, former_keys, leaves, nested, prepared, renamed
 from .devices import DEVICE, usable_device
 
 SPLITS = ("train", "test", "all")
@@ -25,27 +25,27 @@ SPLITS = ("train", "test", "all")
 
 @dataclass
 class RunConfig:
-    """What is run, on what, for how long.
+    """What to run, on which device, and for how long.
 
     Attributes:
         experiment_name: the run's folder in `results_dir`.
-        robot: name of a registered robot, or the path of a robot file. `<robot>` in a preset or an argument stands for its name.
+        robot: name of a registered robot, or path of a robot file. `<robot>` in presets and arguments is replaced by its name.
         simulator: name of a registered simulator.
         motion_file: one or more clips, folders, manifests, or a packed library.
-        motion_split: which clips of a manifest: `train`, `test`, `all`. Clips that are in no manifest are in every split.
-        motion_tags: only clips that a manifest gives one of these tags; empty for all.
-        seed: of everything random.
+        motion_split: clips of a manifest to use: `train`, `test`, `all`. Clips that are in no manifest are in every split.
+        motion_tags: use only clips with one of these tags in a manifest; empty for all.
+        seed: of all random numbers.
         device: `auto` (the GPU if the simulator can use it), `cpu`, `cuda`, `cuda:1`.
-        results_dir: where runs are kept.
-        max_iterations: training ends after so many iterations. The first of the three limits ends it.
-        max_samples: training ends after so many transitions.
-        max_time: training ends after so many seconds, counted over all sessions of the run.
+        results_dir: folder of all runs.
+        max_iterations: limit of iterations. Training ends at the first limit that is reached.
+        max_samples: limit of transitions.
+        max_time: limit of time over all sessions of the run, s.
         checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
-        resume: go on from `last.ckpt` if it is there.
-        checkpoint: weights of the same kind of policy to start from when nothing is resumed.
-        num_threads: of physics and of torch on a CPU; 0 for all cores that the process may use, at most 8 of them for torch.
-        mixed_precision: on a GPU, networks compute in bfloat16.
-        compile: on a GPU, networks are compiled.
+        resume: continue from `last.ckpt` if it exists.
+        checkpoint: weights of the same kind of policy to start from if nothing is resumed.
+        num_threads: of physics and torch on a CPU; 0 for all cores that the process may use, but at most 8 for torch.
+        mixed_precision: on a GPU, run networks in bfloat16.
+        compile: on a GPU, compile networks.
     """
 
     experiment_name: str = ""
@@ -80,10 +80,10 @@ class RunConfig:
             )
 
     def torch_device(self) -> str:
-        """The device by torch's name.
+        """Torch's name of the device.
 
         Raises:
-            UserError: a GPU is asked for and there is none, or not so many.
+            UserError: the GPU does not exist.
         """
         if self.device == "auto":
             return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
@@ -103,7 +103,7 @@ class Config:
             raise AttributeError(f"the config has no part {name!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as checkpoints hold it: dicts, lists (of tuples too), strings, numbers."""
+        """Plain data for checkpoints: dicts, lists (also for tuples), strings, numbers."""
         return {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
 
     def to_yaml(self) -> str:
@@ -117,18 +117,18 @@ def compose(
     files: Sequence[str | Path] = (),
     robot_settings: Callable[[str], tuple[str, Mapping[str, Any]]] | None = None,
 ) -> Config:
-    """A config from its schema, the robot's settings, a preset, files and arguments; later ones win.
+    """Build a config from its schema, the robot's settings, a preset, files and arguments. Later ones override earlier ones.
 
     Args:
         parts: dataclass of each part.
         preset: name of a preset (see `find_preset`), None for the defaults.
-        overrides: `key.path=value` in YAML's notation. A key may be cut to an end that only one full key has. The guide's
-            spelling, `+part.config.key=value`, is the same.
-        files: YAML files that hold parts, as a preset does.
-        robot_settings: what `run.robot` says -> the robot's name, and parts, as a preset has them, that hold for it by default.
+        overrides: `key.path=value` in YAML syntax. A key may be shortened to a unique suffix. The original ProtoMotions guide's
+            notation, `+part.config.key=value`, is equivalent.
+        files: YAML files with parts, like a preset.
+        robot_settings: value of `run.robot` -> the robot's name, and its default parts, in the format of a preset.
 
     Raises:
-        UserError: unknown key (names the nearest), wrong type or value, unknown preset, unreadable file.
+        UserError: unknown key (with the nearest one), wrong type or value, unknown preset, unreadable file.
     """
     layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(parts, overrides)]
     robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
@@ -145,16 +145,16 @@ def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[s
 
 
 def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """The config that `Config.to_dict` gave, and `key.path=value` on top.
+    """Build the config that `Config.to_dict` returned, overridden by `key.path=value`.
 
-    Parts that the schema does not name are left out, and so are the parameters of tasks that are not installed here.
+    Parts that are not in the schema and parameters of tasks that are not installed are ignored.
     """
     saved = {name: _of_installed(cls, data[name]) for name, cls in parts.items() if name in data}
-    return _build(parts, [("config", saved), *_given(parts, overrides)], say=False)
+    return _build(parts, [("config", saved), *_given(parts, overrides)], log_renames=False)
 
 
 def _of_installed(cls: type, part: Any) -> Any:
-    """A saved part without the mappings that its dataclass has no field for: those are a task's parameters."""
+    """A saved part without mappings that its dataclass has no field for: parameters of tasks that are not installed."""
     names = {f.name for f in fields(cls)}
     return {x: y for x, y in part.items() if x in names or not isinstance(y, dict)} if isinstance(part, dict) else part
 
@@ -163,19 +163,23 @@ def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
     return [(shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides)]
 
 
-def _build(parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]], say: bool = True) -> Config:
-    """say: log the present names of keys that were given by a former one."""
+def _build(
+    parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]], log_renames: bool = True
+) -> Config:
+    """Build a config from layers. log_renames: log the current names of renamed keys."""
     config = _schema(parts)
-    for error in _merged(config, layers, say):
+    for error in _merged(config, layers, log_renames):
         raise error
     return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
 
 
-def _merged(config: DictConfig, layers: Sequence[tuple[str, Mapping[str, Any]]], say: bool) -> Iterator[UserError]:
-    """Merge layers into a schema; what is wrong with them is yielded, and left out."""
+def _merged(
+    config: DictConfig, layers: Sequence[tuple[str, Mapping[str, Any]]], log_renames: bool
+) -> Iterator[UserError]:
+    """Merge layers into a schema. Errors are yielded, and the values with errors are left out."""
     former = former_keys(config)
     for origin, layer in layers:
-        layer = renamed(prepared(origin, layer, config), former, say=say)
+        layer = renamed(prepared(origin, layer, config), former, log_renames=log_renames)
         known, fitting = set(_keys(config)), list[tuple[str, Any]]()
         for names, value in leaves(layer):
             key = ".".join(names)
@@ -186,7 +190,7 @@ def _merged(config: DictConfig, layers: Sequence[tuple[str, Mapping[str, Any]]],
             else:
                 fitting.append((key, value))
         whole = [layer] if len(fitting) == len(list(leaves(layer))) else []
-        for piece in [*whole, *(nested(*pair) for pair in fitting)]:  # one by one, if they do not go together
+        for piece in [*whole, *(nested(*pair) for pair in fitting)]:  # one by one, if merging them together fails
             try:
                 config.merge_with(OmegaConf.create(piece))
                 if piece is layer:
@@ -204,17 +208,21 @@ def _schema(parts: Mapping[str, type]) -> DictConfig:
 
 
 def _wrong(origin: str, error: OmegaConfBaseException) -> UserError:
-    """What OmegaConf could not merge, in words of this package."""
-    key, said, owner = getattr(error, "full_key", None) or origin, shown(str(error).splitlines()[0]), error.object_type
-    if "is not a ListConfig" in said or "Cannot merge DictConfig with ListConfig" in said:
+    """Convert an error of OmegaConf to a UserError."""
+    key, message, owner = (
+        getattr(error, "full_key", None) or origin,
+        shown(str(error).splitlines()[0]),
+        error.object_type,
+    )
+    if "is not a ListConfig" in message or "Cannot merge DictConfig with ListConfig" in message:
         return UserError(f"{origin}: {key}: expected a list, e.g. [a, b]", f"Write {key}=[...]")
     if isinstance(error, ConfigKeyError) and owner is not None and is_dataclass(owner):
         return _unknown(f"{origin}: unknown key {key}", key, {f.name for f in fields(owner)})  # of an entry of a list
-    return UserError(f"{origin}: {key}: {said}", "Give a value of that type")
+    return UserError(f"{origin}: {key}: {message}", "Give a value of that type")
 
 
 def checked(part: Any, path: str) -> Any:
-    """A dataclass, checked, whose tuples, which OmegaConf gives as lists, are tuples of the declared length."""
+    """Check a dataclass, and convert OmegaConf's lists to tuples of the declared length."""
     changes = {}
     for name, hint in get_type_hints(type(part)).items():
         value, key, items = getattr(part, name), f"{path}.{name}", get_args(hint)
@@ -239,7 +247,7 @@ def find_preset(name: str) -> Traversable:
     """The YAML file of a preset, in the `presets` folder of any installed package.
 
     Raises:
-        UserError: naming the nearest one.
+        UserError: there is no such preset; names the nearest one.
     """
     presets = dict(_preset_files())
     if name not in presets:
@@ -248,9 +256,9 @@ def find_preset(name: str) -> Traversable:
 
 
 def all_presets() -> Iterator[tuple[str, Traversable]]:
-    """Names and files of all presets that installed packages offer (entry-point group `protege.presets`).
+    """Names and files of all presets in installed packages (entry-point group `protege.presets`).
 
-    Those whose name begins with `_` are left out: others are based on them.
+    Presets whose names begin with `_` are left out: they are only bases of others.
     """
     return ((name, file) for name, file in _preset_files() if not name.startswith("_"))
 
@@ -269,10 +277,10 @@ def _yaml_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Travers
 
 
 def read_preset(preset: str) -> dict[str, Any]:
-    """What a preset's file says.
+    """The contents of a preset's file.
 
     Raises:
-        UserError: there is none of that name, or it is damaged.
+        UserError: there is no such preset, or its file is damaged.
     """
     file = find_preset(preset)
     try:
@@ -285,7 +293,7 @@ def read_preset(preset: str) -> dict[str, Any]:
 
 
 def _layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, Mapping[str, Any]]]:
-    """A preset after those that it is based on."""
+    """The layers of a preset: its bases, then the preset itself."""
     if preset in above:
         raise UserError(f"preset {preset} is based on itself", f"Change a base: {' -> '.join([*above, preset])}")
     data = read_preset(preset)
@@ -294,10 +302,10 @@ def _layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, Mapping
 
 
 def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
-    """A YAML file's parts."""
+    """The parts in a YAML file."""
     try:
         data = plain_yaml.read_file(path)
-    except (OSError, ValueError) as error:  # ValueError: no plain data, or a path with a null in it
+    except (OSError, ValueError) as error:  # ValueError: not plain data, or a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"cannot read {path} ({reason})", "Give a YAML file with the parts run, env, agent, model"
@@ -311,7 +319,7 @@ def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
-    """Each `key.path=value`, and its key, completed, with its value."""
+    """For each `key.path=value`, its text, full key and value."""
     schema = _schema(parts)
     former, pairs = former_keys(schema), []
     known = {*_keys(schema), *former}
@@ -320,7 +328,7 @@ def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[st
         key = re.sub(r"^(\w+)\.config\.", r"\1.", key.strip().lstrip("+"))  # the guide's spelling
         if not equals or not key:
             raise UserError(f"{text!r} is not an override", "Write key.path=value")
-        key = present_key(_complete(key, known, schema), former, say=True)
+        key = current_key(_complete(key, known, schema), former, log_renames=True)
         try:
             pairs.append((text, (key, plain_yaml.read(value) if value else "")))
         except plain_yaml.NotPlainError as error:
@@ -344,7 +352,7 @@ def _ending(key: str, known: set[str]) -> list[str]:
 
 
 def _free_ending(key: str, known: set[str], schema: Any) -> list[str]:
-    """Full keys for an end that reaches into a `dict[str, ...]` field: task_mix.path -> env.task_mix.path."""
+    """Full keys for a suffix that extends into a `dict[str, ...]` field: task_mix.path -> env.task_mix.path."""
     names = key.split(".")
     cuts = [(".".join(names[:i]), ".".join(names[i:])) for i in range(1, len(names))]
     full = [f"{name}.{rest}" for start, rest in cuts for name in _ending(start, known)]
@@ -360,7 +368,7 @@ def _unknown(problem: str, key: str, known: set[str], what: str = "keys") -> Use
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of all nodes below, inner ones too."""
+    """Dotted keys of all descendants, including inner nodes."""
     for name in node:
         key = f"{prefix}{name}"
         yield key
@@ -370,7 +378,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _is_free(schema: Any, key: str) -> bool:
-    """Whether a key lies in a `dict[str, ...]` field, which takes any name."""
+    """Whether a key is in a `dict[str, ...]` field, which accepts any name."""
     node = schema
     names = key.split(".")
     for depth, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""All that is wrong with a file of a config, where `compose` stops at the first."""
+"""Finds all errors in a config file, while `compose` stops at the first one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from .config_layers import leaves
 
 
 def read_leniently(parts: Mapping[str, type], path: Path) -> tuple[Config, list[UserError]]:
-    """The parts of a YAML file, None in the place of those that have an error, and all errors.
+    """Read the parts of a YAML file, None for parts with an error, and all errors.
 
     Args:
         parts: dataclass of each part.
@@ -25,7 +25,7 @@ def read_leniently(parts: Mapping[str, type], path: Path) -> tuple[Config, list[
     for name, cls in parts.items():
         layer = {name: data[name]} if name in data else {}
         try:
-            found[name] = getattr(_build({name: cls}, [(origin, layer)], say=False), name)
+            found[name] = getattr(_build({name: cls}, [(origin, layer)], log_renames=False), name)
         except UserError as error:
             found[name] = None
             errors += _errors({name: cls}, origin, layer, error)
@@ -33,28 +33,28 @@ def read_leniently(parts: Mapping[str, type], path: Path) -> tuple[Config, list[
 
 
 def _errors(parts: Mapping[str, type], origin: str, layer: Mapping[str, Any], first: UserError) -> list[UserError]:
-    """Those of one part, each once: of its keys and types, or else of its values, each without those before it."""
+    """All errors of one part, each once: those of keys and types, or else, one after the other, those of values."""
     try:
-        found = {str(error): error for error in [first, *_merged(_schema(parts), [(origin, layer)], say=False)]}
-    except UserError:  # it cannot be merged at all
+        found = {str(error): error for error in [first, *_merged(_schema(parts), [(origin, layer)], log_renames=False)]}
+    except UserError:  # the layer cannot be merged at all
         return [first]
     given, error = [".".join(names) for names, _ in leaves(layer)], first
     while (key := error.problem.split()[0].partition("[")[0]) in given:
         given.remove(key)
         layer = _without(layer, key)
         try:
-            _build(parts, [(origin, layer)], say=False)
+            _build(parts, [(origin, layer)], log_renames=False)
             break
         except UserError as another:
             error = another
-            if "has no value" in error.problem:  # it had, and that was wrong
+            if "has no value" in error.problem:  # it had one, which was wrong
                 break
             found[str(error)] = error
     return list(found.values())
 
 
 def _without(layer: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Mappings in mappings, but for one value."""
+    """Nested mappings without one value."""
     name, _, inner = key.partition(".")
     rest = {x: y for x, y in layer.items() if x != name}
     return rest | {name: _without(layer[name], inner)} if inner else rest

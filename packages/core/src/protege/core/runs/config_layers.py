@@ -1,4 +1,4 @@
-"""A layer of a config: what a preset, a file or an argument says, made ready to be merged into the schema."""
+"""Layers of a config: values from a preset, a file or an argument, prepared for merging into the schema."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -12,20 +12,20 @@ from .plain_yaml import is_plain
 
 log = logging.getLogger(__name__)
 
-FORMERLY = "formerly"
-"""Metadata of a config's field that was renamed: its old name, which released configs and users' commands still hold."""
+FORMER_NAME = "formerly"
+"""Metadata key of a renamed config field: its former name, which released configs and users' commands still contain."""
 
 
 def prepared(origin: str, layer: Mapping[str, Any], schema: DictConfig) -> dict[str, Any]:
-    """A layer that holds values only, one for each of its keys.
+    """Prepare a layer: only plain values, with lists where the schema has lists.
 
-    A value where a `list[...]` belongs is a list of one, and nothing, the empty string, an empty list.
+    For a `list[...]` field, a single value becomes a list of one, and an empty string an empty list.
 
     Args:
-        origin: who says it, for errors.
+        origin: of the layer, for errors.
 
     Raises:
-        UserError: it refers to other values or leaves one open, which OmegaConf would take up, or it is not plain data.
+        UserError: the layer is not plain data, or contains OmegaConf's interpolations or missing values.
     """
     if not is_plain(layer):
         raise UserError(f"{origin} is not plain data", "Give mappings, lists, text and numbers")
@@ -38,11 +38,11 @@ def prepared(origin: str, layer: Mapping[str, Any], schema: DictConfig) -> dict[
 
 
 def former_keys(schema: DictConfig, prefix: str = "") -> dict[str, str]:
-    """The full keys that fields had before they were renamed (see `FORMERLY`), and the ones that they have now."""
+    """Former full keys of renamed fields (see `FORMER_NAME`), with their current ones."""
     found, cls = {}, OmegaConf.get_type(schema)
     for field in fields(cls) if is_dataclass(cls) else ():
-        if FORMERLY in field.metadata:
-            found[prefix + field.metadata[FORMERLY]] = prefix + field.name
+        if FORMER_NAME in field.metadata:
+            found[prefix + field.metadata[FORMER_NAME]] = prefix + field.name
     for name in schema:
         node = schema._get_node(str(name))
         if isinstance(node, DictConfig) and not node._is_none():
@@ -50,20 +50,20 @@ def former_keys(schema: DictConfig, prefix: str = "") -> dict[str, str]:
     return found
 
 
-def present_key(key: str, former: Mapping[str, str], *, say: bool) -> str:
-    """The present name of a full key. say: log it, if the key was renamed."""
+def current_key(key: str, former: Mapping[str, str], *, log_renames: bool) -> str:
+    """The current name of a full key. log_renames: log it if the key was renamed."""
     now = former.get(key, key)
-    if now != key and say:
+    if now != key and log_renames:
         log.warning("%s is now called %s", key, now)
     return now
 
 
-def renamed(layer: Mapping[str, Any], former: Mapping[str, str], *, say: bool) -> dict[str, Any]:
-    """A layer with the present name of each key.
+def renamed(layer: Mapping[str, Any], former: Mapping[str, str], *, log_renames: bool) -> dict[str, Any]:
+    """Replace former keys in a layer by current ones.
 
     Args:
         former: see `former_keys`.
-        say: log the present name of each former key.
+        log_renames: log the current name of each former key.
 
     Raises:
         UserError: a key is given by both of its names.
@@ -73,7 +73,7 @@ def renamed(layer: Mapping[str, Any], former: Mapping[str, str], *, say: bool) -
         result = {}
         for name, value in data.items():
             key = f"{prefix}{name}"
-            now = present_key(key, former, say=say)
+            now = current_key(key, former, log_renames=log_renames)
             short = name if now == key else now.rpartition(".")[2]
             if short in result or (now != key and short in data):
                 raise UserError(f"{now} is given twice, also by its former name {key}", f"Remove {key}")
@@ -84,14 +84,14 @@ def renamed(layer: Mapping[str, Any], former: Mapping[str, str], *, say: bool) -
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
-    """A dotted key and its value as dicts in dicts."""
+    """A dotted key and its value as nested dicts."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return value
 
 
 def leaves(layer: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All values that are not mappings with entries, each after its key, name by name."""
+    """All values that are not mappings with entries, each with its key as a tuple of names."""
     for name, value in layer.items():
         if isinstance(value, Mapping) and value:
             yield from (((name, *rest), inner) for rest, inner in leaves(value))
@@ -108,7 +108,7 @@ def _listed(value: Any, node: Any) -> Any:
 
 
 def each_text(data: Any, change: Callable[[str], str]) -> Any:
-    """Plain data with its texts changed; names of keys stay."""
+    """Apply a function to all strings in plain data, except for keys."""
     if isinstance(data, Mapping):
         return {key: each_text(item, change) for key, item in data.items()}
     if isinstance(data, list):
@@ -117,7 +117,7 @@ def each_text(data: Any, change: Callable[[str], str]) -> Any:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """All text in a layer, names too, each with the key where it is."""
+    """All strings in a layer, including names, each with its key."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Names of devices: which there are, and whether torch can compute there."""
+"""Names of devices, and checks that torch can use them."""
 
 import re
 
@@ -10,14 +10,14 @@ DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
 
 def usable_device(device: str, key: str) -> str:
-    """A device's name as it was, if torch can compute there.
+    """Return the name of a device if torch can use it.
 
     Args:
         device: `cpu`, `cuda` or `cuda:1`.
-        key: the option or the config key to blame.
+        key: option or config key, for the message.
 
     Raises:
-        UserError: it is no such name, or the machine has no such GPU.
+        UserError: the name is invalid, or the machine has no such GPU.
     """
     if device == "auto" or not DEVICE.fullmatch(device):
         raise UserError(f"{key} is {shown(device)!r}", "Take cpu, cuda or, of several GPUs, cuda:1")

@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes of a deterministic policy, and what they say with 95 % intervals."""
+"""Evaluation: complete episodes of a deterministic policy, and their results with 95 % confidence intervals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,12 +21,14 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Summary:
-    """A task's result over its episodes; NaN intervals where there are too few.
+    """A task's result over its episodes. Intervals are NaN if there are too few episodes.
 
     Attributes:
-        episodes: how many.
-        success: share that did not fail; success_ci its Wilson 95 % interval.
-        error: mean of the episodes' metric; error_ci its normal 95 % interval.
+        episodes: number of episodes.
+        success: share that did not fail.
+        success_ci: its Wilson 95 % interval.
+        error: mean of the episodes' metric.
+        error_ci: its normal 95 % interval.
     """
 
     episodes: int
@@ -40,41 +42,41 @@ class Summary:
 
 
 def rounded_up(num_episodes: int, num_envs: int) -> int:
-    """How many episodes `run_episodes` plays: a multiple of the envs."""
+    """Number of episodes that `run_episodes` runs: a multiple of the number of envs."""
     return num_envs * -(-num_episodes // num_envs)
 
 
 @torch.no_grad()
 def run_episodes(env: Env, act: Callable[[Obs], Tensor], num_episodes: int) -> dict[str, Tensor]:
-    """Rows of finished episodes (E,), see `Step.episodes`, and `env_id`, the world of each.
+    """Run episodes and return their rows (E,), see `Step.episodes`, with `env_id`, the env of each.
 
-    Every env contributes its first episodes, equally many (rounded up): a count over time alone would favour short ones,
-    the failures.
+    Every env contributes the same number of its first episodes. Counting all episodes that end first would favour short ones,
+    which are failures.
 
     Args:
-        act: observation -> actions (N, J) rad.
-        num_episodes: at least so many.
+        act: observation -> actions (N, J), see `Env.step`.
+        num_episodes: minimum number of episodes; rounded up to a multiple of the envs.
 
     Returns:
         the rows in the order of envs.
     """
     each = rounded_up(num_episodes, env.num_envs) // env.num_envs
     left = torch.full((env.num_envs,), each, device=env.device)
-    kept: list[dict[str, Tensor]] = []
+    ended: list[dict[str, Tensor]] = []
     obs = env.reset()
     while (left > 0).any():
         step = env.step(act(obs))
         obs = step.obs
         envs = (step.ended & (left > 0)).nonzero().squeeze(1)
-        kept.append({"env_id": envs, **{key: x[envs] for key, x in step.episodes.items()}})
+        ended.append({"env_id": envs, **{key: x[envs] for key, x in step.episodes.items()}})
         left[envs] -= 1
-    rows = {key: torch.cat([part[key] for part in kept]) for key in kept[0]}
+    rows = {key: torch.cat([part[key] for part in ended]) for key in ended[0]}
     order = rows["env_id"].argsort(stable=True)
     return {key: x[order] for key, x in rows.items()}
 
 
 def default_simulator(loaded: LoadedPolicy, device: str = "auto") -> str:
-    """The simulator in which a policy is evaluated unless one is named: the fastest that is installed for the device."""
+    """The default simulator for evaluating a policy: the fastest installed one for the device."""
     return env_plugin().fastest_simulator(device, loaded.config["run"]["simulator"])
 
 
@@ -91,16 +93,16 @@ def evaluation_env(
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
 ) -> Env:
-    """Envs of one task that end episodes by its failure rule, configured as the policy was trained.
+    """Make envs of one task that end episodes by its failure rule, with the policy's training config.
 
     Args:
-        robot, motion_file, motion_split: instead of those of the training. A robot's name, or its file. The training's tags
-            choose among its own motion files only.
+        robot: name or file that replaces the training's robot.
+        motion_file, motion_split: replace those of the training. The training's tags only apply to its own motion files.
         simulator: by default see `default_simulator`.
         overrides: of the training's `env` config, by name.
 
     Raises:
-        UserError: also if the environment does not observe what the policy was built for.
+        UserError: a setting is invalid, or the environment's observations differ from the policy's.
     """
     plugin = env_plugin()
     driven = driven_robot(loaded, robot)
@@ -120,7 +122,7 @@ def evaluation_env(
     env = plugin.make(run, config, evaluation=True, robot=driven, sensors=loaded.policy.sensors)
     remedy = "Evaluate it with the environment config that it was trained with"
     try:
-        read = loaded.policy.obs_keys  # the others may be of tasks that are not installed any more
+        read = loaded.policy.obs_keys  # others may belong to tasks that are no longer installed
         check_observations(loaded, env, [x for x in loaded.obs_shapes if x in read or x in env.obs_shapes], remedy)
     except UserError:
         env.close()
@@ -128,16 +130,16 @@ def evaluation_env(
     return env
 
 
-def driven_robot(loaded: LoadedPolicy, asked: str | None = None) -> Robot:
-    """The robot that a policy drives: the one that is asked for, or that of its training, as its files are today.
+def driven_robot(loaded: LoadedPolicy, requested: str | None = None) -> Robot:
+    """The robot that a policy controls: the requested one or that of its training, from its current files.
 
-    Where neither the robot's package nor its file is at hand any more, it is the one that the checkpoint describes.
+    If the robot's package and file are no longer available, it is the robot that the checkpoint describes.
 
     Raises:
-        UserError: there is none, or it is not the one that the policy was trained with.
+        UserError: there is no such robot, or it differs from the one that the policy was trained with.
     """
-    plugin, trained_with = env_plugin(), asked in (None, loaded.robot)
-    name = loaded.config["run"]["robot"] if trained_with else str(asked)
+    plugin, trained_with = env_plugin(), requested in (None, loaded.robot)
+    name = loaded.config["run"]["robot"] if trained_with else str(requested)
     if not plugin.has_robot(name):
         if trained_with and (described := loaded.checkpoint.described_robot()):
             return described
@@ -150,18 +152,18 @@ def driven_robot(loaded: LoadedPolicy, asked: str | None = None) -> Robot:
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
+    """95 % confidence interval of a proportion (Wilson 1927)."""
     if not count:
         return float("nan"), float("nan")
     share, z2 = successes / count, Z95**2
     center = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z95 * sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    # At the ends the formula gives 0 and 1, but for rounding.
+    # At the ends the formula gives 0 and 1 up to rounding.
     return 0.0 if not successes else center - half, 1.0 if successes == count else center + half
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:
-    """95 % interval of a mean, normal approximation; values (E,)."""
+    """95 % confidence interval of a mean, normal approximation; values (E,)."""
     if len(values) < 2:
         return float("nan"), float("nan")
     half = Z95 * float(values.double().std()) / sqrt(len(values))
@@ -174,7 +176,7 @@ def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
 
     Args:
         episodes: from `run_episodes`.
-        metric: a column, e.g. `cartesian_err/mean`. Episodes that never measured it (NaN) count for the success only.
+        metric: a column, e.g. `cartesian_err/mean`. Episodes without a value (NaN) only count for the success.
     """
     failed, values = episodes["failed"], episodes[metric]
     values = values[~values.isnan()]
@@ -189,6 +191,6 @@ def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
 
 
 def by_clip(episodes: dict[str, Tensor], clip_names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """The rows (E,) of `run_episodes` by the clip that was played, by its name; none where no clip is tracked (`clip` below 0)."""
+    """Group the rows (E,) of `run_episodes` by the name of the tracked clip, without rows that track none (`clip` below 0)."""
     rows = {name: episodes["clip"] == i for i, name in enumerate(clip_names)}
     return {name: {key: x[which] for key, x in episodes.items()} for name, which in rows.items() if which.any()}

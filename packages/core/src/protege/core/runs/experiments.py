@@ -1,4 +1,4 @@
-"""What core trains: the tracker, by PPO or through a model of the world; MaskedMimic, by imitation or through such a model."""
+"""Core's experiments: the tracker, with PPO or a world model; MaskedMimic, with imitation or a world model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -25,7 +25,7 @@ from .training import Experiment
 
 
 def actor_critics() -> list[str]:
-    """Kinds of policy that an actor-critic can start from: those whose network is one."""
+    """Kinds of policies that an actor-critic can start from, because they are actor-critics."""
     return ["tracker", *(task.kind for task in tasks().values() if task.modality is not None), "student"]
 
 
@@ -36,12 +36,12 @@ def load_expert(path: str, env: Env, kinds: Sequence[str]) -> LoadedPolicy:
 
 
 def starting_policy(run: Run, env: Env, config: Config) -> ActorCritic:
-    """An actor-critic with the weights of `agent.expert_model_path` if there is one; what it reads besides has no effect yet.
+    """An actor-critic with the weights of `agent.expert_model_path`, if set. Additional inputs initially have no effect.
 
-    Its critic begins anew where the expert was trained by another algorithm: that one's rewards are of another size, and its slope
-    would lead a policy astray that is trained by gradients through it.
+    The critic is new if the expert was trained with another algorithm: that critic has learned rewards of another scale, and its
+    gradient would mislead a policy that is trained through it.
 
-    A run that goes on has what it needs in its own checkpoint: its expert may be gone.
+    A resumed run only needs its own checkpoint; the expert may no longer exist.
     """
     policy = make_actor_critic(env, config.model)
     if run.resumes:
@@ -55,24 +55,24 @@ def starting_policy(run: Run, env: Env, config: Config) -> ActorCritic:
         policy.load_from(weights)
         run.record_motions(expert.checkpoint.motions)
     elif run.kind != "tracker" and not config.run.checkpoint:
-        run.say("starts from scratch, not from a tracker: agent.expert_model_path is empty")
+        run.print_line("starts from scratch, not from a tracker: agent.expert_model_path is empty")
     return policy
 
 
 def by_world_model(config: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's config is of a training through a model of the world."""
+    """Whether a checkpoint's config belongs to a training through a world model."""
     return "imagined_envs" in (config.get("agent") or {})
 
 
 def train_ppo(run: Run, env: Env, config: Config) -> None:
-    """The tracker, and every teacher that starts from it, by PPO."""
+    """Train the tracker, or a teacher that starts from it, with PPO."""
     policy = starting_policy(run, env, config)
     accelerate(policy, env.device, config.run.mixed_precision, config.run.compile)
     train_loop(run, env, Learner(PPO(policy, config.agent), env.reset(), config.run.seed, run.group))
 
 
 def train_world_model(run: Run, env: Env, config: Config) -> None:
-    """The tracker, and every teacher that starts from it, by the gradient through a learned model of the simulator."""
+    """Train the tracker, or a teacher that starts from it, through a world model."""
     policy = starting_policy(run, env, config)
     speed = (config.run.mixed_precision, config.run.compile)
     learner = WorldModelLearner(policy, cast(ImaginableEnv, env), config.agent, config.run.seed, run.group, speed)
@@ -81,13 +81,13 @@ def train_world_model(run: Run, env: Env, config: Config) -> None:
 
 
 def take_over_model(run: Run, config: Config, learner: WorldModelLearner) -> None:
-    """Give a learner the model of the world at `agent.world_model_path`, unless it is empty or the run has its own already."""
+    """Load the world model at `agent.world_model_path` into a learner, unless the path is empty or the run is resumed."""
     if config.agent.world_model_path and not run.resumes:
         learner.use_model(load_world_model(config.agent.world_model_path, learner.env, learner.model))
 
 
 def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
-    """MaskedMimic, taught by the tracker at `agent.expert_model_path`."""
+    """Train MaskedMimic by imitation of the tracker at `agent.expert_model_path`."""
     if not config.agent.expert_model_path:
         raise UserError(
             "agent.expert_model_path is empty",
@@ -100,10 +100,10 @@ def train_masked_mimic(run: Run, env: Env, config: Config) -> None:
 
 
 def train_imagined_mimic(run: Run, env: Env, config: Config) -> None:
-    """MaskedMimic through a learned model of the simulator, near the tracker at `agent.expert_model_path` if there is one."""
+    """Train MaskedMimic through a world model; the tracker at `agent.expert_model_path`, if set, is the anchor."""
     expert = teaching_tracker(run, env, config) if config.agent.expert_model_path else None
     if expert is None:
-        run.say("learns from the reward alone: agent.expert_model_path is empty")
+        run.print_line("learns from the reward alone: agent.expert_model_path is empty")
     speed = (config.run.mixed_precision, config.run.compile)
     parts = (fresh_masked_mimic(env, config), cast(ImaginableEnv, env), config.agent)
     learner = ImaginedMimicLearner(*parts, config.run.seed, run.group, speed, expert)
@@ -112,12 +112,12 @@ def train_imagined_mimic(run: Run, env: Env, config: Config) -> None:
 
 
 def fresh_masked_mimic(env: Env, config: Config) -> MaskedMimic:
-    """Untrained, on the environment's device."""
+    """An untrained MaskedMimic on the environment's device."""
     return MaskedMimic(env.obs_shapes, Servos.of(env.robot), config.agent).to(env.device)
 
 
 def teaching_tracker(run: Run, env: Env, config: Config) -> Expert:
-    """The tracker at `agent.expert_model_path`, which the run's record names."""
+    """Load the tracker at `agent.expert_model_path`, and record it and its motions in the run."""
     path = config.agent.expert_model_path
     loaded = load_expert(path, env, ["tracker"])
     run.record_sources({path: loaded.digest})
@@ -133,4 +133,4 @@ EXPERIMENTS = {
     "masked_mimic/world_model": Experiment("masked_mimic", {"agent": ImaginedMimicConfig}, train_imagined_mimic),
     "masked_mimic": Experiment("masked_mimic", {"agent": MaskedMimicConfig}, train_masked_mimic),
 }
-"""By their presets' names, or the first part of them."""
+"""Experiments by the name of their preset, or by its first part."""

@@ -1,4 +1,4 @@
-"""Warnings about given config keys that have no effect, or a bad one."""
+"""Warnings about config keys that have no effect or a harmful one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from .config import Config
 
 
 def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
-    """Warnings about given keys: their task has no envs, or the tasks of a tracker's envs have different reward weights."""
+    """Warnings about keys whose task has no envs, and about different reward weights of the tasks of a tracker's envs."""
     env, stages = config.env, getattr(config.agent, "curriculum", [])
     mixes = [stage.task_mix for stage in stages] or [env.task_mix]
     active = [task for name, task in tasks().items() if any(mix.get(name, 0.0) > 0.0 for mix in mixes)]
-    idle = {f"env.{task.config_key}": task for task in tasks().values() if task not in active}
+    unused = {f"env.{task.config_key}": task for task in tasks().values() if task not in active}
     if env.mix_probability > 0.0 and any(task.mixes for task in active):
-        idle = {}  # some envs show other tasks' commands
+        unused = {}  # some envs have other tasks' commands
     lines = [
         f"{key} has no effect: no env has the task {task.name}. The names of its presets begin with {task.kind}"
         for key in keys
-        if (task := idle.get(".".join(key.split(".")[:2]))) and task.kind != "tracker"  # also read by masked tracking
+        if (task := unused.get(".".join(key.split(".")[:2]))) and task.kind != "tracker"  # also read by masked tracking
     ]
     if kind == "tracker" and any("reward" in key for key in keys):
         weighted = [(task.config_key, _weights(task, getattr(env, task.config_key))) for task in active]
@@ -33,5 +33,5 @@ def warnings(config: Config, keys: Sequence[str], kind: str) -> list[str]:
 
 
 def _weights(task: Task, params: Any) -> dict[str, float]:
-    """The weights of a task's rewards that are not zero."""
+    """The nonzero reward weights of a task."""
     return {term: weight for term, weight in task.reward_weights(params).items() if weight != 0.0}

@@ -1,4 +1,4 @@
-"""The way back from a checkpoint to a policy that acts."""
+"""Loads policies from checkpoints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ from .training_state import check_weights, critic_missing, load_weights
 
 @dataclass(frozen=True)
 class LoadedPolicy:
-    """A policy ready to act, and what its checkpoint says about it."""
+    """A policy that is ready to act, and its checkpoint."""
 
     policy: Policy
     checkpoint: Checkpoint
@@ -41,7 +41,7 @@ class LoadedPolicy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its weights, as in the checkpoint; see `resuming.weights_digest`."""
+        """SHA-256 of the weights in the checkpoint; see `resuming.weights_digest`."""
         return weights_digest(self.checkpoint.model)
 
     @property
@@ -52,7 +52,7 @@ class LoadedPolicy:
 def build_policy(
     kind: str, config: Mapping[str, Any], obs_shapes: Mapping[str, Sequence[int]], num_joints: int
 ) -> Policy:
-    """A policy of a checkpoint's shape, its weights and robot facts still to be loaded."""
+    """Build a policy with a checkpoint's shapes. Its weights and servo values must be loaded afterwards."""
     unknown = Servos.unknown(num_joints)
     if kind == "masked_mimic":
         return MaskedMimic(obs_shapes, unknown, from_dict({"agent": VariationalConfig}, _sizes(config)).agent)
@@ -60,26 +60,26 @@ def build_policy(
 
 
 def _sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A MaskedMimic's config without what is of one training alone: by imitation, or through a model of the world."""
+    """A MaskedMimic's config without the settings of a particular training algorithm."""
     agent, own = config.get("agent"), {field.name for field in fields(VariationalConfig)}
     return {**config, "agent": {x: y for x, y in agent.items() if x in own}} if isinstance(agent, Mapping) else config
 
 
 def load_policy(path: str | Path, device: torch.device | str = "cpu", robot: str | None = None) -> LoadedPolicy:
-    """The policy of a run folder, a checkpoint or a release, without gradients.
+    """Load the policy of a run folder, a checkpoint or a release, without gradients.
 
     Args:
-        robot: the robot that it has to be for.
+        robot: the required robot; None for any.
 
     Raises:
-        UserError: missing, damaged, of another format, shape or robot.
+        UserError: the file is missing or damaged, or has another format, shape or robot.
     """
     saved = load(path, device)
     if robot is not None and saved.robot != robot:
         raise UserError(f"{path} drives the robot {saved.robot}, not {robot}", f"Take --robot {saved.robot}")
     parts = (saved.kind, saved.config, saved.obs_shapes, len(saved.joint_names))
     try:
-        with torch.device("meta"):  # what does not fit its weights may be of any size
+        with torch.device("meta"):  # before allocating memory: an invalid config may have any size
             check_weights(build_policy(*parts), saved, Path(path))
         policy = build_policy(*parts)
     except UserError as error:
@@ -99,17 +99,17 @@ def load_to_act(
     absent: str = "Train it first, or give the folder of another run",
     remedy: str = "Take the env config that it was trained with (env.history_steps, env.future_frames, ...)",
 ) -> LoadedPolicy:
-    """A policy that is to act, or to say what it would do, in an environment: an expert or a teacher.
+    """Load an expert or a teacher, which acts or labels in an environment.
 
     Args:
-        key: the config key that names it, for the message.
-        kinds: what it may be; see `Checkpoint.kind`.
-        absent: what to do if there is nothing at `path`.
-        remedy: what to do if it observes differently.
+        key: its config key, for the message.
+        kinds: permitted kinds; see `Checkpoint.kind`.
+        absent: remedy if `path` does not exist.
+        remedy: remedy if its observations differ.
 
     Raises:
-        UserError: naming the key; see `load_policy`, or if it is of another kind, drives other joints, or reads observations that
-            the environment does not give.
+        UserError: names the key; see `load_policy`; or the policy has another kind, other joints, or observations that the
+            environment does not provide.
     """
     try:
         loaded = load_policy(path, env.device, robot=env.robot.name)
@@ -128,20 +128,20 @@ def load_to_act(
 
 
 def check_observations(loaded: LoadedPolicy, env: Env, names: Iterable[str], remedy: str) -> None:
-    """Compare the shapes of observations that a policy was built for with those of an environment.
+    """Compare the observation shapes of a policy with those of an environment.
 
     Raises:
-        UserError: naming the first that differs.
+        UserError: a shape differs.
     """
     for name in names:
-        seen, given = (shapes.get(name) for shapes in (loaded.obs_shapes, env.obs_shapes))
-        if seen is None or given is None or tuple(seen) != tuple(given):
-            shape = "missing" if given is None else tuple(given)
+        trained, provided = (shapes.get(name) for shapes in (loaded.obs_shapes, env.obs_shapes))
+        if trained is None or provided is None or tuple(trained) != tuple(provided):
+            shape = "missing" if provided is None else tuple(provided)
             raise UserError(
-                f"{loaded.path} learned with {name} of shape {tuple(seen or ())}, here it is {shape}", remedy
+                f"{loaded.path} learned with {name} of shape {tuple(trained or ())}, here it is {shape}", remedy
             )
 
 
 def make_actor_critic(env: Env, config: ModelConfig) -> ActorCritic:
-    """A fresh policy on the environment's device."""
+    """An untrained actor-critic on the environment's device."""
     return ActorCritic(env.obs_shapes, Servos.of(env.robot), config).to(env.device)

@@ -1,4 +1,4 @@
-"""The way back from a run's checkpoint to the model of the world that it has fitted."""
+"""Loads world models from checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +18,14 @@ KEY = "agent.world_model_path"
 
 
 def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> dict[str, Tensor]:
-    """The state of the model in a run's `last.ckpt`; of several ranks they all have the same.
+    """Load the state of the world model in a run's `last.ckpt`; it is the same for all ranks.
 
     Args:
-        path: a run's folder, or that file.
-        like: a model of the shape that it should have.
+        path: a run's folder, or the file.
+        like: a model of the required shape.
 
     Raises:
-        UserError: naming the key; there is none, or it is of another robot or shape, or of envs that differ in something else.
+        UserError: names the key; there is no model, or its robot, shape or factors differ.
     """
     file = Path(path) / LAST if Path(path).is_dir() else Path(path)
     try:
@@ -34,8 +34,8 @@ def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> 
         trainer = _trainer(saved.training)
         model = _fitted(trainer)
         if model is None:
-            remedy = "Give the folder of a run that was trained through a model of the world"
-            raise UserError(f"{file} holds no model of the world", remedy)
+            remedy = "Give the folder of a run that was trained through a world model"
+            raise UserError(f"{file} holds no world model", remedy)
         check_factors(file, trainer.get("factors", {}), env)
         check_layout(model, like.state_dict(), "model")
     except UserError as error:
@@ -46,21 +46,21 @@ def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> 
 
 
 def check_factors(file: Path, was: Any, env: ImaginableEnv) -> None:
-    """Compare what differed between the envs that a model was fitted to with what differs between these.
+    """Compare the factors of a model's training envs with those of these envs.
 
     Args:
-        was: see `ImaginableEnv.factor_ranges`, with lists in place of tuples.
+        was: see `ImaginableEnv.factor_ranges`, with lists instead of tuples.
 
     Raises:
-        UserError: naming the first difference.
+        UserError: a factor differs.
     """
     now = {name: list(bounds) for name, bounds in env.factor_ranges.items()}
     known = was if isinstance(was, Mapping) else {}
     for name in [*now, *known]:
         if (mine := now.get(name)) != (other := known.get(name)):
-            told = [f"in {bounds}" if bounds else "nowhere" for bounds in (other, mine)]
+            ranges = [f"in {bounds}" if bounds else "nowhere" for bounds in (other, mine)]
             raise UserError(
-                f"the model of {file} has seen {name} vary {told[0]}, here it varies {told[1]}",
+                f"the model of {file} has seen {name} vary {ranges[0]}, here it varies {ranges[1]}",
                 "Take its env.randomization, or fit a new model",
             )
 

@@ -1,7 +1,7 @@
-"""A folder in which one process works at a time.
+"""Locks of folders, so that only one process at a time works in a folder.
 
-The lock is `flock` on `FOLDER/.lock`. The system frees it when its process ends, however it ends, so that a lock never has to be
-removed by hand. The file names its owner for whoever is refused.
+The lock is `flock` on `FOLDER/.lock`. The system releases it when its process ends for any reason, so that no lock has to be
+removed by hand. The file names its owner for error messages of other processes.
 """
 
 import errno
@@ -18,42 +18,41 @@ import click
 
 from ..errors import UserError
 
-NAME = ".lock"
+LOCK_FILE = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What `flock` says on a file system that has no locks."""
-TRIES = 100
+"""Errors of `flock` on a file system without locks."""
+MAX_TRIES = 100
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock. The folder is made if it is missing, and removed again if nothing was put into it.
+    """Hold a folder's lock. The folder is created if it is missing, and removed again if it stays empty.
 
     Raises:
-        UserError: another process holds it (the message names its pid), or the folder cannot be written.
+        UserError: another process holds the lock (the message names its pid), or the folder is not writable.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     handle = _acquire(folder)
     try:
         yield
     finally:
-        if _is_file(handle, folder / NAME):
-            (folder / NAME).unlink(
-                missing_ok=True
-            )  # before it is freed: whoever opened it meanwhile sees that and tries again
+        if _is_file(handle, folder / LOCK_FILE):
+            # Before the lock is released: a process that has opened the file meanwhile notices this and tries again.
+            (folder / LOCK_FILE).unlink(missing_ok=True)
         os.close(handle)
-        with suppress(OSError):  # one that is not empty stays
+        with suppress(OSError):  # folders that are not empty stay
             for path in made:
                 path.rmdir()
 
 
 def _acquire(folder: Path) -> int:
-    """A handle of the lock's file that holds the lock."""
-    for _ in range(TRIES):
+    """Acquire the lock. Returns the handle of its file."""
+    for _ in range(MAX_TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
-            continue  # its last owner removed the folder between the two calls
+            continue  # the last owner removed the folder between the two calls
         except OSError as error:
             raise UserError(f"cannot write {folder} ({error.strerror})", "Choose another folder") from error
         try:
@@ -68,15 +67,15 @@ def _acquire(folder: Path) -> int:
                 raise UserError(f"cannot lock {folder} ({error.strerror})", "Choose another folder") from error
             click.echo(f"warning: {folder} is on a file system without locks: start one run at a time there", err=True)
             return handle
-        if _is_file(handle, folder / NAME):
+        if _is_file(handle, folder / LOCK_FILE):
             _sign(handle)
             return handle
-        os.close(handle)  # its last owner removed the file after it was opened here
-    raise UserError(f"cannot lock {folder}: it comes and goes", "Choose another folder")
+        os.close(handle)  # the last owner removed the file after it was opened here
+    raise UserError(f"cannot lock {folder}: other processes keep removing it", "Choose another folder")
 
 
 def _is_file(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one at a path."""
+    """Whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except OSError:
@@ -84,19 +83,19 @@ def _is_file(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int) -> None:
-    """Write who holds the lock."""
+    """Write the lock's owner to its file."""
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-    with suppress(OSError):  # on a full disk the lock holds without a name
+    with suppress(OSError):  # on a full disk the lock works without an owner's name
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(owner).encode(), 0)
 
 
 def _owner(handle: int) -> tuple[str, int]:
-    """Who holds the lock, in words, and its pid; 0 if it has not signed yet."""
-    for _ in range(TRIES):
+    """Description of the lock's owner and its pid; 0 if it has not been written yet."""
+    for _ in range(MAX_TRIES):
         try:
             owner = json.loads(os.pread(handle, 1000, 0))
             return f"process {owner['pid']} on {owner['host']}, since {owner['started']}", owner["pid"]
         except (OSError, ValueError, KeyError, TypeError):
-            time.sleep(0.005)  # it locked the file this moment
+            time.sleep(0.005)  # the owner has just locked the file and not written to it yet
     return "another process", 0

@@ -1,4 +1,4 @@
-"""The one training loop: collect, update, log, until the run's budget is spent."""
+"""The training loop: collect, update, log, until the run's budget is spent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,46 +9,46 @@ from ..env import Env
 from ..learning.learner import Learner
 from ..learning.rollout import episode_metrics
 from ..learning.world_model.learner import WorldModelLearner
-from .clip_success import FEW, ClipSuccess
+from .clip_success import MAX_CLIP_METRICS, ClipSuccess
 from .run import Run
 
 
 class Hook:
-    """Something that only some trainings do. Each method does nothing unless a hook overrides it.
+    """An addition to the training loop. All methods do nothing by default.
 
     Attributes:
-        kept: names of the attributes that a checkpoint keeps, in its `trainer`; other hooks have other names.
+        saved_state: names of the attributes that are saved in a checkpoint, in its `trainer`; they must differ between hooks.
     """
 
-    kept: Sequence[str] = ()
+    saved_state: Sequence[str] = ()
 
     def start(self) -> None:
-        """Before the first iteration, after the run's checkpoint was loaded, if it has one."""
+        """Called before the first iteration, after the run's checkpoint, if any, was loaded."""
 
     def before_rollout(self, progress: float) -> dict[str, float]:
-        """Before an iteration, when `progress` of the budget, 0 to 1, is spent. Returns metrics."""
+        """Called before an iteration; `progress` is the spent share of the budget, 0 to 1. Returns metrics."""
         return {}
 
     def after_step(self) -> None:
-        """After every step of the optimizer."""
+        """Called after every optimizer step."""
 
     def after_update(self, iteration: int) -> dict[str, float]:
-        """After an iteration's update. Returns metrics."""
+        """Called after an iteration's update. Returns metrics."""
         return {}
 
     def finish(self) -> None:
-        """After the last iteration."""
+        """Called after the last iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.kept}
+        return {name: getattr(self, name) for name in self.saved_state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name in self.kept:
+        for name in self.saved_state:
             setattr(self, name, state[name])
 
 
 class _State:
-    """The states of the learner, of all hooks and of the counts of successes, as one state."""
+    """The states of the learner, all hooks and the clips' success, combined."""
 
     def __init__(self, *parts: Learner | WorldModelLearner | Hook | ClipSuccess) -> None:
         self.parts = parts
@@ -68,19 +68,19 @@ def train_loop(
     hooks: Sequence[Hook] = (),
     policy: nn.Module | None = None,
 ) -> None:
-    """Train until the run's budget is spent, from its last checkpoint if it has one.
+    """Train until the run's budget is spent, starting from its last checkpoint, if any.
 
     Args:
-        run: entered.
-        env: whose first observation the learner has.
+        run: inside its context.
+        env: the one whose first observation the learner has.
         hooks: called in this order.
-        policy: what checkpoints hold; by default the policy that learns.
+        policy: saved in checkpoints; by default the learner's.
     """
     group = run.group
     parts = {"policy": policy or learner.policy, **learner.optimizers, "env": env}
-    success = ClipSuccess(env.clip_names) if len(env.clip_names) > FEW else None
-    counted = [] if success is None else [success]
-    run.restore(parts | {"trainer": _State(learner, *hooks, *counted)})
+    success = ClipSuccess(env.clip_names) if len(env.clip_names) > MAX_CLIP_METRICS else None
+    counts = [] if success is None else [success]
+    run.restore(parts | {"trainer": _State(learner, *hooks, *counts)})
     for hook in hooks:
         hook.start()
 
@@ -105,4 +105,4 @@ def train_loop(
     for hook in hooks:
         hook.finish()
     if success is not None and (lines := success.lines()):
-        run.say("\n".join(["the clips that failed most, and their success:", *lines]))
+        run.print_line("\n".join(["the clips that failed most, and their success:", *lines]))

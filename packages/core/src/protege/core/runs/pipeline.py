@@ -1,4 +1,4 @@
-"""`protege pipeline`: commands in order, from clips to a running student, resumable."""
+"""`protege pipeline`: runs commands in order, from clips to a deployed student; can be resumed."""
 
 import json
 import sys
@@ -16,28 +16,28 @@ from ..terminal import compact_table, console, print_table
 from .child import run_child
 from .lock import locked
 from .run_folder import read_metrics, remove_temporaries
-from .steps import Learned, Step, deterministic, load_steps, on_gpus, read_preset
+from .steps import LearningCheck, Step, deterministic, load_steps, on_gpus, read_preset
 
-RECORD = "pipeline.json"
-"""In the pipeline's folder: what is done."""
+RECORD_FILE = "pipeline.json"
+"""File in the pipeline's folder that records finished steps."""
 
-STOPPED = 130
-"""Exit code of what was stopped by a signal and saved."""
+STOPPED_EXIT_CODE = 130
+"""Exit code of a command that saved and stopped after a signal."""
 
 
 @click.command()
-@click.option("--preset", default="laptop", show_default=True, help="which steps, and how long each")
+@click.option("--preset", default="laptop", show_default=True, help="steps and their durations")
 @click.option("--results-dir", default="results", show_default=True)
 @click.option(
     "--experiment-name", default=None, help="folder of the pipeline in the results; the preset's name by default"
 )
-@click.option("--from-scratch", is_flag=True, help="train also what the preset takes from the shipped zoo")
-@click.option("--from", "first", default=None, metavar="STEP", help="do this step and the later ones again")
+@click.option("--from-scratch", is_flag=True, help="also train the policies that the preset takes from the shipped zoo")
+@click.option("--from", "first", default=None, metavar="STEP", help="run this step and the later ones again")
 @click.option(
-    "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread: the same weights each time"
+    "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread, for reproducible weights"
 )
-@click.option("--gpus", default=1, type=click.IntRange(1), help="train tracker and student on so many at once")
-@click.option("--robot", help="whom to train, a name or a robot.yaml; by default the presets' robot")
+@click.option("--gpus", default=1, type=click.IntRange(1), help="number of GPUs for training tracker and student")
+@click.option("--robot", help="robot to train: a name or a robot.yaml; by default the presets' robot")
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
     preset: str,
@@ -50,7 +50,7 @@ def pipeline(
     robot: str | None,
     show: bool,
 ) -> None:
-    """Run the four steps, evaluation, export and a closed loop. Started again, it goes on where it stopped."""
+    """Run the four steps, evaluation, export and a closed loop. The same command resumes a stopped pipeline."""
     if from_scratch:
         preset = read_preset(preset).get("from_scratch", preset)
     root = Path(results_dir) / checked_name(experiment_name or preset, "--experiment-name")
@@ -67,61 +67,61 @@ def pipeline(
             click.echo(step.shown)
         return
     with locked(root):
-        remove_temporaries(root, [RECORD])
+        remove_temporaries(root, [RECORD_FILE])
         _carry_out(steps, root, first)
 
 
 def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
-    """Every step that is not done, each recorded in `pipeline.json`; then what they learned."""
-    done, anew = _plan(steps, *_load(root), first)
-    _save(root, done, anew)
+    """Run the steps that are not done, record each in `pipeline.json`, and print what the steps learned."""
+    done, restarts = _plan(steps, *_load(root), first)
+    _save(root, done, restarts)
     for number, step in enumerate(steps, start=1):
         if step.name in done:
             click.echo(f"[{number}/{len(steps)}] {step.name}: done before")
             continue
-        # Once the checkpoint is another one, the step has begun anew, was stopped, and goes on.
-        fresh = step.trains and anew.get(step.name) == step.digest()
+        # If the checkpoint has changed, the step was already restarted and then stopped, so it resumes.
+        fresh = step.trains and restarts.get(step.name) == step.digest()
         started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
         click.echo(f"[{number}/{len(steps)}] {step.name}: {started.shown}")
         start = time.monotonic()
         stopped = _run(started)
         done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
-        anew.pop(step.name, None)
-        _save(root, done, anew)
+        restarts.pop(step.name, None)
+        _save(root, done, restarts)
         if stopped:
-            raise SystemExit(STOPPED)
+            raise SystemExit(STOPPED_EXIT_CODE)
     rows = [row for step in steps for row in map(measured, step.learned)]
-    _save(root, done, anew, rows)
+    _save(root, done, restarts, rows)
     _print_summary(done, rows)
 
 
 def _plan(
-    steps: list[Step], done: dict[str, Any], anew: dict[str, str], first: str | None
+    steps: list[Step], done: dict[str, Any], restarts: dict[str, str], first: str | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What stays done, and what is begun anew with the digest of the checkpoint that it must not go on from.
+    """Steps that stay done, and steps to restart with the digest of the checkpoint that they must not resume from.
 
-    Begun anew are `first`, a step with another command than when it was done, and all that follow one of these or follow a
-    step that is not done although a later one is. Any other step goes on from its checkpoint.
+    Restarted are `first`, a step whose command has changed, and all steps after one of these or after a step that is not done
+    although a later one is. Any other step resumes from its checkpoint.
     """
     names = [step.name for step in steps]
     same = [done.get(step.name, {}).get("command") == step.command for step in steps]
-    kept = [*same, False].index(False)
-    again = len(steps) if first is None else names.index(first)
-    if done.keys() & names[kept:]:
-        again = min(again, kept if names[kept] in done else kept + 1)
-    done = {name: done[name] for name in names[: min(kept, again)]}
-    return done, anew | {step.name: step.digest() for step in steps[again:]}
+    unchanged = [*same, False].index(False)
+    restart = len(steps) if first is None else names.index(first)
+    if done.keys() & names[unchanged:]:
+        restart = min(restart, unchanged if names[unchanged] in done else unchanged + 1)
+    done = {name: done[name] for name in names[: min(unchanged, restart)]}
+    return done, restarts | {step.name: step.digest() for step in steps[restart:]}
 
 
 def _run(step: Step) -> bool:
-    """One step in a process of its own, whose memory is given back.
+    """Run one step in a child process, so that its memory is released.
 
     Returns:
-        whether the pipeline was told to stop meanwhile, although the step was done.
+        whether the pipeline received a stop signal although the step has finished.
     """
     ranks = ["torch.distributed.run", *step.torchrun, "-m"] if step.torchrun else []
     code, stopped = run_child([sys.executable, "-m", *ranks, "protege.core.cli.umbrella", *step.command])
-    if stopped or code == STOPPED:
+    if stopped or code == STOPPED_EXIT_CODE:
         click.echo("stopped; the same command goes on", err=True)
     if code:
         raise SystemExit(code)
@@ -129,12 +129,12 @@ def _run(step: Step) -> bool:
 
 
 def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The steps that are done and those to begin anew, of `pipeline.json`.
+    """The finished steps and those to restart, from `pipeline.json`.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
-    path = root / RECORD
+    path = root / RECORD_FILE
     try:
         data = json.loads(path.read_bytes()) if path.is_file() else {"steps": {}}
     except (ValueError, RecursionError):
@@ -152,21 +152,21 @@ def _is_entry(entry: object) -> bool:
     return False
 
 
-def _save(root: Path, done: dict[str, Any], anew: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
-    text = json.dumps({"steps": done, "anew": anew, "learned": rows or []}, indent=2)
-    write_atomically(root / RECORD, lambda file: file.write(text.encode()))
+def _save(root: Path, done: dict[str, Any], restarts: dict[str, str], rows: list[dict[str, Any]] | None = None) -> None:
+    text = json.dumps({"steps": done, "anew": restarts, "learned": rows or []}, indent=2)
+    write_atomically(root / RECORD_FILE, lambda file: file.write(text.encode()))
 
 
-def measured(learned: Learned) -> dict[str, Any]:
+def measured(learned: LearningCheck) -> dict[str, Any]:
     """A metric at the start and the end of a run: its first value, and the mean of the last tenth of its values, at least one.
 
     Returns:
-        `first`, `last`; `factor`: how many times it rose, or fell where `down` is wanted, None if a value is negative or NaN, as
-        their quotient says nothing; and whether that `met` what was `wanted`: with 1 the values are compared, whatever their
-        sign; otherwise there must be a factor, and it must be large enough. From 0 up, or down to 0, it is infinite.
+        `first` and `last`; `factor`, by which the metric rose, or fell if `down` is wanted; `wanted`; and `met`, whether the wanted
+        factor was reached. The factor is None if a value is negative or NaN, and infinite from 0 up or down to 0. If 1 is wanted,
+        the values are compared, whatever their sign.
 
     Raises:
-        UserError: the run never logged it, or its log is damaged.
+        UserError: the run has not logged the metric, or its log is damaged.
     """
     path = Path(learned.run) / "metrics.jsonl"
     values = _logged(path, learned.metric)
@@ -190,7 +190,7 @@ def measured(learned: Learned) -> dict[str, Any]:
 
 
 def _logged(path: Path, metric: str) -> list[float]:
-    """A metric's values in `metrics.jsonl`."""
+    """The values of a metric in `metrics.jsonl`."""
     remedy = "Delete it, and run the step again with --from"
     rows = read_metrics(path, remedy)
     for number, row in enumerate(rows, start=1):

@@ -1,7 +1,7 @@
-"""YAML from anyone, read as plain data: mappings with text as keys, lists, text, numbers, true, false and null.
+"""Reads untrusted YAML as plain data: mappings with string keys, lists, strings, numbers, true, false and null.
 
-YAML can say more: a tag that names a type, a key that is a list, an alias that holds itself. None of that is needed here, and each
-has ended a command in a traceback or a hang. `read` refuses it with the line, within bounds of size, depth and time.
+YAML allows more: tags that name types, lists as keys, aliases that contain themselves. These are not needed here and can cause
+tracebacks or hangs. `read` rejects them with the line number, within limits of size, depth and time.
 """
 
 from collections.abc import Hashable, Mapping
@@ -11,38 +11,38 @@ from typing import Any
 import yaml
 
 MAX_CHARACTERS = 200_000
-"""Some 3000 paths. PyYAML takes four seconds where every other character is a value."""
+"""About 3000 paths. PyYAML takes four seconds if every other character is a value."""
 MAX_DEPTH = 32
-"""Levels of lists in lists; the deepest config has six."""
+"""Largest nesting depth; the deepest config has six levels."""
 MAX_VALUES = 100_000
-"""All in all, what aliases repeat counted again."""
+"""Largest total number of values, including those repeated by aliases."""
 MAX_NUMBER = 40
-"""Characters of a number; Python itself refuses integers of more than 4300 digits."""
+"""Largest number of characters of a number; Python itself rejects integers of more than 4300 digits."""
 
 
 class NotPlainError(ValueError):
-    """What a text holds that is not plain data, with the line."""
+    """The text is not plain data; the message contains the line number."""
 
 
 def read_file(path: str | Path) -> Any:
-    """The plain data in a YAML file; see `read`.
+    """Read the plain data in a YAML file; see `read`.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         NotPlainError: see `read`.
     """
     with open(path, "rb") as file:
-        return read(file.read(MAX_CHARACTERS * 4 + 1))  # UTF-8 has at most four bytes a character
+        return read(file.read(MAX_CHARACTERS * 4 + 1))  # UTF-8 has at most four bytes per character
 
 
 def read(text: str | bytes) -> Any:
-    """The plain data that a YAML text holds; None for an empty one.
+    """Parse a YAML text to plain data; None for an empty text.
 
     Args:
-        text: bytes have to be UTF-8.
+        text: bytes must be UTF-8.
 
     Raises:
-        NotPlainError: it is too long, no YAML, or says what plain data cannot.
+        NotPlainError: the text is too long, not YAML, or not plain data.
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
@@ -56,12 +56,12 @@ def read(text: str | bytes) -> Any:
 
 
 def write(data: Any) -> str:
-    """Plain data as a YAML text that `read` reads: the order of keys is kept, no value is written as an alias of another."""
+    """Write plain data as YAML text for `read`, with the order of keys and without aliases."""
     return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False)
 
 
 def as_yaml(value: Any) -> str:
-    """A value in YAML's one-line notation, as `key.path=value` takes it."""
+    """A value in YAML's one-line notation, for `key.path=value`."""
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
@@ -77,7 +77,7 @@ def _refused(problem: str, mark: yaml.Mark | None) -> yaml.MarkedYAMLError:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, less what plain data cannot say."""
+    """PyYAML's safe loader, restricted to plain data."""
 
     depth = 0
 
@@ -89,12 +89,12 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def measure(self, node: yaml.Node, depth: int) -> None:
-        """Look at all values below a node, through aliases, until there are too many or they are too deep."""
+        """Count all values below a node, following aliases; raise if there are too many or they are nested too deep."""
         self.left -= 1
         if self.left < 0:
             raise _refused(f"aliases make this more than {MAX_VALUES:,} values", node.start_mark)
         if not depth:
-            raise _refused("an alias of what it is in", node.start_mark)
+            raise _refused("an alias that contains itself", node.start_mark)
         for item in node.value if isinstance(node, yaml.CollectionNode) else []:
             for child in item if isinstance(item, tuple) else (item,):
                 self.measure(child, depth - 1)
@@ -116,10 +116,10 @@ class _PlainLoader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
                 raise _refused(f"the key {key.value} twice", key.start_mark)
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        self.flatten_mapping(node)  # `<<: *a` brings in the keys of another mapping
+        self.flatten_mapping(node)  # `<<: *a` merges the keys of another mapping
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:str":
-                raise _refused("a key that is no text; put it in quotes", key.start_mark)
+                raise _refused("a key that is not a string; put it in quotes", key.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
@@ -130,12 +130,12 @@ class _PlainLoader(yaml.SafeLoader):
             is_int = node.tag == "tag:yaml.org,2002:int"
             return self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
         except (ValueError, OverflowError) as error:
-            raise _refused(f"{text} is no number", node.start_mark) from error
+            raise _refused(f"{text} is not a number", node.start_mark) from error
 
 
 for _kind in ("int", "float"):
     _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _PlainLoader.construct_number)
-# Dates and `=` are text like any other.
+# Dates and `=` are plain strings.
 _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, rule) for tag, rule in rules if tag.split(":")[-1] in ("bool", "int", "float", "merge", "null")]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -148,7 +148,7 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 def is_plain(value: Any, depth: int = MAX_DEPTH) -> bool:
-    """Whether a value is plain data, as `read` gives it: what a config may be made of, wherever it comes from."""
+    """Whether a value is plain data, as returned by `read`, of which configs from any source must consist."""
     if isinstance(value, Mapping):
         return depth > 0 and all(isinstance(key, str) and is_plain(x, depth - 1) for key, x in value.items())
     if isinstance(value, list | tuple):

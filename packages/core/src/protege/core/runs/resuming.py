@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on: its config, and the files that it learns from."""
+"""Checks that a run may be resumed: its config and the files that it learns from must be unchanged."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -23,25 +23,25 @@ MAY_CHANGE = {
         for x in ("max_iterations", "max_samples", "max_time", "checkpoint_interval", "num_threads", "device")
     ),
     *(f"run.{x}" for x in ("resume", "results_dir", "experiment_name", "mixed_precision", "compile")),
-    "run.robot",  # a robot's file may have moved: `check_robot` compares the robots themselves
+    "run.robot",  # the file may have moved; `check_robot` compares the robots themselves
     *("agent.evaluation_interval", "agent.evaluation_episodes"),
     *(f"env.{x}.{y}" for x in ("mjwarp", "isaaclab") for y in ("contacts", "constraints")),
     *(f"env.mismatch.{x}" for x in ("physics_rate", "control_rate", "delay", "effort", "leg_collision")),
 }
-"""Keys that may change when a run goes on, besides `Task.evaluation_only`.
+"""Keys that may change when a run is resumed, besides `Task.evaluation_only`.
 
-Of all others the optimiser, the envs or the log already hold the old value.
+The values of all other keys are already part of the state of the optimizer, the envs or the log.
 """
 
-PATHS = ("motion_file", "checkpoint", "expert_model_path", "world_model_path")
-"""Last parts of the keys that hold a path or several. The same file in another spelling is no difference."""
+PATH_KEYS = ("motion_file", "checkpoint", "expert_model_path", "world_model_path")
+"""Last parts of the keys that contain one or several paths. Different spellings of the same path are equal."""
 
 
 def check_config(last: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare the config of a checkpoint with the one that is to go on from it.
+    """Compare the config of a checkpoint with the config of the run that resumes from it.
 
     Raises:
-        UserError: naming the first key that differs and may not.
+        UserError: a key differs that may not.
     """
     if changed := _first_difference(was, now):
         key, before, after = changed
@@ -52,14 +52,14 @@ def check_config(last: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def check_sources(last: Path, was: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Compare the digests of the files that a checkpoint's run learned from with those of today.
+    """Compare the digests of the files that a checkpoint's run learned from with the current ones.
 
     Args:
-        was, now: SHA-256 by the file's name. A checkpoint of an earlier version has none. A file that is the same under another
-            name, as in another installation, is no difference.
+        was, now: SHA-256 by file name. A checkpoint of an earlier version has none. The same file under another name, for example
+            in another installation, is not a difference.
 
     Raises:
-        UserError: naming the first file that has changed, is new, or is gone.
+        UserError: a file has changed, is new, or is missing.
     """
     if not was:
         return
@@ -75,16 +75,16 @@ def check_sources(last: Path, was: Mapping[str, str], now: Mapping[str, str]) ->
 
 
 def check_robot(path: str | Path, saved: Checkpoint, robot: Robot, *also: str) -> None:
-    """Compare the robot that a policy was trained with, as far as its file tells, with the one that it is to drive.
+    """Compare the robot that a policy was trained with, if its checkpoint describes it, with the robot that it will control.
 
     Args:
         path: of the policy, for the message.
         saved: the policy.
-        robot: that is to be driven, as it is today.
-        also: fields of the robot that must be the same, besides those that every policy depends on.
+        robot: the robot that the policy will control.
+        also: further fields of the robot that must be equal, besides those that every policy depends on.
 
     Raises:
-        UserError: naming the first difference.
+        UserError: the robots differ.
     """
     if saved.robot != robot.name:
         raise UserError(f"{path} drives the robot {saved.robot}, not {robot.name}", f"Take --robot {saved.robot}")
@@ -106,7 +106,7 @@ def _another_source(problem: str, last: Path) -> UserError:
 
 
 def clip_digests(motion_files: Sequence[str]) -> dict[str, str]:
-    """SHA-256 of each clip's file, by its path; see `clip_files`.
+    """SHA-256 of each clip's file, by path; see `clip_files`.
 
     Raises:
         UserError: a clip is missing or cannot be read.
@@ -122,14 +122,14 @@ def clip_digests(motion_files: Sequence[str]) -> dict[str, str]:
 
 
 def weights_digest(model: Mapping[str, Tensor], *, shapes: bool = True) -> str:
-    """SHA-256 of a policy's tensors and their names; two files of the same weights have the same.
+    """SHA-256 of a policy's tensors and their names. Files with the same weights have the same digest.
 
-    A scale of actions that is 1 does not count: the first checkpoints have none.
+    An action scale of 1 is ignored, because the first checkpoints have none.
 
     Args:
         model: tensors by name.
-        shapes: types and shapes are in it, as in what runs record of the policies that they learn from. Exports record the digest
-            without them: those of all versions can so be compared with their checkpoints.
+        shapes: include types and shapes, as runs do for the policies that they learn from. Exports record the digest without them,
+            so that exports of all versions can be compared with their checkpoints.
     """
     digest = hashlib.sha256()
     for name in sorted(model):
@@ -142,7 +142,7 @@ def weights_digest(model: Mapping[str, Tensor], *, shapes: bool = True) -> str:
 
 
 def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first key, in the new config's order, that may not change and whose value another config does not share."""
+    """The first key that differs although it may not change, in the new config's order, with both values."""
     may_change = MAY_CHANGE | {f"env.{task.config_key}.{x}" for task in tasks().values() for x in task.evaluation_only}
     old, new = ({".".join(names): value for names, value in leaves(config)} for config in (was, now))
     for key in [*new, *old]:
@@ -153,7 +153,7 @@ def _first_difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[s
 
 
 def _resolved(key: str, value: Any) -> Any:
-    """The value of a key, paths in full."""
+    """The value of a key, with absolute paths."""
     if isinstance(value, list):
         return [_resolved(key, item) for item in value]
-    return Path(value).resolve() if value and key.split(".")[-1] in PATHS else value
+    return Path(value).resolve() if value and key.split(".")[-1] in PATH_KEYS else value

@@ -1,4 +1,4 @@
-"""A training run: its folder, its log, its budget, and how it survives being stopped."""
+"""A training run: its folder, log, budget, checkpoints and signals."""
 
 import json
 import time
@@ -27,11 +27,11 @@ from .stop_signals import StopSignals
 from .training_state import load_weights, of_rank
 from .training_state import restore as restore_training
 
-UNSOUND = "weights are NaN or infinite"
+NOT_FINITE = "weights are NaN or infinite"
 
 
 def run_folder(settings: RunConfig) -> Path:
-    """Where a run is kept."""
+    """Path of a run's folder."""
     return Path(settings.results_dir) / settings.experiment_name
 
 
@@ -44,25 +44,25 @@ class Run:
                 ...
                 run.log(metrics, samples=n)
 
-    Nothing is written before the first iteration: a run that cannot start leaves its folder as it was. The loop ends when the
-    budget is spent. Ctrl-C, SIGTERM and SIGHUP end it after the iteration that they interrupt; the checkpoint is saved either way,
-    and the same command goes on from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
-    as SIGHUP is under nohup, and Ctrl-C where a script runs this in the background.
+    Nothing is written before the first iteration, so that a run that cannot start does not change its folder. The loop ends when
+    the budget is spent. Ctrl-C, SIGTERM and SIGHUP end it after the current iteration. In either case the checkpoint is saved, and
+    the same command resumes from it. A second Ctrl-C stops at once. A signal that is ignored when the run begins stays ignored,
+    such as SIGHUP under nohup, or Ctrl-C for a script's background process.
 
-    One process works in a folder at a time: who makes a run holds the folder's lock (see `lock`), as `training.train` does.
+    Only one process may work in a folder: the caller holds the folder's lock (see `lock`), as `training.train` does.
 
-    Several ranks make one run: they stop after the same iteration, whichever of them is told to, and log the mean of their
-    metrics. The first one writes files and prints.
+    With several ranks, all stop after the same iteration if one receives a signal, and log the mean of their metrics. The first
+    rank writes files and prints.
 
-    A training that diverges (see `divergence`) goes on from its last checkpoint with half the learning rates. After `MAX_FALLS`
-    such falls, or before the first checkpoint, it ends with an error.
+    Training that diverges (see `divergence`) falls back to its last checkpoint with half the learning rates. After `MAX_FALLS`
+    times, or before the first checkpoint, it ends with an error.
 
     Args:
         config: the whole config; its `run` part names the folder and the budget.
         kind: of the policy, for the checkpoint.
-        robot: what the policy drives.
+        robot: that the policy controls.
         obs_shapes: of the environment.
-        group: the ranks that train.
+        group: the ranks that train the policy.
     """
 
     def __init__(
@@ -88,19 +88,19 @@ class Run:
         self._console = console(stderr=True, quiet=not group.first)
         agent = getattr(config, "agent", None)
         self._divergence = DivergenceMonitor(agent.updates if agent else 0)
-        self._trouble, self._falls = "", 0
+        self._divergence_reason, self._falls = "", 0
         self._signals = StopSignals(
             group.size, lambda: self._print("\nstopping after this iteration; Ctrl-C to stop at once")
         )
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        self._signals.hear()
+        self._signals.install()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._signals.forget()
-        if self._writer and self.folder.is_dir():  # its thread would print a traceback of its own
+        self._signals.uninstall()
+        if self._writer and self.folder.is_dir():  # without the folder its thread would print a traceback
             try:
                 self._writer.close()
             except OSError as error:
@@ -114,29 +114,29 @@ class Run:
 
     @property
     def resumes(self) -> bool:
-        """Whether `restore` will find a checkpoint to go on from."""
+        """Whether `restore` will find a checkpoint to resume from."""
         return self.config.run.resume and (self.folder / LAST).is_file()
 
     def record_sources(self, digests: Mapping[str, str]) -> None:
-        """Name files that the training learns from, before `restore`: it refuses to go on if one is another than before.
+        """Record files that the training learns from, before `restore`, which raises an error if one has changed.
 
         Args:
-            digests: SHA-256 by the file's name; see `resuming`.
+            digests: SHA-256 by file name; see `resuming`.
         """
         self.sources |= digests
 
     def record_motions(self, origins: Iterable[Mapping[str, str] | Origin]) -> None:
-        """Name motions that the policy learns from, itself or by its teachers; its checkpoints say so."""
+        """Record the motions that the policy or its teachers learn from, for its checkpoints."""
         self.motions = joined(self.motions, origins)
 
     def restore(self, parts: Mapping[str, Any]) -> None:
-        """Name what a checkpoint keeps (objects with `state_dict`), and load it if there is one to go on from.
+        """Set the parts that checkpoints save (objects with `state_dict`), and load the checkpoint to resume from, if any.
 
-        The part `policy` goes into the checkpoint's `model`: where weights are averaged,
-        the average. All random draws of torch on the CPU go on exactly too.
+        The part `policy` is saved as the checkpoint's `model`; if weights are averaged, it is the average. The state of torch's CPU
+        random number generator is saved and restored too.
 
         Raises:
-            UserError: the checkpoint is of another kind, config or shape, or has learned from other files.
+            UserError: the checkpoint has another kind, config or shape, or has learned from other files.
         """
         self._parts = dict(parts)
         last, settings = self.folder / LAST, self.config.run
@@ -167,31 +167,31 @@ class Run:
         self.iteration, self.samples, self.latest, self._resumed = saved.iteration, saved.samples, saved.metrics, True
 
     def _slow_down(self, factor: float) -> None:
-        """Multiply the learning rates of now, and let those that are set from now on be halved once for each fall."""
+        """Multiply the current learning rates by `factor`, and halve rates that are set later once for each fall."""
         for part in self._parts.values():
             if isinstance(part, torch.optim.Optimizer):
                 set_rate_share(part, 0.5**self._falls, factor)
 
-    def _fall_back(self, trouble: str) -> None:
-        """Go on from the last checkpoint with half the learning rates. The time that is spent stays spent.
+    def _fall_back(self, reason: str) -> None:
+        """Continue from the last checkpoint with half the learning rates. The time spent still counts.
 
         Raises:
-            UserError: there is no checkpoint, or the run has fallen too often.
+            UserError: there is no checkpoint, or the run has fallen back too often.
         """
         last, fell_in = self.folder / LAST, self.iteration
         if self._falls >= MAX_FALLS or not last.is_file():
-            raise self._diverged(trouble)
+            raise self._diverged(reason)
         saved = load(last, "cpu")
         self._load(saved, last)
         self._falls += 1
         self._slow_down(0.5 ** (self._falls - saved.training.get("falls", 0)))
-        self._trouble, self._divergence.bad_iterations, self.finished = "", 0, False
+        self._divergence_reason, self._divergence.bad_iterations, self.finished = "", 0, False
         if self._writer:
             self._writer.close()
         self._open()
         self._first_rate = (self.seconds, self.samples)
-        self.say(
-            f"diverged in iteration {fell_in}: {trouble}. Goes on from {last} (iteration {self.iteration}) with half the "
+        self.print_line(
+            f"diverged in iteration {fell_in}: {reason}. Goes on from {last} (iteration {self.iteration}) with half the "
             f"learning rates; fall {self._falls} of {MAX_FALLS}"
         )
 
@@ -203,20 +203,20 @@ class Run:
         """Iteration numbers until the budget is spent or the run is stopped.
 
         Raises:
-            UserError: the folder cannot be written, or the training has diverged; see `_fall_back`.
+            UserError: the folder is not writable, or the training has diverged; see `_fall_back`.
         """
         self._open()
         interval = self.config.run.checkpoint_interval
-        self._tick = self._told = time.monotonic()
+        self._tick = self._printed_at = time.monotonic()
         self._first_rate = (self.seconds, self.samples)
         while True:
-            while not self._over():
+            while not self._is_over():
                 yield self.iteration
                 now = time.monotonic()
                 self.seconds += now - self._tick
                 self._tick = now
-                if self._trouble:
-                    self._fall_back(self._trouble)
+                if self._divergence_reason:
+                    self._fall_back(self._divergence_reason)
                     continue
                 self.iteration += 1
                 if interval and self.iteration % interval == 0 and not self._divergence.bad_iterations:
@@ -224,26 +224,26 @@ class Run:
             self.finished = not self.interrupted
             if self._save_or_fall_back():
                 break
-        self._tell(last=True)
+        self._print_status(last=True)
 
     def _save_or_fall_back(self) -> bool:
-        """Save what is sound. Returns whether it was."""
-        if self._is_sound():
+        """Save if all weights are finite, else fall back. Returns whether it saved."""
+        if self._weights_are_finite():
             self.save()
             return True
-        self._fall_back(UNSOUND)
+        self._fall_back(NOT_FINITE)
         return False
 
-    def _is_sound(self) -> bool:
+    def _weights_are_finite(self) -> bool:
         """Whether all weights are finite."""
         weights = [x for x in self._parts["policy"].state_dict().values() if x.is_floating_point()]
         return bool(torch.stack([x.isfinite().all() for x in weights]).all())
 
     @property
     def progress(self) -> float:
-        """How much of the budget is spent, 0 to 1; by the limit that is nearest."""
+        """Spent share of the budget, 0 to 1, by the limit that is nearest."""
         settings, elapsed = self.config.run, self.seconds
-        if hasattr(self, "_tick") and self.group.size == 1:  # several ranks agree on the time once an iteration
+        if hasattr(self, "_tick") and self.group.size == 1:  # several ranks synchronise the time once per iteration
             elapsed += time.monotonic() - self._tick
         limits = [
             (self.iteration, settings.max_iterations),
@@ -254,11 +254,11 @@ class Run:
         return min(1.0, max(shares, default=0.0))
 
     def log(self, metrics: Mapping[str, float], samples: int, notes: Mapping[str, Any] | None = None) -> None:
-        """Write an iteration's metrics: TensorBoard (over samples), metrics.jsonl, and now and then a line to the terminal.
+        """Write an iteration's metrics to TensorBoard (over samples), to metrics.jsonl and, at intervals, to the terminal.
 
         Args:
-            samples: transitions that this iteration collected, on this rank.
-            notes: what else metrics.jsonl holds of this iteration; plain data.
+            samples: transitions that this iteration collected on this rank.
+            notes: further plain data of this iteration for metrics.jsonl.
 
         Raises:
             UserError: the log cannot be written.
@@ -268,10 +268,10 @@ class Run:
         self.latest = {**self.latest, **metrics}
         if self.group.first:
             self._log(metrics, notes or {})
-        self._trouble = self._divergence.see(metrics)
+        self._divergence_reason = self._divergence.update(metrics)
 
     def _log(self, metrics: Mapping[str, float], notes: Mapping[str, Any]) -> None:
-        assert self._writer, "log is for the loop over the run and after it"
+        assert self._writer, "call log only in or after the loop over the run"
         elapsed = round(self.seconds + time.monotonic() - self._tick, 2)
         row = {"iteration": self.iteration, "samples": self.samples, "seconds": elapsed, **metrics, **notes}
         try:
@@ -281,28 +281,28 @@ class Run:
                 self._writer.add_scalar(name, value, self.samples)
         except OSError as error:
             raise self._unwritable(error) from error
-        if time.monotonic() - self._told > (0.5 if self._console.is_terminal else 15.0):
-            self._tell()
+        if time.monotonic() - self._printed_at > (0.5 if self._console.is_terminal else 15.0):
+            self._print_status()
 
-    def say(self, text: str) -> None:
-        """A line to the terminal."""
+    def print_line(self, text: str) -> None:
+        """Print a line to the terminal."""
         self._print(f"{self.config.run.experiment_name}  {text}", soft_wrap=True)
 
     def _print(self, text: str, **options: Any) -> None:
-        """To the terminal, as long as there is one: a training goes on, or ends and saves, after its terminal is closed."""
+        """Print to the terminal. If the terminal was closed, training continues without output."""
         try:
             self._console.print(text, **options)
         except OSError:
             self._console.quiet = True
 
     def save(self) -> None:
-        """Write `last.ckpt`; all ranks together.
+        """Write `last.ckpt`; all ranks must call it.
 
         Raises:
             UserError: weights are not finite, or the file cannot be written.
         """
-        if not self._is_sound():
-            raise self._diverged(UNSOUND)
+        if not self._weights_are_finite():
+            raise self._diverged(NOT_FINITE)
         training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
         training["rng"] = torch.get_rng_state()
         if self.group.size > 1:
@@ -311,10 +311,10 @@ class Run:
         if self.group.first:
             falls = {"falls": self._falls} if self._falls else {}
             self._write(LAST, {**training, **falls, "sources": self.sources})
-        self.group.wait()  # none goes away before the file is whole
+        self.group.wait()  # no rank exits before the file is complete
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
-        """Write the policy as it is now to `best.ckpt`, with its evaluation; a folder then stands for this one."""
+        """Write the current policy with its evaluation to `best.ckpt`, which is then loaded for the run's folder."""
         self.latest = {**self.latest, **metrics}
         self._write(BEST, {})
 
@@ -337,30 +337,30 @@ class Run:
         )
         save(self.folder / name, checkpoint)
 
-    def _over(self) -> bool:
-        """Whether the run ends here: for all ranks if it does for one, by the first one's clock."""
-        self.interrupted = self._signals.asked
+    def _is_over(self) -> bool:
+        """Whether the run ends now: for all ranks if it does for one, by the first rank's clock."""
+        self.interrupted = self._signals.requested
         if self.group.size > 1:
-            mine = [float(self._signals.asked), self.seconds if self.group.first else 0.0]
+            mine = [float(self._signals.requested), self.seconds if self.group.first else 0.0]
             all_ranks = self.group.sum(torch.tensor(mine, dtype=torch.float64, device=self.group.device))
             stops, self.seconds = all_ranks.tolist()
             self.interrupted = stops > 0.0
         return self.interrupted or self.progress >= 1.0
 
-    def _diverged(self, trouble: str) -> UserError:
+    def _diverged(self, reason: str) -> UserError:
         last = self.folder / LAST
-        kept = f"--checkpoint {last}" if last.is_file() else "from scratch"
+        start = f"--checkpoint {last}" if last.is_file() else "from scratch"
         return UserError(
-            f"training diverged in iteration {self.iteration}: {trouble}",
-            f"Try again {kept} under another --experiment-name, with a lower agent.learning_rate or, if the envs break "
+            f"training diverged in iteration {self.iteration}: {reason}",
+            f"Try again {start} under another --experiment-name, with a lower agent.learning_rate or, if the envs break "
             "(agent/invalid_fraction), other env keys",
         )
 
     def _open(self) -> None:
-        """Make the folder ready; the first rank does.
+        """Prepare the folder, on the first rank.
 
-        A run that begins anew moves an earlier one's files aside. Rows that an earlier session logged after its last checkpoint,
-        or before its first, are dropped: their iterations come again.
+        A new run moves the files of an earlier one aside. Rows that an earlier session logged after its last checkpoint, or before
+        its first, are removed, because their iterations are repeated.
         """
         if not self.group.first:
             return
@@ -375,13 +375,13 @@ class Run:
         if not self.folder.is_dir():
             return
         if not self._resumed and (earlier := move_aside(self.folder)):
-            self.say(f"begins anew; what was here is in {earlier}")
+            self.print_line(f"starts from scratch; the earlier run was moved to {earlier}")
         drop_rows(self.folder / LOG, self.iteration)
         remove_temporaries(self.folder)
 
-    def _tell(self, *, last: bool = False) -> None:
-        """One line: where the run is, how fast, how long yet."""
-        self._told = time.monotonic()
+    def _print_status(self, *, last: bool = False) -> None:
+        """Print a status line: progress, speed and remaining time."""
+        self._printed_at = time.monotonic()
         elapsed = self.seconds + (0.0 if last else time.monotonic() - self._tick)
         rate = (self.samples - self._first_rate[1]) / max(elapsed - self._first_rate[0], 1e-9)
         done = self.progress

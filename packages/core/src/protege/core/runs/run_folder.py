@@ -1,4 +1,4 @@
-"""The files of a run's folder: how the log is read, and what an earlier or a killed run left there."""
+"""The files of a run's folder: reading the log, and cleaning up after an earlier or killed run."""
 
 import json
 import re
@@ -12,20 +12,20 @@ from ..files import write_atomically
 
 LAST, BEST, CONFIG, LOG = "last.ckpt", "best.ckpt", "config.yaml", "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
-ASIDE = "previous"
-"""Begins the names of the folders that hold earlier runs of the same name."""
+PREVIOUS = "previous"
+"""Prefix of the folders of earlier runs with the same name."""
 
 
 def read_metrics(path: Path, remedy: str = "Delete it") -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`, one for each iteration; none if it is not there.
+    """The rows of a `metrics.jsonl`, one per iteration; empty if the file does not exist.
 
-    A last line without its end is skipped: the process that wrote it was killed, or the disk was full.
+    An incomplete last line is skipped: its process was killed, or the disk was full.
 
     Args:
-        remedy: what to do about a damaged one.
+        remedy: for a damaged file.
 
     Raises:
-        UserError: another line is no JSON object.
+        UserError: another line is not a JSON object.
     """
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     rows = []
@@ -41,55 +41,56 @@ def read_metrics(path: Path, remedy: str = "Delete it") -> list[dict[str, Any]]:
 
 
 def drop_rows(log: Path, iteration: int) -> None:
-    """Keep the rows of a `metrics.jsonl` before an iteration: the others come again. Does nothing if it is not there.
+    """Remove the rows of a `metrics.jsonl` from an iteration on, because they will be repeated. The file may be missing.
 
     Raises:
         UserError: see `read_metrics`.
     """
     if log.is_file():
-        rows = read_metrics(log, "Delete it: the run goes on without its old rows")
-        kept = [json.dumps(row) + "\n" for row in rows if _number(row) < iteration]
-        write_atomically(log, lambda file: file.write("".join(kept).encode()))
+        rows = read_metrics(log, "Delete it: the run continues without its old rows")
+        lines = [json.dumps(row) + "\n" for row in rows if _number(row) < iteration]
+        write_atomically(log, lambda file: file.write("".join(lines).encode()))
 
 
 def _number(row: dict[str, Any]) -> float:
-    """The iteration of a row of the log; infinite if it has none."""
+    """The iteration of a row of the log; infinite if there is none."""
     number = row.get("iteration")
     return number if isinstance(number, int) else inf
 
 
 def remove_temporaries(folder: Path, names: Sequence[str] = (LAST, BEST, CONFIG, LOG)) -> None:
-    """Remove what `write_atomically` was writing when an earlier process was killed. Only for who holds the folder's lock.
+    """Remove temporary files of `write_atomically` from a killed process. The caller must hold the folder's lock.
 
     Args:
-        names: of the files whose temporaries these are.
+        names: of the final files.
     """
-    torn = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[a-z0-9_]{{8}}")
+    temporary = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[a-z0-9_]{{8}}")
     for path in list(folder.iterdir()):
-        if torn.fullmatch(path.name):
+        if temporary.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def move_aside(folder: Path) -> Path | None:
     """Move an earlier run's files into `previous-N` in the same folder.
 
-    Killed in between, the next call goes on with it: the checkpoint goes first, so that what is left is no run to go on with.
+    If the process is killed meanwhile, the next call completes it. The checkpoint is moved first, so that the rest cannot be
+    resumed.
 
     Returns:
-        that folder; None if there is no earlier checkpoint to keep.
+        the new folder; None if there is no earlier checkpoint.
     """
-    half = folder / f".{ASIDE}"
+    half = folder / f".{PREVIOUS}"
     if not (half.is_dir() or any((folder / name).is_file() for name in (LAST, BEST))):
         return None
     half.mkdir(exist_ok=True)
     for path in list(_files(folder)):
         path.replace(half / path.name)
     number = 1 + max((int(path.name.rpartition("-")[2]) for path in _earlier(folder)), default=0)
-    return half.rename(folder / f"{ASIDE}-{number}")
+    return half.rename(folder / f"{PREVIOUS}-{number}")
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What belongs to the run in a folder, its checkpoint first."""
+    """The files that belong to the run in a folder, checkpoints first."""
     for name in (LAST, BEST, CONFIG, LOG, "evaluation"):
         if (folder / name).exists():
             yield folder / name
@@ -97,4 +98,4 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _earlier(folder: Path) -> list[Path]:
-    return [path for path in folder.glob(f"{ASIDE}-*") if re.fullmatch(rf"{ASIDE}-[0-9]+", path.name)]
+    return [path for path in folder.glob(f"{PREVIOUS}-*") if re.fullmatch(rf"{PREVIOUS}-[0-9]+", path.name)]

@@ -1,14 +1,20 @@
-"""What a training says of itself in a line."""
+"""The status line of a training."""
 
 from collections.abc import Mapping
 
-SHOWN = ("episode/length", "episode/return", "episode/success", "actor/imitation_loss", "actor/distillation_loss")
-"""Metrics that the line shows, where a run has them."""
+SHOWN_METRICS = (
+    "episode/length",
+    "episode/return",
+    "episode/success",
+    "actor/imitation_loss",
+    "actor/distillation_loss",
+)
+"""Metrics in the status line, if a run has them."""
 
 
 def shown(metrics: Mapping[str, float]) -> str:
-    """Those metrics by the last part of their names."""
-    return "  ".join(f"{name.split('/')[-1]} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
+    """The shown metrics, by the last part of their names."""
+    return "  ".join(f"{name.split('/')[-1]} {metrics[name]:.4g}" for name in SHOWN_METRICS if name in metrics)
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Training a config: compose it, build its environment, train in its run folder."""
+"""Trains an experiment: composes the config, builds the environment, and trains in the run's folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,14 +25,14 @@ from .run import Run, run_folder
 
 @dataclass(frozen=True)
 class Experiment:
-    """Something that can be trained.
+    """A kind of training.
 
     Attributes:
-        kind: of the checkpoint that comes out.
+        kind: of the resulting checkpoint.
         parts: the config's parts besides `run` and `env`.
         train: trains until the run's budget is spent.
-        base: a preset; where no package offers one named `preset`, this one and `given` are it.
-        given: `key.path=value`, each.
+        base: if no package has the preset `preset`, it is this preset with the overrides `given`.
+        given: overrides `key.path=value`.
         preset: see `base`; by default `kind`.
     """
 
@@ -45,13 +45,13 @@ class Experiment:
 
 
 def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: Sequence[str] = ()) -> Run:
-    """Compose the config (see `compose`), build the environment, train.
+    """Compose the config (see `compose`), build the environment, and train.
 
     Returns:
-        the run as it ended: finished, or interrupted.
+        the run, finished or interrupted.
 
     Raises:
-        UserError: whatever is wrong with config, clips, checkpoints or folders, before anything is written.
+        UserError: the config, clips, checkpoints or folders are invalid. Nothing was written.
     """
     plugin = env_plugin()
     parts = {"run": RunConfig, "env": plugin.config_class, **experiment.parts}
@@ -61,7 +61,7 @@ def train(experiment: Experiment, preset: str, overrides: Sequence[str], files: 
         raise UserError("run.experiment_name is empty", "Add --experiment-name NAME")
     checked_name(settings.experiment_name, "run.experiment_name")
     transitions = config.agent.rollout_steps * config.env.num_envs
-    minibatches = getattr(config.agent, "minibatches", 1)  # a replay is not dealt out
+    minibatches = getattr(config.agent, "minibatches", 1)  # training through a world model has none
     if minibatches > transitions:
         raise UserError(
             f"agent.minibatches is {minibatches}, but a rollout has {transitions} transitions",
@@ -83,7 +83,7 @@ def _compose(
     overrides: Sequence[str],
     files: Sequence[str],
 ) -> Config:
-    """See `compose`; an experiment that no preset is named after has one by `Experiment.base`."""
+    """See `compose`; if the experiment has no preset of its own, `Experiment.base` is used."""
     own = experiment.preset or experiment.kind
     if preset == own and experiment.base and preset not in dict(all_presets()):
         preset, overrides = experiment.base, [*experiment.given, *overrides]
@@ -91,7 +91,7 @@ def _compose(
 
 
 def rank_settings(settings: RunConfig, group: ProcessGroup) -> RunConfig:
-    """A run's settings with the seed, the device and the share of the machine's cores that this rank's environments have."""
+    """A run's settings with this rank's seed, device and share of the machine's cores."""
     if group.size == 1:
         return settings
     threads = settings.num_threads or max(1, available_cores() // group.local_size)
@@ -99,7 +99,7 @@ def rank_settings(settings: RunConfig, group: ProcessGroup) -> RunConfig:
 
 
 def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: ProcessGroup, keys: Sequence[str]) -> Run:
-    """`train` with its config, in which these keys were given, in a folder that no other process works in."""
+    """Train a config in a locked folder. keys: the keys that the user has set."""
     settings = rank_settings(config.run, group)
     torch.set_num_threads(torch_threads(settings.num_threads))
     torch.manual_seed(config.run.seed)
@@ -111,14 +111,14 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
             click.echo(f"warning: {line}", err=True)
         with Run(config, experiment.kind, env.robot, env.obs_shapes, group) as run:
             if group.first:
-                chosen = settings.motion_split, settings.motion_tags
-                run.record_sources(motion_digests(settings.motion_file, *chosen))
-                run.record_motions(motion_origins(settings.motion_file, env.robot, *chosen))
+                selection = settings.motion_split, settings.motion_tags
+                run.record_sources(motion_digests(settings.motion_file, *selection))
+                run.record_motions(motion_origins(settings.motion_file, env.robot, *selection))
             experiment.train(run, env, config)
     except torch.OutOfMemoryError as error:
         count = config.env.num_envs
         raise UserError(
-            f"{count} envs fit into the memory of {env.device}, but not what is learned from them beside them",
+            f"{count} envs fit into the memory of {env.device}, but their training data does not",
             f"Take half as many: --num-envs {max(1, count // 2)}",
         ) from error
     finally:
@@ -127,14 +127,14 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
 
 
 def check_rollout(env: Env, steps: int) -> None:
-    """Whether the observations of a rollout, and once more while they are shuffled, fit into the memory that is free.
+    """Check that the observations of a rollout, and a shuffled copy, fit into free memory. Only for a CPU.
 
     Raises:
-        UserError: they do not; with how many environments would. A GPU says so itself.
+        UserError: they do not fit; names the number of environments that do.
     """
     if torch.device(env.device).type == "cpu":
         transition = 4.0 * sum(prod(shape) for shape in env.obs_shapes.values())
-        told = f"the observations of {steps} steps of {env.num_envs} environments"
+        what = f"the observations of {steps} steps of {env.num_envs} environments"
         require(
-            2.0 * steps * transition, env.num_envs, told, "Take {} or fewer, --num-envs, or fewer agent.rollout_steps"
+            2.0 * steps * transition, env.num_envs, what, "Take {} or fewer, --num-envs, or fewer agent.rollout_steps"
         )

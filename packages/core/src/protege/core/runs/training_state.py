@@ -1,4 +1,4 @@
-"""Loading what a checkpoint holds: weights into a policy; states into optimizer, environment and trainer."""
+"""Loads a checkpoint's weights into a policy, and its states into optimizer, environment and trainer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..learning.process_group import ProcessGroup
-from .checkpoint import CRITIC, Checkpoint
+from .checkpoint import CRITIC_PREFIX, Checkpoint
 from .checkpoint_checks import check_layout
 
 MALFORMED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-"""What torch and Python raise at a state that is not what it should be; the layouts are compared before."""
+"""Exceptions of torch and Python for an invalid state. Layouts are compared before."""
 
 
 def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
@@ -24,16 +24,16 @@ def load_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
 
 def critic_missing(policy: Any, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The policy's own critic by tensor names, if the checkpoint is a release without one; else empty."""
-    if any(name.startswith(CRITIC) for name in checkpoint.model):
+    if any(name.startswith(CRITIC_PREFIX) for name in checkpoint.model):
         return {}
-    return {name: x for name, x in policy.state_dict().items() if name.startswith(CRITIC)}
+    return {name: x for name, x in policy.state_dict().items() if name.startswith(CRITIC_PREFIX)}
 
 
 def check_weights(policy: Any, checkpoint: Checkpoint, path: Path) -> None:
-    """Compare a checkpoint's weights with a policy's own, which may be on the device `meta`. A critic may be missing as a whole.
+    """Compare a checkpoint's weights with a policy's, which may be on the device `meta`. The whole critic may be missing.
 
     Raises:
-        UserError: tensors are missing, or of another shape or kind of number.
+        UserError: tensors are missing, or have another shape or type.
     """
     mine, other = policy.state_dict(), checkpoint.model
     needed = mine.keys() - critic_missing(policy, checkpoint).keys()
@@ -51,10 +51,10 @@ def _fits(other: Tensor, mine: Tensor) -> bool:
 
 
 def of_rank(saved: Checkpoint, path: Path, group: ProcessGroup) -> dict[str, Any]:
-    """This rank's part of what a checkpoint holds for training.
+    """This rank's training state from a checkpoint.
 
     Raises:
-        UserError: it is of a run on another number of ranks.
+        UserError: the run had another number of ranks.
     """
     training = dict(saved.training)
     ranks: list[dict[str, Any]] = training.pop("ranks", [{}])
@@ -72,19 +72,19 @@ def _ranks(count: int) -> str:
 
 
 def restore(parts: Mapping[str, Any], training: Mapping[str, Any], path: Path) -> None:
-    """Load each part's state, and that of torch's random draws on the CPU.
+    """Load the state of each part, and of torch's CPU random number generator.
 
     Args:
-        parts: objects with `state_dict` and `load_state_dict` by name; `policy` is left out.
+        parts: objects with `state_dict` and `load_state_dict` by name; `policy` is skipped.
         training: their states by name, and `rng`.
         path: of the checkpoint, for the message.
 
     Raises:
-        UserError: a state is missing, or is not one of this part.
+        UserError: a state is missing or invalid.
     """
     for name in [*(name for name in parts if name != "policy"), "rng"]:
         if name not in training:
-            raise _malformed(path, name, "it is not there")
+            raise _malformed(path, name, "it is missing")
         try:
             if name == "rng":
                 check_layout(training[name], torch.get_rng_state(), name)
@@ -98,13 +98,13 @@ def restore(parts: Mapping[str, Any], training: Mapping[str, Any], path: Path) -
 def _load(name: str, part: Any, state: Any) -> None:
     if isinstance(part, torch.optim.Optimizer):
         _check_optimizer(part, state)
-    elif name != "env":  # whose layout depends on its tasks: it looks itself
+    elif name != "env":  # the env's layout depends on its tasks: it checks its state itself
         check_layout(state, part.state_dict(), name)
     part.load_state_dict(state)
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Compare an optimizer's state with its parameters; there is none of a parameter that it has not moved yet."""
+    """Check an optimizer's state against its parameters. Parameters without an update so far have no state."""
     mine = optimizer.state_dict()
     check_layout({**state, "state": {}}, {**mine, "state": {}}, "optimizer")
     if len(state["param_groups"]) != len(mine["param_groups"]):

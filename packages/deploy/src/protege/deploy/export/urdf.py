@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from protege.core.robots.robot import UNTURNED, Body, Quat, Robot, Vec3
+from protege.core.robots.robot import IDENTITY_QUAT, Body, Quat, Robot, Vec3
 
 FEATHER = (1e-6, 1e-9)  # kg and kg·m² of a link within a chain: simulators refuse zero
 FASTEST = 1000.0  # rad/s, which URDF asks for and a robot does not say: no limit
@@ -31,7 +31,7 @@ def urdf(robot: Robot) -> str:
             continue
         chain = [body.parent, *links, body.name]
         for index, joint in enumerate(joints):
-            rest = (body.offset, body.quat) if index == 0 else ((0.0, 0.0, 0.0), UNTURNED)
+            rest = (body.offset, body.quat) if index == 0 else ((0.0, 0.0, 0.0), IDENTITY_QUAT)
             hinge = _joint(root, joint.name, "revolute", chain[index : index + 2], *rest)
             SubElement(hinge, "axis", xyz=_text(joint.axis))
             low, high = map(repr, map(float, joint.range))

@@ -11,7 +11,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from protege.core.errors import UserError
 from protege.core.motions.file_kinds import NPY, SNIFFED
-from protege.core.names import LONGEST, checked_name
+from protege.core.names import MAX_LENGTH, checked_name
 
 from .readers import READERS, Reader
 from .readers.limits import LARGEST
@@ -88,7 +88,7 @@ def find_sources(sources: Sequence[str | Path], names: Sequence[str], reader: Re
 def slug(name: str) -> str:
     """A name of a file for a motion's: ASCII letters, digits and `._-`; others become `_`, accents are dropped."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")[:LONGEST]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")[:MAX_LENGTH]
     return plain or f"motion_{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
 
 

@@ -72,7 +72,7 @@ class SteeringParams:
         checks.within(-FASTEST, FASTEST, self, key, "speed")
         checks.within(0, FASTEST, self, key, "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
-        checks.within(0.1, checks.LARGEST, self, key, "change_time", "training_change_time")
+        checks.within(0.1, checks.MAX_NUMBER, self, key, "change_time", "training_change_time")
         terms.check_rewards(self, key, REWARDS)
         if self.obs_size not in (3, 5):
             raise UserError(

@@ -216,7 +216,7 @@ def check_rewards(params: Any, key: str, terms: Mapping[str, Term]) -> None:
     """
     if unknown := set(params.rewards) - set(terms):
         raise UserError(f"{key}.rewards: unknown reward term {min(unknown)!r}", f"Known: {', '.join(terms)}")
-    checks.within(-checks.LARGEST, checks.LARGEST, params, key, "rewards")
+    checks.within(-checks.MAX_NUMBER, checks.MAX_NUMBER, params, key, "rewards")
 
 
 # Quantities ------------------------------------------------------------------------------------------------------------

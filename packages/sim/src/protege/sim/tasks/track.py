@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from protege.core import checks
-from protege.core.runs.config_layers import FORMERLY
+from protege.core.runs.config_layers import FORMER_NAME
 from protege.core.tasks import Task
 
 from . import every_clip, terms
@@ -40,8 +40,8 @@ class MotionParams:
     """
 
     termination_distance: float = 0.5
-    adaptive_sampling: float = field(default=0.5, metadata={FORMERLY: "hard_sampling"})
-    adaptive_sampling_limit: float = field(default=5.0, metadata={FORMERLY: "hard_sampling_limit"})
+    adaptive_sampling: float = field(default=0.5, metadata={FORMER_NAME: "hard_sampling"})
+    adaptive_sampling_limit: float = field(default=5.0, metadata={FORMER_NAME: "hard_sampling_limit"})
     start_noise: float = 0.0
     device_frames: int = 1_000_000
     exchange_interval_s: float = 20.0

@@ -1,1 +1,1 @@
-"""Learning through a model of the world: the simulator's step as a network, and a policy trained by the gradient through it."""
+"""Model-based training: a world model of the simulator's step, and a policy trained with gradients through it."""

@@ -1,4 +1,4 @@
-"""How a policy is trained through a model of the world."""
+"""Configuration of training through a world model."""
 
 from dataclasses import dataclass, field
 
@@ -8,44 +8,45 @@ from ..networks import check_units
 
 @dataclass
 class WorldModelConfig:
-    """An iteration collects control steps, then updates the model, then the policy.
+    """Each iteration collects control steps, then updates the model, then the policy.
 
     Attributes:
         expert_model_path: run folder of a policy to start from; empty to start from scratch.
-        world_model_path: run folder, or `last.ckpt`, of a training on the same robot whose model is taken over; there are then no
-            `warmup_updates`, and the first control steps are those of `exploration`. Empty for a new model.
-        rollout_steps: control steps of every env in an iteration.
-        replay_steps: control steps of every env that are remembered.
-        warmup_steps: control steps of every env before the first update, with `warmup_exploration`.
+        world_model_path: run folder or `last.ckpt` of a training on the same robot, whose model is reused. There are then no
+            `warmup_updates`, and the first control steps use `exploration`. Empty for a new model.
+        rollout_steps: control steps of each env per iteration.
+        replay_steps: control steps of each env in the replay.
+        warmup_steps: control steps of each env before the first update, with `warmup_exploration`.
         warmup_updates: of the model, before the first iteration.
         model_units: hidden layers of the model.
-        model_updates: updates of the model in an iteration.
-        model_batch: windows in an update of the model.
-        model_window: control steps of a window; the model's own predictions are fed back to it.
+        model_updates: model updates per iteration.
+        model_batch: windows per model update.
+        model_window: control steps of a window, over which the model's predictions are fed back to it.
         model_recent: share of windows from the latest quarter of the replay.
         model_learning_rate: at the start.
-        policy_updates: updates of the policy in an iteration.
-        imagined_envs: imagined episodes in an update of the policy, all tasks together.
+        policy_updates: policy updates per iteration.
+        imagined_envs: imagined episodes per policy update, over all tasks.
         horizon: control steps of an imagined episode.
         learning_rate: of the actor at the start.
         critic_learning_rate: at the start.
-        final_rate: share of the learning rates that is left at the end of the budget; they fall from two fifths of it on.
-        gamma: discount a control step; by default the same over a second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
-        lam: trace of the critic's targets, TD(lambda).
+        final_rate: factor on the learning rates at the end of the budget; they decrease after two fifths of it.
+        gamma: discount per control step; by default the same per second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
+        lam: lambda of the critic's TD(lambda) targets.
         failures_end: whether a failure ends an imagined episode, as it ends a simulated one. If not, errors after it still have
             a gradient.
-        critic: whether imagined returns go on with the critic's value after the horizon.
-        target_memory: share of the target critic that an update keeps; it gives the values of TD(lambda) and after the horizon.
-        offset_penalty: of the mean squared offset of targets from the reference, rad^-2; `rate_penalty` of its change in a step.
-        rate_penalty: see `offset_penalty`.
-        anchor_weight: of the KL of the actions from a teacher's, nats a joint, where there is one.
-        exploration: deviation of the actions' noise in the simulator, in units of the policy's; each env takes a share of its own,
-            0 to 1.
-        warmup_exploration: the same before the first update: the model has to know what large actions do.
-        noise_memory: correlation of that noise from one step to the next.
-        imagined_noise: deviation of the actions' noise in imagined episodes, in units of the policy's.
-        observation_noise: deviation of noise on what the policy sees in imagined episodes, in units of each observation's.
-        average_memory: share of the averaged policy, which checkpoints hold, that an update keeps.
+        critic: whether imagined returns include the critic's value after the horizon.
+        target_memory: share of the target critic that an update retains. The target critic gives the values in TD(lambda) and
+            after the horizon.
+        offset_penalty: weight of the mean squared offset of targets from the reference, rad^-2.
+        rate_penalty: weight of the mean squared change of that offset per step, rad^-2.
+        anchor_weight: of the KL of the actions from a teacher's, nats per joint, if there is a teacher.
+        exploration: standard deviation of the action noise in the simulator, in units of the policy's. Each env has its own share
+            of it, 0 to 1.
+        warmup_exploration: the same before the first update, so that the model learns the effect of large actions.
+        noise_memory: correlation of that noise between consecutive steps.
+        imagined_noise: standard deviation of the action noise in imagined episodes, in units of the policy's.
+        observation_noise: standard deviation of the observation noise in imagined episodes, in units of each observation's.
+        average_memory: share of the averaged policy that an update retains. Checkpoints hold the averaged policy.
         max_grad_norm: of actor, critic and model each.
     """
 
@@ -85,7 +86,7 @@ class WorldModelConfig:
 
     @property
     def updates(self) -> int:
-        """Steps of the policy's optimizer in an iteration."""
+        """Policy optimizer steps per iteration."""
         return self.policy_updates
 
     def check(self, key: str) -> None:

@@ -1,12 +1,12 @@
-"""The state of N floating robots as one vector each, and how it changes over a control step.
+"""State vectors of N floating-base robots, and their changes over a control step.
 
-A state `x` is (N, 13 + 2 J): the root's position in the world (3, m), its rotation (4, wxyz), its linear and angular velocity in
-its own frame (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s).
+A state `x` is (N, 13 + 2 J): the root's position in the world frame (3, m), its rotation (4, wxyz), its linear and angular velocity
+in its own frame (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s).
 
 A change is (N, 12 + 2 J): the root's displacement in its frame (3, m), its rotation vector in its frame (3, rad), then the
-differences of both velocities (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s). All of it is the same
-wherever the robot stands and whichever way it faces. Positions have a change of their own: over several physics steps, they are
-not the integral of the velocity at the end.
+differences of both velocities (3 m/s, 3 rad/s), joint positions (J, rad) and joint velocities (J, rad/s). It does not depend on the
+robot's position or heading. Changes of positions are separate from those of velocities: over several physics steps, a position is
+not the integral of the final velocity.
 """
 
 import torch
@@ -17,40 +17,40 @@ from ...robots.kinematics import Kinematics
 from ...robots.state import RobotState
 
 ROOT, ROOT_CHANGE = 13, 12
-"""Numbers of a state and of a change that belong to the root."""
+"""Root components of a state and of a change."""
 
 
 def size(num_joints: int) -> int:
-    """Numbers of a state."""
+    """Length of a state vector."""
     return ROOT + 2 * num_joints
 
 
 def change_size(num_joints: int) -> int:
-    """Numbers of a change."""
+    """Length of a change vector."""
     return ROOT_CHANGE + 2 * num_joints
 
 
 def pack(state: RobotState) -> Tensor:
-    """(N, 13 + 2 J) from the whole state."""
+    """State vectors (N, 13 + 2 J) of full robot states."""
     quat = state.root_quat_w
     velocities = (R.rotate_inverse(quat, v) for v in (state.root_lin_vel_w, state.root_ang_vel_w))
     return torch.cat([state.root_pos_w, quat, *velocities, state.joint_pos, state.joint_vel], dim=-1)
 
 
 def unpack(x: Tensor) -> tuple[Tensor, ...]:
-    """Root position, rotation, linear and angular velocity in its frame, joint positions and velocities; see above."""
+    """Split x into root position, rotation, linear and angular velocity in its frame, joint positions and velocities."""
     joints = (x.shape[-1] - ROOT) // 2
     return x.split([3, 4, 3, 3, joints, joints], dim=-1)
 
 
 def full_state(kinematics: Kinematics, x: Tensor) -> RobotState:
-    """All bodies, by forward kinematics: (N, 13 + 2 J) -> (N, ...)."""
+    """Full robot states by forward kinematics: (N, 13 + 2 J) -> (N, ...)."""
     pos, quat, lin, ang, joint_pos, joint_vel = unpack(x)
     return kinematics.state(pos, quat, R.rotate(quat, lin), R.rotate(quat, ang), joint_pos, joint_vel)
 
 
 def difference(x: Tensor, other: Tensor) -> Tensor:
-    """The change that leads from x to other, (N, 12 + 2 J)."""
+    """The change from x to other, (N, 12 + 2 J)."""
     (pos, quat, *rest), (pos2, quat2, *rest2) = unpack(x), unpack(other)
     displacement = R.rotate_inverse(quat, pos2 - pos)
     turn = R.to_rotation_vector(R.multiply(R.conjugate(quat), quat2))
@@ -58,7 +58,7 @@ def difference(x: Tensor, other: Tensor) -> Tensor:
 
 
 def add(x: Tensor, change: Tensor) -> Tensor:
-    """The state to which a change leads; the inverse of `difference`."""
+    """Apply a change to a state, (N, 13 + 2 J); the inverse of `difference`."""
     pos, quat, *rest = unpack(x)
     joints = rest[-1].shape[-1]
     displacement, turn, *deltas = change.split([3, 3, 3, 3, joints, joints], dim=-1)
@@ -69,7 +69,7 @@ def add(x: Tensor, change: Tensor) -> Tensor:
 
 
 def drift(x: Tensor, dt: float) -> Tensor:
-    """The change over `dt` s if all velocities stayed as they are."""
+    """The change over `dt` s at constant velocities, (N, 12 + 2 J)."""
     _, _, lin, ang, _, joint_vel = unpack(x)
     return torch.cat(
         [dt * lin, dt * ang, torch.zeros_like(lin), torch.zeros_like(ang), dt * joint_vel, 0.0 * joint_vel], dim=-1

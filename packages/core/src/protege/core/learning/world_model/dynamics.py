@@ -1,8 +1,7 @@
-"""The simulator's control step as a network: what N robots do when their servos are asked for these targets.
+"""The world model: a network that predicts the simulator's control step of N robots from their states and servo targets.
 
-It predicts how a step differs from going on at constant velocity (`coordinates.drift`): by a linear map, fitted at once to the
-first data, and by a network on top of it that starts at zero. After SuperTrack (Fussell et al. 2021) and SuperMimic (arXiv
-2610.28480).
+It predicts the difference from motion at constant velocity (`coordinates.drift`) as the sum of a linear map, fitted to the first
+data by regression, and a network that is initially zero. After SuperTrack (Fussell et al. 2021) and SuperMimic (arXiv 2610.28480).
 """
 
 from collections.abc import Sequence
@@ -18,18 +17,18 @@ from ..accelerate import mixed_precision
 from . import coordinates
 
 INPUT_LIMIT, OUTPUT_LIMIT = 20.0, 30.0
-"""In standard deviations: beyond, inputs and predictions are cut off, so that a mistake does not blow up over a rollout."""
+"""Limits of inputs and predictions, in standard deviations, so that errors do not grow without bound in a rollout."""
 RIDGE = 1e-3
-"""Regularisation of the linear part, in units of its inputs' variance."""
+"""Ridge regularisation of the linear part, in units of its inputs' variance."""
 
 
 class WorldModel(nn.Module):
-    """One control step of a robot.
+    """Predicts one control step of a robot.
 
     Args:
-        robot: whose kinematics it knows.
+        robot: gives the kinematics.
         units: hidden layers of the network.
-        factors: F, what differs between robots besides their states; 0 if nothing does.
+        factors: F, number of factors by which bodies differ between envs; may be 0.
     """
 
     mean: Tensor
@@ -55,13 +54,13 @@ class WorldModel(nn.Module):
         self.gains = Gains(factors, inputs, outputs) if factors else None
 
     def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None = None) -> Tensor:
-        """The states one control step later, (N, 13 + 2 J).
+        """Predict the states one control step later, (N, 13 + 2 J).
 
         Args:
             x: see `coordinates`.
-            poses: of all bodies, (N, B, 3) m and (N, B, 4), as `Kinematics.forward` gives them for x.
+            poses: of all bodies, (N, B, 3) m and (N, B, 4), from `Kinematics.forward` for x.
             target: of the servos, (N, J) rad.
-            factors: (N, F), see `ImaginableEnv.rows`; of no model without.
+            factors: (N, F), see `ImaginableEnv.rows`; None if F is 0.
         """
         features = ((self._features(x, poses, target, factors) - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         entering, leaving = (None, None) if self.gains is None else self.gains(factors)
@@ -76,12 +75,12 @@ class WorldModel(nn.Module):
     def move(
         self, x: Tensor, state: RobotState, target: Tensor, factors: Tensor | None = None
     ) -> tuple[Tensor, RobotState]:
-        """The states one control step later, as a vector and whole: (N, 13 + 2 J), (N, ...); `state` is the whole of x."""
+        """Predict the states one control step later, as vectors (N, 13 + 2 J) and full states; `state` is the full state of x."""
         following = self(x, (state.body_pos_w, state.body_quat_w), target, factors)
         return following, coordinates.full_state(self.kinematics, following)
 
     def poses(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of all bodies: (N, B, 3) m, (N, B, 4)."""
+        """Poses of all bodies: (N, B, 3) m, (N, B, 4)."""
         pos, quat, _, _, joint_pos, _ = coordinates.unpack(x)
         return self.kinematics(pos, quat, joint_pos)
 
@@ -91,18 +90,18 @@ class WorldModel(nn.Module):
         Args:
             x: (W + 1, M, S) true states of M windows.
             target: (W, M, J) rad.
-            alive: (W, M) 1 where the window is still within one episode.
+            alive: (W, M) 1 while the window is within one episode.
             factors: (M, F), see `forward`.
         """
-        predicted = x[0].detach().requires_grad_()  # as after every step: what is compiled is compiled once
+        predicted = x[0].detach().requires_grad_()  # as after each step, to avoid a second compilation
         errors: list[Tensor] = []
-        for asked, truth in zip(target, x[1:], strict=True):
-            predicted, error = self.step_error(predicted, asked, truth, factors)
+        for step_target, truth in zip(target, x[1:], strict=True):
+            predicted, error = self.step_error(predicted, step_target, truth, factors)
             errors.append(error)
         return torch.where(alive > 0, torch.stack(errors), 0.0).sum() / alive.sum().clamp_min(1.0)
 
     def step_error(self, x: Tensor, target: Tensor, truth: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The states one control step later, and their mean absolute error (N,) in standard deviations; see `rollout_loss`."""
+        """Predicted states one control step later, and their mean absolute error (N,) in standard deviations."""
         following = self(x, self.poses(x), target, factors)
         error = coordinates.difference(following, truth) / self.scale
         return following, error.clamp(-OUTPUT_LIMIT, OUTPUT_LIMIT).abs().mean(-1)
@@ -112,13 +111,13 @@ class WorldModel(nn.Module):
         """Set normalisers and the linear part from transitions (M, ...), by ridge regression.
 
         Returns:
-            share of the residual's variance that the linear part explains.
+            share of the residual's variance explained by the linear part.
         """
         features = self._features(x, self.poses(x), target, factors)
         residual = coordinates.difference(x, following) - coordinates.drift(x, self.dt)
         self.mean.copy_(features.mean(0))
         self.std.copy_(torch.maximum(features.std(0), self.std))
-        # Without the largest half per cent: a few hard contacts would set the scale of all steps.
+        # Clipped at the 99.5th percentile: otherwise a few hard contacts would determine the scale.
         size = residual.abs()
         self.scale.copy_(torch.maximum(torch.minimum(size, _quantile(size, 0.995)).square().mean(0).sqrt(), self.scale))
         inputs = ((features - self.mean) / self.std).clamp(-INPUT_LIMIT, INPUT_LIMIT).double()
@@ -134,10 +133,10 @@ class WorldModel(nn.Module):
     def open_loop_error(
         self, x: Tensor, target: Tensor, alive: Tensor, factors: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Mean distance of bodies from the truth at the end of windows, m, and that of a constant velocity; see `rollout_loss`."""
+        """Mean position error of bodies at the end of windows, m, and that of constant velocities; see `rollout_loss`."""
         predicted = constant = x[0]
-        for asked in target:
-            predicted = self(predicted, self.poses(predicted), asked, factors)
+        for step_target in target:
+            predicted = self(predicted, self.poses(predicted), step_target, factors)
             constant = coordinates.add(constant, coordinates.drift(constant, self.dt))
         truth, counts = self.poses(x[-1])[0], alive[-1]
         errors = {"model/open_loop_error": predicted, "model/constant_velocity_error": constant}
@@ -145,7 +144,7 @@ class WorldModel(nn.Module):
         return {name: torch.where(counts > 0, d, 0.0).sum() / counts.sum() for name, d in distances.items()}
 
     def _features(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None) -> Tensor:
-        """Height, tilt, velocities, joints, heights of all bodies, tilts of the feet, how far off servos' targets are, factors."""
+        """Height, tilt, velocities, joints, heights of all bodies, tilts of the feet, targets relative to joint angles, factors."""
         pos, quat, lin, ang, joint_pos, joint_vel = coordinates.unpack(x)
         heights, feet = poses[0][..., 2], poses[1].index_select(1, self.feet)
         moving = [lin, ang, joint_pos, joint_vel]
@@ -154,13 +153,13 @@ class WorldModel(nn.Module):
 
 
 class Gains(nn.Module):
-    """What factors multiply: a servo twice as stiff answers twice as much to its target, a robot twice as heavy half as much.
+    """Multiplicative effects of factors: twice the servo stiffness doubles the response to a target, twice the mass halves it.
 
-    Beside other inputs alone, a network finds such products late: `tests/sim/test_factors.py`.
+    A network with factors only as additional inputs learns such products slowly: `tests/sim/test_factors.py`.
 
     Args:
         factors: F.
-        inputs, outputs: I and O, numbers that a model takes in and gives out.
+        inputs, outputs: I and O, numbers of the model's inputs and outputs.
     """
 
     def __init__(self, factors: int, inputs: int, outputs: int) -> None:
@@ -171,18 +170,18 @@ class Gains(nn.Module):
             nn.init.zeros_(part.weight)
 
     def forward(self, factors: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors on the inputs and the outputs, (N, F) -> (N, I), (N, O); 1 at first."""
+        """Gains of inputs and outputs, (N, F) -> (N, I), (N, O); initially 1."""
         return 1.0 + self.entering(factors), 1.0 + self.leaving(factors)
 
 
 def _up(quat: Tensor) -> Tensor:
-    """The vertical in the frames of rotations, (..., 4) -> (..., 3)."""
+    """World z axis in the rotated frames, (..., 4) -> (..., 3)."""
     w, x, y, z = quat.split(1, dim=-1)
     return 2.0 * torch.cat([x * z - w * y, y * z + w * x, 0.5 - (x * x + y * y)], dim=-1)
 
 
 def _input_floors(bodies: int, joints: int, feet: int, factors: int) -> Tensor:
-    """Least deviation of each feature. A joint that hardly moves in the first data may move later."""
+    """Lower limits of the features' standard deviations. A joint that hardly moves in the first data may move later."""
     return _repeated(
         (1, 0.02),
         (3, 0.02),
@@ -198,7 +197,7 @@ def _input_floors(bodies: int, joints: int, feet: int, factors: int) -> Tensor:
 
 
 def _output_floors(joints: int) -> Tensor:
-    """Least deviation of each residual. A joint that hardly moves in the first data must not dominate the loss."""
+    """Lower limits of the residuals' scale. A joint that hardly moves in the first data must not dominate the loss."""
     return _repeated((3, 0.002), (3, 0.005), (3, 0.05), (3, 0.1), (joints, 0.01), (joints, 0.3))
 
 
@@ -207,12 +206,12 @@ def _repeated(*parts: tuple[int, float]) -> Tensor:
 
 
 def _quantile(x: Tensor, share: float) -> Tensor:
-    """Of each column, (M, F) -> (F,); torch's own refuses large inputs."""
+    """Quantile of each column, (M, F) -> (F,); `torch.quantile` does not accept large inputs."""
     return x.kthvalue(max(1, round(share * len(x))), dim=0).values
 
 
 def _network(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers, each but the last with layer normalisation and SiLU; the last starts at zero."""
+    """Linear layers, all but the last followed by layer normalisation and SiLU; the last is initialised to zero."""
     layers: list[nn.Module] = []
     for size_in, size_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]

@@ -1,6 +1,6 @@
-"""Episodes that only the model plays, and the gradients of what they bring.
+"""Imagined episodes and the losses computed from them.
 
-The policy acts, the model says where that leads, and the env's own functions say what it is worth. All of it is differentiable, so
+The policy acts, the world model predicts the next state, and the env's tasks compute the reward. All of it is differentiable, so
 the gradient of the return reaches the policy's weights through every step (SHAC, Xu et al. 2022, arXiv 2204.07137).
 """
 
@@ -23,7 +23,7 @@ from .config import WorldModelConfig
 from .dynamics import WorldModel
 
 Anchor = Callable[[Obs, Mapping[str, slice]], Tensor]
-"""Observations, and the envs of each task -> the mean actions (M, J) of teachers; without a gradient."""
+"""Observations and the envs of each task -> mean actions (M, J) of teachers, without gradient."""
 
 
 @dataclass
@@ -31,16 +31,17 @@ class Rollout:
     """M imagined episodes of H steps.
 
     Attributes:
-        gain: (M,) discounted rewards less penalties up to the end of the episode or the horizon; with a gradient.
-        reward: (H, M) without a gradient, like all that follows.
+        gain: (M,) discounted rewards minus penalties up to the end of the episode or the horizon; with gradient.
+        reward: (H, M) without gradient, like all of the following unless stated.
         failed, timed_out: (H, M) bool.
-        alive: (H + 1, M) bool, whether the episode went on until then.
-        last: the observation after the last step; with a gradient.
-        seen: H observations before each step.
+        alive: (H + 1, M) bool, whether the episode has not ended before this step.
+        last: the observation after the last step; with gradient.
+        seen: the H observations, one before each step.
         values: (H, M) of the observation after each step, by the target critic.
         offset: (M,) mean squared offset of the targets from the reference, rad^2.
-        anchor_kl: (M,) mean KL of the actions from the anchor's, nats a joint, by the policy's deviation; None without an anchor.
-        latent_kl: (M,) mean of `ImaginedAction.latent_kl`, nats, 0 where it is not paid; None for a policy that has no latent.
+        anchor_kl: (M,) mean KL of the actions from the anchor's at the policy's standard deviation, nats per joint; None without
+            an anchor.
+        latent_kl: (M,) mean of `ImaginedAction.latent_kl`, nats, 0 in episodes of the prior; None for a policy without a latent.
     """
 
     gain: Tensor
@@ -57,35 +58,35 @@ class Rollout:
 
 
 def value(policy: Policy, critic: nn.Module, obs: Obs) -> Tensor:
-    """By another critic than the policy's own, (M,)."""
+    """Values (M,) of observations by a critic other than the policy's own."""
     return critic({name: policy.tokenizer(obs, name) for name in policy.critic_tokens})
 
 
 @dataclass
 class Moment:
-    """Where M imagined envs are.
+    """The current state of M imagined envs.
 
     Attributes:
-        x: (M, S) state, see `coordinates`; with a gradient, like `state`.
-        state: the whole of x.
-        felt: proprioceptions (M, P) of the steps before, newest first: what `history` is made of, if the policy has one.
-        sent: (M, D, J) the last actions, newest first, where actions arrive late; see `protege.core.delay`.
+        x: (M, S) state vectors, see `coordinates`; with gradient, like `state`.
+        state: the full state of x.
+        proprioception_history: proprioception (M, P) of the previous steps, newest first, for `history`; empty if unused.
+        sent: (M, D, J) the last actions, newest first, if actions are delayed; see `protege.core.delay`.
     """
 
     x: Tensor
     state: RobotState
-    felt: list[Tensor]
+    proprioception_history: list[Tensor]
     sent: Tensor | None
 
 
 @dataclass
 class Outcome:
-    """What an imagined step brings.
+    """The result of an imagined step.
 
     Attributes:
         obs: the observation before it.
-        acted: what the policy did.
-        reward: (M,) with a gradient.
+        acted: the policy's action.
+        reward: (M,) with gradient.
         failed, timed_out: (M,) bool.
     """
 
@@ -97,9 +98,10 @@ class Outcome:
 
 
 def observe(envs: ImaginedEnv, now: Moment) -> Obs:
-    """What the policy sees, its history included if it has one."""
+    """The policy's observations, with `history` if the policy uses it."""
     obs = envs.observe(now.state)
-    return {**obs, "history": torch.stack(now.felt, dim=1)} if now.felt else obs
+    history = now.proprioception_history
+    return {**obs, "history": torch.stack(history, dim=1)} if history else obs
 
 
 def imagined_step(
@@ -112,11 +114,12 @@ def imagined_step(
     delay: Tensor | None,
     draws: Mapping[str, Tensor],
 ) -> tuple[Moment, Outcome]:
-    """One control step: the policy acts, the model moves, the envs judge. A pure function but for the envs' rows.
+    """Run one imagined control step. A pure function, except that it advances the envs' task states.
 
     Args:
-        factors: (M, F) what differs between envs, delay: (M,) control steps; see `Replay.starts`.
-        draws: standard normal numbers, `action` (M, J) and those that the policy asks for.
+        factors: (M, F) of the envs, see `Replay.starts`.
+        delay: (M,) control steps, see `Replay.starts`.
+        draws: standard normal numbers: `action` (M, J) and those of the policy's `noise_shapes`.
     """
     obs = observe(envs, now)
     acted = policy.imagine(obs, config.observation_noise, draws)
@@ -126,7 +129,8 @@ def imagined_step(
         action, sent = arriving(queue, delay), queue[:, :-1]
     x, state = model.move(now.x, now.state, policy.default_joint_pos + policy.action_scale * action, factors)
     reward, failed, timed_out = envs.advance(state)
-    following = Moment(x, state, [obs["proprioception"], *now.felt][: len(now.felt)], sent)
+    history = [obs["proprioception"], *now.proprioception_history][: len(now.proprioception_history)]
+    following = Moment(x, state, history, sent)
     return following, Outcome(obs, acted, reward, failed, timed_out)
 
 
@@ -143,17 +147,17 @@ def play(
     kl_weight: Tensor | float = 0.0,
     step: Callable[..., tuple[Moment, Outcome]] = imagined_step,
 ) -> Rollout:
-    """Play from what `Replay.starts` gave.
+    """Run imagined episodes from the states of `Replay.starts`.
 
     Args:
-        anchor: whose actions are kept near, by `WorldModelConfig.anchor_weight`.
+        anchor: teachers for the term weighted by `WorldModelConfig.anchor_weight`.
         kl_weight: () of the KL of a latent from its prior.
-        step: `imagined_step`, or the same compiled.
+        step: `imagined_step`, possibly compiled.
     """
     envs.load(start)
-    x = start["x"].detach().requires_grad_()  # as after every step: what is compiled is compiled once
-    felt = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
-    now = Moment(x, coordinates.full_state(model.kinematics, x), felt, start.get("sent"))
+    x = start["x"].detach().requires_grad_()  # as after each step, to avoid a second compilation
+    history = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
+    now = Moment(x, coordinates.full_state(model.kinematics, x), history, start.get("sent"))
     shapes = {"action": policy.log_std.shape, **policy.noise_shapes}
     noise = {
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -172,13 +176,13 @@ def play(
     reward, failed, timed_out = map(stacked, ("reward", "failed", "timed_out"))
     if not config.failures_end:
         failed = torch.zeros_like(failed)
-    goes_on = (~(failed | timed_out)).cumprod(0).bool()
-    alive = torch.cat([torch.ones_like(goes_on[:1]), goes_on])
+    continues = (~(failed | timed_out)).cumprod(0).bool()
+    alive = torch.cat([torch.ones_like(continues[:1]), continues])
     acted = [outcome.acted for outcome in outcomes]
-    pull = torch.stack([action.offset for action in acted])
-    squared = pull.square().mean(-1)
+    offsets = torch.stack([action.offset for action in acted])
+    squared = offsets.square().mean(-1)
     penalty = config.offset_penalty * squared
-    change = config.rate_penalty * (pull[1:] - pull[:-1]).square().mean(-1)
+    change = config.rate_penalty * (offsets[1:] - offsets[:-1]).square().mean(-1)
     penalty = penalty + torch.cat([torch.zeros_like(change[:1]), change])
     anchor_kl = latent_kl = None
     if anchor is not None:
@@ -211,7 +215,7 @@ def _joined(seen: Sequence[Obs], keys: Iterable[str]) -> Obs:
 
 
 def actor_loss(policy: Policy, critic: nn.Module, rollout: Rollout, config: WorldModelConfig, gamma: float) -> Tensor:
-    """Less the mean return, with the critic's value after the horizon where an episode goes on, a step; ()."""
+    """Negative mean return per step, (), with the critic's value after the horizon for episodes that have not ended."""
     gain = rollout.gain
     if config.critic:
         left = value(policy, critic, rollout.last)
@@ -220,22 +224,22 @@ def actor_loss(policy: Policy, critic: nn.Module, rollout: Rollout, config: Worl
 
 
 def latent_metrics(rollout: Rollout) -> dict[str, Tensor]:
-    """Mean KL of the latents of the episodes in which it is paid, nats, and the imagined survival of the others, () each.
+    """Mean KL of the latents in episodes of the posterior, nats, and survival in episodes of the prior, () each.
 
-    Empty for a policy that has no latent.
+    Empty for a policy without a latent.
     """
     if rollout.latent_kl is None:
         return {}
-    paid = rollout.latent_kl > 0
-    kl = rollout.latent_kl.sum() / paid.sum().clamp_min(1)
-    survived = (rollout.alive[-1] & ~paid).sum() / (~paid).sum().clamp_min(1)
+    posterior = rollout.latent_kl > 0
+    kl = rollout.latent_kl.sum() / posterior.sum().clamp_min(1)
+    survived = (rollout.alive[-1] & ~posterior).sum() / (~posterior).sum().clamp_min(1)
     return {"actor/kl_loss": kl, "actor/prior_survival": survived}
 
 
 def critic_targets(rollout: Rollout, gamma: float, lam: float) -> Tensor:
     """TD(lambda) returns of the observations before each step, (H, M).
 
-    A failure is worth nothing from then on; a time-out, and the horizon, what the critic says.
+    The value after a failure is 0. At a time-out and at the horizon it is the critic's.
     """
     horizon = len(rollout.reward)
     following = rollout.values[-1]
@@ -249,7 +253,7 @@ def critic_targets(rollout: Rollout, gamma: float, lam: float) -> Tensor:
 
 
 def critic_loss(policy: Policy, rollout: Rollout, targets: Tensor) -> Tensor:
-    """Mean squared error of the policy's own critic, in units of the returns' deviation, ()."""
+    """Mean squared error of the policy's own critic, in units of the returns' variance, ()."""
     obs = _joined(rollout.seen, policy.tokenizer.obs_keys)
     with mixed_precision(policy):
         predicted = policy.value(obs).float()

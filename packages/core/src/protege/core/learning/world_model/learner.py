@@ -1,4 +1,4 @@
-"""The learner that trains a policy through a model of the world; for the training loop it is a `Learner` like the other."""
+"""The learner that trains a policy through a world model. It has the interface of `Learner` for the training loop."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -20,31 +20,32 @@ from .config import WorldModelConfig
 from .dynamics import WorldModel
 from .replay import Replay
 
-FULL_RATE = 0.4
-"""Share of the budget after which learning rates begin to fall."""
-FITTED_TO = 40_000
-"""Transitions to which the model's linear part is fitted."""
-OPEN_LOOP = 15
+RATE_DECAY_START = 0.4
+"""Share of the budget after which learning rates decrease."""
+FIT_TRANSITIONS = 40_000
+"""Number of transitions to which the model's linear part is fitted."""
+OPEN_LOOP_STEPS = 15
 """Control steps after which the model's open-loop error is measured, half a second at 30 Hz."""
-CHECKED_EVERY = 10
-"""Iterations from one such measurement to the next."""
+OPEN_LOOP_INTERVAL = 10
+"""Iterations between measurements of the open-loop error."""
 
 
 class WorldModelLearner[P: Policy]:
     """Collects control steps, fits the model to them, and trains the policy in imagined episodes.
 
     Attributes:
-        policy: a moving average of the one that is trained: it is what checkpoints hold.
-        optimizer: of the policy that is trained; `model_optimizer` of the model.
+        policy: a moving average of the trained policy; checkpoints hold this one.
+        optimizer: of the trained policy.
+        model_optimizer: of the model.
 
     Args:
-        policy: on its device already.
-        env: may be imagined.
+        policy: already on its device.
+        env: an env that supports imagination.
         config: see WorldModelConfig.
-        seed: of all random draws; each rank derives its own.
+        seed: of all random numbers; each rank derives its own.
         group: the ranks that train this policy.
         speed: mixed precision and compilation, see `accelerate`.
-        anchor: whose actions the policy's are kept near in imagined episodes.
+        anchor: teachers for the anchor term in imagined episodes.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class WorldModelLearner[P: Policy]:
         # One set of normalisers, and one critic, for both.
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
         self.target_critic = deepcopy(policy.critic).requires_grad_(False)
-        # Networks alone gain little: an imagined step is compiled as a whole, with those that it calls.
+        # Compiling networks alone gains little: an imagined step is compiled as a whole, including its networks.
         mixed_precision, compile = speed
         accelerate(policy, device, mixed_precision, compile=False)
         model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
@@ -82,7 +83,7 @@ class WorldModelLearner[P: Policy]:
         )
         self.model_optimizer = adamw([(self.model.parameters(), config.model_learning_rate)])
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
-        self.kl_weight = torch.zeros((), device=device)  # of a latent's KL from its prior, where the policy has one
+        self.kl_weight = torch.zeros((), device=device)  # of the KL of a latent from its prior
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
@@ -91,31 +92,31 @@ class WorldModelLearner[P: Policy]:
         self._model_gradients = Recorded(self._backward_model, device)
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
         self.stopwatch = Stopwatch(device)
-        self._iteration, self._checked = 0, dict[str, float]()
+        self._iteration, self._open_loop_metrics = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
         self.fitted = False  # whether the model was fitted before the first control step
 
     def use_model(self, model: Mapping[str, Tensor]) -> None:
-        """Take over a fitted model's state, before the first iteration."""
+        """Load the state of a fitted model; call it before the first iteration."""
         self.model.load_state_dict(model)
         self.fitted = True
 
     @property
     def optimizers(self) -> dict[str, torch.optim.AdamW]:
-        """By the names that checkpoints keep them under."""
+        """Optimizers by their names in checkpoints."""
         return {"optimizer": self.optimizer, "model_optimizer": self.model_optimizer}
 
     # Control steps -----------------------------------------------------------------------------------------------------
 
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
-        """Play `rollout_steps` in the simulator. Returns the rows of the episodes that ended (E,); see `Step.episodes`."""
+        """Run `rollout_steps` in the simulator. Returns the rows of the episodes that ended (E,); see `Step.episodes`."""
         config, self._iteration = self.config, iteration
         self.stopwatch.start()
         if not self.replay.filled:
             self._warm_up()
-        falling = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - FULL_RATE) / (1.0 - FULL_RATE)
-        set_learning_rate(self.optimizer, falling * config.learning_rate, falling * config.critic_learning_rate)
-        set_learning_rate(self.model_optimizer, falling * config.model_learning_rate)
+        decay = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - RATE_DECAY_START) / (1.0 - RATE_DECAY_START)
+        set_learning_rate(self.optimizer, decay * config.learning_rate, decay * config.critic_learning_rate)
+        set_learning_rate(self.model_optimizer, decay * config.model_learning_rate)
         self.samples = config.rollout_steps * env.num_envs
         episodes = self._play(config.rollout_steps, config.exploration)
         self.stopwatch.lap("time/collect")
@@ -140,13 +141,13 @@ class WorldModelLearner[P: Policy]:
         return {name: torch.stack([rows[name] for rows in episodes])[over] for name in episodes[0]}
 
     def _act(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the actions in the simulator, (N, J) each."""
+        """Mean and standard deviation of the actions in the simulator, (N, J) each."""
         return self.trained.distribution(self.obs)
 
     def _warm_up(self) -> None:
-        """The first control steps, with large actions, and a model that has learned from them; unless `use_model` gave it one."""
+        """Collect the first control steps. Fit the model to them, unless `use_model` has loaded one."""
         config = self.config
-        # The weights of `run.checkpoint`, if there is one, were loaded into the average.
+        # Weights of `run.checkpoint` were loaded into the averaged policy.
         self.trained.actor.load_state_dict(self.policy.actor.state_dict())
         self.target_critic.load_state_dict(self.trained.critic.state_dict())
         with self.group.pooling(self.trained.tokenizer):
@@ -159,10 +160,10 @@ class WorldModelLearner[P: Policy]:
 
     def _fit_model(self) -> None:
         replay, group = self.replay, self.group
-        data = replay.windows(min(FITTED_TO, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
-        kept = data["alive"][0] > 0
-        factors = data["factors"][kept] if "factors" in data else None
-        self.model.fit(data["x"][0][kept], data["target"][0][kept], data["x"][1][kept], factors)
+        data = replay.windows(min(FIT_TRANSITIONS, replay.filled * self.env.num_envs), 1, 0.0, self.generator)
+        valid = data["alive"][0] > 0
+        factors = data["factors"][valid] if "factors" in data else None
+        self.model.fit(data["x"][0][valid], data["target"][0][valid], data["x"][1][valid], factors)
         group.broadcast(self.model)
         for _ in range(self.config.warmup_updates):
             self._update_model()
@@ -187,20 +188,20 @@ class WorldModelLearner[P: Policy]:
             del row["returns"]
         with group.pooling(self.trained.tokenizer):
             self.trained.update_normalizers(self.obs)
-        # Before checkpoints at multiples of this: none holds a model that nobody has looked at.
-        if self._iteration == 0 or (self._iteration + 1) % CHECKED_EVERY == 0:
-            self._checked = self._open_loop_error()
+        # In the iteration before each checkpoint, so that every saved model has been measured.
+        if self._iteration == 0 or (self._iteration + 1) % OPEN_LOOP_INTERVAL == 0:
+            self._open_loop_metrics = self._open_loop_error()
         means = [
             {name: torch.stack([row[name] for row in rows]).nanmean() for name in rows[0]} for rows in (history, steps)
         ]
-        metrics = {name: float(x) for table in means for name, x in table.items()} | self._checked
+        metrics = {name: float(x) for table in means for name, x in table.items()} | self._open_loop_metrics
         metrics["agent/skipped_updates"] *= len(steps)
-        metrics |= self.stopwatch.seconds()  # by now the device has done it all
+        metrics |= self.stopwatch.seconds()  # no extra wait: the device has finished by now
         return metrics | {"learning_rate": self.optimizer.param_groups[0]["lr"].item()}
 
     def _open_loop_error(self) -> dict[str, float]:
-        """See `WorldModel.open_loop_error`; nothing if no window lasts so long, as where envs are pushed all the time."""
-        windows = self._windows(1024, min(OPEN_LOOP, self.replay.filled - 1), 1.0)
+        """See `WorldModel.open_loop_error`. Empty if no window is long enough, for example if pushes are too frequent."""
+        windows = self._windows(1024, min(OPEN_LOOP_STEPS, self.replay.filled - 1), 1.0)
         if not windows["alive"][-1].any():
             return {}
         return {name: x.item() for name, x in self.model.open_loop_error(**windows).items()}
@@ -222,24 +223,24 @@ class WorldModelLearner[P: Policy]:
         return loss.detach()
 
     def _update_policy(self, number: int, after_step: Callable[[], None]) -> dict[str, Tensor]:
-        """One step of actor and critic, the run's so many-th."""
+        """Take one step of actor and critic; `number` counts the steps of the run."""
         config, trained = self.config, self.trained
         start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
         terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
         terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
-        # At first the average is that of all updates: with a long memory it would stay at the untrained policy.
+        # The first updates use a shorter memory; otherwise the average would stay near the untrained policy.
         follow(self.policy.actor, trained.actor, min(config.average_memory, (1.0 + number) / (10.0 + number)))
         follow(self.target_critic, trained.critic, config.target_memory)
         after_step()
         return terms
 
     def _backward_policy(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Leave the gradients of actor and critic in their parameters. Returns metrics, () each, and `returns` (H, M)."""
+        """Compute the gradients of actor and critic, in their parameters. Returns metrics, () each, and `returns` (H, M)."""
         config, policy, gamma = self.config, self.trained, self.gamma
         parts = (policy, self.target_critic, self.model, self.imagined)
-        given = (start, config, gamma, self.generator, self.anchor, self.kl_weight)
+        inputs = (start, config, gamma, self.generator, self.anchor, self.kl_weight)
         with frozen(self.model):
-            rollout = imagination.play(*parts, *given, step=self._imagined_step)
+            rollout = imagination.play(*parts, *inputs, step=self._imagined_step)
         loss = imagination.actor_loss(policy, self.target_critic, rollout, config, gamma)
         targets = imagination.critic_targets(rollout, gamma, config.lam)
         values = imagination.critic_loss(policy, rollout, targets)
@@ -261,7 +262,7 @@ class WorldModelLearner[P: Policy]:
     # Saving ------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs besides the averaged policy, the optimizers and the env."""
+        """The state for exact resumption, without the averaged policy, the optimizers and the env."""
         ranges = {name: list(bounds) for name, bounds in self.env.factor_ranges.items()}
         return {
             **({"factors": ranges} if ranges else {}),
@@ -281,11 +282,11 @@ class WorldModelLearner[P: Policy]:
         for name in ("target_critic", "model", "replay"):
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
-        self._checked = {}  # was measured on another model
+        self._open_loop_metrics = {}  # measured on another model
 
 
 @torch.no_grad()
 def follow(average: nn.Module, other: nn.Module, memory: float) -> None:
-    """Move an average of a module's states towards what it is now; `memory` is the share that is kept."""
+    """Update the moving average of a module's state; `memory` is the share of the old average that is retained."""
     for mine, now in zip(average.state_dict().values(), other.state_dict().values(), strict=True):
         mine.lerp_(now, 1.0 - memory)

@@ -1,9 +1,9 @@
-"""MaskedMimic through a model of the world: the tracking reward's gradient reaches prior, encoder and decoder.
+"""MaskedMimic through a world model: the gradient of the tracking reward reaches prior, encoder and decoder.
 
-As Control-VAE (Yao et al. 2022, arXiv 2210.06063): latents are drawn by reparametrisation in every imagined step, and the KL of the
-posterior from the prior is paid beside the reward. Ours has a prior that sees masked goals, and a share of the imagined episodes
-that it plays without the encoder, since that is how it is deployed: what the posterior learns reaches the prior by the KL alone,
-on states that the posterior visits; the prior has to come back from its own mistakes as well.
+As in Control-VAE (Yao et al. 2022, arXiv 2210.06063), latents are sampled by reparametrisation in every imagined step, and the KL
+of the posterior from the prior is subtracted from the reward. Here the prior sees masked goals, and in a share of the imagined
+episodes it acts without the encoder, as when deployed. The KL alone trains the prior only on states that the posterior visits;
+these episodes also train it to recover from its own errors.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,15 +22,15 @@ from .learner import WorldModelLearner
 
 @dataclass
 class ImaginedMimicConfig(WorldModelConfig, VariationalConfig):
-    """Sizes of MaskedMimic, and its training through a model of the world.
+    """Network sizes of MaskedMimic, and its training through a world model.
 
     Attributes:
-        expert_model_path: run folder of a tracker whose actions are kept near by `anchor_weight`; empty for none.
-        prior_fraction: share of the envs, simulated and imagined ones, in which the prior acts alone, at its mean latent; in the
-            others latents are drawn from the posterior, and the KL is paid.
-        expert_iterations: the expert, or without one the reference's joint angles, acts in a share of the simulated envs that
-            falls from 1 to 0 over so many iterations, the first control steps included.
-        kl_start: weight of the KL beside a step's reward, reward/nat, at the start.
+        expert_model_path: run folder of a tracker that is the anchor, see `anchor_weight`; empty for none.
+        prior_fraction: share of the simulated and imagined envs in which the prior acts alone, at its mean latent. In the others
+            latents are sampled from the posterior, and the KL is penalised.
+        expert_iterations: number of iterations over which the share of simulated envs in which the expert acts falls from 1 to 0.
+            The warm-up is included. Without an expert, the reference's joint angles are the actions.
+        kl_start: weight of the KL relative to a step's reward, reward/nat, at the start.
     """
 
     def check(self, key: str) -> None:
@@ -42,13 +42,13 @@ class ImaginedMimicLearner(WorldModelLearner[MaskedMimic]):
     """`WorldModelLearner` of MaskedMimic, with or without an expert.
 
     Args:
-        policy: on its device already, made for the env's robot.
-        env: may be imagined.
+        policy: already on its device, made for the env's robot.
+        env: an env that supports imagination.
         config: see ImaginedMimicConfig.
-        seed: of all random draws; each rank derives its own.
+        seed: of all random numbers; each rank derives its own.
         group: the ranks that train this policy.
         speed: mixed precision and compilation, see `accelerate`.
-        expert: sees the same observations; None for none.
+        expert: receives the same observations; None for none.
     """
 
     config: ImaginedMimicConfig
@@ -72,7 +72,7 @@ class ImaginedMimicLearner(WorldModelLearner[MaskedMimic]):
         self.expert_acts = torch.zeros(env.num_envs, 1, dtype=torch.bool, device=self.kl_weight.device)
 
     def collect(self, env: Env, iteration: int, progress: float) -> dict[str, Tensor]:
-        """See `WorldModelLearner.collect`; sets the KL's weight, and draws where the expert acts."""
+        """See `WorldModelLearner.collect`. Also sets the KL's weight and draws in which envs the expert acts."""
         config = self.config
         self.kl_weight.fill_(kl_coefficient(iteration, config))
         self.guided = iteration < config.expert_iterations
@@ -85,12 +85,14 @@ class ImaginedMimicLearner(WorldModelLearner[MaskedMimic]):
         return super().update(after_step) | {"actor/kl_coefficient": self.kl_weight.item()}
 
     def _warm_up(self) -> None:
-        """See `WorldModelLearner._warm_up`. The critic of `run.checkpoint` is left: it begins anew, nearly level.
+        """See `WorldModelLearner._warm_up`. The critic of `run.checkpoint` is replaced by a new one, which is almost constant.
 
-        Imitation's critic has learned the expert's reward. In the new one's units its slope outweighs the reward within the
-        horizon, and leads a policy that tracks well away from the reference before the critic has learned better.
+        The critic of imitation has learned the expert's reward. In units of the new reward its gradient outweighs the reward within
+        the horizon, and would move a good tracking policy away from the reference before the critic has adapted.
         """
-        self.trained.critic.load_state_dict(self.target_critic.state_dict())  # made before a checkpoint was loaded
+        self.trained.critic.load_state_dict(
+            self.target_critic.state_dict()
+        )  # initialised before a checkpoint was loaded
         super()._warm_up()
 
     def _act(self) -> tuple[Tensor, Tensor]:
@@ -99,7 +101,7 @@ class ImaginedMimicLearner(WorldModelLearner[MaskedMimic]):
         if not self.guided:
             return mean, std
         if self.expert is None:
-            shown = (obs["reference_joint_pos"] - policy.default_joint_pos) / policy.action_scale
+            expert_mean = (obs["reference_joint_pos"] - policy.default_joint_pos) / policy.action_scale
         else:
-            shown = self.expert(obs)[0]
-        return torch.where(self.expert_acts, shown, mean), std
+            expert_mean = self.expert(obs)[0]
+        return torch.where(self.expert_acts, expert_mean, mean), std

@@ -1,4 +1,4 @@
-"""The last control steps of all envs: what the model learns from, and where imagined episodes start."""
+"""The replay buffer: the last control steps of all envs, for training the model and for starting imagined episodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,29 +8,29 @@ from torch import Tensor
 
 from . import coordinates
 
-OF_ALL_ENVS = ("factors", "delay", "sent")
-"""Rows that are not a task's, and that imagined episodes keep; see `ImaginableEnv.rows`."""
+SHARED_ROWS = ("factors", "delay", "sent")
+"""Rows that belong to no task and that imagined episodes use; see `ImaginableEnv.rows`."""
 START_SHARE = 0.25
-"""Imagined episodes start in this latest share of the replay: in states that the policy of now meets."""
+"""Imagined episodes start in this latest share of the replay, in states that the current policy visits."""
 
 
 class Replay:
-    """A ring of `slots` control steps of N envs.
+    """A ring buffer of `slots` control steps of N envs.
 
     Args:
         slots: control steps of each env.
         joints: J.
-        rows: where each env is in what it was asked to do, (n, ...) each, by name; see `ImaginableEnv.rows`.
+        rows: example of each env's task state, (n, ...) each, by name; see `ImaginableEnv.rows`.
         num_envs: N.
         device: of all tensors.
 
     Attributes:
         x: (L, N, 13 + 2 J) states before the step, see `coordinates`.
-        target: (L, N, J) what the servos were asked for, rad.
-        ended: (L, N) bool, the episode ended with the step: the next slot is of another one.
+        target: (L, N, J) servo targets, rad.
+        ended: (L, N) bool, the episode ended with the step, so the next slot belongs to another episode.
         rows: (L, n, ...) each, before the step.
-        head: the slot that is written next.
-        filled: how many slots hold steps.
+        head: index of the next slot to write.
+        filled: number of slots that hold steps.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Replay:
         return len(self.x)
 
     def add(self, x: Tensor, target: Tensor, rows: Mapping[str, Tensor], ended: Tensor) -> None:
-        """One control step of all envs."""
+        """Add one control step of all envs."""
         for mine, value in ((self.x, x), (self.target, target), (self.ended, ended)):
             mine[self.head].copy_(value)
         for name, mine in self.rows.items():
@@ -55,16 +55,16 @@ class Replay:
         self.head, self.filled = (self.head + 1) % self.slots, min(self.filled + 1, self.slots)
 
     def windows(self, count: int, steps: int, recent: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Random pieces of envs' histories.
+        """Sample random windows of consecutive steps.
 
         Args:
             count: M.
-            steps: W, fewer than are filled.
-            recent: share of windows from the latest quarter; the others come from anywhere.
+            steps: W, less than `filled`.
+            recent: share of windows from the latest quarter; the others come from the whole replay.
 
         Returns:
-            x (W + 1, M, S), target (W, M, J), and alive (W, M), 1 until the episode ends or a push begins, which nothing here
-            tells; and `factors` (M, F), if there are any.
+            x (W + 1, M, S); target (W, M, J); alive (W, M), 1 until the episode ends or a push begins, which the model cannot
+            predict; and `factors` (M, F), if there are any.
         """
         device, choices = self.x.device, self.filled - steps
         draw, latest, env = torch.rand(3, count, device=device, generator=generator)
@@ -76,23 +76,23 @@ class Replay:
         if "pushed" in self.rows:
             over |= self.rows["pushed"][slot[:-1], env]
         windows = {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": (~over).float().cumprod(0)}
-        if "factors" in self.rows:  # the same all through an episode
+        if "factors" in self.rows:  # constant within an episode
             windows["factors"] = self.rows["factors"][slot[0], env]
         return windows
 
     def starts(
         self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator, past: int = 0
     ) -> dict[str, Tensor]:
-        """Recent states of envs and where they are in their tasks.
+        """Sample recent states of envs with their task states.
 
         Args:
-            counts: how many of each task, M together.
+            counts: number of states for each task, M in total.
             slices: the envs of each task.
-            past: H, how many states before them.
+            past: H, number of preceding states.
 
         Returns:
-            x (M, S), tasks one after the other; `past` (H, M, S), newest first, which goes no further back than the episode does
-            (then its first state comes again); for each task its rows, by `<task>/<name>`; and of `OF_ALL_ENVS` what there is.
+            x (M, S), grouped by task; `past` (H, M, S), newest first, where an episode's first state is repeated if it has fewer
+            than H; the rows of each task, by `<task>/<name>`; and those `SHARED_ROWS` that exist.
         """
         device, span = self.x.device, max(1, round(START_SHARE * self.filled))
         ages, envs = [], []
@@ -107,11 +107,11 @@ class Replay:
             rows |= {name: x[slot, env] for name, x in self.rows.items() if name.startswith(f"{task}/")}
         age, env = torch.cat(ages), torch.cat(envs)
         slot = (self.head - 1 - age) % self.slots
-        rows |= {name: self.rows[name][slot, env] for name in OF_ALL_ENVS if name in self.rows}
+        rows |= {name: self.rows[name][slot, env] for name in SHARED_ROWS if name in self.rows}
         return {"x": self.x[slot, env], **({"past": self._past(age, env, past)} if past else {}), **rows}
 
     def _past(self, age: Tensor, env: Tensor, count: int) -> Tensor:
-        """The states before those of some age, (M,) control steps before the latest; see `starts`."""
+        """The `count` states before those that are `age` (M,) control steps old; see `starts`."""
         states: list[Tensor] = []
         for _ in range(count):
             before = age + 1
@@ -121,7 +121,7 @@ class Replay:
         return torch.stack(states)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, for an exact continuation."""
+        """The whole replay, for exact resumption."""
         return {
             "x": self.x,
             "target": self.target,

@@ -14,7 +14,7 @@ from .options import Options
 UNIT = 0.1
 """By how much a quaternion's length may differ from 1: some files hold averages of quaternions. It is then made 1."""
 MEND = "Mend or cut the frame, or take another copy of the file"
-MOST_FRAMES = 1_000_000
+MAX_FRAMES = 1_000_000
 
 Order = Literal["wxyz", "xyzw"]
 
@@ -33,9 +33,9 @@ def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> 
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise UserError(f"{file}: {what} has the shape {array.shape}, not ({wanted})", "Is this the file's format?")
-    if not 2 <= len(array) <= MOST_FRAMES:
+    if not 2 <= len(array) <= MAX_FRAMES:
         frames = f"{len(array)} frame{'s' * (len(array) != 1)}"
-        raise UserError(f"{file} has {frames}: {what}", f"A motion has 2 to {MOST_FRAMES}")
+        raise UserError(f"{file} has {frames}: {what}", f"A motion has 2 to {MAX_FRAMES}")
     return array
 
 

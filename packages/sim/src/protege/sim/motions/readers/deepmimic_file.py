@@ -8,7 +8,7 @@ import numpy as np
 from protege.core.errors import UserError
 from protege.core.motions import Finding
 from protege.core.motions.file_kinds import NPY, SNIFFED, file_kind
-from protege.core.motions.plausibility import LONGEST, check, errors
+from protege.core.motions.plausibility import MAX_DURATION, check, errors
 
 from .humanoid3d import COLUMNS, LEG, WIDTH, contact_points, to_world
 
@@ -16,7 +16,7 @@ LENGTH_TOLERANCE = 0.5  # some clips have been averaged without making their qua
 SHORTEST_CYCLE = 0.2  # s; the fastest runners' takes 0.4
 MOST_TURNED = {1: 2.0 * np.pi, 4: np.inf}  # rad, single angles and what quaternions add up to
 SINKS = 0.15  # m; DeepMimic's own clips reach 0.10, in a roll and a crawl
-MOST_FRAMES = 100_000  # of 1200 s at 80 Hz
+MAX_FRAMES = 100_000  # of 1200 s at 80 Hz
 LOOPS = {"wrap": True, True: True, "none": False, "clamp": False, False: False, None: False}
 # What the fields of a clip are called in a source, and what may be done about them.
 WORDS = {
@@ -57,10 +57,10 @@ def read_deepmimic(contents: bytes | str, name: str) -> Source:
         kind = "a .npy file" if first.startswith(NPY) else file_kind(first, name).words
         reason = str(error)[:200] if "JSON" in kind else kind
         raise UserError(f"{name} is not a DeepMimic clip ({reason})", "It is JSON with a list 'Frames'") from error
-    if frames.ndim != 2 or frames.shape[1] != WIDTH or not 2 <= len(frames) <= MOST_FRAMES:
+    if frames.ndim != 2 or frames.shape[1] != WIDTH or not 2 <= len(frames) <= MAX_FRAMES:
         raise UserError(
             f"{name} has frames of shape {frames.shape}",
-            f"A DeepMimic humanoid3d clip is two or more frames of {WIDTH} numbers, {MOST_FRAMES} frames at most",
+            f"A DeepMimic humanoid3d clip is two or more frames of {WIDTH} numbers, {MAX_FRAMES} frames at most",
         )
     if not isinstance(loop, (str, bool, type(None))) or loop not in LOOPS:
         raise UserError(f"{name} has a Loop that is {str(loop)[:50]!a}", 'It is "wrap" (a cycle) or "none"')
@@ -97,9 +97,9 @@ def check_source(source: Source, name: str) -> list[Finding]:
     if source.wraps and source.time[-1] < SHORTEST_CYCLE:
         problem = f"{name} is a cycle of {source.time[-1]:.3g} s"
         raise UserError(problem, f"{WORDS['time'][1]}; a cycle lasts {SHORTEST_CYCLE:g} s or more")
-    if not source.time[-1] <= LONGEST:
+    if not source.time[-1] <= MAX_DURATION:
         problem = f"{name} lasts {source.time[-1]:.4g} s (are durations in seconds?)"
-        raise UserError(problem, f"{WORDS['time'][1]}; cut what is longer than {LONGEST:g} s")
+        raise UserError(problem, f"{WORDS['time'][1]}; cut what is longer than {MAX_DURATION:g} s")
     frames = source.frames.copy()
     for first, width in COLUMNS.values():
         if width == 4:

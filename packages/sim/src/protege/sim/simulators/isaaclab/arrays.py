@@ -112,9 +112,8 @@ class VariedBodies:
         names, backend = joint_names(robot), articulation.backend_joint_names
         self._joints = torch.tensor([names.index(backend[i]) for i in driven], device=device)
         host_fields = SimpleNamespace(**nominal, body_parentid=host.body_parentid)
-        self.nominal = Nominal(
-            host_fields, device, torch.float32, *(torch.tensor(x, device=device) for x in (bodies, actuators))
-        )
+        rows = [torch.tensor(x, device=device) for x in (bodies, actuators)]
+        self.nominal = Nominal(host_fields, device, torch.float32, rows[0], rows[1])
 
     def change(self, mask: Tensor, variation: Variation) -> None:
         """Of the envs where mask (N,) is True.
