@@ -15,7 +15,7 @@ from protege.core.motions import Clip, MotionLibrary, load_clips
 from protege.core.tasks import tasks
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
-from protege.sim.references.adaptive_sampling import MEMORY, AdaptiveSampler
+from protege.sim.references.adaptive_sampling import MEMORY_STEPS, AdaptiveSampler
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.masks import MaskSampler
@@ -79,7 +79,7 @@ def test_failures_fade_and_count_where_they_happen():
     close(adaptive.counts[0], [1, 0, 0, 1, 0, 0, 0])
     close(adaptive.counts[1], [1 + DT, 0, 0, 1, 0, DT, DT])
     adaptive.count(torch.tensor([0, 0, 0, 0, 422]), torch.tensor([False, False, False, False, True]))
-    fade = 1.0 - 1.0 / MEMORY
+    fade = 1.0 - 1.0 / MEMORY_STEPS
     close(adaptive.counts[0], [fade, 0, 0, fade, 0, 0, 1])
     close(adaptive.counts[1], [fade * (1 + DT) + 4 * DT, 0, 0, fade, 0, fade * DT, fade * DT + 1])
 
@@ -166,7 +166,7 @@ def test_starts_of_a_command_gather_before_failures():
     late = long & (command.reference.index >= 151 + 181)
     assert late.float().mean() == pytest.approx(1 / 12, abs=0.02)
     for _ in range(200):
-        command.judge(late)
+        command.record_failures(late)
         command.step.zero_()
     command.reset(everywhere)
     assert command.sampler is not None
@@ -180,7 +180,7 @@ def test_a_saved_command_draws_the_same():
     command = motion_command()
     everywhere = torch.ones(4000, dtype=torch.bool)
     command.reset(everywhere)
-    command.judge(command.clip == 1)
+    command.record_failures(command.clip == 1)
     saved, generator = command.state_dict(), command.generator.get_state()
     other = motion_command(seed=5)
     other.load_state_dict(saved)
@@ -197,7 +197,7 @@ def test_a_saved_command_draws_the_same():
 @pytest.mark.parametrize("options", [{"start_within": 0.1}, {"adaptive_sampling": 0.0}])
 def test_off_nothing_is_counted_and_draws_are_those_of_the_library(options):
     command = motion_command(**options)
-    command.judge(torch.ones(4000, dtype=torch.bool))
+    command.record_failures(torch.ones(4000, dtype=torch.bool))
     command.reset(torch.ones(4000, dtype=torch.bool))
     assert command.sampler is None and "adaptive_sampling" not in command.state_dict()
     assert torch.equal(command.clip, library().sample_clips(4000, torch.Generator().manual_seed(0)))

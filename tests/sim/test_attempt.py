@@ -8,7 +8,15 @@ import pytest
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
 from protege.sim.engine import mujoco
-from protege.sim.motions.attempt import LOST, MEMORY, Attempt, _strewn, _weights, attempt, summary
+from protege.sim.motions.attempt import (
+    CORRELATION_TIME,
+    LOST_MEAN_DISTANCE,
+    Attempt,
+    _correlated_noise,
+    _weights,
+    attempt,
+    summary,
+)
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
@@ -40,7 +48,7 @@ def test_who_is_to_float_falls_and_is_lost(robot):
     t, dt = robot.control_dt * np.arange(len(fall.distance) + 1), robot.physics_dt
     height = centers_of_mass(fall.motion, robot)[:, 2]
     np.testing.assert_allclose(height[0] - height, 0.5 * 9.81 * t * (t + dt), atol=3e-3, rtol=0.0)
-    assert fall.lost and fall.distance[-1] > LOST > fall.distance[-2]
+    assert fall.lost and fall.distance[-1] > LOST_MEAN_DISTANCE > fall.distance[-2]
     assert summary(fall).startswith(f"still: lost after {t[-1]:.2f} s; ") and 0.3 < t[-1] < 0.35
 
 
@@ -88,10 +96,10 @@ def test_weights_are_numbers_however_many_blow_up():
 def test_changes_are_correlated_in_time():
     """At 30 Hz and at 50 Hz they fade in the same time."""
     for rate in (30.0, 50.0):
-        drawn = _strewn(np.random.default_rng(0), (4000, 14, 3), math.exp(-1.0 / (rate * MEMORY)))
+        drawn = _correlated_noise(np.random.default_rng(0), (4000, 14, 3), math.exp(-1.0 / (rate * CORRELATION_TIME)))
         np.testing.assert_allclose(drawn.std(axis=(0, 2)), 1.0, rtol=0.03)
         left, right = drawn[:, 5].ravel(), drawn[:, 8].ravel()
-        assert np.corrcoef(left, right)[0, 1] == pytest.approx(math.exp(-3.0 / rate / MEMORY), abs=0.02)
+        assert np.corrcoef(left, right)[0, 1] == pytest.approx(math.exp(-3.0 / rate / CORRELATION_TIME), abs=0.02)
 
 
 def test_the_worst_moment_is_named():

@@ -20,7 +20,7 @@ from protege.core.runs.config import RunConfig
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin
 from protege.sim.references.gait import Gait
-from protege.sim.references.gait_set import TURNING_POINT, GaitSet, unfit
+from protege.sim.references.gait_set import REVERSAL_SPEED, GaitSet, unfit
 from protege.sim.references.plans import Plans
 from protege.sim.references.warp import warped_walks
 
@@ -198,7 +198,7 @@ def test_backwards_is_the_walk_reversed_in_time(gaits):
 def test_the_phase_turns_round_gently(gaits):
     cadence, _, _ = gaits.rhythm(torch.linspace(-0.5, 0.5, 1001))
     assert cadence.diff().abs().max() < 0.012
-    assert gaits.rhythm(torch.tensor([-TURNING_POINT]))[0] == -gaits.rhythm(torch.tensor([0.0]))[0]
+    assert gaits.rhythm(torch.tensor([-REVERSAL_SPEED]))[0] == -gaits.rhythm(torch.tensor([0.0]))[0]
 
 
 # Feet --------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from protege.sim.motions.feet import pinned
 from protege.sim.motions.grounding import faults, grounded, own_joints_grounded, shifted
 from protege.sim.motions.importer import clips_in
 from protege.sim.motions.inspect import inspect
-from protege.sim.motions.legs_apart import GAP, overlaps
+from protege.sim.motions.legs_apart import MIN_GAP, overlaps
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.soles import clip_standing
 from protege.sim.motions.surface import trace
@@ -153,7 +153,9 @@ def test_a_foot_does_not_swing_into_the_other_leg(robot):
         ):
             break
     standing_feet = (np.ones(len(clip.time), dtype=bool), bump == 0.0)
-    before, after = (overlaps(one, robot)[0].max() - GAP for one in (crossed, pinned(crossed, robot, standing_feet)))
+    before, after = (
+        overlaps(one, robot)[0].max() - MIN_GAP for one in (crossed, pinned(crossed, robot, standing_feet))
+    )
     assert before > 0.008 and after < 0.003
 
 

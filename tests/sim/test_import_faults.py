@@ -200,13 +200,13 @@ def test_a_name_cannot_leave_the_folder(name, tmp_path):
 
 def test_what_would_fill_memory_is_refused(tmp_path, monkeypatch):
     bomb = archive(tmp_path / "bomb.zip", **{"humanoid3d_a.txt": b" " * 2000})
-    monkeypatch.setattr(sources, "LARGEST", 1999)
+    monkeypatch.setattr(sources, "MAX_BYTES", 1999)
     with pytest.raises(UserError, match=r"humanoid3d_a\.txt in .*bomb\.zip is larger than"):
         read(bomb)
     (tmp_path / "humanoid3d_large.txt").write_bytes(b" " * 2000)
     with pytest.raises(UserError, match=r"large\.txt is larger than"):
         read(tmp_path / "humanoid3d_large.txt")
-    monkeypatch.setattr(documents, "LARGEST", 1999)
+    monkeypatch.setattr(documents, "MAX_BYTES", 1999)
     with pytest.raises(UserError, match=r"packed\.pkl unpacks to more than"):
         documents.open_document(zlib.compress(b" " * 2000), "packed.pkl", "packed")
 

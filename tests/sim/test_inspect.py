@@ -18,7 +18,7 @@ from protege.sim.motions.inspect import (
     velocity_jump,
 )
 from protege.sim.motions.surface import trace
-from protege.sim.motions.verdict import judge
+from protege.sim.motions.verdict import assess
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -168,7 +168,7 @@ def test_a_robot_that_stands_has_no_fault(robot):
     assert (report.slide.max, report.penetration.max, report.limits.violations) == (0.0, 0.0, 0)
     assert (report.joint_jump.change, report.root_jump.change, report.root_turn_jump.change) == (0.0, 0.0, 0.0)
     assert report.slide.contact == 1.0
-    verdict = judge(standing(robot=robot), robot)
+    verdict = assess(standing(robot=robot), robot)
     assert (verdict.frames, verdict.cyclic, verdict.mean_speed) == (20, True, 0.0)
     assert verdict.duration == pytest.approx(19 * DT)
 

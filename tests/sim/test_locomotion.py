@@ -16,14 +16,14 @@ from protege.sim.observing import command_shapes, observe_commands
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
 from protege.sim.tasks.locomotion_command import SUBSTEPS, LocomotionCommand, pool_size
-from protege.sim.tasks.steering import PATIENCE, SteeringParams, gait_lead
+from protege.sim.tasks.steering import MAX_CLOCK_OFFSET, SteeringParams, gait_lead
 from protege.sim.tasks.task import TaskContext
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
 MODALITIES = list(modalities())
 N, DT = 6, ROBOT.control_dt
-HELD = SUBSTEPS * round(PATIENCE / DT)
+HELD = SUBSTEPS * round(MAX_CLOCK_OFFSET / DT)
 """Frames that a clock may be behind or ahead."""
 ALL = torch.ones(N, dtype=torch.bool)
 

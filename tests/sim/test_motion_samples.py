@@ -20,11 +20,11 @@ from protege.sim.motions.readers.options import Options
 from protege.sim.motions.resample import at_most
 from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
-from protege.sim.motions.sources import MOTIONS
+from protege.sim.motions.sources import MOTION_SUFFIXES
 from protege.sim.robots import get_robot
 
 FOLDER = os.environ.get("PROTEGE_MOTION_SAMPLES", "")
-FILES = sorted(path for path in Path(FOLDER).rglob("*") if path.suffix in MOTIONS) if FOLDER else []
+FILES = sorted(path for path in Path(FOLDER).rglob("*") if path.suffix in MOTION_SUFFIXES) if FOLDER else []
 pytestmark = pytest.mark.skipif(not FILES, reason="PROTEGE_MOTION_SAMPLES names no folder of motion files")
 
 CENTIMETRES = {"poselib/smpl_humanoid_walk.npy": 0.5, "mimickit/smpl_walk.pkl": 0.5, "mimickit/smpl_jump.pkl": 0.6,

@@ -63,7 +63,7 @@ def test_who_is_astray_for_two_seconds_in_a_row_has_lost_the_path():
 
 def test_the_clock_is_that_of_deployment():
     """The same numbers, and along a bent path with robots about it the same time, to a quarter of a step."""
-    assert (rules.STANDSTILL, rules.ASTRAY, rules.ASTRAY_TIME, rules.AHEAD) == (
+    assert (rules.STANDSTILL_DISTANCE, rules.ASTRAY_DISTANCE, rules.ASTRAY_TIME, rules.DIRECTION_LOOKAHEAD) == (
         deployed.STOPS_AT,
         deployed.LOST_AT,
         deployed.LOST_AFTER,

@@ -15,7 +15,7 @@ from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
-from protege.sim.render import ASIDE
+from protege.sim.render import COMPANION_OFFSET
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
@@ -44,8 +44,8 @@ def read(contents: bytes, **options):
 
 def shifted(root: np.ndarray) -> np.ndarray:
     """From a root's own place to beside the robot, m: on the same ground, 1.2 m away."""
-    shift = ROOT + ASIDE - root
-    assert np.linalg.norm(ASIDE) == pytest.approx(1.2) and ASIDE[2] == 0.0
+    shift = ROOT + COMPANION_OFFSET - root
+    assert np.linalg.norm(COMPANION_OFFSET) == pytest.approx(1.2) and COMPANION_OFFSET[2] == 0.0
     return shift * [1.0, 1.0, 0.0]
 
 

@@ -15,7 +15,7 @@ from protege.sim.env_config import EnvConfig
 from protege.sim.references import warp
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.references.plans import Plans
-from protege.sim.references.reference import Reference, keep
+from protege.sim.references.reference import Reference, assign_where
 from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskSampler
@@ -96,14 +96,14 @@ def test_only_training_starts_with_noise(library, evaluation):
 def test_only_rows_of_the_mask_are_overwritten_and_in_place(shape):
     target, value = torch.zeros(4, *shape), torch.ones(4, *shape)
     view = target[1:]
-    keep(target, torch.tensor([True, False, True, False]), value)
+    assign_where(target, torch.tensor([True, False, True, False]), value)
     assert target.flatten(1).mean(dim=1).tolist() == [1.0, 0.0, 1.0, 0.0] if shape else target.tolist() == [1, 0, 1, 0]
     assert view.data_ptr() == target[1:].data_ptr() and torch.equal(view, target[1:])
 
 
 def test_a_row_that_is_not_kept_may_be_no_number():
     target = torch.zeros(2)
-    keep(target, torch.tensor([True, False]), torch.tensor([1.0, torch.nan]))
+    assign_where(target, torch.tensor([True, False]), torch.tensor([1.0, torch.nan]))
     assert target.tolist() == [1.0, 0.0]
 
 
@@ -305,7 +305,7 @@ def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(robot, gaits, mon
     plans, phase = make_plans(robot, "path"), torch.linspace(0.0, 3.0, 5)
     whole = warped_walks(gaits, plans, phase, 40, robot.control_dt)
     for chunk in (1, 40, 80, 119):
-        monkeypatch.setattr(warp, "CHUNK", chunk)
+        monkeypatch.setattr(warp, "CHUNK_FRAMES", chunk)
         assert_same(warped_walks(gaits, plans, phase, 40, robot.control_dt), whole, atol=2e-4)
     for row in (0, 3):
         alone = warped_walks(gaits, plans[row : row + 1], phase[row : row + 1], 40, robot.control_dt)

@@ -17,7 +17,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import load
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
-from protege.sim.references.adaptive_sampling import MEMORY, AdaptiveSampler, startable_frames
+from protege.sim.references.adaptive_sampling import MEMORY_STEPS, AdaptiveSampler, startable_frames
 from protege.sim.references.streamed_sampling import StreamedSampler
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.track import MotionParams
@@ -89,13 +89,13 @@ def test_what_is_known_of_a_clip_waits_until_it_is_back(robot: Robot) -> None:
             else:
                 known.pop(clip, None)  # in two slots at once: what the last one knows stays
         if streamed.advance():
-            sampler.follow()
+            sampler.refresh_clips()
         for slot in np.flatnonzero(streamed.clips != EMPTY):
             if (clip := streamed.clips[slot]) in known and (streamed.clips == clip).sum() == 1:
                 bins = slice(int(sampler.first[slot]), int(sampler.first[slot] + sampler.bins[slot]))
                 assert torch.equal(sampler.counts[:, bins], known[clip])
     assert len(known) > COUNT // 2
-    assert sampler.counts.max() < MEMORY
+    assert sampler.counts.max() < MEMORY_STEPS
 
 
 # In the environment ------------------------------------------------------------------------------------------------------

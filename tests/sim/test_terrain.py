@@ -26,7 +26,7 @@ from protege.sim.robots.mjcf import TERRAIN, build_spec
 from protege.sim.simulators.mujoco import MujocoSimulator
 from protege.sim.tasks import terms
 from protege.sim.tasks.task import make_scenes
-from protege.sim.terrain import CLEARANCE, EDGE, Terrain, make_terrain
+from protege.sim.terrain import CLEARANCE, EDGE_WIDTH, Terrain, make_terrain
 from protege.sim.terrain_params import TerrainParams
 
 ROBOT = get_robot("smpl")
@@ -42,7 +42,7 @@ def made(params: TerrainParams) -> Terrain:
 
 def inner(terrain: Terrain) -> np.ndarray:
     """The heights that are not drawn down to the plane at the border."""
-    edge = round(EDGE / terrain.cell) + 1
+    edge = round(EDGE_WIDTH / terrain.cell) + 1
     return terrain.height[edge:-edge, edge:-edge].astype(float)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.sim.references.reference import keep
+from protege.sim.references.reference import assign_where
 from protege.sim.simulators.simulator import Variation
 
 
@@ -34,7 +34,7 @@ class ToySimulator:
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         for name, x in vars(self.state).items():
-            keep(x, mask, getattr(target, name))
+            assign_where(x, mask, getattr(target, name))
 
     def push(self, force_w: Tensor) -> None: ...
 

@@ -34,7 +34,7 @@ LIMBS = {
     "wrist": ("elbow", "wrist"),
 }
 """Parts that may be at rest in any direction: from where to where they point. A hand goes on as the forearm does."""
-BENT = np.radians(35.0)
+MAX_REST_BEND = np.radians(35.0)
 """That legs and trunk may be off the vertical, on average, of a skeleton that stands while its rotations are zero."""
 
 Roles = Mapping[str, str]
@@ -115,7 +115,7 @@ def limb(role: str) -> tuple[str, ...]:
     return tuple(f"{side}_{end}" for end in LIMBS.get(part, ()))
 
 
-class Turns:
+class PartRotations:
     """How the parts of a skeleton are turned, as a robot's bodies would be that stands and faces x while they are at rest.
 
     A skeleton whose rotations are zero need not stand, as LAFAN1's does not: its best standing frame is then the rest.
@@ -128,7 +128,7 @@ class Turns:
     def __init__(self, poses: WorldPoses, roles: Roles) -> None:
         self.poses, self.roles = poses, roles
         at_rest = self._bent(poses.rest_pos[None])[0]
-        if poses.aligned or at_rest < BENT:
+        if poses.aligned or at_rest < MAX_REST_BEND:
             self.rest_pos, self.rest_quat = poses.rest_pos, poses.rest_quat
         else:
             frame = int(self._bent(poses.pos).argmin())

@@ -22,12 +22,12 @@ from protege.core.threads import available_cores
 from ..engine import mujoco
 from ..robots.mjcf import build_spec, coordinates
 
-LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
-HORIZON = 0.47  # s
-ROUNDS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
-DEVIATION = 1.1  # of that with which training explores each joint
-MEMORY = 0.0935  # s, in which the correlation of changes falls to 1/e
-LEAD = 0.7  # as `ModelConfig.reference_velocity`
+LOST_MEAN_DISTANCE = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
+HORIZON_SECONDS = 0.47  # s
+ROUND_DEVIATIONS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
+DEVIATION_FACTOR = 1.1  # of that with which training explores each joint
+CORRELATION_TIME = 0.0935  # s, in which the correlation of changes falls to 1/e
+VELOCITY_FEEDFORWARD = 0.7  # as `ModelConfig.reference_velocity`
 LIN_VEL, ANG_VEL = 0.004, 0.0005  # s², weights of the root's velocities beside the bodies' squared distances
 SHARPNESS = 3.0  # the weight of a sample at the end of the best tenth is e to the power of minus this
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -50,7 +50,7 @@ class Attempt:
     @property
     def lost(self) -> bool:
         """The robot has got too far away from the clip."""
-        return bool(self.distance[-1] > LOST)
+        return bool(self.distance[-1] > LOST_MEAN_DISTANCE)
 
 
 def attempt(
@@ -73,17 +73,17 @@ def attempt(
         progress: told after each control step which share of all is done.
     """
     target, physics, random = _Target(clip, robot), _Physics(robot, threads), np.random.default_rng(seed)
-    horizon = round(HORIZON / robot.control_dt)
+    horizon = round(HORIZON_SECONDS / robot.control_dt)
     state, change = physics.at(target.qpos[0], target.qvel[0]), np.zeros((horizon, robot.num_joints))
-    deviation = np.array([DEVIATION * x.action_scale * math.exp(x.log_std) for x in robot.joints])
-    memory = math.exp(-robot.control_dt / MEMORY)
+    deviation = np.array([DEVIATION_FACTOR * x.action_scale * math.exp(x.log_std) for x in robot.joints])
+    correlation = math.exp(-robot.control_dt / CORRELATION_TIME)
     qpos, distance = [target.qpos[0]], []
     steps = max(1, round(min(seconds / robot.control_dt, len(target.qpos) - 1)))
     for step in range(steps):
         ahead = np.minimum(np.arange(step + 1, step + 1 + horizon), len(target.qpos) - 1)
         change = np.concatenate([change[1:], change[-1:]])
-        for share in ROUNDS:
-            tried = change + share * deviation * _strewn(random, (samples, *change.shape), memory)
+        for share in ROUND_DEVIATIONS:
+            tried = change + share * deviation * _correlated_noise(random, (samples, *change.shape), correlation)
             tried[0] = change
             ends = physics.play(state, target.servo[ahead] + tried)
             change = np.tensordot(_weights(target.cost(physics, ends, ahead)), tried, axes=1)
@@ -93,7 +93,7 @@ def attempt(
         distance.append(np.linalg.norm(error, axis=-1).mean())
         if progress:
             progress((step + 1) / steps)
-        if distance[-1] > LOST:
+        if distance[-1] > LOST_MEAN_DISTANCE:
             break
     physics.pool.close()
     done, time = np.array(qpos), robot.control_dt * np.arange(len(qpos))
@@ -116,7 +116,7 @@ class _Target:
         damping_time = torch.tensor([joint.damping / joint.stiffness for joint in robot.joints])
         self.qpos, self.qvel = (x.double().numpy() for x in coordinates(frames))
         self.bodies = frames.body_pos_w.double().numpy()
-        self.servo = (frames.joint_pos + LEAD * damping_time * frames.joint_vel).double().numpy()
+        self.servo = (frames.joint_pos + VELOCITY_FEEDFORWARD * damping_time * frames.joint_vel).double().numpy()
 
     def cost(self, physics: "_Physics", ends: Array, at: NDArray[np.int64]) -> Array:
         """(N,) how far states (N, H, S) are from the frames `at` (H,), the last one counted three times."""
@@ -163,11 +163,11 @@ class _Physics:
         return self.kinematics(rows[:, :3], rows[:, 3:7], rows[:, 7:])[0].numpy()
 
 
-def _strewn(random: np.random.Generator, shape: tuple[int, int, int], memory: float) -> Array:
-    """(N, H, J) of deviation 1; `memory` is the correlation from one control step to the next."""
+def _correlated_noise(random: np.random.Generator, shape: tuple[int, int, int], correlation: float) -> Array:
+    """(N, H, J) of deviation 1; `correlation` is the correlation from one control step to the next."""
     fresh = random.standard_normal(shape)
     for step in range(1, shape[1]):
-        fresh[:, step] = memory * fresh[:, step - 1] + (1.0 - memory**2) ** 0.5 * fresh[:, step]
+        fresh[:, step] = correlation * fresh[:, step - 1] + (1.0 - correlation**2) ** 0.5 * fresh[:, step]
     return fresh
 
 

@@ -10,16 +10,16 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
-from ..render import ASIDE, Companion
+from ..render import COMPANION_OFFSET, Companion
 from ..robots import get_robot
 from ..robots.addresses import addresses
 from .identity import joints_onto, robot_of
 from .skeleton_kinematics import body_places
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
-BONE, BALL = 0.025, 0.035
+BONE_RADIUS, JOINT_RADIUS = 0.025, 0.035
 """m, radii of a bone and of a joint."""
-TINT = (0.25, 0.55, 0.85, 1.0)
+SOURCE_COLOR = (0.25, 0.55, 0.85, 1.0)
 """Of the source, rgba."""
 
 
@@ -48,9 +48,9 @@ class Figure:
         places = self.at(moment)
         places = places + _shift(places[0], root)
         for index, parent in enumerate(self.parents):
-            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, BALL, places[index])
+            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, places[index])
             if parent >= 0 and np.linalg.norm(places[index] - places[parent]) > 1e-6:
-                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE, places[parent], places[index])
+                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, places[parent], places[index])
 
 
 def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
@@ -99,14 +99,14 @@ def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
         moving = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
         mujoco.mjv_addGeoms(model, data, mujoco.MjvOption(), mujoco.MjvPerturb(), moving, scene)
         for geom in scene.geoms[first : scene.ngeom]:
-            geom.matid, geom.rgba = -1, np.array(TINT, np.float32)
+            geom.matid, geom.rgba = -1, np.array(SOURCE_COLOR, np.float32)
 
     return draw
 
 
 def _shift(own: np.ndarray, root: np.ndarray) -> np.ndarray:
     """(3,) m, horizontal, that brings a root from its own place to the left of another one's."""
-    return (root + ASIDE - own) * [1.0, 1.0, 0.0]
+    return (root + COMPANION_OFFSET - own) * [1.0, 1.0, 0.0]
 
 
 def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: np.ndarray) -> None:
@@ -114,7 +114,7 @@ def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: n
     if scene.ngeom >= scene.maxgeom:
         return
     geom = scene.geoms[scene.ngeom]
-    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(TINT, np.float32)
+    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(SOURCE_COLOR, np.float32)
     mujoco.mjv_initGeom(geom, kind.value, size, places[0], turn, rgba)
     if len(places) == 2:
         mujoco.mjv_connector(geom, kind.value, radius, *places)

@@ -11,7 +11,7 @@ from protege.core.motions.clip_paths import FOLDER
 
 from ..robots import default_robot, get_robot
 
-SHIPPED, INSTEAD = "shipped", ", instead of the shipped one"
+SHIPPED, REPLACES_SHIPPED = "shipped", ", instead of the shipped one"
 
 
 def find_clips(folder: Path) -> list[tuple[Path, str]]:
@@ -27,7 +27,7 @@ def find_clips(folder: Path) -> list[tuple[Path, str]]:
         if entry.name.endswith(".npy")
     }
     hidden = mine.keys() & shipped.keys() if folder == FOLDER else set()
-    found = [(path, f"{folder}{INSTEAD if name in hidden else ''}") for name, path in mine.items()]
+    found = [(path, f"{folder}{REPLACES_SHIPPED if name in hidden else ''}") for name, path in mine.items()]
     found += [(path, SHIPPED) for name, path in shipped.items() if name not in hidden]
     return sorted(found, key=lambda one: (one[0].name, one[1]))
 
@@ -44,15 +44,15 @@ def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
     Raises:
         UserError: there is no such robot.
     """
-    asked = get_robot(robot) if robot else None
+    chosen = get_robot(robot) if robot else None
     rows: list[dict[str, Any]] = []
     for path, where in find_clips(folder):
         row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
-            whose = clip_robot(path) or (asked.name if asked else default_robot())
-            if asked and whose != asked.name:
+            whose = clip_robot(path) or (chosen.name if chosen else default_robot())
+            if chosen and whose != chosen.name:
                 continue
-            clip = load_clip(path, asked or get_robot(whose))
+            clip = load_clip(path, chosen or get_robot(whose))
         except UserError as error:
             rows.append({**row, "problem": str(error)})
             continue

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOW, SLOW = 0.04, 0.4
+MAX_STAND_HEIGHT, MAX_STAND_SPEED = 0.04, 0.4
 """m over the floor thereabouts, and m/s: what is lower and slower stands. A foot that swings past it moves at a metre a second."""
-OF_TRAVEL = 0.3
+TRAVEL_SPEED_SHARE = 0.3
 """Of the root's speed: what is slower than that is slow, too. Runners' feet slide in recordings; swinging ones are faster."""
-UNEVEN = 0.02
+MAX_FLOOR_DIFFERENCE = 0.02
 """m by which the floor under one foot may be higher than under the other."""
-NEARBY = 0.5
+FLOOR_WINDOW = 0.5
 """s to either side, in which the floor is looked for."""
-SHORTEST, BREAK = 0.05, 0.15
-"""s: shorter stands are none, and shorter breaks of one neither, nor are longer ones, up to BREAK, in which the foot stays low."""
+MIN_STAND_TIME, MAX_BREAK_TIME = 0.05, 0.15
+"""s: shorter stands are none, and shorter breaks of one neither, nor are longer ones, up to MAX_BREAK_TIME, in which the foot stays low."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,20 @@ def soles_stand(
 def _touch(time: np.ndarray, root: np.ndarray, feet: Sequence[np.ndarray], size: float) -> list[np.ndarray]:
     """(T, P) of each foot, whether its points are on the ground, which are like points, (T, P, 3) m."""
     step = float(np.median(np.diff(time)))
-    reach, short = max(1, round(NEARBY / step)), max(1, round(SHORTEST / step))
+    reach, short = max(1, round(FLOOR_WINDOW / step)), max(1, round(MIN_STAND_TIME / step))
     travel = np.linalg.norm(np.gradient(root[:, :2], time, axis=0), axis=-1)
-    slow = np.maximum(SLOW * size, OF_TRAVEL * travel)[:, None]
+    slow = np.maximum(MAX_STAND_SPEED * size, TRAVEL_SPEED_SHARE * travel)[:, None]
     lows = [np.pad(points[..., 2].min(axis=1), reach, mode="edge") for points in feet]
     lows = [np.lib.stride_tricks.sliding_window_view(low, 2 * reach + 1).min(axis=1) for low in lows]
     floor, found = np.minimum(*lows), []
     for points, low in zip(feet, lows, strict=True):
-        height = points[..., 2] - np.minimum(low, floor + UNEVEN * size)[:, None]
+        height = points[..., 2] - np.minimum(low, floor + MAX_FLOOR_DIFFERENCE * size)[:, None]
         speed = np.linalg.norm(np.gradient(points, time, axis=0), axis=-1)
-        low = height < LOW * size
+        low = height < MAX_STAND_HEIGHT * size
         touch = low & (speed < slow)
-        columns = [_whole(one, near, short, round(BREAK / step)) for one, near in zip(touch.T, low.T, strict=True)]
+        columns = [
+            _whole(one, near, short, round(MAX_BREAK_TIME / step)) for one, near in zip(touch.T, low.T, strict=True)
+        ]
         found.append(np.stack(columns, axis=1))
     return found
 

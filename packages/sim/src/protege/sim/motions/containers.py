@@ -4,7 +4,7 @@ from protege.core.motions.file_kinds import NPY
 
 ZIP, ZLIB = b"PK\x03\x04", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 PICKLE, PROTOCOLS = 0x80, range(2, 6)
-COLUMNS = 7
+MIN_TABLE_COMMAS = 7
 """Commas of a table's row, at least: the root's position and quaternion, and a joint."""
 
 
@@ -17,5 +17,5 @@ def may_be_motion(first: bytes) -> bool:
     if len(first) > 1 and first[0] == PICKLE and first[1] in PROTOCOLS:
         return True
     text = first.lstrip(b"\xef\xbb\xbf \t\r\n")
-    is_table = text.split(b"\n")[0].count(b",") >= COLUMNS
+    is_table = text.split(b"\n")[0].count(b",") >= MIN_TABLE_COMMAS
     return text.startswith((b"HIERARCHY", b"{", b"\xff\xfe", b"\xfe\xff")) or is_table

@@ -9,7 +9,7 @@ import torch
 from protege.core.motions import Clip, Finding
 from protege.core.robots import rotation as R
 
-UNROLLED_S = 10.0
+MIN_REPEATED_SECONDS = 10.0
 """s, at least, of a cycle that is repeated."""
 SEAM = 0.25
 """s of either end of a cycle that is left as it is in between."""
@@ -74,7 +74,7 @@ def padded(clip: Clip, extra: int) -> Clip:
 def repeat(clip: Clip) -> Clip:
     """The cycle over and over, for ten seconds or more, with its travel carried on."""
     travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]
-    cycles = math.ceil(UNROLLED_S / clip.duration)
+    cycles = math.ceil(MIN_REPEATED_SECONDS / clip.duration)
     rows = [(k, slice(0, -1)) for k in range(cycles - 1)] + [(cycles - 1, slice(None))]
     return Clip(
         clip.name,

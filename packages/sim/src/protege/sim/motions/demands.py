@@ -16,13 +16,13 @@ from ..robots.mjcf import build_spec
 from .ground import averaged
 from .surface import trace
 
-TOUCHES = 0.01
+LOAD_HEIGHT = 0.01
 """m: points of the feet that are lower carry weight."""
-CALM = 1.0 / 60.0
+SMOOTHING_TIME = 1.0 / 60.0
 """s, standard deviation over which accelerations are averaged: differences of frames make much of their rounding."""
-SMALL = 0.05
+FOOT_FORCE_COST = 0.05
 """N·m that a newton at a foot costs: points that are near each other do not hold the root by pulling and pushing."""
-SHOWN = 3
+MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,21 @@ def torques(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     for frame in range(len(between)):
         mujoco.mj_differentiatePos(model, between[frame], step, qpos[frame], qpos[frame + 1])
     velocity = 0.5 * (np.concatenate([between[:1], between]) + np.concatenate([between, between[-1:]]))
-    velocity = averaged(velocity, CALM / step)
-    acceleration = averaged(np.gradient(velocity, step, axis=0), CALM / step)
+    velocity = averaged(velocity, SMOOTHING_TIME / step)
+    acceleration = averaged(np.gradient(velocity, step, axis=0), SMOOTHING_TIME / step)
     feet = np.flatnonzero(np.isin(surface.body, robot.body_ids(robot.feet)))
     ids = [model.body(name).id for name in robot.body_names]
     found = np.empty((len(qpos), robot.num_joints))
     for frame in range(len(qpos)):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[frame], velocity[frame], acceleration[frame]
         mujoco.mj_inverse(model, data)
-        low = feet[surface.height[frame, feet] < TOUCHES]
+        low = feet[surface.height[frame, feet] < LOAD_HEIGHT]
         jacobian = np.zeros((3 * len(low), model.nv))
         for row, point in enumerate(low):
             place = surface.points[frame, point] - [0.0, 0.0, surface.radius[point]]
             mujoco.mj_jac(model, data, jacobian[3 * row : 3 * row + 3], None, place, ids[surface.body[point]])
         holds = jacobian[:, :6]
-        force = holds @ np.linalg.solve(holds.T @ holds + SMALL**2 * np.eye(6), data.qfrc_inverse[:6])
+        force = holds @ np.linalg.solve(holds.T @ holds + FOOT_FORCE_COST**2 * np.eye(6), data.qfrc_inverse[:6])
         found[frame] = (data.qfrc_inverse - jacobian.T @ force)[6:]
     return found, between[np.minimum(np.arange(len(qpos)), len(between) - 1)][:, 6:]
 
@@ -115,7 +115,7 @@ def summary(found: Demands) -> str:
         return f"demands            torques within the joints' limits; {speed}"
     worst = ", ".join(
         f"{one.joint} {one.torque:.0f} of {one.limit:.0f} N·m at {one.time:.2f} s ({one.share:.0%} of the frames)"
-        for one in found.beyond[:SHOWN]
+        for one in found.beyond[:MAX_LISTED]
     )
-    more = f" and {len(found.beyond) - SHOWN} more joints" if len(found.beyond) > SHOWN else ""
+    more = f" and {len(found.beyond) - MAX_LISTED} more joints" if len(found.beyond) > MAX_LISTED else ""
     return f"demands            beyond the limits: {worst}{more}; {speed}"

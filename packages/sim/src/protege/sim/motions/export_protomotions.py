@@ -17,7 +17,7 @@ from protege.core.runs import plain_yaml
 
 from .smpl_onto import has_smpl_hinges
 
-LOW, STILL = 0.02, 0.15
+CONTACT_HEIGHT, CONTACT_SPEED = 0.02, 0.15
 """m, m/s: a body touches the ground while its lowest point is lower and its origin slower. In ProtoMotions' own files, feet that
 touch it are slower than 0.147 m/s, and others faster than 0.151."""
 
@@ -40,7 +40,7 @@ def motion_fields(clip: Clip, robot: Robot, rate: float) -> dict[str, Any]:
         `fps`; `dof_pos` (T, J) rad, `dof_vel` (T, J) rad/s: of a robot with SMPL's hinges the rotation vector of each body in
         its parent's frame, and its rate of turning in its own; of the bodies' origins, world frame: `rigid_body_pos` (T, B, 3) m,
         `rigid_body_rot` (T, B, 4) xyzw, `rigid_body_vel` (T, B, 3) m/s, `rigid_body_ang_vel` (T, B, 3) rad/s;
-        `rigid_body_contacts` (T, B) bool, see `LOW`.
+        `rigid_body_contacts` (T, B) bool, see `CONTACT_HEIGHT`.
     """
     state = frame_table([clip], robot, "cpu", rate)
     joint_pos, joint_vel = state.joint_pos, state.joint_vel
@@ -66,7 +66,7 @@ def _touches(state: RobotState, robot: Robot) -> Tensor:
     """(T, B) whether each body touches the ground."""
     pose = (state.body_pos_w[:, 0], state.body_quat_w[:, 0], state.joint_pos)
     lowest = torch.from_numpy(contact_points(robot, *(x.double().numpy() for x in pose))[..., 2])
-    return (lowest < LOW) & (state.body_lin_vel_w.norm(dim=-1) < STILL)
+    return (lowest < CONTACT_HEIGHT) & (state.body_lin_vel_w.norm(dim=-1) < CONTACT_SPEED)
 
 
 def _with_fixed(fields: dict[str, Tensor], state: RobotState, robot: Robot) -> dict[str, Tensor]:

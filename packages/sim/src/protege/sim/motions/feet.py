@@ -16,24 +16,24 @@ from protege.core.robots.robot import Robot
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .foot_moves import foot_moves
-from .ground import STEADY, averaged, frames, largest
+from .ground import STEADY_SMOOTHING, averaged, frames, largest
 from .legs_apart import foot_ways
 from .soles import leg_bodies
 from .surface import trace
 from .world_poses import robot_poses
 
-STRETCHED = 0.965
+MAX_LEG_STRETCH = 0.965
 """Of its length a leg is stretched to at most: a straight one has no way up or down left. The root comes lower instead."""
-LOWEST = 0.05
+MAX_ROOT_DROP = 0.05
 """m, by which it comes lower at most."""
-BENT = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
+SMOOTHING_FRAMES = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
 """Frames of 60 Hz, standard deviations by which the change of legs' joints may be smoothed: feet that come down stop at once."""
-JUMPS, SUDDEN = 2.0, 580.0
-"""Times as far as before may joints' speeds jump, but not faster than by SUDDEN rad/s², if they did not before. The least smoothing
+MAX_JUMP_RATIO, MAX_JUMP_ACCELERATION = 2.0, 580.0
+"""Times as far as before may joints' speeds jump, but not faster than by MAX_JUMP_ACCELERATION rad/s², if they did not before. The least smoothing
 that keeps to it is taken."""
-ASIDE = 2
+MAX_ASIDE_ROUNDS = 2
 """Times at most that feet which swing into the other leg are moved aside."""
-ROUNDS, DAMPING, TURN, AWAY = 12, 0.02, 0.1, 0.01
+GAUSS_NEWTON_STEPS, DAMPING, ROTATION_WEIGHT, CHANGE_WEIGHT = 12, 0.02, 0.1, 0.01
 """Gauss-Newton steps of a leg; their damping, m; and what a rad is worth of the foot's rotation and of the joints' change, m."""
 
 
@@ -53,7 +53,7 @@ def pinned(clip: Clip, robot: Robot, standing: Sequence[np.ndarray], extra: int 
         own = np.isin(surface.body, robot.body_ids(names))
         moves.append(foot_moves(surface.points[:, own, :2], surface.height[:, own], stands, step))
     bent = _bent(clip, robot, moves, extra)
-    for _ in range(ASIDE):
+    for _ in range(MAX_ASIDE_ROUNDS):
         ways = foot_ways(bent, robot, standing)
         if ways is None:
             break
@@ -67,7 +67,7 @@ def _bent(clip: Clip, robot: Robot, moves: Sequence[np.ndarray], extra: int) -> 
     legs = [_Leg(robot, names[0]) for names in (robot.groups.left_foot, robot.groups.right_foot)]
     step = clip.duration / (len(clip.time) - 1)
     drop = np.max([_too_far(clip, robot, leg, move) for leg, move in zip(legs, moves, strict=True)], axis=0)
-    steady = frames(STEADY, step)
+    steady = frames(STEADY_SMOOTHING, step)
     drop = averaged(largest(drop, steady), steady)[:, None] * [0.0, 0.0, 1.0]
     clip, moves = replace(clip, root_pos_w=clip.root_pos_w - drop), [move + drop for move in moves]
     joint_pos = clip.joint_pos.copy()
@@ -79,13 +79,13 @@ def _bent(clip: Clip, robot: Robot, moves: Sequence[np.ndarray], extra: int) -> 
 
 
 def _calm(clip: Clip, bent: np.ndarray, robot: Robot, extra: int) -> Clip:
-    """The clip with its joints turned by (T, J) rad, smoothed as `BENT` and `JUMPS` say."""
+    """The clip with its joints turned by (T, J) rad, smoothed as `SMOOTHING_FRAMES` and `MAX_JUMP_RATIO` say."""
     low, high = robot.joint_range().double().numpy().T
     step = clip.duration / (len(clip.time) - 1)
     inside, joint_pos = slice(extra, len(bent) - extra), clip.joint_pos
     before = _jump(joint_pos[inside])
-    most = max(before, min(JUMPS * before, SUDDEN * step**2))
-    for deviation in BENT:
+    most = max(before, min(MAX_JUMP_RATIO * before, MAX_JUMP_ACCELERATION * step**2))
+    for deviation in SMOOTHING_FRAMES:
         joint_pos = (clip.joint_pos + averaged(bent, frames(deviation, step))).clip(low, high)
         if _jump(joint_pos[inside]) <= most:
             break
@@ -102,11 +102,11 @@ def _too_far(clip: Clip, robot: Robot, leg: "_Leg", move: np.ndarray) -> np.ndar
     hip, ankle = (robot.body_names.index(name) for name in (leg.chain[-1], leg.chain[0]))
     pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     zero, _ = robot_poses(robot, np.zeros((1, 3)), clip.root_quat_w[:1], np.zeros((1, robot.num_joints)))
-    longest = STRETCHED * np.linalg.norm(zero[0, hip] - zero[0, ankle])
+    longest = MAX_LEG_STRETCH * np.linalg.norm(zero[0, hip] - zero[0, ankle])
     way = pos[:, hip] - pos[:, ankle] - move
     high = np.sqrt((longest**2 - (way[:, :2] ** 2).sum(axis=1)).clip(0.0))
     too_far = np.linalg.norm(way, axis=1) > longest
-    return np.where(too_far, (way[:, 2] - high).clip(0.0, LOWEST), 0.0)
+    return np.where(too_far, (way[:, 2] - high).clip(0.0, MAX_ROOT_DROP), 0.0)
 
 
 class _Leg:
@@ -127,7 +127,7 @@ class _Leg:
         self.joints = [i for i, joint in enumerate(robot.joints) if joint.body in self.chain]
         self.low, self.high = robot.joint_range().double().numpy()[self.joints].T
         self.change = np.zeros(len(self.joints))  # of the frame before: a leg that is nearly straight bends as it did
-        self.weights = np.array([1.0, 1.0, 1.0, TURN, TURN, TURN])
+        self.weights = np.array([1.0, 1.0, 1.0, ROTATION_WEIGHT, ROTATION_WEIGHT, ROTATION_WEIGHT])
 
     def moved(self, pose: np.ndarray, move: np.ndarray) -> np.ndarray:
         """(L,) rad, which put the foot where it is in a pose (7 + J,), moved by (3,) m and not turned, as nearly as they can."""
@@ -138,7 +138,7 @@ class _Leg:
         place, turn = data.xpos[self.foot] + move, data.xquat[self.foot].copy()
         start, spatial, off = pose[columns].clip(self.low, self.high), np.zeros((6, self.model.nv)), np.zeros(6)
         angles = (start + self.change).clip(self.low, self.high)
-        for _ in range(ROUNDS):
+        for _ in range(GAUSS_NEWTON_STEPS):
             data.qpos[columns] = angles
             mujoco.mj_kinematics(self.model, data)
             mujoco.mj_comPos(self.model, data)
@@ -148,11 +148,11 @@ class _Leg:
                 break
             mujoco.mj_jacBody(self.model, data, spatial[:3], spatial[3:], self.foot)
             jacobian, error = spatial[:, rows] * self.weights[:, None], off * self.weights
-            push = jacobian.T @ error - AWAY**2 * (angles - start)
+            push = jacobian.T @ error - CHANGE_WEIGHT**2 * (angles - start)
             # At a limit a joint that is pushed against it takes no part.
             free = ~((angles <= self.low) & (push < 0.0) | (angles >= self.high) & (push > 0.0))
             jacobian = jacobian * free
-            normal = jacobian.T @ jacobian + (DAMPING**2 + AWAY**2) * np.eye(len(free))
+            normal = jacobian.T @ jacobian + (DAMPING**2 + CHANGE_WEIGHT**2) * np.eye(len(free))
             angles = (angles + np.linalg.solve(normal, push * free).clip(-0.2, 0.2)).clip(self.low, self.high)
         self.change = angles - start
         return angles

@@ -10,11 +10,11 @@ from protege.core.robots.robot import Robot
 
 from .surface import trace
 
-TOUCH = 0.01  # m above the lowest that anything comes: what is lower touches the ground
-HOVER, STILL = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
+TOUCH_HEIGHT = 0.01  # m above the lowest that anything comes: what is lower touches the ground
+HOVER_HEIGHT, HOVER_SPEED = 0.04, 0.3  # m, m/s: so does what is lower and slower than these
 # Standard deviations, frames of 60 Hz: of a clip (8 Hz pass), of the changes of its height, of a foot that comes down.
-SNAP, SMOOTHING, IMPACT = 1.0, 2.0, 0.5
-STEADY = 4.0
+SNAP_SMOOTHING, HEIGHT_SMOOTHING, IMPACT_SMOOTHING = 1.0, 2.0, 0.5
+STEADY_SMOOTHING = 4.0
 """Frames of 60 Hz, of the changes of height where legs make up for the rest."""
 
 
@@ -24,7 +24,7 @@ def smooth(clip: Clip, *, wraps: bool = False) -> Clip:
     Args:
         wraps: the last frame is the first one's pose.
     """
-    snap = frames(SNAP, clip.duration / (len(clip.time) - 1))
+    snap = frames(SNAP_SMOOTHING, clip.duration / (len(clip.time) - 1))
     parts = [_smooth(x, snap, wraps=wraps) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos)]
     quat = parts[1] / np.linalg.norm(parts[1], axis=1, keepdims=True)
     return replace(clip, root_pos_w=parts[0], root_quat_w=quat, joint_pos=parts[2])
@@ -43,11 +43,11 @@ def put_on_ground(clip: Clip, robot: Robot, clearance: np.ndarray, *, wraps: boo
     lowest = trace(clip, robot).height.min(axis=1)
     count = len(clip.time) - 1 if wraps else len(clip.time)
     height = clearance - clearance.min().clip(0.0)
-    still = np.abs(np.gradient(clearance, clip.time)) < STILL
-    touches = np.flatnonzero(((height < TOUCH) | (height < HOVER) & still)[:count])
+    still = np.abs(np.gradient(clearance, clip.time)) < HOVER_SPEED
+    touches = np.flatnonzero(((height < TOUCH_HEIGHT) | (height < HOVER_HEIGHT) & still)[:count])
     shift = np.interp(np.arange(len(clip.time)), touches, -lowest[touches], period=count if wraps else None)
     step = clip.duration / (len(clip.time) - 1)
-    smoothing, impact = frames(SMOOTHING, step), frames(IMPACT, step)
+    smoothing, impact = frames(HEIGHT_SMOOTHING, step), frames(IMPACT_SMOOTHING, step)
     shift = _smooth(np.maximum(shift, -lowest), smoothing, wraps=wraps)
     shift += _smooth(_largest((-lowest - shift).clip(0.0), impact, wraps=wraps), impact, wraps=wraps)
     return replace(clip, root_pos_w=clip.root_pos_w + shift[:, None] * [0.0, 0.0, 1.0])
@@ -63,7 +63,7 @@ def put_feet_on_ground(clip: Clip, robot: Robot, standing: Sequence[np.ndarray],
             on the ground.
         down: (T,) when something else is on the ground as well: then that is put on it, if it is lower.
     """
-    surface, steady = trace(clip, robot), frames(STEADY, clip.duration / (len(clip.time) - 1))
+    surface, steady = trace(clip, robot), frames(STEADY_SMOOTHING, clip.duration / (len(clip.time) - 1))
     total, count = np.zeros(len(clip.time)), np.zeros(len(clip.time))
     for names, stands in zip((robot.groups.left_foot, robot.groups.right_foot), standing, strict=True):
         own = np.isin(surface.body, robot.body_ids(names))

@@ -20,11 +20,11 @@ from .readers.options import Ground
 from .soles import clip_standing
 from .surface import trace
 
-SLIDES, SINKS = 0.05, 0.01
+MAX_SLIDE_SPEED, MAX_HEIGHT_OFFSET = 0.05, 0.01
 """m/s on average and m: what a robot's own joints may do at most to be left as they are; more than that, they hover, too."""
-DOWN = 0.03
+DOWN_HEIGHT = 0.03
 """m over the feet: what is lower, a hand or a back, is on the ground as well."""
-AROUND = 1.0
+CYCLE_PADDING = 1.0
 """s of the turns before and after a cycle that are held with it, so that it ends as it begins."""
 
 
@@ -73,7 +73,7 @@ def shifted(clip: Clip, robot: Robot) -> Clip:
 
 def held(clip: Clip, robot: Robot, standing: Sequence[np.ndarray] | None = None, *, wraps: bool = False) -> Fitted:
     """The clip with its feet held while they stand, within the joints' limits; see `grounded`."""
-    extra = round(AROUND * (len(clip.time) - 1) / clip.duration) if wraps else 0
+    extra = round(CYCLE_PADDING * (len(clip.time) - 1) / clip.duration) if wraps else 0
     whole = cycles.padded(clip, extra) if wraps else clip
     if standing and wraps:
         _, frame = cycles.around(len(clip.time), extra)
@@ -92,7 +92,7 @@ def _is_down(clip: Clip, robot: Robot) -> np.ndarray:
     """(T,) whether something else is as low as the feet: who crawls or lies does not stand."""
     surface = trace(clip, robot)
     feet = np.isin(surface.body, robot.body_ids(robot.feet))
-    return surface.height[:, ~feet].min(axis=1) < surface.height[:, feet].min(axis=1) + DOWN
+    return surface.height[:, ~feet].min(axis=1) < surface.height[:, feet].min(axis=1) + DOWN_HEIGHT
 
 
 def faults(clip: Clip, robot: Robot) -> list[str]:
@@ -102,9 +102,9 @@ def faults(clip: Clip, robot: Robot) -> list[str]:
     past, high = joint_limits(clip.joint_pos, robot.joint_range().double().numpy(), robot.joint_names), 0.0
     high = float(surface.height.min())
     found = {
-        f"feet slide at {slide:.2f} m/s": slide > SLIDES,
-        f"lowest point is {100 * deep:.1f} cm in the ground": deep > SINKS,
-        f"lowest point is {100 * high:.1f} cm over the ground": high > SINKS,
+        f"feet slide at {slide:.2f} m/s": slide > MAX_SLIDE_SPEED,
+        f"lowest point is {100 * deep:.1f} cm in the ground": deep > MAX_HEIGHT_OFFSET,
+        f"lowest point is {100 * high:.1f} cm over the ground": high > MAX_HEIGHT_OFFSET,
         f"{past.joint} is {past.worst:.2f} rad past its limit": past.violations > 0,
     }
     return [words for words, is_so in found.items() if is_so]

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from protege.core.robots import rotation as R
 
-LOSS = 0.05  # rad that clamping a chain of exact solutions may cost
+MAX_CLAMPING_ERROR = 0.05  # rad that clamping a chain of exact solutions may cost
 # What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
 # solutions, little enough that a leg that is drawn up for a fifth of a second changes over, and in the steps after it.
-JUMP, STIFFNESS = 0.3, 1.0
-CALMING = 0.005
+JUMP_COST, COUPLING = 0.3, 1.0
+CALM_COUPLING = 0.005
 """The same in calming a chain: it costs hundredths of a radian where hinges swing from limit to limit, little elsewhere."""
-CALM = 2.0
+MAX_JUMP_RATIO = 2.0
 """Times as far as the rotation's speed may the hinges' speeds jump, in a chain that is calm."""
-STEPS, MORE_STEPS = 20, 100  # towards each solution; from the chosen ones, together
+SOLUTION_STEPS, CHAIN_STEPS = 20, 100  # towards each solution; from the chosen ones, together
 
 
 def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool = False) -> Tensor:
@@ -23,7 +23,7 @@ def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool =
 
     Of the two exact solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn, and
     clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing through half a turn, which limits
-    seldom allow: where clamping would lose more than `LOSS`, the angles are those within the limits that come nearest to q. Where
+    seldom allow: where clamping would lose more than `MAX_CLAMPING_ERROR`, the angles are those within the limits that come nearest to q. Where
     it loses less, as in knees that bend by more than a right angle, they swing from limit to limit between two frames.
 
     Args:
@@ -37,10 +37,10 @@ def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool =
     """
     q, (low, high) = q.double(), limits.double().unbind(-1)
     chain = _chain(_solutions(q), (low + high) / 2.0).clamp(low, high)
-    if R.angle_between(turned(chain), q).max() >= LOSS:
+    if R.angle_between(turned(chain), q).max() >= MAX_CLAMPING_ERROR:
         return _around(wraps, lambda q: _search(q, low, high), q)
     if calm and not _is_calm(chain, q):
-        return _around(wraps, lambda q, chain: _descend(chain, q, low, high, MORE_STEPS, CALMING), q, chain)
+        return _around(wraps, lambda q, chain: _descend(chain, q, low, high, CHAIN_STEPS, CALM_COUPLING), q, chain)
     return chain
 
 
@@ -53,11 +53,11 @@ def _around(wraps: bool, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
 
 
 def _is_calm(angles: Tensor, q: Tensor) -> bool:
-    """Whether no hinge's speed changes between frames by more than `CALM` times what the rotation's does at most."""
+    """Whether no hinge's speed changes between frames by more than `MAX_JUMP_RATIO` times what the rotation's does at most."""
     if len(q) < 3:
         return True
     turns = R.to_rotation_vector(R.multiply(R.conjugate(q[:-1]), q[1:]))
-    return bool(angles.diff(n=2, dim=0).abs().max() <= CALM * turns.diff(dim=0).norm(dim=-1).max())
+    return bool(angles.diff(n=2, dim=0).abs().max() <= MAX_JUMP_RATIO * turns.diff(dim=0).norm(dim=-1).max())
 
 
 def turned(angles: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ def _search(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
     spread = middle + quarter * torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=q.dtype)] * 3)
     exact = middle + R.wrap_angle(_solutions(q) - middle)
     starts = torch.cat([exact, spread.expand(len(q), -1, -1)], dim=1)
-    found = _descend(starts.clamp(low, high), q[:, None], low, high, STEPS)
-    return _descend(_smoothest(found, R.angle_between(turned(found), q[:, None])), q, low, high, MORE_STEPS, STIFFNESS)
+    found = _descend(starts.clamp(low, high), q[:, None], low, high, SOLUTION_STEPS)
+    return _descend(_smoothest(found, R.angle_between(turned(found), q[:, None])), q, low, high, CHAIN_STEPS, COUPLING)
 
 
 def _smoothest(found: Tensor, error: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _smoothest(found: Tensor, error: Tensor) -> Tensor:
     cost, choices = error[0].square(), []
     for t in range(1, len(found)):
         jump = (found[t, :, None] - found[t - 1]).square().sum(-1)
-        best = (cost + JUMP * jump).min(dim=1)
+        best = (cost + JUMP_COST * jump).min(dim=1)
         cost = best.values + error[t].square()
         choices.append(best.indices)
     path = [int(cost.argmin())]
@@ -124,20 +124,20 @@ def _smoothest(found: Tensor, error: Tensor) -> Tensor:
     return found[torch.arange(len(found)), path[::-1]]
 
 
-def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, stiffness: float = 0.0) -> Tensor:
-    """Projected Gauss-Newton steps towards q; with stiffness, neighbours in time, dimension 0, hold each other."""
+def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, coupling: float = 0.0) -> Tensor:
+    """Projected Gauss-Newton steps towards q; with coupling, neighbours in time, dimension 0, hold each other."""
     for _ in range(steps):
         here = turned(angles)
         off = R.to_rotation_vector(R.multiply(R.conjugate(here), q.expand_as(here)))
         axes = _axes(angles)
         force = axes @ off[..., None]
-        if stiffness:
+        if coupling:
             held = torch.cat([angles[:1], angles, angles[-1:]])
-            force += stiffness * (held[:-2] + held[2:] - 2.0 * angles)[..., None]
+            force += coupling * (held[:-2] + held[2:] - 2.0 * angles)[..., None]
         # At a limit a hinge that is pushed against it takes no part.
         free = ~((angles <= low) & (force[..., 0] < 0.0) | (angles >= high) & (force[..., 0] > 0.0))
         axes = axes * free[..., None]
-        normal = axes @ axes.mT + (2.0 * stiffness + 1e-3) * torch.eye(3, dtype=q.dtype)
+        normal = axes @ axes.mT + (2.0 * coupling + 1e-3) * torch.eye(3, dtype=q.dtype)
         step = torch.linalg.solve(normal, force * free[..., None])[..., 0]
         angles = (angles + step.clamp(-0.3, 0.3)).clamp(low, high)
     return angles

@@ -17,9 +17,9 @@ from protege.core.runs import plain_yaml
 from ..robots import get_robot, robot_names
 from .source import JointMotion
 
-AGREES = 0.02
+MAX_BODY_DISTANCE = 0.02
 """m that a body may be from where the file has it, on average: models of a robot differ by millimetres, other orders by more."""
-PROBED = 40
+PROBED_FRAMES = 40
 """Frames in which it is looked at."""
 
 
@@ -70,7 +70,7 @@ def _names_by_order(motion: JointMotion, robot: Robot) -> tuple[str, ...]:
         raise UserError(problem, f"Add joint_names to it; {robot.name} has {robot.num_bodies} bodies")
     best = min(candidates, key=lambda names: off[names] or 0.0)
     distance = off[best]
-    if distance is not None and distance > AGREES:
+    if distance is not None and distance > MAX_BODY_DISTANCE:
         raise UserError(
             f"{motion.file}: its bodies are {distance:.2f} m from where {robot.name} would have them, on average",
             f"Is it a motion of {robot.name}, with the quaternions in this order (--quat)?",
@@ -94,7 +94,7 @@ def _distance(motion: JointMotion, robot: Robot, names: Sequence[str]) -> float 
     if bodies is None or motion.body_pos_w is None:
         return None
     mine, theirs = bodies
-    frames = np.unique(np.linspace(0, len(motion.time) - 1, PROBED).round().astype(int))
+    frames = np.unique(np.linspace(0, len(motion.time) - 1, PROBED_FRAMES).round().astype(int))
     joint_pos = np.zeros((len(frames), robot.num_joints))
     joint_pos[:, [robot.joint_names.index(name) for name in names]] = motion.joint_pos[frames]
     pose = (motion.root_pos_w[frames], motion.root_quat_w[frames], joint_pos)

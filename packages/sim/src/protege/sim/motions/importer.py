@@ -44,14 +44,14 @@ def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[
     with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size are refused later, by name
         motions = read_motions(open_document(contents, file, name), options)
     digest = hashlib.sha256(contents).hexdigest()[:16]
-    said = f", read with {options.words}" if options.words else ""
+    read_with = f", read with {options.words}" if options.words else ""
     return [
         replace(
             one,
             licence=options.licence or one.licence,
             source=options.source
             or one.source
-            or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{said})",
+            or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{read_with})",
         )
         for one in motions
     ]

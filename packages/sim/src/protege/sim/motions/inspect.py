@@ -17,8 +17,8 @@ from .demands import summary as demand_words
 from .surface import trace
 
 CONTACT_HEIGHT = 0.01  # m; a sole is in contact while its lowest point is lower
-DEEP = 1e-4  # m; less is rounding
-NEAR = 0.05  # rad; closer to a limit counts as close
+MIN_PENETRATION = 1e-4  # m; less is rounding
+NEAR_LIMIT = 0.05  # rad; closer to a limit counts as close
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def foot_slide(time: np.ndarray, xy: np.ndarray, height: np.ndarray, body: np.nd
 def floor_penetration(time: np.ndarray, height: np.ndarray, owners: list[str]) -> Penetration:
     """How deep points with heights (T, P) m are below the ground; `owners` (P) names their bodies."""
     depth = -height.min(axis=1)
-    under = depth > DEEP
+    under = depth > MIN_PENETRATION
     if not under.any():
         return Penetration(0.0, 0.0, 0.0, "", 0.0)
     at = int(depth.argmax())
@@ -156,7 +156,7 @@ def joint_limits(joint_pos: np.ndarray, limits: np.ndarray, names: tuple[str, ..
     """Angles (T, J) rad against limits (J, 2) rad. Rounding, 1e-6 rad, is no violation."""
     past = np.maximum(limits[:, 0] - joint_pos, joint_pos - limits[:, 1])
     joint = int(past.max(axis=0).argmax())
-    close = (past > -NEAR).any(axis=1).mean()
+    close = (past > -NEAR_LIMIT).any(axis=1).mean()
     return Limits(int((past > 1e-6).sum()), float(past.max()), names[joint], float(close))
 
 
@@ -202,7 +202,7 @@ def summary(report: Report) -> str:
             f"floor penetration  max {100 * pen.max:.1f} cm{where}; "
             f"mean {100 * pen.mean:.1f} cm in {pen.share:.0%} of the frames",
             f"joint limits       {limits.violations} violations; {limits.joint} comes to {past} its limit; "
-            f"something within {NEAR:g} rad in {limits.close:.0%} of the frames",
+            f"something within {NEAR_LIMIT:g} rad in {limits.close:.0%} of the frames",
             f"velocity jumps     joints {jump.change:.1f} rad/s ({jump.joint} at {jump.time:.2f} s); "
             f"root {root.change:.2f} m/s (at {root.time:.2f} s), {turn.change:.2f} rad/s (at {turn.time:.2f} s)",
             demand_words(report.demands),

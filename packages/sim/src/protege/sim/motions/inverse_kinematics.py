@@ -19,7 +19,7 @@ from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
-from .anatomy import Roles, Turns, limb
+from .anatomy import PartRotations, Roles, limb
 from .body_map import Target, body_map, followed
 from .world_poses import WorldPoses, robot_poses
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 STEPS, FIRST_STEPS = 8, 200
 """Steps towards a frame's targets from the frame before; towards the first one's from the default pose."""
-LEAD_IN = 60
+LEAD_IN_FRAMES = 60
 """Frames of a cycle's end that are solved before its first one."""
-CLEARANCE, REACH = 0.02, 0.06
+ARM_CLEARANCE, CLEARANCE_DETECTION = 0.02, 0.06
 """m, that arms keep from legs, and from which on they are watched: limbs of another thickness would go through each other."""
-POSTURE = 0.03
+POSTURE_COST = 0.03
 """Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
 DAMPING = 1e-3
-FASTEST = 30.0
+MAX_JOINT_SPEED = 30.0
 """rad/s of a joint. Motors and people are slower; a leap to another solution is faster."""
-SETTLED = 2e-3
+SETTLED_STEP = 2e-3
 """m and rad: steps that are shorter end a frame of a new import."""
-SAME = 1e-3
+SAME_ROTATION = 1e-3
 """rad: frames that differ by less at rest are the same; model files round."""
-LEG = ("left_hip", "left_knee", "left_ankle")
+LEG_ROLES = ("left_hip", "left_knee", "left_ankle")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
     Raises:
         UserError: the robot does not say how it follows other skeletons.
     """
-    targets, turns = followed(body_map(robot), roles), Turns(poses, roles)
+    targets, turns = followed(body_map(robot), roles), PartRotations(poses, roles)
     pos, quat = robot_poses(robot, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.zeros((1, robot.num_joints)))
     mine = dict(zip(robot.body_names, pos[0], strict=True))
     zero = dict(zip(robot.body_names, map(_snapped, quat[0]), strict=True))
@@ -84,8 +84,8 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
     def length(start: str, end: str) -> float:
         return float(np.linalg.norm(mine[end] - mine[start]))
 
-    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG))
-    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG))
+    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG_ROLES))
+    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG_ROLES))
     turn: dict[str, np.ndarray] = {}
     for target in targets:
         ends = [bodies[end] for end in limb(target.role)] if target.rotation else []
@@ -107,7 +107,7 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
 
 def _snapped(quat: np.ndarray) -> np.ndarray:
     """A rotation (4,), or none at all if it is that but for rounding."""
-    return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME else np.array([1.0, 0.0, 0.0, 0.0])
+    return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME_ROTATION else np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def solve(
     """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
 
     Args:
-        step: s from frame to frame: joints turn no faster than `FASTEST`; without it they may.
+        step: s from frame to frame: joints turn no faster than `MAX_JOINT_SPEED`; without it they may.
         settled: m and rad, the search for a frame's joints ends with a step that is shorter.
         wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
     """
@@ -136,14 +136,14 @@ def solve(
     model = build_spec(robot).compile()
     rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
     configuration = mink.Configuration(model, rest)
-    posture = mink.PostureTask(model, cost=POSTURE)
+    posture = mink.PostureTask(model, cost=POSTURE_COST)
     posture.set_target(rest)
     targets = [target for target in wanted.targets if target.position or target.rotation]
     tasks = [mink.FrameTask(target.body, "body", target.position, target.rotation) for target in targets]
     limits = _limits(robot, model)
     places = {target.body: wanted.places[target.body] for target in targets}
     root, count = places[robot.body_names[0]], len(places[robot.body_names[0]])
-    order = [*range(count - LEAD_IN, count - 1), *range(count)] if wraps else range(count)
+    order = [*range(count - LEAD_IN_FRAMES, count - 1), *range(count)] if wraps else range(count)
     frames, before = [], order[0]
     for frame in order:
         if frame < before:  # from the lead-in's end to the first frame
@@ -152,7 +152,7 @@ def solve(
         for target, task in zip(targets, tasks, strict=True):
             rotation = mink.SO3(wanted.rotations[target.body][frame])
             task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
-        held = [*limits, _near(model, frames[-1], FASTEST * step)] if frames and math.isfinite(step) else limits
+        held = [*limits, _near(model, frames[-1], MAX_JOINT_SPEED * step)] if frames and math.isfinite(step) else limits
         for _ in range(STEPS if frames else FIRST_STEPS):
             velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=held)
             configuration.integrate_inplace(velocity, 1.0)
@@ -172,7 +172,7 @@ def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
     )
     limits: list[mink.Limit] = [mink.ConfigurationLimit(model)]
     if arms and legs:
-        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, CLEARANCE, REACH))
+        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, ARM_CLEARANCE, CLEARANCE_DETECTION))
     return limits
 
 

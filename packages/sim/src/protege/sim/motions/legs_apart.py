@@ -12,13 +12,13 @@ from protege.core.robots.robot import Robot
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .foot_moves import risen
-from .ground import STEADY, averaged, frames, largest
+from .ground import STEADY_SMOOTHING, averaged, frames, largest
 from .soles import leg_bodies
 from .world_poses import robot_poses
 
-NEAR = 0.35
+NEAR_DISTANCE = 0.35
 """m between bodies' origins: legs that are farther apart are not looked at."""
-GAP = 0.002
+MIN_GAP = 0.002
 """m that they are to be apart, at least."""
 
 
@@ -32,7 +32,7 @@ def foot_ways(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> list[
     if depth.max() <= 0.0:
         return None
     step = clip.duration / (len(clip.time) - 1)
-    steady = frames(STEADY, step)
+    steady = frames(STEADY_SMOOTHING, step)
     ways = []
     for sign, own, other in ((1.0, standing[0], standing[1]), (-1.0, standing[1], standing[0])):
         # Of two that swing each goes half of the way.
@@ -53,7 +53,7 @@ def overlaps(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     """How deep one leg is in the other, and which way is out.
 
     Returns:
-        (T,) m by which the two shapes that are deepest in each other miss `GAP`; not above 0 where they keep it. And (T, 3), level,
+        (T,) m by which the two shapes that are deepest in each other miss `MIN_GAP`; not above 0 where they keep it. And (T, 3), level,
         the unit vector to the body's left or right along which the left leg gets out of the right one.
     """
     model = build_spec(robot).compile()
@@ -66,12 +66,12 @@ def overlaps(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     heading = R.yaw(torch.from_numpy(np.ascontiguousarray(quat[:, 0]))).numpy()
     side = np.stack([-np.sin(heading), np.cos(heading), np.zeros(len(heading))], axis=1)
     depth = np.zeros(len(clip.time))
-    for frame in np.flatnonzero(between < NEAR):
+    for frame in np.flatnonzero(between < NEAR_DISTANCE):
         data.qpos[:] = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
         mujoco.mj_kinematics(model, data)
-        found = [(mujoco.mj_geomDistance(model, data, a, b, GAP, None), a, b) for a in shapes[0] for b in shapes[1]]
+        found = [(mujoco.mj_geomDistance(model, data, a, b, MIN_GAP, None), a, b) for a in shapes[0] for b in shapes[1]]
         least, a, b = min(found)
-        depth[frame] = GAP - least
+        depth[frame] = MIN_GAP - least
         if (data.geom_xpos[a] - data.geom_xpos[b]) @ side[frame] < 0.0:
             side[frame] *= -1.0
     return depth, side

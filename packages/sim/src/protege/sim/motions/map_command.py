@@ -14,7 +14,7 @@ from .readers.options import Options
 from .source import SkeletonMotion
 from .sources import find_sources
 
-END = ".end"
+END_SUFFIX = ".end"
 """Of the names of places that end a chain in a .bvh."""
 
 
@@ -46,7 +46,7 @@ def propose_map(source: str, robot: Robot, options: Options) -> Proposed:
                 for role in proposal.missing
                 if role in wanted and role not in REQUIRED
             ]
-            unused = [x for x in skeleton.names if x not in proposal.roles.values() and not x.endswith(END)]
+            unused = [x for x in skeleton.names if x not in proposal.roles.values() and not x.endswith(END_SUFFIX)]
             remarks += [f"bodies without a role: {', '.join(unused)}"] if unused else []
             return Proposed(text(proposal, found.file), remarks)
     raise UserError(f"{source} holds no motion", "Give a motion file with a skeleton, such as a .bvh")

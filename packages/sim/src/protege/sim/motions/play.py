@@ -12,7 +12,7 @@ from ..render import FPS, Renderer, film_strip, write_mp4, write_png
 from .beside import companion
 from .identity import robot_of
 from .importer import fit, motions_in
-from .readers.options import NOTHING, Options
+from .readers.options import NO_OPTIONS, Options
 from .source import JointMotion, SourceMotion
 from .sources import find_sources
 
@@ -29,7 +29,7 @@ def play(
     seconds: float | None,
     *,
     source: bool = False,
-    options: Options = NOTHING,
+    options: Options = NO_OPTIONS,
 ) -> str:
     """Draw a clip; returns what was written. The ending of `output` says how: .mp4, .png, none for a folder.
 
@@ -44,7 +44,7 @@ def play(
         UserError: for a bad clip, size or output, and without OpenGL.
     """
     target = Path(output)
-    is_file = source or options != NOTHING
+    is_file = source or options != NO_OPTIONS
     clip, motion = _with_source(clip_path, robot, options) if is_file else (load_clip(clip_path, robot), None)
     if target.suffix not in (".mp4", ".png", ""):
         raise UserError(f"{target} is neither a film nor pictures", "End it with .mp4 or .png, or name a folder")
@@ -72,7 +72,7 @@ def play(
 
 def robot_of_file(path: str, options: Options) -> str | None:
     """The robot whose joints a motion file has, read with options; None of a skeleton's, or if nothing is said of the file."""
-    if options == NOTHING:
+    if options == NO_OPTIONS:
         return None
     motion = _motion(path, options)
     return robot_of(motion) or None if isinstance(motion, JointMotion) else None
@@ -81,7 +81,7 @@ def robot_of_file(path: str, options: Options) -> str | None:
 def _with_source(path: str, robot: Robot, options: Options) -> tuple[Clip, SourceMotion]:
     """The clip that a motion file becomes, and the motion as the file tells it."""
     clip = (
-        load_clip(path, robot) if options == NOTHING else None
+        load_clip(path, robot) if options == NO_OPTIONS else None
     )  # from the cache; it refuses a file of several motions
     motion = _motion(path, options)
     return clip or fit(motion, robot, options)[1], motion

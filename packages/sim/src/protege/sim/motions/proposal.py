@@ -10,7 +10,7 @@ import numpy as np
 from .anatomy import ROLES, in_skeleton, plain_names, shipped_maps
 from .source import Skeleton
 
-WORDS = {
+PART_WORDS = {
     "pelvis": ("pelvis", "hips", "hip", "root", "cog"),
     "torso": ("chest", "upperchest", "thorax", "torso", "spine"),
     "neck": ("neck",),
@@ -26,7 +26,7 @@ WORDS = {
 """What a part is called, the likelier words first."""
 SIDES = {"left": ("left", "l"), "right": ("right", "r")}
 CHAINS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
-TOLD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def _by_name(names: Sequence[str]) -> dict[str, str]:
     """Roles of bodies whose names say what they are; of several the one with the likelier word, then the first."""
     found: dict[str, tuple[int, str]] = {}
     for name, plain in zip(names, plain_names(names), strict=True):
-        words = [word.lower() for word in TOLD.findall(plain)]
+        words = [word.lower() for word in NAME_WORDS.findall(plain)]
         side = next((side for side, signs in SIDES.items() if set(signs) & set(words)), "")
         signs = {sign for signs in SIDES.values() for sign in signs}
         rest = "".join(word for word in words if word not in signs and not word.isdigit())
-        for part, called in WORDS.items():
+        for part, called in PART_WORDS.items():
             role = f"{side}_{part}" if side else part
             if role in ROLES and rest in called:
                 found[role] = min(
@@ -80,14 +80,14 @@ def _by_name(names: Sequence[str]) -> dict[str, str]:
 
 def _in_order(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
     """The roles without those of a limb that do not come one after the other from the trunk outwards."""
-    kept = dict(roles)
+    ordered = dict(roles)
     for side in SIDES:
         for chain in CHAINS:
-            at = [f"{side}_{part}" for part in chain if f"{side}_{part}" in kept]
+            at = [f"{side}_{part}" for part in chain if f"{side}_{part}" in ordered]
             for inner, outer in pairwise(at):
-                if kept[inner] not in _up(skeleton, kept[outer])[1:]:
-                    kept.pop(inner)
-    return kept
+                if ordered[inner] not in _up(skeleton, ordered[outer])[1:]:
+                    ordered.pop(inner)
+    return ordered
 
 
 def _between(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from .skeleton_onto import clip_onto, clip_onto_feet, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
-AS_SHIPPED = "deepmimic"
+SHIPPED_FORMAT = "deepmimic"
 """The format that the shipped clips were made of: `auto` makes them as they are, so that they can be made again."""
 RATE = 60.0
 """Frames a second of what goes through inverse kinematics, which smooths by frames."""
@@ -90,7 +90,7 @@ def fitted(source: SourceMotion, robot: Robot, roles: Roles | None = None, groun
 def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None, ground: Ground) -> Fitted:
     """The clip, with its rate."""
     family = FAMILIES.get(source.skeleton.family) if roles is None else None
-    is_as_shipped = source.format == AS_SHIPPED and ground == "auto"
+    is_as_shipped = source.format == SHIPPED_FORMAT and ground == "auto"
     if family and family.fits(robot):
         thinned = at_most(source)
         clip = (family.touching if ground in ("auto", "feet") else family.onto)(thinned, robot)

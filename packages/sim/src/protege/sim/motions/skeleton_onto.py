@@ -10,8 +10,8 @@ from protege.core.robots.robot import Robot
 from . import cycles
 from .anatomy import Roles, roles_of
 from .ground import put_on_ground, rounded, smooth, within_limits
-from .grounding import AROUND, Fitted, grounded
-from .inverse_kinematics import SETTLED, Aims, aims, solve
+from .grounding import CYCLE_PADDING, Fitted, grounded
+from .inverse_kinematics import SETTLED_STEP, Aims, aims, solve
 from .readers.options import Ground
 from .soles import level_soles, standing
 from .source import SkeletonMotion
@@ -43,7 +43,7 @@ def clip_onto_feet(clip: Clip, source: Robot, robot: Robot, ground: Ground = "fe
     Args:
         wraps: the last frame is the first one's pose, and stays so.
     """
-    extra, roles = round(AROUND * (len(clip.time) - 1) / clip.duration) if wraps else 0, _own_roles(source)
+    extra, roles = round(CYCLE_PADDING * (len(clip.time) - 1) / clip.duration) if wraps else 0, _own_roles(source)
     whole = cycles.padded(clip, extra) if wraps else clip
     own = slice(extra, extra + len(clip.time))
     stands = [one.foot[own] for one in standing(whole.time, of_clip(whole, source), roles)]
@@ -69,7 +69,7 @@ def skeleton_onto(motion: SkeletonMotion, roles: Roles, robot: Robot, ground: Gr
 def _follow(
     name: str, time: np.ndarray, wanted: Aims, robot: Robot, ground: Ground, stands: list[np.ndarray], *, wraps: bool
 ) -> Fitted:
-    qpos = solve(robot, wanted, wraps=wraps, step=time[-1] / (len(time) - 1), settled=SETTLED)
+    qpos = solve(robot, wanted, wraps=wraps, step=time[-1] / (len(time) - 1), settled=SETTLED_STEP)
     moved = _clip(name, time, qpos)
     moved = within_limits(smooth(cycles.close(moved, cycles.SEAM) if wraps else moved, wraps=wraps), robot)
     fitted = grounded(moved, robot, ground, stands, wraps=wraps)

@@ -14,7 +14,7 @@ from .hinges import hinge_angles
 from .readers.smpl_family import FAMILY, NAMES
 from .source import Skeleton, SkeletonMotion
 
-LEG = ("L_Hip", "L_Knee", "L_Ankle")
+LEG_BODIES = ("L_Hip", "L_Knee", "L_Ankle")
 
 
 def has_smpl_hinges(robot: Robot) -> bool:
@@ -56,4 +56,4 @@ def _leg(whose: Robot | Skeleton) -> float:
         offsets = {body.name: np.array(body.offset) for body in whose.bodies}
     else:
         offsets = dict(zip(whose.names, whose.offsets, strict=True))
-    return float(sum(np.linalg.norm(offsets[name]) for name in LEG[1:]))
+    return float(sum(np.linalg.norm(offsets[name]) for name in LEG_BODIES[1:]))

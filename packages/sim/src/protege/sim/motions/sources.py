@@ -14,15 +14,15 @@ from protege.core.motions.file_kinds import NPY, SNIFFED
 from protege.core.names import LONGEST, checked_name
 
 from .readers import READERS, Reader
-from .readers.limits import LARGEST
+from .readers.limits import MAX_BYTES
 from .readers.torch_file import is_torch_file
 
-ARCHIVES = (".zip", ".whl")
-MOTIONS = (".npy", ".npz", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".motion", ".bvh", ".csv")
+ARCHIVE_SUFFIXES = (".zip", ".whl")
+MOTION_SUFFIXES = (".npy", ".npz", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".motion", ".bvh", ".csv")
 """Endings of files that are taken out of folders and archives; also any that a format's own name fits, as humanoid3d_walk.txt."""
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 """What zipfile raises for archives that are cut, damaged, encrypted, or packed in a way that it does not know."""
-GIVE = "Give a motion file, a folder, or a zip archive or wheel of them"
+SOURCE_REMEDY = "Give a motion file, a folder, or a zip archive or wheel of them"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_sources(sources: Sequence[str | Path], names: Sequence[str], reader: Re
     for source in map(Path, sources):
         # zipfile reads to the end of what it is given: a device has none.
         if source.exists() and not source.is_file() and not source.is_dir():
-            raise UserError(f"{source} is no file", GIVE)
+            raise UserError(f"{source} is no file", SOURCE_REMEDY)
         if source.is_dir():
             inside = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
             files = [
@@ -112,19 +112,19 @@ def _is_wanted(path: str, reader: Reader | None) -> bool:
     if reader and reader.file_name != "{name}":
         return _matched(path, reader) is not None
     named = any(one.file_name != "{name}" and _matched(path, one) for one in READERS.values())
-    return named or PureWindowsPath(path).suffix.lower() in MOTIONS
+    return named or PureWindowsPath(path).suffix.lower() in MOTION_SUFFIXES
 
 
 def _is_archive(path: Path) -> bool:
     """Whether a file is an archive of files, and not one of arrays or of torch's."""
-    if path.suffix.lower() in ARCHIVES:
+    if path.suffix.lower() in ARCHIVE_SUFFIXES:
         return True
-    if path.suffix.lower() in MOTIONS or not is_zipfile(path):
+    if path.suffix.lower() in MOTION_SUFFIXES or not is_zipfile(path):
         return False
     try:
         with ZipFile(path) as archive:
             members = archive.namelist()
-    except BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
     return not is_torch_file(members) and not all(name.endswith(".npy") and "/" not in name for name in members)
 
@@ -144,7 +144,7 @@ def _members(archive: Path, names: Sequence[str], reader: Reader | None) -> Iter
     try:
         with ZipFile(archive) as opened:
             members = [name for name in opened.namelist() if not name.endswith("/") and not _is_hidden(name)]
-    except BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise _unreadable(archive, error) from error
     files = [name for name in members if _is_wanted(name, reader)]
     if not files and not names:
@@ -156,7 +156,7 @@ def _members(archive: Path, names: Sequence[str], reader: Reader | None) -> Iter
             try:
                 with ZipFile(archive) as opened, opened.open(member) as file:
                     return _contents(file, f"{member} in {archive}")
-            except BROKEN as error:
+            except ARCHIVE_ERRORS as error:
                 raise _unreadable(archive, error) from error
 
         return read
@@ -173,12 +173,12 @@ def _is_hidden(member: str) -> bool:
 
 
 def _contents(file: IO[bytes], name: str) -> bytes:
-    contents = file.read(LARGEST + 1)
-    if len(contents) > LARGEST:
-        raise UserError(f"{name} is larger than {LARGEST >> 20} MB", "Give fewer motions a file")
+    contents = file.read(MAX_BYTES + 1)
+    if len(contents) > MAX_BYTES:
+        raise UserError(f"{name} is larger than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     return contents
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else f"not a whole archive: {error}"
-    return UserError(f"cannot read {path} ({reason})", GIVE)
+    return UserError(f"cannot read {path} ({reason})", SOURCE_REMEDY)

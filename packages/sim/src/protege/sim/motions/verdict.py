@@ -47,11 +47,11 @@ class Verdict:
         return self.largest_gap * self.fps > 1.99
 
 
-LEAST_WAY = 0.5
+MIN_TRAVEL = 0.5
 """m that a clip has to move for its facing to mean something."""
 
 
-def judge(clip: Clip, robot: Robot) -> Verdict:
+def assess(clip: Clip, robot: Robot) -> Verdict:
     """Look at a clip. Heights are None where an error says that the numbers are not sane."""
     steps, found = np.diff(clip.time), findings(clip, robot)
     insane = bool(errors(found))
@@ -71,7 +71,7 @@ def judge(clip: Clip, robot: Robot) -> Verdict:
         gap_frame=int(steps.argmax()),
         mean_speed=clip.mean_speed,
         cyclic=clip.is_cyclic,
-        facing=travel_against_facing(clip.root_pos_w, clip.root_quat_w) if way > LEAST_WAY else None,
+        facing=travel_against_facing(clip.root_pos_w, clip.root_quat_w) if way > MIN_TRAVEL else None,
         lowest=heights[0],
         median=heights[1],
         highest=heights[2],

@@ -9,7 +9,7 @@ from pathlib import Path
 from protege.core.robots.robot import Robot
 from protege.core.threads import available_cores
 
-FEW = 4
+FILES_PER_PROCESS = 4
 """Files a process, for it to be worth the seconds that it takes to start."""
 
 
@@ -22,7 +22,7 @@ def in_order[X, Y](work: Callable[[X], Y], items: Iterable[X], count: int, robot
         count: how many there are; a few are done in this process.
         robot: whose folder the other processes have to know.
     """
-    processes = min(available_cores(), count // FEW)
+    processes = min(available_cores(), count // FILES_PER_PROCESS)
     if processes < 2:
         yield from map(work, items)
         return

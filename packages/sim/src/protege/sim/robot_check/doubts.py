@@ -10,11 +10,11 @@ from .default_pose import contacts, posed
 from .finding import Finding
 from .loads import weak_joints
 
-NEAR = 0.01
+FOOT_HEIGHT_TOLERANCE = 0.01
 """m by which a foot may miss the ground, or another body may be below the feet."""
-TOUCH = 1e-3
+OVERLAP_TOLERANCE = 1e-3
 """m by which two bodies may overlap in the default pose."""
-LIGHT, HEAVY, SHORT, TALL = 0.5, 500.0, 0.1, 3.0
+MIN_MASS, MAX_MASS, MIN_ROOT_HEIGHT, MAX_ROOT_HEIGHT = 0.5, 500.0, 0.1, 3.0
 """kg of the whole robot, and m of its root's height, beyond which units are likely to be wrong."""
 
 
@@ -47,7 +47,7 @@ def _feet(robot: Robot) -> Iterator[Finding]:
         sole = soles[side] = min(heights[name] for name in names)
         if isinf(sole):
             yield Finding(f"groups.feet.{side}", "has no shape that touches the ground", "Give it capsules or boxes")
-        elif abs(sole) > NEAR:
+        elif abs(sole) > FOOT_HEIGHT_TOLERANCE:
             where = f"{sole:.3f} m above" if sole > 0.0 else f"{-sole:.3f} m in"
             yield Finding(
                 f"groups.feet.{side}",
@@ -56,7 +56,7 @@ def _feet(robot: Robot) -> Iterator[Finding]:
             )
     others = {name: z for name, z in heights.items() if name not in robot.feet}
     lowest = min(others, key=lambda name: others[name], default="")
-    if lowest and others[lowest] < min(soles.values()) - NEAR:
+    if lowest and others[lowest] < min(soles.values()) - FOOT_HEIGHT_TOLERANCE:
         yield Finding(
             f"body {lowest}",
             "is lower than the feet in the default pose",
@@ -74,7 +74,7 @@ def _overlaps(robot: Robot) -> Iterator[Finding]:
         first, second = (robot.body_names[model.geom_bodyid[geom] - at.root] for geom in contact.geom)
         deepest[first, second] = min(contact.dist, deepest.get((first, second), 0.0))
     for (first, second), depth in deepest.items():
-        if depth < -TOUCH:
+        if depth < -OVERLAP_TOLERANCE:
             yield Finding(
                 f"bodies {first} and {second}",
                 f"are {-depth:.3f} m in each other in the default pose",
@@ -112,7 +112,7 @@ def _joints(robot: Robot) -> Iterator[Finding]:
 
 
 def _sizes(robot: Robot) -> Iterator[Finding]:
-    if not LIGHT <= robot.mass <= HEAVY:
+    if not MIN_MASS <= robot.mass <= MAX_MASS:
         yield Finding("the model", f"has a mass of {robot.mass:.3g} kg in all", "Give masses in kg")
-    if not SHORT <= robot.root_height <= TALL:
+    if not MIN_ROOT_HEIGHT <= robot.root_height <= MAX_ROOT_HEIGHT:
         yield Finding("pose.root_height", f"is {robot.root_height:.3g} m", "Give lengths in m")

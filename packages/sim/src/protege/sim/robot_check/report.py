@@ -14,11 +14,11 @@ from .doubts import colliding_pairs, doubts
 from .loads import standing_torques
 from .picture import draw
 from .stability import unstable_servos
-from .trial import SECONDS, Trial, drop, hang
+from .trial import TRIAL_SECONDS, Trial, drop, hang
 
-RESTLESS = 1.0
+MOVING_SPEED = 1.0
 """rad/s of a joint at the end of the hanging: nothing is at rest."""
-GAINS = (
+GAINS_REMEDY = (
     "Take a higher rates.physics, less stiffness (kp, servos.stiffness or servos.natural_frequency), or more armature"
 )
 
@@ -58,7 +58,7 @@ def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterat
         for trial in (hung, dropped):
             if trial.exploded:
                 who = f"joint {trial.exploded}" if trial.exploded in robot.joint_names else "physics"
-                wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS))
+                wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS_REMEDY))
     if wrong:
         raise UserError.together([UserError(f"{robot.name}: {x.problem}", x.remedy) for x in wrong])
 
@@ -121,11 +121,11 @@ def _hung(robot: Robot, trial: Trial) -> str:
         return "held in the air"
     joint = int(np.abs(trial.sag).argmax())
     told = f"held in the air its joints sag by up to {abs(trial.sag[joint]):.3f} rad ({robot.joint_names[joint]})"
-    return told if trial.speed < RESTLESS else f"{told} and still move at {trial.speed:.1f} rad/s"
+    return told if trial.speed < MOVING_SPEED else f"{told} and still move at {trial.speed:.1f} rad/s"
 
 
 def _dropped(trial: Trial) -> str:
     if trial.exploded:
         return f"dropped it explodes after {trial.exploded_at:.2f} s ({trial.exploded})"
-    stood = f"stands for {SECONDS:g} s" if trial.fell_at is None else f"falls after {trial.fell_at:.2f} s"
+    stood = f"stands for {TRIAL_SECONDS:g} s" if trial.fell_at is None else f"falls after {trial.fell_at:.2f} s"
     return f"dropped from 5 cm, its targets held still, it {stood}"

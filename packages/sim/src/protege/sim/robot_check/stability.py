@@ -8,9 +8,9 @@ from ..engine import mujoco
 from .default_pose import posed
 from .finding import Finding
 
-GROWTH = 1.001
+MAX_GROWTH = 1.001
 """By which a deviation may grow in a step: rounding makes as much of an eigenvalue of 1, as the free root's are."""
-FASTEST = 64
+MAX_RATE_FACTOR = 64
 """Times the present physics rate: stable rates are sought up to there."""
 
 
@@ -18,10 +18,10 @@ def unstable_servos(robot: Robot) -> list[Finding]:
     """The joint whose servo explodes at the physics rate, and from which rate on it would not; nothing if none does."""
     mass = _mass_matrix(robot)
     growth, joint = _growth(robot, mass, robot.physics_dt)
-    if growth <= GROWTH:
+    if growth <= MAX_GROWTH:
         return []
     rate = round(1.0 / robot.physics_dt)
-    stable = [k for k in range(2, FASTEST + 1) if _growth(robot, mass, robot.physics_dt / k)[0] <= GROWTH]
+    stable = [k for k in range(2, MAX_RATE_FACTOR + 1) if _growth(robot, mass, robot.physics_dt / k)[0] <= MAX_GROWTH]
     faster = f"rates.physics of {stable[0] * rate}, or " if stable else ""
     implicit = ", or physics.integrator: implicitfast" if robot.solver.integrator == "euler" else ""
     servo = robot.joints[joint]

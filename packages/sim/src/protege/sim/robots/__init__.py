@@ -19,7 +19,7 @@ from protege.core.runs import plain_yaml
 from .model_file import examine_robot, read_robot
 from .robot_file import read_robot_file
 
-FILE = "robot.yaml"
+ROBOT_FILE = "robot.yaml"
 
 
 @cache
@@ -36,7 +36,7 @@ def default_robot() -> str:
         UserError: no installed robot is it.
     """
     for name in robot_names():
-        if read_robot_file(_file(name)).robot.default:
+        if read_robot_file(_installed_file(name)).robot.default:
             return name
     raise UserError("no robot is named, and none is the default", f"Add --robot NAME: {', '.join(robot_names())}")
 
@@ -57,8 +57,8 @@ def get_robot(name: str) -> Robot:
     Raises:
         UserError: naming the nearest known one, or all; or what is wrong with its files.
     """
-    robot = read_robot(_given(name)) if is_file(name) else _installed(name)
-    _folders[robot] = (_given(name) if is_file(name) else _file(name)).parent
+    robot = read_robot(_user_file(name)) if is_file(name) else _installed(name)
+    _folders[robot] = (_user_file(name) if is_file(name) else _installed_file(name)).parent
     return robot
 
 
@@ -68,7 +68,7 @@ _folders: dict[Robot, Path] = {}
 
 def folder_of(robot: Robot) -> Path | None:
     """Where a robot was read from, or an installed one of its name is; None of a robot out of nowhere."""
-    return _folders.get(robot) or (_file(robot.name).parent if robot.name in robot_names() else None)
+    return _folders.get(robot) or (_installed_file(robot.name).parent if robot.name in robot_names() else None)
 
 
 def remember(robot: Robot, folder: Path | None) -> None:
@@ -90,11 +90,11 @@ def examine(name: str) -> Robot:
         UserError: all that is wrong with them, together.
     """
     if not is_file(name):
-        return _whole(_file(name)) if name in robot_names() else get_robot(name)
-    return _whole(_given(name))
+        return _examine_file(_installed_file(name)) if name in robot_names() else get_robot(name)
+    return _examine_file(_user_file(name))
 
 
-def _whole(file: Path) -> Robot:
+def _examine_file(file: Path) -> Robot:
     robot, errors = examine_robot(file)
     if robot is None:
         raise UserError.together(errors)
@@ -111,7 +111,7 @@ def _installed(name: str) -> Robot:
             if near
             else f"Known: {', '.join(robot_names())}; or give the path of a robot.yaml",
         )
-    file = _file(name)
+    file = _installed_file(name)
     robot = read_robot(file)
     if robot.name != name:
         raise UserError(f"{file} calls the robot {robot.name}, its entry point {name}", "Give both one name")
@@ -128,10 +128,10 @@ def training_settings(name: str) -> tuple[str, dict[str, Any]]:
         UserError: no such file, or it or `training.yaml` cannot be read.
     """
     if is_file(name):
-        file = _given(name)
+        file = _user_file(name)
         own = read_robot_file(file).robot.name
     elif name in robot_names():
-        file, own = _file(name), name
+        file, own = _installed_file(name), name
     else:
         return name, {}  # `get_robot` says so
     file = file.with_name("training.yaml")
@@ -144,17 +144,17 @@ def training_settings(name: str) -> tuple[str, dict[str, Any]]:
     return own, settings or {}
 
 
-def _given(name: str) -> Path:
+def _user_file(name: str) -> Path:
     """The robot file at the path that a user gave; in a folder it is `robot.yaml`."""
     path = Path(name)
-    return path / FILE if path.is_dir() else path
+    return path / ROBOT_FILE if path.is_dir() else path
 
 
-def _file(name: str) -> Path:
+def _installed_file(name: str) -> Path:
     """The `robot.yaml` of an installed robot."""
     [entry, *_] = entry_points(group="protege.robots", name=name)
     try:
-        return Path(str(files(entry.value) / FILE))
+        return Path(str(files(entry.value) / ROBOT_FILE))
     except ModuleNotFoundError as error:
         raise UserError(
             f"the robot {name} should be in {entry.value}, which is not there", "Install it again"

@@ -8,7 +8,7 @@ from protege.core.errors import UserError
 class Faults(list[UserError]):
     """Errors in the order in which they were found."""
 
-    def keep[**P, T](self, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def collect[**P, T](self, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What a function returns; None if it raises an error, which is noted."""
         try:
             return make(*args, **kwargs)

@@ -15,9 +15,9 @@ from ..engine import mujoco
 from .looks import Mesh
 
 PACKAGE = "mujoco_menagerie"
-SHOWN = 2
+LAST_SHOWN_GROUP = 2
 """The last of the geom groups that MuJoCo shows by default."""
-APART = 0.01
+MAX_POSE_DIFFERENCE = 0.01
 """Largest difference of a body's position (m) and rotation matrix from the Menagerie's model with which its mesh still fits."""
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[
     if known is None:
         return {}
     ours, theirs = _places(model, body_names), _places(known, body_names)
-    fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < APART]
+    fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < MAX_POSE_DIFFERENCE]
     return {x: found for x in fitting if (found := _meshes(known, known.body(x).id))}
 
 
@@ -73,7 +73,7 @@ def _places(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, np.nd
 
 
 def _meshes(model: mujoco.MjModel, body: int) -> tuple[Mesh, ...]:
-    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group <= SHOWN)
+    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group <= LAST_SHOWN_GROUP)
     return tuple(_mesh(model, int(geom)) for geom in np.flatnonzero(is_mesh & (model.geom_bodyid == body)))
 
 

@@ -19,7 +19,7 @@ IMU = "imu"
 """The site where the inertial sensor sits."""
 
 TERRAIN = "terrain"
-BASE = 1.0
+TERRAIN_BASE = 1.0
 """m, of solid ground under a height field. Feet that sank half as deep would be pushed out below."""
 
 SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
@@ -184,7 +184,7 @@ def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
         name=TERRAIN,
         nrow=len(terrain.height),
         ncol=len(terrain.height),
-        size=[terrain.half_size, terrain.half_size, top, BASE],
+        size=[terrain.half_size, terrain.half_size, top, TERRAIN_BASE],
         userdata=(terrain.height.astype(float) / top).flatten(),
     )
     spec.worldbody.add_body(name=TERRAIN, mocap=True).add_geom(

@@ -14,7 +14,7 @@ from protege.core.runs.config_faults import read_leniently
 
 from .kinds import CONES, INTEGRATORS
 
-WHOLE = 1e-6
+STEP_TOLERANCE = 1e-6
 """How far from a whole number of physics steps an action may be."""
 
 
@@ -50,7 +50,7 @@ class Rates:
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "control", "physics")
         steps = self.physics / self.control
-        if round(steps) < 1 or abs(steps - round(steps)) > WHOLE:
+        if round(steps) < 1 or abs(steps - round(steps)) > STEP_TOLERANCE:
             raise UserError(f"{key}.physics is {self.physics:g}", f"Take a multiple of {key}.control, {self.control:g}")
 
 
@@ -160,21 +160,21 @@ class Fall:
         checks.shares(self, key, "root", "head")
 
 
-SAFE = robot.Safety()
+SAFETY_DEFAULTS = robot.Safety()
 
 
 @dataclass
 class Safety:
     """What a deployed policy may do with the robot; see `protege.core.robots.robot.Safety`. None takes a check away."""
 
-    joint_margin: float | None = SAFE.joint_margin
-    joint_reach: float | None = SAFE.joint_reach
-    target_rate: float | None = SAFE.target_rate
-    clipped_time: float | None = SAFE.clipped_time
-    torque: float | None = SAFE.torque
-    position_margin: float | None = SAFE.position_margin
-    frozen_time: float | None = SAFE.frozen_time
-    tilt: float | None = SAFE.tilt
+    joint_margin: float | None = SAFETY_DEFAULTS.joint_margin
+    joint_reach: float | None = SAFETY_DEFAULTS.joint_reach
+    target_rate: float | None = SAFETY_DEFAULTS.target_rate
+    clipped_time: float | None = SAFETY_DEFAULTS.clipped_time
+    torque: float | None = SAFETY_DEFAULTS.torque
+    position_margin: float | None = SAFETY_DEFAULTS.position_margin
+    frozen_time: float | None = SAFETY_DEFAULTS.frozen_time
+    tilt: float | None = SAFETY_DEFAULTS.tilt
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, *vars(self))
@@ -223,10 +223,10 @@ def read_robot_file(path: Path) -> Config:
     Raises:
         UserError: naming the file and the key.
     """
-    said, errors = examine_robot_file(path)
+    sections, errors = examine_robot_file(path)
     for error in errors:
         raise error
-    return said
+    return sections
 
 
 def examine_robot_file(path: Path) -> tuple[Config, list[UserError]]:
@@ -234,8 +234,8 @@ def examine_robot_file(path: Path) -> tuple[Config, list[UserError]]:
     if not path.is_file():
         missing = UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one")
         return Config(dict.fromkeys(SECTIONS)), [missing]
-    said, errors = read_leniently(SECTIONS, path)
-    return said, [_of_file(path, error) for error in errors]
+    sections, errors = read_leniently(SECTIONS, path)
+    return sections, [_of_file(path, error) for error in errors]
 
 
 def _of_file(path: Path, error: UserError) -> UserError:

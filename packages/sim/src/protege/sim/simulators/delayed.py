@@ -10,7 +10,7 @@ from protege.core.delay import queued
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ..references.reference import keep
+from ..references.reference import assign_where
 from .simulator import Simulator
 
 
@@ -31,7 +31,7 @@ class DelayedSimulator:
         targets: (N, D, J) rad, the last ones that were sent, newest first.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("targets",)
+    saved_state: ClassVar[tuple[str, ...]] = ("targets",)
 
     def __init__(self, simulator: Simulator, robot: Robot, delay: int) -> None:
         self.simulator, self.robot, self.delay = simulator, robot, delay
@@ -52,7 +52,7 @@ class DelayedSimulator:
 
     def restart(self, mask: Tensor, start: RobotState) -> None:
         """Where mask (N,) is True, hold the pose of the start (N, ...) until the first action arrives."""
-        keep(self.targets, mask, start.joint_pos.unsqueeze(1))
+        assign_where(self.targets, mask, start.joint_pos.unsqueeze(1))
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         self.simulator.write(mask, target)

@@ -17,7 +17,7 @@ from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
 from ..env_config import MjwarpParams
-from ..references.reference import clear, keep
+from ..references.reference import assign_where, zero_where
 from ..robots.addresses import addresses
 from ..robots.mjcf import TERRAIN, build_spec, coordinates
 from ..terrain import Terrain
@@ -129,23 +129,23 @@ class MjwarpSimulator:
         qpos = _inserted(qpos, self._first_qpos, self._at.qpos)
         qvel = _inserted(qvel, self._first_qvel, self._at.qvel)
         good = qpos.abs().amax(dim=1) < torch.inf  # neither infinite nor NaN
-        keep(self._qpos, mask, qpos)
-        keep(self._good_qpos, mask & good, qpos)
-        keep(self._qvel, mask, qvel)
-        keep(self._target, mask, target.joint_pos)
-        clear(self._warmstart, mask)
+        assign_where(self._qpos, mask, qpos)
+        assign_where(self._good_qpos, mask & good, qpos)
+        assign_where(self._qvel, mask, qvel)
+        assign_where(self._target, mask, target.joint_pos)
+        zero_where(self._warmstart, mask)
         self._refresh()
 
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
 
     def place(self, mask: Tensor, origin: Tensor) -> None:
-        keep(self._moved["mocap_pos"][:, self._terrain_row, :2], mask, -origin)
+        assign_where(self._moved["mocap_pos"][:, self._terrain_row, :2], mask, -origin)
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._bodies, "not made with `varied`"
         for name, value in self._nominal.varied(variation).items():
-            keep(self._bodies[name], mask, value)
+            assign_where(self._bodies[name], mask, value)
 
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self._model.nbody, 3, device=self.device)
@@ -166,10 +166,10 @@ class MjwarpSimulator:
         return force[:, self._at.bodies]
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: x.clone() for name, x in self._kept.items()}
+        return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, x in self._kept.items():
+        for name, x in self._saved_state.items():
             x.copy_(state[name])
         self._refresh()
 
@@ -177,7 +177,7 @@ class MjwarpSimulator:
         """Nothing to give back."""
 
     @property
-    def _kept(self) -> dict[str, Tensor]:
+    def _saved_state(self) -> dict[str, Tensor]:
         """What the physics carries from step to step."""
         return {
             "qpos": self._qpos,

@@ -24,30 +24,30 @@ def guard(
 
     `good_joint_pos` are the columns of `good` that are the angles of the joints that `ctrl` (N, J) moves.
     """
-    world = wp.tid()
+    env = wp.tid()
     bad = wp.bool(False)
     for i in range(qpos.shape[1]):
-        if not wp.isfinite(qpos[world, i]):
+        if not wp.isfinite(qpos[env, i]):
             bad = True
     for i in range(qvel.shape[1]):
-        if not (wp.abs(qvel[world, i]) < SPEED_LIMIT):
+        if not (wp.abs(qvel[env, i]) < SPEED_LIMIT):
             bad = True
     for i in range(ctrl.shape[1]):  # clamping the joints' torques has hidden these
-        if not wp.isfinite(ctrl[world, i]):
+        if not wp.isfinite(ctrl[env, i]):
             bad = True
-    wrong[world] = bad
+    wrong[env] = bad
     for i in range(qpos.shape[1]):
         if bad:
-            qpos[world, i] = good[world, i]
+            qpos[env, i] = good[env, i]
         else:
-            good[world, i] = qpos[world, i]
+            good[env, i] = qpos[env, i]
     if bad:
         for i in range(qvel.shape[1]):
-            qvel[world, i] = 0.0
-            warmstart[world, i] = 0.0
+            qvel[env, i] = 0.0
+            warmstart[env, i] = 0.0
         for i in range(ctrl.shape[1]):
-            ctrl[world, i] = good_joint_pos[world, i]
-        overflow[world] = 0
+            ctrl[env, i] = good_joint_pos[env, i]
+        overflow[env] = 0
 
 
 @wp.kernel
@@ -59,9 +59,9 @@ def body_velocities(
     angular: wp.array2d[wp.vec3],
 ):
     """Velocities of body frames from cvel: (angular, linear), the linear part at the robot's centre of mass `com`."""
-    world, body = wp.tid()
-    velocity = cvel[world, body]
+    env, body = wp.tid()
+    velocity = cvel[env, body]
     turn = wp.spatial_top(velocity)
-    arm = xpos[world, body] - com[world]
-    angular[world, body] = turn
-    linear[world, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)
+    arm = xpos[env, body] - com[env]
+    angular[env, body] = turn
+    linear[env, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)

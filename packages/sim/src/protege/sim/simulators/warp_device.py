@@ -70,14 +70,14 @@ def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: i
     except RuntimeError as error:
         if "Failed to allocate" not in str(error):
             raise
-        raise _too_many_worlds(num_envs, free, device, host, **room) from error
+        raise _too_many_envs(num_envs, free, device, host, **room) from error
 
 
-def _too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
+def _too_many_envs(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
     """The complaint about envs that do not fit into `free` bytes, and how many would."""
     with wp.ScopedDevice("cpu"):
-        world = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
-    fit = int(free / world)
+        env_bytes = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
+    fit = int(free / env_bytes)
     return UserError(
         f"{num_envs} envs do not fit into the {free / 2**30:.1f} GiB that are free on {device}",
         f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",

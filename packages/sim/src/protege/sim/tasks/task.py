@@ -1,4 +1,4 @@
-"""A task as some envs play it: a command and dicts of named terms. Nothing to inherit from."""
+"""A task for some envs: a command and dicts of named terms, without inheritance."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from .terms import Deviation, Metric, Scene, Term
 
 @dataclass(frozen=True)
 class TaskTerms:
-    """What some envs are asked to do.
+    """The task of some envs.
 
     Attributes:
-        command: draws what is asked and the reference that does it.
+        command: draws the commands, and the reference that follows them.
         rewards: weight and term by name.
-        terminations: end a training episode as failed.
-        failures: end an evaluation episode as failed; the task's published failure rule.
-        metrics: measured over each episode.
+        terminations: rules that end a training episode as failed.
+        failures: rules that end an evaluation episode as failed; the task's published failure rule.
+        metrics: measures of each episode.
     """
 
     command: Command
@@ -44,20 +44,20 @@ class TaskTerms:
         return torch.zeros_like(scene.deviation.mean_distance) if total is None else total
 
     def broken_rules(self, scene: Scene, *, evaluation: bool) -> dict[str, Tensor]:
-        """Which rows have failed, (n,) bool each, by cause: by the failure rule in an evaluation, else by the terminations."""
+        """The failed rows, (n,) bool for each rule: by the failure rules in an evaluation, otherwise by the terminations."""
         return {cause: rule(scene) for cause, rule in (self.failures if evaluation else self.terminations).items()}
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What `Task.build` makes the terms from.
+    """The arguments from which `Task.build` makes the terms.
 
     Attributes:
-        task: what is built.
-        n: envs.
+        task: the task to build.
+        n: number of envs.
         config: the env's config, an `EnvConfig`.
-        gait: the walk that commands are obeyed with.
-        evaluation: asks for failure rules, clips from near their start, commands that change less often, and plans in turn.
+        gaits: the gaits with which walking commands are followed, made at the first call.
+        evaluation: use failure rules, start clips near their beginning, change commands less often, and assign plans in turn.
     """
 
     task: Task
@@ -79,7 +79,7 @@ class TaskContext:
 def make_scenes(
     tasks: Mapping[str, TaskTerms], slices: Mapping[str, slice], state: RobotState, trail: Tensor, robot: Robot
 ) -> dict[str, Scene]:
-    """What the terms of each task look at, by the task's name.
+    """The inputs of the terms of each task, by the task's name.
 
     Args:
         slices: the envs of each task, of N.

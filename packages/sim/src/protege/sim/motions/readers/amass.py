@@ -16,9 +16,9 @@ from .arrays import finite, from_rotation_vectors, numbers, rate, text, times
 from .document import Document
 from .options import Options
 from .orientation import check_upright
-from .smpl_family import OWN_ORDER, PELVIS, from_own_axes, skeleton
+from .smpl_family import OWN_ORDER, PELVIS_OFFSET, from_own_axes, skeleton
 
-RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate")
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate")
 BODY_JOINTS = 22
 """That SMPL, SMPL-H and SMPL-X share: all but hands."""
 
@@ -37,12 +37,12 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
     data, file = document.data, document.file
     poses = data["poses"] if "poses" in data else _joined(data, file)
     trans = numbers(data["trans"], file, "trans", (None, 3))
-    fps = rate(next((data[key] for key in RATES if key in data), None), file, options, "mocap_framerate")
+    fps = rate(next((data[key] for key in RATE_KEYS if key in data), None), file, options, "mocap_framerate")
     remarks = ["the body's shape and hands are left out: the robot has its own"]
     gender = text(data.get("gender"))
     if gender:
         remarks = [f"{remarks[0]} (betas of a {shown(gender, 20)} body)"]
-    return [_motion(document.name, poses, trans + PELVIS, fps, "amass", file, options, tuple(remarks))]
+    return [_motion(document.name, poses, trans + PELVIS_OFFSET, fps, "amass", file, options, tuple(remarks))]
 
 
 def recognises_phc(document: Document) -> bool:
@@ -56,7 +56,7 @@ def read_phc(document: Document, options: Options) -> list[SkeletonMotion]:
     for name, entry in _entries(document.data).items():
         file = f"{document.file}, motion {shown(str(name), 60)}"
         place = "root_trans_offset" if "root_trans_offset" in entry else "trans"
-        pos = numbers(entry[place], file, place, (None, 3)) + (0.0 if place == "root_trans_offset" else PELVIS)
+        pos = numbers(entry[place], file, place, (None, 3)) + (0.0 if place == "root_trans_offset" else PELVIS_OFFSET)
         fps = rate(entry.get("fps"), file, options)
         motions.append(_motion(str(name) or document.name, entry["pose_aa"], pos, fps, "phc", file, options))
     return motions

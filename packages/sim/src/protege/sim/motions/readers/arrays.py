@@ -11,10 +11,10 @@ from protege.core.robots import rotation as R
 
 from .options import Options
 
-UNIT = 0.1
+UNIT_LENGTH_TOLERANCE = 0.1
 """By how much a quaternion's length may differ from 1: some files hold averages of quaternions. It is then made 1."""
-MEND = "Mend or cut the frame, or take another copy of the file"
-MOST_FRAMES = 1_000_000
+FRAME_REMEDY = "Mend or cut the frame, or take another copy of the file"
+MAX_FRAMES = 1_000_000
 
 Order = Literal["wxyz", "xyzw"]
 
@@ -33,9 +33,9 @@ def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> 
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise UserError(f"{file}: {what} has the shape {array.shape}, not ({wanted})", "Is this the file's format?")
-    if not 2 <= len(array) <= MOST_FRAMES:
+    if not 2 <= len(array) <= MAX_FRAMES:
         frames = f"{len(array)} frame{'s' * (len(array) != 1)}"
-        raise UserError(f"{file} has {frames}: {what}", f"A motion has 2 to {MOST_FRAMES}")
+        raise UserError(f"{file} has {frames}: {what}", f"A motion has 2 to {MAX_FRAMES}")
     return array
 
 
@@ -52,7 +52,7 @@ def finite(array: np.ndarray, file: str, what: str, names: Sequence[str] = ()) -
     if len(bad):
         frame, *rest = bad[0]
         where = f"{what}{_of(names, rest)} of frame {frame}"
-        raise UserError(f"{file}: {where} is not a finite number", MEND)
+        raise UserError(f"{file}: {where} is not a finite number", FRAME_REMEDY)
     return array
 
 
@@ -71,12 +71,12 @@ def quaternions(
     count = len(names) or bodies
     array = finite(numbers(value, file, what, (None, count, 4) if count else (None, 4)), file, what, names)
     length = np.linalg.norm(array, axis=-1)
-    bad = np.argwhere(np.abs(length - 1.0) > UNIT)
+    bad = np.argwhere(np.abs(length - 1.0) > UNIT_LENGTH_TOLERANCE)
     if len(bad):
         frame, *rest = bad[0]
         where = f"{what}{_of(names, rest)} of frame {frame}"
         size = f"{length[tuple(bad[0])]:.3g}"
-        raise UserError(f"{file}: {where} is no rotation: a quaternion of length {size}, not 1", MEND)
+        raise UserError(f"{file}: {where} is no rotation: a quaternion of length {size}, not 1", FRAME_REMEDY)
     array = array / length[..., None]
     return np.roll(array, 1, axis=-1) if order == "xyzw" else array
 
@@ -111,8 +111,8 @@ def rate(value: Any, file: str, options: Options, what: str = "fps") -> float:
     """
     fps = options.fps if options.fps is not None else scalar(value)
     if fps is None or not 0.1 <= fps <= 10_000.0:
-        said = "says no rate" if value is None else f"has the {what} {str(value)[:40]}"
-        raise UserError(f"{file} {said}", "Say its frames a second: --fps N")
+        found = "says no rate" if value is None else f"has the {what} {str(value)[:40]}"
+        raise UserError(f"{file} {found}", "Say its frames a second: --fps N")
     return fps
 
 

@@ -16,15 +16,15 @@ from .document import Document
 from .options import UNITS, Options
 from .orientation import Y_UP, turned
 
-HIPS = (0.55, 1.3)
+HIP_HEIGHTS = (0.55, 1.3)
 """m, the median height of the hips over the lowest joint, of people and characters."""
-CMU = 0.0254 / 0.45
+CMU_UNIT = 0.0254 / 0.45
 """m: the unit of CMU's recordings."""
-TALLER = 1.3
+UP_AXIS_RATIO = 1.3
 """How much larger a person is along the vertical than to the front, for that to tell which is up."""
-APART = 5.0
+LONE_POSE_RATIO = 5.0
 """A first frame that is so many times further from the second than any frames are from each other is no part of the motion."""
-STEADY = 0.02
+MAX_LIMB_STRETCH = 0.02
 """Share of the skeleton's height by which a joint may move in its parent's frame: limbs do not stretch."""
 
 
@@ -71,7 +71,7 @@ def _without_pose_apart(recording: Recording) -> tuple[Recording, bool]:
     """The recording without a first frame that was put in front of it, as CMU's T-pose is; and whether there was one."""
     turns = [i for i, name in enumerate(_columns(recording)) if name.endswith("rotation")]
     steps = np.abs((np.diff(recording.numbers[:, turns], axis=0) + 180.0) % 360.0 - 180.0).max(axis=1)
-    if len(steps) < 3 or steps[0] < APART * max(1.0, float(steps[1:].max())):
+    if len(steps) < 3 or steps[0] < LONE_POSE_RATIO * max(1.0, float(steps[1:].max())):
         return recording, False
     return replace(recording, numbers=recording.numbers[1:]), True
 
@@ -92,7 +92,7 @@ def _motion(recording: Recording, file: str) -> tuple[np.ndarray, np.ndarray, np
             axis = AXES.index(joint.channels[i][0])
             if index == 0:
                 pos[:, axis] = values[:, i]
-            elif np.ptp(values[:, i]) > STEADY * size:
+            elif np.ptp(values[:, i]) > MAX_LIMB_STRETCH * size:
                 frame = int(np.abs(values[:, i] - values[0, i]).argmax())
                 problem = f"{file}: {joint.name} moves away from its parent, by frame {frame}: a limb that stretches"
                 raise UserError(problem, "Export it with rotations alone")
@@ -118,7 +118,7 @@ def _up(places: np.ndarray, file: str) -> str:
     """The axis that people are long along, of y and z."""
     tall = np.median(np.ptp(places, axis=1), axis=0)
     for axis, other in ((1, 2), (2, 1)):
-        if tall[axis] > TALLER * tall[other]:
+        if tall[axis] > UP_AXIS_RATIO * tall[other]:
             return AXES[axis].lower()
     raise UserError(f"{file}: whether y or z points up cannot be told from the motion", "Add --up y or --up z")
 
@@ -128,8 +128,8 @@ def _unit(places: np.ndarray, file: str) -> tuple[float, str]:
     height = float(np.median(places[:, 0, 2] - places[:, :, 2].min(axis=1)))
     fits = [
         (size, name)
-        for name, size in {**UNITS, "CMU's unit (5.64 cm)": CMU}.items()
-        if HIPS[0] < height * size < HIPS[1]
+        for name, size in {**UNITS, "CMU's unit (5.64 cm)": CMU_UNIT}.items()
+        if HIP_HEIGHTS[0] < height * size < HIP_HEIGHTS[1]
     ]
     if len(fits) != 1:
         problem = f"{file}: its hips are {height:.4g} high, in a unit that it does not say"

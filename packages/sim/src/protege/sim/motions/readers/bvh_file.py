@@ -12,8 +12,8 @@ import numpy as np
 from protege.core.errors import UserError, shown
 
 AXES = "XYZ"
-MOST_JOINTS = 1000
-AGAIN = "Download or copy it again"
+MAX_JOINTS = 1000
+COPY_REMEDY = "Download or copy it again"
 
 
 @dataclass
@@ -51,7 +51,7 @@ def parse(text: str, file: str) -> Recording:
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
     if begin is None:
-        raise UserError(f"{file} has no MOTION: it is cut short", AGAIN)
+        raise UserError(f"{file} has no MOTION: it is cut short", COPY_REMEDY)
     joints = _hierarchy(lines[:begin], file)
     head, rows = lines[begin + 1 : begin + 3], lines[begin + 3 :]
     frames, step = _number(head, 0, r"Frames\s*:", file), _number(head, 1, r"Frame\s+Time\s*:", file)
@@ -66,7 +66,7 @@ def parse(text: str, file: str) -> Recording:
         problem = (
             f"{file} has {numbers.shape[0]} frames of {numbers.shape[1]} numbers, and says {int(frames)} of {width}"
         )
-        raise UserError(problem, AGAIN)
+        raise UserError(problem, COPY_REMEDY)
     return Recording(joints, numbers, step)
 
 
@@ -74,7 +74,7 @@ def _number(head: list[str], index: int, words: str, file: str) -> float:
     line = head[index].strip() if len(head) > index else ""
     found = re.fullmatch(rf"{words}\s*(\d*\.?\d+(?:[eE][-+]?\d+)?)", line, re.IGNORECASE)
     if not found or float(found[1]) > 1e9:
-        raise UserError(f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", AGAIN)
+        raise UserError(f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", COPY_REMEDY)
     return float(found[1])
 
 
@@ -86,7 +86,7 @@ def _hierarchy(lines: list[str], file: str) -> list[Joint]:
         word, _, rest = line.strip().partition(" ")
         word, rest = word.partition("\t")[0].upper(), rest.strip() or line.strip().partition("\t")[2].strip()
         if word in ("ROOT", "JOINT") or line.strip().upper() == "END SITE":
-            if (word == "ROOT") != (not joints) or (joints and not opened) or len(joints) >= MOST_JOINTS:
+            if (word == "ROOT") != (not joints) or (joints and not opened) or len(joints) >= MAX_JOINTS:
                 raise UserError(
                     f"{file}, line {number}: a joint that belongs to no other, or too many", "One ROOT a file"
                 )
@@ -102,9 +102,9 @@ def _hierarchy(lines: list[str], file: str) -> list[Joint]:
         elif word == "CHANNELS" and opened:
             joints[opened[-1]].channels = _channels(rest, file, number)
         elif word not in ("", "HIERARCHY"):
-            raise UserError(f"{file}, line {number}: {shown(line.strip(), 60)!a} is no BVH", AGAIN)
+            raise UserError(f"{file}, line {number}: {shown(line.strip(), 60)!a} is no BVH", COPY_REMEDY)
     if opened or len(joints) < 2:
-        raise UserError(f"{file}: its HIERARCHY is cut short", AGAIN)
+        raise UserError(f"{file}: its HIERARCHY is cut short", COPY_REMEDY)
     return joints
 
 
@@ -113,7 +113,7 @@ def _unique(name: str, joints: list[Joint]) -> str:
     return (
         name
         if name not in names
-        else next(f"{name}.{k}" for k in range(2, MOST_JOINTS + 2) if f"{name}.{k}" not in names)
+        else next(f"{name}.{k}" for k in range(2, MAX_JOINTS + 2) if f"{name}.{k}" not in names)
     )
 
 
@@ -123,7 +123,7 @@ def _offset(rest: str, file: str, number: int) -> np.ndarray:
     except ValueError:
         offset = np.zeros(0)
     if offset.shape != (3,) or not np.isfinite(offset).all():
-        raise UserError(f"{file}, line {number}: an OFFSET is three numbers, not {shown(rest, 60)!a}", AGAIN)
+        raise UserError(f"{file}, line {number}: an OFFSET is three numbers, not {shown(rest, 60)!a}", COPY_REMEDY)
     return offset
 
 

@@ -15,13 +15,13 @@ from protege.core.errors import UserError
 from protege.core.motions.file_kinds import NPY, SNIFFED, file_kind
 
 from ..containers import PICKLE, ZIP, ZLIB, may_be_motion
-from .limits import LARGEST
+from .limits import MAX_BYTES
 from .torch_file import is_torch_file, read_torch
 from .unpickle import unpickle
 
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-AGAIN = "Download or copy it again"
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
+COPY_REMEDY = "Download or copy it again"
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
           OverflowError, MemoryError)  # fmt: skip
 """What numpy and zipfile raise about damaged files."""
 
@@ -69,8 +69,8 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
                 if is_torch_file(archive.namelist()):
                     return Document(file, name, "torch", read_torch(contents, file))
                 return Document(file, name, "npz", _npz(archive, file))
-    except BROKEN as error:
-        raise UserError(f"{file} is damaged or cut short ({str(error)[:80]})", AGAIN) from error
+    except ARCHIVE_ERRORS as error:
+        raise UserError(f"{file} is damaged or cut short ({str(error)[:80]})", COPY_REMEDY) from error
     if contents[:1] == bytes([PICKLE]):
         return Document(file, name, "pickle", unpickle(contents, file))
     if not may_be_motion(contents[:SNIFFED]):
@@ -85,11 +85,11 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
 def _inflated(contents: bytes, file: str) -> bytes:
     """What zlib has packed: joblib does so when told to compress."""
     try:
-        unpacked = zlib.decompressobj().decompress(contents, LARGEST + 1)
+        unpacked = zlib.decompressobj().decompress(contents, MAX_BYTES + 1)
     except zlib.error as error:
-        raise UserError(f"{file} is damaged or cut short ({error})", AGAIN) from error
-    if len(unpacked) > LARGEST:
-        raise UserError(f"{file} unpacks to more than {LARGEST >> 20} MB", "Give fewer motions a file")
+        raise UserError(f"{file} is damaged or cut short ({error})", COPY_REMEDY) from error
+    if len(unpacked) > MAX_BYTES:
+        raise UserError(f"{file} unpacks to more than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     return unpacked
 
 
@@ -118,8 +118,8 @@ def _npz(archive: ZipFile, file: str) -> dict[str, Any]:
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if not infos:
         raise UserError(f"{file} is a zip archive", "Unpack it, or import it: protege sim motions import FILE")
-    if sum(info.file_size for info in infos) > LARGEST:
-        raise UserError(f"{file} unpacks to more than {LARGEST >> 20} MB", "Give fewer motions a file")
+    if sum(info.file_size for info in infos) > MAX_BYTES:
+        raise UserError(f"{file} unpacks to more than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     for info in infos:
         with archive.open(info) as member:
             contents = member.read(info.file_size + 1)

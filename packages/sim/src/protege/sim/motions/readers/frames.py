@@ -10,7 +10,7 @@ from ..source import JointMotion, SkeletonMotion, SourceMotion
 from .options import UNITS, Options
 from .orientation import Y_UP, after, turned
 
-TALL = 3.0
+MAX_ROOT_HEIGHT = 3.0
 """m that a root's height may be, in the median: higher ones are of another unit."""
 
 
@@ -43,9 +43,9 @@ def _joints(motion: JointMotion, options: Options) -> JointMotion:
 def _check_height(pos: np.ndarray, file: str, options: Options) -> None:
     """Refuse heights that are of another unit, and name the one that fits."""
     height = float(np.median(np.abs(pos[:, 2])))
-    if height <= TALL or options.unit is not None:
+    if height <= MAX_ROOT_HEIGHT or options.unit is not None:
         return
-    fits = [unit for unit in ("cm", "mm") if 0.1 < height * UNITS[unit] < TALL]
+    fits = [unit for unit in ("cm", "mm") if 0.1 < height * UNITS[unit] < MAX_ROOT_HEIGHT]
     guess = f" (is it in {fits[0]}?)" if fits else ""
     raise UserError(
         f"{file}: the root is {height:.4g} m high in the median{guess}", f"Add --unit {fits[0] if fits else 'm|cm'}"

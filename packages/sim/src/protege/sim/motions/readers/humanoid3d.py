@@ -12,9 +12,9 @@ from protege.core.robots import rotation as R
 from ..source import Skeleton
 
 FAMILY = "humanoid3d"
-WIDTH = 44
+FRAME_WIDTH = 44
 """Numbers of a frame."""
-LEG = 0.88
+LEG_LENGTH = 0.88
 """m, from the root to the soles."""
 # The clips' own humanoid (humanoid3d), its left side, mirrored on the right: joint -> its parent, and where it is there, m.
 SKELETON = {

@@ -40,20 +40,20 @@ class Options:
 
     @property
     def words(self) -> str:
-        """What is said about the file, as it stands on a command line; empty if nothing is."""
-        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
-        said |= {"scale": self.scale} if self.scale != 1.0 else {}
+        """What is stated about the file, as it stands on a command line; empty if nothing is."""
+        stated = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
+        stated |= {"scale": self.scale} if self.scale != 1.0 else {}
         return " ".join(
             f"--{name} {value if isinstance(value, str) else f'{value:g}'}"
-            for name, value in said.items()
+            for name, value in stated.items()
             if value is not None
         )
 
     @property
     def metres(self) -> float:
-        """What the file's lengths are multiplied by; metres if nothing is said."""
+        """What the file's lengths are multiplied by; metres if nothing is stated."""
         return UNITS[self.unit or "m"] * self.scale
 
 
-NOTHING = Options()
-"""What is said of a file about which nothing is said."""
+NO_OPTIONS = Options()
+"""What is stated of a file about which nothing is stated."""

@@ -9,9 +9,9 @@ from protege.core.robots import rotation as R
 from .arrays import Order
 from .options import Options
 
-UPRIGHT, LYING = 0.95, 0.5
+MIN_UPRIGHT_SHARE, MAX_OTHER_SHARE = 0.95, 0.5
 """Shares of the frames: a choice that has the robot upright in as many is taken if the other has it so in less than that."""
-STANDS = 0.5
+STANDING_COSINE = 0.5
 """Cosine between the root's own z axis and the vertical of a robot that stands, however bent."""
 Y_UP = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 """The rotation that turns y into z: (x, y, z) is (x, -z, y) afterwards."""
@@ -30,12 +30,12 @@ def choose_order(raw: np.ndarray, file: str) -> tuple[Order, str]:
         UserError: both orders give a motion that a robot could make.
     """
     stands = {
-        "wxyz": float((upright(raw) > STANDS).mean()),
-        "xyzw": float((upright(np.roll(raw, 1, axis=1)) > STANDS).mean()),
+        "wxyz": float((upright(raw) > STANDING_COSINE).mean()),
+        "xyzw": float((upright(np.roll(raw, 1, axis=1)) > STANDING_COSINE).mean()),
     }
     pairs: tuple[tuple[Order, Order], ...] = (("wxyz", "xyzw"), ("xyzw", "wxyz"))
     for order, other in pairs:
-        if stands[order] >= UPRIGHT and stands[other] < LYING:
+        if stands[order] >= MIN_UPRIGHT_SHARE and stands[other] < MAX_OTHER_SHARE:
             share = 1.0 - stands[other]
             return (
                 order,
@@ -62,17 +62,17 @@ def check_upright(quat: np.ndarray, file: str, options: Options, order: Order | 
     def up(wxyz: np.ndarray) -> np.ndarray:
         return upright(after(Y_UP, wxyz) if options.up == "y" else wxyz)
 
-    if np.median(up(quat)) >= STANDS:
+    if np.median(up(quat)) >= STANDING_COSINE:
         return
     if order:
         raw = quat if order == "wxyz" else np.roll(quat, -1, axis=1)
         other = "xyzw" if order == "wxyz" else "wxyz"
-        if (up(np.roll(raw, 1, axis=1) if other == "xyzw" else raw) > 0.8).mean() > UPRIGHT:
+        if (up(np.roll(raw, 1, axis=1) if other == "xyzw" else raw) > 0.8).mean() > MIN_UPRIGHT_SHARE:
             problem = (
                 f"{file}: root rotation of frame 0: it lies or stands on its head; as {other}, upright in every frame"
             )
             raise UserError(problem, f"Add --quat {other}")
-    if options.up is None and (upright(quat, axis=1) > 0.8).mean() > UPRIGHT:
+    if options.up is None and (upright(quat, axis=1) > 0.8).mean() > MIN_UPRIGHT_SHARE:
         raise UserError(f"{file}: y points up in every frame, and not z", "Add --up y")
 
 

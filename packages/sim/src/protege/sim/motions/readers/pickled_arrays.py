@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .limits import LARGEST
+from .limits import MAX_BYTES
 
-DTYPE = re.compile(r"[<>|=]?(?:\?|[biufcUS]\d{0,8}|O8?)")
+DTYPE_PATTERN = re.compile(r"[<>|=]?(?:\?|[biufcUS]\d{0,8}|O8?)")
 """Numbers, truth values and texts; `O` for arrays of other objects, which are read as lists. No records."""
-MOST_AXES = 8
-INERT = re.compile(r"protomotions\.[\w.]+\.StateConversion|torch\.(?:device|Size)")
+MAX_AXES = 8
+INERT_CALLS = re.compile(r"protomotions\.[\w.]+\.StateConversion|torch\.(?:device|Size)")
 """Calls that stand for the text or tuple that they are given."""
 
 
@@ -43,7 +43,7 @@ class DType:
 
     def __init__(self, text: Any) -> None:
         text = text.decode("ascii") if isinstance(text, bytes) else text
-        if not isinstance(text, str) or not DTYPE.fullmatch(text):
+        if not isinstance(text, str) or not DTYPE_PATTERN.fullmatch(text):
             raise BadPickleError(f"holds an array of {str(text)[:40]!a}, not of numbers or texts")
         self.base = np.dtype(text)
 
@@ -90,7 +90,7 @@ class JoblibArray:
         """Read it from where the pickle has come to."""
         dtype, shape = _dtype(state["dtype"]), state["shape"]
         size = _count(shape) * dtype.itemsize
-        if dtype.hasobject or size > LARGEST:
+        if dtype.hasobject or size > MAX_BYTES:
             raise BadPickleError(
                 "holds a joblib array of objects" if dtype.hasobject else "holds an array of more than 512 MB"
             )
@@ -125,8 +125,8 @@ def made(shape: Any, dtype: np.dtype, data: Any, *, fortran: bool) -> Any:
 
 def _count(shape: Any) -> int:
     """Numbers in an array of that shape."""
-    is_shape = isinstance(shape, tuple) and len(shape) <= MOST_AXES
-    if not is_shape or not all(type(n) is int and 0 <= n <= LARGEST for n in shape):
+    is_shape = isinstance(shape, tuple) and len(shape) <= MAX_AXES
+    if not is_shape or not all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape):
         raise BadPickleError(f"holds an array of shape {str(shape)[:60]}")
     return math.prod(shape)
 

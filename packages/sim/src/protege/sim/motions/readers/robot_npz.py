@@ -14,8 +14,8 @@ from .document import Document
 from .options import Options
 from .orientation import check_upright
 
-ROOT = 7
-NOT_MOVING = "world"
+ROOT_COLUMNS = 7
+WORLD_BODY = "world"
 """The body that MuJoCo lists first, where a file has all of a model's."""
 
 
@@ -34,10 +34,10 @@ def read(document: Document, options: Options) -> list[JointMotion]:
     key = "joint_pos" if "joint_pos" in data else "qpos"
     table = finite(numbers(data[key], file, key, (None, None)), file, key)
     bodies = _bodies(document, len(table), body_names)
-    if key == "qpos" or len(names) == table.shape[1] - ROOT:
-        pos, raw, joint_pos = table[:, :3], table[:, 3:ROOT], table[:, ROOT:]
+    if key == "qpos" or len(names) == table.shape[1] - ROOT_COLUMNS:
+        pos, raw, joint_pos = table[:, :3], table[:, 3:ROOT_COLUMNS], table[:, ROOT_COLUMNS:]
     else:
-        root = 1 if body_names[:1] == (NOT_MOVING,) else 0
+        root = 1 if body_names[:1] == (WORLD_BODY,) else 0
         if bodies is None:
             raise UserError(f"{file} has no bodies, and so no root", "Add body_pos_w and body_quat_w")
         raw_bodies = numbers(data["body_quat_w"], file, "body_quat_w", (len(table), bodies.shape[1], 4))

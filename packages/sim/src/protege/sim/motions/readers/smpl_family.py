@@ -46,7 +46,7 @@ FAMILY = "SMPL"
 OWN_ORDER = ("Pelvis", "L_Hip", "R_Hip", "Torso", "L_Knee", "R_Knee", "Spine", "L_Ankle", "R_Ankle", "Chest", "L_Toe", "R_Toe",
              "Neck", "L_Thorax", "R_Thorax", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist",
              "L_Hand", "R_Hand")  # fmt: skip
-PELVIS = np.array([-0.0018, -0.2233, 0.0282])
+PELVIS_OFFSET = np.array([-0.0018, -0.2233, 0.0282])
 """m, the mean body's pelvis from the origin of `trans`, in the axes of `trans`: the body turns about the pelvis, not the origin."""
 TO_OURS = torch.tensor([0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
 """The turn from SMPL's body frame to ours: its z becomes x, its x becomes y, its y becomes z."""

@@ -9,15 +9,15 @@ import numpy as np
 
 from protege.core.errors import UserError
 
-from .limits import LARGEST
+from .limits import MAX_BYTES
 from .pickled_arrays import BadPickleError
 from .unpickle import Storage, unpickle
 
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
           "Byte": "u1", "Bool": "?"}  # fmt: skip
 """By the kind of storage, as in torch.FloatStorage."""
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
-AGAIN = "Download or copy it again"
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
+COPY_REMEDY = "Download or copy it again"
 
 
 def is_torch_file(members: list[str]) -> bool:
@@ -56,14 +56,16 @@ def read_torch(contents: bytes, file: str) -> Any:
                 return whole[storage.key]
 
             return unpickle(_member(archive, f"{folder}data.pkl"), file, tensors)
-    except BROKEN as error:
-        raise UserError(f"{file} is a torch file that is damaged or cut short ({str(error)[:80]})", AGAIN) from error
+    except ARCHIVE_ERRORS as error:
+        raise UserError(
+            f"{file} is a torch file that is damaged or cut short ({str(error)[:80]})", COPY_REMEDY
+        ) from error
 
 
 def _member(archive: ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
-    if info.file_size > LARGEST:
-        raise BadZipFile(f"{name[:60]} is larger than {LARGEST >> 20} MB")
+    if info.file_size > MAX_BYTES:
+        raise BadZipFile(f"{name[:60]} is larger than {MAX_BYTES >> 20} MB")
     with archive.open(info) as file:
         data = file.read(info.file_size + 1)
     if len(data) != info.file_size:

@@ -16,8 +16,8 @@ import numpy as np
 
 from protege.core.errors import UserError, shown
 
-from .limits import DEEPEST, LARGEST, MOST_STEPS, MOST_VALUES
-from .pickled_arrays import CALLS, INERT, Array, BadPickleError, DType, JoblibArray, Name, new_object, weight
+from .limits import MAX_BYTES, MAX_DEPTH, MAX_INSTRUCTIONS, MAX_VALUES
+from .pickled_arrays import CALLS, INERT_CALLS, Array, BadPickleError, DType, JoblibArray, Name, new_object, weight
 
 REMEDY = "Take the file from a source that you trust, or save it as plain arrays: docs/clips.md"
 CONSTANTS = {
@@ -25,7 +25,7 @@ CONSTANTS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-FIXED: dict[str, Callable[[], Any]] = {
+FIXED_VALUES: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
@@ -34,7 +34,7 @@ FIXED: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": list,  # sets are given as lists: what is in them need not be hashable
 }
-PLAIN = str | int | float | complex | bytes | bytearray | None | np.ndarray
+PLAIN_TYPES = str | int | float | complex | bytes | bytearray | None | np.ndarray
 _MARK = object()
 
 
@@ -60,7 +60,7 @@ def unpickle(contents: bytes, file: str, tensors: Callable[[Storage], np.ndarray
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of what the texts of a damaged one look like
-            return _plain(_Machine(contents, tensors).run(), [MOST_VALUES], 0)
+            return _plain(_Machine(contents, tensors).run(), [MAX_VALUES], 0)
     except BadPickleError as error:
         raise UserError(f"{file} {error}; nothing in it was run", REMEDY) from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError) as error:
@@ -80,8 +80,8 @@ class _Machine:
     def run(self) -> Any:
         """The object that the program leaves on the stack."""
         for step, (opcode, argument, _) in enumerate(genops(self.file)):
-            if step > MOST_STEPS:
-                raise BadPickleError(f"has more than {MOST_STEPS} instructions")
+            if step > MAX_INSTRUCTIONS:
+                raise BadPickleError(f"has more than {MAX_INSTRUCTIONS} instructions")
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._do(opcode.name, argument)
@@ -91,8 +91,8 @@ class _Machine:
         stack = self.stack
         if name in CONSTANTS:
             stack.append(argument)
-        elif name in FIXED:
-            stack.append(FIXED[name]())
+        elif name in FIXED_VALUES:
+            stack.append(FIXED_VALUES[name]())
         elif name == "MARK":
             stack.append(_MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -152,7 +152,7 @@ class _Machine:
     def _call(self, name: Name, arguments: tuple[Any, ...]) -> Any:
         if name.full == "torch._utils._rebuild_tensor_v2":
             return _tensor(_as(np.ndarray, arguments[0]), *arguments[1:4])
-        if INERT.fullmatch(name.full):
+        if INERT_CALLS.fullmatch(name.full):
             return arguments[0] if len(arguments) == 1 else arguments
         if name.full not in CALLS:
             raise BadPickleError(f"asks Python to call {shown(name.full, 80)!a}, which motions have no use for")
@@ -162,7 +162,7 @@ class _Machine:
     def _spend(self, parts: tuple[Any, ...]) -> None:
         """Count what a call may copy: a few bytes can ask for the same large thing again and again."""
         self.spent += sum(map(weight, parts))
-        if self.spent > 2 * LARGEST:
+        if self.spent > 2 * MAX_BYTES:
             raise BadPickleError("asks for more than 1 GB of memory")
 
     def _build(self, target: Any, state: Any) -> None:
@@ -217,9 +217,9 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
     """The value with arrays in place of what they were built from; `left` values may still be met, shared ones each time."""
     left[0] -= 1
     if left[0] < 0:
-        raise BadPickleError(f"unfolds to more than {MOST_VALUES} values")
-    if depth > DEEPEST:
-        raise BadPickleError(f"is nested more than {DEEPEST} deep, or holds itself")
+        raise BadPickleError(f"unfolds to more than {MAX_VALUES} values")
+    if depth > MAX_DEPTH:
+        raise BadPickleError(f"is nested more than {MAX_DEPTH} deep, or holds itself")
     if isinstance(value, dict):
         return {key: _plain(one, left, depth + 1) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -229,4 +229,4 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         return whole if isinstance(whole, np.ndarray) else _plain(whole, left, depth + 1)
     if isinstance(value, Name | DType):
         return str(value)
-    return _as(PLAIN, value)
+    return _as(PLAIN_TYPES, value)

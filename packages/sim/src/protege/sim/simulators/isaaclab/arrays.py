@@ -15,7 +15,7 @@ from torch import Tensor
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ...references.reference import keep
+from ...references.reference import assign_where
 from ..nominal import Nominal
 from ..simulator import Variation
 from .kernels import publish_bodies, publish_joints
@@ -33,7 +33,7 @@ class Arrays:
 
     Attributes:
         state: refreshed by `publish`.
-        kept: what the physics carries from step to step, (N, ...) each.
+        physics_state: what the physics carries from step to step, (N, ...) each.
         root_force_w: (N, 3) N, at the root's centre of mass, for the next step only.
         root_center: (N, 3) m, the root's nominal centre of mass in its frame, whose velocity Newton keeps.
         overflow: (N,) the solver's flags.
@@ -50,7 +50,7 @@ class Arrays:
             zeros(joints), zeros(joints), zeros(bodies, 3), zeros(bodies, 4), zeros(bodies, 3), zeros(bodies, 3)
         )
         assert newton.joint_q is not None and newton.joint_qd is not None
-        self.kept = {
+        self.physics_state = {
             "joint_q": wp.to_torch(newton.joint_q).view(n, -1),
             "joint_qd": wp.to_torch(newton.joint_qd).view(n, -1),
             "qacc_warmstart": wp.to_torch(data.qacc_warmstart),
@@ -120,4 +120,4 @@ class VariedBodies:
         gains = variation.gains
         mine = replace(variation, gains=None if gains is None else gains[:, self._joints])
         for name, value in self.nominal.varied(mine).items():
-            keep(self.fields[name], mask, value)
+            assign_where(self.fields[name], mask, value)

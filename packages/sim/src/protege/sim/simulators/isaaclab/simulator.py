@@ -155,27 +155,27 @@ class IsaaclabSimulator:
             return self._sensor.data.net_forces_w.torch[:, self._sensor_order]
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: x.clone() for name, x in self._kept.items()}
+        return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._place.enter()
-        kept = self._kept
-        for name, x in kept.items():
+        saved_state = self._saved_state
+        for name, x in saved_state.items():
             x.copy_(state[name])
         with torch_stream(self.device):
             NewtonManager.invalidate_fk()
             self._simulation.forward()
             self._arrays.publish()
-        kept["qacc_warmstart"].copy_(state["qacc_warmstart"])  # which `forward` has reset
+        saved_state["qacc_warmstart"].copy_(state["qacc_warmstart"])  # which `forward` has reset
 
     def close(self) -> None:
         """End the simulation; another one may follow in this process."""
         self._place.close()
 
     @property
-    def _kept(self) -> dict[str, Tensor]:
+    def _saved_state(self) -> dict[str, Tensor]:
         """What the physics carries from step to step."""
-        return {**self._arrays.kept, "good": self._good, **(self._bodies.fields if self._bodies else {})}
+        return {**self._arrays.physics_state, "good": self._good, **(self._bodies.fields if self._bodies else {})}
 
     def _pose(self) -> Tensor:
         """Root pose, its quaternion wxyz, and joints, (N, 7 + J)."""
@@ -207,7 +207,7 @@ class IsaaclabSimulator:
         """Envs with a NaN or an absurd speed go back to their last good pose, at rest."""
         s, arrays = self.state, self._arrays
         velocity = torch.cat([s.root_lin_vel_w, s.root_ang_vel_w, s.joint_vel], dim=1)
-        tensors = [self._pose(), velocity, arrays.kept["qacc_warmstart"], self._target, arrays.overflow]
+        tensors = [self._pose(), velocity, arrays.physics_state["qacc_warmstart"], self._target, arrays.overflow]
         tensors += [self._good, self._good[:, 7:]]
         wp.launch(guard, dim=self.num_envs, inputs=[*map(wp.from_torch, tensors), wp.from_torch(self._wrong)])
         if self.device.type == "cuda" or bool(self._wrong.any()):  # a GPU is not asked

@@ -26,8 +26,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 Types = Sdf.ValueTypeNames
-LEAST_FRICTION = 2e-5  # with less than mjMINMU, 1e-5, MuJoCo says, contacts are ill-conditioned
-CONDIM = 3  # of shapes that do not say it
+MIN_FRICTION = 2e-5  # with less than mjMINMU, 1e-5, MuJoCo says, contacts are ill-conditioned
+DEFAULT_CONDIM = 3  # of shapes that do not say it
 AXES = {(1.0, 0.0, 0.0): "X", (0.0, 1.0, 0.0): "Y", (0.0, 0.0, 1.0): "Z"}
 
 
@@ -94,7 +94,7 @@ def add_ground(stage: Usd.Stage, path: str) -> Usd.Prim:
     plane = UsdGeom.Plane.Define(stage, f"{path}/plane")
     plane.CreateAxisAttr(UsdGeom.Tokens.z)
     _make_solid(plane.GetPrim(), margin=0.0, gap=0.0)
-    _bind(plane.GetPrim(), _add_surface(stage, f"{path}/surface", (LEAST_FRICTION, 0.0, 0.0)))
+    _bind(plane.GetPrim(), _add_surface(stage, f"{path}/surface", (MIN_FRICTION, 0.0, 0.0)))
     return root
 
 
@@ -130,7 +130,7 @@ def _add_shape(stage: Usd.Stage, parent: str, model: mujoco.MjModel, geom: int) 
         shape.AddScaleOp().Set(_vector(model.geom_size[geom]))
     shape.CreateDisplayColorAttr([_vector(model.geom_rgba[geom][:3])])
     _make_solid(shape.GetPrim(), float(model.geom_margin[geom]), float(model.geom_gap[geom]))
-    if model.geom_condim[geom] != CONDIM:
+    if model.geom_condim[geom] != DEFAULT_CONDIM:
         _apply(shape.GetPrim(), "MjcCollisionAPI")
         _set(shape.GetPrim(), "mjc:condim", Types.Int, int(model.geom_condim[geom]))
     return shape.GetPrim()

@@ -9,84 +9,86 @@ from robot_states import N, hold, on_its_feet, own_settings, resting
 from protege.core.robots import rotation as R
 from protege.core.runs.config import RunConfig
 from protege.core.runs.evaluation import run_episodes
-from protege.sim.conduct import GRAVITY, MEASURES, Conduct
 from protege.sim.env_config import EnvConfig
+from protege.sim.motion_quality import GRAVITY, MEASURES, MotionQuality
 from protege.sim.plugin import plugin
 from protege.sim.simulators.simulator import make_simulator
 
 ALL, CPU = torch.ones(N, dtype=torch.bool), torch.device("cpu")
 
 
-def conduct_of(robot) -> Conduct:
-    return Conduct(robot, N, None, CPU)
+def motion_quality_of(robot) -> MotionQuality:
+    return MotionQuality(robot, N, None, CPU)
 
 
 def test_action_rate_and_joint_acceleration(robot):
-    conduct, state = conduct_of(robot), resting(robot)
-    conduct.restart(ALL, state)
-    conduct.sent.copy_(hold(robot) + 0.7)
-    value, weight = conduct.measure(state)["action_rate"]
+    motion_quality, state = motion_quality_of(robot), resting(robot)
+    motion_quality.restart(ALL, state)
+    motion_quality.sent.copy_(hold(robot) + 0.7)
+    value, weight = motion_quality.measure(state)["action_rate"]
     assert weight.eq(0.0).all(), "an episode's first action has none before it"
-    conduct.sent.copy_(hold(robot) + 0.7)
-    conduct.sent[:, 0] += 0.3
+    motion_quality.sent.copy_(hold(robot) + 0.7)
+    motion_quality.sent[:, 0] += 0.3
     faster = replace(state, joint_vel=state.joint_vel + 2.0)
-    measured = conduct.measure(faster)
+    measured = motion_quality.measure(faster)
     value, weight = measured["action_rate"]
     want = 0.3 / robot.control_dt / robot.num_joints**0.5
     assert weight.eq(1.0).all() and value.tolist() == pytest.approx([want] * N, rel=1e-4)
     assert measured["joint_acceleration"][0].tolist() == pytest.approx([2.0 / robot.control_dt] * N, rel=1e-5)
-    conduct.restart(ALL, state)
-    assert conduct.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
+    motion_quality.restart(ALL, state)
+    assert motion_quality.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
 
 
 def test_feet_slip_as_fast_as_what_stands_moves(robot):
     """The whole robot slides over the ground at 0.3 m/s; in the air it does not slip."""
-    conduct = conduct_of(robot)
+    motion_quality = motion_quality_of(robot)
     for height, touching in ((-0.002, 1.0), (0.1, 0.0)):
         state = on_its_feet(robot, lin_vel=(0.3, 0.4, 0.0))
-        state = replace(state, body_pos_w=state.body_pos_w + torch.tensor([0.0, 0.0, height - lowest(conduct, state)]))
-        speed, weight = conduct.measure(state)["foot_slip"]
+        state = replace(
+            state, body_pos_w=state.body_pos_w + torch.tensor([0.0, 0.0, height - lowest(motion_quality, state)])
+        )
+        speed, weight = motion_quality.measure(state)["foot_slip"]
         assert weight.tolist() == [touching] * N
         assert speed.tolist() == pytest.approx([0.5 * touching] * N, abs=1e-6)
 
 
-def lowest(conduct: Conduct, state) -> float:
+def lowest(motion_quality: MotionQuality, state) -> float:
     """The height of the feet's lowest point, m, by trying: where they begin to touch."""
     low, high = -1.0, 1.0
     for _ in range(30):
         middle = 0.5 * (low + high)
         lifted = replace(state, body_pos_w=state.body_pos_w - torch.tensor([0.0, 0.0, middle]))
-        touches = bool(conduct.measure(lifted)["foot_slip"][1][0] > 0)
+        touches = bool(motion_quality.measure(lifted)["foot_slip"][1][0] > 0)
         low, high = (low, middle) if touches else (middle, high)
     return low + 0.001
 
 
 def test_a_foot_that_rolls_does_not_slip(robot):
     """It turns about its lowest points, which are at rest."""
-    conduct, state = conduct_of(robot), on_its_feet(robot)
-    z = lowest(conduct, state)
+    motion_quality, state = motion_quality_of(robot), on_its_feet(robot)
+    z = lowest(motion_quality, state)
     state = replace(state, body_pos_w=state.body_pos_w - torch.tensor([0.0, 0.0, z + 0.0005]))
     spin = torch.tensor([0.0, 2.0, 0.0]).expand_as(state.body_pos_w)
     # About the line under the robot: every point moves at spin x its place, those on the ground vertically alone.
     turning = replace(state, body_ang_vel_w=spin, body_lin_vel_w=R.cross(spin, state.body_pos_w))
-    speed, weight = conduct.measure(turning)["foot_slip"]
+    speed, weight = motion_quality.measure(turning)["foot_slip"]
     assert weight.eq(1.0).all() and speed.max() < 2.0 * 0.003
 
 
 def test_free_fall_has_no_impulse_and_standing_the_weights(robot):
-    conduct, sim = conduct_of(robot), make_simulator("mujoco", robot, N, device="cpu", num_threads=1)
+    motion_quality, sim = motion_quality_of(robot), make_simulator("mujoco", robot, N, device="cpu", num_threads=1)
     sim.write(ALL, resting(robot))
-    conduct.restart(ALL, sim.state)
+    motion_quality.restart(ALL, sim.state)
     for _ in range(3):
         sim.step(hold(robot))
-        falling, _ = conduct.measure(sim.state)["contact_impulse"]
+        falling, _ = motion_quality.measure(sim.state)["contact_impulse"]
         torch.testing.assert_close(falling, torch.zeros(N), atol=2e-3, rtol=0.0)
-    conduct.restart(ALL, sim.state)
-    still, _ = conduct.measure(sim.state)["contact_impulse"]
+    motion_quality.restart(ALL, sim.state)
+    still, _ = motion_quality.measure(sim.state)["contact_impulse"]
     torch.testing.assert_close(still, torch.ones(N), atol=1e-6, rtol=0.0)
     # Thrown up by the ground at 1 m/s within a step.
     risen = replace(sim.state, body_lin_vel_w=sim.state.body_lin_vel_w + torch.tensor([0.0, 0.0, 1.0]))
-    thrown, _ = conduct.measure(risen)["contact_impulse"]
+    thrown, _ = motion_quality.measure(risen)["contact_impulse"]
     assert thrown.tolist() == pytest.approx([1.0 + 1.0 / (GRAVITY * robot.control_dt)] * N, rel=1e-4)
     sim.close()
 
@@ -102,4 +104,4 @@ def test_evaluations_measure_it_and_trainings_do_not(robot, simulator):
         value = rows[measure.column(name)]
         assert value.shape == (N,) and value.isfinite().all() and (value > 0.0).all(), name
     assert (rows["foot_slip/mean"] < 1.5).all() and (rows["contact_impulse/max"] > 1.0).all()
-    assert plugin.make(run, config).conduct is None
+    assert plugin.make(run, config).motion_quality is None
