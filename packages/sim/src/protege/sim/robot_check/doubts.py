@@ -1,4 +1,4 @@
-"""What is missing or doubtful about a robot's description, found without a simulation."""
+"""What is missing or doubtful in a robot's description, found without a simulation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,15 +11,15 @@ from .finding import Finding
 from .loads import weak_joints
 
 FOOT_HEIGHT_TOLERANCE = 0.01
-"""m by which a foot may miss the ground, or another body may be below the feet."""
+"""m: largest height error of a foot, and largest distance of another body below the feet."""
 OVERLAP_TOLERANCE = 1e-3
-"""m by which two bodies may overlap in the default pose."""
+"""m: largest overlap of two bodies in the default pose."""
 MIN_MASS, MAX_MASS, MIN_ROOT_HEIGHT, MAX_ROOT_HEIGHT = 0.5, 500.0, 0.1, 3.0
-"""kg of the whole robot, and m of its root's height, beyond which units are likely to be wrong."""
+"""Limits of the robot's mass, kg, and of its root height, m, beyond which the units are probably wrong."""
 
 
 def doubts(robot: Robot) -> list[Finding]:
-    """All of them, those that keep the robot from standing first; servos that explode are errors, see `stability`."""
+    """All findings, those that prevent standing first. Servos that make the physics explode are errors, see `stability`."""
     return [
         *_feet(robot),
         *weak_joints(robot),
@@ -31,7 +31,7 @@ def doubts(robot: Robot) -> list[Finding]:
 
 
 def colliding_pairs(robot: Robot) -> int:
-    """How many pairs of its bodies may touch each other."""
+    """Number of pairs of the robot's bodies that may collide."""
     if not robot.self_collision:
         return 0
     solid = [body.name for body in robot.bodies if body.geoms]
@@ -40,7 +40,7 @@ def colliding_pairs(robot: Robot) -> int:
 
 
 def _feet(robot: Robot) -> Iterator[Finding]:
-    """Feet that have no shapes or do not touch the ground in the default pose, and what is lower than they are."""
+    """Feet that have no shapes or do not touch the ground in the default pose, and bodies that are lower than the feet."""
     heights = dict(zip(robot.body_names, contacts(robot)[:, 2].tolist(), strict=True))
     soles = {}
     for side, names in (("left", robot.groups.left_foot), ("right", robot.groups.right_foot)):
@@ -65,7 +65,7 @@ def _feet(robot: Robot) -> Iterator[Finding]:
 
 
 def _overlaps(robot: Robot) -> Iterator[Finding]:
-    """Pairs of bodies that are in each other in the default pose, and collide."""
+    """Pairs of colliding bodies that overlap in the default pose."""
     if not robot.self_collision:
         return
     model, data, at = posed(replace(robot, root_height=robot.root_height + 10.0))
@@ -83,7 +83,7 @@ def _overlaps(robot: Robot) -> Iterator[Finding]:
 
 
 def _sides(robot: Robot) -> Iterator[Finding]:
-    """Left and right the wrong way round, and hands that are not there."""
+    """Left and right sides that are swapped, and missing hands."""
     left_of = dict(zip(robot.body_names, contacts(robot)[:, 1].tolist(), strict=True))
     groups = robot.groups
     for key, left, right in (

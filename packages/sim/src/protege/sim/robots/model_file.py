@@ -1,8 +1,8 @@
 """A robot from its model file (MJCF) and the YAML file beside it.
 
-The compiled model is read: whatever the file leaves to defaults, classes, frames or shapes is a number there. What physics here
-could not follow is refused with the element's name. What collides with nothing is a look if it is of group 2 and no mesh, and is
-left out otherwise.
+The compiled model is read: there, everything that the file leaves to defaults, classes, frames or shapes is a number. Elements that
+the physics here does not support are rejected by name. A shape that collides with nothing is a visual shape if it is in group 2 and
+is not a mesh; otherwise it is left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ from .servos import Gains, gains_by_joint, servo
 GEOM_KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items()}
 LOOK_KINDS: dict[int, LookKind] = {int(kind): name for name, kind in LOOKS.items()}
 COLOR_DIGITS = 4
-"""Digits of a colour: MuJoCo holds it in single precision."""
+"""Digits of a colour: MuJoCo stores it in single precision."""
 JOINT_KINDS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 SOLVER_FIELDS = [f.name for f in fields(Solver)]
 SHAPE_NAMES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
@@ -51,7 +51,7 @@ def read_robot(path: Path) -> Robot:
     """The robot of a YAML file and of the model file that it names.
 
     Raises:
-        UserError: one of them is missing or says what cannot be used; it names file, element and remedy.
+        UserError: one of them is missing or invalid; it names file, element and remedy.
     """
     robot, errors = examine_robot(path)
     for error in errors:
@@ -61,7 +61,7 @@ def read_robot(path: Path) -> Robot:
 
 
 def examine_robot(path: Path) -> tuple[Robot | None, list[UserError]]:
-    """The robot of a YAML file and of the model file that it names, and all that is wrong with them; None if anything is."""
+    """The robot of a YAML file and of the model file that it names, or None; and all errors in them."""
     sections, errors = examine_robot_file(path)
     if sections.robot is None:
         return None, errors
@@ -69,7 +69,7 @@ def examine_robot(path: Path) -> tuple[Robot | None, list[UserError]]:
     try:
         model = mujoco.MjSpec.from_file(str(file)).compile()
     except ValueError as error:
-        return None, [*errors, UserError(f"{file}: MuJoCo cannot read it ({error})", "Mend it")]
+        return None, [*errors, UserError(f"{file}: MuJoCo cannot read it ({error})", "Correct it")]
     robot, faults = _examined(model, sections)
     for fault in faults:
         where = path if fault.problem.split(".")[0] in ("groups", "pose", "servos") else file
@@ -81,11 +81,11 @@ def robot_of(model: mujoco.MjModel, sections: Config) -> Robot:
     """The robot of a compiled model.
 
     Args:
-        model: holds one robot; what is fixed to its world is left out.
-        sections: sections of the robot's YAML file by name; see `read_robot_file`.
+        model: contains one robot; bodies that are fixed to the world are left out.
+        sections: of the robot's YAML file, by name; see `read_robot_file`.
 
     Raises:
-        UserError: naming the element.
+        UserError: it names the element.
     """
     robot, faults = _examined(model, sections)
     for fault in faults:
@@ -95,7 +95,7 @@ def robot_of(model: mujoco.MjModel, sections: Config) -> Robot:
 
 
 def _examined(model: mujoco.MjModel, sections: Config) -> tuple[Robot | None, Faults]:
-    """The robot, and all that is wrong with its model; None if anything is, or if a section of the YAML file is missing."""
+    """The robot, and all errors in its model; None if there are any, or if a section of the YAML file is missing."""
     faults = Faults()
     _check_whole(model, faults)
     bodies = [faults.collect(_body, model, sections, body, faults) for body in range(1, model.nbody)]
@@ -137,7 +137,7 @@ def _examined(model: mujoco.MjModel, sections: Config) -> tuple[Robot | None, Fa
 
 
 def _check_whole(model: mujoco.MjModel, faults: Faults) -> None:
-    """Whether the model is one tree of hinges with a free root."""
+    """Check that the model is one tree of hinges with a free root."""
 
     def refuse(problem: str, remedy: str) -> None:
         faults.append(UserError(problem, remedy))
@@ -148,13 +148,13 @@ def _check_whole(model: mujoco.MjModel, faults: Faults) -> None:
         refuse(f"it has {what}", "Leave the robot's one tree of bodies in the world")
     for kind, count in (("an equality constraint", model.neq), ("a tendon", model.ntendon)):
         if count:
-            refuse(f"it has {kind}", "Take it out: a robot here is a tree of hinges and nothing else")
+            refuse(f"it has {kind}", "Remove it: a robot is a tree of hinges and nothing else")
     for joint in range(model.njnt):
         name, kind = model.joint(joint).name, JOINT_KINDS[int(model.jnt_type[joint])]
         if model.jnt_bodyid[joint] == 1 and kind != "free":
             refuse(f"joint {name} holds the root {model.body(1).name}", "Give the root a freejoint, or no joint at all")
         if model.jnt_bodyid[joint] > 1 and kind != "hinge":
-            refuse(f"joint {name} is no hinge, it is a {kind}", "Replace it by hinges, or leave it out")
+            refuse(f"joint {name} is not a hinge but a {kind}", "Replace it by hinges, or leave it out")
 
 
 def _body(model: mujoco.MjModel, sections: Config, body: int, faults: Faults) -> Body:
@@ -187,7 +187,7 @@ def _geom(model: mujoco.MjModel, physics: Physics | None, geom: int, body: str) 
     place = _numbers(model.geom_pos[geom]), _numbers(model.geom_quat[geom]), *_contact(model, geom)
     if kind == mujoco.mjtGeom.mjGEOM_CYLINDER and (physics is None or physics.cylinders_as_capsules):
         radius, half, _ = model.geom_size[geom].tolist()
-        # As long as the cylinder, its round ends included; one that is flatter than wide becomes a sphere.
+        # A capsule as long as the cylinder, including its round ends; a sphere if it is flatter than wide.
         return Geom("capsule", (radius, half - radius), *place) if half > radius else Geom("sphere", (radius,), *place)
     if kind not in GEOM_KINDS:
         name = model.geom(geom).name or f"{geom}"
@@ -200,7 +200,7 @@ def _geom(model: mujoco.MjModel, physics: Physics | None, geom: int, body: str) 
 
 
 def _contact(model: mujoco.MjModel, geom: int) -> tuple[Any, int]:
-    """Friction and `condim` of a shape: of its `pair` with something that is fixed to the world, or else its own."""
+    """Friction and `condim` of a shape: those of its `pair` with a shape that is fixed to the world, otherwise its own."""
     for pair, (first, second) in enumerate(zip(model.pair_geom1, model.pair_geom2, strict=True)):
         if geom in (first, second) and 0 in model.geom_bodyid[[first, second]]:
             sliding, _, torsional, rolling, _ = _numbers(model.pair_friction[pair])
@@ -221,7 +221,7 @@ def _look(model: mujoco.MjModel, geom: int) -> Look:
 
 
 def _hinge_faults(model: mujoco.MjModel, joint: int) -> Iterator[UserError]:
-    """What a hinge is or has that physics here does not follow."""
+    """Properties of a hinge that the physics here does not support."""
     name, degree = model.joint(joint).name, int(model.jnt_dofadr[joint])
     body = model.body(int(model.jnt_bodyid[joint])).name
     if not name:
@@ -267,7 +267,7 @@ def _joint(
 
 
 def _pose(model: mujoco.MjModel, hinges: Sequence[int], angles: dict[str, float], faults: Faults) -> tuple[float, ...]:
-    """The default pose, rad, one a joint."""
+    """The default pose, one angle per joint, rad."""
     pose = dict.fromkeys([model.joint(joint).name for joint in hinges], 0.0)
     pose.update(by_joint("pose.joints", list(pose), angles, faults))
     for joint in hinges:
@@ -309,7 +309,7 @@ def _groups(model: mujoco.MjModel, group_names: GroupNames, faults: Faults) -> G
 
 
 def _pair(model: mujoco.MjModel, signature: int) -> tuple[str, str]:
-    """Two bodies that do not collide, as MuJoCo packs them into one number."""
+    """Two bodies that do not collide, which MuJoCo stores in one number."""
     return model.body(signature >> 16).name, model.body(signature & 0xFFFF).name
 
 

@@ -1,4 +1,4 @@
-"""What moves a joint of a model: the gains of its servo and the largest torque."""
+"""The drive of a joint in a model: the gains of its servo, and its largest torque."""
 
 from collections.abc import Sequence
 from math import pi
@@ -17,12 +17,12 @@ Gains = tuple[float, float]
 
 
 def gains_by_joint(names: Sequence[str], settings: Servos, faults: Faults) -> dict[str, Gains]:
-    """The gains of the joints that `servos.stiffness` and `servos.damping` name.
+    """The gains of the joints in `servos.stiffness` and `servos.damping`.
 
     Args:
         names: of all joints.
-        settings: what names them.
-        faults: takes names that fit no joint, and joints that only one of the two names.
+        settings: the section with these keys.
+        faults: receives names that match no joint, and joints that only one of the two keys matches.
     """
     stiffness = by_joint("servos.stiffness", names, settings.stiffness, faults)
     damping = by_joint("servos.damping", names, settings.damping, faults)
@@ -35,14 +35,14 @@ def gains_by_joint(names: Sequence[str], settings: Servos, faults: Faults) -> di
 def servo(
     model: mujoco.MjModel, joint: int, settings: Servos | None, gains: Gains | None, faults: Faults
 ) -> tuple[Gains, float] | None:
-    """Gains and effort limit N·m of a hinge; None if one of them is not to be found.
+    """Gains and effort limit N·m of a hinge; None if one of them cannot be determined.
 
     Args:
         model: compiled.
-        joint: its row.
-        settings: a rule for the gains, if they do not come from a position servo in the model; None if it is not known.
-        gains: which count instead, if they are given.
-        faults: takes what is wrong: nothing, or more than one thing, moves the joint, or it has no gains or no limit.
+        joint: its row in the model.
+        settings: the rule for gains that do not come from a position servo in the model; None if it is unknown.
+        gains: replace the others, if they are given.
+        faults: receives errors: no actuator or several move the joint, or it has no gains or no limit.
     """
     name = model.joint(joint).name
     driven = (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT) & (model.actuator_trnid[:, 0] == joint)
@@ -74,7 +74,7 @@ def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, settings: Ser
 
 
 def _effort_limit(model: mujoco.MjModel, joint: int, row: int, name: str) -> float:
-    """At the joint, of the actuator's force, or of a motor's control, the first that is limited."""
+    """Effort limit at the joint: of the joint, of the actuator's force, or of a motor's control; the first that is limited."""
     gear = abs(float(model.actuator_gear[row, 0]))
     limits = []
     if model.jnt_actfrclimited[joint]:

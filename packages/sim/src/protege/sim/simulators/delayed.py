@@ -1,4 +1,4 @@
-"""Actions that arrive whole physics steps late, in any simulator."""
+"""Actions that arrive late by whole physics steps, in any simulator."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,20 +15,20 @@ from .simulator import Simulator
 
 
 def stepwise(robot: Robot) -> Robot:
-    """The robot whose control steps are its physics steps: what `DelayedSimulator` takes a simulator of."""
+    """The robot with control steps as short as its physics steps, for the simulator inside a `DelayedSimulator`."""
     return replace(robot, control_dt=robot.physics_dt)
 
 
 class DelayedSimulator:
-    """Implements `Simulator` by another one, which it takes through each physics step on its own.
+    """Implements `Simulator` by another one, which it advances one physics step at a time.
 
     Args:
         simulator: of `stepwise(robot)`.
-        robot: as its policy knows it.
+        robot: the robot as its policy sees it.
         delay: physics steps, 1 or more.
 
     Attributes:
-        targets: (N, D, J) rad, the last ones that were sent, newest first.
+        targets: (N, D, J) rad, the last targets, newest first.
     """
 
     saved_state: ClassVar[tuple[str, ...]] = ("targets",)
@@ -44,7 +44,7 @@ class DelayedSimulator:
         queue, substeps = queued(joint_target, self.targets), self.robot.substeps
         wrong = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         for substep in range(substeps):
-            # What arrives in physics step k was sent at the last start of a control step that is `delay` steps old.
+            # The target that arrives in physics step k was sent at the start of the last control step that is `delay` steps old.
             age = -((substep - self.delay) // substeps)
             wrong |= self.simulator.step(queue[:, age])
         self.targets.copy_(queue[:, :-1])

@@ -1,6 +1,6 @@
-"""MuJoCo Warp (mujoco-warp): all envs in step on one GPU; Warp's CPU device, slower than `mujoco`, is for tests.
+"""MuJoCo Warp (mujoco-warp): all envs step together on one GPU. Warp's CPU device is slower than `mujoco`; it is for tests.
 
-A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities, and the state as torch views of
+A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities. The state is a set of torch views of
 Warp's arrays. Nothing is copied to the host.
 """
 
@@ -34,20 +34,20 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-COMPILERS = 8  # Warp modules that are compiled at a time
+COMPILERS = 8  # number of Warp modules that are compiled in parallel
 
 
 class MjwarpSimulator:
     """Implements `Simulator`.
 
     Args:
-        num_threads: of no use here.
-        varied: model fields in which envs may differ have a row for each.
+        num_threads: not used.
+        varied: give the model fields in which envs may differ a row per env.
         contacts: see `MjwarpParams`.
         constraints: the same.
 
     Raises:
-        UserError: no such device, or too little of its memory.
+        UserError: the device does not exist, or has too little memory.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class MjwarpSimulator:
         self.room = Room("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
-        """Make the envs, the views of their arrays and the recorded launches."""
+        """Create the envs, the views of their arrays and the recorded launches."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
-            self._model.opt.warn_overflow = False  # it would print from kernels, a line an env and step
+            self._model.opt.warn_overflow = False  # it would print one line per env and step from kernels
             self._data = mjw.make_data(host, num_envs, **room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
@@ -116,7 +116,7 @@ class MjwarpSimulator:
         self._step = self._recorded(self._physics)
         self._refresh = self._recorded(self._kinematics)
         self._refresh()
-        self._overflow.zero_()  # recording the physics took a step with all robots stuck in the ground
+        self._overflow.zero_()  # recording the physics ran a step with all robots inside the ground
 
     def step(self, joint_target: Tensor) -> Tensor:
         self._target.copy_(joint_target)
@@ -174,11 +174,11 @@ class MjwarpSimulator:
         self._refresh()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     @property
     def _saved_state(self) -> dict[str, Tensor]:
-        """What the physics carries from step to step."""
+        """State that the physics carries from step to step."""
         return {
             "qpos": self._qpos,
             "qvel": self._qvel,
@@ -197,7 +197,7 @@ class MjwarpSimulator:
         self._kinematics()
 
     def _kinematics(self) -> None:
-        """Kinematics and velocities at the integrated state (a step leaves those of one substep before)."""
+        """Kinematics and velocities at the integrated state (a step leaves those of the previous substep)."""
         data = self._data
         mjw.kinematics(self._model, data)
         mjw.com_pos(self._model, data)
@@ -205,7 +205,7 @@ class MjwarpSimulator:
         wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=self._velocity_inputs)
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
-        """The launches of `work` as one CUDA graph; on a CPU, `work`."""
+        """The launches of `work` as one CUDA graph; on a CPU, `work` itself."""
 
         def run() -> None:
             with torch_stream(self.device):

@@ -1,12 +1,12 @@
-"""What `mjwarp` computes beside MuJoCo Warp, on its device."""
+"""Kernels that `mjwarp` adds to MuJoCo Warp."""
 
-# Kernels are a language of their own, which Warp compiles.
+# Kernels are written in a language of their own, which Warp compiles.
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportAssignmentType=false
 # pyright: reportAttributeAccessIssue=false
 
 import warp as wp
 
-SPEED_LIMIT = 1e3  # m/s, rad/s; beyond it physics has gone wrong
+SPEED_LIMIT = 1e3  # m/s, rad/s; beyond it the physics is invalid
 
 
 @wp.kernel
@@ -20,9 +20,9 @@ def guard(
     good_joint_pos: wp.array2d[float],
     wrong: wp.array[wp.bool],
 ):
-    """An env with a NaN or an absurd speed goes back to its last good position, at rest.
+    """Reset an env with a NaN or an absurd speed to its last valid position, at rest.
 
-    `good_joint_pos` are the columns of `good` that are the angles of the joints that `ctrl` (N, J) moves.
+    `good_joint_pos`: the columns of `good` with the angles of the joints that `ctrl` (N, J) moves.
     """
     env = wp.tid()
     bad = wp.bool(False)
@@ -32,7 +32,7 @@ def guard(
     for i in range(qvel.shape[1]):
         if not (wp.abs(qvel[env, i]) < SPEED_LIMIT):
             bad = True
-    for i in range(ctrl.shape[1]):  # clamping the joints' torques has hidden these
+    for i in range(ctrl.shape[1]):  # these are hidden by clamping the joints' torques
         if not wp.isfinite(ctrl[env, i]):
             bad = True
     wrong[env] = bad
@@ -58,7 +58,7 @@ def body_velocities(
     linear: wp.array2d[wp.vec3],
     angular: wp.array2d[wp.vec3],
 ):
-    """Velocities of body frames from cvel: (angular, linear), the linear part at the robot's centre of mass `com`."""
+    """Velocities of body frames from cvel: (angular, linear), its linear part at the robot's centre of mass `com`."""
     env, body = wp.tid()
     velocity = cvel[env, body]
     turn = wp.spatial_top(velocity)

@@ -1,4 +1,4 @@
-"""MuJoCo's own C, one env a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
+"""MuJoCo in C, one MjData per env, distributed over threads (MuJoCo releases Python's lock while it computes)."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -22,17 +22,17 @@ from .simulator import Variation
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 BAD_STATE_WARNINGS = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
-MAX_SPEED = 1e3  # m/s and rad/s; what is faster, or no number, has blown up
+MAX_SPEED = 1e3  # m/s and rad/s; faster states, or states with NaN, are invalid
 
 
 class MujocoSimulator:
     """Implements `Simulator` on CPU threads.
 
     Args:
-        varied: each env has a model of its own.
+        varied: give each env its own model.
 
     Raises:
-        UserError: if the device is not the CPU.
+        UserError: the device is not the CPU.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MujocoSimulator:
         spec = build_spec(robot, terrain)
         if varied:
             for texture in spec.textures:
-                texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
+                texture.width = texture.height = 1  # most of the memory of a model, which is not drawn
         self.model = spec.compile()
         self._at = at = addresses(self.model, robot)
         nominal = self.model, self.device, torch.float64, at.bodies, at.actuators
@@ -84,7 +84,7 @@ class MujocoSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         target = joint_target.double().numpy()
         substeps, at = self.robot.substeps, self._at
-        # MuJoCo takes what is not a number for zero, with a warning. Here that env's physics is wrong.
+        # MuJoCo replaces non-finite values by zero, with a warning. Here the physics of that env counts as wrong.
         wrong = ~(np.isfinite(target).all(1) & np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1))
 
         def advance(env: int) -> None:
@@ -95,10 +95,10 @@ class MujocoSimulator:
             data.xfrc_applied[at.root, :3] = self._push_w[env]
             try:
                 mujoco.mj_step(self.models[env], data, substeps)
-            except mujoco.FatalError:  # the solver cannot factorise what has blown up
+            except mujoco.FatalError:  # the solver cannot factorise an exploded state
                 wrong[env] = True
                 return
-            # MuJoCo has put an env that has blown up back to its model's first pose, and counted a warning.
+            # MuJoCo has reset an env that exploded to its model's first pose, and counted a warning.
             wrong[env] = data.warning.number[BAD_STATE_WARNINGS].any()
             self._refresh(env)
 
@@ -175,16 +175,16 @@ class MujocoSimulator:
     def _own_model(self) -> mujoco.MjModel:
         """A copy in which centres of mass may be anywhere."""
         model = copy.copy(self.model)
-        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # no short cuts where frames coincide
+        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # disable shortcuts for coinciding frames
         return model
 
     def _bodies(self) -> dict[str, Tensor]:
-        """In what the envs' models may differ, (N, ...) each; nothing if they do not."""
+        """The fields in which the envs' models may differ, (N, ...) each; empty if they do not."""
         names = self._nominal.fields if self._nominal else ()
         return {name: torch.from_numpy(np.stack([getattr(x, name) for x in self.models])) for name in names}
 
     def _each(self, rows: range, work) -> None:
-        """Run work(row) for all rows, shared out among the threads."""
+        """Run work(row) for all rows, distributed over the threads."""
         parts = [rows[chunk.start :: chunk.step] for chunk in self._chunks]
 
         def run(part: range) -> None:
@@ -195,7 +195,7 @@ class MujocoSimulator:
             pass
 
     def _refresh(self, env: int) -> None:
-        """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
+        """Kinematics and velocities at the integrated state (mj_step leaves those of the previous substep)."""
         model, data, at = self.models[env], self.data[env], self._at
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
@@ -205,24 +205,24 @@ class MujocoSimulator:
         self._cvel[env], self._com[env] = data.cvel[at.bodies], data.subtree_com[at.root]
 
     def _reset(self, env: int) -> mujoco.MjData:
-        """Everything as the model has it, but the terrain in its place."""
+        """Reset everything to the model's values, except the terrain's position."""
         data = self.data[env]
         mujoco.mj_resetData(self.models[env], data)
         data.mocap_pos[:] = self._mocap_pos[env]
         return data
 
     def _recover(self, env: int) -> None:
-        """Back to the last good pose, at rest."""
+        """Back to the last valid pose, at rest."""
         self._reset(env).qpos[:] = self._good[env]
         self._refresh(env)
 
     def _keep_good(self) -> None:
-        """Remember the poses, where they are numbers, to recover to."""
+        """Store the poses without NaN, for `_recover`."""
         good = np.isfinite(self._qpos).all(1)
         self._good[good] = self._qpos[good]
 
     def _publish(self, envs: slice | list[int]) -> None:
-        """Copy what `_refresh` gathered into `state`."""
+        """Copy the arrays that `_refresh` filled into `state`."""
         state, at = self.state, self._at
         state.joint_pos[envs] = torch.from_numpy(self._qpos[envs, at.joint_pos]).float()
         state.joint_vel[envs] = torch.from_numpy(self._qvel[envs, at.joint_vel]).float()

@@ -1,4 +1,4 @@
-"""Newton's arrays, and its solver's, of the robots in an Isaac Lab scene: as torch tensors, in our order and conventions."""
+"""Newton's and its solver's arrays of the robots in an Isaac Lab scene, as torch tensors in our order and conventions."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,19 +23,19 @@ from .scene import PRIM, joint_names
 
 
 def newton_solver() -> Any:
-    """The solver, a `SolverMuJoCo`, of the simulation that is in place."""
+    """The solver, a `SolverMuJoCo`, of the active simulation."""
     assert isinstance(NewtonManager._solver, SolverMuJoCo)
     return NewtonManager._solver
 
 
 class Arrays:
-    """Views of what moves.
+    """Views of the moving state.
 
     Attributes:
         state: refreshed by `publish`.
-        physics_state: what the physics carries from step to step, (N, ...) each.
+        physics_state: state that the physics carries from step to step, (N, ...) each.
         root_force_w: (N, 3) N, at the root's centre of mass, for the next step only.
-        root_center: (N, 3) m, the root's nominal centre of mass in its frame, whose velocity Newton keeps.
+        root_center: (N, 3) m, the root's nominal centre of mass in its frame; Newton stores the velocity of this point.
         overflow: (N,) the solver's flags.
     """
 
@@ -88,9 +88,9 @@ class Arrays:
 
 
 class VariedBodies:
-    """The solver's model where envs differ in it: a row a world of the same fields as in `mjwarp`, in the solver's order.
+    """The solver's model in which envs differ: the fields of `mjwarp`, one row per env, in the solver's order.
 
-    Newton keeps the nominal masses. Its centre of mass of the root is where it takes the root's velocity, both ways.
+    Newton keeps the nominal masses. It reads and writes the root's velocity at the nominal centre of mass.
 
     Attributes:
         fields: by name, (N, ...).
@@ -116,7 +116,7 @@ class VariedBodies:
         )
 
     def change(self, mask: Tensor, variation: Variation) -> None:
-        """Of the envs where mask (N,) is True."""
+        """Change the envs where mask (N,) is True."""
         gains = variation.gains
         mine = replace(variation, gains=None if gains is None else gains[:, self._joints])
         for name, value in self.nominal.varied(mine).items():

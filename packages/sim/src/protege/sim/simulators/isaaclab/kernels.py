@@ -1,6 +1,6 @@
-"""What `isaaclab` computes beside Isaac Lab, on its device."""
+"""Kernels that `isaaclab` adds to Isaac Lab."""
 
-# Kernels are a language of their own, which Warp compiles.
+# Kernels are written in a language of their own, which Warp compiles.
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportAssignmentType=false
 # pyright: reportAttributeAccessIssue=false
 
@@ -18,7 +18,7 @@ def publish_bodies(
     lin_vel_w: wp.array2d[wp.vec3],
     ang_vel_w: wp.array2d[wp.vec3],
 ):
-    """Bodies in the robot's order from Newton's, whose quaternions are xyzw and whose velocities are (linear, angular).
+    """Bodies in the robot's order from Newton's arrays, with quaternions xyzw and velocities (linear, angular).
 
     Newton's linear velocity is that of the centre of mass; here it is that of the body frame's origin.
     """
@@ -41,7 +41,7 @@ def publish_joints(
     joint_pos: wp.array2d[float],
     joint_vel: wp.array2d[float],
 ):
-    """Joints in the robot's order from Newton's."""
+    """Joints in the robot's order from Newton's arrays."""
     env, joint = wp.tid()
     joint_pos[env, joint] = positions[env, order[joint]]
     joint_vel[env, joint] = velocities[env, order[joint]]
