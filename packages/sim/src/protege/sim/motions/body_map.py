@@ -1,4 +1,4 @@
-"""How a robot follows other skeletons: its own file `retarget.yaml`, beside its robot.yaml."""
+"""How a robot follows other skeletons: its file `retarget.yaml`, beside its robot.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -24,9 +24,9 @@ class Target:
     Attributes:
         body: of the robot.
         role: the part of the body that it follows, see `anatomy.ROLES`.
-        after: the mapped body that its place is measured from; empty for the root.
-        position: cost of being off its place, per m. At 0 it is fixed to `after`, as a shoulder is to the torso.
-        rotation: cost of being turned off, per rad.
+        after: the mapped body relative to which its place is measured; empty for the root.
+        position: cost of a position error, per m. At 0 the body is fixed to `after`, as a shoulder is to the torso.
+        rotation: cost of a rotation error, per rad.
     """
 
     body: str
@@ -37,7 +37,7 @@ class Target:
 
 
 def has_body_map(robot: Robot) -> bool:
-    """Whether a robot says how it follows other skeletons."""
+    """Whether a robot has a file that maps its bodies to roles."""
     return file_beside(robot, RETARGET_FILE) is not None
 
 
@@ -46,7 +46,7 @@ def body_map(robot: Robot) -> tuple[Target, ...]:
     """The robot's targets, the root's first.
 
     Raises:
-        UserError: it has no such file, or the file names a body, a role or a key that there is not, or lacks a role.
+        UserError: the file is missing, names an unknown body, role or key, or lacks a role.
     """
     file = file_beside(robot, RETARGET_FILE)
     if file is None:
@@ -85,9 +85,9 @@ def _target(file: Path, robot: Robot, body: str, entry: Any, before: set[str]) -
 
 
 def followed(targets: tuple[Target, ...], roles: Roles) -> tuple[Target, ...]:
-    """The targets that a skeleton has parts for: what is optional, such as toes, may be missing.
+    """The targets for which a skeleton has parts: optional ones, such as toes, may be missing.
 
-    The turn of a limb is told from where it ends: a forearm without a wrist on either side is not turned.
+    A limb's rotation is determined by its ends: a forearm without a wrist on either side is not rotated.
     """
     mapped = [target for target in targets if target.role in roles]
     assert all(target.role in OPTIONAL for target in targets if target not in mapped)

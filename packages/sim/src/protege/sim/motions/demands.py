@@ -1,7 +1,7 @@
-"""What a clip asks of a robot's motors: the torques that its motion takes, by inverse dynamics, and its speeds.
+"""The demands of a clip on a robot's motors: the torques of its motion, by inverse dynamics, and its speeds.
 
-The ground's forces are not known. They are taken as the smallest ones, at the points of the feet that touch the ground, that hold
-the root; they may pull, too. In the air there are none. What is left over of the root's force there, no motor can make up for.
+The ground's forces are unknown. They are estimated as the smallest forces at the touching points of the feet that support the root;
+they may also pull. In flight there are none. No motor can provide the remaining force on the root.
 """
 
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from .ground import averaged
 from .surface import trace
 
 LOAD_HEIGHT = 0.01
-"""m: points of the feet that are lower carry weight."""
+"""m: points of the feet below this height carry weight."""
 SMOOTHING_TIME = 1.0 / 60.0
-"""s, standard deviation over which accelerations are averaged: differences of frames make much of their rounding."""
+"""s, standard deviation over which accelerations are averaged, because finite differences amplify rounding."""
 FOOT_FORCE_COST = 0.05
-"""N·m that a newton at a foot costs: points that are near each other do not hold the root by pulling and pushing."""
+"""N·m that a newton at a foot costs: it prevents neighbouring points from supporting the root by opposite forces."""
 MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
 class Demand:
-    """The largest that is asked of one joint.
+    """The largest torque that one joint needs.
 
     Attributes:
-        joint: its name.
+        joint: name of the joint.
         torque: N·m.
-        limit: the joint's, N·m.
+        limit: effort limit of the joint, N·m.
         time: s since the clip's start.
-        share: of the frames in which more than the limit is asked.
+        share: share of the frames in which the limit is exceeded.
     """
 
     joint: str
@@ -46,11 +46,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Demands:
-    """What a clip asks.
+    """The demands of a clip.
 
     Attributes:
-        beyond: joints that are asked for more than they have, the worst first.
-        speed: rad/s of the fastest joint; `fastest` is its name, and it is so at `time` s.
+        beyond: joints that need more than their limit, the worst first.
+        speed: of the fastest joint, rad/s; `fastest` is its name, `time` the time, s.
     """
 
     beyond: tuple[Demand, ...]
@@ -60,7 +60,7 @@ class Demands:
 
 
 def demands(clip: Clip, robot: Robot) -> Demands:
-    """What a clip of evenly spaced frames asks of a robot."""
+    """The demands of a clip with evenly spaced frames on a robot."""
     time = clip.time - clip.time[0]
     torque, speed = torques(clip, robot)
     limit = np.array([joint.effort_limit for joint in robot.joints])
@@ -78,7 +78,7 @@ def demands(clip: Clip, robot: Robot) -> Demands:
 
 
 def torques(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """Torques (T, J) N·m that move a robot as a clip does, and its joints' speeds (T, J) rad/s."""
+    """Torques (T, J) N·m that move a robot as in a clip, and its joints' speeds (T, J) rad/s."""
     spec = build_spec(robot)
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     model = spec.compile()
@@ -109,7 +109,7 @@ def torques(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summary(found: Demands) -> str:
-    """In words."""
+    """The demands in words."""
     speed = f"fastest joint {found.speed:.1f} rad/s ({found.fastest} at {found.time:.2f} s)"
     if not found.beyond:
         return f"demands            torques within the joints' limits; {speed}"

@@ -1,4 +1,4 @@
-"""Angles of three hinges that turn a body as a rotation does, within the hinges' limits."""
+"""Angles of three hinges that rotate a body by a given rotation, within the hinges' limits."""
 
 from collections.abc import Callable
 
@@ -8,29 +8,29 @@ from torch import Tensor
 from protege.core.robots import rotation as R
 
 MAX_CLAMPING_ERROR = 0.05  # rad that clamping a chain of exact solutions may cost
-# What hinges cost that jump by an angle between two frames, of what a rotation costs that is off by it: in choosing between
-# solutions, little enough that a leg that is drawn up for a fifth of a second changes over, and in the steps after it.
+# Cost of hinges that jump between two frames, relative to the cost of a rotation error of the same angle: in choosing between
+# solutions, small enough to change the solution for a leg that is drawn up for a fifth of a second; and in the steps after that.
 JUMP_COST, COUPLING = 0.3, 1.0
 CALM_COUPLING = 0.005
-"""The same in calming a chain: it costs hundredths of a radian where hinges swing from limit to limit, little elsewhere."""
+"""The same in calming a chain: it costs hundredths of a radian where hinges swing between limits, and little elsewhere."""
 MAX_JUMP_RATIO = 2.0
-"""Times as far as the rotation's speed may the hinges' speeds jump, in a chain that is calm."""
+"""Largest ratio of the jumps of the hinges' speeds to those of the rotation's speed, in a calm chain."""
 SOLUTION_STEPS, CHAIN_STEPS = 20, 100  # towards each solution; from the chosen ones, together
 
 
 def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool = False) -> Tensor:
-    """Angles of a body's x, y and z hinges, in this order, that turn it by q.
+    """Angles of a body's x, y and z hinges, in this order, that rotate it by q.
 
-    Of the two exact solutions of each frame the one nearer to the frame before is taken, without jumps of a whole turn, and
-    clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing through half a turn, which limits
-    seldom allow: where clamping would lose more than `MAX_CLAMPING_ERROR`, the angles are those within the limits that come nearest to q. Where
-    it loses less, as in knees that bend by more than a right angle, they swing from limit to limit between two frames.
+    Of the two exact solutions of each frame, the one nearer to the previous frame is used, without jumps by a full turn, and
+    clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing by half a turn, which limits seldom
+    allow: where clamping would cost more than `MAX_CLAMPING_ERROR`, the angles are those within the limits that are nearest to q. Where it
+    costs less, as in knees that bend by more than a right angle, hinges swing between limits from one frame to the next.
 
     Args:
         q: (T, 4) rotations in the parent's frame.
         limits: (3, 2) rad.
-        wraps: what is searched for ends where it began.
-        calm: hold neighbours in time together where hinges swing like that.
+        wraps: the search ends where it began.
+        calm: couple neighbouring frames where hinges swing like that.
 
     Returns:
         (T, 3) rad.
@@ -45,7 +45,7 @@ def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool =
 
 
 def _around(wraps: bool, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """What work makes of parts (T, ...); of a cycle with the turns before it and after it."""
+    """The result of `work` for parts (T, ...); for a cycle, including the repetitions before and after it."""
     if not wraps:
         return work(*parts)
     count = len(parts[0])
@@ -53,7 +53,7 @@ def _around(wraps: bool, work: Callable[..., Tensor], *parts: Tensor) -> Tensor:
 
 
 def _is_calm(angles: Tensor, q: Tensor) -> bool:
-    """Whether no hinge's speed changes between frames by more than `MAX_JUMP_RATIO` times what the rotation's does at most."""
+    """Whether no hinge's speed jumps by more than `MAX_JUMP_RATIO` times the largest jump of the rotation's speed."""
     if len(q) < 3:
         return True
     turns = R.to_rotation_vector(R.multiply(R.conjugate(q[:-1]), q[1:]))
@@ -61,13 +61,13 @@ def _is_calm(angles: Tensor, q: Tensor) -> bool:
 
 
 def turned(angles: Tensor) -> Tensor:
-    """(..., 4) rotations of x, y and z hinges turned by (..., 3) rad."""
+    """(..., 4) rotations by x, y and z hinges at (..., 3) rad."""
     x, y, z = _each(angles)
     return R.multiply(R.multiply(x, y), z)
 
 
 def _each(angles: Tensor) -> tuple[Tensor, ...]:
-    """(..., 4) the rotation of each hinge."""
+    """(..., 4) the rotation by each hinge."""
     axes = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
     return R.from_axis_angle(axes, angles).unbind(-2)
 
@@ -89,19 +89,19 @@ def _solutions(q: Tensor) -> Tensor:
 
 
 def _chain(solutions: Tensor, middle: Tensor) -> Tensor:
-    """(T, 3) of the solutions of each frame the one nearest to the frame before, the whole brought near the middle."""
+    """(T, 3) in each frame the solution nearest to the previous frame, all of them shifted towards the middle."""
     previous, angles = middle, []
     for candidates in solutions:
         near = previous + R.wrap_angle(candidates - previous)
         previous = near[(near - previous).square().sum(-1).argmin()]
         angles.append(previous)
     chain = torch.stack(angles)
-    # A clip that starts a whole turn away from the hinge's range is brought into it.
+    # A clip that starts a full turn away from the hinge's range is shifted into it.
     return chain - 2.0 * torch.pi * ((chain.mean(dim=0) - middle) / (2.0 * torch.pi)).round()
 
 
 def _search(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(T, 3) within the limits, near q and without jumps."""
+    """(T, 3) angles within the limits, near q and without jumps."""
     middle, quarter = (low + high) / 2.0, (high - low) / 4.0
     spread = middle + quarter * torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=q.dtype)] * 3)
     exact = middle + R.wrap_angle(_solutions(q) - middle)
@@ -111,7 +111,7 @@ def _search(q: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _smoothest(found: Tensor, error: Tensor) -> Tensor:
-    """(T, 3) of K candidates a frame, (T, K, 3) with their errors (T, K), those that are off and jump least (Viterbi)."""
+    """(T, 3) of K candidates per frame, (T, K, 3) with errors (T, K), the sequence with least errors and jumps (Viterbi)."""
     cost, choices = error[0].square(), []
     for t in range(1, len(found)):
         jump = (found[t, :, None] - found[t - 1]).square().sum(-1)
@@ -125,7 +125,7 @@ def _smoothest(found: Tensor, error: Tensor) -> Tensor:
 
 
 def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, coupling: float = 0.0) -> Tensor:
-    """Projected Gauss-Newton steps towards q; with coupling, neighbours in time, dimension 0, hold each other."""
+    """Projected Gauss-Newton steps towards q; with `coupling`, neighbours in time, dimension 0, are coupled."""
     for _ in range(steps):
         here = turned(angles)
         off = R.to_rotation_vector(R.multiply(R.conjugate(here), q.expand_as(here)))
@@ -134,7 +134,7 @@ def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, c
         if coupling:
             held = torch.cat([angles[:1], angles, angles[-1:]])
             force += coupling * (held[:-2] + held[2:] - 2.0 * angles)[..., None]
-        # At a limit a hinge that is pushed against it takes no part.
+        # A hinge at a limit that is pushed against it does not take part.
         free = ~((angles <= low) & (force[..., 0] < 0.0) | (angles >= high) & (force[..., 0] > 0.0))
         axes = axes * free[..., None]
         normal = axes @ axes.mT + (2.0 * coupling + 1e-3) * torch.eye(3, dtype=q.dtype)
@@ -144,7 +144,7 @@ def _descend(angles: Tensor, q: Tensor, low: Tensor, high: Tensor, steps: int, c
 
 
 def _axes(angles: Tensor) -> Tensor:
-    """(..., 3, 3) the hinges' axes, one a row, in the turned body's frame."""
+    """(..., 3, 3) the hinges' axes, one per row, in the rotated body's frame."""
     _, y, z = _each(angles)
     e = torch.eye(3, dtype=angles.dtype).expand(*angles.shape, 3)
     return torch.stack(

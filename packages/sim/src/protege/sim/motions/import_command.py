@@ -1,4 +1,4 @@
-"""What `protege sim motions import` does, from sources to written clips."""
+"""The work of `protege sim motions import`, from sources to written clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ from .workers import in_order
 
 @dataclass
 class Report:
-    """What became of the files.
+    """The results for the files.
 
     Attributes:
-        failed: the messages of files that could not be imported.
-        skipped: the names of files in folders and archives that are no motions.
+        failed: error messages of files that could not be imported.
+        skipped: names of files in folders and archives that are not motions.
     """
 
     failed: list[str] = field(default_factory=list)
@@ -38,18 +38,18 @@ def import_motions(
     names: Sequence[str],
     on_clip: Callable[[Path, SourceMotion, Clip], None],
 ) -> Report:
-    """Import sources into a folder. Of files that are named one by one all are written or none; a folder goes on past bad ones.
+    """Import sources into a folder. Files that are named are all written or none; a folder continues after bad files.
 
     Args:
         sources: files, folders, archives.
         output: folder of the clips.
         robot: whose clips they become.
-        options: what the user says about the files.
+        options: what the user specifies about the files.
         names: see `find_sources`.
-        on_clip: told of each clip that is written.
+        on_clip: called for each clip that is written.
 
     Raises:
-        UserError: a source that was named is bad, or two motions have the same name.
+        UserError: a named source is bad, or two motions have the same name.
     """
     reader = get_reader(options.format) if options.format else None
     found = find_sources(sources, names, reader)
@@ -92,7 +92,7 @@ def import_motions(
 
 @dataclass(frozen=True)
 class _Job:
-    """A file, as another process can take it: `contents` is None of one to be passed over, or why it cannot be read."""
+    """A file's contents for another process: None for a file to skip, or the error if it cannot be read."""
 
     file: str
     name: str
@@ -110,7 +110,7 @@ def _contents(file: Found) -> bytes | UserError | None:
 
 
 def _clips(job: _Job) -> list[tuple[SourceMotion, Clip]] | UserError:
-    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+    """The clips of a file; empty if it is a clip already or contains no motion, unless the user named it."""
     if job.contents is None or isinstance(job.contents, UserError):
         return job.contents or []
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a clip: feet that slide, bodies in the ground, joints past their limits, jumps.
+"""Measures of a clip's quality: sliding feet, bodies in the ground, joints past their limits, jumps.
 
 Each measure is a pure function of arrays; `inspect` gathers them.
 """
@@ -38,7 +38,7 @@ class Slide:
 
 @dataclass(frozen=True)
 class Penetration:
-    """How deep the lowest point of the body is in the ground, m. `mean` is over the `share` of frames where it is at all."""
+    """How deep the lowest point of the body is in the ground, m. `mean` is over the `share` of frames where it is."""
 
     max: float
     mean: float

@@ -83,7 +83,7 @@ class Servos:
     Attributes:
         stiffness: N·m/rad by joint; a name may contain `*`, and later entries override earlier ones. Others use the next keys.
         damping: N·m·s/rad of the same joints.
-        natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: use the model's gains.
+        natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: the model's gains.
         damping_ratio: with it, damping = 2 · ratio · armature · 2π · frequency.
         action_scale: rad of target for one unit of a network's output.
         action_effort: alternatively, the share of its effort limit that a servo exerts for one unit:
