@@ -1,8 +1,8 @@
-"""Retargeting: another skeleton's motion for a robot, by inverse kinematics (mink) of the bodies that follow parts of it.
+"""Retargeting: another skeleton's motion for a robot, by inverse kinematics (mink) of the bodies that have roles.
 
-Each of these bodies gets a target place, built from the root outwards: the source's direction from one part to the next, times
-the robot's own length of that segment. So limbs of any length bend as the source's do, and reach what they can. Some bodies get
-the source's rotation as well. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
+Each of these bodies gets a target position, built from the root outwards: the source's direction from one part to the next, times
+the robot's own length of that segment. So limbs of any length bend like the source's and reach as far as they can. Some bodies also
+get the source's rotation. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
 """
 
 import math
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     import mink
 
 STEPS, FIRST_STEPS = 8, 200
-"""Steps towards a frame's targets from the frame before; towards the first one's from the default pose."""
+"""Steps towards a frame's targets from the previous frame; for the first frame, from the default pose."""
 LEAD_IN_FRAMES = 60
-"""Frames of a cycle's end that are solved before its first one."""
+"""Frames at a cycle's end that are solved before its first one."""
 ARM_CLEARANCE, CLEARANCE_DETECTION = 0.02, 0.06
-"""m, that arms keep from legs, and from which on they are watched: limbs of another thickness would go through each other."""
+"""m: least distance of arms from legs, and distance from which on it is monitored: thicker limbs would intersect."""
 POSTURE_COST = 0.03
-"""Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
+"""Cost of the distance from the default pose, which undetermined angles, such as a forearm's roll, stay close to."""
 DAMPING = 1e-3
 MAX_JOINT_SPEED = 30.0
-"""rad/s of a joint. Motors and people are slower; a leap to another solution is faster."""
+"""rad/s, largest joint speed. Motors and people are slower; a jump to another solution is faster."""
 SETTLED_STEP = 2e-3
-"""m and rad: steps that are shorter end a frame of a new import."""
+"""m and rad: in a new import, a frame is finished when a step is shorter."""
 SAME_ROTATION = 1e-3
-"""rad: frames that differ by less at rest are the same; model files round."""
+"""rad: rest frames that differ by less count as equal, because model files are rounded."""
 LEG_ROLES = ("left_hip", "left_knee", "left_ankle")
 
 
 @dataclass(frozen=True)
 class Aims:
-    """Where the robot's bodies are to be, T frames, world frame.
+    """Target poses of the robot's bodies, T frames, world frame.
 
     Attributes:
-        targets: whose they are.
+        targets: the bodies with targets.
         places: (T, 3) m, by body.
         rotations: (T, 4), by body.
-        scale: of the root's way and height against the source's.
+        scale: ratio of the root's travel and height to the source's.
     """
 
     targets: tuple[Target, ...]
@@ -62,14 +62,14 @@ class Aims:
 
 
 def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
-    """What a robot's bodies have to follow.
+    """The target poses that a robot's bodies have to follow.
 
     Args:
         poses: of the source, T frames.
-        roles: of its bodies.
+        roles: roles of its bodies.
 
     Raises:
-        UserError: the robot does not say how it follows other skeletons.
+        UserError: the robot has no map to other skeletons.
     """
     targets, turns = followed(body_map(robot), roles), PartRotations(poses, roles)
     pos, quat = robot_poses(robot, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.zeros((1, robot.num_joints)))
@@ -106,17 +106,17 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
 
 
 def _snapped(quat: np.ndarray) -> np.ndarray:
-    """A rotation (4,), or none at all if it is that but for rounding."""
+    """A rotation (4,), or the identity if it differs from that by rounding only."""
     return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME_ROTATION else np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(T, 3): a vector (3,) turned by rotations (T, 4)."""
+    """(T, 3): a vector (3,) rotated by rotations (T, 4)."""
     return R.rotate(torch.from_numpy(quat), torch.from_numpy(vector).expand(len(quat), 3)).numpy()
 
 
 def _after(quat: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(T, 4): one rotation (4,), and then rotations (T, 4)."""
+    """(T, 4): first one rotation (4,), then rotations (T, 4)."""
     turn = torch.from_numpy(quat)
     return R.multiply(turn, torch.from_numpy(first).expand_as(turn)).numpy()
 
@@ -127,9 +127,9 @@ def solve(
     """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
 
     Args:
-        step: s from frame to frame: joints turn no faster than `MAX_JOINT_SPEED`; without it they may.
+        step: frame time, s: joints do not turn faster than `MAX_JOINT_SPEED`; inf for no limit.
         settled: m and rad, the search for a frame's joints ends with a step that is shorter.
-        wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
+        wraps: the last frame repeats the first pose: the first one is then searched for from the last second.
     """
     import mink
 
@@ -163,7 +163,7 @@ def solve(
 
 
 def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
-    """The joints' ranges, and that arms keep clear of legs."""
+    """The joints' ranges, and the distance of arms from legs."""
     import mink
 
     arms, legs = (
@@ -177,7 +177,7 @@ def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
 
 
 def _near(model: mujoco.MjModel, qpos: np.ndarray, reach: float) -> "mink.Limit":
-    """That joints stay within so many rad of where they are in a pose (7 + J,)."""
+    """A limit that keeps joints within `reach` rad of a pose (7 + J,)."""
     import mink
 
     class Near(mink.Limit):

@@ -1,4 +1,4 @@
-"""A motion at other moments."""
+"""A motion resampled at other times."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from protege.core.robots import rotation as R
 from .source import JointMotion, Motion, SkeletonMotion
 
 MAX_RATE = 120.0
-"""Frames a second: finer recordings are thinned, for what bodies do is slower than half of it."""
+"""Frames per second: faster recordings are thinned, because movements are slower than half of it."""
 TIME_TOLERANCE = 1e-6
-"""s, of frames that lie where they are wanted."""
+"""s, tolerance for frames that are already at the wanted times."""
 
 
 def at_rate[M: Motion](motion: M, rate: float) -> M:
-    """The motion with even frames, its first and last ones kept: positions linear in between, rotations at constant speed.
+    """The motion with evenly spaced frames, including its first and last one: positions linear, rotations at constant speed.
 
     Args:
         motion: T frames.
-        rate: frames a second; the next one that divides the motion's duration evenly is taken.
+        rate: frames per second; the next rate that divides the motion's duration evenly is used.
     """
     count = max(2, round(motion.time[-1] * rate) + 1)
     even = np.linspace(0.0, motion.time[-1], count)
@@ -53,5 +53,5 @@ def at_rate[M: Motion](motion: M, rate: float) -> M:
 
 
 def at_most[M: Motion](motion: M, rate: float = MAX_RATE) -> M:
-    """The motion with no more frames a second than that."""
+    """The motion with at most this frame rate."""
     return at_rate(motion, rate) if float(np.median(np.diff(motion.time))) < 1.0 / (1.01 * rate) else motion

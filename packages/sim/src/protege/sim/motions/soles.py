@@ -1,4 +1,4 @@
-"""How soles lie, and when feet stand, by a source's ankles and toes."""
+"""Rotations of soles, and times at which feet stand, from a source's ankles and toes."""
 
 from dataclasses import replace
 
@@ -16,20 +16,20 @@ from .surface import trace
 from .world_poses import WorldPoses, robot_poses
 
 ADULT_LEG_LENGTH = 0.8
-"""m from hip to ankle of a grown person."""
+"""m from hip to ankle of an adult."""
 MAX_SOLE_TILT = np.radians(30.0)
-"""A sole that is off the level by more while it stands on it is not of a foot as it is known here."""
+"""Largest tilt of a sole while it stands; a larger one means that the foot is of an unknown kind."""
 MIN_FLAT_FRAMES = 5
-"""Frames on a flat sole that tell how it lies."""
+"""Least number of frames on a flat sole from which its rotation is determined."""
 
 
 def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, Stand]:
-    """When the left foot of a source stands, and the right one.
+    """When the left and the right foot of a source stand.
 
     Args:
-        time: (T,) s, even.
+        time: (T,) s, evenly spaced.
         poses: of the source, T frames.
-        roles: of its bodies.
+        roles: roles of its bodies.
     """
 
     def places(part: str) -> np.ndarray:
@@ -42,7 +42,7 @@ def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, 
 
 
 def clip_standing(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) when the left foot of a robot stands, and the right one, by the points of its soles; T even frames."""
+    """(T,) when the left and the right foot of a robot stand, by the points of its soles; T evenly spaced frames."""
     surface = trace(clip, robot)
     soles = []
     for names in (robot.groups.left_foot, robot.groups.right_foot):
@@ -65,10 +65,10 @@ def leg_bodies(robot: Robot, foot: str) -> list[str]:
 
 
 def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:
-    """The aims with soles level on average while they are on the ground: at rest, a file's skeleton need not have them so.
+    """The target poses with soles that are level on average while on the ground; in a file's rest pose they may be tilted.
 
     Args:
-        feet: when they stand; a foot's turn is told while it is flat, its toes' while the ball is down.
+        feet: when they stand; a foot's rotation is determined while it is flat, its toes' while the ball is down.
     """
     rotations = dict(wanted.rotations)
     for target in wanted.targets:

@@ -1,6 +1,6 @@
-"""Biovision's text format: a hierarchy of joints with channels in any order, then a row of numbers a frame.
+"""Biovision's text format: a hierarchy of joints with channels in any order, then one row of numbers per frame.
 
-Read here rather than by a library: those in the index bring plotting or 3D packages with them, or do not say which line is wrong.
+It is parsed here because the packaged libraries depend on plotting or 3D packages, or do not report the line of an error.
 """
 
 import io
@@ -21,9 +21,9 @@ class Joint:
     """A joint, or the end of a limb, which has no channels.
 
     Attributes:
-        name: of an end, its joint's name and `.end`.
-        parent: index, -1 of the root.
-        offset: (3,) from the parent, the file's unit and axes.
+        name: for an end, its joint's name and `.end`.
+        parent: index, -1 for the root.
+        offset: (3,) from the parent, in the file's unit and axes.
         channels: in the order of the numbers, such as ("Xposition", "Zrotation").
     """
 
@@ -35,7 +35,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Recording:
-    """A whole file: joints, parents first; (T, C) numbers of all channels, position and degrees; seconds a frame."""
+    """A whole file: joints, parents first; (T, C) numbers of all channels, position and degrees; frame time in s."""
 
     joints: list[Joint]
     numbers: np.ndarray
@@ -43,10 +43,10 @@ class Recording:
 
 
 def parse(text: str, file: str) -> Recording:
-    """Read a file.
+    """Parse a file.
 
     Raises:
-        UserError: naming the line that is no BVH, or that the frames are not as many or as wide as they should be.
+        UserError: it names an invalid line, or a wrong number or width of frames.
     """
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
@@ -79,7 +79,7 @@ def _number(head: list[str], index: int, words: str, file: str) -> float:
 
 
 def _hierarchy(lines: list[str], file: str) -> list[Joint]:
-    """The joints; those that are open, from the root on, are a stack."""
+    """The joints; the stack contains those that are open, from the root on."""
     joints: list[Joint] = []
     opened: list[int] = []
     for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""A file's contents as plain data: what is common to formats that share a container, a pickle, an archive of arrays, or text."""
+"""A file's contents as plain data: shared by formats with the same container, a pickle, an archive of arrays, or text."""
 
 import io
 import math
@@ -23,17 +23,17 @@ BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-si
 COPY_REMEDY = "Download or copy it again"
 ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
           OverflowError, MemoryError)  # fmt: skip
-"""What numpy and zipfile raise about damaged files."""
+"""Exceptions of numpy and zipfile for damaged files."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file, opened.
+    """An opened file.
 
     Attributes:
-        file: as messages call it.
-        name: of the motion that it holds, if it says nothing else: the file's own without its ending.
-        container: `text`; `pickle` (also a numpy file of objects, and joblib's); `torch`; `npz`; `npy`, one plain array.
+        file: name of the file for messages.
+        name: name of its motion, if it does not contain one: the file's name without its suffix.
+        container: `text`; `pickle` (including numpy files of objects, and joblib's); `torch`; `npz`; `npy`, one plain array.
         data: the text, the object, the arrays by name, or the array.
     """
 
@@ -48,15 +48,15 @@ class Document:
 
 
 def open_document(contents: bytes, file: str, name: str) -> Document:
-    """The file's data, whatever it is packed in.
+    """The file's data, from any container.
 
     Args:
-        contents: of the file, whole.
-        file: as messages call it.
-        name: of its motion.
+        contents: of the file, complete.
+        file: name of the file for messages.
+        name: name of its motion.
 
     Raises:
-        UserError: it is damaged, no motion, or more than plain data.
+        UserError: the file is damaged, not a motion, or more than plain data.
     """
     if contents.startswith(ZLIB):
         contents = _inflated(contents, file)
@@ -79,11 +79,11 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
     try:
         return Document(file, name, "text", contents.decode(encoding))
     except UnicodeDecodeError:
-        return Document(file, name, "text", contents.decode("latin-1"))  # of comments alone, and names
+        return Document(file, name, "text", contents.decode("latin-1"))  # affects only comments and names
 
 
 def _inflated(contents: bytes, file: str) -> bytes:
-    """What zlib has packed: joblib does so when told to compress."""
+    """The contents of a zlib file; joblib writes such files if compression is on."""
     try:
         unpacked = zlib.decompressobj().decompress(contents, MAX_BYTES + 1)
     except zlib.error as error:
@@ -94,7 +94,7 @@ def _inflated(contents: bytes, file: str) -> bytes:
 
 
 def _npy(contents: bytes, file: str, name: str) -> Document:
-    """One array; of objects, what its pickle holds."""
+    """One array; for an array of objects, the contents of its pickle."""
     stream = io.BytesIO(contents)
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
@@ -106,14 +106,14 @@ def _npy(contents: bytes, file: str, name: str) -> Document:
     if dtype.hasobject:
         return Document(file, name, "pickle", unpickle(contents[stream.tell() :], file))
     count = math.prod(shape)
-    if len(contents) - stream.tell() < count * dtype.itemsize:  # nothing is allocated for what a header promises
+    if len(contents) - stream.tell() < count * dtype.itemsize:  # nothing is allocated by the header alone
         raise ValueError(f"an array of shape {shape} lacks bytes")
     array = np.frombuffer(contents, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
     return Document(file, name, "npy", array)
 
 
 def _npz(archive: ZipFile, file: str) -> dict[str, Any]:
-    """The arrays of an archive by name; those of objects are unpickled."""
+    """The arrays of an archive by name; arrays of objects are unpickled."""
     arrays: dict[str, Any] = {}
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if not infos:

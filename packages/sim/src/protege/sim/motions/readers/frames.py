@@ -1,4 +1,4 @@
-"""A motion into metres, z up, as the user's options say."""
+"""Converts a motion to metres and z up, by the user's options."""
 
 from dataclasses import replace
 
@@ -11,16 +11,16 @@ from .options import UNITS, Options
 from .orientation import Y_UP, after, turned
 
 MAX_ROOT_HEIGHT = 3.0
-"""m that a root's height may be, in the median: higher ones are of another unit."""
+"""m, largest median height of a root: greater heights mean another unit."""
 
 
 def oriented(motion: SourceMotion, options: Options) -> SourceMotion:
     """The motion with lengths in metres and z up.
 
-    The bodies' own frames stay as they are: it is the world that is turned.
+    The bodies' own frames stay as they are: the world frame is rotated.
 
     Raises:
-        UserError: the root is so high, as a rule, that the unit must be another one.
+        UserError: the root is usually so high that the unit must be another one.
     """
     pos, quat = motion.root_pos_w * options.metres, motion.root_quat_w
     if options.up == "y":
@@ -41,7 +41,7 @@ def _joints(motion: JointMotion, options: Options) -> JointMotion:
 
 
 def _check_height(pos: np.ndarray, file: str, options: Options) -> None:
-    """Refuse heights that are of another unit, and name the one that fits."""
+    """Reject heights in another unit, and name the unit that fits."""
     height = float(np.median(np.abs(pos[:, 2])))
     if height <= MAX_ROOT_HEIGHT or options.unit is not None:
         return

@@ -1,6 +1,6 @@
 """MimicKit's motions (.pkl): frames of a root's position and rotation vector, then the joints of one of its characters.
 
-Hinges are angles, ball joints rotation vectors, as the character's model has them: SMPL's 23 bodies, the 12 of DeepMimic's
+Hinges are angles and ball joints are rotation vectors, as in the character's model: SMPL's 23 bodies, the 12 of DeepMimic's
 humanoid with its arms stretched out, or a robot's hinges.
 """
 
@@ -19,8 +19,8 @@ from .orientation import check_upright
 
 ROOT_COLUMNS = 6
 LOOPS = {0.0: False, 1.0: True}
-"""Whether a motion of that `loop_mode` wraps."""
-# Of the humanoid, in the order of its model: body, and the axis of its hinge (knees y, elbows z); None for a ball joint.
+"""Whether a motion with this `loop_mode` wraps."""
+# The humanoid in the order of its model: body, and the axis of its hinge (knees y, elbows z); None for a ball joint.
 HUMANOID: tuple[tuple[str, int | None], ...] = (
     ("chest", None), ("neck", None), ("R_Shoulder", None), ("R_Elbow", 2), ("L_Shoulder", None), ("L_Elbow", 2),
     ("R_Hip", None), ("R_Knee", 1), ("R_Ankle", None), ("L_Hip", None), ("L_Knee", 1), ("L_Ankle", None),
@@ -35,7 +35,7 @@ def recognises(document: Document) -> bool:
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion | JointMotion]:
-    """The one motion of a file."""
+    """The motion of a file."""
     data, file = document.data, document.file
     frames = numbers(data["frames"], file, "frames", (None, None))
     joints, loop = frames.shape[1] - ROOT_COLUMNS, scalar(data["loop_mode"])
@@ -58,7 +58,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion | JointMot
 
 
 def _mended(frames: np.ndarray, file: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Frames whose numbers are all finite. MimicKit's converter writes NaN where a ball joint is not turned, and reads it so."""
+    """Frames with finite numbers only. MimicKit's converter writes NaN for a ball joint without rotation, and reads it so."""
     if frames.shape[1] - ROOT_COLUMNS not in (SMPL_JOINTS, HUMANOID_JOINTS):
         return finite(frames, file, "frames"), ()
     balls = [3 + 3 * i for i in range(1 + SMPL_JOINTS // 3)]
@@ -75,7 +75,7 @@ def _mended(frames: np.ndarray, file: str) -> tuple[np.ndarray, tuple[str, ...]]
 
 
 def _humanoid(root: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Rotations (T, 13, 4) of DeepMimic's skeleton, whose arms hang at rest, from joints (T, 28) of one with outstretched arms."""
+    """Rotations (T, 13, 4) of DeepMimic's skeleton with hanging arms at rest, from joints (T, 28) of one with outstretched arms."""
     names = humanoid3d.skeleton().names
     turns = np.zeros((len(root), len(names), 4))
     turns[:, names.index("root")] = root

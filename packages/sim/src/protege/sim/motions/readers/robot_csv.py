@@ -1,6 +1,6 @@
-"""Tables of a robot's motion as text: root position, quaternion, joint angles a row. Unitree's LAFAN1, Kimodo, and others.
+"""Tables of a robot's motion as text: root position, quaternion, joint angles per row. Unitree's LAFAN1, Kimodo, and others.
 
-No column says in which order the quaternion is: Unitree writes xyzw, Kimodo and MuJoCo wxyz.
+No column specifies the order of the quaternion: Unitree writes xyzw, Kimodo and MuJoCo wxyz.
 """
 
 import io
@@ -19,14 +19,14 @@ from .orientation import check_upright, choose_order
 ROOT_COLUMNS = 7
 """Columns before the joints."""
 DEFAULT_FPS = 30.0
-"""Frames a second, of Unitree's and Kimodo's alike; the tables do not say it."""
+"""Frames per second of Unitree's and Kimodo's tables, which do not contain it."""
 TIME_NAMES, INDEX_NAMES = ("time", "timestamp", "t"), ("frame", "index", "frame_index")
-"""What a first column may be called that is before the root's; time is in seconds."""
+"""Names of a first column before the root's; time is in seconds."""
 NUMBER_PATTERN = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*nan\s*", re.IGNORECASE)
 
 
 def recognises(document: Document) -> bool:
-    """Text whose first lines are numbers with commas between; the very first may be names."""
+    """Text whose first lines are numbers separated by commas; the very first line may be names."""
     if document.container != "text" or document.data.lstrip()[:1] in ("{", "["):
         return False
     lines = document.data[:100_000].splitlines()[:2]
@@ -55,7 +55,7 @@ def read(document: Document, options: Options) -> list[JointMotion]:
 
 
 def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has any."""
+    """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has them."""
     lines = [line.rstrip(", \t") for line in text.splitlines() if line.strip(", \t")]
     first = [cell.strip() for cell in lines[0].split(",")]
     has_head = not all(NUMBER_PATTERN.fullmatch(cell) for cell in first)
@@ -78,7 +78,7 @@ def _time(stamps: np.ndarray, file: str) -> np.ndarray:
     """Time stamps (T,) s from 0.
 
     Raises:
-        UserError: they do not rise.
+        UserError: they do not increase.
     """
     bad = np.flatnonzero(~(np.diff(stamps) > 0.0))
     if len(bad):
@@ -94,12 +94,12 @@ def _order(head: list[str], raw: np.ndarray, file: str, options: Options) -> tup
     stated = options.quat or (letters if letters in ("wxyz", "xyzw") else None)
     if stated == "wxyz" or stated == "xyzw":
         return stated, ""
-    quaternions(raw, file, "root rotation", "wxyz")  # whether they are any
+    quaternions(raw, file, "root rotation", "wxyz")  # checks that they are quaternions
     return choose_order(raw, file)
 
 
 def _joint_names(head: list[str], columns: int) -> tuple[str, ...]:
-    """Names of the joints, if the table has them, without the ending that some writers add."""
+    """Names of the joints, if the table has them, without the suffix that some writers add."""
     if len(head) != columns:
         return ()
     return tuple(name.removesuffix("_dof").removesuffix("_pos") for name in head[ROOT_COLUMNS:])

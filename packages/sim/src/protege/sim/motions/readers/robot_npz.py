@@ -1,7 +1,7 @@
 """Archives of a robot's motion (.npz), wxyz: BeyondMimic's and mjlab's, without names, and holosoma's, with them.
 
-BeyondMimic's are written by Isaac Lab, whose order of joints is breadth first, mjlab's by MuJoCo, depth first. Nothing says which:
-the bodies' places do.
+BeyondMimic's are written by Isaac Lab, with joints breadth first, and mjlab's by MuJoCo, depth first. The files do not contain the
+order; it is determined from the bodies' positions.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from .orientation import check_upright
 
 ROOT_COLUMNS = 7
 WORLD_BODY = "world"
-"""The body that MuJoCo lists first, where a file has all of a model's."""
+"""The body that MuJoCo lists first, if a file contains all bodies of a model."""
 
 
 def recognises(document: Document) -> bool:
@@ -55,7 +55,7 @@ def read(document: Document, options: Options) -> list[JointMotion]:
 
 
 def _bodies(document: Document, frames: int, names: tuple[str, ...]) -> np.ndarray | None:
-    """(T, B, 3) m, if there are any."""
+    """(T, B, 3) m, if the file has bodies."""
     if "body_pos_w" not in document.data:
         return None
     shape = (frames, len(names) or None, 3)

@@ -1,4 +1,4 @@
-"""Files of torch.save: a zip archive of a pickle and the memory of its tensors, read without torch and without running anything."""
+"""Files of torch.save: a zip archive of a pickle and its tensors' memory, read without torch and without running any code."""
 
 import io
 import zlib
@@ -26,14 +26,14 @@ def is_torch_file(members: list[str]) -> bool:
 
 
 def read_torch(contents: bytes, file: str) -> Any:
-    """What was saved: dicts, lists, numbers, texts, and a numpy array for each tensor.
+    """The saved data: dicts, lists, numbers, texts, and a numpy array for each tensor.
 
     Args:
         contents: of the file.
-        file: as messages call it.
+        file: name of the file for messages.
 
     Raises:
-        UserError: it is damaged, or holds anything but plain data and tensors.
+        UserError: it is damaged, or contains more than plain data and tensors.
     """
     try:
         with ZipFile(io.BytesIO(contents)) as archive:
