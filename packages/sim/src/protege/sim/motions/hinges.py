@@ -23,8 +23,8 @@ def hinge_angles(q: Tensor, limits: Tensor, *, wraps: bool = False, calm: bool =
 
     Of the two exact solutions of each frame, the one nearer to the previous frame is used, without jumps by a full turn, and
     clamped to the limits. Where y passes a right angle, as hips do in a crouch, x and z swing by half a turn, which limits seldom
-    allow: where clamping would cost more than `MAX_CLAMPING_ERROR`, the angles are those within the limits that are nearest to q. Where it
-    costs less, as in knees that bend by more than a right angle, hinges swing between limits from one frame to the next.
+    allow: where clamping would cost more than `MAX_CLAMPING_ERROR`, the angles are those within the limits that are nearest to q.
+    Where it costs less, as in knees that bend by more than a right angle, hinges swing between limits from one frame to the next.
 
     Args:
         q: (T, 4) rotations in the parent's frame.

@@ -56,4 +56,4 @@ class Options:
 
 
 NO_OPTIONS = Options()
-"""What is stated of a file about which nothing is stated."""
+"""The options of a file about which the user specifies nothing."""
