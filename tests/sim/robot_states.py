@@ -16,7 +16,7 @@ from protege.sim.tasks.path import PathParams
 from protege.sim.tasks.steering import SteeringParams
 
 N = 3
-"""Envs, unless told otherwise."""
+"""Default number of envs."""
 
 
 def random_state(robot: Robot, seed: int = 0, height: float = 3.0) -> RobotState:
@@ -46,7 +46,7 @@ def resting(
     lin_vel: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
     ang_vel: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
 ) -> RobotState:
-    """At rest, upright in the default pose unless told otherwise; all envs alike."""
+    """At rest, upright, by default in the default pose; the same in all envs."""
     rows = (torch.as_tensor(x).expand(n, -1) for x in ((0.0, 0.0, height), quat, lin_vel, ang_vel))
     joints = (robot.default_pose() if joints is None else joints).expand(n, -1)
     return Kinematics(robot).state(*rows, joints, torch.zeros(n, robot.num_joints))
@@ -63,7 +63,7 @@ def hold(robot: Robot, n: int = N) -> torch.Tensor:
 
 
 def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    """MuJoCo in the state of the first world."""
+    """MuJoCo in the state of the first env."""
     model, s = build_spec(robot).compile(), start[0]
     data = mujoco.MjData(model)
     data.qpos[:] = torch.cat([s.body_pos_w[0], s.body_quat_w[0], s.joint_pos]).double().numpy()
@@ -74,6 +74,6 @@ def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjD
 
 def own_settings(robot: Robot) -> dict[str, Any]:
     """What the robot's `training.yaml` says of the env, as arguments of `EnvConfig`: which speeds its walk can do."""
-    said = training_settings(robot.name)[1].get("env", {})
+    settings = training_settings(robot.name)[1].get("env", {})
     kinds = {"path_follower_params": PathParams, "steering_params": SteeringParams}
-    return {key: kinds[key](speed=tuple(values["speed"])) for key, values in said.items()}
+    return {key: kinds[key](speed=tuple(values["speed"])) for key, values in settings.items()}

@@ -116,7 +116,7 @@ def scene(robot: Robot, step: int, up: float = 0.0, tilt: float = 0.0, aside: fl
     )
 
 
-def test_the_second_rule_looks_at_height_and_tilt_against_the_reference(robot: Robot) -> None:
+def test_the_second_rule_compares_height_and_tilt_with_the_reference(robot: Robot) -> None:
     for off, want in (
         ({"up": MAX_HEIGHT_ERROR - 0.01}, False),
         ({"up": MAX_HEIGHT_ERROR + 0.01}, True),
@@ -132,13 +132,13 @@ def test_the_second_rule_looks_at_height_and_tilt_against_the_reference(robot: R
 
 def test_a_clip_that_is_lost_stays_lost_until_the_next_one_begins(robot: Robot) -> None:
     recorder = FailureRecorder(1, mean_body_off(0.5), torch.device("cpu"))
-    told = []
+    recorded = []
     for step, off in enumerate([{}, {"aside": 0.6}, {}, {"tilt": 1.0}, {}, {"aside": 0.4}, {"up": 0.3}, {}], start=1):
         at = step if step < 6 else step - 5  # the sixth step is the first one of the next episode
         over = recorder(scene(robot, at, **off))
-        told.append((bool(recorder.lost), bool(recorder.toppled), bool(over)))
+        recorded.append((bool(recorder.lost), bool(recorder.toppled), bool(over)))
     no, lost, both, toppled_ = (False,) * 3, (True, False, False), (True,) * 3, (False, True, False)
-    assert told == [no, lost, lost, both, both, no, toppled_, toppled_]
+    assert recorded == [no, lost, lost, both, both, no, toppled_, toppled_]
 
 
 def test_errors_are_measured_until_the_clip_is_lost(robot: Robot) -> None:

@@ -1,4 +1,4 @@
-"""What differs between envs as inputs of a model of the world: by hand, in the replay, and what a model makes of it."""
+"""Differences between envs as inputs of the world model: by hand, in the replay, and their effect on a model."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -71,7 +71,7 @@ def test_factors_of_centres_of_mass_and_gains_by_hand(robot):
     assert list(env.factor_ranges)[3 * b :] == [f"damping/{name}" for name in robot.joint_names]
 
 
-def test_they_are_those_of_the_running_episode_and_are_saved(robot):
+def test_factors_belong_to_the_running_episode_and_are_saved(robot):
     params = RandomizationParams(mass=(0.5, 1.5))
     env = make_env(robot, params, episode_length_s=3 * robot.control_dt)
     env.reset()
@@ -90,7 +90,7 @@ def test_they_are_those_of_the_running_episode_and_are_saved(robot):
     assert not torch.equal(after, before)
 
 
-def test_without_randomisation_there_are_none(robot):
+def test_without_randomisation_there_are_no_factors(robot):
     env = make_env(robot, RandomizationParams())
     assert env.factor_ranges == {} and all(name.startswith("track/") for name in env.rows())
     torch.manual_seed(3)

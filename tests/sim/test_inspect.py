@@ -121,7 +121,7 @@ def test_limits_count_every_angle_past_them():
     assert found.close == pytest.approx(2 / 3)
 
 
-def test_without_violations_the_closest_angle_is_told():
+def test_without_violations_the_closest_angle_is_reported():
     found = joint_limits(np.array([[0.0, 1.0], [0.5, 1.97]]), LIMITS, ("hip", "knee"))
     assert (found.violations, found.joint) == (0, "knee")
     assert found.worst == pytest.approx(-0.03)

@@ -69,21 +69,21 @@ def each_gait(robot) -> GaitSet:
     return GaitSet(load_clips([f"{robot.name}_humanoid_walk.npy"], robot), robot, CPU)
 
 
-def test_plans_are_dealt_in_turn(gait):
+def test_evaluations_assign_plans_in_turn(gait):
     """32 plans for six envs: in five rounds none comes twice, also if an env is ahead of the others."""
     command = make("goal", gait, evaluation=True)
-    dealt = []
+    assigned = []
     for _ in range(5):
         command.reset(ALL)
-        dealt += command.plan.tolist()
-    assert dealt == list(range(30))
+        assigned += command.plan.tolist()
+    assert assigned == list(range(30))
     command.reset(torch.arange(N) == 1)
     assert command.plan.tolist() == [24, 31, 26, 27, 28, 29]
     command.reset(ALL)
     assert command.plan.tolist() == [30, 5, 0, 1, 2, 3]
 
 
-def test_few_worlds_draw_few_plans():
+def test_few_envs_draw_few_plans():
     """16 for each env and `env.num_plans` at most; in evaluation all, since none may come twice."""
     assert [pool_size(n, 1024, in_turn=False) for n in (1, 16, 63, 64, 4096)] == [16, 256, 1008, 1024, 1024]
     assert pool_size(1, 1024, in_turn=True) == 1024
@@ -137,7 +137,7 @@ def test_references_keep_their_feet_on_the_ground(kind, robot, each_gait):
     assert heights.min() > 0.0 and heights.max() < 0.16  # foot bodies' origins are a few centimetres above the soles
 
 
-def test_every_world_shows_its_own_modality_only(gait):
+def test_every_env_shows_only_its_own_modality(gait):
     for kind in MODALITIES:
         command = make(kind, gait)
         state = command.reset(ALL)
@@ -219,7 +219,7 @@ def test_the_lead_of_a_gait_by_hand():
         ("path", True, -1, 30),
     ],
 )
-def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, frames, gait):
+def test_a_plan_waits_for_a_lagging_gait_up_to_a_limit(kind, follow, ahead, frames, gait):
     """Robots that are always two control steps behind, in step, or two ahead, for thirty of them."""
     params = SteeringParams(follow_gait=follow, training_change_time=(3.0, 6.0))
     command = make(kind, gait, 3, steering_params=params)
@@ -245,13 +245,13 @@ def test_a_plan_that_follows_a_gait_is_the_same_in_smaller_steps(gait):
     assert stepwise.abs().amax() < 0.12, "rad, no jumps: a control step apart it is 0.4"
 
 
-def test_evaluations_keep_time():
+def test_evaluations_do_not_wait_for_gaits():
     params = SteeringParams(follow_gait=True)
     assert params.when(evaluation=False).follow_gait and not params.when(evaluation=True).follow_gait
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_other_commands_are_mixed_in_as_asked(kind, gait):
+def test_other_commands_are_shown_with_the_mix_probability(kind, gait):
     shown = []
     for seed in range(20):
         command = make(kind, gait, seed, mix_probability=1.0)

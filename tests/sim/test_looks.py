@@ -43,7 +43,7 @@ def extent(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
     return center - model.geom_aabb[geom, 3:], center + model.geom_aabb[geom, 3:]
 
 
-def test_physics_does_not_notice_them(robot):
+def test_visual_shapes_do_not_change_the_physics(robot):
     """Every number of the compiled model but those of shapes, and a fall onto the ground, to the bit."""
     dull, bright = build_spec(robot).compile(), looking(dressed(robot))
     assert bright.ngeom > dull.ngeom
@@ -110,7 +110,7 @@ def test_the_g1_is_drawn_alike_on_both_sides():
             np.testing.assert_allclose(a.pos * flip, b.pos, atol=1e-9)
 
 
-def test_mjcf_holds_them_and_the_robots_name_in_the_menagerie():
+def test_mjcf_contains_visual_shapes_and_the_menagerie_name():
     model = mujoco.MjModel.from_xml_string(robot_xml(G1))
     assert sum(len(body.looks) for body in G1.bodies) == (model.geom_group == VISUAL).sum()
     assert bytes(model.text_data).rstrip(b"\0") == G1.menagerie.encode()
@@ -146,7 +146,10 @@ def offered(robot: Robot = G1) -> dict[str, tuple[Mesh, ...]]:
 
 def test_meshes_are_those_of_bodies_that_are_where_ours_are(root):
     found = offered()
-    assert sorted(found) == ["left_hip_pitch_link", "pelvis"]  # the other hip is 2.5 cm off, the tail is nobody's
+    assert sorted(found) == [
+        "left_hip_pitch_link",
+        "pelvis",
+    ]  # the other hip is 2.5 cm off, the tail belongs to no body
     [blue], [green] = found["pelvis"], found["left_hip_pitch_link"]
     assert blue.rgba == (0.0, 0.0, 1.0, 1.0) and green.rgba == (0.0, 1.0, 0.0, 0.5)
     turned = np.array([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3], [-0.1, 0.2, 0.3], [0.1, 0.2, 0.5]])  # by 90° about z

@@ -15,7 +15,7 @@ ROBOT = get_robot("smpl")
 
 @pytest.fixture(scope="module")
 def model():
-    """Compiled from the text alone, as whoever gets it would."""
+    """Compiled from the text alone."""
     return mujoco.MjModel.from_xml_string(robot_xml("smpl"))
 
 

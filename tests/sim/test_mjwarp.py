@@ -46,14 +46,14 @@ def settle(simulator, height: list[float], steps: int) -> None:
 # Room --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_robot_that_stands_has_room():
+def test_a_standing_robot_fits_the_capacity():
     simulator = make_simulator("mjwarp", ROBOT, N, device="cpu")
     settle(simulator, [0.93, 0.93, 0.93], 20)
     assert simulator.room.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
     simulator.room.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_worlds_without_room_for_their_constraints_are_counted(capfd):
+def test_envs_beyond_the_constraint_capacity_are_counted(capfd):
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [3.0, 3.0, 3.0], 2)
     assert simulator.room.overflowed() == 0, "nothing touches in the air"
@@ -66,7 +66,7 @@ def test_worlds_without_room_for_their_constraints_are_counted(capfd):
     assert capfd.readouterr() == ("", ""), "kernels print nothing"
 
 
-def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
+def test_contacts_beyond_the_capacity_raise_an_error(monkeypatch, capfd):
     monkeypatch.setattr(warp_device, "CHECK_EVERY", 5)
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", contacts=1)
     with pytest.raises(UserError, match=r"mjwarp: 3 of 3 .* contacts\. Raise env\.mjwarp\.contacts \(now 1\)"):
@@ -74,7 +74,7 @@ def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_config_says_how_much_room():
+def test_the_config_sets_the_capacity():
     parts = {"run": RunConfig, "env": EnvConfig}
     common = ["robot=smpl", "simulator=mjwarp", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
 
@@ -91,7 +91,7 @@ def test_the_config_says_how_much_room():
     assert {"env.mjwarp.contacts", "env.mjwarp.constraints"} < MAY_CHANGE, "may be raised when a run goes on"
 
 
-def test_one_world_of_many_may_lack_room():
+def test_one_env_in_a_hundred_may_exceed_the_capacity():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [0.93, 3.0, 3.0], 5)
     assert simulator.room.overflowed() == 1
@@ -99,7 +99,7 @@ def test_one_world_of_many_may_lack_room():
     simulator.room.check()
 
 
-def test_a_world_that_went_wrong_is_not_counted():
+def test_an_env_with_failed_physics_is_not_counted():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     simulator.write(torch.ones(N, dtype=torch.bool), standing([0.93, 3.0, 3.0]))
     target = TARGET.clone()
@@ -130,7 +130,7 @@ def test_auto_is_the_gpu_if_there_is_one(there, device, monkeypatch):
     assert RunConfig(simulator="mujoco").torch_device() == "cpu"
 
 
-def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
+def test_too_many_envs_raise_an_error_with_the_number_that_fits(monkeypatch):
     def full(*arguments, **room) -> None:
         raise RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'")
 
@@ -144,7 +144,7 @@ def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
     assert 4000 < fit < 8000 and fit % 100 == 0
 
 
-def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch):
+def test_other_errors_are_not_reported_as_lack_of_memory(monkeypatch):
     def broken(*arguments, **room) -> None:
         raise RuntimeError("something else")
 

@@ -39,7 +39,7 @@ def test_action_rate_and_joint_acceleration(robot):
     assert motion_quality.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
 
 
-def test_feet_slip_as_fast_as_what_stands_moves(robot):
+def test_foot_slip_is_the_speed_of_standing_feet(robot):
     """The whole robot slides over the ground at 0.3 m/s; in the air it does not slip."""
     motion_quality = motion_quality_of(robot)
     for height, touching in ((-0.002, 1.0), (0.1, 0.0)):
@@ -94,7 +94,7 @@ def test_free_fall_has_no_impulse_and_standing_the_weights(robot):
 
 
 @pytest.mark.parametrize("simulator", ["mujoco", "mjwarp"])
-def test_evaluations_measure_it_and_trainings_do_not(robot, simulator):
+def test_only_evaluations_measure_motion_quality(robot, simulator):
     clip = f"data/motions/{robot.name}_humanoid_walk.npy"
     run = RunConfig(robot=robot.name, simulator=simulator, device="cpu", motion_file=[clip], num_threads=1)
     config = EnvConfig(num_envs=N, num_plans=4, episode_length_s=1.0, history_steps=1, **own_settings(robot))

@@ -95,11 +95,11 @@ def test_gmts_bodies_are_where_the_file_has_them(path):
 
 @matching("*.bvh")
 def test_skeletons_stand_on_their_feet(path, robot):
-    told, clip = fit(motions(path)[0], robot, Options())
+    fitted_motion, clip = fit(motions(path)[0], robot, Options())
     report = inspect(clip, robot)
     assert report.slide.mean < 0.05 and report.penetration.max < 0.01 and not report.limits.violations
     assert report.joint_jump.change < 10.0 and report.root_jump.change < 0.5
-    [off] = [remark for remark in told.remarks if remark.startswith("key points are ")]
+    [off] = [remark for remark in fitted_motion.remarks if remark.startswith("key points are ")]
     assert float(off.split()[3]) < 4.0
 
 

@@ -25,7 +25,7 @@ ROOT = np.array([3.0, -2.0, 0.9])
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """What files become is kept here."""
+    """The cache of converted files."""
     monkeypatch.setenv("PROTEGE_CACHE", str(tmp_path / "cache"))
 
 
@@ -69,7 +69,7 @@ def test_bones_join_the_bodies_that_are_joined(robot):
     np.testing.assert_allclose([2.0 * one.size[2] for one in bones], lengths, atol=1e-5)
 
 
-def test_a_robots_motion_is_that_robot_once_more(robot):
+def test_a_robots_motion_is_drawn_as_that_robot(robot):
     """Against the shapes of MuJoCo's own scene of the same pose."""
     pos, quat, joints, _ = robot_walk(robot)
     drawn = geoms(read(csv(robot), quat="xyzw"), robot, 10.0 / 30.0)
@@ -132,7 +132,7 @@ def test_a_clip_has_no_source_to_draw(tmp_path):
     )
 
 
-def test_what_a_table_does_not_say_is_asked_for(tmp_path):
+def test_missing_facts_of_a_table_are_requested(tmp_path):
     (tmp_path / "walk.csv").write_bytes(csv(get_robot("g1")))
     done = play(tmp_path / "walk.csv", "--robot", "g1", "--source", "--output", tmp_path / "x.png")
     assert done.exit_code == 2 and "in which order its quaternions are" in done.stderr
@@ -143,7 +143,7 @@ def test_protomotions_skeleton_is_drawn(robot):
     assert len(geoms(read(saved(smpl_motion())), robot, 0.0)) == 24 + 23
 
 
-def test_a_table_is_played_when_its_quaternions_order_is_said(gl, robot, tmp_path):
+def test_a_table_is_played_with_its_quaternion_order(gl, robot, tmp_path):
     (tmp_path / "walk.csv").write_bytes(csv(robot))
     words = (tmp_path / "walk.csv", "--size", "160x120", "--seconds", 0, "--output", tmp_path / "walk.png")
     assert "--quat" in play(*words, "--robot", robot.name).output

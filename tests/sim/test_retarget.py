@@ -59,7 +59,7 @@ def test_targets_of_a_t_pose_by_hand():
     np.testing.assert_allclose(rotations["torso_link"], zero().root_quat_w, atol=1e-6)
 
 
-def test_feet_and_hands_come_to_where_they_are_to_be_within_the_limits():
+def test_feet_and_hands_reach_their_targets_within_the_limits():
     clip = piece("walk", 40)
     goal = aims(of_clip(clip, SMPL), ROLES, G1)
     wanted, qpos = goal.places, solve(G1, goal)

@@ -164,7 +164,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("kind", EVIL)
-def test_what_is_more_than_data_is_refused_by_one_line(kind, tmp_path):
+def test_pickles_with_more_than_data_are_rejected_in_one_line(kind, tmp_path):
     mark = Path("/tmp/protege_was_here")
     assert not mark.exists()
     modules = set(sys.modules)
@@ -193,7 +193,7 @@ def test_memory_that_doubles_is_refused(monkeypatch):
         unpickle(pickled(text("lol"), b"q\x00", steps), "walk.pkl")
 
 
-def test_the_same_large_thing_asked_for_again_and_again_is_refused(monkeypatch):
+def test_repeated_requests_for_a_large_object_are_rejected(monkeypatch):
     monkeypatch.setattr("protege.sim.motions.readers.unpickle.MAX_BYTES", 1_000_000)
     large = text("a" * 300_000) + b"q\x00"
     again = b"0" + call("_codecs", "encode", b"h\x00", text("latin1"))

@@ -23,7 +23,7 @@ def make_context(width: int, height: int) -> Any:
     """
     backend = os.environ.get("MUJOCO_GL", "").lower().strip() or _choose()
     if backend not in (*OFFSCREEN, "glfw"):
-        raise UserError(f"MUJOCO_GL={backend} cannot draw pictures", GL_REMEDY)
+        raise UserError(f"MUJOCO_GL={backend} leaves nothing to draw with", GL_REMEDY)
     try:
         context = import_module(f"mujoco.{backend}").GLContext(width, height)
         context.make_current()

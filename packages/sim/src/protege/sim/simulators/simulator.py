@@ -142,7 +142,7 @@ def find_simulator(name: str) -> Callable[..., Simulator]:
         UserError: for a name that is not among `backends`, or a backend whose extra is not installed.
     """
     if "physx" in name.lower() or name.lower() == "isaacsim":
-        raise UserError(f"no simulator {name!r}: PhysX is not supported yet", "Take isaaclab, on Newton")
+        raise UserError(f"no simulator {name!r}: PhysX is for later", "Take isaaclab, on Newton")
     known = backends()
     if name not in known:
         raise UserError(f"no simulator {name!r}", f"Known: {', '.join(known)}")

@@ -43,7 +43,7 @@ def choose_order(raw: np.ndarray, file: str) -> tuple[Order, str]:
                 f"quaternions are taken as {order}: as {other} the robot would lie in {share:.0%} of the frames",
             )
     raise UserError(
-        f"{file} does not contain the order of its quaternions, and both orders are possible",
+        f"{file} does not say in which order its quaternions are, and both orders give a plausible motion",
         "Add --quat xyzw (Unitree's LAFAN1) or --quat wxyz (Kimodo, MuJoCo)",
     )
 
