@@ -158,11 +158,11 @@ class MjwarpSimulator:
             ids = wp.array(list(range(count)), dtype=int)
             wrench = wp.zeros(count, dtype=wp.spatial_vectorf)
             mjw.contact_force(self._model, self._data, ids, True, wrench)
-        world, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
+        env, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
         bodies = wp.to_torch(self._model.geom_bodyid).long()[geoms]
         on_second = wp.to_torch(wrench)[:, :3]
         for side, sign in ((0, -1.0), (1, 1.0)):
-            force.index_put_((world, bodies[:, side]), sign * on_second, accumulate=True)
+            force.index_put_((env, bodies[:, side]), sign * on_second, accumulate=True)
         return force[:, self._at.bodies]
 
     def state_dict(self) -> dict[str, Any]:
