@@ -1,4 +1,4 @@
-"""States of any robot from which tests of physics start, in the air, at rest, on its feet; and its settings."""
+"""Start states of any robot for tests of physics: in the air, at rest, on its feet; and its settings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ N = 3
 
 
 def random_state(robot: Robot, seed: int = 0, height: float = 3.0) -> RobotState:
-    """In the air, turned any way, moving, joints within their limits and no body in another."""
+    """In the air, in any orientation, moving, with joints within their limits and no overlapping bodies."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -53,7 +53,7 @@ def resting(
 
 
 def on_its_feet(robot: Robot, sunk: float = 0.0, n: int = N, **changes: Any) -> RobotState:
-    """The same on the ground, or so far (m) in it."""
+    """The same on the ground, or `sunk` (m) below it."""
     return resting(robot, robot.root_height - sunk, n, **changes)
 
 
@@ -73,7 +73,7 @@ def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjD
 
 
 def own_settings(robot: Robot) -> dict[str, Any]:
-    """What the robot's `training.yaml` says of the env, as arguments of `EnvConfig`: which speeds its walk can do."""
+    """The env settings of the robot's `training.yaml`, as arguments of `EnvConfig`: the speeds of its walk."""
     settings = training_settings(robot.name)[1].get("env", {})
     kinds = {"path_follower_params": PathParams, "steering_params": SteeringParams}
     return {key: kinds[key](speed=tuple(values["speed"])) for key, values in settings.items()}

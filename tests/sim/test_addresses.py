@@ -1,4 +1,4 @@
-"""A robot among other things in a model: found by name, simulated as if it were alone, and read right."""
+"""A robot in a model with other bodies: it is found by name, simulated as if it were alone, and read correctly."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def crowded_spec(*_: object) -> mujoco.MjSpec:
 
 @pytest.fixture(scope="module", params=["mujoco", "mjwarp"])
 def pair(request: pytest.FixtureRequest):
-    """A simulation of the robot alone, and one of it among the other things."""
+    """A simulation of the robot alone, and one of it with the other bodies."""
     name: str = request.param
     alone = make_simulator(name, ROBOT, N, device="cpu", num_threads=1, varied=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -97,12 +97,12 @@ def test_a_model_with_another_order_is_rejected(part):
 
 
 def test_other_bodies_do_not_change_its_motion(pair):
-    """A second in the air, thrown about by its servos."""
+    """A second in the air, moved by its servos."""
     assert_alike(pair, 6.0, 30)
 
 
 def test_other_bodies_do_not_change_its_landing(pair):
-    """In single precision for 0.4 s: contacts magnify what is rounded."""
+    """In single precision for 0.4 s: contacts amplify rounding."""
     assert_alike(pair, 1.0, 30 if isinstance(pair[0], MujocoSimulator) else 12)
 
 

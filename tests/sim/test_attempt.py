@@ -1,4 +1,4 @@
-"""Sampled control, against falling bodies and hand arithmetic."""
+"""Sampling-based control, compared with falling bodies and hand arithmetic."""
 
 import math
 
@@ -31,7 +31,7 @@ def still(robot: Robot, height: float, seconds: float = 1.0) -> Clip:
 
 
 def centers_of_mass(motion: Clip, robot: Robot) -> np.ndarray:
-    """Of the whole robot in each frame, (T, 3) m."""
+    """Centre of mass of the robot in each frame, (T, 3) m."""
     model = build_spec(robot).compile()
     data, centers = mujoco.MjData(model), []
     for pose in zip(motion.root_pos_w, motion.root_quat_w, motion.joint_pos, strict=True):

@@ -1,4 +1,4 @@
-"""`protege-sim`, command by command, and the one line that it says about bad input."""
+"""`protege-sim`, command by command, and its one-line messages about invalid input."""
 
 import json
 import os
@@ -219,7 +219,7 @@ def test_inspect_explains_a_clip_that_loading_rejects(tmp_path):
 
 
 def test_written_clips_are_listed(source, tmp_path):
-    """Without the ending, too."""
+    """Also without the suffix."""
     succeeds("motions", "import", "deepmimic", source, "--output", tmp_path, "--name", "v1.0")
     succeeds("motions", "attempt", WALK, "--seconds", 0.1, "--samples", 2, "--output", tmp_path / "done")
     listed = json.loads(succeeds("motions", "list", "--folder", tmp_path, "--json"))

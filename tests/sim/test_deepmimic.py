@@ -73,7 +73,7 @@ def test_the_chest_bends_in_three_equal_parts_and_the_neck_in_two():
 
 
 def test_a_back_is_placed_on_the_ground_like_feet():
-    """Somebody lies on his back, feet in the air, gets up within half a second, and then stands."""
+    """An actor that lies on the back, feet in the air, gets up within half a second, and then stands."""
 
     def rising(share: float) -> list[float]:
         up = turned("z", 1.2 * (1.0 - share))

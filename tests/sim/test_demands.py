@@ -1,4 +1,4 @@
-"""What a clip asks of motors: standing, falling, and a speed, by hand."""
+"""The demands of a clip on motors: standing, falling, and a speed, by hand."""
 
 import kneed
 import numpy as np

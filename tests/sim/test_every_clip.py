@@ -1,4 +1,4 @@
-"""Playing every clip once: which clips, from where to where, and the measures, against hand arithmetic."""
+"""Playing every clip once: the clips, their ranges, and the measures, compared with hand arithmetic."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -98,7 +98,7 @@ def test_measures_are_those_of_the_formulas(robot: Robot) -> None:
 
 
 def scene(robot: Robot, step: int, up: float = 0.0, tilt: float = 0.0, aside: float = 0.0, yaw: float = 0.0) -> Scene:
-    """One robot that is so far from its reference, all bodies alike; the reference lies on its side."""
+    """One robot with the same offset of all bodies from its reference, which lies on its side."""
     reference = RobotState.empty((1,), robot.num_joints, robot.num_bodies, "cpu")
     for x in vars(reference).values():
         x.zero_()

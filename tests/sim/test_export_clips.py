@@ -1,4 +1,4 @@
-"""Clips for other projects: what is written is the clip, and MuJoCo poses the robot so."""
+"""Clips for other projects: the written data is the clip, and agrees with MuJoCo's poses of the robot."""
 
 import numpy as np
 import pytest

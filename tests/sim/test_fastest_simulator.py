@@ -1,4 +1,4 @@
-"""Which simulator an evaluation takes by default, of those that are installed."""
+"""The default simulator of an evaluation among the installed ones."""
 
 import sys
 

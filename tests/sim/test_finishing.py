@@ -1,4 +1,4 @@
-"""What is done to every imported clip: ground, limits, smoothing, rounding."""
+"""Processing of every imported clip: ground, limits, smoothing, rounding."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_a_clip_is_put_on_the_ground(height):
 
 
 def test_feet_are_as_high_as_their_models():
-    """Whatever the knees do, and smoothly: a jump of 30 cm, from bent legs."""
+    """For any knee angles, and smoothly: a jump of 30 cm from bent legs."""
     rise = np.concatenate([np.zeros(20), 0.3 * np.sin(np.linspace(0.0, np.pi, 30)), np.zeros(20)])
     clip = standing(2.0, len(rise))
     clip.root_pos_w[:, 2] += rise

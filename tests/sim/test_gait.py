@@ -113,14 +113,14 @@ def test_the_centre_of_mass_is_mujocos(robot, gait):
 
 
 def test_the_standing_pose_can_be_held_for_a_while(robot, gait):
-    """By its servos alone, in MuJoCo. The walk's mean pose, which it is made of, falls on its face."""
+    """By its servos alone, in MuJoCo. The mean pose of the walk, from which it is made, falls forward."""
     mean = gait.joint_pos.mean(dim=0), gait.tilt.mean(dim=0)
     assert height_held(robot, gait, gait.standing_joint_pos, gait.standing_tilt) > 0.894 * robot.root_height
     assert height_held(robot, gait, *mean, seconds=1.5) < 0.3
 
 
 def height_held(robot: Robot, gait: Gait, joint_pos: torch.Tensor, tilt: torch.Tensor, seconds: float = 1.0) -> float:
-    """Of the root, m, from a start on the ground."""
+    """Height of the root, m, from a start on the ground."""
     quat = R.from_rotation_vector(tilt)
     still = Clip(
         "still",

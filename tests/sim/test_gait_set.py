@@ -1,4 +1,4 @@
-"""Gaits by speed: which clips are one, how they are blended, how little feet slide, and what they cannot do."""
+"""Gaits by speed: which clips are gaits, their blends, the sliding of feet, and the limits of speed."""
 
 import logging
 import re
@@ -43,7 +43,7 @@ OWN = {"smpl": Own(-0.92, 1.55, 4.35, 0.005), "g1": Own(-0.78, 1.32, 3.68, 0.011
 
 @pytest.fixture(scope="module")
 def pace(robot: Robot) -> float:
-    """How fast the robot's legs are, those of SMPL being 1: speeds below are SMPL's."""
+    """Speed of the robot's legs relative to SMPL's: the speeds below are for SMPL."""
     return OWN[robot.name].back / OWN["smpl"].back
 
 
@@ -71,7 +71,7 @@ def play(gaits: GaitSet, speed: torch.Tensor, dt: float = DT) -> RobotState:
 
 
 def points(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[int, Vec3, float]]:
-    """What a foot may touch the ground with: the body, the place in it, m, and the radius about that, m."""
+    """Contact points of a foot: the body, the position in it, m, and the radius around it, m."""
     feet = [(body, geom) for body in robot.body_ids(names) for geom in robot.bodies[body].geoms]
     for body, geom in feet:
         (x, y, z), size = geom.pos, geom.size

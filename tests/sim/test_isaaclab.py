@@ -192,7 +192,7 @@ def test_isaac_labs_own_view_is_in_the_robots_order(sim):
 
 
 def test_hinges_may_stand_askew_and_a_body_may_have_one():
-    """As in no robot here yet: the knee turns about a tilted axis, the head nods only."""
+    """Unlike the shipped robots: the knee turns about a tilted axis, and the head has one hinge."""
     tilted = [replace(j, axis=(0.0, 0.6, 0.8)) if j.name == "L_Knee_y" else j for j in ROBOT.joints]
     joints = tuple(j for j in tilted if j.name not in ("Head_x", "Head_z"))
     robot = replace(ROBOT, joints=joints, default_joint_pos=(0.0,) * len(joints))

@@ -1,4 +1,4 @@
-"""Commands and the references that obey them: what is observed, what moves, what is saved."""
+"""Commands and the references that follow them: observations, motion, saved state."""
 
 from typing import cast
 
@@ -34,7 +34,7 @@ def gait() -> GaitSet:
 
 
 def context(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config) -> TaskContext:
-    """Of N envs of a task that walks; they need no library of clips."""
+    """The context of N envs of a walking task; they need no library of clips."""
     robot, generator = gait.robot, torch.Generator().manual_seed(seed)
     env = EnvConfig(num_plans=32, episode_length_s=4.0, **(own_settings(robot) | config))
     nothing = cast(MotionLibrary, None)
@@ -48,7 +48,7 @@ def make(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, *
 
 
 def observe(command: LocomotionCommand, state: RobotState) -> dict[str, torch.Tensor]:
-    """What robots in that state see of the commands."""
+    """Observations of the commands by robots in this state."""
     return observe_commands([command], state, command_shapes(EnvConfig()))
 
 

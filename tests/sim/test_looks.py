@@ -1,4 +1,4 @@
-"""Looks: drawn instead of what collides, and nothing to physics. Meshes of MuJoCo Menagerie where they can be had."""
+"""Visual shapes: drawn instead of collision shapes, without effect on physics. Meshes of MuJoCo Menagerie if available."""
 
 import logging
 from dataclasses import replace
@@ -130,7 +130,7 @@ STAND_IN = f"""<mujoco><asset><mesh name="t" vertex="{TETRAHEDRON}"/><material n
 
 @pytest.fixture
 def root(monkeypatch, tmp_path):
-    """A folder that takes the place of the Menagerie's download, with a model of a few bodies."""
+    """A folder that replaces the Menagerie's download, with a model of a few bodies."""
     folder, _, entry = G1.menagerie.partition("/")
     (tmp_path / folder).mkdir()
     (tmp_path / folder / f"{entry}.xml").write_text(STAND_IN)

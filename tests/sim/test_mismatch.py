@@ -1,4 +1,4 @@
-"""Robots and sensors that are not as described: what each setting changes, exactly."""
+"""Robots and sensors that differ from their description: the exact effect of each setting."""
 
 from dataclasses import replace
 from typing import Any
@@ -197,7 +197,7 @@ def test_velocity_steps_come_within_their_interval(robot):
 
 
 def biased(robot: Robot, params: BiasParams) -> tuple[SensorBias, RobotState, RobotState]:
-    """The sensors, a moving state, and what they say of it."""
+    """The sensors, a moving state, and their measurement of it."""
     bias = SensorBias(params, robot, N, torch.Generator().manual_seed(0))
     bias.restart(ALL)
     state = resting(robot, lin_vel=(0.5, -0.2, 0.1), ang_vel=(0.0, 0.0, 1.0))

@@ -66,7 +66,7 @@ def test_physics_runs_at_120_hz_with_implicitfast(model):
 
 
 def test_the_body_touches_the_ground_only(model):
-    """A robot that hugs itself must not collide with itself."""
+    """A robot whose arms touch its body must not collide with itself."""
     body = model.geom_bodyid > 0
     collides = (model.geom_contype[:, None] & model.geom_conaffinity[None]) != 0
     assert not (collides | collides.T)[np.ix_(body, body)].any()

@@ -1,4 +1,4 @@
-"""What MuJoCo Warp has beside the contract of `test_simulator.py`: room for contacts, memory, devices, its extra."""
+"""Properties of MuJoCo Warp beyond the contract of `test_simulator.py`: capacity, memory, devices, its extra."""
 
 import subprocess
 import sys

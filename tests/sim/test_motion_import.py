@@ -73,7 +73,7 @@ def call(*words: object) -> Result:
 @pytest.mark.parametrize("write", [csv, mjlab, lambda r: mjlab(r, breadth_first=True), holosoma, gmr],
                          ids=["csv", "mjlab", "Isaac Lab", "holosoma", "GMR"])  # fmt: skip
 def test_a_robots_own_motion_stays_as_it_is(robot, write):
-    """In whatever order its joints come: names or the bodies' places tell."""
+    """In any order of its joints: names or the bodies' positions determine it."""
     pos, _, joints, places = robot_walk(robot)
     (clip,) = clips(write(robot), robot, quat="xyzw" if write is csv else None, ground="none")
     np.testing.assert_allclose(clip.joint_pos, joints, atol=1e-6)
@@ -161,7 +161,7 @@ def test_smpls_bodies_are_where_they_were(kind):
 
 
 def test_legs_of_another_length_make_other_strides():
-    """A person of twice the size walks twice as far; the robot goes as far as it does for a person of its own."""
+    """A person of twice the size walks twice as far; the robot walks as far as for a person of its own size."""
     pos, rotations = smpl_walk()
     frames = np.concatenate([pos, rotation_vectors(rotations).reshape(FRAMES, -1)], axis=1)
     (once,), (twice,) = clips(mimickit(frames), SMPL), clips(mimickit(frames), SMPL, scale=2.0)

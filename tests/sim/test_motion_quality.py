@@ -1,4 +1,4 @@
-"""How gently robots move: each measure against hand arithmetic."""
+"""Motion quality: each measure compared with hand arithmetic."""
 
 from dataclasses import replace
 

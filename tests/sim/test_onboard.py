@@ -1,4 +1,4 @@
-"""What onboard sensors feel in the environment: of the true robot, one action late, and gone with the episode."""
+"""Onboard sensors in the environment: they measure the true robot, lag by one action, and start anew with each episode."""
 
 import pytest
 import torch

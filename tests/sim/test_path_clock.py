@@ -26,7 +26,7 @@ def gait() -> GaitSet:
 
 
 def beside(*distances: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Robots so far beside the points of paths that go along y, m."""
+    """Robots at given distances beside the points of paths along y, m."""
     offset = torch.tensor([[d, 0.0] for d in distances])
     return offset, torch.tensor([[0.0, 0.1]]).expand_as(offset)
 

@@ -1,4 +1,4 @@
-"""The random commands and the lines that obey them."""
+"""The random commands and the lines that follow them."""
 
 import math
 
@@ -128,7 +128,7 @@ def test_fast_plans_turn_widely_and_accelerate_slowly(kind, generator):
     )
     assert (plans.speed * plans.turn_rate).abs().max() < 3.0 + 0.2  # the speed is a step later than the turn
     assert (plans.speed.diff(dim=1) / DT).abs().max() < (4.0 / (4.0 / 1.5) if kind == "path" else 1.5) + 1e-3
-    assert plans.turn_rate.abs().max() > 1.9, "who is slow turns as before"
+    assert plans.turn_rate.abs().max() > 1.9, "slow plans turn as before"
 
 
 def test_fast_plans_have_a_longer_settling_time(generator):

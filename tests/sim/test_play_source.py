@@ -30,7 +30,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def geoms(source, robot, moment: float) -> list:
-    """What is added to an empty scene."""
+    """The shapes that are added to an empty scene."""
     model = build_spec(robot).compile()
     scene = mujoco.MjvScene(model, maxgeom=1000)
     companion(source, robot, model)(scene, moment, ROOT)
@@ -111,7 +111,7 @@ def play(*words: object) -> Result:
 
 
 def test_the_strip_has_the_source_on_the_left(gl, robot, tmp_path):
-    """Blue, which the robot alone is nowhere."""
+    """Blue, a colour that the robot itself does not have."""
     (tmp_path / "walk.npy").write_bytes(poselib())
     words = (tmp_path / "walk.npy", "--robot", robot.name, "--size", "160x120", "--seconds", 0, "--output")
     for name, more in (("alone", ()), ("both", ("--source",))):

@@ -1,4 +1,4 @@
-"""Domain randomisation: what each backend makes of it, and the terms in the environment."""
+"""Domain randomisation: its effect in each backend, and the terms in the environment."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,7 +51,7 @@ def sim(shared: Simulator) -> Simulator:
 
 
 def rollout(sim: Simulator, steps: int) -> torch.Tensor:
-    """Of all envs, (steps, N, 7 + J): root pose and joints under random targets."""
+    """Root pose and joints of all envs under random targets, (steps, N, 7 + J)."""
     generator, states = torch.Generator().manual_seed(1), []
     for _ in range(steps):
         sim.step(hold(sim.robot) + 0.2 * torch.randn(N, sim.robot.num_joints, generator=generator))
@@ -235,7 +235,7 @@ def follow(env: HumanoidEnv, obs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def test_terms_that_are_off_make_no_draws():
-    """An evaluation of a policy that was trained with everything is that of one that was not."""
+    """A policy that was trained with everything is evaluated as one that was not."""
     envs = [make_env(params, evaluation=True) for params in (EVERYTHING, RandomizationParams())]
     obs, want = (env.reset() for env in envs)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Bad motion files: one clear line each, with file, frame or joint, and what to do; odd ones that are fine are read."""
+"""Bad motion files: one clear line each, with file, frame or joint, and remedy; unusual but valid ones are read."""
 
 import re
 from contextlib import suppress
@@ -45,7 +45,7 @@ from protege.sim.motions.readers.options import Options
 
 
 def bad(contents: bytes, robot=SMPL, **options) -> str:
-    """The one line that a file gets."""
+    """The one-line error of a file."""
     with pytest.raises(UserError) as caught:
         list(clips_in(contents, "a walk.x", "walk", Options(**options), robot))
     line = str(caught.value)

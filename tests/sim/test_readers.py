@@ -1,4 +1,4 @@
-"""Readers: files of each format, written here in its layout, give the motion that was put into them."""
+"""Readers: files of each format, written here in its layout, return the motion that was written."""
 
 import numpy as np
 import pytest
@@ -321,7 +321,7 @@ def test_smpl_has_the_joints_of_the_robot_of_that_name():
 
 
 def test_a_new_format_is_a_file_and_a_line(monkeypatch, tmp_path):
-    """One that says in words where a person stands."""
+    """A format that describes a standing person in words."""
 
     def toy(document: Document, options: Options) -> list[SkeletonMotion]:
         pos = np.tile([0.0, 0.0, 0.95], (30, 1))

@@ -184,7 +184,7 @@ def test_clips_start_at_the_origin_from_a_random_frame_and_last_to_their_ends(li
 
 
 def left_at_the_end(command: MotionCommand) -> torch.Tensor:
-    """Frames that are left at the last step of new episodes which the clip's end ends."""
+    """Remaining frames at the last step of new episodes that end with the clip."""
     command.reset(ALL)
     left = command.reference.last - command.reference.index - 2 * command.last_step
     return left[command.last_step < command.max_steps]

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where, and files that are whole or not there."""
+"""Pictures: positions of what is drawn, and files that are written atomically."""
 
 import os
 import subprocess

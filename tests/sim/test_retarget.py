@@ -21,7 +21,7 @@ ROLES = in_skeleton(shipped_maps()["smpl"], SMPL.body_names)
 
 
 def places(robot, clip: Clip) -> dict[str, np.ndarray]:
-    """Where each body is, (T, 3) m."""
+    """Position of each body, (T, 3) m."""
     parts = (torch.from_numpy(x).double() for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
     pos, _ = Kinematics(robot).double()(*parts)
     return {name: pos[:, i].numpy() for i, name in enumerate(robot.body_names)}

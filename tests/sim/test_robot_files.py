@@ -1,4 +1,4 @@
-"""Robots from model files: nothing is lost on the way there and back, and bad files are refused in one line."""
+"""Robots from model files: nothing is lost when they are written and read, and bad files are rejected in one line."""
 
 from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
@@ -23,7 +23,7 @@ G1 = Path(__file__).parents[2] / "packages/sim/src/protege/sim/robots/g1"
 
 
 def said_of(robot: Robot):
-    """What the YAML file beside the robot's own MJCF says."""
+    """The contents of the YAML file beside the robot's own MJCF."""
     groups, joint = robot.groups, robot.joints[0] if robot.joints else None
     return from_dict(
         SECTIONS,

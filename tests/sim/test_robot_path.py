@@ -1,4 +1,4 @@
-"""`--robot FILE`: a robot of one's own in every command, and its policies where the file is gone, moved or changed."""
+"""`--robot FILE`: a custom robot in every command, and its policies when the file is missing, moved or changed."""
 
 import shutil
 from dataclasses import replace

@@ -169,7 +169,7 @@ def test_bodies_are_where_kinematics_says(sim, robot):
 
 
 def flown(sim: Simulator, robot: Robot, seconds: float) -> mujoco.MjData:
-    """Let all envs and a MuJoCo of its own fly under the same random targets."""
+    """Simulate all envs and a separate MuJoCo in flight under the same random targets."""
     start = random_state(robot, 7)
     sim.write(ALL, start)
     model, data = mujocos(robot, start)

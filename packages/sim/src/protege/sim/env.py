@@ -235,8 +235,8 @@ class HumanoidEnv:
         for name, task in self.tasks.items():
             for cause, failed in task.broken_rules(scenes[name], evaluation=self.evaluation).items():
                 broken.setdefault(f"failed_by/{cause}", {})[name] = failed
-        nobody = torch.zeros_like(self.invalid)
-        none = {name: nobody[part] for name, part in self.task_slices.items()}
+        unbroken = torch.zeros_like(self.invalid)
+        none = {name: unbroken[part] for name, part in self.task_slices.items()}
         return {cause: joined([*(none | own).values()]) for cause, own in broken.items()}
 
     def _restart(self, mask: Tensor, history: Tensor, onboard: Tensor | None) -> Obs:

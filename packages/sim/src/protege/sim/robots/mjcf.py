@@ -178,7 +178,7 @@ def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
     """The height field. MuJoCo scales its heights to 0 ... 1 and multiplies them by the third size."""
     spec.option.disableflags |= int(
         mujoco.mjtDisableBit.mjDSBL_MULTICCD
-    )  # height fields do without, MuJoCo Warp says so
+    )  # MuJoCo Warp does not support it for height fields
     top = float(terrain.height.max())
     spec.add_hfield(
         name=TERRAIN,
