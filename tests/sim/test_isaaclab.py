@@ -338,7 +338,7 @@ def test_the_config_sets_the_capacity():
     config = compose(parts, None, [*common, "env.isaaclab.contacts=64", "env.isaaclab.constraints=200"])
     env = plugin.make(config.run, config.env)
     assert isinstance(env.simulator, IsaaclabSimulator)
-    assert env.simulator.room.sizes == {"contacts": 64, "constraints": 200}
+    assert env.simulator.capacity.sizes == {"contacts": 64, "constraints": 200}
     data = newton_solver().mjw_data
     assert (data.naconmax, data.njmax) == (64, 200)
     env.close()

@@ -43,26 +43,26 @@ def settle(simulator, height: list[float], steps: int) -> None:
         assert not simulator.step(TARGET).any()
 
 
-# Room --------------------------------------------------------------------------------------------------------------------
+# Capacity ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_standing_robot_fits_the_capacity():
     simulator = make_simulator("mjwarp", ROBOT, N, device="cpu")
     settle(simulator, [0.93, 0.93, 0.93], 20)
-    assert simulator.room.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
-    simulator.room.check()  # pyright: ignore[reportAttributeAccessIssue]
+    assert simulator.capacity.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
+    simulator.capacity.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_envs_beyond_the_constraint_capacity_are_counted(capfd):
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [3.0, 3.0, 3.0], 2)
-    assert simulator.room.overflowed() == 0, "nothing touches in the air"
+    assert simulator.capacity.overflowed() == 0, "nothing touches in the air"
     settle(simulator, [0.93, 3.0, 0.93], 5)
-    assert simulator.room.overflowed() == 2
+    assert simulator.capacity.overflowed() == 2
     with pytest.raises(UserError, match=r"mjwarp: 2 of 3 .* constraints\. Raise env\.mjwarp\.constraints \(now 8\)"):
-        simulator.room.check()
-    assert simulator.room.overflowed() == 0, "counted anew"
-    simulator.room.check()
+        simulator.capacity.check()
+    assert simulator.capacity.overflowed() == 0, "counted anew"
+    simulator.capacity.check()
     assert capfd.readouterr() == ("", ""), "kernels print nothing"
 
 
@@ -82,7 +82,7 @@ def test_the_config_sets_the_capacity():
         config = compose(parts, None, [*common, *overrides])
         simulator = plugin.make(config.run, config.env).simulator
         assert isinstance(simulator, mjwarp.MjwarpSimulator)
-        return simulator.room.sizes
+        return simulator.capacity.sizes
 
     assert room() == {"contacts": 32, "constraints": 192}
     assert room("env.mjwarp.contacts=64", "env.mjwarp.constraints=200") == {"contacts": 64, "constraints": 200}
@@ -94,9 +94,9 @@ def test_the_config_sets_the_capacity():
 def test_one_env_in_a_hundred_may_exceed_the_capacity():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [0.93, 3.0, 3.0], 5)
-    assert simulator.room.overflowed() == 1
-    simulator.room.allowed = 1
-    simulator.room.check()
+    assert simulator.capacity.overflowed() == 1
+    simulator.capacity.allowed = 1
+    simulator.capacity.check()
 
 
 def test_an_env_with_failed_physics_is_not_counted():
@@ -105,7 +105,7 @@ def test_an_env_with_failed_physics_is_not_counted():
     target = TARGET.clone()
     target[0, 3] = torch.nan
     assert simulator.step(target).tolist() == [True, False, False]
-    assert simulator.room.overflowed() == 0
+    assert simulator.capacity.overflowed() == 0
 
 
 # Devices and memory ------------------------------------------------------------------------------------------------------

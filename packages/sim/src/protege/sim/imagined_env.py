@@ -82,7 +82,7 @@ class ImaginedEnv:
         for name, task in self.tasks.items():
             part = self.task_slices[name]
             task.command.advance(still[part])
-            task.command.stay()
+            task.command.clamp_to_plan()
             _carry_along(task.command, state[part], still[part])
         scenes = make_scenes(self.tasks, self.task_slices, state, self._trail, self.robot)
         rewards, failures, timeouts = [], [], []

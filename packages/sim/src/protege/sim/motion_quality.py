@@ -1,4 +1,4 @@
-"""How gently the robots of an evaluation move: measured besides every task's success and error, in any simulator.
+"""How gently the robots of an evaluation move, measured in addition to success and error, in any simulator.
 
 Contact forces are not read, because a simulator would have to go through all contacts once more. A foot counts as touching when
 its shapes reach the ground. The ground's impulse in a control step follows from the change of the robot's momentum.

@@ -89,10 +89,10 @@ def drive(count: int, steps: int, dt: float, start_speed: Tensor, max_turn_rate:
         heading = heading + dt * turn_rate
         pos = pos + dt * speed[:, None] * torch.stack([heading.cos(), heading.sin()], dim=1)
     columns = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
-    return obeyed(*columns, last_step=steps - 1)
+    return plans_along(*columns, last_step=steps - 1)
 
 
-def obeyed(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, last_step: int) -> Plans:
+def plans_along(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, last_step: int) -> Plans:
     """Plans whose command at every step equals the motion of the line there, see `Plans`."""
     return Plans(
         pos=pos,

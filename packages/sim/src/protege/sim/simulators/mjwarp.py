@@ -30,7 +30,7 @@ try:
 
     from .mjwarp_kernels import body_velocities, guard
     from .warp_compile import compile_together
-    from .warp_device import Room, checked_device, fitting, torch_stream
+    from .warp_device import CapacityMonitor, checked_device, fitting, torch_stream
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
@@ -70,7 +70,7 @@ class MjwarpSimulator:
         host, room = build_spec(robot, terrain).compile(), {"nconmax": contacts, "njmax": constraints}
         with fitting(num_envs, self.device, host, **room):
             self._allocate(host, varied, **room)
-        self.room = Room("mjwarp", self._overflow, contacts, constraints)
+        self.capacity = CapacityMonitor("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
         """Create the envs, the views of their arrays and the recorded launches."""
@@ -121,7 +121,7 @@ class MjwarpSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         self._target.copy_(joint_target)
         self._step()
-        self.room.step()
+        self.capacity.step()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:

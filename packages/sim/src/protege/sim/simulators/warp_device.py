@@ -97,7 +97,7 @@ def _rounded(count: int) -> int:
     return count // unit * unit
 
 
-class Room:
+class CapacityMonitor:
     """Watches for envs whose contacts or constraints exceed the arrays.
 
     Args:

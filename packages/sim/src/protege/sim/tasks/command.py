@@ -47,7 +47,7 @@ class Command(ABC):
     def advance(self, state: RobotState) -> None:
         """Advance all rows by one control step; state is the robots' current state."""
 
-    def stay(self) -> None:  # noqa: B027 (most can be continued past their end)
+    def clamp_to_plan(self) -> None:  # noqa: B027 (most can be continued past their end)
         """Do not advance past the end of the plan. Imagined envs call this after `advance`, because they continue past the end."""
 
     def over(self, state: RobotState) -> Tensor:

@@ -151,7 +151,7 @@ class LocomotionCommand(Command):
         self.substep %= reference.stride
         reference.advance(frames)
 
-    def stay(self) -> None:
+    def clamp_to_plan(self) -> None:
         self.step.clamp_max_(self.plans.steps - 1)
 
     def pace(self, state: RobotState) -> Tensor:

@@ -13,7 +13,14 @@ from protege.core.observations import to_heading
 from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
-from ..references.plans import MAX_ACCELERATION, MAX_COMMANDED_RATE, MAX_LATERAL_ACCELERATION, Plans, obeyed, uniform
+from ..references.plans import (
+    MAX_ACCELERATION,
+    MAX_COMMANDED_RATE,
+    MAX_LATERAL_ACCELERATION,
+    Plans,
+    plans_along,
+    uniform,
+)
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .path_clock import (
@@ -122,7 +129,7 @@ def plan_paths(
     turn_rate = at_knots(-params.max_turn_rate, params.max_turn_rate).clamp(-bend, bend)
     heading = (turn_rate * dt).cumsum(dim=1) - turn_rate[:, :1] * dt
     pos = _integrate(heading, speed, dt)
-    return obeyed(pos, heading, turn_rate, speed, last_step=last_step)
+    return plans_along(pos, heading, turn_rate, speed, last_step=last_step)
 
 
 def _integrate(heading: Tensor, speed: Tensor, dt: float) -> Tensor:

@@ -31,7 +31,7 @@ try:
     from isaaclab_newton.physics import NewtonManager
 
     from ..mjwarp_kernels import guard
-    from ..warp_device import Room, checked_device, fitting, torch_stream
+    from ..warp_device import CapacityMonitor, checked_device, fitting, torch_stream
     from .arrays import Arrays, VariedBodies, newton_solver
     from .process import Place
     from .scene import build
@@ -90,7 +90,7 @@ class IsaaclabSimulator:
                 self.scene = build(robot, model, num_envs, str(self.device), contacts, constraints)
                 self._allocate(varied)
             unfinished.pop_all()
-        self.room = Room("isaaclab", self._arrays.overflow, contacts, constraints)
+        self.capacity = CapacityMonitor("isaaclab", self._arrays.overflow, contacts, constraints)
 
     def _allocate(self, varied: bool) -> None:
         """Create the views and run a first step, which compiles, records, and passes Isaac Lab's settings to the solver."""
@@ -126,7 +126,7 @@ class IsaaclabSimulator:
             self.scene.update(self.robot.control_dt)
             self._arrays.publish()
             self._guard()
-        self.room.step()
+        self.capacity.step()
         return self._wrong.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
