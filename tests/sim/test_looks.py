@@ -146,10 +146,8 @@ def offered(robot: Robot = G1) -> dict[str, tuple[Mesh, ...]]:
 
 def test_meshes_are_those_of_bodies_that_are_where_ours_are(root):
     found = offered()
-    assert sorted(found) == [
-        "left_hip_pitch_link",
-        "pelvis",
-    ]  # the other hip is 2.5 cm off, the tail belongs to no body
+    # The other hip is 2.5 cm off, and the tail belongs to no body.
+    assert sorted(found) == ["left_hip_pitch_link", "pelvis"]
     [blue], [green] = found["pelvis"], found["left_hip_pitch_link"]
     assert blue.rgba == (0.0, 0.0, 1.0, 1.0) and green.rgba == (0.0, 1.0, 0.0, 0.5)
     turned = np.array([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3], [-0.1, 0.2, 0.3], [0.1, 0.2, 0.5]])  # by 90° about z

@@ -130,7 +130,7 @@ MODEL = {
     "two roots": ("  </worldbody>", '<body name="ball"><geom size="1"/></body></worldbody>', "it has the roots pelvis, ball",
                   "one tree"),
     "a loop": ("<contact>", '<equality><weld body1="pelvis" body2="torso_link"/></equality><contact>',
-               "it has an equality constraint", "Take it out"),
+               "it has an equality constraint", "Remove it"),
     "no actuator": ('<motor name="left_knee_joint" joint="left_knee_joint"/>', "", "joint left_knee_joint has no actuator",
                     "<motor joint="),
     "two": ("  </actuator>", '<motor joint="left_knee_joint"/></actuator>', "left_knee_joint has 2 actuators", ""),

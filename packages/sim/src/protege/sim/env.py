@@ -115,9 +115,8 @@ class HumanoidEnv:
     def _assign_tasks(self, mix: dict[str, float]) -> None:
         if unknown := set(mix) - set(tasks()):
             raise UserError(f"env.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(tasks())}")
-        self.assignment_rng_state = (
-            self.generator.get_state()
-        )  # the commands are not saved but drawn again from this state
+        # Commands are not saved: loading a state draws them again from here.
+        self.assignment_rng_state = self.generator.get_state()
         weights = {name: weight for name, weight in mix.items() if weight > 0.0}
         if not weights or len(weights) > self.num_envs:
             raise UserError("env.task_mix: needs a positive weight, and an env for each task", f"It is {dict(mix)}")

@@ -126,9 +126,8 @@ class _Leg:
         self.chain = leg_bodies(robot, foot)
         self.joints = [i for i, joint in enumerate(robot.joints) if joint.body in self.chain]
         self.low, self.high = robot.joint_range().double().numpy()[self.joints].T
-        self.change = np.zeros(
-            len(self.joints)
-        )  # of the previous frame: a nearly straight leg bends in the same direction
+        # Change in the previous frame, so that a nearly straight leg bends in the same direction.
+        self.change = np.zeros(len(self.joints))
         self.weights = np.array([1.0, 1.0, 1.0, ROTATION_WEIGHT, ROTATION_WEIGHT, ROTATION_WEIGHT])
 
     def moved(self, pose: np.ndarray, move: np.ndarray) -> np.ndarray:

@@ -80,9 +80,8 @@ def robot_of_file(path: str, options: Options) -> str | None:
 
 def _with_source(path: str, robot: Robot, options: Options) -> tuple[Clip, SourceMotion]:
     """The clip that a motion file becomes, and the motion as in the file."""
-    clip = (
-        load_clip(path, robot) if options == NO_OPTIONS else None
-    )  # from the cache; it rejects a file with several motions
+    # From the cache; it rejects a file with several motions.
+    clip = load_clip(path, robot) if options == NO_OPTIONS else None
     motion = _motion(path, options)
     return clip or fit(motion, robot, options)[1], motion
 

@@ -176,9 +176,8 @@ def _add_surroundings(spec: mujoco.MjSpec, friction: Vec3) -> None:
 
 def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
     """The height field. MuJoCo scales its heights to 0 ... 1 and multiplies them by the third size."""
-    spec.option.disableflags |= int(
-        mujoco.mjtDisableBit.mjDSBL_MULTICCD
-    )  # MuJoCo Warp does not support it for height fields
+    # MuJoCo Warp does not support this for height fields.
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
     top = float(terrain.height.max())
     spec.add_hfield(
         name=TERRAIN,

@@ -82,9 +82,7 @@ class LocomotionCommand(Command):
         self.plan = (torch.arange(n, device=device) - n) % self.num_plans  # in turn, plan i is env i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
-        self.substep = torch.zeros(
-            n, dtype=torch.long, device=device
-        )  # frames of the plan's current step that are over
+        self.substep = torch.zeros(n, dtype=torch.long, device=device)  # elapsed frames of the plan's current step
         self.masks = MaskSampler.of(context)
         self.pose_mask = self.masks.none(n)
         # A mixed env observes its own command and, each with probability 1/2, the others that its plan implies.
