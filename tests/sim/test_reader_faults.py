@@ -152,8 +152,8 @@ def test_ten_minutes_are_fine_and_an_hour_is_not():
 
 def test_a_wrong_or_missing_rate_is_requested():
     assert "does not contain its frame rate. Give its frames per second: --fps N" in bad(amass(mocap_framerate=None))
-    assert "has the mocap_framerate 0.0. Say" in bad(amass(mocap_framerate=0.0))
-    assert "has the mocap_framerate nan. Say" in bad(amass(mocap_framerate=float("nan")))
+    assert "has the mocap_framerate 0.0. Give" in bad(amass(mocap_framerate=0.0))
+    assert "has the mocap_framerate nan. Give" in bad(amass(mocap_framerate=float("nan")))
     line = bad(mimickit(smpl_frames()), fps=3000.0)
     assert "as a clip of smpl: " in line and "--fps N" in line and "m/s" in line
 
