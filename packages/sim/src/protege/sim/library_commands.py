@@ -47,7 +47,7 @@ def _in_folders(folder: Path) -> list["Listed"]:
             continue
         found += [Listed(file, tags=place.relative_to(folder).parts) for file in files]
     if not found:
-        raise UserError(f"{folder} and its subfolders hold no clips", "Import some: protege sim motions import")
+        raise UserError(f"{folder} holds no clips, nor do its subfolders", "Import some: protege sim motions import")
     return found
 
 
