@@ -113,9 +113,9 @@ def raw_inputs(env: Any, obs: Obs) -> dict[str, Tensor]:
 
 def _of_onboard(env: Any, raw: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same for policies with onboard sensors: what the IMU says, and commands as seen from the robots."""
-    state, felt = env.state, env.onboard
-    imu_quat, imu_ang_vel = observations.imu(state, felt.body, felt.mount)
-    found = {"imu_quat": imu_quat, "imu_ang_vel": imu_ang_vel, "last_action": felt.last_action}
+    state, onboard = env.state, env.onboard
+    imu_quat, imu_ang_vel = observations.imu(state, onboard.body, onboard.mount)
+    found = {"imu_quat": imu_quat, "imu_ang_vel": imu_ang_vel, "last_action": onboard.last_action}
     back = R.conjugate(R.heading(state.root_quat_w))
     for name, value in raw.items():
         if name in MEASURED or not name.endswith("_w"):

@@ -71,7 +71,7 @@ def pickled(path: Path) -> None:
         (truncated, "is a .npy file that is damaged or cut short. Download or copy it again"),
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_text("walk"), "is text"),
-        (pickled, "is of no known motion format"),
+        (pickled, "is not in a known motion format"),
         (not_a_number, "joint_pos of frame 12 is not a finite number"),
         (lambda path: np.save(path, clip(0)), "has 0 frames. A clip needs at least two"),
         (lambda path: np.save(path, clip(30, joints=28)), "has 28 joints, smpl has 69. Retarget it to smpl"),

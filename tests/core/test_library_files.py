@@ -154,8 +154,8 @@ def test_bad_outputs_and_folders_are_named(folder: Path, tmp_path: Path):
     for words, message in (
         (["manifest", folder, "--output", "m.txt"], "m.txt is not the name of a manifest. Call it m.yaml"),
         (["manifest", tmp_path / "empty", "--output", "m.yaml"], "empty holds no clips"),
-        (["manifest", tmp_path / "none", "--output", "m.yaml"], "none is no folder"),
-        (["pack", folder, "--output", "m.npy"], "m.npy is no name of a packed library. Call it m.library"),
+        (["manifest", tmp_path / "none", "--output", "m.yaml"], "none is not a folder"),
+        (["pack", folder, "--output", "m.npy"], "m.npy is not the name of a packed library. Call it m.library"),
     ):
         result = protege("sim", "motions", *words)
         assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1, result.output

@@ -1,4 +1,4 @@
-"""A small robot of one's own: a trunk on two straight legs, written as a model file and a robot.yaml."""
+"""A small custom robot: a trunk on two straight legs, written as a model file and a robot.yaml."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ YAML = SAID.format(name="biped") + "physics: {self_collision: true}\n"
 
 
 def write(folder: Path, *changes: tuple[str, str]) -> Path:
-    """Both files; `changes` replace a text that is in one of them. Returns the robot.yaml."""
+    """Write both files; `changes` replace text in one of them. Returns the robot.yaml."""
     texts = {"biped.xml": MODEL, "robot.yaml": YAML}
     for old, new in changes:
         [name] = [name for name, text in texts.items() if old in text]

@@ -1,4 +1,4 @@
-"""Hand-made DeepMimic clips: frames of 44 numbers whose meaning is known."""
+"""Hand-made DeepMimic clips: frames of 44 known numbers."""
 
 import json
 import math
@@ -46,6 +46,6 @@ def walk(frames: int = 31, loop: str = "wrap", speed: float = 1.0) -> bytes:
 
 
 def import_deepmimic(contents: bytes, name: str, robot: Robot) -> Clip:
-    """A robot's clip out of a file's contents."""
+    """A robot's clip from the contents of a file."""
     (motion,) = read(Document(name, name, "text", contents), Options())
     return retarget(motion, robot)

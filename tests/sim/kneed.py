@@ -26,5 +26,5 @@ FOLLOWS = "trunk: {role: pelvis, position: 5, rotation: 5}\n" + "".join(
 
 
 def write(folder: Path, follows: str = FOLLOWS) -> Path:
-    """All files. Returns the robot.yaml."""
+    """Write all files. Returns the robot.yaml."""
     return write_files(folder, {"kneed.xml": MODEL, "robot.yaml": YAML, "retarget.yaml": follows})

@@ -19,7 +19,7 @@ FPS, FRAMES = 30, 61
 
 
 def roll(wxyz: np.ndarray) -> np.ndarray:
-    """To xyzw."""
+    """Quaternions from wxyz to xyzw."""
     return np.roll(wxyz, -1, axis=-1)
 
 
@@ -39,7 +39,7 @@ def swing(frames: int = FRAMES, fps: float = FPS, size: float = 0.3) -> np.ndarr
 def robot_walk(
     robot: Robot, frames: int = FRAMES, fps: float = FPS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Root (T, 3) and (T, 4) wxyz, joints (T, J), bodies (T, B, 3): its default pose, all joints of which swing a little."""
+    """Root (T, 3) and (T, 4) wxyz, joints (T, J), bodies (T, B, 3): the default pose with all joints swinging a little."""
     joints = np.array(robot.default_joint_pos) + swing(frames, fps, 0.05)[:, None]
     pos = np.stack([np.arange(frames) / fps, np.zeros(frames), np.full(frames, robot.root_height)], axis=1)
     quat = turn("z", 0.6 + swing(frames, fps, 0.1))

@@ -1,4 +1,4 @@
-"""States of any robot from which tests of physics start, in the air, at rest, on its feet; and its settings."""
+"""Start states of any robot for tests of physics: in the air, at rest, on its feet; and its settings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from protege.sim.tasks.path import PathParams
 from protege.sim.tasks.steering import SteeringParams
 
 N = 3
-"""Envs, unless told otherwise."""
+"""Default number of envs."""
 
 
 def random_state(robot: Robot, seed: int = 0, height: float = 3.0) -> RobotState:
-    """In the air, turned any way, moving, joints within their limits and no body in another."""
+    """In the air, in any orientation, moving, with joints within their limits and no overlapping bodies."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -46,14 +46,14 @@ def resting(
     lin_vel: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
     ang_vel: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
 ) -> RobotState:
-    """At rest, upright in the default pose unless told otherwise; all envs alike."""
+    """At rest, upright, by default in the default pose; the same in all envs."""
     rows = (torch.as_tensor(x).expand(n, -1) for x in ((0.0, 0.0, height), quat, lin_vel, ang_vel))
     joints = (robot.default_pose() if joints is None else joints).expand(n, -1)
     return Kinematics(robot).state(*rows, joints, torch.zeros(n, robot.num_joints))
 
 
 def on_its_feet(robot: Robot, sunk: float = 0.0, n: int = N, **changes: Any) -> RobotState:
-    """The same on the ground, or so far (m) in it."""
+    """The same on the ground, or `sunk` (m) below it."""
     return resting(robot, robot.root_height - sunk, n, **changes)
 
 
@@ -63,7 +63,7 @@ def hold(robot: Robot, n: int = N) -> torch.Tensor:
 
 
 def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    """MuJoCo in the state of the first world."""
+    """MuJoCo in the state of the first env."""
     model, s = build_spec(robot).compile(), start[0]
     data = mujoco.MjData(model)
     data.qpos[:] = torch.cat([s.body_pos_w[0], s.body_quat_w[0], s.joint_pos]).double().numpy()
@@ -73,7 +73,7 @@ def mujocos(robot: Robot, start: RobotState) -> tuple[mujoco.MjModel, mujoco.MjD
 
 
 def own_settings(robot: Robot) -> dict[str, Any]:
-    """What the robot's `training.yaml` says of the env, as arguments of `EnvConfig`: which speeds its walk can do."""
-    said = training_settings(robot.name)[1].get("env", {})
+    """The env settings of the robot's `training.yaml`, as arguments of `EnvConfig`: the speeds of its walk."""
+    settings = training_settings(robot.name)[1].get("env", {})
     kinds = {"path_follower_params": PathParams, "steering_params": SteeringParams}
-    return {key: kinds[key](speed=tuple(values["speed"])) for key, values in said.items()}
+    return {key: kinds[key](speed=tuple(values["speed"])) for key, values in settings.items()}

@@ -12,7 +12,7 @@ ROBOT = get_robot("smpl")
 
 
 def bodies(clip: Clip) -> dict[str, np.ndarray]:
-    """Where each body is, (T, 3) m."""
+    """Position of each body, (T, 3) m."""
     pos, _ = Kinematics(ROBOT)(
         *(torch.from_numpy(x).float() for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
     )
@@ -20,6 +20,6 @@ def bodies(clip: Clip) -> dict[str, np.ndarray]:
 
 
 def feet_height(clip: Clip) -> np.ndarray:
-    """Of the lowest foot point in each frame, (T,) m."""
+    """Height of the lowest foot point in each frame, (T,) m."""
     surface = trace(clip, ROBOT)
     return surface.height[:, np.isin(surface.body, ROBOT.body_ids(ROBOT.feet))].min(axis=1)

@@ -15,7 +15,7 @@ from protege.core.motions import Clip, MotionLibrary, load_clips
 from protege.core.tasks import tasks
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
-from protege.sim.references.adaptive_sampling import MEMORY, AdaptiveSampler
+from protege.sim.references.adaptive_sampling import MEMORY_STEPS, AdaptiveSampler
 from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.masks import MaskSampler
@@ -55,7 +55,7 @@ def close(got: torch.Tensor, want: list[float]) -> None:
 # By hand -----------------------------------------------------------------------------------------------------------------
 
 
-def test_bins_are_seconds_of_the_startable_frames():
+def test_bins_are_seconds_of_the_possible_starts():
     adaptive = sampler()
     assert adaptive.bins.tolist() == [2, 4, 1] and adaptive.clip.tolist() == [0, 0, 1, 1, 1, 1, 2]
     assert adaptive.next.tolist() == [1, 1, 3, 4, 5, 5, 6], "the last bin of a clip has none after it"
@@ -64,7 +64,7 @@ def test_bins_are_seconds_of_the_startable_frames():
     assert in_bins.tolist() == [61, 60 + 30, 61, 60, 60, 60 + 30, 13]
 
 
-def test_without_failures_known_all_are_alike():
+def test_without_recorded_failures_starts_are_uniform():
     third = 1.0 / 3.0
     want = [third / 2] * 2 + [third / 4] * 4 + [third]
     close(sampler().uniform, want)
@@ -79,7 +79,7 @@ def test_failures_fade_and_count_where_they_happen():
     close(adaptive.counts[0], [1, 0, 0, 1, 0, 0, 0])
     close(adaptive.counts[1], [1 + DT, 0, 0, 1, 0, DT, DT])
     adaptive.count(torch.tensor([0, 0, 0, 0, 422]), torch.tensor([False, False, False, False, True]))
-    fade = 1.0 - 1.0 / MEMORY
+    fade = 1.0 - 1.0 / MEMORY_STEPS
     close(adaptive.counts[0], [fade, 0, 0, fade, 0, 0, 1])
     close(adaptive.counts[1], [fade * (1 + DT) + 4 * DT, 0, 0, fade, 0, fade * DT, fade * DT + 1])
 
@@ -94,13 +94,13 @@ def test_the_distribution_after_given_failures():
     close(adaptive.shares(), [0.6 * u + 0.4 * f for u, f in zip(uniform, by_failure, strict=True)])
 
 
-def test_a_whole_clip_that_fails_is_drawn_more():
+def test_a_clip_that_always_fails_is_drawn_more_often():
     # Rates 1 in short, 1/9 in the others, whose share is 2/3: by failure 9 to 2, so 9/11 with ratio 1.
     adaptive = with_counts(sampler(ratio=1.0), [8, 8, 0, 0, 0, 0, 0], [8] * 7)
     assert adaptive.shares()[:2].sum().item() == pytest.approx(9 / 11)
 
 
-def test_no_bin_is_drawn_more_than_its_limit_and_what_is_cut_off_goes_to_the_others():
+def test_no_bin_exceeds_its_limit_and_the_excess_goes_to_the_others():
     # Hardness 1 in short and 1/1000 elsewhere: nearly 1/2 for each of short's bins, cut to 1.5 · 1/6.
     adaptive = with_counts(sampler(ratio=1.0, limit=1.5), [999, 999, 0, 0, 0, 0, 0], [999] * 7)
     # Of the half that is left, each bin gets by its room, all but by its uniform share: 1/4 for long and 1/4 · 4/4 for tiny.
@@ -111,7 +111,7 @@ def test_no_bin_is_drawn_more_than_its_limit_and_what_is_cut_off_goes_to_the_oth
 
 @pytest.mark.parametrize("limit", [1.0, 1.2, 2.0, 5.0])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
-def test_the_bounds_hold_whatever_happens(ratio, limit):
+def test_the_bounds_hold_for_any_counts(ratio, limit):
     for seed in range(50):
         adaptive, generator = sampler(ratio, limit), torch.Generator().manual_seed(seed)
         attempts = 10.0 ** (8.0 * torch.rand(7, generator=generator) - 2.0)
@@ -125,7 +125,7 @@ def test_the_bounds_hold_whatever_happens(ratio, limit):
             torch.testing.assert_close(shares, adaptive.uniform, atol=1e-6, rtol=0.0)
 
 
-def test_a_single_short_clip_stays_as_it_is():
+def test_a_single_short_clip_has_one_bin():
     only = AdaptiveSampler(library(("tiny",)), torch.tensor([1]), DT, 0.5, 5.0)
     only.count(torch.tensor([3, 4]), torch.tensor([True, True]))
     close(only.shares(), [1.0])
@@ -157,7 +157,7 @@ def motion_command(start_within=1.0, seed=0, **track) -> MotionCommand:
     return MotionCommand(context, MaskSampler.of(context), start_within=start_within)
 
 
-def test_starts_of_a_command_gather_before_failures():
+def test_starts_concentrate_before_failures():
     command = motion_command(adaptive_sampling=0.5)
     everywhere = torch.ones(4000, dtype=torch.bool)
     command.reset(everywhere)
@@ -166,7 +166,7 @@ def test_starts_of_a_command_gather_before_failures():
     late = long & (command.reference.index >= 151 + 181)
     assert late.float().mean() == pytest.approx(1 / 12, abs=0.02)
     for _ in range(200):
-        command.judge(late)
+        command.record_failures(late)
         command.step.zero_()
     command.reset(everywhere)
     assert command.sampler is not None
@@ -180,7 +180,7 @@ def test_a_saved_command_draws_the_same():
     command = motion_command()
     everywhere = torch.ones(4000, dtype=torch.bool)
     command.reset(everywhere)
-    command.judge(command.clip == 1)
+    command.record_failures(command.clip == 1)
     saved, generator = command.state_dict(), command.generator.get_state()
     other = motion_command(seed=5)
     other.load_state_dict(saved)
@@ -195,9 +195,9 @@ def test_a_saved_command_draws_the_same():
 
 
 @pytest.mark.parametrize("options", [{"start_within": 0.1}, {"adaptive_sampling": 0.0}])
-def test_off_nothing_is_counted_and_draws_are_those_of_the_library(options):
+def test_switched_off_nothing_is_counted_and_draws_are_the_librarys(options):
     command = motion_command(**options)
-    command.judge(torch.ones(4000, dtype=torch.bool))
+    command.record_failures(torch.ones(4000, dtype=torch.bool))
     command.reset(torch.ones(4000, dtype=torch.bool))
     assert command.sampler is None and "adaptive_sampling" not in command.state_dict()
     assert torch.equal(command.clip, library().sample_clips(4000, torch.Generator().manual_seed(0)))
@@ -255,7 +255,7 @@ def test_evaluation_counts_nothing():
     assert env.tasks["track"].command.sampler is None
 
 
-def test_a_saved_environment_goes_on_exactly_with_what_it_knows_of_failures():
+def test_a_saved_environment_resumes_exactly_with_its_failure_counts():
     env = make_env({"track": 1.0})
     env.reset()
     for _ in range(12):
@@ -271,7 +271,7 @@ def test_a_saved_environment_goes_on_exactly_with_what_it_knows_of_failures():
     assert torch.equal(other.tasks["track"].command.sampler.counts, env.tasks["track"].command.sampler.counts)
 
 
-def test_success_is_told_per_clip():
+def test_success_is_reported_per_clip():
     table = {
         "task": torch.tensor([0, 0, 0, 0, 1]),
         "length": torch.ones(5),
@@ -280,8 +280,8 @@ def test_success_is_told_per_clip():
         "clip": torch.tensor([0, 0, 2, 2, -1]),
     }
     metrics = episode_metrics(table, ["track", "path"], ["walk", "run", "jump"])
-    told = {key: value for key, value in metrics.items() if key.startswith("success/")}
-    assert told == {"success/walk": 0.5, "success/jump": 1.0}, "run was not played, and a path is no clip"
+    success = {key: value for key, value in metrics.items() if key.startswith("success/")}
+    assert success == {"success/walk": 0.5, "success/jump": 1.0}, "run was not played, and a path is no clip"
     assert metrics["episode/success"] == pytest.approx(0.6)
     assert not any(key.startswith("success/") for key in episode_metrics(table, ["track", "path"], ["walk"]))
 
@@ -294,6 +294,6 @@ def test_a_training_with_two_clips_logs_the_success_of_each(tmp_path):
     assert {key for row in rows for key in row if key.startswith("success/")} == {f"success/{clip}" for clip in clips}
 
 
-def test_clips_of_one_name_are_told_apart():
+def test_clips_with_the_same_name_are_distinguished():
     clips = [standing(name, 13) for name in ("walk", "run", "walk")]
     assert MotionLibrary(clips, ROBOT, CPU).names == ["walk-0", "run", "walk-2"]

@@ -1,4 +1,4 @@
-"""A robot among other things in a model: found by name, simulated as if it were alone, and read right."""
+"""A robot in a model with other bodies: it is found by name, simulated as if it were alone, and read correctly."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def crowded_spec(*_: object) -> mujoco.MjSpec:
 
 @pytest.fixture(scope="module", params=["mujoco", "mjwarp"])
 def pair(request: pytest.FixtureRequest):
-    """A simulation of the robot alone, and one of it among the other things."""
+    """A simulation of the robot alone, and one of it with the other bodies."""
     name: str = request.param
     alone = make_simulator(name, ROBOT, N, device="cpu", num_threads=1, varied=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -90,23 +90,23 @@ def test_a_robot_is_found_by_name():
 
 
 @pytest.mark.parametrize("part", ["bodies", "joints"])
-def test_a_model_that_lists_it_otherwise_is_refused(part):
+def test_a_model_with_another_order_is_rejected(part):
     other = replace(ROBOT, **{part: getattr(ROBOT, part)[::-1]})
     with pytest.raises(UserError, match=f"has the robot's {part} in another order than its description"):
         addresses(build_spec(ROBOT).compile(), other)
 
 
-def test_it_moves_as_if_it_were_alone(pair):
-    """A second in the air, thrown about by its servos."""
+def test_other_bodies_do_not_change_its_motion(pair):
+    """A second in the air, moved by its servos."""
     assert_alike(pair, 6.0, 30)
 
 
-def test_it_lands_as_if_it_were_alone(pair):
-    """In single precision for 0.4 s: contacts magnify what is rounded."""
+def test_other_bodies_do_not_change_its_landing(pair):
+    """In single precision for 0.4 s: contacts amplify rounding."""
     assert_alike(pair, 1.0, 30 if isinstance(pair[0], MujocoSimulator) else 12)
 
 
-def test_its_state_is_read_right(pair):
+def test_its_state_is_read_correctly(pair):
     for sim in pair:
         want = standing(2.0)
         sim.write(ALL, want)
@@ -114,7 +114,7 @@ def test_its_state_is_read_right(pair):
             torch.testing.assert_close(value, getattr(want, name), atol=2e-6, rtol=0.0)
 
 
-def test_it_alone_is_pushed(pair):
+def test_only_the_robot_is_pushed(pair):
     force = torch.tensor([[300.0, 0.0, 0.0], [0.0, -300.0, 0.0]])
     for sim in pair:
         sim.push(force)
@@ -125,7 +125,7 @@ def test_it_alone_is_pushed(pair):
     assert (pushed - played(pair[1], 2.0, 6)).abs().max() > 0.1
 
 
-def test_the_ground_carries_its_weight_alone(pair):
+def test_contact_forces_are_those_of_the_robot_only(pair):
     forces = []
     for sim in pair:
         sim.write(ALL, standing(0.95))
@@ -137,7 +137,7 @@ def test_the_ground_carries_its_weight_alone(pair):
     torch.testing.assert_close(forces[1], forces[0], atol=0.1, rtol=0.0)
 
 
-def test_its_bodies_alone_are_varied(pair):
+def test_only_its_own_bodies_are_varied(pair):
     generator = torch.Generator().manual_seed(5)
 
     def factors(*shape: int) -> torch.Tensor:
@@ -152,7 +152,7 @@ def test_its_bodies_alone_are_varied(pair):
         sim.randomize(ALL, same)
 
 
-def test_a_reset_puts_the_other_things_back():
+def test_a_reset_restores_the_other_bodies():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("protege.sim.simulators.mujoco.build_spec", crowded_spec)
         sim = make_simulator("mujoco", ROBOT, N, device="cpu", num_threads=1)

@@ -1,4 +1,4 @@
-"""Sampled control, against falling bodies and hand arithmetic."""
+"""Sampling-based control, compared with falling bodies and hand arithmetic."""
 
 import math
 
@@ -8,7 +8,15 @@ import pytest
 from protege.core.motions import Clip
 from protege.core.robots.robot import Robot
 from protege.sim.engine import mujoco
-from protege.sim.motions.attempt import LOST, MEMORY, Attempt, _strewn, _weights, attempt, summary
+from protege.sim.motions.attempt import (
+    CORRELATION_TIME,
+    LOST_MEAN_DISTANCE,
+    Attempt,
+    _correlated_noise,
+    _weights,
+    attempt,
+    summary,
+)
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
@@ -23,7 +31,7 @@ def still(robot: Robot, height: float, seconds: float = 1.0) -> Clip:
 
 
 def centers_of_mass(motion: Clip, robot: Robot) -> np.ndarray:
-    """Of the whole robot in each frame, (T, 3) m."""
+    """Centre of mass of the robot in each frame, (T, 3) m."""
     model = build_spec(robot).compile()
     data, centers = mujoco.MjData(model), []
     for pose in zip(motion.root_pos_w, motion.root_quat_w, motion.joint_pos, strict=True):
@@ -34,24 +42,24 @@ def centers_of_mass(motion: Clip, robot: Robot) -> np.ndarray:
     return np.array(centers)
 
 
-def test_who_is_to_float_falls_and_is_lost(robot):
+def test_a_floating_clip_cannot_be_followed(robot):
     """The centre of mass by g t (t + dt) / 2 with a physics step dt, whatever the servos do: 50 cm after a third of a second."""
     fall = attempt(still(robot, 3.0), robot, samples=4, threads=1)
     t, dt = robot.control_dt * np.arange(len(fall.distance) + 1), robot.physics_dt
     height = centers_of_mass(fall.motion, robot)[:, 2]
     np.testing.assert_allclose(height[0] - height, 0.5 * 9.81 * t * (t + dt), atol=3e-3, rtol=0.0)
-    assert fall.lost and fall.distance[-1] > LOST > fall.distance[-2]
+    assert fall.lost and fall.distance[-1] > LOST_MEAN_DISTANCE > fall.distance[-2]
     assert summary(fall).startswith(f"still: lost after {t[-1]:.2f} s; ") and 0.3 < t[-1] < 0.35
 
 
-def test_who_is_to_stand_stands(robot):
+def test_a_standing_clip_is_followed(robot):
     done = attempt(still(robot, robot.root_height, 0.5), robot, samples=32, threads=1)
     assert not done.lost and len(done.distance) == round(0.5 / robot.control_dt)
     assert done.distance.max() < 0.03
     assert summary(done).startswith("still: followed for 0.50 s, ")
 
 
-def test_what_was_done_begins_with_the_clip_and_is_one(robot):
+def test_the_result_is_a_clip_that_starts_like_the_original(robot):
     seen: list[float] = []
     done = attempt(still(robot, 3.0), robot, seconds=0.1, samples=4, threads=1, progress=seen.append)
     steps = round(0.1 / robot.control_dt)
@@ -62,7 +70,7 @@ def test_what_was_done_begins_with_the_clip_and_is_one(robot):
     assert done.motion.joint_pos.shape == (steps + 1, robot.num_joints)
 
 
-def test_the_seed_decides_not_the_threads():
+def test_the_result_depends_on_the_seed_and_not_on_the_threads():
     def distance(seed: int, threads: int) -> np.ndarray:
         return attempt(still(SMPL, 0.951, 0.1), SMPL, samples=6, threads=threads, seed=seed).distance
 
@@ -78,7 +86,7 @@ def test_weights_fall_with_the_cost():
     assert weights[-1] == 0.0
 
 
-def test_weights_are_numbers_however_many_blow_up():
+def test_weights_are_finite_when_samples_explode():
     weights = _weights(np.array([1.0, 2.0, *[np.inf] * 18]))  # the end of the best tenth is no number
     np.testing.assert_allclose(weights[1] / weights[0], np.exp(-3.0))
     assert weights.sum() == pytest.approx(1.0) and not weights[2:].any()
@@ -88,10 +96,10 @@ def test_weights_are_numbers_however_many_blow_up():
 def test_changes_are_correlated_in_time():
     """At 30 Hz and at 50 Hz they fade in the same time."""
     for rate in (30.0, 50.0):
-        drawn = _strewn(np.random.default_rng(0), (4000, 14, 3), math.exp(-1.0 / (rate * MEMORY)))
+        drawn = _correlated_noise(np.random.default_rng(0), (4000, 14, 3), math.exp(-1.0 / (rate * CORRELATION_TIME)))
         np.testing.assert_allclose(drawn.std(axis=(0, 2)), 1.0, rtol=0.03)
         left, right = drawn[:, 5].ravel(), drawn[:, 8].ravel()
-        assert np.corrcoef(left, right)[0, 1] == pytest.approx(math.exp(-3.0 / rate / MEMORY), abs=0.02)
+        assert np.corrcoef(left, right)[0, 1] == pytest.approx(math.exp(-3.0 / rate / CORRELATION_TIME), abs=0.02)
 
 
 def test_the_worst_moment_is_named():

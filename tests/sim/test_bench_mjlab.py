@@ -1,4 +1,4 @@
-"""The comparison with mjlab: what it takes no GPU and no mjlab to check."""
+"""The comparison with mjlab: the parts that need neither a GPU nor mjlab."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`protege-sim`, command by command, and the one line that it says about bad input."""
+"""`protege-sim`, command by command, and its one-line messages about invalid input."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def test_a_bad_source_writes_nothing(source, tmp_path):
         assert not (tmp_path / "clips").exists()
 
 
-def test_bad_words_to_import_are_named(source, tmp_path):
+def test_bad_import_arguments_are_named(source, tmp_path):
     importing = ["motions", "import"]
     assert "no motion format 'fbx'. Known: " in fails(*importing, "fbx", source)
     assert f"cannot read {tmp_path / 'no.txt'}" in fails(*importing, "deepmimic", tmp_path / "no.txt")
@@ -149,14 +149,14 @@ def test_list_shows_the_shipped_clips():
     assert every == [*of_g1, *([name, "smpl"] for name in (JUMP, RUN, WALK))]
 
 
-def test_list_says_which_files_are_no_clips(tmp_path):
+def test_list_names_files_that_are_not_clips(tmp_path):
     (tmp_path / "broken.npy").write_bytes(b"no clip")
     text = succeeds("motions", "list", "--folder", tmp_path)
     assert WALK in text
     assert text.splitlines()[-1].startswith(f"broken.npy: {tmp_path / 'broken.npy'} is text")
 
 
-def test_inspect_tells_its_measures():
+def test_inspect_prints_its_measures():
     text = succeeds("motions", "inspect", WALK)
     for words in ("foot sliding", "floor penetration", "joint limits", "velocity jumps", "0.92 m/s"):
         assert words in text
@@ -166,7 +166,7 @@ def test_inspect_tells_its_measures():
     assert 0.0 <= report["penetration"]["max"] < 1e-6
 
 
-def test_a_local_clip_takes_the_place_of_a_shipped_one_in_list_and_inspect(source, tmp_path, monkeypatch):
+def test_a_local_clip_replaces_a_shipped_one_in_list_and_inspect(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     succeeds("motions", "import", "deepmimic", source.name)
     rows = {row["name"]: row for row in json.loads(succeeds("motions", "list", "--robot", "smpl", "--json"))}
@@ -206,7 +206,7 @@ def test_inspect_ends_in_a_verdict(tmp_path):
     assert "hangs in the air" in finding["problem"] and finding["remedy"]
 
 
-def test_inspect_says_what_is_wrong_with_a_clip_that_loading_refuses(tmp_path):
+def test_inspect_explains_a_clip_that_loading_rejects(tmp_path):
     high = shipped_walk(tmp_path / "high.npy", root_pos_w=100.0)
     result = call("motions", "inspect", high)
     assert result.exit_code == 2
@@ -218,8 +218,8 @@ def test_inspect_says_what_is_wrong_with_a_clip_that_loading_refuses(tmp_path):
     assert f"high.npy: {high}: root_pos_w of frame" in succeeds("motions", "list", "--folder", tmp_path)
 
 
-def test_what_is_written_is_listed(source, tmp_path):
-    """Without the ending, too."""
+def test_written_clips_are_listed(source, tmp_path):
+    """Also without the suffix."""
     succeeds("motions", "import", "deepmimic", source, "--output", tmp_path, "--name", "v1.0")
     succeeds("motions", "attempt", WALK, "--seconds", 0.1, "--samples", 2, "--output", tmp_path / "done")
     listed = json.loads(succeeds("motions", "list", "--folder", tmp_path, "--json"))
@@ -274,7 +274,7 @@ def test_a_clip_is_played_as_single_pictures(gl, tmp_path):
     assert sorted(os.listdir(tmp_path / "p")) == [f"smpl_humanoid_jump_0000{i}.png" for i in range(3)]
 
 
-def test_bad_words_to_play_are_named(tmp_path):
+def test_bad_play_arguments_are_named(tmp_path):
     def line(*words: object, output: object = tmp_path / "film.mp4") -> str:
         return fails("motions", "play", WALK, "--output", output, *words)
 
@@ -288,7 +288,7 @@ def test_bad_words_to_play_are_named(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_without_opengl_one_line_says_so(tmp_path):
+def test_missing_opengl_is_reported_in_one_line(tmp_path):
     words = ["-m", "protege.sim.cli", "motions", "play", WALK, "--output", str(tmp_path / "film.mp4")]
     environment = {**os.environ, "MUJOCO_GL": "disable"}
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
@@ -340,8 +340,8 @@ def test_bench_measures_three_rates():
 
 def test_bench_walks_the_g1_at_its_own_speeds():
     words = ["bench", "--robot", "g1", "--num-envs", 2, "--seconds", 0.1, "--threads", 1, "--task", "path"]
-    said = succeeds(*words, "--task", "steering", "--json")
-    rates = json.loads(said[said.index("{") :])
+    output = succeeds(*words, "--task", "steering", "--json")
+    rates = json.loads(output[output.index("{") :])
     assert rates["environment"] > 0.0 and rates["simulator"] > 0.0
 
 
@@ -368,7 +368,7 @@ def test_bench_measures_one_simulator_against_another(monkeypatch):
     ("words", "message"),
     [(["--simulator", "bullet"], "no simulator 'bullet'"), (["--device", "cuda"], "torch sees no GPU")],
 )
-def test_bench_names_what_there_is_not(words, message, monkeypatch):
+def test_bench_names_unknown_robots_and_simulators(words, message, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = call("bench", *words)
     assert result.exit_code == 2 and message in result.stderr

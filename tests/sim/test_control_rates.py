@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def controlled(robot: Robot, rate: float) -> Robot:
-    """The same robot, controlled at another rate, with about as much physics."""
+    """The same robot with another control rate and about the same physics rate."""
     dt = 1.0 / rate
     return replace(robot, control_dt=dt, physics_dt=dt / max(1, round(dt / robot.physics_dt)))
 
@@ -32,7 +32,7 @@ def clips(robot) -> list[Clip]:
 
 
 def at(clip: Clip, time: np.ndarray) -> torch.Tensor:
-    """Where the clip's root is (T, 3) m."""
+    """Positions of the clip's root, (T, 3) m."""
     columns = [np.interp(time, clip.time - clip.time[0], column) for column in clip.root_pos_w.T]
     return torch.from_numpy(np.stack(columns, axis=1)).float()
 

@@ -42,7 +42,7 @@ def test_axes_and_strides():
     np.testing.assert_allclose(up.root_quat_w[0], [math.cos(0.25), 0.0, 0.0, math.sin(0.25)], atol=1e-6)
 
 
-def test_frames_are_put_at_60_hz():
+def test_frames_are_resampled_at_60_hz():
     clip = import_deepmimic(document([frame((0.1 * i, 0.9, 0.0)) for i in range(4)]), "drift", ROBOT)
     np.testing.assert_allclose(clip.time, np.arange(7) / 60.0, atol=1e-9)
     np.testing.assert_allclose(clip.root_pos_w[1, 0], 0.05 * STRIDE_SCALE, atol=1e-9)
@@ -72,8 +72,8 @@ def test_the_chest_bends_in_three_equal_parts_and_the_neck_in_two():
     assert bodies(clip)["Head"][0, 0] > 0.15  # forward
 
 
-def test_a_back_is_put_on_the_ground_as_feet_are():
-    """Somebody lies on his back, feet in the air, gets up within half a second, and then stands."""
+def test_a_back_is_placed_on_the_ground_like_feet():
+    """An actor that lies on the back, feet in the air, gets up within half a second, and then stands."""
 
     def rising(share: float) -> list[float]:
         up = turned("z", 1.2 * (1.0 - share))
@@ -110,7 +110,7 @@ def test_clips_that_loop_are_repeated_with_their_travel():
     )
 
 
-def test_what_a_cycle_fails_to_close_is_spread_over_it():
+def test_the_gap_of_a_cycle_is_spread_over_it():
     frames = [frame(L_Hip=turned("z", 0.02 * i)) for i in range(11)]
     clip = import_deepmimic(document(frames, "wrap"), "drift", ROBOT)
     assert clip.is_cyclic

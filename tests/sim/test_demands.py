@@ -1,4 +1,4 @@
-"""What a clip asks of motors: standing, falling, and a speed, by hand."""
+"""The demands of a clip on motors: standing, falling, and a speed, by hand."""
 
 import kneed
 import numpy as np
@@ -20,12 +20,12 @@ def still(robot, height: float, fall: np.ndarray | float = 0.0) -> Clip:
     return Clip("still", TIME, root, quat, np.tile(np.array(robot.default_joint_pos, dtype=float), (60, 1)))
 
 
-def test_what_falls_freely_takes_no_torque(robot):
+def test_free_fall_needs_no_torque(robot):
     torque, speed = torques(still(robot, 20.0, 0.5 * 9.81 * TIME**2), robot)
     assert np.abs(torque[10:-10]).max() < 0.2 and np.abs(speed).max() == 0.0
 
 
-def test_knees_hold_what_is_above_them(tmp_path):
+def test_knee_torques_carry_the_body_above(tmp_path):
     robot = get_robot(str(kneed.write(tmp_path)))
     torque, _ = torques(still(robot, robot.root_height), robot)
     knees = [robot.joint_names.index(f"{side}_knee") for side in ("left", "right")]
@@ -34,7 +34,7 @@ def test_knees_hold_what_is_above_them(tmp_path):
     assert np.abs(expected[knees]).min() > 1.0
 
 
-def test_joints_that_are_asked_for_too_much_are_named(tmp_path):
+def test_overloaded_joints_are_named(tmp_path):
     robot = get_robot(str(kneed.write(tmp_path)))
     clip = still(robot, 5.0)
     hip = robot.joint_names.index("left_hip")

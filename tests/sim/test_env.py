@@ -47,7 +47,7 @@ def test_observations_have_the_announced_shapes(robot):
     assert [part.stop - part.start for part in env.task_slices.values()] == [2] * 5
 
 
-def test_worlds_start_on_their_reference(robot):
+def test_envs_start_on_their_reference(robot):
     env = make_env(ALL_TASKS, robot=robot, num_envs=10)
     env.reset()
     for name, part in env.task_slices.items():
@@ -96,12 +96,12 @@ def test_commands_are_shown_to_their_tasks_only():
     assert obs["path"][env.task_slices["goal"]].abs().max() == 0.0
 
 
-def test_mixed_worlds_see_several_commands_of_one_plan(robot):
+def test_mixed_envs_observe_several_commands_of_one_plan(robot):
     env = make_env({"path": 1.0}, robot=robot, num_envs=64, mix_probability=1.0)
     obs = env.reset()
     assert obs["path_mask"].all()
     assert 0.2 < obs["goal_mask"].float().mean() < 0.8
-    # The goal of a path world is where its plan is when the episode ends, after ten seconds.
+    # The goal of a path env is the point of its plan at the end of the episode, after ten seconds.
     seen = obs["goal_mask"]
     command = env.tasks["path"].command
     torch.testing.assert_close(obs["goal"][seen, 2], torch.full((int(seen.sum()),), 10.0))
@@ -117,8 +117,10 @@ def test_the_goal_is_where_the_observation_says(robot):
     command = env.tasks["goal"].command
     yaw = R.yaw(env.state.root_quat_w)
     x, y = obs["goal"][:, 0], obs["goal"][:, 1]
-    world = env.state.root_pos_w[:, :2] + torch.stack([yaw.cos() * x - yaw.sin() * y, yaw.sin() * x + yaw.cos() * y], 1)
-    torch.testing.assert_close(world, command.end_w(), atol=1e-5, rtol=0.0)
+    goal_w = env.state.root_pos_w[:, :2] + torch.stack(
+        [yaw.cos() * x - yaw.sin() * y, yaw.sin() * x + yaw.cos() * y], 1
+    )
+    torch.testing.assert_close(goal_w, command.end_w(), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(obs["goal"][:, 2], command.last_step * robot.control_dt)
 
 
@@ -174,7 +176,7 @@ def test_a_saved_environment_continues_exactly(robot):
 
 
 def test_a_changed_task_mix_continues_exactly_with_its_plans():
-    """Plans are drawn when envs are dealt out, and are not saved: the mix's draws must be made again."""
+    """Plans are drawn when envs are assigned to tasks, and are not saved: the draws must be repeated."""
     env = make_env(ALL_TASKS, num_envs=10)
     env.reset()
     obs = env.set_task_mix({"path": 1.0, "goal": 1.0, "track": 2.0})
@@ -190,7 +192,7 @@ def test_a_changed_task_mix_continues_exactly_with_its_plans():
     assert all(torch.equal(got.obs[key], want.obs[key]) for key in want.obs)
 
 
-def test_physics_that_goes_nan_resets_that_world_and_is_counted(robot):
+def test_an_env_with_nan_physics_is_reset_and_counted(robot):
     env = make_env({"track": 1.0}, robot=robot, num_envs=4)
     obs = env.reset()
     action = reference_action(obs, robot)

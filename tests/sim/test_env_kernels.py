@@ -1,4 +1,4 @@
-"""How many operations a step of the env is: on a GPU each is a kernel, and their number, not their size, is what a step costs."""
+"""Number of operations in a step of the env: on a GPU each is a kernel, and their number determines the time of a step."""
 
 from dataclasses import replace
 

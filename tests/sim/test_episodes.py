@@ -23,7 +23,7 @@ def rows(log: EpisodeLog, envs: list[int]) -> dict[str, list[float]]:
     failed = torch.tensor([False, True, False, True])
     table = log.rows(failed)
     assert all(len(column) == 4 for column in table.values())
-    log.restart(torch.tensor([world in envs for world in range(4)]))
+    log.restart(torch.tensor([env in envs for env in range(4)]))
     return {key: column[envs].tolist() for key, column in table.items()}
 
 
@@ -41,14 +41,14 @@ def test_metrics_are_means_maxima_and_last_values_where_they_count(log):
     assert (row["failed"], row["task"]) == ([False, True], [0, 0])
 
 
-def test_what_was_never_measured_is_not_a_number(log):
+def test_unmeasured_metrics_are_nan(log):
     add(log, [1.0, 1.0], [0.0, 1.0])
     row = rows(log, [0, 3])
     for key in ("err/mean", "err/max", "err/last"):
         assert row[key] == pytest.approx([NAN, NAN], nan_ok=True)
 
 
-def test_a_finished_world_starts_anew_and_the_others_go_on(log):
+def test_a_restart_resets_only_the_finished_envs(log):
     add(log, [4.0, 4.0], [1.0, 1.0])
     log.step(torch.ones(4))
     rows(log, [0])
@@ -60,7 +60,7 @@ def test_a_finished_world_starts_anew_and_the_others_go_on(log):
     assert row["length"] == [1.0, 2.0]
 
 
-def test_a_saved_log_goes_on(log):
+def test_a_saved_log_is_restored(log):
     add(log, [4.0, 2.0], [1.0, 1.0])
     log.step(torch.ones(4))
     saved = log.state_dict()

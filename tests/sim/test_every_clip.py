@@ -1,4 +1,4 @@
-"""Playing every clip once: which clips, from where to where, and the measures, against hand arithmetic."""
+"""Playing every clip once: the clips, their ranges, and the measures, compared with hand arithmetic."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,7 +19,14 @@ from protege.core.runs.evaluation import run_episodes
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
 from protege.sim.simulators.simulator import make_simulator
-from protege.sim.tasks.every_clip import TOO_HIGH, TOO_TILTED, EveryClipCommand, Judge, rounds, toppled
+from protege.sim.tasks.every_clip import (
+    MAX_HEIGHT_ERROR,
+    MAX_TILT_ERROR,
+    EveryClipCommand,
+    FailureRecorder,
+    rounds,
+    toppled,
+)
 from protege.sim.tasks.terms import Deviation, Scene, mean_body_off
 from protege.sim.tasks.track import MotionParams
 
@@ -91,7 +98,7 @@ def test_measures_are_those_of_the_formulas(robot: Robot) -> None:
 
 
 def scene(robot: Robot, step: int, up: float = 0.0, tilt: float = 0.0, aside: float = 0.0, yaw: float = 0.0) -> Scene:
-    """One robot that is so far from its reference, all bodies alike; the reference lies on its side."""
+    """One robot with the same offset of all bodies from its reference, which lies on its side."""
     reference = RobotState.empty((1,), robot.num_joints, robot.num_bodies, "cpu")
     for x in vars(reference).values():
         x.zero_()
@@ -109,14 +116,14 @@ def scene(robot: Robot, step: int, up: float = 0.0, tilt: float = 0.0, aside: fl
     )
 
 
-def test_the_second_rule_looks_at_height_and_tilt_against_the_reference(robot: Robot) -> None:
+def test_the_second_rule_compares_height_and_tilt_with_the_reference(robot: Robot) -> None:
     for off, want in (
-        ({"up": TOO_HIGH - 0.01}, False),
-        ({"up": TOO_HIGH + 0.01}, True),
-        ({"up": -TOO_HIGH - 0.01}, True),
-        ({"tilt": TOO_TILTED - 0.01}, False),
-        ({"tilt": TOO_TILTED + 0.01}, True),
-        ({"tilt": -TOO_TILTED - 0.01}, True),
+        ({"up": MAX_HEIGHT_ERROR - 0.01}, False),
+        ({"up": MAX_HEIGHT_ERROR + 0.01}, True),
+        ({"up": -MAX_HEIGHT_ERROR - 0.01}, True),
+        ({"tilt": MAX_TILT_ERROR - 0.01}, False),
+        ({"tilt": MAX_TILT_ERROR + 0.01}, True),
+        ({"tilt": -MAX_TILT_ERROR - 0.01}, True),
         ({"yaw": 3.0}, False),
         ({"aside": 9.0}, False),
     ):
@@ -124,22 +131,22 @@ def test_the_second_rule_looks_at_height_and_tilt_against_the_reference(robot: R
 
 
 def test_a_clip_that_is_lost_stays_lost_until_the_next_one_begins(robot: Robot) -> None:
-    judge = Judge(1, mean_body_off(0.5), torch.device("cpu"))
-    told = []
+    recorder = FailureRecorder(1, mean_body_off(0.5), torch.device("cpu"))
+    recorded = []
     for step, off in enumerate([{}, {"aside": 0.6}, {}, {"tilt": 1.0}, {}, {"aside": 0.4}, {"up": 0.3}, {}], start=1):
         at = step if step < 6 else step - 5  # the sixth step is the first one of the next episode
-        over = judge(scene(robot, at, **off))
-        told.append((bool(judge.lost), bool(judge.toppled), bool(over)))
+        over = recorder(scene(robot, at, **off))
+        recorded.append((bool(recorder.lost), bool(recorder.toppled), bool(over)))
     no, lost, both, toppled_ = (False,) * 3, (True, False, False), (True,) * 3, (False, True, False)
-    assert told == [no, lost, lost, both, both, no, toppled_, toppled_]
+    assert recorded == [no, lost, lost, both, both, no, toppled_, toppled_]
 
 
 def test_errors_are_measured_until_the_clip_is_lost(robot: Robot) -> None:
-    judge = Judge(1, mean_body_off(0.5), torch.device("cpu"))
-    metric = judge.until_lost(lambda scene: (torch.ones(1), torch.ones(1)))
+    recorder = FailureRecorder(1, mean_body_off(0.5), torch.device("cpu"))
+    metric = recorder.until_lost(lambda scene: (torch.ones(1), torch.ones(1)))
     weights = []
     for step, aside in enumerate([0.0, 0.4, 0.6, 0.0], start=1):
         at = scene(robot, step, aside=aside)
-        judge(at)
+        recorder(at)
         weights.append(float(metric(at)[1]))
     assert weights == [1.0, 1.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Clips for other projects: what is written is the clip, and MuJoCo poses the robot so."""
+"""Clips for other projects: the written data is the clip, and agrees with MuJoCo's poses of the robot."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_velocities_are_those_that_mujoco_has_for_the_joints_rates(written, robo
         (["--format", "mjlab", "--output", "x.csv"], "x.csv is not the name of an .npz file. Let it end in .npz"),
     ],
 )
-def test_bad_words_to_export_are_named(options, problem, tmp_path, monkeypatch):
+def test_bad_export_arguments_are_named(options, problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["motions", "export", "g1_humanoid_walk.npy", *options])
     assert done.exit_code == 2 and done.output == f"error: {problem}\n" and not list(tmp_path.iterdir())

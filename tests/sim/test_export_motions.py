@@ -38,13 +38,13 @@ def read(file: Path, **options):
 
 
 def poses(robot: Robot, rate: float, name: str = "walk"):
-    """The clip at even moments: root (T, 3), (T, 4), joints (T, J)."""
+    """The clip at evenly spaced times: root (T, 3), (T, 4), joints (T, J)."""
     clip = load_clip(f"{robot.name}_humanoid_{name}.npy", robot)
     return clip.at(np.arange(int(clip.duration * rate + 1e-6) + 1) / rate)
 
 
 def same_rotations(mine: np.ndarray, theirs: np.ndarray) -> None:
-    """To 1e-6 rad or so, whichever sign a quaternion has."""
+    """Equal to about 1e-6 rad, for either sign of a quaternion."""
     signs = np.sign((mine * theirs).sum(axis=-1, keepdims=True))
     np.testing.assert_allclose(mine, signs * theirs, atol=1e-6)
 
@@ -163,7 +163,7 @@ def test_smpls_rates_are_the_turning_of_its_bodies():
 
 
 def test_feet_touch_the_ground_in_turns(robot):
-    """A walk always has a foot on the ground, and neither all the time; nothing else touches it."""
+    """A walk always has a foot on the ground, but never the same one all the time; nothing else touches the ground."""
     clip = load_clip(f"{robot.name}_humanoid_walk.npy", robot)
     data = motion_fields(clip, robot, RATE)
     share = data["rigid_body_contacts"].float().mean(dim=0)

@@ -1,4 +1,4 @@
-"""What differs between envs as inputs of a model of the world: by hand, in the replay, and what a model makes of it."""
+"""Differences between envs as inputs of the world model: by hand, in the replay, and their effect on a model."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ def random_action(env: HumanoidEnv, generator: torch.Generator) -> torch.Tensor:
 
 
 def test_factors_by_hand(robot):
-    """Of masses and frictions in the simulator: 0 is nominal, 1 as far off as anything is drawn."""
+    """Factors of masses and frictions in the simulator: 0 is nominal, 1 the largest deviation that is drawn."""
     env = make_env(robot, RandomizationParams(mass=(0.8, 1.1), friction=(0.5, 1.0)))
     assert (env.rows()["factors"] == 0).all(), "nominal before the first episode"
     env.reset()
@@ -83,7 +83,7 @@ def test_factors_of_effort_limits_and_contacts_by_hand(robot):
     assert list(env.factor_ranges) == [*(f"effort/{name}" for name in robot.joint_names), "contact_time"]
 
 
-def test_they_are_those_of_the_running_episode_and_are_saved(robot):
+def test_factors_belong_to_the_running_episode_and_are_saved(robot):
     params = RandomizationParams(mass=(0.5, 1.5))
     env = make_env(robot, params, episode_length_s=3 * robot.control_dt)
     env.reset()
@@ -102,7 +102,7 @@ def test_they_are_those_of_the_running_episode_and_are_saved(robot):
     assert not torch.equal(after, before)
 
 
-def test_without_randomisation_there_are_none(robot):
+def test_without_randomisation_there_are_no_factors(robot):
     env = make_env(robot, RandomizationParams())
     assert env.factor_ranges == {} and all(name.startswith("track/") for name in env.rows())
     torch.manual_seed(3)
@@ -219,7 +219,7 @@ def test_the_gradient_goes_to_the_action_that_arrives():
 
 
 def test_a_replay_holds_true_states_and_what_arrived(robot):
-    """Sensors are noisy and actions late; neither is in what the model learns from."""
+    """Sensors are noisy and actions are late; the model's data contains neither effect."""
     noise = NoiseParams(0.05, 0.5, 0.1, 0.1, 0.2)
     env = make_env(robot, RandomizationParams(noise=noise, latency=(2 * robot.control_dt,) * 2), num_envs=6)
     policy = ActorCritic(env.obs_shapes, Servos.of(robot), ModelConfig("mlp", mlp_units=[8], critic_units=[8]))
@@ -261,7 +261,7 @@ def played(robot: Robot, steps: int, generator: torch.Generator) -> Replay:
 
 
 def fitted_error(robot: Robot, data: Replay, unseen: Replay, factors: int) -> float:
-    """Of a model's predictions of four control steps in other episodes, in deviations of a step."""
+    """Error of a model's predictions of four control steps in other episodes, in standard deviations of a step."""
     torch.manual_seed(0)
     generator, model = torch.Generator().manual_seed(1), WorldModel(robot, [64], factors)
 

@@ -1,4 +1,4 @@
-"""Which simulator an evaluation takes by default, of those that are installed."""
+"""The default simulator of an evaluation among the installed ones."""
 
 import sys
 
@@ -14,7 +14,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
         monkeypatch.setitem(sys.modules, module, None)
 
 
-def test_what_is_hidden_is_not_installed(monkeypatch):
+def test_a_backend_without_its_modules_is_not_installed(monkeypatch):
     assert is_installed("mujoco") and not is_installed("bullet")
     needs = {"both": Backend("", ("json", "mujoco_warp")), "one": Backend("", ("json",))}
     monkeypatch.setattr("protege.sim.simulators.simulator.SIMULATORS", needs)
@@ -41,7 +41,9 @@ ALL = ("mujoco", "mjwarp", "isaaclab")
         ("cuda", True, "mujoco", ("mujoco",), "mujoco"),
     ],
 )
-def test_the_fastest_that_is_installed_for_the_device(device, gpu, trained_in, installed, chosen, monkeypatch):
+def test_the_fastest_installed_simulator_is_chosen_for_the_device(
+    device, gpu, trained_in, installed, chosen, monkeypatch
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr("protege.sim.simulators.simulator.is_installed", lambda name: name in installed)
     assert fastest_simulator(device, trained_in) == chosen

@@ -1,4 +1,4 @@
-"""What is done to every imported clip: ground, limits, smoothing, rounding."""
+"""Processing of every imported clip: ground, limits, smoothing, rounding."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_a_clip_is_put_on_the_ground(height):
 
 
 def test_feet_are_as_high_as_their_models():
-    """Whatever the knees do, and smoothly: a jump of 30 cm, from bent legs."""
+    """For any knee angles, and smoothly: a jump of 30 cm from bent legs."""
     rise = np.concatenate([np.zeros(20), 0.3 * np.sin(np.linspace(0.0, np.pi, 30)), np.zeros(20)])
     clip = standing(2.0, len(rise))
     clip.root_pos_w[:, 2] += rise
@@ -42,13 +42,13 @@ def test_feet_are_as_high_as_their_models():
 
 
 def test_hands_are_not_put_into_the_ground():
-    """A robot upside down whose model's feet are, wrongly, said to touch."""
+    """A robot upside down whose feet are wrongly marked as touching."""
     clip = standing(1.0, 20)
     clip.root_quat_w[:] = [0.0, 1.0, 0.0, 0.0]
     assert trace(put_on_ground(clip, ROBOT, np.zeros(20)), ROBOT).height.min() == pytest.approx(0.0, abs=1e-9)
 
 
-def test_what_the_model_sinks_in_counts_as_ground():
+def test_the_depth_that_the_model_sinks_in_counts_as_ground():
     clip = put_on_ground(standing(1.0, 10), ROBOT, np.full(10, -0.05))
     np.testing.assert_allclose(feet_height(clip), 0.0, atol=1e-9)
 
@@ -63,7 +63,7 @@ def test_low_and_slow_feet_stand():
     assert height.max() == pytest.approx(0.3, abs=0.02)
 
 
-def test_a_snap_takes_some_frames():
+def test_a_jump_is_smoothed_over_some_frames():
     """A step of 0.3 rad from one frame to the next, 18 rad/s, becomes at most 0.3 / sqrt(2 pi) rad a frame, 7 rad/s."""
     clip = replace(standing(1.0, 41), time=np.arange(41) / 60.0)
     clip.joint_pos[20:, 4] = 0.3

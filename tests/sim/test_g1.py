@@ -176,7 +176,7 @@ def test_it_stands_for_two_seconds():
 
 
 def test_mjwarp_moves_it_as_mujoco_does():
-    """Of 0.2 s on its feet, in single precision."""
+    """0.2 s on its feet, in single precision."""
     states = []
     for name in ("mujoco", "mjwarp"):
         sim = make_simulator(name, ROBOT, 1, device="cpu", num_threads=1)

@@ -68,7 +68,7 @@ def test_cadence_times_stride_is_the_speed(gait, ratio):
     assert float(cadence * amplitude) * gait.speed == pytest.approx(speed, abs=1e-5)
 
 
-def test_the_fastest_command_is_all_but_reached(robot, gait):
+def test_the_fastest_command_is_nearly_reached(robot, gait):
     """There strides are as long as they get: the feet are up to 4 % too slow for the way."""
     fastest = EnvConfig(**own_settings(robot)).path_follower_params.speed[1]
     cadence, amplitude = gait.cadence_and_amplitude(torch.tensor([fastest]))
@@ -89,7 +89,7 @@ def test_standing_is_one_pose_whatever_the_phase(gait):
     assert height.std() < 5e-3
 
 
-def test_who_stands_is_above_level_feet(robot, gait):
+def test_the_standing_pose_has_level_feet_under_its_centre_of_mass(robot, gait):
     joint_pos, tilt, _, height = gait.pose(torch.zeros(1), torch.zeros(1))
     root = torch.stack([torch.zeros(1), torch.zeros(1), height], dim=1)
     pos, body_quat = gait.kinematics(root, R.from_rotation_vector(tilt), joint_pos)
@@ -113,14 +113,14 @@ def test_the_centre_of_mass_is_mujocos(robot, gait):
 
 
 def test_the_standing_pose_can_be_held_for_a_while(robot, gait):
-    """By its servos alone, in MuJoCo. The walk's mean pose, which it is made of, falls on its face."""
+    """By its servos alone, in MuJoCo. The mean pose of the walk, from which it is made, falls forward."""
     mean = gait.joint_pos.mean(dim=0), gait.tilt.mean(dim=0)
     assert height_held(robot, gait, gait.standing_joint_pos, gait.standing_tilt) > 0.894 * robot.root_height
     assert height_held(robot, gait, *mean, seconds=1.5) < 0.3
 
 
 def height_held(robot: Robot, gait: Gait, joint_pos: torch.Tensor, tilt: torch.Tensor, seconds: float = 1.0) -> float:
-    """Of the root, m, from a start on the ground."""
+    """Height of the root, m, from a start on the ground."""
     quat = R.from_rotation_vector(tilt)
     still = Clip(
         "still",

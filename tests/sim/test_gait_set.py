@@ -1,4 +1,4 @@
-"""Gaits by speed: which clips are one, how they are blended, how little feet slide, and what they cannot do."""
+"""Gaits by speed: which clips are gaits, their blends, the sliding of feet, and the limits of speed."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ from protege.core.runs.config import RunConfig
 from protege.sim.env_config import EnvConfig
 from protege.sim.plugin import plugin
 from protege.sim.references.gait import Gait
-from protege.sim.references.gait_set import TURNING_POINT, GaitSet, unfit
+from protege.sim.references.gait_set import REVERSAL_SPEED, GaitSet, unfit
 from protege.sim.references.plans import Plans
 from protege.sim.references.warp import warped_walks
 
@@ -43,7 +43,7 @@ OWN = {"smpl": Own(-0.92, 1.55, 4.35, 0.005), "g1": Own(-0.78, 1.32, 3.68, 0.011
 
 @pytest.fixture(scope="module")
 def pace(robot: Robot) -> float:
-    """How fast the robot's legs are, those of SMPL being 1: speeds below are SMPL's."""
+    """Speed of the robot's legs relative to SMPL's: the speeds below are for SMPL."""
     return OWN[robot.name].back / OWN["smpl"].back
 
 
@@ -71,7 +71,7 @@ def play(gaits: GaitSet, speed: torch.Tensor, dt: float = DT) -> RobotState:
 
 
 def points(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[int, Vec3, float]]:
-    """What a foot may touch the ground with: the body, the place in it, m, and the radius about that, m."""
+    """Contact points of a foot: the body, the position in it, m, and the radius around it, m."""
     feet = [(body, geom) for body in robot.body_ids(names) for geom in robot.bodies[body].geoms]
     for body, geom in feet:
         (x, y, z), size = geom.pos, geom.size
@@ -109,7 +109,7 @@ def slide(robot: Robot, state: RobotState) -> torch.Tensor:
 # What a set can do -------------------------------------------------------------------------------------------------------
 
 
-def test_the_gaits_are_ordered_by_speed_and_a_jump_is_none(gaits, robot):
+def test_gaits_are_ordered_by_speed_without_the_jump(gaits, robot):
     assert [gait.name for gait in (gaits.walk, *gaits.faster)] == [
         f"{robot.name}_humanoid_walk",
         f"{robot.name}_humanoid_run",
@@ -125,7 +125,7 @@ def test_strides_are_measured(gaits):
     assert gaits.walk.flight < 0.02 < 0.1 < gaits.faster[0].flight
 
 
-def test_a_walk_alone_does_what_the_walk_can(clips, robot):
+def test_a_walk_alone_covers_the_walks_speeds(clips, robot):
     alone, own = GaitSet([clips["walk"]], robot, CPU), OWN[robot.name]
     assert alone.speeds == pytest.approx((own.back, own.walk), abs=0.01)
     alone.require((0.0, own.walk - 0.05), "env.steering_params.speed")
@@ -138,12 +138,12 @@ def test_a_walk_alone_does_what_the_walk_can(clips, robot):
 
 
 @pytest.mark.parametrize("speeds", [(-0.5, 3.5), (0.0, 1.5), (-0.9, 4.3)])
-def test_walk_and_run_do_all_between(gaits, speeds, pace):
+def test_walk_and_run_cover_all_speeds_in_between(gaits, speeds, pace):
     gaits.require((pace * speeds[0], pace * speeds[1]), "env.steering_params.speed")
 
 
 @pytest.mark.parametrize("speeds", [(-1.0, 1.0), (0.0, 4.5)])
-def test_what_walk_and_run_cannot_do_is_refused(gaits, speeds, robot, pace):
+def test_speeds_beyond_walk_and_run_are_rejected(gaits, speeds, robot, pace):
     own, names = OWN[robot.name], " and ".join(f"{robot.name}_humanoid_{name}" for name in ("walk", "run"))
     with pytest.raises(UserError, match=re.escape(f"{names} can do {own.back} to {own.run}")):
         gaits.require((pace * speeds[0], pace * speeds[1]), "env.path_follower_params.speed")
@@ -195,10 +195,10 @@ def test_backwards_is_the_walk_reversed_in_time(gaits):
     torch.testing.assert_close(forwards.joint_vel[0], -backwards.joint_vel[0], atol=1e-3, rtol=1e-3)
 
 
-def test_the_phase_turns_round_gently(gaits):
+def test_the_phase_reverses_smoothly(gaits):
     cadence, _, _ = gaits.rhythm(torch.linspace(-0.5, 0.5, 1001))
     assert cadence.diff().abs().max() < 0.012
-    assert gaits.rhythm(torch.tensor([-TURNING_POINT]))[0] == -gaits.rhythm(torch.tensor([0.0]))[0]
+    assert gaits.rhythm(torch.tensor([-REVERSAL_SPEED]))[0] == -gaits.rhythm(torch.tensor([0.0]))[0]
 
 
 # Feet --------------------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_clips_that_turn_go_sideways_or_backwards_or_are_short_are_no_gaits(clip
     assert unfit(walk) == ""
 
 
-def test_without_a_walk_one_line_says_of_each_clip_why_it_is_none(clips, robot):
+def test_without_a_walk_one_line_gives_the_reason_for_each_clip(clips, robot):
     walk = clips["walk"]
     none = [still(walk), cut(walk, 40, "once"), turned(walk, np.pi, "back"), clips["jump"], clips["run"]]
     with pytest.raises(UserError) as caught:
@@ -334,7 +334,7 @@ SAID = {
 }
 
 
-def test_which_clips_are_gaits_is_said_and_which_are_left_out(clips, robot):
+def test_gaits_and_rejected_clips_are_logged(clips, robot):
     back = turned(clips["walk"], np.pi, "back")
     chosen = GaitSet([back, still(clips["walk"]), clips["run"], clips["walk"]], robot, CPU)
     assert chosen.notes == [
@@ -350,7 +350,7 @@ def test_the_direction_in_which_a_clip_walks_does_not_matter(gaits, clips, robot
     assert other.lead == pytest.approx(gaits.walk.lead, abs=1e-3) and other.period == gaits.walk.period
 
 
-def test_an_environment_says_its_gaits_once_when_it_begins(caplog, robot):
+def test_an_environment_logs_its_gaits_once_at_its_first_step(caplog, robot):
     caplog.set_level(logging.INFO)
     own = OWN[robot.name]
     run = RunConfig(

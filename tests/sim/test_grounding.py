@@ -14,7 +14,7 @@ from protege.sim.motions.feet import pinned
 from protege.sim.motions.grounding import faults, grounded, own_joints_grounded, shifted
 from protege.sim.motions.importer import clips_in
 from protege.sim.motions.inspect import inspect
-from protege.sim.motions.legs_apart import GAP, overlaps
+from protege.sim.motions.legs_apart import MIN_GAP, overlaps
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.soles import clip_standing
 from protege.sim.motions.surface import trace
@@ -74,7 +74,7 @@ def test_none_changes_nothing_and_shift_one_number(robot):
     assert trace(raised, robot).height.min() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_robots_own_joints_are_touched_where_there_is_need_and_it_is_said(robot):
+def test_a_robots_own_joints_are_changed_only_if_needed_with_a_note(robot):
     good = standing(robot)
     assert faults(good, robot) == [] and own_joints_grounded(good, robot, "auto").clip is good
     done = own_joints_grounded(sliding(robot), robot, "auto")
@@ -88,7 +88,7 @@ def test_a_robots_own_joints_are_touched_where_there_is_need_and_it_is_said(robo
     assert own_joints_grounded(high, robot, "none").clip is high
 
 
-def test_what_flies_falls_as_fast_as_it_does(robot):
+def test_flights_keep_their_acceleration(robot):
     """A jump with feet that stand 3 cm in the ground before it, and slide after it."""
     clip = standing(robot, 3.0)
     begin, end, g = 1.0, 1.6, 9.81
@@ -153,11 +153,13 @@ def test_a_foot_does_not_swing_into_the_other_leg(robot):
         ):
             break
     standing_feet = (np.ones(len(clip.time), dtype=bool), bump == 0.0)
-    before, after = (overlaps(one, robot)[0].max() - GAP for one in (crossed, pinned(crossed, robot, standing_feet)))
+    before, after = (
+        overlaps(one, robot)[0].max() - MIN_GAP for one in (crossed, pinned(crossed, robot, standing_feet))
+    )
     assert before > 0.008 and after < 0.003
 
 
-def test_a_cycle_with_its_surroundings_is_the_cycle_thrice(robot):
+def test_a_padded_cycle_repeats_the_cycle_three_times(robot):
     clip = standing(robot, 1.0)
     clip = replace(clip, root_pos_w=clip.root_pos_w + np.linspace(0.0, 1.0, 61)[:, None] * [1.0, 0.0, 0.0])
     padded = cycles.padded(clip, 60)
@@ -165,7 +167,7 @@ def test_a_cycle_with_its_surroundings_is_the_cycle_thrice(robot):
     np.testing.assert_allclose(padded.root_pos_w[:, 0], np.arange(-60, 121) / RATE, atol=1e-12)
 
 
-def test_where_nothing_slides_or_sinks_nothing_is_bent(robot):
+def test_a_clip_without_sliding_or_sinking_is_unchanged(robot):
     clip = standing(robot, 1.0)  # SMPL's left leg is 9 mm shorter than its right one
     clip = pinned(clip, robot, clip_standing(clip, robot))
     held = pinned(clip, robot, clip_standing(clip, robot))

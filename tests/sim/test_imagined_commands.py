@@ -77,7 +77,7 @@ def test_gradients_are_those_of_finite_differences(robot):
     torch.testing.assert_close(by_seen, seen, atol=1e-3, rtol=1e-4)
 
 
-def test_without_its_flag_a_carried_reference_would_pull_at_the_robot(robot, monkeypatch):
+def test_without_its_flag_a_carried_reference_would_have_a_position_gradient(robot, monkeypatch):
     monkeypatch.setattr(SteeringCommand, "carried", False)
     imagined = Imagined(robot)
     by_reward, _, reward, _ = slopes(imagined)
@@ -86,7 +86,7 @@ def test_without_its_flag_a_carried_reference_would_pull_at_the_robot(robot, mon
     assert ((by_reward - reward)[steering:].abs() > 1e-2).any()
 
 
-def test_a_carried_reference_does_not_pull_at_the_robots_place(robot):
+def test_a_carried_reference_has_no_position_gradient(robot):
     """Whichever way a robot is moved over the ground, its direction, its speed and its gait are as good as before."""
     imagined = Imagined(robot)
     imagined.change.zero_()
@@ -100,7 +100,7 @@ def test_a_carried_reference_does_not_pull_at_the_robots_place(robot):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_what_is_loaded_next_knows_nothing_of_the_last_step(robot, steps):
+def test_loading_discards_the_previous_step(robot, steps):
     imagined = Imagined(robot)
     first = [x.detach() for x in imagined(0.3)]
     for _ in range(steps):
@@ -110,7 +110,7 @@ def test_what_is_loaded_next_knows_nothing_of_the_last_step(robot, steps):
     assert not any(x.requires_grad for x in again)
 
 
-def test_what_is_over_may_go_on_in_imagination(robot):
+def test_imagined_episodes_may_continue_past_the_end_of_a_command(robot):
     """Beyond a plan's last step nothing more is commanded than there: a horizon knows no ends."""
     imagined = Imagined(robot)
     envs = imagined.envs

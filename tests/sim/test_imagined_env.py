@@ -94,8 +94,8 @@ def test_an_imagined_history_is_the_simulated_one(robot):
     assert replay.ended.any()  # large actions throw the robots
     slot, index = torch.meshgrid(torch.arange(3, slots), torch.arange(env.num_envs), indexing="ij")
     past = replay._past((slots - 1 - slot).flatten(), index.flatten(), 3)
-    felt = torch.stack([proprioception(coordinates.full_state(kinematics, x)) for x in past], dim=1)
-    torch.testing.assert_close(felt, torch.cat(seen[3:]), atol=1e-5, rtol=1e-5)
+    past_proprioception = torch.stack([proprioception(coordinates.full_state(kinematics, x)) for x in past], dim=1)
+    torch.testing.assert_close(past_proprioception, torch.cat(seen[3:]), atol=1e-5, rtol=1e-5)
 
 
 def test_they_fail_as_the_simulated_ones_do(robot):
@@ -167,7 +167,7 @@ def test_imagining_leaves_the_simulated_envs_alone(robot):
     assert all(torch.equal(x, before[name]) for name, x in env.rows().items())
 
 
-def test_what_cannot_be_imagined_is_one_line(robot):
+def test_unsupported_settings_are_reported_in_one_line(robot):
     env = make_env(robot, MIXES[0])
     env.floor = Floor(make_terrain(TerrainParams(kind="gentle", size=20.0)), env.num_envs, env.device)  # pyright: ignore[reportArgumentType]
     with pytest.raises(

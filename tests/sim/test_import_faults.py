@@ -70,7 +70,7 @@ def jumping(step: float) -> bytes:
     ids=["inf", "big", "ms", "tiny", "two frames", "teleport", "z up", "cm", "huge", "xyzw", "xyzw turned", "spun around",
          "degrees"],
 )  # fmt: skip
-def test_what_nobody_could_do_is_refused_by_frame_and_field(contents, message):
+def test_impossible_motions_are_rejected_with_frame_and_field(contents, message):
     source = read_deepmimic(contents, "walk")
     with pytest.raises(UserError, match=message) as caught:
         check_source(source, "walk")
@@ -92,13 +92,13 @@ def test_a_source_that_floats_is_warned_of_though_the_clip_is_put_on_the_ground(
 @pytest.mark.parametrize(
     ("loop", "cycles"), [("wrap", True), (True, True), ("none", False), (False, False), (None, False), ("clamp", False)]
 )
-def test_a_loop_is_said_in_words_or_by_true(loop, cycles):
+def test_a_loop_is_a_word_or_true(loop, cycles):
     contents = json.dumps({"Loop": loop, "Frames": [frame()] * 3}).encode()
     assert read_deepmimic(contents, "walk").wraps is cycles
 
 
 @pytest.mark.parametrize("loop", ["wrapp", "Wrap", 1.5, ["wrap"], {"a": 1}])
-def test_another_word_for_a_loop_is_refused(loop):
+def test_an_unknown_word_for_a_loop_is_rejected(loop):
     with pytest.raises(UserError, match=r'walk has a Loop that is .*It is "wrap" \(a cycle\) or "none"'):
         read_deepmimic(json.dumps({"Loop": loop, "Frames": [frame()] * 3}).encode(), "walk")
 
@@ -135,7 +135,7 @@ def test_clips_that_stand_or_walk_have_nothing_to_warn_of():
         assert check_source(read_deepmimic(contents, "walk"), "walk") == []
 
 
-def test_an_imported_clip_says_whose_and_whence_it_is(tmp_path):
+def test_an_imported_clip_names_its_robot_and_source(tmp_path):
     (tmp_path / "humanoid3d_stand.txt").write_bytes(still())
     assert (
         call("motions", "import", "deepmimic", tmp_path / "humanoid3d_stand.txt", "--output", tmp_path).exit_code == 0
@@ -198,15 +198,15 @@ def test_a_name_cannot_leave_the_folder(name, tmp_path):
     assert list(tmp_path.rglob("*.npy")) == []
 
 
-def test_what_would_fill_memory_is_refused(tmp_path, monkeypatch):
+def test_files_that_would_fill_the_memory_are_rejected(tmp_path, monkeypatch):
     bomb = archive(tmp_path / "bomb.zip", **{"humanoid3d_a.txt": b" " * 2000})
-    monkeypatch.setattr(sources, "LARGEST", 1999)
+    monkeypatch.setattr(sources, "MAX_BYTES", 1999)
     with pytest.raises(UserError, match=r"humanoid3d_a\.txt in .*bomb\.zip is larger than"):
         read(bomb)
     (tmp_path / "humanoid3d_large.txt").write_bytes(b" " * 2000)
     with pytest.raises(UserError, match=r"large\.txt is larger than"):
         read(tmp_path / "humanoid3d_large.txt")
-    monkeypatch.setattr(documents, "LARGEST", 1999)
+    monkeypatch.setattr(documents, "MAX_BYTES", 1999)
     with pytest.raises(UserError, match=r"packed\.pkl unpacks to more than"):
         documents.open_document(zlib.compress(b" " * 2000), "packed.pkl", "packed")
 
@@ -214,7 +214,7 @@ def test_what_would_fill_memory_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["clip.txt", "clip.zip"])
 def test_a_device_without_end_is_not_read(name, tmp_path):
     (tmp_path / name).symlink_to("/dev/zero")
-    with pytest.raises(UserError, match=r"clip\.... is no file"):
+    with pytest.raises(UserError, match=r"clip\.... is not a file"):
         read(tmp_path / name)
 
 

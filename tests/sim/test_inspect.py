@@ -18,7 +18,7 @@ from protege.sim.motions.inspect import (
     velocity_jump,
 )
 from protege.sim.motions.surface import trace
-from protege.sim.motions.verdict import judge
+from protege.sim.motions.verdict import assess
 from protege.sim.robots import get_robot
 
 ROBOT = get_robot("smpl")
@@ -121,7 +121,7 @@ def test_limits_count_every_angle_past_them():
     assert found.close == pytest.approx(2 / 3)
 
 
-def test_without_violations_the_closest_angle_is_told():
+def test_without_violations_the_closest_angle_is_reported():
     found = joint_limits(np.array([[0.0, 1.0], [0.5, 1.97]]), LIMITS, ("hip", "knee"))
     assert (found.violations, found.joint) == (0, "knee")
     assert found.worst == pytest.approx(-0.03)
@@ -168,7 +168,7 @@ def test_a_robot_that_stands_has_no_fault(robot):
     assert (report.slide.max, report.penetration.max, report.limits.violations) == (0.0, 0.0, 0)
     assert (report.joint_jump.change, report.root_jump.change, report.root_turn_jump.change) == (0.0, 0.0, 0.0)
     assert report.slide.contact == 1.0
-    verdict = judge(standing(robot=robot), robot)
+    verdict = assess(standing(robot=robot), robot)
     assert (verdict.frames, verdict.cyclic, verdict.mean_speed) == (20, True, 0.0)
     assert verdict.duration == pytest.approx(19 * DT)
 

@@ -61,7 +61,7 @@ def standing(height: float, num_envs: int = N, **velocities: torch.Tensor) -> Ro
 
 
 def mujoco_at(model: mujoco.MjModel, state: RobotState) -> mujoco.MjData:
-    """MuJoCo's data in the state of the first world."""
+    """MuJoCo's data in the state of the first env."""
     data, s = mujoco.MjData(model), state[0]
     data.qpos[:] = torch.cat([s.root_pos_w, s.root_quat_w, s.joint_pos]).double().numpy()
     spin_b = R.rotate_inverse(s.root_quat_w, s.root_ang_vel_w)
@@ -107,7 +107,7 @@ def test_the_solver_has_the_model_of_the_other_backends(robot, each_sim):
 
 
 def inertias(model) -> np.ndarray:
-    """Of Warp's first world, in the bodies' frames, (B + 1, 3, 3)."""
+    """Of Warp's first env, in the bodies' frames, (B + 1, 3, 3)."""
     return rotated(model.body_inertia.numpy()[0], model.body_iquat.numpy()[0])
 
 
@@ -192,7 +192,7 @@ def test_isaac_labs_own_view_is_in_the_robots_order(sim):
 
 
 def test_hinges_may_stand_askew_and_a_body_may_have_one():
-    """As in no robot here yet: the knee turns about a tilted axis, the head nods only."""
+    """Unlike the shipped robots: the knee turns about a tilted axis, and the head has one hinge."""
     tilted = [replace(j, axis=(0.0, 0.6, 0.8)) if j.name == "L_Knee_y" else j for j in ROBOT.joints]
     joints = tuple(j for j in tilted if j.name not in ("Head_x", "Head_z"))
     robot = replace(ROBOT, joints=joints, default_joint_pos=(0.0,) * len(joints))
@@ -200,10 +200,10 @@ def test_hinges_may_stand_askew_and_a_body_may_have_one():
     simulator = IsaaclabSimulator(robot, 1, device="cpu")
     angles = 0.3 * torch.randn(1, len(joints), generator=torch.Generator().manual_seed(0))
     pos, quat, still = torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 3)
-    told = Kinematics(robot).state(pos, quat, still, still, angles, angles)
-    simulator.write(torch.tensor([True]), told)
+    target = Kinematics(robot).state(pos, quat, still, still, angles, angles)
+    simulator.write(torch.tensor([True]), target)
     for name in ("body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w"):
-        torch.testing.assert_close(getattr(simulator.state, name), getattr(told, name), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(getattr(simulator.state, name), getattr(target, name), atol=1e-5, rtol=1e-4)
     simulator.close()
 
 
@@ -246,17 +246,17 @@ def test_the_ground_pushes_as_in_mujoco(sim):
 
 
 def test_a_cuda_graph_may_hold_what_follows_the_physics(sim, monkeypatch):
-    """On a GPU resets are captured; Isaac Lab refuses some of its parts then, by what it is told here."""
+    """On a GPU resets are captured; Isaac Lab then rejects some of its calls, depending on the state that is faked here."""
     sim.write(ALL, standing(0.95))
     want = [sim.state.body_pos_w.clone(), (sim.step(HOLD), sim.state.joint_pos.clone())[1]]
-    asked = []
+    queries = []
     with monkeypatch.context() as capturing:
         device = type(wp.get_device("cpu"))
-        capturing.setattr(device, "is_capturing", property(lambda self: asked.append(self) or True))
+        capturing.setattr(device, "is_capturing", property(lambda self: queries.append(self) or True))
         with pytest.raises(RuntimeError, match="cannot be called during CUDA graph capture"):
             _ = sim.scene["robot"].data.root_link_vel_w
         sim.write(ALL, standing(0.95))
-    assert asked
+    assert queries
     assert torch.equal(sim.state.body_pos_w, want[0])
     sim.step(HOLD)
     assert torch.equal(sim.state.joint_pos, want[1])
@@ -319,7 +319,7 @@ def test_closing_twice_is_closing_once():
 # Bad input ---------------------------------------------------------------------------------------------------------------
 
 
-def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
+def test_contacts_beyond_the_capacity_raise_an_error(monkeypatch, capfd):
     monkeypatch.setattr(warp_device, "CHECK_EVERY", 5)
     simulator = IsaaclabSimulator(ROBOT, N, device="cpu", contacts=1)
     simulator.write(ALL, standing(0.93))
@@ -332,13 +332,13 @@ def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
     simulator.close()
 
 
-def test_the_config_says_how_much_room():
+def test_the_config_sets_the_capacity():
     parts = {"run": RunConfig, "env": EnvConfig}
     common = ["robot=smpl", "simulator=isaaclab", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
     config = compose(parts, None, [*common, "env.isaaclab.contacts=64", "env.isaaclab.constraints=200"])
     env = plugin.make(config.run, config.env)
     assert isinstance(env.simulator, IsaaclabSimulator)
-    assert env.simulator.room.sizes == {"contacts": 64, "constraints": 200}
+    assert env.simulator.capacity.sizes == {"contacts": 64, "constraints": 200}
     data = newton_solver().mjw_data
     assert (data.naconmax, data.njmax) == (64, 200)
     env.close()
@@ -347,7 +347,7 @@ def test_the_config_says_how_much_room():
     assert {"env.isaaclab.contacts", "env.isaaclab.constraints"} < MAY_CHANGE, "may be raised when a run goes on"
 
 
-def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
+def test_too_many_envs_raise_an_error_with_the_number_that_fits(monkeypatch):
     def full(*arguments) -> None:
         raise RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'")
 
@@ -364,7 +364,7 @@ def test_a_device_that_is_not_there_is_named(device):
 
 
 @pytest.mark.parametrize("name", ["physx", "isaaclab-physx", "isaacsim"])
-def test_physx_is_for_later(name):
+def test_physx_is_rejected(name):
     with pytest.raises(UserError, match=f"no simulator '{name}': PhysX is for later. Take isaaclab, on Newton"):
         make_simulator(name, ROBOT, 1, device="cpu")
 
@@ -382,7 +382,7 @@ def test_physx_is_for_later(name):
         ),
     ],
 )
-def test_without_the_extra_or_its_python_one_line_says_what_to_do(before, complaint):
+def test_a_missing_extra_or_python_is_reported_in_one_line(before, complaint):
     program = f"""
 import sys
 {before}

@@ -43,7 +43,7 @@ def test_isaac_labs_command_finds_the_tasks():
 
 @pytest.mark.parametrize("robot", ["smpl", "g1"])
 @pytest.mark.parametrize("task", ["track", "path", "goal", "steering"])
-def test_observations_are_those_of_the_worlds(task, robot):
+def test_observations_are_those_of_the_envs(task, robot):
     env, bare = made(task, robot)
     assert isinstance(bare, DirectRLEnv)
     steps, joints = {"smpl": (300, 69), "g1": (500, 29)}[robot]  # ten seconds at 30 and 50 Hz

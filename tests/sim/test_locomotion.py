@@ -1,4 +1,4 @@
-"""Commands and the references that obey them: what is observed, what moves, what is saved."""
+"""Commands and the references that follow them: observations, motion, saved state."""
 
 from typing import cast
 
@@ -16,14 +16,14 @@ from protege.sim.observing import command_shapes, observe_commands
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.robots import get_robot
 from protege.sim.tasks.locomotion_command import SUBSTEPS, LocomotionCommand, pool_size
-from protege.sim.tasks.steering import PATIENCE, SteeringParams, gait_lead
+from protege.sim.tasks.steering import MAX_CLOCK_OFFSET, SteeringParams, gait_lead
 from protege.sim.tasks.task import TaskContext
 
 ROBOT = get_robot("smpl")
 CPU = torch.device("cpu")
 MODALITIES = list(modalities())
 N, DT = 6, ROBOT.control_dt
-HELD = SUBSTEPS * round(PATIENCE / DT)
+HELD = SUBSTEPS * round(MAX_CLOCK_OFFSET / DT)
 """Frames that a clock may be behind or ahead."""
 ALL = torch.ones(N, dtype=torch.bool)
 
@@ -34,7 +34,7 @@ def gait() -> GaitSet:
 
 
 def context(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, **config) -> TaskContext:
-    """Of N envs of a task that walks; they need no library of clips."""
+    """The context of N envs of a walking task; they need no library of clips."""
     robot, generator = gait.robot, torch.Generator().manual_seed(seed)
     env = EnvConfig(num_plans=32, episode_length_s=4.0, **(own_settings(robot) | config))
     nothing = cast(MotionLibrary, None)
@@ -48,7 +48,7 @@ def make(task: str, gait: GaitSet, seed: int = 0, *, evaluation: bool = False, *
 
 
 def observe(command: LocomotionCommand, state: RobotState) -> dict[str, torch.Tensor]:
-    """What robots in that state see of the commands."""
+    """Observations of the commands by robots in this state."""
     return observe_commands([command], state, command_shapes(EnvConfig()))
 
 
@@ -69,21 +69,21 @@ def each_gait(robot) -> GaitSet:
     return GaitSet(load_clips([f"{robot.name}_humanoid_walk.npy"], robot), robot, CPU)
 
 
-def test_plans_are_dealt_in_turn(gait):
+def test_evaluations_assign_plans_in_turn(gait):
     """32 plans for six envs: in five rounds none comes twice, also if an env is ahead of the others."""
     command = make("goal", gait, evaluation=True)
-    dealt = []
+    assigned = []
     for _ in range(5):
         command.reset(ALL)
-        dealt += command.plan.tolist()
-    assert dealt == list(range(30))
+        assigned += command.plan.tolist()
+    assert assigned == list(range(30))
     command.reset(torch.arange(N) == 1)
     assert command.plan.tolist() == [24, 31, 26, 27, 28, 29]
     command.reset(ALL)
     assert command.plan.tolist() == [30, 5, 0, 1, 2, 3]
 
 
-def test_few_worlds_draw_few_plans():
+def test_few_envs_draw_few_plans():
     """16 for each env and `env.num_plans` at most; in evaluation all, since none may come twice."""
     assert [pool_size(n, 1024, in_turn=False) for n in (1, 16, 63, 64, 4096)] == [16, 256, 1008, 1024, 1024]
     assert pool_size(1, 1024, in_turn=True) == 1024
@@ -137,7 +137,7 @@ def test_references_keep_their_feet_on_the_ground(kind, robot, each_gait):
     assert heights.min() > 0.0 and heights.max() < 0.16  # foot bodies' origins are a few centimetres above the soles
 
 
-def test_every_world_shows_its_own_modality_only(gait):
+def test_every_env_shows_only_its_own_modality(gait):
     for kind in MODALITIES:
         command = make(kind, gait)
         state = command.reset(ALL)
@@ -219,7 +219,7 @@ def test_the_lead_of_a_gait_by_hand():
         ("path", True, -1, 30),
     ],
 )
-def test_a_plan_waits_for_whose_gait_lags_but_not_for_good(kind, follow, ahead, frames, gait):
+def test_a_plan_waits_for_a_lagging_gait_up_to_a_limit(kind, follow, ahead, frames, gait):
     """Robots that are always two control steps behind, in step, or two ahead, for thirty of them."""
     params = SteeringParams(follow_gait=follow, training_change_time=(3.0, 6.0))
     command = make(kind, gait, 3, steering_params=params)
@@ -245,13 +245,13 @@ def test_a_plan_that_follows_a_gait_is_the_same_in_smaller_steps(gait):
     assert stepwise.abs().amax() < 0.12, "rad, no jumps: a control step apart it is 0.4"
 
 
-def test_evaluations_keep_time():
+def test_evaluations_do_not_wait_for_gaits():
     params = SteeringParams(follow_gait=True)
     assert params.when(evaluation=False).follow_gait and not params.when(evaluation=True).follow_gait
 
 
 @pytest.mark.parametrize("kind", MODALITIES)
-def test_other_commands_are_mixed_in_as_asked(kind, gait):
+def test_other_commands_are_shown_with_the_mix_probability(kind, gait):
     shown = []
     for seed in range(20):
         command = make(kind, gait, seed, mix_probability=1.0)

@@ -1,4 +1,4 @@
-"""Looks: drawn instead of what collides, and nothing to physics. Meshes of MuJoCo Menagerie where they can be had."""
+"""Visual shapes: drawn instead of collision shapes, without effect on physics. Meshes of MuJoCo Menagerie if available."""
 
 import logging
 from dataclasses import replace
@@ -43,7 +43,7 @@ def extent(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
     return center - model.geom_aabb[geom, 3:], center + model.geom_aabb[geom, 3:]
 
 
-def test_physics_does_not_notice_them(robot):
+def test_visual_shapes_do_not_change_the_physics(robot):
     """Every number of the compiled model but those of shapes, and a fall onto the ground, to the bit."""
     dull, bright = build_spec(robot).compile(), looking(dressed(robot))
     assert bright.ngeom > dull.ngeom
@@ -110,7 +110,7 @@ def test_the_g1_is_drawn_alike_on_both_sides():
             np.testing.assert_allclose(a.pos * flip, b.pos, atol=1e-9)
 
 
-def test_mjcf_holds_them_and_the_robots_name_in_the_menagerie():
+def test_mjcf_contains_visual_shapes_and_the_menagerie_name():
     model = mujoco.MjModel.from_xml_string(robot_xml(G1))
     assert sum(len(body.looks) for body in G1.bodies) == (model.geom_group == VISUAL).sum()
     assert bytes(model.text_data).rstrip(b"\0") == G1.menagerie.encode()
@@ -130,7 +130,7 @@ STAND_IN = f"""<mujoco><asset><mesh name="t" vertex="{TETRAHEDRON}"/><material n
 
 @pytest.fixture
 def root(monkeypatch, tmp_path):
-    """A folder that takes the place of the Menagerie's download, with a model of a few bodies."""
+    """A folder that replaces the Menagerie's download, with a model of a few bodies."""
     folder, _, entry = G1.menagerie.partition("/")
     (tmp_path / folder).mkdir()
     (tmp_path / folder / f"{entry}.xml").write_text(STAND_IN)
@@ -146,7 +146,8 @@ def offered(robot: Robot = G1) -> dict[str, tuple[Mesh, ...]]:
 
 def test_meshes_are_those_of_bodies_that_are_where_ours_are(root):
     found = offered()
-    assert sorted(found) == ["left_hip_pitch_link", "pelvis"]  # the other hip is 2.5 cm off, the tail is nobody's
+    # The other hip is 2.5 cm off, and the tail belongs to no body.
+    assert sorted(found) == ["left_hip_pitch_link", "pelvis"]
     [blue], [green] = found["pelvis"], found["left_hip_pitch_link"]
     assert blue.rgba == (0.0, 0.0, 1.0, 1.0) and green.rgba == (0.0, 1.0, 0.0, 0.5)
     turned = np.array([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3], [-0.1, 0.2, 0.3], [0.1, 0.2, 0.5]])  # by 90° about z

@@ -1,4 +1,4 @@
-"""Masks over future poses: whatever is drawn, something is shown and nothing outside the pattern."""
+"""Masks over future poses: every mask shows something, and nothing outside its pattern."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_patterns_come_as_often_as_their_weights_say():
 
 
 def test_frames_are_kept_with_their_probability():
-    """All four are dropped with probability 0.25^4, and then one is shown all the same."""
+    """All four are dropped with probability 0.25^4; then one is shown."""
     shown = draw(4000, patterns={"full": 1.0}, frame_keep=0.75).any(dim=2).float()
     assert shown.mean() == pytest.approx(0.75 + 0.25**4 / 4, abs=0.02)
     assert draw(500, patterns={"full": 1.0}, frame_keep=0.0).any(dim=2).sum(dim=1).eq(1).all()

@@ -1,4 +1,4 @@
-"""Robots and sensors that are not as described: what each setting changes, exactly."""
+"""Robots and sensors that differ from their description: the exact effect of each setting."""
 
 from dataclasses import replace
 from typing import Any
@@ -68,12 +68,12 @@ def test_weaker_joints_are_weaker_in_the_model(robot):
     assert now == pytest.approx(0.6 * was) and now.max() > 0.0
 
 
-def test_what_changes_nothing_is_the_robot_itself(robot):
+def test_without_changes_the_robot_itself_is_returned(robot):
     assert mismatched(robot, MismatchParams()) is robot
     assert delay_steps(robot, MismatchParams()) == 0
 
 
-def test_the_legs_alone_collide(robot):
+def test_only_the_legs_collide(robot):
     """In random poses in the air, only bodies of one leg touch those of the other."""
     plain = replace(robot, self_collision=False, excluded_pairs=())
     left, right = legs(robot)
@@ -112,7 +112,7 @@ def test_a_run_may_go_on_with_another_mismatch():
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("late", [1, 3, 4, 6])
-def test_actions_arrive_so_many_physics_steps_later(robot, name, late):
+def test_actions_arrive_late_by_the_given_physics_steps(robot, name, late):
     generator, substeps, start = torch.Generator().manual_seed(3), robot.substeps, resting(robot)
     targets = [hold(robot) + 0.2 * torch.randn(N, robot.num_joints, generator=generator) for _ in range(4)]
     delayed, by_hand = DelayedSimulator(build(name, stepwise(robot)), robot, late), build(name, stepwise(robot))
@@ -218,14 +218,14 @@ def test_velocity_steps_come_within_their_interval(robot):
 
 
 def biased(robot: Robot, params: BiasParams) -> tuple[SensorBias, RobotState, RobotState]:
-    """The sensors, a moving state, and what they say of it."""
+    """The sensors, a moving state, and their measurement of it."""
     bias = SensorBias(params, robot, N, torch.Generator().manual_seed(0))
     bias.restart(ALL)
     state = resting(robot, lin_vel=(0.5, -0.2, 0.1), ang_vel=(0.0, 0.0, 1.0))
     return bias, state, bias.measured(state)
 
 
-def test_a_root_that_is_read_too_high_lifts_all_bodies(robot):
+def test_a_height_error_of_the_root_lifts_all_bodies(robot):
     _, state, seen = biased(robot, BiasParams(root_height=(0.02, 0.02)))
     want = state.body_pos_w + torch.tensor([0.0, 0.0, 0.02])
     torch.testing.assert_close(seen.body_pos_w, want, atol=1e-5, rtol=0.0)
@@ -272,6 +272,6 @@ def test_bias_is_in_the_observations_only(robot):
         ("env.randomization.velocity_step=[-1,1]", "env.randomization.velocity_step"),
     ],
 )
-def test_nonsense_is_refused_by_name(words, problem):
+def test_invalid_values_are_rejected_by_name(words, problem):
     with pytest.raises(UserError, match=problem):
         checks.check(from_dict({"env": EnvConfig}, {}, [words]).env, "env")

@@ -15,7 +15,7 @@ ROBOT = get_robot("smpl")
 
 @pytest.fixture(scope="module")
 def model():
-    """Compiled from the text alone, as whoever gets it would."""
+    """Compiled from the text alone."""
     return mujoco.MjModel.from_xml_string(robot_xml("smpl"))
 
 
@@ -66,7 +66,7 @@ def test_physics_runs_at_120_hz_with_implicitfast(model):
 
 
 def test_the_body_touches_the_ground_only(model):
-    """A robot that hugs itself must not collide with itself."""
+    """A robot whose arms touch its body must not collide with itself."""
     body = model.geom_bodyid > 0
     collides = (model.geom_contype[:, None] & model.geom_conaffinity[None]) != 0
     assert not (collides | collides.T)[np.ix_(body, body)].any()

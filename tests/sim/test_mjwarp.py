@@ -1,4 +1,4 @@
-"""What MuJoCo Warp has beside the contract of `test_simulator.py`: room for contacts, memory, devices, its extra."""
+"""Properties of MuJoCo Warp beyond the contract of `test_simulator.py`: capacity, memory, devices, its extra."""
 
 import subprocess
 import sys
@@ -43,30 +43,30 @@ def settle(simulator, height: list[float], steps: int) -> None:
         assert not simulator.step(TARGET).any()
 
 
-# Room --------------------------------------------------------------------------------------------------------------------
+# Capacity ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_robot_that_stands_has_room():
+def test_a_standing_robot_fits_the_capacity():
     simulator = make_simulator("mjwarp", ROBOT, N, device="cpu")
     settle(simulator, [0.93, 0.93, 0.93], 20)
-    assert simulator.room.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
-    simulator.room.check()  # pyright: ignore[reportAttributeAccessIssue]
+    assert simulator.capacity.overflowed() == 0  # pyright: ignore[reportAttributeAccessIssue]
+    simulator.capacity.check()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_worlds_without_room_for_their_constraints_are_counted(capfd):
+def test_envs_beyond_the_constraint_capacity_are_counted(capfd):
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [3.0, 3.0, 3.0], 2)
-    assert simulator.room.overflowed() == 0, "nothing touches in the air"
+    assert simulator.capacity.overflowed() == 0, "nothing touches in the air"
     settle(simulator, [0.93, 3.0, 0.93], 5)
-    assert simulator.room.overflowed() == 2
+    assert simulator.capacity.overflowed() == 2
     with pytest.raises(UserError, match=r"mjwarp: 2 of 3 .* constraints\. Raise env\.mjwarp\.constraints \(now 8\)"):
-        simulator.room.check()
-    assert simulator.room.overflowed() == 0, "counted anew"
-    simulator.room.check()
+        simulator.capacity.check()
+    assert simulator.capacity.overflowed() == 0, "counted anew"
+    simulator.capacity.check()
     assert capfd.readouterr() == ("", ""), "kernels print nothing"
 
 
-def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
+def test_contacts_beyond_the_capacity_raise_an_error(monkeypatch, capfd):
     monkeypatch.setattr(warp_device, "CHECK_EVERY", 5)
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", contacts=1)
     with pytest.raises(UserError, match=r"mjwarp: 3 of 3 .* contacts\. Raise env\.mjwarp\.contacts \(now 1\)"):
@@ -74,7 +74,7 @@ def test_contacts_without_room_are_complained_of(monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_config_says_how_much_room():
+def test_the_config_sets_the_capacity():
     parts = {"run": RunConfig, "env": EnvConfig}
     common = ["robot=smpl", "simulator=mjwarp", "device=cpu", "num_envs=1", f"motion_file=[{WALK}]"]
 
@@ -82,7 +82,7 @@ def test_the_config_says_how_much_room():
         config = compose(parts, None, [*common, *overrides])
         simulator = plugin.make(config.run, config.env).simulator
         assert isinstance(simulator, mjwarp.MjwarpSimulator)
-        return simulator.room.sizes
+        return simulator.capacity.sizes
 
     assert room() == {"contacts": 32, "constraints": 192}
     assert room("env.mjwarp.contacts=64", "env.mjwarp.constraints=200") == {"contacts": 64, "constraints": 200}
@@ -91,21 +91,21 @@ def test_the_config_says_how_much_room():
     assert {"env.mjwarp.contacts", "env.mjwarp.constraints"} < MAY_CHANGE, "may be raised when a run goes on"
 
 
-def test_one_world_of_many_may_lack_room():
+def test_one_env_in_a_hundred_may_exceed_the_capacity():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     settle(simulator, [0.93, 3.0, 3.0], 5)
-    assert simulator.room.overflowed() == 1
-    simulator.room.allowed = 1
-    simulator.room.check()
+    assert simulator.capacity.overflowed() == 1
+    simulator.capacity.allowed = 1
+    simulator.capacity.check()
 
 
-def test_a_world_that_went_wrong_is_not_counted():
+def test_an_env_with_failed_physics_is_not_counted():
     simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu", constraints=8)
     simulator.write(torch.ones(N, dtype=torch.bool), standing([0.93, 3.0, 3.0]))
     target = TARGET.clone()
     target[0, 3] = torch.nan
     assert simulator.step(target).tolist() == [True, False, False]
-    assert simulator.room.overflowed() == 0
+    assert simulator.capacity.overflowed() == 0
 
 
 # Devices and memory ------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_auto_is_the_gpu_if_there_is_one(there, device, monkeypatch):
     assert RunConfig(simulator="mujoco").torch_device() == "cpu"
 
 
-def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
+def test_too_many_envs_raise_an_error_with_the_number_that_fits(monkeypatch):
     def full(*arguments, **room) -> None:
         raise RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'")
 
@@ -144,7 +144,7 @@ def test_too_many_worlds_are_told_how_many_would_fit(monkeypatch):
     assert 4000 < fit < 8000 and fit % 100 == 0
 
 
-def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch):
+def test_other_errors_are_not_reported_as_lack_of_memory(monkeypatch):
     def broken(*arguments, **room) -> None:
         raise RuntimeError("something else")
 

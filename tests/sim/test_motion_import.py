@@ -73,7 +73,7 @@ def call(*words: object) -> Result:
 @pytest.mark.parametrize("write", [csv, mjlab, lambda r: mjlab(r, breadth_first=True), holosoma, gmr],
                          ids=["csv", "mjlab", "Isaac Lab", "holosoma", "GMR"])  # fmt: skip
 def test_a_robots_own_motion_stays_as_it_is(robot, write):
-    """In whatever order its joints come: names or the bodies' places tell."""
+    """In any order of its joints: names or the bodies' positions determine it."""
     pos, _, joints, places = robot_walk(robot)
     (clip,) = clips(write(robot), robot, quat="xyzw" if write is csv else None, ground="none")
     np.testing.assert_allclose(clip.joint_pos, joints, atol=1e-6)
@@ -161,7 +161,7 @@ def test_smpls_bodies_are_where_they_were(kind):
 
 
 def test_legs_of_another_length_make_other_strides():
-    """A person of twice the size walks twice as far; the robot goes as far as it does for a person of its own."""
+    """A person of twice the size walks twice as far; the robot walks as far as for a person of its own size."""
     pos, rotations = smpl_walk()
     frames = np.concatenate([pos, rotation_vectors(rotations).reshape(FRAMES, -1)], axis=1)
     (once,), (twice,) = clips(mimickit(frames), SMPL), clips(mimickit(frames), SMPL, scale=2.0)
@@ -210,7 +210,7 @@ def test_a_folder_goes_on_past_bad_files_and_names_them(tmp_path):
     lines = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in lines[-3:]] == ["not imported", "not imported", "error"]
     assert "bad.npz is damaged or cut short" in lines[-3] and "lfs.pkl is a git-LFS pointer" in lines[-2]
-    assert lines[-1] == "error: 2 files could not be imported. They are named above; all others were"
+    assert lines[-1] == "error: 2 files could not be imported. They are listed above; all others were imported"
     passed = (
         f"passed over 3 files that are clips already or no motions: {source / 'array.npy'}, {source / 'clip.npy'}, "
     )
@@ -225,7 +225,7 @@ def test_of_several_files_all_are_imported_or_none(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_archives_hold_any_format_and_their_folders_lead_nowhere(tmp_path):
+def test_archives_contain_any_format_and_their_folders_are_ignored(tmp_path):
     with ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.writestr("../../up/a.npy", poselib())
         archive.writestr("b/c.npz", amass())
@@ -252,7 +252,7 @@ def test_two_motions_of_one_name_are_refused(tmp_path):
     assert done.exit_code == 2 and "there are two clips named 'smpl_walk'" in done.stderr
 
 
-def test_a_motion_that_no_way_leads_to_a_robot_is_refused(tmp_path):
+def test_a_motion_that_cannot_be_retargeted_is_rejected(tmp_path):
     (tmp_path / "walk.bvh").write_bytes(bvh())
     done = call("motions", "import", tmp_path / "walk.bvh", "--output", tmp_path / "out")
     assert done.exit_code == 2
@@ -290,7 +290,7 @@ def test_another_file_robot_or_program_is_converted_anew(tmp_path, cache, monkey
     assert len(list(cache.iterdir())) == 4
 
 
-def test_a_cache_that_is_damaged_or_cannot_be_written_is_done_without(tmp_path, cache, monkeypatch):
+def test_a_damaged_or_read_only_cache_is_not_used(tmp_path, cache, monkeypatch):
     file = tmp_path / "walk.npy"
     file.write_bytes(poselib())
     wanted = load_clip(file, SMPL).joint_pos
@@ -317,7 +317,7 @@ def test_a_robots_motion_is_inspected_as_that_robots(tmp_path):
     assert json.loads(done.stdout)["robot"] == "g1"
 
 
-def test_what_a_file_does_not_say_is_asked_for_by_the_command_that_can_be_told(tmp_path):
+def test_missing_facts_of_a_file_are_requested_with_the_command_that_takes_them(tmp_path):
     (tmp_path / "walk.csv").write_bytes(csv(G1))
     with pytest.raises(UserError) as caught:
         load_clip(tmp_path / "walk.csv", G1)

@@ -20,11 +20,11 @@ from protege.sim.motions.readers.options import Options
 from protege.sim.motions.resample import at_most
 from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
-from protege.sim.motions.sources import MOTIONS
+from protege.sim.motions.sources import MOTION_SUFFIXES
 from protege.sim.robots import get_robot
 
 FOLDER = os.environ.get("PROTEGE_MOTION_SAMPLES", "")
-FILES = sorted(path for path in Path(FOLDER).rglob("*") if path.suffix in MOTIONS) if FOLDER else []
+FILES = sorted(path for path in Path(FOLDER).rglob("*") if path.suffix in MOTION_SUFFIXES) if FOLDER else []
 pytestmark = pytest.mark.skipif(not FILES, reason="PROTEGE_MOTION_SAMPLES names no folder of motion files")
 
 CENTIMETRES = {"poselib/smpl_humanoid_walk.npy": 0.5, "mimickit/smpl_walk.pkl": 0.5, "mimickit/smpl_jump.pkl": 0.6,
@@ -95,11 +95,11 @@ def test_gmts_bodies_are_where_the_file_has_them(path):
 
 @matching("*.bvh")
 def test_skeletons_stand_on_their_feet(path, robot):
-    told, clip = fit(motions(path)[0], robot, Options())
+    fitted_motion, clip = fit(motions(path)[0], robot, Options())
     report = inspect(clip, robot)
     assert report.slide.mean < 0.05 and report.penetration.max < 0.01 and not report.limits.violations
     assert report.joint_jump.change < 10.0 and report.root_jump.change < 0.5
-    [off] = [remark for remark in told.remarks if remark.startswith("key points are ")]
+    [off] = [remark for remark in fitted_motion.remarks if remark.startswith("key points are ")]
     assert float(off.split()[3]) < 4.0
 
 

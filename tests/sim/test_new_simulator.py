@@ -1,4 +1,4 @@
-"""What another package does to add a simulator: a class, and an entry point of the group `protege.simulators`."""
+"""A simulator in another package needs a class and an entry point of the group `protege.simulators`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What onboard sensors feel in the environment: of the true robot, one action late, and gone with the episode."""
+"""Onboard sensors in the environment: they measure the true robot, lag by one action, and start anew with each episode."""
 
 import pytest
 import torch
@@ -37,14 +37,14 @@ def test_shapes_are_those_that_are_announced(robot: Robot) -> None:
     assert not set(ONBOARD) & set(make_env(robot, "full_state").obs_shapes)
 
 
-def test_what_is_felt_is_the_robot_s(robot: Robot) -> None:
+def test_onboard_observations_are_the_robots_measurements(robot: Robot) -> None:
     env = make_env(robot)
     env.reset()
     for action in actions(env, 4):
         step = env.step(action)
-    state, felt = env.state, step.obs["onboard"]
+    state, sensed = env.state, step.obs["onboard"]
     joints = robot.num_joints
-    gravity, turn, pos, vel, last = felt.split([3, 3, joints, joints, joints], dim=1)
+    gravity, turn, pos, vel, last = sensed.split([3, 3, joints, joints, joints], dim=1)
     alive = ~step.ended
     assert alive.any()
     # MuJoCo's own free joint turns about the root's axes, where both robots' IMUs are mounted without a turn.
@@ -58,21 +58,21 @@ def test_what_is_felt_is_the_robot_s(robot: Robot) -> None:
     assert torch.equal(last[alive], action[alive])
 
 
-def test_the_history_is_what_was_felt_before(robot: Robot) -> None:
+def test_the_history_contains_the_previous_measurements(robot: Robot) -> None:
     env = make_env(robot)
-    felt = [env.reset()]
-    assert torch.equal(felt[0]["onboard_history"], felt[0]["onboard"].unsqueeze(1).expand(8, 3, -1))
+    sensed = [env.reset()]
+    assert torch.equal(sensed[0]["onboard_history"], sensed[0]["onboard"].unsqueeze(1).expand(8, 3, -1))
     alive = torch.ones(8, dtype=torch.bool)
     for action in actions(env, 3):
         step = env.step(action)
         alive &= ~step.ended
-        felt.append({name: x.clone() for name, x in step.obs.items()})
+        sensed.append({name: x.clone() for name, x in step.obs.items()})
     assert alive.any()
     for back in range(3):
-        assert torch.equal(felt[3]["onboard_history"][alive, back], felt[2 - back]["onboard"][alive])
+        assert torch.equal(sensed[3]["onboard_history"][alive, back], sensed[2 - back]["onboard"][alive])
 
 
-def test_an_episode_begins_without_a_past(robot: Robot) -> None:
+def test_an_episode_starts_with_an_empty_history(robot: Robot) -> None:
     env = make_env(robot, episode_length_s=3 * robot.control_dt)
     env.reset()
     for action in actions(env, 3):
@@ -80,16 +80,16 @@ def test_an_episode_begins_without_a_past(robot: Robot) -> None:
     ended = step.timed_out
     joints = robot.num_joints
     assert ended.any()
-    felt, history = step.obs["onboard"][ended], step.obs["onboard_history"][ended]
-    assert torch.equal(history, felt.unsqueeze(1).expand_as(history))
-    assert (felt[:, -joints:] == 0.0).all()
+    sensed, history = step.obs["onboard"][ended], step.obs["onboard_history"][ended]
+    assert torch.equal(history, sensed.unsqueeze(1).expand_as(history))
+    assert (sensed[:, -joints:] == 0.0).all()
     assert torch.equal(
         step.next_obs["onboard"][ended][:, -joints:], action[ended]
     )  # the episode's true last observation
     assert not torch.equal(step.next_obs["onboard_history"][ended], history)
 
 
-def test_place_height_and_velocity_change_nothing(robot: Robot) -> None:
+def test_position_height_and_velocity_are_not_observed(robot: Robot) -> None:
     """3 m to the side, 5 cm higher and 0.3 m/s faster; commands that are seen from the robot go along with it."""
     env = make_env(robot)
     env.reset()
@@ -109,18 +109,18 @@ def test_place_height_and_velocity_change_nothing(robot: Robot) -> None:
 
 
 def _onboard(env: HumanoidEnv) -> dict[str, torch.Tensor]:
-    """What is felt now, without a step of physics."""
+    """The current onboard observation, without a step of physics."""
     assert env.onboard is not None
     measured: RobotState = env._measured()
     return env._observe(env.history, measured, env.proprioception) | env.onboard.observe(measured, env.onboard.history)
 
 
-def test_noise_is_felt(robot: Robot) -> None:
+def test_onboard_observations_have_noise(robot: Robot) -> None:
     noise = RandomizationParams(noise=NoiseParams(joint_pos=0.01, root_ang_vel=0.1, root_rotation=0.05))
     env = make_env(robot, randomization=noise)
-    felt = env.reset()["onboard"]
+    sensed = env.reset()["onboard"]
     assert env.onboard is not None
-    off = (felt - env.onboard.observe(env.state, env.onboard.history)["onboard"]).std(dim=0)
+    off = (sensed - env.onboard.observe(env.state, env.onboard.history)["onboard"]).std(dim=0)
     assert (off[:6] > 1e-3).all() and (off[6 : 6 + robot.num_joints] > 1e-3).all()
     assert (off[6 + robot.num_joints :] < 1e-6).all()
 
@@ -143,7 +143,7 @@ def test_on_rough_ground_the_target_height_is_above_it(robot: Robot) -> None:
     assert (reference.future()[0][..., 0, 2] - flat).abs().max() > 1e-3
 
 
-def test_a_run_goes_on_exactly(robot: Robot) -> None:
+def test_a_run_resumes_exactly(robot: Robot) -> None:
     env, again = make_env(robot), make_env(robot)
     env.reset()
     again.reset()
@@ -156,7 +156,7 @@ def test_a_run_goes_on_exactly(robot: Robot) -> None:
             assert torch.equal(step.obs[name], other.obs[name]), name
 
 
-def test_it_cannot_be_imagined(robot: Robot) -> None:
+def test_onboard_sensors_cannot_be_imagined(robot: Robot) -> None:
     with pytest.raises(UserError, match=r"model\.sensors: onboard sensors cannot be imagined") as caught:
         make_env(robot).imagine(8, torch.Generator())
     assert caught.value.remedy == "Take model.sensors=full_state"

@@ -26,7 +26,7 @@ def gait() -> GaitSet:
 
 
 def beside(*distances: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Robots so far beside the points of paths that go along y, m."""
+    """Robots at given distances beside the points of paths along y, m."""
     offset = torch.tensor([[d, 0.0] for d in distances])
     return offset, torch.tensor([[0.0, 0.1]]).expand_as(offset)
 
@@ -36,21 +36,21 @@ def test_the_rate_falls_from_one_on_the_path_to_zero_at_sixty_centimetres():
     torch.testing.assert_close(clock_rate(distance), torch.tensor([1.0, 0.75, 0.5, 0.0, 0.0]))
 
 
-def test_what_is_ahead_along_the_path_does_not_count():
+def test_a_robot_ahead_on_the_path_does_not_slow_the_clock():
     """Ahead, behind, beside, ahead and beside, and anywhere where the path does not go on."""
     offset = torch.tensor([[0.0, 2.0], [0.0, -2.0], [0.3, 0.0], [0.3, 0.4], [0.3, 0.4]])
     way = torch.tensor([[0.0, 0.1]] * 4 + [[0.0, 0.0]])
     torch.testing.assert_close(behind_or_beside(offset, way), torch.tensor([0.0, 2.0, 0.3, 0.3, 0.5]))
 
 
-def test_what_is_less_than_a_frame_is_carried_over():
+def test_fractions_of_a_frame_are_carried_over():
     """3 frames a step at the rates 1, 0.5 and 0: 3, 1.5 and 0 frames each."""
     clock = PathClock(3, 3, DT, CPU)
     frames = torch.stack([clock.advance(*beside(0.0, 0.3, 0.7)) for _ in range(4)]).T.tolist()
     assert frames == [[3, 3, 3, 3], [1, 2, 1, 2], [0, 0, 0, 0]]
 
 
-def test_who_is_astray_for_two_seconds_in_a_row_has_lost_the_path():
+def test_a_robot_astray_for_two_seconds_has_lost_the_path():
     clock = PathClock(3, SUBSTEPS, DT, CPU)
     for k in range(61):  # the first one is at time zero
         clock.advance(*beside(1.01, 1.01 if k != 30 else 0.9, 0.99))
@@ -63,7 +63,7 @@ def test_who_is_astray_for_two_seconds_in_a_row_has_lost_the_path():
 
 def test_the_clock_is_that_of_deployment():
     """The same numbers, and along a bent path with robots about it the same time, to a quarter of a step."""
-    assert (rules.STANDSTILL, rules.ASTRAY, rules.ASTRAY_TIME, rules.AHEAD) == (
+    assert (rules.STANDSTILL_DISTANCE, rules.ASTRAY_DISTANCE, rules.ASTRAY_TIME, rules.DIRECTION_LOOKAHEAD) == (
         deployed.STOPS_AT,
         deployed.LOST_AT,
         deployed.LOST_AFTER,

@@ -1,4 +1,4 @@
-"""The random commands and the lines that obey them."""
+"""The random commands and the lines that follow them."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_steering_plans_obey_two_seconds_after_a_change(generator):
     assert (velocity(plans) - commanded).norm(dim=-1)[plans.settled].mean() < 0.01
 
 
-def test_steering_asks_to_stand_or_to_walk_but_not_to_creep(generator):
+def test_steering_commands_are_zero_or_at_least_the_slowest_walk(generator):
     speed = plan_steering(512, 310, 300, DT, SteeringParams(), generator).commanded_speed
     assert ((speed == 0.0) | (speed >= 0.15)).all()
     assert 0.05 < (speed == 0.0).float().mean() < 0.15
@@ -108,19 +108,19 @@ def test_plans_accelerate_and_turn_within_limits(plan, generator):
 WIDE = (-0.5, 3.5)
 
 
-def test_steering_may_ask_to_go_backwards_but_not_to_creep(generator):
+def test_steering_may_be_backwards_but_not_slower_than_the_slowest_walk(generator):
     plans = plan_steering(512, 310, 300, DT, SteeringParams(speed=WIDE), generator)
     speed = plans.commanded_speed
     assert ((speed == 0.0) | (speed.abs() >= 0.15)).all()
     assert speed.min() < -0.45 and speed.max() > 3.45
     assert (speed == 0.0).float().mean() == pytest.approx(0.3 / 4.0, abs=0.02)
-    assert plans.speed.min() < -0.45, "who is told to go backwards does, facing the direction"
+    assert plans.speed.min() < -0.45, "backward commands are followed, facing the direction"
     back = plans.settled & (speed < 0.0)
     assert wrap_angle(plans.direction - plans.heading).abs()[back].max() < 0.2
 
 
 @pytest.mark.parametrize("kind", ["path", "steering"])
-def test_who_is_fast_turns_in_a_wide_curve_and_takes_time_to_speed_up(kind, generator):
+def test_fast_plans_turn_widely_and_accelerate_slowly(kind, generator):
     plans = (
         plan_paths(256, 452, 300, DT, PathParams(speed=WIDE, max_turn_rate=2.0), generator)
         if kind == "path"
@@ -128,10 +128,10 @@ def test_who_is_fast_turns_in_a_wide_curve_and_takes_time_to_speed_up(kind, gene
     )
     assert (plans.speed * plans.turn_rate).abs().max() < 3.0 + 0.2  # the speed is a step later than the turn
     assert (plans.speed.diff(dim=1) / DT).abs().max() < (4.0 / (4.0 / 1.5) if kind == "path" else 1.5) + 1e-3
-    assert plans.turn_rate.abs().max() > 1.9, "who is slow turns as before"
+    assert plans.turn_rate.abs().max() > 1.9, "slow plans turn as before"
 
 
-def test_who_is_fast_has_longer_to_settle(generator):
+def test_fast_plans_have_a_longer_settling_time(generator):
     """Two seconds, and by the time longer that it takes to get faster than 1.5 m/s, before the change or after it."""
     params = SteeringParams(speed=WIDE, change_time=(4.0, 7.0))
     plans = plan_steering(512, 310, 300, DT, params, generator)
@@ -149,6 +149,6 @@ def test_who_is_fast_has_longer_to_settle(generator):
     assert (velocity(plans) - commanded).norm(dim=-1)[plans.settled].mean() < 0.01
 
 
-def test_who_walks_slowly_walks_slowly_to_a_goal(generator):
+def test_slow_gaits_walk_slowly_to_a_goal(generator):
     plans = plan_goals(64, 222, DT, GoalParams(), generator, fastest=0.9)
     assert plans.speed.max() <= 0.9

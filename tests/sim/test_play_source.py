@@ -15,7 +15,7 @@ from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.skeleton_kinematics import body_places
 from protege.sim.motions.source import JointMotion, SkeletonMotion
-from protege.sim.render import ASIDE
+from protege.sim.render import COMPANION_OFFSET
 from protege.sim.robots import get_robot
 from protege.sim.robots.mjcf import build_spec
 
@@ -25,12 +25,12 @@ ROOT = np.array([3.0, -2.0, 0.9])
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """What files become is kept here."""
+    """The cache of converted files."""
     monkeypatch.setenv("PROTEGE_CACHE", str(tmp_path / "cache"))
 
 
 def geoms(source, robot, moment: float) -> list:
-    """What is added to an empty scene."""
+    """The shapes that are added to an empty scene."""
     model = build_spec(robot).compile()
     scene = mujoco.MjvScene(model, maxgeom=1000)
     companion(source, robot, model)(scene, moment, ROOT)
@@ -44,8 +44,8 @@ def read(contents: bytes, **options):
 
 def shifted(root: np.ndarray) -> np.ndarray:
     """From a root's own place to beside the robot, m: on the same ground, 1.2 m away."""
-    shift = ROOT + ASIDE - root
-    assert np.linalg.norm(ASIDE) == pytest.approx(1.2) and ASIDE[2] == 0.0
+    shift = ROOT + COMPANION_OFFSET - root
+    assert np.linalg.norm(COMPANION_OFFSET) == pytest.approx(1.2) and COMPANION_OFFSET[2] == 0.0
     return shift * [1.0, 1.0, 0.0]
 
 
@@ -69,7 +69,7 @@ def test_bones_join_the_bodies_that_are_joined(robot):
     np.testing.assert_allclose([2.0 * one.size[2] for one in bones], lengths, atol=1e-5)
 
 
-def test_a_robots_motion_is_that_robot_once_more(robot):
+def test_a_robots_motion_is_drawn_as_that_robot(robot):
     """Against the shapes of MuJoCo's own scene of the same pose."""
     pos, quat, joints, _ = robot_walk(robot)
     drawn = geoms(read(csv(robot), quat="xyzw"), robot, 10.0 / 30.0)
@@ -111,7 +111,7 @@ def play(*words: object) -> Result:
 
 
 def test_the_strip_has_the_source_on_the_left(gl, robot, tmp_path):
-    """Blue, which the robot alone is nowhere."""
+    """Blue, a colour that the robot itself does not have."""
     (tmp_path / "walk.npy").write_bytes(poselib())
     words = (tmp_path / "walk.npy", "--robot", robot.name, "--size", "160x120", "--seconds", 0, "--output")
     for name, more in (("alone", ()), ("both", ("--source",))):
@@ -132,7 +132,7 @@ def test_a_clip_has_no_source_to_draw(tmp_path):
     )
 
 
-def test_what_a_table_does_not_say_is_asked_for(tmp_path):
+def test_missing_facts_of_a_table_are_requested(tmp_path):
     (tmp_path / "walk.csv").write_bytes(csv(get_robot("g1")))
     done = play(tmp_path / "walk.csv", "--robot", "g1", "--source", "--output", tmp_path / "x.png")
     assert done.exit_code == 2 and "in which order its quaternions are" in done.stderr
@@ -143,7 +143,7 @@ def test_protomotions_skeleton_is_drawn(robot):
     assert len(geoms(read(saved(smpl_motion())), robot, 0.0)) == 24 + 23
 
 
-def test_a_table_is_played_when_its_quaternions_order_is_said(gl, robot, tmp_path):
+def test_a_table_is_played_with_its_quaternion_order(gl, robot, tmp_path):
     (tmp_path / "walk.csv").write_bytes(csv(robot))
     words = (tmp_path / "walk.csv", "--size", "160x120", "--seconds", 0, "--output", tmp_path / "walk.png")
     assert "--quat" in play(*words, "--robot", robot.name).output

@@ -1,4 +1,4 @@
-"""Domain randomisation: what each backend makes of it, and the terms in the environment."""
+"""Domain randomisation: its effect in each backend, and the terms in the environment."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +44,7 @@ def shared(name: str, robot: Robot) -> Iterator[Simulator]:
 
 @pytest.fixture
 def sim(shared: Simulator, name: str) -> Simulator:
-    """With nominal bodies, and pushed by nobody."""
+    """With nominal bodies and without pushes."""
     b, j = shared.robot.num_bodies, shared.robot.num_joints
     limits = {} if name == "isaaclab" else {"effort": torch.ones(N, j), "contact_time": torch.ones(N)}
     same = torch.ones(N), torch.ones(N, b), torch.zeros(N, b, 3), torch.ones(N, j, 2)
@@ -54,7 +54,7 @@ def sim(shared: Simulator, name: str) -> Simulator:
 
 
 def rollout(sim: Simulator, steps: int) -> torch.Tensor:
-    """Of all envs, (steps, N, 7 + J): root pose and joints under random targets."""
+    """Root pose and joints of all envs under random targets, (steps, N, 7 + J)."""
     generator, states = torch.Generator().manual_seed(1), []
     for _ in range(steps):
         sim.step(hold(sim.robot) + 0.2 * torch.randn(N, sim.robot.num_joints, generator=generator))
@@ -74,12 +74,12 @@ def random_variation(robot: Robot) -> Variation:
     return Variation(uniform(0.3, 0.9, N), mass, com, gains)
 
 
-def described(robot: Robot, variation: Variation, world: int) -> Robot:
+def described(robot: Robot, variation: Variation, env: int) -> Robot:
     """The robot whose description has an env's masses, centres of mass and gains. (Its shapes are moved, too.)"""
     assert variation.mass is not None and variation.com is not None and variation.gains is not None
 
     def body(index: int, body: Body) -> Body:
-        factor, (x, y, z) = float(variation.mass[world, index]), variation.com[world, index].tolist()  # pyright: ignore[reportOptionalSubscript]
+        factor, (x, y, z) = float(variation.mass[env, index]), variation.com[env, index].tolist()  # pyright: ignore[reportOptionalSubscript]
         inertia, (cx, cy, cz) = body.inertia, body.inertia.center
         moments = tuple(factor * moment for moment in inertia.moments)
         heavier = replace(inertia, mass=inertia.mass * factor, center=(cx + x, cy + y, cz + z), moments=moments)
@@ -88,7 +88,7 @@ def described(robot: Robot, variation: Variation, world: int) -> Robot:
 
     joints = tuple(
         replace(joint, stiffness=joint.stiffness * stiffer, damping=joint.damping * damped)
-        for joint, (stiffer, damped) in zip(robot.joints, variation.gains[world].tolist(), strict=True)
+        for joint, (stiffer, damped) in zip(robot.joints, variation.gains[env].tolist(), strict=True)
     )
     return replace(robot, bodies=tuple(body(i, b) for i, b in enumerate(robot.bodies)), joints=joints)
 
@@ -104,7 +104,7 @@ def center_of_mass(sim: Simulator) -> torch.Tensor:
 # Backends ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_varied_world_is_the_robot_that_is_described_so(sim, robot, name):
+def test_a_varied_env_equals_a_robot_with_that_description(sim, robot, name):
     variation = random_variation(robot)
     sim.randomize(ALL, variation)
     sim.write(ALL, resting(robot))
@@ -116,7 +116,7 @@ def test_a_varied_world_is_the_robot_that_is_described_so(sim, robot, name):
     other.close()
 
 
-def test_a_weak_env_is_the_robot_that_is_described_so(sim, robot, name):
+def test_a_weak_env_equals_a_robot_with_that_description(sim, robot, name):
     effort = torch.linspace(0.01, 0.1, robot.num_joints).repeat(N, 1)
     effort[0] = 1.0
     if name == "isaaclab":
@@ -137,7 +137,7 @@ def test_a_weak_env_is_the_robot_that_is_described_so(sim, robot, name):
     other.close()
 
 
-def test_a_soft_env_is_mujocos_with_that_time_constant(sim, robot, name):
+def test_a_soft_env_equals_mujoco_with_that_time_constant(sim, robot, name):
     time = torch.tensor([1.0, 2.0, 4.0])
     if name == "isaaclab":
         with pytest.raises(UserError, match="contact_time"):
@@ -161,7 +161,7 @@ def test_a_soft_env_is_mujocos_with_that_time_constant(sim, robot, name):
     assert lowest[0] > lowest[1] + 1e-3 and lowest[1] > lowest[2] + 1e-3, "softer ground gives way further"
 
 
-def test_a_doubled_mass_falls_alike_and_gives_way_half(sim, robot):
+def test_a_doubled_mass_falls_equally_and_yields_half(sim, robot):
     sim.randomize(ALL, Variation(mass=torch.tensor([1.0, 2.0, 1.0])[:, None].expand(N, robot.num_bodies)))
     sim.write(ALL, resting(robot))
     sim.push(torch.tensor([[100.0, 0.0, 0.0]]).repeat(N, 1))
@@ -189,7 +189,7 @@ def test_a_push_gives_force_times_time(sim, robot):
         )
 
 
-def test_a_slippery_world_slides_further(sim, robot):
+def test_a_robot_in_a_slippery_env_slides_further(sim, robot):
     sim.randomize(ALL, Variation(friction=torch.tensor([1.0, 0.1, 1.0])))
     sim.write(ALL, resting(robot, height=0.2, quat=ON_THE_BACK, lin_vel=(0.0, 2.0, 0.0)))
     for _ in range(round(1.0 / robot.control_dt)):
@@ -199,7 +199,7 @@ def test_a_slippery_world_slides_further(sim, robot):
     torch.testing.assert_close(slid[2], slid[0])
 
 
-def test_a_slippery_robot_slides_like_a_robot_in_a_slippery_world(sim, robot, name):
+def test_a_slippery_robot_slides_like_a_robot_in_a_slippery_env(sim, robot, name):
     """Friction of a robot's shapes decides with the ground, in every simulator."""
     lying = resting(robot, height=0.2, quat=ON_THE_BACK, lin_vel=(0.0, 2.0, 0.0))
 
@@ -234,7 +234,7 @@ def test_a_shifted_centre_of_mass_leaves_the_shapes_where_they_are(sim, robot):
     torch.testing.assert_close(height, height[:1].expand(N), atol=1e-2 if robot.self_collision else 5e-3, rtol=0.0)
 
 
-def test_only_masked_worlds_change(sim, robot):
+def test_only_masked_envs_change(sim, robot):
     sim.write(ALL, on_its_feet(robot))
     saved, want = sim.state_dict(), rollout(sim, 12)
     sim.load_state_dict(saved)
@@ -284,8 +284,8 @@ def follow(env: HumanoidEnv, obs: dict[str, torch.Tensor]) -> torch.Tensor:
     return obs["reference_joint_pos"] - env.default_joint_pos
 
 
-def test_what_is_off_draws_nothing():
-    """An evaluation of a policy that was trained with everything is that of one that was not."""
+def test_terms_that_are_off_make_no_draws():
+    """A policy that was trained with everything is evaluated as one that was not."""
     envs = [make_env(params, evaluation=True) for params in (EVERYTHING, RandomizationParams())]
     obs, want = (env.reset() for env in envs)
     for _ in range(5):
@@ -296,7 +296,7 @@ def test_what_is_off_draws_nothing():
     assert envs[0].state_dict()["randomization"] == {}
 
 
-def test_an_evaluation_can_ask_for_it():
+def test_evaluations_can_be_randomised():
     env = make_env(push_test(240.0), evaluation=True)
     assert env.randomization.pushes and not env.randomization.bodies
     env.reset()
@@ -307,7 +307,7 @@ def test_an_evaluation_can_ask_for_it():
     )
 
 
-def test_actions_arrive_exactly_so_many_steps_later(monkeypatch):
+def test_actions_arrive_late_by_the_exact_number_of_steps(monkeypatch):
     env = make_env(RandomizationParams(latency=(2 * DT, 2 * DT)))
     obs, sent, arrived = env.reset(), [], []
     start, step = env.state.joint_pos.clone(), env.simulator.step
@@ -322,7 +322,7 @@ def test_actions_arrive_exactly_so_many_steps_later(monkeypatch):
     assert all(torch.equal(got, want) for got, want in zip(arrived[2:], sent, strict=False))
 
 
-def test_worlds_have_latencies_of_their_own():
+def test_each_env_has_its_own_latency():
     env = make_env(RandomizationParams(latency=(DT, 3 * DT)), num_envs=64)
     env.reset()
     assert env.randomization.latency
@@ -374,7 +374,7 @@ def test_noise_is_in_the_observations_only():
     assert torch.equal(env.history[:, 0], step.obs["proprioception"]) and later.isfinite().all()
 
 
-def test_pushes_come_and_last_as_they_should():
+def test_pushes_have_the_given_intervals_and_durations():
     params = RandomizationParams(push_force=(10.0, 20.0), push_interval=(0.2, 0.5), push_time=0.1)
     env = make_env(params, num_envs=8)
     env.reset()
@@ -389,8 +389,8 @@ def test_pushes_come_and_last_as_they_should():
     assert (size[:6] == 0.0).all(), "the first one waits, too"
     assert 9.99 <= size[pushed].min() < 12.0 and 18.0 < size.max() <= 20.01 and (force[:, :, 2].abs() < 1e-3).all()
     assert (force[pushed][:, :2].sign().unique(dim=0).shape[0]) == 4, "from all sides"
-    for world in pushed.T:
-        counts = torch.unique_consecutive(world, return_counts=True)[1][1:-1].tolist()  # pushed, free, pushed, ...
+    for index in pushed.T:
+        counts = torch.unique_consecutive(index, return_counts=True)[1][1:-1].tolist()  # pushed, free, pushed, ...
         assert set(counts[0::2]) == {3} and all(6 <= count <= 15 for count in counts[1::2])
 
 

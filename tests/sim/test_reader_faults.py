@@ -1,4 +1,4 @@
-"""Bad motion files: one clear line each, with file, frame or joint, and what to do; odd ones that are fine are read."""
+"""Bad motion files: one clear line each, with file, frame or joint, and remedy; unusual but valid ones are read."""
 
 import re
 from contextlib import suppress
@@ -45,7 +45,7 @@ from protege.sim.motions.readers.options import Options
 
 
 def bad(contents: bytes, robot=SMPL, **options) -> str:
-    """The one line that a file gets."""
+    """The one-line error of a file."""
     with pytest.raises(UserError) as caught:
         list(clips_in(contents, "a walk.x", "walk", Options(**options), robot))
     line = str(caught.value)
@@ -89,19 +89,19 @@ def test_files_that_are_cut_short_are_refused(kind, share):
         (b"<!DOCTYPE html><html>", "is a web page"),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
         (b"walk, then run", "is text"),
-        (npz(a=np.zeros(3), b=np.zeros(2)), r"is of no known motion format \(npz with a, b\)\. Known: poselib"),
+        (npz(a=np.zeros(3), b=np.zeros(2)), r"is not in a known motion format \(npz with a, b\)\. Known: poselib"),
         (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }", "is damaged or cut short"),
         (pickled(call("os", "system", text("true"))), "asks Python to call 'os.system'.*; nothing in it was run"),
-        (npz(betas=np.zeros(3), trans=np.zeros((3, 3))), "is of no known motion format"),
+        (npz(betas=np.zeros(3), trans=np.zeros((3, 3))), "is not in a known motion format"),
     ],
     ids=["empty", "lfs", "html", "gzip", "text", "npz", "huge npy", "os", "half an amass"],
 )  # fmt: skip
-def test_what_is_no_motion_is_called_by_its_name(contents, words):
+def test_files_that_are_not_motions_are_named_by_kind(contents, words):
     with pytest.raises(UserError, match=words):
         list(clips_in(contents, "a walk.x", "walk", Options(), SMPL))
 
 
-def test_a_format_that_a_file_has_not_is_said():
+def test_a_wrong_format_option_is_reported():
     assert "is not in the format bvh (text of str)" in bad(csv(G1), format="bvh")
 
 
@@ -117,11 +117,11 @@ def test_numbers_that_are_not_finite_are_named_by_frame_and_joint():
     assert "rotation, L_Knee, of frame 5 is not a finite number" in line
 
 
-def test_what_is_no_rotation_is_named_by_frame_and_joint():
+def test_invalid_rotations_are_named_by_frame_and_joint():
     quat = np.roll(world(smpl_walk()[1]), -1, axis=-1)
     line = bad(poselib(rotation=changed(quat, 5, 2, [0.0, 0.0, 0.0, 0.3])))
-    assert "rotation, L_Knee, of frame 5 is no rotation: a quaternion of length 0.3, not 1" in line
-    assert "root_rot of frame 0 is no rotation: a quaternion of length 0, not 1" in bad(
+    assert "rotation, L_Knee, of frame 5 is not a rotation: a quaternion of length 0.3, not 1" in line
+    assert "root_rot of frame 0 is not a rotation: a quaternion of length 0, not 1" in bad(
         pickled(mapping(fps=real(30.0), root_pos=packed(np.zeros((9, 3))), root_rot=packed(np.zeros((9, 4))),
                         dof_pos=packed(np.zeros((9, 29))))), G1)  # fmt: skip
 
@@ -150,10 +150,10 @@ def test_ten_minutes_are_fine_and_an_hour_is_not():
 # Rates ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_rate_that_is_wrong_or_missing_is_asked_for():
-    assert "says no rate. Say its frames a second: --fps N" in bad(amass(mocap_framerate=None))
-    assert "has the mocap_framerate 0.0. Say" in bad(amass(mocap_framerate=0.0))
-    assert "has the mocap_framerate nan. Say" in bad(amass(mocap_framerate=float("nan")))
+def test_a_wrong_or_missing_rate_is_requested():
+    assert "does not contain its frame rate. Give its frames per second: --fps N" in bad(amass(mocap_framerate=None))
+    assert "has the mocap_framerate 0.0. Give" in bad(amass(mocap_framerate=0.0))
+    assert "has the mocap_framerate nan. Give" in bad(amass(mocap_framerate=float("nan")))
     line = bad(mimickit(smpl_frames()), fps=3000.0)
     assert "as a clip of smpl: " in line and "--fps N" in line and "m/s" in line
 
@@ -175,7 +175,7 @@ def test_the_wrong_order_of_quaternions_is_named():
     assert motion.remarks == ("the table does not say its rate: taken as 30 frames a second, --fps says otherwise",)
 
 
-def test_an_order_that_cannot_be_told_is_asked_for():
+def test_an_ambiguous_quaternion_order_is_requested():
     """xyzw of a robot that heads along x: as wxyz it would walk backwards, which robots can."""
     line = bad(csv(G1), G1)
     assert (
@@ -240,7 +240,7 @@ def _library_past_its_end() -> bytes:
     [
         ("Frames: 20", "Frames: 21", "has 20 frames of 12 numbers, and says 21 of 12"),
         ("Frames: 20", "Frames: many", "'Frames: many' is no Frames"),
-        ("Frame Time: 0.0333333", "Frame Time: 0", "says no rate"),
+        ("Frame Time: 0.0333333", "Frame Time: 0", "does not contain its frame rate"),
         ("MOTION", "", "has no MOTION: it is cut short"),
         ("OFFSET 10 -45 0", "OFFSET 10 -45", "line 8: an OFFSET is three numbers, not '10 -45'"),
         ("CHANNELS 3", "CHANNELS 4", "line 9: .* are no channels"),
@@ -263,8 +263,8 @@ def test_a_bvh_that_is_wrong_is_named_by_line_or_frame(old, new, words):
     assert re.search(words, line), line
 
 
-def test_a_bvh_of_no_persons_size_asks_for_its_unit():
-    assert "its hips are 7.604e+04 high, in a unit that it does not say. Add --unit" in bad(bvh(scale=1000.0))
+def test_a_bvh_of_implausible_size_requests_its_unit():
+    assert "its hips are 7.604e+04 high, in an unknown unit. Add --unit" in bad(bvh(scale=1000.0))
 
 
 def test_a_table_that_is_ragged_is_named_by_row():
@@ -298,7 +298,7 @@ def test_names_that_do_not_fit_are_named():
     assert "has the joints left_ankle_pitch_jointx, which g1 has not, and no columns of left_ankle_pitch_joint" in line
 
 
-def test_an_npz_of_another_robot_is_told_by_its_bodies():
+def test_an_npz_of_another_robot_is_detected_by_its_bodies():
     _, _, joints, bodies = robot_walk(G1)
     assert "its bodies are 0." in bad(bodies_of(joints, bodies * [1.0, 1.3, 0.7]), G1)
 

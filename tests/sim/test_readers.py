@@ -1,4 +1,4 @@
-"""Readers: files of each format, written here in its layout, give the motion that was put into them."""
+"""Readers: files of each format, written here in its layout, return the motion that was written."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def close(a: np.ndarray, b: np.ndarray, within: float = 1e-9) -> bool:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_format_is_told_by_its_contents_alone(name):
+def test_a_format_is_detected_by_its_contents_alone(name):
     document = open_document(FILES[name], "file", "file")
     assert [other for other, reader in READERS.items() if reader.recognises(document)] == [name]
 
@@ -198,12 +198,12 @@ def test_bvh_channels_are_read_in_any_order(order):
 @pytest.mark.parametrize(
     ("unit", "scale"), [("m", 0.01), ("cm", 1.0), ("mm", 10.0), ("inch", 1 / 2.54), ("CMU", 1 / 5.6444)]
 )
-def test_a_bvhs_unit_is_told_by_the_height_of_its_hips(unit, scale):
+def test_a_bvhs_unit_is_determined_by_the_height_of_its_hips(unit, scale):
     (motion,) = read(bvh(scale=scale))
     assert motion.root_pos_w[0, 2] == pytest.approx(0.9, rel=1e-3)
     assert f"lengths are taken as {unit}" in motion.remarks[-1]
-    (said,) = read(bvh(scale=scale), unit="cm")
-    assert said.root_pos_w[0, 2] == pytest.approx(0.9 * scale, rel=1e-5)
+    (given,) = read(bvh(scale=scale), unit="cm")
+    assert given.root_pos_w[0, 2] == pytest.approx(0.9 * scale, rel=1e-5)
 
 
 def test_a_t_pose_in_front_of_a_bvh_is_left_out():
@@ -236,7 +236,7 @@ def test_a_table_is_read_with_and_without_names(robot, head):
     assert read(csv(robot, head=head), quat=None if head else "xyzw", fps=120.0)[0].time[-1] == 60 / 120.0
 
 
-def test_a_tables_quaternions_are_told_apart_if_the_other_order_would_lie():
+def test_a_tables_quaternion_order_is_determined_if_the_other_would_lie():
     """A robot that heads along x, w nearly 1: read as xyzw it would stand on its head."""
     pos, quat, joints, _ = robot_walk(G1)
     quat = turn("z", swing())
@@ -258,7 +258,7 @@ def test_npz_is_read_without_names_and_with_the_root_in_the_joints(robot):
     np.testing.assert_allclose(named.joint_pos[:, ::-1], joints)
 
 
-def test_gmr_is_read_with_its_bodies_in_the_world(robot):
+def test_gmr_is_read_with_its_bodies_in_the_world_frame(robot):
     _, quat, joints, bodies = robot_walk(robot)
     (motion,) = read(gmr(robot))
     assert isinstance(motion, JointMotion) and motion.fps == 29.97
@@ -290,8 +290,8 @@ def test_mimickits_robots_and_protomotions_robots_are_read():
 # Options -----------------------------------------------------------------------------------------------------------------
 
 
-def test_y_up_and_other_units_are_put_right():
-    """A SMPL motion whose world was turned to y up, in centimetres: (x, y, z) -> (x, z, -y)."""
+def test_y_up_and_other_units_are_converted():
+    """A SMPL motion whose world frame was turned to y up, in centimetres: (x, y, z) -> (x, z, -y)."""
     pos, rotations = smpl_walk()
     back = torch.tensor([np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0])
     root = R.multiply(back.expand(FRAMES, 4), torch.from_numpy(rotations[:, 0])).numpy()
@@ -307,7 +307,7 @@ def test_y_up_and_other_units_are_put_right():
     np.testing.assert_allclose(larger.skeleton.offsets, 0.02 * skeleton().offsets)
 
 
-def test_whoever_recorded_it_can_be_found_again():
+def test_the_source_of_a_recording_is_kept():
     (motion,) = read(poselib())
     assert motion.source.startswith("walk.x (poselib SkeletonMotion, sha256 ") and "--" not in motion.source
     (motion,) = read(poselib(), fps=50.0, up="z", scale=2.0)
@@ -321,7 +321,7 @@ def test_smpl_has_the_joints_of_the_robot_of_that_name():
 
 
 def test_a_new_format_is_a_file_and_a_line(monkeypatch, tmp_path):
-    """One that says in words where a person stands."""
+    """A format that describes a standing person in words."""
 
     def toy(document: Document, options: Options) -> list[SkeletonMotion]:
         pos = np.tile([0.0, 0.0, 0.95], (30, 1))

@@ -1,4 +1,4 @@
-"""References as tables of frames: looked up, shifted, kept; and the walks that are warped into such tables."""
+"""References as tables of frames: looked up, shifted, overwritten; and the walks that are warped into such tables."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from protege.sim.env_config import EnvConfig
 from protege.sim.references import warp
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.references.plans import Plans
-from protege.sim.references.reference import Reference, keep
+from protege.sim.references.reference import Reference, assign_where
 from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskSampler
@@ -96,14 +96,14 @@ def test_only_training_starts_with_noise(library, evaluation):
 def test_only_rows_of_the_mask_are_overwritten_and_in_place(shape):
     target, value = torch.zeros(4, *shape), torch.ones(4, *shape)
     view = target[1:]
-    keep(target, torch.tensor([True, False, True, False]), value)
+    assign_where(target, torch.tensor([True, False, True, False]), value)
     assert target.flatten(1).mean(dim=1).tolist() == [1.0, 0.0, 1.0, 0.0] if shape else target.tolist() == [1, 0, 1, 0]
     assert view.data_ptr() == target[1:].data_ptr() and torch.equal(view, target[1:])
 
 
-def test_a_row_that_is_not_kept_may_be_no_number():
+def test_values_of_masked_out_rows_may_be_nan():
     target = torch.zeros(2)
-    keep(target, torch.tensor([True, False]), torch.tensor([1.0, torch.nan]))
+    assign_where(target, torch.tensor([True, False]), torch.tensor([1.0, torch.nan]))
     assert target.tolist() == [1.0, 0.0]
 
 
@@ -138,7 +138,7 @@ def test_frames_are_those_of_the_library(library):
         reference.advance()
 
 
-def test_whoever_looks_past_the_end_sees_the_last_frame_of_the_clip(library):
+def test_frames_past_the_end_are_the_last_frame_of_the_clip(library):
     ends = library.counts - 1
     reference = place(library, [0, 1, 2], (ends - 3).tolist())
     pos, _ = reference.future()
@@ -152,7 +152,7 @@ def test_whoever_looks_past_the_end_sees_the_last_frame_of_the_clip(library):
     assert torch.equal(reference.next_joints()[0], library.state.joint_pos[library.starts + ends])
 
 
-def test_a_shift_moves_what_is_seen_and_not_the_table(library):
+def test_a_shift_moves_the_reference_and_not_the_table(library):
     before = library.state.clone()
     reference = place(library, [0, 1], [5, 6])
     plain, (future, _) = reference.now(), reference.future()
@@ -184,7 +184,7 @@ def test_clips_start_at_the_origin_from_a_random_frame_and_last_to_their_ends(li
 
 
 def left_at_the_end(command: MotionCommand) -> torch.Tensor:
-    """Frames that are left at the last step of new episodes which the clip's end ends."""
+    """Remaining frames at the last step of new episodes that end with the clip."""
     command.reset(ALL)
     left = command.reference.last - command.reference.index - 2 * command.last_step
     return left[command.last_step < command.max_steps]
@@ -305,7 +305,7 @@ def test_each_plan_has_its_own_walk_whatever_is_warped_with_it(robot, gaits, mon
     plans, phase = make_plans(robot, "path"), torch.linspace(0.0, 3.0, 5)
     whole = warped_walks(gaits, plans, phase, 40, robot.control_dt)
     for chunk in (1, 40, 80, 119):
-        monkeypatch.setattr(warp, "CHUNK", chunk)
+        monkeypatch.setattr(warp, "CHUNK_FRAMES", chunk)
         assert_same(warped_walks(gaits, plans, phase, 40, robot.control_dt), whole, atol=2e-4)
     for row in (0, 3):
         alone = warped_walks(gaits, plans[row : row + 1], phase[row : row + 1], 40, robot.control_dt)
@@ -322,7 +322,7 @@ def test_the_phase_is_where_in_the_clip_a_walk_begins(robot, gaits):
     torch.testing.assert_close(walks.joint_pos[:, 0], want, atol=1e-3, rtol=0.0)
 
 
-def test_who_has_stood_sets_out_with_the_same_foot_whatever_the_phase_was(robot, gaits):
+def test_walking_after_standing_starts_with_the_same_foot_at_any_phase(robot, gaits):
     speed = torch.cat([torch.ones(10), torch.zeros(5), torch.linspace(0.0, 1.0, 27)]).expand(5, -1)
     plans = replace(make_plans(robot, "path", steps=42), speed=speed, turn_rate=torch.zeros(5, 42))
     joints = unflatten(

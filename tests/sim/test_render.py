@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where, and files that are whole or not there."""
+"""Pictures: positions of what is drawn, and files that are written atomically."""
 
 import os
 import subprocess
@@ -115,7 +115,7 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
 
     with pytest.raises(UserError, match="the simulation broke"):
         write_mp4(tmp_path / "film.mp4", broken())
-    with pytest.raises(UserError, match="a film without pictures"):
+    with pytest.raises(UserError, match="would have no pictures"):
         write_mp4(tmp_path / "film.mp4", [])
     assert list(tmp_path.iterdir()) == []
 

@@ -21,7 +21,7 @@ ROLES = in_skeleton(shipped_maps()["smpl"], SMPL.body_names)
 
 
 def places(robot, clip: Clip) -> dict[str, np.ndarray]:
-    """Where each body is, (T, 3) m."""
+    """Position of each body, (T, 3) m."""
     parts = (torch.from_numpy(x).double() for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
     pos, _ = Kinematics(robot).double()(*parts)
     return {name: pos[:, i].numpy() for i, name in enumerate(robot.body_names)}
@@ -59,7 +59,7 @@ def test_targets_of_a_t_pose_by_hand():
     np.testing.assert_allclose(rotations["torso_link"], zero().root_quat_w, atol=1e-6)
 
 
-def test_feet_and_hands_come_to_where_they_are_to_be_within_the_limits():
+def test_feet_and_hands_reach_their_targets_within_the_limits():
     clip = piece("walk", 40)
     goal = aims(of_clip(clip, SMPL), ROLES, G1)
     wanted, qpos = goal.places, solve(G1, goal)

@@ -1,4 +1,4 @@
-"""Robots from model files: nothing is lost on the way there and back, and bad files are refused in one line."""
+"""Robots from model files: nothing is lost when they are written and read, and bad files are rejected in one line."""
 
 from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
@@ -23,7 +23,7 @@ G1 = Path(__file__).parents[2] / "packages/sim/src/protege/sim/robots/g1"
 
 
 def said_of(robot: Robot):
-    """What the YAML file beside the robot's own MJCF says."""
+    """The contents of the YAML file beside the robot's own MJCF."""
     groups, joint = robot.groups, robot.joints[0] if robot.joints else None
     return from_dict(
         SECTIONS,
@@ -116,7 +116,7 @@ def edited(folder: Path, changes: dict[str, tuple[str, str]]) -> Path:
 KNEE = '<joint class="knee" name="left_knee_joint" axis="0 1 0" range="-0.087267 2.8798"/>'
 HEAD = '<geom type="sphere" size="0.07" pos="0.01 0 0.415"/>'
 MODEL = {
-    "a slide": (KNEE, KNEE.replace("/>", ' type="slide"/>'), "joint left_knee_joint is no hinge, it is a slide", "hinges"),
+    "a slide": (KNEE, KNEE.replace("/>", ' type="slide"/>'), "joint left_knee_joint is not a hinge but a slide", "hinges"),
     "a spring": (KNEE, KNEE.replace("/>", ' stiffness="3"/>'), "joint left_knee_joint has a spring", "out"),
     "an anchor": (KNEE, KNEE.replace("/>", ' pos="0 0 1"/>'), "left_knee_joint is not at the origin of body left_knee_link",
                   "pos=0 0 0"),
@@ -130,16 +130,16 @@ MODEL = {
     "two roots": ("  </worldbody>", '<body name="ball"><geom size="1"/></body></worldbody>', "it has the roots pelvis, ball",
                   "one tree"),
     "a loop": ("<contact>", '<equality><weld body1="pelvis" body2="torso_link"/></equality><contact>',
-               "it has an equality constraint", "Take it out"),
+               "it has an equality constraint", "Remove it"),
     "no actuator": ('<motor name="left_knee_joint" joint="left_knee_joint"/>', "", "joint left_knee_joint has no actuator",
                     "<motor joint="),
     "two": ("  </actuator>", '<motor joint="left_knee_joint"/></actuator>', "left_knee_joint has 2 actuators", ""),
     "a mesh away": (HEAD, '<geom type="mesh" mesh="h" contype="0" conaffinity="0"/></body></worldbody><asset><mesh name="h" '
-                    'file="head.stl"/></asset><worldbody><body>', "MuJoCo cannot read it", "Mend it"),
-    "no mass": ('mass="3.813"', 'mass="0"', "pelvis", "Mend it"),
+                    'file="head.stl"/></asset><worldbody><body>', "MuJoCo cannot read it", "Correct it"),
+    "no mass": ('mass="3.813"', 'mass="0"', "pelvis", "Correct it"),
     "a cylinder": (HEAD, '<geom name="hat" type="cylinder" size="0.1 0.1"/>',
                    "geom hat of torso_link, which collides, is a cylinder", "box, capsule, sphere"),
-    "no XML": ("<mujoco", "<muoco", "MuJoCo cannot read it", "Mend it"),
+    "no XML": ("<mujoco", "<muoco", "MuJoCo cannot read it", "Correct it"),
 }  # fmt: skip
 YAML = {
     "a key": ("groups:", "grups:", "unknown key grups", "Did you mean groups"),
@@ -169,9 +169,9 @@ YAML = {
 def test_a_bad_file_is_refused_with_element_and_remedy(tmp_path, name, old, new, problem, remedy):
     with pytest.raises(UserError) as caught:
         read_robot(edited(tmp_path, {name: (old, new)}))
-    said = caught.value
-    assert problem in said.problem and remedy in said.remedy, str(said)
-    assert str(tmp_path) in said.problem and "\n" not in str(said)
+    error = caught.value
+    assert problem in error.problem and remedy in error.remedy, str(error)
+    assert str(tmp_path) in error.problem and "\n" not in str(error)
 
 
 def test_a_body_that_nothing_moves_needs_mass_as_well(tmp_path):
@@ -198,13 +198,13 @@ def test_looks_are_left_out_and_gains_may_come_from_the_model(tmp_path):
     assert knee.action_scale == pytest.approx(0.25 * 139.0 / 60.0)
 
 
-def test_a_robot_says_only_what_differs_of_its_safety(tmp_path):
+def test_a_robot_file_contains_only_its_own_safety_limits(tmp_path):
     path = edited(tmp_path, {"robot.yaml": ("{joint_reach: 0.4}", "{joint_reach: 0.4, tilt: null, torque: 1}")})
     assert read_robot(path).safety == Safety(joint_reach=0.4, tilt=None, torque=1.0)
     assert get_robot("g1").safety == Safety(joint_reach=0.4) and get_robot("smpl").safety == Safety()
 
 
-def test_what_is_left_open_follows_from_the_size(tmp_path):
+def test_default_camera_and_height_follow_from_the_size(tmp_path):
     path = edited(tmp_path, {"robot.yaml": ("  root_height: 0.76\n", "")})
     path.write_text(path.read_text().replace("camera: {distance: 2.4, height: 0.65}", ""))
     robot = read_robot(path)

@@ -1,4 +1,4 @@
-"""`--robot FILE`: a robot of one's own in every command, and its policies where the file is gone, moved or changed."""
+"""`--robot FILE`: a custom robot in every command, and its policies when the file is missing, moved or changed."""
 
 import shutil
 from dataclasses import replace
@@ -112,7 +112,9 @@ def test_commands_of_sim_take_a_file(folder):
     rows = sim("motions", "list", "--robot", path, "--folder", folder).splitlines()
     assert [row.split()[:2] for row in rows if row.startswith("bow.npy")] == [["bow.npy", "biped"]]
     result = CliRunner().invoke(main, ["motions", "inspect", str(clip)])
-    assert "bow.npy is of the robot biped, which is not installed. Add --robot with its robot.yaml" in result.stderr
+    assert (
+        "bow.npy is a clip of the robot biped, which is not installed. Add --robot with its robot.yaml" in result.stderr
+    )
 
 
 # Its policies ----------------------------------------------------------------------------------------------------------------
@@ -125,8 +127,10 @@ def test_a_policy_is_evaluated_and_exported_where_the_robots_file_is_gone(copy):
     gone = replace(
         loaded.checkpoint, config={**loaded.config, "run": {**loaded.config["run"], "robot": "gone/robot.yaml"}}
     )
-    for asked in (None, "biped"):
-        env = evaluation_env(replace(loaded, checkpoint=gone), "track", num_envs=2, seed=0, robot=asked, device="cpu")
+    for robot_name in (None, "biped"):
+        env = evaluation_env(
+            replace(loaded, checkpoint=gone), "track", num_envs=2, seed=0, robot=robot_name, device="cpu"
+        )
         assert env.robot == described == read_robot(copy / "robot" / "robot.yaml")
         env.close()
     result = protege("deploy", "export", "--checkpoint", run, "--output", copy / "onnx")

@@ -41,7 +41,7 @@ def sim(name: str, robot: Robot) -> Iterator[Simulator]:
     simulator.close()
 
 
-def world(*indices: int) -> torch.Tensor:
+def mask(*indices: int) -> torch.Tensor:
     """The mask of some envs."""
     return torch.isin(torch.arange(N), torch.tensor(indices))
 
@@ -71,18 +71,18 @@ def test_shapes(sim, robot):
 
 
 def test_what_is_written_is_read(sim, robot):
-    told = random_state(robot)
-    sim.write(ALL, told)
+    target = random_state(robot)
+    sim.write(ALL, target)
 
     def assert_near(read: torch.Tensor, written: torch.Tensor) -> None:
         torch.testing.assert_close(read, written, atol=1e-5, rtol=1e-5)
 
-    assert_near(sim.state.joint_pos, told.joint_pos)
-    assert_near(sim.state.joint_vel, told.joint_vel)
-    assert_near(sim.state.root_pos_w, told.root_pos_w)
-    assert_near(sim.state.root_lin_vel_w, told.root_lin_vel_w)
-    assert_near(sim.state.root_ang_vel_w, told.root_ang_vel_w)
-    quat = told.root_quat_w
+    assert_near(sim.state.joint_pos, target.joint_pos)
+    assert_near(sim.state.joint_vel, target.joint_vel)
+    assert_near(sim.state.root_pos_w, target.root_pos_w)
+    assert_near(sim.state.root_lin_vel_w, target.root_lin_vel_w)
+    assert_near(sim.state.root_ang_vel_w, target.root_ang_vel_w)
+    quat = target.root_quat_w
     same_half = torch.where(quat[:, :1] * sim.state.root_quat_w[:, :1] < 0.0, -quat, quat)
     assert_near(sim.state.root_quat_w, same_half)
 
@@ -169,7 +169,7 @@ def test_bodies_are_where_kinematics_says(sim, robot):
 
 
 def flown(sim: Simulator, robot: Robot, seconds: float) -> mujoco.MjData:
-    """Let all envs and a MuJoCo of its own fly under the same random targets."""
+    """Simulate all envs and a separate MuJoCo in flight under the same random targets."""
     start = random_state(robot, 7)
     sim.write(ALL, start)
     model, data = mujocos(robot, start)
@@ -199,7 +199,7 @@ def test_flight_under_pd_targets_is_mujocos(sim, robot):
 
 
 @pytest.mark.parametrize("rate", [37.0, 50.0])
-def test_at_any_rate_a_control_step_lasts_as_long_as_it_says(name, robot, rate):
+def test_a_control_step_has_its_nominal_length_at_any_rate(name, robot, rate):
     """Rates that do not divide 60, with physics at four times of each."""
     other = replace(robot, control_dt=1.0 / rate, physics_dt=1.0 / rate / 4.0)
     sim = build(name, other)
@@ -258,7 +258,7 @@ def test_in_the_air_nothing_touches(sim, robot):
     assert sim.contact_force_w().abs().max() == 0.0
 
 
-def test_asking_for_contact_forces_changes_nothing(sim, robot):
+def test_reading_contact_forces_changes_nothing(sim, robot):
     sim.write(ALL, on_its_feet(robot, sunk=0.02))
     rollout(sim, 10)
     saved = sim.state_dict()
@@ -268,32 +268,32 @@ def test_asking_for_contact_forces_changes_nothing(sim, robot):
     assert_same(rollout(sim, 5), want)
 
 
-def test_writing_one_world_leaves_the_others_bit_identical(sim, robot):
+def test_writing_one_env_leaves_the_others_bit_identical(sim, robot):
     sim.write(ALL, random_state(robot, 9, height=1.2))
     rollout(sim, 5)
     saved, before = sim.state_dict(), snapshot(sim, [0, 2])
     want = [x[[0, 2]] for x in rollout(sim, 10)]
     sim.load_state_dict(saved)
     fresh = random_state(robot, 10)
-    sim.write(world(1), fresh)
+    sim.write(mask(1), fresh)
     assert_same(snapshot(sim, [0, 2]), before)
     torch.testing.assert_close(sim.state.joint_pos[1], fresh.joint_pos[1], atol=1e-6, rtol=0.0)
     assert_same([x[[0, 2]] for x in rollout(sim, 10)], want)
 
 
-def test_each_world_takes_its_own_row(sim, robot):
+def test_each_env_takes_its_own_row(sim, robot):
     sim.write(ALL, resting(robot))
-    told = random_state(robot, 11)
-    told.joint_pos[1] = torch.nan  # not asked for, not looked at
-    sim.write(world(2, 0), told)
-    torch.testing.assert_close(sim.state.joint_pos[[2, 0]], told.joint_pos[[2, 0]], atol=1e-6, rtol=0.0)
+    target = random_state(robot, 11)
+    target.joint_pos[1] = torch.nan  # not in the mask, so it is ignored
+    sim.write(mask(2, 0), target)
+    torch.testing.assert_close(sim.state.joint_pos[[2, 0]], target.joint_pos[[2, 0]], atol=1e-6, rtol=0.0)
     torch.testing.assert_close(sim.state.joint_pos[1], robot.default_pose(), atol=1e-6, rtol=0.0)
     before = snapshot(sim, [0, 1, 2])
-    sim.write(world(), random_state(robot, 12))
+    sim.write(mask(), random_state(robot, 12))
     assert_same(snapshot(sim, [0, 1, 2]), before)
 
 
-def test_a_reset_world_has_no_memory(sim, robot):
+def test_a_reset_env_has_no_memory(sim, robot):
     """What an env did before it is written must not show: forces, warm starts of the contact solver, time."""
     sim.write(ALL, on_its_feet(robot, sunk=0.02))
     begun, want = sim.state_dict(), rollout(sim, 10)
@@ -304,7 +304,7 @@ def test_a_reset_world_has_no_memory(sim, robot):
     assert_same(rollout(sim, 10), want)
 
 
-def test_a_world_without_a_number_is_reported_and_harms_no_other(sim, robot):
+def test_an_env_with_a_nan_target_is_reported_and_the_others_are_unaffected(sim, robot):
     sim.write(ALL, on_its_feet(robot))
     rollout(sim, 10)
     saved, before = sim.state_dict(), snapshot(sim, [0, 1, 2])
@@ -319,7 +319,7 @@ def test_a_world_without_a_number_is_reported_and_harms_no_other(sim, robot):
 
 
 def assert_recovered(sim: Simulator, index: int, before: list[torch.Tensor]) -> None:
-    """The world is at the pose it had before, at rest, and goes on from there."""
+    """The env is at the pose it had before, at rest, and goes on from there."""
     torch.testing.assert_close(sim.state.joint_pos[index], before[0][index], atol=1e-5, rtol=0.0)
     torch.testing.assert_close(sim.state.body_pos_w[index], before[2][index], atol=1e-5, rtol=0.0)
     for rate in (sim.state.joint_vel, sim.state.body_lin_vel_w, sim.state.body_ang_vel_w):
@@ -328,7 +328,7 @@ def assert_recovered(sim: Simulator, index: int, before: list[torch.Tensor]) -> 
     assert all(x.isfinite().all() for x in snapshot(sim, [0, 1, 2]))
 
 
-def test_a_state_without_a_number_is_reported_and_harms_no_other(sim, robot):
+def test_an_env_with_a_nan_state_is_reported_and_the_others_are_unaffected(sim, robot):
     sim.write(ALL, on_its_feet(robot))
     rollout(sim, 5)
     saved, before = sim.state_dict(), snapshot(sim, [0, 1, 2])
@@ -339,13 +339,13 @@ def test_a_state_without_a_number_is_reported_and_harms_no_other(sim, robot):
     broken = resting(robot)
     broken.body_pos_w[1, 0, 0] = torch.nan
     broken.joint_vel[1] = torch.nan
-    sim.write(world(1), broken)
+    sim.write(mask(1), broken)
     assert sim.step(target).tolist() == [False, True, False]
     assert_same(snapshot(sim, [0, 2]), want)
     assert_recovered(sim, 1, before)
 
 
-def test_a_world_that_explodes_is_reported_and_harms_no_other(sim, robot, tmp_path, monkeypatch):
+def test_an_env_that_explodes_is_reported_and_the_others_are_unaffected(sim, robot, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sim.write(ALL, on_its_feet(robot))
     rollout(sim, 5)
@@ -356,7 +356,7 @@ def test_a_world_that_explodes_is_reported_and_harms_no_other(sim, robot, tmp_pa
     sim.load_state_dict(saved)
     state = random_state(robot, 14)
     state.joint_vel[2] = 1e7
-    sim.write(world(2), state)
+    sim.write(mask(2), state)
     before = snapshot(sim, [0, 1, 2])
     assert sim.step(target).tolist() == [False, False, True]
     assert_same(snapshot(sim, [0, 1]), want)

@@ -138,13 +138,13 @@ def test_a_robot_follows_its_own_clip_back(robot):
 
 
 @pytest.mark.parametrize("slide", [0.0, 0.1])
-def test_when_feet_stand_is_told_though_they_slide(slide):
+def test_standing_feet_are_detected_although_they_slide(slide):
     walk = walkers.walk(slide=slide)
-    for told, known in zip(standing(walk.motion.time, of_motion(walk.motion), WALKER), walk.standing, strict=True):
+    for found, known in zip(standing(walk.motion.time, of_motion(walk.motion), WALKER), walk.standing, strict=True):
         edges = int(np.abs(np.diff(known.astype(int))).sum())
-        assert (told.foot != known).sum() <= 3 * edges
+        assert (found.foot != known).sum() <= 3 * edges
         inside = np.convolve(known, np.ones(9), "same") == 9
-        assert told.foot[inside].all()
+        assert found.foot[inside].all()
 
 
 def test_feet_that_slide_are_held(robot):
@@ -183,12 +183,12 @@ def test_a_flight_stays_as_it_was(robot):
     assert np.ptp(np.diff(extra)) < 1e-3
 
 
-def test_a_bvh_gets_to_robots_and_says_how_well(robot):
+def test_a_bvh_is_retargeted_with_a_note_on_its_error(robot):
     text = walkers.as_bvh(walkers.with_other_rest(walkers.walk(1.5).motion, odd_turns()))
     (motion,) = motions_in(text.encode(), "walk.bvh", "walk", Options())
-    told, clip = fit(motion, robot, Options())
+    found, clip = fit(motion, robot, Options())
     assert clip.name == f"{robot.name}_walk" and not clip.warnings and clip.robot == robot.name
-    assert any("key points are" in remark for remark in told.remarks)
+    assert any("key points are" in remark for remark in found.remarks)
 
 
 def test_robots_say_how_they_follow(tmp_path):
@@ -233,7 +233,7 @@ def test_a_map_is_proposed_for_strange_names(tmp_path, robot):
     np.testing.assert_allclose(clip.joint_pos, fitted(walk, robot).clip.joint_pos, atol=0.02)
 
 
-def test_what_cannot_be_placed_is_said(tmp_path, robot):
+def test_unplaced_roles_are_reported(tmp_path, robot):
     motion = walkers.renamed(walkers.walk(0.5).motion, tuple(f"bone{i}" for i in range(len(walkers.NAMES))))
     (tmp_path / "bones.bvh").write_text(walkers.as_bvh(motion))
     proposed = propose_map(str(tmp_path / "bones.bvh"), robot, Options())

@@ -17,7 +17,7 @@ from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import load
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig
-from protege.sim.references.adaptive_sampling import MEMORY, AdaptiveSampler, startable_frames
+from protege.sim.references.adaptive_sampling import MEMORY_STEPS, AdaptiveSampler, startable_frames
 from protege.sim.references.streamed_sampling import StreamedSampler
 from protege.sim.simulators.simulator import make_simulator
 from protege.sim.tasks.track import MotionParams
@@ -61,7 +61,7 @@ def test_bins_and_shares_are_those_of_clips_that_stay(robot: Robot) -> None:
         assert torch.equal(there, plain.bin_at(stay.starts[slot] + rows))
 
 
-def test_draws_follow_the_shares_and_never_what_leaves(robot: Robot) -> None:
+def test_draws_follow_the_shares_without_leaving_clips(robot: Robot) -> None:
     streamed = library(robot)
     sampler = StreamedSampler(streamed, robot.control_dt, 0.8, 5.0)
     random_counts(sampler)
@@ -73,7 +73,7 @@ def test_draws_follow_the_shares_and_never_what_leaves(robot: Robot) -> None:
     torch.testing.assert_close(got, sampler.shares(), atol=0.005, rtol=0.0)
 
 
-def test_what_is_known_of_a_clip_waits_until_it_is_back(robot: Robot) -> None:
+def test_counts_of_a_clip_are_kept_while_it_is_not_loaded(robot: Robot) -> None:
     streamed = library(robot)
     sampler = StreamedSampler(streamed, robot.control_dt, 0.8, 5.0)
     generator, known = torch.Generator().manual_seed(0), {}
@@ -89,13 +89,13 @@ def test_what_is_known_of_a_clip_waits_until_it_is_back(robot: Robot) -> None:
             else:
                 known.pop(clip, None)  # in two slots at once: what the last one knows stays
         if streamed.advance():
-            sampler.follow()
+            sampler.refresh_clips()
         for slot in np.flatnonzero(streamed.clips != EMPTY):
             if (clip := streamed.clips[slot]) in known and (streamed.clips == clip).sum() == 1:
                 bins = slice(int(sampler.first[slot]), int(sampler.first[slot] + sampler.bins[slot]))
                 assert torch.equal(sampler.counts[:, bins], known[clip])
     assert len(known) > COUNT // 2
-    assert sampler.counts.max() < MEMORY
+    assert sampler.counts.max() < MEMORY_STEPS
 
 
 # In the environment ------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def play(env: HumanoidEnv, steps: int) -> list[Any]:
 
 
 def test_an_episode_s_frames_stay_while_it_lasts(robot: Robot) -> None:
-    """What an env is told is, at every step, a frame of the clip that it plays, in its own order."""
+    """The reference of an env is, at every step, a frame of the clip that it plays, in its own order."""
     env = make_env(robot, exchange_interval_s=0.4)
     assert isinstance(env.library, StreamedLibrary) and env.library.streams
     whole = StreamedLibrary(env.library.source, robot, CPU, 10**7, 4, 6, 0)

@@ -27,16 +27,16 @@ def make_env(task: str, num_envs: int = N, *, evaluation: bool = True, robot: Ro
     return HumanoidEnv(simulator, clips, env, seed=0, evaluation=evaluation)
 
 
-def put(env: HumanoidEnv, world: int, x: float, y: float, yaw: float = 0.0, *, lying: bool = False) -> None:
-    """One robot moved by x, y (m, world frame), turned by yaw (rad), otherwise as it is; or laid on its side."""
-    s = env.state[world : world + 1].clone()
+def put(env: HumanoidEnv, index: int, x: float, y: float, yaw: float = 0.0, *, lying: bool = False) -> None:
+    """One robot moved by x, y (m, index frame), turned by yaw (rad), otherwise as it is; or laid on its side."""
+    s = env.state[index : index + 1].clone()
     quat = R.multiply(R.from_yaw(torch.tensor([yaw])), s.root_quat_w)
     pos = s.root_pos_w + torch.tensor([[x, y, 0.0]])
     if lying:
         quat, pos[:, 2] = torch.tensor([[0.5**0.5, 0.5**0.5, 0.0, 0.0]]), 0.4
     moved = env.state.clone()
-    moved.body_pos_w[world, 0], moved.body_quat_w[world, 0] = pos[0], quat[0]
-    env.simulator.write(torch.arange(env.num_envs) == world, moved)
+    moved.body_pos_w[index, 0], moved.body_quat_w[index, 0] = pos[0], quat[0]
+    env.simulator.write(torch.arange(env.num_envs) == index, moved)
 
 
 def step(env: HumanoidEnv):
@@ -88,9 +88,9 @@ def test_a_goal_is_reached_within_half_a_metre_standing(robot):
     at_deadline(env)
     command = env.tasks["goal"].command
     to_goal = command.end_w() - env.state.root_pos_w[:, :2]
-    for world, short in enumerate((0.4, 0.6, 0.0)):
-        back = to_goal[world] / to_goal[world].norm() * short
-        put(env, world, *(to_goal[world] - back).tolist())
+    for index, short in enumerate((0.4, 0.6, 0.0)):
+        back = to_goal[index] / to_goal[index].norm() * short
+        put(env, index, *(to_goal[index] - back).tolist())
     put(env, 3, *to_goal[3].tolist(), lying=True)
     result = step(env)
     assert result.failed.tolist() == [False, True, False, True]
@@ -123,14 +123,14 @@ def test_steering_is_failed_45_degrees_off_once_settled(robot):
     settled = command.plans.settled.clone()
 
     def face(off: list[float]) -> None:
-        """Turn robots to so many degrees away from where they are told to go in the coming step."""
+        """Turn robots by these angles, degrees, away from the direction that is commanded in the coming step."""
         command.step += 1
         direction, _ = command.direction_and_speed()
         command.step -= 1
         wanted = torch.atan2(direction[:, 1], direction[:, 0])
-        for world, degrees in enumerate(off):
-            now = R.yaw(env.state.root_quat_w)[world]
-            put(env, world, 0.0, 0.0, yaw=float(wanted[world] - now) + math.radians(degrees))
+        for index, degrees in enumerate(off):
+            now = R.yaw(env.state.root_quat_w)[index]
+            put(env, index, 0.0, 0.0, yaw=float(wanted[index] - now) + math.radians(degrees))
 
     face([0.0, 35.0, -55.0, 170.0])
     assert not step(env).failed.any(), "the first two seconds do not count"

@@ -26,7 +26,7 @@ from protege.sim.robots.mjcf import TERRAIN, build_spec
 from protege.sim.simulators.mujoco import MujocoSimulator
 from protege.sim.tasks import terms
 from protege.sim.tasks.task import make_scenes
-from protege.sim.terrain import CLEARANCE, EDGE, Terrain, make_terrain
+from protege.sim.terrain import CLEARANCE, EDGE_WIDTH, Terrain, make_terrain
 from protege.sim.terrain_params import TerrainParams
 
 ROBOT = get_robot("smpl")
@@ -42,7 +42,7 @@ def made(params: TerrainParams) -> Terrain:
 
 def inner(terrain: Terrain) -> np.ndarray:
     """The heights that are not drawn down to the plane at the border."""
-    edge = round(EDGE / terrain.cell) + 1
+    edge = round(EDGE_WIDTH / terrain.cell) + 1
     return terrain.height[edge:-edge, edge:-edge].astype(float)
 
 
@@ -91,7 +91,7 @@ def test_a_seed_gives_the_same_terrain_again():
         ("slopes=0.1", r"slopes.*slope"),
     ],
 )
-def test_what_cannot_be_is_refused(override, complaint):
+def test_invalid_parameters_are_rejected(override, complaint):
     with pytest.raises(UserError, match=complaint):
         compose({"run": RunConfig, "env": EnvConfig}, None, [f"env.terrain.{override}"])
 
@@ -247,7 +247,7 @@ def test_a_shipped_policy_walks_on_it(env, policy):
     assert len(ground(env).origin.unique(dim=0)) == env.num_envs
 
 
-def test_heights_are_told_over_the_ground(path_env, robot):
+def test_heights_are_measured_from_the_ground(path_env, robot):
     env, obs = path_env, path_env.reset()
     root, level = env.state.root_pos_w, ground(env).level(env.state.root_pos_w[:, None, :2])[:, 0]
     assert level.std() > 0.01
@@ -257,12 +257,12 @@ def test_heights_are_told_over_the_ground(path_env, robot):
     reference = env.tasks["path"].command.reference
     planned = reference.table[reference.index]
     torch.testing.assert_close(reference.now().root_pos_w[:, 2] - level, planned.root_pos_w[:, 2], atol=1e-5, rtol=0.0)
-    # The pose that is asked for now is the one that the robot is in, but for what its feet had to be lifted.
+    # The current reference pose is the robot's pose, except that the robot was lifted for its feet.
     own = obs["poses"].view(env.num_envs, -1, robot.num_bodies, 12)[:, 0, :, 3:6].norm(dim=-1)
     assert own.max() < 0.25
 
 
-def test_who_lies_on_a_hill_has_fallen(path_env):
+def test_a_robot_lying_on_a_hill_has_fallen(path_env):
     env = path_env
     env.reset()
     scene = make_scenes(env.tasks, env.task_slices, env.state, env.trail, env.robot)["path"]
@@ -306,7 +306,7 @@ def test_a_clip_is_tracked_from_its_start_on_any_ground(robot):
     env.close()
 
 
-def test_isaaclab_says_who_can(robot):
+def test_isaaclab_names_simulators_with_terrain(robot):
     with pytest.raises(
         UserError, match=r"^isaaclab has a flat floor alone, no env\.terrain\. Take --simulator mujoco or mjwarp$"
     ):

@@ -164,7 +164,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("kind", EVIL)
-def test_what_is_more_than_data_is_refused_by_one_line(kind, tmp_path):
+def test_pickles_with_more_than_data_are_rejected_in_one_line(kind, tmp_path):
     mark = Path("/tmp/protege_was_here")
     assert not mark.exists()
     modules = set(sys.modules)
@@ -187,14 +187,14 @@ def test_a_name_is_never_imported(tmp_path, monkeypatch):
 
 def test_memory_that_doubles_is_refused(monkeypatch):
     """Thirty lists, each of the one before twice: a thousand million values out of 300 bytes."""
-    monkeypatch.setattr("protege.sim.motions.readers.unpickle.MOST_VALUES", 100_000)
+    monkeypatch.setattr("protege.sim.motions.readers.unpickle.MAX_VALUES", 100_000)
     steps = b"".join(b"](" + bytes([0x68, i]) * 2 + b"e" + bytes([0x71, i + 1]) for i in range(30))
     with pytest.raises(UserError, match="unfolds to more than"):
         unpickle(pickled(text("lol"), b"q\x00", steps), "walk.pkl")
 
 
-def test_the_same_large_thing_asked_for_again_and_again_is_refused(monkeypatch):
-    monkeypatch.setattr("protege.sim.motions.readers.unpickle.LARGEST", 1_000_000)
+def test_repeated_requests_for_a_large_object_are_rejected(monkeypatch):
+    monkeypatch.setattr("protege.sim.motions.readers.unpickle.MAX_BYTES", 1_000_000)
     large = text("a" * 300_000) + b"q\x00"
     again = b"0" + call("_codecs", "encode", b"h\x00", text("latin1"))
     with pytest.raises(UserError, match="asks for more than"):
@@ -202,7 +202,7 @@ def test_the_same_large_thing_asked_for_again_and_again_is_refused(monkeypatch):
 
 
 def test_a_program_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("protege.sim.motions.readers.unpickle.MOST_STEPS", 1000)
+    monkeypatch.setattr("protege.sim.motions.readers.unpickle.MAX_INSTRUCTIONS", 1000)
     with pytest.raises(UserError, match="more than 1000 instructions"):
         unpickle(b"\x80\x02" + b"N0" * 2000 + b"N.", "walk.pkl")
 
@@ -264,7 +264,7 @@ def test_a_torch_file_that_unpacks_to_too_much_or_is_cut_is_refused(monkeypatch)
             UserError, match=r"is a (torch file that is damaged or cut short|damaged or truncated pickle)"
         ):
             read_torch(contents, "walk.motion")
-    monkeypatch.setattr(torch_file, "LARGEST", 10)
+    monkeypatch.setattr(torch_file, "MAX_BYTES", 10)
     with pytest.raises(UserError, match="larger than"):
         read_torch(whole, "walk.motion")
-    assert limits.LARGEST == 512 << 20
+    assert limits.MAX_BYTES == 512 << 20

@@ -70,13 +70,13 @@ def test_bodies_are_where_they_are_at_rest(robot, tmp_path):
 
 
 def test_bad_requests_are_one_line(tmp_path):
-    code, said = run("robots", "--usd", tmp_path / "smpl.usda")
-    assert code == 2 and "--usd needs the robot's NAME" in said
-    code, said = run("robots", "smpl", "--usd", tmp_path / "smpl.stl")
-    assert (code, said.count("\n")) == (2, 1) and "smpl.stl is not the name of a USD file. Let it end in" in said
+    code, output = run("robots", "--usd", tmp_path / "smpl.usda")
+    assert code == 2 and "--usd needs the robot's NAME" in output
+    code, output = run("robots", "smpl", "--usd", tmp_path / "smpl.stl")
+    assert (code, output.count("\n")) == (2, 1) and "smpl.stl is not the name of a USD file. Let it end in" in output
     (tmp_path / "taken").touch()
-    code, said = run("robots", "smpl", "--usd", tmp_path / "taken" / "smpl.usda")
-    assert (code, said.count("\n")) == (2, 1) and "taken" in said
+    code, output = run("robots", "smpl", "--usd", tmp_path / "taken" / "smpl.usda")
+    assert (code, output.count("\n")) == (2, 1) and "taken" in output
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_bad_requests_are_one_line(tmp_path):
         ("bolted", r"root is a hinge joint to the world, which is not written to USD"),
     ],
 )
-def test_what_usd_does_not_get_is_named(change, complaint):
+def test_unsupported_elements_are_named(change, complaint):
     spec = build_spec(ROBOT)
     if change == "cylinder":
         next(geom for geom in spec.geoms if geom.name == "Pelvis_0").type = mujoco.mjtGeom.mjGEOM_CYLINDER
@@ -102,7 +102,7 @@ def test_what_usd_does_not_get_is_named(change, complaint):
         add_robot(Usd.Stage.CreateInMemory(), "/smpl", spec.compile(), ROBOT.body_names)
 
 
-def test_what_a_robot_says_of_joints_and_collisions_is_written():
+def test_joint_and_collision_properties_are_written():
     g1 = get_robot("g1")
     knee = replace(g1.joints[3], frictionloss=0.25, passive_damping=0.5)
     robot = replace(g1, joints=(*g1.joints[:3], knee, *g1.joints[4:]))

@@ -1,4 +1,4 @@
-"""A simulator of another package: no physics, joints are where they are told to be."""
+"""A simulator of another package: no physics, joints are always at their targets."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.sim.references.reference import keep
+from protege.sim.references.reference import assign_where
 from protege.sim.simulators.simulator import Variation
 
 
@@ -26,15 +26,15 @@ class ToySimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         s, everywhere = self.state, torch.ones(self.num_envs, dtype=torch.bool)
         still = torch.zeros_like(s.root_pos_w)
-        told = self.kinematics.state(
+        start = self.kinematics.state(
             s.root_pos_w, s.root_quat_w, still, still, joint_target, torch.zeros_like(s.joint_vel)
         )
-        self.write(everywhere, told)
+        self.write(everywhere, start)
         return ~everywhere
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         for name, x in vars(self.state).items():
-            keep(x, mask, getattr(target, name))
+            assign_where(x, mask, getattr(target, name))
 
     def push(self, force_w: Tensor) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A task of another package, whole in one file: keep the root at the height that a clip has it at, told nothing but that."""
+"""A task of another package, whole in one file: keep the root at its height in a clip; that height is the only input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,7 +67,7 @@ class HeightCommand(MotionCommand):
 
 
 def height_off(scene: Scene) -> Tensor:
-    """Vertical distance of the root from the height that is asked for, (n,) m."""
+    """Vertical distance of the root from the commanded height, (n,) m."""
     return (scene.state.root_pos_w - scene.reference.root_pos_w)[:, 2].abs()
 
 

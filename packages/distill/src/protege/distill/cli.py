@@ -7,7 +7,7 @@ import click
 
 from protege.core.cli.train import training_group
 from protege.core.runs.config import SPLITS
-from protege.sim.terrain_params import KINDS as TERRAINS
+from protege.sim.terrain_params import TERRAIN_KINDS
 
 from .options import evaluation_options
 from .robustness.command import robustness
@@ -50,7 +50,7 @@ main.add_command(robustness)
 @click.option(
     "--every-clip", is_flag=True, help="play each clip once, whole, instead of --num-episodes; see docs/metrics.md"
 )
-@click.option("--terrain", type=click.Choice(TERRAINS), help="gentle: slopes, bumps and steps; see env.terrain")
+@click.option("--terrain", type=click.Choice(TERRAIN_KINDS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
 def evaluate(
     checkpoint: str,

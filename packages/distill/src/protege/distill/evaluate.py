@@ -23,7 +23,7 @@ from protege.core.runs.evaluation import (
 )
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.tasks import Task
-from protege.sim.conduct import MEASURES
+from protege.sim.motion_quality import MEASURES
 
 from .conditions import Conditions
 from .tasks import EVALUATED
@@ -129,12 +129,12 @@ def _result(
         "error_unit": task.unit,
         "error_episodes": int((~rows[task.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
-        "conduct": _conduct(rows),
+        "conduct": _motion_quality(rows),
         "clips": {name: _measured(task, part) for name, part in clips.items()} if len(clips) > 1 else {},
     }
 
 
-def _conduct(rows: dict[str, Tensor]) -> dict[str, Any]:
+def _motion_quality(rows: dict[str, Tensor]) -> dict[str, Any]:
     """How gently the robots moved, by measure: mean over the episodes that have one, with its interval."""
     found = {}
     for name, measure in MEASURES.items():

@@ -16,7 +16,7 @@ from protege.core.runs.evaluation import run_episodes, wilson_interval
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.terminal import compact_table, console
 from protege.core.terminal import print_table as print_rows
-from protege.sim.tasks.every_clip import TOO_HIGH, TOO_TILTED, rounds
+from protege.sim.tasks.every_clip import MAX_HEIGHT_ERROR, MAX_TILT_ERROR, rounds
 
 from .conditions import Conditions
 from .table import title
@@ -103,8 +103,8 @@ def _summary(failure_rule: str, name: str, dt: float, played: Sequence[Mapping[s
         "frame_s": dt,
         "rules": {
             "success": f"a clip is lost if {failure_rule}",
-            "success_height_tilt": f"a clip is lost if the root is more than {TOO_HIGH:g} m off in height, "
-            f"or its vertical axis more than {TOO_TILTED:g} rad",
+            "success_height_tilt": f"a clip is lost if the root is more than {MAX_HEIGHT_ERROR:g} m off in height, "
+            f"or its vertical axis more than {MAX_TILT_ERROR:g} rad",
         },
         "clips": count,
     }

@@ -1,9 +1,9 @@
-"""How fast the environment is against its physics alone: same model, substeps, threads, and walking states.
+"""Speed of the environment compared with its physics alone: same model, substeps, threads, and walking states.
 
-With MuJoCo that is bare `mj_step` on as many threads; with MuJoCo Warp it is `Simulator.step`, on the same device. Rates are
-control steps of all envs together, a second. They are measured in turns, so that a busy machine slows all alike, and with
+With MuJoCo that is bare `mj_step` on as many threads; with MuJoCo Warp it is `Simulator.step` on the same device. Rates are
+control steps of all envs together, per second. They are measured alternately, so that a busy machine slows all alike, and with
 as many torch threads as training has. Simulators start each burst on random frames of the walking clip and follow it with
-noise on the targets; what puts them there, and what draws the noise, is not timed. A GPU is waited for before and after.
+noise on the targets; setting the states and drawing the noise is not timed. A GPU is synchronised before and after.
 """
 
 import time
@@ -29,22 +29,22 @@ from .robots import default_robot, get_robot, training_settings
 from .robots.mjcf import build_spec, coordinates
 from .simulators.simulator import Simulator, make_simulator
 
-BURST = 0.5  # s; so much noise does not bring a walker down
-NOISE = 0.05  # rad, about what an exploring policy adds
-WARM_UP = 2  # bursts that do not count: they touch memory, start threads and capture graphs
+BURST_SECONDS = 0.5  # s; short enough that the noise does not make a walker fall
+TARGET_NOISE = 0.05  # rad, about the exploration noise of a policy
+WARM_UP_BURSTS = 2  # bursts that are not timed: they touch memory, start threads and capture graphs
 
 Burst = Callable[[], float]
-"""Runs the control steps of half a second of all envs; returns the seconds they took."""
+"""Runs half a second of control steps in all envs; returns the seconds that they took."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Control steps a second of all envs together.
+    """Control steps per second of all envs together.
 
     Attributes:
         threads: of physics on a CPU, and of torch.
-        bare_mujoco: MuJoCo without anything; None where the simulator is another.
-        against: name of another simulator that was measured in the same turns, if one was, and its rates.
+        bare_mujoco: rate of MuJoCo alone; None for other simulators.
+        against: name of another simulator that was measured alternately with this one, or None; its rates follow.
     """
 
     num_envs: int
@@ -60,12 +60,12 @@ class Rates:
 
     @property
     def physics(self) -> float:
-        """What the environment is compared with: bare MuJoCo, or the simulator."""
+        """The rate that the environment's is compared with: that of bare MuJoCo, or of the simulator."""
         return self.bare_mujoco or self.simulator
 
     @property
     def ratio(self) -> float:
-        """Environment to physics."""
+        """Rate of the environment divided by that of the physics."""
         return self.environment / self.physics
 
     def to_dict(self) -> dict[str, float | str | None]:
@@ -86,11 +86,11 @@ def measure(
     """Measure each rate for `seconds`.
 
     Args:
-        threads: 0 for one a core.
+        threads: number of threads; 0 for one per core.
         backend: a simulator's name.
         device: as `run.device` of a training.
-        tasks: of the environment's envs, in equal parts.
-        against: another simulator, measured in the same turns on the same device.
+        tasks: tasks of the envs, in equal parts.
+        against: another simulator, measured alternately on the same device.
         motion_file: clips whose frames are played; by default the robot's walk.
 
     Raises:
@@ -114,15 +114,15 @@ def measure(
             measured.callback(env.close)
             bursts[f"{prefix}simulator"] = simulator_burst(simulator, walk)
             bursts[f"{prefix}environment"] = environment_burst(env)
-        rates = _in_turns(bursts, walk.steps * num_envs, seconds)
+        rates = _interleaved(bursts, walk.steps * num_envs, seconds)
     mine = rates.get("bare_mujoco"), rates["simulator"], rates["environment"]
     others = against, rates.get("against_simulator"), rates.get("against_environment")
     return Rates(num_envs, threads, backend, device, *mine, *others)
 
 
-def _in_turns(bursts: dict[str, Burst], steps: int, seconds: float) -> dict[str, float]:
-    """The rate of each burst, control steps of all envs a second; one of them is of so many steps."""
-    for _ in range(WARM_UP):
+def _interleaved(bursts: dict[str, Burst], steps: int, seconds: float) -> dict[str, float]:
+    """The rate of each burst, control steps of all envs per second. steps: control steps of all envs in one burst."""
+    for _ in range(WARM_UP_BURSTS):
         for burst in bursts.values():
             burst()
     spent, count = dict.fromkeys(bursts, 0.0), 0
@@ -135,7 +135,7 @@ def _in_turns(bursts: dict[str, Burst], steps: int, seconds: float) -> dict[str,
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """So many threads for torch's work on a CPU."""
+    """Set the number of torch's CPU threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -145,7 +145,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was told to."""
+    """Time in s, after the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -156,7 +156,7 @@ class Walk:
 
     def __init__(self, robot: Robot, num_envs: int, motion_file: Sequence[str]) -> None:
         self.clips, self.num_envs, self.dt = load_clips(motion_file, robot), num_envs, robot.control_dt
-        self.steps = round(BURST / robot.control_dt)
+        self.steps = round(BURST_SECONDS / robot.control_dt)
         self.library = MotionLibrary(self.clips, robot, "cpu")
         self.generator = torch.Generator().manual_seed(0)
 
@@ -167,19 +167,21 @@ class Walk:
         start = longest * torch.rand(self.num_envs, generator=self.generator)
         ahead = start + self.dt * torch.arange(1, self.steps + 1).unsqueeze(1)
         targets = self.library.frames(clip.expand_as(ahead), ahead).joint_pos
-        return self.library.frames(clip, start), targets + NOISE * torch.randn(targets.shape, generator=self.generator)
+        return self.library.frames(clip, start), targets + TARGET_NOISE * torch.randn(
+            targets.shape, generator=self.generator
+        )
 
 
 def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
-    """Nothing but mj_step on a thread pool."""
+    """MuJoCo's mj_step alone, on a thread pool."""
     model = build_spec(robot).compile()
     envs = [mujoco.MjData(model) for _ in range(walk.num_envs)]
     pool = ThreadPoolExecutor(threads)
 
     def step(first: int, targets: np.ndarray) -> None:
-        for world in range(first, len(envs), threads):
-            envs[world].ctrl[:] = targets[world]
-            mujoco.mj_step(model, envs[world], robot.substeps)
+        for env in range(first, len(envs), threads):
+            envs[env].ctrl[:] = targets[env]
+            mujoco.mj_step(model, envs[env], robot.substeps)
 
     def burst() -> float:
         state, targets = walk.burst()
@@ -198,13 +200,13 @@ def bare_burst(robot: Robot, walk: Walk, threads: int) -> Burst:
 
 
 def simulator_burst(simulator: Simulator, walk: Walk) -> Burst:
-    """The backend: physics, and the state as tensors."""
+    """The simulator alone: physics, and the state as tensors."""
     device = simulator.device
-    everyone = torch.ones(walk.num_envs, dtype=torch.bool, device=device)
+    all_envs = torch.ones(walk.num_envs, dtype=torch.bool, device=device)
 
     def burst() -> float:
         start, targets = walk.burst()
-        simulator.write(everyone, RobotState(**{name: x.to(device) for name, x in vars(start).items()}))
+        simulator.write(all_envs, RobotState(**{name: x.to(device) for name, x in vars(start).items()}))
         targets = targets.to(device)
         begun = now(device)
         for target in targets:
@@ -215,14 +217,14 @@ def simulator_burst(simulator: Simulator, walk: Walk) -> Burst:
 
 
 def environment_burst(env: HumanoidEnv) -> Burst:
-    """The whole environment playing the reference with noise: physics, reference, rewards, terminations, observations, resets."""
+    """The whole environment, which follows the reference with noise: physics, rewards, terminations, observations, resets."""
     obs = env.reset()
     generator = torch.Generator(env.device).manual_seed(0)
-    shape = (round(BURST / env.robot.control_dt), env.num_envs, env.num_actions)
+    shape = (round(BURST_SECONDS / env.robot.control_dt), env.num_envs, env.num_actions)
 
     def burst() -> float:
         nonlocal obs
-        noise = NOISE * torch.randn(shape, generator=generator, device=env.device) - env.default_joint_pos
+        noise = TARGET_NOISE * torch.randn(shape, generator=generator, device=env.device) - env.default_joint_pos
         begun = now(env.device)
         for offset in noise:
             obs = env.step((obs["reference_joint_pos"] + offset) / env.action_scale).obs

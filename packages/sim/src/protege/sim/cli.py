@@ -1,4 +1,4 @@
-"""`protege-sim`: clips, robots, and how fast environments step. Everything heavy is imported by the command that needs it."""
+"""`protege-sim`: clips, robots, and the speed of environments. Each command imports the heavy modules that it needs."""
 
 import json
 from pathlib import Path
@@ -14,19 +14,19 @@ main = main_group("protege-sim", "Simulators, robots, motion clips and the train
 main.add_command(motions)
 
 
-class _ShowIsMeant(Group):
-    """A group whose command `show` is meant where none is named."""
+class _ShowByDefault(Group):
+    """A group that runs its command `show` if none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         named = args[:1] and args[0] in (*self.commands, *ctx.help_option_names)
         return super().parse_args(ctx, args if named else ["show", *args])
 
 
-@main.group(cls=_ShowIsMeant)
+@main.group(cls=_ShowByDefault)
 def robots() -> None:
-    """Robots: list them, show the joints of one, check one's files.
+    """Robots: list them, show the joints of one, check the files of one.
 
-    `robots` alone lists them. `robots NAME` shows one, NAME being a name or the path of a robot.yaml.
+    `robots` alone lists them. `robots NAME` shows one; NAME is a name or the path of a robot.yaml.
     """
 
 
@@ -35,7 +35,7 @@ def robots() -> None:
 @click.option("--mjcf", is_flag=True, help="print NAME as a MuJoCo model")
 @click.option("--usd", type=click.Path(path_type=Path), help="write NAME to a USD file, such as NAME.usda")
 def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
-    """List the robots, or show the joints of NAME; the word `show` may be left out."""
+    """List the robots, or show the joints of NAME. The word `show` may be omitted."""
     from .robots import get_robot, robot_names
 
     if name is None:
@@ -61,12 +61,17 @@ def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
 
 @robots.command("check")
 @click.argument("robot", metavar="FILE|NAME")
-@click.option("--output", type=click.Path(path_type=Path), help="folder of the picture; results/NAME_check by default")
-@click.option("--simulator", "simulators", multiple=True, help="to try it in (repeatable); all installed by default")
+@click.option("--output", type=click.Path(path_type=Path), help="folder for the picture; results/NAME_check by default")
+@click.option(
+    "--simulator",
+    "simulators",
+    multiple=True,
+    help="simulator to try it in (repeatable); all installed ones by default",
+)
 def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) -> None:
-    """What a robot's files say, what is doubtful, how it looks, and how it hangs and stands in each simulator.
+    """Check a robot's files: facts, doubts, a picture, and how the robot hangs and stands in each simulator.
 
-    Exit code 2, and all errors, if the files cannot be used, or its servos make physics explode.
+    Exit code 2, with all errors, if the files cannot be used or the servos make the physics explode.
     """
     from .robot_check.report import check
     from .robots import examine
@@ -80,12 +85,17 @@ def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) ->
 @main.command()
 @click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp, isaaclab")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
-@click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="envs")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="for each of the rates")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
-@click.option("--against", help="another simulator, measured in the same turns: what --simulator costs beside it")
+@click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="number of envs")
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="measured for each rate")
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one per core")
+@click.option("--against", help="another simulator to compare with, measured alternately")
 @click.option(
-    "--task", "tasks", multiple=True, default=["track"], show_default=True, help="of the environment; repeat to mix"
+    "--task",
+    "tasks",
+    multiple=True,
+    default=["track"],
+    show_default=True,
+    help="task of the envs; repeat to mix several",
 )
 @click.option("--motion-file", multiple=True, help="clips; by default the robot's walk")
 @robot_option
@@ -102,7 +112,7 @@ def bench(
     robot: str | None,
     as_json: bool,
 ) -> None:
-    """Control steps a second of the whole environment, of its simulator, and of bare MuJoCo (of mujoco alone)."""
+    """Measure control steps per second of the whole environment, of its simulator and, for mujoco, of bare MuJoCo."""
     from .bench import measure
 
     rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against, motion_file)
@@ -111,7 +121,7 @@ def bench(
         return
     click.echo(
         f"{num_envs} envs of {rates.backend} on {rates.device}, {rates.threads} threads; "
-        "control steps of all envs a second:"
+        "control steps of all envs per second:"
     )
     for label in ("bare_mujoco", "simulator", "environment"):
         if rate := getattr(rates, label):

@@ -1,4 +1,4 @@
-"""Chooses how the clips of an environment are held on its device: all of them, or a part that is replaced."""
+"""Chooses how an environment stores its clips on the device: all of them, or blocks that are exchanged during training."""
 
 import torch
 
@@ -15,7 +15,7 @@ from .tasks.motion_command import max_steps
 def make_library(
     motions: SelectedMotions, robot: Robot, device: torch.device, config: EnvConfig, seed: int, *, evaluation: bool
 ) -> MotionLibrary | SlotLibrary:
-    """Clips in memory that fit `env.track.device_frames` as a whole; others in blocks, see `StreamedLibrary`."""
+    """A library of all clips if they fit into `env.track.device_frames`; otherwise a `StreamedLibrary`, which loads blocks."""
     frames, most = motions.frames, config.track.device_frames
     if evaluation and config.track.every_clip:
         return every_clip_library(frames, robot, device, most, config.num_envs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 
 def columns(rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """The lines of a table; the first row names the columns. The first column is words, the others are numbers or words."""
+    """The lines of a table whose first row names the columns. The first column is left-aligned, the others right-aligned."""
     text = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*text, strict=True)]
     for row in text:

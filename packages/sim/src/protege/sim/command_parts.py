@@ -1,4 +1,4 @@
-"""What several commands of `protege sim` share."""
+"""Options and output that several commands of `protege sim` share."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -7,41 +7,43 @@ import click
 
 from .columns import columns
 
-robot_option = click.option("--robot", help="a name or a robot.yaml; by default a clip's own, or the default robot")
-json_option = click.option("--json", "as_json", is_flag=True, help="for programs")
+robot_option = click.option(
+    "--robot", help="name of a robot, or a robot.yaml; by default the clip's robot, or the default robot"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 _ABOUT_FILES = {
-    "format": ("--format", {"metavar": "NAME", "help": "of the file; told from its contents by default"}),
-    "fps": ("--fps", {"type": click.FloatRange(0.1, 10000.0), "help": "frames a second; by default what the file says"}),
+    "format": ("--format", {"metavar": "NAME", "help": "format of the file; by default it is detected from the contents"}),
+    "fps": ("--fps", {"type": click.FloatRange(0.1, 10000.0), "help": "frames per second; by default the file's own rate"}),
     "quat": ("--quat", {"type": click.Choice(["wxyz", "xyzw"]), "help": "order of quaternions; by default the format's"}),
     "up": ("--up", {"type": click.Choice(["y", "z"]), "help": "axis that points up; by default the format's"}),
-    "unit": ("--unit", {"type": click.Choice(["m", "cm", "mm", "inch"]), "help": "of lengths; by default the format's"}),
+    "unit": ("--unit", {"type": click.Choice(["m", "cm", "mm", "inch"]), "help": "unit of lengths; by default the format's"}),
     "scale": ("--scale", {"default": 1.0, "show_default": True, "type": click.FloatRange(1e-4, 1e4),
-                          "help": "of lengths, besides"}),
-    "map": ("--map", {"help": "file of the skeleton's roles, see `motions map`; known skeletons need none"}),
+                          "help": "factor on lengths, in addition to the unit"}),
+    "map": ("--map", {"help": "file with the roles of the skeleton's bodies, see `motions map`; known skeletons need none"}),
     "ground": ("--ground", {"default": "auto", "show_default": True, "type": click.Choice(["auto", "feet", "shift", "none"]),
-                            "help": "hold feet that stand; raise all by one amount; or leave it; auto: feet, where there is need"}),
+                            "help": "feet: hold standing feet; shift: raise or lower the whole clip; auto: feet, where needed"}),
     "source": ("--source", {"default": "", "help": "whom to cite; by default what the file says, or its name and format"}),
-    "licence": ("--licence", {"default": "", "help": "under which the motions may be used; by default what the file says"}),
+    "licence": ("--licence", {"default": "", "help": "licence of the motions; by default what the file says"}),
 }  # fmt: skip
-"""Options that say about a motion file what it does not say, by the field of `motions.readers.options.Options`."""
+"""Options that describe a motion file, by the field of `motions.readers.options.Options` that they set."""
 
 
 def file_options(*fields: str, rate: str = "--fps") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command these options, as one argument, `options`.
+    """A decorator that adds these options to a command. The command receives them as one argument, `options`.
 
     Args:
-        fields: of `Options`.
-        rate: what the option of its frames a second is called.
+        fields: names of fields of `Options`.
+        rate: name of the option for the frame rate.
     """
 
-    def given_to(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
-        def run(**given: object) -> None:
+        def run(**arguments: object) -> None:
             from .motions.readers.options import Options
 
-            said: dict[str, object] = {field: given.pop(f"file_{field}") for field in fields}
-            command(options=Options(**said), **given)  # pyright: ignore[reportArgumentType]: click has checked them
+            values: dict[str, object] = {field: arguments.pop(f"file_{field}") for field in fields}
+            command(options=Options(**values), **arguments)  # pyright: ignore[reportArgumentType]: click has checked them
 
         wrapped: Callable[..., None] = run
         for field in reversed(fields):
@@ -49,7 +51,7 @@ def file_options(*fields: str, rate: str = "--fps") -> Callable[[Callable[..., N
             wrapped = click.option(rate if field == "fps" else name, f"file_{field}", **rest)(wrapped)
         return wrapped
 
-    return given_to
+    return decorate
 
 
 def print_table(rows: Sequence[Sequence[object]]) -> None:

@@ -1,8 +1,8 @@
 """MuJoCo, imported in one place: `from .engine import mujoco`.
 
-MuJoCo opens the OpenGL library that the variable MUJOCO_GL names as soon as it is imported, even if nothing is ever drawn.
-Here what it says when that fails becomes a line that can be acted upon. Its warnings, of physics that blew up, go to the logger
-`mujoco`, by default to stderr, and not to a file MUJOCO_LOG.TXT in the working folder.
+MuJoCo opens the OpenGL library that the variable MUJOCO_GL names as soon as it is imported, even if nothing is ever drawn. If that
+fails, the error becomes one line with a remedy. MuJoCo's warnings about unstable physics go to the logger `mujoco`, by default to
+stderr, and not to a file MUJOCO_LOG.TXT in the working folder.
 """
 
 import logging
@@ -12,7 +12,7 @@ from protege.core.errors import UserError
 
 GL_REMEDY = (
     "Set MUJOCO_GL=egl (Debian: apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa (apt install libosmesa6); "
-    "unset it to let it be chosen"
+    "unset it to choose one automatically"
 )
 
 try:

@@ -1,10 +1,11 @@
-"""The environment: N envs of one robot, split among tasks.
+"""The environment: N envs of one robot, divided among tasks.
 
-One step: act, physics, refresh once, terms, reset. Each task owns a contiguous slice of the envs and is a command plus
-dicts of terms (`tasks/`); observations come from `protege.core.observations` and are the same for every task.
+One step: apply the actions, run the physics, refresh the state once, evaluate the terms, reset. Each task owns a contiguous slice
+of the envs. It is a command plus dicts of terms (`tasks/`). Observations come from `protege.core.observations` and are the same
+for every task.
 
-All that follows the physics has fixed shapes, changes its tensors in place and never asks the device for a value, so that on a
-GPU it is one CUDA graph. Resets are therefore computed for all envs and kept where an episode ended.
+Everything after the physics has fixed shapes, changes its tensors in place and never reads a value from the device, so that on a
+GPU it is one CUDA graph. Resets are therefore computed for all envs, and take effect where an episode ended.
 """
 
 import logging
@@ -27,19 +28,19 @@ from protege.core.runs.clip_selection import SelectedMotions, motions_in_memory
 from protege.core.tasks import tasks
 
 from .clip_library import make_library
-from .conduct import MEASURES, Conduct
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
 from .imagined_env import ImaginedEnv
+from .motion_quality import MEASURES, MotionQuality
 from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .onboard import Onboard
 from .randomization import Randomization
 from .references.gait_set import GaitSet
-from .references.reference import keep
+from .references.reference import assign_where
 from .simulators.simulator import Simulator
-from .tasks.task import TaskContext, TaskTerms, asks_for_conduct, make_scenes
-from .tasks.terms import CONDUCT, Scene
+from .tasks.task import TaskContext, TaskTerms, make_scenes, rewards_motion_quality
+from .tasks.terms import MOTION_QUALITY, Scene
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,11 @@ class HumanoidEnv:
 
     Args:
         simulator: physics of N envs.
-        clips: what is tracked, and what the references of walking tasks are warped from.
+        clips: the motions to track; the references of walking tasks are warped from them, too.
         config: the environment's config.
-        seed: of every random draw in here.
+        seed: of every random draw in this environment.
         evaluation: end episodes by the tasks' failure rules instead of training's terminations.
-        sensors: of `observations.SENSORS`: with `onboard` there is besides the full state what onboard sensors feel.
+        sensors: one of `observations.SENSORS`; with `onboard` the env observes what onboard sensors measure besides the full state.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class HumanoidEnv:
         self.action_scale = self.robot.action_scale(self.device)
         self.randomization = Randomization(config.randomization.when(evaluation), simulator, self.generator)
         self.floor = None if simulator.terrain is None else Floor(simulator.terrain, self.num_envs, self.device)
-        observed = evaluation or asks_for_conduct(config)
-        self.conduct = Conduct(self.robot, self.num_envs, self.floor, self.device) if observed else None
+        observed = evaluation or rewards_motion_quality(config)
+        self.motion_quality = MotionQuality(self.robot, self.num_envs, self.floor, self.device) if observed else None
         self.feet = torch.tensor(self.robot.body_ids(self.robot.feet), device=self.device)
         self._gaits: GaitSet | None = None
-        self._unsaid: list[tuple[int, str]] = []
+        self._pending_messages: list[tuple[int, str]] = []
         self._clips = motions.clips
         self.obs_shapes = observation_shapes(self.robot, config, sensors)
         self.command_shapes = command_shapes(config)
@@ -94,7 +95,7 @@ class HumanoidEnv:
         self.target = self.default_joint_pos.repeat(n, 1)
         self.invalid = torch.zeros(n, dtype=torch.bool, device=self.device)
         self.invalid_count = torch.zeros((), dtype=torch.long, device=self.device)
-        self._deal(config.task_mix)
+        self._assign_tasks(config.task_mix)
 
     @property
     def state(self) -> RobotState:
@@ -108,14 +109,15 @@ class HumanoidEnv:
     # Tasks -------------------------------------------------------------------------------------------------------------
 
     def set_task_mix(self, mix: dict[str, float]) -> Obs:
-        """Deal the envs out anew among tasks, by weight, and reset them all."""
-        self._deal(mix)
+        """Reassign the envs to tasks by weight, and reset them all."""
+        self._assign_tasks(mix)
         return self.reset()
 
-    def _deal(self, mix: dict[str, float]) -> None:
+    def _assign_tasks(self, mix: dict[str, float]) -> None:
         if unknown := set(mix) - set(tasks()):
             raise UserError(f"env.task_mix: unknown task {min(unknown)!r}", f"Known: {', '.join(tasks())}")
-        self.dealt_with = self.generator.get_state()  # draws the commands, which are not saved
+        # Commands are not saved: loading a state draws them again from here.
+        self.assignment_rng_state = self.generator.get_state()
         weights = {name: weight for name, weight in mix.items() if weight > 0.0}
         if not weights or len(weights) > self.num_envs:
             raise UserError("env.task_mix: needs a positive weight, and an env for each task", f"It is {dict(mix)}")
@@ -125,12 +127,14 @@ class HumanoidEnv:
             edges.append(min(max(round(self.num_envs * cumulative / total), edges[-1] + 1), self.num_envs - left))
         self.task_names = list(weights)
         self.task_slices = {name: slice(edges[i], edges[i + 1]) for i, name in enumerate(weights)}
-        self.tasks: dict[str, TaskTerms] = {}  # before the new ones' tables of references take as much memory again
+        self.tasks: dict[str, TaskTerms] = {}  # frees the old reference tables before the new ones are made
         self.tasks = {name: self._build(name, part) for name, part in self.task_slices.items()}
         task_ids = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
         for index, part in enumerate(self.task_slices.values()):
             task_ids[part] = index
-        measured = {name: [*task.metrics, *(MEASURES if self.conduct else ())] for name, task in self.tasks.items()}
+        measured = {
+            name: [*task.metrics, *(MEASURES if self.motion_quality else ())] for name, task in self.tasks.items()
+        }
         self.log = EpisodeLog(task_ids, measured)
         self._after_physics = Recorded(self._assess, self.device, self.generator)
 
@@ -152,10 +156,10 @@ class HumanoidEnv:
         return built
 
     def gaits(self) -> GaitSet:
-        """What commands are obeyed with, from the clips."""
+        """The gaits with which walking commands are followed, made from the clips."""
         if self._gaits is None:
             self._gaits = GaitSet(self._clips, self.robot, self.device)
-            self._unsaid = self._gaits.notes
+            self._pending_messages = self._gaits.notes
         return self._gaits
 
     # The loop ----------------------------------------------------------------------------------------------------------
@@ -172,37 +176,37 @@ class HumanoidEnv:
     def step(self, action: Tensor) -> Step:
         """One control step of every env. action: (N, J) about the default pose, in units of each joint's scale.
 
-        The first step logs which clip is the gait: by then nothing that a user gave can be refused any more.
+        The first step logs the gaits: by then all of the user's settings have been checked.
         """
-        while self._unsaid:
-            log.log(*self._unsaid.pop(0))
+        while self._pending_messages:
+            log.log(*self._pending_messages.pop(0))
         if self._streamed is not None and self._streamed.advance():
-            self._follow()
+            self._refresh_clips()
         if self.onboard is not None:
             self.onboard.last_action.copy_(action)
         self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
-        if self.conduct is not None:
-            self.conduct.sent.copy_(self.target)
+        if self.motion_quality is not None:
+            self.motion_quality.sent.copy_(self.target)
         self.invalid.copy_(self.simulator.step(self.target))
         return self._after_physics()
 
-    def _follow(self) -> None:
-        """Tell the tasks that the clips on the device have changed."""
+    def _refresh_clips(self) -> None:
+        """Notify the tasks that the clips on the device have changed."""
         for task in self.tasks.values():
-            task.command.follow()
+            task.command.refresh_clips()
 
     def _assess(self) -> Step:
-        """Rewards and ends of the step that physics has just made, and the start of new episodes."""
+        """Rewards and terminations of the step that the physics has just made, and the start of new episodes."""
         self.randomization.advance()
         history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
-        felt = None if self.onboard is None else self.onboard.remembered()
+        onboard_history = None if self.onboard is None else self.onboard.remembered()
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         for name, part in self.task_slices.items():
             self.tasks[name].command.advance(self.state[part])
-        conduct = {} if self.conduct is None else dict(self.conduct.measure(self.state))
-        gentleness = {name: value * weight for name, (value, weight) in conduct.items()}
-        if self.conduct is not None:
-            gentleness["power"] = self.conduct.power(self.state)
+        motion_quality = {} if self.motion_quality is None else dict(self.motion_quality.measure(self.state))
+        gentleness = {name: value * weight for name, (value, weight) in motion_quality.items()}
+        if self.motion_quality is not None:
+            gentleness["power"] = self.motion_quality.power(self.state)
         scenes = make_scenes(self.tasks, self.task_slices, self.state, self.trail, self.robot, gentleness)
         causes, failed = self._broken(scenes), self.invalid.clone()
         for broken in causes.values():
@@ -211,38 +215,38 @@ class HumanoidEnv:
         for name, part in self.task_slices.items():
             for metric, measure in self.tasks[name].metrics.items():
                 self.log.add(metric, part, *measure(scenes[name]))
-        for name, (value, weight) in conduct.items():
+        for name, (value, weight) in motion_quality.items():
             self.log.add(name, slice(None), value, weight)
         reward = joined([task.reward(scenes[name]) for name, task in self.tasks.items()])
         self.log.step(reward)
         self.invalid_count += self.invalid.sum()
         clip = joined([task.command.clip for task in self.tasks.values()])
         for name, part in self.task_slices.items():
-            self.tasks[name].command.judge(failed[part])
+            self.tasks[name].command.record_failures(failed[part])
         episodes = self.log.rows(failed) | {"clip": clip} | causes
         measured, ended = self._measured(), failed | timed_out
         next_obs = self._observe(history, measured, self._proprioception(measured))
-        if self.onboard is not None and felt is not None:
-            next_obs |= self.onboard.observe(measured, felt)
+        if self.onboard is not None and onboard_history is not None:
+            next_obs |= self.onboard.observe(measured, onboard_history)
         self.log.restart(ended)
-        obs = self._restart(ended, history, felt)
+        obs = self._restart(ended, history, onboard_history)
         return Step(obs, reward, failed, timed_out, next_obs, episodes, self.invalid.clone())
 
     def _broken(self, scenes: Mapping[str, Scene]) -> dict[str, Tensor]:
-        """Which envs broke each rule, (N,) bool each; a rule is that of some tasks, and holds for no others."""
+        """Which envs broke each rule, (N,) bool each; a rule applies only to the tasks that have it."""
         broken: dict[str, dict[str, Tensor]] = {}
         for name, task in self.tasks.items():
             for cause, failed in task.broken_rules(scenes[name], evaluation=self.evaluation).items():
                 broken.setdefault(f"failed_by/{cause}", {})[name] = failed
-        nobody = torch.zeros_like(self.invalid)
-        none = {name: nobody[part] for name, part in self.task_slices.items()}
+        unbroken = torch.zeros_like(self.invalid)
+        none = {name: unbroken[part] for name, part in self.task_slices.items()}
         return {cause: joined([*(none | own).values()]) for cause, own in broken.items()}
 
     def _restart(self, mask: Tensor, history: Tensor, onboard: Tensor | None) -> Obs:
-        """Put the envs where mask (N,) is True at the start of new episodes; the others go on with their history (N, H, P).
+        """Start new episodes in the envs where mask (N,) is True; the others keep their history (N, H, P).
 
         Args:
-            onboard: the history of what onboard sensors felt, if there are such.
+            onboard: the history of the onboard sensors' measurements; None without them.
 
         Returns:
             the observation to act on next.
@@ -255,31 +259,31 @@ class HumanoidEnv:
             start.body_pos_w[..., 2] += self.floor.obstacle(start.body_pos_w, self.feet).unsqueeze(1)
         self.randomization.restart(mask, start)
         self.simulator.write(mask, start)
-        keep(self.trail, mask, self.state.root_pos_w[:, None, :2])
-        if self.conduct is not None:
-            self.conduct.restart(mask, self.state)
+        assign_where(self.trail, mask, self.state.root_pos_w[:, None, :2])
+        if self.motion_quality is not None:
+            self.motion_quality.restart(mask, self.state)
         measured = self._measured()
-        felt = self._proprioception(measured)
-        history = torch.where(mask[:, None, None], felt.unsqueeze(1), history)
+        proprioception = self._proprioception(measured)
+        history = torch.where(mask[:, None, None], proprioception.unsqueeze(1), history)
         self.history.copy_(history)
-        self.proprioception.copy_(felt)
-        obs = self._observe(history, measured, felt)
+        self.proprioception.copy_(proprioception)
+        obs = self._observe(history, measured, proprioception)
         if self.onboard is not None and onboard is not None:
             obs |= self.onboard.restart(mask, measured, onboard)
         return obs
 
     def _measured(self) -> Snapshot:
-        """What the sensors say of the state as it is now."""
+        """What the sensors measure of the current state."""
         return Snapshot.of(self.randomization.measured(self.state))
 
-    def _observe(self, history: Tensor, measured: RobotState, felt: Tensor) -> Obs:
-        """What everybody sees now. history: (N, H, P). felt: (N, P), the measured state's proprioception."""
+    def _observe(self, history: Tensor, measured: RobotState, proprioception: Tensor) -> Obs:
+        """All observations. history: (N, H, P). proprioception: (N, P), of the measured state."""
         commands = [task.command for task in self.tasks.values()]
         seen = observe_tasks(commands, measured, self.command_shapes, onboard=self.onboard is not None)
-        return {"proprioception": felt, "history": history, **seen}
+        return {"proprioception": proprioception, "history": history, **seen}
 
     def _proprioception(self, measured: RobotState) -> Tensor:
-        """See `observations.proprioception`; the root's height is that over the ground."""
+        """See `observations.proprioception`; the root's height is measured from the ground."""
         if self.floor is not None:
             measured = replace(measured, body_pos_w=self.floor.above(measured.body_pos_w))
         return observations.proprioception(measured)
@@ -295,20 +299,20 @@ class HumanoidEnv:
         return self.randomization.factor_ranges
 
     def rows(self) -> dict[str, Tensor]:
-        """Where each env is in its command, (n, ...) each, by `<task>/<name>`; and `Randomization.rows`, (N, ...) each."""
-        asked = {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
-        return self.randomization.rows() | asked
+        """Where each env is in its command, (n, ...) each, under `<task>/<name>`; and `Randomization.rows`, (N, ...) each."""
+        commands = {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
+        return self.randomization.rows() | commands
 
     def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
-        """Envs without physics that are asked the same, with training's terminations; `generator` makes their draws.
+        """Envs without physics, with the same tasks and training's terminations; `generator` makes their draws.
 
         Raises:
             UserError: the ground is not flat, the sensors are onboard ones, or there are fewer envs than tasks.
         """
         if self.onboard is not None:
             raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
-        if asks_for_conduct(self.config):
-            raise UserError(f"env: {', '.join(CONDUCT)} cannot be imagined", "Take these weights of rewards out")
+        if rewards_motion_quality(self.config):
+            raise UserError(f"env: {', '.join(MOTION_QUALITY)} cannot be imagined", "Take these weights of rewards out")
         if self.floor is not None:
             raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
@@ -317,7 +321,7 @@ class HumanoidEnv:
     # Saving ------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs, as tensors and numbers."""
+        """Everything that is needed to continue exactly, as tensors and numbers."""
         return {
             "task_mix": {name: part.stop - part.start for name, part in self.task_slices.items()},
             "simulator": self.simulator.state_dict(),
@@ -330,31 +334,31 @@ class HumanoidEnv:
             "log": self.log.state_dict(),
             **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
             **({} if self.onboard is None else {"onboard": self.onboard.state_dict()}),
-            **({} if self.conduct is None else {"conduct": self.conduct.state_dict()}),
+            **({} if self.motion_quality is None else {"conduct": self.motion_quality.state_dict()}),
             **({} if self._streamed is None else {"library": self._streamed.state_dict()}),
             "generator": self.generator.get_state(),
-            "dealt_with": self.dealt_with,
+            "dealt_with": self.assignment_rng_state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken: same config, seed and number of envs.
 
         Raises:
-            ValueError: it is no such state.
+            ValueError: it is not the state of such an environment.
         """
         counts = state["task_mix"]
         if not all(isinstance(n, int) and n > 0 for n in counts.values()) or sum(counts.values()) != self.num_envs:
             raise ValueError(f"task_mix is {counts}, not {self.num_envs} envs")
-        check_layout(state["dealt_with"], self.dealt_with, "env.dealt_with")
+        check_layout(state["dealt_with"], self.assignment_rng_state, "env.dealt_with")
         same_mix = counts == {name: part.stop - part.start for name, part in self.task_slices.items()}
-        if not same_mix or not torch.equal(state["dealt_with"].cpu(), self.dealt_with):
+        if not same_mix or not torch.equal(state["dealt_with"].cpu(), self.assignment_rng_state):
             self.generator.set_state(state["dealt_with"].cpu())
-            self._deal({name: float(count) for name, count in state["task_mix"].items()})
+            self._assign_tasks({name: float(count) for name, count in state["task_mix"].items()})
         check_layout(state, self.state_dict(), "env")
         self.simulator.load_state_dict(state["simulator"])
         if self._streamed is not None:
             self._streamed.load_state_dict(state["library"])
-            self._follow()
+            self._refresh_clips()
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)
         for name in ("history", "proprioception", "trail", "invalid_count"):
@@ -363,8 +367,8 @@ class HumanoidEnv:
             self.floor.origin.copy_(state["floor"])
         if self.onboard is not None:
             self.onboard.load_state_dict(state["onboard"])
-        if self.conduct is not None:
-            self.conduct.load_state_dict(state["conduct"])
+        if self.motion_quality is not None:
+            self.motion_quality.load_state_dict(state["conduct"])
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])

@@ -6,13 +6,13 @@ from typing import Any
 from protege.core import checks
 from protege.core.tasks import tasks
 
-from .references.plans import LONGEST
+from .references.plans import MAX_EPISODE_SECONDS
 from .terrain_params import TerrainParams
 
 
 @dataclass
 class NoiseParams:
-    """Standard deviations of the sensors' noise, which is new every control step. Only observations have it.
+    """Standard deviations of the sensor noise, which is drawn anew every control step. It affects only observations.
 
     Attributes:
         joint_pos: of the noise on joint angles, rad.
@@ -34,12 +34,12 @@ class NoiseParams:
 
 @dataclass
 class BiasParams:
-    """Sensors that are wrong in the same way all through an episode. Only observations have it.
+    """Sensor errors that stay the same for a whole episode. They affect only observations.
 
     Attributes:
-        joint_pos: each joint's angle is read too large or too small by up to this, drawn for each joint, rad.
-        root_height: by how much too high the root is read, least and largest, m.
-        lin_vel_scale: factor on the root's linear velocity as it is reported; 0: always reported as 0.
+        joint_pos: largest error of a joint's angle in either direction, drawn for each joint, rad.
+        root_height: least and largest error of the root's height, m.
+        lin_vel_scale: factor on the measured linear velocity of the root; 0: it is always measured as 0.
     """
 
     joint_pos: float = 0.0
@@ -55,12 +55,12 @@ class BiasParams:
 
 @dataclass
 class MismatchParams:
-    """How the robots of evaluations differ from their description, all of them alike. Training reads none of it.
+    """How the robots of evaluations differ from their description; the same in all envs. Training ignores it.
 
     Attributes:
-        physics_rate: of the physics, Hz, rounded to whole steps a control step; 0: the robot's own.
-        control_rate: of the control loop, Hz; 0: the robot's own. All that policies see is in control steps of this length.
-        delay: of the actions, s, rounded to whole physics steps; on top of `RandomizationParams.latency`.
+        physics_rate: rate of the physics, Hz, rounded to whole steps per control step; 0: the robot's own.
+        control_rate: rate of the control loop, Hz; 0: the robot's own. All observations count control steps of this length.
+        delay: of the actions, s, rounded to whole physics steps; it adds to `RandomizationParams.latency`.
         effort: factor on the joints' effort limits.
         leg_collision: the left leg's bodies collide with the right leg's.
     """
@@ -81,26 +81,26 @@ class MismatchParams:
 
 @dataclass
 class RandomizationParams:
-    """Domain randomisation. Ranges are drawn from uniformly, for each env with every episode; as they are here, all is off.
+    """Domain randomisation. Values are drawn uniformly from these ranges, for each env in every episode. By default all is off.
 
     Attributes:
         friction: least and largest factor on the friction of the ground and all bodies.
         mass: least and largest factor on mass and inertia, drawn for each body.
-        com: each body's centre of mass lies off by up to this, along each axis, m.
+        com: largest shift of each body's centre of mass along each axis, m.
         stiffness: least and largest factor on the stiffness of the servos, drawn for each joint.
-        damping: the same of their damping.
+        damping: least and largest factor on the damping of the servos, drawn for each joint.
         effort: least and largest factor on the effort limits, drawn for each joint; not with `isaaclab`.
-        contact_time: least and largest factor on the time constant of contacts: above 1 feet sink in further; not with `isaaclab`.
+        contact_time: least and largest factor on the time constant of contacts: above 1 contacts are softer; not with `isaaclab`.
         latency: least and largest delay of the actions, s, rounded to whole control steps.
-        push_force: least and largest force of the pushes on the root, level, N.
+        push_force: least and largest horizontal force of the pushes on the root, N.
         push_angle: least and largest angle of the pushes, rad; 0 is forward, π/2 to the left.
-        push_interval: shortest and longest time before the first push and between two, s.
-        push_time: how long a push lasts, s, rounded to whole control steps.
-        velocity_step: least and largest level velocity, m/s, by which the robot is suddenly faster, in any direction.
-        velocity_step_up: the same step is also up or down, by up to this, m/s.
-        velocity_step_turn: and the robot turns faster, by up to this about each axis of the world, rad/s.
-        velocity_step_interval: shortest and longest time before the first such step and between two, s.
-        in_evaluation: evaluations have all this, too.
+        push_interval: shortest and longest time before the first push and between two pushes, s.
+        push_time: duration of a push, s, rounded to whole control steps.
+        velocity_step: least and largest horizontal velocity that is added to the robot's at once, in any direction, m/s.
+        velocity_step_up: largest vertical velocity that is added in the same step, up or down, m/s.
+        velocity_step_turn: largest angular velocity that is added in the same step about each axis of the world, rad/s.
+        velocity_step_interval: shortest and longest time before the first such step and between two steps, s.
+        in_evaluation: randomise evaluations, too.
     """
 
     friction: tuple[float, float] = (1.0, 1.0)
@@ -161,22 +161,22 @@ class RandomizationParams:
         return max(*self.velocity_step, self.velocity_step_up, self.velocity_step_turn) > 0.0
 
     def when(self, evaluation: bool) -> "RandomizationParams":
-        """What holds in training, or in an evaluation."""
+        """The parameters that apply in training, or in an evaluation."""
         return self if self.in_evaluation or not evaluation else RandomizationParams()
 
 
 def push_test(force: float) -> RandomizationParams:
-    """Pushes forward, now and then, for 0.2 s: of what DeepMimic's walk survives 240 N (arXiv 1804.02717)."""
+    """Occasional forward pushes of 0.2 s; DeepMimic's walk survives 240 N (arXiv 1804.02717)."""
     return RandomizationParams(push_force=(force, force), push_angle=(0.0, 0.0), in_evaluation=True)
 
 
 @dataclass
 class MjwarpParams:
-    """Room in the arrays of the simulator `mjwarp`.
+    """Capacity of the arrays of the simulator `mjwarp`.
 
     Attributes:
-        contacts: room for so many an env, shared by all envs; bodies that fall about have 14 at most.
-        constraints: rows in each env: four a contact, one a joint at its limit; bodies that fall about have 60 at most.
+        contacts: contacts per env, pooled over all envs; bodies that tumble have at most 14.
+        constraints: constraint rows per env: four for a contact, one for a joint at its limit; bodies that tumble have at most 60.
     """
 
     contacts: int = 32
@@ -188,7 +188,7 @@ class MjwarpParams:
 
 @dataclass
 class IsaaclabParams(MjwarpParams):
-    """Room in the arrays of the simulator `isaaclab`, whose solver is that of `mjwarp`."""
+    """Capacity of the arrays of the simulator `isaaclab`, which uses the solver of `mjwarp`."""
 
 
 @dataclass
@@ -196,14 +196,14 @@ class EnvSettings:
     """Everything about the envs except the robot, the simulator's name and the clips, which are in RunConfig.
 
     Attributes:
-        num_envs: envs.
-        task_mix: weight of each task by name; envs are dealt out by it.
+        num_envs: number of envs.
+        task_mix: weight of each task by name; envs are assigned to tasks in proportion.
         episode_length_s: longest episode, s.
-        future_frames: which future control steps of the reference are seen.
-        history_steps: how many past proprioceptions are seen.
-        num_plans: how many random commands are drawn ahead for each walking task; in training at most 16 for each env, and
-            `distill evaluate` draws one an episode.
-        mix_probability: chance that an env that walks to a place is also shown other commands of the same plan.
+        future_frames: which future control steps of the reference are observed.
+        history_steps: number of past proprioceptions that are observed.
+        num_plans: number of random commands that are drawn in advance for each walking task; in training at most 16 per env, and
+            `distill evaluate` draws one per episode.
+        mix_probability: probability that an env that walks to a place also observes other commands of the same plan.
     """
 
     num_envs: int = 4096
@@ -226,7 +226,7 @@ class EnvSettings:
         checks.at_most_entries(100, self, key, "future_frames")
         checks.weights(self, key, "task_mix")
         checks.above_zero(self, key, "episode_length_s")
-        checks.within(0, LONGEST, self, key, "episode_length_s")
+        checks.within(0, MAX_EPISODE_SECONDS, self, key, "episode_length_s")
         checks.shares(self, key, "mix_probability")
 
 

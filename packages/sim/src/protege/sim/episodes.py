@@ -1,12 +1,12 @@
-"""Sums over the episodes that are running."""
+"""Sums over the running episodes."""
 
 import torch
 from torch import Tensor
 
 STARTS = {"length": 0.0, "total_reward": 0.0}
-"""The sums of an `EpisodeLog` that all episodes have, and what they are when an episode begins."""
+"""Sums of an `EpisodeLog` that every episode has, with their values at the start of an episode."""
 METRIC_STARTS = {"weighted_sum": 0.0, "weight": 0.0, "largest": -torch.inf, "last": torch.nan}
-"""The same of the sums that it has for each metric."""
+"""Sums that it has for each metric, with their values at the start of an episode."""
 
 
 class EpisodeLog:
@@ -26,14 +26,14 @@ class EpisodeLog:
         self.names = sorted({name for names in metrics.values() for name in names})
         rows = len(self.names)
         starts = [*STARTS.values(), *(start for start in METRIC_STARTS.values() for _ in range(rows))]
-        # All sums are rows of one tensor, so that one operation begins them anew.
+        # All sums are rows of one tensor, so that one operation resets them.
         self._starts = torch.tensor(starts, device=task_ids.device).unsqueeze(1)
         self._sums = self._starts.repeat(1, len(task_ids))
         (self.length, self.total_reward), per_metric = self._sums[: len(STARTS)], self._sums[len(STARTS) :]
         self.weighted_sum, self.weight, self.largest, self.last = per_metric.unflatten(0, (len(METRIC_STARTS), rows))
 
     def add(self, metric: str, part: slice, value: Tensor, weight: Tensor) -> None:
-        """Count one step's value, where its weight is positive, for the envs of a slice."""
+        """Add one step's value, where its weight is positive, for the envs of a slice."""
         at, counts = (self.names.index(metric), part), weight > 0.0
         largest, last = self.largest[at], self.last[at]
         self.weighted_sum[at].addcmul_(value, weight)
@@ -61,7 +61,7 @@ class EpisodeLog:
         return rows
 
     def restart(self, mask: Tensor) -> None:
-        """New episodes in the envs where mask (N,) is True."""
+        """Start new episodes in the envs where mask (N,) is True."""
         torch.where(mask, self._starts, self._sums, out=self._sums)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What differs between the bodies of envs, one number for each difference: by these a model of the world tells envs apart."""
+"""How the bodies of envs differ, one number per difference: inputs by which the world model distinguishes envs."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Quantity(NamedTuple):
     """One kind of difference, with a column for each body or joint.
 
     Attributes:
-        columns: their names.
+        columns: names of the columns.
         bounds: least and largest value that is drawn.
         nominal: the value of the robot's description.
     """
@@ -28,7 +28,7 @@ class Quantity(NamedTuple):
 
 
 def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]:
-    """Those that `params` varies, by name."""
+    """The quantities that `params` varies, by name."""
     bodies, joints = robot.body_names, robot.joint_names
     every = {
         "friction": Quantity(["friction"], params.friction, 1.0),
@@ -45,10 +45,10 @@ def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]
 class Factors:
     """The differences of n envs as a table.
 
-    A value is 0 where it is that of the robot's description, and 1 or -1 as far from it as anything is drawn.
+    A value is 0 where it equals that of the robot's description, and 1 or -1 at the largest deviation that is drawn.
 
     Attributes:
-        ranges: least and largest value that is drawn, before that scaling, by the name of each column; F of them.
+        ranges: least and largest value that is drawn, before scaling, by the name of each column; F columns.
         values: (n, F), overwritten in place.
     """
 
@@ -58,7 +58,7 @@ class Factors:
         self.values = torch.zeros(n, len(self.ranges), device=device)
 
     def of(self, variation: Variation) -> Tensor:
-        """The table of such envs, (n, F)."""
+        """The table of envs with this variation, (n, F)."""
         raw: dict[str, Tensor] = {}
         if variation.friction is not None:
             raw["friction"] = variation.friction.unsqueeze(1)
@@ -76,6 +76,6 @@ class Factors:
 
 
 def _scaled(value: Tensor, quantity: Quantity) -> Tensor:
-    """See `Factors`."""
+    """Scaled as `Factors` says."""
     low, high = quantity.bounds
     return (value - quantity.nominal) / max(quantity.nominal - low, high - quantity.nominal)

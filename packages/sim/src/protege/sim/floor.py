@@ -1,4 +1,4 @@
-"""How high the ground is under N robots on a terrain: look-ups of fixed shape, on the device."""
+"""Height of the ground under N robots on a terrain: look-ups of fixed shape, on the device."""
 
 from typing import Self
 
@@ -8,16 +8,16 @@ from torch.nn.functional import avg_pool2d
 
 from .terrain import Terrain
 
-FOOTPRINT = 0.5
-"""m, the side of the square over which `Floor.level` averages: about a step's length."""
+LEVEL_WINDOW = 0.5
+"""m, side of the square over which `Floor.level` averages: about the length of a step."""
 
 
 class Floor:
-    """The ground of n envs. Each has its own place on the terrain, which is moved under the robot: robots start at the origin.
+    """The ground of n envs. Each env has its own place on the terrain, which is moved under the robot: robots start at the origin.
 
     Args:
-        terrain: the same for all envs.
-        n: envs.
+        terrain: shared by all envs.
+        n: number of envs.
 
     Attributes:
         origin: (n, 2) m, the point of the terrain that lies at the origin of each env's world frame.
@@ -26,7 +26,7 @@ class Floor:
     def __init__(self, terrain: Terrain, n: int, device: torch.device | str) -> None:
         self.cell, self.half_size, self.points = terrain.cell, terrain.half_size, len(terrain.height)
         surface = torch.from_numpy(terrain.height).to(device)
-        reach = round(0.5 * FOOTPRINT / terrain.cell)
+        reach = round(0.5 * LEVEL_WINDOW / terrain.cell)
         level = avg_pool2d(surface[None], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
         self._surface, self._level = surface.flatten(), level.flatten()
         self.origin = torch.zeros(n, 2, device=device)
@@ -47,27 +47,26 @@ class Floor:
         return self._look_up(self._surface, xy)
 
     def level(self, xy: Tensor) -> Tensor:
-        """Height of the ground about a point, averaged over `FOOTPRINT`, (n, ...) m; xy: (n, ..., 2) m in the world frame.
+        """Height of the ground around a point, averaged over `LEVEL_WINDOW`, (n, ...) m; xy: (n, ..., 2) m in the world frame.
 
-        What stands with both feet on uneven ground is about this high. It changes little from one control step to the next, also
-        where a step is.
+        A robot with both feet on uneven ground stands about this high. It changes little between control steps, even at an edge.
         """
         return self._look_up(self._level, xy)
 
     def above(self, body_pos_w: Tensor) -> Tensor:
-        """Bodies (n, ..., B, 3) m with their heights over the level ground under the root, which is the first body."""
+        """Positions of bodies (n, ..., B, 3) m, their heights measured from the level ground under the root, the first body."""
         return self._shifted(body_pos_w, -1.0)
 
     def raised(self, body_pos_w: Tensor) -> Tensor:
-        """Bodies (n, ..., B, 3) m of a motion over flat ground at height 0, put on the level ground under the root."""
+        """Positions of bodies (n, ..., B, 3) m of a motion over flat ground at height 0, raised to the level ground."""
         return self._shifted(body_pos_w, 1.0)
 
     def obstacle(self, body_pos_w: Tensor, feet: Tensor) -> Tensor:
-        """By how much robots that stand on the level ground must be lifted for the ground to be below all feet, (n,) m.
+        """How far robots that stand on the level ground must be lifted so that no foot is below the ground, (n,) m.
 
         Args:
-            body_pos_w: (n, B, 3) m, as `raised` gives them.
-            feet: (F,) which bodies are feet.
+            body_pos_w: (n, B, 3) m, as `raised` returns them.
+            feet: (F,) indices of the feet.
         """
         ground = self.height(body_pos_w[:, feet, :2]) - self.level(body_pos_w[:, :1, :2])
         return ground.amax(dim=1).clamp_min(0.0)
@@ -78,10 +77,10 @@ class Floor:
         return body_pos_w + lift
 
     def _look_up(self, grid: Tensor, xy: Tensor) -> Tensor:
-        """Interpolated as MuJoCo does, which cuts each cell of a height field into two triangles, from (0, 0) to (1, 1)."""
+        """Interpolated as MuJoCo does: it divides each cell of a height field into two triangles, from (0, 0) to (1, 1)."""
         origin = self.origin.view(-1, *[1] * (xy.ndim - 2), 2)
         place = ((xy + origin + self.half_size) / self.cell).clamp(0.0, self.points - 1)
-        low = place.long().clamp(0, self.points - 2)  # within, of a NaN too
+        low = place.long().clamp(0, self.points - 2)  # inside the grid, also for NaN
         x, y = (place - low).unbind(-1)
         corner = low[..., 1] * self.points + low[..., 0]
         first, last = grid[corner], grid[corner + self.points + 1]

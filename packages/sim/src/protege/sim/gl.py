@@ -1,4 +1,4 @@
-"""Finding an OpenGL that draws without a window."""
+"""Finds an OpenGL backend that draws without a window."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ PROBE_SECONDS = 60.0
 
 
 def make_context(width: int, height: int) -> Any:
-    """An OpenGL context of the backend that MUJOCO_GL names or, without it, of one that works here.
+    """An OpenGL context of the backend that MUJOCO_GL names; if it names none, of one that works on this machine.
 
     Raises:
-        UserError: if there is none.
+        UserError: there is no such backend.
     """
     backend = os.environ.get("MUJOCO_GL", "").lower().strip() or _choose()
     if backend not in (*OFFSCREEN, "glfw"):
@@ -27,7 +27,7 @@ def make_context(width: int, height: int) -> Any:
     try:
         context = import_module(f"mujoco.{backend}").GLContext(width, height)
         context.make_current()
-    # What a missing or broken driver raises depends on where PyOpenGL notices it.
+    # The type of the exception for a missing or broken driver depends on where PyOpenGL notices it.
     except (RuntimeError, ImportError, AttributeError, OSError) as error:
         raise UserError(f"no picture can be drawn with MUJOCO_GL={backend} ({error})", GL_REMEDY) from error
     return context
@@ -35,9 +35,9 @@ def make_context(width: int, height: int) -> Any:
 
 @cache
 def _choose() -> str:
-    """A window system's OpenGL if there is a display, else the first offscreen one that works.
+    """A window system's OpenGL if there is a display, otherwise the first offscreen backend that works.
 
-    PyOpenGL binds to one library a process for good, so each is tried in a process of its own.
+    PyOpenGL binds a process to one library for good, so each backend is tried in its own process.
     """
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     for backend in (*(("glfw",) if display else ()), *OFFSCREEN):

@@ -1,7 +1,7 @@
-"""Envs without physics: the tasks of a `HumanoidEnv` as differentiable functions of where the robots are.
+"""Envs without physics: the tasks of a `HumanoidEnv` as differentiable functions of the robots' states.
 
-Commands, rewards, ends and observations are the env's own objects and functions. What differs is who says where the robots go: a
-model of the world, see `protege.core.learning.world_model`.
+Commands, rewards, terminations and observations are the env's own objects and functions. The robots' states come from a world
+model instead of a simulator, see `protege.core.learning.world_model`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ class ImaginedEnv:
     """Implements `protege.core.env.ImaginedEnv`.
 
     Args:
-        robot: what plays the tasks.
-        tasks: of the env, by name.
-        shares: how many envs of each task there are in the env.
+        robot: the robot of the envs.
+        tasks: the tasks of the env, by name.
+        shares: number of envs of each task in the env.
         shapes: see `env.command_shapes`.
-        num_envs: M, dealt out among the tasks by these shares, at least one each.
-        generator: of the commands' draws.
+        num_envs: M, assigned to the tasks in these proportions, at least one each.
+        generator: makes the commands' draws.
 
     Raises:
         UserError: there are fewer envs than tasks.
@@ -61,28 +61,28 @@ class ImaginedEnv:
         }
         ends = accumulate(self.task_counts.values(), initial=0)
         self.task_slices = {name: slice(*part) for name, part in zip(self.tasks, pairwise(ends), strict=True)}
-        # With a gradient as after every step, so that what is compiled is compiled once.
+        # They require a gradient, as after every step, so that compiled code is compiled once.
         self._unmoved = {
             name: torch.zeros_like(task.command.reference.shift).requires_grad_() if task.command.carried else None
             for name, task in self.tasks.items()
         }
-        # Metrics alone look at where robots have been.
+        # Only metrics use the past positions of the robots.
         self._trail = torch.zeros(num_envs, 1, 2, device=next(iter(self.tasks.values())).command.step.device)
 
     def load(self, rows: Mapping[str, Tensor]) -> None:
-        """Ask of the envs what the rows say; see `HumanoidEnv.rows`."""
+        """Put the envs where the rows say; see `HumanoidEnv.rows`."""
         for name, task in self.tasks.items():
             task.command.reference.moved = self._unmoved[name]
             for key, mine in task.command.rows().items():
                 mine.copy_(rows[f"{name}/{key}"])
 
     def advance(self, state: RobotState) -> tuple[Tensor, Tensor, Tensor]:
-        """One control step on: reward (M,), with a gradient; failed, timed out (M,) bool."""
+        """One control step. Returns the reward (M,), with a gradient; failed, timed out (M,) bool."""
         still = RobotState(**{f.name: getattr(state, f.name).detach() for f in fields(state)})
         for name, task in self.tasks.items():
             part = self.task_slices[name]
             task.command.advance(still[part])
-            task.command.stay()
+            task.command.clamp_to_plan()
             _carry_along(task.command, state[part], still[part])
         scenes = make_scenes(self.tasks, self.task_slices, state, self._trail, self.robot)
         rewards, failures, timeouts = [], [], []
@@ -95,16 +95,16 @@ class ImaginedEnv:
         return torch.cat(rewards), torch.cat(failures), torch.cat(timeouts)
 
     def observe(self, state: RobotState) -> Obs:
-        """As `HumanoidEnv` observes, without noise and `history`."""
+        """The observations of `HumanoidEnv`, without noise and `history`."""
         commands = [task.command for task in self.tasks.values()]
         return {"proprioception": observations.proprioception(state), **observe_tasks(commands, state, self._shapes)}
 
 
 def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
-    """Give a reference that is carried along with the robots the gradient of where they are over the ground.
+    """Give a reference that moves along with the robots the gradient of their horizontal positions.
 
-    The command has carried it there already, by the robots' places without a gradient. Without this,
-    errors would pull at the robots' places, though they stay the same wherever the robots go.
+    The command has already moved it, by the robots' positions without a gradient. Without this, tracking errors would have a
+    gradient with respect to the robots' positions, although they do not depend on them.
     """
     if command.carried:
         there = seen.root_pos_w - still.root_pos_w

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the manifest: NAME.yaml or NAME.json")
 @click.option(
-    "--test-share", default=0.1, show_default=True, type=click.FloatRange(0.0, 1.0), help="of the clips, for testing"
+    "--test-share",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0),
+    help="share of the clips that are for testing",
 )
-@click.option("--seed", default=0, show_default=True, help="of which clips are for testing")
+@click.option("--seed", default=0, show_default=True, help="of the choice of clips for testing")
 def manifest(folder: Path, output: Path, test_share: float, seed: int) -> None:
-    """List the clips in FOLDER and in the folders below it, each with its digest; the folders' names are tags."""
+    """List the clips in FOLDER and its subfolders, each with its digest; the folders' names become tags."""
     from protege.core.runs.manifest import split_up, write_manifest
 
     listed = split_up(_in_folders(folder), test_share, seed)
@@ -34,27 +38,27 @@ def _in_folders(folder: Path) -> list["MotionFile"]:
     from protege.core.runs.manifest import MotionFile
 
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder", "Give the folder of the clips")
+        raise UserError(f"{folder} is not a folder", "Give the folder of the clips")
     found = list["MotionFile"]()
     for place in [folder, *sorted(x for x in folder.rglob("*") if x.is_dir())]:
         try:
             files = clip_files([place])
-        except UserError:  # it holds no clips
+        except UserError:  # without clips
             continue
         found += [MotionFile(file, tags=place.relative_to(folder).parts) for file in files]
     if not found:
-        raise UserError(
-            f"{folder} holds no clips, nor do the folders below it", "Import some: protege sim motions import"
-        )
+        raise UserError(f"{folder} holds no clips, nor do its subfolders", "Import some: protege sim motions import")
     return found
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the packed library: NAME.library")
-@click.option("--robot", help="a name or a robot.yaml; by default the first clip's own, or the default robot")
+@click.option(
+    "--robot", help="name of a robot, or a robot.yaml; by default the first clip's robot, or the default robot"
+)
 def pack(sources: Sequence[str], output: Path, robot: str | None) -> None:
-    """Pack manifests, folders and clips into one file, which --motion-file takes: it opens at once, however many they are."""
+    """Pack manifests, folders and clips into one file for --motion-file; it opens at once, however many clips it has."""
     from protege.core.motions import clip_robot
     from protege.core.motions.packed import SUFFIX
     from protege.core.runs.clip_selection import pack_listed, select
@@ -62,7 +66,7 @@ def pack(sources: Sequence[str], output: Path, robot: str | None) -> None:
     from .robots import default_robot, get_robot
 
     if output.suffix != SUFFIX:
-        raise UserError(f"{output} is no name of a packed library", f"Call it {output.with_suffix(SUFFIX).name}")
+        raise UserError(f"{output} is not the name of a packed library", f"Call it {output.with_suffix(SUFFIX).name}")
     listed = select(sources)
     target = get_robot(robot or clip_robot(listed[0].file) or default_robot())
     library = pack_listed(listed, target, output)

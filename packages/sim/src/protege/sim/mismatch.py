@@ -1,4 +1,4 @@
-"""Robots that differ from their description, by `env.mismatch`: what a policy meets when its robot is not the one that it knows."""
+"""Robots that differ from their description, by `env.mismatch`: what a policy meets on a robot other than the described one."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -9,7 +9,7 @@ from .env_config import MismatchParams
 
 
 def mismatched(robot: Robot, params: MismatchParams) -> Robot:
-    """The robot with the rates, effort limits and collisions of `params`; itself where they change nothing."""
+    """The robot with the rates, effort limits and collisions of `params`; the same object if they change nothing."""
     control = 1.0 / params.control_rate if params.control_rate else robot.control_dt
     physics = 1.0 / params.physics_rate if params.physics_rate else robot.physics_dt
     if params.control_rate or params.physics_rate:
@@ -23,18 +23,18 @@ def mismatched(robot: Robot, params: MismatchParams) -> Robot:
 
 
 def delay_steps(robot: Robot, params: MismatchParams) -> int:
-    """Physics steps by which actions are late."""
+    """Delay of the actions in physics steps."""
     return round(params.delay / robot.physics_dt)
 
 
 def legs(robot: Robot) -> tuple[frozenset[str], frozenset[str]]:
-    """The bodies of the left leg and of the right one: what feet hang from, down from where the legs part."""
+    """The bodies of the left leg and of the right one: the feet and their ancestors, down from the body where the legs meet."""
     left, right = (_chain(robot, feet) for feet in (robot.groups.left_foot, robot.groups.right_foot))
     return left - right, right - left
 
 
 def _chain(robot: Robot, bodies: tuple[str, ...]) -> frozenset[str]:
-    """Some bodies, and all that they hang from."""
+    """Some bodies and all their ancestors."""
     found, parents = set(bodies), {body.name: body.parent for body in robot.bodies}
     for name in bodies:
         while (parent := parents[name]) is not None:
@@ -44,7 +44,7 @@ def _chain(robot: Robot, bodies: tuple[str, ...]) -> frozenset[str]:
 
 
 def _all_but_legs(robot: Robot) -> tuple[tuple[str, str], ...]:
-    """The pairs of bodies that are not one of the left leg and one of the right leg."""
+    """All pairs of bodies except those of a body of the left leg and one of the right leg."""
     left, right = legs(robot)
     return tuple(
         (a, b)

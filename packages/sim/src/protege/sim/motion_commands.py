@@ -1,4 +1,4 @@
-"""`protege sim motions`: what is done with clips. Everything heavy is imported by the command that needs it."""
+"""`protege sim motions`: commands for clips. Each command imports the heavy modules that it needs."""
 
 import json
 import math
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, export, map, list, inspect, attempt, play; libraries of many."""
+    """Motion clips: import, export, map, list, inspect, attempt, play; libraries of many clips."""
 
 
 motions.add_command(manifest)
@@ -40,47 +40,50 @@ motions.add_command(pack)
 @robot_option
 @file_options("format", "fps", "quat", "up", "unit", "scale", "map", "ground", "source", "licence")
 @click.option(
-    "--name", "names", multiple=True, help="which motion of an archive or folder (repeatable); a file's new name"
+    "--name",
+    "names",
+    multiple=True,
+    help="name of a motion in an archive or folder (repeatable); or a new name for a single file",
 )
 def import_clips(
     sources: tuple[str, ...], output: str, robot: str | None, options: "Options", names: tuple[str, ...]
 ) -> None:
-    """Make clips of a robot from motion files of any known format: files, folders, zip archives, wheels.
+    """Convert motion files of any known format into clips of a robot: files, folders, zip archives, wheels.
 
-    Of files all are written or none. A folder is gone through to its end: bad files are named there, and the exit code is 2.
+    Named files are all written or none. A folder is processed to its end: bad files are listed, and the exit code is 2.
     """
     from .motions.import_command import import_motions
     from .motions.readers import READERS
 
     if len(sources) > 1 and not Path(sources[0]).exists() and (sources[0] in READERS or sources[0].isalnum()):
-        options, sources = replace(options, format=sources[0]), sources[1:]  # the older form: import FORMAT SOURCE...
+        options, sources = replace(options, format=sources[0]), sources[1:]  # the older syntax: import FORMAT SOURCE...
     target = _target(robot)
 
-    def said(path: Path, motion: "SourceMotion", clip: "Clip") -> None:
+    def report_clip(path: Path, motion: "SourceMotion", clip: "Clip") -> None:
         _warn(clip.name, clip.warnings)
         for remark in motion.remarks:
             click.echo(f"{clip.name}: {remark}", err=True)
         click.echo(f"{path}  {clip.duration:.1f} s")
 
-    report = import_motions(sources, Path(output), target, options, names, said)
-    if report.passed_over:
-        some = ", ".join(report.passed_over[:5]) + (", ..." if len(report.passed_over) > 5 else "")
-        click.echo(
-            f"passed over {len(report.passed_over)} files that are clips already or no motions: {some}", err=True
-        )
+    report = import_motions(sources, Path(output), target, options, names, report_clip)
+    if report.skipped:
+        some = ", ".join(report.skipped[:5]) + (", ..." if len(report.skipped) > 5 else "")
+        click.echo(f"passed over {len(report.skipped)} files that are clips already or no motions: {some}", err=True)
     if report.failed:
         for line in report.failed:
             click.echo(f"not imported: {line}", err=True)
-        raise UserError(f"{len(report.failed)} files could not be imported", "They are named above; all others were")
+        raise UserError(
+            f"{len(report.failed)} files could not be imported", "They are listed above; all others were imported"
+        )
 
 
 @motions.command("map")
 @click.argument("source", metavar="FILE")
 @robot_option
-@click.option("--output", help="file of the map; it is printed by default")
+@click.option("--output", help="file for the map; by default it is printed")
 @file_options("up", "unit", "scale")
 def propose_map(source: str, robot: str | None, output: str | None, options: "Options") -> None:
-    """Propose a map from FILE's skeleton to the parts that a robot follows, for `import --map`; what is doubtful is said."""
+    """Propose a map from the bodies of FILE's skeleton to roles, for `import --map`; doubts are reported."""
     from protege.core.files import write_atomically
 
     from .motions.map_command import propose_map as propose
@@ -100,10 +103,12 @@ def propose_map(source: str, robot: str | None, output: str | None, options: "Op
 @click.option(
     "--format",
     required=True,
-    help="mjlab: an .npz of its tracking tasks; csv: Unitree's table, xyzw; proto: a .motion of ProtoMotions 3",
+    help="mjlab: .npz for its tracking tasks; csv: Unitree's table, xyzw; proto: .motion of ProtoMotions 3",
 )
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="the file, such as walk.npz")
-@click.option("--fps", type=click.FloatRange(1.0, 1000.0), help="frames a second: 30; of mjlab the control rate")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="file to write, such as walk.npz")
+@click.option(
+    "--fps", type=click.FloatRange(1.0, 1000.0), help="frames per second; by default 30, for mjlab the control rate"
+)
 @robot_option
 def export_clip(clip: str, format: str, output: Path, fps: float | None, robot: str | None) -> None:
     """Write CLIP in another project's format."""
@@ -117,10 +122,15 @@ def export_clip(clip: str, format: str, output: Path, fps: float | None, robot: 
 
 @motions.command("list")
 @robot_option
-@click.option("--folder", default="data/motions", show_default=True, help="of clips besides those that are shipped")
+@click.option(
+    "--folder",
+    default="data/motions",
+    show_default=True,
+    help="folder of clips, listed in addition to the shipped ones",
+)
 @json_option
 def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
-    """Clips that are shipped, which any command finds by their names, and those in a folder."""
+    """List the shipped clips, which every command finds by name, and the clips in a folder."""
     from .motions.catalog import describe
 
     rows = describe(Path(folder), robot)
@@ -147,19 +157,19 @@ def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
 def inspect_clip(clip: str, robot: str | None, as_json: bool) -> None:
     """Facts, measures and a verdict: rate, gaps, heights, sliding feet, joints past their limits, jumps.
 
-    Exit code 2 if the clip has errors: no robot could move like this, and every other command refuses it.
+    Exit code 2 if the clip has errors: no robot could move like this, and every other command rejects it.
     """
     from protege.core.motions import read_clip
     from protege.core.motions.plausibility import errors
 
     from .motions.inspect import inspect, summary
-    from .motions.verdict import conclusion, head, judge
+    from .motions.verdict import assess, conclusion, head
 
     target = _target(robot, clip)
     motion = read_clip(clip, target)
-    verdict = judge(motion, target)
+    verdict = assess(motion, target)
     wrong = errors(verdict.findings)
-    report = None if wrong else inspect(motion, target)  # of numbers that are not sane, measures say nothing
+    report = None if wrong else inspect(motion, target)  # measures of implausible numbers mean nothing
     if as_json:
         click.echo(json.dumps(asdict(verdict) | (asdict(report) if report else {}), indent=2))
     else:
@@ -172,13 +182,11 @@ def inspect_clip(clip: str, robot: str | None, as_json: bool) -> None:
 @motions.command("attempt")
 @click.argument("clip")
 @robot_option
-@click.option("--seconds", type=click.FloatRange(0.05), help="of the clip; all by default")
-@click.option(
-    "--samples", default=128, show_default=True, type=click.IntRange(2), help="of control, tried in each round"
-)
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one a core")
-@click.option("--seed", default=0, show_default=True, help="of the samples")
-@click.option("--output", help="a clip of what the robot did, such as done.npy, to be played")
+@click.option("--seconds", type=click.FloatRange(0.05), help="length of the part to follow; by default the whole clip")
+@click.option("--samples", default=128, show_default=True, type=click.IntRange(2), help="control samples per round")
+@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one per core")
+@click.option("--seed", default=0, show_default=True, help="seed of the samples")
+@click.option("--output", help="file for a clip of the robot's motion, such as done.npy")
 @json_option
 def attempt_clip(
     clip: str,
@@ -190,7 +198,7 @@ def attempt_clip(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Whether physics allows CLIP: sampled control tries to follow it in MuJoCo, with nothing learned."""
+    """Test whether physics allows CLIP: sampling-based control tries to follow it in MuJoCo, without learning."""
     from protege.core.motions import load_clip, save_clip
 
     from .motions.attempt import attempt, summary
@@ -216,15 +224,13 @@ def attempt_clip(
 
 @motions.command()
 @click.argument("clip")
-@click.option("--output", required=True, help="film.mp4, strip.png, or a folder for single pictures")
+@click.option("--output", required=True, help="film.mp4, strip.png, or a folder for separate pictures")
 @robot_option
-@click.option("--fps", type=click.FloatRange(1.0, 240.0), help="pictures a second: 30 by default, 10 of a strip")
-@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="of one picture, pixels")
-@click.option("--start", default=0.0, show_default=True, type=click.FloatRange(0.0), help="s")
-@click.option("--seconds", type=click.FloatRange(0.0), help="how long; to the end by default, 1.5 of a strip")
-@click.option(
-    "--source", is_flag=True, help="beside it, the motion file's own skeleton or robot, before it was retargeted"
-)
+@click.option("--fps", type=click.FloatRange(1.0, 240.0), help="pictures per second; by default 30, for a strip 10")
+@click.option("--size", default="640x480", show_default=True, metavar="WxH", help="size of one picture, pixels")
+@click.option("--start", default=0.0, show_default=True, type=click.FloatRange(0.0), help="start time, s")
+@click.option("--seconds", type=click.FloatRange(0.0), help="length, s; by default to the end, for a strip 1.5")
+@click.option("--source", is_flag=True, help="also draw the motion file's own skeleton or robot, before retargeting")
 @file_options("format", "fps", "quat", "up", "unit", "scale", "map", "ground", rate="--source-fps")
 def play(
     clip: str,
@@ -237,7 +243,7 @@ def play(
     source: bool,
     options: "Options",
 ) -> None:
-    """Draw CLIP as it is, without physics. Of a motion file, options say what it does not, as in `import`."""
+    """Draw CLIP without physics. For a motion file, the options of `import` describe what the file does not contain."""
     from .motions.play import play as draw
     from .motions.play import robot_of_file
 
@@ -246,18 +252,20 @@ def play(
 
 
 def _target(robot: str | None, clip: str | None = None) -> "Robot":
-    """The robot of that name, or else a clip's own, or else the default one."""
+    """The robot with this name; otherwise the clip's own robot; otherwise the default robot."""
     from protege.core.motions import clip_robot
 
     from .robots import default_robot, get_robot, has_robot
 
     own = clip_robot(clip) if clip and not robot else ""
     if own and not has_robot(own):
-        raise UserError(f"{clip} is of the robot {own}, which is not installed", "Add --robot with its robot.yaml")
+        raise UserError(
+            f"{clip} is a clip of the robot {own}, which is not installed", "Add --robot with its robot.yaml"
+        )
     return get_robot(robot or own or default_robot())
 
 
 def _warn(name: str, findings: Iterable["Finding"]) -> None:
-    """What is unlikely about a clip, on stderr."""
+    """Print what is unlikely about a clip, on stderr."""
     for finding in findings:
         click.echo(f"warning: {name}: {finding}", err=True)

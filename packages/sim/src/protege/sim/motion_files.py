@@ -1,6 +1,6 @@
-"""Lets core read motion files of other formats, by an entry point; converted clips are cached.
+"""Lets core read motion files of other formats, through an entry point. Converted clips are cached.
 
-Slow imports wait until a file is converted, because core calls `accepts` for each clip that it loads.
+Slow imports are deferred until a file is converted, because core calls `accepts` for each clip that it loads.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from protege.core.robots.robot import Robot
 
 from .motions.containers import may_be_motion
 
-INDEX = "index.json"
-"""Written last: a folder of the cache without it is incomplete."""
+INDEX_FILE = "index.json"
+"""Written last: a folder of the cache without this file is incomplete."""
 
-NUMBER = 5
-"""Characters before a clip's name in the cache, which keep the clips of a file in order."""
+PREFIX_LENGTH = 5
+"""Characters before a clip's name in the cache, which preserve the order of a file's clips."""
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,14 @@ class MotionFiles:
     """Implements `protege.core.motions.conversion.Converter`."""
 
     def accepts(self, first: bytes) -> bool:
-        """Whether a file begins as motion files do, and is no clip."""
+        """Whether a file begins like a motion file and is not a clip."""
         return may_be_motion(first)
 
     def robot(self, file: Path) -> str:
-        """The robot whose joints a file has; empty for a skeleton's motion.
+        """The robot whose joints a file has; empty for the motion of a skeleton.
 
         Raises:
-            UserError: it is no motion.
+            UserError: it is not a motion.
         """
         from .motions.identity import robot_of
         from .motions.importer import motions_in
@@ -59,13 +59,13 @@ class MotionFiles:
         """The clips of a file for a robot, from the cache if it has been converted before.
 
         Raises:
-            UserError: it cannot be converted without options; the remedy is the command that takes them.
+            UserError: it cannot be converted without options; the remedy is the command that accepts them.
         """
         contents = _contents(file)
         folder = cache_folder() / _key(contents, robot)
         try:
-            index = json.loads((folder / INDEX).read_text())
-            clips = [replace(read_clip(folder / name, robot), name=name[NUMBER:-4]) for name in index["clips"]]
+            index = json.loads((folder / INDEX_FILE).read_text())
+            clips = [replace(read_clip(folder / name, robot), name=name[PREFIX_LENGTH:-4]) for name in index["clips"]]
             remarks, doubts = index["remarks"], index["warnings"]
         except (OSError, ValueError, KeyError, TypeError, UserError):  # missing or incomplete
             clips, remarks, doubts = self._convert(contents, file, robot, folder)
@@ -85,7 +85,7 @@ class MotionFiles:
             found = list(clips_in(contents, str(file), file.stem, Options(), robot))
         remarks = [remark for motion, _ in found for remark in motion.remarks]
         doubts = [str(warning) for motion, _ in found for warning in motion.warnings]
-        names = [f"{number:0{NUMBER - 1}d}_{clip.name}.npy" for number, (_, clip) in enumerate(found)]
+        names = [f"{number:0{PREFIX_LENGTH - 1}d}_{clip.name}.npy" for number, (_, clip) in enumerate(found)]
         index = {
             "file": file.name,
             "formats": [motion.format for motion, _ in found],
@@ -96,10 +96,10 @@ class MotionFiles:
             for name, (_, clip) in zip(names, found, strict=True):
                 save_clip(folder / name, clip, robot)
             text = json.dumps(index | {"remarks": remarks, "warnings": doubts}, indent=2)
-            write_atomically(folder / INDEX, lambda handle: handle.write(text.encode()))
+            write_atomically(folder / INDEX_FILE, lambda handle: handle.write(text.encode()))
         except UserError as error:
             log.warning("the clips of %s are not cached: %s", file.name, error)
-        # The caller checks the clips itself, and logs their warnings.
+        # The caller checks the clips itself and logs their warnings.
         return [replace(clip, warnings=()) for _, clip in found], remarks, doubts
 
 
@@ -108,7 +108,7 @@ CONVERTER = MotionFiles()
 
 @contextmanager
 def _options_named(file: Path, robot: str) -> Iterator[None]:
-    """Add to errors whose remedy is an option the command that has this option."""
+    """Extend errors whose remedy is an option by the command that has this option."""
     try:
         yield
     except UserError as error:
@@ -119,15 +119,15 @@ def _options_named(file: Path, robot: str) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """Where converted clips are kept: `$PROTEGE_CACHE`, or `protege` in the user's cache; they may be deleted at any time."""
+    """Folder of converted clips: `$PROTEGE_CACHE`, or `protege` in the user's cache folder; it may be deleted at any time."""
     own = os.environ.get("PROTEGE_CACHE")
     base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "protege"
     return base / "motions"
 
 
 def _key(contents: bytes, robot: Robot) -> str:
-    """A hash of all that the clips depend on: the file, the robot, and the converter's version and source files."""
-    from .motions.body_map import FILE
+    """A hash of everything that the clips depend on: the file, the robot, and the converter's version and source files."""
+    from .motions.body_map import RETARGET_FILE
     from .robots import file_beside
 
     digest = hashlib.sha256(contents)
@@ -135,26 +135,26 @@ def _key(contents: bytes, robot: Robot) -> str:
     digest.update(version("protege-sim").encode())
     for path in sorted(_files(files(__package__).joinpath("motions")), key=lambda path: path.name):
         digest.update(path.name.encode() + path.read_bytes())
-    if follows := file_beside(robot, FILE):
+    if follows := file_beside(robot, RETARGET_FILE):
         digest.update(follows.read_bytes())
     return digest.hexdigest()
 
 
 def _files(folder: Traversable) -> list[Traversable]:
-    """Code and maps in a folder and below."""
+    """Code and maps in a folder and its subfolders."""
     inside = list(folder.iterdir())
     own = [path for path in inside if path.name.endswith((".py", ".yaml"))]
     return own + [file for path in inside if path.is_dir() and path.name != "__pycache__" for file in _files(path)]
 
 
 def _contents(file: Path) -> bytes:
-    from .motions.readers.limits import LARGEST
+    from .motions.readers.limits import MAX_BYTES
 
     try:
         with file.open("rb") as opened:
-            contents = opened.read(LARGEST + 1)
+            contents = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror or error})", "Check the file") from error
-    if len(contents) > LARGEST:
-        raise UserError(f"{file} is larger than {LARGEST >> 20} MB", "Import a part of it")
+    if len(contents) > MAX_BYTES:
+        raise UserError(f"{file} is larger than {MAX_BYTES >> 20} MB", "Import a part of it")
     return contents

@@ -1,4 +1,4 @@
-"""What the envs observe: the shapes, and the commands of all tasks at once."""
+"""Observations of the envs: their shapes, and the commands of all tasks at once."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ def observation_shapes(
     """The shape of each observation of an env, by name.
 
     Args:
-        sensors: of `observations.SENSORS`; with onboard ones there are theirs besides those of the full state.
+        sensors: one of `observations.SENSORS`; with onboard sensors, their observations are added to those of the full state.
     """
     k, b, j = len(config.future_frames), robot.num_bodies, robot.num_joints
-    p, felt = observations.proprioception_size(b, j), observations.onboard_size(j)
+    p, onboard_size = observations.proprioception_size(b, j), observations.onboard_size(j)
     onboard = {
-        "onboard": (felt,),
-        "onboard_history": (config.history_steps, felt),
+        "onboard": (onboard_size,),
+        "onboard_history": (config.history_steps, onboard_size),
         "onboard_poses": (k, b, observations.ONBOARD_POSE_FEATURES),
     }
     return {
@@ -52,12 +52,12 @@ def command_shapes(config: EnvConfig) -> list[tuple[Modality, tuple[int, ...]]]:
 def observe_commands(
     commands: Sequence[Command], state: RobotState, shapes: Sequence[tuple[Modality, tuple[int, ...]]]
 ) -> Obs:
-    """Each modality as the envs of some commands see it, and where they do, (N, ...).
+    """The observation of each modality in the envs of some commands, and where it is shown, (N, ...).
 
-    As in an exported policy, a modality is computed of the raw values of all envs, which are zero where none are given.
+    As in an exported policy, a modality is computed from the raw values of all envs, which are zero where none are given.
 
     Args:
-        state: of all envs (N, ...), first those of the first command, then those of the second one, ...
+        state: of all envs (N, ...): those of the first command, then those of the second one, ...
         shapes: see `command_shapes`.
     """
     obs: Obs = {}
@@ -92,11 +92,11 @@ def observe_tasks(
     *,
     onboard: bool = False,
 ) -> Obs:
-    """References and commands as seen from the robots, (N, ...); simulated and imagined envs see them by this function alone.
+    """References and commands as the robots observe them, (N, ...); simulated and imagined envs both use this function.
 
     Args:
         state, shapes: see `observe_commands`.
-        onboard: with the references as they are seen by robots that do not know where they are, too.
+        onboard: also observe the references relative to robots that do not know their position.
     """
     targets = [(*c.reference.future(), *c.reference.next_joints(), c.pose_mask) for c in commands]
     pos, quat, joint_pos, joint_vel, pose_mask = map(joined, zip(*targets, strict=True))
@@ -109,12 +109,12 @@ def observe_tasks(
     }
     if onboard:
         floors = [c.reference.floor for c in commands]
-        if any(floor is not None for floor in floors):  # whose targets' heights are over the ground
+        if any(floor is not None for floor in floors):  # heights of targets are measured from the ground
             pos = joined([x if f is None else f.above(x) for f, (x, *_) in zip(floors, targets, strict=True)])
         obs["onboard_poses"] = observations.onboard_poses(state, pos, quat)
     return obs
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Those of all tasks, (n, ...) each -> (N, ...); of a single one itself."""
+    """The rows of all tasks, (n, ...) each -> (N, ...); with a single task, its own tensor."""
     return parts[0] if len(parts) == 1 else torch.cat([*parts])

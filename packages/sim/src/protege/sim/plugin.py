@@ -50,11 +50,11 @@ class HumanoidPlugin:
         """Build the environment of a run.
 
         Args:
-            run: a RunConfig; robot, simulator, motion_file, motion_split, motion_tags, seed, device and num_threads are read.
+            run: a RunConfig; robot, simulator, motion_file, motion_split, motion_tags, seed, device and num_threads are used.
             env: the environment's own config.
             evaluation: end episodes by the tasks' failure rules.
-            robot: instead of the one that `run.robot` names.
-            sensors: of the policy that acts in it, see `HumanoidEnv`.
+            robot: replaces the one that `run.robot` names.
+            sensors: of the policy that acts in the environment, see `HumanoidEnv`.
         """
         robot, late = robot or get_robot(run.robot), 0
         if evaluation:
@@ -66,7 +66,7 @@ class HumanoidPlugin:
         settings = vars(own) if isinstance(own, MjwarpParams) else {}
         varied = env.randomization.when(evaluation).varies_bodies
         where = (run.torch_device(), run.num_threads)
-        if where[0] == "cpu":  # a GPU says itself what does not fit
+        if where[0] == "cpu":  # a simulator on a GPU checks its memory itself
             check_memory(run.simulator, robot, env, varied=varied)
         settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
         driven = stepwise(robot) if late else robot

@@ -1,7 +1,7 @@
-"""Domain randomisation: what differs between envs and disturbs them, so that a policy does not rely on what it cannot know.
+"""Domain randomisation: differences and disturbances of envs, so that a policy does not rely on what it cannot measure.
 
-The terms are those of Peng et al. 2018 (arXiv 1710.06537) and Tan et al. 2018 (arXiv 1804.10332). Each is off unless
-`env.randomization` says otherwise, and then draws nothing. All tensors have fixed shapes and are changed in place.
+The terms are those of Peng et al. 2018 (arXiv 1710.06537) and Tan et al. 2018 (arXiv 1804.10332). Each term is off unless
+`env.randomization` enables it; a term that is off makes no draws. All tensors have fixed shapes and are changed in place.
 """
 
 import math
@@ -19,20 +19,20 @@ from protege.core.robots.state import RobotState
 from .env_config import BiasParams, RandomizationParams
 from .factors import Factors
 from .references.plans import uniform
-from .references.reference import keep
+from .references.reference import assign_where
 from .sensor_errors import SensorBias, SensorNoise
 from .simulators.delayed import DelayedSimulator
 from .simulators.simulator import Simulator, Variation
 
 
 class Bodies:
-    """Friction, masses, centres of mass and gains of n envs, new with every episode.
+    """Friction, masses, centres of mass and gains of n envs, drawn for each episode.
 
     Attributes:
-        factors: how these envs differ, (n, F); see `Factors`.
+        factors: the differences of the current envs, (n, F); see `Factors`.
     """
 
-    kept: ClassVar = ("factors",)
+    saved_state: ClassVar = ("factors",)
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.params, self.robot, self.n, self.generator = params, robot, n, generator
@@ -40,13 +40,13 @@ class Bodies:
         self.ranges, self.factors = self._table.ranges, self._table.values
 
     def restart(self, mask: Tensor, simulator: Simulator) -> None:
-        """Draw anew where mask (n,) is True."""
+        """Draw new bodies where mask (n,) is True."""
         drawn = self.draw()
         simulator.randomize(mask, drawn)
-        keep(self.factors, mask, self._table.of(drawn))
+        assign_where(self.factors, mask, self._table.of(drawn))
 
     def draw(self) -> Variation:
-        """For all envs; of terms that are off, None."""
+        """Draw for all envs; None for terms that are off."""
         p, n, generator = self.params, self.n, self.generator
         bodies, joints, same = (n, self.robot.num_bodies), (n, self.robot.num_joints), (1.0, 1.0)
         friction = uniform((n,), *p.friction, generator) if p.friction != same else None
@@ -61,14 +61,14 @@ class Bodies:
 
 
 class Latency:
-    """Actions that arrive a while later, one delay all through an episode.
+    """Actions that arrive late, with one delay for the whole episode.
 
     Attributes:
         delay: (n,) control steps.
         queue: (n, most control steps + 1, J), the last actions, newest first.
     """
 
-    kept: ClassVar = ("delay", "queue")
+    saved_state: ClassVar = ("delay", "queue")
 
     def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, generator: torch.Generator) -> None:
         self.steps = (seconds[0] / robot.control_dt, seconds[1] / robot.control_dt)
@@ -78,26 +78,26 @@ class Latency:
         self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=generator.device)
 
     def restart(self, mask: Tensor, start: RobotState) -> None:
-        """Draw anew where mask (n,) is True; until the first action arrives, the pose of the start (n, ...) is held."""
+        """Draw new delays where mask (n,) is True. Until the first action arrives, the pose of the start (n, ...) is held."""
         delay = uniform(mask.shape, *self.steps, self.generator).round().long()
-        keep(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
-        keep(self.queue, mask, ((start.joint_pos - self.default_joint_pos) / self.action_scale).unsqueeze(1))
+        assign_where(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
+        assign_where(self.queue, mask, ((start.joint_pos - self.default_joint_pos) / self.action_scale).unsqueeze(1))
 
     def delayed(self, action: Tensor) -> Tensor:
-        """The actions that arrive now that these are sent, (n, J) both."""
+        """The actions that arrive in the step in which these are sent, (n, J) both."""
         self.queue.copy_(queued(action, self.queue[:, :-1]))
         return arriving(self.queue, self.delay)
 
 
 class Pushes:
-    """Now and then a level force on the root, for `push_time`.
+    """Occasional horizontal forces on the root, for `push_time` each.
 
     Attributes:
-        wait: (n,) control steps until the next push; it lasts while this is not above zero.
-        force_h: (n, 3) N, of that push, in the heading frame.
+        wait: (n,) control steps until the next push, which lasts while this is not above zero.
+        force_h: (n, 3) N, force of that push, in the heading frame.
     """
 
-    kept: ClassVar = ("wait", "force_h")
+    saved_state: ClassVar = ("wait", "force_h")
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.params, self.generator, dt = params, generator, robot.control_dt
@@ -110,28 +110,31 @@ class Pushes:
         """Draw the next push where mask (n,) is True."""
         bounds = (self.params.push_force, self.params.push_angle, self.interval)
         size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
-        keep(self.wait, mask, wait.round().long())
-        keep(self.force_h, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], dim=1))
+        assign_where(self.wait, mask, wait.round().long())
+        assign_where(
+            self.force_h, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], dim=1)
+        )
 
     def advance(self) -> None:
-        """One control step on."""
+        """Advance by one control step."""
         self.wait -= 1
         self.restart(self.wait <= -self.steps)
 
     def force_w(self, state: RobotState) -> Tensor:
-        """What pushes now, (n, 3) N."""
+        """The current pushes, (n, 3) N."""
         return R.rotate(R.heading(state.root_quat_w), self.force_h) * (self.wait <= 0).unsqueeze(1)
 
 
 class VelocitySteps:
-    """Now and then a robot moves and turns faster all at once, as a whole.
+    """Occasional jumps of a robot's velocity: the whole robot becomes faster, and turns faster.
 
     Attributes:
-        until: (n,) control steps until the next step.
-        velocity_w: (n, 3) m/s, of that step; `turn_w` (n, 3) rad/s.
+        until: (n,) control steps until the next jump.
+        velocity_w: (n, 3) m/s, velocity that is added then.
+        turn_w: (n, 3) rad/s, angular velocity that is added then.
     """
 
-    kept: ClassVar = ("until", "velocity_w", "turn_w")
+    saved_state: ClassVar = ("until", "velocity_w", "turn_w")
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.size, self.generator, dt = params.velocity_step, generator, robot.control_dt
@@ -141,27 +144,27 @@ class VelocitySteps:
         self.velocity_w, self.turn_w = torch.zeros(2, n, 3, device=generator.device)
 
     def restart(self, mask: Tensor) -> None:
-        """Draw the next step where mask (n,) is True."""
+        """Draw the next jump where mask (n,) is True."""
         bounds = (self.size, (-math.pi, math.pi), self.interval)
         size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
         up = uniform(mask.shape, -self.up, self.up, self.generator) if self.up else torch.zeros_like(size)
-        keep(self.until, mask, wait.round().long())
-        keep(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), up], 1))
+        assign_where(self.until, mask, wait.round().long())
+        assign_where(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), up], 1))
         if self.turn:
-            keep(self.turn_w, mask, uniform(self.turn_w.shape, -self.turn, self.turn, self.generator))
+            assign_where(self.turn_w, mask, uniform(self.turn_w.shape, -self.turn, self.turn, self.generator))
 
     def advance(self) -> None:
-        """One control step on."""
+        """Advance by one control step."""
         self.until -= 1
         self.restart(self.until < 0)
 
     @property
     def now(self) -> Tensor:
-        """(n,) bool, whose velocity changes before the next physics step."""
+        """(n,) bool, whether the velocity changes before the next physics step."""
         return self.until <= 0
 
     def act(self, simulator: Simulator) -> None:
-        """Change the velocities of those whose time has come."""
+        """Change the velocities of the envs whose jump is due."""
         state = simulator.state
         # A simulator takes the root's velocities and those of the joints, and turns the other bodies with the root.
         faster = state.body_lin_vel_w + self.velocity_w.unsqueeze(1)
@@ -170,11 +173,11 @@ class VelocitySteps:
 
 
 class Randomization:
-    """The terms of an environment, None where they are off.
+    """The terms of an environment; None where they are off.
 
     Args:
-        simulator: of the environment's envs; made with `varied` if `params.varies_bodies`.
-        generator: of the environment.
+        simulator: physics of the envs; made with `varied` if `params.varies_bodies`.
+        generator: the environment's generator.
     """
 
     def __init__(self, params: RandomizationParams, simulator: Simulator, generator: torch.Generator) -> None:
@@ -189,7 +192,7 @@ class Randomization:
         self.delay = simulator if isinstance(simulator, DelayedSimulator) else None
 
     def act(self, action: Tensor) -> Tensor:
-        """Before the physics: what is carried out when this is sent, (N, J) rad both; and the push of this step."""
+        """Before the physics: apply the pushes, and return the actions that arrive when `action` is sent, (N, J) both."""
         if self.pushes:
             self.simulator.push(self.pushes.force_w(self.simulator.state))
         if self.velocity_steps:
@@ -197,7 +200,7 @@ class Randomization:
         return self.latency.delayed(action) if self.latency else action
 
     def advance(self) -> None:
-        """After the physics: one control step on."""
+        """After the physics: advance by one control step."""
         if self.pushes:
             self.pushes.advance()
         if self.velocity_steps:
@@ -206,7 +209,7 @@ class Randomization:
             self.noise.advance()
 
     def restart(self, mask: Tensor, start: RobotState) -> None:
-        """Draw anew for the episodes that begin where mask (N,) is True, before they are put into their start (N, ...)."""
+        """Draw for the episodes that begin where mask (N,) is True, before the envs are put into their start state (N, ...)."""
         if self.bodies:
             self.bodies.restart(mask, self.simulator)
         if self.latency:
@@ -223,7 +226,7 @@ class Randomization:
         return self.bodies.ranges if self.bodies else {}
 
     def rows(self) -> dict[str, Tensor]:
-        """What sets the next control step of these envs apart from that of others in their state; see `ImaginableEnv.rows`."""
+        """What distinguishes the next control step of these envs from that of others in the same state: `ImaginableEnv.rows`."""
         rows: dict[str, Tensor] = {}
         if self.bodies:
             rows["factors"] = self.bodies.factors
@@ -236,20 +239,20 @@ class Randomization:
         return rows
 
     def measured(self, state: RobotState) -> RobotState:
-        """What is observed of a state (N, ...); rewards, terminations and metrics know the true one."""
+        """The observed state for a true state (N, ...); rewards, terminations and metrics use the true one."""
         for sensors in (self.bias, self.noise):
             state = sensors.measured(state) if sensors else state
         return state
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: x.clone() for name, x in self._kept.items()}
+        return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, x in self._kept.items():
+        for name, x in self._saved_state.items():
             x.copy_(state[name])
 
     @property
-    def _kept(self) -> dict[str, Tensor]:
-        """What lasts from step to step. The bodies are the simulator's."""
+    def _saved_state(self) -> dict[str, Tensor]:
+        """State that persists between steps. That of the bodies belongs to the simulator."""
         terms = (self.bodies, self.latency, self.pushes, self.velocity_steps, self.bias, self.delay)
-        return {name: getattr(term, name) for term in terms if term for name in term.kept}
+        return {name: getattr(term, name) for term in terms if term for name in term.saved_state}

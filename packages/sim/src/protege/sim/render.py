@@ -23,11 +23,11 @@ from .robots.mjcf import build_spec
 
 FPS = 30
 AZIMUTH, ELEVATION = 120.0, -10.0
-"""Direction of the camera's view, about z and above the horizontal, degrees. Its distance is that of the robot's `Camera`."""
-ASIDE = 1.2 * np.array([-np.sin(np.radians(AZIMUTH)), np.cos(np.radians(AZIMUTH)), 0.0])
+"""Direction of the camera's view, about z and above the horizontal, degrees. Its distance is given by the robot's `Camera`."""
+COMPANION_OFFSET = 1.2 * np.array([-np.sin(np.radians(AZIMUTH)), np.cos(np.radians(AZIMUTH)), 0.0])
 """m, from the robot's root to its companion's: to the left in the picture, across the view direction."""
-FURTHER = 1.35
-"""Factor of the camera's distance if a companion is drawn."""
+COMPANION_DISTANCE_FACTOR = 1.35
+"""Factor on the camera's distance if a companion is drawn."""
 
 Companion = Callable[[mujoco.MjvScene, float, np.ndarray], None]
 """Adds shapes beside the robot to a scene, given s since the clip's start, and the robot's root position (3,) m."""
@@ -40,11 +40,11 @@ class Renderer:
         robot: the robot that is drawn.
         width: pixels, even (films need it), at most 1920.
         height: pixels, even, at most 1080.
-        frames: draw the axes of all bodies' frames, and the bodies transparent.
-        shapes: draw the collision shapes instead of the robot's looks.
+        frames: draw the axes of all bodies' frames, and make the bodies transparent.
+        shapes: draw the collision shapes instead of the visual ones.
 
     Raises:
-        UserError: without OpenGL, or for a size that cannot be drawn.
+        UserError: OpenGL is missing, or the size is invalid.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Renderer:
         self.data.qpos[self._qpos] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
-        middle = qpos[:2] if companion is None else qpos[:2] + ASIDE[:2] / 2.0
+        middle = qpos[:2] if companion is None else qpos[:2] + COMPANION_OFFSET[:2] / 2.0
         self._camera.lookat[:] = (*middle, self._look_at)
-        self._camera.distance = self._distance * (1.0 if companion is None else FURTHER)
+        self._camera.distance = self._distance * (1.0 if companion is None else COMPANION_DISTANCE_FACTOR)
         mujoco.mjv_updateScene(
             self.model, self.data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
@@ -124,7 +124,7 @@ class Renderer:
 
 
 def film_strip(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one size side by side, left to right and top to bottom; what is left of the last row is white."""
+    """Pictures of one size in a grid, left to right and top to bottom; the rest of the last row is white."""
     height, width, _ = frames[0].shape
     rows = -(-len(frames) // columns)
     strip = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
@@ -135,12 +135,12 @@ def film_strip(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
-    """Write a picture whole or not at all."""
+    """Write a picture atomically."""
     write_atomically(Path(path), lambda file: iio.imwrite(file, picture, extension=".png"))
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) -> None:
-    """Write a film (H.264) whole or not at all. Frames are encoded as they come."""
+    """Write a film (H.264) atomically. Frames are encoded as they are generated."""
     path = Path(path)
     writable_folder(path.parent)
     with TemporaryDirectory() as folder:
@@ -149,11 +149,11 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) 
         for frame in frames:
             if encoder is None:
                 size = (frame.shape[1], frame.shape[0])
-                rate: Any = fps  # the encoder takes fractions, its signature does not say so
+                rate: Any = fps  # the encoder accepts fractions, although its signature does not say so
                 encoder = write_frames(str(film), size, fps=rate, codec="libx264", macro_block_size=2)
                 encoder.send(None)
             encoder.send(np.ascontiguousarray(frame))
         if encoder is None:
-            raise UserError(f"{path} would be a film without pictures", "Give it at least one")
+            raise UserError(f"{path} would have no pictures", "Give it at least one")
         encoder.close()
         write_atomically(path, lambda file: file.write(film.read_bytes()))

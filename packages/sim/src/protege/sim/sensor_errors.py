@@ -1,4 +1,4 @@
-"""What sensors get wrong: noise that is new every control step, and biases that last an episode."""
+"""Sensor errors: noise that is drawn every control step, and biases that last for an episode."""
 
 from typing import ClassVar
 
@@ -12,18 +12,18 @@ from protege.core.robots.state import RobotState
 
 from .env_config import BiasParams, NoiseParams
 from .references.plans import uniform
-from .references.reference import keep
+from .references.reference import assign_where
 
 
 class SensorBias:
-    """Sensors that are wrong in the same way all through an episode.
+    """Sensor errors that stay the same for a whole episode.
 
     Attributes:
-        joint_offset: (n, J) rad, by how much angles are read too large.
-        height_offset: (n,) m, by how much the root is read too high.
+        joint_offset: (n, J) rad, added to the measured angles.
+        height_offset: (n,) m, added to the measured height of the root.
     """
 
-    kept: ClassVar = ("joint_offset", "height_offset")
+    saved_state: ClassVar = ("joint_offset", "height_offset")
 
     def __init__(self, params: BiasParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.params, self.generator, device = params, generator, generator.device
@@ -32,13 +32,13 @@ class SensorBias:
         self.height_offset = torch.zeros(n, device=device)
 
     def restart(self, mask: Tensor) -> None:
-        """Draw anew where mask (n,) is True."""
+        """Draw new errors where mask (n,) is True."""
         most = self.params.joint_pos
-        keep(self.joint_offset, mask, uniform(tuple(self.joint_offset.shape), -most, most, self.generator))
-        keep(self.height_offset, mask, uniform(mask.shape, *self.params.root_height, self.generator))
+        assign_where(self.joint_offset, mask, uniform(tuple(self.joint_offset.shape), -most, most, self.generator))
+        assign_where(self.height_offset, mask, uniform(mask.shape, *self.params.root_height, self.generator))
 
     def measured(self, state: RobotState) -> RobotState:
-        """What sensors say of it, (n, ...)."""
+        """The measured state, (n, ...)."""
         root = state.root_pos_w.clone()
         root[:, 2] += self.height_offset
         joint_pos, lin_vel = state.joint_pos + self.joint_offset, self.params.lin_vel_scale * state.root_lin_vel_w
@@ -47,7 +47,7 @@ class SensorBias:
 
 
 class SensorNoise:
-    """Normal noise on what the robot feels, new every control step. All bodies are then seen where the noisy joints put them."""
+    """Gaussian noise on measurements, drawn every control step. The poses of all bodies follow from the noisy joints."""
 
     def __init__(self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator) -> None:
         self.generator, self.kinematics = generator, Kinematics(robot).to(generator.device)
@@ -64,11 +64,11 @@ class SensorNoise:
         self.noise = torch.zeros(n, sum(self.sizes), device=generator.device)
 
     def advance(self) -> None:
-        """One control step on."""
+        """Draw the noise of the next control step."""
         self.noise.normal_(generator=self.generator).mul_(self.deviation)
 
     def measured(self, state: RobotState) -> RobotState:
-        """What sensors say of it, (n, ...)."""
+        """The measured state, (n, ...)."""
         joint_pos, joint_vel, turn, lin_vel, ang_vel = self.noise.split(self.sizes, dim=1)
         return self.kinematics.state(
             state.root_pos_w,

@@ -1,4 +1,4 @@
-"""Uneven ground as a height field, which follows from the config and its seed alone."""
+"""Uneven ground as a height field, determined by the config and its seed alone."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 from .terrain_params import TerrainParams
 
 CLEARANCE = 0.1
-"""m, from the plane that goes on beyond the terrain up to the terrain's lowest point: feet do not sink in so deep."""
-EDGE = 2.0
-"""m, over which the terrain comes down to that plane at its border."""
+"""m, height of the terrain's lowest point above the surrounding plane: more than feet sink in."""
+EDGE_WIDTH = 2.0
+"""m, width of the border over which the terrain descends to that plane."""
 SLOPE_LENGTH, BUMP_LENGTH = (6.0, 12.0), (0.8, 2.0)
 """m, shortest and longest distance between crests."""
-BLOCK = 1.5
-"""m, sides of the level blocks between which there are steps."""
-WAVES = 12
+BLOCK_SIZE = 1.5
+"""m, side of the level blocks; their heights differ by steps."""
+WAVE_COUNT = 12
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Terrain:
     """A square height field about the origin, on a plane at height 0.
 
     Attributes:
-        height: (R, R) m, float32, positive but for the border, which is 0; rows along y, columns along x.
-        cell: m, between neighbours.
+        height: (R, R) m, float32, 0 at the border and positive elsewhere; rows along y, columns along x.
+        cell: m, distance between neighbouring points.
     """
 
     height: np.ndarray
@@ -44,19 +44,19 @@ def make_terrain(params: TerrainParams) -> Terrain | None:
     along = params.cell * (np.arange(count) - 0.5 * (count - 1))
     x, y = np.meshgrid(along, along)
     slopes, bumps = _waves(SLOPE_LENGTH, x, y, random), _waves(BUMP_LENGTH, x, y, random)
-    block = ((along - along[0]) // BLOCK).astype(int)
+    block = ((along - along[0]) // BLOCK_SIZE).astype(int)
     steps = random.uniform(size=(block[-1] + 1, block[-1] + 1))[np.ix_(block, block)]
     height = params.slope * slopes / np.hypot(*np.gradient(slopes, params.cell)).max()
     height += params.bump_height * bumps / np.ptp(bumps) + params.step_height * steps
     height += CLEARANCE - height.min()
-    inside = (0.5 * params.size - np.maximum(np.abs(x), np.abs(y))) / EDGE
+    inside = (0.5 * params.size - np.maximum(np.abs(x), np.abs(y))) / EDGE_WIDTH
     return Terrain((height * inside.clip(0.0, 1.0)).astype(np.float32), params.cell)
 
 
 def _waves(length: tuple[float, float], x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A sum of plane waves of random lengths (m) and directions, all equally steep."""
     total = np.zeros_like(x)
-    for _ in range(WAVES):
+    for _ in range(WAVE_COUNT):
         wave, angle, phase = random.uniform(*length), *random.uniform(0.0, 2.0 * np.pi, 2)
         total += wave * np.cos(2.0 * np.pi / wave * (x * np.cos(angle) + y * np.sin(angle)) + phase)
     return total

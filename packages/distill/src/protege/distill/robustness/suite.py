@@ -12,9 +12,9 @@ from typing import Any
 from protege.core.observations import ONBOARD
 from protege.core.robots.robot import Robot
 from protege.core.tasks import tasks
-from protege.sim.conduct import GRAVITY
 from protege.sim.env_config import MismatchParams, push_test
 from protege.sim.mismatch import delay_steps, mismatched
+from protege.sim.motion_quality import GRAVITY
 
 UNIFORM = 1.0 / sqrt(3.0)
 """Standard deviation of what is uniform within ±1: the noise of `env.randomization.noise` is normal."""

@@ -1,4 +1,4 @@
-"""Registers our tasks, of each robot, with gymnasium, for those who come from Isaac Lab: `import protege.sim.gym`.
+"""Registers our tasks, for each robot, with gymnasium, for users of Isaac Lab: `import protege.sim.gym`.
 
     gymnasium.make("protege.sim.gym:Protege-Track-G1-v0")
     isaaclab train --rl_library rsl_rl --task Protege-Track-G1-v0
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
         "gymnasium is not installed", 'Install it, on Python 3.12: pip install "protege-sim[isaaclab]"'
     ) from error
 
-HERE = "protege.sim.gym"
+MODULE = "protege.sim.gym"
 
 
 def short_name(task: str) -> str:
@@ -27,7 +27,7 @@ def short_name(task: str) -> str:
 
 
 def cfg_name(task: str, robot: str) -> str:
-    """How the names of a task's and a robot's configurations begin: `track`, `g1` -> `TrackG1`."""
+    """Prefix of the names of a task's and a robot's configurations: `track`, `g1` -> `TrackG1`."""
     return short_name(task) + short_name(robot)
 
 
@@ -39,11 +39,11 @@ for (task, robot), name in IDS.items():
     if name not in gymnasium.registry:
         gymnasium.register(
             name,
-            entry_point=f"{HERE}.env:ProtegeEnv",
+            entry_point=f"{MODULE}.env:ProtegeEnv",
             disable_env_checker=True,
             kwargs={
-                "env_cfg_entry_point": f"{HERE}.env_cfg:{cfg_name(task, robot)}EnvCfg",
-                "rsl_rl_cfg_entry_point": f"{HERE}.env_cfg:{cfg_name(task, robot)}PPORunnerCfg",
+                "env_cfg_entry_point": f"{MODULE}.env_cfg:{cfg_name(task, robot)}EnvCfg",
+                "rsl_rl_cfg_entry_point": f"{MODULE}.env_cfg:{cfg_name(task, robot)}PPORunnerCfg",
                 "default_agent": "rsl_rl",
             },
         )

@@ -1,6 +1,6 @@
-"""Our environment in the clothes of one of Isaac Lab's: a `DirectRLEnv`, for `gymnasium.make` and `isaaclab train`.
+"""Our environment behind the interface of Isaac Lab's: a `DirectRLEnv`, for `gymnasium.make` and `isaaclab train`.
 
-Physics, tasks, rewards and resets are those of `HumanoidEnv`; nothing of `DirectRLEnv`'s own loop runs.
+Physics, tasks, rewards and resets are those of `HumanoidEnv`; `DirectRLEnv`'s own loop is not used.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ from protege.core.runs.config import RunConfig, compose
 from ..env_config import EnvConfig
 from ..plugin import plugin
 from ..simulators.isaaclab.simulator import IsaaclabSimulator
-from .env_cfg import SEEN, ProtegeEnvCfg, critic_sees
+from .env_cfg import POLICY_OBSERVATIONS, ProtegeEnvCfg, critic_observations
 
 
 class ProtegeEnv(DirectRLEnv):
@@ -26,8 +26,8 @@ class ProtegeEnv(DirectRLEnv):
         envs: the `HumanoidEnv`.
 
     Args:
-        cfg: by default that of the registered task.
-        entry_points: of the registration.
+        cfg: the configuration; by default that of the registered task.
+        entry_points: keyword arguments of the registration.
     """
 
     cfg: ProtegeEnvCfg
@@ -45,7 +45,7 @@ class ProtegeEnv(DirectRLEnv):
         assert isinstance(simulator, IsaaclabSimulator)
         assert simulator.scene.sim
         self.scene, self.sim = simulator.scene, simulator.scene.sim
-        self._groups = {"policy": SEEN[self.cfg.task], "critic": critic_sees(self.cfg.task)}
+        self._groups = {"policy": POLICY_OBSERVATIONS[self.cfg.task], "critic": critic_observations(self.cfg.task)}
         self._configure_gym_env_spaces()
         self.extras: dict[str, Any] = {}
         self.has_rtx_sensors, self.video_recorders, self._window = False, [], None
@@ -70,7 +70,7 @@ class ProtegeEnv(DirectRLEnv):
         return self.obs_buf, self.extras
 
     def step(self, action: Tensor) -> Any:
-        """One control step; envs whose episode ended begin another, and `obs` is its first observation."""
+        """One control step. An env whose episode ended starts another one; `obs` is then its first observation."""
         step = self.envs.step(action.to(self.envs.device))
         self.common_step_counter += 1
         self.reset_terminated, self.reset_time_outs = step.failed.clone(), step.timed_out.clone()
@@ -98,7 +98,7 @@ def _default_cfg(entry_points: dict[str, Any]) -> ProtegeEnvCfg:
 
 
 def _overrides(cfg: ProtegeEnvCfg) -> list[str]:
-    """Isaac Lab's fields, and the user's, as arguments of our command line."""
+    """Isaac Lab's fields, and the user's overrides, as arguments of our command line."""
     return [
         "run.simulator=isaaclab",
         f"run.robot={cfg.robot}",
@@ -107,13 +107,13 @@ def _overrides(cfg: ProtegeEnvCfg) -> list[str]:
         f"run.motion_file={cfg.motion_file}",
         f"env.num_envs={cfg.scene.num_envs}",
         f"env.episode_length_s={cfg.episode_length_s}",
-        f"env.task_mix={{{', '.join(f'{task}: {float(task == cfg.task)}' for task in SEEN)}}}",
+        f"env.task_mix={{{', '.join(f'{task}: {float(task == cfg.task)}' for task in POLICY_OBSERVATIONS)}}}",
         *cfg.overrides,
     ]
 
 
 def _log(step: Step) -> dict[str, Any]:
-    """Means over the episodes that ended, where any did."""
+    """Means over the episodes that ended in this step; empty if none did."""
     ended = step.ended
     if not bool(ended.any()):
         return {}

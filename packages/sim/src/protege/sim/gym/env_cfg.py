@@ -1,4 +1,4 @@
-"""What Isaac Lab's commands read of our environments: their configuration, and that of RSL-RL's PPO."""
+"""What Isaac Lab's commands read: the configurations of our environments, and that of RSL-RL's PPO."""
 
 from math import exp, prod
 from typing import Any
@@ -22,22 +22,22 @@ from ..simulators.isaaclab.scene import simulation_cfg
 from . import IDS, TASKS, cfg_name
 
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
-PRIVILEGED = ("proprioception", "poses", "reference_joint_pos")
-SEEN = {
-    name: PRIVILEGED if task.modality is None else ("proprioception", task.modality.name)
+PRIVILEGED_OBSERVATIONS = ("proprioception", "poses", "reference_joint_pos")
+POLICY_OBSERVATIONS = {
+    name: PRIVILEGED_OBSERVATIONS if task.modality is None else ("proprioception", task.modality.name)
     for name, task in tasks().items()
     if name in TASKS
 }
-"""What the policy of each task observes; its critic sees what is privileged besides, see `critic_sees`."""
+"""Observations of the policy of each task; its critic also has the privileged ones, see `critic_observations`."""
 
 
-def critic_sees(task: str) -> tuple[str, ...]:
-    """What the policy of the task sees, and what only its reference knows."""
-    return tuple(dict.fromkeys((*SEEN[task], *PRIVILEGED)))
+def critic_observations(task: str) -> tuple[str, ...]:
+    """Observations of the task's policy, and those of its reference."""
+    return tuple(dict.fromkeys((*POLICY_OBSERVATIONS[task], *PRIVILEGED_OBSERVATIONS)))
 
 
 def width(names: tuple[str, ...], robot: Robot) -> int:
-    """How many numbers these observations are with the default config."""
+    """Number of values in these observations with the default config."""
     shapes = observation_shapes(robot, EnvConfig())
     return sum(prod(shapes[name]) for name in names)
 
@@ -51,13 +51,13 @@ def _simulation(robot: Robot) -> SimulationCfg:
 class ProtegeEnvCfg(DirectRLEnvCfg):
     """One of our tasks.
 
-    Of Isaac Lab's own fields `scene.num_envs`, `sim.device`, `episode_length_s`, `seed` and `compute_final_obs` count. Physics are
-    those of the robot, and a step of the simulation is a control step.
+    Of Isaac Lab's own fields, `scene.num_envs`, `sim.device`, `episode_length_s`, `seed` and `compute_final_obs` are used. The
+    physics is that of the robot, and a step of the simulation is a control step.
 
     Attributes:
-        task: one of `SEEN`.
+        task: one of `POLICY_OBSERVATIONS`.
         robot: its name, or the path of its `robot.yaml`.
-        motion_file: clips; what is shipped is found by name.
+        motion_file: clips; shipped clips are found by name.
         overrides: of our own config, as on our command line: `env.path_follower_params.speed=[0.5, 1.0]`.
     """
 
@@ -81,12 +81,12 @@ class ProtegeEnvCfg(DirectRLEnvCfg):
             self.sim = _simulation(robot)
         self.motion_file = self.motion_file or [f"{robot.name}_humanoid_walk.npy"]
         self.action_space = robot.num_joints
-        self.observation_space = width(SEEN[self.task], robot)
-        self.state_space = width(critic_sees(self.task), robot)
+        self.observation_space = width(POLICY_OBSERVATIONS[self.task], robot)
+        self.state_space = width(critic_observations(self.task), robot)
 
 
 def _actor(robot: Robot) -> RslRlMLPModelCfg:
-    """RSL-RL's actor; it explores, in units of the action scales, as our own policies do on average over the joints."""
+    """RSL-RL's actor. Its exploration, in units of the action scales, is that of our own policies averaged over the joints."""
     deviation = round(exp(sum(joint.log_std for joint in robot.joints) / robot.num_joints), 3)
     return RslRlMLPModelCfg(
         hidden_dims=[1024, 512, 256],
@@ -97,7 +97,7 @@ def _actor(robot: Robot) -> RslRlMLPModelCfg:
 
 
 def _algorithm(robot: Robot) -> RslRlPpoAlgorithmCfg:
-    """PPO as our tracker is trained by it."""
+    """PPO with the settings of our tracker."""
     return RslRlPpoAlgorithmCfg(
         value_loss_coef=1.0,
         use_clipped_value_loss=True,
@@ -131,7 +131,7 @@ class ProtegePPORunnerCfg(RslRlOnPolicyRunnerCfg):
 
 
 def _add(base: type, name: str, title: str, **fields: Any) -> None:
-    """A class of this module for a task: `TrackEnvCfg`, ..., by which Isaac Lab's commands find it."""
+    """Add a class for a task to this module: `TrackEnvCfg`, ... Isaac Lab's commands find it by this name."""
     types = {key: type(value) for key, value in fields.items()}
     members = {"__doc__": f"{title}.", "__module__": __name__, "__annotations__": types, **fields}
     globals()[name] = configclass(type(name, (base,), members))

@@ -1,1 +1,1 @@
-"""Motions: read from files of many formats, retargeted to a robot, looked at."""
+"""Motions: read from files of many formats, retargeted to robots, inspected and drawn."""

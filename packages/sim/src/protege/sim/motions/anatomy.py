@@ -1,7 +1,7 @@
-"""Which of a skeleton's bodies is which part of the body, and how each is turned against a robot that stands.
+"""Roles of a skeleton's bodies, and their rotations relative to a standing robot.
 
-A map names a skeleton's body for each role, such as `left_knee`; a robot's own file (`retarget.yaml`) says which of its bodies
-follow which roles. So any skeleton with a map gets to any robot with such a file.
+A map assigns a body of the skeleton to each role, such as `left_knee`. A robot's own file (`retarget.yaml`) assigns roles to its
+bodies. So any skeleton with a map can be retargeted to any robot with such a file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from .world_poses import WorldPoses
 
 SIDED = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "wrist")
 ROLES = ("pelvis", "torso", "neck", "head", *(f"{side}_{part}" for side in ("left", "right") for part in SIDED))
-"""A role's body turns as the part below or beyond that joint does: `left_knee` is the left shank, from its upper end."""
+"""The body of a role rotates with the part below or beyond that joint: `left_knee` is the left shank, from its upper end."""
 OPTIONAL = {"neck", "head", "left_toe", "right_toe", "left_wrist", "right_wrist"}
 REQUIRED = tuple(role for role in ROLES if role not in OPTIONAL)
 LEGS = ("pelvis", *(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle")))
-"""What a robot has at least; one may be without arms."""
+"""Least roles of a robot; it may have no arms."""
 LIMBS = {
     "hip": ("hip", "knee"),
     "knee": ("knee", "ankle"),
@@ -33,9 +33,9 @@ LIMBS = {
     "elbow": ("elbow", "wrist"),
     "wrist": ("elbow", "wrist"),
 }
-"""Parts that may be at rest in any direction: from where to where they point. A hand goes on as the forearm does."""
-BENT = np.radians(35.0)
-"""That legs and trunk may be off the vertical, on average, of a skeleton that stands while its rotations are zero."""
+"""Parts whose rest pose may point anywhere, and the ends between which they point. A hand continues the forearm's direction."""
+MAX_REST_BEND = np.radians(35.0)
+"""Largest mean angle of legs and trunk to the vertical at which a skeleton with zero rotations counts as standing."""
 
 Roles = Mapping[str, str]
 """Role -> name of a skeleton's body."""
@@ -43,14 +43,14 @@ Roles = Mapping[str, str]
 
 @cache
 def shipped_maps() -> dict[str, dict[str, Any]]:
-    """The maps of this package by name: role -> a body's name, or several of which the first one that is there counts."""
+    """The maps of this package by name: role -> a body's name, or several, of which the first existing one is used."""
     found = [file for file in files(__package__).joinpath("maps").iterdir() if file.name.endswith(".yaml")]
     maps = {file.name[:-5]: plain_yaml.read(file.read_bytes()) for file in sorted(found, key=lambda file: file.name)}
     return {name: data for name, data in maps.items() if "pelvis" in data}
 
 
 def plain_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of bodies without what all of them begin with, such as `mixamorig:`."""
+    """Names of bodies without their common prefix, such as `mixamorig:`."""
     last = [name.rsplit(":", 1)[-1] for name in names]
     common = 0
     while (
@@ -61,7 +61,7 @@ def plain_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def roles_of(names: Sequence[str]) -> Roles | None:
-    """The roles of a skeleton's bodies, by the first shipped map whose required roles are all there; None if none is."""
+    """The roles of a skeleton's bodies, by the first shipped map whose required roles all exist; None if there is no such map."""
     for data in shipped_maps().values():
         roles = in_skeleton(data, names)
         if all(role in roles for role in REQUIRED):
@@ -70,7 +70,7 @@ def roles_of(names: Sequence[str]) -> Roles | None:
 
 
 def in_skeleton(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """The roles of a map that a skeleton has bodies for."""
+    """The roles of a map for which a skeleton has bodies."""
     plain = plain_names(names)
     roles = {}
     for role, given in data.items():
@@ -82,14 +82,14 @@ def in_skeleton(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]
 
 
 def read_map(path: Path, names: Sequence[str], file: str) -> Roles:
-    """The roles that a user's map gives the bodies of a skeleton.
+    """The roles that a user's map assigns to the bodies of a skeleton.
 
     Args:
         names: of the skeleton's bodies.
-        file: of the motion, as messages call it.
+        file: name of the motion's file for messages.
 
     Raises:
-        UserError: it cannot be read, names an unknown role, or gives a role to no body, or to one that is not there.
+        UserError: it cannot be read, names an unknown role, or assigns a role to no body or to a missing one.
     """
     shape = "Write ROLE: BODY, one a line, as `protege sim motions map` does"
     try:
@@ -110,25 +110,25 @@ def read_map(path: Path, names: Sequence[str], file: str) -> Roles:
 
 
 def limb(role: str) -> tuple[str, ...]:
-    """The roles between which a limb's direction is seen; empty of a part that is upright at rest."""
+    """The roles between which a limb points; empty for a part that is upright at rest."""
     side, _, part = role.partition("_")
     return tuple(f"{side}_{end}" for end in LIMBS.get(part, ()))
 
 
-class Turns:
-    """How the parts of a skeleton are turned, as a robot's bodies would be that stands and faces x while they are at rest.
+class PartRotations:
+    """Rotations of a skeleton's parts, as those of a robot's bodies that stands and faces x while they are at rest.
 
-    A skeleton whose rotations are zero need not stand, as LAFAN1's does not: its best standing frame is then the rest.
+    A skeleton with zero rotations need not stand (LAFAN1's does not). Its most upright frame is then used as the rest pose.
 
     Args:
-        poses: of a skeleton.
+        poses: world poses of a skeleton.
         roles: see `roles_of`.
     """
 
     def __init__(self, poses: WorldPoses, roles: Roles) -> None:
         self.poses, self.roles = poses, roles
         at_rest = self._bent(poses.rest_pos[None])[0]
-        if poses.aligned or at_rest < BENT:
+        if poses.aligned or at_rest < MAX_REST_BEND:
             self.rest_pos, self.rest_quat = poses.rest_pos, poses.rest_quat
         else:
             frame = int(self._bent(poses.pos).argmin())
@@ -141,15 +141,15 @@ class Turns:
         return self.rest_pos[self.poses.index(self.roles[role])]
 
     def length(self, start: str, end: str) -> float:
-        """M between two roles at rest."""
+        """Distance between two roles at rest, m."""
         return float(np.linalg.norm(self._place(end) - self._place(start)))
 
     def of(self, role: str, way: np.ndarray | None = None) -> np.ndarray:
-        """(T, 4) the turn of a role's part from a robot's zero pose.
+        """(T, 4) the rotation of a role's part from a robot's zero pose.
 
         Args:
-            way: (3,) the direction of its limb in the robot's zero pose: at rest the part points as the source's does, be its
-                arms stretched out or hanging. None for a part that is upright at rest.
+            way: (3,) the direction of its limb in the robot's zero pose: at rest the part points as the source's does, whether its
+                arms are stretched out or hang. None for a part that is upright at rest.
         """
         index = self.poses.index(self.roles[role])
         rest = R.conjugate(torch.from_numpy(self.rest_quat[index].copy()))
@@ -166,14 +166,14 @@ class Turns:
         return torch.from_numpy(self._place(end) - self._place(start))
 
     def _foot(self, side: str) -> np.ndarray:
-        """(4,) how a foot that stands is turned about the vertical: towards its toes."""
+        """(4,) rotation of a standing foot about the vertical: towards its toes."""
         if f"{side}_toe" not in self.roles:
             return self.facing
         x, y, _ = self._place(f"{side}_toe") - self._place(f"{side}_ankle")
         return _yaw(np.arctan2(y, x))
 
     def _bent(self, places: np.ndarray) -> np.ndarray:
-        """(T,) rad, how far legs and trunk are off the vertical on average; places (T, B, 3)."""
+        """(T,) rad, mean angle of legs and trunk to the vertical; places (T, B, 3)."""
         pairs = [
             (f"{side}_{a}", f"{side}_{b}")
             for side in ("left", "right")
@@ -191,7 +191,7 @@ def _yaw(angle: float) -> np.ndarray:
 
 
 def _arc(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """(4,) the smallest turn from one direction (3,) to another."""
+    """(4,) the smallest rotation from one direction (3,) to another."""
     a, b = start / start.norm(), end / end.norm()
     axis, cosine = R.cross(a, b), float((a @ b).clamp(-1.0, 1.0))
     if axis.norm() < 1e-9:  # along each other, or opposite

@@ -1,8 +1,8 @@
-"""Whether physics allows a clip: sampled control tries to follow it in MuJoCo, with nothing learned.
+"""Whether physics allows a clip: sampling-based control tries to follow it in MuJoCo, without learning.
 
 Model predictive path integral control (Williams et al. 2015, arXiv 1509.01149): many random changes of the servos' targets are
-rolled out over the next half second, and the robot takes the first step of their average, weighted by how near they keep it to
-the clip. What cannot be followed like this will hardly be learned.
+rolled out over the next half second, and the robot executes the first step of their average, weighted by how close they keep it to
+the clip. A clip that cannot be followed this way is unlikely to be learned.
 """
 
 import math
@@ -22,12 +22,12 @@ from protege.core.threads import available_cores
 from ..engine import mujoco
 from ..robots.mjcf import build_spec, coordinates
 
-LOST = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
-HORIZON = 0.47  # s
-ROUNDS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
-DEVIATION = 1.1  # of that with which training explores each joint
-MEMORY = 0.0935  # s, in which the correlation of changes falls to 1/e
-LEAD = 0.7  # as `ModelConfig.reference_velocity`
+LOST_MEAN_DISTANCE = 0.5  # m; a tracker fails, too, when the bodies are further away than this on average
+HORIZON_SECONDS = 0.47  # s
+ROUND_DEVIATIONS = (1.0, 0.5)  # of sampling a control step, with these shares of the deviation
+DEVIATION_FACTOR = 1.1  # of that with which training explores each joint
+CORRELATION_TIME = 0.0935  # s, in which the correlation of changes falls to 1/e
+VELOCITY_FEEDFORWARD = 0.7  # as `ModelConfig.reference_velocity`
 LIN_VEL, ANG_VEL = 0.004, 0.0005  # s², weights of the root's velocities beside the bodies' squared distances
 SHARPNESS = 3.0  # the weight of a sample at the end of the best tenth is e to the power of minus this
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -37,11 +37,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a robot fared.
+    """The result of an attempt.
 
     Attributes:
-        distance: (T,) m, of the bodies from the clip on average, after each control step; it ends where the robot is lost.
-        motion: what the robot did, T + 1 frames.
+        distance: (T,) m, mean distance of the bodies from the clip after each control step; ends when the robot is lost.
+        motion: the robot's motion, T + 1 frames.
     """
 
     distance: Array
@@ -49,8 +49,8 @@ class Attempt:
 
     @property
     def lost(self) -> bool:
-        """The robot has got too far away from the clip."""
-        return bool(self.distance[-1] > LOST)
+        """Whether the robot has moved too far away from the clip."""
+        return bool(self.distance[-1] > LOST_MEAN_DISTANCE)
 
 
 def attempt(
@@ -66,24 +66,24 @@ def attempt(
     """Follow a clip from its first frame until it ends or the robot is lost.
 
     Args:
-        seconds: so much of the clip at most.
-        samples: rolled out in each of the rounds.
-        threads: 0 for one a core. The result does not depend on it.
-        seed: of the random changes.
-        progress: told after each control step which share of all is done.
+        seconds: largest length of the part that is followed.
+        samples: number of rollouts per round.
+        threads: 0 for one per core. The result does not depend on it.
+        seed: seed of the random changes.
+        progress: called after each control step with the completed share.
     """
     target, physics, random = _Target(clip, robot), _Physics(robot, threads), np.random.default_rng(seed)
-    horizon = round(HORIZON / robot.control_dt)
+    horizon = round(HORIZON_SECONDS / robot.control_dt)
     state, change = physics.at(target.qpos[0], target.qvel[0]), np.zeros((horizon, robot.num_joints))
-    deviation = np.array([DEVIATION * x.action_scale * math.exp(x.log_std) for x in robot.joints])
-    memory = math.exp(-robot.control_dt / MEMORY)
+    deviation = np.array([DEVIATION_FACTOR * x.action_scale * math.exp(x.log_std) for x in robot.joints])
+    correlation = math.exp(-robot.control_dt / CORRELATION_TIME)
     qpos, distance = [target.qpos[0]], []
     steps = max(1, round(min(seconds / robot.control_dt, len(target.qpos) - 1)))
     for step in range(steps):
         ahead = np.minimum(np.arange(step + 1, step + 1 + horizon), len(target.qpos) - 1)
         change = np.concatenate([change[1:], change[-1:]])
-        for share in ROUNDS:
-            tried = change + share * deviation * _strewn(random, (samples, *change.shape), memory)
+        for share in ROUND_DEVIATIONS:
+            tried = change + share * deviation * _correlated_noise(random, (samples, *change.shape), correlation)
             tried[0] = change
             ends = physics.play(state, target.servo[ahead] + tried)
             change = np.tensordot(_weights(target.cost(physics, ends, ahead)), tried, axes=1)
@@ -93,7 +93,7 @@ def attempt(
         distance.append(np.linalg.norm(error, axis=-1).mean())
         if progress:
             progress((step + 1) / steps)
-        if distance[-1] > LOST:
+        if distance[-1] > LOST_MEAN_DISTANCE:
             break
     physics.pool.close()
     done, time = np.array(qpos), robot.control_dt * np.arange(len(qpos))
@@ -102,12 +102,12 @@ def attempt(
 
 
 class _Target:
-    """What is to be followed, at the ends of T control steps.
+    """The motion to follow, at the ends of T control steps.
 
     Attributes:
         qpos: (T, 7 + J) and qvel (T, 6 + J), MuJoCo's coordinates.
         bodies: (T, B, 3) m.
-        servo: (T, J) rad, where the servos are told to go if nothing is changed.
+        servo: (T, J) rad, targets of the servos without changes.
     """
 
     def __init__(self, clip: Clip, robot: Robot) -> None:
@@ -116,10 +116,10 @@ class _Target:
         damping_time = torch.tensor([joint.damping / joint.stiffness for joint in robot.joints])
         self.qpos, self.qvel = (x.double().numpy() for x in coordinates(frames))
         self.bodies = frames.body_pos_w.double().numpy()
-        self.servo = (frames.joint_pos + LEAD * damping_time * frames.joint_vel).double().numpy()
+        self.servo = (frames.joint_pos + VELOCITY_FEEDFORWARD * damping_time * frames.joint_vel).double().numpy()
 
     def cost(self, physics: "_Physics", ends: Array, at: NDArray[np.int64]) -> Array:
-        """(N,) how far states (N, H, S) are from the frames `at` (H,), the last one counted three times."""
+        """(N,) distance of states (N, H, S) from the frames `at` (H,); the last one counts three times."""
         bodies = physics.bodies(physics.qpos(ends).reshape(-1, self.qpos.shape[1]))
         off = ((bodies.reshape(*ends.shape[:2], -1, 3) - self.bodies[at]) ** 2).sum(-1).mean(-1)
         speed = (physics.qvel(ends)[..., :6] - self.qvel[at, :6]) ** 2
@@ -128,7 +128,7 @@ class _Target:
 
 
 class _Physics:
-    """MuJoCo's rollouts; a state is a row of its numbers (S,)."""
+    """MuJoCo's rollouts; a state is a row of numbers (S,)."""
 
     def __init__(self, robot: Robot, threads: int) -> None:
         self.model, self.substeps = build_spec(robot).compile(), robot.substeps
@@ -137,14 +137,14 @@ class _Physics:
         self.kinematics = Kinematics(robot).double()
 
     def at(self, qpos: Array, qvel: Array) -> Array:
-        """(S,) the state of a robot there."""
+        """(S,) the state of a robot with these coordinates."""
         data, state = self.data[0], np.zeros(mujoco.mj_stateSize(self.model, int(STATE)))
         data.qpos[:], data.qvel[:] = qpos, qvel
         mujoco.mj_getState(self.model, data, state, int(STATE))
         return state
 
     def play(self, state: Array, servo: Array) -> Array:
-        """(N, H, S) after each control step of N robots that start at a state and are told (N, H, J) rad."""
+        """(N, H, S) states after each control step of N robots with the same start state and targets (N, H, J) rad."""
         control = np.repeat(servo, self.substeps, axis=1)
         states, _ = self.pool.rollout(self.model, self.data, state[None], control)
         return states[:, self.substeps - 1 :: self.substeps]
@@ -163,16 +163,16 @@ class _Physics:
         return self.kinematics(rows[:, :3], rows[:, 3:7], rows[:, 7:])[0].numpy()
 
 
-def _strewn(random: np.random.Generator, shape: tuple[int, int, int], memory: float) -> Array:
-    """(N, H, J) of deviation 1; `memory` is the correlation from one control step to the next."""
+def _correlated_noise(random: np.random.Generator, shape: tuple[int, int, int], correlation: float) -> Array:
+    """(N, H, J) noise of standard deviation 1; `correlation` is that between consecutive control steps."""
     fresh = random.standard_normal(shape)
     for step in range(1, shape[1]):
-        fresh[:, step] = memory * fresh[:, step - 1] + (1.0 - memory**2) ** 0.5 * fresh[:, step]
+        fresh[:, step] = correlation * fresh[:, step - 1] + (1.0 - correlation**2) ** 0.5 * fresh[:, step]
     return fresh
 
 
 def _weights(cost: Array) -> Array:
-    """(N,) that sum to 1, the cheapest sample's the largest; samples that blew up have none, unless all did."""
+    """(N,) weights that sum to 1, largest for the cheapest sample; 0 for samples that exploded, unless all did."""
     good = int(np.isfinite(cost).sum())
     if not good:
         return np.full(len(cost), 1.0 / len(cost))
@@ -183,7 +183,7 @@ def _weights(cost: Array) -> Array:
 
 
 def summary(result: Attempt) -> str:
-    """In words."""
+    """The result in words."""
     distance, time = result.distance, result.motion.time
     worst = int(distance.argmax())
     where = f"{100 * distance.mean():.1f} cm off on average, {100 * distance[worst]:.1f} cm at {time[worst + 1]:.2f} s"

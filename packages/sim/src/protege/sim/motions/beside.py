@@ -1,4 +1,4 @@
-"""A motion as its file tells it, drawn into a picture of the robot that it was retargeted to: the same time, the same ground."""
+"""A motion as in its file, drawn next to the robot that it was retargeted to: at the same time, on the same ground."""
 
 from dataclasses import dataclass
 
@@ -10,22 +10,22 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
-from ..render import ASIDE, Companion
+from ..render import COMPANION_OFFSET, Companion
 from ..robots import get_robot
 from ..robots.addresses import addresses
 from .identity import joints_onto, robot_of
 from .skeleton_kinematics import body_places
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
-BONE, BALL = 0.025, 0.035
+BONE_RADIUS, JOINT_RADIUS = 0.025, 0.035
 """m, radii of a bone and of a joint."""
-TINT = (0.25, 0.55, 0.85, 1.0)
-"""Of the source, rgba."""
+SOURCE_COLOR = (0.25, 0.55, 0.85, 1.0)
+"""Colour of the source, rgba."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Balls and bones, at T moments.
+    """A figure of balls and bones, at T times.
 
     Attributes:
         time: (T,) s, rising from 0.
@@ -44,24 +44,24 @@ class Figure:
         return self.places[low] + share * (self.places[low + 1] - self.places[low])
 
     def draw(self, scene: mujoco.MjvScene, moment: float, root: np.ndarray) -> None:
-        """Add the figure to a scene, its root left of another one's place (3,) m."""
+        """Add the figure to a scene, with its root to the left of the place of another root (3,) m."""
         places = self.at(moment)
         places = places + _shift(places[0], root)
         for index, parent in enumerate(self.parents):
-            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, BALL, places[index])
+            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, places[index])
             if parent >= 0 and np.linalg.norm(places[index] - places[parent]) > 1e-6:
-                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE, places[parent], places[index])
+                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, places[parent], places[index])
 
 
 def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
-    """What draws a source beside the robot.
+    """A function that draws a source beside the robot.
 
-    Its height is the file's own, its place is always beside the robot: legs of another length make other ways. A cycle, which
-    its clip repeats, is repeated too.
+    The source keeps its own height but is always placed beside the robot, because legs of another length travel other distances. A
+    cycle is repeated, as in its clip.
 
     Args:
-        source: a skeleton becomes balls and bones, the robot's own joints become that robot, another robot's become its bones.
-        robot: that is drawn.
+        source: a skeleton is drawn as balls and bones; the robot's own joints as that robot; another robot's joints as its bones.
+        robot: the robot that is drawn.
         model: of this robot, as it is drawn.
     """
     draw = _drawn(source, robot, model)
@@ -88,7 +88,7 @@ def _bones(source: JointMotion, robot: Robot) -> Figure:
 
 
 def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
-    """The robot once more, in another colour."""
+    """The robot a second time, in another colour."""
     data, rows = mujoco.MjData(model), addresses(model, robot).qpos
 
     def draw(scene: mujoco.MjvScene, moment: float, root: np.ndarray) -> None:
@@ -99,22 +99,22 @@ def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
         moving = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
         mujoco.mjv_addGeoms(model, data, mujoco.MjvOption(), mujoco.MjvPerturb(), moving, scene)
         for geom in scene.geoms[first : scene.ngeom]:
-            geom.matid, geom.rgba = -1, np.array(TINT, np.float32)
+            geom.matid, geom.rgba = -1, np.array(SOURCE_COLOR, np.float32)
 
     return draw
 
 
 def _shift(own: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """(3,) m, horizontal, that brings a root from its own place to the left of another one's."""
-    return (root + ASIDE - own) * [1.0, 1.0, 0.0]
+    """(3,) m, horizontal shift that moves a root from its own place to the left of another root."""
+    return (root + COMPANION_OFFSET - own) * [1.0, 1.0, 0.0]
 
 
 def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: np.ndarray) -> None:
-    """A ball at a place, or a bone between two, as far as the scene has room."""
+    """Add a ball at a place, or a bone between two, if the scene has room."""
     if scene.ngeom >= scene.maxgeom:
         return
     geom = scene.geoms[scene.ngeom]
-    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(TINT, np.float32)
+    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(SOURCE_COLOR, np.float32)
     mujoco.mjv_initGeom(geom, kind.value, size, places[0], turn, rgba)
     if len(places) == 2:
         mujoco.mjv_connector(geom, kind.value, radius, *places)

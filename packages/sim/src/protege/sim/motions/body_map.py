@@ -1,4 +1,4 @@
-"""How a robot follows other skeletons: its own file `retarget.yaml`, beside its robot.yaml."""
+"""How a robot follows other skeletons: its file `retarget.yaml`, beside its robot.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,8 +13,8 @@ from protege.core.runs import plain_yaml
 from ..robots import file_beside
 from .anatomy import LEGS, OPTIONAL, ROLES, Roles, limb
 
-FILE = "retarget.yaml"
-LINE = "BODY: {role: ROLE, after: BODY, position: COST, rotation: COST}"
+RETARGET_FILE = "retarget.yaml"
+LINE_FORMAT = "BODY: {role: ROLE, after: BODY, position: COST, rotation: COST}"
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Target:
     Attributes:
         body: of the robot.
         role: the part of the body that it follows, see `anatomy.ROLES`.
-        after: the mapped body that its place is measured from; empty for the root.
-        position: cost of being off its place, per m. At 0 it is fixed to `after`, as a shoulder is to the torso.
-        rotation: cost of being turned off, per rad.
+        after: the mapped body relative to which its place is measured; empty for the root.
+        position: cost of a position error, per m. At 0 the body is fixed to `after`, as a shoulder is to the torso.
+        rotation: cost of a rotation error, per rad.
     """
 
     body: str
@@ -37,8 +37,8 @@ class Target:
 
 
 def has_body_map(robot: Robot) -> bool:
-    """Whether a robot says how it follows other skeletons."""
-    return file_beside(robot, FILE) is not None
+    """Whether a robot has a file that maps its bodies to roles."""
+    return file_beside(robot, RETARGET_FILE) is not None
 
 
 @cache
@@ -46,30 +46,30 @@ def body_map(robot: Robot) -> tuple[Target, ...]:
     """The robot's targets, the root's first.
 
     Raises:
-        UserError: it has no such file, or the file names a body, a role or a key that there is not, or lacks a role.
+        UserError: the file is missing, names an unknown body, role or key, or lacks a role.
     """
-    file = file_beside(robot, FILE)
+    file = file_beside(robot, RETARGET_FILE)
     if file is None:
-        remedy = f"Write {FILE} beside its robot.yaml, a line a body: {LINE}"
+        remedy = f"Write {RETARGET_FILE} beside its robot.yaml, a line a body: {LINE_FORMAT}"
         raise UserError(f"the robot {robot.name} does not say how it follows other skeletons", remedy)
     try:
         data = plain_yaml.read_file(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file} ({error})", f"Write a line a body: {LINE}") from error
+        raise UserError(f"cannot read {file} ({error})", f"Write a line a body: {LINE_FORMAT}") from error
     if not isinstance(data, dict) or not data:
-        raise UserError(f"{file} holds no bodies", f"Write a line a body: {LINE}")
+        raise UserError(f"{file} holds no bodies", f"Write a line a body: {LINE_FORMAT}")
     targets = list[Target]()
     for body, entry in data.items():
         targets.append(_target(file, robot, str(body), entry, {target.body for target in targets}))
     if missing := [role for role in LEGS if role not in {target.role for target in targets}]:
-        raise UserError(f"{file} lacks the role {missing[0]}", f"Add {LINE}")
+        raise UserError(f"{file} lacks the role {missing[0]}", f"Add {LINE_FORMAT}")
     return tuple(targets)
 
 
 def _target(file: Path, robot: Robot, body: str, entry: Any, before: set[str]) -> Target:
     keys = [field.name for field in fields(Target)][1:]
     if not isinstance(entry, Mapping) or not entry.keys() <= set(keys) or "role" not in entry:
-        raise UserError(f"{file}: {body} is not of the form {{role: ..., ...}}", f"Write {LINE}")
+        raise UserError(f"{file}: {body} is not of the form {{role: ..., ...}}", f"Write {LINE_FORMAT}")
     target = Target(body, **entry)
     if body not in robot.body_names:
         raise UserError(f"{file}: {robot.name} has no body {body}", f"It has {', '.join(robot.body_names)}")
@@ -85,14 +85,14 @@ def _target(file: Path, robot: Robot, body: str, entry: Any, before: set[str]) -
 
 
 def followed(targets: tuple[Target, ...], roles: Roles) -> tuple[Target, ...]:
-    """The targets that a skeleton has parts for: what is optional, such as toes, may be missing.
+    """The targets for which a skeleton has parts: optional ones, such as toes, may be missing.
 
-    The turn of a limb is told from where it ends: a forearm without a wrist on either side is not turned.
+    A limb's rotation is determined by its ends: a forearm without a wrist on either side is not rotated.
     """
-    kept = [target for target in targets if target.role in roles]
-    assert all(target.role in OPTIONAL for target in targets if target not in kept)
-    bodies, mine = {target.body for target in kept}, {target.role for target in kept}
-    kept = [target for target in kept if not target.after or target.after in bodies]
+    mapped = [target for target in targets if target.role in roles]
+    assert all(target.role in OPTIONAL for target in targets if target not in mapped)
+    bodies, mine = {target.body for target in mapped}, {target.role for target in mapped}
+    mapped = [target for target in mapped if not target.after or target.after in bodies]
     return tuple(
-        target if all(end in mine for end in limb(target.role)) else replace(target, rotation=0.0) for target in kept
+        target if all(end in mine for end in limb(target.role)) else replace(target, rotation=0.0) for target in mapped
     )

@@ -1,4 +1,4 @@
-"""What clips there are: those that packages ship, and those in a folder."""
+"""The available clips: those that packages ship, and those in a folder."""
 
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -11,13 +11,13 @@ from protege.core.motions.clip_paths import FOLDER
 
 from ..robots import default_robot, get_robot
 
-SHIPPED, INSTEAD = "shipped", ", instead of the shipped one"
+SHIPPED, REPLACES_SHIPPED = "shipped", ", instead of the shipped one"
 
 
 def find_clips(folder: Path) -> list[tuple[Path, str]]:
-    """Files of clips, and where each is: `shipped` or the folder, sorted by name.
+    """Files of clips and the location of each: `shipped` or the folder, sorted by name.
 
-    A clip in `data/motions` takes the place of a shipped one of its name, as in every command.
+    A clip in `data/motions` replaces a shipped one with the same name, as in every command.
     """
     mine = {path.name: path for path in folder.glob("*.npy") if path.is_file()}
     shipped = {
@@ -27,32 +27,32 @@ def find_clips(folder: Path) -> list[tuple[Path, str]]:
         if entry.name.endswith(".npy")
     }
     hidden = mine.keys() & shipped.keys() if folder == FOLDER else set()
-    found = [(path, f"{folder}{INSTEAD if name in hidden else ''}") for name, path in mine.items()]
+    found = [(path, f"{folder}{REPLACES_SHIPPED if name in hidden else ''}") for name, path in mine.items()]
     found += [(path, SHIPPED) for name, path in shipped.items() if name not in hidden]
     return sorted(found, key=lambda one: (one[0].name, one[1]))
 
 
 def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
-    """For each clip its name, robot, place, path, duration s, frames, mean speed m/s, whether it repeats, and its warnings.
+    """For each clip its name, robot, location, path, duration s, frames, mean speed m/s, whether it is cyclic, and its warnings.
 
-    The path is what every command finds it by. A file that is no clip has a `problem` instead of the numbers.
+    The path is the name by which every command finds the clip. A file that is not a clip has a `problem` instead of the numbers.
 
     Args:
-        robot: whose clips, by name or robot file; None for all robots'. A file that does not say counts as this one's, or the
-            default robot's.
+        robot: only clips of this robot, by name or robot file; None for all robots. A file that does not name its robot counts as a
+            clip of this one, or of the default robot.
 
     Raises:
         UserError: there is no such robot.
     """
-    asked = get_robot(robot) if robot else None
+    chosen = get_robot(robot) if robot else None
     rows: list[dict[str, Any]] = []
     for path, where in find_clips(folder):
         row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
-            whose = clip_robot(path) or (asked.name if asked else default_robot())
-            if asked and whose != asked.name:
+            whose = clip_robot(path) or (chosen.name if chosen else default_robot())
+            if chosen and whose != chosen.name:
                 continue
-            clip = load_clip(path, asked or get_robot(whose))
+            clip = load_clip(path, chosen or get_robot(whose))
         except UserError as error:
             rows.append({**row, "problem": str(error)})
             continue

@@ -1,4 +1,4 @@
-"""Clips that loop: what they fail to close is spread over them, and they are repeated."""
+"""Clips that loop: the gap between their ends is spread over them, and they are repeated."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import torch
 from protege.core.motions import Clip, Finding
 from protege.core.robots import rotation as R
 
-UNROLLED_S = 10.0
-"""s, at least, of a cycle that is repeated."""
+MIN_REPEATED_SECONDS = 10.0
+"""s, least length of a repeated cycle."""
 SEAM = 0.25
-"""s of either end of a cycle that is left as it is in between."""
+"""s at either end of a cycle over which the gap is spread; the rest stays unchanged."""
 WIDE_GAP = 0.2
-"""rad between the first and the last pose of what is called a cycle."""
+"""rad: with a larger gap between its first and last pose, a cycle gets a warning."""
 
 
 def gap(clip: Clip, joint_names: Sequence[str]) -> tuple[Finding, ...]:
@@ -28,12 +28,12 @@ def gap(clip: Clip, joint_names: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def close(clip: Clip, seam: float | None = None) -> Clip:
-    """The cycle with what it fails to close spread over it: height, tilt and joints end where they began.
+    """The cycle with its gap spread over it: height, tilt and joints end where they began.
 
-    Joints may come past the robot's limits by it, see `ground.within_limits`.
+    Joints may exceed the robot's limits afterwards, see `ground.within_limits`.
 
     Args:
-        seam: s at both ends over which it is spread, so that what lies between stays as it is; None for the whole cycle.
+        seam: s at both ends over which the gap is spread, so that the rest stays unchanged; None for the whole cycle.
     """
     share = _seam(clip.time - clip.time[0], seam) if seam else ((clip.time - clip.time[0]) / clip.duration)[:, None]
     root = clip.root_pos_w.copy()
@@ -46,20 +46,20 @@ def close(clip: Clip, seam: float | None = None) -> Clip:
 
 
 def _seam(time: np.ndarray, seam: float) -> np.ndarray:
-    """(T, 1) from minus a half at the beginning to a half at the end, by a cosine within `seam` s of either, 0 between."""
+    """(T, 1) from -0.5 at the start to 0.5 at the end, by a cosine within `seam` s of either, 0 in between."""
     seam = min(seam, time[-1] / 2.0)
     near = [0.5 * (1.0 + np.cos(np.pi * np.minimum(away / seam, 1.0))) for away in (time, time[-1] - time)]
     return 0.5 * (near[1] - near[0])[:, None]
 
 
 def around(count: int, extra: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which turn of a cycle of `count` frames it is, and which frame of it, with `extra` frames more before and after it."""
+    """Repetition and frame index in a cycle of `count` frames, with `extra` frames before and after it."""
     turn, frame = np.divmod(np.arange(-extra, count + extra), count - 1)
     return turn, frame
 
 
 def padded(clip: Clip, extra: int) -> Clip:
-    """The cycle with so many frames of the turns before it and after it, its travel carried on."""
+    """The cycle with `extra` frames of the repetitions before and after it, with continued travel."""
     turn, frame = around(len(clip.time), extra)
     travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]
     return Clip(
@@ -72,9 +72,9 @@ def padded(clip: Clip, extra: int) -> Clip:
 
 
 def repeat(clip: Clip) -> Clip:
-    """The cycle over and over, for ten seconds or more, with its travel carried on."""
+    """The cycle repeated for ten seconds or more, with continued travel."""
     travel = (clip.root_pos_w[-1] - clip.root_pos_w[0]) * [1.0, 1.0, 0.0]
-    cycles = math.ceil(UNROLLED_S / clip.duration)
+    cycles = math.ceil(MIN_REPEATED_SECONDS / clip.duration)
     rows = [(k, slice(0, -1)) for k in range(cycles - 1)] + [(cycles - 1, slice(None))]
     return Clip(
         clip.name,

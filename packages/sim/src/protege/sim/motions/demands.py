@@ -1,7 +1,7 @@
-"""What a clip asks of a robot's motors: the torques that its motion takes, by inverse dynamics, and its speeds.
+"""The demands of a clip on a robot's motors: the torques of its motion, by inverse dynamics, and its speeds.
 
-The ground's forces are not known. They are taken as the smallest ones, at the points of the feet that touch the ground, that hold
-the root; they may pull, too. In the air there are none. What is left over of the root's force there, no motor can make up for.
+The ground's forces are unknown. They are estimated as the smallest forces at the touching points of the feet that support the root;
+they may also pull. In flight there are none. No motor can provide the remaining force on the root.
 """
 
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from ..robots.mjcf import build_spec
 from .ground import averaged
 from .surface import trace
 
-TOUCHES = 0.01
-"""m: points of the feet that are lower carry weight."""
-CALM = 1.0 / 60.0
-"""s, standard deviation over which accelerations are averaged: differences of frames make much of their rounding."""
-SMALL = 0.05
-"""N·m that a newton at a foot costs: points that are near each other do not hold the root by pulling and pushing."""
-SHOWN = 3
+LOAD_HEIGHT = 0.01
+"""m: points of the feet below this height carry weight."""
+SMOOTHING_TIME = 1.0 / 60.0
+"""s, standard deviation over which accelerations are averaged, because finite differences amplify rounding."""
+FOOT_FORCE_COST = 0.05
+"""N·m that a newton at a foot costs: it prevents neighbouring points from supporting the root by opposite forces."""
+MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
 class Demand:
-    """The largest that is asked of one joint.
+    """The largest torque that one joint needs.
 
     Attributes:
-        joint: its name.
+        joint: name of the joint.
         torque: N·m.
-        limit: the joint's, N·m.
+        limit: effort limit of the joint, N·m.
         time: s since the clip's start.
-        share: of the frames in which more than the limit is asked.
+        share: share of the frames in which the limit is exceeded.
     """
 
     joint: str
@@ -46,11 +46,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Demands:
-    """What a clip asks.
+    """The demands of a clip.
 
     Attributes:
-        beyond: joints that are asked for more than they have, the worst first.
-        speed: rad/s of the fastest joint; `fastest` is its name, and it is so at `time` s.
+        beyond: joints that need more than their limit, the worst first.
+        speed: of the fastest joint, rad/s; `fastest` is its name, `time` the time, s.
     """
 
     beyond: tuple[Demand, ...]
@@ -60,7 +60,7 @@ class Demands:
 
 
 def demands(clip: Clip, robot: Robot) -> Demands:
-    """What a clip of evenly spaced frames asks of a robot."""
+    """The demands of a clip with evenly spaced frames on a robot."""
     time = clip.time - clip.time[0]
     torque, speed = torques(clip, robot)
     limit = np.array([joint.effort_limit for joint in robot.joints])
@@ -78,7 +78,7 @@ def demands(clip: Clip, robot: Robot) -> Demands:
 
 
 def torques(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """Torques (T, J) N·m that move a robot as a clip does, and its joints' speeds (T, J) rad/s."""
+    """Torques (T, J) N·m that move a robot as in a clip, and its joints' speeds (T, J) rad/s."""
     spec = build_spec(robot)
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     model = spec.compile()
@@ -89,33 +89,33 @@ def torques(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     for frame in range(len(between)):
         mujoco.mj_differentiatePos(model, between[frame], step, qpos[frame], qpos[frame + 1])
     velocity = 0.5 * (np.concatenate([between[:1], between]) + np.concatenate([between, between[-1:]]))
-    velocity = averaged(velocity, CALM / step)
-    acceleration = averaged(np.gradient(velocity, step, axis=0), CALM / step)
+    velocity = averaged(velocity, SMOOTHING_TIME / step)
+    acceleration = averaged(np.gradient(velocity, step, axis=0), SMOOTHING_TIME / step)
     feet = np.flatnonzero(np.isin(surface.body, robot.body_ids(robot.feet)))
     ids = [model.body(name).id for name in robot.body_names]
     found = np.empty((len(qpos), robot.num_joints))
     for frame in range(len(qpos)):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[frame], velocity[frame], acceleration[frame]
         mujoco.mj_inverse(model, data)
-        low = feet[surface.height[frame, feet] < TOUCHES]
+        low = feet[surface.height[frame, feet] < LOAD_HEIGHT]
         jacobian = np.zeros((3 * len(low), model.nv))
         for row, point in enumerate(low):
             place = surface.points[frame, point] - [0.0, 0.0, surface.radius[point]]
             mujoco.mj_jac(model, data, jacobian[3 * row : 3 * row + 3], None, place, ids[surface.body[point]])
         holds = jacobian[:, :6]
-        force = holds @ np.linalg.solve(holds.T @ holds + SMALL**2 * np.eye(6), data.qfrc_inverse[:6])
+        force = holds @ np.linalg.solve(holds.T @ holds + FOOT_FORCE_COST**2 * np.eye(6), data.qfrc_inverse[:6])
         found[frame] = (data.qfrc_inverse - jacobian.T @ force)[6:]
     return found, between[np.minimum(np.arange(len(qpos)), len(between) - 1)][:, 6:]
 
 
 def summary(found: Demands) -> str:
-    """In words."""
+    """The demands in words."""
     speed = f"fastest joint {found.speed:.1f} rad/s ({found.fastest} at {found.time:.2f} s)"
     if not found.beyond:
         return f"demands            torques within the joints' limits; {speed}"
     worst = ", ".join(
         f"{one.joint} {one.torque:.0f} of {one.limit:.0f} N·m at {one.time:.2f} s ({one.share:.0%} of the frames)"
-        for one in found.beyond[:SHOWN]
+        for one in found.beyond[:MAX_LISTED]
     )
-    more = f" and {len(found.beyond) - SHOWN} more joints" if len(found.beyond) > SHOWN else ""
+    more = f" and {len(found.beyond) - MAX_LISTED} more joints" if len(found.beyond) > MAX_LISTED else ""
     return f"demands            beyond the limits: {worst}{more}; {speed}"

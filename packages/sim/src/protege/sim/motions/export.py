@@ -1,4 +1,4 @@
-"""Clips for other projects: a format writes a clip of a robot to a file, at some rate."""
+"""Clips for other projects: a format writes a clip of a robot to a file, at a frame rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from protege.core.robots.robot import Robot
 from .export_protomotions import write_motion
 
 DIGITS = 9
-"""Decimals of a table: metres, radians and quaternions to 1e-9."""
+"""Decimals in a table: metres, radians and quaternions to 1e-9."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Format:
 
     Attributes:
         suffix: of its files.
-        rate: frames a second unless others are asked for; None for the robot's control rate.
-        write: writes a clip of a robot, at a rate, to a file that is open.
+        rate: default frames per second; None for the robot's control rate.
+        write: writes a clip of a robot, at a rate, to an open file.
     """
 
     suffix: str
@@ -35,9 +35,9 @@ class Format:
 
 
 def mjlab_arrays(clip: Clip, robot: Robot, rate: float) -> dict[str, np.ndarray]:
-    """A clip as mjlab's tracking tasks read one, and BeyondMimic's, float32.
+    """A clip in the format of mjlab's tracking tasks and of BeyondMimic, float32.
 
-    Bodies and joints are in the robot's order, which for mjlab has to be depth first. Velocities are central differences.
+    Bodies and joints are in the robot's order, which must be depth first for mjlab. Velocities are central differences.
 
     Returns:
         `fps` (1,) Hz; `joint_pos` (T, J) rad; `joint_vel` (T, J) rad/s; of the bodies' origins, in the world frame: `body_pos_w`
@@ -48,7 +48,7 @@ def mjlab_arrays(clip: Clip, robot: Robot, rate: float) -> dict[str, np.ndarray]
 
 
 def csv_table(clip: Clip, rate: float) -> np.ndarray:
-    """(T, 7 + J) a clip as Unitree's LAFAN1 tables have it: root position m, its quaternion xyzw, joints rad in their order."""
+    """(T, 7 + J) a clip as in Unitree's LAFAN1 tables: root position m, quaternion xyzw, joints rad in their order."""
     count = int(frame_counts([clip], rate)[0])
     pos, quat, joint_pos = clip.at(np.arange(count) / rate)
     return np.concatenate([pos, np.roll(quat, -1, axis=1), joint_pos], axis=1)
@@ -70,14 +70,14 @@ FORMATS = {
 
 
 def export_clip(clip: Clip, robot: Robot, kind: str, path: Path, fps: float | None = None) -> Path:
-    """Write a clip in another project's format, whole or not at all. A name without a suffix gets the format's.
+    """Write a clip in another project's format, atomically. A name without a suffix gets the format's.
 
     Args:
         kind: one of `FORMATS`.
         fps: frames a second; None for the format's own rate.
 
     Raises:
-        UserError: no such format, a name with another suffix, or a folder that cannot be written.
+        UserError: an unknown format, a name with another suffix, or a folder that cannot be written.
     """
     if kind not in FORMATS:
         raise UserError(f"no format {kind!r} to export to", f"Known: {', '.join(FORMATS)}")

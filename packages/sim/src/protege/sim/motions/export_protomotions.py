@@ -1,4 +1,4 @@
-"""A clip as ProtoMotions 3 keeps one, a `.motion`: a dict of float32 tensors of the joints and of all bodies, quaternions xyzw."""
+"""A clip as a `.motion` of ProtoMotions 3: a dict of float32 tensors of the joints and of all bodies, quaternions xyzw."""
 
 from functools import cache
 from importlib.resources import files
@@ -17,9 +17,9 @@ from protege.core.runs import plain_yaml
 
 from .smpl_onto import has_smpl_hinges
 
-LOW, STILL = 0.02, 0.15
-"""m, m/s: a body touches the ground while its lowest point is lower and its origin slower. In ProtoMotions' own files, feet that
-touch it are slower than 0.147 m/s, and others faster than 0.151."""
+CONTACT_HEIGHT, CONTACT_SPEED = 0.02, 0.15
+"""m, m/s: a body touches the ground while its lowest point is lower and its origin slower. In ProtoMotions' own files, feet on the
+ground are slower than 0.147 m/s, and others faster than 0.151."""
 
 
 def write_motion(clip: Clip, robot: Robot, rate: float, file: BinaryIO) -> None:
@@ -28,19 +28,19 @@ def write_motion(clip: Clip, robot: Robot, rate: float, file: BinaryIO) -> None:
 
 
 def motion_fields(clip: Clip, robot: Robot, rate: float) -> dict[str, Any]:
-    """The fields of a `.motion`, T even frames.
+    """The fields of a `.motion`, T evenly spaced frames.
 
-    Velocities are central differences. Bodies are the robot's, in its order, and those that ProtoMotions' model has besides
+    Velocities are central differences. Bodies are the robot's, in its order, and additional ones of ProtoMotions' model
     (maps/protomotions_bodies.yaml), B in all.
 
     Args:
-        rate: frames a second.
+        rate: frames per second.
 
     Returns:
-        `fps`; `dof_pos` (T, J) rad, `dof_vel` (T, J) rad/s: of a robot with SMPL's hinges the rotation vector of each body in
-        its parent's frame, and its rate of turning in its own; of the bodies' origins, world frame: `rigid_body_pos` (T, B, 3) m,
+        `fps`; `dof_pos` (T, J) rad, `dof_vel` (T, J) rad/s; for a robot with SMPL's hinges, the rotation vector of each body in its
+        parent's frame, and its angular velocity in its own; for the bodies' origins, world frame: `rigid_body_pos` (T, B, 3) m,
         `rigid_body_rot` (T, B, 4) xyzw, `rigid_body_vel` (T, B, 3) m/s, `rigid_body_ang_vel` (T, B, 3) rad/s;
-        `rigid_body_contacts` (T, B) bool, see `LOW`.
+        `rigid_body_contacts` (T, B) bool, see `CONTACT_HEIGHT`.
     """
     state = frame_table([clip], robot, "cpu", rate)
     joint_pos, joint_vel = state.joint_pos, state.joint_vel
@@ -54,7 +54,7 @@ def motion_fields(clip: Clip, robot: Robot, rate: float) -> dict[str, Any]:
 
 
 def _rotation_vectors(state: RobotState, robot: Robot, rate: float) -> tuple[Tensor, Tensor]:
-    """(T, 3 (B - 1)) rad, of all bodies but the root, and the rates of their turning, rad/s."""
+    """(T, 3 (B - 1)) rad, rotation vectors of all bodies but the root, and their angular velocities, rad/s."""
     quat = state.body_quat_w.double()
     local = R.multiply(R.conjugate(quat[:, list(robot.parents[1:])]), quat[:, 1:])
     turn = R.to_rotation_vector(R.multiply(R.conjugate(local[:-1]), local[1:])) * rate
@@ -66,11 +66,11 @@ def _touches(state: RobotState, robot: Robot) -> Tensor:
     """(T, B) whether each body touches the ground."""
     pose = (state.body_pos_w[:, 0], state.body_quat_w[:, 0], state.joint_pos)
     lowest = torch.from_numpy(contact_points(robot, *(x.double().numpy() for x in pose))[..., 2])
-    return (lowest < LOW) & (state.body_lin_vel_w.norm(dim=-1) < STILL)
+    return (lowest < CONTACT_HEIGHT) & (state.body_lin_vel_w.norm(dim=-1) < CONTACT_SPEED)
 
 
 def _with_fixed(fields: dict[str, Tensor], state: RobotState, robot: Robot) -> dict[str, Tensor]:
-    """The fields of all bodies, with those that are fixed to some of them."""
+    """The fields of all bodies, including those that are fixed to others."""
     fixed, columns = _fixed().get(robot.name, {}), list[dict[str, Tensor]]()
     for index, name in enumerate(robot.body_names):
         own = {key: x[:, index] for key, x in fields.items()}

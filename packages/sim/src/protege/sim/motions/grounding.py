@@ -1,7 +1,7 @@
-"""How a clip gets onto the ground: what `--ground` says.
+"""How a clip gets onto the ground: the choices of `--ground`.
 
-`none` leaves it where it is. `shift` raises or lowers all of it by one amount. `feet` holds feet that stand where they stand, and
-on the ground. `auto` is `feet`, but for a robot's own joints that are good as they are.
+`none` does not move it. `shift` raises or lowers the whole clip by one amount. `feet` holds standing feet in place and on the
+ground. `auto` is `feet`, except for a robot's own joints whose feet are already good.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from .readers.options import Ground
 from .soles import clip_standing
 from .surface import trace
 
-SLIDES, SINKS = 0.05, 0.01
-"""m/s on average and m: what a robot's own joints may do at most to be left as they are; more than that, they hover, too."""
-DOWN = 0.03
-"""m over the feet: what is lower, a hand or a back, is on the ground as well."""
-AROUND = 1.0
-"""s of the turns before and after a cycle that are held with it, so that it ends as it begins."""
+MAX_SLIDE_SPEED, MAX_HEIGHT_OFFSET = 0.05, 0.01
+"""m/s on average and m: limits within which a robot's own joints stay as they are; heights beyond them count as hovering."""
+DOWN_HEIGHT = 0.03
+"""m above the feet: a hand or a back that is lower is on the ground as well."""
+CYCLE_PADDING = 1.0
+"""s of the repetitions before and after a cycle that are held with it, so that it ends as it begins."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A clip, and in words how well it fits its source."""
+    """A clip, and notes on how well it fits its source."""
 
     clip: Clip
     notes: tuple[str, ...] = ()
@@ -39,11 +39,11 @@ class Fitted:
 def grounded(
     clip: Clip, robot: Robot, ground: Ground, standing: Sequence[np.ndarray] | None = None, *, wraps: bool = False
 ) -> Fitted:
-    """The clip of T even frames on the ground; `auto` is `feet`.
+    """The clip of T evenly spaced frames on the ground; `auto` is `feet`.
 
     Args:
-        standing: of the left foot and the right one, (T,) when it stands; None to tell it from the clip's own soles.
-        wraps: the last frame is the first one's pose, and stays so.
+        standing: for the left and the right foot, (T,) when it stands; None to determine it from the clip's own soles.
+        wraps: the last frame repeats the first pose, and stays so.
     """
     if ground == "none":
         return Fitted(clip)
@@ -53,7 +53,7 @@ def grounded(
 
 
 def own_joints_grounded(clip: Clip, robot: Robot, ground: Ground, *, wraps: bool = False) -> Fitted:
-    """The same of a robot's own joints: `auto` leaves them as they are if feet neither slide nor sink and limits are kept."""
+    """The same for a robot's own joints: `auto` leaves them as they are if feet neither slide nor sink and limits are kept."""
     if ground != "auto":
         return grounded(within_limits(clip, robot) if ground == "feet" else clip, robot, ground, wraps=wraps)
     wrong = faults(clip, robot)
@@ -72,8 +72,8 @@ def shifted(clip: Clip, robot: Robot) -> Clip:
 
 
 def held(clip: Clip, robot: Robot, standing: Sequence[np.ndarray] | None = None, *, wraps: bool = False) -> Fitted:
-    """The clip with its feet held while they stand, within the joints' limits; see `grounded`."""
-    extra = round(AROUND * (len(clip.time) - 1) / clip.duration) if wraps else 0
+    """The clip with standing feet held, within the joints' limits; see `grounded`."""
+    extra = round(CYCLE_PADDING * (len(clip.time) - 1) / clip.duration) if wraps else 0
     whole = cycles.padded(clip, extra) if wraps else clip
     if standing and wraps:
         _, frame = cycles.around(len(clip.time), extra)
@@ -89,29 +89,29 @@ def held(clip: Clip, robot: Robot, standing: Sequence[np.ndarray] | None = None,
 
 
 def _is_down(clip: Clip, robot: Robot) -> np.ndarray:
-    """(T,) whether something else is as low as the feet: who crawls or lies does not stand."""
+    """(T,) whether another body is as low as the feet: a crawling or lying body does not stand."""
     surface = trace(clip, robot)
     feet = np.isin(surface.body, robot.body_ids(robot.feet))
-    return surface.height[:, ~feet].min(axis=1) < surface.height[:, feet].min(axis=1) + DOWN
+    return surface.height[:, ~feet].min(axis=1) < surface.height[:, feet].min(axis=1) + DOWN_HEIGHT
 
 
 def faults(clip: Clip, robot: Robot) -> list[str]:
-    """In words, why a clip's feet would have to be held, or its joints be brought within their limits."""
+    """In words, the reasons why a clip's feet must be held, or its joints brought within their limits."""
     surface = trace(clip, robot)
     slide, deep = sliding(clip, robot).mean, floor_penetration(clip.time, surface.height, [*map(str, surface.body)]).max
     past, high = joint_limits(clip.joint_pos, robot.joint_range().double().numpy(), robot.joint_names), 0.0
     high = float(surface.height.min())
     found = {
-        f"feet slide at {slide:.2f} m/s": slide > SLIDES,
-        f"lowest point is {100 * deep:.1f} cm in the ground": deep > SINKS,
-        f"lowest point is {100 * high:.1f} cm over the ground": high > SINKS,
+        f"feet slide at {slide:.2f} m/s": slide > MAX_SLIDE_SPEED,
+        f"lowest point is {100 * deep:.1f} cm in the ground": deep > MAX_HEIGHT_OFFSET,
+        f"lowest point is {100 * high:.1f} cm over the ground": high > MAX_HEIGHT_OFFSET,
         f"{past.joint} is {past.worst:.2f} rad past its limit": past.violations > 0,
     }
     return [words for words, is_so in found.items() if is_so]
 
 
 def _cut(clip: Clip, whole: Clip, extra: int) -> Clip:
-    """A clip's own frames out of the one with `extra` frames around them."""
+    """A clip's own frames from the one with `extra` frames around them."""
     own = slice(extra, extra + len(clip.time))
     parts = {name: getattr(whole, name)[own] for name in ("root_pos_w", "root_quat_w", "joint_pos")}
     return replace(clip, **parts)

@@ -1,4 +1,4 @@
-"""DeepMimic's humanoid onto a robot that has three hinges for each of the bodies named here: rotations become their angles."""
+"""DeepMimic's humanoid onto a robot with three hinges for each of the bodies named here: rotations become hinge angles."""
 
 import numpy as np
 import torch
@@ -14,21 +14,21 @@ from .hinges import hinge_angles
 from .readers.humanoid3d import contact_points, hanging
 from .source import SkeletonMotion
 
-STRIDE_SCALE = 0.94  # the clips' actor has longer legs
+STRIDE_SCALE = 0.94  # the actor of the clips has longer legs
 
 
 def has_humanoid_hinges(robot: Robot) -> bool:
-    """Whether a robot has the bodies whose hinges these motions turn."""
+    """Whether a robot has the bodies whose hinges these motions use."""
     return {"Torso", "L_Shoulder", "L_Toe"} <= set(robot.body_names)
 
 
 def humanoid_onto(motion: SkeletonMotion, robot: Robot, *, touch: bool = True) -> Clip:
-    """The clip. A cycle is closed, so that the last frame is the first one's pose.
+    """The clip. A cycle is closed, so that the last frame repeats the first pose.
 
     Args:
-        motion: of DeepMimic's humanoid, with even frames.
+        motion: of DeepMimic's humanoid, with evenly spaced frames.
         robot: see `has_humanoid_hinges`.
-        touch: put it on the ground, frame by frame, where the humanoid touches it, with a foot, a hand or its back.
+        touch: put it on the ground, frame by frame, where the humanoid touches it with a foot, a hand or its back.
     """
     wraps, names = motion.wraps, motion.skeleton.names
     rotations = {name: torch.from_numpy(np.ascontiguousarray(motion.rotations[:, i])) for i, name in enumerate(names)}
@@ -66,7 +66,7 @@ def _to_hinges(
 
 
 def _toe(rotations: dict[str, Tensor], side: str) -> Tensor:
-    """The clips' feet are one piece. Ours bend at the ball: the toes stay level while the heel is up."""
+    """The clips' feet are rigid. Ours bend at the ball: the toes stay level while the heel is raised."""
     foot = rotations["root"]
     for joint in ("Hip", "Knee", "Ankle"):
         foot = R.multiply(foot, rotations[f"{side}_{joint}"])

@@ -1,4 +1,4 @@
-"""A robot's own motion onto that robot: its joints by their names, or by their order, which the file's bodies confirm."""
+"""A robot's own motion onto that robot: joints are assigned by name, or by order, which the file's bodies confirm."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -17,17 +17,17 @@ from protege.core.runs import plain_yaml
 from ..robots import get_robot, robot_names
 from .source import JointMotion
 
-AGREES = 0.02
-"""m that a body may be from where the file has it, on average: models of a robot differ by millimetres, other orders by more."""
-PROBED = 40
-"""Frames in which it is looked at."""
+MAX_BODY_DISTANCE = 0.02
+"""m, largest mean distance of bodies from the file's: models of a robot differ by millimetres, other orders by more."""
+PROBED_FRAMES = 40
+"""Number of frames in which it is checked."""
 
 
 def joints_onto(motion: JointMotion, robot: Robot) -> Clip:
-    """The clip, its joints in the robot's order. Nothing else is changed.
+    """The clip with its joints in the robot's order. Nothing else is changed.
 
     Raises:
-        UserError: these are not the robot's joints, or it cannot be told which they are.
+        UserError: these are not the robot's joints, or their order cannot be determined.
     """
     names = motion.joint_names or _names_by_order(motion, robot)
     at_zero = set(motion.at_zero) | {
@@ -44,10 +44,10 @@ def joints_onto(motion: JointMotion, robot: Robot) -> Clip:
 
 
 def robot_of(motion: JointMotion, but: Robot | None = None) -> str:
-    """The name of the installed robot that a motion is of, the first one that fits; empty if none does.
+    """The name of the first installed robot that fits a motion; empty if none does.
 
     Args:
-        but: which it is not.
+        but: a robot that is excluded.
     """
     known = [get_robot(name) for name in robot_names() if but is None or name != but.name]
     if motion.joint_names:
@@ -59,7 +59,7 @@ def _names_by_order(motion: JointMotion, robot: Robot) -> tuple[str, ...]:
     """The joints of columns without names.
 
     Raises:
-        UserError: the number is another one, or the file's bodies are not where these joints would put them.
+        UserError: their number is different, or the file's bodies are not where these joints would put them.
     """
     candidates = [names for names in _candidates(motion, robot) if len(names) == motion.joint_pos.shape[1]]
     if not candidates:
@@ -70,7 +70,7 @@ def _names_by_order(motion: JointMotion, robot: Robot) -> tuple[str, ...]:
         raise UserError(problem, f"Add joint_names to it; {robot.name} has {robot.num_bodies} bodies")
     best = min(candidates, key=lambda names: off[names] or 0.0)
     distance = off[best]
-    if distance is not None and distance > AGREES:
+    if distance is not None and distance > MAX_BODY_DISTANCE:
         raise UserError(
             f"{motion.file}: its bodies are {distance:.2f} m from where {robot.name} would have them, on average",
             f"Is it a motion of {robot.name}, with the quaternions in this order (--quat)?",
@@ -79,7 +79,7 @@ def _names_by_order(motion: JointMotion, robot: Robot) -> tuple[str, ...]:
 
 
 def _candidates(motion: JointMotion, robot: Robot) -> Iterator[tuple[str, ...]]:
-    """Orders in which a robot's joints are written: its model's, depth first; breadth first, as Isaac Lab's; and known others."""
+    """Possible orders of a robot's joints: its model's, depth first; breadth first, as in Isaac Lab; and known others."""
     yield robot.joint_names
     if motion.body_pos_w is not None:  # only the bodies can tell
         yield tuple(robot.joints[i].name for i in _breadth_first(robot)[1])
@@ -89,12 +89,12 @@ def _candidates(motion: JointMotion, robot: Robot) -> Iterator[tuple[str, ...]]:
 
 
 def _distance(motion: JointMotion, robot: Robot, names: Sequence[str]) -> float | None:
-    """m, of the bodies from where the file has them, the mean of some frames; None if the file has none, or other ones."""
+    """m, mean distance of the bodies from the file's in some frames; None if the file has none, or other ones."""
     bodies = _bodies(motion, robot, names)
     if bodies is None or motion.body_pos_w is None:
         return None
     mine, theirs = bodies
-    frames = np.unique(np.linspace(0, len(motion.time) - 1, PROBED).round().astype(int))
+    frames = np.unique(np.linspace(0, len(motion.time) - 1, PROBED_FRAMES).round().astype(int))
     joint_pos = np.zeros((len(frames), robot.num_joints))
     joint_pos[:, [robot.joint_names.index(name) for name in names]] = motion.joint_pos[frames]
     pose = (motion.root_pos_w[frames], motion.root_quat_w[frames], joint_pos)
@@ -120,7 +120,7 @@ def _bodies(motion: JointMotion, robot: Robot, names: Sequence[str]) -> tuple[li
 def _breadth_first(robot: Robot) -> tuple[list[int], list[int]]:
     """Indices of the bodies, generation by generation, and of the joints in the order of their bodies."""
     bodies = [0]
-    for body in bodies:  # which grows meanwhile
+    for body in bodies:  # which grows during the loop
         bodies += [child for child, parent in enumerate(robot.parents) if parent == body]
     joints = [i for body in bodies for i, joint in enumerate(robot.joints) if joint.body == robot.body_names[body]]
     return bodies, joints
@@ -128,13 +128,13 @@ def _breadth_first(robot: Robot) -> tuple[list[int], list[int]]:
 
 @cache
 def _orders() -> tuple[dict[str, Any], ...]:
-    """Orders of joints that formats have agreed on, out of maps/joint_orders.yaml."""
+    """Known orders of joints of some formats, from maps/joint_orders.yaml."""
     data: Any = plain_yaml.read(files(__package__).joinpath("maps", "joint_orders.yaml").read_bytes())
     return tuple(data["orders"])
 
 
 def _fits(entry: dict[str, Any], motion: JointMotion, robot: Robot) -> bool:
-    """Whether an order that some format has agreed on is this motion's."""
+    """Whether a known order applies to this motion."""
     is_named = (entry["format"], entry["robot"]) == (motion.format, robot.name)
     return is_named and motion.joint_pos.shape[1] == robot.num_joints - len(entry["at_zero"])
 

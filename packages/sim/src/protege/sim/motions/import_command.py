@@ -1,4 +1,4 @@
-"""What `protege sim motions import` does, from sources to written clips."""
+"""The work of `protege sim motions import`, from sources to written clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ from .workers import in_order
 
 @dataclass
 class Report:
-    """What became of the files.
+    """The results for the files.
 
     Attributes:
-        failed: the messages of files that could not be imported.
-        passed_over: the names of files in folders and archives that are no motions.
+        failed: error messages of files that could not be imported.
+        skipped: names of files in folders and archives that are not motions.
     """
 
     failed: list[str] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def import_motions(
@@ -36,28 +36,28 @@ def import_motions(
     robot: Robot,
     options: Options,
     names: Sequence[str],
-    said: Callable[[Path, SourceMotion, Clip], None],
+    on_clip: Callable[[Path, SourceMotion, Clip], None],
 ) -> Report:
-    """Import sources into a folder. Of files that are named one by one all are written or none; a folder goes on past bad ones.
+    """Import sources into a folder. Files that are named are all written or none; a folder continues after bad files.
 
     Args:
         sources: files, folders, archives.
         output: folder of the clips.
         robot: whose clips they become.
-        options: what the user says about the files.
+        options: what the user specifies about the files.
         names: see `find_sources`.
-        said: told of each clip that is written.
+        on_clip: called for each clip that is written.
 
     Raises:
-        UserError: a source that was named is bad, or two motions have the same name.
+        UserError: a named source is bad, or two motions have the same name.
     """
     reader = get_reader(options.format) if options.format else None
     found = find_sources(sources, names, reader)
-    goes_on = any(Path(source).is_dir() for source in sources)
+    continues = any(Path(source).is_dir() for source in sources)
     report, taken, waiting = Report(), set[str](), list[tuple[SourceMotion, Clip]]()
 
     def write(motion: SourceMotion, clip: Clip) -> None:
-        said(save_clip(output / f"{clip.name}.npy", clip, robot), motion, clip)
+        on_clip(save_clip(output / f"{clip.name}.npy", clip, robot), motion, clip)
 
     with Progress("files", len(found)) as progress:
         jobs = (_Job(one.file, one.name, one.given, _contents(one), options, robot) for one in found)
@@ -67,32 +67,32 @@ def import_motions(
                 if isinstance(outcome, UserError):
                     raise outcome
                 if not outcome:
-                    report.passed_over.append(file.file)
+                    report.skipped.append(file.file)
                 for motion, clip in outcome:
                     if clip.name in taken:
                         raise UserError(
                             f"there are two clips named {clip.name!r}, one in {file.file}", "Import one after the other"
                         )
                     taken.add(clip.name)
-                    if goes_on:
+                    if continues:
                         write(motion, clip)
                     else:
                         waiting.append((motion, clip))
             except UserError as error:
-                if not goes_on or file.given:
+                if not continues or file.given:
                     raise
                 report.failed.append(str(error))
     for motion, clip in waiting:
         write(motion, clip)
     if not taken and not report.failed:
-        which = f" of {len(found)} files, such as {report.passed_over[0]}" if report.passed_over else ""
+        which = f" of {len(found)} files, such as {report.skipped[0]}" if report.skipped else ""
         raise UserError(f"no motion in {', '.join(sources)}{which}", "Clips go to --motion-file as they are")
     return report
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A file, as another process can take it: `contents` is None of one to be passed over, or why it cannot be read."""
+    """A file's contents for another process: None for a file to skip, or the error if it cannot be read."""
 
     file: str
     name: str
@@ -110,7 +110,7 @@ def _contents(file: Found) -> bytes | UserError | None:
 
 
 def _clips(job: _Job) -> list[tuple[SourceMotion, Clip]] | UserError:
-    """The clips of a file; none of one that is a clip already, or holds no motion, unless the user named it."""
+    """The clips of a file; empty if it is a clip already or contains no motion, unless the user named it."""
     if job.contents is None or isinstance(job.contents, UserError):
         return job.contents or []
     try:

@@ -1,4 +1,4 @@
-"""Importing: files of motions into clips of a robot."""
+"""Importing: converting files of motions into clips of a robot."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,46 +26,46 @@ REMEDIES = {
     "root_quat_w": "Say the order of its quaternions, or its axis: --quat wxyz|xyzw, --up y|z; or its rate: --fps N",
     "joint_pos": "Is it this robot's, in radians, at this rate (--fps N)? Cut the frame if it is",
 }
-"""What may be done about an error in the clip that a file became, by the clip's field."""
+"""Remedies for errors in a converted clip, by the clip's field."""
 
 
 def motions_in(contents: bytes, file: str, name: str, options: Options) -> list[SourceMotion]:
-    """The motions in a file; each has whom to cite.
+    """The motions in a file, each with its source to cite.
 
     Args:
         contents: of the file.
-        file: as messages call it.
-        name: of its motion, if the file says nothing else.
-        options: what the user says about it.
+        file: name of the file for messages.
+        name: name of its motion, if the file does not contain one.
+        options: what the user specifies about it.
 
     Raises:
-        UserError: it is no motion, or not a whole one.
+        UserError: it is not a motion, or an incomplete one.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # numbers of any size are refused later, by name
         motions = read_motions(open_document(contents, file, name), options)
     digest = hashlib.sha256(contents).hexdigest()[:16]
-    said = f", read with {options.words}" if options.words else ""
+    read_with = f", read with {options.words}" if options.words else ""
     return [
         replace(
             one,
             licence=options.licence or one.licence,
             source=options.source
             or one.source
-            or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{said})",
+            or f"{PurePath(file).name} ({READERS[one.format].words}, sha256 {digest}{read_with})",
         )
         for one in motions
     ]
 
 
 def clip_of(motion: SourceMotion, robot: Robot, ground: Ground = "auto") -> Clip:
-    """The clip alone, of a file about which the user says nothing more; see `fit`."""
+    """The clip alone, without further options; see `fit`."""
     return fit(motion, robot, Options(ground=ground))[1]
 
 
 def fit(motion: SourceMotion, robot: Robot, options: Options) -> tuple[SourceMotion, Clip]:
-    """The motion, with remarks on how well its clip fits it, and the clip of a robot.
+    """The motion, with remarks on how well its clip fits it, and the clip for a robot.
 
-    The clip's `warnings` are those of the source and of what became of it.
+    The clip's `warnings` are those of the source and of the result.
 
     Raises:
         UserError: it cannot be retargeted to this robot, or no robot could move like this.
@@ -84,7 +84,7 @@ def _roles(motion: SourceMotion, options: Options) -> Roles | None:
     """The roles of a skeleton's bodies by the user's map; None without one.
 
     Raises:
-        UserError: it is not one of this skeleton, or this is no skeleton's motion.
+        UserError: the map is for another skeleton, or the motion is not a skeleton's.
     """
     if options.map is None:
         return None
@@ -94,7 +94,7 @@ def _roles(motion: SourceMotion, options: Options) -> Roles | None:
 
 
 def clip_name(motion: SourceMotion, robot: Robot) -> str:
-    """What a motion's clip is called: ROBOT_NAME, and of DeepMimic's ROBOT_humanoid_NAME, as the shipped ones are."""
+    """The name of a motion's clip: ROBOT_NAME, and for DeepMimic's ROBOT_humanoid_NAME, like the shipped ones."""
     name = slug(motion.name)
     return name if name.startswith(f"{robot.name}_") else f"{robot.name}_{READERS[motion.format].prefix}{name}"
 
@@ -102,6 +102,6 @@ def clip_name(motion: SourceMotion, robot: Robot) -> str:
 def clips_in(
     contents: bytes, file: str, name: str, options: Options, robot: Robot
 ) -> Iterator[tuple[SourceMotion, Clip]]:
-    """The motions in a file and what they became, one after the other; see `motions_in` and `fit`."""
+    """The motions in a file and their clips, one after the other; see `motions_in` and `fit`."""
     for motion in motions_in(contents, file, name, options):
         yield fit(motion, robot, options)

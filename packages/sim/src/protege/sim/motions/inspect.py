@@ -1,4 +1,4 @@
-"""What is wrong with a clip: feet that slide, bodies in the ground, joints past their limits, jumps.
+"""Measures of a clip's quality: sliding feet, bodies in the ground, joints past their limits, jumps.
 
 Each measure is a pure function of arrays; `inspect` gathers them.
 """
@@ -17,8 +17,8 @@ from .demands import summary as demand_words
 from .surface import trace
 
 CONTACT_HEIGHT = 0.01  # m; a sole is in contact while its lowest point is lower
-DEEP = 1e-4  # m; less is rounding
-NEAR = 0.05  # rad; closer to a limit counts as close
+MIN_PENETRATION = 1e-4  # m; less is rounding
+NEAR_LIMIT = 0.05  # rad; closer to a limit counts as close
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Slide:
 
 @dataclass(frozen=True)
 class Penetration:
-    """How deep the lowest point of the body is in the ground, m. `mean` is over the `share` of frames where it is at all."""
+    """How deep the lowest point of the body is in the ground, m. `mean` is over the `share` of frames where it is."""
 
     max: float
     mean: float
@@ -66,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Jump:
-    """The largest change of a velocity from one frame to the next: m/s, or rad/s of angular velocities."""
+    """The largest change of a velocity between consecutive frames: m/s, or rad/s for angular velocities."""
 
     change: float
     time: float
@@ -106,7 +106,7 @@ def inspect(clip: Clip, robot: Robot) -> Report:
 
 
 def sliding(clip: Clip, robot: Robot) -> Slide:
-    """Of the feet alone."""
+    """Sliding of the feet."""
     surface = trace(clip, robot)
     feet = np.isin(surface.body, robot.body_ids(robot.feet))
     points = surface.points[:, feet, :2]
@@ -114,16 +114,16 @@ def sliding(clip: Clip, robot: Robot) -> Slide:
 
 
 def foot_slide(time: np.ndarray, xy: np.ndarray, height: np.ndarray, body: np.ndarray) -> Slide:
-    """How fast feet move over the ground that they stand on.
+    """Speed of feet over the ground while they stand on it.
 
-    Of each foot body the point that is lowest between two frames is looked at: a foot that rolls over its heel and ball
-    does not slide. It is in contact if it is below `CONTACT_HEIGHT` in both frames.
+    For each foot body, the point that is lowest between two frames is measured, so a foot that rolls from heel to ball does not
+    slide. The point is in contact if it is below `CONTACT_HEIGHT` in both frames.
 
     Args:
         time: (T,) s.
-        xy: (T, P, 2) m, where the points of the feet are.
+        xy: (T, P, 2) m, positions of the feet's points.
         height: (T, P) m, of the points above the ground.
-        body: (P,) which foot body each belongs to.
+        body: (P,) index of each point's foot body.
     """
     speed = np.linalg.norm(np.diff(xy, axis=0), axis=2) / np.diff(time)[:, None]
     higher = np.maximum(height[1:], height[:-1])
@@ -142,9 +142,9 @@ def foot_slide(time: np.ndarray, xy: np.ndarray, height: np.ndarray, body: np.nd
 
 
 def floor_penetration(time: np.ndarray, height: np.ndarray, owners: list[str]) -> Penetration:
-    """How deep points with heights (T, P) m are below the ground; `owners` (P) names their bodies."""
+    """How deep points with heights (T, P) m are below the ground; `owners` (P) are the names of their bodies."""
     depth = -height.min(axis=1)
-    under = depth > DEEP
+    under = depth > MIN_PENETRATION
     if not under.any():
         return Penetration(0.0, 0.0, 0.0, "", 0.0)
     at = int(depth.argmax())
@@ -153,10 +153,10 @@ def floor_penetration(time: np.ndarray, height: np.ndarray, owners: list[str]) -
 
 
 def joint_limits(joint_pos: np.ndarray, limits: np.ndarray, names: tuple[str, ...]) -> Limits:
-    """Angles (T, J) rad against limits (J, 2) rad. Rounding, 1e-6 rad, is no violation."""
+    """Angles (T, J) rad compared with limits (J, 2) rad. Rounding, 1e-6 rad, is not a violation."""
     past = np.maximum(limits[:, 0] - joint_pos, joint_pos - limits[:, 1])
     joint = int(past.max(axis=0).argmax())
-    close = (past > -NEAR).any(axis=1).mean()
+    close = (past > -NEAR_LIMIT).any(axis=1).mean()
     return Limits(int((past > 1e-6).sum()), float(past.max()), names[joint], float(close))
 
 
@@ -165,7 +165,7 @@ def velocity_jump(time: np.ndarray, steps: np.ndarray, names: tuple[str, ...]) -
 
     Args:
         time: (T,) s.
-        steps: (T - 1, C), by how much each component moves from frame to frame.
+        steps: (T - 1, C), change of each component between frames.
         names: of the components.
     """
     change = np.abs(np.diff(steps / np.diff(time)[:, None], axis=0))
@@ -176,7 +176,7 @@ def velocity_jump(time: np.ndarray, steps: np.ndarray, names: tuple[str, ...]) -
 
 
 def root_jump(time: np.ndarray, steps: np.ndarray) -> Jump:
-    """The largest change of the root's velocity, as a vector; steps: (T - 1, 3) from frame to frame."""
+    """The largest change of the root's velocity as a vector; steps: (T - 1, 3) between frames."""
     change = np.linalg.norm(np.diff(steps / np.diff(time)[:, None], axis=0), axis=1)
     if not change.size:
         return Jump(0.0, 0.0)
@@ -190,7 +190,7 @@ def turns(quat_w: np.ndarray) -> np.ndarray:
 
 
 def summary(report: Report) -> str:
-    """A report in words, one measure a line."""
+    """A report in words, one measure per line."""
     slide, pen, limits, jump = report.slide, report.penetration, report.limits, report.joint_jump
     root, turn = report.root_jump, report.root_turn_jump
     past = f"{abs(limits.worst):.3f} rad {'past' if limits.violations else 'within'}"
@@ -202,7 +202,7 @@ def summary(report: Report) -> str:
             f"floor penetration  max {100 * pen.max:.1f} cm{where}; "
             f"mean {100 * pen.mean:.1f} cm in {pen.share:.0%} of the frames",
             f"joint limits       {limits.violations} violations; {limits.joint} comes to {past} its limit; "
-            f"something within {NEAR:g} rad in {limits.close:.0%} of the frames",
+            f"something within {NEAR_LIMIT:g} rad in {limits.close:.0%} of the frames",
             f"velocity jumps     joints {jump.change:.1f} rad/s ({jump.joint} at {jump.time:.2f} s); "
             f"root {root.change:.2f} m/s (at {root.time:.2f} s), {turn.change:.2f} rad/s (at {turn.time:.2f} s)",
             demand_words(report.demands),

@@ -1,8 +1,8 @@
-"""Retargeting: another skeleton's motion for a robot, by inverse kinematics (mink) of the bodies that follow parts of it.
+"""Retargeting: another skeleton's motion for a robot, by inverse kinematics (mink) of the bodies that have roles.
 
-Each of these bodies gets a target place, built from the root outwards: the source's direction from one part to the next, times
-the robot's own length of that segment. So limbs of any length bend as the source's do, and reach what they can. Some bodies get
-the source's rotation as well. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
+Each of these bodies gets a target position, built from the root outwards: the source's direction from one part to the next, times
+the robot's own length of that segment. So limbs of any length bend like the source's and reach as far as they can. Some bodies also
+get the source's rotation. A quadratic program per step finds joint angles within the limits (Zakka, mink, 2026).
 """
 
 import math
@@ -19,7 +19,7 @@ from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
-from .anatomy import Roles, Turns, limb
+from .anatomy import PartRotations, Roles, limb
 from .body_map import Target, body_map, followed
 from .world_poses import WorldPoses, robot_poses
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     import mink
 
 STEPS, FIRST_STEPS = 8, 200
-"""Steps towards a frame's targets from the frame before; towards the first one's from the default pose."""
-LEAD_IN = 60
-"""Frames of a cycle's end that are solved before its first one."""
-CLEARANCE, REACH = 0.02, 0.06
-"""m, that arms keep from legs, and from which on they are watched: limbs of another thickness would go through each other."""
-POSTURE = 0.03
-"""Cost of the distance from the default pose: what is left open, such as a forearm's roll, stays near it."""
+"""Steps towards a frame's targets from the previous frame; for the first frame, from the default pose."""
+LEAD_IN_FRAMES = 60
+"""Frames at a cycle's end that are solved before its first one."""
+ARM_CLEARANCE, CLEARANCE_DETECTION = 0.02, 0.06
+"""m: least distance of arms from legs, and distance from which on it is monitored: thicker limbs would intersect."""
+POSTURE_COST = 0.03
+"""Cost of the distance from the default pose, which undetermined angles, such as a forearm's roll, stay close to."""
 DAMPING = 1e-3
-FASTEST = 30.0
-"""rad/s of a joint. Motors and people are slower; a leap to another solution is faster."""
-SETTLED = 2e-3
-"""m and rad: steps that are shorter end a frame of a new import."""
-SAME = 1e-3
-"""rad: frames that differ by less at rest are the same; model files round."""
-LEG = ("left_hip", "left_knee", "left_ankle")
+MAX_JOINT_SPEED = 30.0
+"""rad/s, largest joint speed. Motors and people are slower; a jump to another solution is faster."""
+SETTLED_STEP = 2e-3
+"""m and rad: in a new import, a frame is finished when a step is shorter."""
+SAME_ROTATION = 1e-3
+"""rad: rest frames that differ by less count as equal, because model files are rounded."""
+LEG_ROLES = ("left_hip", "left_knee", "left_ankle")
 
 
 @dataclass(frozen=True)
 class Aims:
-    """Where the robot's bodies are to be, T frames, world frame.
+    """Target poses of the robot's bodies, T frames, world frame.
 
     Attributes:
-        targets: whose they are.
+        targets: the bodies with targets.
         places: (T, 3) m, by body.
         rotations: (T, 4), by body.
-        scale: of the root's way and height against the source's.
+        scale: ratio of the root's travel and height to the source's.
     """
 
     targets: tuple[Target, ...]
@@ -62,16 +62,16 @@ class Aims:
 
 
 def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
-    """What a robot's bodies have to follow.
+    """The target poses that a robot's bodies have to follow.
 
     Args:
         poses: of the source, T frames.
-        roles: of its bodies.
+        roles: roles of its bodies.
 
     Raises:
-        UserError: the robot does not say how it follows other skeletons.
+        UserError: the robot has no map to other skeletons.
     """
-    targets, turns = followed(body_map(robot), roles), Turns(poses, roles)
+    targets, turns = followed(body_map(robot), roles), PartRotations(poses, roles)
     pos, quat = robot_poses(robot, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.zeros((1, robot.num_joints)))
     mine = dict(zip(robot.body_names, pos[0], strict=True))
     zero = dict(zip(robot.body_names, map(_snapped, quat[0]), strict=True))
@@ -84,8 +84,8 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
     def length(start: str, end: str) -> float:
         return float(np.linalg.norm(mine[end] - mine[start]))
 
-    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG))
-    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG))
+    scale = sum(length(bodies[a], bodies[b]) for a, b in pairwise(LEG_ROLES))
+    scale /= sum(turns.length(a, b) for a, b in pairwise(LEG_ROLES))
     turn: dict[str, np.ndarray] = {}
     for target in targets:
         ends = [bodies[end] for end in limb(target.role)] if target.rotation else []
@@ -106,17 +106,17 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
 
 
 def _snapped(quat: np.ndarray) -> np.ndarray:
-    """A rotation (4,), or none at all if it is that but for rounding."""
-    return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME else np.array([1.0, 0.0, 0.0, 0.0])
+    """A rotation (4,), or the identity if it differs from that by rounding only."""
+    return quat if 2.0 * np.linalg.norm(quat[1:]) > SAME_ROTATION else np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def _rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(T, 3): a vector (3,) turned by rotations (T, 4)."""
+    """(T, 3): a vector (3,) rotated by rotations (T, 4)."""
     return R.rotate(torch.from_numpy(quat), torch.from_numpy(vector).expand(len(quat), 3)).numpy()
 
 
 def _after(quat: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(T, 4): one rotation (4,), and then rotations (T, 4)."""
+    """(T, 4): first one rotation (4,), then rotations (T, 4)."""
     turn = torch.from_numpy(quat)
     return R.multiply(turn, torch.from_numpy(first).expand_as(turn)).numpy()
 
@@ -127,23 +127,23 @@ def solve(
     """(T, 7 + J): root position m, root rotation wxyz, joint angles rad, of T frames.
 
     Args:
-        step: s from frame to frame: joints turn no faster than `FASTEST`; without it they may.
+        step: frame time, s: joints do not turn faster than `MAX_JOINT_SPEED`; inf for no limit.
         settled: m and rad, the search for a frame's joints ends with a step that is shorter.
-        wraps: the last frame is the first one's pose: the first is then searched for from the last second, as the last one is.
+        wraps: the last frame repeats the first pose: the first one is then searched for from the last second.
     """
     import mink
 
     model = build_spec(robot).compile()
     rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
     configuration = mink.Configuration(model, rest)
-    posture = mink.PostureTask(model, cost=POSTURE)
+    posture = mink.PostureTask(model, cost=POSTURE_COST)
     posture.set_target(rest)
     targets = [target for target in wanted.targets if target.position or target.rotation]
     tasks = [mink.FrameTask(target.body, "body", target.position, target.rotation) for target in targets]
     limits = _limits(robot, model)
     places = {target.body: wanted.places[target.body] for target in targets}
     root, count = places[robot.body_names[0]], len(places[robot.body_names[0]])
-    order = [*range(count - LEAD_IN, count - 1), *range(count)] if wraps else range(count)
+    order = [*range(count - LEAD_IN_FRAMES, count - 1), *range(count)] if wraps else range(count)
     frames, before = [], order[0]
     for frame in order:
         if frame < before:  # from the lead-in's end to the first frame
@@ -152,7 +152,7 @@ def solve(
         for target, task in zip(targets, tasks, strict=True):
             rotation = mink.SO3(wanted.rotations[target.body][frame])
             task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
-        held = [*limits, _near(model, frames[-1], FASTEST * step)] if frames and math.isfinite(step) else limits
+        held = [*limits, _near(model, frames[-1], MAX_JOINT_SPEED * step)] if frames and math.isfinite(step) else limits
         for _ in range(STEPS if frames else FIRST_STEPS):
             velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=held)
             configuration.integrate_inplace(velocity, 1.0)
@@ -163,7 +163,7 @@ def solve(
 
 
 def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
-    """The joints' ranges, and that arms keep clear of legs."""
+    """The joints' ranges, and the distance of arms from legs."""
     import mink
 
     arms, legs = (
@@ -172,12 +172,12 @@ def _limits(robot: Robot, model: mujoco.MjModel) -> "list[mink.Limit]":
     )
     limits: list[mink.Limit] = [mink.ConfigurationLimit(model)]
     if arms and legs:
-        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, CLEARANCE, REACH))
+        limits.append(mink.CollisionAvoidanceLimit(model, [(arms, legs)], 0.5, ARM_CLEARANCE, CLEARANCE_DETECTION))
     return limits
 
 
 def _near(model: mujoco.MjModel, qpos: np.ndarray, reach: float) -> "mink.Limit":
-    """That joints stay within so many rad of where they are in a pose (7 + J,)."""
+    """A limit that keeps joints within `reach` rad of a pose (7 + J,)."""
     import mink
 
     class Near(mink.Limit):

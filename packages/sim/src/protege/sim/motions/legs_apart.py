@@ -1,4 +1,4 @@
-"""How far legs are in each other, and which way a foot that swings has to go so that they are not."""
+"""How deep legs intersect, and the direction in which a swinging foot has to move to avoid it."""
 
 from collections.abc import Sequence
 
@@ -12,36 +12,36 @@ from protege.core.robots.robot import Robot
 from ..engine import mujoco
 from ..robots.mjcf import build_spec
 from .foot_moves import risen
-from .ground import STEADY, averaged, frames, largest
+from .ground import STEADY_SMOOTHING, averaged, frames, largest
 from .soles import leg_bodies
 from .world_poses import robot_poses
 
-NEAR = 0.35
-"""m between bodies' origins: legs that are farther apart are not looked at."""
-GAP = 0.002
-"""m that they are to be apart, at least."""
+NEAR_DISTANCE = 0.35
+"""m between bodies' origins: legs that are farther apart are not checked."""
+MIN_GAP = 0.002
+"""m, least distance between the legs."""
 
 
 def foot_ways(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> list[np.ndarray] | None:
-    """(T, 3) m, level, for the left foot and the right one, by which a foot that swings is to go aside; None if none has to.
+    """(T, 3) m, horizontal, by which the left and the right foot have to move aside while they swing; None if none has to.
 
     Args:
-        standing: of the left foot and the right one, (T,) when it stands: then it stays.
+        standing: for the left and the right foot, (T,) when it stands and therefore stays.
     """
     depth, side = overlaps(clip, robot)
     if depth.max() <= 0.0:
         return None
     step = clip.duration / (len(clip.time) - 1)
-    steady = frames(STEADY, step)
+    steady = frames(STEADY_SMOOTHING, step)
     ways = []
     for sign, own, other in ((1.0, standing[0], standing[1]), (-1.0, standing[1], standing[0])):
-        # Of two that swing each goes half of the way.
+        # If both swing, each moves by half.
         part = np.where(own, 0.0, np.where(other, 1.0, 0.5))
         way = sign * depth[:, None] * side * part[:, None]
         along = way / np.linalg.norm(way, axis=1, keepdims=True).clip(1e-9)
         much = averaged(largest(np.linalg.norm(way, axis=1), steady), steady) * risen(own, step)
         at = np.flatnonzero(np.linalg.norm(way, axis=1) > 0.0)
-        if len(at):  # the direction of the nearest frame that has one
+        if len(at):  # use the direction of the nearest frame that has one
             near = at[np.abs(np.arange(len(much))[:, None] - at).argmin(axis=1)]
             ways.append(much[:, None] * along[near])
         else:
@@ -50,11 +50,11 @@ def foot_ways(clip: Clip, robot: Robot, standing: Sequence[np.ndarray]) -> list[
 
 
 def overlaps(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """How deep one leg is in the other, and which way is out.
+    """How deep one leg is in the other, and the way out.
 
     Returns:
-        (T,) m by which the two shapes that are deepest in each other miss `GAP`; not above 0 where they keep it. And (T, 3), level,
-        the unit vector to the body's left or right along which the left leg gets out of the right one.
+        (T,) m by which the two closest shapes fall short of `MIN_GAP`; 0 or less where they keep it. And (T, 3), horizontal, the
+        unit vector to the body's left or right along which the left leg leaves the right one.
     """
     model = build_spec(robot).compile()
     data = mujoco.MjData(model)
@@ -66,12 +66,12 @@ def overlaps(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     heading = R.yaw(torch.from_numpy(np.ascontiguousarray(quat[:, 0]))).numpy()
     side = np.stack([-np.sin(heading), np.cos(heading), np.zeros(len(heading))], axis=1)
     depth = np.zeros(len(clip.time))
-    for frame in np.flatnonzero(between < NEAR):
+    for frame in np.flatnonzero(between < NEAR_DISTANCE):
         data.qpos[:] = np.concatenate([clip.root_pos_w[frame], clip.root_quat_w[frame], clip.joint_pos[frame]])
         mujoco.mj_kinematics(model, data)
-        found = [(mujoco.mj_geomDistance(model, data, a, b, GAP, None), a, b) for a in shapes[0] for b in shapes[1]]
+        found = [(mujoco.mj_geomDistance(model, data, a, b, MIN_GAP, None), a, b) for a in shapes[0] for b in shapes[1]]
         least, a, b = min(found)
-        depth[frame] = GAP - least
+        depth[frame] = MIN_GAP - least
         if (data.geom_xpos[a] - data.geom_xpos[b]) @ side[frame] < 0.0:
             side[frame] *= -1.0
     return depth, side

@@ -1,4 +1,4 @@
-"""What `protege sim motions map` does: a proposal of a map, for the user to look through."""
+"""The work of `protege sim motions map`: a proposal of a map, for the user to check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from .readers.options import Options
 from .source import SkeletonMotion
 from .sources import find_sources
 
-END = ".end"
-"""Of the names of places that end a chain in a .bvh."""
+END_SUFFIX = ".end"
+"""Suffix of the names of positions that end a chain in a .bvh."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def propose_map(source: str, robot: Robot, options: Options) -> Proposed:
     """A map for the skeleton of the first motion in a file.
 
     Raises:
-        UserError: there is no skeleton in it, or the robot follows none.
+        UserError: the file contains no skeleton, or the robot has no map to skeletons.
     """
     wanted = {target.role for target in body_map(robot)}
     for found in find_sources([source], []):
@@ -46,7 +46,7 @@ def propose_map(source: str, robot: Robot, options: Options) -> Proposed:
                 for role in proposal.missing
                 if role in wanted and role not in REQUIRED
             ]
-            unused = [x for x in skeleton.names if x not in proposal.roles.values() and not x.endswith(END)]
+            unused = [x for x in skeleton.names if x not in proposal.roles.values() and not x.endswith(END_SUFFIX)]
             remarks += [f"bodies without a role: {', '.join(unused)}"] if unused else []
             return Proposed(text(proposal, found.file), remarks)
     raise UserError(f"{source} holds no motion", "Give a motion file with a skeleton, such as a .bvh")

@@ -12,7 +12,7 @@ from ..render import FPS, Renderer, film_strip, write_mp4, write_png
 from .beside import companion
 from .identity import robot_of
 from .importer import fit, motions_in
-from .readers.options import NOTHING, Options
+from .readers.options import NO_OPTIONS, Options
 from .source import JointMotion, SourceMotion
 from .sources import find_sources
 
@@ -29,22 +29,22 @@ def play(
     seconds: float | None,
     *,
     source: bool = False,
-    options: Options = NOTHING,
+    options: Options = NO_OPTIONS,
 ) -> str:
-    """Draw a clip; returns what was written. The ending of `output` says how: .mp4, .png, none for a folder.
+    """Draw a clip; returns what was written. The suffix of `output` selects the kind: .mp4, .png, or none for a folder.
 
     Args:
         size: width x height of one picture, pixels.
-        start: s since the clip's start.
-        seconds: how long; None for all of it, or 1.5 s of a strip.
-        source: draw the motion beside the robot as its file tells it, before it was retargeted.
-        options: what the user says about a motion file.
+        start: start time in the clip, s.
+        seconds: length, s; None for the whole clip, or 1.5 s for a strip.
+        source: also draw the motion as in its file, before retargeting.
+        options: what the user specifies about a motion file.
 
     Raises:
-        UserError: for a bad clip, size or output, and without OpenGL.
+        UserError: a bad clip, size or output, or no OpenGL.
     """
     target = Path(output)
-    is_file = source or options != NOTHING
+    is_file = source or options != NO_OPTIONS
     clip, motion = _with_source(clip_path, robot, options) if is_file else (load_clip(clip_path, robot), None)
     if target.suffix not in (".mp4", ".png", ""):
         raise UserError(f"{target} is neither a film nor pictures", "End it with .mp4 or .png, or name a folder")
@@ -71,27 +71,26 @@ def play(
 
 
 def robot_of_file(path: str, options: Options) -> str | None:
-    """The robot whose joints a motion file has, read with options; None of a skeleton's, or if nothing is said of the file."""
-    if options == NOTHING:
+    """The robot whose joints a motion file has, read with options; None for a skeleton's, or without options."""
+    if options == NO_OPTIONS:
         return None
     motion = _motion(path, options)
     return robot_of(motion) or None if isinstance(motion, JointMotion) else None
 
 
 def _with_source(path: str, robot: Robot, options: Options) -> tuple[Clip, SourceMotion]:
-    """The clip that a motion file becomes, and the motion as the file tells it."""
-    clip = (
-        load_clip(path, robot) if options == NOTHING else None
-    )  # from the cache; it refuses a file of several motions
+    """The clip that a motion file becomes, and the motion as in the file."""
+    # From the cache; it rejects a file with several motions.
+    clip = load_clip(path, robot) if options == NO_OPTIONS else None
     motion = _motion(path, options)
     return clip or fit(motion, robot, options)[1], motion
 
 
 def _motion(path: str, options: Options) -> SourceMotion:
-    """The motion as a file tells it.
+    """The motion as in a file.
 
     Raises:
-        UserError: it is a clip, which says nothing of what it was made from, or several motions.
+        UserError: it is a clip, which does not contain its source, or several motions.
     """
     (found,) = find_sources([path], ()) if Path(path).is_file() else (None,)
     if found is None or found.is_clip:

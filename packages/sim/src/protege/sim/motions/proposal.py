@@ -1,4 +1,4 @@
-"""A map for a skeleton that none is shipped for: which body is which part, by names and by how bodies hang together."""
+"""A map for a skeleton without a shipped map: which body has which role, by names and by the skeleton's structure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from .anatomy import ROLES, in_skeleton, plain_names, shipped_maps
 from .source import Skeleton
 
-WORDS = {
+PART_WORDS = {
     "pelvis": ("pelvis", "hips", "hip", "root", "cog"),
     "torso": ("chest", "upperchest", "thorax", "torso", "spine"),
     "neck": ("neck",),
@@ -23,10 +23,10 @@ WORDS = {
     "elbow": ("forearm", "lowerarm", "lowarm", "radius", "elbow"),
     "wrist": ("hand", "wrist"),
 }
-"""What a part is called, the likelier words first."""
+"""Names of parts, the most likely words first."""
 SIDES = {"left": ("left", "l"), "right": ("right", "r")}
 CHAINS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
-TOLD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Proposal:
 
 
 def propose(skeleton: Skeleton) -> Proposal:
-    """The shipped map that gives most roles a body, completed by names and places; one's own names alone if none fits."""
+    """The shipped map that assigns most roles, completed by names and positions; names alone if they assign more."""
     names, known = skeleton.names, dict[str, str]()
     for data in shipped_maps().values():
         known = max(known, in_skeleton(data, names), key=len)
@@ -62,14 +62,14 @@ def text(proposal: Proposal, file: str) -> str:
 
 
 def _by_name(names: Sequence[str]) -> dict[str, str]:
-    """Roles of bodies whose names say what they are; of several the one with the likelier word, then the first."""
+    """Roles of bodies by their names; of several, the one with the most likely word, then the first."""
     found: dict[str, tuple[int, str]] = {}
     for name, plain in zip(names, plain_names(names), strict=True):
-        words = [word.lower() for word in TOLD.findall(plain)]
+        words = [word.lower() for word in NAME_WORDS.findall(plain)]
         side = next((side for side, signs in SIDES.items() if set(signs) & set(words)), "")
         signs = {sign for signs in SIDES.values() for sign in signs}
         rest = "".join(word for word in words if word not in signs and not word.isdigit())
-        for part, called in WORDS.items():
+        for part, called in PART_WORDS.items():
             role = f"{side}_{part}" if side else part
             if role in ROLES and rest in called:
                 found[role] = min(
@@ -79,19 +79,19 @@ def _by_name(names: Sequence[str]) -> dict[str, str]:
 
 
 def _in_order(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
-    """The roles without those of a limb that do not come one after the other from the trunk outwards."""
-    kept = dict(roles)
+    """The roles without those of limbs whose bodies are not in order from the trunk outwards."""
+    ordered = dict(roles)
     for side in SIDES:
         for chain in CHAINS:
-            at = [f"{side}_{part}" for part in chain if f"{side}_{part}" in kept]
+            at = [f"{side}_{part}" for part in chain if f"{side}_{part}" in ordered]
             for inner, outer in pairwise(at):
-                if kept[inner] not in _up(skeleton, kept[outer])[1:]:
-                    kept.pop(inner)
-    return kept
+                if ordered[inner] not in _up(skeleton, ordered[outer])[1:]:
+                    ordered.pop(inner)
+    return ordered
 
 
 def _between(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
-    """Roles that are told by their place: knees and elbows between hip and ankle, the trunk where both sides meet."""
+    """Roles that follow from positions: knees and elbows between hip and ankle, the trunk where both sides meet."""
     found = dict[str, str]()
     for side in SIDES:
         for first, middle, last in CHAINS:
@@ -114,7 +114,7 @@ def _between(skeleton: Skeleton, roles: Mapping[str, str]) -> dict[str, str]:
 
 
 def _up(skeleton: Skeleton, name: str) -> list[str]:
-    """A body and those that carry it, up to the root."""
+    """A body and its ancestors, up to the root."""
     index, way = skeleton.names.index(name), list[str]()
     while index >= 0:
         way.append(skeleton.names[index])
@@ -123,7 +123,7 @@ def _up(skeleton: Skeleton, name: str) -> list[str]:
 
 
 def _uneven(skeleton: Skeleton, name: str, first: str, last: str) -> float:
-    """How unequal the ways from a body to both ends of its limb are, m."""
+    """Difference of the lengths from a body to the two ends of its limb, m."""
     way = _up(skeleton, last)
     lengths = [np.linalg.norm(skeleton.offsets[skeleton.names.index(one)]) for one in way[: way.index(first)]]
     outer = sum(lengths[: way.index(name)])

@@ -1,4 +1,4 @@
-"""A motion at other moments."""
+"""A motion resampled at other times."""
 
 from dataclasses import replace
 
@@ -9,22 +9,22 @@ from protege.core.robots import rotation as R
 
 from .source import JointMotion, Motion, SkeletonMotion
 
-FINEST = 120.0
-"""Frames a second: finer recordings are thinned, for what bodies do is slower than half of it."""
-EVEN = 1e-6
-"""s, of frames that lie where they are wanted."""
+MAX_RATE = 120.0
+"""Frames per second: faster recordings are thinned, because movements are slower than half of it."""
+TIME_TOLERANCE = 1e-6
+"""s, tolerance for frames that are already at the wanted times."""
 
 
 def at_rate[M: Motion](motion: M, rate: float) -> M:
-    """The motion with even frames, its first and last ones kept: positions linear in between, rotations at constant speed.
+    """The motion with evenly spaced frames, including its first and last one: positions linear, rotations at constant speed.
 
     Args:
         motion: T frames.
-        rate: frames a second; the next one that divides the motion's duration evenly is taken.
+        rate: frames per second; the next rate that divides the motion's duration evenly is used.
     """
     count = max(2, round(motion.time[-1] * rate) + 1)
     even = np.linspace(0.0, motion.time[-1], count)
-    if len(motion.time) == count and np.abs(motion.time - even).max() < EVEN:
+    if len(motion.time) == count and np.abs(motion.time - even).max() < TIME_TOLERANCE:
         return motion
     low = np.clip(np.searchsorted(motion.time, even, side="right") - 1, 0, len(motion.time) - 2)
     share = (even - motion.time[low]) / (motion.time[low + 1] - motion.time[low])
@@ -52,6 +52,6 @@ def at_rate[M: Motion](motion: M, rate: float) -> M:
     return replace(motion, **same)
 
 
-def at_most[M: Motion](motion: M, rate: float = FINEST) -> M:
-    """The motion with no more frames a second than that."""
+def at_most[M: Motion](motion: M, rate: float = MAX_RATE) -> M:
+    """The motion with at most this frame rate."""
     return at_rate(motion, rate) if float(np.median(np.diff(motion.time))) < 1.0 / (1.01 * rate) else motion

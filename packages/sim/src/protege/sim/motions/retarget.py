@@ -1,7 +1,7 @@
 """Retargeting: any motion onto any robot.
 
-A robot's own joints stay as they are (`identity`), but for what `grounding` does. SMPL's bodies, and those of DeepMimic's humanoid,
-become the angles of hinges of a robot that has them; other robots get that robot's clip by inverse kinematics. Every other skeleton
+A robot's own joints stay as they are (`identity`), except for `grounding`. SMPL's bodies, and those of DeepMimic's humanoid, become
+the hinge angles of a robot that has these hinges; other robots follow that robot's clip by inverse kinematics. Every other skeleton
 is followed by the roles of its bodies (`anatomy`).
 """
 
@@ -30,20 +30,20 @@ from .skeleton_onto import clip_onto, clip_onto_feet, skeleton_onto
 from .smpl_onto import has_smpl_hinges, smpl_onto
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
-AS_SHIPPED = "deepmimic"
-"""The format that the shipped clips were made of: `auto` makes them as they are, so that they can be made again."""
+SHIPPED_FORMAT = "deepmimic"
+"""The format of the shipped clips' sources: `auto` keeps its original processing, so that the clips can be reproduced."""
 RATE = 60.0
-"""Frames a second of what goes through inverse kinematics, which smooths by frames."""
+"""Frames per second for inverse kinematics, which smooths by frames."""
 
 
 @dataclass(frozen=True)
 class _Family:
-    """Skeletons whose rotations are the angles of some robots' hinges.
+    """Skeletons whose rotations are the hinge angles of some robots.
 
     Attributes:
         fits: whether a robot has such hinges.
         onto: (motion, such a robot) -> the clip, not yet on the ground; closed if it wraps.
-        touching: the same, where whoever moved like this touches the ground, it is on the ground.
+        touching: the same, on the ground wherever the original body touches it.
     """
 
     fits: Callable[[Robot], bool]
@@ -65,14 +65,14 @@ def retarget(source: SourceMotion, robot: Robot) -> Clip:
 
 
 def fitted(source: SourceMotion, robot: Robot, roles: Roles | None = None, ground: Ground = "auto") -> Fitted:
-    """The motion as the robot would make it, on the ground, with its joints' names, rate, source and licence.
+    """The motion as the robot would perform it, on the ground, with its joint names, rate, source and licence.
 
     Args:
-        roles: of the skeleton's bodies, if the user says them.
+        roles: of the skeleton's bodies, if the user specifies them.
         ground: see `grounding`.
 
     Raises:
-        UserError: these are another robot's joints, or nothing leads from the skeleton to the robot.
+        UserError: these are another robot's joints, or the skeleton cannot be retargeted to the robot.
     """
     if isinstance(source, JointMotion):
         thinned = at_most(source)
@@ -90,7 +90,7 @@ def fitted(source: SourceMotion, robot: Robot, roles: Roles | None = None, groun
 def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None, ground: Ground) -> Fitted:
     """The clip, with its rate."""
     family = FAMILIES.get(source.skeleton.family) if roles is None else None
-    is_as_shipped = source.format == AS_SHIPPED and ground == "auto"
+    is_as_shipped = source.format == SHIPPED_FORMAT and ground == "auto"
     if family and family.fits(robot):
         thinned = at_most(source)
         clip = (family.touching if ground in ("auto", "feet") else family.onto)(thinned, robot)
@@ -116,7 +116,7 @@ def _skeleton_onto(source: SkeletonMotion, robot: Robot, roles: Roles | None, gr
 
 
 def _joints_onto(source: JointMotion, robot: Robot, ground: Ground) -> Fitted:
-    """The clip; a cycle closed, without leaving limits that the source keeps, and repeated."""
+    """The clip; a cycle is closed, without exceeding limits that the source keeps, and repeated."""
     clip = joints_onto(source, robot)
     if not source.wraps:
         return own_joints_grounded(clip, robot, ground)

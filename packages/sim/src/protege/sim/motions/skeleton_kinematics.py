@@ -1,4 +1,4 @@
-"""Where a skeleton's bodies are."""
+"""Positions of a skeleton's bodies."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from protege.core.robots import rotation as R
 def body_poses(
     root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of B bodies in the frame of the root's place: (T, B, 3) m and (T, B, 4) wxyz.
+    """Poses of B bodies in the frame of the root's position: (T, B, 3) m and (T, B, 4) wxyz.
 
     Args:
         root_pos: (T, 3) m.
@@ -29,5 +29,5 @@ def body_poses(
 
 
 def body_places(root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]) -> np.ndarray:
-    """The places alone, (T, B, 3) m; see `body_poses`."""
+    """The positions alone, (T, B, 3) m; see `body_poses`."""
     return body_poses(root_pos, rotations, offsets, parents)[0]

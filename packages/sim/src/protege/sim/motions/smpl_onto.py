@@ -1,4 +1,4 @@
-"""SMPL's motion onto a robot that has three hinges for each of SMPL's bodies, called as they are."""
+"""SMPL's motion onto a robot with three hinges for each of SMPL's bodies, with the same names."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from .hinges import hinge_angles
 from .readers.smpl_family import FAMILY, NAMES
 from .source import Skeleton, SkeletonMotion
 
-LEG = ("L_Hip", "L_Knee", "L_Ankle")
+LEG_BODIES = ("L_Hip", "L_Knee", "L_Ankle")
 
 
 def has_smpl_hinges(robot: Robot) -> bool:
@@ -25,9 +25,9 @@ def has_smpl_hinges(robot: Robot) -> bool:
 
 
 def smpl_onto(motion: SkeletonMotion, robot: Robot) -> Clip:
-    """The clip, not yet on the ground: rotations become the angles of hinges within their limits; a cycle is closed.
+    """The clip, not yet on the ground: rotations become hinge angles within the limits; a cycle is closed.
 
-    The shape of the body is not the robot's: the root's way and height are scaled by the legs' lengths.
+    The robot's body shape may differ: the root's travel and height are scaled by the length of the legs.
 
     Args:
         motion: of SMPL's skeleton, T frames.
@@ -56,4 +56,4 @@ def _leg(whose: Robot | Skeleton) -> float:
         offsets = {body.name: np.array(body.offset) for body in whose.bodies}
     else:
         offsets = dict(zip(whose.names, whose.offsets, strict=True))
-    return float(sum(np.linalg.norm(offsets[name]) for name in LEG[1:]))
+    return float(sum(np.linalg.norm(offsets[name]) for name in LEG_BODIES[1:]))

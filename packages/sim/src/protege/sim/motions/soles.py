@@ -1,4 +1,4 @@
-"""How soles lie, and when feet stand, by a source's ankles and toes."""
+"""Rotations of soles, and times at which feet stand, from a source's ankles and toes."""
 
 from dataclasses import replace
 
@@ -15,21 +15,21 @@ from .inverse_kinematics import Aims
 from .surface import trace
 from .world_poses import WorldPoses, robot_poses
 
-LEG = 0.8
-"""m from hip to ankle of a grown person."""
-TILTED = np.radians(30.0)
-"""A sole that is off the level by more while it stands on it is not of a foot as it is known here."""
-ENOUGH = 5
-"""Frames on a flat sole that tell how it lies."""
+ADULT_LEG_LENGTH = 0.8
+"""m from hip to ankle of an adult."""
+MAX_SOLE_TILT = np.radians(30.0)
+"""Largest tilt of a sole while it stands; a larger one means that the foot is of an unknown kind."""
+MIN_FLAT_FRAMES = 5
+"""Least number of frames on a flat sole from which its rotation is determined."""
 
 
 def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, Stand]:
-    """When the left foot of a source stands, and the right one.
+    """When the left and the right foot of a source stand.
 
     Args:
-        time: (T,) s, even.
+        time: (T,) s, evenly spaced.
         poses: of the source, T frames.
-        roles: of its bodies.
+        roles: roles of its bodies.
     """
 
     def places(part: str) -> np.ndarray:
@@ -38,11 +38,11 @@ def standing(time: np.ndarray, poses: WorldPoses, roles: Roles) -> tuple[Stand, 
 
     hip, knee, ankle = (poses.rest_pos[poses.index(roles[f"left_{part}"])] for part in ("hip", "knee", "ankle"))
     leg = np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee)
-    return stands(time, poses.pos[:, 0], places("ankle"), places("toe"), float(leg) / LEG)
+    return stands(time, poses.pos[:, 0], places("ankle"), places("toe"), float(leg) / ADULT_LEG_LENGTH)
 
 
 def clip_standing(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) when the left foot of a robot stands, and the right one, by the points of its soles; T even frames."""
+    """(T,) when the left and the right foot of a robot stand, by the points of its soles; T evenly spaced frames."""
     surface = trace(clip, robot)
     soles = []
     for names in (robot.groups.left_foot, robot.groups.right_foot):
@@ -51,7 +51,7 @@ def clip_standing(clip: Clip, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
     pos, _ = robot_poses(robot, np.zeros((1, 3)), clip.root_quat_w[:1], np.zeros((1, robot.num_joints)))
     chain = [robot.body_names.index(name) for name in leg_bodies(robot, robot.groups.left_foot[0])]
     leg = np.linalg.norm(np.diff(pos[0, chain], axis=0), axis=1).sum()
-    return soles_stand(clip.time, clip.root_pos_w, soles[0], soles[1], float(leg) / LEG)
+    return soles_stand(clip.time, clip.root_pos_w, soles[0], soles[1], float(leg) / ADULT_LEG_LENGTH)
 
 
 def leg_bodies(robot: Robot, foot: str) -> list[str]:
@@ -65,10 +65,10 @@ def leg_bodies(robot: Robot, foot: str) -> list[str]:
 
 
 def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:
-    """The aims with soles level on average while they are on the ground: at rest, a file's skeleton need not have them so.
+    """The target poses with soles that are level on average while on the ground; in a file's rest pose they may be tilted.
 
     Args:
-        feet: when they stand; a foot's turn is told while it is flat, its toes' while the ball is down.
+        feet: when they stand; a foot's rotation is determined while it is flat, its toes' while the ball is down.
     """
     rotations = dict(wanted.rotations)
     for target in wanted.targets:
@@ -77,14 +77,14 @@ def level_soles(wanted: Aims, feet: tuple[Stand, Stand]) -> Aims:
             continue
         stand = feet[0 if side == "left" else 1]
         still = stand.flat if part == "ankle" else stand.ball
-        if still.sum() < ENOUGH:
+        if still.sum() < MIN_FLAT_FRAMES:
             continue
         turn = torch.from_numpy(np.ascontiguousarray(rotations[target.body]))
         z = torch.tensor([0.0, 0.0, 1.0], dtype=turn.dtype).expand(len(turn), 3)
         up = R.rotate_inverse(turn, z)[torch.from_numpy(still)].median(dim=0).values
         axis = torch.stack([-up[1], up[0], torch.zeros_like(up[0])])  # z x up
         angle = torch.atan2(axis.norm(), up[2])
-        if 1e-6 < float(angle) < TILTED:
+        if 1e-6 < float(angle) < MAX_SOLE_TILT:
             lean = R.from_axis_angle(axis / axis.norm(), angle)
             rotations[target.body] = R.multiply(turn, lean.expand_as(turn)).numpy()
     return replace(wanted, rotations=rotations)

@@ -1,7 +1,7 @@
-"""A motion as its file tells it, before it is fitted to a robot: the one form that all readers give.
+"""A motion as in its file, before it is fitted to a robot: the common result of all readers.
 
-Everything is in metres, seconds and radians; z is up; quaternions are wxyz and of unit length. A reader that finds anything else
-converts it.
+Units are metres, seconds and radians; z is up; quaternions are wxyz and of unit length. A reader converts files with other
+conventions.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,8 @@ class Skeleton:
         names: B names.
         parents: index of each body's parent, -1 for the root.
         offsets: (B, 3) m, each body's origin in its parent's frame; the root's is zero.
-        family: whose anatomy and frames these are: `SMPL`, `humanoid3d`; empty if it is nobody's that is known here. At rest
-            (all rotations zero) members of a family stand upright and face x;
-            SMPL's arms are stretched out along y, the humanoid's hang.
+        family: its known anatomy and frames: `SMPL`, `humanoid3d`; empty if unknown. At rest (all rotations zero) members of a
+            family stand upright and face x; SMPL's arms are stretched out along y, the humanoid's hang.
     """
 
     names: tuple[str, ...]
@@ -32,21 +31,21 @@ class Skeleton:
 
 @dataclass(frozen=True)
 class Motion:
-    """What all motions have, T frames.
+    """The common attributes of all motions, T frames.
 
     Attributes:
-        name: of the motion; not yet a file's.
+        name: of the motion; not yet a file name.
         time: (T,) s, rising from 0.
         root_pos_w: (T, 3) m.
         root_quat_w: (T, 4) of unit length.
         fps: frames a second of the recording.
         format: the reader's name.
-        file: as messages call the file that it is from.
-        source: whom to cite; empty if the file does not say.
-        licence: under which the motion may be used; empty if the file does not say.
-        wraps: it is a cycle: the last frame is the first one's pose.
+        file: name of its file for messages.
+        source: source to cite; empty if the file does not contain it.
+        licence: licence of the motion; empty if the file does not contain it.
+        wraps: it is a cycle: the last frame repeats the first pose.
         warnings: what is unlikely about it.
-        remarks: how the file was read, where it leaves that open.
+        remarks: assumptions about what the file does not specify.
     """
 
     name: str
@@ -68,9 +67,9 @@ class SkeletonMotion(Motion):
     """The motion of a skeleton.
 
     Attributes:
-        skeleton: whose motion it is.
+        skeleton: the skeleton that moves.
         rotations: (T, B, 4) of each body in its parent's frame; the root's, in the world's, is `root_quat_w`.
-        contacts: (T, B) which bodies touch something; None if the file does not say.
+        contacts: (T, B) which bodies touch something; None if the file does not contain it.
     """
 
     skeleton: Skeleton
@@ -84,11 +83,11 @@ class JointMotion(Motion):
 
     Attributes:
         joint_pos: (T, J) rad.
-        joint_names: of the columns; empty if the file has none: they are then in a robot's own order, or in one that `body_pos_w`
-            tells.
-        body_pos_w: (T, B, 3) m, where the file has the bodies; None if it has not. Joints are checked against it.
+        joint_names: of the columns; empty if the file has none. The columns are then in a robot's own order, or in one that
+            `body_pos_w` determines.
+        body_pos_w: (T, B, 3) m, positions of the bodies in the file; None if it has none. Joints are checked against it.
         body_names: of these; empty if the file has none.
-        at_zero: names of joints that the file's convention holds at zero, and has no columns of.
+        at_zero: names of joints that are zero by the file's convention, and have no columns.
     """
 
     joint_pos: np.ndarray

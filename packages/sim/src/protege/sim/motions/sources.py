@@ -1,4 +1,4 @@
-"""Where motions are found: files, folders of them, and archives. Nothing of an archive is ever written by its own name."""
+"""Finds motions: in files, folders and archives. Names from an archive are never used to write files."""
 
 import re
 import unicodedata
@@ -14,26 +14,26 @@ from protege.core.motions.file_kinds import NPY, SNIFFED
 from protege.core.names import MAX_LENGTH, checked_name
 
 from .readers import READERS, Reader
-from .readers.limits import LARGEST
+from .readers.limits import MAX_BYTES
 from .readers.torch_file import is_torch_file
 
-ARCHIVES = (".zip", ".whl")
-MOTIONS = (".npy", ".npz", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".motion", ".bvh", ".csv")
-"""Endings of files that are taken out of folders and archives; also any that a format's own name fits, as humanoid3d_walk.txt."""
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
-"""What zipfile raises for archives that are cut, damaged, encrypted, or packed in a way that it does not know."""
-GIVE = "Give a motion file, a folder, or a zip archive or wheel of them"
+ARCHIVE_SUFFIXES = (".zip", ".whl")
+MOTION_SUFFIXES = (".npy", ".npz", ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".motion", ".bvh", ".csv")
+"""Suffixes of files in folders and archives that are read, besides names that match a format's pattern: humanoid3d_walk.txt."""
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+"""Exceptions of zipfile for archives that are truncated, damaged, encrypted, or packed in an unknown way."""
+SOURCE_REMEDY = "Give a motion file, a folder, or a zip archive or wheel of them"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file that may hold motions.
+    """A file that may contain motions.
 
     Attributes:
-        file: as messages call it.
-        name: of its motion, if the file says nothing else.
-        given: the user named this very file: if it holds no motion, that is an error.
-        read: gives its contents.
+        file: its name for messages.
+        name: name of its motion, if the file does not contain one.
+        given: whether the user named this file: it is then an error if it contains no motion.
+        read: returns its contents.
     """
 
     file: str
@@ -43,29 +43,29 @@ class Found:
 
     @property
     def is_clip(self) -> bool:
-        """Whether it is a clip already. In a folder these are passed over."""
+        """Whether it is a clip already. In a folder, clips are skipped."""
         first = self.read()[:SNIFFED]
         return first.startswith(NPY) and b"root_pos_w" in first
 
 
 def find_sources(sources: Sequence[str | Path], names: Sequence[str], reader: Reader | None = None) -> list[Found]:
-    """The files that sources stand for, in their order; those of a folder by path.
+    """The files of sources, in their order; those of a folder are sorted by path.
 
     Args:
         sources: files, folders, and zip archives or wheels.
-        names: which motions of folders and archives to take, all if empty; or what to call the motion of the only file.
-        reader: of a format whose files are called in a way of their own: others in archives are passed over.
+        names: motions of folders and archives to read, all if empty; or a name for the motion of the only file.
+        reader: of a format with its own pattern of file names: other files in archives are skipped.
 
     Raises:
-        UserError: for a source that cannot be read, and for names that are not there or no names of files.
+        UserError: a source cannot be read, or a name is missing or is not a file name.
     """
     for name in names:
         checked_name(name, "--name")
     found: list[Found] = []
     for source in map(Path, sources):
-        # zipfile reads to the end of what it is given: a device has none.
+        # zipfile reads its input to the end, which a device does not have.
         if source.exists() and not source.is_file() and not source.is_dir():
-            raise UserError(f"{source} is no file", GIVE)
+            raise UserError(f"{source} is not a file", SOURCE_REMEDY)
         if source.is_dir():
             inside = [path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith(".")]
             files = [
@@ -86,14 +86,14 @@ def find_sources(sources: Sequence[str | Path], names: Sequence[str], reader: Re
 
 
 def slug(name: str) -> str:
-    """A name of a file for a motion's: ASCII letters, digits and `._-`; others become `_`, accents are dropped."""
+    """A file name for a motion's name: ASCII letters, digits and `._-`; other characters become `_`, accents are dropped."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")[:MAX_LENGTH]
     return plain or f"motion_{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
 
 
 def _name(path: str, reader: Reader | None) -> str:
-    """The name of the motion in a file of that path: without its ending, or as its format names files."""
+    """The name of the motion in a file at this path: without its suffix, or by the format's pattern."""
     for one in [reader] if reader else READERS.values():
         if one.file_name != "{name}" and (name := _matched(path, one)):
             return name
@@ -108,23 +108,23 @@ def _matched(path: str, reader: Reader) -> str | None:
 
 
 def _is_wanted(path: str, reader: Reader | None) -> bool:
-    """Whether a file in a folder or archive is looked at."""
+    """Whether a file in a folder or archive is read."""
     if reader and reader.file_name != "{name}":
         return _matched(path, reader) is not None
     named = any(one.file_name != "{name}" and _matched(path, one) for one in READERS.values())
-    return named or PureWindowsPath(path).suffix.lower() in MOTIONS
+    return named or PureWindowsPath(path).suffix.lower() in MOTION_SUFFIXES
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a file is an archive of files, and not one of arrays or of torch's."""
-    if path.suffix.lower() in ARCHIVES:
+    """Whether a file is an archive of files, and not of arrays or of torch."""
+    if path.suffix.lower() in ARCHIVE_SUFFIXES:
         return True
-    if path.suffix.lower() in MOTIONS or not is_zipfile(path):
+    if path.suffix.lower() in MOTION_SUFFIXES or not is_zipfile(path):
         return False
     try:
         with ZipFile(path) as archive:
             members = archive.namelist()
-    except BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
     return not is_torch_file(members) and not all(name.endswith(".npy") and "/" not in name for name in members)
 
@@ -144,7 +144,7 @@ def _members(archive: Path, names: Sequence[str], reader: Reader | None) -> Iter
     try:
         with ZipFile(archive) as opened:
             members = [name for name in opened.namelist() if not name.endswith("/") and not _is_hidden(name)]
-    except BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise _unreadable(archive, error) from error
     files = [name for name in members if _is_wanted(name, reader)]
     if not files and not names:
@@ -156,7 +156,7 @@ def _members(archive: Path, names: Sequence[str], reader: Reader | None) -> Iter
             try:
                 with ZipFile(archive) as opened, opened.open(member) as file:
                     return _contents(file, f"{member} in {archive}")
-            except BROKEN as error:
+            except ARCHIVE_ERRORS as error:
                 raise _unreadable(archive, error) from error
 
         return read
@@ -168,17 +168,17 @@ def _members(archive: Path, names: Sequence[str], reader: Reader | None) -> Iter
 
 
 def _is_hidden(member: str) -> bool:
-    """Whether a member of an archive is what macOS adds to it, `__MACOSX/...`."""
+    """Whether a member of an archive was added by macOS, `__MACOSX/...`."""
     return PureWindowsPath(member).parts[:1] == ("__MACOSX",)
 
 
 def _contents(file: IO[bytes], name: str) -> bytes:
-    contents = file.read(LARGEST + 1)
-    if len(contents) > LARGEST:
-        raise UserError(f"{name} is larger than {LARGEST >> 20} MB", "Give fewer motions a file")
+    contents = file.read(MAX_BYTES + 1)
+    if len(contents) > MAX_BYTES:
+        raise UserError(f"{name} is larger than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     return contents
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else f"not a whole archive: {error}"
-    return UserError(f"cannot read {path} ({reason})", GIVE)
+    return UserError(f"cannot read {path} ({reason})", SOURCE_REMEDY)

@@ -1,4 +1,4 @@
-"""The points of a robot that touch the ground first, wherever a clip puts them."""
+"""The points of a robot that touch the ground first, at their positions in a clip."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Surface:
 
     Attributes:
         points: (T, P, 3) m, world frame.
-        radius: (P,) m, of the ball about each point; 0 at a corner.
+        radius: (P,) m, of the ball around each point; 0 at a corner.
         body: (P,) index of each point's body.
     """
 
@@ -29,12 +29,12 @@ class Surface:
 
     @property
     def height(self) -> np.ndarray:
-        """How far above z = 0 each ball ends, (T, P) m; negative in the ground."""
+        """Height of each ball's lowest point above z = 0, (T, P) m; negative in the ground."""
         return self.points[..., 2] - self.radius
 
 
 def trace(clip: Clip, robot: Robot) -> Surface:
-    """Follow the surface points of a robot through a clip."""
+    """The surface points of a robot in each frame of a clip."""
     model = build_spec(robot).compile()
     data = mujoco.MjData(model)
     geoms = [(body, geom) for body in range(robot.num_bodies) for geom in robot.bodies[body].geoms]
@@ -54,7 +54,7 @@ def trace(clip: Clip, robot: Robot) -> Surface:
 
 
 def _extremes(geom: Geom) -> tuple[np.ndarray, float]:
-    """Points (n, 3) in the shape's own frame, m, and the radius about them."""
+    """Points (n, 3) in the shape's own frame, m, and the radius around them."""
     if geom.kind == "box":
         return CORNERS * np.array(geom.size), 0.0
     ends = np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])

@@ -1,4 +1,4 @@
-"""What a clip is, and whether it is plausible: the head of `inspect`."""
+"""Facts about a clip, and whether it is plausible: the head of `inspect`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from protege.core.robots.robot import Robot
 
 @dataclass(frozen=True)
 class Verdict:
-    """Facts of a clip, and the findings of the check that every command makes.
+    """Facts about a clip, and the findings of the check that every command runs.
 
     Attributes:
-        fps: median rate, frames a second.
-        largest_gap: s, the longest time from one frame to the next, after frame `gap_frame`.
-        lowest, highest: m, of the robot's lowest point over the floor, over all frames; `median` in between.
-        facing: mean cosine between travel and facing, weighted by distance: 1 ahead, 0 sideways, -1 backwards; None for a clip
-            that moves by less than half a metre.
-        verdict: `fine`, `warnings` or `errors`; with errors `load_clip` refuses the clip.
+        fps: median frame rate.
+        largest_gap: s, the longest time between two frames, after frame `gap_frame`.
+        lowest, highest: m, extreme heights of the robot's lowest point above the floor, over all frames; `median` in between.
+        facing: mean cosine between travel and facing, weighted by distance: 1 ahead, 0 sideways, -1 backwards; None for a clip that
+            travels less than half a metre.
+        verdict: `fine`, `warnings` or `errors`; with errors `load_clip` rejects the clip.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Verdict:
 
     @property
     def has_gap(self) -> bool:
-        """Whether some frames are missing: twice the usual time lies between two."""
+        """Whether frames are missing: some interval is twice the usual one."""
         return self.largest_gap * self.fps > 1.99
 
 
-LEAST_WAY = 0.5
-"""m that a clip has to move for its facing to mean something."""
+MIN_TRAVEL = 0.5
+"""m, least travel of a clip whose facing is reported."""
 
 
-def judge(clip: Clip, robot: Robot) -> Verdict:
-    """Look at a clip. Heights are None where an error says that the numbers are not sane."""
+def assess(clip: Clip, robot: Robot) -> Verdict:
+    """Check a clip. Heights are None if an error says that the numbers are implausible."""
     steps, found = np.diff(clip.time), findings(clip, robot)
     insane = bool(errors(found))
     way = 0.0 if insane else float(np.linalg.norm(np.diff(clip.root_pos_w[:, :2], axis=0), axis=1).sum())
@@ -71,7 +71,7 @@ def judge(clip: Clip, robot: Robot) -> Verdict:
         gap_frame=int(steps.argmax()),
         mean_speed=clip.mean_speed,
         cyclic=clip.is_cyclic,
-        facing=travel_against_facing(clip.root_pos_w, clip.root_quat_w) if way > LEAST_WAY else None,
+        facing=travel_against_facing(clip.root_pos_w, clip.root_quat_w) if way > MIN_TRAVEL else None,
         lowest=heights[0],
         median=heights[1],
         highest=heights[2],
@@ -81,7 +81,7 @@ def judge(clip: Clip, robot: Robot) -> Verdict:
 
 
 def head(verdict: Verdict) -> str:
-    """The facts in words, one kind a line."""
+    """The facts in words, one kind per line."""
     repeats = "repeats" if verdict.cyclic else "does not repeat"
     gap = f"a gap of {verdict.largest_gap:.3g} s after frame {verdict.gap_frame}"
     lines = [
@@ -102,7 +102,7 @@ def _direction(cosine: float) -> str:
 
 
 def conclusion(found: Sequence[Finding]) -> str:
-    """The verdict in words: `fine`, or what is wrong and what to do, one finding a line."""
+    """The verdict in words: `fine`, or each finding with its remedy, one per line."""
     counts = [(len(some), word) for some, word in ((errors(found), "error"), (warnings(found), "warning")) if some]
     words = ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
     return "\n".join([f"verdict: {words or 'fine'}", *(f"  {one.severity}: {one}" for one in found)])

@@ -1,4 +1,4 @@
-"""Work on many files at once, in one process a core; results come in the order of the files."""
+"""Processes many files in parallel, in one process per core; results keep the order of the files."""
 
 import multiprocessing
 from collections import deque
@@ -9,20 +9,20 @@ from pathlib import Path
 from protege.core.robots.robot import Robot
 from protege.core.threads import available_cores
 
-FEW = 4
-"""Files a process, for it to be worth the seconds that it takes to start."""
+FILES_PER_PROCESS = 4
+"""Least number of files per process, which takes seconds to start."""
 
 
 def in_order[X, Y](work: Callable[[X], Y], items: Iterable[X], count: int, robot: Robot) -> Iterator[Y]:
-    """What work makes of each item.
+    """The result of `work` for each item.
 
     Args:
-        work: a function of a module; it and what it takes and gives travel between processes.
-        items: are taken a few at a time, not all at once.
-        count: how many there are; a few are done in this process.
-        robot: whose folder the other processes have to know.
+        work: a function of a module; it, its arguments and its results are sent between processes.
+        items: consumed a few at a time, not all at once.
+        count: number of items; a few are processed in this process.
+        robot: its folder is made known to the other processes.
     """
-    processes = min(available_cores(), count // FEW)
+    processes = min(available_cores(), count // FILES_PER_PROCESS)
     if processes < 2:
         yield from map(work, items)
         return

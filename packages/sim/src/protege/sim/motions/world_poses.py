@@ -1,4 +1,4 @@
-"""Where a skeleton's bodies are in the world, frame by frame: what inverse kinematics follows."""
+"""Poses of a skeleton's bodies in the world, frame by frame: the input of inverse kinematics."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ class WorldPoses:
         names: of the bodies.
         pos: (T, B, 3) m.
         quat: (T, B, 4).
-        rest_pos: (B, 3) m, of the bodies while all rotations are zero.
+        rest_pos: (B, 3) m, positions of the bodies while all rotations are zero.
         rest_quat: (B, 4).
-        aligned: at rest it stands upright and faces x, and so do the frames of its bodies. Of other skeletons the rest is
-            whatever their file made it.
+        aligned: at rest the skeleton stands upright and faces x, and so do its bodies' frames. The rest pose of other skeletons
+            depends on their file.
     """
 
     names: tuple[str, ...]
@@ -35,12 +35,12 @@ class WorldPoses:
     aligned: bool = False
 
     def index(self, name: str) -> int:
-        """Of a body."""
+        """Index of a body."""
         return self.names.index(name)
 
 
 def of_clip(clip: Clip, robot: Robot) -> WorldPoses:
-    """A robot's clip; at rest its joints are at zero."""
+    """World poses of a robot's clip; at rest its joints are at zero."""
     zero = np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0, 0.0]]), np.zeros((1, robot.num_joints))
     pos, quat = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
     rest_pos, rest_quat = robot_poses(robot, *zero)
@@ -48,7 +48,7 @@ def of_clip(clip: Clip, robot: Robot) -> WorldPoses:
 
 
 def of_motion(motion: SkeletonMotion) -> WorldPoses:
-    """A skeleton's motion."""
+    """World poses of a skeleton's motion."""
     skeleton = motion.skeleton
     pos, quat = body_poses(motion.root_pos_w, motion.rotations, skeleton.offsets, skeleton.parents)
     at_rest = np.tile([1.0, 0.0, 0.0, 0.0], (1, len(skeleton.names), 1))
@@ -59,7 +59,7 @@ def of_motion(motion: SkeletonMotion) -> WorldPoses:
 def robot_poses(
     robot: Robot, root_pos_w: np.ndarray, root_quat_w: np.ndarray, joint_pos: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places (T, B, 3) m and rotations (T, B, 4) of a robot's bodies, from root (T, 3) m, (T, 4) and joints (T, J) rad."""
+    """Positions (T, B, 3) m and rotations (T, B, 4) of a robot's bodies, from root (T, 3) m, (T, 4) and joints (T, J) rad."""
     pose = (torch.from_numpy(np.asarray(x, dtype=np.float64)) for x in (root_pos_w, root_quat_w, joint_pos))
     pos, quat = Kinematics(robot).double()(*pose)
     return pos.numpy(), quat.numpy()

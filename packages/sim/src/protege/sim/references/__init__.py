@@ -1,1 +1,1 @@
-"""Reference motions: tables of frames, the plans and gaits that they are made of, and where episodes start in them."""
+"""Reference motions: tables of frames, the plans and gaits that they are made from, and the sampling of start frames."""

@@ -1,7 +1,7 @@
 """A cyclic clip that can be played at other speeds than its own.
 
-The clip is split into steady travel and the pose about it. Speed then scales both how fast its phase runs and how large its
-strides are; at speed zero the strides vanish and what is left is the clip's mean pose, set upright: standing.
+The clip is divided into steady travel and the pose relative to it. Speed scales both the rate of its phase and the length of its
+strides. At speed zero the strides vanish, and the clip's mean pose, set upright, is the standing pose.
 """
 
 import torch
@@ -14,25 +14,26 @@ from protege.core.robots.robot import Robot
 
 AMPLITUDES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 SLOWEST_CADENCE, FASTEST_CADENCE = 0.75, 1.3
-ROUNDS = 8
-"""Of levelling feet and leaning, which undo each other a little."""
+BALANCE_ROUNDS = 8
+"""Iterations of levelling the feet and leaning, since each slightly undoes the other."""
 
 Pose = tuple[Tensor, Tensor, Tensor, Tensor]
-"""A pose in travel along x: joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, its sway (n, 2) m and height (n,) m."""
+"""A pose travelling along x: joint_pos (n, J) rad, the root's rotation vector (n, 3) rad, its sway (n, 2) m and height (n,) m."""
 
 
 class Gait:
     """Poses of one cyclic clip as a function of phase and amplitude.
 
     Attributes:
-        speed: the clip's own mean speed, m/s.
+        speed: mean speed of the clip, m/s.
         duration: of the whole clip (one or several strides), s.
-        period: of a stride, s: that of the strongest frequency in how far the left foot is ahead of the right one.
-        step: amplitude of that, m.
-        lead: when in the clip that frequency has the left foot furthest ahead, s.
-        flight: how high above the ground the lower foot gets, m.
-        start: when in the clip the left foot is furthest ahead of the right one, s: how a standing walker sets out.
-        standing_joint_pos: (J,) rad, and standing_tilt (3,), the root's rotation vector, rad, facing x: the pose at amplitude 0.
+        period: of a stride, s: period of the strongest frequency in the left foot's lead over the right one.
+        step: amplitude of that lead, m.
+        lead: time in the clip at which that frequency has the left foot furthest ahead, s.
+        flight: largest height of the lower foot above the ground, m.
+        start: time in the clip at which the left foot is furthest ahead of the right one, s: where a standing walker sets off.
+        standing_joint_pos: (J,) rad, and standing_tilt (3,), the root's rotation vector when facing x, rad: the pose at amplitude
+        0.
     """
 
     def __init__(self, clip: Clip, robot: Robot, device: torch.device) -> None:
@@ -40,7 +41,7 @@ class Gait:
         self.name, self.duration = clip.name, clip.duration
         library = MotionLibrary([clip], robot, device)
         count = max(2, round(clip.duration * library.rate))
-        # The clip's last frame is its first one over again: `count` frames cover [0, duration).
+        # The clip's last frame repeats its first one: `count` frames cover [0, duration).
         time = torch.arange(count, device=device) * (clip.duration / count)
         frames = library.frames(torch.zeros(count, dtype=torch.long, device=device), time)
         first, last = torch.from_numpy(clip.root_pos_w[[0, -1]]).float().to(device)
@@ -54,7 +55,7 @@ class Gait:
         self.sway -= self.sway.mean(dim=0)
         mean = self.joint_pos.mean(dim=0), self.tilt.mean(dim=0)
         self.standing_joint_pos, self.standing_tilt = balanced(*mean, robot, self.kinematics)
-        # The left ankle and the tip of the right foot, which is as good as any pair of one left and one right body.
+        # The left ankle and the tip of the right foot; any pair of a left and a right body would do.
         ends = robot.groups.left_foot[0], robot.groups.right_foot[-1]
         forward = R.rotate(inverse, frames.body_pos_w)[:, robot.body_ids(ends), 0]
         ahead = forward[:, 0] - forward[:, 1]
@@ -68,9 +69,9 @@ class Gait:
         self.height = self._heights(frames.root_pos_w[:, 2])
 
     def cadence_and_amplitude(self, speed: Tensor) -> tuple[Tensor, Tensor]:
-        """How fast the phase runs (clip seconds a second) and how large the strides are, for a speed in m/s.
+        """Rate of the phase (clip seconds per second) and amplitude of the strides, for a speed in m/s.
 
-        Walkers change cadence and stride in equal parts; below the slowest cadence strides alone shrink.
+        Walkers change cadence and stride equally; below the slowest cadence only strides become shorter.
         """
         ratio = speed / self.speed
         cadence = ratio.clamp_min(1e-6).sqrt().clamp(SLOWEST_CADENCE, FASTEST_CADENCE)
@@ -103,15 +104,15 @@ class Gait:
     def grounded(self, joint_pos: Tensor, tilt: Tensor) -> Tensor:
         """Root heights (n,) m that put the lowest foot on the ground.
 
-        What counts as ground for a foot body is the least height that it has in the clip.
+        The ground level of a foot's body is its least height in the clip.
         """
         pos, _ = self.kinematics(torch.zeros_like(tilt), R.from_rotation_vector(tilt), joint_pos)
         return (self.ground - pos[:, self.feet, 2]).max(dim=1).values
 
     def _heights(self, clip_height: Tensor) -> Tensor:
-        """Root heights (A, F) that keep the lowest foot on the ground at every amplitude and phase.
+        """Root heights (A, F) that put the lowest foot on the ground at every amplitude and phase.
 
-        The clip's own flight, its height above that, is kept in proportion to the amplitude.
+        The clip's own flight, its height above that, is scaled by the amplitude.
         """
         self.height = clip_height.expand(len(AMPLITUDES), -1)
         phase = torch.arange(len(clip_height), device=clip_height.device) * (self.duration / len(clip_height))
@@ -126,21 +127,21 @@ class Gait:
 
 
 def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinematics) -> tuple[Tensor, Tensor]:
-    """A pose with level feet, leaned until the centre of mass is above their middle.
+    """A pose with level feet, leaned until the centre of mass is above the middle of the feet.
 
-    On average a walker is ahead of the feet, heels up: whoever stands like that falls forward.
+    On average a walker is ahead of the feet, with raised heels: a robot that stood in the mean pose would fall forward.
 
     Args:
         joint_pos: (J,) rad.
         tilt: (3,) the root's rotation vector, rad; the robot faces x.
 
     Returns:
-        the same of the balanced pose.
+        the same for the balanced pose.
     """
     feet, origin = robot.body_ids(robot.feet), torch.zeros_like(tilt)[None]
     joint_pos, root = joint_pos.clone(), R.from_rotation_vector(tilt)
     level = [(foot, i) for foot in feet for i in _ankle(robot, foot)]
-    for _ in range(ROUNDS):
+    for _ in range(BALANCE_ROUNDS):
         for foot, i in level:  # ankles come before their toes
             _, quat = kinematics(origin, root[None], joint_pos[None])
             leaning = _lean(R.rotate(quat[0, foot], tilt.new_tensor([0.0, 0.0, 1.0])))
@@ -152,7 +153,7 @@ def balanced(joint_pos: Tensor, tilt: Tensor, robot: Robot, kinematics: Kinemati
 
 
 def _ankle(robot: Robot, foot: int) -> list[int]:
-    """The hinges that level a foot: its own or, if those are fewer than two, the ones above it as well."""
+    """The hinges that level a foot: its own or, if it has fewer than two, also those above it."""
     hinges, body = list[int](), foot
     while body > 0 and len(hinges) < 2:
         hinges = [i for i, joint in enumerate(robot.joints) if joint.body == robot.body_names[body]] + hinges
@@ -161,12 +162,12 @@ def _ankle(robot: Robot, foot: int) -> list[int]:
 
 
 def _lean(up: Tensor) -> Tensor:
-    """By how much what should point up (3,) has turned about x and y, (3,) rad, for small angles."""
+    """Rotation about x and y that has tilted an upward vector (3,), (3,) rad, for small angles."""
     return torch.stack([-up[1], up[0], torch.zeros_like(up[2])]) / up[2]
 
 
 def center_of_mass(body_pos_w: Tensor, body_quat_w: Tensor, robot: Robot) -> Tensor:
-    """Of all bodies, (N, B, 3) m, (N, B, 4) -> (N, 3) m."""
+    """Centre of mass of all bodies, (N, B, 3) m, (N, B, 4) -> (N, 3) m."""
     offset, mass = (
         body_pos_w.new_tensor([getattr(body.inertia, x) for body in robot.bodies]) for x in ("center", "mass")
     )

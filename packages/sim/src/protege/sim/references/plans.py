@@ -1,7 +1,7 @@
-"""Random commands drawn ahead, and the line along the ground that obeys each. Which are drawn is each task's own.
+"""Random commands drawn in advance, and the line along the ground that follows each. The distributions belong to the tasks.
 
-A plan is the motion of a point with a heading that moves the way it faces, or backwards (a unicycle), and cannot turn or speed up
-at once. Gaits are later played along it. Steps are control periods; each plan starts at the origin facing x.
+A plan is the motion of a point with a heading that moves in the direction it faces, or backwards (a unicycle), with limited linear
+and angular acceleration. Gaits are later played along it. Steps are control periods; each plan starts at the origin facing x.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 MAX_ACCELERATION, MAX_LATERAL_ACCELERATION = 1.5, 3.0
-"""m/s², along the direction of travel and across it. The second makes fast turns wide."""
+"""m/s², along the direction of travel and across it. The second one limits how sharply a fast robot turns."""
 MAX_TURN_ACCELERATION = 8.0
-LONGEST = 600.0
-"""s, of an episode: its references are computed ahead, 30 000 frames at 50 Hz."""
-FASTEST = 100.0
-"""m/s and rad/s, of what is asked for; a robot that falls does not get there."""
+MAX_EPISODE_SECONDS = 600.0
+"""s, longest episode: its references are computed in advance, 30 000 frames at 50 Hz."""
+MAX_COMMANDED_RATE = 100.0
+"""m/s and rad/s, largest command; a robot that falls does not exceed it."""
 
 
 @dataclass
@@ -27,12 +27,12 @@ class Plans:
         pos: (Q, T, 2) m.
         heading: (Q, T) rad, not wrapped.
         turn_rate: (Q, T) rad/s.
-        speed: (Q, T) m/s; below zero it goes backwards.
+        speed: (Q, T) m/s; negative is backwards.
         direction: (Q, T) rad, the commanded heading.
         commanded_speed: (Q, T) m/s along the commanded heading.
-        settled: (Q, T) bool, the last change of command is long enough ago for errors to count.
-        end: (Q, 2) m, where the plan ends.
-        last_step: (Q,) control step at which the command is over.
+        settled: (Q, T) bool, whether the last change of command is long enough ago for errors to count.
+        end: (Q, 2) m, the end of the plan.
+        last_step: (Q,) control step at which the command ends.
     """
 
     pos: Tensor
@@ -70,7 +70,7 @@ class Plans:
 
 
 def uniform(shape: Sequence[int], low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Random numbers between two bounds, of that shape, on the generator's device."""
+    """Uniform random numbers of the given shape, on the generator's device."""
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
@@ -89,11 +89,11 @@ def drive(count: int, steps: int, dt: float, start_speed: Tensor, max_turn_rate:
         heading = heading + dt * turn_rate
         pos = pos + dt * speed[:, None] * torch.stack([heading.cos(), heading.sin()], dim=1)
     columns = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
-    return obeyed(*columns, last_step=steps - 1)
+    return plans_along(*columns, last_step=steps - 1)
 
 
-def obeyed(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, last_step: int) -> Plans:
-    """Plans that command at every step just what the line does there, see `Plans`."""
+def plans_along(pos: Tensor, heading: Tensor, turn_rate: Tensor, speed: Tensor, *, last_step: int) -> Plans:
+    """Plans whose command at every step equals the motion of the line there, see `Plans`."""
     return Plans(
         pos=pos,
         heading=heading,

@@ -11,21 +11,21 @@ from ..floor import Floor
 
 
 class Reference:
-    """Where each of n envs is in a table of frames.
+    """The position of each of n envs in a table of frames.
 
     Args:
         n: envs.
         table: (F, ...) the frames of all motions, one motion after the other.
-        stride: frames a control step.
-        future_frames: which control steps ahead `future` returns.
+        stride: table frames per control step.
+        future_frames: the future control steps that `future` returns.
 
     Attributes:
         index: (n,) the frame of this control step.
-        last: (n,) the last frame of the world's motion: who looks further ahead sees it.
+        last: (n,) the last frame of the env's motion; frames after it are replaced by it.
         shift: (n, 3) m, added to all positions.
-        moved: (n, 3) m, added to `shift`, or None: zero, but with the gradient of a robot's place that the reference is carried
-            along with. It is of one imagined step, and no part of the rows.
-        floor: the ground of the n envs, on which the motion is put; None where it is flat, at height 0, as in the table.
+        moved: (n, 3) m, added to `shift`, or None. Its value is zero; it carries the gradient of the position of a robot that the
+            reference moves with. It belongs to one imagined step and is not saved.
+        floor: the ground of the n envs, on which the motion is placed; None for flat ground at height 0, as in the table.
     """
 
     def __init__(self, n: int, table: RobotState, stride: int, future_frames: Sequence[int]) -> None:
@@ -39,11 +39,11 @@ class Reference:
         self.floor: Floor | None = None
 
     def advance(self, frames: Tensor | None = None) -> None:
-        """One control step on, or as many frames as are said, (n,)."""
+        """Advance by one control step, or by the given number of frames (n,)."""
         self.index.copy_(torch.minimum(self.index + (self.stride if frames is None else frames), self.last))
 
     def now(self) -> RobotState:
-        """The frames of this control step, (n, ...)."""
+        """The frames of the current control step, (n, ...)."""
         state = self.table[self.index]
         state.body_pos_w += self._shift()[:, None]
         if self.floor is not None:
@@ -65,11 +65,11 @@ class Reference:
         return self.table.joint_pos[frame], self.table.joint_vel[frame]
 
 
-def keep(target: Tensor, mask: Tensor, value: Tensor) -> None:
+def assign_where(target: Tensor, mask: Tensor, value: Tensor) -> None:
     """Overwrite the rows of `target` (n, ...) where `mask` (n,) is True, in place."""
     torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target, out=target)
 
 
-def clear(target: Tensor, mask: Tensor) -> None:
+def zero_where(target: Tensor, mask: Tensor) -> None:
     """Set the rows of `target` (n, ...) where `mask` (n,) is True to zero, in place."""
     target.masked_fill_(mask.reshape(-1, *[1] * (target.ndim - 1)), 0)

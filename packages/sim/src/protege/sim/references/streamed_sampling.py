@@ -1,4 +1,4 @@
-"""Adaptive sampling of a streamed library: the counts of clips that are not on the device are kept on the CPU."""
+"""Adaptive sampling of a streamed library: the counts of clips that are not on the device stay on the CPU."""
 
 import numpy as np
 import torch
@@ -12,13 +12,12 @@ from .adaptive_sampling import AdaptiveSampler, startable_frames
 class StreamedSampler(AdaptiveSampler):
     """Samples start frames of the clips that are on the device by recent failure rate.
 
-    A clip is loaded onto the device in proportion to its weight. While it is there, its bins are drawn as `AdaptiveSampler`
-    draws them, and its counts decay. The device holds the bins of the clips on it, the CPU two numbers for each second of the
-    library.
+    A clip is loaded onto the device in proportion to its weight. While it is there, its bins are drawn as in `AdaptiveSampler`, and
+    its counts decay. The device holds the bins of the clips on it; the CPU holds two numbers for each second of the library.
 
     Attributes:
-        store: (2, A) failures and attempts in all bins of the library, on the CPU; for clips on the device their values when
-            they were loaded.
+        store: (2, A) failures and attempts in all bins of the library, on the CPU; for clips on the device, the values at the time
+            when they were loaded.
     """
 
     def __init__(self, library: StreamedLibrary, dt: float, ratio: float, limit: float) -> None:
@@ -27,9 +26,9 @@ class StreamedSampler(AdaptiveSampler):
         seconds = startable_frames(library.source.counts, library.rate) / library.rate
         self.all_bins = np.round(seconds).clip(1).astype(np.int64)  # (C,) in each clip
         self.all_first = self.all_bins.cumsum() - self.all_bins
-        # A clip has no more bins than seconds, or one.
+        # The number of a clip's bins is at most its length in seconds, or one.
         most = library.blocks * (int(library.block_frames / library.rate) + library.block_slots)
-        self.held = np.zeros(0, dtype=np.int64)  # which of all bins are on the device
+        self.held = np.zeros(0, dtype=np.int64)  # indices of the bins that are on the device
         self.store = torch.zeros(2, int(self.all_bins.sum()))
         self.counts, self.uniform = torch.zeros(2, most, device=device), torch.zeros(most, device=device)
         self.clip, self.next = (torch.zeros(most, dtype=torch.long, device=device) for _ in range(2))
@@ -37,13 +36,13 @@ class StreamedSampler(AdaptiveSampler):
             torch.ones(slots, dtype=torch.long, device=device) for _ in range(3)
         )  # in each slot
         self.last = torch.zeros((), dtype=torch.long, device=device)
-        self.follow()
+        self.refresh_clips()
 
     @property
-    def kept(self) -> dict[str, Tensor]:
-        return super().kept | {"adaptive_sampling_store": self.store}
+    def saved_state(self) -> dict[str, Tensor]:
+        return super().saved_state | {"adaptive_sampling_store": self.store}
 
-    def follow(self) -> None:
+    def refresh_clips(self) -> None:
         """Store the counts of the clips that were on the device, and load those of the clips that are there now."""
         self.store[:, self.held] = self.counts[:, : len(self.held)].cpu()
         clips, shares = self.library.clips, self.library.shares.double().cpu().numpy()
@@ -77,7 +76,7 @@ class StreamedSampler(AdaptiveSampler):
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         draws = torch.rand(2, n, device=self.counts.device, generator=generator)
-        # Sums of shares are rounded: a draw just below 1 may lie behind the last of them.
+        # Sums of shares are rounded: a draw just below 1 may exceed the last of them.
         drawn = torch.bucketize(draws[0], self.shares().cumsum(0)[:-1], right=True).minimum(self.last)
         clip = self.clip[drawn]
         return clip, (drawn - self.first[clip] + draws[1]) / self.bins[clip]

@@ -1,4 +1,4 @@
-"""Gaits warped along plans: the references of envs that walk as commanded."""
+"""Gaits warped along plans: the references of envs that follow walking commands."""
 
 import torch
 from torch import Tensor
@@ -9,28 +9,28 @@ from protege.core.robots.state import RobotState
 from .gait_set import GaitSet
 from .plans import Plans
 
-CHUNK = 1 << 15  # frames at a time: bounds the memory of forward kinematics
-STANDING = 0.05  # strides of less than this share are not to be seen
+CHUNK_FRAMES = 1 << 15  # frames computed at a time; bounds the memory of forward kinematics
+STANDING_AMPLITUDE = 0.05  # strides below this share count as standing
 
 
 def warped_walks(
     gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, later: float = 0.0, substeps: int = 1
 ) -> RobotState:
-    """The first `frames` control steps of each of Q plans, walked or run. Memory holds the result and little else.
+    """The first `frames` control steps of each of Q plans, walked or run. Little memory is needed besides the result.
 
     Args:
-        gaits: by the plans' speeds.
+        gaits: chosen by the plans' speeds.
         plans: on the gaits' device.
-        phase: (Q,) s, where in the walk's clip each plan begins.
-        frames: at most two less than the plans have steps.
+        phase: (Q,) s, start time of each plan in the walk's clip.
+        frames: at most two fewer than the steps of the plans.
         dt: control period, s.
-        later: share of a control step by which each step's first frame is later than it.
-        substeps: frames a control step, evenly spaced.
+        later: share of a control step by which the first frame of each step is later than the step.
+        substeps: frames per control step, evenly spaced.
 
     Returns:
         (Q · frames · substeps, ...) states, plan after plan; velocities are central differences over two control steps.
     """
-    count, per_chunk = len(plans.pos), max(1, CHUNK // frames)
+    count, per_chunk = len(plans.pos), max(1, CHUNK_FRAMES // frames)
     table = RobotState.empty((count, frames, substeps), gaits.robot.num_joints, gaits.robot.num_bodies, phase.device)
     for start in range(0, count, per_chunk):
         rows = slice(start, start + per_chunk)
@@ -42,7 +42,7 @@ def warped_walks(
 
 
 def _walks(gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, later: float) -> RobotState:
-    """As `warped_walks`, at once and one frame a control step: (Q, frames, ...)."""
+    """Like `warped_walks`, for all plans at once and one frame per control step: (Q, frames, ...)."""
     count = len(plans.pos)
     # One step before the first and one after the last, for central differences.
     steps = torch.arange(-1, frames + 1, device=phase.device)
@@ -56,7 +56,7 @@ def _walks(gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, 
     speed, turn_rate = at(plans.speed), at(plans.turn_rate)
     heading = at(plans.heading) + before * turn_rate
     cadence, amplitude, rank = gaits.rhythm(plans.speed)
-    # Turning on the spot still takes steps.
+    # Turning on the spot still needs steps.
     amplitude = torch.maximum(amplitude, 0.5 * plans.turn_rate.abs().clamp_max(1.0))
     clip_time = at(_clip_time(phase, gaits.walk.start, cadence, amplitude, dt)) + before * at(cadence)
     joint_pos, tilt, sway, height = gaits.pose(clip_time.flatten(), at(amplitude).flatten(), at(rank).flatten())
@@ -83,11 +83,12 @@ def _walks(gaits: GaitSet, plans: Plans, phase: Tensor, frames: int, dt: float, 
 def _clip_time(phase: Tensor, start: float, cadence: Tensor, amplitude: Tensor, dt: float) -> Tensor:
     """Time in the walk's clip of each step of Q plans that begin at `phase` (Q,) s; cadence and amplitude (Q, T) -> (Q, T) s.
 
-    After standing, the gait continues at `start`, always with the same foot. A policy that sees a command and no poses could
-    not know which foot the reference moves next, because standing looks alike at every phase.
+    After standing, the gait continues at `start`, always with the same foot. A policy that observes a command but no poses could
+    not infer which foot the reference moves next, because standing looks the same at every phase.
     """
     run = (cadence * dt).cumsum(dim=1) - cadence[:, :1] * dt
     step = torch.arange(cadence.shape[1], device=cadence.device)
-    stood = torch.where(amplitude < STANDING, step, -1).cummax(dim=1).values  # the last step that stood, -1 for none
+    # Index of the last standing step, -1 for none.
+    stood = torch.where(amplitude < STANDING_AMPLITUDE, step, -1).cummax(dim=1).values
     since = run - run.gather(1, stood.clamp_min(0))
     return torch.where(stood < 0, phase[:, None] + run, start + since)

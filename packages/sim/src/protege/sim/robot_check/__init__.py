@@ -1,1 +1,1 @@
-"""What a robot's files say, what is doubtful about them, and how the robot stands and hangs: `protege sim robots check`."""
+"""Checks of a robot's files: facts, doubts, and how the robot stands and hangs; `protege sim robots check`."""

@@ -1,4 +1,4 @@
-"""A robot's MuJoCo model in the default pose: what the checks without a simulation start from."""
+"""A robot's MuJoCo model in the default pose: the starting point of the checks that need no simulation."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 
 
 def posed(robot: Robot, lift: float = 0.0) -> Posed:
-    """The robot at rest in its default pose, upright, at its root height and `lift` m above; everything is computed."""
+    """The robot at rest in its default pose, upright, `lift` m above its root height, with all derived quantities computed."""
     model = build_spec(robot).compile()
     data, at = mujoco.MjData(model), addresses(model, robot)
     data.qpos[at.qpos] = standing(robot, lift)
@@ -23,11 +23,11 @@ def posed(robot: Robot, lift: float = 0.0) -> Posed:
 
 
 def standing(robot: Robot, lift: float = 0.0) -> np.ndarray:
-    """(7 + J,): the root's position m, its quaternion wxyz, the joints' angles rad."""
+    """(7 + J,): the root's position m and quaternion wxyz, and the joints' angles rad."""
     return np.array([0.0, 0.0, robot.root_height + lift, *UPRIGHT, *robot.default_joint_pos])
 
 
 def contacts(robot: Robot) -> np.ndarray:
-    """(B, 3) m of the default pose: where each body is and, as z, its lowest point; infinite for bodies without shapes."""
+    """(B, 3) m in the default pose: the position of each body with the height of its lowest point as z; inf without shapes."""
     qpos = standing(robot)[None]
     return contact_points(robot, qpos[:, :3], qpos[:, 3:7], qpos[:, 7:])[0]

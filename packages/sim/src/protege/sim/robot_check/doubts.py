@@ -1,4 +1,4 @@
-"""What is missing or doubtful about a robot's description, found without a simulation."""
+"""What is missing or doubtful in a robot's description, found without a simulation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,16 +10,16 @@ from .default_pose import contacts, posed
 from .finding import Finding
 from .loads import weak_joints
 
-NEAR = 0.01
-"""m by which a foot may miss the ground, or another body may be below the feet."""
-TOUCH = 1e-3
-"""m by which two bodies may overlap in the default pose."""
-LIGHT, HEAVY, SHORT, TALL = 0.5, 500.0, 0.1, 3.0
-"""kg of the whole robot, and m of its root's height, beyond which units are likely to be wrong."""
+FOOT_HEIGHT_TOLERANCE = 0.01
+"""m: largest height error of a foot, and largest distance of another body below the feet."""
+OVERLAP_TOLERANCE = 1e-3
+"""m: largest overlap of two bodies in the default pose."""
+MIN_MASS, MAX_MASS, MIN_ROOT_HEIGHT, MAX_ROOT_HEIGHT = 0.5, 500.0, 0.1, 3.0
+"""Limits of the robot's mass, kg, and of its root height, m, beyond which the units are probably wrong."""
 
 
 def doubts(robot: Robot) -> list[Finding]:
-    """All of them, those that keep the robot from standing first; servos that explode are errors, see `stability`."""
+    """All findings, those that prevent standing first. Servos that make the physics explode are errors, see `stability`."""
     return [
         *_feet(robot),
         *weak_joints(robot),
@@ -31,7 +31,7 @@ def doubts(robot: Robot) -> list[Finding]:
 
 
 def colliding_pairs(robot: Robot) -> int:
-    """How many pairs of its bodies may touch each other."""
+    """Number of pairs of the robot's bodies that may collide."""
     if not robot.self_collision:
         return 0
     solid = [body.name for body in robot.bodies if body.geoms]
@@ -40,14 +40,14 @@ def colliding_pairs(robot: Robot) -> int:
 
 
 def _feet(robot: Robot) -> Iterator[Finding]:
-    """Feet that have no shapes or do not touch the ground in the default pose, and what is lower than they are."""
+    """Feet that have no shapes or do not touch the ground in the default pose, and bodies that are lower than the feet."""
     heights = dict(zip(robot.body_names, contacts(robot)[:, 2].tolist(), strict=True))
     soles = {}
     for side, names in (("left", robot.groups.left_foot), ("right", robot.groups.right_foot)):
         sole = soles[side] = min(heights[name] for name in names)
         if isinf(sole):
             yield Finding(f"groups.feet.{side}", "has no shape that touches the ground", "Give it capsules or boxes")
-        elif abs(sole) > NEAR:
+        elif abs(sole) > FOOT_HEIGHT_TOLERANCE:
             where = f"{sole:.3f} m above" if sole > 0.0 else f"{-sole:.3f} m in"
             yield Finding(
                 f"groups.feet.{side}",
@@ -56,7 +56,7 @@ def _feet(robot: Robot) -> Iterator[Finding]:
             )
     others = {name: z for name, z in heights.items() if name not in robot.feet}
     lowest = min(others, key=lambda name: others[name], default="")
-    if lowest and others[lowest] < min(soles.values()) - NEAR:
+    if lowest and others[lowest] < min(soles.values()) - FOOT_HEIGHT_TOLERANCE:
         yield Finding(
             f"body {lowest}",
             "is lower than the feet in the default pose",
@@ -65,7 +65,7 @@ def _feet(robot: Robot) -> Iterator[Finding]:
 
 
 def _overlaps(robot: Robot) -> Iterator[Finding]:
-    """Pairs of bodies that are in each other in the default pose, and collide."""
+    """Pairs of colliding bodies that overlap in the default pose."""
     if not robot.self_collision:
         return
     model, data, at = posed(replace(robot, root_height=robot.root_height + 10.0))
@@ -74,7 +74,7 @@ def _overlaps(robot: Robot) -> Iterator[Finding]:
         first, second = (robot.body_names[model.geom_bodyid[geom] - at.root] for geom in contact.geom)
         deepest[first, second] = min(contact.dist, deepest.get((first, second), 0.0))
     for (first, second), depth in deepest.items():
-        if depth < -TOUCH:
+        if depth < -OVERLAP_TOLERANCE:
             yield Finding(
                 f"bodies {first} and {second}",
                 f"are {-depth:.3f} m in each other in the default pose",
@@ -83,7 +83,7 @@ def _overlaps(robot: Robot) -> Iterator[Finding]:
 
 
 def _sides(robot: Robot) -> Iterator[Finding]:
-    """Left and right the wrong way round, and hands that are not there."""
+    """Left and right sides that are swapped, and missing hands."""
     left_of = dict(zip(robot.body_names, contacts(robot)[:, 1].tolist(), strict=True))
     groups = robot.groups
     for key, left, right in (
@@ -112,7 +112,7 @@ def _joints(robot: Robot) -> Iterator[Finding]:
 
 
 def _sizes(robot: Robot) -> Iterator[Finding]:
-    if not LIGHT <= robot.mass <= HEAVY:
+    if not MIN_MASS <= robot.mass <= MAX_MASS:
         yield Finding("the model", f"has a mass of {robot.mass:.3g} kg in all", "Give masses in kg")
-    if not SHORT <= robot.root_height <= TALL:
+    if not MIN_ROOT_HEIGHT <= robot.root_height <= MAX_ROOT_HEIGHT:
         yield Finding("pose.root_height", f"is {robot.root_height:.3g} m", "Give lengths in m")

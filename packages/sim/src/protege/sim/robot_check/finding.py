@@ -1,16 +1,16 @@
-"""Something about a robot that is missing, doubtful or wrong."""
+"""A missing, doubtful or wrong property of a robot."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence and what to do about it.
+    """A problem and its remedy.
 
     Attributes:
         element: a key of `robot.yaml`, or an element of the model file.
-        problem: follows the element in a sentence.
-        remedy: what to write where.
+        problem: predicate of a sentence whose subject is the element.
+        remedy: what to write, and where.
     """
 
     element: str

@@ -10,11 +10,11 @@ from .finding import Finding
 
 
 def standing_torques(robot: Robot) -> np.ndarray:
-    """(J,) N·m that hold the default pose against gravity, half the weight on each foot.
+    """(J,) N·m that hold the default pose against gravity, with half the weight on each foot.
 
-    The ground's force acts below the centre of mass, as it has to where a robot stands still, whether or not a foot is there.
+    The ground's force acts below the centre of mass, as it must if the robot stands still, even where there is no foot.
     """
-    model, data, at = posed(robot, lift=10.0)  # in the air: MuJoCo's own contacts are left out
+    model, data, at = posed(robot, lift=10.0)  # in the air, so that MuJoCo computes no contacts
     weight = robot.mass * -model.opt.gravity[2]
     places = contacts(robot)
     feet = [_sole(robot, names, places) for names in (robot.groups.left_foot, robot.groups.right_foot)]
@@ -29,7 +29,7 @@ def standing_torques(robot: Robot) -> np.ndarray:
 
 
 def weak_joints(robot: Robot) -> list[Finding]:
-    """Joints whose largest torque does not hold the default pose."""
+    """Joints whose largest torque cannot hold the default pose."""
     return [
         Finding(
             f"joint {joint.name}",
@@ -42,6 +42,6 @@ def weak_joints(robot: Robot) -> list[Finding]:
 
 
 def _sole(robot: Robot, names: tuple[str, ...], places: np.ndarray) -> int:
-    """The body of a foot that is lowest; places (B, 3), see `contacts`."""
+    """The lowest body of a foot; places (B, 3), see `contacts`."""
     bodies = robot.body_ids(names)
     return min(bodies, key=lambda body: round(float(places[body, 2]), 3))

@@ -1,4 +1,4 @@
-"""A picture of a robot in its default pose, see-through, with the frames of its bodies."""
+"""A transparent picture of a robot in its default pose, with the frames of its bodies."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from ..render import Renderer, film_strip, write_png
 from .default_pose import standing
 
 SIZE = (960, 960)
-"""Pixels of a view."""
+"""Size of a view in pixels."""
 
 
 def draw(robot: Robot, path: Path) -> None:
-    """Write the picture: x axes are red, y axes green, z axes blue. Beside a robot's looks, if it has some, is what collides.
+    """Write the picture: x axes are red, y axes green, z axes blue. Collision shapes are beside visual ones, if there are any.
 
     Raises:
-        UserError: without OpenGL, or if the file cannot be written.
+        UserError: OpenGL is missing, or the file cannot be written.
     """
     has_looks = robot.menagerie or any(body.looks for body in robot.bodies)
     views = []

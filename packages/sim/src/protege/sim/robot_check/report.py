@@ -1,4 +1,4 @@
-"""What `protege sim robots check` says, line by line as it finds it out."""
+"""The output of `protege sim robots check`, line by line."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,25 +14,25 @@ from .doubts import colliding_pairs, doubts
 from .loads import standing_torques
 from .picture import draw
 from .stability import unstable_servos
-from .trial import SECONDS, Trial, drop, hang
+from .trial import TRIAL_SECONDS, Trial, drop, hang
 
-RESTLESS = 1.0
-"""rad/s of a joint at the end of the hanging: nothing is at rest."""
-GAINS = (
+MOVING_SPEED = 1.0
+"""rad/s: a joint that is faster than this at the end of the hanging trial is not at rest."""
+GAINS_REMEDY = (
     "Take a higher rates.physics, less stiffness (kp, servos.stiffness or servos.natural_frequency), or more armature"
 )
 
 
 def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterator[str]:
-    """Facts, doubts, the picture, and what happens in each simulator.
+    """Facts, doubts, the picture, and the trials in each simulator.
 
     Args:
         robot: read from its files.
-        picture: where it is drawn to.
-        simulators: by default all that are installed.
+        picture: file that the picture is written to.
+        simulators: names; by default all installed ones.
 
     Raises:
-        UserError: at the end, with all errors: servos that are unstable, physics that explodes, a simulator that refuses the robot.
+        UserError: at the end, with all errors: unstable servos, physics that explodes, a simulator that rejects the robot.
     """
     yield from facts(robot)
     unstable, found = unstable_servos(robot), doubts(robot)
@@ -52,19 +52,19 @@ def check(robot: Robot, picture: Path, simulators: Sequence[str] = ()) -> Iterat
             hung, dropped = hang(robot, name), drop(robot, name)
         except UserError as error:
             yield f"{name}: {error}"
-            wrong.append(UserError(f"{name} refuses the robot: {error.problem}", error.remedy))
+            wrong.append(UserError(f"{name} rejects the robot: {error.problem}", error.remedy))
             continue
         yield f"{name}: {_hung(robot, hung)}; {_dropped(dropped)}"
         for trial in (hung, dropped):
             if trial.exploded:
                 who = f"joint {trial.exploded}" if trial.exploded in robot.joint_names else "physics"
-                wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS))
+                wrong.append(UserError(f"{who} explodes after {trial.exploded_at:.2f} s in {name}", GAINS_REMEDY))
     if wrong:
         raise UserError.together([UserError(f"{robot.name}: {x.problem}", x.remedy) for x in wrong])
 
 
 def facts(robot: Robot) -> Iterator[str]:
-    """What the robot's files say."""
+    """Facts from the robot's files."""
     groups, solver = robot.groups, robot.solver
     yield (
         f"{robot.name}: {robot.num_bodies} bodies, {robot.num_joints} joints, {robot.mass:.2f} kg, "
@@ -120,12 +120,12 @@ def _hung(robot: Robot, trial: Trial) -> str:
     if not trial.sag:
         return "held in the air"
     joint = int(np.abs(trial.sag).argmax())
-    told = f"held in the air its joints sag by up to {abs(trial.sag[joint]):.3f} rad ({robot.joint_names[joint]})"
-    return told if trial.speed < RESTLESS else f"{told} and still move at {trial.speed:.1f} rad/s"
+    sentence = f"held in the air its joints sag by up to {abs(trial.sag[joint]):.3f} rad ({robot.joint_names[joint]})"
+    return sentence if trial.speed < MOVING_SPEED else f"{sentence} and still move at {trial.speed:.1f} rad/s"
 
 
 def _dropped(trial: Trial) -> str:
     if trial.exploded:
         return f"dropped it explodes after {trial.exploded_at:.2f} s ({trial.exploded})"
-    stood = f"stands for {SECONDS:g} s" if trial.fell_at is None else f"falls after {trial.fell_at:.2f} s"
+    stood = f"stands for {TRIAL_SECONDS:g} s" if trial.fell_at is None else f"falls after {trial.fell_at:.2f} s"
     return f"dropped from 5 cm, its targets held still, it {stood}"

@@ -1,4 +1,4 @@
-"""Whether the servos are stable at the physics rate: the eigenvalues of one physics step, linearised."""
+"""Stability of the servos at the physics rate: the eigenvalues of one linearised physics step."""
 
 import numpy as np
 
@@ -8,20 +8,20 @@ from ..engine import mujoco
 from .default_pose import posed
 from .finding import Finding
 
-GROWTH = 1.001
-"""By which a deviation may grow in a step: rounding makes as much of an eigenvalue of 1, as the free root's are."""
-FASTEST = 64
-"""Times the present physics rate: stable rates are sought up to there."""
+MAX_GROWTH = 1.001
+"""Largest growth of a deviation in a step: rounding can make the eigenvalues of 1, those of the free root, this large."""
+MAX_RATE_FACTOR = 64
+"""Largest multiple of the physics rate at which a stable rate is searched for."""
 
 
 def unstable_servos(robot: Robot) -> list[Finding]:
-    """The joint whose servo explodes at the physics rate, and from which rate on it would not; nothing if none does."""
+    """The joint whose servo is unstable at the physics rate, and the rate from which on it is stable; empty if none is."""
     mass = _mass_matrix(robot)
     growth, joint = _growth(robot, mass, robot.physics_dt)
-    if growth <= GROWTH:
+    if growth <= MAX_GROWTH:
         return []
     rate = round(1.0 / robot.physics_dt)
-    stable = [k for k in range(2, FASTEST + 1) if _growth(robot, mass, robot.physics_dt / k)[0] <= GROWTH]
+    stable = [k for k in range(2, MAX_RATE_FACTOR + 1) if _growth(robot, mass, robot.physics_dt / k)[0] <= MAX_GROWTH]
     faster = f"rates.physics of {stable[0] * rate}, or " if stable else ""
     implicit = ", or physics.integrator: implicitfast" if robot.solver.integrator == "euler" else ""
     servo = robot.joints[joint]
@@ -36,7 +36,7 @@ def unstable_servos(robot: Robot) -> list[Finding]:
 
 
 def _mass_matrix(robot: Robot) -> np.ndarray:
-    """(6 + J, 6 + J) kg, kg·m and kg·m², in the default pose; armature is in it."""
+    """(6 + J, 6 + J) kg, kg·m and kg·m², in the default pose, including armature."""
     model, data, at = posed(robot)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, mass)
@@ -44,10 +44,10 @@ def _mass_matrix(robot: Robot) -> np.ndarray:
 
 
 def _growth(robot: Robot, mass: np.ndarray, dt: float) -> tuple[float, int]:
-    """The largest eigenvalue of a step of dt s, and the joint that moves most in its direction.
+    """The largest absolute eigenvalue of a step of dt s, and the joint with the largest share in its eigenvector.
 
     MuJoCo computes v' = (M + dt D)⁻¹ (M v - dt K q - dt D_explicit v) and q' = q + dt v'. The implicit integrators have all
-    damping in D; Euler has the joints' own there, and the servos' in D_explicit.
+    damping in D; Euler has the joints' own damping in D, and the servos' in D_explicit.
     """
     count = len(mass)
     own, servo, stiffness = (np.zeros((count, count)) for _ in range(3))

@@ -1,7 +1,7 @@
-"""The robots: to add one, put a model file and a `robot.yaml` into a folder, and name the folder as an entry point.
+"""The robots. To add one, put a model file and a `robot.yaml` into a folder, and name the folder in an entry point.
 
 An installed package offers its robots by entry points of the group `protege.robots`: `name = "package.folder"`, where the folder
-holds `robot.yaml`. This package's own are listed in the same way. Any other robot is named by the path of its `robot.yaml`.
+contains `robot.yaml`. This package lists its own robots in the same way. Any other robot is given by the path of its `robot.yaml`.
 """
 
 import os
@@ -19,7 +19,7 @@ from protege.core.runs import plain_yaml
 from .model_file import examine_robot, read_robot
 from .robot_file import read_robot_file
 
-FILE = "robot.yaml"
+ROBOT_FILE = "robot.yaml"
 
 
 @cache
@@ -30,71 +30,71 @@ def robot_names() -> tuple[str, ...]:
 
 @cache
 def default_robot() -> str:
-    """The robot of commands that name none: whose file says so.
+    """The robot of commands that name none: the one whose file sets `default`.
 
     Raises:
-        UserError: no installed robot is it.
+        UserError: no installed robot sets it.
     """
     for name in robot_names():
-        if read_robot_file(_file(name)).robot.default:
+        if read_robot_file(_installed_file(name)).robot.default:
             return name
     raise UserError("no robot is named, and none is the default", f"Add --robot NAME: {', '.join(robot_names())}")
 
 
 def is_file(name: str) -> bool:
-    """Whether what a user gave as a robot is the path of a robot file: it ends like one, or has a separator in it."""
+    """Whether a user's robot argument is the path of a robot file: it has its suffix, or contains a separator."""
     return name.endswith((".yaml", ".yml")) or any(separator in name for separator in {"/", os.sep})
 
 
 def has_robot(name: str) -> bool:
-    """Whether a robot of that name is installed, or there is a robot file at that path."""
+    """Whether a robot with this name is installed, or a robot file exists at this path."""
     return Path(name).is_file() if is_file(name) else name in robot_names()
 
 
 def get_robot(name: str) -> Robot:
-    """The robot of that name, or of the robot file at that path. An installed one is read once.
+    """The robot with this name, or of the robot file at this path. An installed robot is read once.
 
     Raises:
-        UserError: naming the nearest known one, or all; or what is wrong with its files.
+        UserError: it names the most similar robot, or all known ones; or what is wrong with the files.
     """
-    robot = read_robot(_given(name)) if is_file(name) else _installed(name)
-    _folders[robot] = (_given(name) if is_file(name) else _file(name)).parent
+    robot = read_robot(_user_file(name)) if is_file(name) else _installed(name)
+    _folders[robot] = (_user_file(name) if is_file(name) else _installed_file(name)).parent
     return robot
 
 
 _folders: dict[Robot, Path] = {}
-"""Where robots were read from."""
+"""The folders that robots were read from."""
 
 
 def folder_of(robot: Robot) -> Path | None:
-    """Where a robot was read from, or an installed one of its name is; None of a robot out of nowhere."""
-    return _folders.get(robot) or (_file(robot.name).parent if robot.name in robot_names() else None)
+    """The folder that a robot was read from, or that of the installed robot with its name; None if there is none."""
+    return _folders.get(robot) or (_installed_file(robot.name).parent if robot.name in robot_names() else None)
 
 
 def remember(robot: Robot, folder: Path | None) -> None:
-    """Tell where a robot was read from that another process read."""
+    """Record the folder of a robot that another process has read."""
     if folder:
         _folders[robot] = folder
 
 
 def file_beside(robot: Robot, name: str) -> Path | None:
-    """The file of that name in a robot's folder, see `folder_of`; None without one."""
+    """The file with this name in a robot's folder, see `folder_of`; None if it does not exist."""
     folder = folder_of(robot)
     return folder / name if folder and (folder / name).is_file() else None
 
 
 def examine(name: str) -> Robot:
-    """The same, for whoever wants to mend its files.
+    """Like `get_robot`, but reports all errors, for users who want to correct the files.
 
     Raises:
         UserError: all that is wrong with them, together.
     """
     if not is_file(name):
-        return _whole(_file(name)) if name in robot_names() else get_robot(name)
-    return _whole(_given(name))
+        return _examine_file(_installed_file(name)) if name in robot_names() else get_robot(name)
+    return _examine_file(_user_file(name))
 
 
-def _whole(file: Path) -> Robot:
+def _examine_file(file: Path) -> Robot:
     robot, errors = examine_robot(file)
     if robot is None:
         raise UserError.together(errors)
@@ -111,7 +111,7 @@ def _installed(name: str) -> Robot:
             if near
             else f"Known: {', '.join(robot_names())}; or give the path of a robot.yaml",
         )
-    file = _file(name)
+    file = _installed_file(name)
     robot = read_robot(file)
     if robot.name != name:
         raise UserError(f"{file} calls the robot {robot.name}, its entry point {name}", "Give both one name")
@@ -119,21 +119,21 @@ def _installed(name: str) -> Robot:
 
 
 def training_settings(name: str) -> tuple[str, dict[str, Any]]:
-    """A robot's own name, and what the file `training.yaml` in its folder says: parts of a config, as a preset has them.
+    """A robot's own name, and the content of `training.yaml` in its folder: parts of a config, as in a preset.
 
     Args:
         name: a name, or the path of a robot file.
 
     Raises:
-        UserError: no such file, or it or `training.yaml` cannot be read.
+        UserError: the file is missing, or it or `training.yaml` cannot be read.
     """
     if is_file(name):
-        file = _given(name)
+        file = _user_file(name)
         own = read_robot_file(file).robot.name
     elif name in robot_names():
-        file, own = _file(name), name
+        file, own = _installed_file(name), name
     else:
-        return name, {}  # `get_robot` says so
+        return name, {}  # `get_robot` reports the error
     file = file.with_name("training.yaml")
     try:
         settings = plain_yaml.read_file(file) if file.is_file() else None
@@ -144,17 +144,17 @@ def training_settings(name: str) -> tuple[str, dict[str, Any]]:
     return own, settings or {}
 
 
-def _given(name: str) -> Path:
-    """The robot file at the path that a user gave; in a folder it is `robot.yaml`."""
+def _user_file(name: str) -> Path:
+    """The robot file at a path that the user gave; in a folder it is `robot.yaml`."""
     path = Path(name)
-    return path / FILE if path.is_dir() else path
+    return path / ROBOT_FILE if path.is_dir() else path
 
 
-def _file(name: str) -> Path:
+def _installed_file(name: str) -> Path:
     """The `robot.yaml` of an installed robot."""
     [entry, *_] = entry_points(group="protege.robots", name=name)
     try:
-        return Path(str(files(entry.value) / FILE))
+        return Path(str(files(entry.value) / ROBOT_FILE))
     except ModuleNotFoundError as error:
         raise UserError(
             f"the robot {name} should be in {entry.value}, which is not there", "Install it again"

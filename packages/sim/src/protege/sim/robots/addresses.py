@@ -1,4 +1,4 @@
-"""Where a robot is in the arrays of a compiled MuJoCo model, which may hold other bodies too: found by name."""
+"""The rows of a robot in the arrays of a compiled MuJoCo model, found by name. The model may contain other bodies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from ..engine import mujoco
 
 @dataclass(frozen=True)
 class Addresses:
-    """Rows of a robot in a model's arrays, in the order of the robot's description. Slices: they give views.
+    """Rows of a robot in a model's arrays, in the order of the robot's description. They are slices, which give views.
 
     Attributes:
-        bodies: of `xpos`, `cvel`, `body_mass` and the like, B rows.
-        qpos: of `qpos`, 7 + J: the root's position, its quaternion wxyz, the joints' angles.
-        qvel: of `qvel`, 6 + J: the root's linear velocity (world frame) and angular velocity (its own axes), the joints' rates.
-        actuators: of `ctrl` and `actuator_gainprm`, J.
-        joints: of `jnt_range` and `jnt_actfrcrange`, J, without the root's.
+        bodies: B rows of `xpos`, `cvel`, `body_mass` etc.
+        qpos: 7 + J rows of `qpos`: the root's position, its quaternion wxyz, the joints' angles.
+        qvel: 6 + J rows of `qvel`: the root's linear velocity (world frame) and angular velocity (its own axes), the joints' rates.
+        actuators: J rows of `ctrl` and `actuator_gainprm`.
+        joints: J rows of `jnt_range` and `jnt_actfrcrange`, without the root's.
     """
 
     bodies: slice
@@ -49,10 +49,10 @@ def body_rows(model: mujoco.MjModel, names: Sequence[str]) -> slice:
 
 
 def addresses(model: mujoco.MjModel, robot: Robot) -> Addresses:
-    """Look a robot up in a model by the names of its bodies, joints and servos (a servo is called as its joint).
+    """Find a robot in a model by the names of its bodies, joints and servos (a servo has the name of its joint).
 
     Raises:
-        UserError: the model has them in another order than the robot's description, or something between them.
+        UserError: the model has them in another order than the robot's description, or has others between them.
     """
     bodies = body_rows(model, robot.body_names)
     free = int(model.body_jntadr[bodies.start])

@@ -1,4 +1,4 @@
-"""MJCF with every digit: MuJoCo writes six of each number, which makes another robot of what is read back."""
+"""MJCF with every digit: MuJoCo writes six digits, which would change the robot when it is read back."""
 
 import re
 from collections.abc import Callable
@@ -22,11 +22,11 @@ NUMBERS: dict[str, dict[str, str]] = {
     "general": {"gainprm": "gainprm", "biasprm": "biasprm"},
     "option": {"timestep": "timestep", "impratio": "impratio"},
 }
-"""By element: what MJCF calls a number, and what `MjSpec` calls it."""
+"""For each element: the name of a number in MJCF, and its name in `MjSpec`."""
 
 
 def exact_xml(spec: mujoco.MjSpec) -> str:
-    """A compiled model as MJCF, the numbers of bodies, joints, shapes and servos to the last bit."""
+    """A compiled model as MJCF, with the exact numbers of bodies, joints, shapes and servos."""
     text = spec.to_xml()
     root = ElementTree.fromstring(text)
     for part in (root.find("option"), root.find("worldbody"), root.find("actuator")):
@@ -37,13 +37,13 @@ def exact_xml(spec: mujoco.MjSpec) -> str:
 
 
 def _finders(spec: mujoco.MjSpec) -> dict[str, Callable[[str], Any]]:
-    """By element: how the spec finds one of that name."""
+    """For each element: a function that finds the spec's element with a given name."""
     return {"body": spec.body, "joint": spec.joint, "geom": spec.geom, "site": spec.site, "general": spec.actuator,
             "option": lambda _: spec.option}  # fmt: skip
 
 
 def _spell_out(node: Element, body: Any, finders: dict[str, Callable[[str], Any]]) -> None:
-    """Write the numbers of an element and of all below it again; `body`: that of the spec which the element is in."""
+    """Rewrite the numbers of an element and of all below it; `body`: the spec's body that contains the element."""
     item = body if node.tag == "inertial" else finders[node.tag](node.get("name", "")) if node.tag in finders else None
     for name, field in NUMBERS.get(node.tag, {}).items():
         shown = node.get(name, "").split()

@@ -1,4 +1,4 @@
-"""What is wrong with a robot's files, collected instead of raised: all of it can then be said at once."""
+"""Errors in a robot's files, collected instead of raised, so that all of them can be reported together."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from protege.core.errors import UserError
 class Faults(list[UserError]):
     """Errors in the order in which they were found."""
 
-    def keep[**P, T](self, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What a function returns; None if it raises an error, which is noted."""
+    def collect[**P, T](self, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The result of a function; if it raises an error, None, and the error is added."""
         try:
             return make(*args, **kwargs)
         except UserError as error:

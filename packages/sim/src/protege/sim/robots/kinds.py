@@ -1,4 +1,4 @@
-"""What a robot's description and MuJoCo call the same things."""
+"""The names of the same things in a robot's description and in MuJoCo."""
 
 from protege.core.robots.robot import GeomKind, LookKind
 
@@ -15,7 +15,7 @@ LOOKS: dict[LookKind, mujoco.mjtGeom] = {
     "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
 }
 SIZES: dict[LookKind, int] = {"box": 3, "capsule": 2, "sphere": 1, "cylinder": 2, "ellipsoid": 3}
-"""Numbers in the size of each."""
+"""Number of values in the size of each shape."""
 INTEGRATORS = {
     "euler": mujoco.mjtIntegrator.mjINT_EULER,
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
@@ -23,4 +23,4 @@ INTEGRATORS = {
 }
 CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
 VISUAL, HIDDEN = 2, 3
-"""Groups of shapes, by MuJoCo's convention: there to be looked at, and not shown unless asked for."""
+"""Groups of shapes by MuJoCo's convention: visual shapes, and shapes that are hidden by default."""

@@ -1,4 +1,4 @@
-"""Visual shapes of a robot, drawn instead of its collision shapes: its own looks, or meshes."""
+"""Visual shapes of a robot, drawn instead of its collision shapes: its own, or meshes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ..engine import mujoco
 from .kinds import HIDDEN, LOOKS, VISUAL
 
 MENAGERIE = "menagerie"
-"""The text element of a robot's MJCF that holds its name in MuJoCo Menagerie."""
+"""The text element of a robot's MJCF that contains its name in MuJoCo Menagerie."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A surface, fixed to a body.
+    """A surface that is fixed to a body.
 
     Attributes:
         vertices: (V, 3) in the body's frame, m.
-        faces: (F, 3) vertices of each triangle.
+        faces: (F, 3) vertex indices of each triangle.
         rgba: colour and opacity, 0 to 1.
     """
 
@@ -30,12 +30,12 @@ class Mesh:
 
 
 def add_looks(spec: mujoco.MjSpec, robot: Robot, meshes: Mapping[str, Sequence[Mesh]] | None = None) -> None:
-    """Add visual shapes, and hide the collision shapes of the bodies that have some. Physics does not change.
+    """Add visual shapes, and hide the collision shapes of the bodies that have visual ones. The physics does not change.
 
     Args:
-        spec: of `build_spec`, not yet compiled.
-        robot: the same.
-        meshes: by body, drawn instead of the robot's own looks.
+        spec: result of `build_spec`, not yet compiled.
+        robot: the robot of the spec.
+        meshes: by body, drawn instead of the robot's own visual shapes.
     """
     for body in robot.bodies:
         surfaces = (meshes or {}).get(body.name, ())
@@ -47,7 +47,7 @@ def add_looks(spec: mujoco.MjSpec, robot: Robot, meshes: Mapping[str, Sequence[M
         for index, surface in enumerate(surfaces):
             name = f"{body.name}_mesh_{index}"
             mesh = spec.add_mesh(name=name, uservert=surface.vertices.ravel(), userface=surface.faces.ravel())
-            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # takes a surface that is open
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # accepts an open surface
             node.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, rgba=surface.rgba, **_intangible(name))
         for index, look in enumerate(() if surfaces else body.looks):
             node.add_geom(**_placed(look), **_intangible(f"{body.name}_look_{index}"))

@@ -1,6 +1,6 @@
 """A robot's meshes from MuJoCo Menagerie, for pictures, if the package `mujoco-menagerie` is installed.
 
-The package downloads a model when it is first asked for; with `MENAGERIE_ROOT` it takes a folder of models instead.
+The package downloads a model when it is first used; with `MENAGERIE_ROOT` it reads from a folder of models instead.
 """
 
 import logging
@@ -15,35 +15,35 @@ from ..engine import mujoco
 from .looks import Mesh
 
 PACKAGE = "mujoco_menagerie"
-SHOWN = 2
-"""The last of the geom groups that MuJoCo shows by default."""
-APART = 0.01
-"""Largest difference of a body's position (m) and rotation matrix from the Menagerie's model with which its mesh still fits."""
+LAST_SHOWN_GROUP = 2
+"""The last geom group that MuJoCo shows by default."""
+MAX_POSE_DIFFERENCE = 0.01
+"""Largest difference of a body's position (m) and rotation matrix from the Menagerie's model at which its mesh is used."""
 
 log = logging.getLogger(__name__)
 
 
 def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, tuple[Mesh, ...]]:
-    """The meshes of a robot's bodies, by the body's name; none, with a warning, if they are not available.
+    """The meshes of a robot's bodies, by the body's name; empty, with a warning, if they are not available.
 
-    A body that is elsewhere in the Menagerie's model, at joint angles of zero, is left out.
+    Bodies whose pose differs in the Menagerie's model, at joint angles of zero, are left out.
 
     Args:
-        name: of the robot in the Menagerie, and behind a `/`, where it has several, of the model; empty for none.
-        model: of the robot, ours.
+        name: the robot's name in the Menagerie, followed by `/` and the model's name if there are several; empty for none.
+        model: our model of the robot.
         body_names: its bodies, the root first.
     """
     known = load(name) if name else None
     if known is None:
         return {}
     ours, theirs = _places(model, body_names), _places(known, body_names)
-    fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < APART]
+    fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < MAX_POSE_DIFFERENCE]
     return {x: found for x in fitting if (found := _meshes(known, known.body(x).id))}
 
 
 @cache
 def load(name: str) -> mujoco.MjModel | None:
-    """The Menagerie's model of that name; None without the package, or if the model is not available."""
+    """The Menagerie's model with this name; None without the package, or if the model is not available."""
     if find_spec(PACKAGE) is None:
         return None
     menagerie = import_module(PACKAGE)
@@ -73,12 +73,12 @@ def _places(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, np.nd
 
 
 def _meshes(model: mujoco.MjModel, body: int) -> tuple[Mesh, ...]:
-    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group <= SHOWN)
+    is_mesh = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group <= LAST_SHOWN_GROUP)
     return tuple(_mesh(model, int(geom)) for geom in np.flatnonzero(is_mesh & (model.geom_bodyid == body)))
 
 
 def _mesh(model: mujoco.MjModel, geom: int) -> Mesh:
-    """A mesh in its body's frame. MuJoCo has it in its principal axes, with the geom's pose adjusted."""
+    """A mesh in its body's frame. MuJoCo stores it in its principal axes, and adjusts the geom's pose accordingly."""
     data, material = model.mesh(int(model.geom_dataid[geom])), int(model.geom_matid[geom])
     first, face = int(data.vertadr[0]), int(data.faceadr[0])
     turn = np.zeros(9)

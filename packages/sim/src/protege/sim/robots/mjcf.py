@@ -19,21 +19,21 @@ IMU = "imu"
 """The site where the inertial sensor sits."""
 
 TERRAIN = "terrain"
-BASE = 1.0
-"""m, of solid ground under a height field. Feet that sank half as deep would be pushed out below."""
+TERRAIN_BASE = 1.0
+"""m, thickness of the solid ground under a height field. Feet that sank half as deep would be pushed out below."""
 
 SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
 """Colours, rgba: the body, the feet, and hands and head."""
 
 
 def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
-    """One robot on the ground: a free root, hinges, and a PD position servo on each. Without its looks, see `add_looks`.
+    """One robot on the ground: a free root, hinges, and a PD position servo on each. Visual shapes are added by `add_looks`.
 
-    The servos carry no force limit: one on the actuator is invisible to `implicitfast`, which then integrates the damping
-    as if it were not there and blows up. Torques are limited at the joints instead (`actuatorfrcrange`).
+    The servos have no force limit: `implicitfast` ignores a limit of the actuator, integrates its damping as if it did not exist,
+    and becomes unstable. Torques are limited at the joints instead (`actuatorfrcrange`).
 
     Args:
-        terrain: lies on the plane at height 0, as a body `TERRAIN` that `mocap_pos` moves; None for the plane alone.
+        terrain: placed on the plane at height 0, as a body `TERRAIN` that `mocap_pos` moves; None for the plane alone.
     """
     spec = mujoco.MjSpec()
     spec.modelname = robot.name
@@ -78,10 +78,10 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
 
 
 def robot_xml(robot: Robot | str) -> str:
-    """A robot with its looks, or the registered one of that name, as MJCF, whole and without files beside it.
+    """A robot with its visual shapes, or the installed one with this name, as one self-contained MJCF file.
 
     Raises:
-        UserError: if there is no robot of that name.
+        UserError: there is no robot with this name.
     """
     robot = get_robot(robot) if isinstance(robot, str) else robot
     spec = build_spec(robot)
@@ -91,7 +91,7 @@ def robot_xml(robot: Robot | str) -> str:
 
 
 def coordinates(state: RobotState) -> tuple[Tensor, Tensor]:
-    """MuJoCo's qpos (N, 7 + J) and qvel (N, 6 + J) of N robots; its free joint turns about the root's own axes, rad/s."""
+    """MuJoCo's qpos (N, 7 + J) and qvel (N, 6 + J) of N robots. Its angular velocity is in the root's axes, rad/s."""
     spin_b = R.rotate_inverse(state.root_quat_w, state.root_ang_vel_w)
     qpos = torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], dim=1)
     return qpos, torch.cat([state.root_lin_vel_w, spin_b, state.joint_vel], dim=1)
@@ -106,7 +106,7 @@ def _set_option(option: mujoco.MjOption, robot: Robot) -> None:
 
 
 def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
-    """A hinge and torque = stiffness · (target - angle) - damping · rate."""
+    """A hinge with torque = stiffness · (target - angle) - damping · rate."""
     node.add_joint(
         name=joint.name,
         type=mujoco.mjtJoint.mjJNT_HINGE,
@@ -125,14 +125,14 @@ def _add_servo(spec: mujoco.MjSpec, node, joint: Joint) -> None:
 
 
 def _ground_friction(robot: Robot) -> Vec3:
-    """As little as the most slippery shape's: of two that touch, MuJoCo takes the larger, so that each shape's own counts."""
+    """The least friction of any shape: of two touching shapes MuJoCo uses the larger friction, so each shape's own applies."""
     frictions = [geom.friction for body in robot.bodies for geom in body.geoms] or [FRICTION]
     sliding, torsional, rolling = map(min, zip(*frictions, strict=True))
     return sliding, torsional, rolling
 
 
 def _add_surroundings(spec: mujoco.MjSpec, friction: Vec3) -> None:
-    """The ground, a chequered floor of one-metre tiles under a pale sky."""
+    """The ground, a checkerboard of one-metre tiles under a pale sky."""
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1920, 1080
     spec.visual.quality.shadowsize = 2048
     spec.visual.map.shadowclip = 3.0
@@ -175,16 +175,15 @@ def _add_surroundings(spec: mujoco.MjSpec, friction: Vec3) -> None:
 
 
 def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
-    """The height field. MuJoCo scales the heights that it is given to 0 ... 1, and multiplies them by the third size."""
-    spec.option.disableflags |= int(
-        mujoco.mjtDisableBit.mjDSBL_MULTICCD
-    )  # height fields do without, MuJoCo Warp says so
+    """The height field. MuJoCo scales its heights to 0 ... 1 and multiplies them by the third size."""
+    # MuJoCo Warp does not support this for height fields.
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
     top = float(terrain.height.max())
     spec.add_hfield(
         name=TERRAIN,
         nrow=len(terrain.height),
         ncol=len(terrain.height),
-        size=[terrain.half_size, terrain.half_size, top, BASE],
+        size=[terrain.half_size, terrain.half_size, top, TERRAIN_BASE],
         userdata=(terrain.height.astype(float) / top).flatten(),
     )
     spec.worldbody.add_body(name=TERRAIN, mocap=True).add_geom(
@@ -199,7 +198,7 @@ def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
 
 
 def _add_sun(root) -> None:
-    """A light that follows the robot, so that its shadow is sharp wherever it walks."""
+    """A light that follows the robot, so that its shadow is sharp everywhere."""
     root.add_light(
         name="sun",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,

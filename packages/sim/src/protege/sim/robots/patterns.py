@@ -1,4 +1,4 @@
-"""Numbers by joint, as a robot's YAML file has them: a name may have `*` in it, and a later one wins."""
+"""Numbers by joint, as in a robot's YAML file: a name may contain `*`, and later entries override earlier ones."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -10,13 +10,13 @@ from .faults import Faults
 
 
 def by_joint(key: str, names: Sequence[str], values: Mapping[str, float], faults: Faults) -> dict[str, float]:
-    """The number of each joint that one of the patterns fits.
+    """The number of each joint that matches one of the patterns.
 
     Args:
-        key: where the patterns are, for the message.
+        key: location of the patterns, for the message.
         names: of all joints.
         values: numbers by pattern.
-        faults: takes the patterns that fit no joint.
+        faults: receives the patterns that match no joint.
     """
     found = {}
     for pattern, value in values.items():
@@ -28,6 +28,6 @@ def by_joint(key: str, names: Sequence[str], values: Mapping[str, float], faults
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The nearest of the known names, as a question."""
+    """The most similar of the known names, as a question."""
     near = get_close_matches(name, known, 1, 0.0)
     return f"Did you mean {near[0]}?" if near else ""

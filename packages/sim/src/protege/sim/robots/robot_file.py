@@ -1,4 +1,4 @@
-"""The YAML file beside a robot's model: what the model cannot say. One section a dataclass; docs/robots.md shows a whole one."""
+"""The YAML file beside a robot's model, with what the model does not contain: one dataclass per section; see docs/robots.md."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,20 @@ from protege.core.runs.config_faults import read_leniently
 
 from .kinds import CONES, INTEGRATORS
 
-WHOLE = 1e-6
-"""How far from a whole number of physics steps an action may be."""
+STEP_TOLERANCE = 1e-6
+"""Largest deviation from a whole number of physics steps per action."""
 
 
 @dataclass
 class About:
-    """Which robot it is.
+    """Name and origin of a robot.
 
     Attributes:
-        name: as `--robot` takes it.
-        model: the MJCF file, in the folder of this one.
-        source: where the figures are from.
-        licence: of the description.
-        default: whether it is meant by commands that name no robot.
+        name: value of `--robot`.
+        model: the MJCF file, in the folder of this file.
+        source: origin of the numbers.
+        licence: licence of the description.
+        default: whether commands without `--robot` use this robot.
     """
 
     name: str = MISSING
@@ -42,7 +42,7 @@ class About:
 
 @dataclass
 class Rates:
-    """How often, Hz: actions are taken (`control`), and physics is integrated (`physics`)."""
+    """Rates in Hz: of actions (`control`), and of the physics integration (`physics`)."""
 
     control: float = MISSING
     physics: float = MISSING
@@ -50,13 +50,13 @@ class Rates:
     def check(self, key: str) -> None:
         checks.within(1, 10_000, self, key, "control", "physics")
         steps = self.physics / self.control
-        if round(steps) < 1 or abs(steps - round(steps)) > WHOLE:
+        if round(steps) < 1 or abs(steps - round(steps)) > STEP_TOLERANCE:
             raise UserError(f"{key}.physics is {self.physics:g}", f"Take a multiple of {key}.control, {self.control:g}")
 
 
 @dataclass
 class Sides:
-    """Names of bodies on the left and on the right, from the trunk outwards."""
+    """Names of bodies on the left and on the right, ordered from the trunk outwards."""
 
     left: list[str] = field(default_factory=list)
     right: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Sides:
 
 @dataclass
 class GroupNames:
-    """Which bodies are what; see `protege.core.robots.robot.Groups`. `head`: by default the torso. `imu`: a site or a body."""
+    """Names of groups of bodies; see `protege.core.robots.robot.Groups`. `head`: by default the torso. `imu`: a site or a body."""
 
     feet: Sides = field(default_factory=Sides)
     hands: Sides = field(default_factory=Sides)
@@ -78,17 +78,17 @@ class GroupNames:
 
 @dataclass
 class Servos:
-    """The servos, where the model has motors or anything else than position servos, and what an action is.
+    """The servos, if the model has anything other than position servos, and the meaning of an action.
 
     Attributes:
-        stiffness: N·m/rad by joint; a name may have `*` in it, and a later one wins. Other joints have theirs from the next key.
+        stiffness: N·m/rad by joint; a name may contain `*`, and later entries override earlier ones. Others use the next keys.
         damping: N·m·s/rad of the same joints.
-        natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: as the model says.
-        damping_ratio: of the same: damping = 2 · ratio · armature · 2π · frequency.
+        natural_frequency: Hz of a joint's rotor on its servo: stiffness = armature · (2π · frequency)². None: the model's gains.
+        damping_ratio: with it, damping = 2 · ratio · armature · 2π · frequency.
         action_scale: rad of target for one unit of a network's output.
-        action_effort: instead of that, the share of its effort limit that a servo exerts for one unit:
-            action_scale = share · effort_limit / stiffness. None: `action_scale` counts.
-        log_std: log of the deviation with which training starts to explore, in units of the action's scale.
+        action_effort: alternatively, the share of its effort limit that a servo exerts for one unit:
+            action_scale = share · effort_limit / stiffness. None: use `action_scale`.
+        log_std: log of the standard deviation of the initial exploration, in units of the action scale.
     """
 
     stiffness: dict[str, float] = field(default_factory=dict)
@@ -113,8 +113,8 @@ class Pose:
     """The default pose.
 
     Attributes:
-        joints: rad by joint; a name may have `*` in it, and a later one wins. All others are at 0.
-        root_height: m over the ground; None: the lowest shape touches it.
+        joints: rad by joint; a name may contain `*`, and later entries override earlier ones. All others are at 0.
+        root_height: m above the ground; None: the lowest shape touches the ground.
     """
 
     joints: dict[str, float] = field(default_factory=dict)
@@ -126,11 +126,11 @@ class Pose:
 
 @dataclass
 class Physics:
-    """The solver, by MuJoCo's names, and what collides.
+    """The solver settings, by MuJoCo's names, and the collisions.
 
     Attributes:
         self_collision: the robot's bodies collide with each other.
-        cylinders_as_capsules: each cylinder that collides is a capsule of its length and radius.
+        cylinders_as_capsules: each colliding cylinder becomes a capsule of its length and radius.
     """
 
     integrator: str = "implicitfast"
@@ -151,7 +151,7 @@ class Physics:
 
 @dataclass
 class Fall:
-    """Shares of the reference's heights of root and head below which the robot has fallen."""
+    """Shares of the reference heights of root and head; below them the robot has fallen."""
 
     root: float = 0.6
     head: float = 0.7
@@ -160,21 +160,21 @@ class Fall:
         checks.shares(self, key, "root", "head")
 
 
-SAFE = robot.Safety()
+SAFETY_DEFAULTS = robot.Safety()
 
 
 @dataclass
 class Safety:
-    """What a deployed policy may do with the robot; see `protege.core.robots.robot.Safety`. None takes a check away."""
+    """Limits of a deployed policy; see `protege.core.robots.robot.Safety`. None disables a check."""
 
-    joint_margin: float | None = SAFE.joint_margin
-    joint_reach: float | None = SAFE.joint_reach
-    target_rate: float | None = SAFE.target_rate
-    clipped_time: float | None = SAFE.clipped_time
-    torque: float | None = SAFE.torque
-    position_margin: float | None = SAFE.position_margin
-    frozen_time: float | None = SAFE.frozen_time
-    tilt: float | None = SAFE.tilt
+    joint_margin: float | None = SAFETY_DEFAULTS.joint_margin
+    joint_reach: float | None = SAFETY_DEFAULTS.joint_reach
+    target_rate: float | None = SAFETY_DEFAULTS.target_rate
+    clipped_time: float | None = SAFETY_DEFAULTS.clipped_time
+    torque: float | None = SAFETY_DEFAULTS.torque
+    position_margin: float | None = SAFETY_DEFAULTS.position_margin
+    frozen_time: float | None = SAFETY_DEFAULTS.frozen_time
+    tilt: float | None = SAFETY_DEFAULTS.tilt
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, *vars(self))
@@ -182,7 +182,7 @@ class Safety:
 
 @dataclass
 class View:
-    """Of pictures: how far the camera is away, and the height that it looks at, m; None: by the robot's size."""
+    """The camera of pictures: its distance, and the height that it looks at, m; None: chosen by the robot's size."""
 
     distance: float | None = None
     height: float | None = None
@@ -193,11 +193,11 @@ class View:
 
 @dataclass
 class Looks:
-    """How pictures show the robot, besides the shapes of group 2 in its model.
+    """Visual shapes of the robot, besides those of group 2 in its model.
 
     Attributes:
-        menagerie: its name in MuJoCo Menagerie, whose meshes are drawn where `mujoco-menagerie` is installed; behind a `/`, where
-            there are several, the model's. Empty for none.
+        menagerie: its name in MuJoCo Menagerie, whose meshes are drawn if `mujoco-menagerie` is installed; followed by `/` and the
+            model's name if there are several. Empty for none.
     """
 
     menagerie: str = ""
@@ -221,25 +221,25 @@ def read_robot_file(path: Path) -> Config:
     """The sections of a robot's YAML file by name, checked.
 
     Raises:
-        UserError: naming the file and the key.
+        UserError: it names the file and the key.
     """
-    said, errors = examine_robot_file(path)
+    sections, errors = examine_robot_file(path)
     for error in errors:
         raise error
-    return said
+    return sections
 
 
 def examine_robot_file(path: Path) -> tuple[Config, list[UserError]]:
-    """The sections of a robot's YAML file by name, None where one is wrong, and all that is wrong."""
+    """The sections of a robot's YAML file by name, None for an invalid one, and all errors."""
     if not path.is_file():
         missing = UserError(f"there is no robot file {path}", "Give a robot.yaml; docs/robots.md shows one")
         return Config(dict.fromkeys(SECTIONS)), [missing]
-    said, errors = read_leniently(SECTIONS, path)
-    return said, [_of_file(path, error) for error in errors]
+    sections, errors = read_leniently(SECTIONS, path)
+    return sections, [_of_file(path, error) for error in errors]
 
 
 def _of_file(path: Path, error: UserError) -> UserError:
-    """In words of a robot's file, not of a config."""
+    """The error in terms of a robot's file instead of a config."""
     problem = error.problem if str(path) in error.problem else f"{path}: {error.problem}"
     remedy = error.remedy.replace("docs/configuration.md", "docs/robots.md")
     return UserError(problem, f"Write {error.problem.split()[0]} into it" if "has no value" in problem else remedy)

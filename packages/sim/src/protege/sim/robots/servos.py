@@ -1,4 +1,4 @@
-"""What moves a joint of a model: the gains of its servo and the largest torque."""
+"""The drive of a joint in a model: the gains of its servo, and its largest torque."""
 
 from collections.abc import Sequence
 from math import pi
@@ -16,16 +16,16 @@ Gains = tuple[float, float]
 """Stiffness N·m/rad and damping N·m·s/rad."""
 
 
-def gains_by_joint(names: Sequence[str], said: Servos, faults: Faults) -> dict[str, Gains]:
-    """The gains of the joints that `servos.stiffness` and `servos.damping` name.
+def gains_by_joint(names: Sequence[str], settings: Servos, faults: Faults) -> dict[str, Gains]:
+    """The gains of the joints in `servos.stiffness` and `servos.damping`.
 
     Args:
         names: of all joints.
-        said: what names them.
-        faults: takes names that fit no joint, and joints that only one of the two names.
+        settings: the section with these keys.
+        faults: receives names that match no joint, and joints that only one of the two keys matches.
     """
-    stiffness = by_joint("servos.stiffness", names, said.stiffness, faults)
-    damping = by_joint("servos.damping", names, said.damping, faults)
+    stiffness = by_joint("servos.stiffness", names, settings.stiffness, faults)
+    damping = by_joint("servos.damping", names, settings.damping, faults)
     for name in [name for name in names if (name in stiffness) != (name in damping)]:
         problem = f"servos.{'damping' if name in stiffness else 'stiffness'}: nothing fits the joint {name}"
         faults.append(UserError(problem, "Name it under stiffness and under damping"))
@@ -33,16 +33,16 @@ def gains_by_joint(names: Sequence[str], said: Servos, faults: Faults) -> dict[s
 
 
 def servo(
-    model: mujoco.MjModel, joint: int, said: Servos | None, gains: Gains | None, faults: Faults
+    model: mujoco.MjModel, joint: int, settings: Servos | None, gains: Gains | None, faults: Faults
 ) -> tuple[Gains, float] | None:
-    """Gains and effort limit N·m of a hinge; None if one of them is not to be found.
+    """Gains and effort limit N·m of a hinge; None if one of them cannot be determined.
 
     Args:
         model: compiled.
-        joint: its row.
-        said: a rule for the gains, if they do not come from a position servo in the model; None if it is not known.
-        gains: which count instead, if they are given.
-        faults: takes what is wrong: nothing, or more than one thing, moves the joint, or it has no gains or no limit.
+        joint: its row in the model.
+        settings: the rule for gains that do not come from a position servo in the model; None if it is unknown.
+        gains: replace the others, if they are given.
+        faults: receives errors: no actuator or several move the joint, or it has no gains or no limit.
     """
     name = model.joint(joint).name
     driven = (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT) & (model.actuator_trnid[:, 0] == joint)
@@ -51,19 +51,19 @@ def servo(
         found = "no actuator" if not rows else f"{len(rows)} actuators"
         faults.append(UserError(f"joint {name} has {found}", f'Give it one, e.g. <motor joint="{name}"/>'))
         return None
-    if gains is None and said is not None:
-        gains = faults.keep(_gains, model, joint, rows[0], name, said)
-    limit = faults.keep(_effort_limit, model, joint, rows[0], name)
+    if gains is None and settings is not None:
+        gains = faults.collect(_gains, model, joint, rows[0], name, settings)
+    limit = faults.collect(_effort_limit, model, joint, rows[0], name)
     return None if gains is None or limit is None else (gains, limit)
 
 
-def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos) -> tuple[float, float]:
+def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, settings: Servos) -> tuple[float, float]:
     armature, gear = float(model.dof_armature[model.jnt_dofadr[joint]]), float(model.actuator_gear[row, 0])
-    if said.natural_frequency is not None:
+    if settings.natural_frequency is not None:
         if not armature > 0.0:
             raise UserError(f"joint {name} has no armature", "Give it one: servos.natural_frequency makes gains of it")
-        omega = 2.0 * pi * said.natural_frequency
-        return armature * omega**2, 2.0 * said.damping_ratio * armature * omega
+        omega = 2.0 * pi * settings.natural_frequency
+        return armature * omega**2, 2.0 * settings.damping_ratio * armature * omega
     stiffness, (offset, bias, rate) = float(model.actuator_gainprm[row, 0]), model.actuator_biasprm[row, :3].tolist()
     if not (stiffness > 0.0 and bias == -stiffness and rate <= 0.0 and offset == 0.0 and gear == 1.0):
         raise UserError(
@@ -74,7 +74,7 @@ def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, said: Servos)
 
 
 def _effort_limit(model: mujoco.MjModel, joint: int, row: int, name: str) -> float:
-    """At the joint, of the actuator's force, or of a motor's control, the first that is limited."""
+    """Effort limit at the joint: of the joint, of the actuator's force, or of a motor's control; the first that is limited."""
     gear = abs(float(model.actuator_gear[row, 0]))
     limits = []
     if model.jnt_actfrclimited[joint]:

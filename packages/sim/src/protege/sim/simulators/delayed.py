@@ -1,4 +1,4 @@
-"""Actions that arrive whole physics steps late, in any simulator."""
+"""Actions that arrive late by whole physics steps, in any simulator."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,28 +10,28 @@ from protege.core.delay import queued
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ..references.reference import keep
+from ..references.reference import assign_where
 from .simulator import Simulator
 
 
 def stepwise(robot: Robot) -> Robot:
-    """The robot whose control steps are its physics steps: what `DelayedSimulator` takes a simulator of."""
+    """The robot with control steps as short as its physics steps, for the simulator inside a `DelayedSimulator`."""
     return replace(robot, control_dt=robot.physics_dt)
 
 
 class DelayedSimulator:
-    """Implements `Simulator` by another one, which it takes through each physics step on its own.
+    """Implements `Simulator` by another one, which it advances one physics step at a time.
 
     Args:
         simulator: of `stepwise(robot)`.
-        robot: as its policy knows it.
+        robot: the robot as its policy sees it.
         delay: physics steps, 1 or more.
 
     Attributes:
-        targets: (N, D, J) rad, the last ones that were sent, newest first.
+        targets: (N, D, J) rad, the last targets, newest first.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("targets",)
+    saved_state: ClassVar[tuple[str, ...]] = ("targets",)
 
     def __init__(self, simulator: Simulator, robot: Robot, delay: int) -> None:
         self.simulator, self.robot, self.delay = simulator, robot, delay
@@ -44,7 +44,7 @@ class DelayedSimulator:
         queue, substeps = queued(joint_target, self.targets), self.robot.substeps
         wrong = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         for substep in range(substeps):
-            # What arrives in physics step k was sent at the last start of a control step that is `delay` steps old.
+            # The target that arrives in physics step k was sent at the start of the last control step that is `delay` steps old.
             age = -((substep - self.delay) // substeps)
             wrong |= self.simulator.step(queue[:, age])
         self.targets.copy_(queue[:, :-1])
@@ -52,7 +52,7 @@ class DelayedSimulator:
 
     def restart(self, mask: Tensor, start: RobotState) -> None:
         """Where mask (N,) is True, hold the pose of the start (N, ...) until the first action arrives."""
-        keep(self.targets, mask, start.joint_pos.unsqueeze(1))
+        assign_where(self.targets, mask, start.joint_pos.unsqueeze(1))
 
     def write(self, mask: Tensor, target: RobotState) -> None:
         self.simulator.write(mask, target)

@@ -1,6 +1,6 @@
-"""MuJoCo Warp (mujoco-warp): all envs in step on one GPU; Warp's CPU device, slower than `mujoco`, is for tests.
+"""MuJoCo Warp (mujoco-warp): all envs step together on one GPU. Warp's CPU device is slower than `mujoco`; it is for tests.
 
-A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities, and the state as torch views of
+A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities. The state is a set of torch views of
 Warp's arrays. Nothing is copied to the host.
 """
 
@@ -17,7 +17,7 @@ from protege.core.robots.state import RobotState
 
 from ..engine import mujoco
 from ..env_config import MjwarpParams
-from ..references.reference import clear, keep
+from ..references.reference import assign_where, zero_where
 from ..robots.addresses import addresses
 from ..robots.mjcf import TERRAIN, build_spec, coordinates
 from ..terrain import Terrain
@@ -30,24 +30,24 @@ try:
 
     from .mjwarp_kernels import body_velocities, guard
     from .warp_compile import compile_together
-    from .warp_device import Room, checked_device, fitting, torch_stream
+    from .warp_device import CapacityMonitor, checked_device, fitting, torch_stream
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-COMPILERS = 8  # Warp modules that are compiled at a time
+COMPILERS = 8  # number of Warp modules that are compiled in parallel
 
 
 class MjwarpSimulator:
     """Implements `Simulator`.
 
     Args:
-        num_threads: of no use here.
-        varied: model fields in which envs may differ have a row for each.
+        num_threads: not used.
+        varied: give the model fields in which envs may differ a row per env.
         contacts: see `MjwarpParams`.
         constraints: the same.
 
     Raises:
-        UserError: no such device, or too little of its memory.
+        UserError: the device does not exist, or has too little memory.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class MjwarpSimulator:
         host, room = build_spec(robot, terrain).compile(), {"nconmax": contacts, "njmax": constraints}
         with fitting(num_envs, self.device, host, **room):
             self._allocate(host, varied, **room)
-        self.room = Room("mjwarp", self._overflow, contacts, constraints)
+        self.capacity = CapacityMonitor("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
-        """Make the envs, the views of their arrays and the recorded launches."""
+        """Create the envs, the views of their arrays and the recorded launches."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
-            self._model.opt.warn_overflow = False  # it would print from kernels, a line an env and step
+            self._model.opt.warn_overflow = False  # it would print one line per env and step from kernels
             self._data = mjw.make_data(host, num_envs, **room)
             self._linear = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
             self._angular = wp.zeros((num_envs, robot.num_bodies), dtype=wp.vec3)
@@ -116,12 +116,12 @@ class MjwarpSimulator:
         self._step = self._recorded(self._physics)
         self._refresh = self._recorded(self._kinematics)
         self._refresh()
-        self._overflow.zero_()  # recording the physics took a step with all robots stuck in the ground
+        self._overflow.zero_()  # recording the physics ran a step with all robots inside the ground
 
     def step(self, joint_target: Tensor) -> Tensor:
         self._target.copy_(joint_target)
         self._step()
-        self.room.step()
+        self.capacity.step()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
@@ -129,23 +129,23 @@ class MjwarpSimulator:
         qpos = _inserted(qpos, self._first_qpos, self._at.qpos)
         qvel = _inserted(qvel, self._first_qvel, self._at.qvel)
         good = qpos.abs().amax(dim=1) < torch.inf  # neither infinite nor NaN
-        keep(self._qpos, mask, qpos)
-        keep(self._good_qpos, mask & good, qpos)
-        keep(self._qvel, mask, qvel)
-        keep(self._target, mask, target.joint_pos)
-        clear(self._warmstart, mask)
+        assign_where(self._qpos, mask, qpos)
+        assign_where(self._good_qpos, mask & good, qpos)
+        assign_where(self._qvel, mask, qvel)
+        assign_where(self._target, mask, target.joint_pos)
+        zero_where(self._warmstart, mask)
         self._refresh()
 
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
 
     def place(self, mask: Tensor, origin: Tensor) -> None:
-        keep(self._moved["mocap_pos"][:, self._terrain_row, :2], mask, -origin)
+        assign_where(self._moved["mocap_pos"][:, self._terrain_row, :2], mask, -origin)
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._bodies, "not made with `varied`"
         for name, value in self._nominal.varied(variation).items():
-            keep(self._bodies[name], mask, value)
+            assign_where(self._bodies[name], mask, value)
 
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self._model.nbody, 3, device=self.device)
@@ -158,27 +158,27 @@ class MjwarpSimulator:
             ids = wp.array(list(range(count)), dtype=int)
             wrench = wp.zeros(count, dtype=wp.spatial_vectorf)
             mjw.contact_force(self._model, self._data, ids, True, wrench)
-        world, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
+        env, geoms = (wp.to_torch(x)[:count].long() for x in (contact.worldid, contact.geom))
         bodies = wp.to_torch(self._model.geom_bodyid).long()[geoms]
         on_second = wp.to_torch(wrench)[:, :3]
         for side, sign in ((0, -1.0), (1, 1.0)):
-            force.index_put_((world, bodies[:, side]), sign * on_second, accumulate=True)
+            force.index_put_((env, bodies[:, side]), sign * on_second, accumulate=True)
         return force[:, self._at.bodies]
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: x.clone() for name, x in self._kept.items()}
+        return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, x in self._kept.items():
+        for name, x in self._saved_state.items():
             x.copy_(state[name])
         self._refresh()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     @property
-    def _kept(self) -> dict[str, Tensor]:
-        """What the physics carries from step to step."""
+    def _saved_state(self) -> dict[str, Tensor]:
+        """State that the physics carries from step to step."""
         return {
             "qpos": self._qpos,
             "qvel": self._qvel,
@@ -197,7 +197,7 @@ class MjwarpSimulator:
         self._kinematics()
 
     def _kinematics(self) -> None:
-        """Kinematics and velocities at the integrated state (a step leaves those of one substep before)."""
+        """Kinematics and velocities at the integrated state (a step leaves those of the previous substep)."""
         data = self._data
         mjw.kinematics(self._model, data)
         mjw.com_pos(self._model, data)
@@ -205,7 +205,7 @@ class MjwarpSimulator:
         wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=self._velocity_inputs)
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
-        """The launches of `work` as one CUDA graph; on a CPU, `work`."""
+        """The launches of `work` as one CUDA graph; on a CPU, `work` itself."""
 
         def run() -> None:
             with torch_stream(self.device):

@@ -1,12 +1,12 @@
-"""What `mjwarp` computes beside MuJoCo Warp, on its device."""
+"""Kernels that `mjwarp` adds to MuJoCo Warp."""
 
-# Kernels are a language of their own, which Warp compiles.
+# Kernels are written in a language of their own, which Warp compiles.
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportAssignmentType=false
 # pyright: reportAttributeAccessIssue=false
 
 import warp as wp
 
-SPEED_LIMIT = 1e3  # m/s, rad/s; beyond it physics has gone wrong
+SPEED_LIMIT = 1e3  # m/s, rad/s; beyond it the physics is invalid
 
 
 @wp.kernel
@@ -20,34 +20,34 @@ def guard(
     good_joint_pos: wp.array2d[float],
     wrong: wp.array[wp.bool],
 ):
-    """An env with a NaN or an absurd speed goes back to its last good position, at rest.
+    """Reset an env with a NaN or an absurd speed to its last valid position, at rest.
 
-    `good_joint_pos` are the columns of `good` that are the angles of the joints that `ctrl` (N, J) moves.
+    `good_joint_pos`: the columns of `good` with the angles of the joints that `ctrl` (N, J) moves.
     """
-    world = wp.tid()
+    env = wp.tid()
     bad = wp.bool(False)
     for i in range(qpos.shape[1]):
-        if not wp.isfinite(qpos[world, i]):
+        if not wp.isfinite(qpos[env, i]):
             bad = True
     for i in range(qvel.shape[1]):
-        if not (wp.abs(qvel[world, i]) < SPEED_LIMIT):
+        if not (wp.abs(qvel[env, i]) < SPEED_LIMIT):
             bad = True
-    for i in range(ctrl.shape[1]):  # clamping the joints' torques has hidden these
-        if not wp.isfinite(ctrl[world, i]):
+    for i in range(ctrl.shape[1]):  # these are hidden by clamping the joints' torques
+        if not wp.isfinite(ctrl[env, i]):
             bad = True
-    wrong[world] = bad
+    wrong[env] = bad
     for i in range(qpos.shape[1]):
         if bad:
-            qpos[world, i] = good[world, i]
+            qpos[env, i] = good[env, i]
         else:
-            good[world, i] = qpos[world, i]
+            good[env, i] = qpos[env, i]
     if bad:
         for i in range(qvel.shape[1]):
-            qvel[world, i] = 0.0
-            warmstart[world, i] = 0.0
+            qvel[env, i] = 0.0
+            warmstart[env, i] = 0.0
         for i in range(ctrl.shape[1]):
-            ctrl[world, i] = good_joint_pos[world, i]
-        overflow[world] = 0
+            ctrl[env, i] = good_joint_pos[env, i]
+        overflow[env] = 0
 
 
 @wp.kernel
@@ -58,10 +58,10 @@ def body_velocities(
     linear: wp.array2d[wp.vec3],
     angular: wp.array2d[wp.vec3],
 ):
-    """Velocities of body frames from cvel: (angular, linear), the linear part at the robot's centre of mass `com`."""
-    world, body = wp.tid()
-    velocity = cvel[world, body]
+    """Velocities of body frames from cvel: (angular, linear), its linear part at the robot's centre of mass `com`."""
+    env, body = wp.tid()
+    velocity = cvel[env, body]
     turn = wp.spatial_top(velocity)
-    arm = xpos[world, body] - com[world]
-    angular[world, body] = turn
-    linear[world, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)
+    arm = xpos[env, body] - com[env]
+    angular[env, body] = turn
+    linear[env, body] = wp.spatial_bottom(velocity) + wp.cross(turn, arm)

@@ -1,4 +1,4 @@
-"""MuJoCo's own C, one env a MjData, shared out among threads (MuJoCo releases Python's lock while it computes)."""
+"""MuJoCo in C, one MjData per env, distributed over threads (MuJoCo releases Python's lock while it computes)."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -21,18 +21,18 @@ from .nominal import Nominal
 from .simulator import Variation
 
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-BLOWN_UP = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
-MAX_SPEED = 1e3  # m/s and rad/s; what is faster, or no number, has blown up
+BAD_STATE_WARNINGS = [int(getattr(mujoco.mjtWarning, f"mjWARN_BAD{what}")) for what in ("QPOS", "QVEL", "QACC")]
+MAX_SPEED = 1e3  # m/s and rad/s; faster states, or states with NaN, are invalid
 
 
 class MujocoSimulator:
     """Implements `Simulator` on CPU threads.
 
     Args:
-        varied: each env has a model of its own.
+        varied: give each env its own model.
 
     Raises:
-        UserError: if the device is not the CPU.
+        UserError: the device is not the CPU.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MujocoSimulator:
         spec = build_spec(robot, terrain)
         if varied:
             for texture in spec.textures:
-                texture.width = texture.height = 1  # most of the memory of a model that nobody looks at
+                texture.width = texture.height = 1  # most of the memory of a model, which is not drawn
         self.model = spec.compile()
         self._at = at = addresses(self.model, robot)
         nominal = self.model, self.device, torch.float64, at.bodies, at.actuators, at.joints
@@ -84,28 +84,28 @@ class MujocoSimulator:
     def step(self, joint_target: Tensor) -> Tensor:
         target = joint_target.double().numpy()
         substeps, at = self.robot.substeps, self._at
-        # MuJoCo takes what is not a number for zero, with a warning. Here that world's physics is wrong.
+        # MuJoCo replaces non-finite values by zero, with a warning. Here the physics of that env counts as wrong.
         wrong = ~(np.isfinite(target).all(1) & np.isfinite(self._qpos).all(1) & np.isfinite(self._qvel).all(1))
 
-        def advance(world: int) -> None:
-            if wrong[world]:
+        def advance(env: int) -> None:
+            if wrong[env]:
                 return
-            data = self.data[world]
-            data.ctrl[at.actuators] = target[world]
-            data.xfrc_applied[at.root, :3] = self._push_w[world]
+            data = self.data[env]
+            data.ctrl[at.actuators] = target[env]
+            data.xfrc_applied[at.root, :3] = self._push_w[env]
             try:
-                mujoco.mj_step(self.models[world], data, substeps)
-            except mujoco.FatalError:  # the solver cannot factorise what has blown up
-                wrong[world] = True
+                mujoco.mj_step(self.models[env], data, substeps)
+            except mujoco.FatalError:  # the solver cannot factorise an exploded state
+                wrong[env] = True
                 return
-            # MuJoCo has put an env that has blown up back to its model's first pose, and counted a warning.
-            wrong[world] = data.warning.number[BLOWN_UP].any()
-            self._refresh(world)
+            # MuJoCo has reset an env that exploded to its model's first pose, and counted a warning.
+            wrong[env] = data.warning.number[BAD_STATE_WARNINGS].any()
+            self._refresh(env)
 
         self._each(range(self.num_envs), advance)
         wrong |= ~(np.isfinite(self._qpos).all(1) & (np.abs(self._qvel).max(1) < MAX_SPEED))
-        for world in np.flatnonzero(wrong):
-            self._recover(int(world))
+        for env in np.flatnonzero(wrong):
+            self._recover(int(env))
         self._keep_good()
         self._publish(slice(None))
         return torch.from_numpy(wrong)
@@ -135,20 +135,20 @@ class MujocoSimulator:
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._nominal, "not made with `varied`"
         values = {name: x.numpy() for name, x in self._nominal.varied(variation).items()}
-        for world in mask.nonzero().squeeze(1).tolist():
+        for env in mask.nonzero().squeeze(1).tolist():
             for name, value in values.items():
-                getattr(self.models[world], name)[:] = value[world]
+                getattr(self.models[env], name)[:] = value[env]
 
     def contact_force_w(self) -> Tensor:
         force = np.zeros((self.num_envs, self.model.nbody, 3))
         wrench = np.zeros(6)
-        for world, (model, data) in enumerate(zip(self.models, self.data, strict=True)):
+        for env, (model, data) in enumerate(zip(self.models, self.data, strict=True)):
             mujoco.mj_forward(model, data)
             for index, contact in enumerate(data.contact):
                 mujoco.mj_contactForce(model, data, index, wrench)
                 world_force = contact.frame.reshape(3, 3).T @ wrench[:3]
                 for geom, sign in zip(contact.geom, (-1.0, 1.0), strict=True):
-                    force[world, model.geom_bodyid[geom]] += sign * world_force
+                    force[env, model.geom_bodyid[geom]] += sign * world_force
         return torch.from_numpy(force[:, self._at.bodies]).float()
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,16 +175,16 @@ class MujocoSimulator:
     def _own_model(self) -> mujoco.MjModel:
         """A copy in which centres of mass may be anywhere."""
         model = copy.copy(self.model)
-        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # no short cuts where frames coincide
+        model.body_sameframe[:], model.geom_sameframe[:] = 0, 0  # disable shortcuts for coinciding frames
         return model
 
     def _bodies(self) -> dict[str, Tensor]:
-        """In what the envs' models may differ, (N, ...) each; nothing if they do not."""
+        """The fields in which the envs' models may differ, (N, ...) each; empty if they do not."""
         names = self._nominal.fields if self._nominal else ()
         return {name: torch.from_numpy(np.stack([getattr(x, name) for x in self.models])) for name in names}
 
     def _each(self, rows: range, work) -> None:
-        """Run work(row) for all rows, shared out among the threads."""
+        """Run work(row) for all rows, distributed over the threads."""
         parts = [rows[chunk.start :: chunk.step] for chunk in self._chunks]
 
         def run(part: range) -> None:
@@ -194,35 +194,35 @@ class MujocoSimulator:
         for _ in self._pool.map(run, parts):
             pass
 
-    def _refresh(self, world: int) -> None:
-        """Kinematics and velocities at the integrated state (mj_step leaves those of one substep before)."""
-        model, data, at = self.models[world], self.data[world], self._at
+    def _refresh(self, env: int) -> None:
+        """Kinematics and velocities at the integrated state (mj_step leaves those of the previous substep)."""
+        model, data, at = self.models[env], self.data[env], self._at
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_comVel(model, data)
-        self._qpos[world], self._qvel[world] = data.qpos, data.qvel
-        self._xpos[world], self._xquat[world] = data.xpos[at.bodies], data.xquat[at.bodies]
-        self._cvel[world], self._com[world] = data.cvel[at.bodies], data.subtree_com[at.root]
+        self._qpos[env], self._qvel[env] = data.qpos, data.qvel
+        self._xpos[env], self._xquat[env] = data.xpos[at.bodies], data.xquat[at.bodies]
+        self._cvel[env], self._com[env] = data.cvel[at.bodies], data.subtree_com[at.root]
 
-    def _reset(self, world: int) -> mujoco.MjData:
-        """Everything as the model has it, but the terrain in its place."""
-        data = self.data[world]
-        mujoco.mj_resetData(self.models[world], data)
-        data.mocap_pos[:] = self._mocap_pos[world]
+    def _reset(self, env: int) -> mujoco.MjData:
+        """Reset everything to the model's values, except the terrain's position."""
+        data = self.data[env]
+        mujoco.mj_resetData(self.models[env], data)
+        data.mocap_pos[:] = self._mocap_pos[env]
         return data
 
-    def _recover(self, world: int) -> None:
-        """Back to the last good pose, at rest."""
-        self._reset(world).qpos[:] = self._good[world]
-        self._refresh(world)
+    def _recover(self, env: int) -> None:
+        """Back to the last valid pose, at rest."""
+        self._reset(env).qpos[:] = self._good[env]
+        self._refresh(env)
 
     def _keep_good(self) -> None:
-        """Remember the poses, where they are numbers, to recover to."""
+        """Store the poses without NaN, for `_recover`."""
         good = np.isfinite(self._qpos).all(1)
         self._good[good] = self._qpos[good]
 
     def _publish(self, envs: slice | list[int]) -> None:
-        """Copy what `_refresh` gathered into `state`."""
+        """Copy the arrays that `_refresh` filled into `state`."""
         state, at = self.state, self._at
         state.joint_pos[envs] = torch.from_numpy(self._qpos[envs, at.joint_pos]).float()
         state.joint_vel[envs] = torch.from_numpy(self._qvel[envs, at.joint_vel]).float()

@@ -10,16 +10,16 @@ from .simulator import Variation
 
 
 class Nominal:
-    """What a `Variation` changes, as the robot's description has it.
+    """The values that a `Variation` changes, as in the robot's description.
 
-    How soft contacts and limits are (MuJoCo's `invweight0`) stays that of the nominal bodies.
+    The softness of contacts and limits (MuJoCo's `invweight0`) stays that of the nominal bodies.
 
     Args:
-        model: a MuJoCo model, or whatever has those of its arrays.
+        model: a MuJoCo model, or any object with these arrays.
         dtype: of the simulator's arrays.
-        bodies: the model's ids of the bodies that a `Variation` lists, in its order.
-        actuators: the same of the servos.
-        joints: the same of the joints; None where `LIMITS` cannot be varied.
+        bodies: the model's ids of the bodies of a `Variation`, in its order.
+        actuators: the same for the servos.
+        joints: the same for the joints; None where `LIMITS` cannot be varied.
     """
 
     BODIES = (
@@ -43,7 +43,7 @@ class Nominal:
         self.bodies, self.actuators, self.joints = bodies, actuators, joints
         names = self.BODIES if joints is None else self.FIELDS
         self.fields = {name: torch.from_numpy(np.array(getattr(model, name))).to(device, dtype) for name in names}
-        # Row: a body of MuJoCo's, whose body 0 is the world; column: the bodies whose subtrees it is in.
+        # Row: a body of MuJoCo (body 0 is the world); column: the bodies whose subtrees contain it.
         parents = model.body_parentid.tolist()
         self.within = torch.eye(len(parents), device=device, dtype=dtype)
         for body, parent in enumerate(parents[1:], start=1):

@@ -1,4 +1,4 @@
-"""What a physics backend offers, and the registry of backends."""
+"""The interface of a physics backend, and the registry of backends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from ..terrain import Terrain
 
 @dataclass(frozen=True)
 class Variation:
-    """How the bodies of N envs differ from the robot's description. Where a quantity is None, it is left as it is.
+    """How the bodies of N envs differ from the robot's description. A quantity that is None does not change.
 
     Attributes:
-        friction: (N,) factor on the friction of all surfaces. The ground's too: of two that touch, MuJoCo takes the larger.
+        friction: (N,) factor on the friction of all surfaces, including the ground: of two touching ones MuJoCo uses the larger.
         mass: (N, B) factor on each body's mass and inertia.
         com: (N, B, 3) m, shift of each body's centre of mass in the body's frame.
         gains: (N, J, 2) factors on each servo's stiffness and damping.
@@ -42,8 +42,8 @@ class Simulator(Protocol):
     """N envs with one robot each.
 
     Attributes:
-        state: views that are made once and refreshed by `step` and `write`.
-        terrain: what the robots walk on, made with the simulator; None for a flat floor at height 0.
+        state: views that are created once and refreshed by `step` and `write`.
+        terrain: the ground, made with the simulator; None for a flat floor at height 0.
     """
 
     robot: Robot
@@ -56,16 +56,16 @@ class Simulator(Protocol):
         """One control step, `robot.substeps` physics steps, towards PD targets (N, J) rad.
 
         Returns:
-            (N,) bool: physics went wrong in this world. It is left at its last good pose, at rest, for the caller to reset.
+            (N,) bool: the physics of this env failed. It is left at its last valid pose, at rest, for the caller to reset.
         """
         ...
 
     def write(self, mask: Tensor, target: RobotState) -> None:
-        """Put the envs where mask (N,) is True into a state (N, ...), given by its root and its joints."""
+        """Put the envs where mask (N,) is True into a state (N, ...), defined by its root and its joints."""
         ...
 
     def push(self, force_w: Tensor) -> None:
-        """Push the roots at their centres of mass, (N, 3) N, in all steps until told otherwise. A saved state is without."""
+        """Push the roots at their centres of mass, (N, 3) N, in all steps until the next call. They are not saved."""
         ...
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
@@ -73,9 +73,9 @@ class Simulator(Protocol):
         ...
 
     def place(self, mask: Tensor, origin: Tensor) -> None:
-        """Move the terrain, in the envs where mask (N,) is True, so that its point (N, 2) m lies at the world frame's origin.
+        """Move the terrain in the envs where mask (N,) is True, so that its point (N, 2) m lies at the world frame's origin.
 
-        To be followed by a `write`; only if the simulator was made with a terrain.
+        A `write` must follow; only if the simulator was made with a terrain.
         """
         ...
 
@@ -91,7 +91,7 @@ class Simulator(Protocol):
 
 
 class Backend(NamedTuple):
-    """Where a backend's class is, `module:class`, and the modules that it imports."""
+    """The location of a backend's class, `module:class`, and the modules that it imports."""
 
     where: str
     imports: tuple[str, ...] = ()
@@ -107,13 +107,13 @@ SIMULATORS = {
 
 
 def backends() -> dict[str, Backend]:
-    """All that can be chosen by name: `SIMULATORS`, and the entry points `protege.simulators` of other packages."""
+    """All backends that can be chosen by name: `SIMULATORS`, and the entry points `protege.simulators` of other packages."""
     others = {entry.name: Backend(entry.value) for entry in entry_points(group="protege.simulators")}
     return {**others, **SIMULATORS}
 
 
 def is_installed(name: str) -> bool:
-    """Whether all that a backend imports is there. Nothing is imported to find out."""
+    """Whether all modules that a backend imports are installed; checked without importing them."""
     backend = backends().get(name)
     return backend is not None and all(find_spec(module) is not None for module in backend.imports)
 
@@ -121,8 +121,8 @@ def is_installed(name: str) -> bool:
 def fastest_simulator(device: str, trained_in: str) -> str:
     """The installed backend that evaluates fastest on a device.
 
-    On a GPU that is the one that the policy was trained in, if it is installed and runs on GPUs. On a CPU it is `mujoco`: the
-    others run there too, but several times slower.
+    On a GPU it is the one that the policy was trained in, if it is installed and runs on GPUs. On a CPU it is `mujoco`: the others
+    run there too, but several times slower.
 
     Args:
         device: `auto` (the GPU if torch sees one), `cpu`, `cuda`, `cuda:1`.
@@ -168,12 +168,12 @@ def make_simulator(
     """Build a backend by name.
 
     Args:
-        varied: let `randomize` make envs differ in their bodies.
+        varied: let `randomize` make the bodies of envs differ.
         terrain: None for a flat floor at height 0.
-        settings: what this backend alone takes; see `MjwarpParams`.
+        settings: arguments of this backend alone; see `MjwarpParams`.
 
     Raises:
-        UserError: see `find_simulator`, and the backend.
+        UserError: see `find_simulator` and the backend.
     """
     common = {"device": device, "num_threads": num_threads, "varied": varied, "terrain": terrain}
     return find_simulator(name)(robot, num_envs, **common, **settings)

@@ -1,4 +1,4 @@
-"""Compiles side by side what some work launches; Warp by itself compiles each kernel when it is first launched."""
+"""Compiles the kernels that a function launches in parallel; Warp itself compiles each kernel at its first launch."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,25 +12,25 @@ from warp._src.context import Module
 def compile_together(work: Callable[[], None], workers: int) -> None:
     """Compile and load the modules of all kernels that `work` launches, without launching any.
 
-    `work` runs once on the host, on one device; of a `wp.capture_while`, whose condition no kernel would end, the body
-    runs once. It may not otherwise wait for what its kernels would have computed.
+    `work` runs once on the host, on one device. The body of a `wp.capture_while` runs once, since no kernel would end its loop.
+    `work` may not otherwise depend on results of its kernels.
 
     Args:
-        work: launches kernels, with `wp.launch` and its like.
-        workers: modules that are compiled at a time.
+        work: launches kernels, with `wp.launch` or similar functions.
+        workers: number of modules that are compiled in parallel.
     """
     load_module = Module.load
     wanted: dict[Module, dict[int, Any]] = {}  # the device by block size
 
     def note(module: Module, device: Any, *block_dim: int) -> Any:
-        """Takes the place of `Module.load`; Warp launches nothing from a module that is None."""
-        if not block_dim:  # no launch: somebody asks about a kernel
+        """Replaces `Module.load`; Warp launches nothing from a module that is None."""
+        if not block_dim:  # not a launch but a query about a kernel
             return load_module(module, device)
         wanted.setdefault(module, {})[block_dim[0]] = device
         return None
 
     def once(condition: Any, while_body: Callable[..., None], stream: Any = None, **kwargs: Any) -> None:
-        """Takes the place of `wp.capture_while`."""
+        """Replaces `wp.capture_while`."""
         while_body(**kwargs)
 
     def load(module: Module) -> None:

@@ -1,4 +1,4 @@
-"""What the backends on Warp share: their device, torch's stream, and the watch over arrays of a fixed size."""
+"""Shared parts of the backends on Warp: their device, torch's stream, and the check of arrays of fixed size."""
 
 import os
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from ..engine import mujoco
 
 CONTACTS_FULL = int(OverflowType.BROADPHASE | OverflowType.NARROWPHASE)
 CONSTRAINTS_FULL = int(OverflowType.NEFC | OverflowType.NJMAX_NNZ)
-CHECK_EVERY = 1000  # control steps between looks at what had no room
-SOLVER_SHARE = 0.6  # of the memory of Warp's data, what its solver takes besides
+CHECK_EVERY = 1000  # control steps between checks for overflow
+SOLVER_SHARE = 0.6  # memory of the solver, as a share of that of Warp's data
 
 
 def checked_device(simulator: str, device: str) -> torch.device:
-    """The device by its whole name.
+    """The device with its full name.
 
     Raises:
-        UserError: there is none, or it is neither a CPU nor one of NVIDIA's GPUs.
+        UserError: it does not exist, or is neither a CPU nor an NVIDIA GPU.
     """
     kind, _, index = device.partition(":")
     if kind == "cpu":
@@ -47,7 +47,7 @@ def torch_stream(device: torch.device) -> Any:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes."""
+    """Free memory of the device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -55,14 +55,14 @@ def free_memory(device: torch.device) -> int:
 
 @contextmanager
 def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: int) -> Iterator[None]:
-    """In the block, so many envs are made.
+    """A block in which this number of envs is created.
 
     Args:
-        host: the model of one.
+        host: the model of one env.
         room: arguments of `mujoco_warp.make_data`.
 
     Raises:
-        UserError: they do not fit into the device's memory.
+        UserError: the envs do not fit into the device's memory.
     """
     free = free_memory(device)
     try:
@@ -70,14 +70,14 @@ def fitting(num_envs: int, device: torch.device, host: mujoco.MjModel, **room: i
     except RuntimeError as error:
         if "Failed to allocate" not in str(error):
             raise
-        raise _too_many_worlds(num_envs, free, device, host, **room) from error
+        raise _too_many_envs(num_envs, free, device, host, **room) from error
 
 
-def _too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
-    """The complaint about envs that do not fit into `free` bytes, and how many would."""
+def _too_many_envs(num_envs: int, free: int, device: torch.device, host: mujoco.MjModel, **room: int) -> UserError:
+    """The error about envs that do not fit into `free` bytes, with the number that would."""
     with wp.ScopedDevice("cpu"):
-        world = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
-    fit = int(free / world)
+        env_bytes = (1.0 + SOLVER_SHARE) * _size(make_data(host, 1, **room))
+    fit = int(free / env_bytes)
     return UserError(
         f"{num_envs} envs do not fit into the {free / 2**30:.1f} GiB that are free on {device}",
         f"Take env.num_envs={_rounded(fit)} or less" if fit else "Free some of it",
@@ -85,29 +85,29 @@ def _too_many_worlds(num_envs: int, free: int, device: torch.device, host: mujoc
 
 
 def _size(data: Any) -> int:
-    """Bytes of the Warp arrays in a dataclass and in those that it holds."""
+    """Bytes of the Warp arrays in a dataclass and in its nested dataclasses."""
     parts = vars(data).values()
     arrays = sum(x.capacity for x in parts if isinstance(x, wp.array))
     return arrays + sum(_size(x) for x in parts if is_dataclass(x))
 
 
 def _rounded(count: int) -> int:
-    """Down to its first two digits."""
+    """Rounded down to the first two digits."""
     unit = 10 ** max(len(str(count)) - 2, 0)
     return count // unit * unit
 
 
-class Room:
-    """Watches for envs that have no room for all their contacts or constraints.
+class CapacityMonitor:
+    """Watches for envs whose contacts or constraints exceed the arrays.
 
     Args:
         simulator: its name, which is also that of its part of `env`.
-        overflow: MuJoCo Warp's flags, (N,) int; envs that went wrong have none set.
-        contacts: room for so many an env.
-        constraints: rows in each env.
+        overflow: MuJoCo Warp's flags, (N,) int; envs whose physics failed have none set.
+        contacts: contacts per env, pooled over all envs.
+        constraints: rows per env.
 
     Attributes:
-        allowed: in so many envs contacts may be left out; one of a hundred.
+        allowed: number of envs in which contacts may be dropped: one in a hundred.
     """
 
     def __init__(self, simulator: str, overflow: Tensor, contacts: int, constraints: int) -> None:
@@ -117,17 +117,17 @@ class Room:
         self._steps = 0
 
     def step(self) -> None:
-        """Count a control step, and look now and then."""
+        """Count a control step, and check at intervals."""
         self._steps += 1
         if self._steps % CHECK_EVERY == 0:
             self.check()
 
     def overflowed(self) -> int:
-        """How many envs had too little room since the last `check`."""
+        """Number of envs that overflowed since the last `check`."""
         return int((self.overflow & (CONTACTS_FULL | CONSTRAINTS_FULL) != 0).sum())
 
     def check(self) -> None:
-        """Complain where contacts are left out that should count.
+        """Raise an error if contacts are dropped in too many envs.
 
         Raises:
             UserError: in more envs than are allowed.

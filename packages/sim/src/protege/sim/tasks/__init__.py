@@ -1,1 +1,1 @@
-"""The tasks: what the envs of each ask of the robot, how that is rewarded, and when it has failed."""
+"""The tasks: the commands, rewards and failure rules of the envs."""

@@ -1,4 +1,4 @@
-"""What every command offers the env, and what a checkpoint keeps of it."""
+"""The interface of every command towards the env, and its state in a checkpoint."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from ..references.reference import Reference
 
 
 class Command(ABC):
-    """The commands of the n envs of one task, rows counted from the start of the task's slice.
+    """The commands of the n envs of one task; rows are counted from the start of the task's slice.
 
-    All tensors are made once and changed in place, and nothing depends on how many envs are concerned: a CUDA graph can hold it.
-    Where a command does not say otherwise, it commands nothing but the reference, plays no clip and learns nothing from failures.
+    All tensors are created once and changed in place, and nothing depends on the number of affected envs, so that a CUDA graph can
+    hold it. By default a command gives only the reference, plays no clip and does not learn from failures.
 
     Attributes:
-        carried: whether the reference is carried along with the robot, over the ground.
-        kept: names of the tensors, (n, ...) each, that a checkpoint keeps besides the reference's rows and `shown`.
-        generator: of its random draws.
-        reference: each row's reference motion.
+        carried: whether the reference moves along with the robot, horizontally.
+        saved_state: names of the tensors, (n, ...) each, in a checkpoint, besides the reference's rows and `shown`.
+        generator: makes its random draws.
+        reference: the reference motion of each row.
         step: (n,) control steps since the episode began.
-        last_step: (n,) the step at which the command is over (a time-out, not a failure).
-        pose_mask: (n, K, B) bool, which of the reference's future poses are shown.
-        shown: for each modality that it may command, (n,) bool, where it does.
+        last_step: (n,) the step at which the command ends (a time-out, not a failure).
+        pose_mask: (n, K, B) bool, which future poses of the reference are shown.
+        shown: for each modality that it may command, (n,) bool, where it is shown.
     """
 
     carried: ClassVar[bool] = False
-    kept: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
+    saved_state: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     generator: torch.Generator
     reference: Reference
     step: Tensor
@@ -45,43 +45,43 @@ class Command(ABC):
 
     @abstractmethod
     def advance(self, state: RobotState) -> None:
-        """All rows are one control step further; state is the robots' state now."""
+        """Advance all rows by one control step; state is the robots' current state."""
 
-    def stay(self) -> None:  # noqa: B027 (most can be asked for longer than they last)
-        """Go no further than what was planned. Imagined envs call this after `advance`: they go on when a command is over."""
+    def clamp_to_plan(self) -> None:  # noqa: B027 (most can be continued past their end)
+        """Do not advance past the end of the plan. Imagined envs call this after `advance`, because they continue past the end."""
 
     def over(self, state: RobotState) -> Tensor:
-        """(n,) bool: what was asked for has come to its end, the robots being in `state`. The episode is then cut."""
+        """(n,) bool: the command has ended, with the robots in `state`. The episode is then cut."""
         return self.step >= self.last_step
 
     @property
     def clip(self) -> Tensor:
-        """(n,) which of the library's clips each row plays, -1 where none."""
+        """(n,) index of the library's clip that each row plays, -1 for none."""
         return torch.full_like(self.reference.index, -1)
 
-    def judge(self, failed: Tensor) -> None:  # noqa: B027 (most learn nothing from failures)
-        """Called after each control step with the rows that failed in it, (n,) bool, before they are reset."""
+    def record_failures(self, failed: Tensor) -> None:  # noqa: B027 (most commands do not learn from failures)
+        """Record the rows that failed in this control step, (n,) bool. Called before they are reset."""
 
-    def follow(self) -> None:  # noqa: B027 (most play no clips)
+    def refresh_clips(self) -> None:  # noqa: B027 (most commands play no clips)
         """Called between two steps when the clips on the device or their shares have changed; see `StreamedLibrary.advance`."""
 
     def statistics(self) -> list[Tensor]:
-        """What `judge` has counted; see `Env.statistics`."""
+        """What `record_failures` has counted; see `Env.statistics`."""
         return []
 
     def inputs(self) -> dict[str, Tensor]:
-        """The raw values (n, ...) of the modalities in `shown`, by the names in `Modality.inputs`."""
+        """The raw values (n, ...) of the modalities in `shown`, under the names in `Modality.inputs`."""
         return {}
 
     def rows(self) -> dict[str, Tensor]:
         """Where each env is in its command, (n, ...) each, by name."""
         reference = self.reference
-        mine = {name: getattr(self, name) for name in self.kept}
+        mine = {name: getattr(self, name) for name in self.saved_state}
         mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
         return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}
 
     def twin(self, n: int, generator: torch.Generator) -> Self:
-        """A command for n other envs by the same tables of references. Its `rows` are zero until they are set.
+        """A command for n other envs, with the same tables of references. Its `rows` are zero until they are set.
 
         Args:
             generator: makes its draws.
@@ -92,7 +92,7 @@ class Command(ABC):
         twin.reference = reference
         for name in ("index", "last", "shift"):
             setattr(reference, name, rows[name])
-        for name in self.kept:
+        for name in self.saved_state:
             setattr(twin, name, rows[name])
         twin.shown = {name: rows[f"{name}_mask"] for name in self.shown}
         return twin
@@ -105,5 +105,5 @@ class Command(ABC):
             x.copy_(state[name])
 
     def _rows(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: `rows`, and what the command has learned."""
+        """The tensors of a checkpoint: `rows`, and what the command has learned."""
         return self.rows()

@@ -1,4 +1,4 @@
-"""Stand within half a metre of a point 1-4 m away when the deadline comes."""
+"""Stand within half a metre of a point 1-4 m away at a deadline."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from protege.core.robots.rotation import wrap_angle
 from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
-from ..references.plans import FASTEST, LONGEST, MAX_ACCELERATION, Plans, drive, uniform
+from ..references.plans import MAX_ACCELERATION, MAX_COMMANDED_RATE, MAX_EPISODE_SECONDS, Plans, drive, uniform
 from . import terms
 from .locomotion_command import LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
@@ -25,16 +25,16 @@ WALKING_SPEED_LIMIT = 1.25
 
 @dataclass
 class GoalParams:
-    """Being at a point by a deadline, standing.
+    """Standing at a point by a deadline.
 
     Attributes:
-        goal_reward_weight: weight of the reward for closeness to the plan's end.
-        distance: nearest and furthest goal, m, in any direction.
-        approach_speed: the deadline is 2 s + distance / approach_speed, m/s.
-        termination_distance: training ends an episode further than this from the plan, m.
+        goal_reward_weight: weight of the reward for being close to the end of the plan.
+        distance: distance of the nearest and the furthest goal, m; the direction is random.
+        approach_speed: speed that sets the deadline, 2 s + distance / approach_speed, m/s.
+        termination_distance: training ends an episode when the root is further than this from the plan, m.
         body_termination_distance: see `PathParams`.
-        success_distance: an evaluation fails if the pelvis is further from the goal than this at the deadline, m.
-        max_turn_rate: of the walk that is asked for, rad/s.
+        success_distance: an evaluation episode fails if the pelvis is further than this from the goal at the deadline, m.
+        max_turn_rate: largest turn rate of the commanded walk, rad/s.
         rewards: weight of each reward term besides `goal_closeness`, whose weight is `goal_reward_weight`.
     """
 
@@ -49,35 +49,35 @@ class GoalParams:
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "goal_reward_weight", "body_termination_distance", "distance")
-        checks.within(0, FASTEST, self, key, "max_turn_rate")
+        checks.within(0, MAX_COMMANDED_RATE, self, key, "max_turn_rate")
         checks.rising(self, key, "distance")
         checks.above_zero(self, key, "approach_speed", "termination_distance", "success_distance")
         terms.check_rewards(self, key, REWARDS)
-        furthest = (LONGEST - 2.0) * self.approach_speed
+        furthest = (MAX_EPISODE_SECONDS - 2.0) * self.approach_speed
         if self.distance[1] > furthest:
             raise UserError(
                 f"{key}.distance is {list(self.distance)}: at {key}.approach_speed={self.approach_speed:g} that takes "
-                f"more than {LONGEST:g} s, the longest episode",
+                f"more than {MAX_EPISODE_SECONDS:g} s, the longest episode",
                 f"Take {furthest:g} m or less",
             )
 
     @property
     def reward_weights(self) -> dict[str, float]:
-        """With that of `goal_closeness`."""
+        """The weights with that of `goal_closeness`."""
         return {**self.rewards, "goal_closeness": self.goal_reward_weight}
 
 
-# What is seen ----------------------------------------------------------------------------------------------------------
+# Observation - ----------------------------------------------------------------------------------------------------------
 
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Where to be and by when: (N, 3) = position in the heading frame (2, m), time left (1, s)."""
+    """Goal and deadline: (N, 3) = position in the heading frame (2, m), time left (1, s)."""
     offset = to_heading(state, inputs["goal_w"] - state.root_pos_w[:, :2])
     return torch.cat([offset, inputs["goal_time_left"].unsqueeze(1)], dim=1)
 
 
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
-    """The ends of the plans of a command."""
+    """The goals of a command: the ends of its plans."""
     return lambda: {"goal_w": command.end_w(), "goal_time_left": command.time_left()}
 
 
@@ -93,21 +93,21 @@ GOAL = PlanModality(
 )
 
 
-# What is commanded -----------------------------------------------------------------------------------------------------
+# Commands --------- -----------------------------------------------------------------------------------------------------
 
 
 def plan_goals(
     count: int, steps: int, dt: float, params: GoalParams, generator: torch.Generator, fastest: float = math.inf
 ) -> Plans:
-    """Turn towards a point in any direction, walk there, brake and stand; over at 2 s + distance / approach speed.
+    """Turn towards a point in any direction, walk there, brake and stand; the plan ends at 2 s + distance / approach speed.
 
-    None is faster than `fastest`, m/s.
+    No plan is faster than `fastest`, m/s.
     """
     fastest = min(fastest, WALKING_SPEED_LIMIT)
     distance = uniform((count,), *params.distance, generator)
     bearing = uniform((count,), -math.pi, math.pi, generator)
     goal = torch.stack([distance * bearing.cos(), distance * bearing.sin()], dim=1)
-    # A third start standing, the others walking.
+    # A third of the plans start standing, the others walking.
     start_speed = uniform((count,), -0.5, 1.0, generator).clamp(0.0, fastest)
 
     def pursue(step: int, pos: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def plan_goals(
         error = wrap_angle(torch.atan2(to_goal[:, 1], to_goal[:, 0]) - heading)
         brake = (2.0 * 0.5 * MAX_ACCELERATION * (left - 0.05).clamp_min(0.0)).sqrt()
         speed = brake.clamp_max(fastest) * error.cos().clamp_min(0.0) ** 2
-        # Close to the goal its bearing spins round; stop turning there.
+        # Close to the goal its bearing changes quickly; stop turning there.
         return torch.where(left < 0.15, torch.zeros_like(error), 3.0 * error), speed
 
     plan = drive(count, steps, dt, start_speed, params.max_turn_rate, pursue)
@@ -134,7 +134,7 @@ class GoalCommand(LocomotionCommand):
         return plan_goals(count, steps, self.dt, self.params, generator, self.gaits.speeds[1])
 
 
-# How it is judged ------------------------------------------------------------------------------------------------------
+# Rewards and rules ------------------------------------------------------------------------------------------------------
 
 
 def goal_distance(scene: Scene) -> Tensor:
@@ -143,17 +143,17 @@ def goal_distance(scene: Scene) -> Tensor:
 
 
 def goal_closeness(scene: Scene) -> Tensor:
-    """exp(-distance from the goal / 0.5 m), times two: dense far away, steep close to it."""
+    """exp(-distance from the goal / 0.5 m): informative far away, steep close to the goal."""
     return torch.exp(-2.0 * goal_distance(scene))
 
 
 def goal_nearness(scene: Scene) -> Tensor:
-    """1 less the distance of the pelvis from the goal, m: its slope is the same near and far."""
+    """1 minus the distance of the pelvis from the goal, m: the slope is the same near and far."""
     return 1.0 - terms.length(scene.state.root_pos_w[:, :2] - locomotion(scene).end_w(), terms.SOFT_DISTANCE)
 
 
 def goal_missed(distance: float) -> Term:
-    """The deadline has come and the pelvis is further than `distance` (m) from the goal."""
+    """The deadline is reached, and the pelvis is further than `distance` (m) from the goal."""
     return lambda scene: (goal_distance(scene) > distance) & (scene.command.step >= scene.command.last_step)
 
 
@@ -171,7 +171,7 @@ def longest(params: GoalParams) -> float:
 
 
 def build(context: TaskContext) -> TaskTerms:
-    """The goal task of some envs."""
+    """The goal task for some envs."""
     params: GoalParams = context.params
     return TaskTerms(
         command=GoalCommand(context),

@@ -1,6 +1,6 @@
-"""Commands that are plans for walking: go along here, be there by then, go that way; with a clip warped to obey them.
+"""Commands that are plans for walking (a path, a goal, a direction), with a clip warped along them.
 
-Each such task has a subclass in its own file, which draws the plans and says what its clock does.
+Each such task has a subclass in its own file, which draws the plans and defines its clock.
 """
 
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality, modalities
 
 from ..references.plans import Plans
-from ..references.reference import Reference, clear, keep
+from ..references.reference import Reference, assign_where, zero_where
 from ..references.warp import warped_walks
 from .command import Command
 from .masked_mimic import MaskSampler
@@ -24,42 +24,42 @@ from .task import TaskContext
 from .terms import Scene
 
 SUBSTEPS = 4
-"""Frames a control step of a reference whose clock may go slower or faster."""
+"""Frames per control step of a reference whose clock may run slower or faster."""
 PLANS_PER_ENV = 16
-"""Ten-second commands of nearly three minutes. It matters only to tasks of fewer than `env.num_plans` / 16 envs."""
+"""Ten-second commands, nearly three minutes in all. Only tasks with fewer than `env.num_plans` / 16 envs are affected."""
 
 
 @dataclass(frozen=True)
 class PlanModality(Modality):
-    """A modality that every plan implies: envs of other tasks may show it too.
+    """A modality that follows from any plan: envs of other tasks may show it too.
 
     Attributes:
-        of_plans: a command -> what gives the modality's raw values (n, ...) of its plans now.
+        of_plans: maps a command to a function that returns the modality's raw values (n, ...) of its current plans.
     """
 
     of_plans: Callable[["LocomotionCommand"], Callable[[], dict[str, Tensor]]]
 
 
 def pool_size(n: int, num_plans: int, *, in_turn: bool) -> int:
-    """How many random commands are drawn ahead for n envs: `num_plans`, or in training of few envs fewer.
+    """Number of random commands that are drawn in advance for n envs: `num_plans`, or fewer when training few envs.
 
-    A plan takes half a megabyte, one that is stored in `SUBSTEPS` two. In evaluation all are drawn, since none may come twice.
+    A plan takes half a megabyte, or two with `SUBSTEPS`. In evaluation all are drawn, because none may be used twice.
     """
     return num_plans if in_turn else min(num_plans, PLANS_PER_ENV * n)
 
 
 class LocomotionCommand(Command):
-    """Envs that walk along random plans. Their references stay where the plans are, and keep their time.
+    """Envs that walk along random plans. Their references stay on the plans, in space and time.
 
-    In evaluations plans are dealt out one after the other, none twice before all have been, as an evaluation's intervals suppose;
-    else they are drawn at random.
+    In evaluations plans are assigned in turn, and none is used twice before all have been used, as the confidence intervals of an
+    evaluation assume. In training they are drawn at random.
 
     Args:
         context: of a task whose modality is a `PlanModality`, which is always shown.
-        substeps: frames of the reference in a control step.
+        substeps: frames of the reference per control step.
     """
 
-    kept = (*Command.kept, "plan", "substep")
+    saved_state = (*Command.saved_state, "plan", "substep")
 
     def __init__(self, context: TaskContext, substeps: int = 1) -> None:
         n, device, config, own = context.n, context.device, context.config, context.task.modality
@@ -82,10 +82,10 @@ class LocomotionCommand(Command):
         self.plan = (torch.arange(n, device=device) - n) % self.num_plans  # in turn, plan i is env i's first
         self.step = torch.zeros(n, dtype=torch.long, device=device)
         self.last_step = torch.zeros(n, dtype=torch.long, device=device)
-        self.substep = torch.zeros(n, dtype=torch.long, device=device)  # frames of the plan's step that are over
+        self.substep = torch.zeros(n, dtype=torch.long, device=device)  # elapsed frames of the plan's current step
         self.masks = MaskSampler.of(context)
         self.pose_mask = self.masks.none(n)
-        # A mixed env sees its own command and, each by the toss of a coin, the others that its plan implies.
+        # A mixed env observes its own command and, each with probability 1/2, the others that its plan implies.
         implied = {name: modality for name, modality in modalities().items() if isinstance(modality, PlanModality)}
         assert isinstance(own, PlanModality)
         self.own, self.others = own.name, [name for name in implied if name != own.name]
@@ -102,10 +102,10 @@ class LocomotionCommand(Command):
 
     @abstractmethod
     def draw_plans(self, count: int, generator: torch.Generator) -> Plans:
-        """Random commands, long enough for an episode and `seen_ahead` steps more.
+        """Random commands, long enough for an episode plus `seen_ahead` steps.
 
         Raises:
-            UserError: the parameters ask for speeds that the gaits cannot do.
+            UserError: the parameters demand speeds that the gaits do not cover.
         """
 
     def inputs(self) -> dict[str, Tensor]:
@@ -116,17 +116,17 @@ class LocomotionCommand(Command):
         draws = torch.rand(n, 3 + len(self.others), device=mask.device, generator=self.generator)
         count = self.num_plans
         plan = (self.plan + n) % count if self.in_turn else (draws[:, 0] * count).long()
-        keep(self.plan, mask, plan)
+        assign_where(self.plan, mask, plan)
         for x in (self.step, self.substep, reference.shift):
-            clear(x, mask)
-        keep(self.last_step, mask, self.plans.last_step[plan])
-        keep(reference.index, mask, self.frames * plan)
-        keep(reference.last, mask, self.last_frame(plan))
+            zero_where(x, mask)
+        assign_where(self.last_step, mask, self.plans.last_step[plan])
+        assign_where(reference.index, mask, self.frames * plan)
+        assign_where(reference.last, mask, self.last_frame(plan))
         shown = (draws[:, 1:2] < self.mix) & (draws[:, 2:] < 0.5)
-        keep(self.pose_mask, mask, self.masks.sample(n, self.generator) & shown[:, :1, None])
+        assign_where(self.pose_mask, mask, self.masks.sample(n, self.generator) & shown[:, :1, None])
         columns = {self.own: torch.ones_like(mask)} | dict(zip(self.others, shown[:, 1:].unbind(dim=1), strict=True))
         for name, x in self.shown.items():
-            keep(x, mask, columns[name])
+            assign_where(x, mask, columns[name])
         return reference.now()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -138,7 +138,7 @@ class LocomotionCommand(Command):
         super().load_state_dict(state)
 
     def last_frame(self, plan: Tensor) -> Tensor:
-        """(n,) the last frame of each plan that is seen."""
+        """(n,) the last visible frame of each plan."""
         return self.frames * (plan + 1) - 1
 
     def advance(self, state: RobotState) -> None:
@@ -149,27 +149,27 @@ class LocomotionCommand(Command):
         self.substep %= reference.stride
         reference.advance(frames)
 
-    def stay(self) -> None:
+    def clamp_to_plan(self) -> None:
         self.step.clamp_max_(self.plans.steps - 1)
 
     def pace(self, state: RobotState) -> Tensor:
-        """(n,) how many frames of the plan this control step is."""
+        """(n,) number of plan frames in this control step."""
         return torch.full_like(self.substep, self.reference.stride)
 
     def point_w(self) -> Tensor:
-        """Where the plan is now, (n, 2) m."""
+        """Current point of the plan, (n, 2) m."""
         return self.points_w(self.now)[:, 0]
 
     def points_w(self, ahead: Tensor) -> Tensor:
-        """Where the plan is `ahead` (P,) control steps later, (n, P, 2) m."""
+        """Points of the plan `ahead` (P,) control steps later, (n, P, 2) m."""
         return self.plans.pos[self.plan[:, None], (self.step[:, None] + ahead).clamp_max(self.plans.steps - 1)]
 
     def end_w(self) -> Tensor:
-        """Where the plan ends, (n, 2) m."""
+        """End of the plan, (n, 2) m."""
         return self.plans.end[self.plan]
 
     def time_left(self) -> Tensor:
-        """Until the plan ends, (n,) s."""
+        """Time until the plan ends, (n,) s."""
         return (self.last_step - self.step) * self.dt
 
     def direction_and_speed(self) -> tuple[Tensor, Tensor]:
@@ -178,7 +178,7 @@ class LocomotionCommand(Command):
         return torch.stack([angle.cos(), angle.sin()], dim=-1), self.plans.commanded_speed[self.plan, self.step]
 
     def settled(self) -> Tensor:
-        """(n,) bool: the last change of command is long enough ago for errors to count."""
+        """(n,) bool: whether the last change of command is long enough ago for errors to count."""
         return self.plans.settled[self.plan, self.step]
 
 

@@ -1,4 +1,4 @@
-"""Track clips of which only some bodies at some times are shown (MaskedMimic, arXiv 2409.14393)."""
+"""Track clips of which only some bodies are shown at some times (MaskedMimic, arXiv 2409.14393)."""
 
 from dataclasses import replace
 
@@ -15,11 +15,11 @@ PATTERNS = {
     "feet": "the feet",
     "inbetween": "the furthest pose",
 }
-"""Patterns of `MaskParams` that are evaluated on their own, in all future frames."""
+"""Patterns of `MaskParams` that are evaluated separately, with all future frames visible."""
 
 
 def build(context: TaskContext) -> TaskTerms:
-    """The masked tracking task of some envs."""
+    """The masked tracking task for some envs."""
     return track.build(context, MaskSampler.of(context))
 
 

@@ -1,4 +1,4 @@
-"""Structured masks over future poses: which bodies a policy sees, and at which times."""
+"""Structured masks over future poses: which bodies a policy observes, and at which times."""
 
 from dataclasses import dataclass, field
 
@@ -14,13 +14,13 @@ from .task import TaskContext
 
 @dataclass
 class MaskParams:
-    """Which target poses an env may see (MaskedMimic, arXiv 2409.14393, section 5.2).
+    """The target poses that an env observes (MaskedMimic, arXiv 2409.14393, section 5.2).
 
     Attributes:
         patterns: weight of each pattern of visible bodies: `full`, `head_hands`, `root`, `hands`, `feet`, `random`; with
-            `inbetween` all are visible, but only in the furthest frame.
-        frame_keep: probability that one of the future frames is visible (at least one always is); not for `inbetween`.
-        resample_time: mean time between new draws within an episode, s.
+            `inbetween` all bodies are visible, but only in the furthest frame.
+        frame_keep: probability that a future frame is visible (at least one always is); it does not apply to `inbetween`.
+        resample_time: mean time between draws within an episode, s.
     """
 
     patterns: dict[str, float] = field(
@@ -49,7 +49,7 @@ class MaskSampler:
     """Draws masks (n, K, B): a pattern of bodies times a choice of future frames, as in MaskedMimic (arXiv 2409.14393).
 
     Raises:
-        UserError: on an unknown pattern name.
+        UserError: a pattern has an unknown name.
     """
 
     def __init__(self, params: MaskParams, robot: Robot, num_frames: int, device: torch.device) -> None:
@@ -78,7 +78,7 @@ class MaskSampler:
 
     @classmethod
     def of(cls, context: TaskContext) -> "MaskSampler":
-        """By the env's `masked_mimic_params`, which all tasks share."""
+        """The sampler of the env's `masked_mimic_params`, which all tasks share."""
         config = context.config
         return cls(config.masked_mimic_params, context.robot, len(config.future_frames), context.device)
 
@@ -90,7 +90,7 @@ class MaskSampler:
         """(n, K, B) bool; every mask shows at least one body at one time."""
         device = self.bodies.device
         pattern = torch.bucketize(torch.rand(n, device=device, generator=generator), self.edges, right=True)
-        # The random pattern first draws how sparse it is, then the bodies: single bodies and whole bodies both occur.
+        # The random pattern draws its density first, then the bodies, so that few and many visible bodies both occur.
         draws = torch.rand(n, self.bodies.shape[1], device=device, generator=generator)
         density = torch.rand(n, 1, device=device, generator=generator)
         random = (draws < density) | (draws == draws.amin(dim=1, keepdim=True))

@@ -1,4 +1,4 @@
-"""Commands that are clips: follow this motion, of which you see these bodies at these times."""
+"""Commands that are clips: follow a motion, of which some bodies are shown at some times."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from protege.core.motions import StreamedLibrary
 from protege.core.robots.state import RobotState
 
 from ..references.adaptive_sampling import AdaptiveSampler, startable_frames
-from ..references.reference import Reference, clear, keep
+from ..references.reference import Reference, assign_where, zero_where
 from ..references.streamed_sampling import StreamedSampler
 from .command import Command
 from .masks import MaskSampler
@@ -15,12 +15,12 @@ from .task import TaskContext
 
 
 class MotionCommand(Command):
-    """Track clips of a library from a random phase (reference-state initialisation, DeepMimic), more often where they fail.
+    """Track clips of a library from random start frames (reference state initialisation, DeepMimic), more often where they fail.
 
     Args:
-        masks: hides part of the target poses; None shows them all.
-        start_within: episodes start in this first share of the clip: 1 anywhere; in evaluation less, so that most of the clip is
-            played, yet no two episodes are alike, and all are drawn alike.
+        masks: hides some of the target poses; None shows them all.
+        start_within: episodes start in this first share of the clip: 1 for anywhere; less in evaluations, so that most of the clip
+            is played, yet no two episodes are the same, and starts are uniform.
     """
 
     def __init__(self, context: TaskContext, masks: MaskSampler | None, *, start_within: float) -> None:
@@ -44,13 +44,13 @@ class MotionCommand(Command):
             return StreamedSampler(library, dt, ratio, limit)
         return AdaptiveSampler(library, self.startable, dt, ratio, limit)
 
-    def follow(self) -> None:
+    def refresh_clips(self) -> None:
         self.startable.copy_(startable_frames(self.library.counts, self.library.rate))
         if isinstance(self.sampler, StreamedSampler):
-            self.sampler.follow()
+            self.sampler.refresh_clips()
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
-        """Clips (n,), and where in their starts episodes begin, (n,) in 0 to 1."""
+        """Clips (n,), and where within their possible starts episodes begin, (n,) in 0 to 1."""
         if self.sampler is not None:
             return self.sampler.sample(n, self.generator)
         clip = self.library.sample_clips(n, self.generator)
@@ -62,14 +62,14 @@ class MotionCommand(Command):
         first = library.starts[clip]
         last = first + library.counts[clip] - 1
         frame = first + (phase * self.startable[clip]).long()
-        keep(reference.index, mask, frame)
-        keep(reference.last, mask, last)
+        assign_where(reference.index, mask, frame)
+        assign_where(reference.last, mask, last)
         # Every episode starts at the origin, so that coordinates stay small in float32.
-        keep(reference.shift[:, :2], mask, -library.state.root_pos_w[frame, :2])
-        clear(self.step, mask)
-        keep(self.last_step, mask, ((last - frame) // reference.stride).clamp(1, self.max_steps))
+        assign_where(reference.shift[:, :2], mask, -library.state.root_pos_w[frame, :2])
+        zero_where(self.step, mask)
+        assign_where(self.last_step, mask, ((last - frame) // reference.stride).clamp(1, self.max_steps))
         if self.masks is not None:
-            keep(self.pose_mask, mask, self.masks.sample(n, self.generator))
+            assign_where(self.pose_mask, mask, self.masks.sample(n, self.generator))
         start = reference.now()
         return perturbed(start, self.start_noise, self.generator) if self.start_noise else start
 
@@ -79,30 +79,30 @@ class MotionCommand(Command):
         if self.masks is not None:
             n = len(self.step)
             fresh = torch.rand(n, device=self.step.device, generator=self.generator) < self.resample
-            keep(self.pose_mask, fresh, self.masks.sample(n, self.generator))
+            assign_where(self.pose_mask, fresh, self.masks.sample(n, self.generator))
 
     @property
     def clip(self) -> Tensor:
         return self.library.clip_at(self.reference.index)
 
-    def judge(self, failed: Tensor) -> None:
+    def record_failures(self, failed: Tensor) -> None:
         if self.sampler is not None:
             self.sampler.count(self.reference.index, failed)
 
     def statistics(self) -> list[Tensor]:
-        # Each rank has its own clips on its device: their counts are not of the same bins.
+        # Each rank has its own clips on its device, so that their counts belong to different bins.
         mixed = isinstance(self.sampler, StreamedSampler)
         return [] if self.sampler is None or mixed else [self.sampler.counts]
 
     def _rows(self) -> dict[str, Tensor]:
-        return super()._rows() | ({} if self.sampler is None else self.sampler.kept)
+        return super()._rows() | ({} if self.sampler is None else self.sampler.saved_state)
 
 
 def perturbed(state: RobotState, size: float, generator: torch.Generator) -> RobotState:
-    """States (n, ...) with noise on joints and on the root's velocity, by a share of `size` from 0 to 1 that each row draws.
+    """States (n, ...) with noise on joints and on the root's velocity; each row draws a share of `size` from 0 to 1.
 
-    At `size` 1 the deviations are 0.03 rad, 0.5 rad/s, 0.15 m/s and 0.3 rad/s. Places of bodies are not changed: a simulator takes
-    the root and the joints.
+    At `size` 1 the standard deviations are 0.03 rad, 0.5 rad/s, 0.15 m/s and 0.3 rad/s. Positions of bodies stay the same: a
+    simulator reads only the root and the joints.
     """
     n, device = len(state.joint_pos), state.joint_pos.device
     share = size * torch.rand(n, 1, device=device, generator=generator)

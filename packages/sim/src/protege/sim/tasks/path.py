@@ -1,4 +1,4 @@
-"""Follow a smooth random path at 0.5-1.5 m/s: be at each of its points at that point's time."""
+"""Follow a smooth random path at 0.5-1.5 m/s: reach each of its points at that point's time."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,18 +13,32 @@ from protege.core.observations import to_heading
 from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
-from ..references.plans import FASTEST, MAX_ACCELERATION, MAX_LATERAL_ACCELERATION, Plans, obeyed, uniform
+from ..references.plans import (
+    MAX_ACCELERATION,
+    MAX_COMMANDED_RATE,
+    MAX_LATERAL_ACCELERATION,
+    Plans,
+    plans_along,
+    uniform,
+)
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
-from .path_clock import AHEAD, ARRIVED, ASTRAY, ASTRAY_TIME, TIME_LIMIT, PathClock
+from .path_clock import (
+    ARRIVAL_DISTANCE,
+    ASTRAY_DISTANCE,
+    ASTRAY_TIME,
+    DIRECTION_LOOKAHEAD,
+    TIME_LIMIT_FACTOR,
+    PathClock,
+)
 from .task import TaskContext, TaskTerms
 from .terms import Scene, Term
 
 POINT_TIMES = tuple(0.5 * (k + 1) for k in range(10))
-"""How far ahead the path's points are, s."""
-OFF_PATH = 2.0
-"""m: an evaluated episode fails when the pelvis is further than this from the path's point of the time."""
-CLOCKS = ("fixed", "waiting")
+"""Times ahead of the path's points, s."""
+OFF_PATH_DISTANCE = 2.0
+"""m: an evaluation episode fails when the pelvis is further than this from the path's current point."""
+CLOCK_KINDS = ("fixed", "waiting")
 
 
 @dataclass
@@ -32,14 +46,14 @@ class PathParams:
     """Following a smooth random path.
 
     Attributes:
-        enable_path_termination: training ends an episode further than `path_termination_distance` from the path.
+        enable_path_termination: training ends an episode when the root is further than `path_termination_distance` from the path.
         path_termination_distance: m; see `enable_path_termination`.
         body_termination_distance: training ends an episode when any body is further than this from the warped walk, m; 0 for
-            never. Out of step with the walk, a teacher's corrections teach a student nothing.
-        speed: least and largest speed along the path, m/s; below zero it is walked backwards.
-        max_turn_rate: of the path, rad/s.
+            never. A teacher's corrections teach a student nothing when the robot is out of step with the walk.
+        speed: least and largest speed along the path, m/s; negative is backwards.
+        max_turn_rate: largest turn rate of the path, rad/s.
         clock: in evaluations. `fixed`: the path's point moves on with time. `waiting`: it slows down for a robot that is behind or
-            beside it, as in deployment, and there are two more ways to fail, see `tasks/path_clock.py`.
+            beside it, as in deployment, and there are two more failure rules, see `tasks/path_clock.py`.
         rewards: weight of each reward term.
     """
 
@@ -54,24 +68,24 @@ class PathParams:
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "path_termination_distance")
         checks.at_least(0, self, key, "body_termination_distance")
-        checks.within(-FASTEST, FASTEST, self, key, "speed")
-        checks.within(0, FASTEST, self, key, "max_turn_rate")
+        checks.within(-MAX_COMMANDED_RATE, MAX_COMMANDED_RATE, self, key, "speed")
+        checks.within(0, MAX_COMMANDED_RATE, self, key, "max_turn_rate")
         checks.rising(self, key, "speed")
         terms.check_rewards(self, key, REWARDS)
-        if self.clock not in CLOCKS:
-            raise UserError(f"{key}.clock is {self.clock!r}", f"Take {' or '.join(CLOCKS)}")
+        if self.clock not in CLOCK_KINDS:
+            raise UserError(f"{key}.clock is {self.clock!r}", f"Take {' or '.join(CLOCK_KINDS)}")
 
 
-# What is seen ----------------------------------------------------------------------------------------------------------
+# Observation ----------------------------------------------------------------------------------------------------------
 
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Points that the pelvis should pass, seen from the robot: (N, P, 2) m in the heading frame."""
+    """Future points of the path: (N, P, 2) m in the heading frame."""
     return to_heading(state, inputs["path_w"] - state.root_pos_w[:, None, :2])
 
 
 def of_plans(command: LocomotionCommand) -> Callable[[], dict[str, Tensor]]:
-    """The points ahead on the plans of a command."""
+    """The future points on the plans of a command."""
     steps = (torch.tensor(POINT_TIMES, device=command.plan.device) / command.dt).round().long()
     return lambda: {"path_w": command.points_w(steps)}
 
@@ -87,15 +101,15 @@ PATH = PlanModality(
 )
 
 
-# What is commanded -----------------------------------------------------------------------------------------------------
+# Commands -------------------------------------------------------------------------------------------------------------
 
 
 def plan_paths(
     count: int, steps: int, last_step: int, dt: float, params: PathParams, generator: torch.Generator
 ) -> Plans:
-    """Smooth random paths: speed and turn rate run linearly between random knots.
+    """Smooth random paths: speed and turn rate are interpolated linearly between random knots.
 
-    They are one to two seconds apart, or further where speeds are too different for that.
+    Knots are one to two seconds apart, or further if the range of speeds requires it.
     """
     slower = max(1.0, (params.speed[1] - params.speed[0]) / MAX_ACCELERATION)
     knots = math.ceil(steps * dt / slower) + 2
@@ -115,11 +129,11 @@ def plan_paths(
     turn_rate = at_knots(-params.max_turn_rate, params.max_turn_rate).clamp(-bend, bend)
     heading = (turn_rate * dt).cumsum(dim=1) - turn_rate[:, :1] * dt
     pos = _integrate(heading, speed, dt)
-    return obeyed(pos, heading, turn_rate, speed, last_step=last_step)
+    return plans_along(pos, heading, turn_rate, speed, last_step=last_step)
 
 
 def _integrate(heading: Tensor, speed: Tensor, dt: float) -> Tensor:
-    """Positions (Q, T, 2) m of points that move the way they face, starting at the origin."""
+    """Positions (Q, T, 2) m of points that move in the direction they face, starting at the origin."""
     velocity = speed[..., None] * torch.stack([heading.cos(), heading.sin()], dim=-1)
     travelled = (velocity * dt).cumsum(dim=1)
     return travelled - travelled[:, :1]
@@ -128,14 +142,14 @@ def _integrate(heading: Tensor, speed: Tensor, dt: float) -> Tensor:
 class PathCommand(LocomotionCommand):
     """Envs that walk along paths.
 
-    With `PathParams.clock` `waiting` the path's clock waits for the robot, and the path ends at its last step.
+    If `PathParams.clock` is `waiting`, the path's clock waits for the robot, and the path ends at its last step.
     """
 
     def __init__(self, context: TaskContext) -> None:
         waits = context.evaluation and context.params.clock == "waiting"
         super().__init__(context, SUBSTEPS if waits else 1)
         self.clock = PathClock(context.n, SUBSTEPS, self.dt, context.device) if waits else None
-        self.way = torch.tensor([0, round(AHEAD / self.dt)], device=context.device)
+        self.way = torch.tensor([0, round(DIRECTION_LOOKAHEAD / self.dt)], device=context.device)
 
     def draw_plans(self, count: int, generator: torch.Generator) -> Plans:
         self.gaits.require(self.params.speed, "env.path_follower_params.speed")
@@ -161,7 +175,7 @@ class PathCommand(LocomotionCommand):
         return torch.minimum(frames, self.reference.last - self.reference.index)
 
     def points_w(self, ahead: Tensor) -> Tensor:
-        """As `LocomotionCommand.points_w`; with a clock that waits a path stays where it ends."""
+        """As `LocomotionCommand.points_w`; with a waiting clock, points after the end of the path stay at its end."""
         if self.clock is None:
             return super().points_w(ahead)
         steps = self.step[:, None] + ahead
@@ -174,42 +188,42 @@ class PathCommand(LocomotionCommand):
         ended = super().over(state)
         if self.clock is None:
             return ended
-        return ended & ((state.root_pos_w[:, :2] - self.point_w()).norm(dim=1) < ARRIVED)
+        return ended & ((state.root_pos_w[:, :2] - self.point_w()).norm(dim=1) < ARRIVAL_DISTANCE)
 
     def _rows(self) -> dict[str, Tensor]:
         return super()._rows() | (self.clock.rows() if self.clock is not None else {})
 
 
-# How it is judged ------------------------------------------------------------------------------------------------------
+# Rewards and rules ----------------------------------------------------------------------------------------------------
 
 
 def path_distance(scene: Scene) -> Tensor:
-    """Horizontal distance of the pelvis from the path's point of this time, m."""
+    """Horizontal distance of the pelvis from the path's current point, m."""
     return (scene.state.root_pos_w[:, :2] - locomotion(scene).point_w()).norm(dim=-1)
 
 
 def path_position(scene: Scene) -> Tensor:
-    """exp(-10 x squared distance of the pelvis from the path's point of this time), m²."""
+    """exp(-10 x squared distance of the pelvis from the path's current point), m²."""
     return torch.exp(-10.0 * path_distance(scene).square())
 
 
 def path_nearness(scene: Scene) -> Tensor:
-    """1 less the distance of the pelvis from the path's point of this time, m: its slope is the same near and far."""
+    """1 minus the distance of the pelvis from the path's current point, m: the slope is the same near and far."""
     return 1.0 - terms.length(scene.state.root_pos_w[:, :2] - locomotion(scene).point_w(), terms.SOFT_DISTANCE)
 
 
 def off_path(distance: float) -> Term:
-    """The pelvis is further than `distance` (m) from the path's point of this time."""
+    """The pelvis is further than `distance` (m) from the path's current point."""
     return lambda scene: path_distance(scene) > distance
 
 
 def path_lost(scene: Scene) -> Tensor:
-    """The path's clock waits for the robot, which has been too far off for too long; see `path_clock`."""
+    """With the waiting clock: the robot has been too far from the path for too long; see `path_clock`."""
     return _clock(scene).lost()
 
 
 def too_late(scene: Scene) -> Tensor:
-    """The path's clock waits for the robot, which has not arrived in time; see `path_clock`."""
+    """With the waiting clock: the robot has not arrived in time; see `path_clock`."""
     return _clock(scene).late(scene.command.last_step) & ~scene.command.over(scene.state)
 
 
@@ -219,7 +233,7 @@ def _clock(scene: Scene) -> PathClock:
 
 
 def path_following_err(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Horizontal pelvis distance from the path's point of this time, m."""
+    """Horizontal distance of the pelvis from the path's current point, m."""
     error = path_distance(scene)
     return error, torch.ones_like(error)
 
@@ -228,13 +242,13 @@ REWARDS = {**terms.TRACKING, **terms.SENSED, "path_position": path_position, "pa
 
 
 def build(context: TaskContext) -> TaskTerms:
-    """The path following task of some envs."""
+    """The path following task for some envs."""
     params: PathParams = context.params
     command = PathCommand(context)
     terminations = {"fallen": terms.fallen, **terms.out_of_step(params.body_termination_distance)}
     if params.enable_path_termination:
         terminations["off_path"] = off_path(params.path_termination_distance)
-    failures = {"fallen": terms.fallen, "off_path": off_path(OFF_PATH)}
+    failures = {"fallen": terms.fallen, "off_path": off_path(OFF_PATH_DISTANCE)}
     if command.clock is not None:
         failures |= {"path_lost": path_lost, "too_late": too_late}
     return TaskTerms(
@@ -247,12 +261,12 @@ def build(context: TaskContext) -> TaskTerms:
 
 
 def failure_rule(params: PathParams) -> str:
-    """In words."""
-    rule = f"the pelvis is over {OFF_PATH:g} m from the path's point of the time, or a fall"
+    """The failure rule in words."""
+    rule = f"the pelvis is over {OFF_PATH_DISTANCE:g} m from the path's point of the time, or a fall"
     if params.clock == "fixed":
         return rule
-    lost = f"over {ASTRAY:g} m for {ASTRAY_TIME:g} s"
-    late = f"not within {ARRIVED:g} m of the path's end in {TIME_LIMIT:g} times its duration"
+    lost = f"over {ASTRAY_DISTANCE:g} m for {ASTRAY_TIME:g} s"
+    late = f"not within {ARRIVAL_DISTANCE:g} m of the path's end in {TIME_LIMIT_FACTOR:g} times its duration"
     return f"{rule}, {lost}, or {late}; the path's clock waits for the robot"
 
 

@@ -1,4 +1,4 @@
-"""The tasks of this package: to add one, write a file and a line here. Another package has a registry of its own."""
+"""The tasks of this package: to add one, write a file and add a line here. Other packages have their own registries."""
 
 from . import goal, masked_mimic, path, steering, track
 

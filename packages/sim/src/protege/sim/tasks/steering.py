@@ -14,24 +14,24 @@ from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
-from ..references.plans import FASTEST, MAX_ACCELERATION, Plans, drive, uniform
-from ..references.reference import clear
+from ..references.plans import MAX_ACCELERATION, MAX_COMMANDED_RATE, Plans, drive, uniform
+from ..references.reference import zero_where
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
 from .terms import Scene, Term
 
-LEISURELY = 1.5
-"""m/s: changes to or from higher commanded speeds have a longer settling time."""
+FAST_COMMAND_SPEED = 1.5
+"""m/s: changes from or to higher commanded speeds have a longer settling time."""
 SLOWEST_COMMAND = 0.15
 """m/s: lower commanded speeds mean standing, because no gait is so slow."""
-PATIENCE = 0.2
+MAX_CLOCK_OFFSET = 0.2
 """s, by which a plan's clock may lag or lead. Without this limit students would learn to stay behind the command."""
 SOFT_VELOCITY, SOFT_HEADING = 0.2, 0.05
-"""m/s, rad: `velocity_nearness` and `heading_nearness` are round within so much of no error. A walking pelvis sways at 0.1-0.2 m/s,
-so that it is the mean over a stride that counts."""
-SLOW = 0.04
-"""m²/s², mean square of the bodies' velocities about the root, below which they do not show the gait's phase."""
+"""m/s, rad: `velocity_nearness` and `heading_nearness` are smooth within this distance of zero error. A walking pelvis sways at
+0.1-0.2 m/s, so only the mean over a stride matters."""
+PHASE_SPEED_SQUARED = 0.04
+"""m²/s², mean square of the bodies' velocities relative to the root; below it they do not reveal the gait's phase."""
 
 
 @dataclass
@@ -40,18 +40,18 @@ class SteeringParams:
 
     Attributes:
         obs_size: 3 (direction, speed) or 5 (and the direction to face).
-        speed: least and largest commanded speed, m/s; below zero is backwards, facing the direction, and what is slower than 0.15
-            is drawn as 0, standing.
+        speed: least and largest commanded speed, m/s; negative is backwards, facing the direction. Speeds below 0.15 are commanded
+            as 0, standing.
         change_time: shortest and longest time between commands in evaluations, s.
-        training_change_time: the same in training, s. It is the turns that are hard to learn; there had better be many.
-        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`: half of them are to stand, if
-            `speed` begins at 0, which is learned from few of the others.
-        follow_gait: in training the plan's clock goes by a quarter slower for a robot whose gait lags, and faster after one that
-            leads, up to 0.2 s in all. For students: a command does not tell the phase that teachers correct them to.
-        settle_time: errors count from so long after a change on, s; from or to more than 1.5 m/s it takes 0.67 s longer a m/s.
-        max_heading_error: once settled, facing further off than this is a failure, rad (the default is 45°).
-        body_termination_distance: see `PathParams`; the warped walk goes along with the robot.
-        max_turn_rate: of the walk that is asked for, rad/s.
+        training_change_time: the same in training, s. Turns are hard to learn, so there should be many of them.
+        slow_share: share of training's commands that are drawn from the lowest fifth of `speed`. If `speed` begins at 0, half of
+            them are to stand, which few of the other commands teach.
+        follow_gait: in training the plan's clock runs a quarter slower for a robot whose gait lags, and a quarter faster for one
+            that leads, up to 0.2 s in all. For students: a command does not contain the phase to which teachers correct them.
+        settle_time: time after a change from which on errors count, s; 0.67 s longer per m/s from or to more than 1.5 m/s.
+        max_heading_error: once settled, facing further away than this is a failure, rad (the default is 45°).
+        body_termination_distance: see `PathParams`; the warped walk moves along with the robot.
+        max_turn_rate: largest turn rate of the commanded walk, rad/s.
         rewards: weight of each reward term.
     """
 
@@ -69,8 +69,8 @@ class SteeringParams:
 
     def check(self, key: str) -> None:
         checks.at_least(0, self, key, "settle_time", "body_termination_distance")
-        checks.within(-FASTEST, FASTEST, self, key, "speed")
-        checks.within(0, FASTEST, self, key, "max_turn_rate")
+        checks.within(-MAX_COMMANDED_RATE, MAX_COMMANDED_RATE, self, key, "speed")
+        checks.within(0, MAX_COMMANDED_RATE, self, key, "max_turn_rate")
         checks.above_zero(self, key, "change_time", "training_change_time", "max_heading_error")
         checks.within(0.1, checks.MAX_NUMBER, self, key, "change_time", "training_change_time")
         terms.check_rewards(self, key, REWARDS)
@@ -83,17 +83,17 @@ class SteeringParams:
             checks.rising(self, key, name)
 
     def when(self, evaluation: bool) -> "SteeringParams":
-        """These parameters in evaluations, or in training, with the `change_time` that counts there."""
+        """The parameters that apply in evaluations, or in training, with its own `change_time`."""
         if evaluation:
             return replace(self, follow_gait=False, slow_share=0.0)
         return replace(self, change_time=self.training_change_time)
 
 
-# What is seen ----------------------------------------------------------------------------------------------------------
+# Observation ----------------------------------------------------------------------------------------------------------
 
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Where to go and how fast: (N, 3) = unit direction in the heading frame (2), speed (1, m/s); (N, 5) with where to face (2)."""
+    """Direction and speed: (N, 3) = unit direction in the heading frame (2), speed (1, m/s); (N, 5) with where to face (2)."""
     vectors = [to_heading(state, inputs["steering_direction_w"]), inputs["steering_speed"].unsqueeze(1)]
     if "steering_facing_w" in inputs:
         vectors.append(to_heading(state, inputs["steering_facing_w"]))
@@ -101,7 +101,7 @@ def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def inputs(shape: tuple[int, ...]) -> tuple[InputSpec, ...]:
-    """Of an observation of 3 numbers or 5."""
+    """The raw inputs of an observation of 3 numbers or 5."""
     specs = (
         InputSpec("steering_direction_w", (2,), "1", "world", "where to go, a unit vector"),
         InputSpec("steering_speed", (), "m/s", "", "how fast to go"),
@@ -125,13 +125,13 @@ STEERING = PlanModality(
 )
 
 
-# What is commanded -----------------------------------------------------------------------------------------------------
+# Commands -------------------------------------------------------------------------------------------------------------
 
 
 def plan_steering(
     count: int, steps: int, last_step: int, dt: float, params: SteeringParams, generator: torch.Generator
 ) -> Plans:
-    """Directions and speeds that change every few seconds; turn first, then speed up."""
+    """Directions and speeds that change every few seconds; robots turn first, then speed up."""
     segments = math.ceil(steps * dt / params.change_time[0]) + 1
     changes = uniform((count, segments), *params.change_time, generator).cumsum(dim=1)
     now = (torch.arange(steps) * dt).expand(count, -1).contiguous()
@@ -155,7 +155,7 @@ def plan_steering(
     plan = drive(count, steps, dt, start_speed, params.max_turn_rate, obey)
     plan.direction, plan.commanded_speed = direction, commanded
     before = torch.cat([speeds[:, :1], speeds[:, :-1]], dim=1)
-    haste = (torch.maximum(speeds.abs(), before.abs()).gather(1, segment) - LEISURELY).clamp_min(0.0)
+    haste = (torch.maximum(speeds.abs(), before.abs()).gather(1, segment) - FAST_COMMAND_SPEED).clamp_min(0.0)
     plan.settled = now - begun >= params.settle_time + haste / MAX_ACCELERATION
     plan.end = plan.pos[:, last_step]
     plan.last_step = torch.full((count,), last_step)
@@ -163,20 +163,20 @@ def plan_steering(
 
 
 class SteeringCommand(LocomotionCommand):
-    """Envs that obey a direction and a speed.
+    """Envs that follow a direction and a speed.
 
-    Their references are carried along with the robots, since a direction and a speed say nothing about where to be. Nor do they
-    say which foot is to be where when: with `SteeringParams.follow_gait` the plan's clock goes slower for a gait that lags, and
-    faster after one that leads.
+    Their references move along with the robots, since a direction and a speed do not define a position. They do not define the
+    phase of the gait either: with `SteeringParams.follow_gait` the plan's clock runs slower for a gait that lags, and faster for
+    one that leads.
     """
 
-    kept = (*LocomotionCommand.kept, "clock")
+    saved_state = (*LocomotionCommand.saved_state, "clock")
     carried = True
 
     def __init__(self, context: TaskContext) -> None:
         self.follows_gait = context.params.when(context.evaluation).follow_gait
         super().__init__(context, SUBSTEPS if self.follows_gait else 1)
-        self.clock = torch.zeros_like(self.step)  # frames by which the plan's is ahead of time
+        self.clock = torch.zeros_like(self.step)  # frames by which the plan's clock is ahead of time
 
     def draw_plans(self, count: int, generator: torch.Generator) -> Plans:
         self.gaits.require(self.params.speed, "env.steering_params.speed")
@@ -184,7 +184,7 @@ class SteeringCommand(LocomotionCommand):
         return plan_steering(count, steps, self.episode_steps, self.dt, params, generator)
 
     def reset(self, mask: Tensor) -> RobotState:
-        clear(self.clock, mask)
+        zero_where(self.clock, mask)
         return super().reset(mask)
 
     def advance(self, state: RobotState) -> None:
@@ -193,42 +193,42 @@ class SteeringCommand(LocomotionCommand):
         self.reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
 
     def pace(self, state: RobotState) -> Tensor:
-        """As many frames as there are in a control step, but for one more or less."""
+        """The frames of a control step, or one more or less."""
         if not self.follows_gait:
             return super().pace(state)
         reference = self.reference
         lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
         late = lead.abs() > 0.5 * self.dt / reference.stride
         clock = self.clock + torch.sign(lead).long() * late
-        patience = reference.stride * round(PATIENCE / self.dt)
-        clock.clamp_(-patience, patience)
+        limit = reference.stride * round(MAX_CLOCK_OFFSET / self.dt)
+        clock.clamp_(-limit, limit)
         frames = reference.stride + clock - self.clock
         self.clock.copy_(clock)
         return frames
 
 
 def gait_lead(state: RobotState, reference: RobotState) -> Tensor:
-    """By how much n robots are ahead of their references in a gait, (n,) s; below zero they lag.
+    """Time by which n robots are ahead of their references in the gait, (n,) s; negative if they lag.
 
-    The time for which the reference's bodies, as seen from its root, would have to go on to be nearest to the robot's (least
-    squares), less where they hardly move. Where the robot is does not matter.
+    It is the time by which the reference's bodies, relative to its root, would have to advance to be nearest to the robot's (least
+    squares), reduced where they hardly move. The position of the robot does not matter.
     """
     off = (state.body_pos_w - state.root_pos_w[:, None]) - (reference.body_pos_w - reference.root_pos_w[:, None])
     velocity = reference.body_lin_vel_w - reference.root_lin_vel_w[:, None]
-    return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + SLOW)
+    return (off * velocity).sum(-1).mean(-1) / (velocity.square().sum(-1).mean(-1) + PHASE_SPEED_SQUARED)
 
 
-# How it is judged ------------------------------------------------------------------------------------------------------
+# Rewards and rules ----------------------------------------------------------------------------------------------------
 
 
 def commanded_velocity(scene: Scene) -> Tensor:
-    """(n, 2) m/s, world frame."""
+    """The commanded velocity, (n, 2) m/s, world frame."""
     direction, speed = locomotion(scene).direction_and_speed()
     return direction * speed[:, None]
 
 
 def heading_error(scene: Scene) -> Tensor:
-    """Angle between where the root faces and the commanded direction, rad in [0, pi]."""
+    """Angle between the root's heading and the commanded direction, rad in [0, pi]."""
     direction, _ = locomotion(scene).direction_and_speed()
     wanted = torch.atan2(direction[:, 1], direction[:, 0])
     return R.wrap_angle(R.yaw(scene.state.root_quat_w) - wanted).abs()
@@ -240,25 +240,25 @@ def steering_velocity(scene: Scene) -> Tensor:
 
 
 def velocity_nearness(scene: Scene) -> Tensor:
-    """1 less the error of the root's horizontal velocity, m/s: its slope is the same near and far."""
+    """1 minus the error of the root's horizontal velocity, m/s: the slope is the same near and far."""
     return 1.0 - terms.length(scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene), SOFT_VELOCITY)
 
 
 def heading_nearness(scene: Scene) -> Tensor:
-    """1 less 2 sin(heading error / 2), rad: the distance of unit vectors, whose slope is 1 near and 0.7 at a right angle."""
+    """1 minus 2 sin(heading error / 2), the distance of unit vectors, rad: the slope is 1 near and 0.7 at a right angle."""
     facing, (direction, _) = R.yaw_cos_sin(scene.state.root_quat_w), locomotion(scene).direction_and_speed()
     return 1.0 - terms.length(facing - direction, SOFT_HEADING)
 
 
 def heading_off(angle: float) -> Term:
-    """Settled, yet facing more than `angle` (rad) away from the commanded direction."""
+    """After settling, the robot faces more than `angle` (rad) away from the commanded direction."""
     return lambda scene: (heading_error(scene) > angle) & locomotion(scene).settled()
 
 
 def steering_err(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Error of the velocity over the last second (one gait cycle), once settled, m/s.
+    """Error of the velocity averaged over the last second (one gait cycle), once settled, m/s.
 
-    A walking pelvis sways at 0.1-0.2 m/s within each stride whatever the command; the mean over a cycle is the speed of travel.
+    A walking pelvis sways at 0.1-0.2 m/s within each stride at any command; the mean over a cycle is the speed of travel.
     """
     seconds = (scene.trail.shape[1] - 1) * scene.dt
     velocity = (scene.trail[:, -1] - scene.trail[:, 0]) / seconds
@@ -267,7 +267,7 @@ def steering_err(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def steering_err_instant(scene: Scene) -> tuple[Tensor, Tensor]:
-    """Error of the pelvis' velocity at this moment, sway included, once settled, m/s."""
+    """Error of the pelvis' current velocity, including the sway, once settled, m/s."""
     error = (scene.state.root_lin_vel_w[:, :2] - commanded_velocity(scene)).norm(dim=-1)
     return error, locomotion(scene).settled().float()
 
@@ -282,7 +282,7 @@ REWARDS = {
 
 
 def build(context: TaskContext) -> TaskTerms:
-    """The steering task of some envs."""
+    """The steering task for some envs."""
     params: SteeringParams = context.params
     rules = {"fallen": terms.fallen, "heading_off": heading_off(params.max_heading_error)}
     return TaskTerms(
@@ -295,9 +295,9 @@ def build(context: TaskContext) -> TaskTerms:
 
 
 def failure_rule(params: SteeringParams) -> str:
-    """In words."""
+    """The failure rule in words."""
     angle = f"{math.degrees(params.max_heading_error):.0f}°"
-    longer = f" (longer above {LEISURELY:g} m/s)" if max(map(abs, params.speed)) > LEISURELY else ""
+    longer = f" (longer above {FAST_COMMAND_SPEED:g} m/s)" if max(map(abs, params.speed)) > FAST_COMMAND_SPEED else ""
     return (
         f"the heading is over {angle} off {params.settle_time:g} s or more{longer} after a change of command, or a fall"
     )

@@ -1,4 +1,4 @@
-"""A task as some envs play it: a command and dicts of named terms. Nothing to inherit from."""
+"""A task for some envs: a command and dicts of named terms, without inheritance."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from protege.core.tasks import Task, tasks
 
 from ..references.gait_set import GaitSet
 from .command import Command
-from .terms import CONDUCT, Deviation, Metric, Scene, Term
+from .terms import MOTION_QUALITY, Deviation, Metric, Scene, Term
 
 
 @dataclass(frozen=True)
 class TaskTerms:
-    """What some envs are asked to do.
+    """The task of some envs.
 
     Attributes:
-        command: draws what is asked and the reference that does it.
+        command: draws the commands, and the reference that follows them.
         rewards: weight and term by name.
-        terminations: end a training episode as failed.
-        failures: end an evaluation episode as failed; the task's published failure rule.
-        metrics: measured over each episode.
+        terminations: rules that end a training episode as failed.
+        failures: rules that end an evaluation episode as failed; the task's published failure rule.
+        metrics: measures of each episode.
     """
 
     command: Command
@@ -45,20 +45,20 @@ class TaskTerms:
         return torch.zeros_like(scene.deviation.mean_distance) if total is None else total
 
     def broken_rules(self, scene: Scene, *, evaluation: bool) -> dict[str, Tensor]:
-        """Which rows have failed, (n,) bool each, by cause: by the failure rule in an evaluation, else by the terminations."""
+        """The failed rows, (n,) bool for each rule: by the failure rules in an evaluation, otherwise by the terminations."""
         return {cause: rule(scene) for cause, rule in (self.failures if evaluation else self.terminations).items()}
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What `Task.build` makes the terms from.
+    """The arguments from which `Task.build` makes the terms.
 
     Attributes:
-        task: what is built.
-        n: envs.
+        task: the task to build.
+        n: number of envs.
         config: the env's config, an `EnvConfig`.
-        gait: the walk that commands are obeyed with.
-        evaluation: asks for failure rules, clips from near their start, commands that change less often, and plans in turn.
+        gaits: the gaits with which walking commands are followed, made at the first call.
+        evaluation: use failure rules, start clips near their beginning, change commands less often, and assign plans in turn.
     """
 
     task: Task
@@ -77,11 +77,11 @@ class TaskContext:
         return getattr(self.config, self.task.config_key)
 
 
-def asks_for_conduct(config: Any) -> bool:
-    """Whether some task of an env's config rewards how gently robots move; see `terms.CONDUCT`."""
+def rewards_motion_quality(config: Any) -> bool:
+    """Whether some task of an env's config rewards how gently robots move; see `terms.MOTION_QUALITY`."""
     known = [(task, getattr(config, task.config_key)) for task in tasks().values()]
     weights = [task.reward_weights(params) for task, params in known if hasattr(params, "rewards")]
-    return any(given.get(name, 0.0) for given in weights for name in CONDUCT)
+    return any(given.get(name, 0.0) for given in weights for name in MOTION_QUALITY)
 
 
 def make_scenes(
@@ -90,22 +90,22 @@ def make_scenes(
     state: RobotState,
     trail: Tensor,
     robot: Robot,
-    conduct: Mapping[str, Tensor] = MappingProxyType({}),
+    motion_quality: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Scene]:
-    """What the terms of each task look at, by the task's name.
+    """The inputs of the terms of each task, by the task's name.
 
     Args:
         slices: the envs of each task, of N.
         state: the robots (N, ...).
         trail: (N, S, 2) m, see `Scene`.
-        conduct: (N,) each, see `Scene`.
+        motion_quality: (N,) each, see `Scene`.
     """
     reference = RobotState.cat([task.command.reference.now() for task in tasks.values()])
     deviation, dt = Deviation.of(state, reference), robot.control_dt
     return {
         name: Scene(
             *(state[part], reference[part], deviation[part], tasks[name].command, trail[part], dt, robot),
-            conduct={key: x[part] for key, x in conduct.items()},
+            motion_quality={key: x[part] for key, x in motion_quality.items()},
         )
         for name, part in slices.items()
     }

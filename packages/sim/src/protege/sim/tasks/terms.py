@@ -1,6 +1,6 @@
-"""Terms that several tasks share: each a few lines, from a `Scene` of n envs to one number an env. Others are in their task's file.
+"""Terms that several tasks share. Each maps a `Scene` of n envs to one number per env. Other terms are in their task's file.
 
-Rewards are at most 1; terminations are bool; metrics give (value, weight), and an episode's metric is their weighted mean.
+Rewards are at most 1. Terminations are bool. Metrics give (value, weight); an episode's metric is their weighted mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Deviation:
 
     @classmethod
     def of(cls, state: RobotState, reference: RobotState) -> Self:
-        """Of robots in `state` (n, ...)."""
+        """The deviation of robots in `state` (n, ...)."""
         squared = _squared(state.body_pos_w, reference.body_pos_w)
         distance = squared.sqrt()
         return cls(
@@ -55,7 +55,7 @@ class Deviation:
         )
 
     def __getitem__(self, rows: slice) -> Self:
-        """That of some of the robots, views."""
+        """The deviation of some of the robots, as views."""
         return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
@@ -66,17 +66,18 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass
 class Scene:
-    """All that terms may look at, for the n envs of one task.
+    """The inputs of terms, for the n envs of one task.
 
     Attributes:
         state: the robots now.
-        reference: where the reference has them, shifted by the command.
-        deviation: how far they are from there.
+        reference: the reference's state, shifted by the command.
+        deviation: of the robots from the reference.
         command: the task's command.
         trail: (n, S, 2) m, the roots' horizontal positions over the last second, newest last.
         dt: control period, s.
-        robot: its description.
-        conduct: (n,) each, how gently the last control step was made, by the names in `CONDUCT`; empty where nobody asks.
+        robot: the robot's description.
+        motion_quality: (n,) each, how gently the robots moved in the last control step, by the names in `MOTION_QUALITY`; empty
+            where it is not measured.
     """
 
     state: RobotState
@@ -86,16 +87,16 @@ class Scene:
     trail: Tensor
     dt: float
     robot: Robot
-    conduct: Mapping[str, Tensor] = field(default_factory=dict)
+    motion_quality: Mapping[str, Tensor] = field(default_factory=dict)
 
     def height(self, state: RobotState) -> Tensor:
-        """Of bodies over the ground, (n, B) m."""
+        """Heights of bodies above the ground, (n, B) m."""
         floor = self.command.reference.floor
         return (state.body_pos_w if floor is None else floor.above(state.body_pos_w))[..., 2]
 
 
 SOFT_DISTANCE, SOFT_TURN = 0.03, 0.05
-"""m, rad / 2: `body_distance` and `body_turn` are round within so much of no error."""
+"""m, rad / 2: `body_distance` and `body_turn` are smooth within this distance of zero error."""
 
 Term = Callable[[Scene], Tensor]
 Metric = Callable[[Scene], tuple[Tensor, Tensor]]
@@ -115,7 +116,7 @@ def body_pos_near(scene: Scene) -> Tensor:
 
 
 def body_pos_far(scene: Scene) -> Tensor:
-    """exp(-10 x mean squared distance of the bodies from the reference), m²: still felt where `body_pos` has long vanished."""
+    """exp(-10 x mean squared distance of the bodies from the reference), m²: has a slope where `body_pos` has vanished."""
     return torch.exp(-10.0 * scene.deviation.squared_distance)
 
 
@@ -135,26 +136,26 @@ def body_ang_vel(scene: Scene) -> Tensor:
 
 
 def body_distance(scene: Scene) -> Tensor:
-    """1 less the mean distance of the bodies from the reference, m: its slope is the same near and far."""
+    """1 minus the mean distance of the bodies from the reference, m: the slope is the same near and far."""
     return 1.0 - length(scene.state.body_pos_w - scene.reference.body_pos_w, SOFT_DISTANCE).mean(-1)
 
 
 def body_turn(scene: Scene) -> Tensor:
-    """1 less the mean angle of the bodies from the reference, rad: its slope is the same near and far."""
+    """1 minus the mean angle of the bodies from the reference, rad: the slope is the same near and far."""
     cosine = (scene.state.body_quat_w * scene.reference.body_quat_w).sum(-1).abs()
-    # |q - r| is twice the sine of a quarter of the angle: no arc cosine, whose slope is infinite at no angle.
+    # |q - r| is twice the sine of a quarter of the angle: this avoids the arc cosine, whose slope is infinite at zero.
     return 1.0 - 2.0 * ((2.0 - 2.0 * cosine + SOFT_TURN**2).clamp_min(0.0).sqrt() - SOFT_TURN).mean(-1)
 
 
 def root_velocity(scene: Scene) -> Tensor:
-    """1 less the squared error of the root's velocity, m²/s², and a fifth of that of its angular velocity, rad²/s²."""
+    """1 minus the squared error of the root's velocity, m²/s², and a fifth of that of its angular velocity, rad²/s²."""
     now, reference = scene.state, scene.reference
     linear = (now.root_lin_vel_w - reference.root_lin_vel_w).square().sum(-1)
     return 1.0 - linear - 0.2 * (now.root_ang_vel_w - reference.root_ang_vel_w).square().sum(-1)
 
 
 def joint_velocity(scene: Scene) -> Tensor:
-    """1 less the mean squared difference of the joints' velocities from the reference's, rad²/s²."""
+    """1 minus the mean squared difference of the joints' velocities from the reference's, rad²/s²."""
     return 1.0 - (scene.state.joint_vel - scene.reference.joint_vel).square().mean(-1)
 
 
@@ -166,21 +167,25 @@ def upright(scene: Scene) -> Tensor:
 
 def steady_targets(scene: Scene) -> Tensor:
     """exp(-0.1 x squared rate of the joints' targets, root mean square over them), rad²/s²."""
-    return torch.exp(-0.1 * scene.conduct["action_rate"].square())
+    return torch.exp(-0.1 * scene.motion_quality["action_rate"].square())
 
 
 def planted_feet(scene: Scene) -> Tensor:
     """exp(-10 x squared speed of the feet along the ground while they touch it), m²/s²."""
-    return torch.exp(-10.0 * scene.conduct["foot_slip"].square())
+    return torch.exp(-10.0 * scene.motion_quality["foot_slip"].square())
 
 
 def low_power(scene: Scene) -> Tensor:
     """exp(-0.2 x the joints' power to the robot's weight), W/N, which is m/s: of one who walks, so many times the speed."""
-    return torch.exp(-0.2 * scene.conduct["power"])
+    return torch.exp(-0.2 * scene.motion_quality["power"])
 
 
-CONDUCT: dict[str, Term] = {"steady_targets": steady_targets, "planted_feet": planted_feet, "low_power": low_power}
-"""Rewards for moving gently, by name. They are for simulated envs alone, which measure `Scene.conduct` where one has a weight."""
+MOTION_QUALITY: dict[str, Term] = {
+    "steady_targets": steady_targets,
+    "planted_feet": planted_feet,
+    "low_power": low_power,
+}
+"""Rewards for moving gently, by name. Only simulated envs have them: they measure `Scene.motion_quality` if one has a weight."""
 
 TRACKING: dict[str, Term] = {
     "body_distance": body_distance,
@@ -194,25 +199,25 @@ TRACKING: dict[str, Term] = {
     "body_lin_vel": body_lin_vel,
     "body_ang_vel": body_ang_vel,
 }
-"""Rewards for being where the reference is, by name."""
+"""Rewards for matching the reference, by name."""
 
-SENSED: dict[str, Term] = {"upright": upright, **CONDUCT}
+SENSED: dict[str, Term] = {"upright": upright, **MOTION_QUALITY}
 """Rewards of walking tasks for what a robot without a reference can know of itself, by name."""
 
 TRACKING_WEIGHTS = {"body_pos": 0.5, "body_rot": 0.3, "body_lin_vel": 0.1, "body_ang_vel": 0.1}
-"""The weights that every task has by default; its own rewards come on top."""
+"""The default weights of every task; its own rewards are added."""
 
 
 def weighted(weights: Mapping[str, float], terms: Mapping[str, Term]) -> dict[str, tuple[float, Term]]:
-    """The reward terms that have weights other than 0, with these."""
+    """The reward terms whose weight is not 0, with their weights."""
     return {name: (weight, terms[name]) for name, weight in weights.items() if weight}
 
 
 def check_rewards(params: Any, key: str, terms: Mapping[str, Term]) -> None:
-    """Whether `params.rewards` has weights of known terms only, each within bounds.
+    """Check that `params.rewards` has weights of known terms only, each within bounds.
 
     Raises:
-        UserError: naming the key.
+        UserError: a term is unknown or a weight out of bounds; it names the key.
     """
     if unknown := set(params.rewards) - set(terms):
         raise UserError(f"{key}.rewards: unknown reward term {min(unknown)!r}", f"Known: {', '.join(terms)}")
@@ -223,7 +228,7 @@ def check_rewards(params: Any, key: str, terms: Mapping[str, Term]) -> None:
 
 
 def length(error: Tensor, soft: float) -> Tensor:
-    """Of vectors (..., 2 or 3), in their unit: sqrt(length² + soft²) - soft. Its slope is 1 far off, and 0 at no error."""
+    """Soft lengths of vectors (..., 2 or 3), in their unit: sqrt(length² + soft²) - soft. The slope is 1 far off and 0 at zero."""
     return (error.square().sum(-1) + soft**2).sqrt() - soft
 
 
@@ -231,7 +236,7 @@ def length(error: Tensor, soft: float) -> Tensor:
 
 
 def fallen(scene: Scene) -> Tensor:
-    """Root or head is below a share of its height over the ground in the reference; see `Robot.fallen_root`."""
+    """The root or the head is below a share of its height above the ground in the reference; see `Robot.fallen_root`."""
     robot = scene.robot
     head = robot.body_names.index(robot.head)
     z, reference = (scene.height(state) for state in (scene.state, scene.reference))
@@ -239,12 +244,12 @@ def fallen(scene: Scene) -> Tensor:
 
 
 def any_body_off(distance: float) -> Term:
-    """Some body is further than `distance` (m) from the reference."""
+    """Any body is further than `distance` (m) from the reference."""
     return lambda scene: scene.deviation.distance.amax(-1) > distance
 
 
 def mean_body_off(distance: float) -> Term:
-    """The bodies are further than `distance` (m) from the reference on average."""
+    """The mean distance of the bodies from the reference exceeds `distance` (m)."""
     return lambda scene: scene.deviation.mean_distance > distance
 
 
@@ -254,5 +259,5 @@ def root_off(distance: float) -> Term:
 
 
 def out_of_step(distance: float) -> dict[str, Term]:
-    """The termination that walking tasks have besides their own: a body is over `distance` (m) off the reference. 0: none."""
+    """The termination that walking tasks have in addition to their own: a body is over `distance` (m) off; 0: none."""
     return {"out_of_step": any_body_off(distance)} if distance > 0.0 else {}

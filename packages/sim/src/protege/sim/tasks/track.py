@@ -15,10 +15,10 @@ from .motion_command import MotionCommand
 from .task import TaskContext, TaskTerms
 from .terms import Scene
 
-EVALUATED_START = 0.1
-"""Evaluated episodes start within this share of a clip."""
-LOST = 0.5
-"""m: an evaluated episode fails when the bodies are further than this from the reference on average."""
+EVALUATION_START_SHARE = 0.1
+"""Evaluation episodes start within this first share of a clip."""
+LOST_MEAN_DISTANCE = 0.5
+"""m: an evaluation episode fails when the mean distance of the bodies from the reference exceeds this."""
 
 
 @dataclass
@@ -29,12 +29,12 @@ class MotionParams:
         termination_distance: training ends an episode when any body is further than this from the reference, m.
         adaptive_sampling: share of training's episodes that start by recent failure rate, see `AdaptiveSampler`; the others start
             uniformly.
-        adaptive_sampling_limit: no second of a clip is drawn more than so many times as often as with `adaptive_sampling` 0.
-        start_noise: size of the noise on the states from which training's episodes start: 1 is 0.03 rad, 0.5 rad/s on joints, and
+        adaptive_sampling_limit: largest factor by which a second of a clip is drawn more often than with `adaptive_sampling` 0.
+        start_noise: size of the noise on the start states of training's episodes: 1 is 0.03 rad, 0.5 rad/s on joints, and
             0.15 m/s, 0.3 rad/s on the root; every episode draws a share of it.
-        device_frames: how many frames of clips the device holds. A library that has more is streamed: clips are exchanged in blocks
-            while training goes on, see `StreamedLibrary`. A frame of 24 bodies takes 1.8 kB.
-        exchange_interval_s: time from one exchange of clips to the next, s of simulation; at least `episode_length_s`.
+        device_frames: number of frames of clips that the device holds. A library with more is streamed: clips are exchanged in
+            blocks during training, see `StreamedLibrary`. A frame of 24 bodies takes 1.8 kB.
+        exchange_interval_s: time between two exchanges of clips, s of simulation; at least `episode_length_s`.
         every_clip: evaluations play each clip once, whole and from its first frame; `distill evaluate --every-clip` sets it.
         rewards: weight of each reward term.
     """
@@ -59,16 +59,16 @@ class MotionParams:
 
 
 def build(context: TaskContext, masks: MaskSampler | None = None) -> TaskTerms:
-    """The tracking task of some envs. masks: hides part of the target poses; None shows them all."""
+    """The tracking task for some envs. masks: hides some of the target poses; None shows them all."""
     params: MotionParams = context.config.track
     if context.evaluation and params.every_clip:
-        return every_clip.build(context, masks, terms.mean_body_off(LOST))
-    start_within = EVALUATED_START if context.evaluation else 1.0
+        return every_clip.build(context, masks, terms.mean_body_off(LOST_MEAN_DISTANCE))
+    start_within = EVALUATION_START_SHARE if context.evaluation else 1.0
     return TaskTerms(
         command=MotionCommand(context, masks, start_within=start_within),
         rewards=terms.weighted(params.rewards, terms.TRACKING),
         terminations={"body_off": terms.any_body_off(params.termination_distance)},
-        failures={"mean_body_off": terms.mean_body_off(LOST)},
+        failures={"mean_body_off": terms.mean_body_off(LOST_MEAN_DISTANCE)},
         metrics={"cartesian_err": cartesian_err},
     )
 
@@ -80,15 +80,15 @@ def cartesian_err(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def failure_rule(params: object) -> str:
-    """In words."""
-    return f"the mean body position error exceeds {LOST:g} m"
+    """The failure rule in words."""
+    return f"the mean body position error exceeds {LOST_MEAN_DISTANCE:g} m"
 
 
 TASK = Task(
     name="track",
     title="Track a clip",
     kind="tracker",
-    teacher="masked_mimic",  # a tracker's checkpoint does as well
+    teacher="masked_mimic",  # a tracker's checkpoint can be used as well
     option="motion_tracking",
     config_class=MotionParams,
     config_key="track",

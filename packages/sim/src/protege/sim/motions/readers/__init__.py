@@ -1,6 +1,6 @@
-"""Readers of motion files: a registry. To add a format, write a file here, and a line.
+"""Readers of motion files: a registry. To add a format, write a file here and add a line.
 
-A reader recognises its format by what is in a file, never by its name, and gives the motions in it, before any robot is thought of.
+A reader recognises its format by the contents of a file, never by its name, and returns the motions in it, for any robot.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from .options import Options
 
 
 class UnknownFormatError(UserError):
-    """A whole file, in which no reader recognises a motion."""
+    """A complete file in which no reader recognises a motion."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Reader:
     """One motion format.
 
     Attributes:
-        words: what it is, for people.
+        words: description for people.
         recognises: whether a file is of this format.
         read: (file, options) -> the motions in it.
-        own_axes: it heeds the options `up`, `unit` and `scale` itself; otherwise they are applied to what it gives.
-        file_name: of a clip's file in an archive, with `{name}` where the clip's name stands.
-        prefix: of the names of its clips, after the robot's.
+        own_axes: whether it applies the options `up`, `unit` and `scale` itself; otherwise they are applied to its motions.
+        file_name: name of a clip's file in an archive, with `{name}` for the clip's name.
+        prefix: prefix of its clips' names, after the robot's.
     """
 
     words: str
@@ -53,14 +53,14 @@ READERS: dict[str, Reader] = {
                         file_name="humanoid3d_{name}.txt", prefix="humanoid_"),
     "csv": Reader("table of a robot's motion", robot_csv.recognises, robot_csv.read),
 }  # fmt: skip
-"""By the name of the format; the first that recognises a file reads it."""
+"""By format name; the first reader that recognises a file reads it."""
 
 
 def get_reader(name: str) -> Reader:
     """The reader of a format.
 
     Raises:
-        UserError: naming those that there are.
+        UserError: the format is unknown; it lists the known ones.
     """
     if name not in READERS:
         raise UserError(f"no motion format {name!r}", f"Known: {', '.join(READERS)}")
@@ -68,15 +68,15 @@ def get_reader(name: str) -> Reader:
 
 
 def read_motions(document: Document, options: Options) -> list[SourceMotion]:
-    """The motions in a file, in metres, z up.
+    """The motions in a file, in metres, with z up.
 
     Raises:
-        UnknownFormatError: no reader knows the format.
-        UserError: it is not in the format that the options name, or what is in it is no motion.
+        UnknownFormatError: no reader recognises the format.
+        UserError: the file is not in the format of the options, or its contents are not a motion.
     """
     name = options.format or next((name for name, reader in READERS.items() if reader.recognises(document)), None)
     if name is None:
-        raise UnknownFormatError(f"{document.file} is of no known motion format ({_described(document)})", _known())
+        raise UnknownFormatError(f"{document.file} is not in a known motion format ({_described(document)})", _known())
     reader = get_reader(name)
     if not reader.recognises(document):
         raise UserError(f"{document.file} is not in the format {name} ({_described(document)})", _known())
@@ -89,7 +89,7 @@ def _known() -> str:
 
 
 def _described(document: Document) -> str:
-    """What is in a file, in a few words."""
+    """The contents of a file in a few words."""
     if isinstance(document.data, dict):
         keys = [str(key)[:30] for key in document.data]
         return f"{document.container} with {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}"

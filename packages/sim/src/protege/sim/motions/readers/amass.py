@@ -1,7 +1,7 @@
 """SMPL's own parameters: AMASS (.npz of SMPL-H and SMPL-X), and PHC's collections of them (.pkl of joblib).
 
-Rotations are axis-angle in SMPL's order and body frame; `trans` is where the body's origin is, not its pelvis. Hands and faces are
-left out, and the body's shape: the mean body's pelvis is taken.
+Rotations are axis-angle in SMPL's order and body frame; `trans` is the position of the body's origin, not of its pelvis. Hands,
+faces and the body's shape are left out: the pelvis of the mean body is used.
 """
 
 from collections.abc import Mapping
@@ -16,33 +16,33 @@ from .arrays import finite, from_rotation_vectors, numbers, rate, text, times
 from .document import Document
 from .options import Options
 from .orientation import check_upright
-from .smpl_family import OWN_ORDER, PELVIS, from_own_axes, skeleton
+from .smpl_family import OWN_ORDER, PELVIS_OFFSET, from_own_axes, skeleton
 
-RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate")
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate")
 BODY_JOINTS = 22
-"""That SMPL, SMPL-H and SMPL-X share: all but hands."""
+"""The joints that SMPL, SMPL-H and SMPL-X share: all except the hands."""
 
 
 def recognises(document: Document) -> bool:
-    """Arrays of poses and translations; or, of AMASS's other files, a shape alone."""
+    """Arrays of poses and translations; or, among AMASS's other files, a shape without motion."""
     if document.container not in ("npz", "pickle"):
         return False
     return _is_amass(document) or _is_shape(document)
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion]:
-    """The one motion of an AMASS file; none of a file that holds a shape alone."""
+    """The motion of an AMASS file; empty for a file with only a shape."""
     if not _is_amass(document):
         return []
     data, file = document.data, document.file
     poses = data["poses"] if "poses" in data else _joined(data, file)
     trans = numbers(data["trans"], file, "trans", (None, 3))
-    fps = rate(next((data[key] for key in RATES if key in data), None), file, options, "mocap_framerate")
+    fps = rate(next((data[key] for key in RATE_KEYS if key in data), None), file, options, "mocap_framerate")
     remarks = ["the body's shape and hands are left out: the robot has its own"]
     gender = text(data.get("gender"))
     if gender:
         remarks = [f"{remarks[0]} (betas of a {shown(gender, 20)} body)"]
-    return [_motion(document.name, poses, trans + PELVIS, fps, "amass", file, options, tuple(remarks))]
+    return [_motion(document.name, poses, trans + PELVIS_OFFSET, fps, "amass", file, options, tuple(remarks))]
 
 
 def recognises_phc(document: Document) -> bool:
@@ -51,12 +51,12 @@ def recognises_phc(document: Document) -> bool:
 
 
 def read_phc(document: Document, options: Options) -> list[SkeletonMotion]:
-    """Every motion of a collection. `root_trans_offset` is where the pelvis is."""
+    """All motions of a collection. `root_trans_offset` is the position of the pelvis."""
     motions = []
     for name, entry in _entries(document.data).items():
         file = f"{document.file}, motion {shown(str(name), 60)}"
         place = "root_trans_offset" if "root_trans_offset" in entry else "trans"
-        pos = numbers(entry[place], file, place, (None, 3)) + (0.0 if place == "root_trans_offset" else PELVIS)
+        pos = numbers(entry[place], file, place, (None, 3)) + (0.0 if place == "root_trans_offset" else PELVIS_OFFSET)
         fps = rate(entry.get("fps"), file, options)
         motions.append(_motion(str(name) or document.name, entry["pose_aa"], pos, fps, "phc", file, options))
     return motions
@@ -66,7 +66,7 @@ def _motion(
     name: str, poses: Any, pelvis: np.ndarray, fps: float, format_: str, file: str, options: Options,
     remarks: tuple[str, ...] = (),
 ) -> SkeletonMotion:  # fmt: skip
-    """A motion out of axis-angle poses (T, 3 J), or (T, J, 3), and the pelvis' place (T, 3) m."""
+    """A motion from axis-angle poses (T, 3 J), or (T, J, 3), and the pelvis' position (T, 3) m."""
     flat = np.asarray(poses)
     flat = flat.reshape(len(flat), -1) if flat.ndim == 3 else flat
     vectors = numbers(flat, file, "poses", (len(pelvis), None))
@@ -83,7 +83,7 @@ def _motion(
 
 
 def _joined(data: Mapping[str, Any], file: str) -> np.ndarray:
-    """Poses of SMPL-X that are given in parts."""
+    """Poses of SMPL-X that are stored in parts."""
     root = numbers(data["root_orient"], file, "root_orient", (None, 3))
     return np.concatenate([root, numbers(data["pose_body"], file, "pose_body", (len(root), 63))], axis=1)
 
@@ -97,7 +97,7 @@ def _is_shape(document: Document) -> bool:
 
 
 def _entries(data: Any) -> dict[str, Mapping[str, Any]]:
-    """The motions of a collection by name, or the one that a file is."""
+    """The motions of a collection by name, or the single one of a file."""
     if not isinstance(data, Mapping):
         return {}
     if "pose_aa" in data:

@@ -1,4 +1,4 @@
-"""Arrays out of files, checked: each mistake is one line that names file, frame and joint, and what to do about it."""
+"""Checked arrays from files: each error is one line with file, frame, joint and remedy."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,24 +11,24 @@ from protege.core.robots import rotation as R
 
 from .options import Options
 
-UNIT = 0.1
-"""By how much a quaternion's length may differ from 1: some files hold averages of quaternions. It is then made 1."""
-MEND = "Mend or cut the frame, or take another copy of the file"
+UNIT_LENGTH_TOLERANCE = 0.1
+"""Largest deviation of a quaternion's length from 1: some files contain averages of quaternions. They are normalised."""
+FRAME_REMEDY = "Correct or cut the frame, or take another copy of the file"
 MAX_FRAMES = 1_000_000
 
 Order = Literal["wxyz", "xyzw"]
 
 
 def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A value as an array of float64 of that shape; None stands for any size, and the first size counts frames.
+    """A value as a float64 array of the given shape; None stands for any size, and the first dimension counts frames.
 
     Raises:
-        UserError: it has another shape, too few or too many frames, or holds what is no number.
+        UserError: it has another shape, too few or too many frames, or contains something other than numbers.
     """
     try:
         array = np.array(value, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{file}: {what} is no array of numbers", "Take another copy of the file") from error
+        raise UserError(f"{file}: {what} is not an array of numbers", "Take another copy of the file") from error
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
@@ -40,19 +40,19 @@ def numbers(value: Any, file: str, what: str, shape: tuple[int | None, ...]) -> 
 
 
 def finite(array: np.ndarray, file: str, what: str, names: Sequence[str] = ()) -> np.ndarray:
-    """The array (T, ...), all of whose numbers are finite.
+    """The array (T, ...), whose numbers must all be finite.
 
     Args:
-        names: of the second dimension, if it is one of joints.
+        names: of the second dimension, if it counts joints.
 
     Raises:
-        UserError: naming frame and joint of the first number that is not.
+        UserError: it names frame and joint of the first number that is not finite.
     """
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         frame, *rest = bad[0]
         where = f"{what}{_of(names, rest)} of frame {frame}"
-        raise UserError(f"{file}: {where} is not a finite number", MEND)
+        raise UserError(f"{file}: {where} is not a finite number", FRAME_REMEDY)
     return array
 
 
@@ -66,17 +66,17 @@ def quaternions(
     """Rotations (T, 4), or (T, B, 4) with `bodies` or `names`: wxyz, of unit length.
 
     Raises:
-        UserError: naming frame and body of what is no rotation.
+        UserError: it names frame and body of an invalid rotation.
     """
     count = len(names) or bodies
     array = finite(numbers(value, file, what, (None, count, 4) if count else (None, 4)), file, what, names)
     length = np.linalg.norm(array, axis=-1)
-    bad = np.argwhere(np.abs(length - 1.0) > UNIT)
+    bad = np.argwhere(np.abs(length - 1.0) > UNIT_LENGTH_TOLERANCE)
     if len(bad):
         frame, *rest = bad[0]
         where = f"{what}{_of(names, rest)} of frame {frame}"
         size = f"{length[tuple(bad[0])]:.3g}"
-        raise UserError(f"{file}: {where} is no rotation: a quaternion of length {size}, not 1", MEND)
+        raise UserError(f"{file}: {where} is not a rotation: a quaternion of length {size}, not 1", FRAME_REMEDY)
     array = array / length[..., None]
     return np.roll(array, 1, axis=-1) if order == "xyzw" else array
 
@@ -87,7 +87,7 @@ def from_rotation_vectors(vectors: np.ndarray) -> np.ndarray:
 
 
 def local_rotations(world: np.ndarray, parents: Sequence[int]) -> np.ndarray:
-    """Rotations (T, B, 4) in the world's frame -> in the parents'; the root's stays."""
+    """Rotations (T, B, 4) in the world frame -> in the parents' frames; the root's stays."""
     q = torch.from_numpy(np.ascontiguousarray(world))
     local = R.multiply(R.conjugate(q[:, [max(p, 0) for p in parents]]), q)
     local[:, 0] = q[:, 0]
@@ -95,7 +95,7 @@ def local_rotations(world: np.ndarray, parents: Sequence[int]) -> np.ndarray:
 
 
 def scalar(value: Any) -> float | None:
-    """A number that files hold as a number, an array of one, or bytes of it; None if it is none."""
+    """A number from a number, an array of one, or its bytes; None if it is not a number."""
     try:
         array = np.asarray(value, dtype=np.float64).reshape(-1)
     except (ValueError, TypeError):
@@ -104,32 +104,32 @@ def scalar(value: Any) -> float | None:
 
 
 def rate(value: Any, file: str, options: Options, what: str = "fps") -> float:
-    """Frames a second: what the user says, or else the file.
+    """Frames per second, from the user or the file.
 
     Raises:
-        UserError: neither says it, or it is no rate.
+        UserError: neither specifies it, or it is not a valid rate.
     """
     fps = options.fps if options.fps is not None else scalar(value)
     if fps is None or not 0.1 <= fps <= 10_000.0:
-        said = "says no rate" if value is None else f"has the {what} {str(value)[:40]}"
-        raise UserError(f"{file} {said}", "Say its frames a second: --fps N")
+        found = "does not contain its frame rate" if value is None else f"has the {what} {str(value)[:40]}"
+        raise UserError(f"{file} {found}", "Give its frames per second: --fps N")
     return fps
 
 
 def times(count: int, fps: float) -> np.ndarray:
-    """(T,) s of even frames."""
+    """(T,) s of evenly spaced frames."""
     return np.arange(count) / fps
 
 
 def text(value: Any) -> str:
-    """A text that files hold as text, bytes, or an array of one; empty if it is none."""
+    """A text from text, bytes, or an array of one; empty if it is not a text."""
     value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     value = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
     return value if isinstance(value, str) else ""
 
 
 def names_of(value: Any) -> tuple[str, ...]:
-    """A list of names that files hold as a list, or as an array of texts or bytes; empty if it is none."""
+    """A list of names from a list, or an array of texts or bytes; empty if it is not one."""
     items = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(items, list | tuple):
         return ()

@@ -1,4 +1,4 @@
-"""BVH motions: whose unit and axes the file does not say, and which are told from the person's size and stance."""
+"""BVH motions. The file does not contain its unit and axes, which are determined from the person's size and posture."""
 
 from dataclasses import replace
 
@@ -16,25 +16,25 @@ from .document import Document
 from .options import UNITS, Options
 from .orientation import Y_UP, turned
 
-HIPS = (0.55, 1.3)
-"""m, the median height of the hips over the lowest joint, of people and characters."""
-CMU = 0.0254 / 0.45
-"""m: the unit of CMU's recordings."""
-TALLER = 1.3
-"""How much larger a person is along the vertical than to the front, for that to tell which is up."""
-APART = 5.0
-"""A first frame that is so many times further from the second than any frames are from each other is no part of the motion."""
-STEADY = 0.02
-"""Share of the skeleton's height by which a joint may move in its parent's frame: limbs do not stretch."""
+HIP_HEIGHTS = (0.55, 1.3)
+"""m, range of the median height of the hips above the lowest joint, for people and characters."""
+CMU_UNIT = 0.0254 / 0.45
+"""m, the unit of CMU's recordings."""
+UP_AXIS_RATIO = 1.3
+"""Least ratio of a person's vertical extent to the frontal one at which the vertical axis is certain."""
+LONE_POSE_RATIO = 5.0
+"""Ratio: a first frame that is this much further from the second than any consecutive frames is not part of the motion."""
+MAX_LIMB_STRETCH = 0.02
+"""Largest movement of a joint in its parent's frame, as a share of the skeleton's height: limbs do not stretch."""
 
 
 def recognises(document: Document) -> bool:
-    """Text that begins with its first word."""
+    """Text that begins with HIERARCHY."""
     return document.container == "text" and document.data.lstrip("\ufeff \t\r\n")[:9].upper() == "HIERARCHY"
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion]:
-    """The one motion of a file, turned to z up, in metres."""
+    """The motion of a file, rotated to z up, in metres."""
     file = document.file
     recording = parse(document.data, file)
     data = finite(numbers(recording.numbers, file, "its frames", (None, None)), file, "its frames", _columns(recording))
@@ -48,7 +48,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
         to = torch.from_numpy(Y_UP).expand(*rotations.shape)
         rotations = R.multiply(R.multiply(to, torch.from_numpy(rotations)), R.conjugate(to)).numpy()
     unit, word = (options.metres, "") if options.unit or options.scale != 1.0 else _unit(places, file)
-    remarks += [f"lengths are taken as {word}, --unit says otherwise"] if word else []
+    remarks += [f"lengths are taken as {word}; --unit changes it"] if word else []
     fps = rate(_rate(recording.step), file, options, "Frame Time")
     return [
         SkeletonMotion(document.name, times(len(pos), fps), unit * pos, rotations[:, 0], fps, "bvh", file,
@@ -57,7 +57,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
 
 
 def _rate(step: float) -> float | None:
-    """Frames a second, of a time that files round to some microseconds."""
+    """Frames per second, from a frame time that files round to some microseconds."""
     if not step > 0.0:
         return None
     return round(1.0 / step, 1) if abs(round(1.0 / step, 1) * step - 1.0) < 1e-4 else 1.0 / step
@@ -68,16 +68,16 @@ def _columns(recording: Recording) -> list[str]:
 
 
 def _without_pose_apart(recording: Recording) -> tuple[Recording, bool]:
-    """The recording without a first frame that was put in front of it, as CMU's T-pose is; and whether there was one."""
+    """The recording without a separate pose as its first frame, such as CMU's T-pose; and whether there was one."""
     turns = [i for i, name in enumerate(_columns(recording)) if name.endswith("rotation")]
     steps = np.abs((np.diff(recording.numbers[:, turns], axis=0) + 180.0) % 360.0 - 180.0).max(axis=1)
-    if len(steps) < 3 or steps[0] < APART * max(1.0, float(steps[1:].max())):
+    if len(steps) < 3 or steps[0] < LONE_POSE_RATIO * max(1.0, float(steps[1:].max())):
         return recording, False
     return replace(recording, numbers=recording.numbers[1:]), True
 
 
 def _motion(recording: Recording, file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Root positions (T, 3), rotations in the parents' frames (T, B, 4), offsets (B, 3); the file's unit and axes."""
+    """Root positions (T, 3), rotations in the parents' frames (T, B, 4), offsets (B, 3); in the file's unit and axes."""
     frames, joints = recording.numbers, recording.joints
     rotations = np.zeros((len(frames), len(joints), 4))
     offsets = np.stack([joint.offset for joint in joints])
@@ -92,7 +92,7 @@ def _motion(recording: Recording, file: str) -> tuple[np.ndarray, np.ndarray, np
             axis = AXES.index(joint.channels[i][0])
             if index == 0:
                 pos[:, axis] = values[:, i]
-            elif np.ptp(values[:, i]) > STEADY * size:
+            elif np.ptp(values[:, i]) > MAX_LIMB_STRETCH * size:
                 frame = int(np.abs(values[:, i] - values[0, i]).argmax())
                 problem = f"{file}: {joint.name} moves away from its parent, by frame {frame}: a limb that stretches"
                 raise UserError(problem, "Export it with rotations alone")
@@ -115,23 +115,23 @@ def _turned(values: np.ndarray, joint: Joint) -> np.ndarray:
 
 
 def _up(places: np.ndarray, file: str) -> str:
-    """The axis that people are long along, of y and z."""
+    """The axis, y or z, along which people are tallest."""
     tall = np.median(np.ptp(places, axis=1), axis=0)
     for axis, other in ((1, 2), (2, 1)):
-        if tall[axis] > TALLER * tall[other]:
+        if tall[axis] > UP_AXIS_RATIO * tall[other]:
             return AXES[axis].lower()
-    raise UserError(f"{file}: whether y or z points up cannot be told from the motion", "Add --up y or --up z")
+    raise UserError(f"{file}: the motion does not show whether y or z points up", "Add --up y or --up z")
 
 
 def _unit(places: np.ndarray, file: str) -> tuple[float, str]:
-    """Metres of the file's unit, and its name, from how high the hips are; places (T, B, 3) z up."""
+    """The size in metres of the file's unit, and its name, from the height of the hips; places (T, B, 3) z up."""
     height = float(np.median(places[:, 0, 2] - places[:, :, 2].min(axis=1)))
     fits = [
         (size, name)
-        for name, size in {**UNITS, "CMU's unit (5.64 cm)": CMU}.items()
-        if HIPS[0] < height * size < HIPS[1]
+        for name, size in {**UNITS, "CMU's unit (5.64 cm)": CMU_UNIT}.items()
+        if HIP_HEIGHTS[0] < height * size < HIP_HEIGHTS[1]
     ]
     if len(fits) != 1:
-        problem = f"{file}: its hips are {height:.4g} high, in a unit that it does not say"
+        problem = f"{file}: its hips are {height:.4g} high, in an unknown unit"
         raise UserError(problem, "Add --unit m|cm|mm|inch, or --scale METRES (0.0564 of CMU's)")
     return fits[0]

@@ -1,6 +1,6 @@
-"""Biovision's text format: a hierarchy of joints with channels in any order, then a row of numbers a frame.
+"""Biovision's text format: a hierarchy of joints with channels in any order, then one row of numbers per frame.
 
-Read here rather than by a library: those in the index bring plotting or 3D packages with them, or do not say which line is wrong.
+It is parsed here because the packaged libraries depend on plotting or 3D packages, or do not report the line of an error.
 """
 
 import io
@@ -12,8 +12,8 @@ import numpy as np
 from protege.core.errors import UserError, shown
 
 AXES = "XYZ"
-MOST_JOINTS = 1000
-AGAIN = "Download or copy it again"
+MAX_JOINTS = 1000
+COPY_REMEDY = "Download or copy it again"
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Joint:
     """A joint, or the end of a limb, which has no channels.
 
     Attributes:
-        name: of an end, its joint's name and `.end`.
-        parent: index, -1 of the root.
-        offset: (3,) from the parent, the file's unit and axes.
+        name: for an end, its joint's name and `.end`.
+        parent: index, -1 for the root.
+        offset: (3,) from the parent, in the file's unit and axes.
         channels: in the order of the numbers, such as ("Xposition", "Zrotation").
     """
 
@@ -35,7 +35,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Recording:
-    """A whole file: joints, parents first; (T, C) numbers of all channels, position and degrees; seconds a frame."""
+    """A whole file: joints, parents first; (T, C) numbers of all channels, position and degrees; frame time in s."""
 
     joints: list[Joint]
     numbers: np.ndarray
@@ -43,15 +43,15 @@ class Recording:
 
 
 def parse(text: str, file: str) -> Recording:
-    """Read a file.
+    """Parse a file.
 
     Raises:
-        UserError: naming the line that is no BVH, or that the frames are not as many or as wide as they should be.
+        UserError: it names an invalid line, or a wrong number or width of frames.
     """
     lines = text.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
     if begin is None:
-        raise UserError(f"{file} has no MOTION: it is cut short", AGAIN)
+        raise UserError(f"{file} has no MOTION: it is cut short", COPY_REMEDY)
     joints = _hierarchy(lines[:begin], file)
     head, rows = lines[begin + 1 : begin + 3], lines[begin + 3 :]
     frames, step = _number(head, 0, r"Frames\s*:", file), _number(head, 1, r"Frame\s+Time\s*:", file)
@@ -66,7 +66,7 @@ def parse(text: str, file: str) -> Recording:
         problem = (
             f"{file} has {numbers.shape[0]} frames of {numbers.shape[1]} numbers, and says {int(frames)} of {width}"
         )
-        raise UserError(problem, AGAIN)
+        raise UserError(problem, COPY_REMEDY)
     return Recording(joints, numbers, step)
 
 
@@ -74,19 +74,19 @@ def _number(head: list[str], index: int, words: str, file: str) -> float:
     line = head[index].strip() if len(head) > index else ""
     found = re.fullmatch(rf"{words}\s*(\d*\.?\d+(?:[eE][-+]?\d+)?)", line, re.IGNORECASE)
     if not found or float(found[1]) > 1e9:
-        raise UserError(f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", AGAIN)
+        raise UserError(f"{file}: {shown(line, 60)!a} is no {'Frames' if index == 0 else 'Frame Time'}", COPY_REMEDY)
     return float(found[1])
 
 
 def _hierarchy(lines: list[str], file: str) -> list[Joint]:
-    """The joints; those that are open, from the root on, are a stack."""
+    """The joints; the stack contains those that are open, from the root on."""
     joints: list[Joint] = []
     opened: list[int] = []
     for number, line in enumerate(lines, start=1):
         word, _, rest = line.strip().partition(" ")
         word, rest = word.partition("\t")[0].upper(), rest.strip() or line.strip().partition("\t")[2].strip()
         if word in ("ROOT", "JOINT") or line.strip().upper() == "END SITE":
-            if (word == "ROOT") != (not joints) or (joints and not opened) or len(joints) >= MOST_JOINTS:
+            if (word == "ROOT") != (not joints) or (joints and not opened) or len(joints) >= MAX_JOINTS:
                 raise UserError(
                     f"{file}, line {number}: a joint that belongs to no other, or too many", "One ROOT a file"
                 )
@@ -102,9 +102,9 @@ def _hierarchy(lines: list[str], file: str) -> list[Joint]:
         elif word == "CHANNELS" and opened:
             joints[opened[-1]].channels = _channels(rest, file, number)
         elif word not in ("", "HIERARCHY"):
-            raise UserError(f"{file}, line {number}: {shown(line.strip(), 60)!a} is no BVH", AGAIN)
+            raise UserError(f"{file}, line {number}: {shown(line.strip(), 60)!a} is no BVH", COPY_REMEDY)
     if opened or len(joints) < 2:
-        raise UserError(f"{file}: its HIERARCHY is cut short", AGAIN)
+        raise UserError(f"{file}: its HIERARCHY is cut short", COPY_REMEDY)
     return joints
 
 
@@ -113,7 +113,7 @@ def _unique(name: str, joints: list[Joint]) -> str:
     return (
         name
         if name not in names
-        else next(f"{name}.{k}" for k in range(2, MOST_JOINTS + 2) if f"{name}.{k}" not in names)
+        else next(f"{name}.{k}" for k in range(2, MAX_JOINTS + 2) if f"{name}.{k}" not in names)
     )
 
 
@@ -123,7 +123,7 @@ def _offset(rest: str, file: str, number: int) -> np.ndarray:
     except ValueError:
         offset = np.zeros(0)
     if offset.shape != (3,) or not np.isfinite(offset).all():
-        raise UserError(f"{file}, line {number}: an OFFSET is three numbers, not {shown(rest, 60)!a}", AGAIN)
+        raise UserError(f"{file}, line {number}: an OFFSET is three numbers, not {shown(rest, 60)!a}", COPY_REMEDY)
     return offset
 
 

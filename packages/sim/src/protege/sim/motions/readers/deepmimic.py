@@ -1,4 +1,4 @@
-"""DeepMimic's humanoid3d text clips (Peng et al. 2018, arXiv 1804.02717), of its own humanoid, y up, whatever the user says."""
+"""DeepMimic's humanoid3d text clips (Peng et al. 2018, arXiv 1804.02717): always its own humanoid, y up."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +10,19 @@ from .humanoid3d import COLUMNS, skeleton, to_world
 from .options import Options
 
 RATE = 60.0
-"""Frames a second that frames of differing lengths are resampled at."""
+"""Frames per second after resampling frames of different lengths."""
 SOURCE = "DeepMimic (Peng et al. 2018, arXiv 1804.02717)"
 
 
 def recognises(document: Document) -> bool:
-    """JSON with frames."""
+    """JSON with the key Frames."""
     return document.container == "text" and document.data.lstrip()[:1] == "{" and '"Frames"' in document.data
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion]:
-    """The one motion of a clip: a frame is 44 numbers, duration, root position, then rotations.
+    """The motion of a clip: a frame is 44 numbers, duration, root position, then rotations.
 
-    Quaternions have w first, elbows and knees are single angles. In the zero pose the arms hang.
+    Quaternions have w first; elbows and knees are single angles. In the zero pose the arms hang.
     """
     source = read_deepmimic(document.data, document.file)
     doubts = check_source(source, document.file)
@@ -37,7 +37,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
 
 
 def _resample(time: NDArray[np.float64], frames: NDArray[np.float64]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames at 60 Hz; quaternions are made sign-consistent, interpolated and normalised."""
+    """Frames at 60 Hz; quaternions are made consistent in sign, interpolated and normalised."""
     frames = frames.copy()
     for start, width in COLUMNS.values():
         if width == 4:

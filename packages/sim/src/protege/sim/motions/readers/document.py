@@ -1,4 +1,4 @@
-"""A file's contents as plain data: what is common to formats that share a container, a pickle, an archive of arrays, or text."""
+"""A file's contents as plain data: shared by formats with the same container, a pickle, an archive of arrays, or text."""
 
 import io
 import math
@@ -15,25 +15,25 @@ from protege.core.errors import UserError
 from protege.core.motions.file_kinds import NPY, SNIFFED, file_kind
 
 from ..containers import PICKLE, ZIP, ZLIB, may_be_motion
-from .limits import LARGEST
+from .limits import MAX_BYTES
 from .torch_file import is_torch_file, read_torch
 from .unpickle import unpickle
 
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-AGAIN = "Download or copy it again"
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
+COPY_REMEDY = "Download or copy it again"
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
           OverflowError, MemoryError)  # fmt: skip
-"""What numpy and zipfile raise about damaged files."""
+"""Exceptions of numpy and zipfile for damaged files."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file, opened.
+    """An opened file.
 
     Attributes:
-        file: as messages call it.
-        name: of the motion that it holds, if it says nothing else: the file's own without its ending.
-        container: `text`; `pickle` (also a numpy file of objects, and joblib's); `torch`; `npz`; `npy`, one plain array.
+        file: name of the file for messages.
+        name: name of its motion, if it does not contain one: the file's name without its suffix.
+        container: `text`; `pickle` (including numpy files of objects, and joblib's); `torch`; `npz`; `npy`, one plain array.
         data: the text, the object, the arrays by name, or the array.
     """
 
@@ -48,15 +48,15 @@ class Document:
 
 
 def open_document(contents: bytes, file: str, name: str) -> Document:
-    """The file's data, whatever it is packed in.
+    """The file's data, from any container.
 
     Args:
-        contents: of the file, whole.
-        file: as messages call it.
-        name: of its motion.
+        contents: of the file, complete.
+        file: name of the file for messages.
+        name: name of its motion.
 
     Raises:
-        UserError: it is damaged, no motion, or more than plain data.
+        UserError: the file is damaged, not a motion, or more than plain data.
     """
     if contents.startswith(ZLIB):
         contents = _inflated(contents, file)
@@ -69,8 +69,8 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
                 if is_torch_file(archive.namelist()):
                     return Document(file, name, "torch", read_torch(contents, file))
                 return Document(file, name, "npz", _npz(archive, file))
-    except BROKEN as error:
-        raise UserError(f"{file} is damaged or cut short ({str(error)[:80]})", AGAIN) from error
+    except ARCHIVE_ERRORS as error:
+        raise UserError(f"{file} is damaged or cut short ({str(error)[:80]})", COPY_REMEDY) from error
     if contents[:1] == bytes([PICKLE]):
         return Document(file, name, "pickle", unpickle(contents, file))
     if not may_be_motion(contents[:SNIFFED]):
@@ -79,22 +79,22 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
     try:
         return Document(file, name, "text", contents.decode(encoding))
     except UnicodeDecodeError:
-        return Document(file, name, "text", contents.decode("latin-1"))  # of comments alone, and names
+        return Document(file, name, "text", contents.decode("latin-1"))  # affects only comments and names
 
 
 def _inflated(contents: bytes, file: str) -> bytes:
-    """What zlib has packed: joblib does so when told to compress."""
+    """The contents of a zlib file; joblib writes such files if compression is on."""
     try:
-        unpacked = zlib.decompressobj().decompress(contents, LARGEST + 1)
+        unpacked = zlib.decompressobj().decompress(contents, MAX_BYTES + 1)
     except zlib.error as error:
-        raise UserError(f"{file} is damaged or cut short ({error})", AGAIN) from error
-    if len(unpacked) > LARGEST:
-        raise UserError(f"{file} unpacks to more than {LARGEST >> 20} MB", "Give fewer motions a file")
+        raise UserError(f"{file} is damaged or cut short ({error})", COPY_REMEDY) from error
+    if len(unpacked) > MAX_BYTES:
+        raise UserError(f"{file} unpacks to more than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     return unpacked
 
 
 def _npy(contents: bytes, file: str, name: str) -> Document:
-    """One array; of objects, what its pickle holds."""
+    """One array; for an array of objects, the contents of its pickle."""
     stream = io.BytesIO(contents)
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
@@ -106,20 +106,20 @@ def _npy(contents: bytes, file: str, name: str) -> Document:
     if dtype.hasobject:
         return Document(file, name, "pickle", unpickle(contents[stream.tell() :], file))
     count = math.prod(shape)
-    if len(contents) - stream.tell() < count * dtype.itemsize:  # nothing is allocated for what a header promises
+    if len(contents) - stream.tell() < count * dtype.itemsize:  # nothing is allocated by the header alone
         raise ValueError(f"an array of shape {shape} lacks bytes")
     array = np.frombuffer(contents, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
     return Document(file, name, "npy", array)
 
 
 def _npz(archive: ZipFile, file: str) -> dict[str, Any]:
-    """The arrays of an archive by name; those of objects are unpickled."""
+    """The arrays of an archive by name; arrays of objects are unpickled."""
     arrays: dict[str, Any] = {}
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if not infos:
         raise UserError(f"{file} is a zip archive", "Unpack it, or import it: protege sim motions import FILE")
-    if sum(info.file_size for info in infos) > LARGEST:
-        raise UserError(f"{file} unpacks to more than {LARGEST >> 20} MB", "Give fewer motions a file")
+    if sum(info.file_size for info in infos) > MAX_BYTES:
+        raise UserError(f"{file} unpacks to more than {MAX_BYTES >> 20} MB", "Give fewer motions a file")
     for info in infos:
         with archive.open(info) as member:
             contents = member.read(info.file_size + 1)

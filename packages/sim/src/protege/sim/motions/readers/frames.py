@@ -1,4 +1,4 @@
-"""A motion into metres, z up, as the user's options say."""
+"""Converts a motion to metres and z up, by the user's options."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from ..source import JointMotion, SkeletonMotion, SourceMotion
 from .options import UNITS, Options
 from .orientation import Y_UP, after, turned
 
-TALL = 3.0
-"""m that a root's height may be, in the median: higher ones are of another unit."""
+MAX_ROOT_HEIGHT = 3.0
+"""m, largest median height of a root: greater heights mean another unit."""
 
 
 def oriented(motion: SourceMotion, options: Options) -> SourceMotion:
     """The motion with lengths in metres and z up.
 
-    The bodies' own frames stay as they are: it is the world that is turned.
+    The bodies' own frames stay as they are: the world frame is rotated.
 
     Raises:
-        UserError: the root is so high, as a rule, that the unit must be another one.
+        UserError: the root is usually so high that the unit must be another one.
     """
     pos, quat = motion.root_pos_w * options.metres, motion.root_quat_w
     if options.up == "y":
@@ -41,11 +41,11 @@ def _joints(motion: JointMotion, options: Options) -> JointMotion:
 
 
 def _check_height(pos: np.ndarray, file: str, options: Options) -> None:
-    """Refuse heights that are of another unit, and name the one that fits."""
+    """Reject heights in another unit, and name the unit that fits."""
     height = float(np.median(np.abs(pos[:, 2])))
-    if height <= TALL or options.unit is not None:
+    if height <= MAX_ROOT_HEIGHT or options.unit is not None:
         return
-    fits = [unit for unit in ("cm", "mm") if 0.1 < height * UNITS[unit] < TALL]
+    fits = [unit for unit in ("cm", "mm") if 0.1 < height * UNITS[unit] < MAX_ROOT_HEIGHT]
     guess = f" (is it in {fits[0]}?)" if fits else ""
     raise UserError(
         f"{file}: the root is {height:.4g} m high in the median{guess}", f"Add --unit {fits[0] if fits else 'm|cm'}"

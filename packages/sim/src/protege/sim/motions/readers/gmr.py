@@ -1,4 +1,4 @@
-"""Pickles of a robot's motion, xyzw: GMR, TWIST and GMT (arXiv 2505.02833), and those that ASAP and PBHC train from."""
+"""Pickles of a robot's motion, xyzw: GMR, TWIST and GMT (arXiv 2505.02833), and the training data of ASAP and PBHC."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +20,12 @@ LAYOUTS = (("root_pos", "root_rot", "dof_pos"), ("root_trans_offset", "root_rot"
 
 
 def recognises(document: Document) -> bool:
-    """A mapping with a root and joints, or one of names to such."""
+    """A mapping with a root and joints, or a mapping of names to such mappings."""
     return document.container == "pickle" and bool(_entries(document.data))
 
 
 def read(document: Document, options: Options) -> list[JointMotion]:
-    """The motions of a file, mostly one."""
+    """The motions of a file, usually one."""
     motions = []
     for name, entry in _entries(document.data).items():
         file = f"{document.file}, motion {shown(str(name), 60)}" if name else document.file
@@ -53,19 +53,19 @@ def _motion(name: str, entry: Mapping[str, Any], file: str, options: Options) ->
 
 
 def _in_world(local: np.ndarray, pos: np.ndarray, quat: np.ndarray) -> np.ndarray:
-    """(T, B, 3) m of bodies that are given in the root's frame."""
+    """(T, B, 3) m, world positions of bodies from positions in the root's frame."""
     q = torch.from_numpy(quat)[:, None].expand(*local.shape[:2], 4)
     return R.rotate(q, torch.from_numpy(local)).numpy() + pos[:, None]
 
 
 def _layout(entry: Any) -> tuple[str, str, str]:
-    """The keys of an entry; empty ones if it is none."""
+    """The keys of an entry; empty if it is not a motion."""
     fits = (keys for keys in LAYOUTS if isinstance(entry, Mapping) and all(entry.get(key) is not None for key in keys))
     return next(fits, ("", "", ""))
 
 
 def _entries(data: Any) -> dict[str, Mapping[str, Any]]:
-    """The motions by name, or the one that a file is, without a name."""
+    """The motions by name, or the single one of a file, without a name."""
     if _layout(data)[0]:
         return {"": data}
     if not isinstance(data, Mapping) or not data or not all(_layout(entry)[0] for entry in data.values()):

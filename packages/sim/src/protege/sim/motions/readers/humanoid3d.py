@@ -1,4 +1,4 @@
-"""DeepMimic's own humanoid, humanoid3d: what its numbers mean, its skeleton, and its surface."""
+"""DeepMimic's own humanoid, humanoid3d: the meaning of its numbers, its skeleton, and its surface."""
 
 import math
 from typing import Literal
@@ -12,11 +12,11 @@ from protege.core.robots import rotation as R
 from ..source import Skeleton
 
 FAMILY = "humanoid3d"
-WIDTH = 44
-"""Numbers of a frame."""
-LEG = 0.88
+FRAME_WIDTH = 44
+"""Numbers in a frame."""
+LEG_LENGTH = 0.88
 """m, from the root to the soles."""
-# The clips' own humanoid (humanoid3d), its left side, mirrored on the right: joint -> its parent, and where it is there, m.
+# The clips' own humanoid (humanoid3d), left side; the right side is mirrored: joint -> its parent, and its position there, m.
 SKELETON = {
     "chest": ("root", (0.0, 0.0, 0.236151)),
     "neck": ("chest", (0.0, 0.0, 0.223894)),
@@ -26,7 +26,7 @@ SKELETON = {
     "Shoulder": ("chest", (-0.02405, 0.18311, 0.24350)),
     "Elbow": ("Shoulder", (0.0, 0.0, -0.274788)),
 }
-# Its surface: joint -> points and the radius of the ball about each, m. Feet are boxes, hands fixed to the elbows.
+# Its surface: joint -> points and the radius of the ball around each, m. Feet are boxes, hands are fixed to the elbows.
 SURFACE = {
     "root": ([(0.0, 0.0, 0.07)], 0.09),
     "chest": ([(0.0, 0.0, 0.12)], 0.11),
@@ -38,7 +38,7 @@ SURFACE = {
     "Elbow": ([(0.0, 0.0, -0.0525), (0.0, 0.0, -0.258947)], 0.04),
 }
 
-# Joint name -> first column of its rotation and how many numbers it has.
+# Joint name -> first column of its rotation, and number of columns.
 COLUMNS = {
     "root": (4, 4),
     "chest": (8, 4),
@@ -69,17 +69,17 @@ def skeleton() -> Skeleton:
 
 
 def hanging(side: Literal["L", "R"]) -> Tensor:
-    """(4,) the turn that lets an arm hang which is stretched out sideways."""
+    """(4,) the rotation of an arm from stretched out sideways to hanging."""
     angle = -math.pi / 2 if side == "L" else math.pi / 2
     return R.from_axis_angle(torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64), torch.tensor(angle).double())
 
 
 def to_world(frames: np.ndarray, stride: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-    """Root positions (T, 3) m from the first one's place, and joint rotations (T, 4), in our axes: (x, y, z) -> (x, -z, y).
+    """Root positions (T, 3) m relative to the first one, and joint rotations (T, 4), in our axes: (x, y, z) -> (x, -z, y).
 
     Args:
         frames: (T, 44).
-        stride: scale of the root's way over the ground.
+        stride: scale of the root's horizontal travel.
     """
     data = torch.from_numpy(frames)
     x, y, z = data[:, 1:4].unbind(-1)
@@ -97,11 +97,11 @@ def to_world(frames: np.ndarray, stride: float = 1.0) -> tuple[Tensor, dict[str,
 
 
 def contact_points(root_pos: Tensor, rotations: dict[str, Tensor]) -> np.ndarray:
-    """Of each of B parts of the body where its origin is, and as z the height of its lowest point over the ground, (T, B, 3) m.
+    """For each of B body parts the position of its origin, with the height of its lowest point as z, (T, B, 3) m.
 
     Args:
         root_pos: (T, 3) m.
-        rotations: (T, 4) of each joint, in its parent's frame; the root's in the world's.
+        rotations: (T, 4) of each joint, in its parent's frame; the root's in the world frame.
     """
 
     def turned(q: Tensor, offset: tuple[float, float, float], sign: float = 1.0) -> Tensor:

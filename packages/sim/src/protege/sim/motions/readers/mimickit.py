@@ -1,6 +1,6 @@
 """MimicKit's motions (.pkl): frames of a root's position and rotation vector, then the joints of one of its characters.
 
-Hinges are angles, ball joints rotation vectors, as the character's model has them: SMPL's 23 bodies, the 12 of DeepMimic's
+Hinges are angles and ball joints are rotation vectors, as in the character's model: SMPL's 23 bodies, the 12 of DeepMimic's
 humanoid with its arms stretched out, or a robot's hinges.
 """
 
@@ -17,10 +17,10 @@ from .document import Document
 from .options import Options
 from .orientation import check_upright
 
-ROOT = 6
+ROOT_COLUMNS = 6
 LOOPS = {0.0: False, 1.0: True}
-"""Whether a motion of that `loop_mode` wraps."""
-# Of the humanoid, in the order of its model: body, and the axis of its hinge (knees y, elbows z); None for a ball joint.
+"""Whether a motion with this `loop_mode` wraps."""
+# The humanoid in the order of its model: body, and the axis of its hinge (knees y, elbows z); None for a ball joint.
 HUMANOID: tuple[tuple[str, int | None], ...] = (
     ("chest", None), ("neck", None), ("R_Shoulder", None), ("R_Elbow", 2), ("L_Shoulder", None), ("L_Elbow", 2),
     ("R_Hip", None), ("R_Knee", 1), ("R_Ankle", None), ("L_Hip", None), ("L_Knee", 1), ("L_Ankle", None),
@@ -35,16 +35,16 @@ def recognises(document: Document) -> bool:
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion | JointMotion]:
-    """The one motion of a file."""
+    """The motion of a file."""
     data, file = document.data, document.file
     frames = numbers(data["frames"], file, "frames", (None, None))
-    joints, loop = frames.shape[1] - ROOT, scalar(data["loop_mode"])
+    joints, loop = frames.shape[1] - ROOT_COLUMNS, scalar(data["loop_mode"])
     if joints < 1 or loop is None or loop not in LOOPS:
         what = f"frames of {frames.shape[1]} numbers" if joints < 1 else f"the loop_mode {str(data['loop_mode'])[:20]}"
         raise UserError(f"{file} has {what}", "Frames are 6 numbers and the joints; loop_mode is 0 (clamp) or 1 (wrap)")
     fps = rate(data["fps"], file, options)
     frames, remarks = _mended(frames, file)
-    root = from_rotation_vectors(frames[:, 3:ROOT])
+    root = from_rotation_vectors(frames[:, 3:ROOT_COLUMNS])
     check_upright(root, file, options)
     same = (document.name, times(len(frames), fps), frames[:, :3], root, fps, "mimickit", file)
     rest = {"wraps": LOOPS[loop], "remarks": remarks}
@@ -52,18 +52,18 @@ def read(document: Document, options: Options) -> list[SkeletonMotion | JointMot
         turns = from_rotation_vectors(frames[:, 3:].reshape(len(frames), -1, 3))
         return [SkeletonMotion(*same, **rest, skeleton=smpl_family.skeleton(), rotations=turns)]
     if joints == HUMANOID_JOINTS:
-        turns = _humanoid(root, frames[:, ROOT:])
+        turns = _humanoid(root, frames[:, ROOT_COLUMNS:])
         return [SkeletonMotion(*same, **rest, skeleton=humanoid3d.skeleton(), rotations=turns)]
-    return [JointMotion(*same, **rest, joint_pos=frames[:, ROOT:])]
+    return [JointMotion(*same, **rest, joint_pos=frames[:, ROOT_COLUMNS:])]
 
 
 def _mended(frames: np.ndarray, file: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Frames whose numbers are all finite. MimicKit's converter writes NaN where a ball joint is not turned, and reads it so."""
-    if frames.shape[1] - ROOT not in (SMPL_JOINTS, HUMANOID_JOINTS):
+    """Frames with finite numbers only. MimicKit's converter writes NaN for a ball joint without rotation, and reads it so."""
+    if frames.shape[1] - ROOT_COLUMNS not in (SMPL_JOINTS, HUMANOID_JOINTS):
         return finite(frames, file, "frames"), ()
     balls = [3 + 3 * i for i in range(1 + SMPL_JOINTS // 3)]
-    if frames.shape[1] - ROOT == HUMANOID_JOINTS:
-        starts = ROOT + np.cumsum([0, *(3 if axis is None else 1 for _, axis in HUMANOID)])
+    if frames.shape[1] - ROOT_COLUMNS == HUMANOID_JOINTS:
+        starts = ROOT_COLUMNS + np.cumsum([0, *(3 if axis is None else 1 for _, axis in HUMANOID)])
         balls = [int(start) for start, (_, axis) in zip(starts, HUMANOID, strict=False) if axis is None]
     frames, count = frames.copy(), 0
     for ball in balls:
@@ -75,7 +75,7 @@ def _mended(frames: np.ndarray, file: str) -> tuple[np.ndarray, tuple[str, ...]]
 
 
 def _humanoid(root: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Rotations (T, 13, 4) of DeepMimic's skeleton, whose arms hang at rest, from joints (T, 28) of one with outstretched arms."""
+    """Rotations (T, 13, 4) of DeepMimic's skeleton with hanging arms at rest, from joints (T, 28) of one with outstretched arms."""
     names = humanoid3d.skeleton().names
     turns = np.zeros((len(root), len(names), 4))
     turns[:, names.index("root")] = root

@@ -1,30 +1,30 @@
-"""What the user may say about a file that the file does not say itself."""
+"""What the user may specify about a file that the file does not contain."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
-"""Metres."""
+"""Size of each unit in metres."""
 
 Ground = Literal["auto", "feet", "shift", "none"]
-"""How a clip gets onto the ground, see `sim/motions/grounding.py`."""
+"""How a clip is put on the ground, see `sim/motions/grounding.py`."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """All optional: None where the file's own word counts, or the format's convention.
+    """Optional settings: None means the file's own value, or the format's convention.
 
     Attributes:
-        format: name of the reader; found by the contents otherwise.
-        fps: frames a second.
+        format: name of the reader; by default it is detected from the contents.
+        fps: frames per second.
         quat: order of a quaternion's numbers.
         up: the axis that points up.
-        unit: of lengths.
-        scale: lengths are multiplied by it, besides the unit.
-        map: path of a file that says the roles of a skeleton's bodies.
-        source: whom to cite, instead of what the file says.
-        licence: under which the motions may be used, instead of what the file says.
-        ground: how the clip gets onto the ground.
+        unit: unit of lengths.
+        scale: factor on lengths, in addition to the unit.
+        map: path of a file with the roles of a skeleton's bodies.
+        source: source to cite, instead of the file's own.
+        licence: licence of the motions, instead of the file's own.
+        ground: how the clip is put on the ground.
     """
 
     format: str | None = None
@@ -40,20 +40,20 @@ class Options:
 
     @property
     def words(self) -> str:
-        """What is said about the file, as it stands on a command line; empty if nothing is."""
-        said = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
-        said |= {"scale": self.scale} if self.scale != 1.0 else {}
+        """The given options about the file, as on a command line; empty if there are none."""
+        stated = {"fps": self.fps, "quat": self.quat, "up": self.up, "unit": self.unit, "map": self.map}
+        stated |= {"scale": self.scale} if self.scale != 1.0 else {}
         return " ".join(
             f"--{name} {value if isinstance(value, str) else f'{value:g}'}"
-            for name, value in said.items()
+            for name, value in stated.items()
             if value is not None
         )
 
     @property
     def metres(self) -> float:
-        """What the file's lengths are multiplied by; metres if nothing is said."""
+        """Factor that converts the file's lengths to metres."""
         return UNITS[self.unit or "m"] * self.scale
 
 
-NOTHING = Options()
-"""What is said of a file about which nothing is said."""
+NO_OPTIONS = Options()
+"""The options of a file about which the user specifies nothing."""

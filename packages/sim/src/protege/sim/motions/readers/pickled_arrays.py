@@ -1,4 +1,4 @@
-"""What a pickle of plain data may name, and what is built for it here: arrays of numpy and joblib, dtypes, numbers, mappings."""
+"""Names that a pickle of plain data may contain, and their replacements: arrays of numpy and joblib, dtypes, numbers, mappings."""
 
 import math
 import re
@@ -8,29 +8,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .limits import LARGEST
+from .limits import MAX_BYTES
 
-DTYPE = re.compile(r"[<>|=]?(?:\?|[biufcUS]\d{0,8}|O8?)")
-"""Numbers, truth values and texts; `O` for arrays of other objects, which are read as lists. No records."""
-MOST_AXES = 8
-INERT = re.compile(r"protomotions\.[\w.]+\.StateConversion|torch\.(?:device|Size)")
-"""Calls that stand for the text or tuple that they are given."""
+DTYPE_PATTERN = re.compile(r"[<>|=]?(?:\?|[biufcUS]\d{0,8}|O8?)")
+"""Numbers, booleans and texts; `O` for arrays of other objects, which are read as lists. No records."""
+MAX_AXES = 8
+INERT_CALLS = re.compile(r"protomotions\.[\w.]+\.StateConversion|torch\.(?:device|Size)")
+"""Calls that are replaced by the text or tuple of their arguments."""
 
 
 class BadPickleError(Exception):
-    """A pickle that is more than plain data, or larger than it can mean to be: what follows the file's name in the message."""
+    """A pickle with more than plain data, or of absurd size. The text follows the file's name in the message."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name out of a pickle. It is never looked up."""
+    """A name from a pickle. It is never looked up."""
 
     module: str
     name: str
 
     @property
     def full(self) -> str:
-        """With its module, old names of a module replaced by today's."""
+        """The name with its module; old names of modules are replaced by current ones."""
         module = self.module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
         return f"{module}.{self.name}"
 
@@ -39,16 +39,16 @@ class Name:
 
 
 class DType:
-    """A numpy dtype on its way; `base` is what it has become."""
+    """A numpy dtype under construction; `base` is its current value."""
 
     def __init__(self, text: Any) -> None:
         text = text.decode("ascii") if isinstance(text, bytes) else text
-        if not isinstance(text, str) or not DTYPE.fullmatch(text):
+        if not isinstance(text, str) or not DTYPE_PATTERN.fullmatch(text):
             raise BadPickleError(f"holds an array of {str(text)[:40]!a}, not of numbers or texts")
         self.base = np.dtype(text)
 
     def build(self, state: tuple[Any, ...]) -> None:
-        """Take in numpy's state of a dtype: version, byte order, and five that are for records."""
+        """Apply numpy's state of a dtype: version, byte order, and five values for records."""
         order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
             raise BadPickleError("holds an array of records")
@@ -63,34 +63,34 @@ _NOTHING = object()
 
 
 class Array:
-    """A numpy array on its way: numpy makes an empty one first, and fills it in when its state comes."""
+    """A numpy array under construction: numpy creates an empty one first, and fills it when its state is read."""
 
     def __init__(self, value: Any = _NOTHING) -> None:
         self._value = value
 
     def build(self, state: tuple[Any, ...]) -> None:
-        """Take in numpy's state of an array: version, shape, dtype, whether it is in Fortran's order, and its bytes or objects."""
+        """Apply numpy's state of an array: version, shape, dtype, whether it is in Fortran order, and its bytes or objects."""
         shape, dtype, fortran, data = state[-4:]
         self._value = made(shape, _dtype(dtype), data, fortran=bool(fortran))
 
     def array(self) -> Any:
-        """The array; what is in it, if that is no numbers or texts."""
+        """The array; or its contents, if they are not numbers or texts."""
         if self._value is _NOTHING:
             raise ValueError("an array without contents")
         return self._value
 
 
 class JoblibArray:
-    """An array of joblib's: its bytes follow the instruction that describes it, in the middle of the pickle."""
+    """An array of joblib: its bytes follow the instruction that describes it, in the middle of the pickle."""
 
     def __init__(self) -> None:
         self._value: Any = None
 
     def read(self, state: dict[str, Any], file: BinaryIO) -> None:
-        """Read it from where the pickle has come to."""
+        """Read it from the current position of the pickle."""
         dtype, shape = _dtype(state["dtype"]), state["shape"]
         size = _count(shape) * dtype.itemsize
-        if dtype.hasobject or size > LARGEST:
+        if dtype.hasobject or size > MAX_BYTES:
             raise BadPickleError(
                 "holds a joblib array of objects" if dtype.hasobject else "holds an array of more than 512 MB"
             )
@@ -106,17 +106,17 @@ class JoblibArray:
 
 
 def made(shape: Any, dtype: np.dtype, data: Any, *, fortran: bool) -> Any:
-    """An array out of its bytes, in this machine's byte order; of objects, the list of them, or the one object.
+    """An array from its bytes, in this machine's byte order; for objects, the list of them, or the single object.
 
     Raises:
-        BadPickleError: shape and bytes do not go together: nothing is ever allocated by shape alone.
+        BadPickleError: shape and bytes do not match: nothing is ever allocated by shape alone.
     """
     count = _count(shape)
     if dtype.hasobject:
         if not isinstance(data, list) or len(data) != count:
             raise BadPickleError("holds an array of objects that lacks some of them")
         return data if shape else data[0]
-    raw = data.encode("latin-1") if isinstance(data, str) else data  # as Python 2 wrote bytes
+    raw = data.encode("latin-1") if isinstance(data, str) else data  # bytes written by Python 2
     if not isinstance(raw, bytes | bytearray) or len(raw) != count * dtype.itemsize or not dtype.itemsize:
         raise BadPickleError(f"holds an array of shape {str(shape)[:60]} with too few or too many bytes")
     array = np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
@@ -124,9 +124,9 @@ def made(shape: Any, dtype: np.dtype, data: Any, *, fortran: bool) -> Any:
 
 
 def _count(shape: Any) -> int:
-    """Numbers in an array of that shape."""
-    is_shape = isinstance(shape, tuple) and len(shape) <= MOST_AXES
-    if not is_shape or not all(type(n) is int and 0 <= n <= LARGEST for n in shape):
+    """Number of values in an array of this shape."""
+    is_shape = isinstance(shape, tuple) and len(shape) <= MAX_AXES
+    if not is_shape or not all(type(n) is int and 0 <= n <= MAX_BYTES for n in shape):
         raise BadPickleError(f"holds an array of shape {str(shape)[:60]}")
     return math.prod(shape)
 
@@ -138,7 +138,7 @@ def _dtype(value: Any) -> np.dtype:
 
 
 def weight(value: Any) -> int:
-    """Bytes that copying a value would take, about."""
+    """Approximate number of bytes that copying a value would take."""
     if isinstance(value, str | bytes | bytearray):
         return len(value)
     return 64 * len(value) if isinstance(value, list | tuple | dict) else 64
@@ -190,11 +190,11 @@ CALLS: dict[str, Callable[..., Any]] = {
     "builtins.tuple": lambda items=(): tuple(_listed(items)),
     "_codecs.encode": _encoded,
 }
-"""What may be called, and what is done instead. Its name alone decides; none of these modules is imported for it."""
+"""Allowed calls and their replacements. Only the name decides; none of these modules is imported."""
 
 
 def new_object(name: Name, arguments: tuple[Any, ...]) -> Any:
-    """An object of a class that is made without a call: joblib's arrays alone, and mappings.
+    """An object of a class that is created without a call: only joblib's arrays, and mappings.
 
     Raises:
         BadPickleError: it is of another class.

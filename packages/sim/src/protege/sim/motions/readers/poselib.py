@@ -21,7 +21,7 @@ def recognises(document: Document) -> bool:
 
 
 def read(document: Document, options: Options) -> list[SkeletonMotion]:
-    """The one motion of a file. Its rotations are local, or, as `is_local` says, in the world's frame."""
+    """The motion of a file. Its rotations are local, or, if `is_local` is false, in the world frame."""
     data, file, order = document.data, document.file, options.quat or "xyzw"
     names, parents, offsets = _tree(data["skeleton_tree"], file)
     quat = quaternions(_array(data["rotation"]), file, "rotation", order, names)
@@ -39,12 +39,12 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
 
 
 def _array(value: Any) -> Any:
-    """An array, which poselib wraps into a mapping with its type."""
+    """An array that poselib wraps into a mapping with its type."""
     return value.get("arr") if isinstance(value, Mapping) else value
 
 
 def _tree(tree: Any, file: str) -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray]:
-    """Names, parents and offsets (B, 3) m; the root's place is not a part of the skeleton."""
+    """Names, parents and offsets (B, 3) m; the root's position is not part of the skeleton."""
     names = names_of(tree.get("node_names")) if isinstance(tree, Mapping) else ()
     if len(names) < 2:
         raise UserError(f"{file}: skeleton_tree has no node_names", "Take another copy of the file")

@@ -1,6 +1,6 @@
 """ProtoMotions 3: one motion (.motion) or a library of them (.pt), files of torch.save; quaternions xyzw, z up.
 
-A robot's joints are in its model's order, which is ours. SMPL's are rotation vectors, and its bodies' rotations are there too.
+A robot's joints are in its model's order, like ours. SMPL's are rotation vectors, and its bodies' rotations are included.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from .orientation import check_upright
 from .smpl_family import NAMES, skeleton
 
 FIELDS = {"gts": "rigid_body_pos", "grs": "rigid_body_rot", "dps": "dof_pos", "contacts": "rigid_body_contacts"}
-"""A library's name of each field of a motion."""
+"""Name in a library of each field of a motion."""
 ONE, LIBRARY = (
     ("dof_pos", "rigid_body_pos", "rigid_body_rot"),
     ("gts", "grs", "dps", "length_starts", "motion_num_frames"),
@@ -41,7 +41,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion | JointMot
 
 
 def _parts(document: Document) -> list[tuple[str, dict[str, Any]]]:
-    """Name and fields of each motion of a library, whose frames lie one motion after the other."""
+    """Name and fields of each motion of a library, whose frames are concatenated."""
     data, file = document.data, document.file
     starts, counts = (np.asarray(data[key]).reshape(-1) for key in ("length_starts", "motion_num_frames"))
     files, seconds = names_of(list(data.get("motion_files", ()))), data.get("motion_dt")
@@ -79,7 +79,7 @@ def _motion(name: str, data: Mapping[str, Any], file: str, options: Options) -> 
 
 
 def _offsets(bodies: np.ndarray, quat: np.ndarray) -> np.ndarray:
-    """(24, 3) m, of bodies in their parents' frames, out of the first frame."""
+    """(24, 3) m, offsets of bodies in their parents' frames, from the first frame."""
     from .orientation import turned
 
     parents, conjugate = skeleton().parents, quat[0] * np.array([1.0, -1.0, -1.0, -1.0])

@@ -1,6 +1,6 @@
-"""Tables of a robot's motion as text: root position, quaternion, joint angles a row. Unitree's LAFAN1, Kimodo, and others.
+"""Tables of a robot's motion as text: root position, quaternion, joint angles per row. Unitree's LAFAN1, Kimodo, and others.
 
-No column says in which order the quaternion is: Unitree writes xyzw, Kimodo and MuJoCo wxyz.
+No column specifies the order of the quaternion: Unitree writes xyzw, Kimodo and MuJoCo wxyz.
 """
 
 import io
@@ -16,47 +16,49 @@ from .document import Document
 from .options import Options
 from .orientation import check_upright, choose_order
 
-ROOT = 7
+ROOT_COLUMNS = 7
 """Columns before the joints."""
-FPS = 30.0
-"""Frames a second, of Unitree's and Kimodo's alike; the tables do not say it."""
-TIMES, INDICES = ("time", "timestamp", "t"), ("frame", "index", "frame_index")
-"""What a first column may be called that is before the root's; time is in seconds."""
-NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*nan\s*", re.IGNORECASE)
+DEFAULT_FPS = 30.0
+"""Frames per second of Unitree's and Kimodo's tables, which do not contain it."""
+TIME_NAMES, INDEX_NAMES = ("time", "timestamp", "t"), ("frame", "index", "frame_index")
+"""Names of a first column before the root's; time is in seconds."""
+NUMBER_PATTERN = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*nan\s*", re.IGNORECASE)
 
 
 def recognises(document: Document) -> bool:
-    """Text whose first lines are numbers with commas between; the very first may be names."""
+    """Text whose first lines are numbers separated by commas; the very first line may be names."""
     if document.container != "text" or document.data.lstrip()[:1] in ("{", "["):
         return False
     lines = document.data[:100_000].splitlines()[:2]
     last = lines[-1].rstrip(", \t").split(",") if lines else []
-    return len(last) > ROOT and sum(bool(NUMBER.fullmatch(cell)) for cell in last) >= ROOT
+    return len(last) > ROOT_COLUMNS and sum(bool(NUMBER_PATTERN.fullmatch(cell)) for cell in last) >= ROOT_COLUMNS
 
 
 def read(document: Document, options: Options) -> list[JointMotion]:
     """The one motion of a table."""
     file = document.file
     head, table, time = _table(document.data, file)
-    order, reason = _order(head, table[:, 3:ROOT], file, options)
-    quat = quaternions(table[:, 3:ROOT], file, "root rotation", order)
+    order, reason = _order(head, table[:, 3:ROOT_COLUMNS], file, options)
+    quat = quaternions(table[:, 3:ROOT_COLUMNS], file, "root rotation", order)
     check_upright(quat, file, options, None if reason else order)
     remarks = [reason] if reason else []
     if time is None and options.fps is None:
-        remarks.append(f"the table does not say its rate: taken as {FPS:g} frames a second, --fps says otherwise")
-    fps = rate(FPS if time is None else 1.0 / np.median(np.diff(time)), file, options, "time")
+        remarks.append(
+            f"the table does not say its rate: taken as {DEFAULT_FPS:g} frames a second, --fps says otherwise"
+        )
+    fps = rate(DEFAULT_FPS if time is None else 1.0 / np.median(np.diff(time)), file, options, "time")
     time = times(len(table), fps) if time is None or options.fps is not None else time
     return [
         JointMotion(document.name, time, table[:, :3], quat, fps, "csv", file,
-                    joint_pos=table[:, ROOT:], joint_names=_joint_names(head, table.shape[1]), remarks=tuple(remarks))
+                    joint_pos=table[:, ROOT_COLUMNS:], joint_names=_joint_names(head, table.shape[1]), remarks=tuple(remarks))
     ]  # fmt: skip
 
 
 def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has any."""
+    """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has them."""
     lines = [line.rstrip(", \t") for line in text.splitlines() if line.strip(", \t")]
     first = [cell.strip() for cell in lines[0].split(",")]
-    has_head = not all(NUMBER.fullmatch(cell) for cell in first)
+    has_head = not all(NUMBER_PATTERN.fullmatch(cell) for cell in first)
     try:
         table = np.loadtxt(io.StringIO("\n".join(lines[has_head:])), delimiter=",", ndmin=2)
     except ValueError as error:
@@ -64,10 +66,10 @@ def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | No
             f"{file}: {str(error).split(';')[0][:120]}", "Each row has the same numbers; is it cut short?"
         ) from error
     head = first if has_head else []
-    time = _time(table[:, 0], file) if head and head[0].lower() in TIMES else None
-    if head and head[0].lower() in (*TIMES, *INDICES):
+    time = _time(table[:, 0], file) if head and head[0].lower() in TIME_NAMES else None
+    if head and head[0].lower() in (*TIME_NAMES, *INDEX_NAMES):
         head, table = head[1:], table[:, 1:]
-    if table.shape[1] <= ROOT:
+    if table.shape[1] <= ROOT_COLUMNS:
         raise UserError(f"{file} has {table.shape[1]} columns", "A robot's table has 7 of the root, and one a joint")
     return head, finite(numbers(table, file, "the table", (None, None)), file, "the table", head), time
 
@@ -76,7 +78,7 @@ def _time(stamps: np.ndarray, file: str) -> np.ndarray:
     """Time stamps (T,) s from 0.
 
     Raises:
-        UserError: they do not rise.
+        UserError: they do not increase.
     """
     bad = np.flatnonzero(~(np.diff(stamps) > 0.0))
     if len(bad):
@@ -88,16 +90,16 @@ def _time(stamps: np.ndarray, file: str) -> np.ndarray:
 
 def _order(head: list[str], raw: np.ndarray, file: str, options: Options) -> tuple[Order, str]:
     """The quaternion's order, and a reason if it had to be guessed."""
-    letters = "".join(name[-1:].lower() for name in head[3:ROOT])
-    said = options.quat or (letters if letters in ("wxyz", "xyzw") else None)
-    if said == "wxyz" or said == "xyzw":
-        return said, ""
-    quaternions(raw, file, "root rotation", "wxyz")  # whether they are any
+    letters = "".join(name[-1:].lower() for name in head[3:ROOT_COLUMNS])
+    stated = options.quat or (letters if letters in ("wxyz", "xyzw") else None)
+    if stated == "wxyz" or stated == "xyzw":
+        return stated, ""
+    quaternions(raw, file, "root rotation", "wxyz")  # checks that they are quaternions
     return choose_order(raw, file)
 
 
 def _joint_names(head: list[str], columns: int) -> tuple[str, ...]:
-    """Names of the joints, if the table has them, without the ending that some writers add."""
+    """Names of the joints, if the table has them, without the suffix that some writers add."""
     if len(head) != columns:
         return ()
-    return tuple(name.removesuffix("_dof").removesuffix("_pos") for name in head[ROOT:])
+    return tuple(name.removesuffix("_dof").removesuffix("_pos") for name in head[ROOT_COLUMNS:])

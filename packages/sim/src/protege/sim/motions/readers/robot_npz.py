@@ -1,7 +1,7 @@
 """Archives of a robot's motion (.npz), wxyz: BeyondMimic's and mjlab's, without names, and holosoma's, with them.
 
-BeyondMimic's are written by Isaac Lab, whose order of joints is breadth first, mjlab's by MuJoCo, depth first. Nothing says which:
-the bodies' places do.
+BeyondMimic's are written by Isaac Lab, with joints breadth first, and mjlab's by MuJoCo, depth first. The files do not contain the
+order; it is determined from the bodies' positions.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from .document import Document
 from .options import Options
 from .orientation import check_upright
 
-ROOT = 7
-NOT_MOVING = "world"
-"""The body that MuJoCo lists first, where a file has all of a model's."""
+ROOT_COLUMNS = 7
+WORLD_BODY = "world"
+"""The body that MuJoCo lists first, if a file contains all bodies of a model."""
 
 
 def recognises(document: Document) -> bool:
@@ -34,10 +34,10 @@ def read(document: Document, options: Options) -> list[JointMotion]:
     key = "joint_pos" if "joint_pos" in data else "qpos"
     table = finite(numbers(data[key], file, key, (None, None)), file, key)
     bodies = _bodies(document, len(table), body_names)
-    if key == "qpos" or len(names) == table.shape[1] - ROOT:
-        pos, raw, joint_pos = table[:, :3], table[:, 3:ROOT], table[:, ROOT:]
+    if key == "qpos" or len(names) == table.shape[1] - ROOT_COLUMNS:
+        pos, raw, joint_pos = table[:, :3], table[:, 3:ROOT_COLUMNS], table[:, ROOT_COLUMNS:]
     else:
-        root = 1 if body_names[:1] == (NOT_MOVING,) else 0
+        root = 1 if body_names[:1] == (WORLD_BODY,) else 0
         if bodies is None:
             raise UserError(f"{file} has no bodies, and so no root", "Add body_pos_w and body_quat_w")
         raw_bodies = numbers(data["body_quat_w"], file, "body_quat_w", (len(table), bodies.shape[1], 4))
@@ -55,7 +55,7 @@ def read(document: Document, options: Options) -> list[JointMotion]:
 
 
 def _bodies(document: Document, frames: int, names: tuple[str, ...]) -> np.ndarray | None:
-    """(T, B, 3) m, if there are any."""
+    """(T, B, 3) m, if the file has bodies."""
     if "body_pos_w" not in document.data:
         return None
     shape = (frames, len(names) or None, 3)

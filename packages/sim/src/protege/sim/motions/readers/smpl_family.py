@@ -1,7 +1,7 @@
-"""SMPL's skeleton (Loper et al. 2015): names, order, mean joints, and the turn from its own axes to ours.
+"""SMPL's skeleton (Loper et al. 2015): names, order, mean joints, and the rotation from its own axes to ours.
 
-SMPL's own files list 24 joints breadth first, in a body frame that is y up and faces z. Physics models of it list the same bodies
-depth first, z up and facing x; ours are these.
+SMPL's own files list 24 joints breadth first, in a body frame with y up that faces z. Physics models list the same bodies depth
+first, with z up, facing x, as we do.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from protege.core.robots import rotation as R
 
 from ..source import Skeleton
 
-# Body -> its parent, and where it is in the parent's frame at rest, m: the mean body, z up. Depth first.
+# Body -> its parent, and its position in the parent's frame at rest, m: the mean body, z up. Depth first.
 _BODIES = {
     "Pelvis": ("", (0.0, 0.0, 0.0)),
     "L_Hip": ("Pelvis", (-0.007, 0.070, -0.091)),
@@ -46,10 +46,10 @@ FAMILY = "SMPL"
 OWN_ORDER = ("Pelvis", "L_Hip", "R_Hip", "Torso", "L_Knee", "R_Knee", "Spine", "L_Ankle", "R_Ankle", "Chest", "L_Toe", "R_Toe",
              "Neck", "L_Thorax", "R_Thorax", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist",
              "L_Hand", "R_Hand")  # fmt: skip
-PELVIS = np.array([-0.0018, -0.2233, 0.0282])
-"""m, the mean body's pelvis from the origin of `trans`, in the axes of `trans`: the body turns about the pelvis, not the origin."""
+PELVIS_OFFSET = np.array([-0.0018, -0.2233, 0.0282])
+"""m, the mean body's pelvis relative to the origin of `trans`, in its axes: the body rotates about the pelvis, not the origin."""
 TO_OURS = torch.tensor([0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
-"""The turn from SMPL's body frame to ours: its z becomes x, its x becomes y, its y becomes z."""
+"""The rotation from SMPL's body frame to ours: its z becomes x, its x becomes y, its y becomes z."""
 
 
 def skeleton(offsets: np.ndarray | None = None, names: Sequence[str] = NAMES) -> Skeleton:
@@ -65,9 +65,9 @@ def is_smpl(names: Sequence[str]) -> bool:
 
 
 def from_own_axes(rotations: np.ndarray) -> np.ndarray:
-    """SMPL's rotations (T, J, 4) in its own order and axes -> (T, 24, 4) in ours; hands that are not there stay straight.
+    """SMPL's rotations (T, J, 4) in its own order and axes -> (T, 24, 4) in ours; missing hands stay straight.
 
-    The root's is the turn of our body frame in the world of the file.
+    The root's is the rotation of our body frame in the file's world frame.
     """
     q = torch.from_numpy(rotations)
     to = TO_OURS.expand_as(q)

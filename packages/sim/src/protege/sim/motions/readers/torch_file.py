@@ -1,4 +1,4 @@
-"""Files of torch.save: a zip archive of a pickle and the memory of its tensors, read without torch and without running anything."""
+"""Files of torch.save: a zip archive of a pickle and its tensors' memory, read without torch and without running any code."""
 
 import io
 import zlib
@@ -9,15 +9,15 @@ import numpy as np
 
 from protege.core.errors import UserError
 
-from .limits import LARGEST
+from .limits import MAX_BYTES
 from .pickled_arrays import BadPickleError
 from .unpickle import Storage, unpickle
 
 DTYPES = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
           "Byte": "u1", "Bool": "?"}  # fmt: skip
 """By the kind of storage, as in torch.FloatStorage."""
-BROKEN = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
-AGAIN = "Download or copy it again"
+ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
+COPY_REMEDY = "Download or copy it again"
 
 
 def is_torch_file(members: list[str]) -> bool:
@@ -26,14 +26,14 @@ def is_torch_file(members: list[str]) -> bool:
 
 
 def read_torch(contents: bytes, file: str) -> Any:
-    """What was saved: dicts, lists, numbers, texts, and a numpy array for each tensor.
+    """The saved data: dicts, lists, numbers, texts, and a numpy array for each tensor.
 
     Args:
         contents: of the file.
-        file: as messages call it.
+        file: name of the file for messages.
 
     Raises:
-        UserError: it is damaged, or holds anything but plain data and tensors.
+        UserError: it is damaged, or contains more than plain data and tensors.
     """
     try:
         with ZipFile(io.BytesIO(contents)) as archive:
@@ -56,14 +56,16 @@ def read_torch(contents: bytes, file: str) -> Any:
                 return whole[storage.key]
 
             return unpickle(_member(archive, f"{folder}data.pkl"), file, tensors)
-    except BROKEN as error:
-        raise UserError(f"{file} is a torch file that is damaged or cut short ({str(error)[:80]})", AGAIN) from error
+    except ARCHIVE_ERRORS as error:
+        raise UserError(
+            f"{file} is a torch file that is damaged or cut short ({str(error)[:80]})", COPY_REMEDY
+        ) from error
 
 
 def _member(archive: ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
-    if info.file_size > LARGEST:
-        raise BadZipFile(f"{name[:60]} is larger than {LARGEST >> 20} MB")
+    if info.file_size > MAX_BYTES:
+        raise BadZipFile(f"{name[:60]} is larger than {MAX_BYTES >> 20} MB")
     with archive.open(info) as file:
         data = file.read(info.file_size + 1)
     if len(data) != info.file_size:

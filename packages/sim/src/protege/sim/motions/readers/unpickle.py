@@ -1,8 +1,8 @@
-"""Pickles of plain data, read without the power to run anything.
+"""Reads pickles of plain data, without the ability to run code.
 
-A pickle is a program for a small stack machine. Python's own machine imports what the program names, and calls it. This one
-runs the same program on data alone: a name in it stays a name, and the few calls that build an array, a dtype, a mapping or a
-tensor are recognised by that name and done here, with every size checked. Any other name is refused; nothing is imported for it.
+A pickle is a program for a small stack machine. Python's own machine imports the names in the program and calls them. This one runs
+the same program on data alone: a name stays a name, and the few calls that build an array, a dtype, a mapping or a tensor are
+recognised by that name and replaced, with every size checked. Any other name is rejected. Nothing is imported.
 """
 
 import io
@@ -16,8 +16,8 @@ import numpy as np
 
 from protege.core.errors import UserError, shown
 
-from .limits import DEEPEST, LARGEST, MOST_STEPS, MOST_VALUES
-from .pickled_arrays import CALLS, INERT, Array, BadPickleError, DType, JoblibArray, Name, new_object, weight
+from .limits import MAX_BYTES, MAX_DEPTH, MAX_INSTRUCTIONS, MAX_VALUES
+from .pickled_arrays import CALLS, INERT_CALLS, Array, BadPickleError, DType, JoblibArray, Name, new_object, weight
 
 REMEDY = "Take the file from a source that you trust, or save it as plain arrays: docs/clips.md"
 CONSTANTS = {
@@ -25,22 +25,22 @@ CONSTANTS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-FIXED: dict[str, Callable[[], Any]] = {
+FIXED_VALUES: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
     "EMPTY_DICT": dict,
-    "EMPTY_SET": list,  # sets are given as lists: what is in them need not be hashable
+    "EMPTY_SET": list,  # sets become lists, because their items need not be hashable
 }
-PLAIN = str | int | float | complex | bytes | bytearray | None | np.ndarray
+PLAIN_TYPES = str | int | float | complex | bytes | bytearray | None | np.ndarray
 _MARK = object()
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A piece of a torch file's memory that a tensor refers to: the type of its numbers, and its key."""
+    """A piece of a torch file's memory that a tensor refers to: its type of number, and its key."""
 
     kind: str
     key: str
@@ -48,19 +48,19 @@ class Storage:
 
 
 def unpickle(contents: bytes, file: str, tensors: Callable[[Storage], np.ndarray] | None = None) -> Any:
-    """What a pickle holds: dicts with texts or numbers as keys, lists, tuples, numbers, texts, bytes, and numpy arrays.
+    """The contents of a pickle: dicts with texts or numbers as keys, lists, tuples, numbers, texts, bytes, and numpy arrays.
 
     Args:
         contents: the pickle.
-        file: as messages call it.
-        tensors: gives the numbers (count,) of a tensor's storage; None where there are no tensors.
+        file: name of the file for messages.
+        tensors: returns the numbers (count,) of a tensor's storage; None if there are no tensors.
 
     Raises:
-        UserError: it is damaged, larger than can be meant, or asks for anything but plain data. Nothing of it has then been run.
+        UserError: it is damaged, too large, or requests more than plain data. Nothing in it has been run.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what the texts of a damaged one look like
-            return _plain(_Machine(contents, tensors).run(), [MOST_VALUES], 0)
+        with warnings.catch_warnings(action="ignore"):  # about texts of damaged files
+            return _plain(_Machine(contents, tensors).run(), [MAX_VALUES], 0)
     except BadPickleError as error:
         raise UserError(f"{file} {error}; nothing in it was run", REMEDY) from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError) as error:
@@ -69,7 +69,7 @@ def unpickle(contents: bytes, file: str, tensors: Callable[[Storage], np.ndarray
 
 
 class _Machine:
-    """The stack machine; `pickletools` says what each instruction does."""
+    """The stack machine; `pickletools` decodes each instruction."""
 
     def __init__(self, contents: bytes, tensors: Callable[[Storage], np.ndarray] | None) -> None:
         self.file, self.tensors = io.BytesIO(contents), tensors
@@ -80,8 +80,8 @@ class _Machine:
     def run(self) -> Any:
         """The object that the program leaves on the stack."""
         for step, (opcode, argument, _) in enumerate(genops(self.file)):
-            if step > MOST_STEPS:
-                raise BadPickleError(f"has more than {MOST_STEPS} instructions")
+            if step > MAX_INSTRUCTIONS:
+                raise BadPickleError(f"has more than {MAX_INSTRUCTIONS} instructions")
             if opcode.name == "STOP":
                 return self.stack.pop()
             self._do(opcode.name, argument)
@@ -91,8 +91,8 @@ class _Machine:
         stack = self.stack
         if name in CONSTANTS:
             stack.append(argument)
-        elif name in FIXED:
-            stack.append(FIXED[name]())
+        elif name in FIXED_VALUES:
+            stack.append(FIXED_VALUES[name]())
         elif name == "MARK":
             stack.append(_MARK)
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -141,7 +141,7 @@ class _Machine:
             raise BadPickleError(f"uses the instruction {name}, which motions have no use for")
 
     def _to_mark(self) -> list[Any]:
-        """What lies above the last mark, which is taken away."""
+        """The items above the last mark; they and the mark are removed."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
             at -= 1  # an IndexError where there is none
@@ -152,7 +152,7 @@ class _Machine:
     def _call(self, name: Name, arguments: tuple[Any, ...]) -> Any:
         if name.full == "torch._utils._rebuild_tensor_v2":
             return _tensor(_as(np.ndarray, arguments[0]), *arguments[1:4])
-        if INERT.fullmatch(name.full):
+        if INERT_CALLS.fullmatch(name.full):
             return arguments[0] if len(arguments) == 1 else arguments
         if name.full not in CALLS:
             raise BadPickleError(f"asks Python to call {shown(name.full, 80)!a}, which motions have no use for")
@@ -160,9 +160,9 @@ class _Machine:
         return CALLS[name.full](*arguments)
 
     def _spend(self, parts: tuple[Any, ...]) -> None:
-        """Count what a call may copy: a few bytes can ask for the same large thing again and again."""
+        """Count the bytes that a call may copy: a few bytes can request the same large object repeatedly."""
         self.spent += sum(map(weight, parts))
-        if self.spent > 2 * LARGEST:
+        if self.spent > 2 * MAX_BYTES:
             raise BadPickleError("asks for more than 1 GB of memory")
 
     def _build(self, target: Any, state: Any) -> None:
@@ -175,7 +175,7 @@ class _Machine:
             raise BadPickleError("sets the state of an object, which motions have no use for")
 
     def _storage(self, identity: Any) -> np.ndarray:
-        """The numbers that a tensor's persistent identity stands for: ('storage', type, key, device, count)."""
+        """The numbers for a tensor's persistent identity: ('storage', type, key, device, count)."""
         if self.tensors is None or not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
             raise BadPickleError("refers to an object outside itself")
         _, kind, key, _, count = identity
@@ -183,7 +183,7 @@ class _Machine:
 
 
 def _as(kind: Any, value: Any) -> Any:
-    """The value, which has to be of that type."""
+    """The value, which must be of this type."""
     if not isinstance(value, kind):
         raise ValueError(f"a {type(value).__name__} where a {getattr(kind, '__name__', 'value')} belongs")
     return value
@@ -214,12 +214,12 @@ def _tensor(storage: np.ndarray, offset: Any, shape: Any, stride: Any) -> np.nda
 
 
 def _plain(value: Any, left: list[int], depth: int) -> Any:
-    """The value with arrays in place of what they were built from; `left` values may still be met, shared ones each time."""
+    """The value with finished arrays; `left` counts the values that may still occur, shared ones each time."""
     left[0] -= 1
     if left[0] < 0:
-        raise BadPickleError(f"unfolds to more than {MOST_VALUES} values")
-    if depth > DEEPEST:
-        raise BadPickleError(f"is nested more than {DEEPEST} deep, or holds itself")
+        raise BadPickleError(f"unfolds to more than {MAX_VALUES} values")
+    if depth > MAX_DEPTH:
+        raise BadPickleError(f"is nested more than {MAX_DEPTH} deep, or holds itself")
     if isinstance(value, dict):
         return {key: _plain(one, left, depth + 1) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -229,4 +229,4 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         return whole if isinstance(whole, np.ndarray) else _plain(whole, left, depth + 1)
     if isinstance(value, Name | DType):
         return str(value)
-    return _as(PLAIN, value)
+    return _as(PLAIN_TYPES, value)

@@ -1,4 +1,4 @@
-"""Newton's arrays, and its solver's, of the robots in an Isaac Lab scene: as torch tensors, in our order and conventions."""
+"""Newton's and its solver's arrays of the robots in an Isaac Lab scene, as torch tensors in our order and conventions."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ...references.reference import keep
+from ...references.reference import assign_where
 from ..nominal import Nominal
 from ..simulator import Variation
 from .kernels import publish_bodies, publish_joints
@@ -24,19 +24,19 @@ from .scene import PRIM, joint_names
 
 
 def newton_solver() -> Any:
-    """The solver, a `SolverMuJoCo`, of the simulation that is in place."""
+    """The solver, a `SolverMuJoCo`, of the active simulation."""
     assert isinstance(NewtonManager._solver, SolverMuJoCo)
     return NewtonManager._solver
 
 
 class Arrays:
-    """Views of what moves.
+    """Views of the moving state.
 
     Attributes:
         state: refreshed by `publish`.
-        kept: what the physics carries from step to step, (N, ...) each.
+        physics_state: state that the physics carries from step to step, (N, ...) each.
         root_force_w: (N, 3) N, at the root's centre of mass, for the next step only.
-        root_center: (N, 3) m, the root's nominal centre of mass in its frame, whose velocity Newton keeps.
+        root_center: (N, 3) m, the root's nominal centre of mass in its frame; Newton stores the velocity of this point.
         overflow: (N,) the solver's flags.
     """
 
@@ -51,7 +51,7 @@ class Arrays:
             zeros(joints), zeros(joints), zeros(bodies, 3), zeros(bodies, 4), zeros(bodies, 3), zeros(bodies, 3)
         )
         assert newton.joint_q is not None and newton.joint_qd is not None
-        self.kept = {
+        self.physics_state = {
             "joint_q": wp.to_torch(newton.joint_q).view(n, -1),
             "joint_qd": wp.to_torch(newton.joint_qd).view(n, -1),
             "qacc_warmstart": wp.to_torch(data.qacc_warmstart),
@@ -89,9 +89,9 @@ class Arrays:
 
 
 class VariedBodies:
-    """The solver's model where envs differ in it: a row a world of the same fields as in `mjwarp`, in the solver's order.
+    """The solver's model in which envs differ: the fields of `mjwarp`, one row per env, in the solver's order.
 
-    Newton keeps the nominal masses. Its centre of mass of the root is where it takes the root's velocity, both ways.
+    Newton keeps the nominal masses. It reads and writes the root's velocity at the nominal centre of mass.
 
     Attributes:
         fields: by name, (N, ...).
@@ -116,10 +116,10 @@ class VariedBodies:
         self.nominal = Nominal(host_fields, device, torch.float32, rows[0], rows[1])
 
     def change(self, mask: Tensor, variation: Variation) -> None:
-        """Of the envs where mask (N,) is True.
+        """Change the envs where mask (N,) is True.
 
         Raises:
-            UserError: for effort limits or contacts, which Newton keeps elsewhere.
+            UserError: effort limits or contacts differ: Newton stores these elsewhere.
         """
         if variation.effort is not None or variation.contact_time is not None:
             raise UserError(
@@ -128,4 +128,4 @@ class VariedBodies:
         gains = variation.gains
         mine = replace(variation, gains=None if gains is None else gains[:, self._joints])
         for name, value in self.nominal.varied(mine).items():
-            keep(self.fields[name], mask, value)
+            assign_where(self.fields[name], mask, value)

@@ -1,6 +1,6 @@
-"""What `isaaclab` computes beside Isaac Lab, on its device."""
+"""Kernels that `isaaclab` adds to Isaac Lab."""
 
-# Kernels are a language of their own, which Warp compiles.
+# Kernels are written in a language of their own, which Warp compiles.
 # pyright: reportIndexIssue=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportAssignmentType=false
 # pyright: reportAttributeAccessIssue=false
 
@@ -18,19 +18,19 @@ def publish_bodies(
     lin_vel_w: wp.array2d[wp.vec3],
     ang_vel_w: wp.array2d[wp.vec3],
 ):
-    """Bodies in the robot's order from Newton's, whose quaternions are xyzw and whose velocities are (linear, angular).
+    """Bodies in the robot's order from Newton's arrays, with quaternions xyzw and velocities (linear, angular).
 
     Newton's linear velocity is that of the centre of mass; here it is that of the body frame's origin.
     """
-    world, body = wp.tid()
+    env, body = wp.tid()
     source = order[body]
-    turn = wp.transform_get_rotation(poses[world, source])
-    spin = wp.spatial_bottom(velocities[world, source])
-    arm = wp.quat_rotate(turn, centers[world, source])
-    pos_w[world, body] = wp.transform_get_translation(poses[world, source])
-    quat_w[world, body] = wp.vec4(turn[3], turn[0], turn[1], turn[2])
-    lin_vel_w[world, body] = wp.spatial_top(velocities[world, source]) - wp.cross(spin, arm)
-    ang_vel_w[world, body] = spin
+    turn = wp.transform_get_rotation(poses[env, source])
+    spin = wp.spatial_bottom(velocities[env, source])
+    arm = wp.quat_rotate(turn, centers[env, source])
+    pos_w[env, body] = wp.transform_get_translation(poses[env, source])
+    quat_w[env, body] = wp.vec4(turn[3], turn[0], turn[1], turn[2])
+    lin_vel_w[env, body] = wp.spatial_top(velocities[env, source]) - wp.cross(spin, arm)
+    ang_vel_w[env, body] = spin
 
 
 @wp.kernel
@@ -41,7 +41,7 @@ def publish_joints(
     joint_pos: wp.array2d[float],
     joint_vel: wp.array2d[float],
 ):
-    """Joints in the robot's order from Newton's."""
-    world, joint = wp.tid()
-    joint_pos[world, joint] = positions[world, order[joint]]
-    joint_vel[world, joint] = velocities[world, order[joint]]
+    """Joints in the robot's order from Newton's arrays."""
+    env, joint = wp.tid()
+    joint_pos[env, joint] = positions[env, order[joint]]
+    joint_vel[env, joint] = velocities[env, order[joint]]

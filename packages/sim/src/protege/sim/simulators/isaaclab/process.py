@@ -1,7 +1,7 @@
 """Several Isaac Lab simulations in one process.
 
-Isaac Lab keeps its one simulation in class attributes: the context, the physics managers, the current stage. Training and its
-evaluations are several. Each has a set of these attributes of its own, which is put in place when that simulation is used.
+Isaac Lab stores its only simulation in class attributes: the context, the physics managers, the current stage. Training and its
+evaluations need several. Each has its own set of these attributes, which is put in place when that simulation is used.
 """
 
 import copy
@@ -16,11 +16,11 @@ from isaaclab_newton.physics.mjwarp_manager import NewtonMJWarpManager
 Values = dict[Any, dict[str, Any]]
 
 HOLDERS = (SimulationContext, PhysicsManager, NewtonManager, NewtonMJWarpManager)
-SHARED = {"_callback_id", "_reset_callbacks"}  # numbers of callbacks are never given twice
+SHARED = {"_callback_id", "_reset_callbacks"}  # ids of callbacks are never reused
 
 
 def _own(holder: type) -> dict[str, Any]:
-    """A class's attributes that hold a state: neither methods nor Python's own."""
+    """A class's attributes that hold state, without methods and Python's own attributes."""
     return {
         name: value
         for name, value in vars(holder).items()
@@ -31,12 +31,12 @@ def _own(holder: type) -> dict[str, Any]:
 
 
 def _taken() -> Values:
-    """What is in place now."""
+    """The attributes that are in place now."""
     return {holder: _own(holder) for holder in HOLDERS} | {current_stage: dict(vars(current_stage))}
 
 
 def _put(values: Values) -> None:
-    """Put a set of attributes in place; what it does not name goes."""
+    """Put a set of attributes in place, and delete all others."""
     for holder, wanted in values.items():
         present = vars(holder) if holder is current_stage else _own(holder)
         for name in set(present) - set(wanted):
@@ -46,11 +46,11 @@ def _put(values: Values) -> None:
 
 
 EMPTY = _taken()
-"""How Isaac Lab begins."""
+"""The initial attributes of Isaac Lab."""
 
 
 def _empty() -> Values:
-    """A set of attributes without a simulation, containers and all."""
+    """A set of attributes without a simulation, with new containers."""
 
     def fresh(value: Any) -> Any:
         return copy.copy(value) if isinstance(value, dict | list | set) else value
@@ -59,7 +59,7 @@ def _empty() -> Values:
 
 
 class Place:
-    """One simulation's set of attributes; `enter` before Isaac Lab is used for it."""
+    """The attributes of one simulation; call `enter` before Isaac Lab is used for it."""
 
     _entered: ClassVar["Place | None"] = None
 
@@ -67,7 +67,7 @@ class Place:
         self._values = _empty()
 
     def enter(self) -> None:
-        """Put this simulation in place of the one that was used before."""
+        """Put this simulation in place of the previous one."""
         if Place._entered is self:
             return
         if Place._entered:
@@ -76,7 +76,7 @@ class Place:
         Place._entered = self
 
     def close(self) -> None:
-        """End the simulation, if there is one, and leave nothing of it."""
+        """End the simulation, if there is one, and remove its attributes."""
         self.enter()
         SimulationContext.clear_instance()
         _put(_empty())

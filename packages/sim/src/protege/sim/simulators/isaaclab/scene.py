@@ -1,6 +1,6 @@
 """Isaac Lab's configuration of our envs: Newton with the MuJoCo Warp solver, a ground, and N robots with implicit servos.
 
-Every number is that of the compiled MuJoCo model or of the robot's description.
+Every number comes from the compiled MuJoCo model or the robot's description.
 """
 
 import warnings
@@ -25,8 +25,8 @@ from ...engine import mujoco
 from .usd import add_ground, add_robot
 
 PRIM = "Robot"
-"""What the robot's prim is called in each env."""
-START_HEIGHT = 3.0  # m; nothing touches while kernels are compiled and graphs are recorded
+"""Name of the robot's prim in each env."""
+START_HEIGHT = 3.0  # m; nothing touches the ground while kernels are compiled and graphs recorded
 
 
 @configclass
@@ -48,13 +48,13 @@ def spawn_robot(prim_path: str, cfg: ModelSpawnerCfg, translation=None, orientat
 
 @clone
 def spawn_ground(prim_path: str, cfg: SpawnerCfg, translation=None, orientation=None, **_) -> Usd.Prim:
-    """The floor; the stock one wants a download."""
+    """The floor; Isaac Lab's own floor requires a download."""
     return add_ground(get_current_stage(), prim_path)
 
 
 @configclass
 class SceneCfg(InteractiveSceneCfg):
-    """One robot an env on a common ground; all envs begin at the origin and do not see one another."""
+    """One robot per env on a common ground; all envs start at the origin and do not interact."""
 
     ground = AssetBaseCfg(prim_path="/World/ground", spawn=SpawnerCfg(func=spawn_ground))
     robot: ArticulationCfg | None = None
@@ -62,7 +62,7 @@ class SceneCfg(InteractiveSceneCfg):
 
 
 def joint_names(robot: Robot) -> list[str]:
-    """The robot's joints by Isaac Lab's names: the hinges of a body are one joint, called after the first, with an axis each."""
+    """The robot's joints by Isaac Lab's names: the hinges of a body are one joint, named after the first, with one axis each."""
     names: list[str] = []
     for body in robot.bodies:
         hinges = [joint.name for joint in robot.joints if joint.body == body.name]
@@ -86,7 +86,7 @@ def servos(robot: Robot) -> ImplicitActuatorCfg:
 
 
 def simulation_cfg(robot: Robot, model: mujoco.MjModel, device: str, contacts: int, constraints: int) -> SimulationCfg:
-    """A step of this simulation is a control step: all substeps are one CUDA graph."""
+    """A step of this simulation is a control step; its substeps are one CUDA graph."""
     option = model.opt
     solver = MJWarpSolverCfg(
         integrator=int(option.integrator),  # pyright: ignore[reportArgumentType]: a name or MuJoCo's number
@@ -114,7 +114,7 @@ def simulation_cfg(robot: Robot, model: mujoco.MjModel, device: str, contacts: i
 def build(
     robot: Robot, model: mujoco.MjModel, num_envs: int, device: str, contacts: int, constraints: int
 ) -> InteractiveScene:
-    """Make the simulation and its scene, ready to step; `scene.sim`, `scene["robot"]`, `scene["contacts"]`."""
+    """Create the simulation and its scene, ready to step; `scene.sim`, `scene["robot"]`, `scene["contacts"]`."""
     with _quiet():
         simulation = SimulationContext(simulation_cfg(robot, model, device, contacts, constraints))
         config = SceneCfg(num_envs=num_envs, env_spacing=0.0)
@@ -133,7 +133,7 @@ def build(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Isaac Lab's lines about how long each part took, and about what a later version will do."""
+    """Suppress Isaac Lab's timing messages and deprecation warnings."""
     shown = Timer.enable_display_output
     Timer.enable_display_output = False
     try:

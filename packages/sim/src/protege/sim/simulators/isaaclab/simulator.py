@@ -1,6 +1,6 @@
-"""Isaac Lab 3 on Newton with the MuJoCo Warp solver, without Isaac Sim: all envs in step on one GPU, or slowly on a CPU.
+"""Isaac Lab 3 on Newton with the MuJoCo Warp solver, without Isaac Sim: all envs step together on one GPU, or slowly on a CPU.
 
-The robot is an `Articulation` of Isaac Lab's, authored as USD from the same MuJoCo model as the other backends'. A control step is
+The robot is an `Articulation` of Isaac Lab, authored as USD from the same MuJoCo model as in the other backends. A control step is
 one step of its simulation, whose substeps are one CUDA graph.
 """
 
@@ -31,7 +31,7 @@ try:
     from isaaclab_newton.physics import NewtonManager
 
     from ..mjwarp_kernels import guard
-    from ..warp_device import Room, checked_device, fitting, torch_stream
+    from ..warp_device import CapacityMonitor, checked_device, fitting, torch_stream
     from .arrays import Arrays, VariedBodies, newton_solver
     from .process import Place
     from .scene import build
@@ -41,18 +41,18 @@ except ModuleNotFoundError as error:
         f"{package} is not installed", 'Install it, on Python 3.12: pip install "protege-sim[isaaclab]"'
     ) from error
 
-# Isaac Lab collects garbage whenever a simulation ends. A million objects that were imported stay anyway; to look at them takes
-# half a second.
+# Isaac Lab collects garbage whenever a simulation ends. The million imported objects stay anyway, and scanning them takes half a
+# second.
 gc.freeze()
 
 
 class IsaaclabSimulator:
     """Implements `Simulator`.
 
-    Contact forces are those of the last physics step; after a `write` they are old.
+    Contact forces are those of the last physics step; after a `write` they are outdated.
 
     Args:
-        num_threads: of no use here.
+        num_threads: not used.
         varied: let `randomize` make envs differ.
         contacts: see `IsaaclabParams`.
         constraints: the same.
@@ -61,7 +61,7 @@ class IsaaclabSimulator:
         scene: Isaac Lab's `InteractiveScene`: `scene["robot"]`, `scene["contacts"]`.
 
     Raises:
-        UserError: no such device, too little of its memory, or a terrain.
+        UserError: the device does not exist or has too little memory, or a terrain is given.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class IsaaclabSimulator:
                 self.scene = build(robot, model, num_envs, str(self.device), contacts, constraints)
                 self._allocate(varied)
             unfinished.pop_all()
-        self.room = Room("isaaclab", self._arrays.overflow, contacts, constraints)
+        self.capacity = CapacityMonitor("isaaclab", self._arrays.overflow, contacts, constraints)
 
     def _allocate(self, varied: bool) -> None:
-        """Make the views, and take a first step: it compiles, records, and tells the solver what Isaac Lab has set."""
+        """Create the views and run a first step, which compiles, records, and passes Isaac Lab's settings to the solver."""
         self._robot: Articulation = self.scene["robot"]
         self._sensor: Any = self.scene["contacts"]
         self._sensor_order = [self._sensor.sensor_names.index(name) for name in self.robot.body_names]
         assert self.scene.sim
         self._simulation = self.scene.sim
-        newton_solver().mjw_model.opt.warn_overflow = False  # it would print from kernels, a line an env and step
+        newton_solver().mjw_model.opt.warn_overflow = False  # it would print one line per env and step from kernels
         arrays = self._arrays = Arrays(self._robot, self.robot, self.device)
         self.state, n, j = arrays.state, self.num_envs, self.robot.num_joints
         self._target = self.robot.default_pose(self.device).repeat(n, 1)
@@ -126,7 +126,7 @@ class IsaaclabSimulator:
             self.scene.update(self.robot.control_dt)
             self._arrays.publish()
             self._guard()
-        self.room.step()
+        self.capacity.step()
         return self._wrong.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
@@ -142,7 +142,7 @@ class IsaaclabSimulator:
         self._push_w.copy_(force_w)
 
     def place(self, mask: Tensor, origin: Tensor) -> None:
-        """There is no terrain to be moved."""
+        """There is no terrain to move."""
 
     def randomize(self, mask: Tensor, variation: Variation) -> None:
         assert self._bodies, "not made with `varied`"
@@ -155,37 +155,37 @@ class IsaaclabSimulator:
             return self._sensor.data.net_forces_w.torch[:, self._sensor_order]
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: x.clone() for name, x in self._kept.items()}
+        return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._place.enter()
-        kept = self._kept
-        for name, x in kept.items():
+        saved_state = self._saved_state
+        for name, x in saved_state.items():
             x.copy_(state[name])
         with torch_stream(self.device):
             NewtonManager.invalidate_fk()
             self._simulation.forward()
             self._arrays.publish()
-        kept["qacc_warmstart"].copy_(state["qacc_warmstart"])  # which `forward` has reset
+        saved_state["qacc_warmstart"].copy_(state["qacc_warmstart"])  # which `forward` has reset
 
     def close(self) -> None:
         """End the simulation; another one may follow in this process."""
         self._place.close()
 
     @property
-    def _kept(self) -> dict[str, Tensor]:
-        """What the physics carries from step to step."""
-        return {**self._arrays.kept, "good": self._good, **(self._bodies.fields if self._bodies else {})}
+    def _saved_state(self) -> dict[str, Tensor]:
+        """State that the physics carries from step to step."""
+        return {**self._arrays.physics_state, "good": self._good, **(self._bodies.fields if self._bodies else {})}
 
     def _pose(self) -> Tensor:
-        """Root pose, its quaternion wxyz, and joints, (N, 7 + J)."""
+        """Root position, quaternion wxyz, and joint angles, (N, 7 + J)."""
         return torch.cat([self.state.root_pos_w, self.state.root_quat_w, self.state.joint_pos], dim=1)
 
     def _put(self, mask: Tensor, pose: Tensor, velocity: Tensor) -> None:
         """Write the envs where mask (N,) is True.
 
-        Isaac Lab's quaternions are xyzw. Its writers by mask have fixed shapes, so that a CUDA graph may hold them; the one of the
-        root frame's velocity may not be captured, so that of its centre of mass is written.
+        Isaac Lab's quaternions are xyzw. Its writers by mask have fixed shapes, so that a CUDA graph may hold them. The writer of
+        the root frame's velocity cannot be captured, so the velocity of the centre of mass is written.
 
         Args:
             pose: (N, 7 + J), see `_pose`.
@@ -204,11 +204,11 @@ class IsaaclabSimulator:
         self._arrays.publish()
 
     def _guard(self) -> None:
-        """Envs with a NaN or an absurd speed go back to their last good pose, at rest."""
+        """Reset envs with a NaN or an absurd speed to their last valid pose, at rest."""
         s, arrays = self.state, self._arrays
         velocity = torch.cat([s.root_lin_vel_w, s.root_ang_vel_w, s.joint_vel], dim=1)
-        tensors = [self._pose(), velocity, arrays.kept["qacc_warmstart"], self._target, arrays.overflow]
+        tensors = [self._pose(), velocity, arrays.physics_state["qacc_warmstart"], self._target, arrays.overflow]
         tensors += [self._good, self._good[:, 7:]]
         wp.launch(guard, dim=self.num_envs, inputs=[*map(wp.from_torch, tensors), wp.from_torch(self._wrong)])
-        if self.device.type == "cuda" or bool(self._wrong.any()):  # a GPU is not asked
+        if self.device.type == "cuda" or bool(self._wrong.any()):  # on a GPU, without reading the flags
             self._put(self._wrong, self._good, self._still)

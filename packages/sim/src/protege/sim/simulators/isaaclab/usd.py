@@ -1,8 +1,8 @@
-"""A robot as USD, authored from its compiled MuJoCo model: rigid bodies, shapes, hinges and surfaces, but no servos.
+"""A robot as USD, authored from its compiled MuJoCo model: rigid bodies, shapes, hinges and materials, but no servos.
 
-What physics needs is written in full, so that nobody's defaults matter: UsdPhysics' own attributes, Newton's (`newton:`) for
+All quantities that physics needs are written, so that defaults do not matter: UsdPhysics' own attributes, Newton's (`newton:`) for
 margins, self-collision and stacked hinges, and MuJoCo's (`mjc:`) for armature and the stiffness of limits. Hinges of one body are
-joints between the same two bodies; `newton:jointsAddMobility` says that each of them frees an angle.
+joints between the same two bodies; `newton:jointsAddMobility` declares that each of them adds a degree of freedom.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 Types = Sdf.ValueTypeNames
-LEAST_FRICTION = 2e-5  # with less than mjMINMU, 1e-5, MuJoCo says, contacts are ill-conditioned
-CONDIM = 3  # of shapes that do not say it
+MIN_FRICTION = 2e-5  # below mjMINMU, 1e-5, contacts are ill-conditioned according to MuJoCo
+DEFAULT_CONDIM = 3  # of shapes without their own
 AXES = {(1.0, 0.0, 0.0): "X", (0.0, 1.0, 0.0): "Y", (0.0, 0.0, 1.0): "Z"}
 
 
@@ -35,7 +35,7 @@ def export_robot(robot: Robot, path: Path) -> None:
     """Write the robot alone, as the default prim of a USD file.
 
     Raises:
-        UserError: the file's name does not end in a suffix of USD's, or it cannot be written.
+        UserError: the file's name does not end in a USD suffix, or the file cannot be written.
     """
     if path.suffix not in (".usd", ".usda", ".usdc"):
         raise UserError(f"{path} is not the name of a USD file", "Let it end in .usda (text) or .usd")
@@ -50,10 +50,10 @@ def export_robot(robot: Robot, path: Path) -> None:
 
 
 def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Sequence[str]) -> Usd.Prim:
-    """Author the robot of a MuJoCo model that has these bodies under `path`, its root at the prim's origin.
+    """Author the robot with these bodies of a MuJoCo model under `path`, its root at the prim's origin.
 
     Raises:
-        UserError: it has a shape or a joint of a kind that is not known here.
+        UserError: it has a shape or a joint of an unsupported kind.
     """
     rows = body_rows(model, body_names)
     bodies = range(rows.start, rows.stop)
@@ -87,14 +87,14 @@ def add_robot(stage: Usd.Stage, path: str, model: mujoco.MjModel, body_names: Se
 def add_ground(stage: Usd.Stage, path: str) -> Usd.Prim:
     """Author an endless level floor at height zero.
 
-    Its own friction is next to nothing. Of two that touch, MuJoCo takes the larger one: the robot's decides, so that an env can be
-    slippery though all share one ground.
+    Its own friction is almost zero. Of two touching shapes MuJoCo uses the larger friction, so the robot's applies: an env can be
+    slippery although all envs share one ground.
     """
     root = UsdGeom.Xform.Define(stage, path).GetPrim()
     plane = UsdGeom.Plane.Define(stage, f"{path}/plane")
     plane.CreateAxisAttr(UsdGeom.Tokens.z)
     _make_solid(plane.GetPrim(), margin=0.0, gap=0.0)
-    _bind(plane.GetPrim(), _add_surface(stage, f"{path}/surface", (LEAST_FRICTION, 0.0, 0.0)))
+    _bind(plane.GetPrim(), _add_surface(stage, f"{path}/surface", (MIN_FRICTION, 0.0, 0.0)))
     return root
 
 
@@ -102,7 +102,7 @@ def add_ground(stage: Usd.Stage, path: str) -> Usd.Prim:
 
 
 def _add_body(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int, root: int, data: mujoco.MjData) -> None:
-    """A rigid body where it is in the model's first pose, from the root."""
+    """A rigid body at its pose relative to the root in the model's first pose."""
     form = UsdGeom.Xform.Define(stage, path)
     turn, place = Gf.Quatd(*data.xquat[root]).GetInverse(), data.xpos[body] - data.xpos[root]
     form.AddTranslateOp().Set(Gf.Rotation(turn).TransformDir(Gf.Vec3d(*place)))
@@ -130,7 +130,7 @@ def _add_shape(stage: Usd.Stage, parent: str, model: mujoco.MjModel, geom: int) 
         shape.AddScaleOp().Set(_vector(model.geom_size[geom]))
     shape.CreateDisplayColorAttr([_vector(model.geom_rgba[geom][:3])])
     _make_solid(shape.GetPrim(), float(model.geom_margin[geom]), float(model.geom_gap[geom]))
-    if model.geom_condim[geom] != CONDIM:
+    if model.geom_condim[geom] != DEFAULT_CONDIM:
         _apply(shape.GetPrim(), "MjcCollisionAPI")
         _set(shape.GetPrim(), "mjc:condim", Types.Int, int(model.geom_condim[geom]))
     return shape.GetPrim()
@@ -144,7 +144,7 @@ def _box(stage: Usd.Stage, path: str, size: np.ndarray) -> UsdGeom.Gprim:
 
 
 def _capsule(stage: Usd.Stage, path: str, size: np.ndarray) -> UsdGeom.Gprim:
-    """Along z; USD's height, like MuJoCo's half length, is without the round ends."""
+    """A capsule along z; USD's height, like MuJoCo's half length, does not include the round ends."""
     capsule = UsdGeom.Capsule.Define(stage, path)
     capsule.CreateAxisAttr(UsdGeom.Tokens.z)
     capsule.CreateRadiusAttr(float(size[0]))
@@ -166,7 +166,7 @@ SHAPES: dict[int, Callable[[Usd.Stage, str, np.ndarray], UsdGeom.Gprim]] = {
 
 
 def _make_solid(prim: Usd.Prim, margin: float, gap: float) -> None:
-    """Let a shape collide, at these distances, m."""
+    """Make a shape collide, with this contact margin and gap, m."""
     UsdPhysics.CollisionAPI.Apply(prim)
     _apply(prim, "NewtonCollisionAPI")
     _set(prim, "newton:contactMargin", Types.Float, margin)
@@ -191,7 +191,7 @@ def _bind(prim: Usd.Prim, surface: UsdShade.Material) -> None:
 
 
 def _touches_itself(model: mujoco.MjModel, robot: np.ndarray) -> bool:
-    """Whether any two of the robot's shapes may collide; `robot`: which of the model's are its own."""
+    """Whether any two of the robot's shapes may collide; `robot`: indices of its shapes in the model."""
     types, affinities = model.geom_contype[robot], model.geom_conaffinity[robot]
     return bool((types[:, None] & affinities[None]).any())
 
@@ -200,7 +200,7 @@ def _touches_itself(model: mujoco.MjModel, robot: np.ndarray) -> bool:
 
 
 def _add_joint(stage: Usd.Stage, path: str, model: mujoco.MjModel, joint: int) -> None:
-    """A hinge. The root's free joint is nothing in USD: a body that nothing holds."""
+    """A hinge. The root's free joint has no counterpart in USD, where unconstrained bodies are free."""
     body, kind, name = int(model.jnt_bodyid[joint]), model.jnt_type[joint], model.joint(joint).name
     parent = int(model.body_parentid[body])
     if kind == mujoco.mjtJoint.mjJNT_FREE and parent == 0:
@@ -233,7 +233,7 @@ def _add_joint(stage: Usd.Stage, path: str, model: mujoco.MjModel, joint: int) -
 
 
 def _add_weld(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int) -> None:
-    """What holds a body that has no joints to its parent: to USD it would be free."""
+    """Fix a body without joints to its parent; in USD it would otherwise be free."""
     name, parent = model.body(body).name, model.body(int(model.body_parentid[body])).name
     weld = UsdPhysics.FixedJoint.Define(stage, f"{path}/joints/{name}_weld")
     weld.CreateBody0Rel().SetTargets([f"{path}/{parent}"])
@@ -246,7 +246,7 @@ def _add_weld(stage: Usd.Stage, path: str, model: mujoco.MjModel, body: int) -> 
 
 
 def _apply(prim: Usd.Prim, *schemas: str) -> None:
-    """Apply schemas by name: pxr alone does not know Newton's and MuJoCo's."""
+    """Apply schemas by name, because pxr alone does not know Newton's and MuJoCo's."""
     for schema in schemas:
         prim.AddAppliedSchema(schema)
 
@@ -264,5 +264,5 @@ def _quaternion(wxyz: np.ndarray) -> Gf.Quatf:
 
 
 def _kind(enum: type, value: int) -> str:
-    """A kind of geometry or joint in a word: `capsule`, `hinge`."""
+    """A kind of geometry or joint in one word: `capsule`, `hinge`."""
     return enum(value).name.rsplit("_", 1)[-1].lower()

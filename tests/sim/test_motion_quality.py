@@ -1,4 +1,4 @@
-"""How gently robots move: each measure against hand arithmetic."""
+"""Motion quality: each measure compared with hand arithmetic."""
 
 from dataclasses import replace
 
@@ -10,104 +10,106 @@ from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 from protege.core.runs.config import RunConfig
 from protege.core.runs.evaluation import run_episodes
-from protege.sim.conduct import GRAVITY, MEASURES, Conduct
 from protege.sim.env_config import EnvConfig
+from protege.sim.motion_quality import GRAVITY, MEASURES, MotionQuality
 from protege.sim.plugin import plugin
 from protege.sim.simulators.simulator import make_simulator
 
 ALL, CPU = torch.ones(N, dtype=torch.bool), torch.device("cpu")
 
 
-def conduct_of(robot) -> Conduct:
-    return Conduct(robot, N, None, CPU)
+def motion_quality_of(robot) -> MotionQuality:
+    return MotionQuality(robot, N, None, CPU)
 
 
 def test_action_rate_and_joint_acceleration(robot):
-    conduct, state = conduct_of(robot), resting(robot)
-    conduct.restart(ALL, state)
-    conduct.sent.copy_(hold(robot) + 0.7)
-    value, weight = conduct.measure(state)["action_rate"]
+    motion_quality, state = motion_quality_of(robot), resting(robot)
+    motion_quality.restart(ALL, state)
+    motion_quality.sent.copy_(hold(robot) + 0.7)
+    value, weight = motion_quality.measure(state)["action_rate"]
     assert weight.eq(0.0).all(), "an episode's first action has none before it"
-    conduct.sent.copy_(hold(robot) + 0.7)
-    conduct.sent[:, 0] += 0.3
+    motion_quality.sent.copy_(hold(robot) + 0.7)
+    motion_quality.sent[:, 0] += 0.3
     faster = replace(state, joint_vel=state.joint_vel + 2.0)
-    measured = conduct.measure(faster)
+    measured = motion_quality.measure(faster)
     value, weight = measured["action_rate"]
     want = 0.3 / robot.control_dt / robot.num_joints**0.5
     assert weight.eq(1.0).all() and value.tolist() == pytest.approx([want] * N, rel=1e-4)
     assert measured["joint_acceleration"][0].tolist() == pytest.approx([2.0 / robot.control_dt] * N, rel=1e-5)
-    conduct.restart(ALL, state)
-    assert conduct.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
+    motion_quality.restart(ALL, state)
+    assert motion_quality.measure(state)["joint_acceleration"][0].eq(0.0).all(), "a new episode remembers nothing"
 
 
 def test_power_is_torque_times_velocity_to_the_weight(robot):
-    conduct, state = conduct_of(robot), resting(robot)
+    motion_quality, state = motion_quality_of(robot), resting(robot)
     servo = robot.joints[0]
-    conduct.sent.copy_(state.joint_pos)
-    conduct.sent[0, 0] += 0.01  # rad
-    conduct.sent[1, 0] += 1e6  # as much as it can
+    motion_quality.sent.copy_(state.joint_pos)
+    motion_quality.sent[0, 0] += 0.01  # rad
+    motion_quality.sent[1, 0] += 1e6  # as much as it can
     speed = torch.zeros_like(state.joint_vel)
     speed[:, 0] = 0.02  # rad/s
     weight = GRAVITY * sum(body.inertia.mass for body in robot.bodies)
     torques = [servo.stiffness * 0.01 - servo.damping * 0.02, servo.effort_limit]
-    power = conduct.power(replace(state, joint_vel=speed))
+    power = motion_quality.power(replace(state, joint_vel=speed))
     assert power[:2].tolist() == pytest.approx([abs(x) * 0.02 / weight for x in torques], rel=1e-3)
 
 
-def test_feet_slip_as_fast_as_what_stands_moves(robot):
+def test_foot_slip_is_the_speed_of_standing_feet(robot):
     """The whole robot slides over the ground at 0.3 m/s; in the air it does not slip."""
-    conduct = conduct_of(robot)
+    motion_quality = motion_quality_of(robot)
     for height, touching in ((-0.002, 1.0), (0.1, 0.0)):
         state = on_its_feet(robot, lin_vel=(0.3, 0.4, 0.0))
-        state = replace(state, body_pos_w=state.body_pos_w + torch.tensor([0.0, 0.0, height - lowest(conduct, state)]))
-        speed, weight = conduct.measure(state)["foot_slip"]
+        state = replace(
+            state, body_pos_w=state.body_pos_w + torch.tensor([0.0, 0.0, height - lowest(motion_quality, state)])
+        )
+        speed, weight = motion_quality.measure(state)["foot_slip"]
         assert weight.tolist() == [touching] * N
         assert speed.tolist() == pytest.approx([0.5 * touching] * N, abs=1e-6)
 
 
-def lowest(conduct: Conduct, state) -> float:
+def lowest(motion_quality: MotionQuality, state) -> float:
     """The height of the feet's lowest point, m, by trying: where they begin to touch."""
     low, high = -1.0, 1.0
     for _ in range(30):
         middle = 0.5 * (low + high)
         lifted = replace(state, body_pos_w=state.body_pos_w - torch.tensor([0.0, 0.0, middle]))
-        touches = bool(conduct.measure(lifted)["foot_slip"][1][0] > 0)
+        touches = bool(motion_quality.measure(lifted)["foot_slip"][1][0] > 0)
         low, high = (low, middle) if touches else (middle, high)
     return low + 0.001
 
 
 def test_a_foot_that_rolls_does_not_slip(robot):
     """It turns about its lowest points, which are at rest."""
-    conduct, state = conduct_of(robot), on_its_feet(robot)
-    z = lowest(conduct, state)
+    motion_quality, state = motion_quality_of(robot), on_its_feet(robot)
+    z = lowest(motion_quality, state)
     state = replace(state, body_pos_w=state.body_pos_w - torch.tensor([0.0, 0.0, z + 0.0005]))
     spin = torch.tensor([0.0, 2.0, 0.0]).expand_as(state.body_pos_w)
     # About the line under the robot: every point moves at spin x its place, those on the ground vertically alone.
     turning = replace(state, body_ang_vel_w=spin, body_lin_vel_w=R.cross(spin, state.body_pos_w))
-    speed, weight = conduct.measure(turning)["foot_slip"]
+    speed, weight = motion_quality.measure(turning)["foot_slip"]
     assert weight.eq(1.0).all() and speed.max() < 2.0 * 0.003
 
 
 def test_free_fall_has_no_impulse_and_standing_the_weights(robot):
-    conduct, sim = conduct_of(robot), make_simulator("mujoco", robot, N, device="cpu", num_threads=1)
+    motion_quality, sim = motion_quality_of(robot), make_simulator("mujoco", robot, N, device="cpu", num_threads=1)
     sim.write(ALL, resting(robot))
-    conduct.restart(ALL, sim.state)
+    motion_quality.restart(ALL, sim.state)
     for _ in range(3):
         sim.step(hold(robot))
-        falling, _ = conduct.measure(sim.state)["contact_impulse"]
+        falling, _ = motion_quality.measure(sim.state)["contact_impulse"]
         torch.testing.assert_close(falling, torch.zeros(N), atol=2e-3, rtol=0.0)
-    conduct.restart(ALL, sim.state)
-    still, _ = conduct.measure(sim.state)["contact_impulse"]
+    motion_quality.restart(ALL, sim.state)
+    still, _ = motion_quality.measure(sim.state)["contact_impulse"]
     torch.testing.assert_close(still, torch.ones(N), atol=1e-6, rtol=0.0)
     # Thrown up by the ground at 1 m/s within a step.
     risen = replace(sim.state, body_lin_vel_w=sim.state.body_lin_vel_w + torch.tensor([0.0, 0.0, 1.0]))
-    thrown, _ = conduct.measure(risen)["contact_impulse"]
+    thrown, _ = motion_quality.measure(risen)["contact_impulse"]
     assert thrown.tolist() == pytest.approx([1.0 + 1.0 / (GRAVITY * robot.control_dt)] * N, rel=1e-4)
     sim.close()
 
 
 @pytest.mark.parametrize("simulator", ["mujoco", "mjwarp"])
-def test_evaluations_measure_it_and_trainings_do_not(robot, simulator):
+def test_only_evaluations_measure_motion_quality(robot, simulator):
     clip = f"data/motions/{robot.name}_humanoid_walk.npy"
     run = RunConfig(robot=robot.name, simulator=simulator, device="cpu", motion_file=[clip], num_threads=1)
     config = EnvConfig(num_envs=N, num_plans=4, episode_length_s=1.0, history_steps=1, **own_settings(robot))
@@ -117,7 +119,7 @@ def test_evaluations_measure_it_and_trainings_do_not(robot, simulator):
         value = rows[measure.column(name)]
         assert value.shape == (N,) and value.isfinite().all() and (value > 0.0).all(), name
     assert (rows["foot_slip/mean"] < 1.5).all() and (rows["contact_impulse/max"] > 1.0).all()
-    assert plugin.make(run, config).conduct is None
+    assert plugin.make(run, config).motion_quality is None
 
 
 def test_a_training_that_rewards_gentle_moves_measures_them(robot):
@@ -130,10 +132,10 @@ def test_a_training_that_rewards_gentle_moves_measures_them(robot):
         config.steering_params.rewards = rewards | gentle
         env = plugin.make(run, config)
         try:
-            assert (env.conduct is not None) == bool(gentle)
+            assert (env.motion_quality is not None) == bool(gentle)
             env.reset()
-            for strewn in (0.0, 0.2):
-                step = env.step(torch.full((N, robot.num_joints), strewn))
+            for target in (0.0, 0.2):
+                step = env.step(torch.full((N, robot.num_joints), target))
                 if not gentle:
                     assert step.reward.eq(0.0).all()
             if gentle:
@@ -147,6 +149,6 @@ def test_a_training_that_rewards_gentle_moves_measures_them(robot):
                 saved = env.state_dict()
                 env.step(torch.zeros(N, robot.num_joints))
                 env.load_state_dict(saved)
-                assert torch.equal(env.conduct.before, saved["conduct"]["before"])
+                assert torch.equal(env.motion_quality.before, saved["conduct"]["before"])
         finally:
             env.close()

@@ -1,7 +1,7 @@
 """How gently robots move: measured in evaluations beside success and error, in any simulator, and rewarded in training.
 
-No contact forces are asked for, which would cost a simulator another look at all contacts: feet touch where their shapes reach
-the ground, and what the ground gives in a control step is the change of the robot's momentum.
+Contact forces are not read, because a simulator would have to go through all contacts once more. A foot counts as touching when
+its shapes reach the ground. The ground's impulse in a control step follows from the change of the robot's momentum.
 """
 
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ from protege.core.robots.robot import Geom, Robot
 from protege.core.robots.state import RobotState
 
 from .floor import Floor
-from .references.reference import keep
+from .references.reference import assign_where
 
 GRAVITY = 9.81
 """m/s²."""
-TOUCHING = 1e-3
-"""m, over the ground, up to which a foot counts as touching it."""
+CONTACT_HEIGHT = 1e-3
+"""m; a foot that is lower than this above the ground counts as touching it."""
 
 
 class Measure(NamedTuple):
-    """What is measured of an episode: in words, its unit, and which of the episode's values counts."""
+    """One measure of an episode: its title, its unit, and the statistic of the episode's values that is reported."""
 
     title: str
     unit: str
     statistic: Literal["mean", "max"]
 
     def column(self, name: str) -> str:
-        """Of `Step.episodes`."""
+        """Its column in `Step.episodes`."""
         return f"{name}/{self.statistic}"
 
 
@@ -41,26 +41,26 @@ MEASURES = {
     "foot_slip": Measure("speed of the feet along the ground while they touch it", "m/s", "mean"),
     "contact_impulse": Measure("the ground's hardest push in a control step, to that of the weight", "×", "max"),
 }
-"""By name, in the order of the reports."""
+"""Measures by name, in the order of the reports."""
 
 
-class Conduct:
-    """Of n envs. Tensors are changed in place.
+class MotionQuality:
+    """Motion quality of n envs. Tensors are changed in place.
 
     Args:
-        robot: of the envs, whose masses and shapes count.
-        n: envs.
+        robot: the robot of the envs; its masses and shapes are used.
+        n: number of envs.
         floor: the ground; None for a flat one at height 0.
 
     Attributes:
-        sent: (n, J) rad, the targets of the last control step, to be overwritten before the physics.
-        before: (n, J) rad, those of the step before it.
-        joint_vel: (n, J) rad/s, at the end of the step before.
-        rise: (n,) m/s, vertical velocity of the centre of mass then.
-        begun: (n,) bool, whether there was a step before in this episode.
+        sent: (n, J) rad, joint targets of the last control step; the env overwrites them before it runs the physics.
+        before: (n, J) rad, joint targets of the step before it.
+        joint_vel: (n, J) rad/s, at the end of the previous step.
+        rise: (n,) m/s, vertical velocity of the centre of mass at the end of the previous step.
+        begun: (n,) bool, whether this episode already had a step.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("sent", "before", "joint_vel", "rise", "begun")
+    saved_state: ClassVar[tuple[str, ...]] = ("sent", "before", "joint_vel", "rise", "begun")
 
     def __init__(self, robot: Robot, n: int, floor: Floor | None, device: torch.device) -> None:
         self.dt, self.floor = robot.control_dt, floor
@@ -83,7 +83,7 @@ class Conduct:
         self.begun = torch.zeros(n, dtype=torch.bool, device=device)
 
     def measure(self, state: RobotState) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """Of the control step that has led to a state (n, ...): value and weight (n,) of each measure."""
+        """Value and weight (n,) of each measure, for the control step that led to `state` (n, ...)."""
         always, rise = torch.ones_like(self.rise), self._rise(state)
         slip, touching = self._slip(state)
         measured = {
@@ -105,16 +105,16 @@ class Conduct:
         return work / (GRAVITY * self.mass.sum())
 
     def restart(self, mask: Tensor, state: RobotState) -> None:
-        """An episode begins in this state (n, ...) where mask (n,) is True."""
-        keep(self.joint_vel, mask, state.joint_vel)
-        keep(self.rise, mask, self._rise(state))
+        """Start an episode in this state (n, ...) where mask (n,) is True."""
+        assign_where(self.joint_vel, mask, state.joint_vel)
+        assign_where(self.rise, mask, self._rise(state))
         self.begun.masked_fill_(mask, False)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name).clone() for name in self.kept}
+        return {name: getattr(self, name).clone() for name in self.saved_state}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for name in self.kept:
+        for name in self.saved_state:
             getattr(self, name).copy_(state[name])
 
     def _rise(self, state: RobotState) -> Tensor:
@@ -124,7 +124,7 @@ class Conduct:
         return velocity[..., 2] @ self.mass / self.mass.sum()
 
     def _slip(self, state: RobotState) -> tuple[Tensor, Tensor]:
-        """Level speed of the lowest points of what touches the ground, mean over those shapes of the feet, and whether any does."""
+        """Mean horizontal speed of the lowest points of the feet's shapes that touch the ground, and whether any touches it."""
         quat = state.body_quat_w[:, self.body]
         turn = R.multiply(quat, self.quat.expand_as(quat))
         up = R.rotate_inverse(turn, self.up.expand(*turn.shape[:-1], 3))
@@ -132,7 +132,7 @@ class Conduct:
         arm = torch.cat([arm[..., :2], arm[..., 2:] - self.radius[:, None]], dim=-1)
         point = state.body_pos_w[:, self.body] + arm
         ground = 0.0 if self.floor is None else self.floor.height(point[..., :2])
-        touches = (point[..., 2] - ground < TOUCHING).float()
+        touches = (point[..., 2] - ground < CONTACT_HEIGHT).float()
         velocity = state.body_lin_vel_w[:, self.body] + R.cross(state.body_ang_vel_w[:, self.body], arm)
         speed, count = velocity[..., :2].norm(dim=-1), touches.sum(1)
         return (speed * touches).sum(1) / count.clamp_min(1.0), (count > 0).float()
@@ -143,7 +143,7 @@ def _shapes(robot: Robot, name: str) -> tuple[Geom, ...]:
 
 
 def _extent(geom: Geom) -> tuple[tuple[float, float, float], float]:
-    """A shape as a box, a line or a point (half extents, m) with all that is within a radius (m) of it."""
+    """A shape as a box, a line or a point (half extents, m), with a radius (m) around it."""
     if geom.kind == "box":
         x, y, z = geom.size
         return (x, y, z), 0.0
