@@ -13,7 +13,7 @@ from protege.core.learning.learner import Learner
 from protege.core.learning.process_group import SINGLE_PROCESS
 from protege.core.robots.robot import Robot
 from protege.core.runs.load_policy import make_actor_critic
-from protege.distill.distillation import FROM_BODY, LEAST_NOISE, Distillation
+from protege.distill.distillation import MIN_NOISE_SHARE, POSITION_OFFSET, Distillation
 from protege.distill.teachers_by_task import TeachersByTask
 
 ON = ("ppo_start=0", "ppo_ramp=0", "teacher_iterations=0", "noise_of_error=0", "weight_averaging=0")
@@ -112,7 +112,7 @@ def test_the_noise_follows_the_error_joint_by_joint(training: Start):
     run.iterate()
     data = run.learner.buffer.data
     error = (data["mean"] - data["teacher_mean"]).square().mean((0, 1)).sqrt()
-    expected = (0.5 * error).clamp(LEAST_NOISE * own, own)
+    expected = (0.5 * error).clamp(MIN_NOISE_SHARE * own, own)
     torch.testing.assert_close(run.student.log_std.exp(), expected)
     assert expected[0] == own[0] and (expected < own).any()  # the first joint is far off
     run.iterate()
@@ -124,15 +124,15 @@ def test_teachers_are_not_heeded_where_the_robot_is_out_of_step(training: Start)
     obs = dict(run.learner.obs)
     run.algorithm.begin(run.env, 100, 0.5, run.learner.generator)
     poses = obs["poses"].clone()
-    poses[..., FROM_BODY] = 0.0
-    poses[1, 0, :, FROM_BODY] = torch.tensor([0.3, 0.0, 0.4])  # every body half a metre off in the next frame
-    poses[2, 1:, :, FROM_BODY] = 5.0  # later ones do not count
-    heeded = run.algorithm.act(obs | {"poses": poses}, run.learner.generator)[1]["heeded"]
+    poses[..., POSITION_OFFSET] = 0.0
+    poses[1, 0, :, POSITION_OFFSET] = torch.tensor([0.3, 0.0, 0.4])  # every body half a metre off in the next frame
+    poses[2, 1:, :, POSITION_OFFSET] = 5.0  # later ones do not count
+    heeded = run.algorithm.act(obs | {"poses": poses}, run.learner.generator)[1]["label_weight"]
     expected = torch.ones(len(heeded))
     expected[1] = 0.0
     assert torch.equal(heeded, expected)
     run.iterate()
-    run.learner.buffer.data["heeded"].zero_()
+    run.learner.buffer.data["label_weight"].zero_()
     batch = next(iter(run.learner.buffer.minibatches(1, run.algorithm.inputs)))
     terms = run.algorithm.loss_terms(*batch, run.learner.generator)
     for name in ("actor/distillation_loss", "actor/kl_loss", "critic/value_distillation_loss"):

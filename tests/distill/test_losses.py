@@ -13,7 +13,7 @@ from protege.core.learning.policy import log_prob
 from protege.core.learning.ppo import bounds_loss, ppo_loss, weighted_mean
 from protege.core.learning.process_group import SINGLE_PROCESS
 from protege.distill.distillation import rms_error
-from protege.distill.losses import in_units_of_returns, kl_loss, ppo_unit, value_distillation_loss
+from protege.distill.losses import kl_loss, ppo_unit, rescale_to_returns, value_distillation_loss
 
 MEAN = torch.tensor([[0.1, -0.2], [0.3, 0.4], [9.0, 9.0]])
 TEACHER = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, 0.0]])
@@ -101,7 +101,7 @@ def test_teachers_values_in_units_of_the_students_returns_by_hand():
     weight = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])  # the third env does not count
     # Task 0: values 2 ± 1, returns 2 ± 2. Task 1: values 20 ± 10, returns always 5. Env 2 as task 0: 7 is 5 deviations up.
     expected = torch.tensor([[0.0, 5.0, 12.0], [4.0, 5.0, 16.0]])
-    torch.testing.assert_close(in_units_of_returns(values, returns, task, 2, weight), expected)
+    torch.testing.assert_close(rescale_to_returns(values, returns, task, 2, weight), expected)
 
 
 def test_the_root_mean_square_error_by_hand():

@@ -17,7 +17,7 @@ from protege.core.observations import FULL_STATE, ONBOARD
 from protege.distill.cli import main
 from protege.distill.conditions import changed
 from protege.distill.robustness import measure as module
-from protege.distill.robustness.measure import NOTHING, Settings, measure, tipping
+from protege.distill.robustness.measure import NO_CHANGE, Settings, measure, tipping
 from protege.distill.robustness.report import write_report
 from protege.distill.robustness.suite import FACTORS, GRAVITY, Situation
 from protege.distill.robustness.table import print_table
@@ -35,7 +35,7 @@ def config_with(name: str, value: float, robot) -> EnvConfig:
 
 
 def test_every_value_is_a_valid_config_and_differs_from_the_nominal_one(robot):
-    nominal = changed(EnvConfig(), NOTHING)
+    nominal = changed(EnvConfig(), NO_CHANGE)
     for factor in FACTORS:
         assert set(factor.quick) - set(factor.values) in (set(), {0.5}), factor.name
         for value in {*factor.values, *factor.quick, *([factor.together] if factor.together else [])}:
@@ -101,7 +101,7 @@ def test_what_the_world_does(robot):
 
 def test_trainings_randomisation_is_off_unless_it_is_for_evaluations():
     trained = EnvConfig(randomization=RandomizationParams(friction=(0.5, 1.0)))
-    assert changed(trained, NOTHING).randomization == RandomizationParams(in_evaluation=True)
+    assert changed(trained, NO_CHANGE).randomization == RandomizationParams(in_evaluation=True)
     trained.randomization.in_evaluation = True
     assert changed(trained, {"randomization.com": 0.01}).randomization == RandomizationParams(
         friction=(0.5, 1.0), com=0.01, in_evaluation=True

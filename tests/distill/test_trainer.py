@@ -85,11 +85,11 @@ def test_each_world_is_labelled_by_its_own_teacher(rollout):
 
 def test_teachers_act_at_first_and_the_student_later(rollout):
     data, learner, env = rollout.buffer.data, rollout.learner, rollout.env
-    assert data["acted"].all()
+    assert data["student_acts"].all()
     far = data["action"] - data["teacher_mean"]
     learner.obs = env.reset()
     learner.collect(env, iteration=0, progress=0.0)
-    assert not data["acted"].any()
+    assert not data["student_acts"].any()
     assert torch.equal(data["action"], data["teacher_mean"])
     # Once PPO is on, what is left is the student's exploration noise.
     rollout.algorithm.config = replace(rollout.algorithm.config, ppo_start=0.5)
@@ -145,7 +145,7 @@ def test_terms_that_are_off_do_nothing(rollout):
 
 def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
     rollout.update(progress=0.0)
-    rollout.buffer.data["acted"][:, :4] = 0.0
+    rollout.buffer.data["student_acts"][:, :4] = 0.0
     rollout.buffer.data["advantage"][:, :4] = 1e6
     assert rollout.terms()["actor/ppo_loss"].abs() < 1e3
 
@@ -153,7 +153,7 @@ def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
 def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
     buffer = rollout.buffer
     buffer.data["invalid"][:, :2] = True
-    seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "acted")}
+    seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "student_acts")}
     for x in seen.values():
         if x.is_floating_point():
             x[:, :2] = torch.nan
