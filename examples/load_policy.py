@@ -1,6 +1,6 @@
 """Load a policy and play it: `python examples/load_policy.py [CHECKPOINT] [TASK]`.
 
-CHECKPOINT is a run folder, a .ckpt file or a zoo entry. The env is the one that the policy was trained in.
+CHECKPOINT is a run folder, a .ckpt file or a zoo entry. The env is that of the policy's training.
 """
 
 import sys
@@ -22,16 +22,18 @@ def main(checkpoint: str = "zoo:student", task: str = "path", num_envs: int = 8)
     for name, value in sorted(obs.items()):
         print(f"  {name}: {tuple(value.shape)}")
 
-    with torch.inference_mode():  # one step by hand: the mean action, rad from the default pose
+    with torch.inference_mode():  # one step by hand: the mean action, rad about the default pose
         mean, deviation = policy.distribution(obs)
         step = env.step(mean)
     print(f"action {tuple(mean.shape)}, deviation {deviation.mean():.3f} rad, reward {step.reward.mean():.2f}")
 
     episodes = run_episodes(env, lambda obs: policy.distribution(obs)[0], num_envs)  # whole episodes
     env.close()
-    known = tasks()[task]
-    summary = summarize(episodes, f"{known.metric}/mean")
-    print(f"{task}: success {summary.success:.0%} of {summary.episodes} episodes, {summary.error:.3f} {known.unit}")
+    definition = tasks()[task]
+    summary = summarize(episodes, f"{definition.metric}/mean")
+    print(
+        f"{task}: success {summary.success:.0%} of {summary.episodes} episodes, {summary.error:.3f} {definition.unit}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Write a reward and train with it: `python examples/new_reward.py [key.path=value ...]`.
 
-A reward is a function of a `Scene` of n envs that returns (n,), at most 1. This one pays path following for an upright trunk.
+A reward is a function of a `Scene` of n envs that returns (n,), at most 1. This one rewards an upright torso in path following.
 """
 
 import sys
@@ -20,7 +20,7 @@ SETTINGS = [
     "run.max_iterations=2",
     "env.num_envs=32",
     "agent.minibatches=1",
-    "agent.expert_model_path=zoo:small_tracker",  # the tracker to start from, and a key of its model
+    "agent.expert_model_path=zoo:small_tracker",  # the tracker to start from; the next key is that of its model
     "model.reference_velocity=0",
     "env.path_follower_params.rewards.upright=0.5",
 ]
@@ -34,7 +34,7 @@ def upright(scene: Scene) -> Tensor:
 
 
 def main() -> None:
-    path.REWARDS["upright"] = upright  # a task of this repository: its line in sim/tasks/path.py
+    path.REWARDS["upright"] = upright  # in this repository you would add it to REWARDS in sim/tasks/path.py
     run = train(EXPERIMENTS["path_follower"], PRESET, [*SETTINGS, *sys.argv[1:]])
     print(run.folder / "last.ckpt")
 

@@ -1,7 +1,7 @@
-"""Write a task in one file, and train its teacher: `python examples/new_task.py [key.path=value ...]`.
+"""Write a task in one file and train its teacher: `python examples/new_task.py [key.path=value ...]`.
 
-The task: follow a clip while nothing is shown but how high the root should be. In a package of your own, one entry point names it:
-`[project.entry-points."protege.tasks"] height = "new_task:TASKS"`. `offered()` does here what installing that package does.
+The task is to follow a clip of which the policy observes only the root's height. Your own package declares the task as an entry
+point: `[project.entry-points."protege.tasks"] height = "new_task:TASKS"`. Here `install()` replaces the installation of a package.
 """
 
 import sys
@@ -26,7 +26,7 @@ SCRATCH = ["agent.expert_model_path="]  # or a tracker with the same sizes
 
 @dataclass
 class HeightParams:
-    """Its parameters, as `env.height_params`."""
+    """The task's parameters, `env.height_params`."""
 
     tolerance: float = 0.25  # m
     rewards: dict[str, float] = field(default_factory=lambda: {"body_pos": 0.5, "height_kept": 0.5})
@@ -36,12 +36,12 @@ class HeightParams:
 
 
 def observe(state: RobotState, inputs: Mapping[str, Tensor]) -> Tensor:
-    """What the policy sees of the command: how much higher the root should be, (N, 1) m."""
+    """The policy's observation of the command: the commanded height minus the root's height, (N, 1) m."""
     return (inputs["height_w"] - state.root_pos_w[:, 2]).unsqueeze(1)
 
 
 class HeightCommand(MotionCommand):
-    """Holds the command of n envs: clips of which no pose is shown, only the root's height."""
+    """The commands of n envs: clips of which no pose is observed, only the root's height."""
 
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context, None, start_within=0.1 if context.evaluation else 1.0)
@@ -53,7 +53,7 @@ class HeightCommand(MotionCommand):
 
 
 def height_off(scene: terms.Scene) -> Tensor:
-    """Vertical distance of the root from its height, (n,) m."""
+    """Vertical distance of the root from its commanded height, (n,) m."""
     return (scene.state.root_pos_w - scene.reference.root_pos_w)[:, 2].abs()
 
 
@@ -68,7 +68,7 @@ def build(context: TaskContext) -> TaskTerms:
     return TaskTerms(HeightCommand(context), terms.weighted(params.rewards, REWARDS), rules, rules, metrics)
 
 
-INPUT = InputSpec("height_w", (), "m", "world", "how high the root should be")
+INPUT = InputSpec("height_w", (), "m", "world", "commanded height of the root")
 HEIGHT = Modality("height", shape=lambda params: (1,), inputs=lambda shape: (INPUT,), observe=observe)
 TASKS = (
     Task(
@@ -79,8 +79,8 @@ TASKS = (
 )  # fmt: skip
 
 
-def offered(folder: Path) -> None:
-    """What `pip install` of a package with this file and its entry point writes."""
+def install(folder: Path) -> None:
+    """Write what `pip install` of a package with this entry point would write."""
     info = folder / "new_task-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: new-task\nVersion: 1.0\n")
@@ -90,7 +90,7 @@ def offered(folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        offered(Path(place))
+        install(Path(place))
         from protege.core.runs.training import train
         from protege.teachers.experiments import EXPERIMENTS
 

@@ -1,6 +1,6 @@
-"""Train a tracker from Python, and read its log: `python examples/train_from_python.py [key.path=value ...]`.
+"""Train a tracker from Python and read its log: `python examples/train_from_python.py [key.path=value ...]`.
 
-The same as `protege core train full_body_tracker/laptop`. A run that is there is resumed.
+This is the same as `protege core train full_body_tracker/laptop`. An existing run is resumed.
 """
 
 import json
@@ -17,7 +17,7 @@ def main() -> None:
     run = train(EXPERIMENTS["full_body_tracker"], PRESET, [*SETTINGS, *sys.argv[1:]])
     log = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     for row in log[-5:]:
-        length = row.get("episode/length", float("nan"))  # control steps; no episode may have ended
+        length = row.get("episode/length", float("nan"))  # control steps; absent if no episode has ended
         print(f"iteration {row['iteration']}, {row['samples']} samples: episodes last {length:.1f} control steps")
     print("stopped, run me again" if run.interrupted else f"done: {run.folder / 'last.ckpt'}")
 

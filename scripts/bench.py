@@ -1,10 +1,10 @@
-"""Measures speed as ratios within one run: `make bench`. Nothing here passes or fails; docs/results keeps what was seen.
+"""Measures speed as ratios within one run: `make bench`. There are no limits to pass; docs/results records measured values.
 
-1. Environment: control steps a second of the whole environment against bare MuJoCo, same model, substeps and threads.
-2. Sizes: parameters that act, teacher against student, at the published sizes.
+1. Environment: control steps per second of the whole env against bare MuJoCo with the same model, substeps and threads.
+2. Sizes: the actors' parameters, teacher against student, at the published sizes.
 3. Runtime: one step of the published student in ONNX Runtime on one thread, inside the closed loop with MuJoCo; ONNX
    against torch on the states that the loop recorded.
-4. Inference: one call of zoo:student in each precision, see bench_inference.py, which also compares with torch on a GPU.
+4. Inference: one call of zoo:student in each precision, see bench_inference.py, which also compares ONNX with torch on a GPU.
 """
 
 import json
@@ -49,11 +49,11 @@ STEPS = 1000
 
 @click.command()
 @click.option("--num-envs", default=256, show_default=True)
-@click.option("--seconds", default=10.0, show_default=True, help="of each of the three rates")
-@click.option("--robot", help="a name or a robot.yaml; the default robot if it is left out")
+@click.option("--seconds", default=10.0, show_default=True, help="measuring time of each of the three rates")
+@click.option("--robot", help="name or robot.yaml; default: the default robot")
 @click.option("--output", type=click.Path(path_type=Path), help="write the numbers as JSON")
 def main(num_envs: int, seconds: float, robot: str | None, output: Path | None) -> None:
-    """Environment against bare MuJoCo, sizes, and the runtime."""
+    """Measure the env against bare MuJoCo, the sizes of policies, and the runtime."""
     click.echo(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
@@ -71,7 +71,9 @@ def main(num_envs: int, seconds: float, robot: str | None, output: Path | None) 
     runtime = closed_loop(policies["student"][1])
     times = ", ".join(f"{name} {value:.2f}" for name, value in runtime["loop"]["stages_ms"]["infer"].items())
     click.echo(f"runtime      {times} ms a step, one thread, {runtime['loop']['steps']} steps")
-    precisions = cpu_latencies("zoo:student") if robot == default_robot() else {}  # which is of that robot
+    precisions = (
+        cpu_latencies("zoo:student") if robot == default_robot() else {}
+    )  # zoo:student is a policy of the default robot
     for name, latency in precisions.items():
         click.echo(f"inference    zoo:student in {name}: {shown(latency)}, one thread, back to back")
     if precisions:
@@ -104,7 +106,7 @@ def untrained(name: str, robot: str) -> tuple[ActorCritic, Checkpoint]:
 
 
 def closed_loop(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The exported policy in the loop with MuJoCo, as `protege deploy run --fast` does it; a fall costs as much as a walk."""
+    """Run the exported policy in the loop with MuJoCo, as `protege deploy run --fast`; a fall takes as much time as a walk."""
     with TemporaryDirectory() as folder:
         saved, exported, recorded = (Path(folder) / name for name in ("last.ckpt", "onnx", "states.npz"))
         save(saved, checkpoint)

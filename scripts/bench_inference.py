@@ -1,10 +1,10 @@
-"""How long one call of an exported model takes; nothing here passes or fails.
+"""Measures the duration of one call of an exported model; there are no limits to pass.
 
     python scripts/bench_inference.py                   one CPU thread, whole graph, each precision, and a plain MLP's time
     python scripts/bench_inference.py --device cuda     ONNX Runtime's CUDA provider against torch compiled, batch 1 and 4096
 
-On a GPU both sides have inputs and outputs in its memory, and each call is waited for: what is compared is the network with its
-kinematics, not the copies.
+On a GPU inputs and outputs are in its memory, and each call is synchronised. The comparison includes the network and its
+kinematics, but no copies.
 """
 
 import time
@@ -27,11 +27,11 @@ from protege.deploy.policy.session import open_session
 CALLS = 1000
 WARM_UP = 100
 PERCENTILES = (0, 50, 95, 99)
-PLAIN_LAYERS = 3  # hidden ones, of a plain MLP
+PLAIN_LAYERS = 3  # hidden layers of a plain MLP
 PLAIN_INPUTS = 512
 
 Times = dict[str, float]
-"""Percentiles of a call's duration, ms, by name: p0 (the least: what a busy machine does not change), p50, p95, p99."""
+"""Percentiles of a call's duration, ms, by name: p0 (the minimum, which other load hardly changes), p50, p95, p99."""
 
 
 @click.command()
@@ -40,7 +40,7 @@ Times = dict[str, float]
 @click.option("--batch", "batches", multiple=True, type=int, default=(1, 4096), show_default=True)
 @click.option("--calls", default=CALLS, show_default=True)
 def main(checkpoint: str, device: str | None, batches: tuple[int, ...], calls: int) -> None:
-    """Latency of each precision on a CPU, or ONNX Runtime against torch."""
+    """Measure the latency of each precision on a CPU, or compare ONNX Runtime with torch."""
     if device is None:
         latencies, plain = cpu_latencies(checkpoint, calls), plain_latency(weights(checkpoint), calls)
         for precision, times in latencies.items():
@@ -54,7 +54,7 @@ def main(checkpoint: str, device: str | None, batches: tuple[int, ...], calls: i
 
 
 def cpu_latencies(checkpoint: str, calls: int = CALLS) -> dict[str, Times]:
-    """Of one call for one robot, on one thread, back to back, on states of closed loops."""
+    """Latencies by precision: one robot, one thread, calls back to back, on states of closed loops."""
     with TemporaryDirectory() as folder:
         folders = [export(checkpoint, Path(folder) / name, Variant(name)) for name in PRECISIONS]
         sessions = [open_session(path, metadata.load(path), threads=1, batch=1) for path in folders]
@@ -67,14 +67,14 @@ def cpu_latencies(checkpoint: str, calls: int = CALLS) -> dict[str, Times]:
 
 
 def weights(checkpoint: str) -> int:
-    """How many numbers act."""
+    """Number of the actor's parameters."""
     return load_graph(checkpoint)[0].policy.num_parameters("actor")
 
 
 def plain_latency(weights: int, calls: int = CALLS) -> Times:
-    """Of one call of an MLP with about so many weights for one robot, on one thread, back to back.
+    """Latency of an MLP with about `weights` weights: one robot, one thread, calls back to back.
 
-    It has neither observations nor tokens: what any network of that size takes here, in the same process.
+    It has neither observations nor tokens, so it measures the time of any network of that size in the same process.
     """
     import onnxruntime
 
@@ -95,12 +95,12 @@ def plain_latency(weights: int, calls: int = CALLS) -> Times:
 
 
 def compared(times: Times, plain: Times) -> str:
-    """The ratios of the least and of the median durations."""
+    """The ratios of the minimum and the median durations, as text."""
     return f"the policy takes {times['p0'] / plain['p0']:.1f} times as long at least, {times['p50'] / plain['p50']:.1f} on median"
 
 
 def against_torch(checkpoint: str, device: str, batch: int, calls: int) -> dict[str, Times]:
-    """ONNX Runtime and torch compiled on the same states, in one process."""
+    """Latencies of ONNX Runtime and compiled torch on the same states, in one process."""
     _, graph, _ = load_graph(checkpoint)
     with TemporaryDirectory() as folder:
         path = export(checkpoint, Path(folder) / "onnx")
@@ -137,7 +137,7 @@ def bound(session: Any, inputs: dict[str, np.ndarray], device: str) -> Any:
 
 
 def timed(call: Callable[[int], object], calls: int) -> Times:
-    """Durations of so many calls, which are given their number, after some that do not count."""
+    """Percentiles of the durations of `calls` calls, after a warm-up; each call gets its index."""
     for k in range(min(WARM_UP, calls)):
         call(k)
     seconds = np.zeros(calls)
@@ -149,7 +149,7 @@ def timed(call: Callable[[int], object], calls: int) -> Times:
 
 
 def shown(times: Times) -> str:
-    """As text."""
+    """The percentiles as text."""
     return "  ".join(f"{name} {value:.3f}" for name, value in times.items()) + " ms"
 
 

@@ -1,9 +1,9 @@
-"""Measures the runtime of an export: its start, and what the safety layer costs a healthy policy.
+"""Measures the runtime of an export: its start, and the effect of the safety layer on runs that do not fail.
 
     python scripts/bench_runtime.py results/onnx
 
-The first is a process of its own that imports `protege.deploy.runtime`, loads the policy and acts once. The second plays each
-command twice, with the safety layer and without: 50 random paths, 50 steering commands, 50 goals and two clips.
+The start is that of a separate process that imports `protege.deploy.runtime`, loads the policy and acts once. Then each command is
+played twice, with the safety layer and without: 50 random paths, 50 steering commands, 50 goals and two clips.
 """
 
 import math
@@ -43,24 +43,24 @@ print(f"{seconds:.2f} s, {memory:.0f} MB, torch {'imported' if 'torch' in sys.mo
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--starts", default=5, show_default=True, help="how often the start is measured")
+@click.option("--starts", default=5, show_default=True, help="number of measurements of the start")
 def main(folder: Path, starts: int) -> None:
-    """Start and safety of the student exported to FOLDER."""
+    """Measure start and safety of the student exported to FOLDER."""
     for _ in range(starts):
         words = [sys.executable, "-c", START, str(folder)]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-        click.echo(f"process start to first action: {said}")
+        printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        click.echo(f"process start to first action: {printed}")
     policy, robot = OnnxPolicy(folder), MujocoRobot(folder)
     for task, count in {"path": 50, "steering": 50, "goal": 50, "motion": 2}.items():
-        guarded, free = (
+        safe, free = (
             [play(task, k, policy, robot, limits) for k in range(count)]
             for limits in (Limits.of(policy.metadata), Limits.off())
         )
         same = sum(
-            a["walked_m"] == b["walked_m"] and a["errors"] == b["errors"] for a, b in zip(guarded, free, strict=True)
+            a["walked_m"] == b["walked_m"] and a["errors"] == b["errors"] for a, b in zip(safe, free, strict=True)
         )
-        stood, stood_free = (sum(run["stood"] for run in runs) for runs in (guarded, free))
-        clipped = sum(sum(run["loop"]["clipped"].values()) for run in guarded if run["stood"])
+        stood, stood_free = (sum(run["stood"] for run in runs) for runs in (safe, free))
+        clipped = sum(sum(run["loop"]["clipped"].values()) for run in safe if run["stood"])
         click.echo(
             f"{task:<9} {count} runs: {stood} stood with the safety layer, {stood_free} without; {same} the same to the bit; "
             f"{clipped} steps clipped in those that stood"

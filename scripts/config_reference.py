@@ -1,6 +1,6 @@
-"""Every key of the config, from the dataclasses, as Markdown tables: `python scripts/config_reference.py` prints them.
+"""All keys of the config as Markdown tables from the dataclasses: `python scripts/config_reference.py` prints them.
 
-The site's page of all keys is made of them (`scripts/docs_site.py`).
+The site's page of all keys is generated from these tables (`scripts/docs_site.py`).
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from protege.distill.config import DistillConfig
 from protege.sim.env_config import EnvConfig
 
 PARTS = [
-    ("`run`: what, on what, for how long", "run", RunConfig),
+    ("`run`: robot, simulator, motions, budget", "run", RunConfig),
     ("`env`: the envs", "env", EnvConfig),
     ("`agent` of the tracker and the teachers: PPO", "agent", PPOConfig),
     ("`agent` of the tracker and the teachers through a world model", "agent", WorldModelConfig),
@@ -32,11 +32,11 @@ PARTS = [
 ]
 
 DIFFERENCES = (ImaginedMimicConfig,)
-"""Of these, a table has the keys alone of which their own docstrings speak: all others are those of their bases."""
+"""Tables of these classes list only the keys in their own docstrings; the other keys are those of their base classes."""
 
 
 def described(*classes: type) -> dict[str, str]:
-    """What the docstrings of dataclasses say under `Attributes:`, by attribute, the last ones; `a, b: text` speaks of both."""
+    """Texts under `Attributes:` in docstrings, by attribute; later classes take precedence; `a, b: text` applies to both."""
     sections = [inspect.cleandoc(one.__doc__ or "").partition("Attributes:\n")[2] for one in classes]
     text = {}
     for entry in (line for section in sections for line in re.split(r"\n(?=    \S)", section.split("\n\n")[0])):
@@ -53,7 +53,7 @@ def default(field: dataclasses.Field) -> Any:
 
 
 def rows(prefix: str, cls: type) -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of every key under a dataclass, nested ones by their dotted path."""
+    """Key, default and meaning of every key of a dataclass; nested keys have their dotted path."""
     meaning, hints, table = described(*reversed(cls.__mro__)), get_type_hints(cls), []
     for field in dataclasses.fields(cls):
         value, key, about = default(field), f"{prefix}.{field.name}", meaning.get(field.name, "")

@@ -1,6 +1,6 @@
-"""The numbers of the presets, as Markdown tables: `python scripts/preset_reference.py` prints them.
+"""The main settings of the presets as Markdown tables: `python scripts/preset_reference.py` prints them.
 
-The site's page of presets is made of them (`scripts/docs_site.py`).
+The site's page of presets is generated from these tables (`scripts/docs_site.py`).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ ABOUT = {
     "full_body_tracker/wide_speed": "step 1 before teachers of -0.5 to 3.5 m/s, by walk and run",
     "full_body_tracker/laptop": "step 1 on two cores",
     "full_body_tracker/world_model": "step 1 through a learned model of the simulator, in place of PPO",
-    "masked_mimic/path_follower": "step 2: MaskedMimic, taught by the tracker",
+    "masked_mimic/path_follower": "step 2: MaskedMimic, by imitation of the tracker",
     "masked_mimic/laptop": "step 2 on two cores",
     "masked_mimic/world_model": "step 2 on the tracking reward, through a learned model of the simulator",
     "path_follower": "step 3: the tracker, fine-tuned on paths",
@@ -49,9 +49,9 @@ ABOUT = {
     "steering/laptop": "step 3 on two cores",
     "distillation/unified_lightweight": "step 4: the student",
     "distillation/robust": "step 4 with domain randomisation: bodies, delays, sensors, pushes",
-    "distillation/rewarded": "step 4 on what a robot can sense and a user wants, falls as the only end of a walk",
+    "distillation/rewarded": "step 4 with rewards from commands and onboard quantities; only falls end walking episodes",
     "distillation/critic_first": "step 4 after imitation, on the same rewards: the critic learns before the actor",
-    "distillation/onboard": "step 4 for a robot that measures with its IMU and joint encoders alone",
+    "distillation/onboard": "step 4 for a robot whose only sensors are an IMU and joint encoders",
     "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
     "distillation/world_model": "step 4 after imitation: the tasks' own rewards, through a learned model of the simulator",
@@ -60,7 +60,7 @@ ABOUT = {
 
 @cache
 def preset(name: str) -> Config:
-    """The config of a preset as it is."""
+    """The unchanged config of a preset."""
     known = {**CORE, **TEACHERS, **DISTILL}
     experiment = known.get(name) or known[name.split("/")[0]]
     return compose({"run": RunConfig, "env": EnvConfig, **experiment.parts}, name)
@@ -68,7 +68,7 @@ def preset(name: str) -> Config:
 
 @cache
 def acting_parameters(name: str) -> str:
-    """How many numbers act in the policy of a preset, in millions. Nothing is allocated."""
+    """Number of the actor's parameters in a preset's policy, in millions. No memory is allocated for them."""
     config, robot = preset(name), get_robot("smpl")
     sensors = FULL_STATE if isinstance(config.agent, VariationalConfig) else config.model.sensors
     shapes = observation_shapes(robot, config.env, sensors)
@@ -82,7 +82,7 @@ def acting_parameters(name: str) -> str:
 
 
 def budget(config: Config) -> str:
-    """What ends a training, in words."""
+    """The limits of a training, as text."""
     run = config.run
     limits = [f"{run.max_iterations} iterations"] if run.max_iterations is not None else []
     return ", ".join([*limits, *([f"{run.max_time:g} s"] if run.max_time is not None else [])])
@@ -95,7 +95,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def trainings() -> str:
-    """All presets that are trained: by which command, envs, budget and size."""
+    """Table of all training presets: command, envs, budget and size."""
     rows = []
     for name, about in ABOUT.items():
         package = next(x for x, experiments in PACKAGES.items() if name.split("/")[0] in experiments)
@@ -106,7 +106,7 @@ def trainings() -> str:
 
 
 def pipelines() -> str:
-    """The pipelines: their steps, and how long they train."""
+    """Table of the pipelines: their steps and training times."""
     rows = []
     for name, _ in all_presets():
         family, _, short = name.partition("/")
@@ -117,7 +117,7 @@ def pipelines() -> str:
 
 
 def training_time(steps: list[Any]) -> float:
-    """Seconds that the trainings of a pipeline take, by their time limits."""
+    """Sum of the time limits of a pipeline's trainings, s."""
     seconds = 0.0
     for step in steps:
         if step.trains:
@@ -127,27 +127,27 @@ def training_time(steps: list[Any]) -> float:
 
 
 def settings(keys: list[str], names: tuple[str, ...]) -> str:
-    """Values of some keys in some presets."""
+    """Table of the values of some keys in some presets."""
     rows = [[f"`{key}`", *(f"`{as_yaml(value(preset(name), key))}`" for name in names)] for key in keys]
     return table(["key", *(f"`{name}`" for name in names)], rows)
 
 
 def value(config: Any, key: str) -> Any:
-    """A key's value."""
+    """The value of a dotted key."""
     for name in key.split("."):
         config = config[name] if isinstance(config, dict) else getattr(config, name)
     return config
 
 
 def losses() -> str:
-    """Weights of the student's losses."""
+    """Table of the weights of the student's losses."""
     names = ("distillation", "kl", "value_distillation", "bounds_loss", "ppo", "value")
     keys = [f"agent.{name}_weight" for name in names]
     return settings([*keys, "agent.ppo_start", "agent.ppo_ramp", "agent.clip", "model.log_std"], STUDENTS)
 
 
 def learning() -> str:
-    """How the student's presets learn."""
+    """Table of the learning settings of the student's presets."""
     names = ["rollout_steps", "epochs", "minibatches", "learning_rate", "min_learning_rate", "teacher_iterations"]
     names += ["imitation_noise", "weight_averaging", "evaluation_interval", "evaluation_episodes"]
     tasks = ("path_follower_params", "goal_params", "steering_params")
@@ -156,7 +156,7 @@ def learning() -> str:
 
 
 def curriculum() -> str:
-    """The stages of the student's presets, which have them in common."""
+    """Table of the stages of the curriculum, which all student's presets share."""
     stages = preset(STUDENTS[0]).agent.curriculum
     if any(preset(name).agent.curriculum != stages for name in STUDENTS):
         raise ValueError("the students' presets differ in their curriculum: give each its table")
@@ -179,7 +179,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "Weights of the student's losses": losses,
     "The student's curriculum": curriculum,
 }
-"""What writes the table below each heading."""
+"""The function that writes the table below each heading."""
 
 
 def tables() -> str:

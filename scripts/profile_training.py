@@ -1,9 +1,9 @@
-"""Where a training's time goes: `protege ... train` with its arguments, each phase timed on the device's own clock.
+"""Profile a training: `protege ... train` with its arguments, each phase timed by the device's clock.
 
     python scripts/profile_training.py --skip 10 core train full_body_tracker/generalist --simulator mjwarp --max-iterations 60
 
-On a GPU a phase lasts from the event before its first kernel to the one after its last: work that the host hands over too slowly
-counts, and nothing waits for anything that the training itself would not wait for.
+On a GPU a phase lasts from the event before its first kernel to the event after its last one. Delays of the host in launching
+kernels are included, and profiling adds no synchronisation.
 """
 
 import time
@@ -28,17 +28,17 @@ PHASES: list[tuple[str, Any, str]] = [
     ("environment", HumanoidEnv, "step"),
     ("policy acts", ActorCritic, "act"),
     ("updates", Learner, "update"),
-    ("model of the world", WorldModelLearner, "_update_model"),
-    ("policy in it", WorldModelLearner, "_update_policy"),
+    ("world model", WorldModelLearner, "_update_model"),
+    ("policy in the world model", WorldModelLearner, "_update_policy"),
     ("evaluations", PeriodicEvaluation, "measure"),
     ("checkpoints", Run, "save"),
 ]
-"""What is timed, and whose method it is; none of them calls another, but evaluations the environment. What a CUDA graph replays, as
-teachers' labels, cannot be timed from within; it is in the rest."""
+"""Phases, and the methods that they time. Only evaluations call another of them, that of the environment. Parts of a replayed CUDA
+graph, such as teachers' labels, cannot be timed separately; they are in the rest."""
 
 
 class Clock:
-    """Adds up how long phases last, once `skip` iterations are over."""
+    """Sums the durations of phases, after the first `skip` iterations."""
 
     def __init__(self, skip: int) -> None:
         self.skip, self.iterations, self.inside = skip, 0, False
@@ -77,7 +77,7 @@ class Clock:
         return wrapper
 
     def report(self) -> None:
-        """A Markdown table; the rest is what lies between the phases."""
+        """Print a Markdown table; `the rest` is the time between the phases."""
         end, count = self.now(), self.iterations - self.skip
         if count < 1:
             raise click.ClickException(f"{self.iterations} iterations are no more than --skip {self.skip}")
@@ -98,10 +98,15 @@ def _seconds(begin: Any, end: Any) -> float:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--skip", default=10, show_default=True, help="iterations before the timing begins: compilation, capture")
+@click.option(
+    "--skip",
+    default=10,
+    show_default=True,
+    help="iterations before the timing begins, for compilation and capture",
+)
 @click.argument("command", nargs=-1, required=True)
 def main(skip: int, command: tuple[str, ...]) -> None:
-    """Run `protege COMMAND`, a training, and print where its time went."""
+    """Run the training `protege COMMAND` and print the time of each phase."""
     clock = Clock(skip)
     for phase, owner, name in PHASES:
         patch.object(owner, name, clock.timed(phase, getattr(owner, name))).start()

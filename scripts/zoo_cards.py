@@ -1,8 +1,8 @@
-"""Evaluates the policies of a zoo and writes their cards anew: every task of each, on every simulator.
+"""Evaluates the policies of a zoo on all their tasks in each simulator, and rewrites their cards.
 
     python scripts/zoo_cards.py --episodes 1024 --simulator mujoco --simulator mjwarp
 
-An evaluation that is there already is not played again: delete its folder in results/cards for that.
+Existing evaluations are not repeated; to repeat one, delete its folder in results/cards.
 """
 
 import subprocess
@@ -17,15 +17,15 @@ SHIPPED = Path(__file__).parents[1] / "packages/teachers/src/protege/teachers/zo
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--zoo", "zoo", default=SHIPPED, type=click.Path(path_type=Path), help="by default the shipped one")
-@click.option("--episodes", default=1024, show_default=True, help="of each task")
+@click.option("--zoo", "zoo", default=SHIPPED, type=click.Path(path_type=Path), help="default: the shipped zoo")
+@click.option("--episodes", default=1024, show_default=True, help="episodes of each task")
 @click.option("--num-envs", default=256, show_default=True)
 @click.option("--simulator", "simulators", multiple=True, default=["mujoco", "mjwarp"], show_default=True)
 @click.option("--output", default=Path("results/cards"), type=click.Path(path_type=Path), show_default=True)
 def main(
     names: tuple[str, ...], zoo: Path, episodes: int, num_envs: int, simulators: tuple[str, ...], output: Path
 ) -> None:
-    """Evaluate NAMES, by default all entries that have their weights."""
+    """Evaluate NAMES; default: all entries that contain weights."""
     for name in names or [entry.name for entry in read_index(zoo).values() if entry.weights]:
         done = []
         for simulator in simulators:

@@ -125,11 +125,11 @@ def test_no_folders_import_each_other_in_circles(package: str) -> None:
     """Subfolders of a package must not form import cycles; a module outside of them counts as a folder."""
     graph: dict[str, set[str]] = {}
     for name, imported in import_graph().items():
-        room = ".".join(name.split(".")[:3])
-        graph.setdefault(room, set()).update(".".join(x.split(".")[:3]) for x in imported)
-    inside = {room for room in graph if room.split(".")[1] == package}
+        folder = ".".join(name.split(".")[:3])
+        graph.setdefault(folder, set()).update(".".join(x.split(".")[:3]) for x in imported)
+    inside = {folder for folder in graph if folder.split(".")[1] == package}
     assert len(inside) > 1
-    assert not circles({room: graph[room] & inside - {room} for room in inside})
+    assert not circles({folder: graph[folder] & inside - {folder} for folder in inside})
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -216,7 +216,7 @@ def test_few_files_name_a_modality() -> None:
     others = {file: found for file, found in named.items() if not OWN.fullmatch(file)}
     assert others.keys() == NAME_MODALITIES, {file: others[file] for file in others.keys() - NAME_MODALITIES}
     assert {file for file in named if OWN.fullmatch(file)} >= {
-        f"{room}/{name}.py" for room in ("sim/tasks", "deploy/commands") for name in ("path", "goal", "steering")
+        f"{folder}/{name}.py" for folder in ("sim/tasks", "deploy/commands") for name in ("path", "goal", "steering")
     }
 
 

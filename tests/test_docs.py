@@ -29,10 +29,10 @@ OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
 OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
 OTHERS_OPTIONS |= {"--skip", "--peer-path", "--episodes", "--iterations"}  # of scripts
-NO_KEYS = {"env.num_env", "env.KEY", "agent.KEY"}  # examples: what is wrong, and what stands for any
-NO_KEYS |= {"env.track.hard_sampling", "env.track.hard_sampling_limit"}  # older names, which are still taken
+NO_KEYS = {"env.num_env", "env.KEY", "agent.KEY"}  # examples of invalid keys, and placeholders
+NO_KEYS |= {"env.track.hard_sampling", "env.track.hard_sampling_limit"}  # former names, which are still accepted
 KEY = re.compile(r"(?<![\w./\"])(?:run|env|agent|model)\.[a-z]\w*(?:\.\w+)*")
-MADE = {ROOT / "docs" / name for name in docs_site.pages()}  # of the site, from the code
+GENERATED = {ROOT / "docs" / name for name in docs_site.pages()}  # pages of the site
 EXPERIMENTS = {"core": "protege.core.runs.experiments", "teachers": "protege.teachers.experiments",
                "distill": "protege.distill.experiment"}  # fmt: skip
 
@@ -107,7 +107,8 @@ def parse(words: list[str]) -> None:
     """Resolve a command and its options as click does when it runs, without running it.
 
     Raises:
-        click.ClickException: for what click, or the config, does not know.
+        click.ClickException: click does not know the command or an option.
+        UserError: the config does not know a key.
     """
     program, *args = words
     command: click.Command | None = umbrella
@@ -159,7 +160,7 @@ def test_commands_in_the_text_parse(page: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
     text = page.read_text()
     for words in mentioned(text):
-        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # only a command's name
+        with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):  # only the name of a command
             parse(words)
     named = {option for span in spans(text) for option in re.findall(r"(?<!\S)--[a-z-]+", span.replace("/", " "))}
     assert named <= options(umbrella) | OTHERS_OPTIONS
@@ -181,7 +182,7 @@ def test_link_targets_exist(page: Path) -> None:
             continue
         file, _, anchor = target.partition("#")
         found = (page.parent / file).resolve() if file else page
-        if found in MADE:
+        if found in GENERATED:
             continue
         assert found.exists(), f"{name_of(page)}: {target}"
         if anchor and found.suffix == ".md":
@@ -190,7 +191,7 @@ def test_link_targets_exist(page: Path) -> None:
 
 
 def config_keys() -> set[str]:
-    """Every key of the config and of a run's parts of it; names that are free are `NAME`."""
+    """Every key of the config and of a run's parts of it; names that a user chooses are `NAME`."""
     tables = (config_reference.rows(prefix, cls) for _, prefix, cls in config_reference.PARTS)
     keys = {re.sub(r"(teacher_models|rewards)\.\w+", r"\1.NAME", key) for rows in tables for key, _, _ in rows}
     return keys | {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)}

@@ -1,4 +1,4 @@
-"""The site builds without a warning, and a newcomer finds what she looks for: pages are short, and near the first one."""
+"""The site builds without a warning, pages are short, and answers are close to the first page."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ QUESTIONS = {
     "How do I train on several GPUs?": "scaling.md#one-machine",
     "How do I cite this?": "install.md#cite",
 }
-"""What newcomers ask, and where it is answered."""
+"""Questions of newcomers, and the section that answers each."""
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_site_has_every_page_and_no_dead_links(site: Path) -> None:
-    made = [*docs_site.pages(), *docs_site.COPIES, *(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))]
-    for name in made:
+    expected = [*docs_site.pages(), *docs_site.COPIES, *(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))]
+    for name in expected:
         page = Path(name)
         folder = page.parent if page.stem in ("index", "README") else page.with_suffix("")
         assert (site / folder / "index.html").exists(), name
@@ -73,18 +73,18 @@ def test_every_key_every_preset_and_every_command_has_an_entry() -> None:
 
 
 @pytest.mark.parametrize("package", docs_site.API)
-def test_the_modules_of_the_reference_are_there(package: str) -> None:
+def test_the_modules_of_the_reference_exist_and_have_docstrings(package: str) -> None:
     for name in docs_site.API[package].split():
         assert import_module(f"protege.{package}.{name}").__doc__, name
 
 
-def test_every_preset_that_is_trained_has_its_numbers() -> None:
+def test_every_training_preset_is_described() -> None:
     trained = {name for name, _ in all_presets() if not name.startswith("pipeline/")}
     assert set(docs_site.preset_reference.ABOUT) == trained
 
 
 def count_words(text: str) -> int:
-    """Words, code and numbers; the bars and dashes of tables are none."""
+    """Number of words, code and numbers, without the bars and dashes of tables."""
     return sum(any(map(str.isalnum, word)) for word in text.split())
 
 
@@ -100,7 +100,7 @@ def test_the_documentation_stays_short() -> None:
 
 
 def links(page: Path) -> Iterator[tuple[Path, str]]:
-    """Where the links of a page lead to: file and anchor."""
+    """File and anchor of each link of a page."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not re.match(r"[a-z]+:", target):
             file, _, anchor = target.partition("#")
@@ -109,7 +109,7 @@ def links(page: Path) -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_answer_is_two_clicks_away(first: str, question: str) -> None:
+def test_an_answer_is_at_most_two_clicks_away(first: str, question: str) -> None:
     file, anchor = QUESTIONS[question].split("#")
     headings = re.findall(r"^#+ (.*)$", (DOCS / file).read_text(), re.MULTILINE)
     assert anchor in [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
@@ -117,20 +117,20 @@ def test_an_answer_is_two_clicks_away(first: str, question: str) -> None:
     assert any((DOCS / file, anchor) in links(page) for page in [FIRST[first], *one_click])
 
 
-def test_the_first_page_asks_these_questions() -> None:
-    asked = re.findall(r"^\| (.*\?) \| \[.*?\]\((.*?)\) \|$", (DOCS / "index.md").read_text(), re.MULTILINE)
-    assert dict(asked) == QUESTIONS
+def test_the_first_page_lists_these_questions() -> None:
+    listed = re.findall(r"^\| (.*\?) \| \[.*?\]\((.*?)\) \|$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    assert dict(listed) == QUESTIONS
 
 
-def never_said() -> list[str]:
-    """Identifiers of the glossary's column of words that are not used."""
+def excluded_words() -> list[str]:
+    """Identifiers in the glossary's column of words that are not used."""
     rows = re.findall(r"^\|(?:[^|]*\|){3}([^|]*)\|$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     return [word for cell in rows for word in re.findall(r"`(\w+)`", cell)]
 
 
-def test_no_page_and_no_code_says_what_the_glossary_excludes() -> None:
-    assert never_said()
+def test_no_page_and_no_code_uses_words_that_the_glossary_excludes() -> None:
+    assert excluded_words()
     files = [*PAGES, *(file for kind in ("py", "yaml") for file in (ROOT / "packages").rglob(f"*.{kind}"))]
-    said = re.compile(rf"\b({'|'.join(never_said())})\b")
-    found = {file.name for file in files if said.search(file.read_text())}
+    excluded = re.compile(rf"\b({'|'.join(excluded_words())})\b")
+    found = {file.name for file in files if excluded.search(file.read_text())}
     assert found == {"glossary.md"}

@@ -1,6 +1,6 @@
-"""The four steps on the Unitree G1, by a user's commands: evaluation, export, its check and closed loops.
+"""The four steps on the Unitree G1 with a user's commands: training, evaluation, export, its check and closed loops.
 
-Budgets are tiny: it is to run, not to succeed.
+Budgets are tiny: the steps must run, the policies need not succeed.
 """
 
 import json
@@ -81,7 +81,7 @@ def test_the_export_acts_like_the_policy(runs, exported):
 
 @pytest.mark.parametrize("task", [*TASKS, "motion"])
 @pytest.mark.parametrize("start", ["moving", "standing"])
-def test_loops_close_at_its_rate(task, start, exported, tmp_path):
+def test_closed_loops_run_at_the_robots_control_rate(task, start, exported, tmp_path):
     words = ["--task", task, "--seconds", 0.5, "--fast", "--no-safety", "--record", tmp_path / "run.npz"]
     words += ["--motion-file", "g1_humanoid_walk.npy"] if task == "motion" else []
     words += ["--standing"] if start == "standing" else []

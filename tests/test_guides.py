@@ -1,4 +1,4 @@
-"""The blocks of the guides that say that they may be run, and the examples, with small budgets."""
+"""The guides' blocks that are marked as runnable, and the examples, with small budgets."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ EXAMPLES = {
     "new_reward": ["run.device=cpu", "env.num_envs=8"],
     "own_loop": ["results/onnx"],
 }
-SAYS = {
+OUTPUT = {
     "train_from_python": "done: results/from_python/last.ckpt",
     "load_policy": "track: success",
     "new_task": "results/height_keeper/last.ckpt",
@@ -26,7 +26,7 @@ SAYS = {
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
-    """Who has exported the shipped student."""
+    """A newcomer who has exported the shipped student."""
     someone = Newcomer(tmp_path_factory.mktemp("newcomer"), activated=True)
     someone.type("protege deploy export --checkpoint zoo:student --output results/onnx")
     return someone
@@ -42,20 +42,20 @@ def test_a_guide_runs(page: Path, newcomer: Newcomer) -> None:
             newcomer.type(script)
 
 
-def test_there_are_guides_to_run() -> None:
+def test_these_guides_have_runnable_blocks() -> None:
     assert {"demo", "first_clip", "first_robot", "deployment", "realtime", "robustness"} <= {
         page.stem for page in GUIDES
     }
 
 
 def test_every_example_is_run() -> None:
-    assert set(EXAMPLES) == set(SAYS) == {file.stem for file in (ROOT / "examples").glob("*.py")}
+    assert set(EXAMPLES) == set(OUTPUT) == {file.stem for file in (ROOT / "examples").glob("*.py")}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name: str, newcomer: Newcomer) -> None:
     printed = newcomer.type(" ".join(["python", f"examples/{name}.py", *(f"'{word}'" for word in EXAMPLES[name])]))
-    assert SAYS[name] in printed
+    assert OUTPUT[name] in printed
 
 
 def test_the_loop_of_the_example_imports_no_torch(newcomer: Newcomer) -> None:

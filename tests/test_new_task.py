@@ -47,7 +47,7 @@ def run(*words: object, path: tuple[Path, ...] = ()) -> subprocess.CompletedProc
 
 
 def commands(folder: Path, tracker: Path) -> list[list[object]]:
-    """From the tracker to the exported student."""
+    """Commands from the tracker to the exported student."""
     where, twice = ["--results-dir", folder, "--experiment-name"], ["--max-iterations", 2]
     teachers = [f"agent.teacher_models.{x}" for x in ("height_keeper", "masked_mimic")]
     known = [f"{teachers[0]}.checkpoint=[{folder / 'keeper'}]", f"{teachers[1]}.checkpoint=[{tracker}]"]
@@ -127,7 +127,7 @@ def test_other_policies_that_were_trained_there_are_evaluated_here(ran: tuple[Pa
     assert result.exit_code == 2 and "learned with height of shape (1,), here it is missing" in result.output
 
 
-def test_gymnasium_has_an_id_of_it(ran: tuple[Path, str]):
+def test_gymnasium_has_an_id_of_the_task(ran: tuple[Path, str]):
     assert "Protege-Height-SMPL-v0" in ran[1].split()
 
 
@@ -140,7 +140,7 @@ def test_the_export_declares_its_command(ran: tuple[Path, str]):
     assert "20 states: joint targets differ by at most" in ran[1]
 
 
-def test_the_runtime_orders_it_by_its_inputs_without_its_package(ran: tuple[Path, str], tmp_path: Path):
+def test_the_runtime_commands_it_by_its_inputs_without_its_package(ran: tuple[Path, str], tmp_path: Path):
     """Half a second in a closed loop with MuJoCo; the commanded height is first 0.9 m and then 0.7 m."""
     script, record = tmp_path / "orders.yaml", tmp_path / "run.npz"
     script.write_text("- {at: 0, height: {height_w: 0.9}}\n- {at: 0.3, height: {height_w: 0.7}}\n")

@@ -20,8 +20,8 @@ LEFT_OUT = {
 
 def typed(block: str) -> list[str]:
     """The lines of a block that are run, with their budgets."""
-    kept = [line for line in lines_of(block) if not any(line.startswith(x) or line.endswith(x) for x in LEFT_OUT)]
-    return [with_budget(line) for line in kept]
+    lines = [line for line in lines_of(block) if not any(line.startswith(x) or line.endswith(x) for x in LEFT_OUT)]
+    return [with_budget(line) for line in lines]
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_wheel_alone_answers(package: str, wheels: Path, install: Callable[[str], Path]) -> None:
+def test_a_wheel_works_alone(package: str, wheels: Path, install: Callable[[str], Path]) -> None:
     bin = install(f"protege-{package}")
     version = next(wheels.glob(f"protege_{package}-*.whl")).name.split("-")[1]
     assert run(bin / f"protege-{package}", "--help").startswith("Usage: ")
@@ -57,14 +57,14 @@ def test_wheel_alone_answers(package: str, wheels: Path, install: Callable[[str]
     assert version == run(bin / "python", "-c", f"import protege.{package} as p; print(p.__version__)").strip()
 
 
-def test_umbrella_lists_what_is_installed(install: Callable[[str], Path]) -> None:
+def test_the_umbrella_command_lists_installed_packages(install: Callable[[str], Path]) -> None:
     alone = run(install("protege-core") / "protege", "--help").split("Commands:")[1].split()
     assert "pipeline" in alone and not {"distill", "evaluate"} & set(alone)
     several = run(install("protege-distill") / "protege", "--help").split("Commands:")[1].split()
     assert {"core", "sim", "teachers", "distill", "evaluate", "pipeline"} <= set(several) and "deploy" not in several
 
 
-def test_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
+def test_the_runtime_needs_no_torch(install: Callable[[str], Path]) -> None:
     """The loop and the interfaces of deploy run without torch and core."""
     program = """
 import importlib.util

@@ -1,4 +1,4 @@
-"""What each of several ranks does in `test_ranks.py`."""
+"""The training that each rank runs in `test_ranks.py`."""
 
 import os
 import signal
@@ -18,12 +18,12 @@ from protege.distill.teachers_by_task import TeachersByTask
 
 
 def train_student(group: ProcessGroup, folder: Path, *overrides: str, stop: bool = False) -> dict[str, Any]:
-    """A distillation in this rank's own envs; with `stop` the second rank gets SIGTERM in its second iteration."""
+    """Run a distillation in this rank's envs; with `stop` the second rank gets SIGTERM in its second iteration."""
     config = student_config(folder, *overrides)
     torch.manual_seed(config.run.seed)
     env = env_plugin().make(rank_settings(config.run, group), config.env)
     if stop and group.rank == 1:
-        end_at(env, config.agent.rollout_steps + 2)
+        terminate_at(env, config.agent.rollout_steps + 2)
     try:
         with Run(config, "student", env.robot, env.obs_shapes, group) as run:
             teachers = {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0) for i, name in enumerate(TEACHERS)}
@@ -31,12 +31,12 @@ def train_student(group: ProcessGroup, folder: Path, *overrides: str, stop: bool
         state, counts = env.state_dict(), env.statistics()
     finally:
         env.close()
-    part = run._parts
-    student = part["trainer"].state_dict()["distiller"]["student"]
-    return {"student": student, "average": part["policy"].state_dict(), "history": state["history"], "counts": counts}
+    parts = run._parts
+    student = parts["trainer"].state_dict()["distiller"]["student"]
+    return {"student": student, "average": parts["policy"].state_dict(), "history": state["history"], "counts": counts}
 
 
-def end_at(env: Env, call: int) -> None:
+def terminate_at(env: Env, call: int) -> None:
     """Send this process SIGTERM at a call of `env.step`."""
     step, calls = env.step, count(1)
 

@@ -1,4 +1,4 @@
-"""The keys that users know."""
+"""The config keys of a distillation, their defaults and their checks."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def configured(*overrides):
     return compose(PARTS, "distillation/unified_lightweight", overrides)
 
 
-def test_the_documented_defaults():
+def test_the_defaults_are_those_of_the_docs():
     config = configured()
     agent, model = config.agent, config.model
     assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (1.0, 0.1, 0.5)
@@ -29,7 +29,7 @@ def test_the_documented_defaults():
     assert all(getattr(agent.teacher_models, name).checkpoint for name in agent.teacher_models.weights())
 
 
-def test_keys_may_be_cut_to_an_end_that_is_unique():
+def test_keys_may_be_shortened_to_a_unique_suffix():
     config = configured(
         "teacher_models.steering.weight=2",
         "distillation_weight=3",
@@ -59,12 +59,12 @@ def test_keys_may_be_cut_to_an_end_that_is_unique():
         ("curriculum=[{nam: x}]", r"unknown key nam\. Did you mean name\?"),
     ],
 )
-def test_a_wrong_key_or_type_is_named(override, message):
+def test_the_error_names_a_wrong_key_or_type(override, message):
     with pytest.raises(UserError, match=message):
         configured(override)
 
 
-def test_every_task_has_a_teacher_facts_and_a_colour():
+def test_every_task_has_a_teacher_an_evaluation_and_a_colour():
     assert set(TEACHER_OF_TASK) == {task.name for task in EVALUATED.values()} == set(COLORS)
     assert set(TEACHER_OF_TASK.values()) == set(TeacherModels().weights())
 

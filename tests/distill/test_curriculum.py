@@ -1,4 +1,4 @@
-"""Stages, rates and ramps over the run's budget."""
+"""Stages and phases over the run's budget."""
 
 import pytest
 
@@ -17,7 +17,7 @@ STAGES = [
 ]
 
 
-def test_paths_then_goals_then_steering_then_all():
+def test_stages_come_in_the_given_order():
     stages = usable_stages(STAGES, ALL)
     seen = [stages[stage_index(stages, progress)].task_mix for progress in (0.0, 0.2, 0.4, 0.9)]
     assert [set(mix) for mix in seen] == [
@@ -48,12 +48,12 @@ def test_a_teacher_of_weight_0_leaves_its_tasks_out():
         ([], "no stage"),
     ],
 )
-def test_a_curriculum_that_makes_no_sense_is_named(stages, message):
+def test_the_error_names_an_unusable_curriculum(stages, message):
     with pytest.raises(UserError, match=message):
         usable_stages(stages, ALL)
 
 
-def test_ppo_comes_in_after_imitation():
+def test_ppo_starts_after_imitation_and_ramps_up():
     config = DistillConfig(ppo_start=0.5, ppo_ramp=0.2)
     factors = [phase(config, p).ppo for p in (0.0, 0.49, 0.5, 0.6, 0.7, 1.0)]
     assert factors == pytest.approx([0, 0, 0, 0.5, 1, 1])
@@ -62,7 +62,7 @@ def test_ppo_comes_in_after_imitation():
     assert phase(DistillConfig(ppo_start=1.0, ppo_ramp=0.0), 1.0) == Phase(False, False, 0.0, 1.0)  # never
 
 
-def test_the_critic_may_be_first():
+def test_the_critic_may_learn_before_the_actor():
     config = DistillConfig(ppo_start=0.2, critic_first=0.3, ppo_ramp=0.25)
     phases = [phase(config, p) for p in (0.1, 0.2, 0.45, 0.55, 0.8)]
     assert [x.frozen for x in phases] == [False, True, True, False, False]
@@ -70,11 +70,11 @@ def test_the_critic_may_be_first():
     assert [x.ppo for x in phases] == pytest.approx([0.0, 0.0, 0.0, 0.2, 1.0])
 
 
-def test_the_anchor_falls_from_when_ppo_comes_in():
+def test_the_anchor_falls_linearly_once_ppo_starts():
     config = DistillConfig(ppo_start=0.2, critic_first=0.2, anchor_end=0.1)
     assert [phase(config, p).anchor for p in (0.1, 0.4, 0.7, 1.0)] == pytest.approx([1.0, 1.0, 0.55, 0.1])
 
 
-def test_the_teachers_hand_over():
+def test_the_share_of_envs_in_which_teachers_act_falls_to_0():
     config = DistillConfig(teacher_iterations=4)
     assert [teacher_share(config, i) for i in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]

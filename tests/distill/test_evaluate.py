@@ -1,4 +1,4 @@
-"""Evaluation of a policy that plays the reference, on real envs; its files; and the commands."""
+"""Evaluation of a policy that plays the reference, in real envs; its files and commands."""
 
 import json
 import re
@@ -40,14 +40,14 @@ def tracker(robot, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(tracker, tmp_path_factory):
-    """The tracker's evaluation on all tasks, and the folder that it is saved in."""
+    """The tracker's evaluation on all tasks, and its folder."""
     folder = tmp_path_factory.mktemp("evaluation")
     evaluation = evaluate(load_policy(tracker), ALL, 6, num_envs=3, seed=4, output=folder)
     evaluation.save(folder)
     return evaluation, folder
 
 
-def test_the_schema(result):
+def test_the_result_file_has_the_documented_fields(result):
     data = json.loads((result[1] / "evaluation.json").read_text())
     assert data["schema_version"] == 1 and data["seed"] == 4 and data["simulator"] == "mujoco"
     assert list(data["tasks"]) == ALL
@@ -67,7 +67,7 @@ def test_the_schema(result):
             assert measure["unit"] and measure["title"]
 
 
-def test_errors_and_intervals_are_those_of_the_episodes(result):
+def test_errors_and_intervals_follow_from_the_episodes(result):
     evaluation, _ = result
     for task, x in evaluation.data["tasks"].items():
         errors = evaluation.arrays[f"{task}/error"]
@@ -82,7 +82,7 @@ def test_errors_and_intervals_are_those_of_the_episodes(result):
         assert x["success"] == pytest.approx(1.0 - evaluation.arrays[f"{task}/failed"].mean())
 
 
-def test_what_ended_episodes_adds_up(result):
+def test_the_causes_of_failures_add_up(result):
     for x in result[0].data["tasks"].values():
         failures = round(x["episodes"] * (1.0 - x["success"]))
         assert max(x["failed_by"].values()) <= failures <= sum(x["failed_by"].values())
@@ -90,7 +90,7 @@ def test_what_ended_episodes_adds_up(result):
             assert x["falls"] == x["failed_by"]["fallen"]
 
 
-def test_clips_add_up_to_their_task(tracker, robot, tmp_path):
+def test_results_of_clips_add_up_to_those_of_their_task(tracker, robot, tmp_path):
     names = [f"{robot.name}_humanoid_{name}" for name in ("walk", "run", "jump")]
     clips = [f"data/motions/{name}.npy" for name in names]
     evaluation = evaluate(load_policy(tracker), ["track", "path"], 12, num_envs=12, motion_file=clips)
@@ -159,14 +159,14 @@ def test_the_unified_table_is_a_table_at_80_columns(result):
     assert ["task", "episodes", "success", "stricter", "falls", "error"] in header
 
 
-def test_names_without_what_they_begin_with():
+def test_short_names_leave_out_the_common_prefix():
     assert short_names({"smpl_humanoid_walk": 1, "smpl_humanoid_walk_2": 2}) == {"walk": 1, "walk_2": 2}
     assert short_names({"walk": 1, "wave": 2}) == {"walk": 1, "wave": 2}
 
 
 def test_falls_are_counted_as_falls(tracker, robot):
     loaded = load_policy(tracker)
-    # A tracker that crouches: hips, knees and all turn far from the reference, by 0.7 rad.
+    # A tracker that crouches: all joints are 0.7 rad from the reference.
     with torch.no_grad():
         loaded.policy.actor[-1][-1].bias.copy_(0.7 / robot.action_scale())
     x = evaluate(loaded, ["path"], 3, num_envs=3).data["tasks"]["path"]
@@ -206,7 +206,7 @@ def test_the_page_shows_every_task_and_needs_no_other_file(result):
     page = write_report(result[1]).read_text()
     for x in result[0].data["tasks"].values():
         assert x["title"] in page and x["failure_rule"] in page.replace("&#39;", "'")
-    assert page.count("data:image/svg+xml;base64,") == 3  # success, errors, paths; nothing was trained
+    assert page.count("data:image/svg+xml;base64,") == 3  # success, errors, paths; there is no training log
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
@@ -218,7 +218,7 @@ def test_training_curves_are_drawn_where_there_is_a_log(result, tmp_path):
     assert write_report(tmp_path).read_text().count("data:image/svg+xml;base64,") == 4
 
 
-def test_damaged_or_missing_results_are_named(result, tmp_path):
+def test_the_error_names_damaged_or_missing_results(result, tmp_path):
     with pytest.raises(UserError, match=r"evaluation\.json is missing"):
         write_report(tmp_path)
     for name in ("evaluation.json", "evaluation.npz"):
@@ -228,7 +228,7 @@ def test_damaged_or_missing_results_are_named(result, tmp_path):
     assert not (tmp_path / "evaluation.html").exists()
 
 
-def test_defaults(tracker, monkeypatch):
+def test_default_tasks_output_and_options(tracker, monkeypatch):
     assert default_tasks("student") == UNIFIED and default_tasks("path_follower") == ("path",)
     assert default_output(tracker) == default_output(tracker / "last.ckpt") == tracker / "evaluation"
     assert {
@@ -281,7 +281,7 @@ def test_train_evaluate_and_report_commands(tmp_path, robot):
     assert list(json.loads((tmp_path / "unified" / "evaluation.json").read_text())["tasks"]) == list(UNIFIED)
 
 
-def test_a_missing_teacher_is_one_line_and_exit_code_2(tmp_path):
+def test_a_missing_teacher_gives_one_line_and_exit_code_2(tmp_path):
     words = ("train", "distillation/laptop", "--num-envs", 8, "--results-dir", tmp_path, *SMALL_ENV)
     output = invoke(*words, code=2)
     assert output.startswith("error: agent.teacher_models.path_follower.checkpoint") and output.count("\n") == 1
@@ -293,7 +293,7 @@ def test_a_wrong_robot_is_refused(tracker, robot):
 
 
 def save_trained_in(simulator, folder):
-    """A tracker whose config says that it was trained in a simulator."""
+    """A tracker whose config names the given simulator as that of its training."""
     path = save_tracker(folder) / "last.ckpt"
     found = load(path)
     found.config["run"]["simulator"] = simulator
@@ -302,7 +302,7 @@ def save_trained_in(simulator, folder):
 
 
 @pytest.mark.parametrize("command", [main, umbrella])
-def test_without_the_simulator_of_the_training_an_evaluation_takes_mujoco(command, tmp_path, monkeypatch):
+def test_an_evaluation_uses_mujoco_if_the_trainings_simulator_is_not_installed(command, tmp_path, monkeypatch):
     path = save_trained_in("mjwarp", tmp_path)
     monkeypatch.setitem(sys.modules, "mujoco_warp", None)
     words = ["evaluate", "--checkpoint", path, "--num-episodes", 1, "--task", "track", "--output", tmp_path / "out"]
@@ -312,7 +312,7 @@ def test_without_the_simulator_of_the_training_an_evaluation_takes_mujoco(comman
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["simulator"] == "mujoco"
 
 
-def test_a_simulator_that_is_named_is_taken_and_not_told(tracker, tmp_path):
+def test_only_a_default_simulator_is_printed(tracker, tmp_path):
     words = ["evaluate", "--checkpoint", tracker, "--num-episodes", 1, "--task", "track", "--output", tmp_path]
     named = CliRunner().invoke(main, [str(word) for word in (*words, "--simulator", "mujoco")])
     assert named.exit_code == 0 and "simulator:" not in named.stderr
@@ -348,15 +348,15 @@ def test_robots_can_be_pushed(tracker, monkeypatch):
 
 
 def test_a_policy_is_evaluated_on_terrain(tracker):
-    told = evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="gentle").data
-    assert told["terrain"] == asdict(TerrainParams(kind="gentle"))
+    data = evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="gentle").data
+    assert data["terrain"] == asdict(TerrainParams(kind="gentle"))
     terminal = Console(width=200, record=True)
-    print_table(told, terminal)
+    print_table(data, terminal)
     assert "seed 0, on gentle terrain" in terminal.export_text()
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
 
 
-def test_keys_of_the_environment_can_be_changed(tracker, robot):
+def test_keys_of_the_env_config_can_be_changed(tracker, robot):
     loaded = load_policy(tracker)
     walk_and_run = [f"data/motions/{robot.name}_humanoid_{name}.npy" for name in ("walk", "run")]
     key = "env.steering_params.speed"

@@ -1,4 +1,4 @@
-"""`protege evaluate --every-clip`: the file, the table, and what is refused."""
+"""`protege evaluate --every-clip`: its file, its table, and its errors."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_every_clip_of_a_split_is_in_the_file_once(folder: Path, robot: Robot, s
     assert all(words in result.stdout for words in (f"all {len(names)}", "MPJPE", "0.25 m off in"))
     again = json.loads((folder / "out" / "clips_track.json").read_text())
     assert evaluate(folder, "--task", "track", "--every-clip", "--split", split, "--num-envs", 2).exit_code == 0
-    assert json.loads((folder / "out" / "clips_track.json").read_text()) == again, "nothing is drawn by chance"
+    assert json.loads((folder / "out" / "clips_track.json").read_text()) == again, "the evaluation is deterministic"
 
 
 def test_the_file_and_the_table_state_the_conditions(folder: Path) -> None:
@@ -73,15 +73,15 @@ def test_a_task_without_clips_is_refused_before_any_clip_is_played(folder: Path,
     assert result.exit_code == 2 and "--every-clip is played in one simulator" in result.stderr
 
 
-def test_other_clips_need_not_have_the_trainings_tags(folder: Path) -> None:
+def test_given_clips_need_not_have_the_trainings_tags(folder: Path) -> None:
     loaded = load_policy(folder / "tracker")
     loaded.config["run"]["motion_tags"] = ["slow"]
     data = evaluate_clips(loaded, "track", num_envs=1, motion_file=[str(folder / "clip1.npy")], device="cpu")
     assert [row["clip"] for row in data["per_clip"]] == ["clip1"]
 
 
-def test_a_clips_measures_are_in_millimetres_and_seconds() -> None:
-    """A clip of 40 steps that is lost after 30, and one that ends when physics gives a NaN."""
+def test_measures_of_a_clip_are_in_millimetres_and_seconds() -> None:
+    """A clip of 40 steps that is lost after 30, and one that ends when the physics produces NaN."""
     nan = float("nan")
     columns = {
         "length": [40.0, 8.0], "failed": [1.0, 1.0], "lost/last": [1.0, 0.0], "toppled/last": [0.0, 0.0],
@@ -98,7 +98,7 @@ def test_a_clips_measures_are_in_millimetres_and_seconds() -> None:
     assert [broken[rule] for rule in SUCCESSES] == [False, False] and [broken[key] for key in ERRORS] == [None] * 4
 
 
-def test_means_are_over_clips_and_of_successes_over_those_of_the_first_rule() -> None:
+def test_means_are_over_all_clips_and_over_successes_by_the_first_rule() -> None:
     def row(success: bool, tilt: bool, error: float | None) -> dict[str, object]:
         return {"success": success, "success_height_tilt": tilt, **dict.fromkeys(ERRORS, error)}
 
@@ -110,7 +110,7 @@ def test_means_are_over_clips_and_of_successes_over_those_of_the_first_rule() ->
     assert data["success_ci"] == pytest.approx([0.15, 0.85], abs=0.001)  # Wilson, by hand
 
 
-def test_the_worst_come_first() -> None:
+def test_the_worst_clips_come_first() -> None:
     rows = [
         {"clip": name, "success": a, "success_height_tilt": b, "mpjpe_mm": error}
         for name, a, b, error in (

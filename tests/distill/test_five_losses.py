@@ -1,4 +1,4 @@
-"""Each of the five losses shapes the student, and what is said of when and how."""
+"""The effect of each of the five losses on the student, and their schedules."""
 
 import math
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from protege.core.learning.learner import Learner
 from protege.core.learning.process_group import SINGLE_PROCESS
 from protege.core.robots.robot import Robot
 from protege.core.runs.load_policy import make_actor_critic
-from protege.distill.distillation import FROM_BODY, LEAST_NOISE, Distillation
+from protege.distill.distillation import MIN_NOISE_SHARE, POSITION_OFFSET, Distillation
 from protege.distill.teachers_by_task import TeachersByTask
 
-ON = ("ppo_start=0", "ppo_ramp=0", "teacher_iterations=0", "noise_of_error=0", "weight_averaging=0")
+PPO_ON = ("ppo_start=0", "ppo_ramp=0", "teacher_iterations=0", "noise_of_error=0", "weight_averaging=0")
 
 
 class Training:
-    """A student of scripted teachers, with PPO on from the beginning. Its first joint is asked beyond its bound at first."""
+    """A student of scripted teachers, with PPO on from the beginning. At first its action of the first joint exceeds the bound."""
 
     def __init__(self, folder, robot: Robot, *overrides: str) -> None:
-        config = student_config(folder, *ON, *overrides, robot=robot)
+        config = student_config(folder, *PPO_ON, *overrides, robot=robot)
         torch.manual_seed(0)
         self.env = env_plugin().make(config.run, config.env)
         obs = self.env.set_task_mix(config.agent.curriculum[0].task_mix)
@@ -64,7 +64,7 @@ Start = Callable[..., Training]
     "key", ["ppo_weight", "distillation_weight", "kl_weight", "value_distillation_weight", "bounds_loss_weight"]
 )
 def test_each_weight_changes_the_actor(training: Start, key):
-    """The value loss too: by the second rollout its critic says what an action was worth."""
+    """The value loss acts through the critic, whose values enter the advantages of the second rollout."""
     actors = []
     for change in ((), (), (f"{key}=0",), (f"{key}=3",)):
         run = training(*change)
@@ -76,7 +76,7 @@ def test_each_weight_changes_the_actor(training: Start, key):
     assert (without - more).abs().max() > 1e-5
 
 
-def test_an_actor_that_waits_for_its_critic_rests_while_the_critic_learns(training: Start):
+def test_the_actor_is_frozen_while_the_critic_learns_first(training: Start):
     run = training("ppo_start=0.2", "critic_first=0.4")
     run.iterate(1, progress=0.1)  # gives the optimiser a momentum
     actor, critic, mean = run.weights("actor"), run.weights("critic"), run.student.log_std.exp().mean()
@@ -84,14 +84,14 @@ def test_an_actor_that_waits_for_its_critic_rests_while_the_critic_learns(traini
     assert all(map(torch.equal, actor, run.weights("actor")))
     assert not any(map(torch.equal, critic, run.weights("critic")))
     data = run.learner.buffer.data
-    strewn = (data["action"] - data["mean"]).std()
-    assert strewn.item() == pytest.approx(mean.item(), rel=0.1)  # under the noise to come
+    noise = (data["action"] - data["mean"]).std()
+    assert noise.item() == pytest.approx(mean.item(), rel=0.1)  # full noise, as with PPO
     assert metrics["agent/ppo_factor"] == 0.0
     run.iterate(1, progress=0.7)
     assert not any(map(torch.equal, actor, run.weights("actor")))
 
 
-def test_the_critic_learns_the_students_own_returns_first(training: Start):
+def test_the_critic_learns_the_students_own_returns(training: Start):
     run = training("critic_first=1", "value_distillation_weight=0", "learning_rate=3e-3", "epochs=4")
 
     def error() -> float:
@@ -112,27 +112,27 @@ def test_the_noise_follows_the_error_joint_by_joint(training: Start):
     run.iterate()
     data = run.learner.buffer.data
     error = (data["mean"] - data["teacher_mean"]).square().mean((0, 1)).sqrt()
-    expected = (0.5 * error).clamp(LEAST_NOISE * own, own)
+    expected = (0.5 * error).clamp(MIN_NOISE_SHARE * own, own)
     torch.testing.assert_close(run.student.log_std.exp(), expected)
-    assert expected[0] == own[0] and (expected < own).any()  # the first joint is far off
+    assert expected[0] == own[0] and (expected < own).any()  # the first joint has a large error
     run.iterate()
-    torch.testing.assert_close(data["std"][0, 0], expected)  # that of the next rollout
+    torch.testing.assert_close(data["std"][0, 0], expected)  # the next rollout uses it
 
 
-def test_teachers_are_not_heeded_where_the_robot_is_out_of_step(training: Start):
+def test_labels_do_not_count_where_the_robot_is_far_from_the_reference(training: Start):
     run = training("heed_distance=0.3")
     obs = dict(run.learner.obs)
     run.algorithm.begin(run.env, 100, 0.5, run.learner.generator)
     poses = obs["poses"].clone()
-    poses[..., FROM_BODY] = 0.0
-    poses[1, 0, :, FROM_BODY] = torch.tensor([0.3, 0.0, 0.4])  # every body half a metre off in the next frame
-    poses[2, 1:, :, FROM_BODY] = 5.0  # later ones do not count
-    heeded = run.algorithm.act(obs | {"poses": poses}, run.learner.generator)[1]["heeded"]
-    expected = torch.ones(len(heeded))
+    poses[..., POSITION_OFFSET] = 0.0
+    poses[1, 0, :, POSITION_OFFSET] = torch.tensor([0.3, 0.0, 0.4])  # every body is 0.5 m off in the next frame
+    poses[2, 1:, :, POSITION_OFFSET] = 5.0  # later frames do not count
+    label_weight = run.algorithm.act(obs | {"poses": poses}, run.learner.generator)[1]["label_weight"]
+    expected = torch.ones(len(label_weight))
     expected[1] = 0.0
-    assert torch.equal(heeded, expected)
+    assert torch.equal(label_weight, expected)
     run.iterate()
-    run.learner.buffer.data["heeded"].zero_()
+    run.learner.buffer.data["label_weight"].zero_()
     batch = next(iter(run.learner.buffer.minibatches(1, run.algorithm.inputs)))
     terms = run.algorithm.loss_terms(*batch, run.learner.generator)
     for name in ("actor/distillation_loss", "actor/kl_loss", "critic/value_distillation_loss"):
@@ -140,15 +140,15 @@ def test_teachers_are_not_heeded_where_the_robot_is_out_of_step(training: Start)
     assert terms["actor/ppo_loss"][1] != 0.0
 
 
-def test_teachers_values_take_the_units_of_the_students_returns_once_ppo_is_on(training: Start):
+def test_teachers_values_are_rescaled_to_the_students_returns_once_ppo_is_on(training: Start):
     run = training("ppo_start=0.5")
-    said = {name: float(i + 1) for i, name in enumerate(TASKS)}  # what `scripted` teachers think of each world
+    values = {name: float(i + 1) for i, name in enumerate(TASKS)}  # of the `scripted` teachers
     for progress, own in ((0.1, False), (0.6, True)):
         run.learner.collect(run.env, 100, progress)
         run.algorithm.prepare(run.learner.buffer, SINGLE_PROCESS)
         data = run.learner.buffer.data
         for task, part in run.env.task_slices.items():
-            expected = data["return"][:, part].mean().item() if own else said[task]
+            expected = data["return"][:, part].mean().item() if own else values[task]
             torch.testing.assert_close(
                 data["teacher_value"][:, part], torch.full_like(data["return"][:, part], expected)
             )

@@ -1,4 +1,4 @@
-"""A student with onboard sensors from the preset to the robot: trained, evaluated, exported, checked, run."""
+"""A student with onboard sensors, from its preset to the robot: training, evaluation, export, check, run."""
 
 import json
 from pathlib import Path
@@ -28,20 +28,24 @@ def settings(folder: Path, robot: Robot, *overrides: str) -> list[str]:
     return [*SMALL_ENV, *of_robot(robot), *SMALL_MODEL, *SMALL, *where, *named, *overrides]
 
 
-def test_it_is_trained_evaluated_exported_checked_and_run(tmp_path: Path, robot: Robot) -> None:
+def test_an_onboard_student_is_trained_evaluated_exported_checked_and_run(tmp_path: Path, robot: Robot) -> None:
     every = "curriculum=[{name: all, task_mix: {path: 1, goal: 1, steering: 1, masked_mimic: 1}}]"
     evaluated = ["evaluation_interval=2", "evaluation_episodes=2", "max_iterations=2"]
-    given = settings(tmp_path, robot, every, *evaluated)
-    run = train(EXPERIMENTS["distillation"], "distillation/onboard", given)
+    overrides = settings(tmp_path, robot, every, *evaluated)
+    run = train(EXPERIMENTS["distillation"], "distillation/onboard", overrides)
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["actor/distillation_loss"] > 0.0 and any("evaluation/steering/success" in row for row in rows)
 
     loaded = load_policy(run.folder)
     student = loaded.policy
     assert isinstance(student, ActorCritic) and student.sensors == "onboard"
-    felt = {"onboard", "onboard_history", "onboard_masked_poses", "path", "goal", "steering"}
-    assert set(student.actor_tokens) == felt and not felt & set(student.critic_tokens) - {"path", "goal", "steering"}
-    assert {"proprioception", "poses"} <= set(student.critic_tokens)  # the critic knows all
+    inputs = {"onboard", "onboard_history", "onboard_masked_poses", "path", "goal", "steering"}
+    assert set(student.actor_tokens) == inputs and not inputs & set(student.critic_tokens) - {
+        "path",
+        "goal",
+        "steering",
+    }
+    assert {"proprioception", "poses"} <= set(student.critic_tokens)  # the critic has the full state
     played = evaluate(loaded, ["steering", "masked_mimic"], 4, num_envs=2, simulator="mujoco", device="cpu")
     assert played.data["tasks"]["steering"]["episodes"] == 4
 
@@ -57,8 +61,8 @@ def test_it_is_trained_evaluated_exported_checked_and_run(tmp_path: Path, robot:
     assert json.loads(report.read_text())["loop"]["event"] is None
 
 
-def test_both_kinds_learn_from_the_same_teachers(tmp_path: Path) -> None:
-    """What a teacher says depends on the full state alone, whatever the student feels."""
+def test_labels_do_not_depend_on_the_students_sensors(tmp_path: Path) -> None:
+    """A teacher's label depends only on the full state."""
     from protege.core.env import env_plugin
     from protege.core.runs.config import RunConfig, compose
     from protege.distill.teachers_by_task import load_teachers
@@ -66,8 +70,8 @@ def test_both_kinds_learn_from_the_same_teachers(tmp_path: Path) -> None:
 
     robot = get_robot("smpl")
     parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
-    given = settings(tmp_path, robot)
-    config = compose(parts, "distillation/onboard", given, robot_settings=env_plugin().robot_settings)
+    overrides = settings(tmp_path, robot)
+    config = compose(parts, "distillation/onboard", overrides, robot_settings=env_plugin().robot_settings)
     labels = []
     for sensors in ("full_state", "onboard"):
         env = env_plugin().make(config.run, config.env, sensors=sensors)
@@ -79,7 +83,7 @@ def test_both_kinds_learn_from_the_same_teachers(tmp_path: Path) -> None:
     assert all(torch.equal(labels[0][name], labels[1][name]) for name in labels[0])
 
 
-def test_it_cannot_learn_through_a_world_model(tmp_path: Path) -> None:
+def test_an_onboard_student_cannot_learn_through_a_world_model(tmp_path: Path) -> None:
     from protege.sim.robots import get_robot
 
     overrides = ["model.sensors=onboard", "agent.rollout_steps=4"]

@@ -1,4 +1,4 @@
-"""What the presets of the students promise, with the envs that they make."""
+"""Properties of the students' presets, with the envs that they make."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_all_five_losses_are_on(robot, preset):
 
 
 @pytest.mark.parametrize("preset", ["rewarded", "critic_first"])
-def test_walks_are_rewarded_by_what_is_sensed_and_end_by_falls(robot, preset):
+def test_rewards_of_walking_tasks_need_onboard_quantities_and_falls_end_episodes(robot, preset):
     config = composed(f"distillation/{preset}", robot)
     env = env_plugin().make(config.run, config.env)
     try:
@@ -47,7 +47,7 @@ def test_walks_are_rewarded_by_what_is_sensed_and_end_by_falls(robot, preset):
         env.close()
 
 
-def test_an_iteration_of_the_recipe_learns_from_rewards_and_teachers(robot):
+def test_an_iteration_of_the_rewarded_preset_learns_from_rewards_and_teachers(robot):
     config = composed("distillation/rewarded", robot, "teacher_iterations=0")
     env = env_plugin().make(config.run, config.env)
     try:

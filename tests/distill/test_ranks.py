@@ -1,4 +1,4 @@
-"""A student that two ranks train."""
+"""Training of a student by two ranks."""
 
 import numpy as np
 from ranks import on_ranks
@@ -7,7 +7,7 @@ from student_ranks import train_student
 from protege.core.runs.checkpoint import load
 
 
-def test_the_student_is_the_same_on_both_and_goes_on_exactly(tmp_path):
+def test_both_ranks_have_the_same_student_and_resume_exactly(tmp_path):
     tasks = "curriculum=[{name: all, task_mix: {masked_mimic: 1, path: 1}}]"
     options = [tasks, "evaluation_interval=4", "evaluation_episodes=2", "weight_averaging=0.9"]
     whole = on_ranks(train_student, tmp_path / "whole", *options)

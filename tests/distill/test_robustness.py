@@ -1,4 +1,4 @@
-"""The robustness suite: each factor changes what it says, tipping points by hand, and the command on both robots."""
+"""The robustness suite: the change of each factor, tipping points computed by hand, and the command on both robots."""
 
 import json
 from math import pi, sqrt
@@ -17,7 +17,7 @@ from protege.core.observations import FULL_STATE, ONBOARD
 from protege.distill.cli import main
 from protege.distill.conditions import changed
 from protege.distill.robustness import measure as module
-from protege.distill.robustness.measure import NOTHING, Settings, measure, tipping
+from protege.distill.robustness.measure import NO_CHANGE, Settings, measure, tipping
 from protege.distill.robustness.report import write_report
 from protege.distill.robustness.suite import FACTORS, GRAVITY, Situation
 from protege.distill.robustness.table import print_table
@@ -35,7 +35,7 @@ def config_with(name: str, value: float, robot) -> EnvConfig:
 
 
 def test_every_value_is_a_valid_config_and_differs_from_the_nominal_one(robot):
-    nominal = changed(EnvConfig(), NOTHING)
+    nominal = changed(EnvConfig(), NO_CHANGE)
     for factor in FACTORS:
         assert set(factor.quick) - set(factor.values) in (set(), {0.5}), factor.name
         for value in {*factor.values, *factor.quick, *([factor.together] if factor.together else [])}:
@@ -49,7 +49,7 @@ def test_values_go_from_mild_to_severe(robot):
         assert off == sorted(off) and off[0] > 0.0, factor.name
 
 
-def test_rates_and_delays_are_what_they_say(robot):
+def test_rates_and_delays_are_those_of_the_simulation(robot):
     for rate in (240, 480, 990):
         other = mismatched(robot, config_with("physics_rate", rate, robot).mismatch)
         assert 1.0 / other.physics_dt == pytest.approx(rate, abs=0.5 / robot.control_dt)
@@ -63,7 +63,7 @@ def test_rates_and_delays_are_what_they_say(robot):
         assert other.control_dt == pytest.approx(robot.control_dt / share)
 
 
-def test_what_of_the_robot_differs(robot):
+def test_factors_change_the_robot(robot):
     weaker = mismatched(robot, config_with("torque", 0.16, robot).mismatch)
     for joint, was in zip(weaker.joints, robot.joints, strict=True):
         assert joint.effort_limit == pytest.approx(0.16 * was.effort_limit)
@@ -73,7 +73,7 @@ def test_what_of_the_robot_differs(robot):
     assert (motors.stiffness, motors.damping) == ((0.6, 0.6), (0.6, 0.6))
 
 
-def test_what_sensors_get_wrong(robot):
+def test_factors_change_the_sensors(robot):
     assert config_with("root_height", 2, robot).randomization.bias.root_height == (0.02, 0.02)
     assert config_with("lin_vel_lost", 100, robot).randomization.bias.lin_vel_scale == 0.0
     assert config_with("encoder_offset", 3, robot).randomization.bias.joint_pos == pytest.approx(3.0 * pi / 180.0)
@@ -85,7 +85,7 @@ def test_what_sensors_get_wrong(robot):
     assert every.bias.joint_pos == 0.01
 
 
-def test_what_the_world_does(robot):
+def test_factors_change_the_ground_pushes_and_commands(robot):
     steps, bumps = (config_with(name, 2, robot).terrain for name in ("steps", "bumps"))
     assert (steps.kind, steps.slope, steps.bump_height, steps.step_height) == ("gentle", 0.0, 0.0, 0.02)
     assert (bumps.kind, bumps.slope, bumps.bump_height, bumps.step_height) == ("gentle", 0.0, 0.02, 0.0)
@@ -99,18 +99,18 @@ def test_what_the_world_does(robot):
     assert config_with("steering_changes", 1, robot).steering_params.change_time == (1.0, 4.0)
 
 
-def test_trainings_randomisation_is_off_unless_it_is_for_evaluations():
+def test_the_trainings_randomisation_is_off_unless_it_applies_to_evaluations():
     trained = EnvConfig(randomization=RandomizationParams(friction=(0.5, 1.0)))
-    assert changed(trained, NOTHING).randomization == RandomizationParams(in_evaluation=True)
+    assert changed(trained, NO_CHANGE).randomization == RandomizationParams(in_evaluation=True)
     trained.randomization.in_evaluation = True
     assert changed(trained, {"randomization.com": 0.01}).randomization == RandomizationParams(
         friction=(0.5, 1.0), com=0.01, in_evaluation=True
     )
 
 
-def test_what_cannot_be_varied_says_why(robot):
-    where = Situation(robot, ONBOARD, "isaaclab", ("path",))
-    reasons = {factor.name: factor.absent(where) for factor in FACTORS if factor.absent(where)}
+def test_a_factor_that_cannot_be_varied_gives_the_reason(robot):
+    situation = Situation(robot, ONBOARD, "isaaclab", ("path",))
+    reasons = {factor.name: factor.absent(situation) for factor in FACTORS if factor.absent(situation)}
     assert "onboard" in reasons["root_height"] and "onboard" in reasons["lin_vel_lost"]
     assert "flat floor" in reasons["steps"] and "steering is not played" in reasons["steering_changes"]
     assert ("leg_collision" in reasons) == robot.self_collision
@@ -118,18 +118,18 @@ def test_what_cannot_be_varied_says_why(robot):
     assert {x.name for x in FACTORS if x.absent(plain)} == ({"leg_collision"} if robot.self_collision else set())
 
 
-def test_the_page_has_the_suites_values():
+def test_the_docs_list_the_values_of_the_suite():
     text = (Path(__file__).parents[2] / "docs" / "robustness.md").read_text()
-    told = {}
+    documented = {}
     for line in text.splitlines():
         if line.startswith("| `") and line.count("|") == 6:
             name, _, unit, values, quick = (cell.strip() for cell in line.strip("|").split("|"))
-            told[name.strip("`")] = (unit, values, quick)
-    assert list(told) == [factor.name for factor in FACTORS]
+            documented[name.strip("`")] = (unit, values, quick)
+    assert list(documented) == [factor.name for factor in FACTORS]
     for factor in FACTORS:
         values, quick = (", ".join(f"{x:g}" for x in factor.of(suite)) for suite in ("full", "quick"))
-        want = (factor.unit, "", "on") if factor.switch else (factor.unit, values, quick)
-        assert told[factor.name] == want, factor.name
+        expected = (factor.unit, "", "on") if factor.switch else (factor.unit, values, quick)
+        assert documented[factor.name] == expected, factor.name
         together = f"`{factor.name}` {factor.together:g}" if factor.together else ""
         assert together in " ".join(text.split()), factor.name
 
@@ -144,25 +144,25 @@ def points(**success: float) -> list[dict[str, float]]:
 def test_the_tipping_point_is_before_the_first_failure():
     assert tipping(points(v1=0.95, v2=0.85, v3=0.2), 0.0, 0.9) == (1.0, 2.0)
     assert tipping(points(v1=0.95, v2=0.9), 0.0, 0.9) == (2.0, None)
-    assert tipping(points(v1=0.5, v2=0.95), 0.0, 0.9) == (0.0, 1.0), "what passes later does not count"
-    assert tipping(points(v0_6=1.0, v0_3=0.4), 1.0, 0.9) == (0.6, 0.3), "downwards, too"
+    assert tipping(points(v1=0.5, v2=0.95), 0.0, 0.9) == (0.0, 1.0), "later values that pass do not count"
+    assert tipping(points(v0_6=1.0, v0_3=0.4), 1.0, 0.9) == (0.6, 0.3), "also for decreasing values"
     assert tipping(points(v1=0.5), None, 0.9) == (None, 1.0)
 
 
-def test_bisection_closes_in_on_a_known_edge(robot, monkeypatch, tmp_path):
-    """A policy that stands what is up to 1.3 cm, and any delay up to 2 physics steps."""
+def test_bisection_finds_a_known_tipping_point(robot, monkeypatch, tmp_path):
+    """The policy succeeds up to a height error of 1.3 cm and a delay of 2 physics steps."""
     played = []
 
-    def known(loaded, settings, tasks, changes):
+    def play(loaded, settings, tasks, changes):
         height = changes.get("randomization.bias.root_height", (0.0, 0.0))[0]
-        late = round(changes.get("mismatch.delay", 0.0) / robot.physics_dt)
-        played.append((height, late))
-        success = float(height <= 0.013 and late <= 2)
+        delay_in_steps = round(changes.get("mismatch.delay", 0.0) / robot.physics_dt)
+        played.append((height, delay_in_steps))
+        success = float(height <= 0.013 and delay_in_steps <= 2)
         one = {"episodes": 4, "success": success, "success_ci": [0.0, 1.0]}
         task = {**one, "falls": 0, "error": 0.1, "error_ci": None, "error_name": "x", "error_unit": "m"}
         return {**one, "tasks": {"path": task}}, {"name": "x", "simulator": "mujoco", "seed": 0}
 
-    monkeypatch.setattr(module, "play", known)
+    monkeypatch.setattr(module, "play", play)
     loaded: Any = type("Loaded", (), {"policy": type("Policy", (), {"sensors": FULL_STATE})})()
     monkeypatch.setattr(module, "driven_robot", lambda *_: robot)
     settings = Settings("quick", ("path",), 4, 3, factors=("root_height", "delay"), conditions={"simulator": "mujoco"})
@@ -171,7 +171,7 @@ def test_bisection_closes_in_on_a_known_edge(robot, monkeypatch, tmp_path):
     tried = [(p["value"], p["by"]) for p in height["points"]]
     assert tried == [(1, "suite"), (1.25, "bisection"), (1.375, "bisection"), (1.5, "bisection"), (2, "suite")]
     assert height["tipping"] == {"passes": 1.25, "fails": 1.375}
-    # Between 2 and 3 physics steps there is nothing: the bisection stops there.
+    # There is no delay between 2 and 3 physics steps, so the bisection stops.
     edge = {name: 1e-3 * x / robot.physics_dt for name, x in delay["tipping"].items()}
     assert edge == pytest.approx({"passes": 2.0, "fails": 3.0}, abs=1e-3)
     assert data["together"]["values"] == {"delay": delay["points"][0]["value"], "root_height": 1}
@@ -190,7 +190,7 @@ def run(*words):
     return CliRunner().invoke(main, ["robustness", *map(str, words)])
 
 
-def test_the_command(tracker, robot, tmp_path):
+def test_the_command_writes_results_and_reports(tracker, robot, tmp_path):
     words = ["--checkpoint", tracker, "--task", "path", "--num-episodes", 2, "--num-envs", 2, "--rounds", 1]
     words += ["--factor", "friction", "--factor", "delay", "--factor", "leg_collision", "--output", tmp_path]
     done = run(*words, "--device", "cpu", "env.episode_length_s=1")
@@ -205,20 +205,24 @@ def test_the_command(tracker, robot, tmp_path):
     for factor in by_name.values():
         for point in factor["points"]:
             assert point["episodes"] == 2 and 0.0 <= point["success"] <= 1.0
-            assert (point["tasks"]["path"]["error"] is None) == (point["success"] == 0.0), "of those that did not fail"
+            assert (point["tasks"]["path"]["error"] is None) == (point["success"] == 0.0), (
+                "of episodes that did not fail"
+            )
     page = (tmp_path / "robustness.html").read_text()
     assert "friction" in page and "data:image/svg+xml" in page and "http" not in page.split("<style>")[1]
     table = (tmp_path / "robustness.md").read_text().splitlines()
-    assert len({line.count("|") for line in table if line.startswith("|")}) == 1, "as many cells in each row"
+    assert len({line.count("|") for line in table if line.startswith("|")}) == 1, (
+        "all rows have the same number of cells"
+    )
     assert any(line.startswith("| friction | 0.3 × | 2 | ") for line in table)
-    # Side by side with itself under another name.
+    # The same policy twice, with two names.
     two = data | {"policies": [policy, policy | {"name": "other"}]}
     (tmp_path / "robustness.json").write_text(json.dumps(two))
     assert "tracker and other" in write_report(tmp_path).read_text()
     console = Console(width=80, record=True, force_terminal=False)
     print_table(data, console)
     text = console.export_text()
-    assert "…" not in text and "friction" in text and "factor:" not in text, "a table of eighty columns"
+    assert "…" not in text and "friction" in text and "factor:" not in text, "the table fits eighty columns"
 
 
 @pytest.mark.parametrize(
@@ -233,18 +237,18 @@ def test_the_command(tracker, robot, tmp_path):
         (["--pass-at", "2"], "2.0 is not in the range"),
     ],
 )
-def test_bad_input_is_one_line(tracker, tmp_path, words, complaint):
+def test_bad_input_gives_one_line(tracker, tmp_path, words, complaint):
     done = run("--checkpoint", tracker, "--output", tmp_path / "out", "--device", "cpu", *words)
     assert done.exit_code == 2 and complaint in done.output, done.output
     assert not (tmp_path / "out" / "robustness.json").exists()
 
 
-def test_the_same_policy_twice(tracker):
+def test_the_same_policy_twice_is_refused(tracker):
     done = run("--checkpoint", tracker, "--checkpoint", tracker)
     assert done.exit_code == 2 and "names the same policy twice" in done.output
 
 
-def test_a_damaged_file_is_one_line(tmp_path):
+def test_a_damaged_file_gives_one_line(tmp_path):
     with pytest.raises(UserError, match="is missing"):
         write_report(tmp_path)
     (tmp_path / "robustness.json").write_text("{")

@@ -1,4 +1,4 @@
-"""One policy in several simulators: the comparison by hand, and the command on real envs."""
+"""One policy in several simulators: the comparison by hand, and the command in real envs."""
 
 import json
 
@@ -14,7 +14,7 @@ from protege.distill.sim2sim import compare, print_comparison
 
 
 def result(successes: int, error: float | None) -> dict:
-    """What evaluation.json says of a task with 100 episodes."""
+    """The entry in evaluation.json of a task with 100 episodes."""
     return {
         "title": "Follow a path",
         "error_name": "path_following_err",
@@ -34,19 +34,19 @@ def evaluations(**tasks: dict) -> dict:
     return {name: {**facts, "tasks": {"path": x}} for name, x in tasks.items()}
 
 
-def test_what_is_lost_is_measured_against_the_first():
+def test_the_drop_is_relative_to_the_first_simulator():
     data = compare(evaluations(mujoco=result(90, 0.04), isaaclab=result(85, 0.05), mjwarp=result(92, None)))
     rows = data["tasks"]["path"]["simulators"]
     assert list(rows) == ["mujoco", "isaaclab", "mjwarp"]
     assert [rows["mujoco"][x] for x in ("drop", "drop_ci", "error_ratio")] == [None, None, None]
     assert rows["isaaclab"]["drop"] == pytest.approx(5.0)
     assert rows["isaaclab"]["error_ratio"] == pytest.approx(1.25)
-    assert rows["mjwarp"]["drop"] == pytest.approx(-2.0), "a gain is a loss below zero"
+    assert rows["mjwarp"]["drop"] == pytest.approx(-2.0), "a gain is a negative drop"
     assert rows["mjwarp"]["error_ratio"] is None
     assert rows["isaaclab"]["falls"] == 15 and rows["isaaclab"]["error"] == 0.05
 
 
-def test_the_interval_is_newcombes():
+def test_the_interval_is_that_of_newcombe():
     """The example of Newcombe 1998 (Statistics in Medicine 17, p. 877), his method 10: 56/70 and 48/80."""
     first, second = result(0, 1.0), result(0, 1.0)
     first |= {"success": 56 / 70, "success_ci": list(wilson_interval(56, 70))}
@@ -71,7 +71,7 @@ def tracker(robot, tmp_path_factory):
     return save_tracker(tmp_path_factory.mktemp("tracker"), robot=robot)
 
 
-def test_the_command_plays_the_same_episodes_in_all(tracker, tmp_path):
+def test_the_command_plays_the_same_episodes_in_all_simulators(tracker, tmp_path):
     words = ["evaluate", "--checkpoint", tracker, "--simulators", "mujoco,mjwarp,isaaclab", "--task", "path"]
     words += ["--num-episodes", 2, "--num-envs", 2, "--device", "cpu", "--output", tmp_path]
     done = CliRunner().invoke(main, [str(word) for word in words])
@@ -100,14 +100,14 @@ def test_the_command_plays_the_same_episodes_in_all(tracker, tmp_path):
         ("mujoco,physx", "PhysX is for later"),
     ],
 )
-def test_bad_names_are_told_before_anything_is_played(tracker, tmp_path, names, complaint):
+def test_bad_names_are_refused_before_anything_is_played(tracker, tmp_path, names, complaint):
     words = ["evaluate", "--checkpoint", str(tracker), "--simulators", names, "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2 and complaint in done.output
     assert not (tmp_path / "out").exists()
 
 
-def test_one_or_several():
+def test_one_simulator_and_several_exclude_each_other():
     done = CliRunner().invoke(
         main, ["evaluate", "--checkpoint", "x", "--simulators", "mujoco,mjwarp", "--simulator", "mujoco"]
     )

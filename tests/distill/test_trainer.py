@@ -1,4 +1,4 @@
-"""The trainer on a few real envs with teachers whose opinion is known."""
+"""The training of a student in a few real envs, with teachers whose labels are known."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def logged(run: Run) -> list[dict[str, float]]:
 
 
 class Rollout:
-    """A learner of the distillation with a full buffer, its environment and its teachers."""
+    """A learner of the distillation with a full buffer, its env and its teachers."""
 
     def __init__(self, folder, robot: Robot) -> None:
         config = student_config(folder, robot=robot)
@@ -53,7 +53,7 @@ class Rollout:
         self.buffer = self.learner.buffer
 
     def update(self, progress: float) -> dict[str, float]:
-        """Train on the buffer as it is when `progress` of the budget is spent."""
+        """Update on the present buffer with the phase at `progress`, the used share of the budget."""
         self.algorithm.begin(self.env, 100, progress, self.learner.generator)
         return self.learner.update()
 
@@ -71,7 +71,7 @@ def rollout(tmp_path, robot):
     rollout.env.close()
 
 
-def test_each_world_is_labelled_by_its_own_teacher(rollout):
+def test_each_env_is_labelled_by_the_teacher_of_its_task(rollout):
     data = rollout.buffer.data
     for i, (task, part) in enumerate(rollout.env.task_slices.items()):
         assert data["teacher_value"][:, part].eq(i + 1.0).all()
@@ -85,23 +85,23 @@ def test_each_world_is_labelled_by_its_own_teacher(rollout):
 
 def test_teachers_act_at_first_and_the_student_later(rollout):
     data, learner, env = rollout.buffer.data, rollout.learner, rollout.env
-    assert data["acted"].all()
+    assert data["student_acts"].all()
     far = data["action"] - data["teacher_mean"]
     learner.obs = env.reset()
     learner.collect(env, iteration=0, progress=0.0)
-    assert not data["acted"].any()
+    assert not data["student_acts"].any()
     assert torch.equal(data["action"], data["teacher_mean"])
-    # Once PPO is on, what is left is the student's exploration noise.
+    # Once PPO is on, the student's exploration noise is added to the teachers' actions.
     rollout.algorithm.config = replace(rollout.algorithm.config, ppo_start=0.5)
     learner.obs = env.reset()
     learner.collect(env, iteration=0, progress=1.0)
     near = data["action"] - data["teacher_mean"]
-    deviation = float(Servos.of(rollout.env.robot).log_std[0].exp())  # 0.055 of SMPL, 0.37 of the G1
+    deviation = float(Servos.of(rollout.env.robot).log_std[0].exp())  # 0.055 for SMPL, 0.37 for the G1
     assert near.std().item() == pytest.approx(deviation, rel=0.1)
     assert far.std() > 0.2 * near.std()
 
 
-def test_a_teachers_weight_scales_the_gradients_of_its_worlds_only(rollout):
+def test_a_teachers_weight_scales_only_the_gradients_of_its_envs(rollout):
     config, student = rollout.algorithm.config, rollout.student
     obs, batch = next(iter(rollout.buffer.minibatches(1, rollout.algorithm.inputs)))
     seen: list[torch.Tensor] = []
@@ -133,7 +133,7 @@ class Fixed:
         return self.output
 
 
-def test_terms_that_are_off_do_nothing(rollout):
+def test_loss_terms_of_weight_0_have_no_effect(rollout):
     before = {name: x.clone() for name, x in rollout.student.named_parameters()}
     for name in vars(rollout.algorithm.config):
         if name.endswith("_weight"):
@@ -143,17 +143,17 @@ def test_terms_that_are_off_do_nothing(rollout):
     assert metrics["agent/skipped_updates"] == 0.0
 
 
-def test_ppo_learns_from_the_worlds_in_which_the_student_acted(rollout):
+def test_ppo_learns_only_from_envs_in_which_the_student_acts(rollout):
     rollout.update(progress=0.0)
-    rollout.buffer.data["acted"][:, :4] = 0.0
+    rollout.buffer.data["student_acts"][:, :4] = 0.0
     rollout.buffer.data["advantage"][:, :4] = 1e6
     assert rollout.terms()["actor/ppo_loss"].abs() < 1e3
 
 
-def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
+def test_an_env_whose_physics_failed_does_not_affect_the_gradient(rollout):
     buffer = rollout.buffer
     buffer.data["invalid"][:, :2] = True
-    seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "acted")}
+    seen = buffer.obs | {key: x for key, x in buffer.data.items() if key not in ("task", "student_acts")}
     for x in seen.values():
         if x.is_floating_point():
             x[:, :2] = torch.nan
@@ -163,7 +163,7 @@ def test_a_world_whose_physics_failed_never_reaches_the_gradient(rollout):
 
 
 def test_the_student_imitates(tmp_path, robot):
-    # The teachers act, so that the states stay the same and only learning can lower the losses.
+    # The teachers act, so that the distribution of states stays the same and only learning lowers the losses.
     iterations = {"smpl": 15, "g1": 25}[robot.name]
     quick = (f"max_iterations={iterations}", "num_envs=16", "rollout_steps=8", "epochs=3", "learning_rate=1e-2")
     run = run_distillation(student_config(tmp_path, *quick, "teacher_iterations=1000", robot=robot), scripted(robot))
@@ -179,7 +179,7 @@ def test_the_critic_learns_the_teachers_values(rollout):
     buffer = rollout.buffer
 
     def error() -> float:
-        """In units of reward: those of the loss change with the returns' deviation."""
+        """Mean absolute error in units of reward; the unit of the loss changes with the returns' deviation."""
         rows = {key: x.flatten(0, 1) for key, x in buffer.obs.items()}
         with torch.no_grad():
             return (rollout.student.value(rows) - buffer.data["teacher_value"].flatten()).abs().mean().item()
@@ -190,7 +190,7 @@ def test_the_critic_learns_the_teachers_values(rollout):
     assert error() < before / 3.0
 
 
-def test_the_average_is_what_is_saved(tmp_path):
+def test_the_average_of_the_weights_is_saved(tmp_path):
     run = run_distillation(student_config(tmp_path, "weight_averaging=0.9"), scripted())
     saved = load(run.folder)
     student = saved.training["trainer"]["distiller"]["student"]
@@ -202,16 +202,16 @@ def test_the_average_is_what_is_saved(tmp_path):
     assert all(torch.equal(x, student[name]) for name, x in exact.model.items())
 
 
-def test_weight_average_by_hand():
+def test_the_weight_average_by_hand():
     layer = torch.nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(0.0)
     average = WeightAverage(layer, 0.5)
     layer.weight.data.fill_(1.0)
-    average.after_step()  # keeps 1 / 10
+    average.after_step()  # decay 1 / 10
     assert average.model.weight.item() == pytest.approx(0.9)
     layer.weight.data.fill_(2.0)
     average.updates = 100
-    average.after_step()  # keeps 1 / 2
+    average.after_step()  # decay 1 / 2
     assert average.model.weight.item() == pytest.approx(0.5 * 0.9 + 0.5 * 2.0)
 
 
@@ -222,11 +222,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
     class Interrupting(ScriptedTeacher):
         def label(self, obs):
-            if len(self.rows) == 1:  # in the second iteration, or just after: four labels an iteration
+            if len(self.rows) == 1:  # in the second iteration or just after it; there are four labels per iteration
                 os.kill(os.getpid(), signal.SIGINT)
             return super().label(obs)
 
-    for name in ("path_follower", "goal_directed"):  # stops within the first stage and within the second
+    for name in ("path_follower", "goal_directed"):  # one stops in the first stage, the other in the second
         teachers = scripted()
         teachers[name] = Interrupting(teachers[name].offset, teachers[name].value)
         part = run_distillation(student_config(tmp_path, *overrides, "experiment_name=parts"), teachers)
@@ -253,7 +253,7 @@ def test_a_run_may_start_from_a_students_weights(tmp_path):
     assert all(torch.equal(x, load(second.folder).model[name]) for name, x in actor.items())
 
 
-def test_missing_and_unfit_teachers_are_named(tmp_path, robot):
+def test_the_error_names_missing_and_unsuitable_teachers(tmp_path, robot):
     config = student_config(tmp_path, robot=robot)
     env = env_plugin().make(config.run, config.env)
     models = config.agent.teacher_models
@@ -273,7 +273,7 @@ def test_missing_and_unfit_teachers_are_named(tmp_path, robot):
     models.steering.checkpoint = [str(tmp_path / "nowhere")]
     with pytest.raises(UserError, match=r"agent\.teacher_models\.steering\.checkpoint.*nowhere"):
         load_teachers(models, TASKS, env, config.run)
-    load_teachers(models, ["path", "goal"], env, config.run)  # nobody needs the steering teacher here
+    load_teachers(models, ["path", "goal"], env, config.run)  # these tasks do not need the steering teacher
     env.obs_shapes["poses"] = (9, robot.num_bodies, 12)
     with pytest.raises(UserError, match=rf"path_follower\.checkpoint.*poses.*\(9, {robot.num_bodies}, 12\)"):
         load_teachers(models, ["path"], env, config.run)

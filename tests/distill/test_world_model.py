@@ -1,4 +1,4 @@
-"""Students that learn their tasks' rewards through a model of the world, near their teachers."""
+"""Students that learn their tasks' rewards through a world model and stay near their teachers."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def make_learner(robot: Robot, *overrides: str) -> WorldModelLearner:
     return WorldModelLearner(make_actor_critic(env, config.model), env, config.agent, anchor=teachers)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_student_of_all_tasks_trains_and_is_a_student(robot, tmp_path):
+def test_a_student_of_all_tasks_trains_and_is_saved_as_a_student(robot, tmp_path):
     folders = save_teachers(tmp_path, robot)
     where = [f"results_dir={tmp_path}", "experiment_name=student", "max_iterations=2", "history_steps=1"]
     teachers = [f"agent.teacher_models.{name}.checkpoint=[{folder}]" for name, folder in folders.items()]
@@ -86,24 +86,27 @@ def test_each_imagined_env_has_the_teacher_of_its_task(robot):
     teachers = scripted(robot)
     obs = {name: x[:8] for name, x in learner.obs.items()}
     means = anchor(TeachersByTask(teachers))(obs, slices)
-    off = means - TeachersByTask(dict.fromkeys(teachers, teachers["path_follower"])).label(obs, slices)["teacher_mean"]
-    wanted = {"path": 0.0, "goal": 0.1, "steering": 0.2, "masked_mimic": 0.3}
+    same = TeachersByTask(dict.fromkeys(teachers, teachers["path_follower"]))
+    offset = means - same.label(obs, slices)["teacher_mean"]
+    expected = {"path": 0.0, "goal": 0.1, "steering": 0.2, "masked_mimic": 0.3}
     for task, part in slices.items():
-        torch.testing.assert_close(off[part, 0], torch.full_like(off[part, 0], wanted[task]), atol=1e-5, rtol=0.0)
+        torch.testing.assert_close(
+            offset[part, 0], torch.full_like(offset[part, 0], expected[task]), atol=1e-5, rtol=0.0
+        )
 
 
-def test_an_anchor_alone_is_imitation(robot):
-    """With nothing to be earned, the student comes nearer to its teachers."""
-    nothing = ["track", "path_follower_params", "goal_params", "steering_params"]
+def test_the_anchor_without_rewards_is_imitation(robot):
+    """Without rewards and penalties the student's actions approach those of its teachers."""
+    rewarded = ["track", "path_follower_params", "goal_params", "steering_params"]
     learner = make_learner(
-        robot, *(f"env.{name}.rewards={{body_distance: 0.0}}" for name in nothing), "offset_penalty=0", "rate_penalty=0",
+        robot, *(f"env.{name}.rewards={{body_distance: 0.0}}" for name in rewarded), "offset_penalty=0", "rate_penalty=0",
         "critic=false", "anchor_weight=1", "learning_rate=3e-3", "policy_updates=10", "env.mix_probability=0",
     )  # fmt: skip
-    apart = []
+    divergences = []
     for _ in range(12):
         learner.collect(learner.env, 1, 0.0)
-        apart.append(learner.update()["actor/anchor_kl"])
-    assert apart[-1] < 0.7 * apart[0]
+        divergences.append(learner.update()["actor/anchor_kl"])
+    assert divergences[-1] < 0.7 * divergences[0]
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
@@ -120,7 +123,7 @@ def test_the_anchor_changes_the_actor_by_its_weight(weight, robot):
 
 
 def test_masked_mimic_through_a_model_teaches_students(robot, tmp_path):
-    """Its run is loaded as any teacher's; a label is what it would do, at the prior's mean latent."""
+    """Its run is loaded like any teacher's; a label is its action at the prior's mean latent."""
     small = [word for word in TINY if not word.startswith("model.")]
     small += ["latent_size=4", *(f"agent.{part}_units=[16]" for part in ("prior", "encoder", "decoder", "critic"))]
     own = [f"results_dir={tmp_path}", "experiment_name=mimic", "max_iterations=1", "agent.expert_model_path="]

@@ -1,4 +1,4 @@
-"""A handful of real MuJoCo envs, teachers whose opinion is known, and a policy that plays the reference: of SMPL, unless told."""
+"""A few real MuJoCo envs, teachers with known labels, and a policy that plays the reference; SMPL by default."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ TASKS = ["path", "goal", "steering", "masked_mimic"]
 
 
 def of_robot(robot: Robot) -> list[str]:
-    """Overrides: its envs, and its walk."""
+    """Overrides for the robot and its walk."""
     return [f"run.robot={robot.name}", f"motion_file=[data/motions/{robot.name}_humanoid_walk.npy]"]
 
 
 class ScriptedTeacher:
-    """Plays the reference, its first joint `offset` (units of the action) further; thinks the world is worth `value`.
+    """Plays the reference with `offset` added to the first joint, in units of the action; its value of every state is `value`.
 
-    It is as sure as its robot's policies are when their training begins.
+    Its standard deviation is the initial one of its robot's policies.
     """
 
     def __init__(self, offset: float = 0.0, value: float = 10.0, robot: Robot = ROBOT) -> None:
@@ -49,12 +49,12 @@ class ScriptedTeacher:
 
 
 def scripted(robot: Robot = ROBOT) -> dict[str, ScriptedTeacher]:
-    """Each teacher has an opinion of its own: offsets 0.1, 0.2, ... and values 1, 2, ..."""
+    """Teachers by name with different labels: offsets 0.1, 0.2, ... and values 1, 2, ..."""
     return {name: ScriptedTeacher(0.1 * (i + 1), i + 1.0, robot) for i, name in enumerate(TEACHERS)}
 
 
 def student_config(folder: Path, *overrides: str, robot: Robot = ROBOT) -> Config:
-    """A tiny distillation of all tasks at once, to be run in `folder`."""
+    """The config of a tiny distillation of all tasks at once, whose run is in `folder`."""
     parts = {"run": RunConfig, "env": env_plugin().config_class, **EXPERIMENTS["distillation"].parts}
     small = [
         *SMALL_ENV,
@@ -76,7 +76,7 @@ def student_config(folder: Path, *overrides: str, robot: Robot = ROBOT) -> Confi
 
 
 def save_tracker(folder: Path, kind: str = "tracker", robot: Robot = ROBOT) -> Path:
-    """A run folder with an untrained tracker, which plays its reference, under the name of any kind."""
+    """A run folder with an untrained tracker, which plays its reference, saved as a policy of `kind`."""
     experiment = CORE["full_body_tracker"]
     parts = {"run": RunConfig, "env": env_plugin().config_class, **experiment.parts}
     small = [*SMALL_ENV, *of_robot(robot), *SMALL_MODEL, "num_envs=1", "experiment_name=tracker"]
@@ -92,5 +92,5 @@ def save_tracker(folder: Path, kind: str = "tracker", robot: Robot = ROBOT) -> P
 
 
 def save_teachers(folder: Path, robot: Robot = ROBOT) -> dict[str, Path]:
-    """Run folders of all four teachers by name, each an untrained tracker."""
+    """Run folders of all four teachers by name; each holds an untrained tracker."""
     return {name: save_tracker(folder / name, name.replace("masked_mimic", "tracker"), robot) for name in TEACHERS}

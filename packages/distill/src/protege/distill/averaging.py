@@ -1,4 +1,4 @@
-"""A moving average of a model's weights: steadier than the last step of a noisy optimiser."""
+"""A moving average of a model's weights, which is less noisy than the weights after the last optimiser step."""
 
 import copy
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from protege.core.runs.loop import Hook
 class WeightAverage[M: nn.Module](Hook):
     """Keeps `model`, a copy whose parameters are an exponential moving average of another's (Polyak and Juditsky 1992).
 
-    The average is young at first: update n keeps at most (1 + n) / (10 + n) of the past, so that the starting weights are
-    forgotten fast. Buffers (normalisers) are copied: they are running averages already.
+    The decay grows at first: in update n it is at most (1 + n) / (10 + n), so that the initial weights soon lose their
+    influence. Buffers (normalisers) are copied, because they are running averages already.
 
     Args:
         source: the model that is trained.
-        decay: share of the past that an update keeps in the long run; 0 makes the copy exact.
+        decay: share of the old average that an update keeps in the long run; at 0 `model` equals the source.
     """
 
     def __init__(self, source: M, decay: float) -> None:
@@ -27,23 +27,23 @@ class WeightAverage[M: nn.Module](Hook):
         self.source, self.decay, self.updates = source, decay, 0
 
     def start(self) -> None:
-        """A run that starts from a checkpoint's weights has loaded them into the average: the source takes them over."""
+        """Copy the average into the source: a run that starts from a checkpoint loads the weights into the average."""
         if not self.updates:
             self.source.load_state_dict(self.model.state_dict())
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Take in the source's weights."""
-        kept = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        average = get_ema_multi_avg_fn(kept)  # all parameters at once: a few launches on a GPU, not one for each
+        """Update the average with the source's parameters."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        average = get_ema_multi_avg_fn(decay)  # all parameters at once: a few kernel launches on a GPU
         average(list(self.model.parameters()), list(self.source.parameters()), self.updates)
         self.updates += 1
 
     @torch.no_grad()
     def after_update(self, iteration: int) -> dict[str, float]:
-        """Take over the source's buffers."""
-        for mine, theirs in zip(self.model.buffers(), self.source.buffers(), strict=True):
-            mine.copy_(theirs)
+        """Copy the source's buffers."""
+        for own, source in zip(self.model.buffers(), self.source.buffers(), strict=True):
+            own.copy_(source)
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -34,24 +34,24 @@ main.add_command(robustness)
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="environments; each plays equally many episodes",
+    help="number of envs; each plays the same number of episodes",
 )
 @evaluation_options
 @click.option("--output", help="folder for the results")
 @click.option(
-    "--simulators", help="several, one after the other: mujoco,mjwarp,isaaclab; what is lost against the first"
+    "--simulators", help="evaluate in several, as mujoco,mjwarp,isaaclab, and compare the others with the first"
 )
 @click.option(
     "--path-clock",
     type=click.Choice(["fixed", "waiting"]),
     help="waiting: a path waits for the robot, as in deployment; stricter, see docs/metrics.md",
 )
-@click.option("--split", "motion_split", type=click.Choice(SPLITS), help="which clips of a manifest; train by default")
+@click.option("--split", "motion_split", type=click.Choice(SPLITS), help="split of a manifest; default: train")
 @click.option(
     "--every-clip", is_flag=True, help="play each clip once, whole, instead of --num-episodes; see docs/metrics.md"
 )
 @click.option("--terrain", type=click.Choice(TERRAIN_KINDS), help="gentle: slopes, bumps and steps; see env.terrain")
-@click.option("--push", type=click.FloatRange(0), help="push the robots forward now and then for 0.2 s, N", default=0.0)
+@click.option("--push", type=click.FloatRange(0), help="force of forward pushes that last 0.2 s, N", default=0.0)
 def evaluate(
     checkpoint: str,
     groups: tuple[str, ...],
@@ -64,11 +64,11 @@ def evaluate(
     every_clip: bool,
     **options: Any,
 ) -> None:
-    """Play whole episodes of the tasks: a table, and evaluation.json and evaluation.html in the output folder.
+    """Play whole episodes of the tasks, print a table, and write evaluation.json and evaluation.html.
 
-    By default a student plays all tasks but masked tracking, any other policy what it was trained for. The output folder is
-    `evaluation` in the run's folder. With --simulators it has a folder for each, and simulators.json, their comparison. A
-    KEY.PATH=VALUE changes the config's env part.
+    By default a student plays all tasks except masked tracking; any other policy plays the tasks that it was trained for. The
+    default output folder is `evaluation` in the run's folder. With --simulators it contains one folder for each simulator, and
+    simulators.json compares them. KEY.PATH=VALUE changes the env part of the config.
     """
     from protege.core.runs.load_policy import load_policy
 
@@ -80,34 +80,34 @@ def evaluate(
     from .table import print_table
     from .tasks import EVALUATED, OPTIONS, default_tasks
 
-    names = _several(simulator, simulators)
-    options["given"] = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
+    names = _simulator_names(simulator, simulators)
+    options["evaluation_only"] = [f"env.path_follower_params.clock={path_clock}"] if path_clock else []
     loaded = load_policy(checkpoint)
-    default, lines = (None, []) if names else _one(loaded, simulator, options["device"])
-    asked = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
-    chosen = list(dict.fromkeys(asked))
+    default, messages = (None, []) if names else _one_simulator(loaded, simulator, options["device"])
+    requested = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded.kind)
+    chosen = list(dict.fromkeys(requested))
     folder = Path(output) if output else default_output(Path(checkpoint))
 
     if every_clip:
         if names:
             raise click.UsageError("--every-clip is played in one simulator")
         for task in chosen:
-            require_clips(task)  # all of them before the first is played
+            require_clips(task)  # check all tasks before any is played
         for task in chosen:
             data = evaluate_clips(loaded, task, output=folder, simulator=default, **options)
             print_clips(data)
             click.echo(str(save_clips(data, folder)))
         return
 
-    def played_in(name: str | None, place: Path) -> dict[str, Any]:
-        """Evaluate, save and report; the content of evaluation.json."""
+    def evaluate_in(name: str | None, place: Path) -> dict[str, Any]:
+        """Evaluate, save and write the report; returns the content of evaluation.json."""
 
-        def tell(task: str) -> None:
-            while lines:
-                click.echo(lines.pop(), err=True)
+        def announce(task: str) -> None:
+            while messages:
+                click.echo(messages.pop(), err=True)
             click.echo(f"{EVALUATED[task].title}{f', {name}' if names else ''} ...", err=True)
 
-        evaluation = play(loaded, chosen, num_episodes, output=place, tell=tell, simulator=name, **options)
+        evaluation = play(loaded, chosen, num_episodes, output=place, on_task_start=announce, simulator=name, **options)
         evaluation.save(place)
         report = write_report(place)
         if not names:
@@ -116,18 +116,18 @@ def evaluate(
         return evaluation.data
 
     if not names:
-        played_in(default, folder)
+        evaluate_in(default, folder)
         return
-    comparison = compare({name: played_in(name, folder / name) for name in names})
+    comparison = compare({name: evaluate_in(name, folder / name) for name in names})
     print_comparison(comparison)
     click.echo(str(save(comparison, folder)))
 
 
-def _one(loaded: "LoadedPolicy", simulator: str | None, device: str) -> tuple[str, list[str]]:
-    """The simulator that was asked for, or else the default.
+def _one_simulator(loaded: "LoadedPolicy", simulator: str | None, device: str) -> tuple[str, list[str]]:
+    """The simulator given on the command line, or the default one.
 
     Returns:
-        its name, and what is to be said on stderr once nothing can go wrong any more: which the default is.
+        its name, and messages that name a default simulator, to be printed on stderr once the first task's envs exist.
     """
     from protege.core.runs.evaluation import default_simulator
 
@@ -137,8 +137,8 @@ def _one(loaded: "LoadedPolicy", simulator: str | None, device: str) -> tuple[st
     return name, [f"simulator: {name}" + (f" (trained in {trained_in})" if name != trained_in else "")]
 
 
-def _several(simulator: str | None, simulators: str | None) -> list[str]:
-    """The names in --simulators; none if it is not given. That each is known and installed is found before the first plays."""
+def _simulator_names(simulator: str | None, simulators: str | None) -> list[str]:
+    """The names in --simulators; none if it is not given. Raises if one is unknown or not installed, before any is used."""
     if simulators is None:
         return []
     from protege.sim.simulators.simulator import find_simulator
@@ -154,7 +154,7 @@ def _several(simulator: str | None, simulators: str | None) -> list[str]:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
-    """Build FOLDER/evaluation.html again from the results in FOLDER."""
+    """Rebuild FOLDER/evaluation.html from the results in FOLDER."""
     from .report import write_report
 
     click.echo(str(write_report(folder)))

@@ -1,4 +1,4 @@
-"""The conditions of an evaluation: what is the same for all tasks, whether episodes or whole clips are played."""
+"""The conditions of an evaluation, which apply to all its tasks, for episodes and for whole clips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,13 +20,13 @@ class Conditions:
     """Conditions of an evaluation.
 
     Attributes:
-        num_envs: environments, at most.
-        seed: of the commands; the same for every policy, so that two can be compared on the same commands.
-        push: force that pushes the robots forward now and then, N; see `push_test`.
+        num_envs: maximum number of envs.
+        seed: of the commands. Policies that are evaluated with the same seed get the same commands.
+        push: force of occasional forward pushes, N; see `push_test`.
         terrain: `flat` or `gentle`, see `TerrainParams.kind`; by default the config's.
-        given: settings of `Task.evaluation_only`, each `key.path=value`.
+        evaluation_only: settings of `Task.evaluation_only`, each `key.path=value`.
         overrides: changes of the config's `env` part, each `key.path=value`.
-        changes: what is otherwise than in the training, by the name below `env`, as `randomization.friction`; see `changed`.
+        changes: changed values by their name below `env`, for example `randomization.friction`; see `changed`.
         robot, simulator, motion_file, motion_split, device: see `protege.core.runs.evaluation.evaluation_env`.
     """
 
@@ -34,7 +34,7 @@ class Conditions:
     seed: int = 0
     push: float = 0.0
     terrain: str | None = None
-    given: Sequence[str] = ()
+    evaluation_only: Sequence[str] = ()
     overrides: Sequence[str] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     robot: str | None = None
@@ -50,17 +50,17 @@ class Conditions:
             UserError: an override is wrong.
         """
         terrain = [f"env.terrain.kind={self.terrain}"] if self.terrain else []
-        config = from_dict({"env": EnvConfig}, loaded.config, [*self.given, *terrain, *self.overrides]).env
+        config = from_dict({"env": EnvConfig}, loaded.config, [*self.evaluation_only, *terrain, *self.overrides]).env
         config = replace(config, mix_probability=0.0)
         config = replace(config, randomization=push_test(self.push)) if self.push else config
         return changed(config, self.changes) if self.changes else config
 
     def simulator_of(self, loaded: LoadedPolicy) -> str:
-        """The name of the simulator."""
+        """The name of the simulator: the given one, or the default for this policy."""
         return self.simulator or default_simulator(loaded, self.device)
 
     def make_env(self, loaded: LoadedPolicy, name: str, config: EnvConfig, num_envs: int) -> Env:
-        """Environments of a task of `EVALUATED`, see `evaluation_env`."""
+        """An env of a task in `EVALUATED`; see `evaluation_env`."""
         return evaluation_env(
             loaded,
             EVALUATED[name].name,
@@ -75,10 +75,10 @@ class Conditions:
         )
 
     def facts(self, loaded: LoadedPolicy, config: EnvConfig) -> dict[str, Any]:
-        """The policy and the conditions as plain data, for the file of results.
+        """The policy and the conditions as plain data, for the result file.
 
         Args:
-            config: of `env_config`.
+            config: as returned by `env_config`.
         """
         run, saved = loaded.config["run"], loaded.checkpoint
         return {
@@ -94,33 +94,33 @@ class Conditions:
             "trained_samples": saved.samples,
             "trained_seconds": round(saved.seconds, 1),
             "versions": saved.versions,
-            **self._unusual(config),
+            **self._special_conditions(config),
         }
 
-    def _unusual(self, config: EnvConfig) -> dict[str, Any]:
-        """Conditions that differ from those of most evaluations."""
-        said = {"push": self.push} if self.push else {}
-        usual = EnvConfig()
+    def _special_conditions(self, config: EnvConfig) -> dict[str, Any]:
+        """The conditions that differ from the defaults."""
+        facts = {"push": self.push} if self.push else {}
+        default_config = EnvConfig()
         for key, (task, name) in EVALUATION_ONLY.items():
-            value, default = (getattr(getattr(x, task.config_key), name) for x in (config, usual))
-            said |= {key: value} if value != default else {}
-        said |= {"motion_split": self.motion_split} if self.motion_split else {}
-        said |= {"changes": dict(self.changes)} if self.changes else {}
-        said |= {"overrides": list(self.overrides)} if self.overrides else {}
-        return said | ({"terrain": asdict(config.terrain)} if config.terrain.kind != "flat" else {})
+            value, default = (getattr(getattr(x, task.config_key), name) for x in (config, default_config))
+            facts |= {key: value} if value != default else {}
+        facts |= {"motion_split": self.motion_split} if self.motion_split else {}
+        facts |= {"changes": dict(self.changes)} if self.changes else {}
+        facts |= {"overrides": list(self.overrides)} if self.overrides else {}
+        return facts | ({"terrain": asdict(config.terrain)} if config.terrain.kind != "flat" else {})
 
 
 def changed(config: EnvConfig, changes: Mapping[str, Any]) -> EnvConfig:
-    """A config with some values replaced, by their dotted names. What is randomised then is so in evaluations, too.
+    """A config with some values replaced, by their dotted names; randomisation in `changes` applies to evaluations.
 
-    What training randomises is off here, unless its config has `randomization.in_evaluation`.
+    The training's own randomisation is off, unless its config sets `randomization.in_evaluation`.
     """
     config = replace(config, randomization=replace(config.randomization.when(True), in_evaluation=True))
     for key, value in changes.items():
-        config = _with(config, key.split("."), value)
+        config = _replaced(config, key.split("."), value)
     return config
 
 
-def _with(part: Any, names: Sequence[str], value: Any) -> Any:
+def _replaced(part: Any, names: Sequence[str], value: Any) -> Any:
     first, *rest = names
-    return replace(part, **{first: _with(getattr(part, first), rest, value) if rest else value})
+    return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})

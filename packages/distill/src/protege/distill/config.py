@@ -1,4 +1,4 @@
-"""The config of a distillation: what is learned from whom, in which order, how fast."""
+"""The config of a distillation: losses, schedules, teachers and curriculum."""
 
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
@@ -12,9 +12,9 @@ class TeacherModel:
     """One teacher.
 
     Attributes:
-        weight: of its envs in the distillation, KL and value distillation losses. At 0 it is not needed, and its tasks are left
-            out.
-        checkpoint: its run folder or checkpoint; several form an ensemble, whose labels are averaged.
+        weight: weight of its envs in the distillation, KL and value distillation losses. At 0 the teacher is not loaded, and its
+            tasks are left out.
+        checkpoint: its run folder or checkpoint. Several form an ensemble, whose labels are averaged.
     """
 
     weight: float = 1.0
@@ -35,7 +35,7 @@ Teachers: Any = make_dataclass(
 
 @dataclass
 class TeacherModels(Teachers):
-    """Who teaches which task: a `TeacherModel` under each name in `TEACHER_OF_TASK`."""
+    """The teachers by name: a `TeacherModel` for each name in `TEACHER_OF_TASK`."""
 
     def weights(self) -> dict[str, float]:
         """Weight of each teacher by name."""
@@ -44,12 +44,12 @@ class TeacherModels(Teachers):
 
 @dataclass
 class Stage:
-    """A part of the curriculum.
+    """A stage of the curriculum.
 
     Attributes:
-        name: for the log.
-        share: of the run's budget, relative to the other stages'.
-        task_mix: weight of each task; envs are dealt out by it.
+        name: name in the log.
+        share: share of the run's budget, relative to those of the other stages.
+        task_mix: weight of each task; envs are assigned to tasks in proportion.
     """
 
     name: str = ""
@@ -62,45 +62,46 @@ class Stage:
 
 @dataclass
 class DistillConfig:
-    """How the student learns. `progress` is the share of the run's budget that is spent, from 0 to 1.
+    """How the student learns. `progress` is the share of the run's budget that has been used, from 0 to 1.
 
     Attributes:
         rollout_steps: control steps of every env between updates.
-        epochs: passes over a rollout.
-        minibatches: parts of a pass.
-        learning_rate: at the start; falls along a cosine of progress to `min_learning_rate`.
-        min_learning_rate: at the end.
-        max_grad_norm: of actor and critic each.
+        epochs: passes over each rollout.
+        minibatches: number of minibatches in a pass.
+        learning_rate: at the start; it follows a cosine of progress down to `min_learning_rate`.
+        min_learning_rate: learning rate at the end.
+        max_grad_norm: maximum gradient norm, of the actor and of the critic.
         gamma: see `PPOConfig`.
-        lam: trace of generalised advantage estimation.
-        clip: how far PPO's probability ratio may go from 1.
-        distillation_weight: of the squared difference to the teacher's mean action, in units of the actions' scale.
-        kl_weight: of KL(student | teacher) at one common deviation, in the same unit: of a single teacher it is the squared
-            difference again; a joint on which an ensemble disagrees pulls less.
-        value_distillation_weight: of the squared difference to the teacher's value, in units of the returns' deviation. Once PPO
-            is on, teachers' values have the mean and deviation of the student's own returns, task by task.
-        ppo_weight: of PPO's objective. At 1 an action of advantage 1 pulls like a teacher's action in its place.
-        value_weight: of the squared error to the student's own returns, from `ppo_start` on: PPO needs its own baseline.
-        bounds_loss_weight: of what actions exceed the robot's range by.
-        ppo_start: share of the budget after which PPO comes in; 0 from the beginning, 1 never.
-        critic_first: share of the budget, from `ppo_start` on, in which the actor rests while the critic learns the returns
-            that it has with all of its noise.
+        lam: lambda of generalised advantage estimation.
+        clip: maximum deviation of PPO's probability ratio from 1.
+        distillation_weight: weight of the squared difference to the teacher's mean action, in units of the action scale.
+        kl_weight: weight of KL(student | teacher) with one common standard deviation, in the same unit. For a single teacher it
+            equals the squared difference. Joints on which an ensemble disagrees contribute less.
+        value_distillation_weight: weight of the squared difference to the teacher's value, in units of the returns' standard
+            deviation. Once PPO is on, teachers' values are rescaled to the mean and standard deviation of the student's own
+            returns, for each task.
+        ppo_weight: weight of PPO's objective. At 1 an action with advantage 1 gives the same gradient as that action of a teacher.
+        value_weight: weight of the squared error to the student's own returns from `ppo_start` on, for PPO's baseline.
+        bounds_loss_weight: weight of the loss on actions outside the robot's range.
+        ppo_start: share of the budget after which PPO starts; 0 from the beginning, 1 never.
+        critic_first: share of the budget, from `ppo_start` on, in which the actor is frozen while the critic learns the returns
+            of actions with full noise.
         ppo_ramp: share of the budget over which PPO's loss then grows to its weight.
-        anchor_end: share of `distillation_weight` and `kl_weight` that is left when the budget is spent. They fall in a straight
-            line from when PPO's loss begins to grow.
-        heed_distance: a teacher counts where bodies are on average no further than this from where the reference has them in a
-            control step, m; 0: everywhere. For envs whose episodes do not end out of step.
-        teacher_iterations: the teachers act in a share of the envs that falls from 1 to 0 over so many iterations.
-        imitation_noise: share of the policy's deviation that actions are strewn by until PPO comes on; from then on all of it.
-            The student's own mistakes are noise enough.
-        noise_of_error: the policy's deviation is so many times the student's error in the rollout before, joint by joint, from a
-            tenth of `model.log_std`'s to all of it (as DART's, arXiv 1703.09327): the noise that PPO needs then shakes nobody who
-            can imitate. 0: it is fixed.
-        weight_averaging: decay an update of the moving average of the weights that is saved and evaluated; 0 for no average.
-        evaluation_interval: iterations between evaluations, of which the best is kept as best.ckpt; 0 for none.
-        evaluation_episodes: of each task in an evaluation during training.
+        anchor_end: share of `distillation_weight` and `kl_weight` that is left at the end of the budget. Both fall linearly from
+            the time at which PPO's loss starts to grow.
+        heed_distance: largest mean distance of the bodies from the next reference pose at which the teacher's labels count, m;
+            0 for no limit. For envs whose episodes do not end when the robot leaves the reference.
+        teacher_iterations: number of iterations over which the share of envs in which the teachers act falls from 1 to 0.
+        imitation_noise: share of the policy's standard deviation that is used as action noise before PPO starts; afterwards all
+            of it is used. A low value is enough: the student's own errors already vary the states.
+        noise_of_error: the policy's standard deviation as a multiple of the student's error in the previous rollout, for each
+            joint, limited to between a tenth of `model.log_std`'s and all of it (as in DART, arXiv 1703.09327). The noise that PPO
+            needs then hardly disturbs a student that imitates well. 0 for a fixed deviation.
+        weight_averaging: decay per update of the moving average of the weights, which is saved and evaluated; 0 for no average.
+        evaluation_interval: iterations between evaluations; the best policy is saved as best.ckpt; 0 for no evaluations.
+        evaluation_episodes: episodes of each task in an evaluation during training.
         teacher_models: the teachers by name.
-        curriculum: the stages in order; empty for `env.task_mix` throughout.
+        curriculum: the stages in order; if empty, `env.task_mix` is used throughout.
     """
 
     rollout_steps: int = 24
@@ -134,7 +135,7 @@ class DistillConfig:
 
     @property
     def updates(self) -> int:
-        """Steps of the optimizer in an iteration."""
+        """Optimizer steps in an iteration."""
         return self.epochs * self.minibatches
 
     def check(self, key: str) -> None:

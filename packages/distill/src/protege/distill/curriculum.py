@@ -1,4 +1,4 @@
-"""The order in which tasks come: stages of the run's budget, each a mix of tasks."""
+"""The curriculum: stages that share the run's budget, each with its own mix of tasks."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -13,15 +13,15 @@ from .config import TEACHER_OF_TASK, Stage
 
 
 def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float]) -> list[Stage]:
-    """The stages without the tasks whose teacher has weight 0, and without those that then have no task.
+    """The stages without tasks whose teacher has weight 0; stages that have no task left are dropped.
 
     Args:
-        teacher_weights: by the teacher's name.
+        teacher_weights: weights by teacher name.
 
     Raises:
-        UserError: naming the key, on an unknown task, or if nothing is left.
+        UserError: a task is unknown, or no stage is left; the error names the key.
     """
-    kept = []
+    usable = []
     for i, stage in enumerate(stages):
         key = f"agent.curriculum[{i}]"
         if unknown := set(stage.task_mix) - set(TEACHER_OF_TASK):
@@ -32,40 +32,40 @@ def usable_stages(stages: Sequence[Stage], teacher_weights: Mapping[str, float])
             if weight > 0.0 and teacher_weights[TEACHER_OF_TASK[task]] > 0.0
         }
         if taught and stage.share > 0.0:
-            kept.append(Stage(stage.name, stage.share, taught))
-    if not kept:
+            usable.append(Stage(stage.name, stage.share, taught))
+    if not usable:
         key = f"agent.teacher_models.{next(iter(teacher_weights))}.weight"
         raise UserError(
             "agent.curriculum has no stage with a task that has a teacher",
             f"Give a stage a share and a task, and its teacher a weight: {key}=1",
         )
-    return kept
+    return usable
 
 
 def stage_index(stages: Sequence[Stage], progress: float) -> int:
-    """Which stage it is when `progress` of the budget, 0 to 1, is spent."""
+    """Index of the stage at `progress`, the used share of the budget, 0 to 1."""
     ends = list(accumulate(stage.share for stage in stages))
-    reached = [i for i, end in enumerate(ends) if progress * ends[-1] < end]
-    return reached[0] if reached else len(stages) - 1
+    unfinished = [i for i, end in enumerate(ends) if progress * ends[-1] < end]
+    return unfinished[0] if unfinished else len(stages) - 1
 
 
 def tasks_of(stages: Sequence[Stage]) -> list[str]:
-    """All tasks of a curriculum, in the order in which they come."""
+    """All tasks of a curriculum, in order of first use."""
     return list(dict.fromkeys(task for stage in stages for task in stage.task_mix))
 
 
 class TaskEnv(Env, Protocol):
-    """An environment whose copies can be dealt out anew among tasks."""
+    """An `Env` whose envs can be reassigned to tasks."""
 
     def set_task_mix(self, mix: dict[str, float]) -> Obs: ...
 
 
 class Curriculum(Hook):
-    """Deals the environments out anew among tasks when a stage begins.
+    """Reassigns the envs to tasks when a stage begins.
 
     Args:
-        stages: in order; see `usable_stages`. The environment's mix is the first one's.
-        env: that the learner acts in.
+        stages: in order; see `usable_stages`. `env` must already have the first stage's task mix.
+        env: the envs in which the learner acts.
     """
 
     saved_state = ("stage",)

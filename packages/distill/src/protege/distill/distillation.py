@@ -1,7 +1,7 @@
-"""The distillation: the student acts, each environment's teacher says what it would have done there, the student learns from both.
+"""The distillation: the student acts, each env's teacher labels the visited states, and the student learns from labels and rewards.
 
-On-policy imitation (DAgger, Ross et al. 2011, arXiv 1011.0686) with the teachers' distributions and values, and PPO on the tasks'
-own rewards. Shapes as in `losses.py`; N environments.
+On-policy imitation (DAgger, Ross et al. 2011, arXiv 1011.0686) of the teachers' distributions and values, and PPO on the tasks'
+own rewards. Shapes as in `losses.py`; N envs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,25 +21,26 @@ from protege.core.learning.process_group import ProcessGroup
 from protege.core.learning.rollout import RolloutBuffer, discount
 
 from .config import TEACHER_OF_TASK, DistillConfig
-from .losses import in_units_of_returns, kl_loss, ppo_unit, value_distillation_loss
+from .losses import kl_loss, ppo_unit, rescale_to_returns, value_distillation_loss
 from .phases import phase, teacher_share
 from .teachers_by_task import TeachersByTask
 
 DUAL_CLIP = 3.0
 LOG_RATIO_LIMIT = 20.0
-"""Imitation moves the policy much further within a rollout than PPO would: see `ppo_loss`. Beyond this its ratio would overflow."""
-LEAST_NOISE = 0.1
-"""Share of the policy's deviation below which `DistillConfig.noise_of_error` does not go: PPO learns nothing without noise."""
-FROM_BODY = slice(3, 6)
-"""Of `observations.poses`: where a target is from the body's own place."""
+"""Limit of the increase in log probability. Imitation changes the policy much more within a rollout than PPO does, see `ppo_loss`,
+and PPO's probability ratio could overflow."""
+MIN_NOISE_SHARE = 0.1
+"""Smallest share of the policy's deviation that `DistillConfig.noise_of_error` sets: PPO cannot learn without noise."""
+POSITION_OFFSET = slice(3, 6)
+"""Entries of `observations.poses`: the target position relative to the body's position, m."""
 
 
 class Distillation(Algorithm[ActorCritic]):
-    """Imitation of the teachers' actions, distributions and values, and PPO; `phases.py` says when.
+    """Imitation of the teachers' actions, distributions and values, and PPO; `phases.py` schedules them.
 
     Args:
-        student: on its device already.
-        teachers: label the environments of their tasks.
+        student: already on its device.
+        teachers: they label the envs of their tasks.
         config: see DistillConfig.
     """
 
@@ -48,20 +49,20 @@ class Distillation(Algorithm[ActorCritic]):
         super().__init__(student, config, adamw([(part.parameters(), config.learning_rate) for part in parts]))
         joints, device = student.action_bound.shape, student.action_bound.device
         self.labels = {"teacher_mean": joints, "teacher_spread": joints, "teacher_value": ()}
-        self.labels |= {"task": (), "acted": (), "heeded": ()}
+        self.labels |= {"task": (), "student_acts": (), "label_weight": ()}
         self.inputs = ("action", "log_prob", "advantage", "return", *self.labels)
         self.ppo_factor, self.anchor = torch.zeros((), device=device), torch.ones((), device=device)
         self.log_std = student.log_std.clone()
-        # Recorded anew when the tasks change, with the curriculum.
+        # Recorded again when the curriculum changes the tasks.
         self._labels = lru_cache(1)(lambda *slices: Recorded(partial(teachers.label, task_slices=dict(slices)), device))
 
     def begin(self, env: Env, iteration: int, progress: float, generator: torch.Generator) -> dict[str, float]:
-        """Set rates and factors, note each environment's task, and draw in which the teachers act; see `teacher_iterations`."""
+        """Set rates and factors, store each env's task, and draw the envs in which teachers act; see `teacher_iterations`."""
         cfg = self.config
         self.gamma = discount(cfg.gamma, env.robot.control_dt)
         self.phase = now = phase(cfg, progress)
         rate = cosine_rate(cfg.learning_rate, cfg.min_learning_rate, progress)
-        # A rate of 0, as momentum goes on without a gradient.
+        # The learning rate is 0 when frozen, because momentum would still change the weights.
         set_learning_rate(self.optimizer, 0.0 if now.frozen else rate, rate)
         self.ppo_factor.fill_(now.ppo)
         self.anchor.fill_(now.anchor)
@@ -74,30 +75,31 @@ class Distillation(Algorithm[ActorCritic]):
             task[part] = index
         draw = torch.rand(env.num_envs, 1, generator=generator, device=env.device)
         self.teacher_acts = draw < teacher_share(cfg, iteration)
-        self.fixed_labels = {"task": task, "acted": (~self.teacher_acts).squeeze(1).float()}
+        self.fixed_labels = {"task": task, "student_acts": (~self.teacher_acts).squeeze(1).float()}
         return {"agent/ppo_factor": now.ppo, "agent/anchor": now.anchor}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
         sample, labels = self.policy.act(obs, generator), self._labels(*self.slices)(obs)
         mean = torch.where(self.teacher_acts, labels["teacher_mean"], sample.mean)
-        labels = labels | self.fixed_labels | {"heeded": self._heeded(obs)}
+        labels = labels | self.fixed_labels | {"label_weight": self._label_weight(obs)}
         return sample.with_action(mean + self.noise * (sample.action - sample.mean)), labels
 
-    def _heeded(self, obs: Obs) -> Tensor:
-        """(N,) 1 where the teacher's label counts, else 0; see `DistillConfig.heed_distance`."""
+    def _label_weight(self, obs: Obs) -> Tensor:
+        """1 where the teacher's label counts, else 0, (N,); see `DistillConfig.heed_distance`."""
         if not self.config.heed_distance:
             return torch.ones_like(self.fixed_labels["task"])
-        return (obs["poses"][:, 0, :, FROM_BODY].norm(dim=-1).mean(-1) < self.config.heed_distance).float()
+        return (obs["poses"][:, 0, :, POSITION_OFFSET].norm(dim=-1).mean(-1) < self.config.heed_distance).float()
 
     def prepare(self, buffer: RolloutBuffer, group: ProcessGroup) -> list[Tensor]:
         data, valid = buffer.data, buffer.weight
         buffer.compute_returns(self.gamma, self.config.lam)
-        data["advantage"].copy_(normalize_advantage(data["advantage"], valid * data["acted"], group))
+        data["advantage"].copy_(normalize_advantage(data["advantage"], valid * data["student_acts"], group))
         if self.phase.own_returns:
-            values = (data["teacher_value"], data["return"], data["task"], len(self.tasks), valid * data["heeded"])
-            data["teacher_value"].copy_(in_units_of_returns(*values, group))
+            weight = valid * data["label_weight"]
+            values = (data["teacher_value"], data["return"], data["task"], len(self.tasks), weight)
+            data["teacher_value"].copy_(rescale_to_returns(*values, group))
         if self.config.noise_of_error:
-            self.error = rms_error(data["mean"], data["teacher_mean"], valid * data["heeded"], group)
+            self.error = rms_error(data["mean"], data["teacher_mean"], valid * data["label_weight"], group)
         return [data["return"], data["teacher_value"]]
 
     def loss_terms(self, obs: Obs, batch: Mapping[str, Tensor], generator: torch.Generator) -> Terms:
@@ -105,19 +107,19 @@ class Distillation(Algorithm[ActorCritic]):
         mean, std, value = self.policy(obs)
         by_name = cfg.teacher_models.weights()
         task_weight = torch.stack([self.ppo_factor.new_full((), by_name[TEACHER_OF_TASK[task]]) for task in self.tasks])
-        taught = valid * batch["heeded"] * task_weight[batch["task"].long()]
+        label_weight = valid * batch["label_weight"] * task_weight[batch["task"].long()]
         teacher_mean, deviation = batch["teacher_mean"], self.log_std.exp()
         new_log_prob = torch.minimum(log_prob(batch["action"], mean, std), batch["log_prob"] + LOG_RATIO_LIMIT)
-        advantage, acted = batch["advantage"], valid * batch["acted"]
-        surrogate = ppo_loss(new_log_prob, batch["log_prob"], advantage, cfg.clip, acted, DUAL_CLIP)
-        kl = kl_loss(mean, teacher_mean, batch["teacher_spread"], deviation, taught)
-        values = value_distillation_loss(value, batch["teacher_value"], scale, taught)
+        advantage, on_policy = batch["advantage"], valid * batch["student_acts"]
+        surrogate = ppo_loss(new_log_prob, batch["log_prob"], advantage, cfg.clip, on_policy, DUAL_CLIP)
+        kl = kl_loss(mean, teacher_mean, batch["teacher_spread"], deviation, label_weight)
+        values = value_distillation_loss(value, batch["teacher_value"], scale, label_weight)
         returns = value_loss(value / scale, batch["return"] / scale, valid)
-        imitation = imitation_loss(mean, teacher_mean, taught)
-        ppo_weight = _on(cfg.ppo_weight, self.ppo_factor) if self.phase.ppo else 0.0
+        imitation = imitation_loss(mean, teacher_mean, label_weight)
+        ppo_weight = _scaled(cfg.ppo_weight, self.ppo_factor) if self.phase.ppo else 0.0
         actor: Terms = {
-            "actor/distillation_loss": (_on(cfg.distillation_weight, self.anchor), imitation),
-            "actor/kl_loss": (_on(cfg.kl_weight, self.anchor), kl),
+            "actor/distillation_loss": (_scaled(cfg.distillation_weight, self.anchor), imitation),
+            "actor/kl_loss": (_scaled(cfg.kl_weight, self.anchor), kl),
             "actor/ppo_loss": (ppo_weight, ppo_unit(std) * surrogate),
             "actor/bounds_loss": (cfg.bounds_loss_weight, bounds_loss(mean, self.policy.action_bound, valid)),
         }
@@ -135,22 +137,22 @@ class Distillation(Algorithm[ActorCritic]):
         return terms
 
     def after_update(self, history: Sequence[Mapping[str, Tensor]], group: ProcessGroup) -> dict[str, float]:
-        """Let the next rollout's deviation follow this one's error; see `DistillConfig.noise_of_error`."""
+        """Set the next rollout's standard deviation from this rollout's error; see `DistillConfig.noise_of_error`."""
         if not self.config.noise_of_error:
             return {}
-        limits = self.log_std.exp() * LEAST_NOISE, self.log_std.exp()
+        limits = self.log_std.exp() * MIN_NOISE_SHARE, self.log_std.exp()
         self.policy.log_std.copy_((self.config.noise_of_error * self.error).clamp(*limits).log())
         return {"agent/action_std": self.policy.log_std.exp().mean().item()}
 
 
 def rms_error(mean: Tensor, teacher_mean: Tensor, weight: Tensor, group: ProcessGroup) -> Tensor:
-    """Root mean square of a student's error over all rows that count, joint by joint: (T, N, J) twice, (T, N) -> (J,)."""
+    """Root mean square error of each joint over all rows with positive weight: (T, N, J), (T, N, J), (T, N) -> (J,)."""
     counts = (weight > 0).unsqueeze(-1)
     squares = torch.where(counts, (mean - teacher_mean).square(), 0.0).sum((0, 1))
     total = group.sum(torch.cat([squares, counts.sum().view(1)]))
     return (total[:-1] / total[-1].clamp_min(1.0)).sqrt()
 
 
-def _on(weight: float, factor: Tensor) -> Tensor | float:
-    """A weight by a factor that changes during a run; a term of weight 0 is left out."""
+def _scaled(weight: float, factor: Tensor) -> Tensor | float:
+    """A weight times a factor that changes during a run; 0.0 for weight 0, so that the term is left out."""
     return weight * factor if weight else 0.0

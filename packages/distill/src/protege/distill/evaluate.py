@@ -1,4 +1,4 @@
-"""Evaluation of any policy on any task: whole episodes with mean actions, ended by the task's failure rule."""
+"""Evaluation of any policy on any task: whole episodes with mean actions, which end by the task's failure rule."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,22 +38,22 @@ class Evaluation:
 
     Attributes:
         data: plain data, the content of evaluation.json.
-        arrays: for each task `<task>/error` and `<task>/failed`, (E,) by episode; for some episodes `trace/<i>`, (T, 4): the root's
-            position and its target, x and y, m.
+        arrays: for each task `<task>/error` and `<task>/failed`, (E,) for E episodes; for some episodes `trace/<i>`, (T, 4): x and
+            y of the root's position and of its target, m.
     """
 
     data: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write evaluation.json and evaluation.npz, each whole or not at all."""
+        """Write evaluation.json and evaluation.npz, each atomically."""
         text = json.dumps(self.data, indent=2, allow_nan=False)
         write_atomically(folder / ARRAYS, lambda file: np.savez_compressed(file, **self.arrays))  # pyright: ignore[reportArgumentType]
         write_atomically(folder / DATA, lambda file: file.write(text.encode()))
 
 
 def default_output(checkpoint: Path) -> Path:
-    """The folder `evaluation` in a checkpoint's run folder; below `results` for a release."""
+    """The folder `evaluation` in a checkpoint's run folder, or below `results` for a release."""
     if str(checkpoint).startswith(ZOO):
         return Path("results") / str(checkpoint).removeprefix(ZOO) / "evaluation"
     return (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "evaluation"
@@ -65,32 +65,32 @@ def evaluate(
     num_episodes: int,
     *,
     output: Path | None = None,
-    tell: Callable[[str], None] = lambda task: None,
+    on_task_start: Callable[[str], None] = lambda task: None,
     **conditions: Any,
 ) -> Evaluation:
-    """Play `num_episodes` of each task, each env equally many.
+    """Play `num_episodes` episodes of each task; each env plays the same number.
 
     Args:
         tasks: names in `EVALUATED`.
-        output: tried for writing before anything is played.
-        tell: called with each task's name when its envs are there.
+        output: folder; the function checks that it is writable before anything is played.
+        on_task_start: called with each task's name once its envs exist.
         conditions: fields of `Conditions`.
 
     Raises:
         UserError: the conditions do not fit the policy, or `output` cannot be written.
     """
-    under = Conditions(**conditions)
+    setup = Conditions(**conditions)
     if output is not None:
         writable_folder(output)
-    config = under.env_config(loaded)
-    evaluation = Evaluation(under.facts(loaded, config) | {"tasks": {}})
-    envs = min(under.num_envs, num_episodes)
-    # No random command is played twice, as confidence intervals assume.
+    config = setup.env_config(loaded)
+    evaluation = Evaluation(setup.facts(loaded, config) | {"tasks": {}})
+    envs = min(setup.num_envs, num_episodes)
+    # No random command is played twice: the confidence intervals assume independent episodes.
     config = replace(config, num_plans=rounded_up(num_episodes, envs))
     for name in tasks:
-        task, env = EVALUATED[name], under.make_env(loaded, name, config, envs)
+        task, env = EVALUATED[name], setup.make_env(loaded, name, config, envs)
         try:
-            tell(name)
+            on_task_start(name)
             policy, trace = loaded.policy.to(env.device), _Trace(env, task)
 
             def act(obs: Obs, policy: Any = policy, trace: "_Trace" = trace) -> Tensor:
@@ -135,7 +135,7 @@ def _result(
 
 
 def _motion_quality(rows: dict[str, Tensor]) -> dict[str, Any]:
-    """How gently the robots moved, by measure: mean over the episodes that have one, with its interval."""
+    """How smoothly and gently the robots moved: for each measure its mean over the episodes that have one, and the interval."""
     found = {}
     for name, measure in MEASURES.items():
         summary = summarize(rows, measure.column(name))
@@ -145,14 +145,14 @@ def _motion_quality(rows: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _measured(task: Task, rows: dict[str, Tensor]) -> dict[str, Any]:
-    """Number of episodes, success by both rules, and error. NaN becomes null, because JSON has no NaN."""
+    """Number of episodes, success by both rules, and error. NaN becomes None, because JSON has no NaN."""
     summary = summarize(rows, task.column)
     strict: dict[str, Any] = {"strict_success": None, "strict_success_ci": None}
     if task.strict_limit is not None:
-        kept = int((~rows["failed"] & (rows[f"{task.metric}/max"] <= task.strict_limit)).sum())
+        succeeded = int((~rows["failed"] & (rows[f"{task.metric}/max"] <= task.strict_limit)).sum())
         strict = {
-            "strict_success": kept / summary.episodes,
-            "strict_success_ci": list(wilson_interval(kept, summary.episodes)),
+            "strict_success": succeeded / summary.episodes,
+            "strict_success_ci": list(wilson_interval(succeeded, summary.episodes)),
         }
     return {key: _null_if_nan(value) for key, value in (summary.to_dict() | strict).items()}
 
@@ -174,11 +174,11 @@ class _Trace:
     def record(self) -> None:
         """Record this step's positions."""
         if self.task.trace is not None:
-            wanted = self.task.trace(self.env.tasks[self.task.name].command)
-            self.points.append(torch.cat([self.env.state.root_pos_w[:, :2], wanted], dim=1)[self.envs])
+            target = self.task.trace(self.env.tasks[self.task.name].command)
+            self.points.append(torch.cat([self.env.state.root_pos_w[:, :2], target], dim=1)[self.envs])
 
     def paths(self, rows: dict[str, Tensor]) -> list[np.ndarray]:
-        """(T, 4) m for each env, T the length of its episode: x and y of the root, then of its target."""
+        """The traces of the envs, each (T, 4) m for an episode of T steps: x and y of the root, then of its target."""
         if not self.points:
             return []
         points = torch.stack(self.points).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Evaluation that plays every clip once, whole and from its first frame, and measures how well the policy tracks each."""
+"""Evaluation that plays every clip once, from its first frame to its last, and measures how well the policy tracks it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,17 @@ ERRORS = {
     "velocity_error_mm_per_frame": "velocity_err",
     "acceleration_error_mm_per_frame2": "acceleration_err",
 }
-"""Measures of each clip, and the env's metric that each comes from, there in metres."""
+"""Measures of each clip, and the env's metric from which each is computed; the metrics are in metres."""
 SUCCESSES = ("success", "success_height_tilt")
-WORST = 10
+NUM_WORST = 10
 
 
 def evaluate_clips(loaded: LoadedPolicy, name: str, *, output: Path | None = None, **conditions: Any) -> dict[str, Any]:
-    """Play each clip once, `Conditions.num_envs` of them at a time, at most.
+    """Play each clip once, at most `Conditions.num_envs` at a time.
 
     Args:
-        name: of a task that tracks clips.
-        output: tried for writing before anything is played.
+        name: a task that tracks clips.
+        output: folder; the function checks that it is writable before anything is played.
         conditions: fields of `Conditions`.
 
     Returns:
@@ -48,42 +48,42 @@ def evaluate_clips(loaded: LoadedPolicy, name: str, *, output: Path | None = Non
         UserError: the task has no clips; otherwise see `evaluate`.
     """
     require_clips(name)
-    task, under = EVALUATED[name], Conditions(**conditions)
+    task, setup = EVALUATED[name], Conditions(**conditions)
     if output is not None:
         writable_folder(output)
-    config = under.env_config(loaded)
+    config = setup.env_config(loaded)
     config = replace(config, track=replace(config.track, every_clip=True))
-    env = under.make_env(loaded, name, config, under.num_envs)
+    env = setup.make_env(loaded, name, config, setup.num_envs)
     try:
-        policy, played, whole = loaded.policy.to(env.device), list[dict[str, Any]](), cast(Any, env)
+        policy, played, sim_env = loaded.policy.to(env.device), list[dict[str, Any]](), cast(Any, env)
         dt, total = env.robot.control_dt, len(env.clip_names)
         with Progress("clips played", total) as progress:
-            for clips in rounds(whole.library, whole.tasks[task.name].command):
+            for clips in rounds(sim_env.library, sim_env.tasks[task.name].command):
                 rows = run_episodes(env, lambda obs: policy.distribution(obs)[0], env.num_envs)
                 played += [_clip(rows, i, env.clip_names[clip], clip, dt) for i, clip in enumerate(clips)]
                 progress.at(len(played))
     finally:
         env.close()
     played.sort(key=lambda row: row["index"])
-    about = {"motion_split": None} | under.facts(loaded, config)
-    return about | _summary(task.failure_rule(getattr(config, task.config_key)), name, dt, played)
+    facts = {"motion_split": None} | setup.facts(loaded, config)
+    return facts | _summary(task.failure_rule(getattr(config, task.config_key)), name, dt, played)
 
 
 def require_clips(name: str) -> None:
-    """Check that a task of `EVALUATED` tracks clips.
+    """Check that a task in `EVALUATED` tracks clips.
 
     Raises:
-        UserError: it does not.
+        UserError: the task does not track clips.
     """
     if EVALUATED[name].metric != "cartesian_err":
         raise UserError(f"--every-clip: the task {name} plays no clips", "Take --task track")
 
 
 def _clip(rows: Mapping[str, torch.Tensor], env: int, name: str, index: int, dt: float) -> dict[str, Any]:
-    """The results of the clip that an env played."""
+    """The results of the clip that one env played."""
     row = {key: float(x[env]) for key, x in rows.items()}
     lost, toppled = (bool(row[f"{rule}/last"]) for rule in ("lost", "toppled"))
-    broken = bool(row["failed"]) and not (lost and toppled)  # physics gave a NaN
+    broken = bool(row["failed"]) and not (lost and toppled)  # the physics produced NaN
     errors = {key: 1000.0 * row[f"{metric}/mean"] for key, metric in ERRORS.items()}
     return {
         "clip": name,
@@ -118,12 +118,12 @@ def _summary(failure_rule: str, name: str, dt: float, played: Sequence[Mapping[s
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [x for x in values if x is not None]
-    return sum(known) / len(known) if known else None
+    measured = [x for x in values if x is not None]
+    return sum(measured) / len(measured) if measured else None
 
 
-def worst(played: Sequence[Mapping[str, Any]], count: int = WORST) -> list[Mapping[str, Any]]:
-    """The clips that were tracked worst: first those lost by both rules, then those lost by one, then by error."""
+def worst(played: Sequence[Mapping[str, Any]], count: int = NUM_WORST) -> list[Mapping[str, Any]]:
+    """The clips with the worst tracking: those that fail both rules first, then those that fail one, then by error."""
 
     def badness(row: Mapping[str, Any]) -> tuple[int, float]:
         error = row["mpjpe_mm"]
@@ -133,7 +133,7 @@ def worst(played: Sequence[Mapping[str, Any]], count: int = WORST) -> list[Mappi
 
 
 def save_clips(data: Mapping[str, Any], folder: Path) -> Path:
-    """Write `clips_<task>.json`; returns the file."""
+    """Write `clips_<task>.json` and return its path."""
     path = folder / f"clips_{data['task'].replace('/', '_')}.json"
     text = json.dumps(data, indent=1, allow_nan=False)
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -141,7 +141,7 @@ def save_clips(data: Mapping[str, Any], folder: Path) -> Path:
 
 
 def print_clips(data: Mapping[str, Any]) -> None:
-    """Print the results of all clips together, and of the worst ones."""
+    """Print the results over all clips, and those of the worst clips."""
     terminal = console()
     table = compact_table(f"{title(data)}: every clip, and the worst")
     table.add_column("clip")

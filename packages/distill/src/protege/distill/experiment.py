@@ -1,4 +1,4 @@
-"""What `train distillation/...` does: the teachers distilled into a student, stage by stage, with an evaluation now and then."""
+"""The experiments behind `train distillation/...`: distil the teachers into a student in stages, with periodic evaluation."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -27,10 +27,10 @@ def train(run: Run, env: Env, config: Config) -> None:
     """Distil the teachers at `agent.teacher_models` into a student.
 
     Raises:
-        UserError: a teacher is missing or does not load, or the curriculum makes no sense.
+        UserError: a teacher is missing or does not load, or the curriculum is not usable.
     """
-    models, everything = config.agent.teacher_models, Stage("all", 1.0, dict(config.env.task_mix))
-    stages = usable_stages(config.agent.curriculum or [everything], models.weights())
+    models, one_stage = config.agent.teacher_models, Stage("all", 1.0, dict(config.env.task_mix))
+    stages = usable_stages(config.agent.curriculum or [one_stage], models.weights())
     teachers = load_teachers(models, tasks_of(stages), env, config.run)
     run.record_sources(teachers.digests)
     run.record_motions(teachers.motions)
@@ -38,7 +38,7 @@ def train(run: Run, env: Env, config: Config) -> None:
 
 
 def distil(run: Run, env: TaskEnv, config: Config, teachers: TeachersByTask, stages: Sequence[Stage]) -> None:
-    """Train a student, from the run's last checkpoint if it has one. What is saved and evaluated is the average of its weights.
+    """Train a student, from the run's last checkpoint if there is one. The average of its weights is saved and evaluated.
 
     Args:
         teachers: for each task of the stages.
@@ -49,9 +49,8 @@ def distil(run: Run, env: TaskEnv, config: Config, teachers: TeachersByTask, sta
     student = make_actor_critic(env, config.model)
     learner = Learner(Distillation(student, teachers, agent), obs, config.run.seed, run.group)
     average = WeightAverage(student, agent.weight_averaging)
-    accelerate(
-        student, env.device, config.run.mixed_precision, config.run.compile
-    )  # what the average copied is not compiled
+    # After the average has copied the student, so that the copy is not compiled.
+    accelerate(student, env.device, config.run.mixed_precision, config.run.compile)
     evaluation = PeriodicEvaluation(run, config, tasks_of(stages), average.model)
     train_loop(run, env, learner, [Curriculum(stages, env, learner), average, evaluation], average.model)
 
@@ -62,4 +61,4 @@ EXPERIMENTS = {
         "student", {"agent": WorldModelDistillConfig, "model": ModelConfig}, world_model.train
     ),
 }
-"""By their presets' names, or the first part of them."""
+"""By preset name, or by its first part."""

@@ -1,9 +1,9 @@
-"""The losses of the distillation, in one unit: squares of an action's unit, averaged over joints.
+"""The losses of the distillation, all in the square of the action's unit, averaged over joints.
 
-So weights compare. A weight of 1 makes each pull alike: imitation and KL by how far the action is from the teacher's, PPO by how
-far the action that was drawn is from the mean one, times its advantage. None depends on how many joints a robot has, or on how
-much its policies explore. Tensors have M rows of a minibatch and J joints. `weight` (M,) is how much a row counts: the weight of
-the teacher that labelled it, 0 for rows to leave out.
+A common unit makes the weights comparable. At weight 1 the gradient of imitation and KL is proportional to the distance between the
+student's and the teacher's action. That of PPO is proportional to the distance between the sampled and the mean action, times the
+advantage. None depends on the number of joints or on the amount of exploration. Tensors have M rows of a minibatch and J joints.
+`weight` (M,) is the weight of each row: that of the teacher that labelled it, or 0 to leave the row out.
 """
 
 import torch
@@ -13,34 +13,35 @@ from protege.core.learning.policy import kl_divergence
 from protege.core.learning.ppo import weighted_mean
 from protege.core.learning.process_group import SINGLE_PROCESS, ProcessGroup
 
-SMALLEST = 1e-6
-"""Deviation of values below which all count as equal."""
+MIN_STD = 1e-6
+"""Lower bound of the values' standard deviation, against division by zero."""
 
 
 def kl_loss(
     mean: Tensor, teacher_mean: Tensor, spread: Tensor, deviation: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """KL(student | teacher) a joint, times 2 deviation², averaged over joints and rows: (M, J) each -> ().
+    """KL(student | teacher) of each joint, times 2 deviation², averaged over joints and rows: (M, J) each -> ().
 
-    Both have one common deviation, since those that policies were trained with say how much they explored and not how sure they
-    are. The teacher's also has what an ensemble disagrees by: KL(N(mean, d²) | N(teacher_mean, d² + spread²)). So a joint on which
-    an ensemble disagrees pulls less. Of a single teacher the loss is the squared difference of the means.
+    Both distributions have one common standard deviation, because the deviations with which policies were trained measure their
+    exploration, not their certainty. The teacher's variance also includes the disagreement of an ensemble:
+    KL(N(mean, d²) | N(teacher_mean, d² + spread²)). Joints on which an ensemble disagrees therefore contribute less. For a single
+    teacher the loss equals the squared difference of the means.
 
     Args:
-        spread: (M, J) deviation of the teachers' means from each other; 0 of a single teacher.
-        deviation: (J,) the common one.
+        spread: (M, J) standard deviation of the teachers' means across the ensemble; 0 for a single teacher.
+        deviation: (J,) the common standard deviation.
     """
-    own = deviation.expand_as(mean)
-    theirs = (own.square() + spread.square()).sqrt()
-    joints = (x.unsqueeze(-1) for x in (mean, own, teacher_mean, theirs))
-    return weighted_mean((2.0 * own.square() * kl_divergence(*joints)).mean(-1), weight)
+    std = deviation.expand_as(mean)
+    teacher_std = (std.square() + spread.square()).sqrt()
+    joints = (x.unsqueeze(-1) for x in (mean, std, teacher_mean, teacher_std))
+    return weighted_mean((2.0 * std.square() * kl_divergence(*joints)).mean(-1), weight)
 
 
 def ppo_unit(std: Tensor) -> Tensor:
-    """What PPO's surrogate is multiplied by, 2 mean(std²) / J: (M, J) -> ().
+    """The factor of PPO's surrogate loss, 2 mean(std²) / J: (M, J) -> ().
 
-    Its slope in a joint's mean action is then 2 std · z · advantage / J, where the action was drawn z deviations from the mean:
-    that of the imitation loss of a teacher whose action is std · z · advantage away.
+    With it the gradient with respect to a joint's mean action is 2 std · z · advantage / J, where the sampled action is z standard
+    deviations from the mean. This equals the gradient of the imitation loss for a teacher whose action is std · z · advantage away.
     """
     return 2.0 * std.square().mean() / std.shape[-1]
 
@@ -50,31 +51,30 @@ def value_distillation_loss(
 ) -> Tensor:
     """Squared difference of the critic's value from the teacher's, in units of `scale`, the returns' deviation: (M,) -> ().
 
-    The critic shares no weights with the actor, which is deployed without it and must not see what the critic sees. So this loss
-    reaches the actor through PPO: advantages are returns less the critic's values, and end in them.
+    The critic shares no weights with the actor, which is deployed without it and without its extra inputs. This loss therefore
+    affects the actor only through PPO, whose advantages are estimated with the critic's values.
     """
     return weighted_mean(((value - teacher_value) / scale).square(), weight)
 
 
-def in_units_of_returns(
+def rescale_to_returns(
     values: Tensor, returns: Tensor, task: Tensor, num_tasks: int, weight: Tensor, group: ProcessGroup = SINGLE_PROCESS
 ) -> Tensor:
-    """Teachers' values with the mean and the deviation of the student's own returns, task by task; all (T, N).
+    """Teachers' values rescaled to the mean and standard deviation of the student's own returns, for each task; all (T, N).
 
-    A teacher was rewarded for other things, and discounts otherwise. What it knows of the student's prospects is which states
-    are better than others.
+    Teachers were trained with other rewards and discounts, so that only the relative order of their values is useful.
 
     Args:
-        task: index of each env's task, below `num_tasks`.
+        task: index of each env's task, less than `num_tasks`.
         weight: 0 for rows to leave out.
     """
-    matched = torch.zeros_like(values)
+    rescaled = torch.zeros_like(values)
     for index in range(num_tasks):
-        here = task == index
-        rows = weight * here
-        (mean, std), (wanted_mean, wanted_std) = (_moments(x, rows, group) for x in (values, returns))
-        matched = torch.where(here, wanted_mean + wanted_std * (values - mean) / std.clamp_min(SMALLEST), matched)
-    return matched
+        in_task = task == index
+        rows = weight * in_task
+        (mean, std), (return_mean, return_std) = (_moments(x, rows, group) for x in (values, returns))
+        rescaled = torch.where(in_task, return_mean + return_std * (values - mean) / std.clamp_min(MIN_STD), rescaled)
+    return rescaled
 
 
 def _moments(x: Tensor, weight: Tensor, group: ProcessGroup) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Evaluation during training, by which the best weights are kept."""
+"""Evaluation during training, which selects the best weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,21 +15,21 @@ from protege.core.runs.run import Run
 from .tasks import EVALUATED
 
 Score = list[float]
-"""Mean success to the whole percent, then minus the mean error: of two lists the greater one is the better policy."""
+"""Mean success, rounded to whole percent, then the negative mean error; the policy with the greater list is better."""
 
 
 class PeriodicEvaluation(Hook):
-    """Evaluates a policy now and then on the same episodes, in environments of its own, and keeps the best one as best.ckpt.
+    """Evaluates a policy periodically on the same episodes, in separate envs, and saves the best one as best.ckpt.
 
     Attributes:
         best: score of best.ckpt; empty before the first evaluation.
         evaluated_at: iteration of the last evaluation.
 
     Args:
-        run: the first of its ranks evaluates.
-        config: of the run; its environment is used, with each task's failure rule.
-        tasks: to evaluate.
-        policy: plays its mean actions.
+        run: its first rank evaluates.
+        config: of the run; the evaluation uses its env config, with each task's failure rule.
+        tasks: names of the tasks to evaluate.
+        policy: acts with its mean actions.
     """
 
     saved_state = ("best", "evaluated_at")
@@ -47,12 +47,12 @@ class PeriodicEvaluation(Hook):
     def finish(self) -> None:
         if self.run.finished and self.interval and self.evaluated_at < self.run.iteration - 1:
             self.run.log(self.evaluate(), samples=0)
-            self.run.save()  # knows of this evaluation
+            self.run.save()  # includes this evaluation
         if self.env:
             self.env.close()
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics of an evaluation now; none on ranks but the first."""
+        """Evaluate now and return the metrics; empty on ranks other than the first."""
         self.evaluated_at = self.run.iteration
         if not self.run.group.first:
             return {}
@@ -63,27 +63,27 @@ class PeriodicEvaluation(Hook):
         return metrics
 
     def measure(self) -> tuple[dict[str, float], Score]:
-        """Metrics `evaluation/<task>/...`, and the score."""
+        """Play the episodes; returns metrics `evaluation/<task>/...` and the score."""
         if not self.env:
             self.env = self._make_env()
-            self.begin = self.env.state_dict()
-        self.env.load_state_dict(self.begin)
+            self.initial_state = self.env.state_dict()
+        self.env.load_state_dict(self.initial_state)
         rows = run_episodes(self.env, lambda obs: self.policy.distribution(obs)[0], self.env.num_envs)
         metrics: dict[str, float] = {}
         successes, errors = [], []
         for index, task in enumerate(self.env.task_names):
-            facts, chosen = EVALUATED[task], rows["task"] == index
-            summary = summarize({key: x[chosen] for key, x in rows.items()}, facts.column)
+            definition, chosen = EVALUATED[task], rows["task"] == index
+            summary = summarize({key: x[chosen] for key, x in rows.items()}, definition.column)
             metrics[f"evaluation/{task}/success"] = summary.success
-            metrics[f"evaluation/{task}/{facts.metric}"] = summary.error
+            metrics[f"evaluation/{task}/{definition.metric}"] = summary.error
             successes.append(summary.success)
             errors.append(inf if isnan(summary.error) else summary.error)
-        known = {name: value for name, value in metrics.items() if not isnan(value)}
-        return known, [round(fmean(successes), 2), -fmean(errors)]
+        measured = {name: value for name, value in metrics.items() if not isnan(value)}
+        return measured, [round(fmean(successes), 2), -fmean(errors)]
 
     def _make_env(self) -> Env:
         config, tasks = self.config, self.tasks
-        run = replace(config.run, seed=config.run.seed + 1)  # commands that training has not seen
+        run = replace(config.run, seed=config.run.seed + 1)  # other commands than in training
         mix, count = dict.fromkeys(tasks, 1.0), config.agent.evaluation_episodes * len(tasks)
         env = replace(config.env, num_envs=count, task_mix=mix, mix_probability=0.0)
         return env_plugin().make(run, env, evaluation=True, sensors=self.config.model.sensors)

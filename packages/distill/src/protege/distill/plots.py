@@ -1,4 +1,4 @@
-"""The figures of a report, each as SVG text."""
+"""The figures of a report, as SVG text."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def success_bars(tasks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np.ndarray]) -> str:
-    """Share of the episodes whose error is at most so large, one panel a task."""
+    """Cumulative distribution of the episodes' errors, one panel for each task."""
     with rc_context(STYLE):
         figure, axes = grid(len(tasks), 7.2, 2.3)
         for ax, (name, result) in zip(axes, tasks.items(), strict=True):
@@ -108,10 +108,10 @@ def error_curves(tasks: Mapping[str, Mapping[str, Any]], errors: Mapping[str, np
 
 
 def path_map(traces: Sequence[np.ndarray]) -> str:
-    """Followed paths from above, each turned and moved so that all start at the origin of their own panel.
+    """Paths from above, each rotated and shifted so that it starts at the origin of its panel along x.
 
     Args:
-        traces: (T, 4) m each: x, y of the pelvis and of the path.
+        traces: each (T, 4) m: x, y of the pelvis and of the path.
     """
     with rc_context(STYLE):
         figure, axes = grid(len(traces), 7.2, 2.5, columns=3)
@@ -120,12 +120,12 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
             ahead = trace[min(10, len(trace) - 1), 2:] - start
             angle = -np.arctan2(ahead[1], ahead[0])
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            walked, wanted = (trace[:, :2] - start) @ turn.T, (trace[:, 2:] - start) @ turn.T
-            ax.plot(*wanted.T, color=GRID, lw=7, solid_capstyle="round", label="to follow")
+            walked, path = (trace[:, :2] - start) @ turn.T, (trace[:, 2:] - start) @ turn.T
+            ax.plot(*path.T, color=GRID, lw=7, solid_capstyle="round", label="to follow")
             ax.plot(*walked.T, color=PALETTE[2], lw=1.8, label="pelvis")
             ax.plot(*walked[-1], "o", color=PALETTE[2], ms=4)
             ax.plot(0.0, 0.0, "o", mfc="white", mec=MUTED, ms=5)
-            distance = np.linalg.norm(walked - wanted, axis=1)
+            distance = np.linalg.norm(walked - path, axis=1)
             ax.set_title(f"mean {100 * distance.mean():.0f} cm, at most {100 * distance.max():.0f} cm", fontsize=8)
             ax.set_aspect("equal", adjustable="datalim")
             ax.tick_params(labelsize=7)
@@ -134,7 +134,7 @@ def path_map(traces: Sequence[np.ndarray]) -> str:
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]]) -> str:
-    """Metrics over samples, one panel a title; metrics that were never logged are left out.
+    """Metrics over samples, one panel for each title; metrics that were never logged are left out.
 
     Args:
         rows: of metrics.jsonl.
@@ -171,7 +171,7 @@ def _bar(ax: Axes, y: float, value: float, interval: Sequence[float], color: str
 
 
 def grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in rows of `columns`; width of the figure and height of a row in inches."""
+    """A figure of `count` panels in rows of `columns`; `width` of the figure and `height` of a row in inches."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
@@ -182,7 +182,7 @@ def grid(count: int, width: float, height: float, columns: int = 2) -> tuple[Fig
 
 
 def svg(figure: Figure) -> str:
-    """The same data gives the same text."""
+    """The figure as SVG text; the same data gives the same text."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs no other file."""
+"""The report of an evaluation: one self-contained HTML page."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def write_report(folder: Path) -> Path:
     """Build evaluation.html from evaluation.json and evaluation.npz.
 
     Raises:
-        UserError: these are missing, damaged, or of another version.
+        UserError: a file is missing, damaged, or of another version.
     """
     data, arrays = _load(folder)
     tasks = data["tasks"]
@@ -49,8 +49,8 @@ def write_report(folder: Path) -> Path:
     if curves := plots.training_curves(_training_log(folder, Path(data["checkpoint"])), CURVES):
         figures["training"] = curves
     images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
-    conduct = next(iter(tasks.values()), {}).get("conduct", {})  # older results have none
-    html = page(PAGE, data=data, images=images, short_names=short_names, conduct=conduct)
+    motion_quality = next(iter(tasks.values()), {}).get("conduct", {})  # older results have no motion quality
+    html = page(PAGE, data=data, images=images, short_names=short_names, motion_quality=motion_quality)
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 
@@ -72,7 +72,7 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; ValueError where it is none, or a part of one."""
+    """The arrays of an .npz file; raises ValueError if it is not one, or is truncated."""
     if not is_zipfile(path):
         raise ValueError(f"{path} is no .npz file")
     try:
@@ -83,7 +83,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _training_log(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
-    """Rows of the run's metrics.jsonl, wherever it is: none if it is not there."""
+    """Rows of the run's metrics.jsonl, searched near the checkpoint and the results; empty if there is none."""
     candidates: Iterable[Path] = (checkpoint, checkpoint.parent, folder, folder.parent)
     for place in candidates:
         if (place / "metrics.jsonl").is_file():

@@ -1,4 +1,4 @@
-"""One policy in several simulators: success and error in each, and what is lost against the first."""
+"""One policy in several simulators: success and error in each, and the loss relative to the first."""
 
 import json
 from collections.abc import Mapping
@@ -16,33 +16,33 @@ from .table import share, with_interval
 
 DATA = "simulators.json"
 SCHEMA_VERSION = 1
-SHARED = ("checkpoint", "kind", "name", "robot", "motion_file", "seed")
-OF_A_TASK = ("title", "episodes", "error_name", "error_unit", "failure_rule")
-MEASURED = ("success", "success_ci", "falls", "error", "error_ci")
+COMMON_FIELDS = ("checkpoint", "kind", "name", "robot", "motion_file", "seed")
+TASK_FIELDS = ("title", "episodes", "error_name", "error_unit", "failure_rule")
+RESULT_FIELDS = ("success", "success_ci", "falls", "error", "error_ci")
 
 
 def compare(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the contents of evaluation.json side by side, by simulator; the first is what the others are measured against.
+    """Compare the contents of evaluation.json of several simulators with those of the first.
 
     Returns:
-        `tasks`, by name: what the task is, and in `simulators`, by name, its result there with
-        `drop`, how much success is lost, percentage points, `drop_ci`, its 95 % interval, and
-        `error_ratio`, this error to the first one's. They are None for the first, and where there is no error.
+        `tasks` by name: facts about the task, and in `simulators` by name its result with `drop`, the success lost
+        relative to the first simulator, percentage points, `drop_ci`, its 95 % interval, and `error_ratio`, the error
+        divided by the first one's. These are None for the first simulator; the ratio also where there is no error.
     """
     first, *_ = evaluations
-    found = {name: evaluations[first][name] for name in SHARED} | {"schema_version": SCHEMA_VERSION, "tasks": {}}
+    found = {name: evaluations[first][name] for name in COMMON_FIELDS} | {"schema_version": SCHEMA_VERSION, "tasks": {}}
     for task, base in evaluations[first]["tasks"].items():
         rows = {}
         for simulator, evaluation in evaluations.items():
             result = evaluation["tasks"][task]
-            lost = _lost(base, result) if simulator != first else dict.fromkeys(("drop", "drop_ci", "error_ratio"))
-            rows[simulator] = {name: result[name] for name in MEASURED} | lost
-        found["tasks"][task] = {name: base[name] for name in OF_A_TASK} | {"simulators": rows}
+            drop = _drop(base, result) if simulator != first else dict.fromkeys(("drop", "drop_ci", "error_ratio"))
+            rows[simulator] = {name: result[name] for name in RESULT_FIELDS} | drop
+        found["tasks"][task] = {name: base[name] for name in TASK_FIELDS} | {"simulators": rows}
     return found
 
 
-def _lost(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The interval is Newcombe's (1998, method 10), of two independent proportions."""
+def _drop(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The drop with its interval by Newcombe (1998, method 10) for two independent proportions, and the error ratio."""
     p, (low, high) = base["success"], base["success_ci"]
     q, (other_low, other_high) = other["success"], other["success_ci"]
     drop = p - q
@@ -52,18 +52,18 @@ def _lost(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save(data: Mapping[str, Any], folder: Path) -> Path:
-    """Write simulators.json, whole or not at all."""
+    """Write simulators.json atomically; returns its path."""
     text = json.dumps(data, indent=2, allow_nan=False)
     write_atomically(folder / DATA, lambda file: file.write(text.encode()))
     return folder / DATA
 
 
 def print_comparison(data: Mapping[str, Any], terminal: Console | None = None) -> None:
-    """Print a table a task, each value above its 95 % interval; see `table.print_table`."""
+    """Print one table for each task, with 95 % intervals below the values; see `table.print_table`."""
     terminal = terminal or console()
     for task, x in data["tasks"].items():
-        who = f"{data['name'] or data['checkpoint']}, seed {data['seed']}"
-        title = f"{task}: {who}, {x['episodes']} episodes; error: {x['error_name']}"
+        policy = f"{data['name'] or data['checkpoint']}, seed {data['seed']}"
+        title = f"{task}: {policy}, {x['episodes']} episodes; error: {x['error_name']}"
         table = compact_table(title)
         table.add_column("simulator")
         for name in ("success", "lost, points", "falls", f"error, {x['error_unit']}", "ratio"):

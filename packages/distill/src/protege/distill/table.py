@@ -1,4 +1,4 @@
-"""An evaluation in the terminal."""
+"""The table of an evaluation in the terminal."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -13,9 +13,9 @@ from .tasks import EVALUATION_ONLY
 
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
-    """Print two lines a task, values above their 95 % intervals, and the failure rules below.
+    """Print two lines for each task, values above their 95 % intervals, and the failure rules below the table.
 
-    A terminal that is too narrow gets a block of lines a row; no cell is cut.
+    In a terminal that is too narrow each row becomes a block of lines; no cell is cut.
 
     Args:
         data: the content of evaluation.json.
@@ -47,25 +47,25 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
 
 
 def title(data: Mapping[str, Any]) -> str:
-    """The policy and the conditions, in words.
+    """The policy and the conditions as text.
 
     Args:
-        data: has the content of `Conditions.facts`.
+        data: contains `Conditions.facts`.
     """
     pushed = f", pushed with {data['push']:g} N" if "push" in data else ""
     only = "".join(f", the {task.name}'s {x} {data[key]}" for key, (task, x) in EVALUATION_ONLY.items() if key in data)
     changed = "".join(f", {override}" for override in data.get("overrides", []))
     ground = f", on {data['terrain']['kind']} terrain" if "terrain" in data else ""
-    how = f"{data['simulator']}, seed {data['seed']}{pushed}{only}{ground}{changed}"
-    return f"{data['name'] or data['checkpoint']}, {how}"
+    conditions = f"{data['simulator']}, seed {data['seed']}{pushed}{only}{ground}{changed}"
+    return f"{data['name'] or data['checkpoint']}, {conditions}"
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, form: str, unit: str = "") -> str:
-    """A number above its interval, if that is known; a dash for no number.
+    """A number above its interval, if there is one; a dash for None.
 
     Args:
-        form: of the number and of the interval's ends, as `format` takes it.
-        unit: behind the number.
+        form: format specification of the number and of the interval's ends.
+        unit: printed after the number.
     """
     if value is None:
         return "–"
@@ -81,7 +81,7 @@ def share(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without the words that all names begin with: `x_humanoid_walk`, `x_humanoid_run` -> `walk`, `run`."""
+    """The clips without the words with which all names begin: `x_humanoid_walk`, `x_humanoid_run` -> `walk`, `run`."""
     words = [name.split("_") for name in clips]
-    shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
-    return {"_".join(x[shared:]): y for x, y in zip(words, clips.values(), strict=True)}
+    num_shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
+    return {"_".join(x[num_shared:]): y for x, y in zip(words, clips.values(), strict=True)}

@@ -1,4 +1,4 @@
-"""Which tasks are evaluated, by the names that commands take; what is measured on each is said by the task itself."""
+"""The tasks that can be evaluated, by the names used on the command line; each task defines its own metric."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ from protege.core.tasks import Task, tasks
 
 
 def _variants(task: Task) -> dict[str, Task]:
-    """A task's variants as tasks of their own, by `<task>/<variant>`."""
+    """A task's variants as separate tasks, by `<task>/<variant>`."""
     return {f"{task.name}/{name}": replace(task, title=variant.title) for name, variant in task.variants.items()}
 
 
@@ -15,15 +15,15 @@ EVALUATED: dict[str, Task] = {**tasks(), **{key: x for task in tasks().values() 
 """Everything that can be evaluated."""
 
 UNIFIED = tuple(name for name, task in tasks().items() if task.unified)
-"""What a student is evaluated on."""
+"""The tasks on which a student is evaluated."""
 
 
 EVALUATION_ONLY = {f"{task.name}_{name}": (task, name) for task in tasks().values() for name in task.evaluation_only}
-"""Parameters that only evaluations read, each with its task, by the names that results state them under."""
+"""Parameters that only evaluations read, by their name in the results: the task and the parameter."""
 
 
 def default_tasks(kind: str) -> tuple[str, ...]:
-    """What a policy is evaluated on if nothing else is asked, by its checkpoint's kind: what it was trained on or teaches."""
+    """The tasks on which a policy is evaluated by default, by its checkpoint's kind: those that it was trained on or teaches."""
     return tuple(name for name, task in tasks().items() if kind in (task.kind, task.taught_by)) or UNIFIED
 
 
@@ -36,10 +36,10 @@ def _options() -> dict[str, tuple[str, ...]]:
 
 
 OPTIONS = _options()
-"""Evaluation options by name, and the tasks that they ask for."""
+"""Values of `--opt`, and the tasks that each selects."""
 
 
 def env_overrides(name: str) -> dict[str, Any]:
-    """What of the environment's config an evaluated task needs to be otherwise."""
+    """The values of the env config that an evaluated task changes."""
     task, variant = EVALUATED[name], name.partition("/")[2]
     return {task.config_key: task.variants[variant].params} if variant else {}

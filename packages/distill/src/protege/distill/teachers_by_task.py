@@ -1,4 +1,4 @@
-"""Which teacher labels which environment: each task's environments have their own."""
+"""The teachers by task: the envs of each task are labelled by that task's teacher."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,11 +17,11 @@ from .config import TEACHER_OF_TASK, TeacherModels
 
 
 class TeachersByTask:
-    """The teachers by name. Each sees only the environments of its tasks.
+    """The teachers by name. Each labels only the envs of its tasks.
 
     Args:
-        digests: SHA-256 of the weights of each file that they were loaded from.
-        motions: where the motions come from that they were trained on; see `Checkpoint`.
+        digests: SHA-256 of the weights of each file that was loaded.
+        motions: origins of the motions on which the teachers were trained; see `Checkpoint`.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class TeachersByTask:
         self.teachers, self.digests, self.motions = dict(teachers), dict(digests or {}), list(motions)
 
     def label(self, obs: Obs, task_slices: Mapping[str, slice]) -> dict[str, Tensor]:
-        """What each environment's teacher would do, and the value that it gives that state.
+        """The label of each env's teacher: its action, and its value of the state.
 
         Args:
-            obs: of all environments.
-            task_slices: contiguous, in order, and together all environments.
+            obs: of all envs.
+            task_slices: contiguous, in order; together they cover all envs.
 
         Returns:
-            teacher_mean (N, J), in units of the actions' scale; teacher_spread (N, J), by how much an ensemble disagrees, 0 of a
+            teacher_mean (N, J), in units of the action scale; teacher_spread (N, J), standard deviation across an ensemble, 0 for a
             single teacher; teacher_value (N,).
         """
         labels = [
@@ -57,11 +57,11 @@ class TeachersByTask:
 
 
 def load_teachers(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> TeachersByTask:
-    """Load the teachers that some tasks need, to the environment's device.
+    """Load the teachers of some tasks to the env's device.
 
     Raises:
-        UserError: naming `agent.teacher_models.<name>.checkpoint`, if it is empty, does not load, is of a kind that
-            cannot teach that, or does not fit the environment.
+        UserError: `agent.teacher_models.<name>.checkpoint` is empty, does not load, holds a policy of a kind that cannot teach
+            the task, or does not fit the env; the error names the key.
     """
     names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
     loaded = {name: _load(name, getattr(models, name).checkpoint, env, run) for name in names}
@@ -88,6 +88,6 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedP
     }
     loaded = [load_to_act(path, env, f"{key}.checkpoint[{i}]", kinds, **options) for i, path in enumerate(paths)]
     for policy in loaded:
-        # Not compiled: how many environments a teacher labels changes with every stage of the curriculum.
+        # Not compiled, because the number of envs that a teacher labels changes with each stage of the curriculum.
         accelerate(policy.policy, env.device, run.mixed_precision, compile=False)
     return loaded

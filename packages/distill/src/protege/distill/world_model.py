@@ -1,4 +1,4 @@
-"""A student through a model of the world: it follows its tasks' own rewards, and stays near its teachers."""
+"""A student trained through a world model: it maximises its tasks' own rewards and stays near its teachers' actions."""
 
 from dataclasses import dataclass, field
 from typing import cast
@@ -18,7 +18,7 @@ from .teachers_by_task import TeachersByTask, load_teachers
 
 @dataclass
 class WorldModelDistillConfig(WorldModelConfig):
-    """How the student learns: as `WorldModelConfig` says, near the teachers by `anchor_weight`.
+    """How the student learns: see `WorldModelConfig`; `anchor_weight` keeps it near the teachers.
 
     Attributes:
         teacher_models: the teachers by name, one for each task in `env.task_mix`.
@@ -31,7 +31,7 @@ def train(run: Run, env: Env, config: Config) -> None:
     """Train a student on its own rewards in imagined episodes, from `run.checkpoint` if there is one.
 
     Raises:
-        UserError: a teacher is missing or does not load, or something in the config cannot be imagined.
+        UserError: a teacher is missing or does not load, or a part of the config cannot be imagined.
     """
     teachers = load_teachers(config.agent.teacher_models, env.task_names, env, config.run)
     run.record_sources(teachers.digests)
@@ -43,5 +43,5 @@ def train(run: Run, env: Env, config: Config) -> None:
 
 
 def anchor(teachers: TeachersByTask) -> Anchor:
-    """What the teachers would do: the mean actions (M, J) of each env's own."""
+    """The anchor actions: the mean actions (M, J) of each env's teacher."""
     return lambda obs, task_slices: teachers.label(obs, task_slices)["teacher_mean"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..known import Known
+from ..lazy_choice import LazyChoice
 from ..options import evaluation_options
 
 
@@ -15,20 +15,22 @@ from ..options import evaluation_options
     "--checkpoint", "checkpoints", multiple=True, required=True, help="run folder, checkpoint or release; repeatable"
 )
 @click.option("--suite", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-@click.option("--num-episodes", type=click.IntRange(1), help="of each task and value; by default 20, full suite 100")
-@click.option("--num-envs", type=click.IntRange(1), default=64, show_default=True, help="environments, at most")
-@click.option("--rounds", type=click.IntRange(0, 20), help="of bisection a factor; by default 2, full suite 4")
+@click.option(
+    "--num-episodes", type=click.IntRange(1), help="episodes of each task and value; default: 20, full suite 100"
+)
+@click.option("--num-envs", type=click.IntRange(1), default=64, show_default=True, help="maximum number of envs")
+@click.option("--rounds", type=click.IntRange(0, 20), help="bisection steps for each factor; default: 2, full suite 4")
 @click.option(
     "--pass-at",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.9,
     show_default=True,
-    help="success at which a value counts as passed",
+    help="success rate at which a value passes",
 )
 @evaluation_options
-@click.option("--output", help="folder for the results; by default `robustness` in the first run's folder")
+@click.option("--output", help="folder for the results; default: `robustness` in the first run's folder")
 @click.option(
-    "--factor", "factors", multiple=True, type=Known("NAMES", "robustness.suite"), help="one factor; repeatable"
+    "--factor", "factors", multiple=True, type=LazyChoice("NAMES", "robustness.suite"), help="one factor; repeatable"
 )
 def robustness(
     checkpoints: tuple[str, ...],
@@ -42,10 +44,10 @@ def robustness(
     factors: tuple[str, ...],
     **conditions: Any,
 ) -> None:
-    """How much the world may differ from the training: one factor at a time, then mild values of all together.
+    """Measure how much the conditions may differ from training: one factor at a time, then mild values of all factors together.
 
-    Each value plays whole episodes of the tasks, as `evaluate` does. Where one fails, bisection looks for the tipping point. Writes
-    robustness.json, robustness.html and robustness.md, policies side by side. See docs/robustness.md.
+    Whole episodes of the tasks are played at each value, as in `evaluate`. If a value fails, bisection searches for the tipping
+    point. Writes robustness.json, robustness.html and robustness.md, which compare the policies. See docs/robustness.md.
     """
     from protege.core.errors import UserError
     from protege.core.files import writable_folder
@@ -64,28 +66,28 @@ def robustness(
     if conditions["simulator"]:
         find_simulator(conditions["simulator"])
     loaded = [load_policy(path) for path in checkpoints]
-    for policy in loaded:  # all of them before the first is played
+    for policy in loaded:  # check all policies before any is played
         driven_robot(policy, conditions["robot"])
-    asked = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded[0].kind)
+    requested = [*(task for group in groups for task in OPTIONS[group]), *tasks] or default_tasks(loaded[0].kind)
     folder = Path(output) if output else default_output(Path(checkpoints[0])).with_name("robustness")
     writable_folder(folder)
-    usual_episodes, usual_rounds = SUITES[suite]
+    default_episodes, default_rounds = SUITES[suite]
     settings = Settings(
         suite=suite,
-        tasks=tuple(dict.fromkeys(asked)),
-        episodes=num_episodes or usual_episodes,
-        rounds=usual_rounds if rounds is None else rounds,
+        tasks=tuple(dict.fromkeys(requested)),
+        episodes=num_episodes or default_episodes,
+        rounds=default_rounds if rounds is None else rounds,
         pass_at=pass_at,
         factors=factors,
         conditions=conditions,
-        tell=lambda text: click.echo(f"{text} ...", err=True),
+        report_progress=lambda text: click.echo(f"{text} ...", err=True),
     )
     policies = []
     for policy in loaded:
         click.echo(str(policy.path), err=True)
         policies.append(measure(policy, settings))
         data = results(policies, settings)
-        save(data, folder)  # what has been played is not lost
+        save(data, folder)  # keeps the results so far if a later policy fails
     print_table(data)
     click.echo(str(save(data, folder)))
     click.echo(str(write_report(folder)))

@@ -12,7 +12,7 @@ CURVES = (PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1], *PALETTE[4:])
 
 
 def success_curves(policies: Sequence[Mapping[str, Any]], pass_at: float) -> str:
-    """Success over the values of each factor with 95 % intervals, one panel a factor; a curve for each policy."""
+    """Success over the values of each factor with 95 % intervals: one panel for each factor, one curve for each policy."""
     panels = [
         [(policy, factor) for policy in policies for factor in policy["factors"] if factor["name"] == name]
         for name in dict.fromkeys(factor["name"] for policy in policies for factor in policy["factors"])
@@ -45,7 +45,7 @@ def success_curves(policies: Sequence[Mapping[str, Any]], pass_at: float) -> str
             else:
                 ax.set_xlabel(first["unit"], fontsize=8)
             if first["points"][0]["value"] < first["nominal"]:
-                ax.invert_xaxis()  # mild is on the left everywhere
+                ax.invert_xaxis()  # mild values are on the left in all panels
             ax.tick_params(labelsize=7.5, colors=MUTED)
             ax.title.set_color(INK)
         return svg(figure)

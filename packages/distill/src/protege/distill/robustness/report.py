@@ -1,4 +1,4 @@
-"""A robustness test as one HTML page that needs no other file."""
+"""The report of a robustness test: one self-contained HTML page."""
 
 import base64
 import json
@@ -18,10 +18,10 @@ PAGE, TABLE = "robustness.html", "robustness.md"
 
 
 def write_report(folder: Path) -> Path:
-    """Build robustness.html and robustness.md, the table, from robustness.json.
+    """Build robustness.html and the table robustness.md from robustness.json.
 
     Raises:
-        UserError: that is missing, damaged, or of another version.
+        UserError: robustness.json is missing, damaged, or of another version.
     """
     data = _load(folder)
     policies = data["policies"]
@@ -42,19 +42,21 @@ def write_report(folder: Path) -> Path:
 
 
 def side_by_side(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the page's table: factor, value, and for each policy its result, its tipping point and why it has none."""
+    """The rows of the page's table: factor, value, and for each policy its result and a note on its tipping point."""
     rows = [_row("nominal", "", [policy["nominal"] for policy in policies])]
     for name in dict.fromkeys(factor["name"] for policy in policies for factor in policy["factors"]):
-        own = [next((x for x in policy["factors"] if x["name"] == name), None) for policy in policies]
-        known = [x for x in own if x is not None]
-        nominal = known[0]["nominal"]
-        values = sorted({p["value"] for x in known for p in x["points"]}, key=lambda value: abs(value - nominal))
-        head = _row(known[0]["title"], "", [None] * len(policies))
-        head["notes"] = ["" if x is None else _note(x) for x in own]
+        by_policy = [next((x for x in policy["factors"] if x["name"] == name), None) for policy in policies]
+        present = [x for x in by_policy if x is not None]
+        nominal = present[0]["nominal"]
+        values = sorted({p["value"] for x in present for p in x["points"]}, key=lambda value: abs(value - nominal))
+        head = _row(present[0]["title"], "", [None] * len(policies))
+        head["notes"] = ["" if x is None else _note(x) for x in by_policy]
         rows.append(head)
         for value in values:
-            points = [next((p for p in (x or known[0])["points"] if x and p["value"] == value), None) for x in own]
-            rows.append(_row("", amount(value, known[0]), points))
+            points = [
+                next((p for p in (x or present[0])["points"] if x and p["value"] == value), None) for x in by_policy
+            ]
+            rows.append(_row("", amount(value, present[0]), points))
     if any(policy["together"] for policy in policies):
         rows.append(_row("all together, mild", "", [policy["together"] for policy in policies]))
     return rows
@@ -69,7 +71,7 @@ def _row(name: str, value: str, points: list[Any]) -> dict[str, Any]:
 
 
 def _names(policies: list[dict[str, Any]]) -> list[str]:
-    """What each policy is called: its run's name; its checkpoint's for releases, and where two have the same name."""
+    """The display name of each policy: its run's name, or its checkpoint for releases and if two runs have the same name."""
     names = [x["checkpoint"] if x["checkpoint"].startswith(ZOO) else x["name"] or x["checkpoint"] for x in policies]
     return names if len(set(names)) == len(names) else [policy["checkpoint"] for policy in policies]
 

@@ -1,7 +1,7 @@
-"""The factors of the robustness suite: a table. Each says what it changes, by how much, and where it cannot be varied.
+"""The table of factors of the robustness suite: what each changes, by how much, and when it cannot be varied.
 
-Sizes are those of the field: DeepMimic's pushes (arXiv 1804.02717), the noise and velocity steps of BeyondMimic (arXiv 2508.08241),
-and errors that were met between simulators and robots.
+Sizes follow the literature: DeepMimic's pushes (arXiv 1804.02717), the noise and velocity steps of BeyondMimic (arXiv 2508.08241),
+and differences that were observed between simulators and robots.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ from protege.sim.mismatch import delay_steps, mismatched
 from protege.sim.motion_quality import GRAVITY
 
 UNIFORM = 1.0 / sqrt(3.0)
-"""Standard deviation of what is uniform within ±1: the noise of `env.randomization.noise` is normal."""
+"""Standard deviation of the uniform distribution on ±1; the noise of `env.randomization.noise` is normal."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Where a policy is tested: its robot, its senses, the simulator and the tasks."""
+    """The setup of a test: the robot, the policy's sensors, the simulator and the tasks."""
 
     robot: Robot
     sensors: str
@@ -35,21 +35,21 @@ Changes = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Factor:
-    """One way in which the world may differ.
+    """One way in which the conditions may differ from the nominal ones.
 
     Attributes:
-        name: on the command line and in robustness.json.
-        title: for people.
-        unit: of its values.
-        nominal: the value at which nothing differs; of the rates it is the robot's own.
+        name: name on the command line and in robustness.json.
+        title: name in reports.
+        unit: unit of the values.
+        nominal: robot -> the value without a change; for rates the robot's own.
         values: from mild to severe.
-        changes: a value -> what of the env's config it changes, by the name below `env`.
-        together: the value that it has where all factors differ at once; None leaves it out.
-        task: the only one that it concerns; empty for all.
-        switch: on or off, with nothing in between.
-        absent: why it cannot be varied, in words; empty where it can.
+        changes: (value, robot) -> the changed values of the env config, by the name below `env`.
+        together: the value when all factors differ at once; None leaves the factor out.
+        task: the only task that it affects; empty for all.
+        switch: the factor is either on or off.
+        absent: situation -> the reason why it cannot be varied, as text; empty if it can.
         actual: (value, robot) -> the nearest value that the simulation can have.
-        quick: those of the values that the quick suite has; by default the first and the last.
+        quick: the values of the quick suite; by default the first and the last of `values`.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Factor:
     together: float | None = None
     task: str = ""
     switch: bool = False
-    absent: Callable[[Situation], str] = lambda where: ""
+    absent: Callable[[Situation], str] = lambda situation: ""
     actual: Callable[[float, Robot], float] = lambda value, robot: value
     quick: tuple[float, ...] = ()
 
@@ -70,47 +70,47 @@ class Factor:
         return self.values if suite == "full" else self.quick or tuple(dict.fromkeys((self.values[0], self.values[-1])))
 
 
-def const(value: float) -> Callable[[Robot], float]:
+def constant(value: float) -> Callable[[Robot], float]:
     """A nominal value that all robots share."""
     return lambda robot: value
 
 
-def key(name: str, make: Callable[[float], Any] = lambda value: value) -> Callable[[float, Robot], Changes]:
-    """One changed value of the env's config."""
+def set_value(name: str, make: Callable[[float], Any] = lambda value: value) -> Callable[[float, Robot], Changes]:
+    """A change of one value of the env config."""
     return lambda value, robot: {name: make(value)}
 
 
-def _seen_by_full_state(where: Situation) -> str:
-    return "the policy has onboard senses, which do not measure it" if where.sensors == ONBOARD else ""
+def _needs_full_state(situation: Situation) -> str:
+    return "the policy has onboard sensors, which do not measure it" if situation.sensors == ONBOARD else ""
 
 
-def _uneven(where: Situation) -> str:
-    return "isaaclab has a flat floor alone" if where.simulator == "isaaclab" else ""
+def _needs_uneven_ground(situation: Situation) -> str:
+    return "isaaclab has only a flat floor" if situation.simulator == "isaaclab" else ""
 
 
-def _apart(where: Situation) -> str:
-    return "the robot's description has its bodies collide already" if where.robot.self_collision else ""
+def _needs_ignored_self_collision(situation: Situation) -> str:
+    return "the robot's bodies already collide with each other" if situation.robot.self_collision else ""
 
 
 def _changing_commands() -> list[Factor]:
     """A factor for each task whose commands change within an episode: its parameters have a `change_time`."""
-    found = []
+    factors = []
     for task in tasks().values():
         params = task.config_class()
         if not hasattr(params, "change_time"):
             continue
         shortest, longest = params.change_time
-        between = key(f"{task.config_key}.change_time", lambda x, more=longest - shortest: (x, x + more))
+        change = set_value(f"{task.config_key}.change_time", lambda x, more=longest - shortest: (x, x + more))
         title, values = f"time between commands, {task.name}", (2.0, 1.5, 1.0)
-        found.append(
-            Factor(f"{task.name}_changes", title, "s", const(shortest), values, between, together=2.0, task=task.name,
-                   absent=_played(task.name), quick=(1.0,))
+        factors.append(
+            Factor(f"{task.name}_changes", title, "s", constant(shortest), values, change, together=2.0, task=task.name,
+                   absent=_needs_task(task.name), quick=(1.0,))
         )  # fmt: skip
-    return found
+    return factors
 
 
-def _played(name: str) -> Callable[[Situation], str]:
-    return lambda where: "" if name in where.tasks else f"the task {name} is not played"
+def _needs_task(name: str) -> Callable[[Situation], str]:
+    return lambda situation: "" if name in situation.tasks else f"the task {name} is not played"
 
 
 def _physics_rate(value: float, robot: Robot) -> float:
@@ -122,7 +122,7 @@ def _delay(value: float, robot: Robot) -> float:
 
 
 def _noise(size: float, robot: Robot) -> Changes:
-    """BeyondMimic's, `size` times."""
+    """The noise of BeyondMimic, times `size`."""
     widths = {"joint_pos": 0.01, "joint_vel": 0.5, "root_ang_vel": 0.2, "root_lin_vel": 0.5}
     noise = {f"randomization.noise.{name}": size * width * UNIFORM for name, width in widths.items()}
     return noise | {"randomization.bias.joint_pos": 0.01 * size}
@@ -134,54 +134,54 @@ def _ground(name: str) -> Callable[[float, Robot], Changes]:
 
 
 def _push(weights: float, robot: Robot) -> Changes:
-    """DeepMimic's: forward, for 0.2 s, now and then."""
+    """DeepMimic's pushes: forward, for 0.2 s, at intervals; `weights` is the force as a multiple of the robot's weight."""
     test = push_test(weights * robot.mass * GRAVITY)
     return {f"randomization.{name}": getattr(test, name) for name in ("push_force", "push_angle", "push_time")}
 
 
-def _both(value: float) -> tuple[float, float]:
+def _fixed_range(value: float) -> tuple[float, float]:
     return value, value
 
 
 FACTORS = (
     Factor("physics_rate", "physics rate", "Hz", lambda robot: 1.0 / robot.physics_dt, (240, 360, 480, 600, 990),
-           key("mismatch.physics_rate"), together=240, actual=_physics_rate),
-    Factor("delay", "delay of the actions", "ms", const(0), (8, 17, 25, 33), key("mismatch.delay", lambda x: 1e-3 * x),
+           set_value("mismatch.physics_rate"), together=240, actual=_physics_rate),
+    Factor("delay", "delay of the actions", "ms", constant(0), (8, 17, 25, 33), set_value("mismatch.delay", lambda x: 1e-3 * x),
            together=8, actual=_delay),
-    Factor("root_height", "root height read too high", "cm", const(0), (1, 2),
-           key("randomization.bias.root_height", lambda x: _both(1e-2 * x)), together=1, absent=_seen_by_full_state),
-    Factor("lin_vel_lost", "linear velocity not reported", "%", const(0), (25, 50, 100),
-           key("randomization.bias.lin_vel_scale", lambda x: 1.0 - 1e-2 * x), absent=_seen_by_full_state, quick=(100,)),
-    Factor("joint_vel_noise", "noise on joint velocities", "rad/s", const(0), (0.5, 1, 1.5),
-           key("randomization.noise.joint_vel"), quick=(1, 1.5)),
-    Factor("orientation_noise", "noise on the root's rotation", "rad", const(0), (0.02, 0.05, 0.1),
-           key("randomization.noise.root_rotation"), together=0.02, quick=(0.05,)),
-    Factor("encoder_offset", "encoder offsets", "°", const(0), (1, 2, 3, 5),
-           key("randomization.bias.joint_pos", radians), quick=(3,)),
-    Factor("all_noise", "BeyondMimic's noise on everything", "×", const(0), (1, 2, 3), _noise, together=1, quick=(1,)),
-    Factor("friction", "friction", "×", const(1), (0.6, 0.4, 0.3, 0.2),
-           key("randomization.friction", _both), together=0.6, quick=(0.3, 0.2)),
-    Factor("motors", "stiffness and damping of the motors", "×", const(1), (0.9, 0.8, 0.6, 0.4),
-           lambda x, _: dict.fromkeys(("randomization.stiffness", "randomization.damping"), _both(x)),
+    Factor("root_height", "root height read too high", "cm", constant(0), (1, 2),
+           set_value("randomization.bias.root_height", lambda x: _fixed_range(1e-2 * x)), together=1, absent=_needs_full_state),
+    Factor("lin_vel_lost", "linear velocity not reported", "%", constant(0), (25, 50, 100),
+           set_value("randomization.bias.lin_vel_scale", lambda x: 1.0 - 1e-2 * x), absent=_needs_full_state, quick=(100,)),
+    Factor("joint_vel_noise", "noise on joint velocities", "rad/s", constant(0), (0.5, 1, 1.5),
+           set_value("randomization.noise.joint_vel"), quick=(1, 1.5)),
+    Factor("orientation_noise", "noise on the root's rotation", "rad", constant(0), (0.02, 0.05, 0.1),
+           set_value("randomization.noise.root_rotation"), together=0.02, quick=(0.05,)),
+    Factor("encoder_offset", "encoder offsets", "°", constant(0), (1, 2, 3, 5),
+           set_value("randomization.bias.joint_pos", radians), quick=(3,)),
+    Factor("all_noise", "BeyondMimic's noise on everything", "×", constant(0), (1, 2, 3), _noise, together=1, quick=(1,)),
+    Factor("friction", "friction", "×", constant(1), (0.6, 0.4, 0.3, 0.2),
+           set_value("randomization.friction", _fixed_range), together=0.6, quick=(0.3, 0.2)),
+    Factor("motors", "stiffness and damping of the motors", "×", constant(1), (0.9, 0.8, 0.6, 0.4),
+           lambda x, _: dict.fromkeys(("randomization.stiffness", "randomization.damping"), _fixed_range(x)),
            together=0.9, quick=(0.6,)),
-    Factor("torque", "torque limits", "×", const(1), (0.8, 0.6, 0.4, 0.3, 0.2, 0.16), key("mismatch.effort"),
+    Factor("torque", "torque limits", "×", constant(1), (0.8, 0.6, 0.4, 0.3, 0.2, 0.16), set_value("mismatch.effort"),
            together=0.8, quick=(0.5, 0.16)),
-    Factor("steps", "steps in the ground", "cm", const(0), (1, 2, 3, 5), _ground("step_height"),
-           together=1, absent=_uneven, quick=(2,)),
-    Factor("bumps", "bumps in the ground", "cm", const(0), (1, 2, 3, 5), _ground("bump_height"),
-           absent=_uneven, quick=(2,)),
-    Factor("slower_loop", "slower control loop", "×", const(1), (0.93, 0.87, 0.8),
+    Factor("steps", "steps in the ground", "cm", constant(0), (1, 2, 3, 5), _ground("step_height"),
+           together=1, absent=_needs_uneven_ground, quick=(2,)),
+    Factor("bumps", "bumps in the ground", "cm", constant(0), (1, 2, 3, 5), _ground("bump_height"),
+           absent=_needs_uneven_ground, quick=(2,)),
+    Factor("slower_loop", "slower control loop", "×", constant(1), (0.93, 0.87, 0.8),
            lambda x, robot: {"mismatch.control_rate": x / robot.control_dt}, quick=(0.93,)),
-    Factor("faster_loop", "faster control loop", "×", const(1), (1.1, 1.33, 1.67),
+    Factor("faster_loop", "faster control loop", "×", constant(1), (1.1, 1.33, 1.67),
            lambda x, robot: {"mismatch.control_rate": x / robot.control_dt}, quick=(1.67,)),
-    Factor("leg_collision", "legs collide with each other", "on", const(0), (1,), key("mismatch.leg_collision", bool),
-           switch=True, absent=_apart),
+    Factor("leg_collision", "legs collide with each other", "on", constant(0), (1,), set_value("mismatch.leg_collision", bool),
+           switch=True, absent=_needs_ignored_self_collision),
     *_changing_commands(),
-    Factor("push", "pushes forward of 0.2 s", "× weight", const(0), (0.1, 0.2, 0.3, 0.39, 0.5), _push,
+    Factor("push", "pushes forward of 0.2 s", "× weight", constant(0), (0.1, 0.2, 0.3, 0.39, 0.5), _push,
            together=0.1, quick=(0.2, 0.39)),
-    Factor("velocity_steps", "sudden changes of velocity", "m/s", const(0), (0.25, 0.5, 0.75, 1),
-           key("randomization.velocity_step", _both), together=0.25, quick=(0.5,)),
+    Factor("velocity_steps", "sudden changes of velocity", "m/s", constant(0), (0.25, 0.5, 0.75, 1),
+           set_value("randomization.velocity_step", _fixed_range), together=0.25, quick=(0.5,)),
 )  # fmt: skip
-"""In the order of the report. A force of 0.39 times the weight is DeepMimic's 240 N on a body of 63 kg."""
+"""All factors, in the order of the report. A force of 0.39 times the weight is DeepMimic's 240 N on a body of 63 kg."""
 
 NAMES = tuple(factor.name for factor in FACTORS)

@@ -1,4 +1,4 @@
-"""A robustness test in the terminal, and the words that the page shares with it."""
+"""The table of a robustness test in the terminal and as Markdown, and text that the HTML page shares with it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from ..table import share
 
 
 def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> None:
-    """Print a table a policy: each factor's values with success and its 95 % interval, and where it tips over."""
+    """Print a table for each policy: each factor's values with success and its 95 % interval, and its tipping point."""
     terminal = terminal or console()
     for policy in data["policies"]:
-        where = f"{policy['simulator']}, seed {policy['seed']}, {', '.join(data['tasks'])}"
-        table = compact_table(f"{policy['name'] or policy['checkpoint']}: {where}; [95 % intervals]")
+        conditions = f"{policy['simulator']}, seed {policy['seed']}, {', '.join(data['tasks'])}"
+        table = compact_table(f"{policy['name'] or policy['checkpoint']}: {conditions}; [95 % intervals]")
         for name in ("factor", "value"):
             table.add_column(name)
         for name in ("episodes", "success", "error"):
@@ -29,12 +29,12 @@ def print_table(data: Mapping[str, Any], terminal: Console | None = None) -> Non
         for factor in policy["factors"]:
             if factor["absent"]:
                 terminal.print(f"{factor['name']}: not varied, {factor['absent']}", style="dim")
-    tipped = f"tips over: success falls below {data['pass_at']:.0%}; *: a value that the bisection tried"
-    terminal.print(f"{tipped}; error: of episodes that did not fail, to that in the nominal world", style="dim")
+    legend = f"tips over: success falls below {data['pass_at']:.0%}; *: a value that the bisection tried"
+    terminal.print(f"{legend}; error: of episodes that did not fail, to that in the nominal world", style="dim")
 
 
 def rows(policy: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any] | None, str]]:
-    """Of a policy's table: factor, value, result and tipping point; names and tipping points stand on a factor's first row."""
+    """Rows of a policy's table: factor, value, result, tipping point. Only a factor's first row has its name and tipping point."""
     found: list[tuple[str, str, Mapping[str, Any] | None, str]] = [("nominal", "", policy["nominal"], "")]
     for factor in policy["factors"]:
         if factor["absent"]:
@@ -53,7 +53,7 @@ def amount(value: float, factor: Mapping[str, Any]) -> str:
 
 
 def tips(factor: Mapping[str, Any]) -> str:
-    """The tipping point in words."""
+    """The tipping point as text."""
     if factor["tipping"] is None:
         return ""
     good, bad = factor["tipping"]["passes"], factor["tipping"]["fails"]
@@ -65,7 +65,7 @@ def tips(factor: Mapping[str, Any]) -> str:
 
 
 def error_ratio(point: Mapping[str, Any], nominal: Mapping[str, Any]) -> float | None:
-    """Error of the survivors to that in the nominal world, mean over the tasks that know both; None if none does."""
+    """Error of the episodes that did not fail, relative to the nominal error: mean over the tasks that have both, or None."""
     pairs = [(x["error"], nominal["tasks"][name]["error"]) for name, x in point["tasks"].items()]
     ratios = [error / base for error, base in pairs if error is not None and base]
     return sum(ratios) / len(ratios) if ratios else None
@@ -77,7 +77,7 @@ def _cells(point: Mapping[str, Any], nominal: Mapping[str, Any]) -> tuple[str, s
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    """The same as Markdown, a table a policy: success in percent with its interval, and success of each task."""
+    """The same as Markdown, a table for each policy: success in percent with its interval, and success of each task."""
     lines: list[str] = []
     for policy in data["policies"]:
         tasks = list(policy["nominal"]["tasks"])

@@ -1,19 +1,24 @@
-"""A choice on the command line whose names are imported when they are needed: `--help` is to be quick."""
+"""A choice on the command line whose names are imported only when needed, so that `--help` is fast."""
 
 from importlib import import_module
 
 import click
 
 
-class Known(click.ParamType):
-    """A name in a table of a module of `protege.distill`."""
+class LazyChoice(click.ParamType):
+    """A name in a table of a module of `protege.distill`.
+
+    Args:
+        table: the variable that holds the names.
+        module: the module's name below `protege.distill`.
+    """
 
     def __init__(self, table: str, module: str) -> None:
         self.name = self.table = table
         self.module = module
 
     def names(self) -> list[str]:
-        """All that there are."""
+        """All names in the table."""
         return list(getattr(import_module(f"protege.distill.{self.module}"), self.table))
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
