@@ -28,7 +28,7 @@ def test_the_umbrella_mounts_every_package():
     result = protege("--help")
     assert result.exit_code == 0
     listed = {line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()}
-    assert listed == {"core", "sim", "teachers", "distill", "deploy", "evaluate", "pipeline"}
+    assert listed == {"core", "sim", "teachers", "distill", "deploy", "doctor", "evaluate", "pipeline"}
     assert protege("core", "--version").stdout == f"protege-core, version {version('protege-core')}\n"
     assert protege("--version").stdout == f"protege-core, version {version('protege-core')}\n"
 
