@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protege.deploy.commands.commander import Commander, mixed
+from protege.deploy.commands.commander import Commander, merge_commands
 from protege.deploy.commands.goal import Goal
 from protege.deploy.commands.motion import Motion, MotionCommand
 from protege.deploy.commands.path import Path as Line
@@ -240,7 +240,7 @@ def test_many_threads_order_while_the_loop_asks(policy: OnnxPolicy, here: RobotR
 
 
 def test_of_two_that_say_the_same_the_later_counts() -> None:
-    both = mixed([Command(steering_speed=1.0, goal_time_left=2.0), Command(steering_speed=0.5)])
+    both = merge_commands([Command(steering_speed=1.0, goal_time_left=2.0), Command(steering_speed=0.5)])
     assert (both.steering_speed, both.goal_time_left, both.path_w) == (0.5, 2.0, None)
 
 

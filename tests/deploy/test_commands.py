@@ -7,7 +7,7 @@ from protege.deploy.commands.goal import GoalCommand
 from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.path_clock import clock_rate
 from protege.deploy.commands.steering import SteeringCommand
-from protege.deploy.interface import RobotReading, standing
+from protege.deploy.interface import RobotReading, standing_command
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 DT = 1.0 / 30.0
@@ -123,13 +123,15 @@ def test_a_far_goal_is_shown_as_far_as_the_training_knows() -> None:
 
 def test_to_stand_is_said_in_what_the_policy_takes() -> None:
     here = at(2.0, 1.0, np.pi / 2)
-    steered, sent, led = (standing(here, names, 10) for names in (["path", "steering"], ["path", "goal"], ["path"]))
+    steered, sent, led = (
+        standing_command(here, names, 10) for names in (["path", "steering"], ["path", "goal"], ["path"])
+    )
     np.testing.assert_allclose(steered.steering_direction_w, [0.0, 1.0], atol=1e-12)
     assert steered.steering_speed == 0.0 and [*steered.inputs] == ["steering"]
     assert [*sent.inputs] == ["goal"] and sent.goal_time_left == 0.0
     np.testing.assert_array_equal(sent.goal_w, [2.0, 1.0])
     np.testing.assert_array_equal(led.path_w, [[2.0, 1.0]] * 10)
-    assert standing(here, [], 0).empty
+    assert standing_command(here, [], 0).empty
 
 
 def test_steering_by_hand() -> None:

@@ -18,10 +18,10 @@ from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.export.export import Variant, export
 from protege.deploy.export.urdf import urdf
-from protege.deploy.interface import MEASURED, RANGE_UNITS, Command
+from protege.deploy.interface import MEASURED_FIELDS, RANGE_UNITS, Command
 from protege.deploy.policy import metadata, tensors
 from protege.deploy.policy.metadata import (
-    OPTIONAL,
+    OPTIONAL_KEYS,
     Accuracy,
     Camera,
     ClosedLoop,
@@ -36,7 +36,7 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
-from protege.deploy.policy.senses import measured
+from protege.deploy.policy.senses import measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams
@@ -72,7 +72,7 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
         told = {name: x for name, x in vars(command).items() if x is not None and name != "raw"}
         if "steering_speed" in told and "steering_facing_w" in tiny.blank:
             told["steering_facing_w"] = told["steering_direction_w"]
-        target = tiny.step({name: getattr(reading, name) for name in MEASURED}, told)
+        target = tiny.step({name: getattr(reading, name) for name in MEASURED_FIELDS}, told)
         np.testing.assert_array_equal(target, ours.act(reading, command))
         robot.write(target)
 
@@ -91,7 +91,7 @@ def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: t
             ours.reset()
             tiny.begins = True
         reading = robot.read()
-        target = tiny.step(measured(reading, ours.metadata), told)
+        target = tiny.step(measured_inputs(reading, ours.metadata), told)
         np.testing.assert_array_equal(target, ours.act(reading, Command(raw={kind: told})))
         robot.write(target)
 
@@ -111,7 +111,7 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
     page = PAGE.read_text()
     assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
     steering = modalities()["steering"].inputs((5,))
-    known = [*tensors._BODY, *tensors._ONBOARD, *steering, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    known = [*tensors._BODY, *tensors._ONBOARD, *steering, *tensors._POSES, *tensors._RECURRENT, *tensors._OUTPUTS]
     known += [spec for modality in modalities().values() for spec in modality.inputs(modality.shape(SteeringParams()))]
     known += [tensors.in_heading(spec) for spec in known if spec not in (*tensors._BODY, *tensors._ONBOARD)]
     assert [spec.name for spec in known if f"`{spec.name}`" not in page] == []
@@ -125,7 +125,7 @@ def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
              "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera, "imu": Imu}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
-        optional = OPTIONAL if kind is Metadata else set()
+        optional = OPTIONAL_KEYS if kind is Metadata else set()
         assert definition["required"] == [key for key in definition["properties"] if key not in optional]
         assert set(definition["properties"]) == {f.name for f in fields(kind)}
         assert definition["additionalProperties"] is False

@@ -19,7 +19,7 @@ from holosoma_inference.policies.locomotion import LocomotionPolicy
 from protege.core.robots.robot import Robot
 from protege.deploy.cli.main import main
 from protege.deploy.commands.registry import KINDS
-from protege.deploy.export.holosoma import FILE, write_holosoma
+from protege.deploy.export.holosoma import HOLOSOMA_FILE, write_holosoma
 from protege.deploy.geometry import rotated_back, turned
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.peers.holosoma import HolosomaPolicy
@@ -235,7 +235,7 @@ def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: 
 def test_what_it_says_of_the_robot_is_json(onboard_of: Any) -> None:
     checkpoint, folder = onboard_of("g1")
     write_holosoma(checkpoint, folder)
-    said = {entry.key: json.loads(entry.value) for entry in onnx.load(folder / FILE).metadata_props}
+    said = {entry.key: json.loads(entry.value) for entry in onnx.load(folder / HOLOSOMA_FILE).metadata_props}
     told = load(folder)
     assert said["kp"] == told.stiffness and said["kd"] == told.damping and said["dof_names"] == told.joint_names
     assert list(g1_29dof_loco.robot.dof_names) == told.joint_names
@@ -247,7 +247,7 @@ def test_the_command_line_writes_it_or_says_why_not(onboard_of: Any, student: Pa
     words = ["--output", str(tmp_path / "out"), "--properties", "holosoma"]
     done = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), *words])
     assert done.exit_code == 0 and "history_length_dict {actor_obs: 4}" in done.output, done.output
-    assert (tmp_path / "out" / FILE).is_file()
+    assert (tmp_path / "out" / HOLOSOMA_FILE).is_file()
     refused = CliRunner().invoke(main, ["export", "--checkpoint", str(student), *words])
     assert refused.exit_code == 2 and refused.output.splitlines()[-1].startswith(
         "error: holosoma-inference knows neither"

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
-from protege.deploy.network.keys import is_tagged, load_key, tag
+from protege.deploy.network.keys import is_signed, load_key, signature
 
 TEXT = "0123456789abcdef"
 
@@ -59,5 +59,5 @@ def test_a_missing_file_and_a_short_variable_are_one_line(exported: Path, monkey
 def test_tags_are_those_of_rfc_4231() -> None:
     said = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     message = b"what do ya want for nothing?"
-    assert tag(b"Jefe", message).hex() == said and is_tagged(b"Jefe", message, bytes.fromhex(said))
-    assert not is_tagged(b"Jefe", message, bytes(32)) and not is_tagged(b"Jefe", message, b"")
+    assert signature(b"Jefe", message).hex() == said and is_signed(b"Jefe", message, bytes.fromhex(said))
+    assert not is_signed(b"Jefe", message, bytes(32)) and not is_signed(b"Jefe", message, b"")

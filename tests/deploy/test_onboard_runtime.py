@@ -25,7 +25,7 @@ from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.export.export import load_graph
-from protege.deploy.interface import Command, RobotReading, standing
+from protege.deploy.interface import Command, RobotReading, standing_command
 from protege.deploy.loop.closed_loop import run_closed_loop
 from protege.deploy.loop.comparison import compare, replay
 from protege.deploy.loop.loop import ControlLoop
@@ -34,7 +34,7 @@ from protege.deploy.loop.recording import load as load_recording
 from protege.deploy.motions.clips import load_clip
 from protege.deploy.network.wire import Codec
 from protege.deploy.policy.metadata import Imu, StartState
-from protege.deploy.policy.senses import measured, seen
+from protege.deploy.policy.senses import in_heading_frame, measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -131,15 +131,17 @@ def test_it_knows_no_place_height_or_velocity(kind: str, each_onboard: tuple[Pat
 def test_commands_are_seen_from_the_robot_by_hand() -> None:
     left = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])  # faces world y
     reading = RobotReading(np.array([1.0, 2.0, 0.9]), left, np.zeros(3), np.zeros(3), np.zeros(1), np.zeros(1))
-    np.testing.assert_allclose(seen("goal_h", "m", np.array([1.0, 5.0]), reading), [3.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(in_heading_frame("goal_h", "m", np.array([1.0, 5.0]), reading), [3.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(
-        seen("path_h", "m", np.array([[0.0, 2.0], [2.0, 2.0]]), reading), [[0, 1], [0, -1]], atol=1e-12
+        in_heading_frame("path_h", "m", np.array([[0.0, 2.0], [2.0, 2.0]]), reading), [[0, 1], [0, -1]], atol=1e-12
     )
-    np.testing.assert_allclose(seen("steering_direction_h", "1", EAST, reading), [0.0, -1.0], atol=1e-12)
+    np.testing.assert_allclose(in_heading_frame("steering_direction_h", "1", EAST, reading), [0.0, -1.0], atol=1e-12)
     np.testing.assert_allclose(
-        seen("target_body_pos_h", "m", np.array([0.0, 2.0, 0.7]), reading), [2.0, 0.0, 0.7], atol=1e-12
+        in_heading_frame("target_body_pos_h", "m", np.array([0.0, 2.0, 0.7]), reading), [2.0, 0.0, 0.7], atol=1e-12
     )
-    np.testing.assert_allclose(seen("target_body_quat_h", "1", left, reading), [1.0, 0.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(
+        in_heading_frame("target_body_quat_h", "1", left, reading), [1.0, 0.0, 0.0, 0.0], atol=1e-12
+    )
 
 
 # Robots that do not know where they are ------------------------------------------------------------------------------------
@@ -240,10 +242,10 @@ def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -
 
 def test_who_is_told_nothing_stands_where_it_is(each_onboard: tuple[Path, Path]) -> None:
     reading = Blind(MujocoRobot(each_onboard[1])).read()
-    assert standing(reading, ["path", "goal", "steering"], 10).steering_speed == 0.0
-    goal, path = standing(reading, ["path", "goal"], 10), standing(reading, ["path"], 10)
+    assert standing_command(reading, ["path", "goal", "steering"], 10).steering_speed == 0.0
+    goal, path = standing_command(reading, ["path", "goal"], 10), standing_command(reading, ["path"], 10)
     assert goal.raw["goal"]["goal_h"].tolist() == [0.0, 0.0] and list(goal.raw) == ["goal"]
-    assert path.raw["path"]["path_h"].shape == (10, 2) and standing(reading, [], 10).empty
+    assert path.raw["path"]["path_h"].shape == (10, 2) and standing_command(reading, [], 10).empty
 
 
 def test_a_full_state_policy_is_refused_in_one_line(each_exported: Path) -> None:
@@ -264,7 +266,7 @@ def test_an_imu_on_the_root_is_turned_as_it_is_mounted(each_onboard: tuple[Path,
     mount = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]
     described = replace(body.metadata, imu=Imu(robot.body_names[0], mount))
     body.data.qvel[3:6] = [1.0, 2.0, 3.0]
-    said = measured(body.read(), described)
+    said = measured_inputs(body.read(), described)
     np.testing.assert_allclose(said["imu_ang_vel"], [3.0, 2.0, -1.0], atol=1e-5)
     assert set(said) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
 
@@ -282,12 +284,12 @@ def test_an_imu_on_another_body_is_that_of_the_environment(each_onboard: tuple[P
           ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"))
     )  # fmt: skip
     quat, ang_vel = observations.imu(state, robot.body_names.index(torso), torch.tensor(mount))
-    said = measured(reading, body.metadata)
+    said = measured_inputs(reading, body.metadata)
     np.testing.assert_allclose(said["imu_ang_vel"], ang_vel[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(np.abs(said["imu_quat"] @ quat[0].numpy()), 1.0, atol=1e-6)
     silent = replace(reading, imu_quat=None, imu_ang_vel=None)
     with pytest.raises(DeployError, match=f"does not measure imu_quat, which the policy reads; its IMU is on {torso}"):
-        measured(silent, body.metadata)
+        measured_inputs(silent, body.metadata)
 
 
 # UDP, files, commands --------------------------------------------------------------------------------------------------------
@@ -381,15 +383,15 @@ def test_the_viewer_shows_it(each_onboard: tuple[Path, Path]) -> None:
     from waiting import seen as frame_of
     from waiting import until
 
-    from protege.deploy.viewer.world import World
+    from protege.deploy.viewer.simulation import Simulation
 
-    world = World({"onboard": each_onboard[1]})
-    world.start()
+    simulation = Simulation({"onboard": each_onboard[1]})
+    simulation.start()
     try:
-        until(lambda: world.frame is not None, "no frame")
-        until(lambda: frame_of(world).index > 3, "it does not go on")
-        world.order({"goal": {"point": (1.0, 2.0), "frame": "world"}})
-        until(lambda: frame_of(world).modes == ("goal",), "the goal was not taken")
+        until(lambda: simulation.frame is not None, "no frame")
+        until(lambda: frame_of(simulation).index > 3, "it does not go on")
+        simulation.order({"goal": {"point": (1.0, 2.0), "frame": "world"}})
+        until(lambda: frame_of(simulation).modes == ("goal",), "the goal was not taken")
     finally:
-        world.close()
-    assert world.error is None
+        simulation.close()
+    assert simulation.error is None

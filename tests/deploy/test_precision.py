@@ -95,7 +95,7 @@ def test_fp32_says_nothing_of_its_cost(exported: Path) -> None:
 
 
 def test_too_much_is_refused(student: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export_module.BOUNDS, "fp16", 1e-9)
+    monkeypatch.setitem(export_module.MAX_DIFFERENCE, "fp16", 1e-9)
     words = ["export", "--checkpoint", student, "--output", tmp_path / "out", "--precision", "fp16"]
     words += ["--states", recorded]
     done = CliRunner().invoke(main, [str(word) for word in words])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protege.core.robots import robot
 from protege.deploy.errors import DeployError
-from protege.deploy.interface import MEASURED, Command, RobotReading
+from protege.deploy.interface import MEASURED_FIELDS, Command, RobotReading
 from protege.deploy.loop.loop import ControlLoop, LoopReport
 from protege.deploy.policy.metadata import Camera, Fall
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
@@ -66,7 +66,7 @@ def test_a_policy_that_says_what_it_must_not(says: np.ndarray, cause: str, messa
         np.testing.assert_allclose(target, HERE, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("name", MEASURED_FIELDS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_sensor_that_says_what_is_no_number(name: str, value: float) -> None:
     broken = getattr(STANDING, name).copy()

@@ -9,7 +9,7 @@ from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
 from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
-from protege.deploy.loop.closed_loop import Falls, run_closed_loop
+from protege.deploy.loop.closed_loop import FallDetector, run_closed_loop
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.policy.metadata import Fall, StartState
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -83,6 +83,6 @@ def test_a_fall_is_below_60_percent_of_the_standing_height_by_hand() -> None:
         base = FakeRobot().read()
         readings = {k + 1: replace(base, root_pos_w=np.array([0.0, 0.0, z])) for k, z in enumerate(heights)}
         robot = FakeRobot(readings)
-        falls = Falls(robot, nothing, described)
+        falls = FallDetector(robot, nothing, described)
         ControlLoop(FakePolicy(), robot, nothing, DT, realtime=False, on_step=falls).run(4)
         assert falls.at == (None if expected is None else pytest.approx(expected))

@@ -24,8 +24,8 @@ from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, Mode
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.network.endpoint import Endpoint, parse_place
-from protege.deploy.network.wire import Codec, Kind
+from protege.deploy.network.endpoint import Endpoint, parse_address
+from protege.deploy.network.wire import Codec, PacketKind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -119,7 +119,7 @@ def test_old_duplicate_and_foreign_packets_are_counted_and_dropped(link: tuple[U
         state_packet(CODEC, 10, 0.0, STANDING),
         state_packet(CODEC, 9, 0.0, STANDING),
         state_packet(CODEC, 2**32 - 5, 0.0, STANDING),
-        CODEC.pack(Kind.REFUSAL, 11, 0.0, []),
+        CODEC.pack(PacketKind.REFUSAL, 11, 0.0, []),
         state_packet(Codec(["hip", "knee"]), 11, 0.0, STANDING),
         b"x" * 5000,
         b"",
@@ -137,11 +137,11 @@ def test_a_second_robot_is_refused(link: tuple[UdpRobot, socket.socket], caplog:
     for k in range(100, 150):
         second.send(state_packet(CODEC, k, 0.0, replace(STANDING, joint_pos=np.array([9.0, 9.0]))))
     settle(lambda: robot.read().stamp == 10 and robot.dropped.get("stranger") == 50)
-    assert CODEC.unpack(second.recv(2000)).kind is Kind.REFUSAL
+    assert CODEC.unpack(second.recv(2000)).kind is PacketKind.REFUSAL
     [line] = [record.getMessage() for record in caplog.records]
     assert "is refused" in line and f":{client.getsockname()[1]} is locked in" in line
     robot.write(STANDING.joint_pos)
-    assert CODEC.unpack(client.recv(2000)).kind is Kind.TARGET
+    assert CODEC.unpack(client.recv(2000)).kind is PacketKind.TARGET
     second.close()
 
 
@@ -220,11 +220,11 @@ def test_a_port_in_use_is_one_line() -> None:
 
 
 def test_places() -> None:
-    assert parse_place("47800", "--robot") == ("127.0.0.1", 47800)
-    assert parse_place("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
+    assert parse_address("47800", "--robot") == ("127.0.0.1", 47800)
+    assert parse_address("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
     for text in ("", "x", "1:2:x", "-1", "65536", "²"):
         with pytest.raises(DeployError, match="is no place"):
-            parse_place(text, "--robot")
+            parse_address(text, "--robot")
 
 
 def test_a_walk_over_the_wire_is_the_walk_in_one_process(exported: Path) -> None:

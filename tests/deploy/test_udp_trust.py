@@ -19,13 +19,13 @@ from test_udp import ANY, free_port, peer, settle
 
 from protege.deploy.cli.main import main
 from protege.deploy.commands.commander import Commander
-from protege.deploy.commands.sources.datagrams import write
+from protege.deploy.commands.sources.datagrams import pack
 from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.network import endpoint
 from protege.deploy.network.endpoint import Endpoint
-from protege.deploy.network.wire import Codec, Kind
+from protege.deploy.network.wire import Codec, PacketKind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -46,7 +46,7 @@ def joined(robot_side: Codec, client: socket.socket, place: tuple[str, int], **o
                 packet = robot_side.unpack(client.recv(2000))
             except OSError:
                 continue
-            if packet.kind is Kind.GREETING:
+            if packet.kind is PacketKind.GREETING:
                 robot_side.peer_session = packet.session
 
     thread = threading.Thread(target=call)
@@ -111,7 +111,7 @@ def test_a_flood_of_strangers_does_not_reach_the_robots_socket(link: tuple[UdpRo
             stranger.send(os.urandom(600))
         client.sendto(state(codec, 11, 0.25), robot.endpoint.place)
         assert robot.read().joint_pos[0] == 0.25
-        assert sum(robot.dropped.values()) == endpoint.MOST_OF_STRANGERS
+        assert sum(robot.dropped.values()) == endpoint.MAX_STRANGER_DATAGRAMS
 
 
 def test_a_forged_state_is_refused() -> None:
@@ -164,7 +164,7 @@ def test_a_robot_that_restarts_comes_back(
         settle(lambda: robot.read().stamp == 1)
         assert robot.endpoint.peer == client.getsockname()
         robot.write(STANDING.joint_pos)
-        assert again.unpack(client.recv(2000)).kind is Kind.TARGET
+        assert again.unpack(client.recv(2000)).kind is PacketKind.TARGET
         # What the first program said is over, also for who recorded it.
         if key:
             client.sendto(state(codec, 11, 0.9), robot.endpoint.place)
@@ -194,7 +194,7 @@ class Client:
 
     def send(self, sequence: int | None = None, **message) -> bytes:
         self.sequence = self.sequence + 1 if sequence is None else sequence
-        data = write({"sequence": self.sequence, **self.session, **message}, self.key)
+        data = pack({"sequence": self.sequence, **self.session, **message}, self.key)
         self.socket.send(data)
         return data
 

@@ -22,7 +22,7 @@ from protege.deploy.interface import Mode
 from protege.deploy.policy import metadata as _metadata
 from protege.deploy.policy.metadata import Metadata
 from protege.deploy.unitree.bus import Bus
-from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, MOTORS, ODOMETRY
+from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, NUM_MOTORS, ODOMETRY
 from protege.deploy.unitree.motors import motors_of
 from protege.deploy.unitree.remote import Remote
 from protege.deploy.unitree.robot import UnitreeRobot, reading_of
@@ -59,7 +59,7 @@ class Machine:
         self.count, self._ended = 0, threading.Event()
         self.state, self.place = LOW_STATE.zeros(), ODOMETRY.zeros()
         self.state["mode_machine"], self.state["imu_state"]["quaternion"] = 5, [1.0, 0.0, 0.0, 0.0]
-        self.state["motor_state"]["q"] = 0.01 * np.arange(MOTORS)
+        self.state["motor_state"]["q"] = 0.01 * np.arange(NUM_MOTORS)
         self.place["position"] = [1.0, 2.0, 0.75]
         self._thread = threading.Thread(target=self._run)
 
@@ -102,7 +102,7 @@ def test_a_reading_is_turned_into_the_worlds_axes() -> None:
     half = np.sqrt(0.5)
     state["imu_state"]["quaternion"] = [half, 0.0, 0.0, half]  # looks to the left: its x is the world's y
     state["imu_state"]["gyroscope"] = [1.0, 0.0, 0.5]
-    state["motor_state"]["q"], state["motor_state"]["dq"] = np.arange(MOTORS), -np.arange(MOTORS)
+    state["motor_state"]["q"], state["motor_state"]["dq"] = np.arange(NUM_MOTORS), -np.arange(NUM_MOTORS)
     state["tick"], place["position"], place["velocity"] = 7, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
     reading = reading_of(state, place, np.array([2, 0]))
     np.testing.assert_allclose(reading.root_ang_vel_w, [0.0, 1.0, 0.5], atol=1e-6)

@@ -19,7 +19,7 @@ from protege.deploy.geometry import yaw
 from protege.deploy.motions.clip_paths import find_clip
 from protege.deploy.viewer.clip_files import ClipFiles
 from protege.deploy.viewer.serve import Viewer, usual_clips
-from protege.deploy.viewer.world import World
+from protege.deploy.viewer.simulation import Simulation
 
 PICKLED = (
     b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n\x80\x04}."
@@ -70,16 +70,18 @@ def test_files_have_plain_names_until_they_are_deleted() -> None:
 
 def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_exported: Path) -> None:
     """Of a robot that has just begun, and whose student is not trained: it falls, the ghost does not."""
-    world = World({"tiny": each_exported})
-    robot = world.metadata.robot
-    world.show_ghost(find_clip(Path(f"{robot}_humanoid_walk.npy")))
-    world.start()
-    until(lambda: world.frame is not None and world.frame.index > 3, "no frame")
-    frame = seen(world)
+    simulation = Simulation({"tiny": each_exported})
+    robot = simulation.metadata.robot
+    simulation.show_ghost(find_clip(Path(f"{robot}_humanoid_walk.npy")))
+    simulation.start()
+    until(lambda: simulation.frame is not None and simulation.frame.index > 3, "no frame")
+    frame = seen(simulation)
     assert frame.ghost is not None and frame.note == f"{robot}_humanoid_walk, without physics"
     clip = np.load(find_clip(Path(f"{robot}_humanoid_walk.npy")))
     moments = clip["time"] - clip["time"][0]
-    wanted = [np.interp(frame.index * world.metadata.control_dt, moments, clip["root_pos_w"][:, k]) for k in range(3)]
+    wanted = [
+        np.interp(frame.index * simulation.metadata.control_dt, moments, clip["root_pos_w"][:, k]) for k in range(3)
+    ]
     facing = yaw(clip["root_quat_w"][0])
     (x, y), start = (
         np.array(wanted[:2]) - clip["root_pos_w"][0, :2],
@@ -87,33 +89,33 @@ def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_expor
     )  # it began at the origin, facing x
     way = np.array([[np.cos(facing), np.sin(facing)], [-np.sin(facing), np.cos(facing)]]) @ [x, y]
     np.testing.assert_allclose(frame.ghost[0][0], [*(start + way), wanted[2]], atol=1e-3)
-    until(lambda: seen(world).fallen, "an untrained student falls")
-    assert seen(world).ghost[0][0, 2] > 0.6
+    until(lambda: seen(simulation).fallen, "an untrained student falls")
+    assert seen(simulation).ghost[0][0, 2] > 0.6
     other = {"smpl": "g1", "g1": "smpl"}[robot]  # whose shipped clips do, and do not, say whose they are
     with pytest.raises(DeployError, match=r"is a clip of the robot g1, not of smpl|has 69 joints, g1 has 29"):
-        world.show_ghost(find_clip(Path(f"{other}_humanoid_walk.npy")))
-    world.order({})
-    until(lambda: seen(world).ghost is None, "it is still there")
-    world.close()
-    assert world.error is None
+        simulation.show_ghost(find_clip(Path(f"{other}_humanoid_walk.npy")))
+    simulation.order({})
+    until(lambda: seen(simulation).ghost is None, "it is still there")
+    simulation.close()
+    assert simulation.error is None
 
 
 def test_a_long_clips_ghost_starts_with_its_first_pose(exported: Path) -> None:
-    """Its poses take a while to compute, here 0.5 s; the world's steps go on meanwhile."""
-    world = World({"tiny": exported})
-    kinematics, shown = world._kinematics, dict[str, int]()
+    """Its poses take a while to compute, here 0.5 s; the simulation's steps go on meanwhile."""
+    simulation = Simulation({"tiny": exported})
+    kinematics, shown = simulation._kinematics, dict[str, int]()
 
     def slow(poses: Any) -> Any:
         time.sleep(0.5)
-        shown["computed"] = seen(world).index
+        shown["computed"] = seen(simulation).index
         return kinematics(poses)
 
-    world._kinematics = slow
-    world.start()
-    until(lambda: world.frame is not None, "no frame")
-    world.show_ghost(find_clip(Path("smpl_humanoid_walk.npy")))
-    assert world._ghost is not None and world._ghost.first >= shown["computed"] > 1
-    world.close()
+    simulation._kinematics = slow
+    simulation.start()
+    until(lambda: simulation.frame is not None, "no frame")
+    simulation.show_ghost(find_clip(Path("smpl_humanoid_walk.npy")))
+    assert simulation._ghost is not None and simulation._ghost.first >= shown["computed"] > 1
+    simulation.close()
 
 
 @pytest.fixture

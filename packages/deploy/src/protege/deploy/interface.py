@@ -131,7 +131,7 @@ class Command:
         return {name: inputs for name, inputs in given.items() if inputs} | dict(self.raw)
 
 
-def standing(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
+def standing_command(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
     """To stand where a robot is and to look where it looks, by the first of steering, goal and path that its policy takes.
 
     Args:
@@ -150,11 +150,11 @@ def standing(reading: RobotReading, modalities: Collection[str], path_points: in
     return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()
 
 
-ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
+ROOT_SIZES = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
 """How many numbers each has."""
-MEASURED = (*ROOT, "joint_pos", "joint_vel")
+MEASURED_FIELDS = (*ROOT_SIZES, "joint_pos", "joint_vel")
 """The fields of a `RobotReading` that a policy of the full state reads."""
-PLACE = ("root_pos_w", "root_lin_vel_w")
+POSITION_FIELDS = ("root_pos_w", "root_lin_vel_w")
 """Those of them that may be None."""
 
 

@@ -6,7 +6,7 @@ import click
 
 from ..errors import needs
 from ..policy.metadata import PRECISIONS
-from ..policy.properties import STYLES
+from ..policy.properties import PROPERTY_STYLES
 from .options import provider_option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
 )
 @click.option("--batch", type=click.IntRange(min=1), help="robots a call, fixed; by default any number")
 @click.option(
-    "--properties", type=click.Choice([*RUNTIMES, *STYLES]), default="mjlab", show_default=True,
+    "--properties", type=click.Choice([*RUNTIMES, *PROPERTY_STYLES]), default="mjlab", show_default=True,
     help="for whose runtime: mjlab (csv) or holosoma (json, and holosoma.onnx with its observations); csv or json alone",
 )  # fmt: skip
 @click.option("--states", help="for fp16 and int8: states recorded by `run --record`; by default recorded now")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-class Finite(click.FloatRange):
+class FiniteFloat(click.FloatRange):
     """A number that is one: Python reads `nan` and `inf` as floats too."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..errors import DeployError
 from ..files import write_json, write_whole, writing
-from .options import Finite, provider_option, threads_option
+from .options import FiniteFloat, provider_option, threads_option
 
 if TYPE_CHECKING:
     from ..loop.comparison import Difference
 
 tolerance_option: Callable = click.option(
-    "--tolerance", default=1e-5, show_default=True, type=Finite(0.0), help="rad, what counts as the same target"
+    "--tolerance", default=1e-5, show_default=True, type=FiniteFloat(0.0), help="rad, what counts as the same target"
 )
 report_option: Callable = click.option("--report", help="write the differences as JSON")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..commands.order_kind import Run
+from ..commands.order_kind import RunContext
 from ..commands.orders import MODES
 from ..commands.registry import KINDS
 from ..errors import DeployError
@@ -15,11 +15,11 @@ from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
 from ..safety.ranges import Ranges
 from . import start
-from .options import Finite, provider_option, threads_option
+from .options import FiniteFloat, provider_option, threads_option
 from .signals import interruptible
 
 DEFAULT_SECONDS = 10.0
-TIMING = ("realtime", "rate", "catch_up", "fifo", "core")
+LOOP_OPTIONS = ("realtime", "rate", "catch_up", "fifo", "core")
 """Options that are arguments of `ControlLoop`."""
 
 
@@ -30,7 +30,7 @@ def task_options() -> Iterator[Callable]:
         for flag in kind.options:
             users.setdefault(flag, []).append(name)
     for flag, names in users.items():
-        told = {"show_default": True, "type": Finite(), **KINDS[names[0]].options[flag]}
+        told = {"show_default": True, "type": FiniteFloat(), **KINDS[names[0]].options[flag]}
         yield click.option(flag, **{**told, "help": f"of {' and '.join(names)}: {told['help']}"})
 
 
@@ -48,7 +48,7 @@ OPTIONS: list[Callable] = [
                  help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
                  help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
-    click.option("--seconds", type=Finite(0.1, 86400.0),
+    click.option("--seconds", type=FiniteFloat(0.1, 86400.0),
                  help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C"),
     click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
     threads_option,
@@ -56,7 +56,7 @@ OPTIONS: list[Callable] = [
     *start.OPTIONS,
     # How the loop keeps time, and what the safety layer allows.
     click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
-    click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
     click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
                  help="leave out ticks that are over, or run late steps at once"),
     click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
@@ -90,11 +90,11 @@ def run(
     from ..network.keys import load_key
     from ..safety.limits import Limits
     from ..safety.safety import Safety
-    from . import live
+    from . import connections
 
-    timing = {name: options.pop(name) for name in TIMING}
+    timing = {name: options.pop(name) for name in LOOP_OPTIONS}
     key = load_key(key_file)
-    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
+    open_robot = connections.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
     policy = _policy(folder, policy_file, threads, provider)
     if record and policy_file:
         raise DeployError("a recording holds the inputs of our policies", "Leave out --record or --policy")
@@ -106,7 +106,9 @@ def run(
         robot, kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
         if commands is not None:
-            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, key=key, **options)
+            command, seconds = connections.open_commands(
+                commands, policy, kinematics, seconds, stack, key=key, **options
+            )
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
         told = policy.metadata
@@ -118,7 +120,7 @@ def run(
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
-        if isinstance(command, live.Commander):
+        if isinstance(command, connections.Commander):
             command.on_end = loop.stop
         stack.enter_context(interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)
@@ -154,7 +156,7 @@ def _task(
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
         told = policy.metadata
-        asked = Run(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
+        asked = RunContext(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
         return KINDS[chosen].from_options(options, asked), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')

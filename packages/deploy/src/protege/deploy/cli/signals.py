@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
         stop()
 
     # What is ignored stays so: `nohup` ignores SIGHUP.
-    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before: dict[int, Any] = {number: signal.signal(number, handle) for number in heard}
     try:
         yield

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DeployError, needs
-from .options import Finite
+from .options import FiniteFloat
 from .signals import interruptible
 
 if TYPE_CHECKING:
     from ..unitree.simulated import SimulatedRobot
 
 
-class Press(click.ParamType):
+class ButtonPress(click.ParamType):
     """`start@5` or `L2+B@60`: buttons of the remote control and when they are pressed, s."""
 
     name = "press"
@@ -45,13 +45,17 @@ class Press(click.ParamType):
 @click.option(
     "--sdk", is_flag=True, help="speak by Unitree's own SDK, as other programs on it and unitree-sdk: do; domain 0"
 )
-@click.option("--seconds", type=Finite(0.1, 86400.0), help="by default until Ctrl-C")
+@click.option("--seconds", type=FiniteFloat(0.1, 86400.0), help="by default until Ctrl-C")
 @click.option(
     "--gantry/--no-gantry", default=True, show_default=True, help="hangs until a policy moves it, or stands freely"
 )
 @click.option("--odometry/--no-odometry", default=True, show_default=True, help="says where it is, or does not know it")
 @click.option(
-    "--press", "presses", multiple=True, type=Press(), help="on the remote control, as start@5 or L2+B@60; repeatable"
+    "--press",
+    "presses",
+    multiple=True,
+    type=ButtonPress(),
+    help="on the remote control, as start@5 or L2+B@60; repeatable",
 )
 def simulate(
     robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,

@@ -6,18 +6,18 @@ from typing import Any
 import click
 
 from ..errors import DeployError
-from ..loop.start_up import HOLD, RAMP, StartUp
+from ..loop.start_up import HOLD_SECONDS, RAMP_STEPS, StartUp
 from ..policy.metadata import Metadata
-from .options import Finite
+from .options import FiniteFloat
 
-GO = "A"
+GO_BUTTON = "A"
 """Of the robot's remote control: the policy may begin."""
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
-                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP} by default on unitree, "
+                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP_STEPS} by default on unitree, "
                       "elsewhere the policy begins at once; 0 for none"),
-    click.option("--hold", default=HOLD, show_default=True, type=Finite(0.0, 3600.0),
+    click.option("--hold", default=HOLD_SECONDS, show_default=True, type=FiniteFloat(0.0, 3600.0),
                  help="s that the pose is held after the ramp"),
     click.option("--begin", type=click.Choice(["now", "remote"]), default="now", show_default=True,
                  help="remote: damp until start is pressed on the robot's remote control, hold the pose until A is"),
@@ -34,15 +34,15 @@ def start_up(
     Raises:
         DeployError: the robot has no remote control.
     """
-    ramp = soft_start if soft_start is not None else RAMP * robot_name.startswith("unitree")
+    ramp = soft_start if soft_start is not None else RAMP_STEPS * robot_name.startswith("unitree")
     if not ramp:
         if begin == "remote" or after_fall == "resume":
-            raise DeployError("without a soft start the policy begins at once", f"Add --soft-start {RAMP}")
+            raise DeployError("without a soft start the policy begins at once", f"Add --soft-start {RAMP_STEPS}")
         return None
     waits: dict[str, Any] = {}
     if begin == "remote":
         if not hasattr(robot, "remote"):
             raise DeployError(f"{robot_name} has no remote control that is known here", "Take --begin now")
-        waits = {"ready": lambda: "start" in robot.remote.buttons, "go": lambda: GO in robot.remote.buttons}
+        waits = {"ready": lambda: "start" in robot.remote.buttons, "go": lambda: GO_BUTTON in robot.remote.buttons}
     told = metadata.default_joint_pos
     return StartUp(told, metadata.control_dt, ramp=ramp, hold=hold, resumes=after_fall == "resume", **waits)

@@ -15,19 +15,19 @@ from ..geometry import Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..motions.clips import load_clip
 from ..policy.onnx_policy import OnnxPolicy
-from ..policy.senses import places
+from ..policy.senses import position_inputs
 from ..safety.ranges import Ranges
-from .measured import Ending, Note
+from .measured import EndingCommand, Note
 from .motion import Kinematics, Motion, MotionCommand
-from .order_kind import Part
+from .order_kind import OrderPart
 from .orders import MODES, Order, parse
-from .registry import REACH, STEER, Arrival
+from .registry import GOAL, STEERING, ArrivalCommand
 
-BRAKING = 1.0
+BRAKING_SECONDS = 1.0
 """s before a line's end, from where on that end is a point to reach: policies brake for these, not for the ends of lines."""
-USUAL_SPEED = 1.5  # m/s, of policies that do not say which speeds they were trained on
-NOTES = 100  # of the last ones that are kept
-WORLD = Pose2D(np.zeros(2), 0.0)
+DEFAULT_MAX_SPEED = 1.5  # m/s, of policies that do not say which speeds they were trained on
+MAX_NOTES = 100  # of the last ones that are kept
+WORLD_ORIGIN = Pose2D(np.zeros(2), 0.0)
 
 Prepared = Mapping[str, Callable[[Mapping[str, Pose2D]], CommandSource]]
 """An order that can be taken within a control step: what takes long, such as a clip's kinematics, is done. By mode what makes a
@@ -49,21 +49,23 @@ class Commander:
     Attributes:
         dropped: datagrams that a source discarded, by reason; the source puts its own counter here.
         on_end: called when whoever commands ends the run: `ControlLoop.stop`.
-        notes: what became of the paths, the last `NOTES` of them.
+        notes: what became of the paths, the last `MAX_NOTES` of them.
     """
 
     def __init__(
         self, policy: OnnxPolicy, kinematics: Kinematics | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._policy, self._kinematics, self._clock = policy, kinematics, clock
-        self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=NOTES)
+        self._ranges, self.notes = Ranges(policy.metadata.command_ranges), deque[Note](maxlen=MAX_NOTES)
         self._knows_place = True  # until it says otherwise
         self._raw = {
             modality.name: [spec for spec in policy.metadata.inputs if spec.name in modality.inputs]
             for modality in policy.metadata.modalities
             if modality.name not in MODES
         }
-        self._idle: Prepared = self.prepare({STEER.name: STEER.order(speed=0.0)}) if STEER.name in policy.modes else {}
+        self._idle: Prepared = (
+            self.prepare({STEERING.name: STEERING.order(speed=0.0)}) if STEERING.name in policy.modes else {}
+        )
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
         self._lock = Lock()
@@ -71,13 +73,13 @@ class Commander:
         self._heard: float | None = None
         self._start: Pose2D | None = None
         self._since, self._sources = 0.0, dict[str, CommandSource]()
-        self._ending: Ending | None = None
+        self._ending: EndingCommand | None = None
 
     @property
     def speeds(self) -> tuple[float, float]:
         """Least and largest speed of steering that the policy was trained on, m/s."""
-        trained = self._policy.metadata.command_ranges.get(STEER.speed_range)
-        return (0.0, USUAL_SPEED) if trained is None else (trained.low, trained.high)
+        trained = self._policy.metadata.command_ranges.get(STEERING.speed_range)
+        return (0.0, DEFAULT_MAX_SPEED) if trained is None else (trained.low, trained.high)
 
     # Who commands -------------------------------------------------------------------------------------------------------
 
@@ -88,12 +90,12 @@ class Commander:
             DeployError: an invalid order, one that this policy does not take, a clip that cannot be read, or a place for a robot
                 that does not know where it is.
         """
-        given = isinstance(order, Mapping) and all(isinstance(part, Part | Motion) for part in order.values())
+        given = isinstance(order, Mapping) and all(isinstance(part, OrderPart | Motion) for part in order.values())
         parts, modes = order if given else parse(order, self._raw), self._policy.modes
         for mode in parts:
             if mode not in modes:
                 raise DeployError(f"this policy takes no {mode}", f"It takes {', '.join(modes) or 'nothing'}")
-            if not self._knows_place and places(self._policy.metadata, mode):
+            if not self._knows_place and position_inputs(self._policy.metadata, mode):
                 raise DeployError(
                     f"this robot does not know where it is, as a {mode} needs", "Steer it, or play a motion"
                 )
@@ -151,12 +153,12 @@ class Commander:
             said = self._ask(time, reading)
         return said
 
-    def _leave(self, line: Ending, reading: RobotReading) -> None:
+    def _leave(self, line: EndingCommand, reading: RobotReading) -> None:
         """Stand at the line's end, or, if it was given up, where the robot is. Of a mix only poses go on."""
         self.notes.extend(Note(self._since + at, message) for at, message in line.notes)
         (at, _), (end, left) = line.notes[-1], line.rest
-        stands: dict[str, CommandSource] = {REACH.name: Arrival(end, at + left)}
-        if line.lost or REACH.name not in self._policy.modes:
+        stands: dict[str, CommandSource] = {GOAL.name: ArrivalCommand(end, at + left)}
+        if line.lost or GOAL.name not in self._policy.modes:
             stands = self._begun(self._idle, reading)
         poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
         self._sources, self._ending = {**poses, **stands}, None
@@ -164,17 +166,17 @@ class Commander:
     def _begun(self, prepared: Prepared, reading: RobotReading) -> dict[str, CommandSource]:
         """The sources of an order, for a robot as it is now."""
         here = reading.pose_2d
-        frames = {"robot": here, "start": self._start or here, "world": WORLD}
+        frames = {"robot": here, "start": self._start or here, "world": WORLD_ORIGIN}
         sources = {mode: begin(frames) for mode, begin in prepared.items()}
-        self._ending = next((source for source in sources.values() if isinstance(source, Ending)), None)
-        if self._ending is not None and REACH.name in self._policy.modes:
-            self._ending.lead = BRAKING
+        self._ending = next((source for source in sources.values() if isinstance(source, EndingCommand)), None)
+        if self._ending is not None and GOAL.name in self._policy.modes:
+            self._ending.lead = BRAKING_SECONDS
         return sources
 
     def _ask(self, time: float, reading: RobotReading) -> Command:
-        return mixed([source(time - self._since, reading) for source in self._sources.values()])
+        return merge_commands([source(time - self._since, reading) for source in self._sources.values()])
 
-    def _prepared(self, part: Part | Motion) -> Callable[[Mapping[str, Pose2D]], CommandSource]:
+    def _prepared(self, part: OrderPart | Motion) -> Callable[[Mapping[str, Pose2D]], CommandSource]:
         policy, metadata = self._policy, self._policy.metadata
         if not isinstance(part, Motion):
             return partial(part.begin, path_times=metadata.path_times, ranges=self._ranges)
@@ -185,12 +187,12 @@ class Commander:
         unknown = sorted(set(part.bodies) - set(metadata.body_names))
         if unknown:
             raise DeployError(f"the robot has no {', '.join(unknown)}", f"It has {', '.join(metadata.body_names)}")
-        clip = load_clip(part.clip, metadata, self._kinematics).placed(WORLD)
+        clip = load_clip(part.clip, metadata, self._kinematics).placed(WORLD_ORIGIN)
         command = MotionCommand(clip, self._kinematics, metadata, policy.with_poses, part.bodies)
         return lambda frames: command.moved(frames["robot"])
 
 
-def mixed(commands: list[Command]) -> Command:
+def merge_commands(commands: list[Command]) -> Command:
     """One command with the fields of all; where two have the same field, the later one wins."""
     said = {f.name: getattr(c, f.name) for c in commands for f in fields(c) if getattr(c, f.name) is not None}
     said["raw"] = {name: inputs for c in commands for name, inputs in c.raw.items()}

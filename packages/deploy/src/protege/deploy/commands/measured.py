@@ -4,7 +4,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from ..interface import Array, Command, RobotReading
 
-STRIDE = 1.0  # s, over which a velocity is averaged: a gait cycle
+STRIDE_SECONDS = 1.0  # s, over which a velocity is averaged: a gait cycle
 
 
 @runtime_checkable
@@ -22,7 +22,7 @@ class MeasuredCommand(Protocol):
 
 
 @runtime_checkable
-class Ending(Protocol):
+class EndingCommand(Protocol):
     """A command source that comes to an end, and then is to stand there.
 
     Attributes:

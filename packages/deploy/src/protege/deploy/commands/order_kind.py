@@ -9,29 +9,31 @@ import numpy as np
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
-from ..safety.ranges import ANY, Ranges
+from ..safety.ranges import UNLIMITED, Ranges
 from .measured import MeasuredCommand
 
-Past = Sequence[tuple[Command, Array]]
+CommandHistory = Sequence[tuple[Command, Array]]
 """What was commanded in each control step until now, and where the root then was, (2,) m; the last entry is now."""
 
 
 @runtime_checkable
-class Part(Protocol):
+class OrderPart(Protocol):
     """An order of one modality."""
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
         """The command, for a robot and a start that are where `frames` says."""
         ...
 
 
-class Run(NamedTuple):
+class RunContext(NamedTuple):
     """What a command is for: where the robot is, how long it runs, s, `Metadata.path_times`, what its policy was trained on."""
 
     start: Pose2D
     seconds: float
     times: Sequence[float]
-    ranges: Ranges = ANY
+    ranges: Ranges = UNLIMITED
 
 
 class Shortcut(NamedTuple):
@@ -44,7 +46,7 @@ class Shortcut(NamedTuple):
         button: of a gamepad, its number.
     """
 
-    order: Part
+    order: OrderPart
     words: str
     key: str
     button: int
@@ -56,7 +58,7 @@ class OrderKind:
 
     Attributes:
         name: as `policy.json` has it.
-        order: dataclass of its orders, a `Part`; its fields are the keys that a user gives.
+        order: dataclass of its orders, a `OrderPart`; its fields are the keys that a user gives.
         from_options: values of `options` -> the command.
         random: draws a command within what policies are trained on.
         of_clip: a clip's root (T, 2) m, its control step now, s between two, `path_times`, the reading -> fields of a `Command`
@@ -75,11 +77,11 @@ class OrderKind:
 
     name: str
     order: type
-    from_options: Callable[[Mapping[str, Any], Run], MeasuredCommand]
-    random: Callable[[np.random.Generator, Run], MeasuredCommand]
+    from_options: Callable[[Mapping[str, Any], RunContext], MeasuredCommand]
+    random: Callable[[np.random.Generator, RunContext], MeasuredCommand]
     of_clip: Callable[[Array, int, float, Sequence[float], RobotReading], dict[str, Any]]
     unit: str
-    error: Callable[[Past, Metadata], float | None]
+    error: Callable[[CommandHistory, Metadata], float | None]
     drawn: Callable[[Command, Array], Array | None]
     segments: int = 0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -89,5 +91,5 @@ class OrderKind:
     velocity_of: Callable[[Command, RobotReading], Array | None] | None = None
 
 
-SPEED: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
+SPEED_OPTION: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
 """The option of every kind that has a speed."""

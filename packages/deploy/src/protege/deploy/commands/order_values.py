@@ -9,7 +9,7 @@ FRAMES = ("robot", "start", "world")
 """Where the robot stands and faces as the order is taken, where it did as the run began, and the world."""
 MAX_SPEED = 10.0  # m/s
 MAX_POINTS = 1000
-FAR = 1e5  # m
+MAX_COORDINATE = 1e5  # m
 
 
 def check_numbers(order: Any, **bounds: tuple[float, float]) -> None:
@@ -43,8 +43,12 @@ def as_points(values: Any) -> tuple[tuple[float, float], ...]:
     if not _is_list(values) or len(values) > MAX_POINTS:
         raise DeployError(f"points are a list of at most {MAX_POINTS} pairs (x, y), not {short(values)}")
     for point in values:
-        if not _is_list(point) or len(point) != 2 or not all(_is_number(value, -FAR, FAR) for value in point):
-            raise DeployError(f"a point is a pair (x, y) of numbers up to {FAR:g} m, not {short(point)}")
+        if (
+            not _is_list(point)
+            or len(point) != 2
+            or not all(_is_number(value, -MAX_COORDINATE, MAX_COORDINATE) for value in point)
+        ):
+            raise DeployError(f"a point is a pair (x, y) of numbers up to {MAX_COORDINATE:g} m, not {short(point)}")
     return tuple((float(x), float(y)) for x, y in values)
 
 

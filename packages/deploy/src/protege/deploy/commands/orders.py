@@ -17,9 +17,9 @@ from ..errors import DeployError
 from ..geometry import Pose2D
 from ..interface import Command, CommandSource
 from ..policy.metadata import DTYPES, TensorSpec
-from ..safety.ranges import ANY, Ranges
+from ..safety.ranges import UNLIMITED, Ranges
 from .motion import Motion
-from .order_kind import Part
+from .order_kind import OrderPart
 from .order_values import short
 from .registry import KINDS
 
@@ -36,13 +36,15 @@ class Raw:
     modality: str
     inputs: Mapping[str, np.ndarray]
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
         """The command, the same in every step."""
         command = Command(raw={self.modality: self.inputs})
         return lambda time, reading: command
 
 
-Order = Mapping[str, Part | Motion]
+Order = Mapping[str, OrderPart | Motion]
 """Parts by mode. An empty one stands."""
 MODES: dict[str, type] = {**{name: kind.order for name, kind in KINDS.items()}, "motion": Motion}
 
@@ -60,7 +62,7 @@ def parse(data: Any, raw: Mapping[str, Sequence[TensorSpec]]) -> Order:
     if not isinstance(data, Mapping):
         raise DeployError(f"an order is a mapping of {', '.join(known)}, not {short(data)}")
     for mode, values in data.items():
-        _known(mode, known, "mode")
+        _check_known(mode, known, "mode")
         if not isinstance(values, Mapping):
             raise DeployError(f"{mode} is a mapping, not {short(values)}")
     return {
@@ -74,7 +76,7 @@ def _raw(mode: str, values: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> 
     if missing := [name for name in specs if name not in values]:
         raise DeployError(f"{mode} needs {', '.join(missing)}")
     for name, value in values.items():
-        spec = specs[_known(name, specs, f"key of {mode}")]
+        spec = specs[_check_known(name, specs, f"key of {mode}")]
         try:
             array = np.asarray(value, np.float64)
         except (TypeError, ValueError, OverflowError):
@@ -86,15 +88,15 @@ def _raw(mode: str, values: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> 
     return Raw(mode, arrays)
 
 
-def _part(mode: str, values: Mapping[str, Any]) -> Part | Motion:
+def _part(mode: str, values: Mapping[str, Any]) -> OrderPart | Motion:
     known = {field.name: field.default is MISSING for field in fields(MODES[mode])}
     missing = [name for name, required in known.items() if required and name not in values]
     if missing:
         raise DeployError(f"{mode} needs {', '.join(missing)}")
-    return MODES[mode](**{_known(key, known, f"key of {mode}"): value for key, value in values.items()})
+    return MODES[mode](**{_check_known(key, known, f"key of {mode}"): value for key, value in values.items()})
 
 
-def _known(name: Any, names: Mapping[str, Any], what: str) -> str:
+def _check_known(name: Any, names: Mapping[str, Any], what: str) -> str:
     if isinstance(name, str) and name in names:
         return name
     near = get_close_matches(short(name), names, n=1)

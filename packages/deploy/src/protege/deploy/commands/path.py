@@ -11,16 +11,16 @@ import numpy as np
 from ..geometry import Array, Pose2D, turned
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
-from ..safety.ranges import ANY, Ranges
+from ..safety.ranges import UNLIMITED, Ranges
 from .measured import Note
-from .order_kind import SPEED, OrderKind, Past, Run, Shortcut
+from .order_kind import SPEED_OPTION, CommandHistory, OrderKind, RunContext, Shortcut
 from .order_values import MAX_SPEED, as_points, check_frame, check_numbers
 from .path_clock import PathClock
 
 logger = logging.getLogger("protege.deploy")
 
-STEP = 1.0 / 120.0  # s, of the integration of lines
-FIRST, STILL = 0.5, 0.02  # s until the first point; m between two, below which a line stands
+INTEGRATION_STEP = 1.0 / 120.0  # s, of the integration of lines
+FIRST_POINT_TIME, STANDING_DISTANCE = 0.5, 0.02  # s until the first point; m between two, below which a line stands
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Path:
         check_numbers(self, speed=(0.01, MAX_SPEED), turn_rate=(-10.0, 10.0), seconds=(0.1, 600.0))
         check_frame(self.frame)
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
         """The command, for a robot and a start that are where `frames` says."""
         here, speed = frames["robot"], ranges.clamp("path_speed", self.speed)
         if self.points:
@@ -80,16 +82,16 @@ class PathCommand:
 
     @classmethod
     def driven(cls, start: Pose2D, speed: Array, turn_rate: Array, times: Sequence[float]) -> Self:
-        """From a start on, by speed (T,) m/s and turn rate (T,) rad/s to the left, every `STEP`."""
-        angle = start.yaw + STEP * (np.cumsum(turn_rate) - turn_rate[0])
+        """From a start on, by speed (T,) m/s and turn rate (T,) rad/s to the left, every `INTEGRATION_STEP`."""
+        angle = start.yaw + INTEGRATION_STEP * (np.cumsum(turn_rate) - turn_rate[0])
         velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        travelled = STEP * np.cumsum(velocity, axis=0)
-        return cls(STEP * np.arange(len(speed)), start.point + travelled - travelled[0], times)
+        travelled = INTEGRATION_STEP * np.cumsum(velocity, axis=0)
+        return cls(INTEGRATION_STEP * np.arange(len(speed)), start.point + travelled - travelled[0], times)
 
     @classmethod
     def arc(cls, start: Pose2D, speed: float, turn_rate: float, seconds: float, times: Sequence[float]) -> Self:
         """Straight, or along a circle: speed in m/s, turn rate in rad/s to the left, for so many seconds."""
-        ones = np.ones(int(np.ceil(seconds / STEP)) + 2)
+        ones = np.ones(int(np.ceil(seconds / INTEGRATION_STEP)) + 2)
         return cls.driven(start, speed * ones, turn_rate * ones, times)
 
     @classmethod
@@ -105,7 +107,10 @@ class PathCommand:
 
         It is long enough to be seen ahead to the end of a run of so many seconds.
         """
-        generator, now = np.random.default_rng(seed), STEP * np.arange(int(np.ceil((seconds + max(times)) / STEP)) + 2)
+        generator, now = (
+            np.random.default_rng(seed),
+            INTEGRATION_STEP * np.arange(int(np.ceil((seconds + max(times)) / INTEGRATION_STEP)) + 2),
+        )
         knots = np.cumsum(generator.uniform(1.0, 2.0, int(now[-1]) + 2)) - 1.0
         speed = np.interp(now, knots, generator.uniform(0.5, 1.5, len(knots)))
         turn_rate = np.interp(now, knots, generator.uniform(-0.8, 0.8, len(knots)))
@@ -172,7 +177,7 @@ class PathCommand:
 # What the runtime knows of it ------------------------------------------------------------------------------------------
 
 
-def from_options(options: Mapping[str, Any], run: Run) -> PathCommand:
+def from_options(options: Mapping[str, Any], run: RunContext) -> PathCommand:
     """A line at `--speed` that bends at `--turn-rate`, or with `--seed` a random one."""
     speed, turn_rate, seed = (options[name] for name in ("speed", "turn_rate", "seed"))
     if seed is not None:
@@ -183,7 +188,7 @@ def from_options(options: Mapping[str, Any], run: Run) -> PathCommand:
     return PathCommand.arc(run.start, slower, bend, run.seconds + max(run.times), run.times)
 
 
-def random(generator: np.random.Generator, run: Run) -> PathCommand:
+def random(generator: np.random.Generator, run: RunContext) -> PathCommand:
     """See `PathCommand.random`."""
     return PathCommand.random(run.start, int(generator.integers(2**31)), run.seconds, run.times)
 
@@ -194,7 +199,7 @@ def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: R
     return {"path_w": root[np.minimum(now + ahead, len(root) - 1)]}
 
 
-def error(past: Past, metadata: Metadata) -> float | None:
+def error(past: CommandHistory, metadata: Metadata) -> float | None:
     """Distance from the nearest point that was told for now, m."""
     if past[-1][0].path_w is None:
         return None
@@ -209,8 +214,8 @@ def velocity_of(command: Command, reading: RobotReading) -> Array | None:
         return None
     line = np.asarray(command.path_w)
     ahead, along = turned(line[0] - reading.place[:2], -reading.yaw), turned(line[1] - line[0], -reading.yaw)
-    turns = np.arctan2(along[1], along[0]) if np.linalg.norm(along) > STILL else 0.0
-    return np.array([*ahead, turns]) / FIRST
+    turns = np.arctan2(along[1], along[0]) if np.linalg.norm(along) > STANDING_DISTANCE else 0.0
+    return np.array([*ahead, turns]) / FIRST_POINT_TIME
 
 
 KIND = OrderKind(
@@ -224,7 +229,7 @@ KIND = OrderKind(
     drawn=lambda command, root: None if command.path_w is None else np.vstack([root, command.path_w]),
     segments=10,
     options={
-        **SPEED,
+        **SPEED_OPTION,
         "--turn-rate": {"default": 0.0, "help": "rad/s to the left"},
         "--seed": {"type": click.IntRange(min=0), "help": "a random line"},
     },

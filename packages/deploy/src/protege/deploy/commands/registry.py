@@ -3,11 +3,11 @@
 from . import goal, path, steering
 from .order_kind import OrderKind
 
-STEER, REACH, FOLLOW = steering.KIND, goal.KIND, path.KIND
+STEERING, GOAL, PATH = steering.KIND, goal.KIND, path.KIND
 """What sticks and sliders order, what is ordered for a point, and what for several."""
-Arrival = goal.GoalCommand
+ArrivalCommand = goal.GoalCommand
 """What is commanded at the end of a line: to be at a point (2,) m by a deadline, s."""
-KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (FOLLOW, REACH, STEER)}
+KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (PATH, GOAL, STEERING)}
 """All of them, by name."""
 SHORTCUTS = {name: kind.shortcut for name, kind in KINDS.items() if kind.shortcut is not None}
 """Orders at the touch of a key, by name."""

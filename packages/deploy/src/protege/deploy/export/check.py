@@ -16,11 +16,11 @@ from ..policy.session import open_session
 from . import states as _states
 from .export import load_graph, weights_sha256
 from .graph import StudentGraph
-from .states import BOUNDS, run_batches
+from .states import MAX_DIFFERENCE, run_batches
 
-TOLERANCE = {**BOUNDS, "fp32": 1e-5}
+MAX_CPU_DIFFERENCE = {**MAX_DIFFERENCE, "fp32": 1e-5}
 """Largest difference of joint targets, rad, by precision. Sums in another order differ by 1e-6 or so in float32."""
-RANDOM, CLOSED_LOOPS = "random", "recorded"
+RANDOM_STATES, RECORDED_STATES = "random", "recorded"
 """Where states come from, if not from a file."""
 
 
@@ -62,22 +62,22 @@ def check(
         the largest differences.
 
     Raises:
-        DeployError: another checkpoint, unfit states, or a difference above `TOLERANCE`.
+        DeployError: another checkpoint, unfit states, or a difference above `MAX_CPU_DIFFERENCE`.
     """
     described = metadata.load(folder)
     loaded, graph, robot = load_graph(checkpoint)
     if weights_sha256(loaded) != described.source.weights_sha256:
         raise DeployError(f"{folder} was exported from another checkpoint than {checkpoint}", "Export it again")
-    wanted = str(states or (RANDOM if described.precision == "fp32" else CLOSED_LOOPS))
-    if wanted == RANDOM:
+    wanted = str(states or (RANDOM_STATES if described.precision == "fp32" else RECORDED_STATES))
+    if wanted == RANDOM_STATES:
         inputs = random_inputs(graph, robot, num_states, torch.Generator().manual_seed(seed))
-    elif wanted == CLOSED_LOOPS:
+    elif wanted == RECORDED_STATES:
         inputs = _tensors(_states.record(folder, num_states, seed))
     else:
         inputs = _tensors(_states.load(wanted, graph.specs, num_states))
     result = compare(Path(folder), graph, inputs, provider)
     # GPUs take other sines and roots than torch does on a CPU.
-    bound = (TOLERANCE if provider == "cpu" else BOUNDS)[described.precision]
+    bound = (MAX_CPU_DIFFERENCE if provider == "cpu" else MAX_DIFFERENCE)[described.precision]
     if not result.joint_target <= bound:
         raise DeployError(
             f"{folder}: ONNX and torch differ by {result.joint_target:.1e} rad, more than {bound:.0e}",

@@ -42,13 +42,13 @@ from ..policy.metadata import (
     TensorSpec,
     file_sha256,
 )
-from ..policy.properties import STYLES, properties
-from ..policy.session import BATCH, open_session
+from ..policy.properties import PROPERTY_STYLES, properties
+from ..policy.session import BATCH_DIMENSION, open_session
 from . import states as _states
 from .graph import StudentGraph
 from .modalities import trained_ranges
 from .precision import to_fp16, to_int8, with_fixed_batch
-from .states import BOUNDS, compare, run_batches
+from .states import MAX_DIFFERENCE, compare, run_batches
 from .urdf import urdf
 
 OPSET = 17
@@ -74,12 +74,12 @@ class Variant:
     states: str | Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, STYLES)):
+        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, PROPERTY_STYLES)):
             if value not in known:
                 raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
 
 
-Properties = Callable[[Metadata], dict[str, str]]
+MakeProperties = Callable[[Metadata], dict[str, str]]
 """What the model itself says of its metadata, in the style, of the run and with the URDF of an export."""
 
 
@@ -105,7 +105,7 @@ def export(checkpoint: str | Path, output: str | Path, variant: Variant = Varian
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
         try:
-            _fill(temporary, loaded, graph, robot, variant)
+            _write_files(temporary, loaded, graph, robot, variant)
             temporary.chmod(0o755)
             old = temporary.with_suffix(".old")
             if output.exists():
@@ -169,7 +169,7 @@ def trace(graph: StudentGraph) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=names,
             output_names=outputs,
-            dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
+            dynamic_axes={name: {0: BATCH_DIMENSION} for name in (*names, *outputs)},
         )
         return with_named_constants(onnx.load(Path(folder) / MODEL_FILE))
 
@@ -207,23 +207,26 @@ def weights_sha256(loaded: LoadedPolicy) -> str:
     return weights_digest(loaded.checkpoint.model, shapes=False)
 
 
-def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
+def _write_files(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
     """All files of an export. The fp32 model comes first: the others are made and measured with its closed loop."""
     described = _describe(loaded, graph, robot)
     run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
     for entry in entry_points(group="protege.models"):
         (folder / ROBOT_FILE).write_text(entry.load()(robot))
     said = partial(properties, style=variant.style, run=run, urdf=urdf(robot))
-    _seal(folder, model, described, said)
+    _save_model(folder, model, described, said)
     if variant.precision != "fp32":
         model, described = _converted(folder, model, described, variant, said)
     if variant.batch is not None:
-        model, described = with_fixed_batch(model, BATCH, variant.batch), replace(described, batch=variant.batch)
-    _seal(folder, model, described, said)
+        model, described = (
+            with_fixed_batch(model, BATCH_DIMENSION, variant.batch),
+            replace(described, batch=variant.batch),
+        )
+    _save_model(folder, model, described, said)
 
 
 def _converted(
-    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Properties
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: MakeProperties
 ) -> tuple[onnx.ModelProto, Metadata]:
     """The model in another precision, and how far that takes it from the one in the folder.
 
@@ -236,9 +239,9 @@ def _converted(
     converted = to_fp16(model) if variant.precision == "fp16" else to_int8(model, states)
     described = replace(described, precision=variant.precision)
     with tempfile.TemporaryDirectory() as other:
-        described = _seal(Path(other), converted, described, said)
+        described = _save_model(Path(other), converted, described, said)
         actual = run_batches(open_session(other, described), states)[0]
-    accuracy, bound = compare(actual, expected), BOUNDS[variant.precision]
+    accuracy, bound = compare(actual, expected), MAX_DIFFERENCE[variant.precision]
     if not accuracy.max <= bound:
         raise DeployError(
             f"in {variant.precision} joint targets are off by up to {accuracy.max:.2g} rad, more than {bound:g}",
@@ -247,7 +250,7 @@ def _converted(
     return converted, replace(described, accuracy=accuracy)
 
 
-def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Properties) -> Metadata:
+def _save_model(folder: Path, model: onnx.ModelProto, described: Metadata, said: MakeProperties) -> Metadata:
     """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, said(described))

@@ -17,7 +17,7 @@ from protege.core.robots.state import RobotState, Snapshot
 from protege.core.tasks import modalities
 
 from ..policy.metadata import TensorSpec
-from ..policy.tensors import REFERENCE, in_heading, input_specs, output_specs
+from ..policy.tensors import REFERENCE_INPUTS, in_heading, input_specs, output_specs
 from .modalities import command_inputs, command_mask
 
 
@@ -45,7 +45,7 @@ class StudentGraph(nn.Module):
         self.onboard = policy.sensors == observations.ONBOARD
         names = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
         tokens = [names.get(name, name) for name in read]
-        reference = [name for name in REFERENCE if name in policy.obs_keys]
+        reference = [name for name in REFERENCE_INPUTS if name in policy.obs_keys]
         self.policy, self.kinematics = policy, Kinematics(robot)
         self.modalities = command_inputs(tokens, obs_shapes)
         commands = [spec for specs in self.modalities.values() for spec in specs]
@@ -83,7 +83,7 @@ class StudentGraph(nn.Module):
         if "target_body_pos_w" in told:
             see = observations.onboard_poses if self.onboard else observations.poses
             obs[self._name("poses")] = see(state, told["target_body_pos_w"], told["target_body_quat_w"])
-        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE) if name in given}
+        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE_INPUTS) if name in given}
 
     def felt(self, given: Mapping[str, Tensor], state: RobotState) -> Tensor:
         """What the body feels now, (N, P): `proprioception` of the state, or `onboard`."""

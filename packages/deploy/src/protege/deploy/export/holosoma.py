@@ -21,10 +21,10 @@ from .export import OPSET, example, load_graph
 from .graph import StudentGraph
 from .urdf import urdf
 
-FILE = "holosoma.onnx"
+HOLOSOMA_FILE = "holosoma.onnx"
 INPUT, OUTPUT = "actor_obs", "action"
 ACTION_SCALE = 0.25  # rad a unit, `policy_action_scale` of its locomotion task
-SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
+TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
 
 
 class HolosomaGraph(nn.Module):
@@ -101,7 +101,7 @@ class HolosomaGraph(nn.Module):
         """Each term without its scale, (1, frames, size), oldest first."""
         sizes = [self.frames * size for size in self.terms.values()]
         parts = zip(self.terms, actor_obs.split(sizes, dim=1), strict=True)
-        return {name: part.reshape(1, self.frames, -1) / SCALES.get(name, 1.0) for name, part in parts}
+        return {name: part.reshape(1, self.frames, -1) / TERM_SCALES.get(name, 1.0) for name, part in parts}
 
     def _history(self, frames: Tensor) -> Tensor:
         """What was felt before, newest first. Where nothing was yet it is what was felt first: as after a reset."""
@@ -124,10 +124,10 @@ def write_holosoma(checkpoint: str | Path, folder: str | Path) -> tuple[Path, in
         DeployError: the policy cannot go in, see `HolosomaGraph`.
     """
     _, inner, robot = load_graph(checkpoint)
-    graph, path = HolosomaGraph(inner).eval(), Path(folder) / FILE
+    graph, path = HolosomaGraph(inner).eval(), Path(folder) / HOLOSOMA_FILE
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in `export.trace`
-        traced = Path(temporary) / FILE
+        traced = Path(temporary) / HOLOSOMA_FILE
         torch.onnx.export(
             graph, (torch.zeros(1, graph.size),), str(traced), dynamo=False, opset_version=OPSET, input_names=[INPUT],
             output_names=[OUTPUT],

@@ -16,7 +16,7 @@ import onnx
 
 from ..interface import Array
 
-READOUT = 2
+FLOAT_READOUTS = 2
 """Products before the actions that int8 leaves alone."""
 CALIBRATION_BATCH = 100
 CALIBRATION_STATES = 2000
@@ -65,7 +65,7 @@ def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelPr
             return next(self.batches, None)
 
     _, products = network_nodes(model)
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, _silenced_logging():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             _copy(model),
@@ -131,11 +131,11 @@ def _inner(model: onnx.ModelProto, products: set[str]) -> list[str]:
             inner.append(node.name)
         if node.name in products or follows:
             known.update(node.output)
-    return inner[:-READOUT] or sorted(products)
+    return inner[:-FLOAT_READOUTS] or sorted(products)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silenced_logging() -> Iterator[None]:
     """The quantizer advises pre-processing, and divides by the empty ranges of tensors that it then leaves alone."""
     logging.disable(logging.WARNING)
     try:

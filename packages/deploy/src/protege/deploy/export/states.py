@@ -11,7 +11,7 @@ import numpy as np
 
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
-from ..commands.order_kind import Run
+from ..commands.order_kind import RunContext
 from ..commands.registry import KINDS
 from ..errors import DeployError
 from ..geometry import Array, Pose2D
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..robots.mujoco import MujocoRobot
 
 EPISODE_S = 6.0
-CLIPS = ("walk", "run", "jump")
+TRACKED_CLIPS = ("walk", "run", "jump")
 """Clips of the robot that policies with poses track, as far as a package ships them."""
-BATCH = 256
-BOUNDS = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}
+BATCH_SIZE = 256
+MAX_DIFFERENCE = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}
 """Largest difference of a joint target from that of the policy in fp32, rad, on states of closed loops: more is an error.
 
 In fp32 sums in another order differ by 1e-6 or so, and `protege-deploy check` allows 1e-5; GPUs take other sines and roots.
@@ -102,7 +102,7 @@ def run_batches(session: Any, states: Mapping[str, Array], batch: int | None = N
     Returns:
         its outputs, (N, ...) each.
     """
-    count, size = len(next(iter(states.values()))), batch or BATCH
+    count, size = len(next(iter(states.values()))), batch or BATCH_SIZE
     parts = []
     for begin in range(0, count, size):
         rows = np.arange(begin, begin + size)
@@ -126,14 +126,14 @@ def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Genera
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield kind.random(random, Run(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
+            yield kind.random(random, RunContext(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
         for clip in clips:
             robot.reset(clip.start())
             yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)
 
 
 def _clips(metadata: Metadata) -> Iterator[Clip]:
-    """Those of `CLIPS` that are installed, placed at the origin."""
-    for name in CLIPS:
+    """Those of `TRACKED_CLIPS` that are installed, placed at the origin."""
+    for name in TRACKED_CLIPS:
         with suppress(DeployError):
             yield load_clip(f"{metadata.robot}_humanoid_{name}.npy", metadata).placed(Pose2D(np.zeros(2), 0.0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import DeployError
 from ..geometry import turned, turned_quat, yaw
-from ..interface import MEASURED, MODALITIES, PLACE, Array, Command, RobotReading
+from ..interface import MEASURED_FIELDS, MODALITIES, POSITION_FIELDS, Array, Command, RobotReading
 from ..policy.onnx_policy import OnnxPolicy
 from .recording import Recording
 
@@ -80,8 +80,8 @@ def compare(first: Recording, second: Recording, tolerance: float) -> Difference
 
 def _reading(run: dict[str, Array], step: int) -> RobotReading:
     """What was measured in a step of a run."""
-    said = {name: run[name][step] for name in (*MEASURED, "imu_quat", "imu_ang_vel") if name in run}
-    unknown = {name: None for name in PLACE if np.isnan(said[name]).all()}
+    said = {name: run[name][step] for name in (*MEASURED_FIELDS, "imu_quat", "imu_ang_vel") if name in run}
+    unknown = {name: None for name in POSITION_FIELDS if np.isnan(said[name]).all()}
     return RobotReading(**{**said, **unknown})
 
 

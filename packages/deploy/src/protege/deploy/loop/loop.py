@@ -11,8 +11,8 @@ from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
 from .latency import Histogram
 from .pace import Pace, priority, undisturbed
-from .sentinel import Sentinel
 from .start_up import StartUp
+from .watchdog import Watchdog
 
 STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
 """How late a step begins, its parts, and all of it."""
@@ -130,17 +130,17 @@ class ControlLoop:
         self.policy.reset()
         self.safety.begin()
         try:
-            # The sentinel is started first: it is not to share the loop's core.
-            with undisturbed(), self._sentinel() as sentinel, priority(self._fifo, self._core):
-                return self._run(steps, sentinel)
+            # The watchdog is started first: it is not to share the loop's core.
+            with undisturbed(), self._watchdog() as watchdog, priority(self._fifo, self._core):
+                return self._run(steps, watchdog)
         except BaseException:
             self._damp()
             raise
 
-    def _run(self, steps: int | None, sentinel: Sentinel | None) -> LoopReport:
+    def _run(self, steps: int | None, watchdog: Watchdog | None) -> LoopReport:
         pace = Pace(self._period, self._catch_up, realtime=self.realtime)
         index = missed = damped = 0
-        self._start(pace, sentinel)
+        self._start(pace, watchdog)
         self._histograms = {stage: Histogram() for stage in STAGES}
         worst, started = 0.0, time.perf_counter()
         while (steps is None or index < steps) and not self._stopped.is_set():
@@ -149,8 +149,8 @@ class ControlLoop:
             ):
                 self.safety.begin()
                 self.policy.reset()
-                self._start(pace, sentinel)
-            step, overrun = self._tick(pace, sentinel, index)
+                self._start(pace, watchdog)
+            step, overrun = self._tick(pace, watchdog, index)
             missed, worst = missed + (overrun > 0.0), max(worst, overrun)
             damped += step.mode is Mode.DAMPING
             if self.on_step is not None:
@@ -169,23 +169,23 @@ class ControlLoop:
             event=self.safety.tripped,
         )
 
-    def _start(self, pace: Pace, sentinel: Sentinel | None) -> None:
+    def _start(self, pace: Pace, watchdog: Watchdog | None) -> None:
         """Bring the robot to where the policy begins, if it is asked for, until that is done or something has tripped."""
         if self.start_up is None:
             return
         self.start_up.begin()
         index = 0
         while not (self.start_up.done or self.safety.tripped or self._stopped.is_set()):
-            self._tick(pace, sentinel, index, self.start_up)
+            self._tick(pace, watchdog, index, self.start_up)
             index += 1
         self.safety.stand()
 
     def _tick(
-        self, pace: Pace, sentinel: Sentinel | None, index: int, start_up: StartUp | None = None
+        self, pace: Pace, watchdog: Watchdog | None, index: int, start_up: StartUp | None = None
     ) -> tuple[Step, float]:
         """A step at its tick; and by how much it overran its period, s, negative if it did not."""
-        if sentinel is not None:
-            sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
+        if watchdog is not None:
+            watchdog.expect(pace.tick + (self.safety.limits.stall or 0.0))
         late = pace.wait()
         step = self._step(index, late, start_up)
         overrun = pace.advance(time.perf_counter())
@@ -217,7 +217,7 @@ class ControlLoop:
             target = safety.admit(reading, wanted)
             watch.lap("check")
         with self._writing:
-            # The sentinel may have tripped just now.
+            # The watchdog may have tripped just now.
             mode = Mode.CONTROL if safety.tripped is None and target is not None else Mode.DAMPING
             written = safety.pose if target is None or mode is Mode.DAMPING else target
             self.robot.write(written, mode)
@@ -236,11 +236,11 @@ class ControlLoop:
         if self.realtime and limit is not None and late > limit:
             self.safety.trip("stall", f"a step began {1e3 * late:.0f} ms late", late=late, limit=limit)
 
-    def _sentinel(self) -> AbstractContextManager[Sentinel | None]:
+    def _watchdog(self) -> AbstractContextManager[Watchdog | None]:
         """In real time a thread that damps while a step does not come to its end."""
         if not self.realtime or self.safety.limits.stall is None:
             return nullcontext()
-        return Sentinel(self._period, self._stalled, self._fifo)
+        return Watchdog(self._period, self._stalled, self._fifo)
 
     def _stalled(self) -> None:
         limit = self.safety.limits.stall

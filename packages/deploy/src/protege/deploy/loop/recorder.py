@@ -11,16 +11,16 @@ import numpy as np
 
 from ..errors import DeployError
 from ..files import writing
-from ..interface import MEASURED, ROOT, Array
+from ..interface import MEASURED_FIELDS, ROOT_SIZES, Array
 from ..policy.metadata import DTYPES, Metadata
 from .loop import Step
-from .recording import ENDINGS, FORMAT, STAGED, own_columns, safetensors_numpy, save
+from .recording import FORMAT_VERSION, RECORDED_STAGES, SUFFIXES, own_columns, safetensors_numpy, save
 
 logger = logging.getLogger("protege.deploy")
 
-BUFFER = 1 << 20  # bytes, written to the disk at once
-IN_MEMORY = 1 << 30  # bytes of a recording that are kept where the disk has no room for a second copy
-FEWER = 0.9  # of the rows, that the next attempt tries to write
+BUFFER_BYTES = 1 << 20  # bytes, written to the disk at once
+MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of a recording that are kept where the disk has no room for a second copy
+RETRY_SHARE = 0.9  # of the rows, that the next attempt tries to write
 
 
 class Recorder:
@@ -43,25 +43,25 @@ class Recorder:
     """
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
-        if path.suffix not in ENDINGS:
-            raise DeployError(f"{path} is no recording", f"End it with {' or '.join(ENDINGS)}")
+        if path.suffix not in SUFFIXES:
+            raise DeployError(f"{path} is no recording", f"End it with {' or '.join(SUFFIXES)}")
         if path.suffix == ".safetensors":
             safetensors_numpy()
         self.path = path
         self.facts: dict[str, Any] = {
-            "format": FORMAT,
+            "format": FORMAT_VERSION,
             "robot": metadata.robot,
             "joint_names": metadata.joint_names,
             "control_dt": metadata.control_dt,
             "model_sha256": metadata.model_sha256,
             "versions": metadata.versions,
-            "stages": list(STAGED),
+            "stages": list(RECORDED_STAGES),
             "sensors": metadata.sensors,
             "modalities": {modality.name: modality.inputs for modality in metadata.modalities},
         }
         inputs = [(spec.name, DTYPES[spec.dtype].str, tuple(spec.shape)) for spec in metadata.inputs]
         read = {name for name, *_ in inputs}
-        inputs += [(name, "<f4", (size,)) for name, size in ROOT.items() if name not in read]
+        inputs += [(name, "<f4", (size,)) for name, size in ROOT_SIZES.items() if name not in read]
         self._row = np.zeros((), [*inputs, *own_columns(metadata.num_joints)])
         self._inputs: Mapping[str, Array] = {}
         self._start, self._steps, self._full = time.perf_counter(), 0, ""
@@ -69,7 +69,7 @@ class Recorder:
         self._spool_path = path.with_name(f".{path.name}.spool")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._spool: BinaryIO = self._spool_path.open("wb", buffering=BUFFER)
+            self._spool: BinaryIO = self._spool_path.open("wb", buffering=BUFFER_BYTES)
 
     def feed(self, inputs: Mapping[str, Array]) -> None:
         """The model's inputs of the step to come, (1, ...) by name."""
@@ -81,13 +81,13 @@ class Recorder:
         row[...] = np.zeros((), row.dtype)
         for name, value in self._inputs.items():
             row[name] = value[0]
-        for name in MEASURED:
+        for name in MEASURED_FIELDS:
             value = getattr(step.reading, name)
             row[name] = np.nan if value is None else value
         row["time"], row["clock"], row["mode"] = step.time, time.perf_counter() - self._start, step.mode
         row["joint_target"] = np.nan if step.wanted is None else step.wanted
         row["written_target"] = step.target
-        row["spent"] = [step.spent.get(stage, 0.0) for stage in STAGED]
+        row["spent"] = [step.spent.get(stage, 0.0) for stage in RECORDED_STAGES]
         self._inputs, self._steps = {}, self._steps + 1
         if not self._full:
             try:
@@ -134,7 +134,9 @@ class Recorder:
         except OSError as error:
             self._cut_short(error)
         # The disk does not hold the spool and the file at once: the file has the spool's room.
-        table = np.fromfile(self._spool_path, self._row.dtype, min(rows, IN_MEMORY // self._row.dtype.itemsize))
+        table = np.fromfile(
+            self._spool_path, self._row.dtype, min(rows, MAX_IN_MEMORY_BYTES // self._row.dtype.itemsize)
+        )
         self._spool_path.unlink()
         rows = len(table)
         while rows:
@@ -142,7 +144,7 @@ class Recorder:
                 self._save(table[:rows])
                 return rows
             except OSError:
-                rows = int(FEWER * rows)
+                rows = int(RETRY_SHARE * rows)
         return 0
 
     def _save(self, table: Array) -> None:

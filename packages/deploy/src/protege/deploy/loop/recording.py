@@ -18,10 +18,10 @@ from ..files import write_whole
 from ..interface import Array
 from .loop import STAGES
 
-FORMAT = 1
-ENDINGS = (".npz", ".safetensors")
-FACTS = "about"
-STAGED = STAGES[:-1]
+FORMAT_VERSION = 1
+SUFFIXES = (".npz", ".safetensors")
+FACTS_KEY = "about"
+RECORDED_STAGES = STAGES[:-1]
 
 
 def own_columns(num_joints: int) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -32,7 +32,7 @@ def own_columns(num_joints: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """
     return [
         ("time", "<f8", ()), ("clock", "<f8", ()), ("joint_target", "<f4", (num_joints,)),
-        ("written_target", "<f4", (num_joints,)), ("mode", "<u1", ()), ("spent", "<f4", (len(STAGED),)),
+        ("written_target", "<f4", (num_joints,)), ("mode", "<u1", ()), ("spent", "<f4", (len(RECORDED_STAGES),)),
     ]  # fmt: skip
 
 
@@ -71,10 +71,10 @@ def save(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> 
     text = json.dumps(facts)
     if path.suffix == ".safetensors":
         data = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-        write_whole(path, lambda file: file.write(safetensors_numpy().save(data, {FACTS: text})))
+        write_whole(path, lambda file: file.write(safetensors_numpy().save(data, {FACTS_KEY: text})))
     else:
         about = np.frombuffer(text.encode(), np.uint8)
-        write_whole(path, lambda file: np.savez(file, **{FACTS: about}, **columns))  # pyright: ignore[reportArgumentType]
+        write_whole(path, lambda file: np.savez(file, **{FACTS_KEY: about}, **columns))  # pyright: ignore[reportArgumentType]
 
 
 def load(path: Path) -> Recording:
@@ -98,8 +98,8 @@ def load(path: Path) -> Recording:
 
 def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
     """Why these are no recording, empty if they are."""
-    if facts["format"] != FORMAT:
-        return f"its format is {facts['format']}, this is {FORMAT}"
+    if facts["format"] != FORMAT_VERSION:
+        return f"its format is {facts['format']}, this is {FORMAT_VERSION}"
     joints = len(facts["joint_names"])
     wanted = {name: shape for name, _, shape in own_columns(joints)}
     wanted |= {"root_pos_w": (3,), "root_quat_w": (4,), "joint_pos": (joints,), "joint_vel": (joints,)}
@@ -119,7 +119,7 @@ def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
 def _read_npz(path: Path) -> tuple[dict[str, Array], str]:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    return columns, columns.pop(FACTS).tobytes().decode()
+    return columns, columns.pop(FACTS_KEY).tobytes().decode()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str]:
@@ -128,7 +128,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()[FACTS]  # noqa: SIM118 (no mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()[FACTS_KEY]  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 

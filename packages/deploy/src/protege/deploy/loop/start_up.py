@@ -7,9 +7,12 @@ import numpy as np
 from ..interface import Array, RobotReading
 from ..safety.safety import Event
 
-RAMP = 500  # steps
-HOLD = 1.0  # s
-UPRIGHT, UPRIGHT_TIME = 0.4, 2.0  # rad, and s of leaning less, after which a robot that has fallen has been stood up
+RAMP_STEPS = 500  # steps
+HOLD_SECONDS = 1.0  # s
+UPRIGHT_TILT, UPRIGHT_SECONDS = (
+    0.4,
+    2.0,
+)  # rad, and s of leaning less, after which a robot that has fallen has been stood up
 
 
 class StartUp:
@@ -33,8 +36,8 @@ class StartUp:
         pose: Sequence[float],
         period: float,
         *,
-        ramp: int = RAMP,
-        hold: float = HOLD,
+        ramp: int = RAMP_STEPS,
+        hold: float = HOLD_SECONDS,
         ready: Callable[[], bool] = lambda: True,
         go: Callable[[], bool] = lambda: True,
         resumes: bool = False,
@@ -66,5 +69,5 @@ class StartUp:
             return False
         _, x, y, _ = (float(v) for v in reading.root_quat_w)
         leans = float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
-        self._upright = self._upright + period if leans < UPRIGHT else 0.0
-        return self._upright > UPRIGHT_TIME - period / 2.0
+        self._upright = self._upright + period if leans < UPRIGHT_TILT else 0.0
+        return self._upright > UPRIGHT_SECONDS - period / 2.0

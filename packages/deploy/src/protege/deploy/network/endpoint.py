@@ -14,16 +14,19 @@ from ..errors import DeployError
 logger = logging.getLogger("protege.deploy")
 
 Address = tuple[str, int]
-REFUSALS_APART = 1.0  # s: strangers are answered no more often
+REFUSAL_INTERVAL = 1.0  # s: strangers are answered no more often
 PEER_TIMEOUT = (
     1.0  # s: a peer that has been silent for so long may be followed by another, for instance by itself, restarted
 )
-MOST_OF_PEER, MOST_OF_STRANGERS = 256, 16  # datagrams that one `take` looks at: a flood must not hold up a control step
-LONGEST_JUMP = 1000
+MAX_PEER_DATAGRAMS, MAX_STRANGER_DATAGRAMS = (
+    256,
+    16,
+)  # datagrams that one `take` looks at: a flood must not hold up a control step
+MAX_LOST_PACKETS = 1000
 """Packets that may be lost in a row. What comes from further ahead is not the peer's."""
 
 
-def parse_place(text: str, what: str) -> Address:
+def parse_address(text: str, what: str) -> Address:
     """`PORT` or `HOST:PORT`; the host is this machine's loopback unless it is said.
 
     Raises:
@@ -47,7 +50,7 @@ def out_of_order(sequence: int, last: int, numbers: int, *, silent: bool) -> str
     ahead = (sequence - last) % numbers
     if not 0 < ahead < numbers // 2:
         return "old" if ahead else "duplicate"
-    return "" if silent or ahead <= LONGEST_JUMP else "jump"
+    return "" if silent or ahead <= MAX_LOST_PACKETS else "jump"
 
 
 class Endpoint:
@@ -75,13 +78,13 @@ class Endpoint:
         self, place: Address, max_bytes: int, *, keyed: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._socket, self._line = _bound(place, keyed), None
+        self._socket, self._line = _bound_socket(place, keyed), None
         self.place: Address = self._socket.getsockname()
         self.peer: Address | None = None
         self.dropped: Counter[str] = Counter()
         # One byte more than a packet may have: what fills it is too long.
         self._buffer = bytearray(max_bytes + 1)
-        self._refused, self._heard = -REFUSALS_APART, 0.0
+        self._refused, self._heard = -REFUSAL_INTERVAL, 0.0
 
     def wait(self, timeout: float) -> None:
         """Until a datagram comes, or so many seconds."""
@@ -90,8 +93,8 @@ class Endpoint:
     def take(self) -> Iterator[tuple[bytes, Address]]:
         """The datagrams that have come, with their senders: the peer's first, and of each group only so many. Does not wait."""
         if self._line is not None:
-            yield from self._received(self._line, MOST_OF_PEER)
-        yield from self._received(self._socket, MOST_OF_PEER if self.peer is None else MOST_OF_STRANGERS)
+            yield from self._received(self._line, MAX_PEER_DATAGRAMS)
+        yield from self._received(self._socket, MAX_PEER_DATAGRAMS if self.peer is None else MAX_STRANGER_DATAGRAMS)
 
     @property
     def silent(self) -> bool:
@@ -113,7 +116,7 @@ class Endpoint:
             logger.warning("UDP %s:%d: %s:%d is refused, %s:%d is locked in", *self.place, *sender, *self.peer)
         self.dropped["stranger"] += 1
         now = self._clock()
-        if now - self._refused >= REFUSALS_APART:
+        if now - self._refused >= REFUSAL_INTERVAL:
             self._refused = now
             self.send(refusal(), sender)
         return True
@@ -123,7 +126,7 @@ class Endpoint:
         if sender != self.peer:
             self._hang_up()
             self.peer = sender
-            self._line = _line(self._socket, self.place, sender)
+            self._line = _peer_socket(self._socket, self.place, sender)
             logger.info("UDP %s:%d: talking to %s:%d", *self.place, *sender)
         self._heard = self._clock()
 
@@ -158,7 +161,7 @@ class Endpoint:
             yield bytes(self._buffer[:size]), sender
 
 
-def _bound(place: Address, keyed: bool) -> socket.socket:
+def _bound_socket(place: Address, keyed: bool) -> socket.socket:
     """A socket that listens there and does not block."""
     host, port = place
     try:
@@ -183,7 +186,7 @@ def _bound(place: Address, keyed: bool) -> socket.socket:
     return opened
 
 
-def _line(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
+def _peer_socket(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
     """A second socket at the place, connected to the peer; None where a system does not share a place between sockets."""
     line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     pair = (listening, line)

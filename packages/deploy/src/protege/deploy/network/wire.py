@@ -13,22 +13,22 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..interface import MEASURED, PLACE, ROOT, Array, Mode, RobotReading
-from .keys import TAG_BYTES, is_tagged, tag
+from ..interface import MEASURED_FIELDS, POSITION_FIELDS, ROOT_SIZES, Array, Mode, RobotReading
+from .keys import TAG_BYTES, is_signed, signature
 
 MAGIC = b"PRTG"
-PLAIN, KEYED = 1, 2
+CHECKSUM_VERSION, SIGNED_VERSION = 1, 2
 """Versions: checked by a CRC, and signed with a key."""
 HEADER = struct.Struct("<4sHBBIIdHH")
 """Magic, version, kind, mode, sequence, joint names' CRC, time, joints, payload bytes."""
 SESSIONS = struct.Struct("<QQ")  # of the sender, and of the receiver as far as the sender knows it
 CHECKSUM = struct.Struct("<I")
 FLOAT = np.dtype("<f4")
-SEQUENCES = 1 << 32
+SEQUENCE_MODULUS = 1 << 32
 MODES = frozenset(Mode)
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """What a packet is."""
 
     STATE = 1
@@ -55,7 +55,7 @@ class Packet:
         answers: whether the sender knows our number. If not, the packet may be a recording of an earlier run.
     """
 
-    kind: Kind
+    kind: PacketKind
     mode: Mode
     sequence: int
     time: float
@@ -85,25 +85,37 @@ class Codec:
         self.num_joints = len(joint_names)
         self.joints_crc = zlib.crc32(",".join(joint_names).encode())
         floats = {
-            Kind.STATE: sum(ROOT.values()) + 2 * self.num_joints, Kind.TARGET: 1 + 3 * self.num_joints, Kind.REFUSAL: 0,
-            **({Kind.GREETING: 0} if key else {}),
+            PacketKind.STATE: sum(ROOT_SIZES.values()) + 2 * self.num_joints,
+            PacketKind.TARGET: 1 + 3 * self.num_joints,
+            PacketKind.REFUSAL: 0,
+            **({PacketKind.GREETING: 0} if key else {}),
         }  # fmt: skip
         self._start = HEADER.size + (SESSIONS.size if key else 0)
         self._end = TAG_BYTES if key else CHECKSUM.size
         self.sizes = {kind: self._start + FLOAT.itemsize * count + self._end for kind, count in floats.items()}
         self.max_bytes = max(self.sizes.values())
 
-    def pack(self, kind: Kind, sequence: int, time: float, values: Sequence[Array], mode: Mode = Mode.CONTROL) -> bytes:
+    def pack(
+        self, kind: PacketKind, sequence: int, time: float, values: Sequence[Array], mode: Mode = Mode.CONTROL
+    ) -> bytes:
         """A packet; values are joined to its payload."""
         payload = np.concatenate([np.ravel(value) for value in values]).astype(FLOAT).tobytes() if values else b""
-        version = KEYED if self._key else PLAIN
+        version = SIGNED_VERSION if self._key else CHECKSUM_VERSION
         head = HEADER.pack(
-            MAGIC, version, kind, mode, sequence % SEQUENCES, self.joints_crc, time, self.num_joints, len(payload)
+            MAGIC,
+            version,
+            kind,
+            mode,
+            sequence % SEQUENCE_MODULUS,
+            self.joints_crc,
+            time,
+            self.num_joints,
+            len(payload),
         )
         if self._key is None:
             return head + payload + CHECKSUM.pack(zlib.crc32(head + payload))
         body = head + SESSIONS.pack(self.session, self.peer_session) + payload
-        return body + tag(self._key, body)
+        return body + signature(self._key, body)
 
     def unpack(self, data: bytes | memoryview) -> Packet:
         """The packet in a datagram. What is cheap is checked first.
@@ -116,7 +128,7 @@ class Codec:
         magic, version, kind, mode, sequence, joints_crc, time, joints, payload = HEADER.unpack_from(data)
         if magic != MAGIC:
             raise MalformedError("magic")
-        if version != (KEYED if self._key else PLAIN):
+        if version != (SIGNED_VERSION if self._key else CHECKSUM_VERSION):
             raise MalformedError("version")
         if kind not in self.sizes or mode not in MODES:
             raise MalformedError("kind")
@@ -130,16 +142,16 @@ class Codec:
             if zlib.crc32(body) != CHECKSUM.unpack(end)[0]:
                 raise MalformedError("checksum")
         else:
-            if not is_tagged(self._key, body, end):
+            if not is_signed(self._key, body, end):
                 raise MalformedError("signature")
             session, ours = SESSIONS.unpack_from(data, HEADER.size)
             answers = ours == self.session
         values = np.frombuffer(body, FLOAT, offset=self._start).astype(np.float32)
-        return Packet(Kind(kind), Mode(mode), sequence, time, values, session, answers)
+        return Packet(PacketKind(kind), Mode(mode), sequence, time, values, session, answers)
 
     def reading(self, packet: Packet) -> RobotReading:
         """What a state packet says. A place or a velocity whose numbers are all NaN is not measured."""
-        ends = np.cumsum([*ROOT.values(), self.num_joints])
-        parts = dict(zip(MEASURED, np.split(packet.values, ends), strict=True))
-        unknown = {name: None for name in PLACE if np.isnan(parts[name]).all()}
+        ends = np.cumsum([*ROOT_SIZES.values(), self.num_joints])
+        parts = dict(zip(MEASURED_FIELDS, np.split(packet.values, ends), strict=True))
+        unknown = {name: None for name in POSITION_FIELDS if np.isnan(parts[name]).all()}
         return RobotReading(**{**parts, **unknown}, stamp=packet.sequence)

@@ -21,11 +21,11 @@ from ..policy.session import open_file
 
 INPUT, OUTPUT = "actor_obs", "action"
 ACTION_SCALE = 0.25  # rad a unit
-SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its terms; the others have 1
-GAIT = 1.0  # s of a stride
-STANDS = 0.01  # m/s and rad/s, below which it stands: both feet have the same phase
-MOST = 100.0  # of an answer
-AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
+TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its terms; the others have 1
+STRIDE_PERIOD = 1.0  # s of a stride
+STANDING_SPEED = 0.01  # m/s and rad/s, below which it stands: both feet have the same phase
+MAX_ACTION = 100.0  # of an answer
+COMMAND_AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
 """Entries of `command_ranges`, m/s and rad/s."""
 
 
@@ -67,8 +67,8 @@ class HolosomaPolicy:
         gains = {key: np.array(said[name])[back].tolist() for key, name in (("stiffness", "kp"), ("damping", "kd"))}
         self.metadata = replace(robot, modalities=modalities, command_ranges={}, sensors="onboard", imu=None, **gains)
         ranges = said.get("command_ranges") or {}
-        self._ranges = np.array([ranges.get(axis, [-np.inf, np.inf]) for axis in AXES])
-        self._turn = 2.0 * np.pi * robot.control_dt / GAIT
+        self._ranges = np.array([ranges.get(axis, [-np.inf, np.inf]) for axis in COMMAND_AXES])
+        self._turn = 2.0 * np.pi * robot.control_dt / STRIDE_PERIOD
         self.reset()
         size = self._session.get_inputs()[0].shape[-1]
         terms = sum(len(term) for term in self._terms(np.zeros(3), None).values())
@@ -95,7 +95,7 @@ class HolosomaPolicy:
         self._advance(velocity)
         row = np.concatenate([x for _, x in sorted(self._terms(velocity, reading).items())])
         answer = self._session.run([OUTPUT], {INPUT: row.astype(np.float32)[None]})[0][0]
-        self._action = np.clip(answer, -MOST, MOST)
+        self._action = np.clip(answer, -MAX_ACTION, MAX_ACTION)
         target = np.empty(len(self._order), np.float32)
         target[self._order] = ACTION_SCALE * self._action + self._default
         return target
@@ -110,7 +110,7 @@ class HolosomaPolicy:
 
     def _advance(self, velocity: Array) -> None:
         """Turn the gait's phases by one step; a robot that stands has both at half a stride, and begins anew after it."""
-        if np.linalg.norm(velocity[:2]) < STANDS and abs(velocity[2]) < STANDS:
+        if np.linalg.norm(velocity[:2]) < STANDING_SPEED and abs(velocity[2]) < STANDING_SPEED:
             self._phase, self._stands = np.array([np.pi, np.pi]), True
         elif self._stands:
             self._phase, self._stands = np.array([0.0, np.pi]), False
@@ -138,7 +138,7 @@ class HolosomaPolicy:
                 "base_ang_vel": rotated_back(quat, reading.root_ang_vel_w),
                 "projected_gravity": rotated_back(quat, np.array([0.0, 0.0, -1.0])),
             }
-        return {name: SCALES.get(name, 1.0) * value for name, value in terms.items()}
+        return {name: TERM_SCALES.get(name, 1.0) * value for name, value in terms.items()}
 
 
 def _properties(said: Mapping[str, str], path: str | Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from ..interface import MODALITIES
 from .policy_schema import problem, read_json, short
 from .rules import SCHEMA_VERSIONS, contradiction
 
-OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
+OPTIONAL_KEYS = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
 """Keys that exports of this version did not always have."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
-AGAIN = "Export the policy again"
+EXPORT_AGAIN = "Export the policy again"
 PRECISIONS = ("fp32", "fp16", "int8")
 DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
 
@@ -262,24 +262,24 @@ def load(folder: str | Path) -> Metadata:
     try:
         data = read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
+        raise DeployError(f"{path} is not JSON ({error})", EXPORT_AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     known = SCHEMA_VERSIONS.values()
     if type(version) is not int or version not in known:
         newer = type(version) is int and version > max(known)
         raise DeployError(
             f"{path} has schema version {short(version)}, this is {max(known)}",
-            "Update protege-deploy, or export with its version" if newer else AGAIN,
+            "Update protege-deploy, or export with its version" if newer else EXPORT_AGAIN,
         )
     wrong = problem(data)
     if wrong is not None:
-        raise DeployError(f"{path}: {wrong}", AGAIN)
+        raise DeployError(f"{path}: {wrong}", EXPORT_AGAIN)
     metadata = _parse(data)
     wrong = contradiction(metadata)
     if wrong is not None:
-        raise DeployError(f"{path}: {wrong}", AGAIN)
+        raise DeployError(f"{path}: {wrong}", EXPORT_AGAIN)
     if file_sha256(model) != metadata.model_sha256:
-        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", AGAIN)
+        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", EXPORT_AGAIN)
     return metadata
 
 

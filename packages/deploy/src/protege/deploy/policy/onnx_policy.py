@@ -8,12 +8,12 @@ import numpy as np
 
 from ..errors import DeployError
 from ..geometry import Array
-from ..interface import MODALITIES, Command, RobotReading, standing
+from ..interface import MODALITIES, Command, RobotReading, standing_command
 from . import metadata as _metadata
 from .metadata import DTYPES, Metadata
-from .senses import measured, seen
+from .senses import in_heading_frame, measured_inputs
 from .session import open_session
-from .tensors import NEXT, REFERENCE
+from .tensors import NEXT_PREFIX, REFERENCE_INPUTS
 
 _POSES, _POSES_H = ("target_body_pos_w", "target_body_quat_w"), ("target_body_pos_h", "target_body_quat_h")
 
@@ -48,7 +48,9 @@ class OnnxPolicy:
         self._commands = {modality.name: modality.inputs for modality in self.metadata.modalities if modality.inputs}
         self._specs = {spec.name: spec for spec in self.metadata.inputs}
         # What an output says of the next step's inputs.
-        self._memory = {name.removeprefix(NEXT): i for i, name in enumerate(self._outputs) if name.startswith(NEXT)}
+        self._memory = {
+            name.removeprefix(NEXT_PREFIX): i for i, name in enumerate(self._outputs) if name.startswith(NEXT_PREFIX)
+        }
         self._state = {name: self._blank[name] for name in self._memory}
         self._begins = True
         self._stand: Command | None = None
@@ -88,7 +90,7 @@ class OnnxPolicy:
                 robot does not measure what it reads, or does not know where it is and is told to go to a place.
         """
         feeds = dict(self._blank)
-        for name, value in measured(reading, self.metadata).items():
+        for name, value in measured_inputs(reading, self.metadata).items():
             self._put(feeds, name, value)
         self._put_command(feeds, reading, self._or_stand(reading, command))
         if self._memory:
@@ -106,7 +108,7 @@ class OnnxPolicy:
             self._stand = None
             return command
         if self._stand is None:
-            self._stand = standing(reading, self._commands, len(self.metadata.path_times))
+            self._stand = standing_command(reading, self._commands, len(self.metadata.path_times))
         return self._stand
 
     def _put_command(self, feeds: dict[str, Array], reading: RobotReading, command: Command) -> None:
@@ -128,7 +130,7 @@ class OnnxPolicy:
         """Those inputs in the heading frame that are given in the world alone, by name."""
         world = {name: f"{name.removesuffix('_h')}_w" for name in names if name.endswith("_h") and name not in values}
         return {
-            name: seen(name, self._specs[name].unit, values[other], reading)
+            name: in_heading_frame(name, self._specs[name].unit, values[other], reading)
             for name, other in world.items()
             if other in values
         }
@@ -145,7 +147,7 @@ class OnnxPolicy:
         if given and "pose_mask" in feeds:
             mask = command.pose_mask
             self._put(feeds, "pose_mask", np.ones_like(feeds["pose_mask"][0]) if mask is None else mask)
-        for name in [name for name in REFERENCE if name in feeds]:
+        for name in [name for name in REFERENCE_INPUTS if name in feeds]:
             if getattr(command, name) is None:
                 raise DeployError(f"this policy's command needs {name}")
             self._put(feeds, name, getattr(command, name))

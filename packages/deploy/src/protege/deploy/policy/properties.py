@@ -15,7 +15,7 @@ from typing import Any
 
 from .metadata import Metadata
 
-STYLES = ("csv", "json")
+PROPERTY_STYLES = ("csv", "json")
 NO_CLIP = {"csv": [float("-inf"), float("inf")], "json": None}
 """The bounds of an observation that is not clipped: JSON knows no infinity."""
 

@@ -7,20 +7,20 @@ import numpy as np
 
 from ..errors import DeployError
 from ..geometry import Array, multiply, rotated_back, turned, turned_quat
-from ..interface import MEASURED, RobotReading
+from ..interface import MEASURED_FIELDS, RobotReading
 from .metadata import Metadata
 
-ONBOARD = ("imu_quat", "imu_ang_vel", "joint_pos", "joint_vel")
-QUAT, GROUND = 4, 2
+ONBOARD_INPUTS = ("imu_quat", "imu_ang_vel", "joint_pos", "joint_vel")
+QUAT_SIZE, GROUND_AXES = 4, 2
 """Numbers of a rotation; of a vector, those that turn with the heading."""
 
 
 def measured_names(metadata: Metadata) -> tuple[str, ...]:
     """The model's inputs that are measured."""
-    return ONBOARD if metadata.sensors == "onboard" else MEASURED
+    return ONBOARD_INPUTS if metadata.sensors == "onboard" else MEASURED_FIELDS
 
 
-def measured(reading: RobotReading, metadata: Metadata) -> dict[str, Array]:
+def measured_inputs(reading: RobotReading, metadata: Metadata) -> dict[str, Array]:
     """The inputs that are measured, by name.
 
     Raises:
@@ -39,15 +39,17 @@ def measured(reading: RobotReading, metadata: Metadata) -> dict[str, Array]:
     return found
 
 
-def places(metadata: Metadata, modality: str) -> list[str]:
+def position_inputs(metadata: Metadata, modality: str) -> list[str]:
     """The inputs of a modality that are points on the ground, which a robot has to know its own place to see."""
     made = [name for x in metadata.modalities if x.name == modality for name in x.inputs]
     return [
-        spec.name for spec in metadata.inputs if spec.name in made and spec.unit == "m" and spec.shape[-1:] == [GROUND]
+        spec.name
+        for spec in metadata.inputs
+        if spec.name in made and spec.unit == "m" and spec.shape[-1:] == [GROUND_AXES]
     ]
 
 
-def seen(name: str, unit: str, value_w: Array, reading: RobotReading) -> Array:
+def in_heading_frame(name: str, unit: str, value_w: Array, reading: RobotReading) -> Array:
     """A value of a command in the world's axes, as the robot sees it, in its heading frame.
 
     Args:
@@ -61,13 +63,13 @@ def seen(name: str, unit: str, value_w: Array, reading: RobotReading) -> Array:
     value = np.asarray(value_w, dtype=np.float64)
     if not value.ndim:
         return value
-    if value.shape[-1] == QUAT:
+    if value.shape[-1] == QUAT_SIZE:
         return turned_quat(value, -reading.yaw)
-    if unit == "m" and value.shape[-1] == GROUND:
+    if unit == "m" and value.shape[-1] == GROUND_AXES:
         if reading.root_pos_w is None:
             raise DeployError(
                 f"this robot does not know where it is, so {name.removesuffix('_h')} in the world means nothing to it",
                 f"Steer it, or command {name}: as seen from the robot",
             )
-        value = value - reading.root_pos_w[:GROUND]
-    return np.concatenate([turned(value[..., :GROUND], -reading.yaw), value[..., GROUND:]], axis=-1)
+        value = value - reading.root_pos_w[:GROUND_AXES]
+    return np.concatenate([turned(value[..., :GROUND_AXES], -reading.yaw), value[..., GROUND_AXES:]], axis=-1)

@@ -25,15 +25,15 @@ _REMEDIES = {
     ),
     "tensorrt-rtx": "It needs an NVIDIA RTX GPU and its driver; or take --provider cpu",
 }
-ENGINES = "engines"
+ENGINE_FOLDER = "engines"
 """Folder beside the model in which TensorRT keeps what it has compiled: later starts load it."""
-NOT_COMPILED = "Gather"
+UNCOMPILED_OPERATORS = "Gather"
 """Operators that TensorRT leaves to the next provider. Kinematics gather each body's ancestors in four rounds. TensorRT compiles
 the rounds into one kernel that computes each ancestor anew for each descendant: it took ten gigabytes and did not end."""
-BATCH = "N"
+BATCH_DIMENSION = "N"
 """Name of the model's free dimension."""
 _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
-_AGAIN = "Export the policy again"
+_EXPORT_AGAIN = "Export the policy again"
 
 
 def open_file(path: str | Path, threads: int = 1) -> Any:
@@ -90,9 +90,12 @@ def open_session(
         )
     options = _options(threads)
     if batch is not None:
-        options.add_free_dimension_override_by_name(BATCH, batch)
+        options.add_free_dimension_override_by_name(BATCH_DIMENSION, batch)
     if provider == "tensorrt-rtx":
-        rtx = {"nv_runtime_cache_path": str(Path(folder) / ENGINES), "nv_op_types_to_exclude": NOT_COMPILED}
+        rtx = {
+            "nv_runtime_cache_path": str(Path(folder) / ENGINE_FOLDER),
+            "nv_op_types_to_exclude": UNCOMPILED_OPERATORS,
+        }
         options.add_provider_for_devices(_rtx_devices()[:1], rtx)
         providers = None  # those of the options, and the CPU
     else:
@@ -100,12 +103,12 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _errors() as error:
-        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", _AGAIN) from error
+        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", _EXPORT_AGAIN) from error
     if session.get_providers()[0] != PROVIDERS[provider]:
         raise DeployError(f"this ONNX Runtime cannot start {provider}: libraries are missing", _REMEDIES[provider])
     problem = _mismatch(session, metadata, metadata.batch or batch)
     if problem:
-        raise DeployError(f"{path} does not fit {METADATA_FILE}: {problem}", _AGAIN)
+        raise DeployError(f"{path} does not fit {METADATA_FILE}: {problem}", _EXPORT_AGAIN)
     return session
 
 
@@ -113,8 +116,8 @@ def _providers(provider: str, folder: Path) -> list[tuple[str, dict[str, str]]]:
     """The wanted provider with its options, and after it those that compute what it cannot."""
     import onnxruntime
 
-    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / ENGINES)}
-    options = {"tensorrt": {**cache, "trt_op_types_to_exclude": NOT_COMPILED}}
+    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / ENGINE_FOLDER)}
+    options = {"tensorrt": {**cache, "trt_op_types_to_exclude": UNCOMPILED_OPERATORS}}
     chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise DeployError(f"this ONNX Runtime has no {provider}", _REMEDIES[provider])
@@ -165,7 +168,7 @@ def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:
                 return f"the model's {title} {name} is not described"
             if not _fits(here[name], there[name]):
                 return f"{title} {name} is {here[name].type} {here[name].shape[1:]} in the model"
-            if title == "input" and here[name].shape[0] != (batch or BATCH):
+            if title == "input" and here[name].shape[0] != (batch or BATCH_DIMENSION):
                 return f"the model takes {here[name].shape[0]} robots a call"
     return contradiction(session.get_modelmeta().custom_metadata_map, metadata)
 

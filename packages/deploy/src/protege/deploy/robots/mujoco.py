@@ -26,8 +26,10 @@ except (RuntimeError, ImportError, AttributeError) as error:
 
 mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)  # not to MUJOCO_LOG.TXT in the working folder
 
-CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
-SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: earlier versions wrote six digits
+START_CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
+MODEL_TOLERANCE = (
+    1e-4  # share by which numbers of robot.xml may be off those of policy.json: earlier versions wrote six digits
+)
 
 
 class MujocoRobot:
@@ -74,7 +76,7 @@ class MujocoRobot:
         if start is None:
             self.data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
             self.data.qpos[self._qpos] = self.metadata.default_joint_pos
-            self.data.qpos[2] = CLEARANCE - self._lowest_point()
+            self.data.qpos[2] = START_CLEARANCE - self._lowest_point()
         else:
             self._place(start)
         self.data.ctrl[self._servos] = self.data.qpos[self._qpos]
@@ -192,6 +194,6 @@ def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, met
     }
     for name, pairs in stated.items():
         for index, (here, there) in enumerate(pairs):
-            if here is not None and not np.allclose(here, there, rtol=SAME, atol=1e-6):
+            if here is not None and not np.allclose(here, there, rtol=MODEL_TOLERANCE, atol=1e-6):
                 of = "" if name == "physics_dt" else f" of {metadata.joint_names[index]}"
                 raise DeployError(f"{path} has {name}{of} {here}, policy.json {there}", "Export the policy again")

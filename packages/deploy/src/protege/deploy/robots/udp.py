@@ -5,14 +5,14 @@ import time
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import MEASURED, PLACE, Array, Mode, RobotReading
+from ..interface import MEASURED_FIELDS, POSITION_FIELDS, Array, Mode, RobotReading
 from ..network.endpoint import Address, Endpoint, out_of_order
-from ..network.wire import SEQUENCES, Codec, Kind, MalformedError, Packet
+from ..network.wire import SEQUENCE_MODULUS, Codec, MalformedError, Packet, PacketKind
 from ..policy.metadata import Metadata
-from ..policy.senses import measured, measured_names
+from ..policy.senses import measured_inputs, measured_names
 
 VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
-PARTING = 3  # damping packets when the run is over; one may get lost
+FINAL_DAMPING_PACKETS = 3  # damping packets when the run is over; one may get lost
 
 
 class UdpRobot:
@@ -63,13 +63,13 @@ class UdpRobot:
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
         values = [self._valid_for, joint_target, *self._gains[mode]]
-        self.endpoint.send(self.codec.pack(Kind.TARGET, self._sequence, time.monotonic(), values, mode))
+        self.endpoint.send(self.codec.pack(PacketKind.TARGET, self._sequence, time.monotonic(), values, mode))
         self._sequence += 1
 
     def close(self) -> None:
         """Leave the robot damping."""
         if self._last is not None:
-            for _ in range(PARTING):
+            for _ in range(FINAL_DAMPING_PACKETS):
                 self.write(self._last.joint_pos, Mode.DAMPING)
         self.endpoint.close()
 
@@ -97,7 +97,7 @@ class UdpRobot:
         except MalformedError as reason:
             dropped[str(reason)] += 1
             return
-        if packet.kind is not Kind.STATE:
+        if packet.kind is not PacketKind.STATE:
             dropped["kind"] += 1
             return
         if not packet.answers:
@@ -107,7 +107,7 @@ class UdpRobot:
         if not self._is_finite(reading):
             dropped["not finite"] += 1
             return
-        if self.endpoint.is_stranger(sender, lambda: self.codec.pack(Kind.REFUSAL, 0, time.monotonic(), [])):
+        if self.endpoint.is_stranger(sender, lambda: self.codec.pack(PacketKind.REFUSAL, 0, time.monotonic(), [])):
             return
         reason = self._out_of_order(packet)
         if reason:
@@ -121,13 +121,15 @@ class UdpRobot:
 
     def _is_finite(self, reading: RobotReading) -> bool:
         """Whether it holds what the policy reads, and nothing that is not finite."""
-        said = [value for name in MEASURED if (value := getattr(reading, name)) is not None]
+        said = [value for name in MEASURED_FIELDS if (value := getattr(reading, name)) is not None]
         if not all(np.isfinite(value).all() for value in said):
             return False
         if self._last is None:
-            measured(reading, self._metadata)
+            measured_inputs(reading, self._metadata)
             return True
-        return all(getattr(reading, name) is not None for name in measured_names(self._metadata) if name in PLACE)
+        return all(
+            getattr(reading, name) is not None for name in measured_names(self._metadata) if name in POSITION_FIELDS
+        )
 
     def _out_of_order(self, packet: Packet) -> str:
         """Why a state is not the next one, empty if it is. A robot that begins anew begins its sequence anew."""
@@ -136,11 +138,11 @@ class UdpRobot:
         known, silent = packet.session == self.codec.peer_session, self.endpoint.silent
         if self._last is None or not known or (silent and not packet.session):
             return ""
-        return out_of_order(packet.sequence, int(self._last.stamp or 0), SEQUENCES, silent=silent)
+        return out_of_order(packet.sequence, int(self._last.stamp or 0), SEQUENCE_MODULUS, silent=silent)
 
     def _greet(self, packet: Packet, sender: Address) -> None:
         """Tell a robot our session number: its next states must name it, so that no recording of an earlier run passes."""
         self.endpoint.dropped["introduction"] += 1
         before, self.codec.peer_session = self.codec.peer_session, packet.session
-        self.endpoint.send(self.codec.pack(Kind.GREETING, 0, time.monotonic(), []), sender)
+        self.endpoint.send(self.codec.pack(PacketKind.GREETING, 0, time.monotonic(), []), sender)
         self.codec.peer_session = before

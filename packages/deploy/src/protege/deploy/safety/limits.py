@@ -8,7 +8,7 @@ from typing import Self
 from ..errors import DeployError
 from ..policy.metadata import Fall, Metadata
 
-IN_SECONDS = {"clipped_steps": "clipped_time", "frozen_steps": "frozen_time"}
+FORMER_NAMES = {"clipped_steps": "clipped_time", "frozen_steps": "frozen_time"}
 """Limits that were once counts of steps."""
 
 
@@ -71,8 +71,8 @@ class Limits:
         values: dict[str, float | None] = {}
         for assignment in assignments:
             name, _, text = assignment.partition("=")
-            if name in IN_SECONDS:
-                now = IN_SECONDS[name]
+            if name in FORMER_NAMES:
+                now = FORMER_NAMES[name]
                 raise DeployError(
                     f"the limit {name} is now {now}, in seconds", f"Take {now}: steps over the control rate"
                 )

@@ -44,5 +44,5 @@ class Ranges:
             logger.warning(words, kind.replace("_", " "), value, trained.unit, trained.low, trained.high, instead)
 
 
-ANY = Ranges()
+UNLIMITED = Ranges()
 """Of a policy that does not say what it was trained on."""

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..interface import MEASURED, Array, RobotReading
+from ..interface import MEASURED_FIELDS, Array, RobotReading
 from ..policy.metadata import Metadata
 from .limits import Limits
 
 logger = logging.getLogger("protege.deploy")
 
-MOVES = 1e-2  # rad/s or rad: what says that a robot should move, if its sensor says nothing new
-SLACK = 1e-6  # of a step, so that 0.1 s are three steps of 1/30 s
-UNIT = 0.1  # how far from 1 the length of a rotation may be
+MOVING_THRESHOLD = 1e-2  # rad/s or rad: what says that a robot should move, if its sensor says nothing new
+STEP_TOLERANCE = 1e-6  # of a step, so that 0.1 s are three steps of 1/30 s
+UNIT_TOLERANCE = 0.1  # how far from 1 the length of a rotation may be
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Safety:
         problem = _implausible(reading)
         if problem:
             self.trip("sensor", problem)
-            self._last = last or _nowhere(reading)
+            self._last = last or _finite_reading(reading)
             return
         self._last = reading
         if last is None and reading.root_pos_w is not None:
@@ -134,16 +134,18 @@ class Safety:
         if reading.stamp is not None:
             same = reading.stamp == last.stamp
         else:
-            same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED)
-            same = same and (np.abs(reading.joint_vel).max() > MOVES or self._told_to_move())
+            same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED_FIELDS)
+            same = same and (np.abs(reading.joint_vel).max() > MOVING_THRESHOLD or self._told_to_move())
         self._frozen = self._frozen + 1 if same else 0
-        if self._frozen and self._frozen >= limit / self.period - SLACK:
+        if self._frozen and self._frozen >= limit / self.period - STEP_TOLERANCE:
             seconds = self._frozen * self.period
             self.trip("frozen", f"the sensors have said the same for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _told_to_move(self) -> bool:
         return (
-            self._before is not None and self._target is not None and np.abs(self._target - self._before).max() > MOVES
+            self._before is not None
+            and self._target is not None
+            and np.abs(self._target - self._before).max() > MOVING_THRESHOLD
         )
 
     def _check_range(self, reading: RobotReading) -> None:
@@ -203,7 +205,7 @@ class Safety:
     def _check_clipping(self, clipped: bool) -> None:
         self._clipped_in_a_row = self._clipped_in_a_row + 1 if clipped else 0
         limit, seconds = self.limits.clipped_time, self._clipped_in_a_row * self.period
-        if limit is not None and self._clipped_in_a_row > limit / self.period + SLACK:
+        if limit is not None and self._clipped_in_a_row > limit / self.period + STEP_TOLERANCE:
             self.trip("clipping", f"targets had to be clipped for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _check_torque(self, reading: RobotReading, wanted: Array) -> None:
@@ -230,21 +232,25 @@ class Safety:
 
 def _implausible(reading: RobotReading) -> str:
     """Why this cannot have been measured, empty if it can."""
-    for name, value in _said(reading).items():
+    for name, value in _measured(reading).items():
         if not np.isfinite(value).all():
             return f"{name} of the sensors is not finite"
     length = float(np.linalg.norm(reading.root_quat_w))
-    return f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT else ""
+    return (
+        f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT_TOLERANCE else ""
+    )
 
 
-def _nowhere(reading: RobotReading) -> RobotReading:
+def _finite_reading(reading: RobotReading) -> RobotReading:
     """For a robot whose very first measurement is broken: nothing that is not finite is ever a target."""
-    said = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _said(reading).items()}
-    return RobotReading(**{**dict.fromkeys(MEASURED), **said})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
+    said = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _measured(reading).items()}
+    return RobotReading(**{**dict.fromkeys(MEASURED_FIELDS), **said})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
 
 
-def _said(reading: RobotReading) -> dict[str, Array]:
+def _measured(reading: RobotReading) -> dict[str, Array]:
     """What the robot measures, by name."""
     return {
-        name: value for name in (*MEASURED, "imu_quat", "imu_ang_vel") if (value := getattr(reading, name)) is not None
+        name: value
+        for name in (*MEASURED_FIELDS, "imu_quat", "imu_ang_vel")
+        if (value := getattr(reading, name)) is not None
     }

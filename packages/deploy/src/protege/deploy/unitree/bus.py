@@ -11,15 +11,15 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from .cdr import MalformedError, decode, encode
-from .messages import Kind
+from .messages import MessageKind
 
 LOOPBACK = "lo"
 PEER_TIMEOUT = 1.0  # s, as of `network.endpoint`: a peer that has been silent for so long may be followed by another
-_MOST_AT_ONCE = 16
+_MAX_MESSAGES = 16
 """Messages that one look takes: a flood must not hold up the loop. The middleware itself keeps the newest of each writer."""
-_opened = dict[int, tuple[str, Any]]()
+_open_domains = dict[int, tuple[str, Any]]()
 """Domains of this process, by number: their interface and handle. DDS configures a domain once for a process."""
-_opening = threading.Lock()
+_dds_lock = threading.Lock()
 """Held while something of DDS is made: a type must be made once."""
 
 
@@ -42,16 +42,16 @@ class Bus:
             from cyclonedds.core import DDSException
             from cyclonedds.domain import Domain, DomainParticipant
         try:
-            with _opening:
-                if domain not in _opened:
-                    _opened[domain] = interface, Domain(domain, _config(interface))
-                if _opened[domain][0] != interface:
-                    used = _opened[domain][0]
+            with _dds_lock:
+                if domain not in _open_domains:
+                    _open_domains[domain] = interface, Domain(domain, _config(interface))
+                if _open_domains[domain][0] != interface:
+                    used = _open_domains[domain][0]
                     raise DeployError(f"DDS domain {domain} uses the interface {used} in this process", "Take another")
             self._participant: Any = DomainParticipant(domain)
         except DDSException as error:
-            with _opening:
-                _opened.pop(domain, None)
+            with _dds_lock:
+                _open_domains.pop(domain, None)
             raise DeployError(
                 f"DDS cannot use the interface {interface} for domain {domain} ({error})",
                 "Name one that is up (ip address), such as eth0; lo stays on this machine",
@@ -60,11 +60,11 @@ class Bus:
         self._peers = dict[str, tuple[int, float]]()  # by topic: who is believed, and when it was heard last
         self.dropped = Counter[str]()
 
-    def publish(self, message: np.ndarray, kind: Kind) -> None:
+    def publish(self, message: np.ndarray, kind: MessageKind) -> None:
         """Write a record, with its checksum."""
         self.publish_bytes(encode(message, kind), kind)
 
-    def publish_bytes(self, data: bytes, kind: Kind) -> None:
+    def publish_bytes(self, data: bytes, kind: MessageKind) -> None:
         """Write a message that is encoded already."""
         try:
             writer = self._end("writer", kind)
@@ -72,14 +72,14 @@ class Bus:
         except self._failure:
             self.dropped["unsent"] += 1
 
-    def take(self, kind: Kind) -> np.ndarray | None:
+    def take(self, kind: MessageKind) -> np.ndarray | None:
         """The newest record that has come since the last call, and is believed; None if there is none. Does not wait.
 
         Of several that publish the same kind, the first is believed until it has been silent for `PEER_TIMEOUT`.
         """
         newest, samples, heard = None, [], self._peers.get(kind.topic)
         try:
-            samples = self._end("reader", kind).take(N=_MOST_AT_ONCE)
+            samples = self._end("reader", kind).take(N=_MAX_MESSAGES)
         except self._failure:
             self.dropped["unread"] += 1
         for sample in samples:
@@ -103,14 +103,14 @@ class Bus:
         self._ends.clear()
         self._participant = None
 
-    def _end(self, which: str, kind: Kind) -> Any:
+    def _end(self, which: str, kind: MessageKind) -> Any:
         """The writer or reader of a kind of message, made once, when it is first needed, by whichever thread does."""
-        with _opening:
+        with _dds_lock:
             if (which, kind.topic) not in self._ends:
                 self._ends[which, kind.topic] = self._make(which, kind)
             return self._ends[which, kind.topic]
 
-    def _make(self, which: str, kind: Kind) -> Any:
+    def _make(self, which: str, kind: MessageKind) -> Any:
         from cyclonedds.core import Policy
         from cyclonedds.pub import DataWriter
         from cyclonedds.qos import Qos
@@ -125,7 +125,7 @@ class Bus:
 
 
 @cache
-def _type(kind: Kind) -> Any:
+def _type(kind: MessageKind) -> Any:
     """The DDS type of a kind of message, made from its record. A sample of it holds a message's bytes as they are."""
     from cyclonedds.idl import make_idl_struct, types
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .messages import Kind
+from .messages import MessageKind
 
 LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 """The header of a message in plain CDR, version 1."""
@@ -19,7 +19,7 @@ class MalformedError(Exception):
     """A message that is not believed; its text says why in a word or two."""
 
 
-def encode(message: np.ndarray, kind: Kind) -> bytes:
+def encode(message: np.ndarray, kind: MessageKind) -> bytes:
     """A record as it goes over the wire; its checksum is filled in."""
     if kind.checked:
         message["crc"] = checksum(message)
@@ -29,7 +29,7 @@ def encode(message: np.ndarray, kind: Kind) -> bytes:
     return LITTLE_ENDIAN + wire.tobytes()
 
 
-def decode(data: bytes, kind: Kind) -> np.ndarray:
+def decode(data: bytes, kind: MessageKind) -> np.ndarray:
     """The record in a message, of shape ().
 
     Raises:

@@ -12,11 +12,11 @@ from ..loop.pace import priority
 from .bus import Bus
 from .cdr import encode
 from .messages import LOW_COMMAND, LOW_STATE
-from .remote import STOP, Remote
+from .remote import STOP_BUTTONS, Remote
 from .sdk import SdkBus
 
-PERIOD = 0.002  # s
-SILENCE = 0.1  # s without a state after which the robot damps
+COMMAND_PERIOD = 0.002  # s
+STATE_TIMEOUT = 0.1  # s without a state after which the robot damps
 
 
 class CommandThread:
@@ -87,7 +87,7 @@ class CommandThread:
         newest = self._bus.take(LOW_STATE)
         if newest is not None:
             self.state, self._heard = newest, time.perf_counter()
-            if Remote.of(newest["wireless_remote"].tobytes()).buttons >= STOP:
+            if Remote.of(newest["wireless_remote"].tobytes()).buttons >= STOP_BUTTONS:
                 self.stop("the remote control's stop was pressed")
         return self.state
 
@@ -108,7 +108,7 @@ class CommandThread:
                 time.sleep(max(0.0, tick - time.perf_counter()))
                 self._once(time.perf_counter() - tick)
                 # What is over is left out: a message holds until the next one.
-                tick = max(tick + PERIOD, time.perf_counter() - PERIOD)
+                tick = max(tick + COMMAND_PERIOD, time.perf_counter() - COMMAND_PERIOD)
 
     def _once(self, late: float) -> None:
         self.late.add(late)
@@ -116,7 +116,7 @@ class CommandThread:
         now = time.perf_counter()
         if now > self._expires:
             self.stop(f"no target for {1e3 * (now - self._expires + self._valid):.0f} ms")
-        if now - self._heard > SILENCE:
+        if now - self._heard > STATE_TIMEOUT:
             self.stop(f"the robot has been silent for {1e3 * (now - self._heard):.0f} ms")
         wire = self._wire
         if wire is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOTORS = 35
+NUM_MOTORS = 35
 """Places for motors in a message; a robot uses the first of them."""
 REMOTE_BYTES = 40
 
@@ -32,7 +32,7 @@ _POINT = _struct(*((name, "<f4") for name in ("t_from_start", "x", "y", "yaw", "
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class MessageKind:
     """A kind of message.
 
     Attributes:
@@ -54,28 +54,28 @@ class Kind:
         return np.zeros((), self.dtype)
 
 
-LOW_COMMAND = Kind(
+LOW_COMMAND = MessageKind(
     "unitree_hg.msg.dds_.LowCmd_",
     _struct(
-        ("mode_pr", "u1"), ("mode_machine", "u1"), ("motor_cmd", MOTOR_COMMAND, (MOTORS,)),
+        ("mode_pr", "u1"), ("mode_machine", "u1"), ("motor_cmd", MOTOR_COMMAND, (NUM_MOTORS,)),
         ("reserve", "<u4", (4,)), ("crc", "<u4"),
     ),
     "rt/lowcmd",
     {"motor_cmd": "unitree_hg.msg.dds_.MotorCmd_"},
 )  # fmt: skip
 """What the motors are to do; mode_pr 0: ankles by pitch and roll. mode_machine is to be what the robot says of itself."""
-LOW_STATE = Kind(
+LOW_STATE = MessageKind(
     "unitree_hg.msg.dds_.LowState_",
     _struct(
         ("version", "<u4", (2,)), ("mode_pr", "u1"), ("mode_machine", "u1"), ("tick", "<u4"),
-        ("imu_state", _struct(*_INERTIAL, ("temperature", "<i2"))), ("motor_state", MOTOR_STATE, (MOTORS,)),
+        ("imu_state", _struct(*_INERTIAL, ("temperature", "<i2"))), ("motor_state", MOTOR_STATE, (NUM_MOTORS,)),
         ("wireless_remote", "u1", (REMOTE_BYTES,)), ("reserve", "<u4", (4,)), ("crc", "<u4"),
     ),
     "rt/lowstate",
     {"imu_state": "unitree_hg.msg.dds_.IMUState_", "motor_state": "unitree_hg.msg.dds_.MotorState_"},
 )  # fmt: skip
 """What the robot measures, at 500 Hz; tick counts."""
-ODOMETRY = Kind(
+ODOMETRY = MessageKind(
     "unitree_go.msg.dds_.SportModeState_",
     _struct(
         ("stamp", _struct(("sec", "<i4"), ("nanosec", "<u4"))), ("error_code", "<u4"),

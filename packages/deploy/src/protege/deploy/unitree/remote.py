@@ -10,9 +10,9 @@ BUTTONS = (
     "R1", "L1", "start", "select", "R2", "L2", "F1", "F2", "A", "B", "X", "Y", "up", "right", "down", "left",
 )  # fmt: skip
 """From the lowest bit up."""
-STOP = frozenset({"L2", "B"})
+STOP_BUTTONS = frozenset({"L2", "B"})
 """Held together, they stop the robot: as in Unitree's own programs, in which they make it damp."""
-START = "start"
+START_BUTTON = "start"
 _BYTES = struct.Struct("<2xHfff4xf16x")  # keys, lx, rx, ry, L2 analogue, ly
 
 

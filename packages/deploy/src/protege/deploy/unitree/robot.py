@@ -19,7 +19,7 @@ from .sdk import SdkBus
 
 VALID_PERIODS = 5.0
 """Control periods for which a target is valid. Then the robot damps, for good."""
-PARTING = 0.2  # s of damping when the run is over
+FINAL_DAMPING_SECONDS = 0.2  # s of damping when the run is over
 _INVERSE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
@@ -75,7 +75,7 @@ class UnitreeRobot:
         return reading_of(state, self._place, self._order)
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
-        metadata, motors = self._metadata, np.zeros(messages.MOTORS, messages.MOTOR_COMMAND)
+        metadata, motors = self._metadata, np.zeros(messages.NUM_MOTORS, messages.MOTOR_COMMAND)
         driven = np.zeros(len(self._order), messages.MOTOR_COMMAND)
         driven["mode"], driven["q"], driven["kd"] = 1, joint_target, metadata.damping
         driven["kp"] = metadata.stiffness if mode is Mode.CONTROL else 0.0
@@ -87,7 +87,7 @@ class UnitreeRobot:
         if self.thread.ended:
             return
         self.thread.stop("the run is over")
-        time.sleep(PARTING)
+        time.sleep(FINAL_DAMPING_SECONDS)
         self.thread.end()
         self.bus.close()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from .cdr import decode
-from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY, Kind
+from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY, MessageKind
 
 _KEYS = struct.Struct("<2xHffff")
 _TARGETS = {"q": "q_target", "dq": "dq_target", "tau": "tau_ff", "kp": "kp", "kd": "kd"}
@@ -56,15 +56,15 @@ class SdkBus:
         self._first = self._numbers(self._robot.read_incoming_command())
         self._place: list[float] | None = None
 
-    def take(self, kind: Kind) -> np.ndarray | None:
+    def take(self, kind: MessageKind) -> np.ndarray | None:
         """As of a `Bus`."""
         return {LOW_STATE: self._state, LOW_COMMAND: self._command, ODOMETRY: self._odometry}[kind]()
 
-    def publish(self, message: np.ndarray, kind: Kind) -> None:
+    def publish(self, message: np.ndarray, kind: MessageKind) -> None:
         """As of a `Bus`."""
         {LOW_STATE: self._say, LOW_COMMAND: self._tell, ODOMETRY: self._say_place}[kind](message)
 
-    def publish_bytes(self, data: bytes, kind: Kind) -> None:
+    def publish_bytes(self, data: bytes, kind: MessageKind) -> None:
         """As of a `Bus`."""
         self.publish(decode(data, kind), kind)
 

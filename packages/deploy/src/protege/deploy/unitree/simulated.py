@@ -20,23 +20,26 @@ with needs("mujoco"):
 
     from ..robots.body_poses import solid_geoms
 
-PERIOD = 0.002  # s, of physics and of messages
-STRIDE = 500  # periods
-VALID = 0.1  # s for which a command is carried out; then the motors damp
-FALLEN = 0.6
-DAMPING = 2.0  # N·m·s/rad, of motors that have no command
-SETTLED, STILL = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
-SETTLED_TIME, MOVES = 0.5, 0.01  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
+STEP_PERIOD = 0.002  # s, of physics and of messages
+STRIDE_PERIODS = 500  # periods
+COMMAND_TIMEOUT = 0.1  # s for which a command is carried out; then the motors damp
+FALLEN_HEIGHT = 0.6
+IDLE_DAMPING = 2.0  # N·m·s/rad, of motors that have no command
+SETTLED_ERROR, SETTLED_MOTION = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
+SETTLED_SECONDS, RELEASE_MOTION = (
+    0.5,
+    0.01,
+)  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
 
 
 class SimulatedRobot:
     """Obeys `LowCmd` and says `LowState` and odometry, as a robot in its low-level mode does.
 
     It begins on a gantry, its feet just on the ground. The gantry lets go at the first target of a policy: when targets move that
-    the motors have held stiffly for `SETTLED_TIME`. A command that the robot does not believe is one that did not come.
+    the motors have held stiffly for `SETTLED_SECONDS`. A command that the robot does not believe is one that did not come.
 
     Args:
-        model: of MuJoCo, with position servos; its time step becomes `PERIOD`.
+        model: of MuJoCo, with position servos; its time step becomes `STEP_PERIOD`.
         motors: of the robot.
         pose: rad, in which the joints begin, by name.
         bus: to who commands it.
@@ -46,7 +49,7 @@ class SimulatedRobot:
         remote: what is pressed on the remote control. Any thread may set it.
         held: whether it hangs on the gantry.
         commands: commands that were believed.
-        falls: how often it fell: its root below `FALLEN` of its height at the start, after standing.
+        falls: how often it fell: its root below `FALLEN_HEIGHT` of its height at the start, after standing.
         walked: m, of the root, from second to second: a walking root sways.
         odometry: whether it says where it is.
         late: how late each step was, s.
@@ -62,7 +65,7 @@ class SimulatedRobot:
         gantry: bool = True,
     ) -> None:
         self.model, self._motors, self.data = model, motors, mujoco.MjData(model)
-        model.opt.timestep = PERIOD
+        model.opt.timestep = STEP_PERIOD
         joints = [model.joint(name) for name in motors.names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
@@ -86,7 +89,7 @@ class SimulatedRobot:
             time.sleep(max(0.0, tick - time.perf_counter()))
             self.late.add(max(0.0, time.perf_counter() - tick))
             self.step()
-            tick = max(tick + PERIOD, time.perf_counter() - 5 * PERIOD)
+            tick = max(tick + STEP_PERIOD, time.perf_counter() - 5 * STEP_PERIOD)
 
     def stop(self) -> None:
         """End `run`. Any thread may call it."""
@@ -108,18 +111,18 @@ class SimulatedRobot:
     def step(self) -> None:
         """Take a command, simulate a period, say what is measured."""
         command = self.bus.take(LOW_COMMAND)
-        self._since += PERIOD
+        self._since += STEP_PERIOD
         if command is not None and self._believes(command):
             self._obey(command["motor_cmd"][: len(self._servos)])
             self.commands, self._since = self.commands + 1, 0.0
-        elif self._since > VALID:
+        elif self._since > COMMAND_TIMEOUT:
             self._damp()
         mujoco.mj_step(self.model, self.data)
         self._hang()
-        if self._state["tick"] % STRIDE == 0:
+        if self._state["tick"] % STRIDE_PERIODS == 0:
             self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
             self._from = self.data.qpos[:2].copy()
-        low = self.height < FALLEN * self._hung[2]
+        low = self.height < FALLEN_HEIGHT * self._hung[2]
         self.falls, self._low = self.falls + (low and not self._low), low
         self._say()
 
@@ -139,13 +142,13 @@ class SimulatedRobot:
         off = np.abs(motors["q"] - self.data.qpos[self._qpos]).max()
         moved = float(np.abs(motors["q"] - self._target).max())
         self._target = motors["q"].copy()
-        self.held = self.held and not (self._settled >= SETTLED_TIME and moved > MOVES)
-        if moved > STILL or off > SETTLED or not (kp > 0.0).all():
+        self.held = self.held and not (self._settled >= SETTLED_SECONDS and moved > RELEASE_MOTION)
+        if moved > SETTLED_MOTION or off > SETTLED_ERROR or not (kp > 0.0).all():
             self._settled = 0.0
 
     def _damp(self) -> None:
         none = np.zeros(len(self._servos))
-        self._servo(none, none + DAMPING, none)
+        self._servo(none, none + IDLE_DAMPING, none)
         self.data.qfrc_applied[self._qvel], self._settled = 0.0, 0.0
 
     def _servo(self, kp: Array, kd: Array, target: Array) -> None:
@@ -172,7 +175,7 @@ class SimulatedRobot:
 
     def _hang(self) -> None:
         """Hold the root where it began, unless the gantry has let go."""
-        self._settled += PERIOD
+        self._settled += STEP_PERIOD
         if self.held:
             self.data.qpos[:7], self.data.qvel[:6] = self._hung, 0.0
 

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-NAP = 0.01
-"""s from one look at a paused world's buttons to the next."""
+PAUSE_POLL_SECONDS = 0.01
+"""s from one look at a paused simulation's buttons to the next."""
 
 
 class Playback:
@@ -36,7 +36,7 @@ class Playback:
         self.pause(True)
         self._steps.release()
 
-    def hold(self, dt: float, ends: Callable[[], bool]) -> None:
+    def wait(self, dt: float, ends: Callable[[], bool]) -> None:
         """Wait as long as the next step has to.
 
         Args:
@@ -48,4 +48,4 @@ class Playback:
             left = due - time.perf_counter()
             if left <= 0.0 and (not self.paused or self._steps.acquire(blocking=False)):
                 return
-            time.sleep(min(NAP, left) if left > 0.0 else NAP)
+            time.sleep(min(PAUSE_POLL_SECONDS, left) if left > 0.0 else PAUSE_POLL_SECONDS)

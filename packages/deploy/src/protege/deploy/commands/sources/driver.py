@@ -13,11 +13,11 @@ from ...errors import DeployError
 from ..commander import Commander
 from ..motion import Motion
 from ..orders import Order
-from ..registry import SHORTCUTS, STEER
+from ..registry import SHORTCUTS, STEERING
 
 SPEED_STEP = 0.25  # m/s
-TURN = 15.0  # degrees
-POLL = 0.1  # s between two signs of life
+TURN_STEP = 15.0  # degrees
+POLL_SECONDS = 0.1  # s between two signs of life
 
 
 class Driver:
@@ -39,8 +39,8 @@ class Driver:
         self.actions: dict[str, Callable[[], str]] = {
             "faster": lambda: self.steer(self.speed + SPEED_STEP, self.direction),
             "slower": lambda: self.steer(self.speed - SPEED_STEP, self.direction),
-            "left": lambda: self.steer(self.speed, self.direction + TURN),
-            "right": lambda: self.steer(self.speed, self.direction - TURN),
+            "left": lambda: self.steer(self.speed, self.direction + TURN_STEP),
+            "right": lambda: self.steer(self.speed, self.direction - TURN_STEP),
             "stand": lambda: self.steer(0.0, self.direction),
             **{name: partial(self._give, {name: x.order}, x.words) for name, x in SHORTCUTS.items()},
             "end": self._end,
@@ -52,8 +52,8 @@ class Driver:
         """Go at a speed, m/s, in a direction, degrees to the left; no faster than in training."""
         self.speed = round(min(max(speed, self.speeds[0]), self.speeds[1]), 6)
         self.direction = math.remainder(direction, 360.0)
-        order = {STEER.name: STEER.order(self.direction, self.speed, frame="start")}
-        return self._give(order, f"{STEER.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
+        order = {STEERING.name: STEERING.order(self.direction, self.speed, frame="start")}
+        return self._give(order, f"{STEERING.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
 
     def alive(self) -> None:
         """The device is there, and somebody holds it."""
@@ -96,7 +96,7 @@ class DeviceThread:
 
     def _read(self) -> None:
         while not self._ended.is_set():
-            ready, _, _ = select.select([self._fd], [], [], POLL)
+            ready, _, _ = select.select([self._fd], [], [], POLL_SECONDS)
             try:
                 data = os.read(self._fd, 4096) if ready else None
             except OSError:
@@ -108,6 +108,6 @@ class DeviceThread:
                 self._take(data)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Over the line before, on the terminal."""
     click.echo(f"\r\x1b[K{line}", nl=False, err=True)

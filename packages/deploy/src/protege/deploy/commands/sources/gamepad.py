@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from ...errors import DeployError
 from ..commander import Commander
 from ..registry import SHORTCUTS
-from .driver import DeviceThread, Driver, say
+from .driver import DeviceThread, Driver, print_line
 
-DEVICE = "/dev/input/js0"
+DEFAULT_DEVICE = "/dev/input/js0"
 EVENT = struct.Struct("<IhBB")  # ms, value, type, number
 BUTTON, AXIS, INITIAL = 1, 2, 0x80
 LEFT_X, LEFT_Y = 0, 1
 BUTTONS = {0: "stand", 3: "motion", 7: "end", **{x.button: name for name, x in SHORTCUTS.items()}}
 """A, Y, start; B and X are shortcuts."""
-DEAD = 0.15  # of the stick's way
-FULL = 32767
+DEAD_ZONE = 0.15  # of the stick's way
+FULL_DEFLECTION = 32767
 
 
 class Stick:
@@ -34,11 +34,11 @@ class Stick:
         self._rest = data[whole:]
         for _, value, kind, number in EVENT.iter_unpack(data[:whole]):
             if kind & ~INITIAL == AXIS and number in self._axes:
-                self._axes[number] = value / FULL
+                self._axes[number] = value / FULL_DEFLECTION
                 moved = moved or not kind & INITIAL
             elif kind == BUTTON and value and number in BUTTONS:
                 action = self._driver.actions.get(BUTTONS[number])
-                say("no clip: give --motion-file" if action is None else action())
+                print_line("no clip: give --motion-file" if action is None else action())
         if moved:
             self._steer()
 
@@ -46,13 +46,13 @@ class Stick:
         # Pushed away from oneself, y is negative; to the right, x is positive.
         ahead, left = -self._axes[LEFT_Y], -self._axes[LEFT_X]
         way = min(1.0, math.hypot(ahead, left))
-        speed = self._driver.speeds[1] * max(0.0, way - DEAD) / (1.0 - DEAD)
-        direction = math.degrees(math.atan2(left, ahead)) if way > DEAD else self._driver.direction
-        say(self._driver.steer(speed, direction))
+        speed = self._driver.speeds[1] * max(0.0, way - DEAD_ZONE) / (1.0 - DEAD_ZONE)
+        direction = math.degrees(math.atan2(left, ahead)) if way > DEAD_ZONE else self._driver.direction
+        print_line(self._driver.steer(speed, direction))
 
 
 @contextmanager
-def gamepad(commander: Commander, clip: str | None = None, device: str = DEVICE) -> Iterator[Driver]:
+def gamepad(commander: Commander, clip: str | None = None, device: str = DEFAULT_DEVICE) -> Iterator[Driver]:
     """In the block, a pad gives orders.
 
     Args:

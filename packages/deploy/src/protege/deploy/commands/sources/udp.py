@@ -8,12 +8,12 @@ from typing import Any
 from ...errors import DeployError
 from ...network.endpoint import Address, Endpoint, out_of_order
 from ..commander import Commander
-from .datagrams import MAX_BYTES, parse, write
+from .datagrams import MAX_BYTES, pack, parse
 
-POLL = 0.1  # s
-PAUSE = 0.005  # s between two looks at the sockets: bounds what a flood costs
+POLL_SECONDS = 0.1  # s
+POLL_PAUSE = 0.005  # s between two looks at the sockets: bounds what a flood costs
 NEW_SESSION = "name this session in each datagram"
-SEQUENCES = 2**54  # twice as many as `datagrams.parse` takes: they do not go round
+SEQUENCE_MODULUS = 2**54  # twice as many as `datagrams.parse` takes: they do not go round
 
 
 class UdpCommands:
@@ -55,10 +55,10 @@ class UdpCommands:
 
     def _listen(self) -> None:
         while not self._ended.is_set():
-            self.endpoint.wait(POLL)
+            self.endpoint.wait(POLL_SECONDS)
             for datagram in self.endpoint.take():
                 self._accept(*datagram)
-            time.sleep(PAUSE)
+            time.sleep(POLL_PAUSE)
 
     def _accept(self, data: bytes, sender: Address) -> None:
         """Obey a datagram, or throw it away and count why."""
@@ -94,7 +94,7 @@ class UdpCommands:
         silent = self.endpoint.silent
         if self._last < 0 or (silent and self._key is None):
             return ""
-        return out_of_order(sequence, self._last, SEQUENCES, silent=silent)
+        return out_of_order(sequence, self._last, SEQUENCE_MODULUS, silent=silent)
 
     def _stop(self) -> None:
         """Stand; a policy that cannot be told to stand ends its run, which leaves the robot damping."""
@@ -114,7 +114,7 @@ class UdpCommands:
         try:
             if self.stopped:
                 raise DeployError("the robot was stopped", 'Send "stop": false first')
-            _no_paths(message["order"])
+            _check_clip_name(message["order"])
             self._commander.order(message["order"])
         except DeployError as error:
             self.endpoint.dropped["refused"] += 1
@@ -123,10 +123,10 @@ class UdpCommands:
 
     def _answer(self, sequence: int, error: str) -> bytes:
         session = {} if self._key is None else {"session": self._session}
-        return write({"sequence": sequence} | session | ({"error": error} if error else {}), self._key)
+        return pack({"sequence": sequence} | session | ({"error": error} if error else {}), self._key)
 
 
-def _no_paths(order: Any) -> None:
+def _check_clip_name(order: Any) -> None:
     """Who sends datagrams does not choose files of this machine."""
     motion = order.get("motion") if isinstance(order, dict) else None
     clip = motion.get("clip") if isinstance(motion, dict) else None

@@ -10,13 +10,13 @@ from ..commands.commander import Commander
 from ..commands.motion import Kinematics
 from ..errors import DeployError
 from ..interface import CommandSource, RobotInterface
-from ..network.endpoint import parse_place
+from ..network.endpoint import parse_address
 from ..policy.metadata import ROBOT_FILE, Metadata
 from ..policy.onnx_policy import OnnxPolicy
 
-AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
+SECONDS_AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
 
-UNITREE = ("unitree", "unitree-sdk")
+UNITREE_KINDS = ("unitree", "unitree-sdk")
 """Kinds of robots that speak Unitree's messages: by Cyclone DDS, by Unitree's own SDK."""
 
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
@@ -44,12 +44,12 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
             return robot, robot.body_poses
 
         return simulate
-    if kind not in ("udp", *UNITREE):
+    if kind not in ("udp", *UNITREE_KINDS):
         known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE[:DOMAIN], unitree-sdk:INTERFACE"
         raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
         raise DeployError("a robot process lives in real time", "Leave out --fast")
-    if kind in UNITREE:
+    if kind in UNITREE_KINDS:
         interface, _, domain = place.partition(":")
         if not interface or not (domain or "0").isdecimal():
             raise DeployError(
@@ -60,11 +60,13 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
         def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
             from ..unitree.robot import UnitreeRobot
 
-            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE[0])
+            robot = UnitreeRobot(
+                interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE_KINDS[0]
+            )
             return robot, _kinematics(folder)
 
         return join
-    listening = parse_place(place, "--robot")
+    listening = parse_address(place, "--robot")
 
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from ..robots.udp import UdpRobot
@@ -111,19 +113,19 @@ def open_commands(
         from ..commands.sources.script import Script
 
         script = Script(place, commander)
-        return script, seconds or script.duration + AFTER_SCRIPT
+        return script, seconds or script.duration + SECONDS_AFTER_SCRIPT
     if kind == "udp":
         from ..commands.sources.udp import UdpCommands
 
-        stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander, key))
+        stack.enter_context(UdpCommands(parse_address(place, "--commands"), commander, key))
     elif kind == "keyboard":
         from ..commands.sources.keyboard import keyboard
 
         stack.enter_context(keyboard(commander, motion_file))
     elif kind == "gamepad":
-        from ..commands.sources.gamepad import DEVICE, gamepad
+        from ..commands.sources.gamepad import DEFAULT_DEVICE, gamepad
 
-        stack.enter_context(gamepad(commander, motion_file, place or DEVICE))
+        stack.enter_context(gamepad(commander, motion_file, place or DEFAULT_DEVICE))
     else:
         known = "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
         raise DeployError(f"unknown source of commands {source!r}", known)
