@@ -197,7 +197,7 @@ def test_silence_is_counted_from_the_last_sign_of_life(policy: OnnxPolicy) -> No
     commander.order({"path": {}})
     now = 200.3
     assert commander.silence == pytest.approx(0.3)
-    commander.alive()
+    commander.keep_alive()
     assert commander.silence == 0.0
 
 

@@ -66,7 +66,7 @@ def runs(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 def test_a_recording_holds_inputs_outputs_times_and_facts(runs: dict[str, Path], exported: Path) -> None:
     recording, described = load(runs["path"]), load_metadata(exported)
-    assert recording.steps == recording.asked == 15
+    assert recording.steps == recording.policy_steps == 15
     assert set(recording.columns) == {spec.name for spec in described.inputs} | {name for name, *_ in own_columns(69)}
     for spec in described.inputs:
         assert (
@@ -94,7 +94,7 @@ def test_both_formats_hold_the_same(runs: dict[str, Path]) -> None:
 def test_a_fall_is_recorded_with_its_cause(runs: dict[str, Path]) -> None:
     recording = load(runs["fall"])
     event = recording.facts["event"]
-    assert event["cause"] == "fall" and recording.asked == event["step"] < recording.steps == 60
+    assert event["cause"] == "fall" and recording.policy_steps == event["step"] < recording.steps == 60
     modes = recording.columns["mode"]
     assert (modes[: event["step"]] == 0).all() and (modes[event["step"] :] == 1).all()
     damped = slice(event["step"], None)
@@ -286,7 +286,7 @@ def test_a_replay_gives_the_same_answers(name: str, runs: dict[str, Path], expor
     done = call("replay", runs[name], exported, "--report", report)
     assert done.exit_code == 0, done.output
     found = json.loads(report.read_text())
-    assert found["max_target"] == 0.0 and found["first_step"] is None and found["steps"] == load(runs[name]).asked
+    assert found["max_target"] == 0.0 and found["first_step"] is None and found["steps"] == load(runs[name]).policy_steps
     assert "first above  1e-05 rad: none" in done.output
 
 

@@ -1,4 +1,4 @@
-"""Robots and sources of commands by the names that the command line has for them."""
+"""Robots and command sources, by their names on the command line."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,26 +14,26 @@ from ..network.endpoint import parse_address
 from ..policy.metadata import ROBOT_FILE, Metadata
 from ..policy.onnx_policy import OnnxPolicy
 
-SECONDS_AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
+SECONDS_AFTER_SCRIPT = 10.0  # of a run, after the script's last order
 
 UNITREE_KINDS = ("unitree", "unitree-sdk")
-"""Kinds of robots that speak Unitree's messages: by Cyclone DDS, by Unitree's own SDK."""
+"""Kinds of robots that use Unitree's messages: through Cyclone DDS, and through Unitree's own SDK."""
 
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
-"""An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
+"""An export's folder and metadata, and whether to start at rest -> the robot, and forward kinematics if MuJoCo is installed."""
 
 
 def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int | None = None) -> OpenRobot:
-    """How to open the robot that is asked for; what it needs is installed.
+    """A function that opens the named robot. Its packages are imported here, so that a missing one is an error now.
 
     Args:
-        name: as on the command line.
-        realtime: whether the loop keeps to the clock.
+        name: the value of `--robot`.
+        realtime: whether the loop runs in real time.
         key: shared with a robot process.
-        fifo: priority of SCHED_FIFO of a thread that commands a robot.
+        fifo: SCHED_FIFO priority of the thread that commands the robot.
 
     Raises:
-        DeployError: no such robot, or something is missing.
+        DeployError: the robot is unknown, or a package is missing.
     """
     kind, _, place = name.partition(":")
     if name == "mujoco":
@@ -97,10 +97,10 @@ def open_commands(
     key: bytes | None = None,
     **_others: Any,
 ) -> tuple[CommandSource, float | None]:
-    """Who gives the orders, and for how long, s: None is until the run is stopped. What it starts, the stack ends.
+    """The command source, and the run's duration in s (None: until it is stopped). The stack closes what is opened here.
 
     Raises:
-        DeployError: no such source, or it cannot be had.
+        DeployError: the source is unknown or cannot be opened.
     """
     kind, _, place = source.partition(":")
     by_hand = kind in ("keyboard", "gamepad")
@@ -108,7 +108,7 @@ def open_commands(
         raise DeployError(f"--commands {kind} does not go with --task or --motion-file", "Give one of them")
     commander = Commander(policy, kinematics)
     if by_hand and motion_file:
-        commander.prepare({"motion": {"clip": motion_file}})  # what is wrong with it is said now
+        commander.prepare({"motion": {"clip": motion_file}})  # so that errors in it are reported now
     if kind == "script" and place:
         from ..commands.sources.script import Script
 

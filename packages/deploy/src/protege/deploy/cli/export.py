@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..policy.metadata import Metadata
 
 RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
-"""How the properties are written that a runtime reads."""
+"""The property style of each runtime."""
 
 
 @click.command()
@@ -93,7 +93,7 @@ def info(folder: str) -> None:
 
 
 def _accuracy(metadata: "Metadata") -> str:
-    """Precision, and what it costs."""
+    """The precision and its error."""
     seen = metadata.accuracy
     if seen is None:
         return metadata.precision

@@ -1,4 +1,4 @@
-"""`protege-deploy`: export a policy, check it, run it. Everything heavy is imported by the command that needs it."""
+"""`protege-deploy`: export a policy, check it, run it. Large packages are imported by the command that needs them."""
 
 import sys
 from io import TextIOWrapper
@@ -15,7 +15,7 @@ from .view import view
 
 
 class EncodingSafeGroup(click.Group):
-    """A group whose commands print a question mark for what the terminal's encoding lacks, instead of failing."""
+    """A group whose commands print a question mark for a character that the terminal's encoding lacks, instead of failing."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):

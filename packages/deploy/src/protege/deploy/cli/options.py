@@ -8,7 +8,7 @@ import click
 
 
 class FiniteFloat(click.FloatRange):
-    """A number that is one: Python reads `nan` and `inf` as floats too."""
+    """A finite number: Python also reads `nan` and `inf` as floats."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)

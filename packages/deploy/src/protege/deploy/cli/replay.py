@@ -1,4 +1,4 @@
-"""What can be done with recorded runs: `replay`, `compare`, `clip`."""
+"""Commands for recorded runs: `replay`, `compare`, `clip`."""
 
 from collections.abc import Callable
 from dataclasses import asdict

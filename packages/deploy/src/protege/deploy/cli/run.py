@@ -1,4 +1,4 @@
-"""`protege-deploy run`: a policy drives a robot, and what that showed. What is heavy is imported when it is needed."""
+"""`protege-deploy run`: a policy controls a robot, and the run is measured. Large packages are imported when they are needed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,14 +24,14 @@ LOOP_OPTIONS = ("realtime", "rate", "catch_up", "fifo", "core")
 
 
 def task_options() -> Iterator[Callable]:
-    """The options of each modality that has some, an option that several have once."""
+    """The options of each modality. An option that several modalities share appears once."""
     users: dict[str, list[str]] = {}
     for name, kind in KINDS.items():
         for flag in kind.options:
             users.setdefault(flag, []).append(name)
     for flag, names in users.items():
-        told = {"show_default": True, "type": FiniteFloat(), **KINDS[names[0]].options[flag]}
-        yield click.option(flag, **{**told, "help": f"of {' and '.join(names)}: {told['help']}"})
+        settings = {"show_default": True, "type": FiniteFloat(), **KINDS[names[0]].options[flag]}
+        yield click.option(flag, **{**settings, "help": f"of {' and '.join(names)}: {settings['help']}"})
 
 
 OPTIONS: list[Callable] = [
@@ -63,7 +63,7 @@ OPTIONS: list[Callable] = [
     click.option("--core", type=int, help="CPU core to run on"),
     click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
     click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
-    # What is kept of it.
+    # Files that the run writes.
     click.option("--report", help="write the measurements as JSON"),
     click.option("--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"),
 ]  # fmt: skip
@@ -111,12 +111,14 @@ def run(
             )
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
-        told = policy.metadata
-        before = start.start_up(
-            robot, robot_name, told, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
+        metadata = policy.metadata
+        start_up = start.start_up(
+            robot, robot_name, metadata, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
         )
-        judge = Safety(allowed, told)
-        loop = ControlLoop(policy, robot, command, told.control_dt, safety=judge, start_up=before, **timing)
+        safety_layer = Safety(allowed, metadata)
+        loop = ControlLoop(
+            policy, robot, command, metadata.control_dt, safety=safety_layer, start_up=start_up, **timing
+        )
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
@@ -126,7 +128,7 @@ def run(
         result = run_closed_loop(loop, seconds, kinematics)
         if recorder is not None:
             recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
-    # What the run showed comes first: a full disk may take the recording and the report, but not the summary.
+    # The summary comes first: a full disk may prevent the recording and the report.
     _show(result)
     if report:
         write_json(Path(report), result)
@@ -150,14 +152,14 @@ def _task(
     policy: Any, robot: Any, kinematics: Any, seconds: float | None, *, task: str | None, motion_file: str | None,
     standing: bool, **options: Any,
 ) -> tuple[Any, float]:  # fmt: skip
-    """The command of `--task`, and for how long, s."""
+    """The command source of `--task`, and the run's duration, s."""
     from . import tasks
 
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
-        told = policy.metadata
-        asked = RunContext(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
-        return KINDS[chosen].from_options(options, asked), length
+        metadata = policy.metadata
+        context = RunContext(robot.read().pose_2d, length, metadata.path_times, Ranges(metadata.command_ranges))
+        return KINDS[chosen].from_options(options, context), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)

@@ -1,4 +1,4 @@
-"""`protege-deploy simulate`: a robot that speaks its maker's messages, in MuJoCo."""
+"""`protege-deploy simulate`: a robot in MuJoCo that uses its manufacturer's messages."""
 
 import threading
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ButtonPress(click.ParamType):
-    """`start@5` or `L2+B@60`: buttons of the remote control and when they are pressed, s."""
+    """`start@5` or `L2+B@60`: buttons of the remote control, and the time at which they are pressed, s."""
 
     name = "press"
 
@@ -85,7 +85,7 @@ def simulate(
 
 
 def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.5) -> None:
-    """Hold buttons for a moment."""
+    """Hold buttons for some seconds."""
     from ..unitree.remote import Remote
 
     robot.remote = Remote(buttons)
@@ -95,7 +95,7 @@ def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.
 
 
 def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool, sdk: bool) -> "SimulatedRobot":
-    """The robot of that name, by its export or as it is installed."""
+    """The robot of that name, with the model of its export or the installed one."""
     from ..unitree.bus import Bus
     from ..unitree.motors import motors_of
     from ..unitree.sdk import SdkBus
@@ -105,12 +105,15 @@ def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: b
     if folder is not None:
         from ..policy.metadata import ROBOT_FILE, load
 
-        told, path = load(folder), Path(folder) / ROBOT_FILE
-        if told.robot != name:
-            raise DeployError(f"{folder} is an export for {told.robot}, not {name}", f"Take --robot {told.robot}")
+        metadata, path = load(folder), Path(folder) / ROBOT_FILE
+        if metadata.robot != name:
+            raise DeployError(
+                f"{folder} is an export for {metadata.robot}, not {name}", f"Take --robot {metadata.robot}"
+            )
         if not path.is_file():
             raise DeployError(f"{path} does not exist", "Export where protege-sim is installed")
-        xml, pose = path.read_text(encoding="utf-8"), dict(zip(told.joint_names, told.default_joint_pos, strict=True))
+        xml = path.read_text(encoding="utf-8")
+        pose = dict(zip(metadata.joint_names, metadata.default_joint_pos, strict=True))
     else:
         with needs("export"):
             from ..export.robot_model import robot_model

@@ -1,4 +1,4 @@
-"""Options of how a run starts and what follows a fall, for every robot."""
+"""Options for the start of a run and for the time after a fall, for every robot."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from ..policy.metadata import Metadata
 from .options import FiniteFloat
 
 GO_BUTTON = "A"
-"""Of the robot's remote control: the policy may begin."""
+"""The button of the robot's remote control that lets the policy begin."""
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
@@ -29,7 +29,7 @@ OPTIONS: list[Callable] = [
 def start_up(
     robot: Any, robot_name: str, metadata: Metadata, *, soft_start: int | None, hold: float, begin: str, after_fall: str
 ) -> StartUp | None:
-    """What comes before the policy's first step; None: nothing.
+    """The start-up before the policy's first step; None if there is none.
 
     Raises:
         DeployError: the robot has no remote control.
@@ -44,5 +44,5 @@ def start_up(
         if not hasattr(robot, "remote"):
             raise DeployError(f"{robot_name} has no remote control that is known here", "Take --begin now")
         waits = {"ready": lambda: "start" in robot.remote.buttons, "go": lambda: GO_BUTTON in robot.remote.buttons}
-    told = metadata.default_joint_pos
-    return StartUp(told, metadata.control_dt, ramp=ramp, hold=hold, resumes=after_fall == "resume", **waits)
+    resumes = after_fall == "resume"
+    return StartUp(metadata.default_joint_pos, metadata.control_dt, ramp=ramp, hold=hold, resumes=resumes, **waits)

@@ -20,7 +20,7 @@ class Goal:
 
     Attributes:
         point: (x, y) m.
-        seconds: s until then; by default 2 s and 0.8 m/s.
+        seconds: time until the deadline; by default 2 s plus the distance at 0.8 m/s.
         frame: of the point.
     """
 
@@ -36,7 +36,7 @@ class Goal:
     def begin(
         self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
     ) -> CommandSource:
-        """The command, for a robot and a start that are where `frames` says."""
+        """The command source, given the pose of each frame."""
         point = frames[self.frame].to_world(np.array(self.point))
         distance = float(np.linalg.norm(point - frames["robot"].point))
         reach = ranges.reach("goal_distance", distance)
@@ -50,7 +50,7 @@ class GoalCommand:
     Attributes:
         point: (2,) m.
         deadline: s since the loop's start.
-        reach: m; a point further away is shown so far from the robot, in its direction, with the time that this way takes.
+        reach: m; instead of a point further away, the command is the point at this distance in its direction, with the usual time.
     """
 
     reads_bodies: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class GoalCommand:
 
     @classmethod
     def ahead(cls, start: Pose2D, offset: tuple[float, float], reach: float = float("inf")) -> Self:
-        """A point so far ahead and to the left of a robot, m, with the training's time to get there."""
+        """A point at an offset (ahead, left) m from a robot, with the training's time to get there."""
         return cls(start.to_world(np.array(offset)), _training_time(float(np.hypot(*offset))), reach)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
@@ -78,11 +78,11 @@ class GoalCommand:
 
 
 def _training_time(distance: float) -> float:
-    """The time that the training gives for a way, m: two seconds, and 0.8 m/s."""
+    """The training's time for a distance in m, s: two seconds plus the distance at 0.8 m/s."""
     return 2.0 + distance / 0.8
 
 
-# What the runtime knows of it ------------------------------------------------------------------------------------------
+# The order kind ----------------------------------------------------------------------------------------------------------
 
 
 def from_options(options: Mapping[str, Any], run: RunContext) -> GoalCommand:

@@ -1,9 +1,9 @@
-"""Orders: commands as plain data, as a script, a datagram or the viewer gives them while a run lasts.
+"""Orders: commands as plain data, from a script, a datagram or the viewer, during a run.
 
-An order names every mode that is on from now: `{"steering": {"direction": 45, "speed": 1.0}}`; several are a mix, and what it
-does not name is off. Directions are degrees to the left, points m ahead and to the left, both counted from a frame: `robot`
-(where it stands and faces as the order is taken), `start` (where it did when the run began) or `world`. A modality of which only
-`policy.json` knows is ordered by the model's inputs, in the world's frame: `{"height": {"height_w": 0.8}}`.
+An order names every mode that is commanded from now on: `{"steering": {"direction": 45, "speed": 1.0}}`. It may name several.
+Directions are degrees to the left, points are m ahead and to the left, both in a frame: `robot` (its position and heading when the
+order is taken), `start` (those when the run began) or `world`. A modality that only `policy.json` describes is ordered by the
+model's inputs, in the world frame: `{"height": {"height_w": 0.8}}`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from .registry import KINDS
 
 @dataclass(frozen=True)
 class Raw:
-    """The order to command a modality by the model's inputs, in the world frame, as they are.
+    """The order to command a modality by the model's inputs themselves, in the world frame.
 
     Attributes:
         modality: its name.
@@ -39,21 +39,22 @@ class Raw:
     def begin(
         self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
     ) -> CommandSource:
-        """The command, the same in every step."""
+        """The command source; its command is the same in every step."""
         command = Command(raw={self.modality: self.inputs})
         return lambda time, reading: command
 
 
 Order = Mapping[str, OrderPart | Motion]
-"""Parts by mode. An empty one stands."""
+"""Parts by mode. An empty order is to stand."""
 MODES: dict[str, type] = {**{name: kind.order for name, kind in KINDS.items()}, "motion": Motion}
 
 
 def parse(data: Any, raw: Mapping[str, Sequence[TensorSpec]]) -> Order:
-    """An order of plain data, as JSON or YAML gives it.
+    """Parse an order from plain data, as JSON or YAML holds it.
 
     Args:
-        raw: the inputs of each modality that is none of `MODES`.
+        data: a mapping of modes to their fields.
+        raw: the inputs of each modality that is not in `MODES`.
 
     Raises:
         DeployError: an unknown mode or key, or an invalid value, by name.
@@ -71,7 +72,7 @@ def parse(data: Any, raw: Mapping[str, Sequence[TensorSpec]]) -> Order:
 
 
 def _raw(mode: str, values: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> Raw:
-    """Numbers of the shapes that `policy.json` says, all of them finite."""
+    """Check that the values are finite numbers of the shapes in `policy.json`."""
     specs, arrays = {spec.name: spec for spec in inputs}, {}
     if missing := [name for name in specs if name not in values]:
         raise DeployError(f"{mode} needs {', '.join(missing)}")

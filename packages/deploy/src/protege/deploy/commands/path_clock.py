@@ -9,12 +9,10 @@ import numpy as np
 
 from ..interface import Array
 
-CLOCK_STOP_DISTANCE = (
-    0.6  # m behind or beside the path's point, where the clock stops; nearer, it is slowed in proportion
-)
-LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path ...
-LOST_SECONDS = 2.0  # s, after so long of which the path is given up
-DIRECTION_SECONDS = 0.1  # s, over which the path's direction is taken
+CLOCK_STOP_DISTANCE = 0.6  # m behind or beside the path's point: the clock stops there, nearer it slows down
+LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path
+LOST_SECONDS = 2.0  # s off the path, after which the path is given up
+DIRECTION_SECONDS = 0.1  # s of the path, over which its direction is measured
 
 
 def clock_rate(distance: float) -> float:

@@ -1,7 +1,7 @@
-"""A robot as URDF, for runtimes that compute its kinematics from the model's property `robot_urdf`. Needs core.
+"""Writes a robot as URDF, for runtimes that compute its kinematics from the model's property `robot_urdf`. Needs core.
 
-URDF has one hinge a joint: a body with several is the last link of a chain, whose other links weigh next to nothing. There are no
-shapes, only what kinematics and dynamics take.
+A URDF joint has one hinge. A body with several hinges becomes the last link of a chain, whose other links have almost no mass. Only
+kinematics and dynamics are written, no shapes.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from protege.core.robots.robot import IDENTITY_QUAT, Body, Quat, Robot, Vec3
 
 CHAIN_LINK_INERTIA = (1e-6, 1e-9)  # kg and kg·m² of a link within a chain: simulators refuse zero
-UNLIMITED_VELOCITY = 1000.0  # rad/s, which URDF asks for and a robot does not say: no limit
+UNLIMITED_VELOCITY = 1000.0  # rad/s; URDF requires a limit, and the robot model has none
 Array = np.ndarray
 
 

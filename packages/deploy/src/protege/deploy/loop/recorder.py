@@ -1,4 +1,4 @@
-"""Writes a run to the disk while it lasts, one row a step."""
+"""Records a run on the disk as it happens, one row per step."""
 
 import logging
 import os
@@ -18,28 +18,28 @@ from .recording import FORMAT_VERSION, RECORDED_STAGES, SUFFIXES, own_columns, s
 
 logger = logging.getLogger("protege.deploy")
 
-BUFFER_BYTES = 1 << 20  # bytes, written to the disk at once
-MAX_IN_MEMORY_BYTES = 1 << 30  # bytes of a recording that are kept where the disk has no room for a second copy
-RETRY_SHARE = 0.9  # of the rows, that the next attempt tries to write
+BUFFER_BYTES = 1 << 20  # written to the disk together
+MAX_IN_MEMORY_BYTES = 1 << 30  # of a recording, if the disk has no space for a second copy
+RETRY_SHARE = 0.9  # of the rows, for the next attempt to write
 
 
 class Recorder:
-    """Writes each step to the disk as it comes, so that memory does not grow, and the file when the run is over.
+    """Writes each step to the disk, so that memory does not grow, and the file after the run.
 
-    Use it in a `with` block: what was recorded until an error is kept. Give `feed` to `OnnxPolicy.on_inputs` and call the recorder
-    with each step. A disk that is full ends the recording, not the run: of the rows as many are kept as find room, and `problem`
+    Use it in a `with` block; after an error the steps so far are saved. Assign `feed` to `OnnxPolicy.on_inputs` and call the
+    recorder with each step. A full disk ends the recording, not the run: the file then holds as many rows as fit, and `problem`
     says so. Nothing is raised at the end, so that the run's own report is not lost.
 
     Args:
-        path: of the file, by its ending an .npz or a .safetensors.
+        path: of the file, an .npz or .safetensors by its suffix.
         metadata: of the policy.
 
     Attributes:
-        facts: about the run, for the file; what is found out during the run can be added.
+        facts: about the run, stored in the file; may be extended during the run.
         problem: after the block, why the file does not hold the whole run; None if it does.
 
     Raises:
-        DeployError: another ending, or a folder that cannot be written.
+        DeployError: the suffix is another one, or the folder cannot be written.
     """
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
@@ -72,7 +72,7 @@ class Recorder:
             self._spool: BinaryIO = self._spool_path.open("wb", buffering=BUFFER_BYTES)
 
     def feed(self, inputs: Mapping[str, Array]) -> None:
-        """The model's inputs of the step to come, (1, ...) by name."""
+        """Take the model's inputs of the next step, (1, ...) by name."""
         self._inputs = inputs
 
     def __call__(self, step: Step) -> None:
@@ -101,30 +101,30 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         try:
             self._spool.close()
-        except OSError as error:  # its last rows found no room; those before are there
+        except OSError as error:  # its last rows did not fit; the rows before are there
             self._cut_short(error)
         try:
-            kept = self._finish()
+            saved = self._finish()
         except OSError as error:
             self._cut_short(error)
-            kept = 0
+            saved = 0
         finally:
             self._spool_path.unlink(missing_ok=True)
-        if kept < self._steps:
+        if saved < self._steps:
             self.problem = DeployError(
-                f"{self.path} holds {kept} of {self._steps} steps ({self._full})" if kept
+                f"{self.path} holds {saved} of {self._steps} steps ({self._full})" if saved
                 else f"cannot write {self.path} ({self._full})",
                 "Make room and run again, or record to another disk",
             )  # fmt: skip
 
     def _cut_short(self, error: OSError) -> None:
-        """No room from here on. The first time it is said at once: a long run can be stopped."""
+        """Stop recording, because the disk is full. The first time it is logged, so that a long run can be stopped."""
         if not self._full:
             self._full = str(error.strerror)
             logger.warning("recording to %s ends here: %s", self.path, self._full)
 
     def _finish(self) -> int:
-        """Make the file of what the spool holds; how many rows found room."""
+        """Write the file from the spool; returns the number of rows that fit."""
         rows = os.path.getsize(self._spool_path) // self._row.dtype.itemsize
         if not rows:
             return 0
@@ -133,7 +133,7 @@ class Recorder:
             return rows
         except OSError as error:
             self._cut_short(error)
-        # The disk does not hold the spool and the file at once: the file has the spool's room.
+        # The disk has no space for both: the file takes the spool's.
         table = np.fromfile(
             self._spool_path, self._row.dtype, min(rows, MAX_IN_MEMORY_BYTES // self._row.dtype.itemsize)
         )

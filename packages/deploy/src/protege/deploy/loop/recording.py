@@ -1,7 +1,7 @@
-"""A run as a file: what was measured, commanded, said, written and when, one row a step. No pickles.
+"""A run as a file: readings, commands, targets and times, one row per step. No pickles.
 
-`.npz` needs NumPy alone, `.safetensors` the package of that name. The columns are the model's inputs by their names, and those of
-`own_columns`; beside them are facts about the run, as JSON.
+`.npz` needs only NumPy, `.safetensors` the package of that name. The columns are the model's inputs by their names, and those of
+`own_columns`. The file also holds facts about the run, as JSON.
 """
 
 import json
@@ -27,8 +27,9 @@ RECORDED_STAGES = STAGES[:-1]
 def own_columns(num_joints: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Columns besides the model's inputs: name, type, shape.
 
-    `time` is the commands' clock, s; `clock` the wall's since the run's start; `joint_target` what the policy said, NaN if it was
-    not asked; `written_target` and `mode` what the robot was told; `spent` s by stage.
+    `time` is the commands' clock, s; `clock` the wall time since the run's start, s; `joint_target` the policy's output, rad, NaN
+    if the policy did not run; `written_target`, rad, and `mode` are what was written to the robot; `spent` is the duration of each
+    stage, s.
     """
     return [
         ("time", "<f8", ()), ("clock", "<f8", ()), ("joint_target", "<f4", (num_joints,)),
@@ -56,14 +57,14 @@ class Recording:
         return len(self.columns["time"])
 
     @property
-    def asked(self) -> int:
-        """Steps until the policy was no longer asked: from there on the robot damped."""
+    def policy_steps(self) -> int:
+        """Number of steps in which the policy ran; in all later steps the robot damped."""
         given = np.isfinite(self.columns["joint_target"]).all(axis=1)
         return self.steps if given.all() else int(np.argmin(given))
 
 
 def save(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
-    """Write a recording, whole or not at all; by the path's ending an .npz or a .safetensors.
+    """Write a recording atomically, as an .npz or .safetensors by the path's suffix.
 
     Raises:
         OSError: it cannot be written.
@@ -81,7 +82,7 @@ def load(path: Path) -> Recording:
     """Read a recording and check it.
 
     Raises:
-        DeployError: missing, damaged, something else, or of a newer format.
+        DeployError: the file is missing, damaged, no recording, or of a newer format.
     """
     if not path.is_file():
         raise DeployError(f"{path} does not exist", "Record a run: protege-deploy run DIR --record run.npz")
@@ -97,7 +98,7 @@ def load(path: Path) -> Recording:
 
 
 def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
-    """Why these are no recording, empty if they are."""
+    """Why these are not a recording; empty if they are."""
     if facts["format"] != FORMAT_VERSION:
         return f"its format is {facts['format']}, this is {FORMAT_VERSION}"
     joints = len(facts["joint_names"])

@@ -19,26 +19,26 @@ _POSES, _POSES_H = ("target_body_pos_w", "target_body_quat_w"), ("target_body_po
 
 
 class OnnxPolicy:
-    """An exported policy. It keeps the history between steps; `reset` begins an episode.
+    """An exported policy. It stores the history between steps; `reset` begins an episode.
 
     Args:
-        folder: what `protege-deploy export` wrote.
-        threads: of ONNX Runtime; more than one rarely helps a single robot.
-        provider: a key of `session.PROVIDERS`, as far as the installed ONNX Runtime has it.
+        folder: the output of `protege-deploy export`.
+        threads: of ONNX Runtime; more than one is rarely faster for a single robot.
+        provider: a key of `session.PROVIDERS` that the installed ONNX Runtime has.
 
     Attributes:
-        metadata: what `policy.json` says.
+        metadata: the contents of `policy.json`.
         on_inputs: called with the model's inputs of each step, (1, ...) by name, for instance to record them.
 
     Raises:
-        DeployError: missing or inconsistent files, or a provider that is not there.
+        DeployError: files are missing or inconsistent, or the provider is not available.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1, provider: str = "cpu") -> None:
         self.metadata: Metadata = _metadata.load(folder)
         self._session = open_session(folder, self.metadata, threads, provider, batch=1)
         self._outputs = [spec.name for spec in self.metadata.outputs]
-        # What a modality holds when it is not commanded: zeros, and rotations that are none.
+        # Inputs of a modality that is not commanded: zeros, and identity rotations.
         self._blank: dict[str, Array] = {s.name: np.zeros((1, *s.shape), DTYPES[s.dtype]) for s in self.metadata.inputs}
         for name in ("target_body_quat_w", "target_body_quat_h"):
             if name in self._blank:
@@ -47,7 +47,7 @@ class OnnxPolicy:
         self._reads_poses, self._reads_all_poses = bool(self._poses), "pose_mask" not in self._blank
         self._commands = {modality.name: modality.inputs for modality in self.metadata.modalities if modality.inputs}
         self._specs = {spec.name: spec for spec in self.metadata.inputs}
-        # What an output says of the next step's inputs.
+        # Outputs that are inputs of the next step.
         self._memory = {
             name.removeprefix(NEXT_PREFIX): i for i, name in enumerate(self._outputs) if name.startswith(NEXT_PREFIX)
         }
@@ -58,36 +58,36 @@ class OnnxPolicy:
 
     @property
     def modalities(self) -> list[str]:
-        """What can be commanded: its modalities, and poses."""
+        """What the policy can be commanded by: its modalities, and poses."""
         return [*self._commands, *["poses"] * self._reads_poses]
 
     @property
     def modes(self) -> list[str]:
-        """What it can be ordered: its modalities, but those of a motion where it needs poses too, and motion, if it reads poses."""
+        """The modes of its orders: modalities that do not need poses too, and motion if it reads poses."""
         return [x for x in self._commands if x not in self.with_poses] + ["motion"] * self._reads_poses
 
     @property
     def with_poses(self) -> list[str]:
-        """What has to be commanded together with poses: teachers were trained with both."""
+        """The modalities that must be commanded together with poses, since teachers were trained with both."""
         return [x for x in self.modalities if x in (*MODALITIES, "poses")] if self.needs_poses else []
 
     @property
     def needs_poses(self) -> bool:
-        """Whether it cannot act without target poses: trackers and teachers."""
+        """Whether it cannot act without target poses, as trackers and teachers."""
         return self._reads_poses and self._reads_all_poses
 
     def reset(self) -> None:
-        """Begin an episode: the next step's history is filled with what it sees."""
+        """Begin an episode: the next step's history is filled with its own observation."""
         self._begins, self._stand = True, None
 
     def act(self, reading: RobotReading, command: Command) -> Array:
         """Joint targets, (J,) rad float32, in the order of `Metadata.joint_names`. Not checked for NaN: `ControlLoop` does that.
 
-        A command that commands nothing is to stand where the robot is: a policy that is told nothing does as it likes.
+        With an empty command the robot stands where it is, because the behaviour of a policy without a command is undefined.
 
         Raises:
-            DeployError: the command holds what this policy does not read, or lacks what it needs, or has another shape; or the
-                robot does not measure what it reads, or does not know where it is and is told to go to a place.
+            DeployError: the command has an input that the policy does not read, lacks one or has another shape; or the robot does
+                not measure an input of the policy, or the position that the command needs.
         """
         feeds = dict(self._blank)
         for name, value in measured_inputs(reading, self.metadata).items():
@@ -103,7 +103,7 @@ class OnnxPolicy:
         return outputs[0][0]
 
     def _or_stand(self, reading: RobotReading, command: Command) -> Command:
-        """The command, or, while it commands nothing, to stand where the robot was as that began."""
+        """The command or, while it is empty, the command to stand where the robot was when it became empty."""
         if self.needs_poses or not command.empty:
             self._stand = None
             return command
@@ -117,17 +117,17 @@ class OnnxPolicy:
             if modality not in self._commands:
                 raise DeployError(f"this policy takes no {modality}", f"It takes {', '.join(self.modalities)}")
             names = self._commands[modality]
-            told = {name: values[name] for name in names if name in values} | self._seen(names, values, reading)
-            if len(told) < len(names):
+            inputs = {name: values[name] for name in names if name in values} | self._seen(names, values, reading)
+            if len(inputs) < len(names):
                 raise DeployError(f"a {modality} command needs {' and '.join(names)}")
-            for name, value in told.items():
+            for name, value in inputs.items():
                 self._put(feeds, name, value)
         if self._commands:
             feeds["command_mask"] = np.array([[modality.name in given for modality in self.metadata.modalities]])
         self._put_poses(feeds, reading, command)
 
     def _seen(self, names: Collection[str], values: Mapping[str, Any], reading: RobotReading) -> dict[str, Array]:
-        """Those inputs in the heading frame that are given in the world alone, by name."""
+        """The inputs in the heading frame that the command gives only in the world frame, by name."""
         world = {name: f"{name.removesuffix('_h')}_w" for name in names if name.endswith("_h") and name not in values}
         return {
             name: in_heading_frame(name, self._specs[name].unit, values[other], reading)

@@ -1,4 +1,4 @@
-"""The model's inputs and outputs, from what its policy reads."""
+"""The model's inputs and outputs, derived from the observations of its policy."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -58,13 +58,13 @@ def input_specs(
     """The inputs of a policy.
 
     Args:
-        tokens: the token sets that its actor reads, by the names that they have with the full state.
-        commands: the inputs of its modalities, and the mask that says which are commanded.
+        tokens: the token sets that its actor reads, by their names with the full state.
+        commands: the inputs of its modalities, and the mask of the commanded ones.
         obs_shapes: shapes of the observations without the leading N.
         num_bodies: B.
         num_joints: J.
         reference: which of `reference_joint_pos` and `reference_joint_vel` it reads.
-        onboard: whether it has onboard sensors: commands in the world are then as seen from the robot, `..._h`.
+        onboard: whether it has onboard sensors: commands are then in the heading frame, `..._h`.
     """
     body = _ONBOARD if onboard else _BODY
     names = [spec.name for spec in (*body, *commands)]
@@ -80,7 +80,7 @@ def input_specs(
 
 
 def in_heading(spec: TensorSpec) -> TensorSpec:
-    """An input in the world as a robot is given it that does not know where it is: seen from itself. What it felt is its IMU's."""
+    """The spec of a world-frame input for onboard sensors: in the heading frame, or for the history in the IMU's frame."""
     if spec.name == "history":
         return replace(spec, frame="imu")
     if spec.frame != "world":
@@ -90,14 +90,14 @@ def in_heading(spec: TensorSpec) -> TensorSpec:
 
 
 def output_specs(inputs: Sequence[TensorSpec], num_joints: int) -> list[TensorSpec]:
-    """The outputs: joint targets, and what the next step is to be given of those inputs that there are."""
+    """The outputs: joint targets, and the recurrent inputs of the next step."""
     given = {f"{NEXT_PREFIX}{spec.name}": spec for spec in inputs}
-    kept = [
+    recurrent = [
         replace(spec, shape=given[spec.name].shape, frame=given[spec.name].frame)
         for spec in _OUTPUTS
         if spec.name in given
     ]
-    return [replace(_OUTPUTS[0], shape=[num_joints]), *kept]
+    return [replace(_OUTPUTS[0], shape=[num_joints]), *recurrent]
 
 
 def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int, history: str) -> dict[str, list[int]]:

@@ -21,7 +21,7 @@ def pack(message: dict[str, Any], key: bytes | None) -> bytes:
 
 
 def parse(data: bytes, key: bytes | None) -> dict[str, Any] | str:
-    """The message in a datagram, or why it is none: `size`, `signature`, `json` or `sequence`. What is cheap is checked first."""
+    """The message in a datagram, or why it is invalid: `size`, `signature`, `json` or `sequence`. Cheap checks come first."""
     if len(data) > MAX_JSON + (_SIGNED_HEADER_BYTES if key else 0):
         return "size"
     if key is not None:
@@ -31,7 +31,7 @@ def parse(data: bytes, key: bytes | None) -> dict[str, Any] | str:
             or data[_SIGNED_HEADER_BYTES - 1 : _SIGNED_HEADER_BYTES] != b" "
         ):
             return "signature"
-        # As text, since digits that are none are a wrong signature like any other.
+        # Invalid digits count as a wrong signature.
         if not is_signed(key, data[_SIGNED_HEADER_BYTES:], _unhex(data[len(SIGNED_PREFIX) : _SIGNED_HEADER_BYTES - 1])):
             return "signature"
         data = data[_SIGNED_HEADER_BYTES:]

@@ -22,11 +22,11 @@ _KEY = re.compile(r"\x1b\[[A-D]|[^\x1b]")
 
 @contextmanager
 def keyboard(commander: Commander, clip: str | None = None) -> Iterator[Driver]:
-    """In the block, keys give orders. The terminal is as it was afterwards.
+    """In the block, keys give orders. Afterwards the terminal's settings are restored.
 
     Args:
-        commander: who takes the orders.
-        clip: what `m` plays.
+        commander: receives the orders.
+        clip: played by `m`.
 
     Raises:
         DeployError: standard input is no terminal.
