@@ -188,7 +188,7 @@ def followed(path: Path, robot: MujocoRobot) -> str:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("error", "ignore:Stored array in format 3.0")
-def test_spoilt_clips_are_read_or_refused_in_one_line(kind, robot: MujocoRobot, tmp_path: Path) -> None:
+def test_damaged_clips_are_read_or_refused_in_one_line(kind, robot: MujocoRobot, tmp_path: Path) -> None:
     walk, path = base(), tmp_path / "spoilt.npy"
     random, taken = np.random.default_rng(19), 0
     for number in range(200 // len(KINDS) + 1):

@@ -79,7 +79,7 @@ def test_steering_goes_step_by_step_within_bounds(commander: Commander, robot: M
     assert driver.actions["slower"]() == "steering 0.00 m/s, +165°"
 
 
-def test_other_actions(commander: Commander, robot: MujocoRobot) -> None:
+def test_other_actions_give_their_orders(commander: Commander, robot: MujocoRobot) -> None:
     driver, ends = Driver(commander, WALK), []
     commander.on_end = lambda: ends.append(True)
     for action in ("goal", "path", "motion"):
@@ -90,7 +90,7 @@ def test_other_actions(commander: Commander, robot: MujocoRobot) -> None:
     assert ends == [True] and "motion" not in Driver(commander).actions
 
 
-def test_what_is_refused_is_said(commander: Commander) -> None:
+def test_a_refused_order_is_printed(commander: Commander) -> None:
     assert "no clip at nowhere.npy" in Driver(commander, "nowhere.npy").actions["motion"]()
 
 
@@ -109,7 +109,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def test_keys_steer_and_the_terminal_is_given_back(
+def test_keys_steer_and_the_terminal_is_restored(
     terminal: tuple[int, int], commander: Commander, robot: MujocoRobot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     master, slave = terminal
@@ -126,7 +126,7 @@ def test_keys_steer_and_the_terminal_is_given_back(
     assert "w s faster, slower" in capsys.readouterr().err
 
 
-def test_a_terminal_that_hangs_up_is_a_commander_that_falls_silent(terminal: tuple[int, int], exported: Path) -> None:
+def test_a_closed_terminal_makes_the_commander_silent(terminal: tuple[int, int], exported: Path) -> None:
     master, _ = terminal
     now = [0.0]
     commander = Commander(OnnxPolicy(exported), clock=lambda: now[0])
@@ -149,7 +149,7 @@ def test_the_keyboard_needs_a_terminal(exported: Path) -> None:
     )
 
 
-def test_a_run_is_driven_by_keys(exported: Path, tmp_path: Path) -> None:
+def test_keys_control_a_run(exported: Path, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     report, record = tmp_path / "report.json", tmp_path / "run.npz"
     words = [
@@ -204,7 +204,7 @@ def event(kind: int, number: int, value: int) -> bytes:
         (0, -18841, 0.0, 0.75),
     ],
 )
-def test_the_stick_says_where_to_and_how_fast(
+def test_the_stick_sets_direction_and_speed(
     x: int, y: int, direction: float, speed: float, commander: Commander
 ) -> None:
     driver = Driver(commander)
@@ -215,7 +215,7 @@ def test_the_stick_says_where_to_and_how_fast(
     assert np.sign(driver.direction) == np.sign(direction) or abs(direction) == 180.0
 
 
-def test_buttons_and_what_a_pad_says_at_first(commander: Commander, robot: MujocoRobot) -> None:
+def test_buttons_give_orders_and_initial_events_do_not(commander: Commander, robot: MujocoRobot) -> None:
     driver, ends = Driver(commander), []
     commander.on_end = lambda: ends.append(True)
     stick = Stick(driver)
@@ -232,7 +232,7 @@ def test_buttons_and_what_a_pad_says_at_first(commander: Commander, robot: Mujoc
     assert ends == [True]
 
 
-def test_a_pad_is_read_and_its_absence_noticed(commander: Commander, tmp_path: Path) -> None:
+def test_a_gamepad_is_read_and_its_removal_detected(commander: Commander, tmp_path: Path) -> None:
     pipe = tmp_path / "js0"
     os.mkfifo(pipe)
     pad = os.open(pipe, os.O_RDWR)
@@ -243,7 +243,9 @@ def test_a_pad_is_read_and_its_absence_noticed(commander: Commander, tmp_path: P
         wait_for(lambda: commander.silence > 0.3)
 
 
-def test_a_missing_pad_is_one_line(commander: Commander, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gamepad_is_a_one_line_error(
+    commander: Commander, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "gamepad:/dev/input/js99"])
     assert done.exit_code == 2 and done.output.count("\n") == 1
     assert "no gamepad at /dev/input/js99 (No such file or directory). Plug one in" in done.output
@@ -256,7 +258,7 @@ def test_a_missing_pad_is_one_line(commander: Commander, exported: Path, monkeyp
         raise AssertionError
 
 
-def test_a_clip_goes_with_hands_only(exported: Path) -> None:
+def test_a_clip_is_only_allowed_with_keyboard_or_gamepad(exported: Path) -> None:
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "udp:0", "--motion-file", WALK])
     assert done.exit_code == 2 and "--commands udp does not go with --task or --motion-file" in done.output
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "keyboard", "--motion-file", "nowhere.npy"])

@@ -55,7 +55,7 @@ def tiny_runtime() -> Any:
 
 
 @pytest.mark.parametrize("kind", ["path", "goal", "steering", "poses"])
-def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> None:
+def test_the_runtime_in_the_docs_acts_like_ours(kind: str, exported: Path) -> None:
     ours, tiny, robot = OnnxPolicy(exported), tiny_runtime()(str(exported)), MujocoRobot(exported)
     here, times = robot.read(), ours.metadata.path_times
     source = {
@@ -78,7 +78,7 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["path", "steering"])
-def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: tuple[Path, Path]) -> None:
+def test_the_runtime_in_the_docs_runs_onboard_policies(kind: str, each_onboard: tuple[Path, Path]) -> None:
     folder = each_onboard[1]
     ours, tiny, robot = OnnxPolicy(folder), tiny_runtime()(str(folder)), MujocoRobot(folder)
     path = np.linspace([0.5, 0.0], [5.0, 1.0], 10)
@@ -107,7 +107,7 @@ def poses(described: Metadata, step: int) -> Command:
     )
 
 
-def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
+def test_the_docs_list_every_key_and_every_input(exported: Path) -> None:
     page = PAGE.read_text()
     assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
     steering = modalities()["steering"].inputs((5,))
@@ -120,7 +120,7 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 # The schema --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
+def test_the_schema_matches_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
              "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera, "imu": Imu}  # fmt: skip

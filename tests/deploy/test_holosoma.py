@@ -116,7 +116,7 @@ def theirs(path: Path, frames: int, seen: list[RobotReading], monkeypatch: pytes
     return interface
 
 
-def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_holosomas_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, folder = onboard_of("g1")
     path, frames = write_holosoma(checkpoint, folder)
     told = load(folder)
@@ -128,7 +128,7 @@ def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", ["ppo", "fastsac"])
-def test_our_loop_runs_their_policies_as_theirs_does(
+def test_our_loop_runs_holosomas_policies_like_its_own(
     name: str, onboard_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = MODELS / f"loco/g1_29dof/{name}_g1_29dof.onnx"
@@ -146,7 +146,7 @@ def test_our_loop_runs_their_policies_as_theirs_does(
     np.testing.assert_allclose(interface.gains, [policy.metadata.stiffness, policy.metadata.damping])
 
 
-def test_one_of_theirs_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> None:
+def test_a_policy_of_holosoma_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> None:
     folder, report = onboard_of("g1")[1], tmp_path / "report.json"
     model = MODELS / "loco/g1_29dof/fastsac_g1_29dof.onnx"
     words = [
@@ -177,13 +177,13 @@ def test_one_of_theirs_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> Non
         ("../py.typed", "is not a model that ONNX Runtime reads"),
     ],
 )
-def test_what_is_no_such_policy_is_one_line(file: str, message: str, onboard_of: Any) -> None:
+def test_other_policies_are_one_line_errors(file: str, message: str, onboard_of: Any) -> None:
     done = CliRunner().invoke(main, ["run", str(onboard_of("g1")[1]), "--policy", str(MODELS / file), "--fast"])
     assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
     assert message in done.output
 
 
-def test_a_velocity_and_back() -> None:
+def test_a_velocity_survives_the_conversion_to_steering_and_back() -> None:
     """Of the modality that can say one: what of_velocity makes of it, velocity_of reads again; standing is none."""
     reading = readings(1, 1)[0]
     for kind in KINDS.values():
@@ -206,7 +206,7 @@ def test_a_velocity_and_back() -> None:
             np.testing.assert_allclose(told["steering_facing_h"], heading, atol=1e-9)
 
 
-def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_the_wrapped_graph_acts_like_the_policy_for_any_robot(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """Its observations, put together by hand: terms by name, each oldest first, zeros before the first step."""
     checkpoint, folder = each_onboard
     path, frames = write_holosoma(checkpoint, folder)
@@ -232,7 +232,7 @@ def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: 
         np.testing.assert_allclose(0.25 * action + told.default_joint_pos, target, atol=2e-5)
 
 
-def test_what_it_says_of_the_robot_is_json(onboard_of: Any) -> None:
+def test_the_models_properties_are_json(onboard_of: Any) -> None:
     checkpoint, folder = onboard_of("g1")
     write_holosoma(checkpoint, folder)
     said = {entry.key: json.loads(entry.value) for entry in onnx.load(folder / HOLOSOMA_FILE).metadata_props}
@@ -242,7 +242,7 @@ def test_what_it_says_of_the_robot_is_json(onboard_of: Any) -> None:
     assert list(g1_29dof_loco.robot.default_dof_angles) == told.default_joint_pos  # which it adds itself
 
 
-def test_the_command_line_writes_it_or_says_why_not(onboard_of: Any, student: Path, tmp_path: Path) -> None:
+def test_the_command_line_writes_the_model_or_reports_why_not(onboard_of: Any, student: Path, tmp_path: Path) -> None:
     checkpoint, _ = onboard_of("g1")
     words = ["--output", str(tmp_path / "out"), "--properties", "holosoma"]
     done = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), *words])

@@ -101,7 +101,7 @@ def test_in_closed_loop_it_acts_as_in_the_environment(each_onboard: tuple[Path, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_knows_no_place_height_or_velocity(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_it_measures_no_position_height_or_velocity(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """The robot 3 m aside, 5 cm higher and 0.3 m/s faster, and its command with it: the same inputs, but for rounding."""
     policy, other, body = *(OnnxPolicy(each_onboard[1]) for _ in range(2)), MujocoRobot(each_onboard[1])
     fed: list[dict[str, np.ndarray]] = []
@@ -128,7 +128,7 @@ def test_it_knows_no_place_height_or_velocity(kind: str, each_onboard: tuple[Pat
     np.testing.assert_allclose(*(x[offset][..., 2] for x in fed), atol=1e-6)
 
 
-def test_commands_are_seen_from_the_robot_by_hand() -> None:
+def test_commands_in_the_heading_frame_by_hand() -> None:
     left = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])  # faces world y
     reading = RobotReading(np.array([1.0, 2.0, 0.9]), left, np.zeros(3), np.zeros(3), np.zeros(1), np.zeros(1))
     np.testing.assert_allclose(in_heading_frame("goal_h", "m", np.array([1.0, 5.0]), reading), [3.0, 0.0], atol=1e-12)
@@ -148,7 +148,7 @@ def test_commands_are_seen_from_the_robot_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["steering", "motion"])
-def test_a_robot_without_a_place_is_driven_alike(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_robot_without_a_position_acts_alike(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """Steering and motions need no place: targets are the same as with one."""
     policies = [OnnxPolicy(each_onboard[1]) for _ in range(2)]
     body = MujocoRobot(each_onboard[1])
@@ -164,7 +164,7 @@ def test_a_robot_without_a_place_is_driven_alike(kind: str, each_onboard: tuple[
 
 
 @pytest.mark.parametrize("kind", ["steering", "motion"])
-def test_a_loop_runs_on_a_robot_without_a_place(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_loop_runs_on_a_robot_without_a_position(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     safety = Safety(Limits.off(), policy.metadata)
     command = command_of(kind, policy, body, walk_of(robot))
@@ -174,7 +174,7 @@ def test_a_loop_runs_on_a_robot_without_a_place(kind: str, each_onboard: tuple[P
     assert result["walked_m"] is None and result["errors"] == {}
 
 
-def test_it_falls_by_its_tilt_where_it_does_not_know_its_height(each_onboard: tuple[Path, Path]) -> None:
+def test_a_fall_is_detected_by_the_tilt_without_a_measured_height(each_onboard: tuple[Path, Path]) -> None:
     policy = OnnxPolicy(each_onboard[1])
     reading = Blind(MujocoRobot(each_onboard[1], standing=True)).read()
     safety = Safety(Limits.of(policy.metadata), policy.metadata)
@@ -185,7 +185,9 @@ def test_it_falls_by_its_tilt_where_it_does_not_know_its_height(each_onboard: tu
 
 
 @pytest.mark.parametrize("kind", ["path", "goal"])
-def test_a_place_in_the_world_is_refused_in_one_line(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_world_frame_position_is_refused_in_one_line(
+    kind: str, each_onboard: tuple[Path, Path], robot: Robot
+) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     source, reading = command_of(kind, policy, body, walk_of(robot)), Blind(body).read()
     with pytest.raises(DeployError, match="this robot does not know where it is") as caught:
@@ -196,7 +198,7 @@ def test_a_place_in_the_world_is_refused_in_one_line(kind: str, each_onboard: tu
         policy.act(reading, told)
 
 
-def test_an_order_to_a_place_is_refused_where_it_is_given(each_onboard: tuple[Path, Path]) -> None:
+def test_an_order_that_needs_a_position_is_refused_when_it_is_given(each_onboard: tuple[Path, Path]) -> None:
     """And the loop goes on with the order before."""
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     commander, blind = Commander(policy, body.body_poses), Blind(body)
@@ -212,7 +214,7 @@ def test_an_order_to_a_place_is_refused_where_it_is_given(each_onboard: tuple[Pa
     commander.order({"goal": {"point": (1.0, 2.0)}})  # of a robot that knows
 
 
-def test_recordings_of_a_robot_without_a_place(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
+def test_recordings_of_a_robot_without_a_position(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     told, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
     loop = ControlLoop(policy, Blind(body), told, dt, realtime=False)
@@ -227,7 +229,7 @@ def test_recordings_of_a_robot_without_a_place(each_onboard: tuple[Path, Path], 
     assert done.exit_code == 2 and "does not know where it is" in done.output
 
 
-def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -> None:
+def test_a_position_in_the_heading_frame_is_accepted(each_onboard: tuple[Path, Path]) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     fed: list[dict[str, np.ndarray]] = []
     policy.on_inputs = fed.append
@@ -240,7 +242,7 @@ def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -
     assert fed[0]["command_mask"][0].tolist() == fed[1]["command_mask"][0].tolist() == [True, False, False]
 
 
-def test_who_is_told_nothing_stands_where_it_is(each_onboard: tuple[Path, Path]) -> None:
+def test_without_a_command_the_robot_stands_where_it_is(each_onboard: tuple[Path, Path]) -> None:
     reading = Blind(MujocoRobot(each_onboard[1])).read()
     assert standing_command(reading, ["path", "goal", "steering"], 10).steering_speed == 0.0
     goal, path = standing_command(reading, ["path", "goal"], 10), standing_command(reading, ["path"], 10)
@@ -261,7 +263,7 @@ def test_a_full_state_policy_is_refused_in_one_line(each_exported: Path) -> None
 # The IMU -------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_imu_on_the_root_is_turned_as_it_is_mounted(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_an_imu_on_the_root_is_rotated_by_its_mounting(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     body = MujocoRobot(each_onboard[1])
     mount = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]
     described = replace(body.metadata, imu=Imu(robot.body_names[0], mount))
@@ -271,7 +273,7 @@ def test_an_imu_on_the_root_is_turned_as_it_is_mounted(each_onboard: tuple[Path,
     assert set(said) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
 
 
-def test_an_imu_on_another_body_is_that_of_the_environment(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_an_imu_on_another_body_matches_the_env(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     body = MujocoRobot(each_onboard[1])
     torso, mount = robot.groups.torso, [0.5, 0.5, -0.5, 0.5]
     body.metadata = replace(body.metadata, imu=Imu(torso, mount))
@@ -318,7 +320,7 @@ def calling(reading: RobotReading, folder: Path) -> UdpRobot:
         client.close()
 
 
-def test_a_robot_process_may_leave_out_its_place(each_onboard: tuple[Path, Path], each_exported: Path) -> None:
+def test_a_robot_process_may_leave_out_its_position(each_onboard: tuple[Path, Path], each_exported: Path) -> None:
     said = MujocoRobot(each_onboard[1]).read()
     unknown = replace(said, root_pos_w=np.full(3, np.nan), root_lin_vel_w=np.full(3, np.nan))
     robot = calling(unknown, each_onboard[1])
@@ -332,7 +334,7 @@ def test_a_robot_process_may_leave_out_its_place(each_onboard: tuple[Path, Path]
         calling(unknown, each_exported)
 
 
-def test_half_a_place_is_no_measurement(each_onboard: tuple[Path, Path]) -> None:
+def test_a_partly_nan_position_is_invalid(each_onboard: tuple[Path, Path]) -> None:
     said = MujocoRobot(each_onboard[1]).read()
     robot = calling(said, each_onboard[1])
     broken = replace(said, root_pos_w=np.array([0.0, np.nan, 0.9]))
@@ -379,7 +381,7 @@ def test_states_of_closed_loops_check_it(each_onboard: tuple[Path, Path]) -> Non
     assert load_graph(checkpoint)[1].onboard
 
 
-def test_the_viewer_shows_it(each_onboard: tuple[Path, Path]) -> None:
+def test_the_viewer_runs_an_onboard_policy(each_onboard: tuple[Path, Path]) -> None:
     from waiting import seen as frame_of
     from waiting import until
 

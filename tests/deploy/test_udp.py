@@ -96,7 +96,7 @@ def test_a_reading_is_the_newest_state(link: tuple[UdpRobot, socket.socket]) -> 
     np.testing.assert_allclose(robot.read().root_pos_w, STANDING.root_pos_w)
 
 
-def test_a_target_carries_its_servos_and_how_long_it_holds(link: tuple[UdpRobot, socket.socket]) -> None:
+def test_a_target_packet_contains_gains_and_validity(link: tuple[UdpRobot, socket.socket]) -> None:
     robot, client = link
     robot.write(np.array([0.25, -0.5]))
     robot.write(np.array([0.25, -0.5]), Mode.DAMPING)
@@ -186,12 +186,12 @@ def test_a_hundred_thousand_random_packets(link: tuple[UdpRobot, socket.socket])
     settle(lambda: robot.read().stamp == 11)
 
 
-def test_no_robot_is_one_line() -> None:
+def test_a_missing_robot_is_a_one_line_error() -> None:
     with pytest.raises(DeployError, match=r"no robot on UDP 127\.0\.0\.1:\d+ within 0\.05 s; nothing came"):
         UdpRobot(ANY, metadata(), wait=0.05)
 
 
-def test_another_robot_is_one_line() -> None:
+def test_another_robot_is_a_one_line_error() -> None:
     place = ("127.0.0.1", free_port())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         done = threading.Event()
@@ -208,7 +208,7 @@ def test_another_robot_is_one_line() -> None:
         thread.join()
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_a_one_line_error() -> None:
     first = Endpoint(ANY, 100)
     with pytest.raises(
         DeployError, match=rf"cannot listen on UDP 127\.0\.0\.1:{first.place[1]} \(Address already in use\)"
@@ -219,7 +219,7 @@ def test_a_port_in_use_is_one_line() -> None:
         Endpoint(("192.0.2.1", 0), 100, keyed=True)
 
 
-def test_places() -> None:
+def test_addresses_are_parsed() -> None:
     assert parse_address("47800", "--robot") == ("127.0.0.1", 47800)
     assert parse_address("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
     for text in ("", "x", "1:2:x", "-1", "65536", "²"):
@@ -275,7 +275,7 @@ def test_a_silent_robot_process_ends_in_damping(link: tuple[UdpRobot, socket.soc
 
 
 @pytest.mark.parametrize("keyed", [False, True])
-def test_the_example_is_driven_by_the_command_line(keyed: bool, exported: Path, tmp_path: Path) -> None:
+def test_the_example_robot_runs_with_the_command_line(keyed: bool, exported: Path, tmp_path: Path) -> None:
     port, report, key = free_port(), tmp_path / "report.json", tmp_path / "udp.key"
     key.write_text("a key that both sides hold\n")
     key.chmod(0o600)

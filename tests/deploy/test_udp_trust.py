@@ -97,7 +97,7 @@ def test_repeated_old_and_far_states_are_refused(link: tuple[UdpRobot, Codec, so
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_state_that_is_not_finite_is_lost(broken: float, link: tuple[UdpRobot, Codec, socket.socket]) -> None:
+def test_a_state_that_is_not_finite_is_dropped(broken: float, link: tuple[UdpRobot, Codec, socket.socket]) -> None:
     robot, codec, client = link
     client.sendto(state(codec, 11, broken), robot.endpoint.place)
     settle(lambda: robot.read() is not None and robot.dropped == {"not finite": 1})
@@ -147,7 +147,7 @@ def test_a_recording_of_an_earlier_run_is_refused() -> None:
     client.close()
 
 
-def test_a_robot_that_restarts_comes_back(
+def test_a_restarted_robot_is_accepted_again(
     link: tuple[UdpRobot, Codec, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     robot, codec, _ = link
@@ -172,7 +172,7 @@ def test_a_robot_that_restarts_comes_back(
             assert robot.read().stamp == 1
 
 
-def test_without_a_key_only_this_machine(exported: Path) -> None:
+def test_without_a_key_only_loopback_can_be_bound(exported: Path) -> None:
     for option, place in (("--robot", "udp:0.0.0.0:0"), ("--commands", "udp:0.0.0.0:0")):
         done = CliRunner().invoke(main, ["run", str(exported), option, place, "--seconds", "0.1"])
         assert done.exit_code == 2, done.output
@@ -288,7 +288,7 @@ def test_a_stop_of_a_policy_that_cannot_stand_ends_the_run(exported: Path) -> No
         client.socket.close()
 
 
-def test_a_commander_that_restarts_comes_back(
+def test_a_restarted_commander_is_accepted_again(
     run: tuple[Commander, UdpCommands, Client], here: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commander, source, client = run
@@ -304,7 +304,7 @@ def test_a_commander_that_restarts_comes_back(
     again.socket.close()
 
 
-def test_a_walk_goes_on_through_a_flood(exported: Path) -> None:
+def test_a_walk_continues_during_a_flood(exported: Path) -> None:
     """Junk as fast as a thread can send it, while MuJoCo and the policy walk and the owner gives orders."""
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
     commander = Commander(policy)
@@ -330,7 +330,7 @@ def test_a_walk_goes_on_through_a_flood(exported: Path) -> None:
     assert set(commander.dropped) <= {"json", "size"} and commander.dropped["json"] > 0
 
 
-def test_the_commander_of_the_docs_page_is_obeyed(
+def test_the_commander_in_the_docs_is_obeyed(
     exported: Path, tmp_path: Path, here: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text()

@@ -97,7 +97,7 @@ def link(told: Metadata) -> Iterator[tuple[Machine, UnitreeRobot]]:
         robot.close()
 
 
-def test_a_reading_is_turned_into_the_worlds_axes() -> None:
+def test_a_reading_is_in_the_world_frame() -> None:
     state, place = LOW_STATE.zeros(), ODOMETRY.zeros()
     half = np.sqrt(0.5)
     state["imu_state"]["quaternion"] = [half, 0.0, 0.0, half]  # looks to the left: its x is the world's y
@@ -138,7 +138,7 @@ def keep_writing(robot: UnitreeRobot, told: Metadata, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def test_the_remote_controls_stop_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_the_remote_controls_stop_damps_permanently(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
     machine, robot = link
     keep_writing(robot, told, 0.2)
     assert machine.motors("kp")[0] > 0.0
@@ -152,7 +152,7 @@ def test_the_remote_controls_stop_damps_for_good(link: tuple[Machine, UnitreeRob
     assert "remote control" in robot.stopped and not machine.motors("kp").any() and machine.motors("kd")[0] > 0.0
 
 
-def test_a_lost_deadline_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_a_missed_deadline_damps_permanently(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
     machine, robot = link
     keep_writing(robot, told, 0.2)
     until(lambda: robot.stopped, "not stopped")
@@ -161,7 +161,7 @@ def test_a_lost_deadline_damps_for_good(link: tuple[Machine, UnitreeRobot], told
     assert not machine.motors("kp").any()
 
 
-def test_a_robot_that_falls_silent_is_left_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_a_silent_robot_is_left_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
     machine, robot = link
     keep_writing(robot, told, 0.2)
     machine.silent = True
@@ -190,7 +190,7 @@ def test_flawed_messages_change_nothing(link: tuple[Machine, UnitreeRobot]) -> N
     assert robot.dropped["checksum"] > 30 and not robot.stopped
 
 
-def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, UnitreeRobot]) -> None:
+def test_a_second_robot_on_the_same_topic_is_ignored(link: tuple[Machine, UnitreeRobot]) -> None:
     machine, robot = link
     stranger, forged = Bus("lo", DOMAIN), machine.state.copy()
     forged["motor_state"]["q"], forged["wireless_remote"] = (
@@ -205,7 +205,7 @@ def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, Unitree
     assert robot.read().joint_pos.max() < 0.3 and not robot.stopped
 
 
-def test_what_is_missing_is_one_line(told: Metadata, exported: Path) -> None:
+def test_missing_parts_are_one_line_errors(told: Metadata, exported: Path) -> None:
     with pytest.raises(DeployError, match=r"no robot on lo, domain \d+ within 0.2 s .*nothing came.*deploy simulate"):
         UnitreeRobot("lo", told, domain=DOMAIN, wait=0.2)
     with pytest.raises(DeployError, match="DDS cannot use the interface nowhere0"):
@@ -219,7 +219,7 @@ def test_what_is_missing_is_one_line(told: Metadata, exported: Path) -> None:
         UnitreeRobot("lo", told, domain=DOMAIN, wait=1.0)
 
 
-def test_the_sdk_is_understood_and_understands(told: Metadata) -> None:
+def test_messages_are_exchanged_with_the_sdk(told: Metadata) -> None:
     """Unitree's own SDK for Python in a process of its own is the robot."""
     script = Path(__file__).with_name("unitree_peer.py")
     peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "4", "6"], stdout=subprocess.PIPE, text=True)
@@ -272,7 +272,7 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         (["run", "{smpl}", "--robot", "mujoco", "--soft-start", "5", "--begin", "remote"], "has no remote control"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line(words: list[str], message: str, exported: Path) -> None:
+def test_wrong_options_are_one_line_errors(words: list[str], message: str, exported: Path) -> None:
     done = CliRunner().invoke(main, [word.format(smpl=exported) for word in words])
     assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
     assert message in done.output

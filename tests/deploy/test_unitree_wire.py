@@ -77,13 +77,13 @@ def test_sizes_are_those_of_the_published_structs() -> None:
 
 
 @given(st.binary(max_size=2200), st.sampled_from(list(PEER)))
-def test_random_bytes_are_no_message(data: bytes, kind: MessageKind) -> None:
+def test_random_bytes_are_refused(data: bytes, kind: MessageKind) -> None:
     with pytest.raises(MalformedError):
         decode(data, kind)
 
 
 @given(st.integers(0, 2**31), st.data(), st.sampled_from([LOW_COMMAND, LOW_STATE]))
-def test_a_changed_byte_is_noticed_or_means_nothing(seed: int, data: st.DataObject, kind: MessageKind) -> None:
+def test_a_changed_byte_is_detected_or_is_padding(seed: int, data: st.DataObject, kind: MessageKind) -> None:
     message = random_message(kind, seed)
     wire = bytearray(encode(message, kind))
     place = data.draw(st.integers(0, len(wire) - 1))
@@ -96,13 +96,13 @@ def test_a_changed_byte_is_noticed_or_means_nothing(seed: int, data: st.DataObje
 
 
 @given(st.integers(0, 2**31), st.integers(0, 2091), st.sampled_from(list(PEER)))
-def test_a_message_that_is_cut_short_is_refused(seed: int, left: int, kind: MessageKind) -> None:
+def test_a_truncated_message_is_refused(seed: int, left: int, kind: MessageKind) -> None:
     wire = encode(random_message(kind, seed), kind)
     with pytest.raises(MalformedError):
         decode(wire[: min(left, len(wire) - 1)], kind)
 
 
-def test_the_remote_control() -> None:
+def test_the_remote_control_is_packed_and_parsed() -> None:
     told = Remote.of(struct.pack("<2xHfffff16x", 0x0220, 0.25, -0.5, 0.75, 0.0, 1.0))
     assert told.buttons == STOP_BUTTONS and told.left == (0.25, 1.0) and told.right == (-0.5, 0.75)
     assert Remote.of(bytes(40)) == Remote()
@@ -111,7 +111,7 @@ def test_the_remote_control() -> None:
 
 
 @given(st.binary(min_size=40, max_size=40))
-def test_any_forty_bytes_are_a_remote_control(data: bytes) -> None:
+def test_any_forty_bytes_parse_as_a_remote_control(data: bytes) -> None:
     told = Remote.of(data)
     assert all(-1.0 <= value <= 1.0 for value in (*told.left, *told.right))
     assert Remote.of(told.pack()) == told

@@ -59,7 +59,7 @@ def test_files_that_no_import_can_read_have_other_remedies() -> None:
     files.close()
 
 
-def test_files_have_plain_names_until_they_are_deleted() -> None:
+def test_stored_files_have_cleaned_names_until_they_are_deleted() -> None:
     contents = find_clip(Path("smpl_humanoid_walk.npy")).read_bytes()
     files = ClipFiles()
     first, second = (files.take("../../my walk.npy", contents, "smpl") for _ in range(2))
@@ -128,14 +128,14 @@ def stored(viewer: Viewer) -> list[Path]:
     return list(Path(viewer.controls._files._folder.name).rglob("*.npy"))
 
 
-def test_a_refused_file_is_not_kept(viewer: Viewer) -> None:
+def test_a_refused_file_is_deleted(viewer: Viewer) -> None:
     theirs = find_clip(Path("g1_humanoid_walk.npy")).read_bytes()
     with pytest.raises(DeployError, match=r"^my theirs\.npy is a clip of the robot g1, not of smpl"):
         viewer.controls.take("C:\\fakepath\\my theirs.npy", theirs)
     assert stored(viewer) == []
 
 
-def test_clips_of_one_name_are_all_offered(viewer: Viewer) -> None:
+def test_clips_with_the_same_name_are_all_offered(viewer: Viewer) -> None:
     contents, controls = find_clip(Path("smpl_humanoid_run.npy")).read_bytes(), viewer.controls
     assert controls._clip.options == ("walk", "run", "jump")
     for label in ("walk (2)", "walk (3)"):
@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_file(monkeypatch: pytest.MonkeyP
     files.close()
 
 
-def test_an_upload_is_read_as_a_whole(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_read_once(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another page's upload may take its place at any time: its name does not come with the first one's contents."""
     callbacks, taken = list[Callable[[Any], None]](), list[tuple[str, bytes]]()
 

@@ -27,7 +27,7 @@ def play(robot: MujocoRobot, sent: np.ndarray) -> np.ndarray:
     return robot.data.qpos.copy()
 
 
-def test_without_differences_it_is_the_exported_robot(each_exported: Path) -> None:
+def test_default_conditions_are_the_exported_robot(each_exported: Path) -> None:
     plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
     plain.reset()
     other.reset()
@@ -61,7 +61,7 @@ def test_a_delay_of_one_physics_step_begins_each_control_step_with_the_target_be
     assert np.array_equal(play(other, sent), plain.data.qpos)
 
 
-def test_friction_strength_and_payload_change_the_model_and_go_away_again(each_exported: Path) -> None:
+def test_friction_strength_and_payload_change_the_model_and_can_be_reverted(each_exported: Path) -> None:
     robot = ConditionedRobot(each_exported)
     model = robot.model
     before = {name: getattr(model, name).copy() for name in ("geom_friction", "jnt_actfrcrange", "body_mass")}
@@ -88,7 +88,7 @@ def test_only_joint_velocities_are_noisy(each_exported: Path) -> None:
     assert all(np.array_equal(reading.joint_pos, true.joint_pos) for reading in readings)
 
 
-def test_contact_forces_are_all_that_the_ground_does_to_the_robot(each_exported: Path) -> None:
+def test_contact_forces_sum_to_the_grounds_force_on_the_robot(each_exported: Path) -> None:
     robot = ConditionedRobot(each_exported)
     robot.reset()
     play(robot, np.tile(robot.metadata.default_joint_pos, (20, 1)))
@@ -126,7 +126,7 @@ def test_pause_stops_the_simulation_and_single_steps_advance_it(exported: Path) 
 
 
 @pytest.mark.parametrize(("speed", "waits"), [(1.0, 0.0), (0.5, 0.03), (0.1, 0.27)])
-def test_slow_motion_waits_for_what_real_time_does_not(speed: float, waits: float, monkeypatch) -> None:
+def test_slow_motion_waits_for_the_additional_time(speed: float, waits: float, monkeypatch) -> None:
     class Clock:
         now, slept = 5.0, 0.0
 
@@ -143,7 +143,7 @@ def test_slow_motion_waits_for_what_real_time_does_not(speed: float, waits: floa
     assert clock.slept == pytest.approx(waits, abs=1e-9)
 
 
-def test_nothing_holds_up_the_end() -> None:
+def test_the_end_of_the_simulation_does_not_wait() -> None:
     playback = Playback()
     playback.pause(True)
     playback.wait(0.03, lambda: True)  # returns

@@ -59,7 +59,7 @@ def test_the_note_of_a_path_that_is_given_up_stays_until_the_next_order(simulati
     until(lambda: seen(simulation).note == "", "the note is still there")
 
 
-def test_a_student_that_cannot_be_run_is_refused_and_the_other_goes_on(exported: Path, tmp_path: Path) -> None:
+def test_a_student_that_cannot_run_is_refused_and_the_present_one_continues(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     simulation = Simulation({"tiny": exported, "broken": tmp_path / "broken"})
     simulation.start()
@@ -72,7 +72,7 @@ def test_a_student_that_cannot_be_run_is_refused_and_the_other_goes_on(exported:
     simulation.close()
 
 
-def test_a_push_during_a_step_is_made_in_the_next_one(exported: Path) -> None:
+def test_a_push_during_a_step_acts_in_the_next_one(exported: Path) -> None:
     """A page's thread may push at any time, here while the simulation's thread applies the force of the step before."""
     simulation, forces = Simulation({"tiny": exported}), list[np.ndarray]()
 

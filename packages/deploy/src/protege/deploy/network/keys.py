@@ -1,4 +1,4 @@
-"""The key that two programs share, so that each knows whose packets it takes: HMAC-SHA256 (RFC 2104)."""
+"""The shared key with which two programs sign their packets: HMAC-SHA256 (RFC 2104)."""
 
 import hashlib
 import hmac
@@ -19,9 +19,9 @@ MAKE_KEY = "Make one: (umask 077; openssl rand -hex 32 > udp.key)"
 
 
 def load_key(file: str | None, environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """The shared key, without white space at its ends: of a file, else of the environment variable `KEY_VARIABLE`, else None.
+    """The shared key, without white space at its ends: from a file, else from the environment variable `KEY_VARIABLE`, else None.
 
-    A key never comes from the command line, which every user of a machine can read.
+    A key never comes from the command line, because every user of a machine can read that.
 
     Raises:
         DeployError: the file cannot be read, or the key is too short or too long.
@@ -46,7 +46,7 @@ def signature(key: bytes, message: bytes | memoryview) -> bytes:
 
 
 def is_signed(key: bytes, message: bytes | memoryview, given: bytes | memoryview) -> bool:
-    """Whether the message was tagged with this key; the time that this takes says nothing about the tag."""
+    """Whether the signature is that of this key; the duration of the comparison does not depend on it."""
     return hmac.compare_digest(signature(key, message), given)
 
 

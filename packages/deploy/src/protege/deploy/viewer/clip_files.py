@@ -1,4 +1,4 @@
-"""Clip files that somebody drops onto the page or chooses with a button. The browser sends their contents, not their paths."""
+"""Clip files that users drop onto the page or upload with a button. The browser sends their contents, not their paths."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from ..errors import DeployError
 from ..motions.file_kinds import IMPORT, NPY, SNIFFED, UNPACK, file_kind
 
 MAX_CLIP_BYTES = 256 << 20
-"""Bytes that a clip may have: twenty minutes of a humanoid at 120 frames a second are 90 MB."""
+"""Largest size of a clip: twenty minutes of a humanoid at 120 frames per second are 90 MB."""
 UPLOAD_LABEL, UPLOAD_HINT = "open a clip file", "A clip (.npy) of this robot; it may also be dropped onto the page"
 DROP_SCRIPT = """<img src="data:," style="display: none" onerror="
 if (!window.protegeDrop) {

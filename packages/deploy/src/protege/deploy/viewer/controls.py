@@ -1,4 +1,4 @@
-"""The panels, keys and clicks of the page, and the orders that they make."""
+"""The panels, keys and clicks of the page, and their orders."""
 
 import json
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from .scene import FEET_NODE, Scene
 from .simulation import Simulation
 
 MAX_PATH_SPEED, SPEED_STEP, TURN_STEP = 1.5, 0.25, 15.0
-"""m/s of a path at most; m/s and degrees by which one press of a key changes speed and direction."""
+"""Largest speed of a path, m/s; change of speed, m/s, and direction, degrees, per key press."""
 DEFAULT_PUSH, MAX_PUSH = 240.0, 600.0
-"""N of a push: at first, as in `protege distill evaluate --push`, and at most."""
+"""Force of a push, N: the default, as in `protege distill evaluate --push`, and the largest."""
 CONDITION_SLIDERS: dict[str, tuple[str, float, float, float, float]] = {
     "friction": ("friction, x", 0.1, 2.0, 0.05, 1.0),
     "strength": ("motor strength, x", 0.2, 1.0, 0.05, 1.0),
@@ -39,7 +39,7 @@ class Controls:
     Args:
         server: of the page.
         simulation: receives the orders.
-        scene: says where on the ground a click is.
+        scene: finds the point on the ground of a click.
         clips: files, or names of shipped clips, that the page offers.
     """
 
@@ -138,7 +138,7 @@ class Controls:
             self._try(lambda: self.take(file.name, file.content))
 
     def _raw(self, modality: Modality) -> None:
-        """Text fields for the model inputs of a modality that has no panel of its own."""
+        """Text fields for the model inputs of a modality without its own panel."""
         specs = [spec for spec in self._simulation.metadata.inputs if spec.name in modality.inputs]
         texts = {
             spec.name: self._gui.add_text(
@@ -146,9 +146,9 @@ class Controls:
             )
             for spec in specs
         }
-        self._gui.add_button("order").on_click(lambda _: self._try(lambda: self._say(modality.name, texts)))
+        self._gui.add_button("order").on_click(lambda _: self._try(lambda: self._order_raw(modality.name, texts)))
 
-    def _say(self, mode: str, texts: dict[str, Any]) -> None:
+    def _order_raw(self, mode: str, texts: dict[str, Any]) -> None:
         try:
             inputs = {name: json.loads(text.value) for name, text in texts.items()}
         except ValueError as error:
@@ -156,7 +156,7 @@ class Controls:
         self._simulation.order({mode: inputs})
 
     def _conditions(self) -> None:
-        """Sliders for what is different about robot and floor."""
+        """Sliders for the conditions of robot and floor."""
         sliders = {
             name: self._gui.add_slider(label, least, most, step, getattr(Conditions(), name) / unit)
             for name, (label, least, most, step, unit) in CONDITION_SLIDERS.items()
@@ -217,7 +217,7 @@ class Controls:
     # Orders -----------------------------------------------------------------------------------------------------------------
 
     def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
-        """Order a velocity: m/s, and degrees to the left of the world's x."""
+        """Order a velocity: speed in m/s, direction in degrees to the left of the world's x axis."""
         self._speed.min, self._speed.max = self._simulation.speeds  # another student may be faster
         self.speed = min(max(speed, self._speed.min), self._speed.max)
         self.direction = (direction + 180.0) % 360.0 - 180.0

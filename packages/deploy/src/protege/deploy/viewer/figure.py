@@ -1,4 +1,4 @@
-"""The robot's surfaces for the page, made of the visible shapes of its MuJoCo model."""
+"""The robot's surfaces for the page, from the visible geoms of its MuJoCo model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Surface:
 
 
 def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[Surface]]:
-    """The parts of each body that has visible shapes: meshes if a package offers them, otherwise its shapes.
+    """The surfaces of each body with visible geoms: meshes if a package offers them, otherwise its geoms.
 
     Args:
         model: of the robot.
@@ -59,7 +59,7 @@ def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[S
 
 
 def _offered(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, Any]:
-    """Meshes by body, of the packages that offer them by entry points of the group `protege.looks`."""
+    """Meshes by body, from packages with entry points of the group `protege.looks`."""
     text = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_TEXT, MENAGERIE_TEXT)
     if text < 0:
         return {}

@@ -1,4 +1,4 @@
-"""Serves the page."""
+"""Serves the viewer's page."""
 
 import io
 import socket
@@ -20,7 +20,7 @@ from .scene import Scene
 from .simulation import Simulation
 
 OFFERED_CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
-"""Clips of the robot that the page offers if none is named: those of them that are found, in `data/motions` or in a package."""
+"""Clips of the robot that the page offers by default, if they are found in `data/motions` or in a package."""
 
 
 class Viewer:
@@ -106,7 +106,7 @@ class Viewer:
 
 
 def usual_clips(robot: str) -> list[str]:
-    """Those of `OFFERED_CLIPS` that are found for a robot."""
+    """The clips of `OFFERED_CLIPS` that are found for a robot."""
     return [name for name in (f"{robot}_humanoid_{clip}.npy" for clip in OFFERED_CLIPS) if _is_found(name)]
 
 

@@ -1,4 +1,4 @@
-"""Tracking error of the present command, step by step: the command against the measured motion."""
+"""Tracking error of the present command in each step: the command against the measured motion."""
 
 from collections import deque
 
