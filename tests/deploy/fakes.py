@@ -1,4 +1,4 @@
-"""A robot and a policy of two joints that do as they are told, or do not."""
+"""Fake robots and policies of two joints, with and without faults."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def metadata() -> Metadata:
 
 
 class FakeRobot:
-    """Stands, measures a little noise, and remembers what it was told.
+    """Stands, measures a little noise, and stores what is written.
 
     Attributes:
         written: (targets, mode), one by one.

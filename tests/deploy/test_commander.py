@@ -44,8 +44,8 @@ def here(robot: MujocoRobot) -> RobotReading:
 
 def test_it_stands_until_the_first_order(policy: OnnxPolicy, here: RobotReading) -> None:
     commander = Commander(policy)
-    said = commander(0.0, here)
-    assert commander.modes == ("steering",) and said.steering_speed == 0.0 and [*said.inputs] == ["steering"]
+    command = commander(0.0, here)
+    assert commander.modes == ("steering",) and command.steering_speed == 0.0 and [*command.inputs] == ["steering"]
     commander.order({"goal": {"point": [1, 0]}})
     assert [*commander(DT, here).inputs] == ["goal"] and commander.modes == ("goal",)
     commander.order({})
@@ -74,17 +74,17 @@ def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRob
     moved = RobotReading(**vars(here))
     moved.root_pos_w, moved.root_quat_w = np.array([3.0, -1.0, 0.9]), np.array([np.cos(0.35), 0.0, 0.0, np.sin(0.35)])
     commander(5.0, moved)
-    said = commander(6.0, here)
+    command = commander(6.0, here)
     clip = load_clip(WALK, policy.metadata).placed(Pose2D(np.array([3.0, -1.0]), 0.7))
     expected = MotionCommand(clip, robot.body_poses, policy.metadata)(1.0, here)
     for name in ("target_body_pos_w", "target_body_quat_w", "reference_joint_pos"):
-        a, b = getattr(said, name), getattr(expected, name)
+        a, b = getattr(command, name), getattr(expected, name)
         sign = np.sign((a * b).sum(-1, keepdims=True)) if "quat" in name else 1.0
         np.testing.assert_allclose(sign * a, b, atol=1e-9)
     names = policy.metadata.body_names
-    assert said.pose_mask is not None and said.pose_mask.shape == (4, 24)
-    assert {names[k] for k in np.flatnonzero(said.pose_mask[0])} == {"Head", "L_Hand"}
-    assert [*said.inputs] == ["path"] and commander.modes == ("motion", "path")
+    assert command.pose_mask is not None and command.pose_mask.shape == (4, 24)
+    assert {names[k] for k in np.flatnonzero(command.pose_mask[0])} == {"Head", "L_Hand"}
+    assert [*command.inputs] == ["path"] and commander.modes == ("motion", "path")
 
 
 def test_a_moved_motion_is_measured_at_its_place(policy: OnnxPolicy, robot: MujocoRobot) -> None:
@@ -140,10 +140,10 @@ def test_a_paths_end_is_a_goal_and_only_poses_continue(
     assert commander.modes == ("path", "steering", "motion") and not commander.notes
     commander(11.8, moved(here, 0.0, 0.0))
     assert commander.modes == ("path", "steering", "motion")
-    said = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
-    assert commander.modes == ("motion", "goal") and [*said.inputs] == ["goal"] and said.pose_mask is not None
-    np.testing.assert_allclose(said.goal_w, [3.0, 0.0])
-    assert said.goal_time_left == pytest.approx(3.0 - 2.25)
+    command = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
+    assert commander.modes == ("motion", "goal") and [*command.inputs] == ["goal"] and command.pose_mask is not None
+    np.testing.assert_allclose(command.goal_w, [3.0, 0.0])
+    assert command.goal_time_left == pytest.approx(3.0 - 2.25)
     assert commander(20.0, moved(here, 3.0, 0.0)).goal_time_left == 0.0
     assert list(commander.notes) == [(12.25, "path done, 0.0 s late")]
 
@@ -157,9 +157,9 @@ def test_a_path_that_is_given_up_ends_in_standing(policy: OnnxPolicy, here: Robo
         for time, y in ((5.0, 0.0), (6.0, 1.5), (7.9, 1.5), (8.0, 1.5))
     }
     assert shown == {5.0: ["path", "goal"], 6.0: ["path", "goal"], 7.9: ["path", "goal"], 8.0: ["steering"]}
-    said = commander(9.0, moved(here, 0.0, 3.0))
-    assert commander.modes == ("steering",) and said.steering_speed == 0.0
-    np.testing.assert_allclose(said.steering_direction_w, [1.0, 0.0], atol=1e-9)
+    command = commander(9.0, moved(here, 0.0, 3.0))
+    assert commander.modes == ("steering",) and command.steering_speed == 0.0
+    np.testing.assert_allclose(command.steering_direction_w, [1.0, 0.0], atol=1e-9)
     assert list(commander.notes) == [(8.0, "path given up: 1.5 m off for 2 s")]
 
 
@@ -168,11 +168,11 @@ def test_commands_outside_the_training_are_clamped_with_one_warning(
 ) -> None:
     assert {"path_speed", "path_turn_rate", "goal_distance", "steering_speed"} <= set(policy.metadata.command_ranges)
     commander = Commander(policy)
-    for k in (1, 2):  # said once
+    for k in (1, 2):  # one warning only
         commander.order({"steering": {"speed": 3.0}, "goal": {"point": [40.0, 0.0]}})
-        said = commander(20.0 * k, moved(here, 0.0, 0.0))
-        assert said.steering_speed == 1.5 and said.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
-        np.testing.assert_allclose(said.goal_w, [4.0, 0.0])
+        command = commander(20.0 * k, moved(here, 0.0, 0.0))
+        assert command.steering_speed == 1.5 and command.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
+        np.testing.assert_allclose(command.goal_w, [4.0, 0.0])
         # Twice as fast as known: the same line, at half the speed. Its turn rate is known then.
         commander.order({"path": {"speed": 3.0, "turn_rate": 1.2}})
         points = commander(20.0 * k + 10.0, moved(here, 0.0, 0.0)).path_w

@@ -42,7 +42,7 @@ def commander(exported: Path, robot: MujocoRobot) -> Commander:
     return made
 
 
-def told(commander: Commander, robot: MujocoRobot) -> Command:
+def current_command(commander: Commander, robot: MujocoRobot) -> Command:
     return commander(1.0, robot.read())
 
 
@@ -53,9 +53,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(1e-3)
 
 
-def angle(said: Command, reading: RobotReading) -> float:
+def angle(command: Command, reading: RobotReading) -> float:
     """Degrees to the left of where the robot faces."""
-    x, y = said.steering_direction_w
+    x, y = command.steering_direction_w
     return float(np.degrees(np.arctan2(y, x)) - np.degrees(reading.yaw))
 
 
@@ -67,8 +67,8 @@ def test_steering_goes_step_by_step_within_bounds(commander: Commander, robot: M
     for _ in range(4):
         driver.actions["faster"]()
     assert driver.actions["left"]() == "steering 1.00 m/s, +15°"
-    said = told(commander, robot)
-    assert said.steering_speed == 1.0 and angle(said, robot.read()) == pytest.approx(15.0)
+    command = current_command(commander, robot)
+    assert command.steering_speed == 1.0 and angle(command, robot.read()) == pytest.approx(15.0)
     for _ in range(9):
         driver.actions["faster"]()
     assert driver.speed == 1.5
@@ -84,7 +84,7 @@ def test_other_actions_give_their_orders(commander: Commander, robot: MujocoRobo
     commander.on_end = lambda: ends.append(True)
     for action in ("goal", "path", "motion"):
         driver.actions[action]()
-        told(commander, robot)
+        current_command(commander, robot)
         assert commander.modes == (action,)
     driver.actions["end"]()
     assert ends == [True] and "motion" not in Driver(commander).actions
@@ -120,8 +120,8 @@ def test_keys_steer_and_the_terminal_is_restored(
         wait_for(lambda: driver.speed == 0.75)
         os.write(master, b"a\x1b[D\x1b[Da\x1b[C?")
         wait_for(lambda: driver.direction == 45.0)
-        said = told(commander, robot)
-        assert said.steering_speed == 0.75 and angle(said, robot.read()) == pytest.approx(45.0)
+        command = current_command(commander, robot)
+        assert command.steering_speed == 0.75 and angle(command, robot.read()) == pytest.approx(45.0)
     assert termios.tcgetattr(slave) == before
     assert "w s faster, slower" in capsys.readouterr().err
 
@@ -166,12 +166,12 @@ def test_keys_control_a_run(exported: Path, tmp_path: Path) -> None:
     program = "from protege.deploy.cli.main import main; main()"
     with subprocess.Popen([sys.executable, "-c", program, *words], stdin=slave, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        said = b""
+        printed = b""
         for keys, answer in ((b"", b"w s faster"), (b"www", b"0.75 m/s")):
             os.write(master, keys)
-            while answer not in said:
-                said += (chunk := os.read(process.stderr.fileno(), 1000))
-                assert chunk, said
+            while answer not in printed:
+                printed += (chunk := os.read(process.stderr.fileno(), 1000))
+                assert chunk, printed
         spool = tmp_path / ".run.npz.spool"
         wait_for(spool.exists)
         time.sleep(0.5)
@@ -223,10 +223,10 @@ def test_buttons_give_orders_and_initial_events_do_not(commander: Commander, rob
     assert driver.speed == 0.0 and not ends
     stick.take(event(1, 1, 1)[:5])
     stick.take(event(1, 1, 1)[5:] + event(1, 1, 0) + event(2, 5, 30000))  # in two pieces; another axis
-    told(commander, robot)
+    current_command(commander, robot)
     assert commander.modes == ("goal",)
     stick.take(event(1, 3, 1))  # there is no clip
-    told(commander, robot)
+    current_command(commander, robot)
     assert commander.modes == ("goal",)
     stick.take(event(1, 7, 1))
     assert ends == [True]

@@ -1,4 +1,4 @@
-"""The shared key: where it may come from, and what is said of it."""
+"""The shared key: its sources, checks and signatures."""
 
 import logging
 from pathlib import Path
@@ -21,9 +21,9 @@ def key_file(folder: Path, content: str, mode: int = 0o600) -> str:
 
 
 def test_a_key_file_takes_precedence_over_the_environment(tmp_path: Path) -> None:
-    said = {"PROTEGE_UDP_KEY": " another key of bytes\n"}
-    assert load_key(key_file(tmp_path, f"{TEXT}\n"), said) == TEXT.encode()
-    assert load_key(None, said) == b"another key of bytes"
+    environment = {"PROTEGE_UDP_KEY": " another key of bytes\n"}
+    assert load_key(key_file(tmp_path, f"{TEXT}\n"), environment) == TEXT.encode()
+    assert load_key(None, environment) == b"another key of bytes"
     assert load_key(None, {}) is None
 
 
@@ -59,7 +59,7 @@ def test_a_missing_file_and_a_short_variable_are_one_line_errors(
 
 
 def test_signatures_match_rfc_4231() -> None:
-    said = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     message = b"what do ya want for nothing?"
-    assert signature(b"Jefe", message).hex() == said and is_signed(b"Jefe", message, bytes.fromhex(said))
+    assert signature(b"Jefe", message).hex() == expected and is_signed(b"Jefe", message, bytes.fromhex(expected))
     assert not is_signed(b"Jefe", message, bytes(32)) and not is_signed(b"Jefe", message, b"")

@@ -19,14 +19,14 @@ def loop(policy: FakePolicy, robot: FakeRobot, **options) -> ControlLoop:
 
 
 def test_a_step_reads_commands_infers_and_writes() -> None:
-    policy, robot, steps, asked = FakePolicy(), FakeRobot(), list[Step](), list[float]()
+    policy, robot, steps, times = FakePolicy(), FakeRobot(), list[Step](), list[float]()
 
     def source(time: float, reading: RobotReading) -> Command:
-        asked.append(time)
+        times.append(time)
         return Command(steering_speed=time)
 
     report = loop(policy, robot, source=source, realtime=False, on_step=steps.append).run(4)
-    assert asked == pytest.approx([0.0, DT, 2 * DT, 3 * DT]) and policy.calls == robot.reads == 4
+    assert times == pytest.approx([0.0, DT, 2 * DT, 3 * DT]) and policy.calls == robot.reads == 4
     assert [step.index for step in steps] == [0, 1, 2, 3] and robot.modes == "CCCC"
     for step, (written, _) in zip(steps, robot.written, strict=True):
         assert step.command is not None and step.command.steering_speed == step.time
@@ -58,15 +58,15 @@ def test_a_burst_makes_up_for_a_slow_step() -> None:
 
 
 def test_another_rate_changes_the_ticks_and_not_the_commands_clock() -> None:
-    asked, started = list[float](), time.perf_counter()
+    times, started = list[float](), time.perf_counter()
 
     def source(time: float, reading: RobotReading) -> Command:
-        asked.append(time)
+        times.append(time)
         return Command()
 
     loop(FakePolicy(), FakeRobot(), source=source, rate=1000.0).run(20)
     assert time.perf_counter() - started >= 19e-3
-    assert asked == pytest.approx([k * DT for k in range(20)])
+    assert times == pytest.approx([k * DT for k in range(20)])
 
 
 def test_stop_ends_the_run() -> None:

@@ -216,13 +216,13 @@ def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
     for step in (0, 7, 100):
         time = torch.tensor([(step + ahead) / 30.0 for ahead in metadata.future_frames])
         expected = theirs.frames(torch.zeros(4, dtype=torch.long), time)
-        said = command(step / 30.0, here)
-        assert said.target_body_pos_w is not None and said.reference_joint_pos is not None
-        np.testing.assert_allclose(said.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
-        np.testing.assert_allclose(said.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
-        assert said.reference_joint_vel is not None
-        np.testing.assert_allclose(said.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
-        assert said.pose_mask is None and not said.inputs
+        commanded = command(step / 30.0, here)
+        assert commanded.target_body_pos_w is not None and commanded.reference_joint_pos is not None
+        np.testing.assert_allclose(commanded.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
+        np.testing.assert_allclose(commanded.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
+        assert commanded.reference_joint_vel is not None
+        np.testing.assert_allclose(commanded.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
+        assert commanded.pose_mask is None and not commanded.inputs
     after, last = command(99.0, here), clip.at(np.array([command.last / 30.0])).joint_pos[0]
     np.testing.assert_allclose(after.reference_joint_pos, last)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
@@ -237,17 +237,17 @@ def sliding(speed: float, seconds: float = 3.0) -> Clip:
 def test_teachers_are_commanded_along_the_clip(exports: dict[str, Path]) -> None:
     metadata, robot = load_metadata(exports["path_follower"]), MujocoRobot(exports["path_follower"])
     command = MotionCommand(sliding(0.8), robot.body_poses, metadata, ["path", "goal", "steering"])
-    said = command(1.0, robot.read())
+    commanded = command(1.0, robot.read())
     assert (
-        [*said.inputs] == ["path", "goal", "steering"]
-        and said.path_w is not None
-        and said.steering_direction_w is not None
+        [*commanded.inputs] == ["path", "goal", "steering"]
+        and commanded.path_w is not None
+        and commanded.steering_direction_w is not None
     )
-    np.testing.assert_allclose(said.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
-    np.testing.assert_allclose(said.path_w[-1], [0.0, 2.4], atol=1e-9)
-    np.testing.assert_allclose(said.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    assert said.goal_time_left == pytest.approx(2.0) and said.steering_speed == pytest.approx(0.8)
-    np.testing.assert_allclose(said.steering_direction_w, [0.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(commanded.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
+    np.testing.assert_allclose(commanded.path_w[-1], [0.0, 2.4], atol=1e-9)
+    np.testing.assert_allclose(commanded.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert commanded.goal_time_left == pytest.approx(2.0) and commanded.steering_speed == pytest.approx(0.8)
+    np.testing.assert_allclose(commanded.steering_direction_w, [0.0, 1.0], atol=1e-9)
     still = MotionCommand(sliding(0.0), robot.body_poses, metadata, ["steering"])(2.9, robot.read())
     assert still.steering_speed == 0.0 and still.steering_direction_w is not None
     np.testing.assert_allclose(np.linalg.norm(still.steering_direction_w), 1.0)

@@ -57,11 +57,11 @@ class Blind:
 
 
 def command_of(kind: str, policy: OnnxPolicy, robot: MujocoRobot, walk: str):
-    here, told = robot.read().pose_2d, policy.metadata
+    here, metadata = robot.read().pose_2d, policy.metadata
     if kind == "motion":
-        return MotionCommand(load_clip(walk, told, robot.body_poses).placed(here), robot.body_poses, told)
+        return MotionCommand(load_clip(walk, metadata, robot.body_poses).placed(here), robot.body_poses, metadata)
     return {
-        "path": PathCommand.random(here, 3, 2.0, told.path_times),
+        "path": PathCommand.random(here, 3, 2.0, metadata.path_times),
         "goal": GoalCommand.ahead(here, (2.0, -1.0)),
         "steering": SteeringCommand(here.direction(40.0), 1.2),
     }[kind]
@@ -193,21 +193,21 @@ def test_a_world_frame_position_is_refused_in_one_line(
     with pytest.raises(DeployError, match="this robot does not know where it is") as caught:
         source(0.0, reading)
     assert "\n" not in caught.value.message
-    told = source(0.0, body.read())
+    command = source(0.0, body.read())
     with pytest.raises(DeployError, match=f"so {kind} in the world means nothing to it.*command {kind}_h"):
-        policy.act(reading, told)
+        policy.act(reading, command)
 
 
 def test_an_order_that_needs_a_position_is_refused_when_it_is_given(each_onboard: tuple[Path, Path]) -> None:
     """And the loop goes on with the order before."""
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     commander, blind = Commander(policy, body.body_poses), Blind(body)
-    told = commander(0.0, blind.read())
+    command = commander(0.0, blind.read())
     for order in ({"goal": {"point": (1.0, 2.0)}}, {"path": {"points": [(3.0, 0.0)]}}):
         with pytest.raises(DeployError, match=f"does not know where it is, as a {next(iter(order))} needs"):
             commander.order(order)
     again = commander(0.1, blind.read())
-    assert told.steering_speed == again.steering_speed == 0.0
+    assert command.steering_speed == again.steering_speed == 0.0
     commander.order({"steering": {"speed": 1.0, "direction": 90.0}})
     assert commander(0.2, blind.read()).steering_speed == 1.0
     commander(0.3, body.read())
@@ -216,8 +216,8 @@ def test_an_order_that_needs_a_position_is_refused_when_it_is_given(each_onboard
 
 def test_recordings_of_a_robot_without_a_position(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
-    told, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
-    loop = ControlLoop(policy, Blind(body), told, dt, realtime=False)
+    command, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
+    loop = ControlLoop(policy, Blind(body), command, dt, realtime=False)
     with Recorder(tmp_path / "run.npz", policy.metadata) as recorder:
         policy.on_inputs, loop.on_step = recorder.feed, recorder
         loop.run(5)
@@ -252,12 +252,12 @@ def test_without_a_command_the_robot_stands_where_it_is(each_onboard: tuple[Path
 
 def test_a_full_state_policy_is_refused_in_one_line(each_exported: Path) -> None:
     policy, body = OnnxPolicy(each_exported), MujocoRobot(each_exported)
-    told = Command(steering_direction_w=EAST, steering_speed=0.0)
+    command = Command(steering_direction_w=EAST, steering_speed=0.0)
     with pytest.raises(DeployError, match="does not measure root_pos_w, which the policy reads") as caught:
-        policy.act(Blind(body).read(), told)
+        policy.act(Blind(body).read(), command)
     assert "model.sensors=onboard" in caught.value.message and "\n" not in caught.value.message
     with pytest.raises(DeployError, match="does not measure root_lin_vel_w"):
-        policy.act(replace(body.read(), root_lin_vel_w=None), told)
+        policy.act(replace(body.read(), root_lin_vel_w=None), command)
 
 
 # The IMU -------------------------------------------------------------------------------------------------------------------
@@ -268,9 +268,9 @@ def test_an_imu_on_the_root_is_rotated_by_its_mounting(each_onboard: tuple[Path,
     mount = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]
     described = replace(body.metadata, imu=Imu(robot.body_names[0], mount))
     body.data.qvel[3:6] = [1.0, 2.0, 3.0]
-    said = measured_inputs(body.read(), described)
-    np.testing.assert_allclose(said["imu_ang_vel"], [3.0, 2.0, -1.0], atol=1e-5)
-    assert set(said) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
+    inputs = measured_inputs(body.read(), described)
+    np.testing.assert_allclose(inputs["imu_ang_vel"], [3.0, 2.0, -1.0], atol=1e-5)
+    assert set(inputs) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
 
 
 def test_an_imu_on_another_body_matches_the_env(each_onboard: tuple[Path, Path], robot: Robot) -> None:
@@ -286,9 +286,9 @@ def test_an_imu_on_another_body_matches_the_env(each_onboard: tuple[Path, Path],
           ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"))
     )  # fmt: skip
     quat, ang_vel = observations.imu(state, robot.body_names.index(torso), torch.tensor(mount))
-    said = measured_inputs(reading, body.metadata)
-    np.testing.assert_allclose(said["imu_ang_vel"], ang_vel[0].numpy(), atol=1e-4)
-    np.testing.assert_allclose(np.abs(said["imu_quat"] @ quat[0].numpy()), 1.0, atol=1e-6)
+    inputs = measured_inputs(reading, body.metadata)
+    np.testing.assert_allclose(inputs["imu_ang_vel"], ang_vel[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(np.abs(inputs["imu_quat"] @ quat[0].numpy()), 1.0, atol=1e-6)
     silent = replace(reading, imu_quat=None, imu_ang_vel=None)
     with pytest.raises(DeployError, match=f"does not measure imu_quat, which the policy reads; its IMU is on {torso}"):
         measured_inputs(silent, body.metadata)
@@ -298,7 +298,7 @@ def test_an_imu_on_another_body_matches_the_env(each_onboard: tuple[Path, Path],
 
 
 def calling(reading: RobotReading, folder: Path) -> UdpRobot:
-    """A robot process that says the same again and again, until it is heard."""
+    """A robot process that repeats the same state until it gets an answer."""
     metadata = OnnxPolicy(folder).metadata
     codec, done = Codec(metadata.joint_names), threading.Event()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -321,23 +321,23 @@ def calling(reading: RobotReading, folder: Path) -> UdpRobot:
 
 
 def test_a_robot_process_may_leave_out_its_position(each_onboard: tuple[Path, Path], each_exported: Path) -> None:
-    said = MujocoRobot(each_onboard[1]).read()
-    unknown = replace(said, root_pos_w=np.full(3, np.nan), root_lin_vel_w=np.full(3, np.nan))
+    measured = MujocoRobot(each_onboard[1]).read()
+    unknown = replace(measured, root_pos_w=np.full(3, np.nan), root_lin_vel_w=np.full(3, np.nan))
     robot = calling(unknown, each_onboard[1])
     reading = robot.read()
     robot.close()
     assert reading.root_pos_w is None and reading.root_lin_vel_w is None
-    told = Command(steering_direction_w=EAST, steering_speed=1.0)
-    target = OnnxPolicy(each_onboard[1]).act(reading, told)
-    np.testing.assert_allclose(target, OnnxPolicy(each_onboard[1]).act(said, told), atol=1e-4)
+    command = Command(steering_direction_w=EAST, steering_speed=1.0)
+    target = OnnxPolicy(each_onboard[1]).act(reading, command)
+    np.testing.assert_allclose(target, OnnxPolicy(each_onboard[1]).act(measured, command), atol=1e-4)
     with pytest.raises(DeployError, match="does not measure root_pos_w, which the policy reads"):
         calling(unknown, each_exported)
 
 
 def test_a_partly_nan_position_is_invalid(each_onboard: tuple[Path, Path]) -> None:
-    said = MujocoRobot(each_onboard[1]).read()
-    robot = calling(said, each_onboard[1])
-    broken = replace(said, root_pos_w=np.array([0.0, np.nan, 0.9]))
+    measured = MujocoRobot(each_onboard[1]).read()
+    robot = calling(measured, each_onboard[1])
+    broken = replace(measured, root_pos_w=np.array([0.0, np.nan, 0.9]))
     codec = robot.codec
     robot._accept(state_packet(codec, 11, 0.0, broken), ("127.0.0.1", 1))
     robot.close()

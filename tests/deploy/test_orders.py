@@ -83,9 +83,9 @@ TOY = {
 
 def test_an_unknown_modality_is_ordered_by_its_inputs() -> None:
     order = parse({"toy": {"toy_height_w": 0.9, "toy_way_w": [[1, 2], [3, 4]]}, "goal": {"point": [1, 0]}}, TOY)
-    said = order["toy"].begin(ORIGINS, TIMES)(0.0, HERE)
-    assert said.inputs["toy"]["toy_height_w"].dtype == np.float32 and [*said.inputs] == ["toy"]
-    np.testing.assert_array_equal(said.inputs["toy"]["toy_way_w"], [[1, 2], [3, 4]])
+    command = order["toy"].begin(ORIGINS, TIMES)(0.0, HERE)
+    assert command.inputs["toy"]["toy_height_w"].dtype == np.float32 and [*command.inputs] == ["toy"]
+    np.testing.assert_array_equal(command.inputs["toy"]["toy_way_w"], [[1, 2], [3, 4]])
     assert order["goal"] == Goal((1.0, 0.0))
 
 

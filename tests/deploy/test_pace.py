@@ -101,11 +101,13 @@ def test_a_priority_without_permission_is_a_one_line_error(monkeypatch: pytest.M
 
 def test_a_priority_is_set_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is permitted here or not."""
-    asked = list[tuple[int, int]]()
-    monkeypatch.setattr(os, "sched_setscheduler", lambda _, policy, param: asked.append((policy, param.sched_priority)))
+    priorities = list[tuple[int, int]]()
+    monkeypatch.setattr(
+        os, "sched_setscheduler", lambda _, policy, param: priorities.append((policy, param.sched_priority))
+    )
     with priority(fifo=42):
-        assert asked == [(os.SCHED_FIFO, 42)]
-    assert asked == [(os.SCHED_FIFO, 42), (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)]
+        assert priorities == [(os.SCHED_FIFO, 42)]
+    assert priorities == [(os.SCHED_FIFO, 42), (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)]
 
 
 def test_undisturbed_restores_its_settings() -> None:

@@ -62,9 +62,9 @@ def test_only_the_network_is_converted(exported: Path, variant: Path) -> None:
     # int8 leaves the six products that read observations alone, and the last two.
     assert list(types.values()).count(small) >= len(products) - (0 if described.precision == "fp16" else 8)
     outside = {node.name: node for node in onnx.load(exported / "policy.onnx").graph.node if node.name not in network}
-    kept = {node.name: node for node in model.graph.node if node.name in outside}
-    assert len(kept) > 200 and sum("/kinematics/" in name for name in kept) > 25
-    changed = [name for name, node in kept.items() if list(node.input) != list(outside[name].input)]
+    remaining = {node.name: node for node in model.graph.node if node.name in outside}
+    assert len(remaining) > 200 and sum("/kinematics/" in name for name in remaining) > 25
+    changed = [name for name, node in remaining.items() if list(node.input) != list(outside[name].input)]
     # What asks for shapes, or adds the default pose, reads a converted tensor; nothing before the network does.
     assert all("Shape" in name or name == "/Mul_43" for name in changed), changed
     if described.precision == "fp16":  # int8's scales weigh more than this network's weights
@@ -77,8 +77,8 @@ def test_the_accuracy_is_in_the_metadata(exported: Path, variant: Path, recorded
     again = compare(targets(variant, inputs), targets(exported, inputs))
     assert described.accuracy == again and again.states == 300
     assert 1e-6 < again.mean < again.p99 < again.max < (0.02 if described.precision == "fp16" else 0.2)
-    said = CliRunner().invoke(main, ["info", str(variant)]).output
-    assert f"{described.precision}: off fp32 by {again.mean:.1e} rad, p99 {again.p99:.1e}" in said
+    output = CliRunner().invoke(main, ["info", str(variant)]).output
+    assert f"{described.precision}: off fp32 by {again.mean:.1e} rad, p99 {again.p99:.1e}" in output
 
 
 def test_a_converted_model_runs_and_passes_its_check(student: Path, variant: Path) -> None:

@@ -163,7 +163,7 @@ main()
 
 @pytest.mark.parametrize(("ending", "room", "kept"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
 def test_a_full_disk_saves_the_rows_that_fit_and_the_whole_report(
-    ending: str, room: int, kept: range, exported: Path, tmp_path: Path
+    ending: str, room: int, saved: range, exported: Path, tmp_path: Path
 ) -> None:
     """A step takes 7.6 kB, and the run 60 steps. Nothing of it is lost but the steps that find no room."""
     record, report = tmp_path / f"run.{ending}", tmp_path / "report.json"
@@ -174,9 +174,9 @@ def test_a_full_disk_saves_the_rows_that_fit_and_the_whole_report(
     assert done.returncode == 2 and "\nmotion       " in done.stdout and "deadlines    " in done.stdout
     warning, error = done.stderr.splitlines()
     assert warning == f"recording to {record} ends here: File too large"
-    if len(kept) > 1:
+    if len(saved) > 1:
         recording = load(record)
-        assert recording.steps in kept and recording.facts["cut_short"] == "File too large"
+        assert recording.steps in saved and recording.facts["cut_short"] == "File too large"
         np.testing.assert_allclose(recording.columns["time"], np.arange(recording.steps) / 30.0)
         assert error.startswith(f"error: {record} holds {recording.steps} of 60 steps (File too large). Make room")
         assert json.loads(report.read_text())["loop"]["steps"] == 60
@@ -216,8 +216,8 @@ def test_a_signal_ends_a_run_cleanly(name: str, exported: Path, tmp_path: Path) 
             time.sleep(0.05)
         time.sleep(0.5)  # into the loop
         running.send_signal(getattr(signal, name))
-        said, _ = running.communicate(timeout=60.0)
-    assert running.returncode == 0 and "\nmotion       " in said
+        output, _ = running.communicate(timeout=60.0)
+    assert running.returncode == 0 and "\nmotion       " in output
     steps = json.loads(report.read_text())["loop"]["steps"]
     assert load(record).steps == steps > 0
 

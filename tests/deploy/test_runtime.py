@@ -61,7 +61,7 @@ def test_masks_follow_from_the_command(exported: Path) -> None:
     policy.act(reading, Command(goal_w=east, goal_time_left=2.0))
     policy.act(reading, Command(path_w=PATH, steering_direction_w=east, steering_speed=1.0))
     policy.act(reading, Command(target_body_pos_w=bodies, target_body_quat_w=turns))
-    # Who is told nothing is told to stand: steering at 0 m/s, to where the robot looks.
+    # Without a command the policy is commanded to stand: steering at 0 m/s, in the robot's heading.
     np.testing.assert_allclose(
         seen[0]["steering_direction_w"][0], [np.cos(reading.yaw), np.sin(reading.yaw)], atol=1e-6
     )

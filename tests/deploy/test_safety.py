@@ -275,8 +275,8 @@ def test_times_are_the_same_at_every_rate(rate: int, clipped: int, frozen: int) 
 
 def test_limits_come_from_the_robot_and_the_command_line_overrides_them() -> None:
     """What a robot does not say, and what only the program can know, keeps its default."""
-    said = replace(metadata(), safety={"torque": 1.5, "tilt": None}, fall=Fall(root=0.5))
-    limits = Limits.of(said)
+    described = replace(metadata(), safety={"torque": 1.5, "tilt": None}, fall=Fall(root=0.5))
+    limits = Limits.of(described)
     assert (limits.torque, limits.tilt, limits.height, limits.joint_margin, limits.silence) == (
         1.5,
         None,
@@ -284,15 +284,15 @@ def test_limits_come_from_the_robot_and_the_command_line_overrides_them() -> Non
         0.25,
         0.5,
     )
-    assert Limits.of(said).changed(["tilt=1", "height=off"]) == replace(limits, tilt=1.0, height=None)
+    assert Limits.of(described).changed(["tilt=1", "height=off"]) == replace(limits, tilt=1.0, height=None)
     assert Limits.of(metadata()) == Limits()
 
 
 def test_an_export_without_limits_has_the_defaults() -> None:
-    said = asdict(robot.Safety())
-    assert said.items() <= vars(Limits()).items()
+    defaults = asdict(robot.Safety())
+    assert defaults.items() <= vars(Limits()).items()
     schema = json.loads(SCHEMA_FILE.read_text())["$defs"]
-    assert list(schema["safety"]["properties"]) == list(said)
+    assert list(schema["safety"]["properties"]) == list(defaults)
     fall, tall = Fall(), get_robot("smpl")
     assert (tall.fallen_root, tall.fallen_head) == (fall.root, fall.head) and Limits().height == fall.root
     assert asdict(Camera()) == asdict(tall.camera)
@@ -302,8 +302,8 @@ def test_the_cause_is_logged_once_with_its_values(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="protege.deploy"):
         report = run(FakePolicy({1: np.array([50.0, 0.0])}), FakeRobot())
     [record] = caplog.records
-    said = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
-    assert record.getMessage().startswith(said)
+    expected = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
+    assert record.getMessage().startswith(expected)
     assert report.event is not None and report.event.values["limit"] == 100.0
 
 

@@ -69,8 +69,11 @@ def swapped(names: list[str]) -> None:
 )
 def test_a_policy_json_that_contradicts_the_model_is_refused(change: Callable, message: str, folder: Path) -> None:
     edit(folder, change)
-    said = refuses(folder)
-    assert f"{folder / 'policy.onnx'} does not fit policy.json: {message}" in said and "Export the policy again" in said
+    output = refuses(folder)
+    assert (
+        f"{folder / 'policy.onnx'} does not fit policy.json: {message}" in output
+        and "Export the policy again" in output
+    )
 
 
 def test_a_foreign_model_is_refused(folder: Path) -> None:
@@ -103,8 +106,8 @@ def test_a_truncated_model_is_refused(keep: float, folder: Path) -> None:
 
 def test_a_newer_schema_says_to_update(folder: Path) -> None:
     edit(folder, lambda data: data.update(schema_version=4, something_new=1))
-    said = refuses(folder)
-    assert "has schema version 4, this is 3. Update protege-deploy" in said
+    output = refuses(folder)
+    assert "has schema version 4, this is 3. Update protege-deploy" in output
     edit(folder, lambda data: data.update(schema_version=0))
     assert "has schema version 0, this is 3. Export the policy again" in refuses(folder)
 
@@ -231,14 +234,14 @@ def test_info_fits_80_columns(exported: Path) -> None:
     program = "from protege.deploy.cli.main import main; main()"
     environment = {**os.environ, "COLUMNS": "80"}
     command = [sys.executable, "-c", program, "info", str(exported)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    assert max(map(len, said.splitlines())) <= 80 and "…" not in said
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert max(map(len, output.splitlines())) <= 80 and "…" not in output
     described = metadata.load(exported)
-    rows = [line.split()[0] for line in said.splitlines() if line and not line.startswith(" ")]
+    rows = [line.split()[0] for line in output.splitlines() if line and not line.startswith(" ")]
     assert rows[1:] == [
         "inputs", *(spec.name for spec in described.inputs), "outputs", *(spec.name for spec in described.outputs)
     ]  # fmt: skip
-    assert all(spec.meaning in said for spec in described.inputs)
+    assert all(spec.meaning in output for spec in described.inputs)
 
 
 @pytest.mark.parametrize("value", ["foo", "osmesa"])
@@ -263,9 +266,9 @@ def test_the_latency_of_one_step_is_measured(exported: Path, tmp_path: Path) -> 
     """What `--fast` prints is the report's; how fast a machine is, no test can promise."""
     path = tmp_path / "report.json"
     words = ["run", str(exported), "--fast", "--seconds", "3.4", "--threads", "1", "--no-safety", "--report", str(path)]
-    said = CliRunner().invoke(main, words).output
+    output = CliRunner().invoke(main, words).output
     measured = SimpleNamespace(**json.loads(path.read_text())["loop"])
     infer = measured.stages_ms["infer"]
     assert measured.steps == 102 and 0.0 < infer["p50"] <= infer["p99"]
     times = "  ".join(f"{key} {value:.2f}" for key, value in infer.items())
-    assert f"\ninfer        {times} ms\n" in said
+    assert f"\ninfer        {times} ms\n" in output

@@ -98,13 +98,13 @@ def test_a_robot_that_has_been_stood_up_restarts_only_with_resume(resumes: bool)
 def test_without_a_ramp_the_policy_begins_immediately() -> None:
     from protege.deploy.cli.start import start_up
 
-    robot, told = FakeRobot(), metadata()
+    robot, described = FakeRobot(), metadata()
     plain = {"hold": 1.0, "begin": "now", "after_fall": "stay"}
-    assert start_up(robot, "mujoco", told, soft_start=None, **plain) is None
-    assert start_up(robot, "unitree:lo", told, soft_start=0, **plain) is None
-    assert isinstance(start_up(robot, "unitree:lo", told, soft_start=None, **plain), StartUp)
-    assert isinstance(start_up(robot, "udp:1", told, soft_start=5, **plain), StartUp)
+    assert start_up(robot, "mujoco", described, soft_start=None, **plain) is None
+    assert start_up(robot, "unitree:lo", described, soft_start=0, **plain) is None
+    assert isinstance(start_up(robot, "unitree:lo", described, soft_start=None, **plain), StartUp)
+    assert isinstance(start_up(robot, "udp:1", described, soft_start=5, **plain), StartUp)
     with pytest.raises(DeployError, match="no remote control"):
-        start_up(robot, "udp:1", told, soft_start=5, **{**plain, "begin": "remote"})
+        start_up(robot, "udp:1", described, soft_start=5, **{**plain, "begin": "remote"})
     with pytest.raises(DeployError, match="--soft-start 500"):
-        start_up(robot, "mujoco", told, soft_start=None, **{**plain, "after_fall": "resume"})
+        start_up(robot, "mujoco", described, soft_start=None, **{**plain, "after_fall": "resume"})

@@ -52,11 +52,11 @@ def test_a_missing_compiler_is_reported(student: Path, tmp_path: Path, monkeypat
 
 
 def test_tensorrt_caches_its_engines_beside_the_model(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requested = []
 
     class Session:
         def __init__(self, model: str, options: onnxruntime.SessionOptions, providers: list) -> None:
-            asked.extend(providers)
+            requested.extend(providers)
 
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]
@@ -66,8 +66,8 @@ def test_tensorrt_caches_its_engines_beside_the_model(exported: Path, monkeypatc
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     with pytest.raises(DeployError, match="cannot start tensorrt: libraries are missing"):
         OnnxPolicy(exported, provider="tensorrt")
-    assert [name for name, _ in asked] == built
-    assert asked[0][1] == {
+    assert [name for name, _ in requested] == built
+    assert requested[0][1] == {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(exported / "engines"),
         "trt_op_types_to_exclude": "Gather",

@@ -52,7 +52,7 @@ def peer(place: tuple[str, int]) -> socket.socket:
 
 @pytest.fixture
 def link() -> Iterator[tuple[UdpRobot, socket.socket]]:
-    """A robot of two joints that has said its state once, as sequence 10."""
+    """A robot of two joints that has sent its state once, as sequence 10."""
     place = ("127.0.0.1", free_port())
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.bind(ANY)

@@ -1,4 +1,4 @@
-"""Who may steer: forged, recorded, repeated and meaningless packets on real sockets, with and without a key."""
+"""Access control: forged, recorded, repeated and invalid packets on real sockets, with and without a key."""
 
 import hmac
 import json
@@ -61,7 +61,7 @@ def joined(robot_side: Codec, client: socket.socket, place: tuple[str, int], **o
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "keyed"])
 def link(request: pytest.FixtureRequest) -> Iterator[tuple[UdpRobot, Codec, socket.socket]]:
-    """A run, and its robot's codec and socket, which has said its state as sequence 10."""
+    """A run, and its robot's codec and socket, which has sent its state as sequence 10."""
     place, codec, client = ("127.0.0.1", free_port()), Codec(NAMES, request.param), bound()
     robot = joined(codec, client, place, key=request.param)
     robot.read()
@@ -165,7 +165,7 @@ def test_a_restarted_robot_is_accepted_again(
         assert robot.endpoint.peer == client.getsockname()
         robot.write(STANDING.joint_pos)
         assert again.unpack(client.recv(2000)).kind is PacketKind.TARGET
-        # What the first program said is over, also for who recorded it.
+        # The first program's session has ended, also for recordings of it.
         if key:
             client.sendto(state(codec, 11, 0.9), robot.endpoint.place)
             settle(lambda: robot.read() is not None and robot.dropped.get("old") == 1)
@@ -214,7 +214,7 @@ class Client:
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "keyed"])
 def run(request: pytest.FixtureRequest, exported: Path) -> Iterator[tuple[Commander, UdpCommands, Client]]:
-    """A commander, its source, and who commands it; with a key it knows the session."""
+    """A commander, its source, and a client; with a key the client knows the session."""
     commander = Commander(OnnxPolicy(exported))
     with UdpCommands(ANY, commander, request.param) as source:
         client = Client(source.endpoint.place, request.param)
@@ -228,7 +228,7 @@ def run(request: pytest.FixtureRequest, exported: Path) -> Iterator[tuple[Comman
 
 @pytest.fixture
 def here(exported: Path) -> Callable[[Commander], tuple[str, ...]]:
-    """What a commander is told to do now."""
+    """The modes that a commander follows now."""
     reading = MujocoRobot(exported).read()
 
     def modes(commander: Commander) -> tuple[str, ...]:
@@ -261,7 +261,7 @@ def test_a_stop_is_obeyed_whatever_its_sequence(run: tuple[Commander, UdpCommand
 
 
 def test_a_stop_is_obeyed_from_any_socket(run: tuple[Commander, UdpCommands, Client], here: Callable) -> None:
-    """A second program, which knows no session and is not the peer: for instance a button."""
+    """A second program without the session that is not the peer, such as a stop button."""
     commander, source, client = run
     other = Client(source.endpoint.place, client.key)
     assert other.say(0, stop=True) == "" and here(commander) == ("steering",)

@@ -103,8 +103,8 @@ def test_a_truncated_message_is_refused(seed: int, left: int, kind: MessageKind)
 
 
 def test_the_remote_control_is_packed_and_parsed() -> None:
-    told = Remote.of(struct.pack("<2xHfffff16x", 0x0220, 0.25, -0.5, 0.75, 0.0, 1.0))
-    assert told.buttons == STOP_BUTTONS and told.left == (0.25, 1.0) and told.right == (-0.5, 0.75)
+    remote = Remote.of(struct.pack("<2xHfffff16x", 0x0220, 0.25, -0.5, 0.75, 0.0, 1.0))
+    assert remote.buttons == STOP_BUTTONS and remote.left == (0.25, 1.0) and remote.right == (-0.5, 0.75)
     assert Remote.of(bytes(40)) == Remote()
     assert [Remote.of(struct.pack("<2xH36x", 1 << bit)).buttons for bit in range(16)] == [{name} for name in BUTTONS]
     assert (BUTTONS[8], BUTTONS[2]) == ("A", "start")  # 256 and 4 of the published table
@@ -112,9 +112,9 @@ def test_the_remote_control_is_packed_and_parsed() -> None:
 
 @given(st.binary(min_size=40, max_size=40))
 def test_any_forty_bytes_parse_as_a_remote_control(data: bytes) -> None:
-    told = Remote.of(data)
-    assert all(-1.0 <= value <= 1.0 for value in (*told.left, *told.right))
-    assert Remote.of(told.pack()) == told
+    remote = Remote.of(data)
+    assert all(-1.0 <= value <= 1.0 for value in (*remote.left, *remote.right))
+    assert Remote.of(remote.pack()) == remote
 
 
 def test_motors_are_the_robots_joints(robot: Robot) -> None:

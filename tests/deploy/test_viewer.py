@@ -46,8 +46,8 @@ def test_a_signal_ends_the_viewer_and_deletes_its_folder(
         assert viewer.stdout is not None and viewer.stdout.readline().startswith("http://")
         assert list(tmp_path.glob("protege-viewer-*"))
         viewer.send_signal(number)
-        _, said = viewer.communicate(timeout=PATIENCE)
-    assert viewer.returncode == 0 and "Traceback" not in said
+        _, output = viewer.communicate(timeout=PATIENCE)
+    assert viewer.returncode == 0 and "Traceback" not in output
     assert not list(tmp_path.glob("protege-viewer-*"))
 
 

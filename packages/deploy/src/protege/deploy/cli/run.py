@@ -37,7 +37,7 @@ def task_options() -> Iterator[Callable]:
 OPTIONS: list[Callable] = [
     # One command, and the sources of several.
     click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="by default the first that it takes"),
-    click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
+    click.option("--motion-file", help="clip for --task motion, or for a key: a .npy file, or the name of a shipped clip"),
     *task_options(),
     click.option("--commands", metavar="SOURCE",
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
@@ -47,21 +47,21 @@ OPTIONS: list[Callable] = [
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
                  help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
-                 help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
+                 help="key shared with the sender to udp:; or set PROTEGE_UDP_KEY. Without a key only this machine may send"),
     click.option("--seconds", type=FiniteFloat(0.1, 86400.0),
-                 help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C"),
+                 help="10 by default; a motion ends with its clip, --commands with Ctrl-C"),
     click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
     threads_option,
     provider_option,
     *start.OPTIONS,
     # How the loop keeps time, and what the safety layer allows.
-    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
-    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or as fast as possible"),
+    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="ticks per second; by default the control rate"),
     click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
-                 help="leave out ticks that are over, or run late steps at once"),
+                 help="skip missed ticks, or run late steps immediately"),
     click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
     click.option("--core", type=int, help="CPU core to run on"),
-    click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
+    click.option("--safety/--no-safety", default=True, show_default=True, help="without, only values that are not finite trip"),
     click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
     # Files that the run writes.
     click.option("--report", help="write the measurements as JSON"),
@@ -83,7 +83,7 @@ def run(
     seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
     after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Close the loop with MuJoCo, a robot process or a robot, and measure latency and how well the command is obeyed."""
+    """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder

@@ -43,13 +43,18 @@ class ButtonPress(click.ParamType):
 @click.option("--interface", default="lo", show_default=True, help="of the network; lo stays on this machine")
 @click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="of DDS")
 @click.option(
-    "--sdk", is_flag=True, help="speak by Unitree's own SDK, as other programs on it and unitree-sdk: do; domain 0"
+    "--sdk", is_flag=True, help="use Unitree's own SDK, as for unitree-sdk: and other programs on it; domain 0"
 )
 @click.option("--seconds", type=FiniteFloat(0.1, 86400.0), help="by default until Ctrl-C")
 @click.option(
-    "--gantry/--no-gantry", default=True, show_default=True, help="hangs until a policy moves it, or stands freely"
+    "--gantry/--no-gantry",
+    default=True,
+    show_default=True,
+    help="hang until a policy moves the joints, or stand freely",
 )
-@click.option("--odometry/--no-odometry", default=True, show_default=True, help="says where it is, or does not know it")
+@click.option(
+    "--odometry/--no-odometry", default=True, show_default=True, help="send the root's position and velocity, or not"
+)
 @click.option(
     "--press",
     "presses",
@@ -61,7 +66,7 @@ def simulate(
     robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
     odometry: bool, presses: tuple[tuple[frozenset[str], float], ...],
 ) -> None:  # fmt: skip
-    """A robot in MuJoCo that speaks Unitree's messages over DDS: for `run --robot unitree:lo`, or for other programs."""
+    """Simulate a robot in MuJoCo with Unitree's messages over DDS, for `run --robot unitree:lo` or other programs."""
     robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
     robot.odometry = odometry
     with ExitStack() as stack:

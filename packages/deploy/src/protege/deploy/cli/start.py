@@ -15,14 +15,14 @@ GO_BUTTON = "A"
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
-                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP_STEPS} by default on unitree, "
-                      "elsewhere the policy begins at once; 0 for none"),
+                 help=f"steps of a ramp from the present to the default pose, {RAMP_STEPS} by default on unitree, "
+                      "otherwise the policy begins immediately; 0 for none"),
     click.option("--hold", default=HOLD_SECONDS, show_default=True, type=FiniteFloat(0.0, 3600.0),
-                 help="s that the pose is held after the ramp"),
+                 help="s for which the pose is held after the ramp"),
     click.option("--begin", type=click.Choice(["now", "remote"]), default="now", show_default=True,
-                 help="remote: damp until start is pressed on the robot's remote control, hold the pose until A is"),
+                 help="remote: damp until start is pressed on the robot's remote control, then hold the pose until A is pressed"),
     click.option("--after-fall", type=click.Choice(["stay", "resume"]), default="stay", show_default=True,
-                 help="stay down, or start softly once more when somebody has stood the robot up"),
+                 help="stay down, or start softly again after someone has stood the robot up"),
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from .measured import EndingCommand, Note
 from .motion import Kinematics, Motion, MotionCommand
 from .order_kind import OrderPart
 from .orders import MODES, Order, parse
-from .registry import GOAL, STEERING, ArrivalCommand
+from .registry import POINT_ORDER, VELOCITY_ORDER, ArrivalCommand
 
 BRAKING_SECONDS = 1.0
 """s before a path's end, from where on the command is a goal at that end: policies brake for goals, not at the end of paths."""
@@ -64,7 +64,9 @@ class Commander:
             if modality.name not in MODES
         }
         self._idle: Prepared = (
-            self.prepare({STEERING.name: STEERING.order(speed=0.0)}) if STEERING.name in policy.modes else {}
+            self.prepare({VELOCITY_ORDER.name: VELOCITY_ORDER.order(speed=0.0)})
+            if VELOCITY_ORDER.name in policy.modes
+            else {}
         )
         self.on_end: Callable[[], None] | None = None
         self.dropped = Counter[str]()
@@ -78,7 +80,7 @@ class Commander:
     @property
     def speeds(self) -> tuple[float, float]:
         """Least and largest steering speed that the policy was trained on, m/s."""
-        trained = self._policy.metadata.command_ranges.get(STEERING.speed_range)
+        trained = self._policy.metadata.command_ranges.get(VELOCITY_ORDER.speed_range)
         return (0.0, DEFAULT_MAX_SPEED) if trained is None else (trained.low, trained.high)
 
     # Orders, from any thread --------------------------------------------------------------------------------------------
@@ -157,8 +159,8 @@ class Commander:
         """Stand at the line's end or, if the line was given up, where the robot is. Commanded poses continue."""
         self.notes.extend(Note(self._since + at, message) for at, message in line.notes)
         (at, _), (end, left) = line.notes[-1], line.rest
-        stands: dict[str, CommandSource] = {GOAL.name: ArrivalCommand(end, at + left)}
-        if line.lost or GOAL.name not in self._policy.modes:
+        stands: dict[str, CommandSource] = {POINT_ORDER.name: ArrivalCommand(end, at + left)}
+        if line.lost or POINT_ORDER.name not in self._policy.modes:
             stands = self._start_sources(self._idle, reading)
         poses = {mode: source for mode, source in self._sources.items() if mode == "motion"}
         self._sources, self._ending = {**poses, **stands}, None
@@ -169,7 +171,7 @@ class Commander:
         frames = {"robot": here, "start": self._start or here, "world": WORLD_ORIGIN}
         sources = {mode: begin(frames) for mode, begin in prepared.items()}
         self._ending = next((source for source in sources.values() if isinstance(source, EndingCommand)), None)
-        if self._ending is not None and GOAL.name in self._policy.modes:
+        if self._ending is not None and POINT_ORDER.name in self._policy.modes:
             self._ending.lead = BRAKING_SECONDS
         return sources
 

@@ -3,11 +3,11 @@
 from . import goal, path, steering
 from .order_kind import OrderKind
 
-STEERING, GOAL, PATH = steering.KIND, goal.KIND, path.KIND
-"""The orders of sticks and sliders, of one point, and of several points."""
+VELOCITY_ORDER, POINT_ORDER, WAYPOINT_ORDER = steering.KIND, goal.KIND, path.KIND
+"""The order kinds for sticks and sliders, for one point, and for several points."""
 ArrivalCommand = goal.GoalCommand
 """The command at the end of a path: be at a point (2,) m by a deadline, s."""
-KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (PATH, GOAL, STEERING)}
+KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (WAYPOINT_ORDER, POINT_ORDER, VELOCITY_ORDER)}
 """All order kinds, by name."""
 SHORTCUTS = {name: kind.shortcut for name, kind in KINDS.items() if kind.shortcut is not None}
 """Orders that a single key gives, by name."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import viser
 
-from ..commands.registry import GOAL, KINDS, PATH, STEERING
+from ..commands.registry import KINDS, POINT_ORDER, VELOCITY_ORDER, WAYPOINT_ORDER
 from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Modality
@@ -55,7 +55,7 @@ class Controls:
         ]
         for name, fill in (
             ("steer", self._steering),
-            (f"{PATH.name}, {GOAL.name}", self._clicks),
+            (f"{WAYPOINT_ORDER.name}, {POINT_ORDER.name}", self._clicks),
             ("clip", partial(self._clips, clips)),
             ("conditions", self._conditions),
             *((modality.name, partial(self._raw, modality)) for modality in raw),
@@ -103,7 +103,9 @@ class Controls:
             self.steer(float(np.hypot(x, y)), float(np.degrees(np.arctan2(y, x))), move_stick=False)
 
     def _clicks(self) -> None:
-        self._click = self._gui.add_dropdown("a click is", [f"a {GOAL.name}", f"a point of a {PATH.name}"])
+        self._click = self._gui.add_dropdown(
+            "a click is", [f"a {POINT_ORDER.name}", f"a point of a {WAYPOINT_ORDER.name}"]
+        )
         self._pace = self._gui.add_slider("speed, m/s", 0.3, MAX_PATH_SPEED, 0.05, 1.0)
         walk, clear = self._gui.add_button("walk the path"), self._gui.add_button("clear the path")
         walk.on_click(lambda _: self.walk())
@@ -225,7 +227,7 @@ class Controls:
         if move_stick:
             angle = np.radians(self.direction)
             self._stick.position = (self.speed * np.cos(angle), self.speed * np.sin(angle), 0.05)
-        self._order({STEERING.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
+        self._order({VELOCITY_ORDER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
 
     def take(self, name: str, contents: bytes) -> None:
         """Play an uploaded clip, and add it to the list of clips.
@@ -294,15 +296,15 @@ class Controls:
 
     def clicked(self, point: tuple[float, float]) -> None:
         """Take a click on the ground: a goal, or one more point of a path."""
-        if self._click.value == f"a {GOAL.name}":
-            self._order({GOAL.name: {"point": point, "frame": "world"}})
+        if self._click.value == f"a {POINT_ORDER.name}":
+            self._order({POINT_ORDER.name: {"point": point, "frame": "world"}})
         else:
             self._draw([*self._points, point])
 
     def walk(self) -> None:
         """Order the robot to follow the drawn path."""
         if self._points:
-            self._order({PATH.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
+            self._order({WAYPOINT_ORDER.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
             self._draw([])
 
     # Helpers --------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ...errors import DeployError
 from ..commander import Commander
 from ..motion import Motion
 from ..orders import Order
-from ..registry import SHORTCUTS, STEERING
+from ..registry import SHORTCUTS, VELOCITY_ORDER
 
 SPEED_STEP = 0.25  # m/s
 TURN_STEP = 15.0  # degrees
@@ -52,8 +52,8 @@ class Driver:
         """Go at a speed, m/s, in a direction, degrees to the left. The speed is clamped to the training's."""
         self.speed = round(min(max(speed, self.speeds[0]), self.speeds[1]), 6)
         self.direction = math.remainder(direction, 360.0)
-        order = {STEERING.name: STEERING.order(self.direction, self.speed, frame="start")}
-        return self._give(order, f"{STEERING.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
+        order = {VELOCITY_ORDER.name: VELOCITY_ORDER.order(self.direction, self.speed, frame="start")}
+        return self._give(order, f"{VELOCITY_ORDER.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
 
     def keep_alive(self) -> None:
         """Tell the commander that the device is still connected."""
