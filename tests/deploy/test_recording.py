@@ -161,7 +161,7 @@ main()
 """The commands, where no file grows beyond so many bytes: writes fail as they do on a full disk."""
 
 
-@pytest.mark.parametrize(("ending", "room", "kept"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
+@pytest.mark.parametrize(("ending", "room", "saved"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
 def test_a_full_disk_saves_the_rows_that_fit_and_the_whole_report(
     ending: str, room: int, saved: range, exported: Path, tmp_path: Path
 ) -> None:
