@@ -26,7 +26,7 @@ from protege.core.tasks import modalities
 from protege.deploy.policy import metadata
 from protege.deploy.policy.metadata import ClosedLoop
 from protege.deploy.policy.session import open_session
-from protege.deploy.policy.tensors import REFERENCE
+from protege.deploy.policy.tensors import REFERENCE_INPUTS
 from protege.distill.tasks import EVALUATED, UNIFIED
 
 MEASURED = ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel")
@@ -136,7 +136,7 @@ def _commands(env: Any, task: str, n: int) -> Iterator[tuple[str, Tensor]]:
     """The command inputs of one task's n envs, in the world frame; zeros for modalities that it does not command."""
     command = env.tasks[task].command
     yield from zip(("target_body_pos_w", "target_body_quat_w"), command.reference.future(), strict=True)
-    yield from zip(REFERENCE, command.reference.next_joints(), strict=True)
+    yield from zip(REFERENCE_INPUTS, command.reference.next_joints(), strict=True)
     given = command.inputs()
     for name, modality in modalities().items():
         for spec in modality.inputs(env.obs_shapes[name]):

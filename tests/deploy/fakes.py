@@ -1,4 +1,4 @@
-"""A robot and a policy of two joints that do as they are told, or do not."""
+"""Fake robots and policies of two joints, with and without faults."""
 
 import threading
 import time
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from protege.deploy.interface import MEASURED, Command, Mode, RobotReading
-from protege.deploy.network.wire import Codec, Kind
+from protege.deploy.interface import MEASURED_FIELDS, Command, Mode, RobotReading
+from protege.deploy.network.wire import Codec, PacketKind
 from protege.deploy.policy.metadata import Metadata, Source, TensorSpec
 
 DT = 0.02
@@ -23,7 +23,7 @@ STANDING = RobotReading(
 
 def metadata() -> Metadata:
     """Two servos of 100 N·m/rad and 10 N·m·s/rad, 50 N·m, within one radian; a policy that reads the body alone."""
-    inputs = [TensorSpec(name, "float32", list(getattr(STANDING, name).shape), "", "", "") for name in MEASURED]
+    inputs = [TensorSpec(name, "float32", list(getattr(STANDING, name).shape), "", "", "") for name in MEASURED_FIELDS]
     return Metadata(
         robot="fake", joint_names=["knee", "hip"], body_names=["root"], stiffness=[100.0, 100.0], damping=[10.0, 10.0],
         effort_limit=[50.0, 50.0], default_joint_pos=[0.0, 0.0], joint_range=[[-1.0, 1.0], [-1.0, 1.0]], action_scale=[1.0, 1.0],
@@ -33,7 +33,7 @@ def metadata() -> Metadata:
 
 
 class FakeRobot:
-    """Stands, measures a little noise, and remembers what it was told.
+    """Stands, measures a little noise, and stores what is written.
 
     Attributes:
         written: (targets, mode), one by one.
@@ -101,4 +101,4 @@ def nothing(time: float, reading: RobotReading) -> Command:
 
 def state_packet(codec: Codec, sequence: int, time: float, reading: RobotReading) -> bytes:
     """What a robot measures, as it sends it."""
-    return codec.pack(Kind.STATE, sequence, time, [getattr(reading, name) for name in MEASURED])
+    return codec.pack(PacketKind.STATE, sequence, time, [getattr(reading, name) for name in MEASURED_FIELDS])

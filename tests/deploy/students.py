@@ -1,4 +1,4 @@
-"""Policies of every kind, small and untrained but far from zero, saved as checkpoints: of SMPL, unless told otherwise."""
+"""Policies of every kind, small and untrained but far from zero, saved as checkpoints, for SMPL by default."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_run_every_task(exported: Path, options: list[str], metric: str) -> None
     assert done.exit_code == 0 and metric in done.output
 
 
-def test_what_falls_is_damped_and_the_report_says_why(exported: Path, tmp_path: Path) -> None:
+def test_a_fall_ends_in_damping_and_the_report_contains_the_cause(exported: Path, tmp_path: Path) -> None:
     """The policy is untrained."""
     report = tmp_path / "report.json"
     words = ["--limit", "clipped_time=off", "--limit", "torque=off", "--report", report]

@@ -140,7 +140,7 @@ def promising(data: np.ndarray, random: Random) -> bytes:
     return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + data.tobytes()
 
 
-def said(data: np.ndarray, random: Random) -> bytes:
+def with_metadata(data: np.ndarray, random: Random) -> bytes:
     """Facts behind the frames, right or wrong."""
     names = list(ROBOT.joint_names)
     facts = [{"joint_names": names[::-1]}, {"joint_names": [*names[:-1], "tail"]}, {"joint_names": names[:5]}, [], 7,
@@ -155,7 +155,7 @@ def said(data: np.ndarray, random: Random) -> bytes:
     return written(data, np.frombuffer(text, dtype=random.choice(["u1", "i1"])))
 
 
-KINDS = (retyped, reshaped, scaled, holed, shuffled, cut, flipped, promising, said)
+KINDS = (retyped, reshaped, scaled, holed, shuffled, cut, flipped, promising, with_metadata)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def followed(path: Path, robot: MujocoRobot) -> str:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("error", "ignore:Stored array in format 3.0")
-def test_spoilt_clips_are_read_or_refused_in_one_line(kind, robot: MujocoRobot, tmp_path: Path) -> None:
+def test_damaged_clips_are_read_or_refused_in_one_line(kind, robot: MujocoRobot, tmp_path: Path) -> None:
     walk, path = base(), tmp_path / "spoilt.npy"
     random, taken = np.random.default_rng(19), 0
     for number in range(200 // len(KINDS) + 1):

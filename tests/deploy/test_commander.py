@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protege.deploy.commands.commander import Commander, mixed
+from protege.deploy.commands.commander import Commander, merge_commands
 from protege.deploy.commands.goal import Goal
 from protege.deploy.commands.motion import Motion, MotionCommand
 from protege.deploy.commands.path import Path as Line
@@ -42,17 +42,17 @@ def here(robot: MujocoRobot) -> RobotReading:
     return robot.read()
 
 
-def test_it_stands_until_it_is_told_something(policy: OnnxPolicy, here: RobotReading) -> None:
+def test_it_stands_until_the_first_order(policy: OnnxPolicy, here: RobotReading) -> None:
     commander = Commander(policy)
-    said = commander(0.0, here)
-    assert commander.modes == ("steering",) and said.steering_speed == 0.0 and [*said.inputs] == ["steering"]
+    command = commander(0.0, here)
+    assert commander.modes == ("steering",) and command.steering_speed == 0.0 and [*command.inputs] == ["steering"]
     commander.order({"goal": {"point": [1, 0]}})
     assert [*commander(DT, here).inputs] == ["goal"] and commander.modes == ("goal",)
     commander.order({})
     assert commander(2 * DT, here).steering_speed == 0.0 and commander.modes == ("steering",)
 
 
-def test_each_order_has_its_own_clock_and_place(policy: OnnxPolicy, here: RobotReading) -> None:
+def test_each_order_has_its_own_clock_and_frame(policy: OnnxPolicy, here: RobotReading) -> None:
     commander = Commander(policy)
     commander(0.0, here)
     commander.order({"goal": Goal((1.0, 0.0), seconds=3.0), "steering": Steering(90.0, frame="start")})
@@ -74,20 +74,20 @@ def test_a_motion_begins_where_the_robot_is(policy: OnnxPolicy, robot: MujocoRob
     moved = RobotReading(**vars(here))
     moved.root_pos_w, moved.root_quat_w = np.array([3.0, -1.0, 0.9]), np.array([np.cos(0.35), 0.0, 0.0, np.sin(0.35)])
     commander(5.0, moved)
-    said = commander(6.0, here)
+    command = commander(6.0, here)
     clip = load_clip(WALK, policy.metadata).placed(Pose2D(np.array([3.0, -1.0]), 0.7))
     expected = MotionCommand(clip, robot.body_poses, policy.metadata)(1.0, here)
     for name in ("target_body_pos_w", "target_body_quat_w", "reference_joint_pos"):
-        a, b = getattr(said, name), getattr(expected, name)
+        a, b = getattr(command, name), getattr(expected, name)
         sign = np.sign((a * b).sum(-1, keepdims=True)) if "quat" in name else 1.0
         np.testing.assert_allclose(sign * a, b, atol=1e-9)
     names = policy.metadata.body_names
-    assert said.pose_mask is not None and said.pose_mask.shape == (4, 24)
-    assert {names[k] for k in np.flatnonzero(said.pose_mask[0])} == {"Head", "L_Hand"}
-    assert [*said.inputs] == ["path"] and commander.modes == ("motion", "path")
+    assert command.pose_mask is not None and command.pose_mask.shape == (4, 24)
+    assert {names[k] for k in np.flatnonzero(command.pose_mask[0])} == {"Head", "L_Hand"}
+    assert [*command.inputs] == ["path"] and commander.modes == ("motion", "path")
 
 
-def test_a_moved_motion_is_measured_where_it_is(policy: OnnxPolicy, robot: MujocoRobot) -> None:
+def test_a_moved_motion_is_measured_at_its_place(policy: OnnxPolicy, robot: MujocoRobot) -> None:
     clip = load_clip(WALK, policy.metadata).placed(Pose2D(np.zeros(2), 0.0))
     moved = MotionCommand(clip, robot.body_poses, policy.metadata).moved(Pose2D(np.array([3.0, -1.0]), 0.7))
     time = np.array([0.0, 1.0, 2.0])
@@ -114,7 +114,7 @@ def test_a_bad_order_is_refused_at_once_and_changes_nothing(
     assert commander.modes == ("path",)
 
 
-def test_unknown_bodies_and_clips_are_named(policy: OnnxPolicy, robot: MujocoRobot) -> None:
+def test_unknown_bodies_and_clips_are_reported(policy: OnnxPolicy, robot: MujocoRobot) -> None:
     commander = Commander(policy, robot.body_poses)
     with pytest.raises(DeployError, match=r"the robot has no Tail\. It has Pelvis"):
         commander.prepare({"motion": Motion(WALK, ("Tail",))})
@@ -129,7 +129,9 @@ def moved(here: RobotReading, x: float, y: float) -> RobotReading:
     return other
 
 
-def test_a_paths_end_is_a_goal_and_only_poses_go_on(policy: OnnxPolicy, robot: MujocoRobot, here: RobotReading) -> None:
+def test_a_paths_end_is_a_goal_and_only_poses_continue(
+    policy: OnnxPolicy, robot: MujocoRobot, here: RobotReading
+) -> None:
     commander = Commander(policy, robot.body_poses)
     commander(0.0, moved(here, 0.0, 0.0))
     line = {"points": [[3.0, 0.0]], "speed": 1.0, "frame": "world"}
@@ -138,10 +140,10 @@ def test_a_paths_end_is_a_goal_and_only_poses_go_on(policy: OnnxPolicy, robot: M
     assert commander.modes == ("path", "steering", "motion") and not commander.notes
     commander(11.8, moved(here, 0.0, 0.0))
     assert commander.modes == ("path", "steering", "motion")
-    said = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
-    assert commander.modes == ("motion", "goal") and [*said.inputs] == ["goal"] and said.pose_mask is not None
-    np.testing.assert_allclose(said.goal_w, [3.0, 0.0])
-    assert said.goal_time_left == pytest.approx(3.0 - 2.25)
+    command = commander(12.25, moved(here, 1.8, 0.0))  # the last second begins at 12 s
+    assert commander.modes == ("motion", "goal") and [*command.inputs] == ["goal"] and command.pose_mask is not None
+    np.testing.assert_allclose(command.goal_w, [3.0, 0.0])
+    assert command.goal_time_left == pytest.approx(3.0 - 2.25)
     assert commander(20.0, moved(here, 3.0, 0.0)).goal_time_left == 0.0
     assert list(commander.notes) == [(12.25, "path done, 0.0 s late")]
 
@@ -155,22 +157,22 @@ def test_a_path_that_is_given_up_ends_in_standing(policy: OnnxPolicy, here: Robo
         for time, y in ((5.0, 0.0), (6.0, 1.5), (7.9, 1.5), (8.0, 1.5))
     }
     assert shown == {5.0: ["path", "goal"], 6.0: ["path", "goal"], 7.9: ["path", "goal"], 8.0: ["steering"]}
-    said = commander(9.0, moved(here, 0.0, 3.0))
-    assert commander.modes == ("steering",) and said.steering_speed == 0.0
-    np.testing.assert_allclose(said.steering_direction_w, [1.0, 0.0], atol=1e-9)
+    command = commander(9.0, moved(here, 0.0, 3.0))
+    assert commander.modes == ("steering",) and command.steering_speed == 0.0
+    np.testing.assert_allclose(command.steering_direction_w, [1.0, 0.0], atol=1e-9)
     assert list(commander.notes) == [(8.0, "path given up: 1.5 m off for 2 s")]
 
 
-def test_what_the_training_has_not_seen_is_clamped_and_said_once(
+def test_commands_outside_the_training_are_clamped_with_one_warning(
     policy: OnnxPolicy, here: RobotReading, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert {"path_speed", "path_turn_rate", "goal_distance", "steering_speed"} <= set(policy.metadata.command_ranges)
     commander = Commander(policy)
-    for k in (1, 2):  # said once
+    for k in (1, 2):  # one warning only
         commander.order({"steering": {"speed": 3.0}, "goal": {"point": [40.0, 0.0]}})
-        said = commander(20.0 * k, moved(here, 0.0, 0.0))
-        assert said.steering_speed == 1.5 and said.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
-        np.testing.assert_allclose(said.goal_w, [4.0, 0.0])
+        command = commander(20.0 * k, moved(here, 0.0, 0.0))
+        assert command.steering_speed == 1.5 and command.goal_time_left == pytest.approx(2.0 + 4.0 / 0.8)
+        np.testing.assert_allclose(command.goal_w, [4.0, 0.0])
         # Twice as fast as known: the same line, at half the speed. Its turn rate is known then.
         commander.order({"path": {"speed": 3.0, "turn_rate": 1.2}})
         points = commander(20.0 * k + 10.0, moved(here, 0.0, 0.0)).path_w
@@ -189,7 +191,7 @@ def test_what_the_training_has_not_seen_is_clamped_and_said_once(
     ]
 
 
-def test_silence_is_counted_from_the_last_sign_of_life(policy: OnnxPolicy) -> None:
+def test_silence_is_measured_from_the_last_order_or_keep_alive(policy: OnnxPolicy) -> None:
     now = 100.0
     commander = Commander(policy, clock=lambda: now)
     now = 200.0
@@ -197,11 +199,11 @@ def test_silence_is_counted_from_the_last_sign_of_life(policy: OnnxPolicy) -> No
     commander.order({"path": {}})
     now = 200.3
     assert commander.silence == pytest.approx(0.3)
-    commander.alive()
+    commander.keep_alive()
     assert commander.silence == 0.0
 
 
-def test_a_switch_leaves_the_history_alone(exported: Path) -> None:
+def test_a_switch_does_not_change_the_history(exported: Path) -> None:
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
     commander, seen = Commander(policy), list[dict[str, np.ndarray]]()
     policy.on_inputs = seen.append
@@ -220,7 +222,7 @@ def test_a_switch_leaves_the_history_alone(exported: Path) -> None:
         np.testing.assert_array_equal(after["history"][0, 1:], before["history"][0, :-1])
 
 
-def test_many_threads_order_while_the_loop_asks(policy: OnnxPolicy, here: RobotReading) -> None:
+def test_many_threads_give_orders_while_the_loop_runs(policy: OnnxPolicy, here: RobotReading) -> None:
     commander, done = Commander(policy), threading.Event()
     orders = [commander.prepare(order) for order in ({"path": Line()}, {"goal": Goal((1.0, 1.0))})]
 
@@ -239,8 +241,8 @@ def test_many_threads_order_while_the_loop_asks(policy: OnnxPolicy, here: RobotR
     assert shown <= {("path",), ("goal",), ("steering",)} and len(shown) >= 2
 
 
-def test_of_two_that_say_the_same_the_later_counts() -> None:
-    both = mixed([Command(steering_speed=1.0, goal_time_left=2.0), Command(steering_speed=0.5)])
+def test_the_later_of_two_commands_with_the_same_field_wins() -> None:
+    both = merge_commands([Command(steering_speed=1.0, goal_time_left=2.0), Command(steering_speed=0.5)])
     assert (both.steering_speed, both.goal_time_left, both.path_w) == (0.5, 2.0, None)
 
 
@@ -248,7 +250,7 @@ def test_of_two_that_say_the_same_the_later_counts() -> None:
 
 
 @pytest.mark.parametrize("ending", ["json", "yaml"])
-def test_a_script_gives_its_orders_when_they_are_due(
+def test_a_script_gives_its_orders_at_their_times(
     ending: str, policy: OnnxPolicy, here: RobotReading, tmp_path: Path
 ) -> None:
     path = tmp_path / f"walk.{ending}"
@@ -280,7 +282,7 @@ def test_a_script_gives_its_orders_when_they_are_due(
         (b"\xff\xfe\x00", "is neither YAML nor JSON"),
     ],
 )
-def test_a_bad_script_is_named(text: str | bytes | None, message: str, policy: OnnxPolicy, tmp_path: Path) -> None:
+def test_a_bad_script_is_reported(text: str | bytes | None, message: str, policy: OnnxPolicy, tmp_path: Path) -> None:
     path = tmp_path / "script.yaml"
     if text is not None:
         path.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -7,7 +7,7 @@ from protege.deploy.commands.goal import GoalCommand
 from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.path_clock import clock_rate
 from protege.deploy.commands.steering import SteeringCommand
-from protege.deploy.interface import RobotReading, standing
+from protege.deploy.interface import RobotReading, standing_command
 
 TIMES = [0.5 * (k + 1) for k in range(10)]
 DT = 1.0 / 30.0
@@ -33,7 +33,7 @@ def test_a_curved_path_is_a_circle() -> None:
     assert command(0.0, here).path_w[-1][1] > 1.0  # to the left
 
 
-def test_random_paths_are_the_seeds_and_within_the_trainings_limits() -> None:
+def test_random_paths_depend_on_the_seed_and_stay_within_the_trainings_limits() -> None:
     here = at(1.0, 2.0, 0.3)
     first, again, other = (PathCommand.random(here.pose_2d, seed, 10.0, TIMES) for seed in (1, 1, 2))
     time = np.arange(0.0, 15.0, DT)
@@ -51,7 +51,7 @@ def test_the_clock_slows_down_in_proportion_and_stops_at_60_cm() -> None:
     assert rates == pytest.approx([1.0, 0.75, 0.5, 0.0, 0.0])
 
 
-def test_a_path_waits_for_who_is_behind_or_beside_it_and_not_for_who_is_ahead() -> None:
+def test_a_path_waits_for_a_robot_behind_or_beside_it_but_not_ahead() -> None:
     """One second at 1 m/s along x from the point (0, 0), by where the robot is then: by hand."""
     for x, y, expected in (
         (0.0, 0.0, 1.0),
@@ -77,7 +77,7 @@ def test_a_path_is_given_up_after_two_seconds_more_than_a_metre_off(caplog: pyte
     assert command(0.0, at(0.0, 0.0, 0.0)).path_w is not None and not command.notes  # another run
 
 
-def test_a_path_that_has_come_to_its_end_commands_nothing() -> None:
+def test_a_path_that_has_ended_commands_nothing() -> None:
     command = PathCommand.along(np.array([[0.0, 0.0], [2.0, 0.0]]), 1.0, TIMES)
     # A quarter of a metre behind: 7/12 of full speed. After 2.5 s the clock is at 1.46 s, after 3.5 s at 2.04 s.
     shown = [command(time, at(x, 0.0, 0.0)).path_w is not None for time, x in ((0.0, 0.0), (2.5, -0.25))]
@@ -110,7 +110,7 @@ def test_goal_by_hand() -> None:
     assert late == pytest.approx(1.0, abs=DT)
 
 
-def test_a_far_goal_is_shown_as_far_as_the_training_knows() -> None:
+def test_a_far_goal_is_clamped_to_the_trainings_distance() -> None:
     command = GoalCommand(np.array([0.0, 10.0]), 2.0 + 10.0 / 0.8, 4.0)
     far = command(0.0, at(0.0, 0.0, 0.0))
     np.testing.assert_allclose(far.goal_w, [0.0, 4.0])
@@ -121,15 +121,17 @@ def test_a_far_goal_is_shown_as_far_as_the_training_knows() -> None:
     assert near.goal_time_left == pytest.approx(2.0 + 10.0 / 0.8 - 10.0)
 
 
-def test_to_stand_is_said_in_what_the_policy_takes() -> None:
+def test_the_standing_command_uses_a_modality_of_the_policy() -> None:
     here = at(2.0, 1.0, np.pi / 2)
-    steered, sent, led = (standing(here, names, 10) for names in (["path", "steering"], ["path", "goal"], ["path"]))
+    steered, sent, led = (
+        standing_command(here, names, 10) for names in (["path", "steering"], ["path", "goal"], ["path"])
+    )
     np.testing.assert_allclose(steered.steering_direction_w, [0.0, 1.0], atol=1e-12)
     assert steered.steering_speed == 0.0 and [*steered.inputs] == ["steering"]
     assert [*sent.inputs] == ["goal"] and sent.goal_time_left == 0.0
     np.testing.assert_array_equal(sent.goal_w, [2.0, 1.0])
     np.testing.assert_array_equal(led.path_w, [[2.0, 1.0]] * 10)
-    assert standing(here, [], 0).empty
+    assert standing_command(here, [], 0).empty
 
 
 def test_steering_by_hand() -> None:

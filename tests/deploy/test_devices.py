@@ -42,7 +42,7 @@ def commander(exported: Path, robot: MujocoRobot) -> Commander:
     return made
 
 
-def told(commander: Commander, robot: MujocoRobot) -> Command:
+def current_command(commander: Commander, robot: MujocoRobot) -> Command:
     return commander(1.0, robot.read())
 
 
@@ -53,9 +53,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(1e-3)
 
 
-def angle(said: Command, reading: RobotReading) -> float:
+def angle(command: Command, reading: RobotReading) -> float:
     """Degrees to the left of where the robot faces."""
-    x, y = said.steering_direction_w
+    x, y = command.steering_direction_w
     return float(np.degrees(np.arctan2(y, x)) - np.degrees(reading.yaw))
 
 
@@ -67,8 +67,8 @@ def test_steering_goes_step_by_step_within_bounds(commander: Commander, robot: M
     for _ in range(4):
         driver.actions["faster"]()
     assert driver.actions["left"]() == "steering 1.00 m/s, +15°"
-    said = told(commander, robot)
-    assert said.steering_speed == 1.0 and angle(said, robot.read()) == pytest.approx(15.0)
+    command = current_command(commander, robot)
+    assert command.steering_speed == 1.0 and angle(command, robot.read()) == pytest.approx(15.0)
     for _ in range(9):
         driver.actions["faster"]()
     assert driver.speed == 1.5
@@ -79,18 +79,18 @@ def test_steering_goes_step_by_step_within_bounds(commander: Commander, robot: M
     assert driver.actions["slower"]() == "steering 0.00 m/s, +165°"
 
 
-def test_other_actions(commander: Commander, robot: MujocoRobot) -> None:
+def test_other_actions_give_their_orders(commander: Commander, robot: MujocoRobot) -> None:
     driver, ends = Driver(commander, WALK), []
     commander.on_end = lambda: ends.append(True)
     for action in ("goal", "path", "motion"):
         driver.actions[action]()
-        told(commander, robot)
+        current_command(commander, robot)
         assert commander.modes == (action,)
     driver.actions["end"]()
     assert ends == [True] and "motion" not in Driver(commander).actions
 
 
-def test_what_is_refused_is_said(commander: Commander) -> None:
+def test_a_refused_order_is_printed(commander: Commander) -> None:
     assert "no clip at nowhere.npy" in Driver(commander, "nowhere.npy").actions["motion"]()
 
 
@@ -109,7 +109,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def test_keys_steer_and_the_terminal_is_given_back(
+def test_keys_steer_and_the_terminal_is_restored(
     terminal: tuple[int, int], commander: Commander, robot: MujocoRobot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     master, slave = terminal
@@ -120,13 +120,13 @@ def test_keys_steer_and_the_terminal_is_given_back(
         wait_for(lambda: driver.speed == 0.75)
         os.write(master, b"a\x1b[D\x1b[Da\x1b[C?")
         wait_for(lambda: driver.direction == 45.0)
-        said = told(commander, robot)
-        assert said.steering_speed == 0.75 and angle(said, robot.read()) == pytest.approx(45.0)
+        command = current_command(commander, robot)
+        assert command.steering_speed == 0.75 and angle(command, robot.read()) == pytest.approx(45.0)
     assert termios.tcgetattr(slave) == before
     assert "w s faster, slower" in capsys.readouterr().err
 
 
-def test_a_terminal_that_hangs_up_is_a_commander_that_falls_silent(terminal: tuple[int, int], exported: Path) -> None:
+def test_a_closed_terminal_makes_the_commander_silent(terminal: tuple[int, int], exported: Path) -> None:
     master, _ = terminal
     now = [0.0]
     commander = Commander(OnnxPolicy(exported), clock=lambda: now[0])
@@ -149,7 +149,7 @@ def test_the_keyboard_needs_a_terminal(exported: Path) -> None:
     )
 
 
-def test_a_run_is_driven_by_keys(exported: Path, tmp_path: Path) -> None:
+def test_keys_control_a_run(exported: Path, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     report, record = tmp_path / "report.json", tmp_path / "run.npz"
     words = [
@@ -166,12 +166,12 @@ def test_a_run_is_driven_by_keys(exported: Path, tmp_path: Path) -> None:
     program = "from protege.deploy.cli.main import main; main()"
     with subprocess.Popen([sys.executable, "-c", program, *words], stdin=slave, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        said = b""
+        printed = b""
         for keys, answer in ((b"", b"w s faster"), (b"www", b"0.75 m/s")):
             os.write(master, keys)
-            while answer not in said:
-                said += (chunk := os.read(process.stderr.fileno(), 1000))
-                assert chunk, said
+            while answer not in printed:
+                printed += (chunk := os.read(process.stderr.fileno(), 1000))
+                assert chunk, printed
         spool = tmp_path / ".run.npz.spool"
         wait_for(spool.exists)
         time.sleep(0.5)
@@ -204,7 +204,7 @@ def event(kind: int, number: int, value: int) -> bytes:
         (0, -18841, 0.0, 0.75),
     ],
 )
-def test_the_stick_says_where_to_and_how_fast(
+def test_the_stick_sets_direction_and_speed(
     x: int, y: int, direction: float, speed: float, commander: Commander
 ) -> None:
     driver = Driver(commander)
@@ -215,7 +215,7 @@ def test_the_stick_says_where_to_and_how_fast(
     assert np.sign(driver.direction) == np.sign(direction) or abs(direction) == 180.0
 
 
-def test_buttons_and_what_a_pad_says_at_first(commander: Commander, robot: MujocoRobot) -> None:
+def test_buttons_give_orders_and_initial_events_do_not(commander: Commander, robot: MujocoRobot) -> None:
     driver, ends = Driver(commander), []
     commander.on_end = lambda: ends.append(True)
     stick = Stick(driver)
@@ -223,16 +223,16 @@ def test_buttons_and_what_a_pad_says_at_first(commander: Commander, robot: Mujoc
     assert driver.speed == 0.0 and not ends
     stick.take(event(1, 1, 1)[:5])
     stick.take(event(1, 1, 1)[5:] + event(1, 1, 0) + event(2, 5, 30000))  # in two pieces; another axis
-    told(commander, robot)
+    current_command(commander, robot)
     assert commander.modes == ("goal",)
     stick.take(event(1, 3, 1))  # there is no clip
-    told(commander, robot)
+    current_command(commander, robot)
     assert commander.modes == ("goal",)
     stick.take(event(1, 7, 1))
     assert ends == [True]
 
 
-def test_a_pad_is_read_and_its_absence_noticed(commander: Commander, tmp_path: Path) -> None:
+def test_a_gamepad_is_read_and_its_removal_detected(commander: Commander, tmp_path: Path) -> None:
     pipe = tmp_path / "js0"
     os.mkfifo(pipe)
     pad = os.open(pipe, os.O_RDWR)
@@ -243,7 +243,9 @@ def test_a_pad_is_read_and_its_absence_noticed(commander: Commander, tmp_path: P
         wait_for(lambda: commander.silence > 0.3)
 
 
-def test_a_missing_pad_is_one_line(commander: Commander, exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gamepad_is_a_one_line_error(
+    commander: Commander, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "gamepad:/dev/input/js99"])
     assert done.exit_code == 2 and done.output.count("\n") == 1
     assert "no gamepad at /dev/input/js99 (No such file or directory). Plug one in" in done.output
@@ -256,7 +258,7 @@ def test_a_missing_pad_is_one_line(commander: Commander, exported: Path, monkeyp
         raise AssertionError
 
 
-def test_a_clip_goes_with_hands_only(exported: Path) -> None:
+def test_a_clip_is_only_allowed_with_keyboard_or_gamepad(exported: Path) -> None:
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "udp:0", "--motion-file", WALK])
     assert done.exit_code == 2 and "--commands udp does not go with --task or --motion-file" in done.output
     done = CliRunner().invoke(main, ["run", str(exported), "--commands", "keyboard", "--motion-file", "nowhere.npy"])

@@ -5,7 +5,7 @@ import os
 from protege.deploy import doctor
 
 
-def test_a_missing_runtime_is_broken(monkeypatch):
+def test_a_missing_onnxruntime_is_reported_as_broken(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     states = {name: (state, remedy) for name, state, _, remedy in doctor.check_deploy()}
     assert states["onnxruntime"] == ("broken", 'pip install "protege-deploy[cpu]" (or [gpu])')

@@ -110,14 +110,14 @@ def test_onnx_equals_torch_on_a_thousand_states(each_student: Path, each_exporte
     assert result.num_states == 1000 and 0.0 < result.joint_target < 1e-5
 
 
-def test_the_critic_stays_at_home(student: Path, exported: Path) -> None:
+def test_the_critic_is_not_exported(student: Path, exported: Path) -> None:
     loaded, *_ = load_graph(student)
     weights = sum(int(np.prod(t.dims)) for t in onnx.load(exported / "policy.onnx").graph.initializer)
     actor = loaded.policy.num_parameters("actor")
     assert actor < weights < actor + 5000  # and the robot's constants and normalisers
 
 
-def test_the_export_says_what_the_robot_is(each_exported: Path, robot: Robot) -> None:
+def test_the_export_describes_the_robot(each_exported: Path, robot: Robot) -> None:
     described = metadata.load(each_exported)
     assert (described.robot, described.body_names) == (robot.name, list(robot.body_names))
     assert described.joint_names == list(robot.joint_names)
@@ -134,7 +134,7 @@ def test_the_export_says_what_the_robot_is(each_exported: Path, robot: Robot) ->
     assert described.start.root_lin_vel_w[0] > 0.5
 
 
-def test_the_export_says_what_commands_the_policy_was_trained_on(each_exported: Path, robot: Robot) -> None:
+def test_the_export_contains_the_trainings_command_ranges(each_exported: Path, robot: Robot) -> None:
     fastest = {"smpl": 1.5, "g1": 1.3}[robot.name]
     assert metadata.load(each_exported).command_ranges == {
         "path_speed": CommandRange(0.5, fastest, "m/s"),
@@ -147,7 +147,7 @@ def test_the_export_says_what_commands_the_policy_was_trained_on(each_exported: 
     assert [walk.clamp(x) for x in (0.0, 0.5, 1.2, 9.0)] == [0.5, 0.5, 1.2, 1.5]
 
 
-def test_ranges_are_those_of_the_config_and_of_the_commands_that_the_model_takes() -> None:
+def test_ranges_come_from_the_config_for_the_commands_of_the_model() -> None:
     env = {"path_follower_params": {"speed": [1, 2], "max_turn_rate": 0.1}, "steering_params": {"speed": [0.5, 0.75]}}
     assert trained_ranges(env, {"steering"}) == {"steering_speed": CommandRange(0.5, 0.75, "m/s")}
     assert trained_ranges(env, {"path", "goal"}) == {
@@ -156,7 +156,7 @@ def test_ranges_are_those_of_the_config_and_of_the_commands_that_the_model_takes
     assert trained_ranges(env, set()) == trained_ranges({}, {"path", "goal"}) == {}
 
 
-def test_what_is_safe_is_the_installed_robots_where_a_checkpoint_does_not_say_it(
+def test_safety_limits_missing_in_a_checkpoint_come_from_the_installed_robot(
     each_student: Path, robot: Robot, tmp_path: Path
 ) -> None:
     own, careful = to_plain(robot), Safety(torque=1.0)
@@ -190,13 +190,13 @@ def test_check_refuses_another_checkpoint_and_a_wrong_model(student: Path, expor
         check(wrong, student, 10)
 
 
-def test_a_release_without_its_critic_is_the_checkpoint_of_its_export(each_student: Path, tmp_path: Path) -> None:
+def test_a_release_without_its_critic_matches_its_export(each_student: Path, tmp_path: Path) -> None:
     checkpoint.save_release(tmp_path / "release", checkpoint.load(each_student), critic=False)
     export(tmp_path / "release", tmp_path / "out")
     assert check(tmp_path / "out", tmp_path / "release", 10).joint_target < 1e-5
 
 
-def test_export_replaces_exports_and_nothing_else(student: Path, tmp_path: Path) -> None:
+def test_export_replaces_only_exports(student: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("precious")
@@ -209,7 +209,7 @@ def test_export_replaces_exports_and_nothing_else(student: Path, tmp_path: Path)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["policy.json", "policy.onnx", "robot.xml"]
 
 
-def test_export_names_what_is_wrong(student: Path, tmp_path: Path) -> None:
+def test_export_errors_name_the_problem(student: Path, tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="no checkpoint at"):
         export(tmp_path / "nowhere", tmp_path / "out")
     saved = checkpoint.load(student)

@@ -18,10 +18,10 @@ from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.export.export import Variant, export
 from protege.deploy.export.urdf import urdf
-from protege.deploy.interface import MEASURED, RANGE_UNITS, Command
+from protege.deploy.interface import MEASURED_FIELDS, RANGE_UNITS, Command
 from protege.deploy.policy import metadata, tensors
 from protege.deploy.policy.metadata import (
-    OPTIONAL,
+    OPTIONAL_KEYS,
     Accuracy,
     Camera,
     ClosedLoop,
@@ -36,7 +36,7 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
-from protege.deploy.policy.senses import measured
+from protege.deploy.policy.senses import measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams
@@ -55,7 +55,7 @@ def tiny_runtime() -> Any:
 
 
 @pytest.mark.parametrize("kind", ["path", "goal", "steering", "poses"])
-def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> None:
+def test_the_runtime_in_the_docs_acts_like_ours(kind: str, exported: Path) -> None:
     ours, tiny, robot = OnnxPolicy(exported), tiny_runtime()(str(exported)), MujocoRobot(exported)
     here, times = robot.read(), ours.metadata.path_times
     source = {
@@ -69,20 +69,20 @@ def test_the_runtime_of_the_page_acts_like_ours(kind: str, exported: Path) -> No
             tiny.begins = True
         reading = robot.read()
         command = source(step / 30.0, reading) if source else poses(ours.metadata, step)
-        told = {name: x for name, x in vars(command).items() if x is not None and name != "raw"}
-        if "steering_speed" in told and "steering_facing_w" in tiny.blank:
-            told["steering_facing_w"] = told["steering_direction_w"]
-        target = tiny.step({name: getattr(reading, name) for name in MEASURED}, told)
+        inputs = {name: x for name, x in vars(command).items() if x is not None and name != "raw"}
+        if "steering_speed" in inputs and "steering_facing_w" in tiny.blank:
+            inputs["steering_facing_w"] = inputs["steering_direction_w"]
+        target = tiny.step({name: getattr(reading, name) for name in MEASURED_FIELDS}, inputs)
         np.testing.assert_array_equal(target, ours.act(reading, command))
         robot.write(target)
 
 
 @pytest.mark.parametrize("kind", ["path", "steering"])
-def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: tuple[Path, Path]) -> None:
+def test_the_runtime_in_the_docs_runs_onboard_policies(kind: str, each_onboard: tuple[Path, Path]) -> None:
     folder = each_onboard[1]
     ours, tiny, robot = OnnxPolicy(folder), tiny_runtime()(str(folder)), MujocoRobot(folder)
     path = np.linspace([0.5, 0.0], [5.0, 1.0], 10)
-    told = {
+    inputs = {
         "path": {"path_h": path},
         "steering": {"steering_direction_h": np.array([0.0, 1.0]), "steering_speed": 0.7},
     }[kind]
@@ -91,8 +91,8 @@ def test_the_runtime_of_the_page_runs_onboard_sensors(kind: str, each_onboard: t
             ours.reset()
             tiny.begins = True
         reading = robot.read()
-        target = tiny.step(measured(reading, ours.metadata), told)
-        np.testing.assert_array_equal(target, ours.act(reading, Command(raw={kind: told})))
+        target = tiny.step(measured_inputs(reading, ours.metadata), inputs)
+        np.testing.assert_array_equal(target, ours.act(reading, Command(raw={kind: inputs})))
         robot.write(target)
 
 
@@ -107,11 +107,11 @@ def poses(described: Metadata, step: int) -> Command:
     )
 
 
-def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
+def test_the_docs_list_every_key_and_every_input(exported: Path) -> None:
     page = PAGE.read_text()
     assert [key for key in json.loads((exported / "policy.json").read_text()) if f"`{key}`" not in page] == []
     steering = modalities()["steering"].inputs((5,))
-    known = [*tensors._BODY, *tensors._ONBOARD, *steering, *tensors._POSES, *tensors._MEMORY, *tensors._OUTPUTS]
+    known = [*tensors._BODY, *tensors._ONBOARD, *steering, *tensors._POSES, *tensors._RECURRENT, *tensors._OUTPUTS]
     known += [spec for modality in modalities().values() for spec in modality.inputs(modality.shape(SteeringParams()))]
     known += [tensors.in_heading(spec) for spec in known if spec not in (*tensors._BODY, *tensors._ONBOARD)]
     assert [spec.name for spec in known if f"`{spec.name}`" not in page] == []
@@ -120,12 +120,12 @@ def test_the_page_knows_every_key_and_every_input(exported: Path) -> None:
 # The schema --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_schema_is_one_and_knows_the_dataclasses() -> None:
+def test_the_schema_matches_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     parts = {"tensor": TensorSpec, "start": StartState, "accuracy": Accuracy, "closed_loop": ClosedLoop,
              "modality": Modality, "range": CommandRange, "fall": Fall, "camera": Camera, "imu": Imu}  # fmt: skip
     for definition, kind in [(SCHEMA, Metadata), *((SCHEMA["$defs"][name], kind) for name, kind in parts.items())]:
-        optional = OPTIONAL if kind is Metadata else set()
+        optional = OPTIONAL_KEYS if kind is Metadata else set()
         assert definition["required"] == [key for key in definition["properties"] if key not in optional]
         assert set(definition["properties"]) == {f.name for f in fields(kind)}
         assert definition["additionalProperties"] is False
@@ -180,34 +180,45 @@ def read_properties(folder: Path) -> dict[str, str]:
 
 
 def test_properties_are_what_mjlab_and_beyondmimic_split_at_commas(exported: Path) -> None:
-    said, described = read_properties(exported), metadata.load(exported)
+    model_properties, described = read_properties(exported), metadata.load(exported)
     numbers = {"joint_stiffness": described.stiffness, "joint_damping": described.damping,
                "default_joint_pos": described.default_joint_pos, "action_scale": [1.0] * 69}  # fmt: skip
     for key, values in numbers.items():
-        assert [float(word) for word in said[key].split(",")] == values, key
-    assert said["joint_names"].split(",") == described.joint_names
-    assert said["body_names"].split(",") == described.body_names
-    assert said["anchor_body_name"] == described.body_names[0] == "Pelvis"
-    assert said["command_names"] == "path,goal,steering,poses"
-    assert said["observation_names"].split(",") == [spec.name for spec in described.inputs]
+        assert [float(word) for word in model_properties[key].split(",")] == values, key
+    assert model_properties["joint_names"].split(",") == described.joint_names
+    assert model_properties["body_names"].split(",") == described.body_names
+    assert model_properties["anchor_body_name"] == described.body_names[0] == "Pelvis"
+    assert model_properties["command_names"] == "path,goal,steering,poses"
+    assert model_properties["observation_names"].split(",") == [spec.name for spec in described.inputs]
     # The four that mjlab's own exporter writes, an entry an observation.
     count = len(described.inputs)
-    assert said["observation_terms_scale"] == ",".join(["1.0"] * count)
-    assert said["observation_terms_clip"] == ",".join(["-inf;inf"] * count)
-    assert said["observation_terms_history_length"] == ",".join(["0"] * count)
-    assert said["observation_terms_flatten_history_dim"] == ",".join(["True"] * count)
-    assert [float(said[key]) for key in ("control_dt", "physics_dt")] == [described.control_dt, described.physics_dt]
-    assert said["run_path"]
-    assert json.loads(said["kp"]) == described.stiffness and json.loads(said["kd"]) == described.damping
+    assert model_properties["observation_terms_scale"] == ",".join(["1.0"] * count)
+    assert model_properties["observation_terms_clip"] == ",".join(["-inf;inf"] * count)
+    assert model_properties["observation_terms_history_length"] == ",".join(["0"] * count)
+    assert model_properties["observation_terms_flatten_history_dim"] == ",".join(["True"] * count)
+    assert [float(model_properties[key]) for key in ("control_dt", "physics_dt")] == [
+        described.control_dt,
+        described.physics_dt,
+    ]
+    assert model_properties["run_path"]
+    assert (
+        json.loads(model_properties["kp"]) == described.stiffness
+        and json.loads(model_properties["kd"]) == described.damping
+    )
 
 
 def test_json_properties_are_what_holosoma_reads(student: Path, tmp_path: Path) -> None:
     folder = export(student, tmp_path / "json", Variant(style="json"))
-    said = {key: json.loads(value) for key, value in read_properties(folder).items()}  # as holosoma does, all of them
+    model_properties = {
+        key: json.loads(value) for key, value in read_properties(folder).items()
+    }  # as holosoma does, all of them
     described = metadata.load(folder)
-    assert said["kp"] == described.stiffness and said["kd"] == described.damping
-    assert said["robot_urdf"] == urdf(ROBOT)
-    assert said["joint_names"] == said["dof_names"] == described.joint_names
-    assert said["command_ranges"]["path_speed"] == [0.5, 1.5] and said["observation_terms_clip"][0] is None
-    assert said.keys() == properties(described).keys()
+    assert model_properties["kp"] == described.stiffness and model_properties["kd"] == described.damping
+    assert model_properties["robot_urdf"] == urdf(ROBOT)
+    assert model_properties["joint_names"] == model_properties["dof_names"] == described.joint_names
+    assert (
+        model_properties["command_ranges"]["path_speed"] == [0.5, 1.5]
+        and model_properties["observation_terms_clip"][0] is None
+    )
+    assert model_properties.keys() == properties(described).keys()
     OnnxPolicy(folder)  # our runtime finds the order in either style

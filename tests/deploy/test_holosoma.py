@@ -19,7 +19,7 @@ from holosoma_inference.policies.locomotion import LocomotionPolicy
 from protege.core.robots.robot import Robot
 from protege.deploy.cli.main import main
 from protege.deploy.commands.registry import KINDS
-from protege.deploy.export.holosoma import FILE, write_holosoma
+from protege.deploy.export.holosoma import HOLOSOMA_FILE, write_holosoma
 from protege.deploy.geometry import rotated_back, turned
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.peers.holosoma import HolosomaPolicy
@@ -31,18 +31,18 @@ VELOCITY = np.array([0.8, -0.1, 0.3])  # m/s ahead, m/s to the left, rad/s to th
 
 
 class Interface:
-    """A robot as holosoma knows one: (1, 7 + J + 6 + J) numbers, and what it was told."""
+    """A robot with holosoma's interface: (1, 7 + J + 6 + J) numbers, and the written targets."""
 
     kp_level = kd_level = 1.0
 
     def __init__(self) -> None:
-        self.row, self.told, self.gains = np.zeros((1, 0)), list[np.ndarray](), None
+        self.row, self.written, self.gains = np.zeros((1, 0)), list[np.ndarray](), None
 
     def get_low_state(self) -> np.ndarray:
         return self.row
 
     def send_low_command(self, q: np.ndarray, *_: Any, **__: Any) -> None:
-        self.told.append(np.array(q))
+        self.written.append(np.array(q))
 
     def update_config(self, config: Any) -> None:
         self.gains = config.motor_kp, config.motor_kd
@@ -89,9 +89,9 @@ def ours(folder: Path, seen: list[RobotReading]) -> np.ndarray:
     policy = OnnxPolicy(folder)
     name, kind = next((name, kind) for name, kind in KINDS.items() if kind.of_velocity)
     assert kind.of_velocity is not None
-    # Who cannot be told where to look is told where to go alone.
-    told = {k: v for k, v in kind.of_velocity(VELOCITY).items() if policy.metadata.input(k)}
-    return np.array([policy.act(reading, Command(raw={name: told})) for reading in seen])
+    # Without an input for the heading only the direction of travel is commanded.
+    inputs = {k: v for k, v in kind.of_velocity(VELOCITY).items() if policy.metadata.input(k)}
+    return np.array([policy.act(reading, Command(raw={name: inputs})) for reading in seen])
 
 
 def theirs(path: Path, frames: int, seen: list[RobotReading], monkeypatch: pytest.MonkeyPatch) -> Interface:
@@ -112,23 +112,23 @@ def theirs(path: Path, frames: int, seen: list[RobotReading], monkeypatch: pytes
         policy._dispatch_command(command)
     with pytest.raises(SystemExit) as ended:
         policy.run()
-    assert ended.value.code == 0 and len(interface.told) == len(seen)
+    assert ended.value.code == 0 and len(interface.written) == len(seen)
     return interface
 
 
-def test_holosomas_own_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_holosomas_loop_runs_our_policy(onboard_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, folder = onboard_of("g1")
     path, frames = write_holosoma(checkpoint, folder)
-    told = load(folder)
-    seen = readings(told.num_joints, 12)
+    described = load(folder)
+    seen = readings(described.num_joints, 12)
     interface = theirs(path, frames, seen, monkeypatch)
-    np.testing.assert_allclose(interface.told, ours(folder, seen), atol=2e-5)
-    assert np.abs(np.diff(interface.told, axis=0)).max() > 0.05  # it is no constant
-    assert interface.gains == (tuple(told.stiffness), tuple(told.damping))
+    np.testing.assert_allclose(interface.written, ours(folder, seen), atol=2e-5)
+    assert np.abs(np.diff(interface.written, axis=0)).max() > 0.05  # it is no constant
+    assert interface.gains == (tuple(described.stiffness), tuple(described.damping))
 
 
 @pytest.mark.parametrize("name", ["ppo", "fastsac"])
-def test_our_loop_runs_their_policies_as_theirs_does(
+def test_our_loop_runs_holosomas_policies_like_its_own(
     name: str, onboard_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = MODELS / f"loco/g1_29dof/{name}_g1_29dof.onnx"
@@ -142,11 +142,11 @@ def test_our_loop_runs_their_policies_as_theirs_does(
             steering_direction_w=turned(way, reading.yaw), steering_speed=speed,
             steering_facing_w=turned(np.array([np.cos(turn), np.sin(turn)]), reading.yaw),
         )))  # fmt: skip
-    np.testing.assert_allclose(targets, interface.told, atol=2e-5)
+    np.testing.assert_allclose(targets, interface.written, atol=2e-5)
     np.testing.assert_allclose(interface.gains, [policy.metadata.stiffness, policy.metadata.damping])
 
 
-def test_one_of_theirs_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> None:
+def test_a_policy_of_holosoma_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> None:
     folder, report = onboard_of("g1")[1], tmp_path / "report.json"
     model = MODELS / "loco/g1_29dof/fastsac_g1_29dof.onnx"
     words = [
@@ -177,51 +177,51 @@ def test_one_of_theirs_walks_in_our_loop(onboard_of: Any, tmp_path: Path) -> Non
         ("../py.typed", "is not a model that ONNX Runtime reads"),
     ],
 )
-def test_what_is_no_such_policy_is_one_line(file: str, message: str, onboard_of: Any) -> None:
+def test_other_policies_are_one_line_errors(file: str, message: str, onboard_of: Any) -> None:
     done = CliRunner().invoke(main, ["run", str(onboard_of("g1")[1]), "--policy", str(MODELS / file), "--fast"])
     assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
     assert message in done.output
 
 
-def test_a_velocity_and_back() -> None:
+def test_a_velocity_survives_the_conversion_to_steering_and_back() -> None:
     """Of the modality that can say one: what of_velocity makes of it, velocity_of reads again; standing is none."""
     reading = readings(1, 1)[0]
     for kind in KINDS.values():
         if kind.of_velocity is None or kind.velocity_of is None:
             continue
         for velocity in ([0.8, -0.1, 0.3], [-0.5, 0.2, -0.4], [0.0, 0.6, 0.0], [0.01, 0.0, 0.5]):
-            told = kind.of_velocity(np.array(velocity))
+            inputs = kind.of_velocity(np.array(velocity))
             world = {
-                name.replace("_h", "_w"): turned(x, reading.yaw) for name, x in told.items() if name.endswith("_h")
+                name.replace("_h", "_w"): turned(x, reading.yaw) for name, x in inputs.items() if name.endswith("_h")
             }
-            plain = {name: x for name, x in told.items() if not name.endswith("_h")}
+            plain = {name: x for name, x in inputs.items() if not name.endswith("_h")}
             back = kind.velocity_of(Command(**world, **plain), reading)
             moves = np.hypot(*velocity[:2]) > 0.05
             turn = velocity[2] * 0.5
             heading = np.array([np.cos(turn), np.sin(turn)])
             assert back is not None and back[2] == pytest.approx(velocity[2], abs=1e-6)
-            # Who is to turn goes where it will look then.
+            # While turning, the robot goes in its future heading.
             expected = turned(np.array(velocity[:2]), turn) if moves else np.zeros(2)
             np.testing.assert_allclose(back[:2], expected, atol=1e-6)
-            np.testing.assert_allclose(told["steering_facing_h"], heading, atol=1e-9)
+            np.testing.assert_allclose(inputs["steering_facing_h"], heading, atol=1e-9)
 
 
-def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_the_wrapped_graph_acts_like_the_policy_for_any_robot(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """Its observations, put together by hand: terms by name, each oldest first, zeros before the first step."""
     checkpoint, folder = each_onboard
     path, frames = write_holosoma(checkpoint, folder)
-    told, steps = load(folder), 6
+    described, steps = load(folder), 6
     session, seen = onnxruntime.InferenceSession(str(path)), readings(robot.num_joints, steps)
     expected, action = ours(folder, seen), np.zeros(robot.num_joints)
     rows = list[dict[str, np.ndarray]]()
     for reading, target in zip(seen, expected, strict=True):
         quat = reading.root_quat_w
-        mounted = told.imu is None or told.imu.body == told.body_names[0]
+        mounted = described.imu is None or described.imu.body == described.body_names[0]
         if not mounted:
             pytest.skip("the sensor is on another body than the root, which these readings do not hold")
         rows.append({
             "actions": action, "base_ang_vel": 0.25 * rotated_back(quat, reading.root_ang_vel_w), "command_ang_vel": VELOCITY[2:],
-            "command_lin_vel": VELOCITY[:2], "cos_phase": np.zeros(2), "dof_pos": reading.joint_pos - told.default_joint_pos,
+            "command_lin_vel": VELOCITY[:2], "cos_phase": np.zeros(2), "dof_pos": reading.joint_pos - described.default_joint_pos,
             "dof_vel": 0.05 * reading.joint_vel, "projected_gravity": rotated_back(quat, np.array([0.0, 0.0, -1.0])),
             "sin_phase": np.zeros(2),
         })  # fmt: skip
@@ -229,25 +229,31 @@ def test_the_wrapped_graph_of_any_robot(each_onboard: tuple[Path, Path], robot: 
         window = [blank] * (frames - len(rows)) + rows[-frames:]
         given = np.concatenate([np.concatenate([row[name] for row in window]) for name in sorted(blank)])
         (action,) = session.run(None, {"actor_obs": given.astype(np.float32)[None]})[0]
-        np.testing.assert_allclose(0.25 * action + told.default_joint_pos, target, atol=2e-5)
+        np.testing.assert_allclose(0.25 * action + described.default_joint_pos, target, atol=2e-5)
 
 
-def test_what_it_says_of_the_robot_is_json(onboard_of: Any) -> None:
+def test_the_models_properties_are_json(onboard_of: Any) -> None:
     checkpoint, folder = onboard_of("g1")
     write_holosoma(checkpoint, folder)
-    said = {entry.key: json.loads(entry.value) for entry in onnx.load(folder / FILE).metadata_props}
-    told = load(folder)
-    assert said["kp"] == told.stiffness and said["kd"] == told.damping and said["dof_names"] == told.joint_names
-    assert list(g1_29dof_loco.robot.dof_names) == told.joint_names
-    assert list(g1_29dof_loco.robot.default_dof_angles) == told.default_joint_pos  # which it adds itself
+    model_properties = {
+        entry.key: json.loads(entry.value) for entry in onnx.load(folder / HOLOSOMA_FILE).metadata_props
+    }
+    described = load(folder)
+    assert (
+        model_properties["kp"] == described.stiffness
+        and model_properties["kd"] == described.damping
+        and model_properties["dof_names"] == described.joint_names
+    )
+    assert list(g1_29dof_loco.robot.dof_names) == described.joint_names
+    assert list(g1_29dof_loco.robot.default_dof_angles) == described.default_joint_pos  # which it adds itself
 
 
-def test_the_command_line_writes_it_or_says_why_not(onboard_of: Any, student: Path, tmp_path: Path) -> None:
+def test_the_command_line_writes_the_model_or_reports_why_not(onboard_of: Any, student: Path, tmp_path: Path) -> None:
     checkpoint, _ = onboard_of("g1")
     words = ["--output", str(tmp_path / "out"), "--properties", "holosoma"]
     done = CliRunner().invoke(main, ["export", "--checkpoint", str(checkpoint), *words])
     assert done.exit_code == 0 and "history_length_dict {actor_obs: 4}" in done.output, done.output
-    assert (tmp_path / "out" / FILE).is_file()
+    assert (tmp_path / "out" / HOLOSOMA_FILE).is_file()
     refused = CliRunner().invoke(main, ["export", "--checkpoint", str(student), *words])
     assert refused.exit_code == 2 and refused.output.splitlines()[-1].startswith(
         "error: holosoma-inference knows neither"

@@ -15,7 +15,7 @@ WIDTH = 10.0 ** (1.0 / BINS_PER_DECADE)  # of a bin
 
 
 @given(st.lists(st.floats(2e-6, 90.0), min_size=1, max_size=200), st.sampled_from([1.0, 50.0, 95.0, 99.0, 99.9, 100.0]))
-def test_percentiles_are_the_samples_own_to_a_bin(samples: list[float], q: float) -> None:
+def test_percentiles_are_accurate_to_a_bin(samples: list[float], q: float) -> None:
     histogram = Histogram()
     for sample in samples:
         histogram.add(sample)
@@ -25,7 +25,7 @@ def test_percentiles_are_the_samples_own_to_a_bin(samples: list[float], q: float
     assert histogram.total == pytest.approx(sum(samples))
 
 
-def test_what_is_out_of_the_bins_is_counted_too() -> None:
+def test_durations_outside_the_bins_are_counted() -> None:
     histogram = Histogram()
     for seconds in (0.0, 1e-9, 1e-3, 1e6):
         histogram.add(seconds)
@@ -43,7 +43,7 @@ def test_summary() -> None:
     assert summary["p50"] == pytest.approx(500.0, rel=0.024) and summary["p99"] == pytest.approx(990.0, rel=0.024)
 
 
-def test_bins_hold_every_sample() -> None:
+def test_bins_contain_every_sample() -> None:
     histogram = Histogram()
     for seconds in (1e-3, 1.001e-3, 0.2):
         histogram.add(seconds)

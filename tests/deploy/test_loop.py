@@ -18,15 +18,15 @@ def loop(policy: FakePolicy, robot: FakeRobot, **options) -> ControlLoop:
     return ControlLoop(policy, robot, options.pop("source", nothing), DT, **options)
 
 
-def test_a_step_reads_asks_infers_and_writes() -> None:
-    policy, robot, steps, asked = FakePolicy(), FakeRobot(), list[Step](), list[float]()
+def test_a_step_reads_commands_infers_and_writes() -> None:
+    policy, robot, steps, times = FakePolicy(), FakeRobot(), list[Step](), list[float]()
 
     def source(time: float, reading: RobotReading) -> Command:
-        asked.append(time)
+        times.append(time)
         return Command(steering_speed=time)
 
     report = loop(policy, robot, source=source, realtime=False, on_step=steps.append).run(4)
-    assert asked == pytest.approx([0.0, DT, 2 * DT, 3 * DT]) and policy.calls == robot.reads == 4
+    assert times == pytest.approx([0.0, DT, 2 * DT, 3 * DT]) and policy.calls == robot.reads == 4
     assert [step.index for step in steps] == [0, 1, 2, 3] and robot.modes == "CCCC"
     for step, (written, _) in zip(steps, robot.written, strict=True):
         assert step.command is not None and step.command.steering_speed == step.time
@@ -36,7 +36,7 @@ def test_a_step_reads_asks_infers_and_writes() -> None:
     assert sum(count for _, count in report.histograms["infer"]) == 4 and report.histograms["wake"] == []
 
 
-def test_slow_steps_are_counted_and_the_clock_goes_on() -> None:
+def test_slow_steps_are_counted_and_the_clock_continues() -> None:
     policy, robot = FakePolicy(slow=(2, 5), seconds=1.5 * DT), FakeRobot()
     started = time.perf_counter()
     report = loop(policy, robot).run(10)
@@ -58,18 +58,18 @@ def test_a_burst_makes_up_for_a_slow_step() -> None:
 
 
 def test_another_rate_changes_the_ticks_and_not_the_commands_clock() -> None:
-    asked, started = list[float](), time.perf_counter()
+    times, started = list[float](), time.perf_counter()
 
     def source(time: float, reading: RobotReading) -> Command:
-        asked.append(time)
+        times.append(time)
         return Command()
 
     loop(FakePolicy(), FakeRobot(), source=source, rate=1000.0).run(20)
     assert time.perf_counter() - started >= 19e-3
-    assert asked == pytest.approx([k * DT for k in range(20)])
+    assert times == pytest.approx([k * DT for k in range(20)])
 
 
-def test_it_stops_when_it_is_told_to() -> None:
+def test_stop_ends_the_run() -> None:
     steps = list[Step]()
     endless = loop(FakePolicy(), FakeRobot(), on_step=steps.append, rate=1000.0)
     thread = threading.Thread(target=lambda: endless.run(None))
@@ -81,7 +81,7 @@ def test_it_stops_when_it_is_told_to() -> None:
     assert not thread.is_alive() and len(steps) >= 5
 
 
-def test_whatever_is_raised_leaves_the_robot_damping() -> None:
+def test_any_exception_leaves_the_robot_damping() -> None:
     def source(time: float, reading: RobotReading) -> Command:
         if time > 2.5 * DT:
             raise DeployError("no such command")
@@ -93,7 +93,7 @@ def test_whatever_is_raised_leaves_the_robot_damping() -> None:
     assert robot.modes == "CCCD"
 
 
-def test_a_stalled_policy_does_not_keep_the_robot_from_damping() -> None:
+def test_the_robot_damps_while_the_policy_stalls() -> None:
     """The policy comes back only when the robot damps: without the sentinel it would wait for ever."""
     robot = DampingRobot()
 
@@ -138,7 +138,7 @@ def test_many_missed_deadlines_in_a_row_end_in_damping() -> None:
     assert robot.modes.endswith("DDDD") and robot.modes.startswith("C")
 
 
-def test_without_real_time_no_time_is_too_long() -> None:
+def test_without_real_time_no_step_is_too_long() -> None:
     robot = FakeRobot()
     report = loop(FakePolicy(slow=(1,), seconds=0.15), robot, safety=Safety(Limits(), metadata()), realtime=False).run(
         5

@@ -42,7 +42,9 @@ def test_round_trip_is_exact(folder: Path) -> None:
 
 
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=69, max_size=69))
-def test_every_float_survives(exported: Path, tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+def test_every_float_is_restored_exactly(
+    exported: Path, tmp_path_factory: pytest.TempPathFactory, values: list[float]
+) -> None:
     folder = tmp_path_factory.mktemp("floats")
     described = metadata.load(exported)
     assert described.start is not None
@@ -54,7 +56,7 @@ def test_every_float_survives(exported: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize("name", ["policy.json", "policy.onnx"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_reported(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(DeployError, match=rf"{name} does not exist.*protege-deploy export"):
         metadata.load(folder)
@@ -126,7 +128,7 @@ ROW = [1.0] * 69
         ({"schema_version": True}, "has schema version True, this is 3"),
     ],
 )  # fmt: skip
-def test_inconsistent_metadata_are_named(folder: Path, changes: dict, message: str) -> None:
+def test_inconsistent_metadata_is_reported(folder: Path, changes: dict, message: str) -> None:
     edit(folder, **changes)
     with pytest.raises(DeployError, match=re.escape(message)):
         metadata.load(folder)
@@ -142,13 +144,13 @@ def test_inconsistent_metadata_are_named(folder: Path, changes: dict, message: s
         ("\ufeff{}", "is not JSON (Unexpected UTF-8 BOM"),
     ],
 )
-def test_odd_json_is_one_line(folder: Path, text: str, message: str) -> None:
+def test_odd_json_is_a_one_line_error(folder: Path, text: str, message: str) -> None:
     (folder / "policy.json").write_text(text)
     with pytest.raises(DeployError, match=re.escape(message)):
         metadata.load(folder)
 
 
-def test_a_deeply_nested_value_is_named(folder: Path) -> None:
+def test_a_deeply_nested_value_is_reported(folder: Path) -> None:
     path = folder / "policy.json"
     path.write_text(path.read_text().replace('"smpl"', "[" * 900 + "]" * 900, 1))
     with pytest.raises(DeployError, match=r"robot must be a text, not \[\[\[\[\[\["):
@@ -188,7 +190,7 @@ def test_mutated_files_are_refused_as_the_schema_says_or_load(exported: Path, tm
     assert outcomes.total() == 200 and outcomes["refused"] > 100 and outcomes["loads"] > 10, outcomes
 
 
-def test_an_export_from_before_some_keys_still_loads(folder: Path) -> None:
+def test_an_early_export_without_some_keys_still_loads(folder: Path) -> None:
     data = json.loads((folder / "policy.json").read_text())
     for key in ("command_ranges", "safety", "fall", "camera"):
         del data[key]

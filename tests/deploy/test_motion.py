@@ -147,7 +147,7 @@ def broken(field: str, frame: int, value: float) -> np.ndarray:
         (b"", "is empty"),
     ],
 )
-def test_what_is_no_clip_is_named(content: np.ndarray | bytes, message: str, tracker: Path, tmp_path: Path) -> None:
+def test_invalid_clips_are_reported(content: np.ndarray | bytes, message: str, tracker: Path, tmp_path: Path) -> None:
     path = tmp_path / "clip.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -174,7 +174,7 @@ def implausible(field: str, change: float) -> np.ndarray:
         (implausible("root_pos_w", -0.951), "root_pos_w of frame 0: the robot is 0.95 m in the floor"),
     ],
 )
-def test_what_no_robot_could_do_is_refused(content: np.ndarray, message: str, tracker: Path, tmp_path: Path) -> None:
+def test_impossible_motions_are_refused(content: np.ndarray, message: str, tracker: Path, tmp_path: Path) -> None:
     path = tmp_path / "clip.npy"
     np.save(path, content)
     done = call("run", tracker, "--task", "motion", "--motion-file", path)
@@ -182,14 +182,14 @@ def test_what_no_robot_could_do_is_refused(content: np.ndarray, message: str, tr
     assert done.output.startswith(f"error: {path}") and message in done.output, done.output
 
 
-def test_what_is_unlikely_is_warned_of_once(tracker: Path, tmp_path: Path) -> None:
+def test_unlikely_motions_cause_one_warning(tracker: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "low.npy", implausible("root_pos_w", 0.3))
     done = call("run", tracker, "--motion-file", tmp_path / "low.npy", "--fast", "--seconds", 0.1)
     assert done.exit_code == 0 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("warning: low: root_pos_w of frame 0: the robot hangs in the air for 1.00 s")
 
 
-def test_joints_of_another_order_are_put_right_by_name(tracker: Path, metadata: Metadata, tmp_path: Path) -> None:
+def test_joints_are_reordered_by_name(tracker: Path, metadata: Metadata, tmp_path: Path) -> None:
     walk, turned = core_clip(WALK, ROBOT), ROBOT.joint_names[::-1]
     save_clip(tmp_path / "t.npy", replace(walk, joint_pos=walk.joint_pos[:, ::-1], joint_names=turned, robot="smpl"))
     clip = load_clip(tmp_path / "t.npy", metadata, MujocoRobot(tracker).body_poses)
@@ -199,7 +199,7 @@ def test_joints_of_another_order_are_put_right_by_name(tracker: Path, metadata: 
         load_clip(tmp_path / "g1.npy", metadata)
 
 
-def test_a_missing_clip_is_named(metadata: Metadata) -> None:
+def test_a_missing_clip_is_reported(metadata: Metadata) -> None:
     with pytest.raises(DeployError, match=r"no clip at nowhere\.npy.*a \.npy file"):
         load_clip("nowhere.npy", metadata)
 
@@ -216,13 +216,13 @@ def test_the_command_is_the_trainings_reference(tracker: Path) -> None:
     for step in (0, 7, 100):
         time = torch.tensor([(step + ahead) / 30.0 for ahead in metadata.future_frames])
         expected = theirs.frames(torch.zeros(4, dtype=torch.long), time)
-        said = command(step / 30.0, here)
-        assert said.target_body_pos_w is not None and said.reference_joint_pos is not None
-        np.testing.assert_allclose(said.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
-        np.testing.assert_allclose(said.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
-        assert said.reference_joint_vel is not None
-        np.testing.assert_allclose(said.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
-        assert said.pose_mask is None and not said.inputs
+        commanded = command(step / 30.0, here)
+        assert commanded.target_body_pos_w is not None and commanded.reference_joint_pos is not None
+        np.testing.assert_allclose(commanded.target_body_pos_w, expected.body_pos_w.numpy(), atol=2e-5)
+        np.testing.assert_allclose(commanded.reference_joint_pos, expected.joint_pos[0].numpy(), atol=1e-5)
+        assert commanded.reference_joint_vel is not None
+        np.testing.assert_allclose(commanded.reference_joint_vel, expected.joint_vel[0].numpy(), atol=2e-3)
+        assert commanded.pose_mask is None and not commanded.inputs
     after, last = command(99.0, here), clip.at(np.array([command.last / 30.0])).joint_pos[0]
     np.testing.assert_allclose(after.reference_joint_pos, last)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
@@ -234,20 +234,20 @@ def sliding(speed: float, seconds: float = 3.0) -> Clip:
     return Clip("slide", time, Poses(pos, np.tile([1.0, 0.0, 0.0, 0.0], (91, 1)), np.zeros((91, 69))), 60.0)
 
 
-def test_teachers_are_told_the_clips_own_way(exports: dict[str, Path]) -> None:
+def test_teachers_are_commanded_along_the_clip(exports: dict[str, Path]) -> None:
     metadata, robot = load_metadata(exports["path_follower"]), MujocoRobot(exports["path_follower"])
     command = MotionCommand(sliding(0.8), robot.body_poses, metadata, ["path", "goal", "steering"])
-    said = command(1.0, robot.read())
+    commanded = command(1.0, robot.read())
     assert (
-        [*said.inputs] == ["path", "goal", "steering"]
-        and said.path_w is not None
-        and said.steering_direction_w is not None
+        [*commanded.inputs] == ["path", "goal", "steering"]
+        and commanded.path_w is not None
+        and commanded.steering_direction_w is not None
     )
-    np.testing.assert_allclose(said.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
-    np.testing.assert_allclose(said.path_w[-1], [0.0, 2.4], atol=1e-9)
-    np.testing.assert_allclose(said.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    assert said.goal_time_left == pytest.approx(2.0) and said.steering_speed == pytest.approx(0.8)
-    np.testing.assert_allclose(said.steering_direction_w, [0.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(commanded.path_w[:3], [[0.0, 1.2], [0.0, 1.6], [0.0, 2.0]], atol=1e-9)
+    np.testing.assert_allclose(commanded.path_w[-1], [0.0, 2.4], atol=1e-9)
+    np.testing.assert_allclose(commanded.goal_w, [0.0, 2.4], atol=1e-9)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert commanded.goal_time_left == pytest.approx(2.0) and commanded.steering_speed == pytest.approx(0.8)
+    np.testing.assert_allclose(commanded.steering_direction_w, [0.0, 1.0], atol=1e-9)
     still = MotionCommand(sliding(0.0), robot.body_poses, metadata, ["steering"])(2.9, robot.read())
     assert still.steering_speed == 0.0 and still.steering_direction_w is not None
     np.testing.assert_allclose(np.linalg.norm(still.steering_direction_w), 1.0)
@@ -265,7 +265,7 @@ def test_the_error_by_hand(tracker: Path) -> None:
     assert command.errors(time, bodies[:, 0], bodies) == pytest.approx(expected)
 
 
-def test_kinematics_leave_the_robot_alone(robot: Robot, each_exported: Path) -> None:
+def test_kinematics_do_not_move_the_robot(robot: Robot, each_exported: Path) -> None:
     body = MujocoRobot(each_exported)
     before = body.data.qpos.copy()
     poses = load_clip(f"{robot.name}_humanoid_jump.npy", body.metadata, body.body_poses).at(np.array([1.0, 2.0]))
@@ -321,7 +321,7 @@ def test_a_motion_ends_with_its_clip(tracker: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and "of 15 missed" in done.output
 
 
-def test_what_does_not_go_together_is_named(exports: dict[str, Path], exported: Path) -> None:
+def test_options_that_exclude_each_other_are_reported(exports: dict[str, Path], exported: Path) -> None:
     for folder, words, message in [
         (exports["tracker"], [], "motion needs a clip. Add --motion-file"),
         (exports["masked_mimic"], [], "motion needs a clip. Add --motion-file"),

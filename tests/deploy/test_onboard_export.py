@@ -58,7 +58,7 @@ def test_graph_acts_like_the_policy_in_the_environment(tokens: list[str], robot:
     assert mean.abs().max() > 0.1 and restarts > 0
 
 
-def test_its_inputs_say_nothing_of_a_place(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_its_inputs_contain_no_position(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     folder = each_onboard[1]
     described = metadata.load(folder)
     assert {spec.name for spec in described.inputs} == INPUTS
@@ -90,7 +90,7 @@ def test_it_is_described_by_the_schema(each_onboard: tuple[Path, Path], each_exp
         assert data["schema_version"] == version
 
 
-def test_a_turned_compass_changes_nothing(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_different_heading_of_the_imu_changes_nothing(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """The IMU's heading is not read: commands are given in the heading frame."""
     graph = load_graph(each_onboard[0])[1]
     given = random_inputs(graph, robot, 16, torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_a_turned_compass_changes_nothing(each_onboard: tuple[Path, Path], robot
     assert (targets(tilted) - targets(given)).abs().max() > 1e-3
 
 
-def test_in_fp16_it_acts_nearly_alike(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
+def test_in_fp16_its_targets_are_nearly_the_same(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
     checkpoint, folder = each_onboard
     states = tmp_path / "states.npz"
     _, graph, robot = load_graph(checkpoint)
@@ -131,7 +131,7 @@ def test_in_fp16_it_acts_nearly_alike(each_onboard: tuple[Path, Path], tmp_path:
         ({"schema_version": 4}, "has schema version 4, this is 3"),
     ],
 )
-def test_what_contradicts_itself_is_refused(change: dict, problem: str, onboard_of, tmp_path: Path) -> None:
+def test_contradictory_metadata_is_refused(change: dict, problem: str, onboard_of, tmp_path: Path) -> None:
     folder = onboard_of("smpl")[1]
     data = json.loads((folder / "policy.json").read_text()) | change
     (tmp_path / "policy.onnx").write_bytes((folder / "policy.onnx").read_bytes())
@@ -141,7 +141,7 @@ def test_what_contradicts_itself_is_refused(change: dict, problem: str, onboard_
     assert problem in caught.value.message and "\n" not in caught.value.message
 
 
-def test_a_checkpoint_knows_the_sensors(robot: Robot, tmp_path: Path) -> None:
+def test_a_checkpoint_contains_the_sensors(robot: Robot, tmp_path: Path) -> None:
     env = make_env(env_config(robot=robot), robot, "onboard")
     policy, parts = actor_critic(env.obs_shapes, STUDENT_TOKENS, robot, sensors="onboard")
     loaded = load_graph(save(tmp_path / "last.ckpt", "student", enliven(policy, env), env, parts))[0]

@@ -25,7 +25,7 @@ from protege.deploy.commands.path import PathCommand
 from protege.deploy.commands.steering import SteeringCommand
 from protege.deploy.errors import DeployError
 from protege.deploy.export.export import load_graph
-from protege.deploy.interface import Command, RobotReading, standing
+from protege.deploy.interface import Command, RobotReading, standing_command
 from protege.deploy.loop.closed_loop import run_closed_loop
 from protege.deploy.loop.comparison import compare, replay
 from protege.deploy.loop.loop import ControlLoop
@@ -34,7 +34,7 @@ from protege.deploy.loop.recording import load as load_recording
 from protege.deploy.motions.clips import load_clip
 from protege.deploy.network.wire import Codec
 from protege.deploy.policy.metadata import Imu, StartState
-from protege.deploy.policy.senses import measured, seen
+from protege.deploy.policy.senses import in_heading_frame, measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -57,11 +57,11 @@ class Blind:
 
 
 def command_of(kind: str, policy: OnnxPolicy, robot: MujocoRobot, walk: str):
-    here, told = robot.read().pose_2d, policy.metadata
+    here, metadata = robot.read().pose_2d, policy.metadata
     if kind == "motion":
-        return MotionCommand(load_clip(walk, told, robot.body_poses).placed(here), robot.body_poses, told)
+        return MotionCommand(load_clip(walk, metadata, robot.body_poses).placed(here), robot.body_poses, metadata)
     return {
-        "path": PathCommand.random(here, 3, 2.0, told.path_times),
+        "path": PathCommand.random(here, 3, 2.0, metadata.path_times),
         "goal": GoalCommand.ahead(here, (2.0, -1.0)),
         "steering": SteeringCommand(here.direction(40.0), 1.2),
     }[kind]
@@ -101,7 +101,7 @@ def test_in_closed_loop_it_acts_as_in_the_environment(each_onboard: tuple[Path, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_knows_no_place_height_or_velocity(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_it_measures_no_position_height_or_velocity(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """The robot 3 m aside, 5 cm higher and 0.3 m/s faster, and its command with it: the same inputs, but for rounding."""
     policy, other, body = *(OnnxPolicy(each_onboard[1]) for _ in range(2)), MujocoRobot(each_onboard[1])
     fed: list[dict[str, np.ndarray]] = []
@@ -128,25 +128,27 @@ def test_it_knows_no_place_height_or_velocity(kind: str, each_onboard: tuple[Pat
     np.testing.assert_allclose(*(x[offset][..., 2] for x in fed), atol=1e-6)
 
 
-def test_commands_are_seen_from_the_robot_by_hand() -> None:
+def test_commands_in_the_heading_frame_by_hand() -> None:
     left = np.array([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])  # faces world y
     reading = RobotReading(np.array([1.0, 2.0, 0.9]), left, np.zeros(3), np.zeros(3), np.zeros(1), np.zeros(1))
-    np.testing.assert_allclose(seen("goal_h", "m", np.array([1.0, 5.0]), reading), [3.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(in_heading_frame("goal_h", "m", np.array([1.0, 5.0]), reading), [3.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(
-        seen("path_h", "m", np.array([[0.0, 2.0], [2.0, 2.0]]), reading), [[0, 1], [0, -1]], atol=1e-12
+        in_heading_frame("path_h", "m", np.array([[0.0, 2.0], [2.0, 2.0]]), reading), [[0, 1], [0, -1]], atol=1e-12
     )
-    np.testing.assert_allclose(seen("steering_direction_h", "1", EAST, reading), [0.0, -1.0], atol=1e-12)
+    np.testing.assert_allclose(in_heading_frame("steering_direction_h", "1", EAST, reading), [0.0, -1.0], atol=1e-12)
     np.testing.assert_allclose(
-        seen("target_body_pos_h", "m", np.array([0.0, 2.0, 0.7]), reading), [2.0, 0.0, 0.7], atol=1e-12
+        in_heading_frame("target_body_pos_h", "m", np.array([0.0, 2.0, 0.7]), reading), [2.0, 0.0, 0.7], atol=1e-12
     )
-    np.testing.assert_allclose(seen("target_body_quat_h", "1", left, reading), [1.0, 0.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(
+        in_heading_frame("target_body_quat_h", "1", left, reading), [1.0, 0.0, 0.0, 0.0], atol=1e-12
+    )
 
 
 # Robots that do not know where they are ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["steering", "motion"])
-def test_a_robot_without_a_place_is_driven_alike(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_robot_without_a_position_acts_alike(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     """Steering and motions need no place: targets are the same as with one."""
     policies = [OnnxPolicy(each_onboard[1]) for _ in range(2)]
     body = MujocoRobot(each_onboard[1])
@@ -162,7 +164,7 @@ def test_a_robot_without_a_place_is_driven_alike(kind: str, each_onboard: tuple[
 
 
 @pytest.mark.parametrize("kind", ["steering", "motion"])
-def test_a_loop_runs_on_a_robot_without_a_place(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_loop_runs_on_a_robot_without_a_position(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     safety = Safety(Limits.off(), policy.metadata)
     command = command_of(kind, policy, body, walk_of(robot))
@@ -172,7 +174,7 @@ def test_a_loop_runs_on_a_robot_without_a_place(kind: str, each_onboard: tuple[P
     assert result["walked_m"] is None and result["errors"] == {}
 
 
-def test_it_falls_by_its_tilt_where_it_does_not_know_its_height(each_onboard: tuple[Path, Path]) -> None:
+def test_a_fall_is_detected_by_the_tilt_without_a_measured_height(each_onboard: tuple[Path, Path]) -> None:
     policy = OnnxPolicy(each_onboard[1])
     reading = Blind(MujocoRobot(each_onboard[1], standing=True)).read()
     safety = Safety(Limits.of(policy.metadata), policy.metadata)
@@ -183,37 +185,39 @@ def test_it_falls_by_its_tilt_where_it_does_not_know_its_height(each_onboard: tu
 
 
 @pytest.mark.parametrize("kind", ["path", "goal"])
-def test_a_place_in_the_world_is_refused_in_one_line(kind: str, each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_a_world_frame_position_is_refused_in_one_line(
+    kind: str, each_onboard: tuple[Path, Path], robot: Robot
+) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     source, reading = command_of(kind, policy, body, walk_of(robot)), Blind(body).read()
     with pytest.raises(DeployError, match="this robot does not know where it is") as caught:
         source(0.0, reading)
     assert "\n" not in caught.value.message
-    told = source(0.0, body.read())
+    command = source(0.0, body.read())
     with pytest.raises(DeployError, match=f"so {kind} in the world means nothing to it.*command {kind}_h"):
-        policy.act(reading, told)
+        policy.act(reading, command)
 
 
-def test_an_order_to_a_place_is_refused_where_it_is_given(each_onboard: tuple[Path, Path]) -> None:
+def test_an_order_that_needs_a_position_is_refused_when_it_is_given(each_onboard: tuple[Path, Path]) -> None:
     """And the loop goes on with the order before."""
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     commander, blind = Commander(policy, body.body_poses), Blind(body)
-    told = commander(0.0, blind.read())
+    command = commander(0.0, blind.read())
     for order in ({"goal": {"point": (1.0, 2.0)}}, {"path": {"points": [(3.0, 0.0)]}}):
         with pytest.raises(DeployError, match=f"does not know where it is, as a {next(iter(order))} needs"):
             commander.order(order)
     again = commander(0.1, blind.read())
-    assert told.steering_speed == again.steering_speed == 0.0
+    assert command.steering_speed == again.steering_speed == 0.0
     commander.order({"steering": {"speed": 1.0, "direction": 90.0}})
     assert commander(0.2, blind.read()).steering_speed == 1.0
     commander(0.3, body.read())
     commander.order({"goal": {"point": (1.0, 2.0)}})  # of a robot that knows
 
 
-def test_recordings_of_a_robot_without_a_place(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
+def test_recordings_of_a_robot_without_a_position(each_onboard: tuple[Path, Path], tmp_path: Path) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
-    told, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
-    loop = ControlLoop(policy, Blind(body), told, dt, realtime=False)
+    command, dt = SteeringCommand(EAST, 1.0), policy.metadata.control_dt
+    loop = ControlLoop(policy, Blind(body), command, dt, realtime=False)
     with Recorder(tmp_path / "run.npz", policy.metadata) as recorder:
         policy.on_inputs, loop.on_step = recorder.feed, recorder
         loop.run(5)
@@ -225,7 +229,7 @@ def test_recordings_of_a_robot_without_a_place(each_onboard: tuple[Path, Path], 
     assert done.exit_code == 2 and "does not know where it is" in done.output
 
 
-def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -> None:
+def test_a_position_in_the_heading_frame_is_accepted(each_onboard: tuple[Path, Path]) -> None:
     policy, body = OnnxPolicy(each_onboard[1]), MujocoRobot(each_onboard[1])
     fed: list[dict[str, np.ndarray]] = []
     policy.on_inputs = fed.append
@@ -238,38 +242,38 @@ def test_a_place_seen_from_the_robot_is_taken(each_onboard: tuple[Path, Path]) -
     assert fed[0]["command_mask"][0].tolist() == fed[1]["command_mask"][0].tolist() == [True, False, False]
 
 
-def test_who_is_told_nothing_stands_where_it_is(each_onboard: tuple[Path, Path]) -> None:
+def test_without_a_command_the_robot_stands_where_it_is(each_onboard: tuple[Path, Path]) -> None:
     reading = Blind(MujocoRobot(each_onboard[1])).read()
-    assert standing(reading, ["path", "goal", "steering"], 10).steering_speed == 0.0
-    goal, path = standing(reading, ["path", "goal"], 10), standing(reading, ["path"], 10)
+    assert standing_command(reading, ["path", "goal", "steering"], 10).steering_speed == 0.0
+    goal, path = standing_command(reading, ["path", "goal"], 10), standing_command(reading, ["path"], 10)
     assert goal.raw["goal"]["goal_h"].tolist() == [0.0, 0.0] and list(goal.raw) == ["goal"]
-    assert path.raw["path"]["path_h"].shape == (10, 2) and standing(reading, [], 10).empty
+    assert path.raw["path"]["path_h"].shape == (10, 2) and standing_command(reading, [], 10).empty
 
 
 def test_a_full_state_policy_is_refused_in_one_line(each_exported: Path) -> None:
     policy, body = OnnxPolicy(each_exported), MujocoRobot(each_exported)
-    told = Command(steering_direction_w=EAST, steering_speed=0.0)
+    command = Command(steering_direction_w=EAST, steering_speed=0.0)
     with pytest.raises(DeployError, match="does not measure root_pos_w, which the policy reads") as caught:
-        policy.act(Blind(body).read(), told)
+        policy.act(Blind(body).read(), command)
     assert "model.sensors=onboard" in caught.value.message and "\n" not in caught.value.message
     with pytest.raises(DeployError, match="does not measure root_lin_vel_w"):
-        policy.act(replace(body.read(), root_lin_vel_w=None), told)
+        policy.act(replace(body.read(), root_lin_vel_w=None), command)
 
 
 # The IMU -------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_imu_on_the_root_is_turned_as_it_is_mounted(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_an_imu_on_the_root_is_rotated_by_its_mounting(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     body = MujocoRobot(each_onboard[1])
     mount = [np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0]
     described = replace(body.metadata, imu=Imu(robot.body_names[0], mount))
     body.data.qvel[3:6] = [1.0, 2.0, 3.0]
-    said = measured(body.read(), described)
-    np.testing.assert_allclose(said["imu_ang_vel"], [3.0, 2.0, -1.0], atol=1e-5)
-    assert set(said) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
+    inputs = measured_inputs(body.read(), described)
+    np.testing.assert_allclose(inputs["imu_ang_vel"], [3.0, 2.0, -1.0], atol=1e-5)
+    assert set(inputs) == {"imu_quat", "imu_ang_vel", "joint_pos", "joint_vel"}
 
 
-def test_an_imu_on_another_body_is_that_of_the_environment(each_onboard: tuple[Path, Path], robot: Robot) -> None:
+def test_an_imu_on_another_body_matches_the_env(each_onboard: tuple[Path, Path], robot: Robot) -> None:
     body = MujocoRobot(each_onboard[1])
     torso, mount = robot.groups.torso, [0.5, 0.5, -0.5, 0.5]
     body.metadata = replace(body.metadata, imu=Imu(torso, mount))
@@ -282,19 +286,19 @@ def test_an_imu_on_another_body_is_that_of_the_environment(each_onboard: tuple[P
           ("root_pos_w", "root_quat_w", "root_lin_vel_w", "root_ang_vel_w", "joint_pos", "joint_vel"))
     )  # fmt: skip
     quat, ang_vel = observations.imu(state, robot.body_names.index(torso), torch.tensor(mount))
-    said = measured(reading, body.metadata)
-    np.testing.assert_allclose(said["imu_ang_vel"], ang_vel[0].numpy(), atol=1e-4)
-    np.testing.assert_allclose(np.abs(said["imu_quat"] @ quat[0].numpy()), 1.0, atol=1e-6)
+    inputs = measured_inputs(reading, body.metadata)
+    np.testing.assert_allclose(inputs["imu_ang_vel"], ang_vel[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(np.abs(inputs["imu_quat"] @ quat[0].numpy()), 1.0, atol=1e-6)
     silent = replace(reading, imu_quat=None, imu_ang_vel=None)
     with pytest.raises(DeployError, match=f"does not measure imu_quat, which the policy reads; its IMU is on {torso}"):
-        measured(silent, body.metadata)
+        measured_inputs(silent, body.metadata)
 
 
 # UDP, files, commands --------------------------------------------------------------------------------------------------------
 
 
 def calling(reading: RobotReading, folder: Path) -> UdpRobot:
-    """A robot process that says the same again and again, until it is heard."""
+    """A robot process that repeats the same state until it gets an answer."""
     metadata = OnnxPolicy(folder).metadata
     codec, done = Codec(metadata.joint_names), threading.Event()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -316,24 +320,24 @@ def calling(reading: RobotReading, folder: Path) -> UdpRobot:
         client.close()
 
 
-def test_a_robot_process_may_leave_out_its_place(each_onboard: tuple[Path, Path], each_exported: Path) -> None:
-    said = MujocoRobot(each_onboard[1]).read()
-    unknown = replace(said, root_pos_w=np.full(3, np.nan), root_lin_vel_w=np.full(3, np.nan))
+def test_a_robot_process_may_leave_out_its_position(each_onboard: tuple[Path, Path], each_exported: Path) -> None:
+    measured = MujocoRobot(each_onboard[1]).read()
+    unknown = replace(measured, root_pos_w=np.full(3, np.nan), root_lin_vel_w=np.full(3, np.nan))
     robot = calling(unknown, each_onboard[1])
     reading = robot.read()
     robot.close()
     assert reading.root_pos_w is None and reading.root_lin_vel_w is None
-    told = Command(steering_direction_w=EAST, steering_speed=1.0)
-    target = OnnxPolicy(each_onboard[1]).act(reading, told)
-    np.testing.assert_allclose(target, OnnxPolicy(each_onboard[1]).act(said, told), atol=1e-4)
+    command = Command(steering_direction_w=EAST, steering_speed=1.0)
+    target = OnnxPolicy(each_onboard[1]).act(reading, command)
+    np.testing.assert_allclose(target, OnnxPolicy(each_onboard[1]).act(measured, command), atol=1e-4)
     with pytest.raises(DeployError, match="does not measure root_pos_w, which the policy reads"):
         calling(unknown, each_exported)
 
 
-def test_half_a_place_is_no_measurement(each_onboard: tuple[Path, Path]) -> None:
-    said = MujocoRobot(each_onboard[1]).read()
-    robot = calling(said, each_onboard[1])
-    broken = replace(said, root_pos_w=np.array([0.0, np.nan, 0.9]))
+def test_a_partly_nan_position_is_invalid(each_onboard: tuple[Path, Path]) -> None:
+    measured = MujocoRobot(each_onboard[1]).read()
+    robot = calling(measured, each_onboard[1])
+    broken = replace(measured, root_pos_w=np.array([0.0, np.nan, 0.9]))
     codec = robot.codec
     robot._accept(state_packet(codec, 11, 0.0, broken), ("127.0.0.1", 1))
     robot.close()
@@ -377,19 +381,19 @@ def test_states_of_closed_loops_check_it(each_onboard: tuple[Path, Path]) -> Non
     assert load_graph(checkpoint)[1].onboard
 
 
-def test_the_viewer_shows_it(each_onboard: tuple[Path, Path]) -> None:
+def test_the_viewer_runs_an_onboard_policy(each_onboard: tuple[Path, Path]) -> None:
     from waiting import seen as frame_of
     from waiting import until
 
-    from protege.deploy.viewer.world import World
+    from protege.deploy.viewer.simulation import Simulation
 
-    world = World({"onboard": each_onboard[1]})
-    world.start()
+    simulation = Simulation({"onboard": each_onboard[1]})
+    simulation.start()
     try:
-        until(lambda: world.frame is not None, "no frame")
-        until(lambda: frame_of(world).index > 3, "it does not go on")
-        world.order({"goal": {"point": (1.0, 2.0), "frame": "world"}})
-        until(lambda: frame_of(world).modes == ("goal",), "the goal was not taken")
+        until(lambda: simulation.frame is not None, "no frame")
+        until(lambda: frame_of(simulation).index > 3, "it does not go on")
+        simulation.order({"goal": {"point": (1.0, 2.0), "frame": "world"}})
+        until(lambda: frame_of(simulation).modes == ("goal",), "the goal was not taken")
     finally:
-        world.close()
-    assert world.error is None
+        simulation.close()
+    assert simulation.error is None

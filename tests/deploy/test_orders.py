@@ -67,7 +67,7 @@ def test_an_order_is_parsed() -> None:
         ({"motion": {"clip": "a", "bodies": "Head"}}, "a motion has a clip, a text, and bodies"),
     ],
 )
-def test_what_is_no_sense_is_named(data: object, message: str) -> None:
+def test_invalid_orders_are_reported(data: object, message: str) -> None:
     with pytest.raises(DeployError) as caught:
         parse(data, {})
     assert message in caught.value.message and "\n" not in caught.value.message
@@ -81,11 +81,11 @@ TOY = {
 }
 
 
-def test_a_modality_of_another_task_is_ordered_by_its_inputs() -> None:
+def test_an_unknown_modality_is_ordered_by_its_inputs() -> None:
     order = parse({"toy": {"toy_height_w": 0.9, "toy_way_w": [[1, 2], [3, 4]]}, "goal": {"point": [1, 0]}}, TOY)
-    said = order["toy"].begin(ORIGINS, TIMES)(0.0, HERE)
-    assert said.inputs["toy"]["toy_height_w"].dtype == np.float32 and [*said.inputs] == ["toy"]
-    np.testing.assert_array_equal(said.inputs["toy"]["toy_way_w"], [[1, 2], [3, 4]])
+    command = order["toy"].begin(ORIGINS, TIMES)(0.0, HERE)
+    assert command.inputs["toy"]["toy_height_w"].dtype == np.float32 and [*command.inputs] == ["toy"]
+    np.testing.assert_array_equal(command.inputs["toy"]["toy_way_w"], [[1, 2], [3, 4]])
     assert order["goal"] == Goal((1.0, 0.0))
 
 
@@ -101,7 +101,7 @@ def test_a_modality_of_another_task_is_ordered_by_its_inputs() -> None:
         ({"toy_height_w": 1.0, "toy_way_w": [[0, 0], [0]]}, "toy_way_w is [2, 2] finite numbers, not [[0, 0], [0]]"),
     ],
 )
-def test_inputs_that_the_model_does_not_take_are_named(values: object, message: str) -> None:
+def test_unknown_inputs_are_reported(values: object, message: str) -> None:
     with pytest.raises(DeployError) as caught:
         parse({"toy": values}, TOY)
     assert message in caught.value.message
@@ -120,7 +120,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_is_an_order_or_one_line(data: object) -> None:
+def test_any_json_is_an_order_or_a_one_line_error(data: object) -> None:
     order, line = {}, ""
     try:
         order = parse(data, TOY)
@@ -129,7 +129,7 @@ def test_any_json_is_an_order_or_one_line(data: object) -> None:
     assert set(order) <= {"path", "goal", "steering", "motion", "toy"} and "\n" not in line
 
 
-def test_steering_is_counted_from_its_frame() -> None:
+def test_steering_is_relative_to_its_frame() -> None:
     for frame, expected in {"robot": [-1.0, 0.0], "start": [0.0, -1.0], "world": [0.0, 1.0]}.items():
         command = Steering(90.0, 1.2, facing=0.0, frame=frame).begin(ORIGINS, TIMES)
         assert isinstance(command, SteeringCommand) and command.speed == 1.2 and command.facing is not None
@@ -137,7 +137,7 @@ def test_steering_is_counted_from_its_frame() -> None:
         np.testing.assert_allclose([command.facing @ command.direction], [0.0], atol=1e-12)
 
 
-def test_a_goal_is_counted_from_its_frame() -> None:
+def test_a_goal_is_relative_to_its_frame() -> None:
     for frame, expected in {"robot": [1.0, 4.0], "start": [7.0, -1.0], "world": [3.0, 1.0]}.items():
         command = Goal((3.0, 1.0), frame=frame).begin(ORIGINS, TIMES)
         assert isinstance(command, GoalCommand)
@@ -159,7 +159,7 @@ def test_a_path_begins_at_the_robot_and_passes_its_points() -> None:
     np.testing.assert_allclose(twice(0.0, HERE).path_w[-1], [2.0, 2.0])
 
 
-def test_a_steady_path_bends_where_the_robot_faces() -> None:
+def test_a_path_without_points_starts_in_the_robots_heading() -> None:
     command = Path(turn_rate=0.5, speed=1.0, seconds=3.0).begin(ORIGINS, TIMES)
     assert isinstance(command, PathCommand)
     on_circle = np.linalg.norm(command.position(np.linspace(0.0, 3.0, 20)) - [0.0, 1.0], axis=1)

@@ -25,11 +25,11 @@ def test_steps_within_their_period_keep_the_grid() -> None:
     assert overran("skip", 0.1, 0.9, 0.99) == ([1.0, 2.0, 3.0], 0)
 
 
-def test_skip_goes_on_at_the_next_tick_to_come() -> None:
+def test_skip_continues_at_the_next_future_tick() -> None:
     assert overran("skip", 1.5, 0.5, 3.2, 0.1) == ([2.0, 3.0, 7.0, 8.0], 4)
 
 
-def test_burst_leaves_no_tick_out() -> None:
+def test_burst_skips_no_tick() -> None:
     assert overran("burst", 1.5, 0.5, 3.2, 0.1) == ([1.0, 2.0, 3.0, 4.0], 0)
 
 
@@ -43,7 +43,7 @@ def test_late_steps_of_a_burst_do_not_wait() -> None:
     assert lateness[0] > 34.9 and 24.9 < lateness[1] < lateness[0] and 14.9 < lateness[2] < lateness[1]
 
 
-def test_without_real_time_nothing_waits_and_nothing_is_left_out() -> None:
+def test_without_real_time_no_tick_is_awaited_or_skipped() -> None:
     pace = Pace(1000.0, realtime=False)
     for _ in range(3):
         assert pace.wait() == 0.0
@@ -51,12 +51,12 @@ def test_without_real_time_nothing_waits_and_nothing_is_left_out() -> None:
     assert pace.skipped == 0
 
 
-def test_an_unknown_policy_is_named() -> None:
+def test_an_unknown_catch_up_policy_is_reported() -> None:
     with pytest.raises(DeployError, match=r"unknown catch-up policy 'hurry'\. Choose skip or burst"):
         Pace(0.1, "hurry")
 
 
-def test_sleep_never_wakes_early_and_learns() -> None:
+def test_sleep_never_wakes_early_and_adapts() -> None:
     sleep = PreciseSleep()
     for _ in range(20):
         moment = time.perf_counter() + 2e-3
@@ -66,7 +66,7 @@ def test_sleep_never_wakes_early_and_learns() -> None:
     assert sleep.until(past) > past
 
 
-def test_priorities_and_cores_are_given_back() -> None:
+def test_priorities_and_cores_are_restored() -> None:
     before = os.sched_getscheduler(0), os.sched_getaffinity(0)
     core = max(before[1])
     with priority(core=core):
@@ -74,7 +74,7 @@ def test_priorities_and_cores_are_given_back() -> None:
     assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
 
 
-def test_a_core_or_priority_that_is_none_is_one_line() -> None:
+def test_an_invalid_core_or_priority_is_a_one_line_error() -> None:
     before = os.sched_getscheduler(0), os.sched_getaffinity(0)
     for options, message in [
         ({"core": 100_000}, "this process cannot run on core 100000. Cores that it can: "),
@@ -87,7 +87,7 @@ def test_a_core_or_priority_that_is_none_is_one_line() -> None:
     assert (os.sched_getscheduler(0), os.sched_getaffinity(0)) == before
 
 
-def test_what_is_not_permitted_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_priority_without_permission_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -99,16 +99,18 @@ def test_what_is_not_permitted_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise AssertionError
 
 
-def test_a_priority_is_taken_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_priority_is_set_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is permitted here or not."""
-    asked = list[tuple[int, int]]()
-    monkeypatch.setattr(os, "sched_setscheduler", lambda _, policy, param: asked.append((policy, param.sched_priority)))
+    priorities = list[tuple[int, int]]()
+    monkeypatch.setattr(
+        os, "sched_setscheduler", lambda _, policy, param: priorities.append((policy, param.sched_priority))
+    )
     with priority(fifo=42):
-        assert asked == [(os.SCHED_FIFO, 42)]
-    assert asked == [(os.SCHED_FIFO, 42), (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)]
+        assert priorities == [(os.SCHED_FIFO, 42)]
+    assert priorities == [(os.SCHED_FIFO, 42), (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)]
 
 
-def test_undisturbed_is_undone() -> None:
+def test_undisturbed_restores_its_settings() -> None:
     before = sys.getswitchinterval()
     with undisturbed():
         assert sys.getswitchinterval() < before and gc.get_freeze_count() > 0

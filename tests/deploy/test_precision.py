@@ -51,7 +51,7 @@ def targets(folder: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return run_batches(open_session(folder, described), inputs, described.batch)[0]
 
 
-def test_the_network_is_converted_and_nothing_else(exported: Path, variant: Path) -> None:
+def test_only_the_network_is_converted(exported: Path, variant: Path) -> None:
     model, described = onnx.load(variant / "policy.onnx"), metadata.load(variant)
     network, products = network_nodes(onnx.load(exported / "policy.onnx"))
     assert all("/actor/" in name for name in network) and len(products) == 23
@@ -62,26 +62,26 @@ def test_the_network_is_converted_and_nothing_else(exported: Path, variant: Path
     # int8 leaves the six products that read observations alone, and the last two.
     assert list(types.values()).count(small) >= len(products) - (0 if described.precision == "fp16" else 8)
     outside = {node.name: node for node in onnx.load(exported / "policy.onnx").graph.node if node.name not in network}
-    kept = {node.name: node for node in model.graph.node if node.name in outside}
-    assert len(kept) > 200 and sum("/kinematics/" in name for name in kept) > 25
-    changed = [name for name, node in kept.items() if list(node.input) != list(outside[name].input)]
+    remaining = {node.name: node for node in model.graph.node if node.name in outside}
+    assert len(remaining) > 200 and sum("/kinematics/" in name for name in remaining) > 25
+    changed = [name for name, node in remaining.items() if list(node.input) != list(outside[name].input)]
     # What asks for shapes, or adds the default pose, reads a converted tensor; nothing before the network does.
     assert all("Shape" in name or name == "/Mul_43" for name in changed), changed
     if described.precision == "fp16":  # int8's scales weigh more than this network's weights
         assert (variant / "policy.onnx").stat().st_size < 0.8 * (exported / "policy.onnx").stat().st_size
 
 
-def test_what_it_costs_is_in_the_metadata(exported: Path, variant: Path, recorded: Path) -> None:
+def test_the_accuracy_is_in_the_metadata(exported: Path, variant: Path, recorded: Path) -> None:
     described = metadata.load(variant)
     inputs = states.load(recorded, described.inputs)
     again = compare(targets(variant, inputs), targets(exported, inputs))
     assert described.accuracy == again and again.states == 300
     assert 1e-6 < again.mean < again.p99 < again.max < (0.02 if described.precision == "fp16" else 0.2)
-    said = CliRunner().invoke(main, ["info", str(variant)]).output
-    assert f"{described.precision}: off fp32 by {again.mean:.1e} rad, p99 {again.p99:.1e}" in said
+    output = CliRunner().invoke(main, ["info", str(variant)]).output
+    assert f"{described.precision}: off fp32 by {again.mean:.1e} rad, p99 {again.p99:.1e}" in output
 
 
-def test_it_runs_and_is_checked(student: Path, variant: Path) -> None:
+def test_a_converted_model_runs_and_passes_its_check(student: Path, variant: Path) -> None:
     policy, robot = OnnxPolicy(variant), MujocoRobot(variant)
     target = policy.act(robot.read(), Command(steering_direction_w=np.array([1.0, 0.0]), steering_speed=1.0))
     assert target.shape == (69,) and target.dtype == np.float32 and np.isfinite(target).all()
@@ -89,13 +89,15 @@ def test_it_runs_and_is_checked(student: Path, variant: Path) -> None:
     assert result.num_states == 50 and 1e-6 < result.joint_target < 0.2
 
 
-def test_fp32_says_nothing_of_its_cost(exported: Path) -> None:
+def test_fp32_has_no_accuracy_entry(exported: Path) -> None:
     described = metadata.load(exported)
     assert (described.precision, described.batch, described.accuracy, described.closed_loop) == ("fp32", None, None, [])
 
 
-def test_too_much_is_refused(student: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export_module.BOUNDS, "fp16", 1e-9)
+def test_a_too_large_difference_is_refused(
+    student: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(export_module.MAX_DIFFERENCE, "fp16", 1e-9)
     words = ["export", "--checkpoint", student, "--output", tmp_path / "out", "--precision", "fp16"]
     words += ["--states", recorded]
     done = CliRunner().invoke(main, [str(word) for word in words])
@@ -140,7 +142,7 @@ class Doubler:
 
 
 @given(count=st.integers(1, 700), batch=st.none() | st.integers(1, 300))
-def test_batches_come_back_in_order(count: int, batch: int | None) -> None:
+def test_batches_return_in_order(count: int, batch: int | None) -> None:
     session, x = Doubler(), np.arange(float(count))
     doubled, negative = run_batches(session, {"x": x}, batch)
     np.testing.assert_array_equal(doubled, 2.0 * x)
@@ -157,7 +159,7 @@ def test_accuracy_by_hand() -> None:
 # Recorded states ---------------------------------------------------------------------------------------------------------
 
 
-def test_recorded_states_are_those_of_all_commands(exported: Path) -> None:
+def test_recorded_states_cover_all_commands(exported: Path) -> None:
     first, again = states.record(exported, 200, seed=1), states.record(exported, 200, seed=1)
     assert {name: values.shape[0] for name, values in first.items()} == dict.fromkeys(first, 200)
     for name, values in first.items():
@@ -180,7 +182,7 @@ def test_files_of_states_are_checked(exported: Path, recorded: Path, tmp_path: P
 # Closed loop -------------------------------------------------------------------------------------------------------------
 
 
-def test_in_closed_loop_the_model_does_what_the_policy_does(each_student: Path, each_exported: Path) -> None:
+def test_in_closed_loop_the_model_acts_like_the_policy(each_student: Path, each_exported: Path) -> None:
     """The same commands and steps: falls at the same time and as far off the path, but for rounding."""
     loaded = load_policy(each_student)
     model = closed_loop(each_exported, loaded, "path", 4, num_envs=2, simulator="mujoco", seed=0)
@@ -192,7 +194,7 @@ def test_in_closed_loop_the_model_does_what_the_policy_does(each_student: Path, 
     assert model.success == policy.success and model.error == pytest.approx(policy.error, rel=0.02)
 
 
-def test_success_in_closed_loop_is_noted(student: Path, tmp_path: Path) -> None:
+def test_success_in_closed_loop_is_recorded(student: Path, tmp_path: Path) -> None:
     folder = export(student, tmp_path / "out")
     for episodes in (2, 4):
         words = [folder, "--checkpoint", student, "--task", "path", "--num-episodes", episodes, "--num-envs", 2]

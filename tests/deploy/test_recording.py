@@ -64,9 +64,9 @@ def runs(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 # What is in it ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_recording_holds_inputs_outputs_times_and_facts(runs: dict[str, Path], exported: Path) -> None:
+def test_a_recording_contains_inputs_outputs_times_and_facts(runs: dict[str, Path], exported: Path) -> None:
     recording, described = load(runs["path"]), load_metadata(exported)
-    assert recording.steps == recording.asked == 15
+    assert recording.steps == recording.policy_steps == 15
     assert set(recording.columns) == {spec.name for spec in described.inputs} | {name for name, *_ in own_columns(69)}
     for spec in described.inputs:
         assert (
@@ -83,7 +83,7 @@ def test_a_recording_holds_inputs_outputs_times_and_facts(runs: dict[str, Path],
     assert facts["event"] is None and facts["stages"] == ["wake", "read", "command", "infer", "check", "write"]
 
 
-def test_both_formats_hold_the_same(runs: dict[str, Path]) -> None:
+def test_both_formats_contain_the_same(runs: dict[str, Path]) -> None:
     first, second = load(runs["path"]), load(runs["again"])
     assert first.columns.keys() == second.columns.keys() and first.facts == second.facts
     for name in set(first.columns) - {"clock", "spent"}:
@@ -94,7 +94,7 @@ def test_both_formats_hold_the_same(runs: dict[str, Path]) -> None:
 def test_a_fall_is_recorded_with_its_cause(runs: dict[str, Path]) -> None:
     recording = load(runs["fall"])
     event = recording.facts["event"]
-    assert event["cause"] == "fall" and recording.asked == event["step"] < recording.steps == 60
+    assert event["cause"] == "fall" and recording.policy_steps == event["step"] < recording.steps == 60
     modes = recording.columns["mode"]
     assert (modes[: event["step"]] == 0).all() and (modes[event["step"] :] == 1).all()
     damped = slice(event["step"], None)
@@ -103,7 +103,7 @@ def test_a_fall_is_recorded_with_its_cause(runs: dict[str, Path]) -> None:
     assert not recording.columns["command_mask"][damped].any()
 
 
-def test_rows_go_to_the_disk_as_they_come(tmp_path: Path) -> None:
+def test_rows_are_written_to_the_disk_during_the_run(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "run.npz"
     recorder = Recorder(path, metadata())
     counts = ("_inputs", "_steps")
@@ -116,7 +116,7 @@ def test_rows_go_to_the_disk_as_they_come(tmp_path: Path) -> None:
     assert load(path).steps == 20_000 and [file.name for file in path.parent.iterdir()] == ["run.npz"]
 
 
-def test_what_was_recorded_before_an_error_is_kept(tmp_path: Path) -> None:
+def test_the_steps_before_an_error_are_saved(tmp_path: Path) -> None:
     def source(time: float, reading: RobotReading) -> Command:
         return Command(steering_speed=1.0 / (7 - round(time / DT)))
 
@@ -161,9 +161,9 @@ main()
 """The commands, where no file grows beyond so many bytes: writes fail as they do on a full disk."""
 
 
-@pytest.mark.parametrize(("ending", "room", "kept"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
-def test_a_full_disk_keeps_what_it_can_and_all_of_the_report(
-    ending: str, room: int, kept: range, exported: Path, tmp_path: Path
+@pytest.mark.parametrize(("ending", "room", "saved"), [("npz", 300_000, range(35, 40)), ("safetensors", 100, range(1))])
+def test_a_full_disk_saves_the_rows_that_fit_and_the_whole_report(
+    ending: str, room: int, saved: range, exported: Path, tmp_path: Path
 ) -> None:
     """A step takes 7.6 kB, and the run 60 steps. Nothing of it is lost but the steps that find no room."""
     record, report = tmp_path / f"run.{ending}", tmp_path / "report.json"
@@ -174,9 +174,9 @@ def test_a_full_disk_keeps_what_it_can_and_all_of_the_report(
     assert done.returncode == 2 and "\nmotion       " in done.stdout and "deadlines    " in done.stdout
     warning, error = done.stderr.splitlines()
     assert warning == f"recording to {record} ends here: File too large"
-    if len(kept) > 1:
+    if len(saved) > 1:
         recording = load(record)
-        assert recording.steps in kept and recording.facts["cut_short"] == "File too large"
+        assert recording.steps in saved and recording.facts["cut_short"] == "File too large"
         np.testing.assert_allclose(recording.columns["time"], np.arange(recording.steps) / 30.0)
         assert error.startswith(f"error: {record} holds {recording.steps} of 60 steps (File too large). Make room")
         assert json.loads(report.read_text())["loop"]["steps"] == 60
@@ -185,7 +185,7 @@ def test_a_full_disk_keeps_what_it_can_and_all_of_the_report(
     assert {file.name for file in tmp_path.iterdir()} <= {record.name, report.name}
 
 
-def test_a_disk_with_room_for_one_copy_keeps_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_with_space_for_one_copy_saves_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The spool fills the disk: the file finds room only once the spool is gone."""
     spool, write = tmp_path / ".run.npz.spool", recording_module.write_whole
 
@@ -202,7 +202,7 @@ def test_a_disk_with_room_for_one_copy_keeps_every_step(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
-def test_a_signal_ends_a_run_in_order(name: str, exported: Path, tmp_path: Path) -> None:
+def test_a_signal_ends_a_run_cleanly(name: str, exported: Path, tmp_path: Path) -> None:
     record, report = tmp_path / "run.npz", tmp_path / "report.json"
     words = ["run", exported, "--seconds", 600, "--no-safety", "--record", record, "--report", report]
     program = f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"  # whoever runs the tests may ignore it
@@ -216,8 +216,8 @@ def test_a_signal_ends_a_run_in_order(name: str, exported: Path, tmp_path: Path)
             time.sleep(0.05)
         time.sleep(0.5)  # into the loop
         running.send_signal(getattr(signal, name))
-        said, _ = running.communicate(timeout=60.0)
-    assert running.returncode == 0 and "\nmotion       " in said
+        output, _ = running.communicate(timeout=60.0)
+    assert running.returncode == 0 and "\nmotion       " in output
     steps = json.loads(report.read_text())["loop"]["steps"]
     assert load(record).steps == steps > 0
 
@@ -231,7 +231,7 @@ def columns(steps: int = 4) -> dict[str, np.ndarray]:
     return made | {name: np.zeros((steps, 2), np.float32) for name in ("joint_pos", "joint_vel")}
 
 
-def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
+def test_invalid_recordings_are_reported(tmp_path: Path) -> None:
     save(tmp_path / "whole.npz", columns(), FACTS)
     save(tmp_path / "whole.safetensors", columns(), FACTS)
     whole = {ending: (tmp_path / f"whole{ending}").read_bytes() for ending in (".npz", ".safetensors")}
@@ -267,7 +267,7 @@ def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.npz")
 
 
-def test_a_path_that_cannot_be_is_named_before_the_run(exported: Path, tmp_path: Path) -> None:
+def test_an_impossible_path_is_reported_before_the_run(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path, message in [
         ("run.csv", "is no recording. End it with .npz or .safetensors"),
@@ -281,16 +281,18 @@ def test_a_path_that_cannot_be_is_named_before_the_run(exported: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["path", "again", "mix", "fall"])
-def test_a_replay_gives_the_same_answers(name: str, runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+def test_a_replay_gives_the_same_targets(name: str, runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     done = call("replay", runs[name], exported, "--report", report)
     assert done.exit_code == 0, done.output
     found = json.loads(report.read_text())
-    assert found["max_target"] == 0.0 and found["first_step"] is None and found["steps"] == load(runs[name]).asked
+    assert (
+        found["max_target"] == 0.0 and found["first_step"] is None and found["steps"] == load(runs[name]).policy_steps
+    )
     assert "first above  1e-05 rad: none" in done.output
 
 
-def test_a_replay_says_where_answers_differ(runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+def test_a_replay_reports_where_targets_differ(runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
     recording = load(runs["path"])
     answers = recording.columns["joint_target"].copy()
     answers[7:, 3] += 0.25
@@ -300,7 +302,9 @@ def test_a_replay_says_where_answers_differ(runs: dict[str, Path], exported: Pat
     assert f"first above  1e-05 rad: step 7, {joint}" in done.output and "2.5e-01 at most" in done.output
 
 
-def test_another_robot_or_no_answers_are_named(runs: dict[str, Path], exported: Path, tmp_path: Path) -> None:
+def test_another_robot_or_a_recording_without_targets_is_reported(
+    runs: dict[str, Path], exported: Path, tmp_path: Path
+) -> None:
     save(tmp_path / "fake.npz", columns(), FACTS)
     done = call("replay", tmp_path / "fake.npz", exported)
     assert done.exit_code == 2 and "is of a robot with 2 joints, the policy drives 69" in done.output

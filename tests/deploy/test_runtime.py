@@ -29,7 +29,7 @@ from protege.sim.robots.mjcf import build_spec
 PATH = np.linspace([0.5, 0.0], [5.0, 0.0], 10)
 
 
-def test_the_policy_keeps_its_history_as_the_graph_does(each_student: Path, each_exported: Path) -> None:
+def test_the_policy_updates_its_history_like_the_graph(each_student: Path, each_exported: Path) -> None:
     _, graph, _ = load_graph(each_student)
     policy, robot = OnnxPolicy(each_exported), MujocoRobot(each_exported)
     seen: list[dict[str, np.ndarray]] = []
@@ -61,7 +61,7 @@ def test_masks_follow_from_the_command(exported: Path) -> None:
     policy.act(reading, Command(goal_w=east, goal_time_left=2.0))
     policy.act(reading, Command(path_w=PATH, steering_direction_w=east, steering_speed=1.0))
     policy.act(reading, Command(target_body_pos_w=bodies, target_body_quat_w=turns))
-    # Who is told nothing is told to stand: steering at 0 m/s, to where the robot looks.
+    # Without a command the policy is commanded to stand: steering at 0 m/s, in the robot's heading.
     np.testing.assert_allclose(
         seen[0]["steering_direction_w"][0], [np.cos(reading.yaw), np.sin(reading.yaw)], atol=1e-6
     )
@@ -84,12 +84,12 @@ def test_masks_follow_from_the_command(exported: Path) -> None:
         (Command(target_body_pos_w=np.zeros((4, 24, 3))), "needs target_body_pos_w and target_body_quat_w"),
     ],
 )
-def test_a_wrong_command_is_named(exported: Path, command: Command, message: str) -> None:
+def test_a_wrong_command_is_reported(exported: Path, command: Command, message: str) -> None:
     with pytest.raises(DeployError, match=message):
         OnnxPolicy(exported).act(MujocoRobot(exported).read(), command)
 
 
-def test_an_unknown_provider_is_named(exported: Path) -> None:
+def test_an_unknown_provider_is_reported(exported: Path) -> None:
     with pytest.raises(DeployError, match="unknown provider 'abacus'"):
         OnnxPolicy(exported, provider="abacus")
     with pytest.raises(DeployError, match=r"no tensorrt.*\[gpu\]"):
@@ -154,7 +154,7 @@ def test_standing_starts_on_the_ground(each_exported: Path) -> None:
     assert robot.has_fallen
 
 
-def test_a_fall_is_judged_by_the_robots_own_head_and_share(each_exported: Path, robot: Robot) -> None:
+def test_a_fall_depends_on_the_robots_own_head_and_share(each_exported: Path, robot: Robot) -> None:
     simulated = MujocoRobot(each_exported, standing=True)
     fall, height = simulated.metadata.fall, simulated.data.body(robot.head).xpos[2]
     simulated.metadata = replace(simulated.metadata, fall=replace(fall, root=0.0))
@@ -211,7 +211,7 @@ class Sabotage:
     ("how", "cause", "after"),
     [("NaN", "policy", 0), ("extreme actions", "torque", 0), ("frozen sensor", "frozen", 0.1)],
 )
-def test_a_saboteur_ends_in_damping_within_the_same_period(
+def test_an_invalid_policy_output_ends_in_damping_within_the_same_period(
     how: str, cause: str, after: float, each_exported: Path
 ) -> None:
     """after: s from the step of the sabotage."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protege.core.robots import robot
 from protege.deploy.errors import DeployError
-from protege.deploy.interface import MEASURED, Command, RobotReading
+from protege.deploy.interface import MEASURED_FIELDS, Command, RobotReading
 from protege.deploy.loop.loop import ControlLoop, LoopReport
 from protege.deploy.policy.metadata import Camera, Fall
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
@@ -39,7 +39,7 @@ def leaning(angle: float) -> np.ndarray:
     return np.array([np.cos(angle / 2), np.sin(angle / 2), 0.0, 0.0])
 
 
-def test_a_healthy_robot_is_left_alone() -> None:
+def test_a_healthy_robot_does_not_trip() -> None:
     robot = FakeRobot()
     report = run(FakePolicy(), robot, steps=50)
     assert report.event is None and robot.modes == "C" * 50 and report.clipped == {"range": 0, "rate": 0}
@@ -55,7 +55,7 @@ def test_a_healthy_robot_is_left_alone() -> None:
         (np.array([0.5, -9.0]), "torque", "hip would need -875 N·m, more than 100"),
     ],
 )
-def test_a_policy_that_says_what_it_must_not(says: np.ndarray, cause: str, message: str) -> None:
+def test_invalid_targets_trip(says: np.ndarray, cause: str, message: str) -> None:
     robot, policy = FakeRobot(), FakePolicy({3: says})
     report = run(policy, robot)
     assert robot.modes == "CCCDDDDD" and policy.calls == 4 and report.damped_steps == 5
@@ -66,9 +66,9 @@ def test_a_policy_that_says_what_it_must_not(says: np.ndarray, cause: str, messa
         np.testing.assert_allclose(target, HERE, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("name", MEASURED_FIELDS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_sensor_that_says_what_is_no_number(name: str, value: float) -> None:
+def test_measurements_that_are_not_finite_trip(name: str, value: float) -> None:
     broken = getattr(STANDING, name).copy()
     broken[1] = value
     robot, policy = FakeRobot({2: falls(**{name: broken})}), FakePolicy()
@@ -78,7 +78,7 @@ def test_a_sensor_that_says_what_is_no_number(name: str, value: float) -> None:
     assert all(np.isfinite(target).all() for target, _ in robot.written)
 
 
-def test_the_very_first_measurement_may_be_broken() -> None:
+def test_the_first_measurement_may_be_invalid() -> None:
     robot = FakeRobot(dict.fromkeys(range(3), falls(joint_pos=NAN)))
     report = run(FakePolicy(), robot, steps=3)
     assert robot.modes == "DDD" and report.event is not None and report.event.cause == "sensor"
@@ -95,7 +95,7 @@ def test_the_very_first_measurement_may_be_broken() -> None:
         ({"root_quat_w": -leaning(-1.3)}, "fall", "the root leans by 1.30 rad"),
     ],
 )
-def test_a_measurement_that_is_not_as_it_should_be(changes: dict, cause: str, words: str) -> None:
+def test_measurements_beyond_their_limits_trip(changes: dict, cause: str, words: str) -> None:
     robot = FakeRobot({4: falls(**changes)})
     report = run(FakePolicy(), robot)
     assert robot.modes == "CCCCDDDD"
@@ -111,7 +111,7 @@ def test_a_measurement_that_is_not_as_it_should_be(changes: dict, cause: str, wo
         {"root_quat_w": np.array([np.cos(1.5), 0.0, 0.0, np.sin(1.5)])},  # turned about the vertical: no lean
     ],
 )
-def test_what_is_just_within_its_limits_goes_on(changes: dict) -> None:
+def test_values_just_within_their_limits_do_not_trip(changes: dict) -> None:
     robot = FakeRobot({4: falls(**changes)})
     assert run(FakePolicy(dict.fromkeys([4, 5], np.array([0.9, -0.2]))), robot).event is None
 
@@ -123,7 +123,7 @@ def frozen(first: int, reading: RobotReading, count: int = 20) -> FakeRobot:
     return FakeRobot(dict.fromkeys(range(first, first + count), reading))
 
 
-def test_a_frozen_sensor_that_says_it_moves() -> None:
+def test_constant_measurements_with_a_velocity_trip() -> None:
     robot = frozen(2, falls(joint_vel=np.array([0.5, 0.0])))
     report = run(FakePolicy(), robot)
     assert robot.modes == "CCCCCCCD"  # one new measurement and five times the same: 0.1 s
@@ -131,7 +131,7 @@ def test_a_frozen_sensor_that_says_it_moves() -> None:
     assert report.event.message == "the sensors have said the same for 0.10 s"
 
 
-def test_a_frozen_sensor_while_the_targets_move() -> None:
+def test_constant_measurements_while_the_targets_move_trip() -> None:
     walks = FakePolicy({step: HERE + 0.05 * np.sin(step) for step in range(20)})
     report = run(walks, frozen(2, falls()), steps=9)
     assert report.event is not None and report.event.cause == "frozen"
@@ -141,7 +141,7 @@ def test_a_robot_at_rest_may_measure_the_same() -> None:
     assert run(FakePolicy(), frozen(2, falls()), steps=20).event is None
 
 
-def test_stamps_tell_old_measurements_from_new_ones() -> None:
+def test_stamps_distinguish_old_measurements_from_new_ones() -> None:
     old = {step: falls(stamp=min(step, 6)) for step in range(20)}
     report = run(FakePolicy(), FakeRobot(old), steps=20)
     assert report.event is not None and (report.event.cause, report.event.step) == ("frozen", 11)
@@ -164,7 +164,7 @@ class Killed:
         return Command()
 
 
-def test_a_commander_that_falls_silent() -> None:
+def test_a_silent_commander_trips() -> None:
     robot = FakeRobot()
     report = run(FakePolicy(), robot, source=Killed(3), steps=8)
     assert robot.modes == "CCCCDDDD"
@@ -188,7 +188,7 @@ def test_small_excesses_are_clipped() -> None:
     assert report.clipped == {"range": 2, "rate": 1}
 
 
-def test_a_soft_servo_may_be_told_to_go_further() -> None:
+def test_a_soft_servo_has_a_wider_target_range() -> None:
     """0.4 of 50 N·m by 25 N·m/rad are 0.8 rad; by 100 N·m/rad they are 0.2 rad, less than the margin of 0.25 rad."""
     soft = replace(
         metadata(), stiffness=[25.0, 100.0], safety={"joint_reach": 0.4, "torque": None, "target_rate": None}
@@ -200,7 +200,7 @@ def test_a_soft_servo_may_be_told_to_go_further() -> None:
     assert safety.clipped == {"range": 1, "rate": 0} and safety.tripped is None
 
 
-def test_what_has_to_be_clipped_for_long_trips() -> None:
+def test_clipping_for_too_long_trips() -> None:
     limits = Limits().changed(["clipped_time=0.08", "joint_margin=0.1"])  # four steps
     robot = FakeRobot()
     report = run(FakePolicy(dict.fromkeys(range(2, 30), np.array([1.2, -0.25]))), robot, limits, steps=10)
@@ -211,7 +211,7 @@ def test_what_has_to_be_clipped_for_long_trips() -> None:
 
 
 @given(st.lists(st.lists(st.floats(allow_nan=True, width=32), min_size=2, max_size=2), min_size=1, max_size=12))
-def test_whatever_a_policy_says_the_robot_gets_what_it_may(outputs: list[list[float]]) -> None:
+def test_written_targets_are_always_within_the_limits(outputs: list[list[float]]) -> None:
     safety, before = Safety(Limits(), metadata()), HERE
     for step, output in enumerate(outputs):
         safety.sense(step, step * DT, STANDING)
@@ -234,7 +234,7 @@ def test_not_finite_trips_without_any_limits() -> None:
     assert "joint 0 is nan" in report.event.message
 
 
-def test_without_limits_everything_finite_is_done() -> None:
+def test_without_limits_every_finite_target_is_written() -> None:
     robot = frozen(1, falls(root_quat_w=leaning(3.0), joint_vel=np.array([9.0, 9.0]), joint_pos=np.array([7.0, 7.0])))
     report = run(FakePolicy({2: np.array([50.0, 50.0])}), robot, Limits.off())
     assert report.event is None
@@ -273,10 +273,10 @@ def test_times_are_the_same_at_every_rate(rate: int, clipped: int, frozen: int) 
     assert safety.tripped is not None and (safety.tripped.cause, safety.tripped.step) == ("frozen", frozen)
 
 
-def test_limits_are_the_robots_and_the_command_lines_come_after() -> None:
+def test_limits_come_from_the_robot_and_the_command_line_overrides_them() -> None:
     """What a robot does not say, and what only the program can know, keeps its default."""
-    said = replace(metadata(), safety={"torque": 1.5, "tilt": None}, fall=Fall(root=0.5))
-    limits = Limits.of(said)
+    described = replace(metadata(), safety={"torque": 1.5, "tilt": None}, fall=Fall(root=0.5))
+    limits = Limits.of(described)
     assert (limits.torque, limits.tilt, limits.height, limits.joint_margin, limits.silence) == (
         1.5,
         None,
@@ -284,15 +284,15 @@ def test_limits_are_the_robots_and_the_command_lines_come_after() -> None:
         0.25,
         0.5,
     )
-    assert Limits.of(said).changed(["tilt=1", "height=off"]) == replace(limits, tilt=1.0, height=None)
+    assert Limits.of(described).changed(["tilt=1", "height=off"]) == replace(limits, tilt=1.0, height=None)
     assert Limits.of(metadata()) == Limits()
 
 
-def test_a_robot_that_says_nothing_has_the_limits_of_the_first_exports() -> None:
-    said = asdict(robot.Safety())
-    assert said.items() <= vars(Limits()).items()
+def test_an_export_without_limits_has_the_defaults() -> None:
+    defaults = asdict(robot.Safety())
+    assert defaults.items() <= vars(Limits()).items()
     schema = json.loads(SCHEMA_FILE.read_text())["$defs"]
-    assert list(schema["safety"]["properties"]) == list(said)
+    assert list(schema["safety"]["properties"]) == list(defaults)
     fall, tall = Fall(), get_robot("smpl")
     assert (tall.fallen_root, tall.fallen_head) == (fall.root, fall.head) and Limits().height == fall.root
     assert asdict(Camera()) == asdict(tall.camera)
@@ -302,12 +302,12 @@ def test_the_cause_is_logged_once_with_its_values(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, logger="protege.deploy"):
         report = run(FakePolicy({1: np.array([50.0, 0.0])}), FakeRobot())
     [record] = caplog.records
-    said = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
-    assert record.getMessage().startswith(said)
+    expected = "step 1, 0.020 s: knee would need 4950 N·m, more than 100; damping. {'torque': 4949."
+    assert record.getMessage().startswith(expected)
     assert report.event is not None and report.event.values["limit"] == 100.0
 
 
-def test_a_second_run_begins_anew() -> None:
+def test_a_second_run_begins_with_a_fresh_state() -> None:
     safety, robot = Safety(Limits(), metadata()), FakeRobot()
     loop = ControlLoop(FakePolicy({1: NAN}), robot, nothing, DT, realtime=False, safety=safety)
     assert loop.run(3).event is not None

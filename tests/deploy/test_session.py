@@ -67,10 +67,13 @@ def swapped(names: list[str]) -> None:
         (lambda d: d.update(control_dt=0.025, physics_dt=0.0125), "the model has another control_dt"),
     ],
 )
-def test_a_policy_json_that_says_otherwise_is_refused(change: Callable, message: str, folder: Path) -> None:
+def test_a_policy_json_that_contradicts_the_model_is_refused(change: Callable, message: str, folder: Path) -> None:
     edit(folder, change)
-    said = refuses(folder)
-    assert f"{folder / 'policy.onnx'} does not fit policy.json: {message}" in said and "Export the policy again" in said
+    output = refuses(folder)
+    assert (
+        f"{folder / 'policy.onnx'} does not fit policy.json: {message}" in output
+        and "Export the policy again" in output
+    )
 
 
 def test_a_foreign_model_is_refused(folder: Path) -> None:
@@ -103,8 +106,8 @@ def test_a_truncated_model_is_refused(keep: float, folder: Path) -> None:
 
 def test_a_newer_schema_says_to_update(folder: Path) -> None:
     edit(folder, lambda data: data.update(schema_version=4, something_new=1))
-    said = refuses(folder)
-    assert "has schema version 4, this is 3. Update protege-deploy" in said
+    output = refuses(folder)
+    assert "has schema version 4, this is 3. Update protege-deploy" in output
     edit(folder, lambda data: data.update(schema_version=0))
     assert "has schema version 0, this is 3. Export the policy again" in refuses(folder)
 
@@ -130,7 +133,7 @@ def test_a_robot_without_the_policys_joints_is_refused(folder: Path) -> None:
         ('range="-0.9 1.4"', 'range="-0.9 1.5"', "has joint_range of L_Hip_x [-0.9 1.5], policy.json [-0.9, 1.4]"),
     ],
 )  # fmt: skip
-def test_a_robot_other_than_policy_json_says_is_refused(old: str, new: str, message: str, folder: Path) -> None:
+def test_a_robot_that_contradicts_policy_json_is_refused(old: str, new: str, message: str, folder: Path) -> None:
     path = folder / "robot.xml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
@@ -152,7 +155,7 @@ class Fallen:
 @pytest.mark.parametrize(
     ("provider", "remedy"), [("tensorrt", "CUDA, cuDNN and TensorRT (libnvinfer)"), ("cuda", "its CUDA and cuDNN")]
 )
-def test_a_provider_that_is_not_there_names_the_remedy(
+def test_a_missing_provider_error_has_a_remedy(
     provider: str, remedy: str, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -191,13 +194,13 @@ def test_the_threads_reach_onnx_runtime(exported: Path) -> None:
         ["--seed", "-1"],
     ],
 )
-def test_numbers_that_are_none_are_refused(words: list[str], exported: Path) -> None:
+def test_nan_and_infinite_options_are_refused(words: list[str], exported: Path) -> None:
     done = CliRunner().invoke(main, ["run", str(exported), "--fast", *words])
     assert done.exit_code == 2
     assert f"Invalid value for '{words[0]}'" in done.output.splitlines()[-1]
 
 
-def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_contains_null_instead_of_nan(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = {
         "loop": {
             "stages_ms": {"infer": {"p50": float("nan")}, "cycle": {}},
@@ -227,22 +230,22 @@ def test_a_report_holds_null_and_never_nan(exported: Path, tmp_path: Path, monke
     assert report["loop"]["stages_ms"]["infer"] == {"p50": None} and report["errors"] == {"path_following_err": None}
 
 
-def test_info_is_whole_at_80_columns(exported: Path) -> None:
+def test_info_fits_80_columns(exported: Path) -> None:
     program = "from protege.deploy.cli.main import main; main()"
     environment = {**os.environ, "COLUMNS": "80"}
     command = [sys.executable, "-c", program, "info", str(exported)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    assert max(map(len, said.splitlines())) <= 80 and "…" not in said
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert max(map(len, output.splitlines())) <= 80 and "…" not in output
     described = metadata.load(exported)
-    rows = [line.split()[0] for line in said.splitlines() if line and not line.startswith(" ")]
+    rows = [line.split()[0] for line in output.splitlines() if line and not line.startswith(" ")]
     assert rows[1:] == [
         "inputs", *(spec.name for spec in described.inputs), "outputs", *(spec.name for spec in described.outputs)
     ]  # fmt: skip
-    assert all(spec.meaning in said for spec in described.inputs)
+    assert all(spec.meaning in output for spec in described.inputs)
 
 
 @pytest.mark.parametrize("value", ["foo", "osmesa"])
-def test_a_broken_mujoco_gl_is_one_line(value: str, exported: Path, tmp_path: Path) -> None:
+def test_a_broken_mujoco_gl_is_a_one_line_error(value: str, exported: Path, tmp_path: Path) -> None:
     """MuJoCo opens OpenGL when it is imported; here without a library to be found, as on a robot."""
     program = """
 import sys, ctypes.util
@@ -263,9 +266,9 @@ def test_the_latency_of_one_step_is_measured(exported: Path, tmp_path: Path) -> 
     """What `--fast` prints is the report's; how fast a machine is, no test can promise."""
     path = tmp_path / "report.json"
     words = ["run", str(exported), "--fast", "--seconds", "3.4", "--threads", "1", "--no-safety", "--report", str(path)]
-    said = CliRunner().invoke(main, words).output
+    output = CliRunner().invoke(main, words).output
     measured = SimpleNamespace(**json.loads(path.read_text())["loop"])
     infer = measured.stages_ms["infer"]
     assert measured.steps == 102 and 0.0 < infer["p50"] <= infer["p99"]
     times = "  ".join(f"{key} {value:.2f}" for key, value in infer.items())
-    assert f"\ninfer        {times} ms\n" in said
+    assert f"\ninfer        {times} ms\n" in output

@@ -8,7 +8,7 @@ from protege.deploy.cli.signals import interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_loop_in_order(number):
+def test_a_signal_stops_the_loop_cleanly(number):
     stopped, before = [], signal.getsignal(number)
     with interruptible(lambda: stopped.append(number)):
         signal.raise_signal(number)

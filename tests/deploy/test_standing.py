@@ -9,7 +9,7 @@ from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
 
 from protege.deploy.commands.commander import Commander
 from protege.deploy.interface import Command, CommandSource, RobotReading
-from protege.deploy.loop.closed_loop import Falls, run_closed_loop
+from protege.deploy.loop.closed_loop import FallDetector, run_closed_loop
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.policy.metadata import Fall, StartState
 from protege.deploy.robots.mujoco import MujocoRobot
@@ -35,7 +35,7 @@ def masked(time: float, reading: RobotReading) -> Command:
 
 
 @pytest.mark.parametrize("source", [nothing, masked], ids=["nothing", "masked"])
-def test_who_is_told_nothing_stands(source: CommandSource, walker: Path) -> None:
+def test_a_policy_without_a_command_stands(source: CommandSource, walker: Path) -> None:
     """It begins in the middle of a walk at 1.2 m/s."""
     result, way = run(walker, source, {}, 5.0, standing=False)
     assert result["stood"] and result["fell_at_s"] is None
@@ -49,7 +49,7 @@ def test_a_path_ends_in_standing_at_its_end(walker: Path) -> None:
     assert result["stood"] and note["message"].startswith("path done, ") and 1.0 < note["time"] < 4.0
 
 
-def test_corners_that_no_robot_can_run_do_not_make_it_run_away(walker: Path) -> None:
+def test_a_path_with_impossible_corners_does_not_make_the_robot_run_away(walker: Path) -> None:
     """With a clock that waits for nobody it ended 29 m away."""
     points = [[0, -1.2], [-1.2, -1.2], [-1.2, 0], [1.5, 0.5], [2.5, -1.5]]
     result, way = run(walker, None, {"path": {"points": points, "speed": 1.0}}, 15.0)
@@ -59,7 +59,7 @@ def test_corners_that_no_robot_can_run_do_not_make_it_run_away(walker: Path) -> 
 # Falls -------------------------------------------------------------------------------------------------------------------
 
 
-def test_who_lies_from_the_start_does_not_stand(walker: Path) -> None:
+def test_a_robot_lying_at_the_start_counts_as_fallen(walker: Path) -> None:
     policy, robot = OnnxPolicy(walker), MujocoRobot(walker)
     assert policy.metadata.start is not None
     lying = replace(policy.metadata.start, root_pos_w=[0.0, 0.0, 0.2], root_quat_w=[0.5**0.5, 0.0, -(0.5**0.5), 0.0])
@@ -83,6 +83,6 @@ def test_a_fall_is_below_60_percent_of_the_standing_height_by_hand() -> None:
         base = FakeRobot().read()
         readings = {k + 1: replace(base, root_pos_w=np.array([0.0, 0.0, z])) for k, z in enumerate(heights)}
         robot = FakeRobot(readings)
-        falls = Falls(robot, nothing, described)
+        falls = FallDetector(robot, nothing, described)
         ControlLoop(FakePolicy(), robot, nothing, DT, realtime=False, on_step=falls).run(4)
         assert falls.at == (None if expected is None else pytest.approx(expected))

@@ -57,7 +57,7 @@ def test_it_damps_until_it_is_ready_and_holds_until_it_may_go() -> None:
     )
 
 
-def test_what_trips_in_the_ramp_damps_and_the_policy_is_never_asked() -> None:
+def test_a_trip_in_the_ramp_damps_and_the_policy_never_runs() -> None:
     robot = FakeRobot({3: LEANING})
     loop, shown, policy = run(robot, StartUp([0.0, 0.0], DT, ramp=10), steps=5)
     assert robot.modes == "CCC" + "D" * 6 and policy.calls == 0
@@ -65,7 +65,7 @@ def test_what_trips_in_the_ramp_damps_and_the_policy_is_never_asked() -> None:
     assert all(step.wanted is None for step in shown)
 
 
-def test_a_robot_that_is_stopped_damps_for_good() -> None:
+def test_a_stopped_robot_damps_permanently() -> None:
     robot = FakeRobot()
     robot.stopped = ""  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -80,7 +80,7 @@ def test_a_robot_that_is_stopped_damps_for_good() -> None:
 
 
 @pytest.mark.parametrize("resumes", [True, False])
-def test_a_robot_that_has_been_stood_up_starts_again_only_if_it_is_to(resumes: bool) -> None:
+def test_a_robot_that_has_been_stood_up_restarts_only_with_resume(resumes: bool) -> None:
     up = round(2.0 / DT)  # steps of standing, after which it counts as stood up
     robot = FakeRobot(dict.fromkeys(range(3, 10), LEANING))
     start = StartUp([0.5, -0.25], DT, ramp=2, hold=0.0, resumes=resumes)
@@ -95,16 +95,16 @@ def test_a_robot_that_has_been_stood_up_starts_again_only_if_it_is_to(resumes: b
     assert loop.safety.tripped is None
 
 
-def test_without_a_ramp_nothing_waits() -> None:
+def test_without_a_ramp_the_policy_begins_immediately() -> None:
     from protege.deploy.cli.start import start_up
 
-    robot, told = FakeRobot(), metadata()
+    robot, described = FakeRobot(), metadata()
     plain = {"hold": 1.0, "begin": "now", "after_fall": "stay"}
-    assert start_up(robot, "mujoco", told, soft_start=None, **plain) is None
-    assert start_up(robot, "unitree:lo", told, soft_start=0, **plain) is None
-    assert isinstance(start_up(robot, "unitree:lo", told, soft_start=None, **plain), StartUp)
-    assert isinstance(start_up(robot, "udp:1", told, soft_start=5, **plain), StartUp)
+    assert start_up(robot, "mujoco", described, soft_start=None, **plain) is None
+    assert start_up(robot, "unitree:lo", described, soft_start=0, **plain) is None
+    assert isinstance(start_up(robot, "unitree:lo", described, soft_start=None, **plain), StartUp)
+    assert isinstance(start_up(robot, "udp:1", described, soft_start=5, **plain), StartUp)
     with pytest.raises(DeployError, match="no remote control"):
-        start_up(robot, "udp:1", told, soft_start=5, **{**plain, "begin": "remote"})
+        start_up(robot, "udp:1", described, soft_start=5, **{**plain, "begin": "remote"})
     with pytest.raises(DeployError, match="--soft-start 500"):
-        start_up(robot, "mujoco", told, soft_start=None, **{**plain, "after_fall": "resume"})
+        start_up(robot, "mujoco", described, soft_start=None, **{**plain, "after_fall": "resume"})

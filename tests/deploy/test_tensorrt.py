@@ -41,7 +41,7 @@ def test_the_exported_program_is_the_graph(student: Path) -> None:
     assert {node.target for node in program.graph.nodes} >= KEPT_IN_TORCH  # the kinematics gather ancestors
 
 
-def test_a_missing_compiler_is_named(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
     done = call("build", "--checkpoint", student, "--output", tmp_path / "policy.pt2")
     one_line(done, 'torch_tensorrt is not installed. pip install "protege-deploy[tensorrt]"')
@@ -51,12 +51,12 @@ def test_a_missing_compiler_is_named(student: Path, tmp_path: Path, monkeypatch:
 # ONNX Runtime's providers ----------------------------------------------------------------------------------------------------
 
 
-def test_tensorrt_keeps_its_engines_beside_the_model(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_tensorrt_caches_its_engines_beside_the_model(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested = []
 
     class Session:
         def __init__(self, model: str, options: onnxruntime.SessionOptions, providers: list) -> None:
-            asked.extend(providers)
+            requested.extend(providers)
 
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]
@@ -66,15 +66,15 @@ def test_tensorrt_keeps_its_engines_beside_the_model(exported: Path, monkeypatch
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     with pytest.raises(DeployError, match="cannot start tensorrt: libraries are missing"):
         OnnxPolicy(exported, provider="tensorrt")
-    assert [name for name, _ in asked] == built
-    assert asked[0][1] == {
+    assert [name for name, _ in requested] == built
+    assert requested[0][1] == {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(exported / "engines"),
         "trt_op_types_to_exclude": "Gather",
     }
 
 
-def test_tensorrt_for_rtx_says_what_it_lacks(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_for_rtx_reports_what_is_missing(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its provider is installed here. Without NVIDIA's driver its library does not load; on another GPU it finds no device."""
     done = call("run", exported, "--provider", "tensorrt-rtx", "--fast", "--seconds", "0.1")
     if done.exit_code:
@@ -85,5 +85,5 @@ def test_tensorrt_for_rtx_says_what_it_lacks(exported: Path, monkeypatch: pytest
     one_line(done, 'onnxruntime_ep_nv_tensorrt_rtx is not installed. pip install "protege-deploy[tensorrt-rtx]"')
 
 
-def test_an_unknown_provider_names_those_that_there_are(exported: Path) -> None:
+def test_an_unknown_provider_error_lists_the_known_ones(exported: Path) -> None:
     one_line(call("run", exported, "--provider", "vulkan"), "Choose among cpu, cuda, tensorrt, tensorrt-rtx")

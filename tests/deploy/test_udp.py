@@ -24,8 +24,8 @@ from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, Mode
 from protege.deploy.loop.loop import ControlLoop
-from protege.deploy.network.endpoint import Endpoint, parse_place
-from protege.deploy.network.wire import Codec, Kind
+from protege.deploy.network.endpoint import Endpoint, parse_address
+from protege.deploy.network.wire import Codec, PacketKind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -52,7 +52,7 @@ def peer(place: tuple[str, int]) -> socket.socket:
 
 @pytest.fixture
 def link() -> Iterator[tuple[UdpRobot, socket.socket]]:
-    """A robot of two joints that has said its state once, as sequence 10."""
+    """A robot of two joints that has sent its state once, as sequence 10."""
     place = ("127.0.0.1", free_port())
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.bind(ANY)
@@ -96,7 +96,7 @@ def test_a_reading_is_the_newest_state(link: tuple[UdpRobot, socket.socket]) -> 
     np.testing.assert_allclose(robot.read().root_pos_w, STANDING.root_pos_w)
 
 
-def test_a_target_carries_its_servos_and_how_long_it_holds(link: tuple[UdpRobot, socket.socket]) -> None:
+def test_a_target_packet_contains_gains_and_validity(link: tuple[UdpRobot, socket.socket]) -> None:
     robot, client = link
     robot.write(np.array([0.25, -0.5]))
     robot.write(np.array([0.25, -0.5]), Mode.DAMPING)
@@ -119,7 +119,7 @@ def test_old_duplicate_and_foreign_packets_are_counted_and_dropped(link: tuple[U
         state_packet(CODEC, 10, 0.0, STANDING),
         state_packet(CODEC, 9, 0.0, STANDING),
         state_packet(CODEC, 2**32 - 5, 0.0, STANDING),
-        CODEC.pack(Kind.REFUSAL, 11, 0.0, []),
+        CODEC.pack(PacketKind.REFUSAL, 11, 0.0, []),
         state_packet(Codec(["hip", "knee"]), 11, 0.0, STANDING),
         b"x" * 5000,
         b"",
@@ -137,11 +137,11 @@ def test_a_second_robot_is_refused(link: tuple[UdpRobot, socket.socket], caplog:
     for k in range(100, 150):
         second.send(state_packet(CODEC, k, 0.0, replace(STANDING, joint_pos=np.array([9.0, 9.0]))))
     settle(lambda: robot.read().stamp == 10 and robot.dropped.get("stranger") == 50)
-    assert CODEC.unpack(second.recv(2000)).kind is Kind.REFUSAL
+    assert CODEC.unpack(second.recv(2000)).kind is PacketKind.REFUSAL
     [line] = [record.getMessage() for record in caplog.records]
     assert "is refused" in line and f":{client.getsockname()[1]} is locked in" in line
     robot.write(STANDING.joint_pos)
-    assert CODEC.unpack(client.recv(2000)).kind is Kind.TARGET
+    assert CODEC.unpack(client.recv(2000)).kind is PacketKind.TARGET
     second.close()
 
 
@@ -186,12 +186,12 @@ def test_a_hundred_thousand_random_packets(link: tuple[UdpRobot, socket.socket])
     settle(lambda: robot.read().stamp == 11)
 
 
-def test_no_robot_is_one_line() -> None:
+def test_a_missing_robot_is_a_one_line_error() -> None:
     with pytest.raises(DeployError, match=r"no robot on UDP 127\.0\.0\.1:\d+ within 0\.05 s; nothing came"):
         UdpRobot(ANY, metadata(), wait=0.05)
 
 
-def test_another_robot_is_one_line() -> None:
+def test_another_robot_is_a_one_line_error() -> None:
     place = ("127.0.0.1", free_port())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         done = threading.Event()
@@ -208,7 +208,7 @@ def test_another_robot_is_one_line() -> None:
         thread.join()
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_a_one_line_error() -> None:
     first = Endpoint(ANY, 100)
     with pytest.raises(
         DeployError, match=rf"cannot listen on UDP 127\.0\.0\.1:{first.place[1]} \(Address already in use\)"
@@ -219,12 +219,12 @@ def test_a_port_in_use_is_one_line() -> None:
         Endpoint(("192.0.2.1", 0), 100, keyed=True)
 
 
-def test_places() -> None:
-    assert parse_place("47800", "--robot") == ("127.0.0.1", 47800)
-    assert parse_place("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
+def test_addresses_are_parsed() -> None:
+    assert parse_address("47800", "--robot") == ("127.0.0.1", 47800)
+    assert parse_address("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
     for text in ("", "x", "1:2:x", "-1", "65536", "²"):
         with pytest.raises(DeployError, match="is no place"):
-            parse_place(text, "--robot")
+            parse_address(text, "--robot")
 
 
 def test_a_walk_over_the_wire_is_the_walk_in_one_process(exported: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_silent_robot_process_ends_in_damping(link: tuple[UdpRobot, socket.soc
 
 
 @pytest.mark.parametrize("keyed", [False, True])
-def test_the_example_is_driven_by_the_command_line(keyed: bool, exported: Path, tmp_path: Path) -> None:
+def test_the_example_robot_runs_with_the_command_line(keyed: bool, exported: Path, tmp_path: Path) -> None:
     port, report, key = free_port(), tmp_path / "report.json", tmp_path / "udp.key"
     key.write_text("a key that both sides hold\n")
     key.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Who may steer: forged, recorded, repeated and meaningless packets on real sockets, with and without a key."""
+"""Access control: forged, recorded, repeated and invalid packets on real sockets, with and without a key."""
 
 import hmac
 import json
@@ -19,13 +19,13 @@ from test_udp import ANY, free_port, peer, settle
 
 from protege.deploy.cli.main import main
 from protege.deploy.commands.commander import Commander
-from protege.deploy.commands.sources.datagrams import write
+from protege.deploy.commands.sources.datagrams import pack
 from protege.deploy.commands.sources.udp import UdpCommands
 from protege.deploy.errors import DeployError
 from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.network import endpoint
 from protege.deploy.network.endpoint import Endpoint
-from protege.deploy.network.wire import Codec, Kind
+from protege.deploy.network.wire import Codec, PacketKind
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -46,7 +46,7 @@ def joined(robot_side: Codec, client: socket.socket, place: tuple[str, int], **o
                 packet = robot_side.unpack(client.recv(2000))
             except OSError:
                 continue
-            if packet.kind is Kind.GREETING:
+            if packet.kind is PacketKind.GREETING:
                 robot_side.peer_session = packet.session
 
     thread = threading.Thread(target=call)
@@ -61,7 +61,7 @@ def joined(robot_side: Codec, client: socket.socket, place: tuple[str, int], **o
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "keyed"])
 def link(request: pytest.FixtureRequest) -> Iterator[tuple[UdpRobot, Codec, socket.socket]]:
-    """A run, and its robot's codec and socket, which has said its state as sequence 10."""
+    """A run, and its robot's codec and socket, which has sent its state as sequence 10."""
     place, codec, client = ("127.0.0.1", free_port()), Codec(NAMES, request.param), bound()
     robot = joined(codec, client, place, key=request.param)
     robot.read()
@@ -97,7 +97,7 @@ def test_repeated_old_and_far_states_are_refused(link: tuple[UdpRobot, Codec, so
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_state_that_is_not_finite_is_lost(broken: float, link: tuple[UdpRobot, Codec, socket.socket]) -> None:
+def test_a_state_that_is_not_finite_is_dropped(broken: float, link: tuple[UdpRobot, Codec, socket.socket]) -> None:
     robot, codec, client = link
     client.sendto(state(codec, 11, broken), robot.endpoint.place)
     settle(lambda: robot.read() is not None and robot.dropped == {"not finite": 1})
@@ -111,7 +111,7 @@ def test_a_flood_of_strangers_does_not_reach_the_robots_socket(link: tuple[UdpRo
             stranger.send(os.urandom(600))
         client.sendto(state(codec, 11, 0.25), robot.endpoint.place)
         assert robot.read().joint_pos[0] == 0.25
-        assert sum(robot.dropped.values()) == endpoint.MOST_OF_STRANGERS
+        assert sum(robot.dropped.values()) == endpoint.MAX_STRANGER_DATAGRAMS
 
 
 def test_a_forged_state_is_refused() -> None:
@@ -147,7 +147,7 @@ def test_a_recording_of_an_earlier_run_is_refused() -> None:
     client.close()
 
 
-def test_a_robot_that_restarts_comes_back(
+def test_a_restarted_robot_is_accepted_again(
     link: tuple[UdpRobot, Codec, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     robot, codec, _ = link
@@ -164,15 +164,15 @@ def test_a_robot_that_restarts_comes_back(
         settle(lambda: robot.read().stamp == 1)
         assert robot.endpoint.peer == client.getsockname()
         robot.write(STANDING.joint_pos)
-        assert again.unpack(client.recv(2000)).kind is Kind.TARGET
-        # What the first program said is over, also for who recorded it.
+        assert again.unpack(client.recv(2000)).kind is PacketKind.TARGET
+        # The first program's session has ended, also for recordings of it.
         if key:
             client.sendto(state(codec, 11, 0.9), robot.endpoint.place)
             settle(lambda: robot.read() is not None and robot.dropped.get("old") == 1)
             assert robot.read().stamp == 1
 
 
-def test_without_a_key_only_this_machine(exported: Path) -> None:
+def test_without_a_key_only_loopback_can_be_bound(exported: Path) -> None:
     for option, place in (("--robot", "udp:0.0.0.0:0"), ("--commands", "udp:0.0.0.0:0")):
         done = CliRunner().invoke(main, ["run", str(exported), option, place, "--seconds", "0.1"])
         assert done.exit_code == 2, done.output
@@ -194,7 +194,7 @@ class Client:
 
     def send(self, sequence: int | None = None, **message) -> bytes:
         self.sequence = self.sequence + 1 if sequence is None else sequence
-        data = write({"sequence": self.sequence, **self.session, **message}, self.key)
+        data = pack({"sequence": self.sequence, **self.session, **message}, self.key)
         self.socket.send(data)
         return data
 
@@ -214,7 +214,7 @@ class Client:
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "keyed"])
 def run(request: pytest.FixtureRequest, exported: Path) -> Iterator[tuple[Commander, UdpCommands, Client]]:
-    """A commander, its source, and who commands it; with a key it knows the session."""
+    """A commander, its source, and a client; with a key the client knows the session."""
     commander = Commander(OnnxPolicy(exported))
     with UdpCommands(ANY, commander, request.param) as source:
         client = Client(source.endpoint.place, request.param)
@@ -228,7 +228,7 @@ def run(request: pytest.FixtureRequest, exported: Path) -> Iterator[tuple[Comman
 
 @pytest.fixture
 def here(exported: Path) -> Callable[[Commander], tuple[str, ...]]:
-    """What a commander is told to do now."""
+    """The modes that a commander follows now."""
     reading = MujocoRobot(exported).read()
 
     def modes(commander: Commander) -> tuple[str, ...]:
@@ -261,7 +261,7 @@ def test_a_stop_is_obeyed_whatever_its_sequence(run: tuple[Commander, UdpCommand
 
 
 def test_a_stop_is_obeyed_from_any_socket(run: tuple[Commander, UdpCommands, Client], here: Callable) -> None:
-    """A second program, which knows no session and is not the peer: for instance a button."""
+    """A second program without the session that is not the peer, such as a stop button."""
     commander, source, client = run
     other = Client(source.endpoint.place, client.key)
     assert other.say(0, stop=True) == "" and here(commander) == ("steering",)
@@ -288,7 +288,7 @@ def test_a_stop_of_a_policy_that_cannot_stand_ends_the_run(exported: Path) -> No
         client.socket.close()
 
 
-def test_a_commander_that_restarts_comes_back(
+def test_a_restarted_commander_is_accepted_again(
     run: tuple[Commander, UdpCommands, Client], here: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commander, source, client = run
@@ -304,7 +304,7 @@ def test_a_commander_that_restarts_comes_back(
     again.socket.close()
 
 
-def test_a_walk_goes_on_through_a_flood(exported: Path) -> None:
+def test_a_walk_continues_during_a_flood(exported: Path) -> None:
     """Junk as fast as a thread can send it, while MuJoCo and the policy walk and the owner gives orders."""
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
     commander = Commander(policy)
@@ -330,7 +330,7 @@ def test_a_walk_goes_on_through_a_flood(exported: Path) -> None:
     assert set(commander.dropped) <= {"json", "size"} and commander.dropped["json"] > 0
 
 
-def test_the_commander_of_the_docs_page_is_obeyed(
+def test_the_commander_in_the_docs_is_obeyed(
     exported: Path, tmp_path: Path, here: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text()

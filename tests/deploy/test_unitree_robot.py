@@ -1,4 +1,4 @@
-"""A robot on Unitree's wire: what it says is read, what it is told is repeated, and what goes wrong damps it for good."""
+"""A robot with Unitree's messages: states are read, commands are repeated, and faults damp it permanently."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from protege.deploy.interface import Mode
 from protege.deploy.policy import metadata as _metadata
 from protege.deploy.policy.metadata import Metadata
 from protege.deploy.unitree.bus import Bus
-from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, MOTORS, ODOMETRY
+from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, NUM_MOTORS, ODOMETRY
 from protege.deploy.unitree.motors import motors_of
 from protege.deploy.unitree.remote import Remote
 from protege.deploy.unitree.robot import UnitreeRobot, reading_of
@@ -39,34 +39,34 @@ def g1_walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def told(g1_walker: Path) -> Metadata:
+def g1_metadata(g1_walker: Path) -> Metadata:
     return _metadata.load(g1_walker)
 
 
 class Machine:
-    """Says states 250 times a second, as it is told to, and hears commands.
+    """Sends states at 250 Hz, and receives commands.
 
     Attributes:
         remote: what is pressed.
         silent: says nothing.
-        heard: the newest command; None before the first.
+        received: the newest command; None before the first.
         count: of the commands.
     """
 
     def __init__(self, *, odometry: bool = True) -> None:
         self.bus, self.remote, self.silent, self.odometry = Bus("lo", DOMAIN), Remote(), False, odometry
-        self.heard: np.ndarray | None = None
+        self.received: np.ndarray | None = None
         self.count, self._ended = 0, threading.Event()
         self.state, self.place = LOW_STATE.zeros(), ODOMETRY.zeros()
         self.state["mode_machine"], self.state["imu_state"]["quaternion"] = 5, [1.0, 0.0, 0.0, 0.0]
-        self.state["motor_state"]["q"] = 0.01 * np.arange(MOTORS)
+        self.state["motor_state"]["q"] = 0.01 * np.arange(NUM_MOTORS)
         self.place["position"] = [1.0, 2.0, 0.75]
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
         while not self._ended.wait(0.004):
-            heard = self.bus.take(LOW_COMMAND)
-            self.heard, self.count = (self.heard, self.count) if heard is None else (heard, self.count + 1)
+            received = self.bus.take(LOW_COMMAND)
+            self.received, self.count = (self.received, self.count) if received is None else (received, self.count + 1)
             if not self.silent:
                 self.state["tick"] += 1
                 self.state["wireless_remote"] = np.frombuffer(self.remote.pack(), np.uint8)
@@ -75,9 +75,9 @@ class Machine:
                     self.bus.publish(self.place, ODOMETRY)
 
     def motors(self, name: str) -> np.ndarray:
-        """Of the command that was heard last, by motor."""
-        assert self.heard is not None
-        return self.heard["motor_cmd"][name]
+        """A field of the last command, by motor."""
+        assert self.received is not None
+        return self.received["motor_cmd"][name]
 
     def __enter__(self) -> "Machine":
         self._thread.start()
@@ -90,19 +90,19 @@ class Machine:
 
 
 @pytest.fixture
-def link(told: Metadata) -> Iterator[tuple[Machine, UnitreeRobot]]:
+def link(g1_metadata: Metadata) -> Iterator[tuple[Machine, UnitreeRobot]]:
     with Machine() as machine:
-        robot = UnitreeRobot("lo", told, domain=DOMAIN)
+        robot = UnitreeRobot("lo", g1_metadata, domain=DOMAIN)
         yield machine, robot
         robot.close()
 
 
-def test_a_reading_is_turned_into_the_worlds_axes() -> None:
+def test_a_reading_is_in_the_world_frame() -> None:
     state, place = LOW_STATE.zeros(), ODOMETRY.zeros()
     half = np.sqrt(0.5)
     state["imu_state"]["quaternion"] = [half, 0.0, 0.0, half]  # looks to the left: its x is the world's y
     state["imu_state"]["gyroscope"] = [1.0, 0.0, 0.5]
-    state["motor_state"]["q"], state["motor_state"]["dq"] = np.arange(MOTORS), -np.arange(MOTORS)
+    state["motor_state"]["q"], state["motor_state"]["dq"] = np.arange(NUM_MOTORS), -np.arange(NUM_MOTORS)
     state["tick"], place["position"], place["velocity"] = 7, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
     reading = reading_of(state, place, np.array([2, 0]))
     np.testing.assert_allclose(reading.root_ang_vel_w, [0.0, 1.0, 0.5], atol=1e-6)
@@ -111,67 +111,69 @@ def test_a_reading_is_turned_into_the_worlds_axes() -> None:
     assert reading_of(state, None, np.array([0])).root_pos_w is None
 
 
-def test_joints_are_found_by_name_and_commands_are_repeated(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_joints_are_found_by_name_and_commands_are_repeated(
+    link: tuple[Machine, UnitreeRobot], g1_metadata: Metadata
+) -> None:
     machine, robot = link
-    order = [G1.names.index(name) for name in told.joint_names]
+    order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
     assert robot.read().place.tolist() == [1.0, 2.0, 0.75]
-    end, wanted = time.monotonic() + 1.0, np.linspace(-0.5, 0.5, told.num_joints)
+    end, wanted = time.monotonic() + 1.0, np.linspace(-0.5, 0.5, g1_metadata.num_joints)
     while time.monotonic() < end:
         robot.write(wanted)
         time.sleep(0.02)
     np.testing.assert_allclose(machine.motors("q")[order], wanted, atol=1e-6)
-    np.testing.assert_allclose(machine.motors("kp")[order], told.stiffness, rtol=1e-6)
-    np.testing.assert_allclose(machine.motors("kd")[order], told.damping, rtol=1e-6)
+    np.testing.assert_allclose(machine.motors("kp")[order], g1_metadata.stiffness, rtol=1e-6)
+    np.testing.assert_allclose(machine.motors("kd")[order], g1_metadata.damping, rtol=1e-6)
     assert (machine.motors("mode")[:29] == 1).all() and not machine.motors("mode")[29:].any()
-    assert machine.heard is not None and machine.heard["mode_machine"] == 5 and machine.heard["mode_pr"] == 0
+    assert machine.received is not None and machine.received["mode_machine"] == 5 and machine.received["mode_pr"] == 0
     assert robot.thread.late.count > 300  # of 500, on a busy machine
     robot.write(wanted, Mode.DAMPING)
     until(lambda: not machine.motors("kp").any(), "no damping")
     assert not robot.stopped and machine.motors("kd")[0] > 0.0
 
 
-def keep_writing(robot: UnitreeRobot, told: Metadata, seconds: float) -> None:
+def keep_writing(robot: UnitreeRobot, g1_metadata: Metadata, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        robot.write(np.zeros(told.num_joints))
+        robot.write(np.zeros(g1_metadata.num_joints))
         time.sleep(0.01)
 
 
-def test_the_remote_controls_stop_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_the_remote_controls_stop_damps_permanently(link: tuple[Machine, UnitreeRobot], g1_metadata: Metadata) -> None:
     machine, robot = link
-    keep_writing(robot, told, 0.2)
+    keep_writing(robot, g1_metadata, 0.2)
     assert machine.motors("kp")[0] > 0.0
     machine.remote = Remote(frozenset({"L2"}))
-    keep_writing(robot, told, 0.1)
+    keep_writing(robot, g1_metadata, 0.1)
     assert not robot.stopped
     machine.remote = Remote(frozenset({"L2", "B", "up"}))
     until(lambda: robot.stopped, "not stopped")
     machine.remote = Remote()
-    keep_writing(robot, told, 0.2)  # the loop goes on commanding
+    keep_writing(robot, g1_metadata, 0.2)  # the loop goes on commanding
     assert "remote control" in robot.stopped and not machine.motors("kp").any() and machine.motors("kd")[0] > 0.0
 
 
-def test_a_lost_deadline_damps_for_good(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_a_missed_deadline_damps_permanently(link: tuple[Machine, UnitreeRobot], g1_metadata: Metadata) -> None:
     machine, robot = link
-    keep_writing(robot, told, 0.2)
+    keep_writing(robot, g1_metadata, 0.2)
     until(lambda: robot.stopped, "not stopped")
     assert "no target for" in robot.stopped
-    keep_writing(robot, told, 0.2)
+    keep_writing(robot, g1_metadata, 0.2)
     assert not machine.motors("kp").any()
 
 
-def test_a_robot_that_falls_silent_is_left_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_a_silent_robot_is_left_damping(link: tuple[Machine, UnitreeRobot], g1_metadata: Metadata) -> None:
     machine, robot = link
-    keep_writing(robot, told, 0.2)
+    keep_writing(robot, g1_metadata, 0.2)
     machine.silent = True
-    keep_writing(robot, told, 0.3)
+    keep_writing(robot, g1_metadata, 0.3)
     assert "the robot has been silent" in robot.stopped and not machine.motors("kp").any()
 
 
-def test_the_end_of_a_run_leaves_it_damping(link: tuple[Machine, UnitreeRobot], told: Metadata) -> None:
+def test_the_end_of_a_run_leaves_it_damping(link: tuple[Machine, UnitreeRobot], g1_metadata: Metadata) -> None:
     machine, robot = link
-    keep_writing(robot, told, 0.2)
+    keep_writing(robot, g1_metadata, 0.2)
     robot.close()
     until(lambda: not machine.motors("kp").any(), "no damping")
     count = machine.count
@@ -190,7 +192,7 @@ def test_flawed_messages_change_nothing(link: tuple[Machine, UnitreeRobot]) -> N
     assert robot.dropped["checksum"] > 30 and not robot.stopped
 
 
-def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, UnitreeRobot]) -> None:
+def test_a_second_robot_on_the_same_topic_is_ignored(link: tuple[Machine, UnitreeRobot]) -> None:
     machine, robot = link
     stranger, forged = Bus("lo", DOMAIN), machine.state.copy()
     forged["motor_state"]["q"], forged["wireless_remote"] = (
@@ -205,37 +207,37 @@ def test_a_second_robot_on_the_wire_is_not_believed(link: tuple[Machine, Unitree
     assert robot.read().joint_pos.max() < 0.3 and not robot.stopped
 
 
-def test_what_is_missing_is_one_line(told: Metadata, exported: Path) -> None:
+def test_missing_parts_are_one_line_errors(g1_metadata: Metadata, exported: Path) -> None:
     with pytest.raises(DeployError, match=r"no robot on lo, domain \d+ within 0.2 s .*nothing came.*deploy simulate"):
-        UnitreeRobot("lo", told, domain=DOMAIN, wait=0.2)
+        UnitreeRobot("lo", g1_metadata, domain=DOMAIN, wait=0.2)
     with pytest.raises(DeployError, match="DDS cannot use the interface nowhere0"):
-        UnitreeRobot("nowhere0", told, domain=DOMAIN + 1, wait=0.2)
+        UnitreeRobot("nowhere0", g1_metadata, domain=DOMAIN + 1, wait=0.2)
     with pytest.raises(DeployError, match="the order of the motors of 'smpl' is not known"):
         UnitreeRobot("lo", _metadata.load(exported), domain=DOMAIN)
-    elsewhere = replace(told, imu=_metadata.Imu("torso_link", [1.0, 0.0, 0.0, 0.0]))
+    elsewhere = replace(g1_metadata, imu=_metadata.Imu("torso_link", [1.0, 0.0, 0.0, 0.0]))
     with pytest.raises(DeployError, match="sensor is on torso_link, the robot's message has the one on pelvis"):
         UnitreeRobot("lo", elsewhere, domain=DOMAIN)
     with Machine(odometry=False), pytest.raises(DeployError, match=r"does not say where it is \(rt/odommodestate\)"):
-        UnitreeRobot("lo", told, domain=DOMAIN, wait=1.0)
+        UnitreeRobot("lo", g1_metadata, domain=DOMAIN, wait=1.0)
 
 
-def test_the_sdk_is_understood_and_understands(told: Metadata) -> None:
+def test_messages_are_exchanged_with_the_sdk(g1_metadata: Metadata) -> None:
     """Unitree's own SDK for Python in a process of its own is the robot."""
     script = Path(__file__).with_name("unitree_peer.py")
     peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "4", "6"], stdout=subprocess.PIPE, text=True)
-    robot = UnitreeRobot("lo", replace(told, sensors="onboard"), domain=DOMAIN)
-    order = [G1.names.index(name) for name in told.joint_names]
+    robot = UnitreeRobot("lo", replace(g1_metadata, sensors="onboard"), domain=DOMAIN)
+    order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
     assert robot.read().root_pos_w is None
     end = time.monotonic() + 1.0
     while time.monotonic() < end:
-        robot.write(np.full(told.num_joints, 0.25))
+        robot.write(np.full(g1_metadata.num_joints, 0.25))
         time.sleep(0.01)
     robot.close()
     lines = peer.communicate(timeout=30)[0].splitlines()
-    said = json.loads(lines[-1])
-    assert said["heard"] == said["good"] > 50 and said["modes"] == [6]
-    assert said["targets"] == [0.25] and said["stiff"] > 50 and said["last_kp"] == 0.0
+    result = json.loads(lines[-1])
+    assert result["heard"] == result["good"] > 50 and result["modes"] == [6]
+    assert result["targets"] == [0.25] and result["stiff"] > 50 and result["last_kp"] == 0.0
 
 
 @pytest.mark.parametrize("model", ["installed", "export", "sdk"])
@@ -252,13 +254,13 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
              "--limit", "missed_deadlines=off", "--report", report]  # fmt: skip
     done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=90)
     simulation.terminate()
-    said = simulation.communicate(timeout=30)[0]
+    output = simulation.communicate(timeout=30)[0]
     assert done.returncode == 0, done.stderr
     result = json.loads(report.read_text())
     if result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10:
         pytest.skip("this machine is too busy to keep time")
     assert result["stood"] and result["walked_m"] > 2.0 and result["loop"]["event"] is None, result["loop"]["event"]
-    assert "commands" in said and "dropped" not in said
+    assert "commands" in output and "dropped" not in output
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         (["run", "{smpl}", "--robot", "mujoco", "--soft-start", "5", "--begin", "remote"], "has no remote control"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line(words: list[str], message: str, exported: Path) -> None:
+def test_wrong_options_are_one_line_errors(words: list[str], message: str, exported: Path) -> None:
     done = CliRunner().invoke(main, [word.format(smpl=exported) for word in words])
     assert done.exit_code == 2 and done.output.startswith("error: ") and done.output.count("\n") == 1
     assert message in done.output

@@ -12,9 +12,9 @@ from unitree_sdk2py.utils.crc import CRC
 from protege.core.robots.robot import Robot
 from protege.deploy.errors import DeployError
 from protege.deploy.unitree.cdr import MalformedError, checksum, decode, encode
-from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, ODOMETRY, Kind
+from protege.deploy.unitree.messages import LOW_COMMAND, LOW_STATE, ODOMETRY, MessageKind
 from protege.deploy.unitree.motors import motors_of
-from protege.deploy.unitree.remote import BUTTONS, STOP, Remote
+from protege.deploy.unitree.remote import BUTTONS, STOP_BUTTONS, Remote
 
 PEER = {
     LOW_COMMAND: default.unitree_hg_msg_dds__LowCmd_,
@@ -24,7 +24,7 @@ PEER = {
 KINDS = [pytest.param(kind, id=kind.topic) for kind in PEER]
 
 
-def random_message(kind: Kind, seed: int) -> np.ndarray:
+def random_message(kind: MessageKind, seed: int) -> np.ndarray:
     """Any numbers, finite where they are floats, in every member."""
     generator, message = np.random.default_rng(seed), kind.zeros()
 
@@ -61,7 +61,7 @@ def as_peer(message: np.ndarray, made: object) -> object:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_the_sdk_writes_the_same_bytes(kind: Kind, seed: int) -> None:
+def test_the_sdk_writes_the_same_bytes(kind: MessageKind, seed: int) -> None:
     message = random_message(kind, seed)
     ours = encode(message, kind)
     peer = as_peer(message, PEER[kind]())
@@ -77,13 +77,13 @@ def test_sizes_are_those_of_the_published_structs() -> None:
 
 
 @given(st.binary(max_size=2200), st.sampled_from(list(PEER)))
-def test_random_bytes_are_no_message(data: bytes, kind: Kind) -> None:
+def test_random_bytes_are_refused(data: bytes, kind: MessageKind) -> None:
     with pytest.raises(MalformedError):
         decode(data, kind)
 
 
 @given(st.integers(0, 2**31), st.data(), st.sampled_from([LOW_COMMAND, LOW_STATE]))
-def test_a_changed_byte_is_noticed_or_means_nothing(seed: int, data: st.DataObject, kind: Kind) -> None:
+def test_a_changed_byte_is_detected_or_is_padding(seed: int, data: st.DataObject, kind: MessageKind) -> None:
     message = random_message(kind, seed)
     wire = bytearray(encode(message, kind))
     place = data.draw(st.integers(0, len(wire) - 1))
@@ -96,25 +96,25 @@ def test_a_changed_byte_is_noticed_or_means_nothing(seed: int, data: st.DataObje
 
 
 @given(st.integers(0, 2**31), st.integers(0, 2091), st.sampled_from(list(PEER)))
-def test_a_message_that_is_cut_short_is_refused(seed: int, left: int, kind: Kind) -> None:
+def test_a_truncated_message_is_refused(seed: int, left: int, kind: MessageKind) -> None:
     wire = encode(random_message(kind, seed), kind)
     with pytest.raises(MalformedError):
         decode(wire[: min(left, len(wire) - 1)], kind)
 
 
-def test_the_remote_control() -> None:
-    told = Remote.of(struct.pack("<2xHfffff16x", 0x0220, 0.25, -0.5, 0.75, 0.0, 1.0))
-    assert told.buttons == STOP and told.left == (0.25, 1.0) and told.right == (-0.5, 0.75)
+def test_the_remote_control_is_packed_and_parsed() -> None:
+    remote = Remote.of(struct.pack("<2xHfffff16x", 0x0220, 0.25, -0.5, 0.75, 0.0, 1.0))
+    assert remote.buttons == STOP_BUTTONS and remote.left == (0.25, 1.0) and remote.right == (-0.5, 0.75)
     assert Remote.of(bytes(40)) == Remote()
     assert [Remote.of(struct.pack("<2xH36x", 1 << bit)).buttons for bit in range(16)] == [{name} for name in BUTTONS]
     assert (BUTTONS[8], BUTTONS[2]) == ("A", "start")  # 256 and 4 of the published table
 
 
 @given(st.binary(min_size=40, max_size=40))
-def test_any_forty_bytes_are_a_remote_control(data: bytes) -> None:
-    told = Remote.of(data)
-    assert all(-1.0 <= value <= 1.0 for value in (*told.left, *told.right))
-    assert Remote.of(told.pack()) == told
+def test_any_forty_bytes_parse_as_a_remote_control(data: bytes) -> None:
+    remote = Remote.of(data)
+    assert all(-1.0 <= value <= 1.0 for value in (*remote.left, *remote.right))
+    assert Remote.of(remote.pack()) == remote
 
 
 def test_motors_are_the_robots_joints(robot: Robot) -> None:

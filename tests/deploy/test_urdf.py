@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from protege.deploy.export.urdf import FEATHER, urdf
+from protege.deploy.export.urdf import CHAIN_LINK_INERTIA, urdf
 from protege.sim.robots import get_robot, robot_names
 from protege.sim.robots.mjcf import robot_xml
 
@@ -33,4 +33,4 @@ def test_mujoco_reads_the_same_robot(name) -> None:
     for body in robot.body_names[1:]:
         np.testing.assert_allclose(there.body(body).xpos, here.body(body).xpos, atol=1e-5)
         np.testing.assert_allclose(there.body(body).xmat, here.body(body).xmat, atol=1e-5)
-    assert FEATHER[0] * theirs.nbody < 1e-3
+    assert CHAIN_LINK_INERTIA[0] * theirs.nbody < 1e-3

@@ -15,7 +15,7 @@ from protege.deploy.cli.main import main
 from protege.deploy.viewer.serve import free_port
 
 
-def test_a_port_in_use_is_one_line(exported: Path) -> None:
+def test_a_port_in_use_is_a_one_line_error(exported: Path) -> None:
     assert free_port("127.0.0.1", 0) > 0
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -28,7 +28,7 @@ def test_a_port_in_use_is_one_line(exported: Path) -> None:
     )
 
 
-def test_view_serves_for_so_long_and_for_this_machine_alone(exported: Path) -> None:
+def test_view_serves_for_the_given_time_on_loopback_only(exported: Path) -> None:
     done = CliRunner().invoke(main, ["view", str(exported), "--port", "0", "--seconds", "0.5"])
     assert done.exit_code == 0, done.output
     [line] = done.output.splitlines()
@@ -46,12 +46,12 @@ def test_a_signal_ends_the_viewer_and_deletes_its_folder(
         assert viewer.stdout is not None and viewer.stdout.readline().startswith("http://")
         assert list(tmp_path.glob("protege-viewer-*"))
         viewer.send_signal(number)
-        _, said = viewer.communicate(timeout=PATIENCE)
-    assert viewer.returncode == 0 and "Traceback" not in said
+        _, output = viewer.communicate(timeout=PATIENCE)
+    assert viewer.returncode == 0 and "Traceback" not in output
     assert not list(tmp_path.glob("protege-viewer-*"))
 
 
-def test_bad_exports_are_one_line(exported: Path, tmp_path: Path) -> None:
+def test_bad_exports_are_one_line_errors(exported: Path, tmp_path: Path) -> None:
     (tmp_path / exported.name).mkdir()
     for folders, message in (
         ([tmp_path], "policy.json does not exist"),

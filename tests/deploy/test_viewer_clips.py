@@ -19,7 +19,7 @@ from protege.deploy.geometry import yaw
 from protege.deploy.motions.clip_paths import find_clip
 from protege.deploy.viewer.clip_files import ClipFiles
 from protege.deploy.viewer.serve import Viewer, usual_clips
-from protege.deploy.viewer.world import World
+from protege.deploy.viewer.simulation import Simulation
 
 PICKLED = (
     b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(117) + b"\n\x80\x04}."
@@ -59,7 +59,7 @@ def test_files_that_no_import_can_read_have_other_remedies() -> None:
     files.close()
 
 
-def test_files_have_plain_names_until_they_are_deleted() -> None:
+def test_stored_files_have_cleaned_names_until_they_are_deleted() -> None:
     contents = find_clip(Path("smpl_humanoid_walk.npy")).read_bytes()
     files = ClipFiles()
     first, second = (files.take("../../my walk.npy", contents, "smpl") for _ in range(2))
@@ -70,16 +70,18 @@ def test_files_have_plain_names_until_they_are_deleted() -> None:
 
 def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_exported: Path) -> None:
     """Of a robot that has just begun, and whose student is not trained: it falls, the ghost does not."""
-    world = World({"tiny": each_exported})
-    robot = world.metadata.robot
-    world.show_ghost(find_clip(Path(f"{robot}_humanoid_walk.npy")))
-    world.start()
-    until(lambda: world.frame is not None and world.frame.index > 3, "no frame")
-    frame = seen(world)
+    simulation = Simulation({"tiny": each_exported})
+    robot = simulation.metadata.robot
+    simulation.show_ghost(find_clip(Path(f"{robot}_humanoid_walk.npy")))
+    simulation.start()
+    until(lambda: simulation.frame is not None and simulation.frame.index > 3, "no frame")
+    frame = seen(simulation)
     assert frame.ghost is not None and frame.note == f"{robot}_humanoid_walk, without physics"
     clip = np.load(find_clip(Path(f"{robot}_humanoid_walk.npy")))
     moments = clip["time"] - clip["time"][0]
-    wanted = [np.interp(frame.index * world.metadata.control_dt, moments, clip["root_pos_w"][:, k]) for k in range(3)]
+    wanted = [
+        np.interp(frame.index * simulation.metadata.control_dt, moments, clip["root_pos_w"][:, k]) for k in range(3)
+    ]
     facing = yaw(clip["root_quat_w"][0])
     (x, y), start = (
         np.array(wanted[:2]) - clip["root_pos_w"][0, :2],
@@ -87,33 +89,33 @@ def test_a_ghost_is_the_clip_a_metre_to_the_left_until_the_next_order(each_expor
     )  # it began at the origin, facing x
     way = np.array([[np.cos(facing), np.sin(facing)], [-np.sin(facing), np.cos(facing)]]) @ [x, y]
     np.testing.assert_allclose(frame.ghost[0][0], [*(start + way), wanted[2]], atol=1e-3)
-    until(lambda: seen(world).fallen, "an untrained student falls")
-    assert seen(world).ghost[0][0, 2] > 0.6
+    until(lambda: seen(simulation).fallen, "an untrained student falls")
+    assert seen(simulation).ghost[0][0, 2] > 0.6
     other = {"smpl": "g1", "g1": "smpl"}[robot]  # whose shipped clips do, and do not, say whose they are
     with pytest.raises(DeployError, match=r"is a clip of the robot g1, not of smpl|has 69 joints, g1 has 29"):
-        world.show_ghost(find_clip(Path(f"{other}_humanoid_walk.npy")))
-    world.order({})
-    until(lambda: seen(world).ghost is None, "it is still there")
-    world.close()
-    assert world.error is None
+        simulation.show_ghost(find_clip(Path(f"{other}_humanoid_walk.npy")))
+    simulation.order({})
+    until(lambda: seen(simulation).ghost is None, "it is still there")
+    simulation.close()
+    assert simulation.error is None
 
 
 def test_a_long_clips_ghost_starts_with_its_first_pose(exported: Path) -> None:
-    """Its poses take a while to compute, here 0.5 s; the world's steps go on meanwhile."""
-    world = World({"tiny": exported})
-    kinematics, shown = world._kinematics, dict[str, int]()
+    """Its poses take a while to compute, here 0.5 s; the simulation's steps go on meanwhile."""
+    simulation = Simulation({"tiny": exported})
+    kinematics, shown = simulation._kinematics, dict[str, int]()
 
     def slow(poses: Any) -> Any:
         time.sleep(0.5)
-        shown["computed"] = seen(world).index
+        shown["computed"] = seen(simulation).index
         return kinematics(poses)
 
-    world._kinematics = slow
-    world.start()
-    until(lambda: world.frame is not None, "no frame")
-    world.show_ghost(find_clip(Path("smpl_humanoid_walk.npy")))
-    assert world._ghost is not None and world._ghost.first >= shown["computed"] > 1
-    world.close()
+    simulation._kinematics = slow
+    simulation.start()
+    until(lambda: simulation.frame is not None, "no frame")
+    simulation.show_ghost(find_clip(Path("smpl_humanoid_walk.npy")))
+    assert simulation._ghost is not None and simulation._ghost.first >= shown["computed"] > 1
+    simulation.close()
 
 
 @pytest.fixture
@@ -126,14 +128,14 @@ def stored(viewer: Viewer) -> list[Path]:
     return list(Path(viewer.controls._files._folder.name).rglob("*.npy"))
 
 
-def test_a_refused_file_is_not_kept(viewer: Viewer) -> None:
+def test_a_refused_file_is_deleted(viewer: Viewer) -> None:
     theirs = find_clip(Path("g1_humanoid_walk.npy")).read_bytes()
     with pytest.raises(DeployError, match=r"^my theirs\.npy is a clip of the robot g1, not of smpl"):
         viewer.controls.take("C:\\fakepath\\my theirs.npy", theirs)
     assert stored(viewer) == []
 
 
-def test_clips_of_one_name_are_all_offered(viewer: Viewer) -> None:
+def test_clips_with_the_same_name_are_all_offered(viewer: Viewer) -> None:
     contents, controls = find_clip(Path("smpl_humanoid_run.npy")).read_bytes(), viewer.controls
     assert controls._clip.options == ("walk", "run", "jump")
     for label in ("walk (2)", "walk (3)"):
@@ -158,7 +160,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_file(monkeypatch: pytest.MonkeyP
     files.close()
 
 
-def test_an_upload_is_read_as_a_whole(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_read_once(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another page's upload may take its place at any time: its name does not come with the first one's contents."""
     callbacks, taken = list[Callable[[Any], None]](), list[tuple[str, bytes]]()
 

@@ -12,7 +12,7 @@ from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer import playback as playback_module
 from protege.deploy.viewer.conditions import ConditionedRobot, Conditions
 from protege.deploy.viewer.playback import Playback
-from protege.deploy.viewer.world import World
+from protege.deploy.viewer.simulation import Simulation
 
 
 def targets(robot: MujocoRobot, count: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def play(robot: MujocoRobot, sent: np.ndarray) -> np.ndarray:
     return robot.data.qpos.copy()
 
 
-def test_without_differences_it_is_the_exported_robot(each_exported: Path) -> None:
+def test_default_conditions_are_the_exported_robot(each_exported: Path) -> None:
     plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
     plain.reset()
     other.reset()
@@ -61,7 +61,7 @@ def test_a_delay_of_one_physics_step_begins_each_control_step_with_the_target_be
     assert np.array_equal(play(other, sent), plain.data.qpos)
 
 
-def test_friction_strength_and_payload_change_the_model_and_go_away_again(each_exported: Path) -> None:
+def test_friction_strength_and_payload_change_the_model_and_can_be_reverted(each_exported: Path) -> None:
     robot = ConditionedRobot(each_exported)
     model = robot.model
     before = {name: getattr(model, name).copy() for name in ("geom_friction", "jnt_actfrcrange", "body_mass")}
@@ -88,7 +88,7 @@ def test_only_joint_velocities_are_noisy(each_exported: Path) -> None:
     assert all(np.array_equal(reading.joint_pos, true.joint_pos) for reading in readings)
 
 
-def test_contact_forces_are_all_that_the_ground_does_to_the_robot(each_exported: Path) -> None:
+def test_contact_forces_sum_to_the_grounds_force_on_the_robot(each_exported: Path) -> None:
     robot = ConditionedRobot(each_exported)
     robot.reset()
     play(robot, np.tile(robot.metadata.default_joint_pos, (20, 1)))
@@ -104,29 +104,29 @@ def test_contact_forces_are_all_that_the_ground_does_to_the_robot(each_exported:
 # Time ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_paused_world_stands_still_and_goes_on_by_single_steps(exported: Path) -> None:
-    world = World({"tiny": exported})
-    world.start()
-    until(lambda: world.frame is not None, "no frame")
-    world.playback.step()
-    until(lambda: world.playback._steps._value == 0, "the step was not played")
-    before = seen(world).index
-    world.playback.step()
-    until(lambda: seen(world).index == before + 1, "not one step")
-    world.conditions = Conditions(friction=0.5)
-    world.playback.step()
-    until(lambda: world._robot.conditions.friction == 0.5, "the conditions were not applied")
-    assert seen(world).index == before + 2
-    world.reset()
-    until(lambda: seen(world).time < 0.1, "a paused world cannot begin anew")
-    world.playback.pause(False)
-    until(lambda: seen(world).index > before + 6, "it does not go on")
-    world.close()
-    assert world.error is None
+def test_pause_stops_the_simulation_and_single_steps_advance_it(exported: Path) -> None:
+    simulation = Simulation({"tiny": exported})
+    simulation.start()
+    until(lambda: simulation.frame is not None, "no frame")
+    simulation.playback.step()
+    until(lambda: simulation.playback._steps._value == 0, "the step was not played")
+    before = seen(simulation).index
+    simulation.playback.step()
+    until(lambda: seen(simulation).index == before + 1, "not one step")
+    simulation.conditions = Conditions(friction=0.5)
+    simulation.playback.step()
+    until(lambda: simulation._robot.conditions.friction == 0.5, "the conditions were not applied")
+    assert seen(simulation).index == before + 2
+    simulation.reset()
+    until(lambda: seen(simulation).time < 0.1, "a paused simulation cannot begin anew")
+    simulation.playback.pause(False)
+    until(lambda: seen(simulation).index > before + 6, "it does not go on")
+    simulation.close()
+    assert simulation.error is None
 
 
 @pytest.mark.parametrize(("speed", "waits"), [(1.0, 0.0), (0.5, 0.03), (0.1, 0.27)])
-def test_slow_motion_waits_for_what_real_time_does_not(speed: float, waits: float, monkeypatch) -> None:
+def test_slow_motion_waits_for_the_additional_time(speed: float, waits: float, monkeypatch) -> None:
     class Clock:
         now, slept = 5.0, 0.0
 
@@ -139,11 +139,11 @@ def test_slow_motion_waits_for_what_real_time_does_not(speed: float, waits: floa
     clock, playback = Clock(), Playback()
     monkeypatch.setattr(playback_module, "time", clock)
     playback.speed = speed
-    playback.hold(0.03, lambda: False)
+    playback.wait(0.03, lambda: False)
     assert clock.slept == pytest.approx(waits, abs=1e-9)
 
 
-def test_nothing_holds_up_the_end() -> None:
+def test_the_end_of_the_simulation_does_not_wait() -> None:
     playback = Playback()
     playback.pause(True)
-    playback.hold(0.03, lambda: True)  # returns
+    playback.wait(0.03, lambda: True)  # returns

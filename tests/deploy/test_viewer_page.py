@@ -43,23 +43,23 @@ def picture(tab: Page, tmp_path: Path) -> np.ndarray:
 
 
 def modes(viewer: Viewer) -> tuple[str, ...]:
-    return seen(viewer.world).modes
+    return seen(viewer.simulation).modes
 
 
 def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     tab, viewer = page
     viewer.controls.reset()
-    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    until(lambda: seen(viewer.simulation).time < 1.0, "no reset")
     for _ in range(5):
         tab.keyboard.press("i")
     until(lambda: viewer.controls.speed == 1.25, "the keys did nothing")
-    until(lambda: seen(viewer.world).body_pos_w[0, 0] > 2.0, "it did not walk 2 m ahead")
-    assert abs(seen(viewer.world).body_pos_w[0, 1]) < 0.5 and not seen(viewer.world).fallen
+    until(lambda: seen(viewer.simulation).body_pos_w[0, 0] > 2.0, "it did not walk 2 m ahead")
+    assert abs(seen(viewer.simulation).body_pos_w[0, 1]) < 0.5 and not seen(viewer.simulation).fallen
     for _ in range(6):
         tab.keyboard.press("j")
     until(lambda: viewer.controls.direction == 90.0, "the keys did nothing")
-    left = seen(viewer.world).body_pos_w[0, 1]
-    until(lambda: seen(viewer.world).body_pos_w[0, 1] > left + 0.7, "it did not walk to the left")
+    left = seen(viewer.simulation).body_pos_w[0, 1]
+    until(lambda: seen(viewer.simulation).body_pos_w[0, 1] > left + 0.7, "it did not walk to the left")
     red, green, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
     skin = (red - blue > 40) & (red > green) & (green > blue)
     # The robot stays before the camera: most of it is within the middle of the picture.
@@ -67,14 +67,15 @@ def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     assert len(rows) > 500 and 150 < np.median(columns) < 560 and 150 < np.median(rows) < 520
     tab.keyboard.press("x")
     until(
-        lambda: modes(viewer) == ("steering",) and seen(viewer.world).command.steering_speed == 0.0, "it does not stand"
+        lambda: modes(viewer) == ("steering",) and seen(viewer.simulation).command.steering_speed == 0.0,
+        "it does not stand",
     )
 
 
 def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     tab, viewer = page
     viewer.controls.reset()
-    until(lambda: seen(viewer.world).time < 1.0, "no reset")
+    until(lambda: seen(viewer.simulation).time < 1.0, "no reset")
     tab.wait_for_timeout(1000)  # until it is drawn there
     red, _, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
     rows, columns = np.nonzero((blue > 170) & (blue - red > 90))  # the square between the stick's arrows
@@ -88,7 +89,7 @@ def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None
     until(lambda: viewer.controls.speed > 0.2, "the stick did nothing")
     # Up in the picture is away from the camera, which stands behind the robot to its right: ahead and a little to the left.
     assert -20.0 < viewer.controls.direction < 90.0
-    until(lambda: (seen(viewer.world).command.steering_speed or 0.0) > 0.2, "it is not told")
+    until(lambda: (seen(viewer.simulation).command.steering_speed or 0.0) > 0.2, "it is not told")
     tab.keyboard.press("x")
 
 
@@ -97,7 +98,7 @@ def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> Non
     tab.get_by_role("tab", name="path, goal").click()
     tab.mouse.click(330, 500)
     until(lambda: modes(viewer) == ("goal",), "the click was no goal")
-    frame = seen(viewer.world)
+    frame = seen(viewer.simulation)
     assert np.linalg.norm(frame.command.goal_w - frame.body_pos_w[0, :2]) < 10.0
     tab.get_by_role("combobox", name="a click is").click()
     tab.get_by_role("option", name="a point of a path").click()
@@ -108,7 +109,7 @@ def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> Non
     tab.get_by_role("button", name="walk the path").click()
     until(lambda: modes(viewer) == ("path",), "no path")
     given_up = "path given up: 1.2 m off for 2 s"
-    viewer.world._commander._sources["path"]._clock.lost = given_up  # pyright: ignore[reportAttributeAccessIssue]
+    viewer.simulation._commander._sources["path"]._clock.lost = given_up  # pyright: ignore[reportAttributeAccessIssue]
     tab.get_by_text(given_up).first.wait_for()
     assert modes(viewer) == ("steering",)
 
@@ -118,15 +119,15 @@ def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) ->
     tab.get_by_role("tab", name="clip").click()
     tab.get_by_role("button", name="play").click()
     until(lambda: modes(viewer) == ("motion",), "no clip")
-    at = seen(viewer.world).index
+    at = seen(viewer.simulation).index
     tab.get_by_role("button", name="reset").click()
-    until(lambda: seen(viewer.world).time < 1.0 and seen(viewer.world).index > at, "no reset")
-    before = seen(viewer.world).body_pos_w[0, 1]
+    until(lambda: seen(viewer.simulation).time < 1.0 and seen(viewer.simulation).index > at, "no reset")
+    before = seen(viewer.simulation).body_pos_w[0, 1]
     tab.get_by_role("button", name="left", exact=True).click()
-    until(lambda: seen(viewer.world).body_pos_w[0, 1] > before + 0.05, "no push")
+    until(lambda: seen(viewer.simulation).body_pos_w[0, 1] > before + 0.05, "no push")
     tab.get_by_role("combobox", name="student").click()
     tab.get_by_role("option", name="tiny").click()
-    until(lambda: viewer.world.student == "tiny", "no other student")
+    until(lambda: viewer.simulation.student == "tiny", "no other student")
     tab.get_by_text("tiny", exact=False).first.wait_for()
 
 
@@ -136,21 +137,21 @@ def test_conditions_pause_and_contact_forces(page: tuple[Page, Viewer], tmp_path
     slider = tab.get_by_role("slider").first  # friction
     slider.focus()
     tab.keyboard.press("ArrowLeft")
-    until(lambda: viewer.world.conditions.friction == pytest.approx(0.95), "the slider did nothing")
+    until(lambda: viewer.simulation.conditions.friction == pytest.approx(0.95), "the slider did nothing")
     tab.get_by_role("button", name="as exported").click()
-    until(lambda: viewer.world.conditions == Conditions(), "there are still differences")
+    until(lambda: viewer.simulation.conditions == Conditions(), "there are still differences")
     tab.get_by_text("contact forces").click()
-    until(lambda: seen(viewer.world).contacts is not None, "no contact forces")
+    until(lambda: seen(viewer.simulation).contacts is not None, "no contact forces")
     tab.mouse.click(300, 30)  # the page has the keys
     tab.keyboard.press("m")
-    until(lambda: viewer.world.playback.paused, "no pause")
+    until(lambda: viewer.simulation.playback.paused, "no pause")
     time.sleep(0.5)
-    at = seen(viewer.world).index
+    at = seen(viewer.simulation).index
     tab.screenshot(path=tmp_path / "conditions.png")
     tab.keyboard.press("n")
-    until(lambda: seen(viewer.world).index == at + 1, "no single step")
+    until(lambda: seen(viewer.simulation).index == at + 1, "no single step")
     tab.keyboard.press("m")
-    until(lambda: seen(viewer.world).index > at + 3, "it does not go on")
+    until(lambda: seen(viewer.simulation).index > at + 3, "it does not go on")
 
 
 def bluish(picture: np.ndarray) -> int:
@@ -175,8 +176,8 @@ def drop(tab: Page, name: str, contents: bytes) -> None:
 def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     """Tracked, then as a ghost by the button, then by a student that is given another robot's."""
     tab, viewer = page
-    viewer.world.switch("walker")
-    until(lambda: viewer.world.student == "walker" and seen(viewer.world).student == "walker", "no switch")
+    viewer.simulation.switch("walker")
+    until(lambda: viewer.simulation.student == "walker" and seen(viewer.simulation).student == "walker", "no switch")
     viewer.controls.stand()
     until(lambda: modes(viewer) == ("steering",), "it does not stand")
     contents = find_clip(Path("smpl_humanoid_run.npy")).read_bytes()
@@ -195,13 +196,13 @@ def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tm
     with tab.expect_file_chooser() as chooser:
         tab.get_by_role("button", name="open a clip file").click()
     chooser.value.set_files(tmp_path / "chosen.npy")
-    until(lambda: seen(viewer.world).ghost is not None, "no ghost")
+    until(lambda: seen(viewer.simulation).ghost is not None, "no ghost")
     assert modes(viewer) == ("steering",)
     tab.get_by_text("chosen, without physics").first.wait_for()
     tab.wait_for_timeout(1000)  # until it is drawn
     assert bluish(picture(tab, tmp_path)) > before + 300
     viewer.controls.stand()
-    until(lambda: seen(viewer.world).ghost is None, "it is still there")
+    until(lambda: seen(viewer.simulation).ghost is None, "it is still there")
     tab.get_by_text("without physics").first.click()
     until(lambda: not viewer.controls._as_ghost.value, "a ghost is still asked for")
 

@@ -36,7 +36,7 @@ def test_the_figure_has_mujocos_shapes() -> None:
     np.testing.assert_allclose(red.vertices.min(axis=0), [-2.1, -0.2, -0.3], atol=0.01)
 
 
-def test_a_robots_figure_stands_where_mujoco_says(each_exported: Path) -> None:
+def test_a_robots_figure_has_mujocos_poses(each_exported: Path) -> None:
     robot = MujocoRobot(each_exported, standing=True)
     shaped = {robot.model.geom_bodyid[i] for i in range(robot.model.ngeom)} - {0}
     lowest = []
@@ -64,7 +64,7 @@ def test_a_figure_has_the_meshes_that_a_package_offers(tmp_path: Path, monkeypat
     assert len(shapes["torso_link"]) > 1 and not shapes["torso_link"][0].flat
 
 
-def test_the_camera_stands_back_as_far_as_the_robot_says() -> None:
+def test_the_camera_has_the_robots_camera_distance() -> None:
     """1.54 times that distance: the page's lens is wider than the pictures'. The same from every robot: behind, to its right."""
     places = []
     for camera in (metadata.Camera(2.0, 1.0), metadata.Camera(4.0, 0.5)):

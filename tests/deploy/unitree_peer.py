@@ -1,4 +1,4 @@
-"""A program with Unitree's own SDK for Python: says states as a robot does, hears commands, and prints what it believed.
+"""A program with Unitree's own SDK for Python: sends states like a robot, receives commands, and prints the valid ones.
 
 python unitree_peer.py DOMAIN SECONDS MODE_MACHINE
 """
@@ -15,10 +15,10 @@ from unitree_sdk2py.utils.crc import CRC
 
 def main(domain: int, seconds: float, mode_machine: int) -> None:
     ChannelFactoryInitialize(domain, "lo")
-    publisher, heard, crc = ChannelPublisher("rt/lowstate", LowState_), [], CRC()
+    publisher, received, crc = ChannelPublisher("rt/lowstate", LowState_), [], CRC()
     subscriber = ChannelSubscriber("rt/lowcmd", LowCmd_)
     publisher.Init()
-    subscriber.Init(heard.append, 10)
+    subscriber.Init(received.append, 10)
     state, end = unitree_hg_msg_dds__LowState_(), time.monotonic() + seconds
     state.mode_machine = mode_machine
     state.imu_state.quaternion = [1.0, 0.0, 0.0, 0.0]
@@ -29,16 +29,16 @@ def main(domain: int, seconds: float, mode_machine: int) -> None:
         state.crc = crc.Crc(state)
         publisher.Write(state)
         time.sleep(0.004)
-    good = [command for command in heard if crc.Crc(command) == command.crc]
-    said = {
-        "heard": len(heard),
+    good = [command for command in received if crc.Crc(command) == command.crc]
+    result = {
+        "heard": len(received),
         "good": len(good),
         "modes": sorted({command.mode_machine for command in good}),
         "targets": sorted({round(command.motor_cmd[5].q, 4) for command in good}),
         "stiff": sum(command.motor_cmd[5].kp > 0.0 for command in good),
         "last_kp": good[-1].motor_cmd[5].kp if good else None,
     }
-    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

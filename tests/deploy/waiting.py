@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from protege.deploy.viewer.world import World
+from protege.deploy.viewer.simulation import Simulation
 
 PATIENCE = 60.0  # s, for what takes a moment on an idle machine
 
@@ -17,7 +17,7 @@ def until(true: Callable[[], Any], what: str) -> None:
         time.sleep(0.02)
 
 
-def seen(world: World) -> Any:
+def seen(simulation: Simulation) -> Any:
     """Its last step."""
-    assert world.frame is not None
-    return world.frame
+    assert simulation.frame is not None
+    return simulation.frame

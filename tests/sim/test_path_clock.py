@@ -64,10 +64,10 @@ def test_a_robot_astray_for_two_seconds_has_lost_the_path():
 def test_the_clock_is_that_of_deployment():
     """The same numbers, and along a bent path with robots about it the same time, to a quarter of a step."""
     assert (rules.STANDSTILL_DISTANCE, rules.ASTRAY_DISTANCE, rules.ASTRAY_TIME, rules.DIRECTION_LOOKAHEAD) == (
-        deployed.STOPS_AT,
-        deployed.LOST_AT,
-        deployed.LOST_AFTER,
-        deployed.AHEAD,
+        deployed.CLOCK_STOP_DISTANCE,
+        deployed.LOST_DISTANCE,
+        deployed.LOST_SECONDS,
+        deployed.DIRECTION_SECONDS,
     )
     points = np.cumsum(np.random.default_rng(0).uniform(0.0, 0.05, (200, 2)), axis=0)
 
@@ -79,7 +79,10 @@ def test_the_clock_is_that_of_deployment():
     for k in range(1, 150):
         here = position(theirs.now) + generator.uniform(-0.4, 0.4, 2)
         at = frames * DT / SUBSTEPS
-        offset, way = here - position(theirs.now), position(theirs.now + deployed.AHEAD) - position(theirs.now)
+        offset, way = (
+            here - position(theirs.now),
+            position(theirs.now + deployed.DIRECTION_SECONDS) - position(theirs.now),
+        )
         theirs.advance(k * DT, here)
         frames += int(ours.advance(*(torch.tensor(x, dtype=torch.float32)[None] for x in (offset, way))))
         assert at <= frames * DT / SUBSTEPS <= theirs.now + 1e-4

@@ -1,9 +1,9 @@
-"""A robot process for `protege-deploy run --robot udp:PORT`: Python's standard library alone, to be written anew in any language.
+"""A robot process for `protege-deploy run --robot udp:PORT`, with Python's standard library alone: a model for any language.
 
     python udp_robot.py policy.json 127.0.0.1 47800 [KEY_FILE]
 
-It stands, its joints go to their targets within a few periods, and it damps, that is stays, when it hears nothing. With the key
-file of the run's `--key-file` both sides sign their packets.
+The robot stands, and its joints reach their targets within a few periods. Without packets it damps: its joints stay where they are.
+With the key file of the run's `--key-file` both sides sign their packets.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from contextlib import suppress
 HEADER = struct.Struct("<4sHBBIIdHH")
 SESSIONS = struct.Struct("<QQ")
 STATE, TARGET, REFUSAL, GREETING, DAMPING = 1, 2, 3, 4, 1
-LONGEST_JUMP = 1000
+MAX_LOST_PACKETS = 1000
 
 
 class Link:
-    """Packs and unpacks: version 1 with a checksum, or with a key version 2 with sessions and a signature."""
+    """Packs and unpacks packets: version 1 with a checksum or, with a key, version 2 with sessions and a signature."""
 
     def __init__(self, joint_names: list[str], key: bytes | None) -> None:
         self.key, self.joints = key, len(joint_names)
@@ -33,11 +33,11 @@ class Link:
         self.session, self.peer_session = 1 + secrets.randbelow(2**64 - 1), 0
 
     def check(self, body: bytes) -> bytes:
-        """What follows a packet's body."""
+        """The checksum or signature that follows a packet's body."""
         return hmac.digest(self.key, body, hashlib.sha256) if self.key else struct.pack("<I", zlib.crc32(body))
 
     def state(self, sequence: int, values: list[float]) -> bytes:
-        """A state as a packet."""
+        """A state packet."""
         payload = struct.pack(f"<{len(values)}f", *values)
         fields = (sequence % 2**32, self.crc, time.monotonic(), self.joints, len(payload))
         body = HEADER.pack(b"PRTG", self.version, STATE, 0, *fields)
@@ -45,7 +45,7 @@ class Link:
         return body + self.check(body)
 
     def unpack(self, packet: bytes) -> tuple[int, int, int, list[float]] | None:
-        """Kind, mode, sequence, payload; None if it is no packet for this robot, or a recording of an earlier run."""
+        """Kind, mode, sequence and payload; None if the packet is invalid or a recording of an earlier run."""
         body, end = packet[: -self.end], packet[-self.end :]
         if len(body) < self.start or not hmac.compare_digest(self.check(body), end):
             return None
@@ -70,7 +70,7 @@ class Link:
 
 
 def main(metadata: str, host: str, port: str, key_file: str = "") -> None:
-    """Live at the policy's rate, for ever."""
+    """Run forever at the policy's rate."""
     with open(metadata) as file:
         policy = json.load(file)
     key = None
@@ -87,7 +87,7 @@ def main(metadata: str, host: str, port: str, key_file: str = "") -> None:
         if target is not None and time.monotonic() < until:
             pos = [p + 0.3 * (t - p) for p, t in zip(pos, target, strict=True)]
         velocity = [(p - b) / period for p, b in zip(pos, before, strict=True)]
-        # Refused connections mean that nobody listens yet, or no more.
+        # A refused connection means that the run has not started yet, or has ended.
         with suppress(ConnectionRefusedError):
             line.send(link.state(sequence, root + pos + velocity))
         sequence, tick = sequence + 1, time.monotonic() + period
@@ -101,12 +101,12 @@ def main(metadata: str, host: str, port: str, key_file: str = "") -> None:
             kind, mode, number, values = packet
             if kind == REFUSAL:
                 sys.exit("another robot is locked in")
-            if kind == GREETING:  # a run begins, and counts from the beginning
+            if kind == GREETING:  # a run begins with a new sequence
                 newest = None
             ahead, silent = (number - (newest or 0)) % 2**32, time.monotonic() > until
-            follows = 0 < ahead < 2**31 if key else True  # after a silence: without a key it may be another run
-            fresh = newest is None or (follows if silent else 0 < ahead <= LONGEST_JUMP)
-            # Damping is a stop: it counts whatever its number.
+            follows = 0 < ahead < 2**31 if key else True  # after silence: without a key it may be another run
+            fresh = newest is None or (follows if silent else 0 < ahead <= MAX_LOST_PACKETS)
+            # Damping is a stop: it is obeyed whatever its sequence number.
             if kind == TARGET and (fresh or mode == DAMPING):
                 valid, *values = values
                 target, newest, until = (None if mode == DAMPING else values[:joints]), number, time.monotonic() + valid

@@ -1,4 +1,4 @@
-"""What `protege doctor` checks of the runtime. Plain tuples: the runtime does without protege-core."""
+"""The runtime's checks for `protege doctor`. They are plain tuples, because the runtime does not need protege-core."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ EXTRAS = {
     "view": ("viser", "the live viewer"),
     "tensorrt": ("torch_tensorrt", "export to TensorRT"),
 }
-"""Optional parts of protege-deploy: the module that each adds, and what it is for."""
+"""Optional parts of protege-deploy: the module that each adds, and its purpose."""
 
 
 def check_deploy() -> Iterator[tuple[str, str, str, str]]:
@@ -36,7 +36,7 @@ def check_deploy() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _may_be_real_time() -> bool:
-    """Whether the system grants this process SCHED_FIFO; tried, and undone."""
+    """Whether the system grants this process SCHED_FIFO. It is tried and undone."""
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

@@ -1,4 +1,4 @@
-"""The one exception that reaches a user: a line that names the culprit and the remedy, exit code 2."""
+"""The one exception that reaches a user: a line with the problem and the remedy, exit code 2."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,17 @@ import click
 
 
 class DeployError(click.ClickException):
-    """Something the user can mend. The robot's side imports no core: this is its `protege.core.errors.UserError`.
+    """An error that the user can fix; the counterpart of `protege.core.errors.UserError`, since the runtime imports no core.
 
     Args:
-        problem: what is wrong, naming the file or the field.
-        remedy: what to do about it.
+        problem: what is wrong, with the file or the field.
+        remedy: how to fix it.
     """
 
     exit_code = 2
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        # Others' messages, MuJoCo's for instance, may have several lines.
+        # Messages of other packages, such as MuJoCo's, may have several lines.
         super().__init__(" ".join(f"{problem.strip().rstrip('.')}. {remedy}".split()))
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -27,10 +27,10 @@ class DeployError(click.ClickException):
 
 @contextmanager
 def needs(extras: str) -> Iterator[None]:
-    """Around imports of what only an extra installs: a missing package becomes one line that says what to install.
+    """Wraps imports of packages that an extra installs: a missing package becomes one line that says what to install.
 
     Args:
-        extras: of protege-deploy, as pip takes them: `export,cpu`.
+        extras: of protege-deploy, in pip's notation: `export,cpu`.
 
     Raises:
         DeployError: a package is missing.

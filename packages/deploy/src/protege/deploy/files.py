@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON without NaN."""
+"""Atomic writing of files, and JSON without NaN."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from .errors import DeployError
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """In the block, a failure to write becomes one line.
+    """In the block, a failure to write becomes a one-line error.
 
     Raises:
-        DeployError: instead of an OSError; it names the path.
+        DeployError: instead of an OSError, with the path.
     """
     try:
         yield
@@ -24,10 +24,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file through a temporary one beside it, so that it appears whole or not at all.
+    """Write a file atomically, through a temporary file beside it.
 
     Raises:
-        OSError: the file cannot be written; nothing of it is left.
+        OSError: the file cannot be written; the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -41,7 +41,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before a run, and not after it, whether a file can be written.
+    """Check before a run that a file can be written.
 
     Raises:
         DeployError: it cannot.

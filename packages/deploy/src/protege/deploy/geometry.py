@@ -1,4 +1,4 @@
-"""Rotations and places on the ground, with numpy: world frame (x forward, y left, z up), quaternions wxyz."""
+"""Rotations and positions on the ground, with numpy: world frame (x forward, y left, z up), quaternions wxyz."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Array = np.ndarray
 
 
 def multiply(a: Array, b: Array) -> Array:
-    """Hamilton product: the rotation b, then a. (..., 4), (..., 4) -> (..., 4)."""
+    """Hamilton product: rotate by b, then by a. (..., 4), (..., 4) -> (..., 4)."""
     aw, ax, ay, az = np.moveaxis(a, -1, 0)
     bw, bx, by, bz = np.moveaxis(b, -1, 0)
     w, x = aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by
@@ -18,7 +18,7 @@ def multiply(a: Array, b: Array) -> Array:
 
 
 def rotated_back(quat: Array, vector: Array) -> Array:
-    """A vector (3,) of the world in the frame of a body that is turned by a rotation (4,)."""
+    """A world-frame vector (3,) in the frame of a body with rotation (4,)."""
     w, x, y, z = (float(c) for c in quat)
     around = np.array([x, y, z])
     twice = 2.0 * np.cross(around, vector)
@@ -26,7 +26,7 @@ def rotated_back(quat: Array, vector: Array) -> Array:
 
 
 def yaw(quat: Array) -> float:
-    """Heading: the angle about world z of a rotation's x axis seen from above, (4,) -> rad."""
+    """Heading: the angle about world z of a rotation's x axis, seen from above, (4,) -> rad."""
     w, x, y, z = (float(c) for c in quat)
     return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
 
@@ -44,16 +44,16 @@ def turned_quat(quat: Array, angle: float) -> Array:
 
 @dataclass(frozen=True)
 class Pose2D:
-    """A place and a heading on the ground, and so a frame with x ahead and y to the left: point (2,) m, yaw rad."""
+    """A position and a heading on the ground, which define a frame with x ahead and y to the left: point (2,) m, yaw rad."""
 
     point: Array
     yaw: float
 
     def to_world(self, points: Array) -> Array:
-        """Points (..., 2) m of this frame, in the world."""
+        """Points (..., 2) m of this frame, in the world frame."""
         return self.point + turned(points, self.yaw)
 
     def direction(self, degrees: float) -> Array:
-        """Unit vector (2,) so many degrees to the left, in the world's axes."""
+        """Unit vector (2,) at an angle in degrees to the left, in the world frame."""
         angle = math.radians(degrees)
         return turned(np.array([math.cos(angle), math.sin(angle)]), self.yaw)

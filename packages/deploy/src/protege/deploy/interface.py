@@ -17,7 +17,7 @@ MODALITIES: dict[str, tuple[str, ...]] = {
 }
 """The modalities that this runtime has orders for, and the fields of a `Command` that are the model's inputs of each.
 
-Of any other modality that a policy takes, `policy.json` says the inputs, which are commanded as they are: `Command.raw`.
+The inputs of any other modality are listed in `policy.json` and commanded directly: `Command.raw`.
 """
 RANGE_UNITS = {
     "path_speed": "m/s",
@@ -26,12 +26,12 @@ RANGE_UNITS = {
     "goal_approach_speed": "m/s",
     "steering_speed": "m/s",
 }
-"""Units of the entries of `command_ranges` that these orders keep to."""
+"""Units of the entries of `command_ranges` that limit these orders."""
 
 
 @dataclass
 class RobotReading:
-    """A robot's state now. A robot without onboard means to know its place and velocity leaves them out.
+    """A robot's measured state. A robot that does not measure its position and velocity leaves them out.
 
     Attributes:
         root_pos_w: (3,) m, origin of the root body; None: not measured.
@@ -40,9 +40,9 @@ class RobotReading:
         root_ang_vel_w: (3,) rad/s, in the world frame.
         joint_pos: (J,) rad, in the order of `Metadata.joint_names`.
         joint_vel: (J,) rad/s.
-        imu_quat: (4,) rotation of the inertial sensor, if it is not on the root, whose rotation says it otherwise.
-        imu_ang_vel: (3,) rad/s, in the sensor's own frame, the same.
-        stamp: a number that changes with each measurement, if the robot gives one: an old one is then told from a new one.
+        imu_quat: (4,) rotation of the inertial sensor; None if it is on the root, whose rotation determines it.
+        imu_ang_vel: (3,) rad/s, in the sensor's own frame; None likewise.
+        stamp: a number that changes with each measurement, to detect repeated ones; None if the robot has none.
     """
 
     root_pos_w: Array | None
@@ -62,7 +62,7 @@ class RobotReading:
 
     @property
     def place(self) -> Array:
-        """Where the root is, (3,) m.
+        """Position of the root, (3,) m.
 
         Raises:
             DeployError: the robot does not measure it.
@@ -76,28 +76,28 @@ class RobotReading:
 
     @property
     def pose_2d(self) -> Pose2D:
-        """Where the robot stands and faces; at the origin, if it does not know where it is."""
+        """Position and heading on the ground; the position is the origin if it is not measured."""
         return Pose2D(np.zeros(2) if self.root_pos_w is None else np.array(self.root_pos_w[:2]), self.yaw)
 
 
 @dataclass
 class Command:
-    """What to do: any mix of modalities; what is None is not commanded.
+    """A command: any combination of modalities. A field that is None is not commanded.
 
     Attributes:
-        path_w: (10, 2) m, where the root should be at `Metadata.path_times` from now: 0.5 s, 1.0 s, ..., 5.0 s.
-        goal_w: (2,) m, where to be ...
-        goal_time_left: ... in so many seconds.
-        steering_direction_w: (2,) unit vector, where to go ...
-        steering_speed: ... and how fast, m/s.
-        steering_facing_w: (2,) unit vector, where to look; by default where to go.
-        target_body_pos_w: (K, B, 3) m, poses at the control steps ahead that `Metadata.future_frames` lists.
-        target_body_quat_w: (K, B, 4).
-        pose_mask: (K, B) bool, which of them count; by default all.
+        path_w: (10, 2) m, root positions at `Metadata.path_times` from now: 0.5 s, 1.0 s, ..., 5.0 s.
+        goal_w: (2,) m, root position at the deadline.
+        goal_time_left: s until the deadline.
+        steering_direction_w: (2,) unit vector, direction of travel.
+        steering_speed: m/s.
+        steering_facing_w: (2,) unit vector, heading; by default the direction of travel.
+        target_body_pos_w: (K, B, 3) m, body positions at the control steps ahead that `Metadata.future_frames` lists.
+        target_body_quat_w: (K, B, 4), body rotations there.
+        pose_mask: (K, B) bool, which of these bodies are commanded; by default all.
         reference_joint_pos: (J,) rad, the reference's joint angles one control step ahead (trackers and teachers only).
         reference_joint_vel: (J,) rad/s, its joint velocities there (the same).
-        raw: the inputs of other modalities by name, by modality: `{"height": {"height_w": 0.8}}`. Also of these ones, as seen from
-            the robot: `{"path": {"path_h": points}}`, for policies with onboard sensors.
+        raw: the inputs of other modalities by name, by modality: `{"height": {"height_w": 0.8}}`. For policies with onboard sensors
+            also those of these modalities, in the heading frame: `{"path": {"path_h": points}}`.
     """
 
     path_w: Array | None = None
@@ -115,87 +115,90 @@ class Command:
 
     @property
     def empty(self) -> bool:
-        """Whether it commands nothing: no modality, and no pose that counts."""
-        told = [name for names in MODALITIES.values() for name in names]
+        """Whether it commands neither a modality nor a pose."""
+        fields = [name for names in MODALITIES.values() for name in names]
         poses = self.target_body_pos_w is not None or self.target_body_quat_w is not None
         masked = self.pose_mask is not None and not np.any(self.pose_mask)
-        return not self.raw and all(getattr(self, name) is None for name in told) and (not poses or masked)
+        return not self.raw and all(getattr(self, name) is None for name in fields) and (not poses or masked)
 
     @property
     def inputs(self) -> dict[str, Mapping[str, Any]]:
-        """The model's inputs by name, of each modality that is commanded, by its name. Who is told where to go looks there."""
-        said = {modality: {name: getattr(self, name) for name in names} for modality, names in MODALITIES.items()}
-        if said["steering"]["steering_facing_w"] is None:
-            said["steering"]["steering_facing_w"] = self.steering_direction_w
-        given = {name: {key: x for key, x in inputs.items() if x is not None} for name, inputs in said.items()}
+        """The model's inputs by name, for each commanded modality by its name. The default heading is the direction of travel."""
+        fields = {modality: {name: getattr(self, name) for name in names} for modality, names in MODALITIES.items()}
+        if fields["steering"]["steering_facing_w"] is None:
+            fields["steering"]["steering_facing_w"] = self.steering_direction_w
+        given = {name: {key: x for key, x in inputs.items() if x is not None} for name, inputs in fields.items()}
         return {name: inputs for name, inputs in given.items() if inputs} | dict(self.raw)
 
 
-def standing(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
-    """To stand where a robot is and to look where it looks, by the first of steering, goal and path that its policy takes.
+def standing_command(reading: RobotReading, modalities: Collection[str], path_points: int) -> Command:
+    """The command to stand with the present position and heading, by the first of steering, goal and path that the policy takes.
 
     Args:
-        reading: of the robot as it is told to stand.
-        modalities: what the policy takes.
-        path_points: how many points a path has.
+        reading: the robot's present state.
+        modalities: names of those that the policy takes.
+        path_points: number of a path's points.
     """
     here = reading.pose_2d
     if "steering" in modalities:
         return Command(steering_direction_w=here.direction(0.0), steering_speed=0.0)
-    if reading.root_pos_w is None:  # a robot without a place is where it stands
-        told = {"goal": {"goal_h": np.zeros(2), "goal_time_left": 0.0}, "path": {"path_h": np.zeros((path_points, 2))}}
-        return Command(raw=dict([(name, told[name]) for name in told if name in modalities][:1]))
+    if reading.root_pos_w is None:  # in the heading frame the robot is at the origin
+        here_h = {
+            "goal": {"goal_h": np.zeros(2), "goal_time_left": 0.0},
+            "path": {"path_h": np.zeros((path_points, 2))},
+        }
+        return Command(raw=dict([(name, here_h[name]) for name in here_h if name in modalities][:1]))
     if "goal" in modalities:
         return Command(goal_w=here.point, goal_time_left=0.0)
     return Command(path_w=np.tile(here.point, (path_points, 1))) if "path" in modalities else Command()
 
 
-ROOT = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
-"""How many numbers each has."""
-MEASURED = (*ROOT, "joint_pos", "joint_vel")
+ROOT_SIZES = {"root_pos_w": 3, "root_quat_w": 4, "root_lin_vel_w": 3, "root_ang_vel_w": 3}
+"""Fields of the root and their number of values."""
+MEASURED_FIELDS = (*ROOT_SIZES, "joint_pos", "joint_vel")
 """The fields of a `RobotReading` that a policy of the full state reads."""
-PLACE = ("root_pos_w", "root_lin_vel_w")
-"""Those of them that may be None."""
+POSITION_FIELDS = ("root_pos_w", "root_lin_vel_w")
+"""Those fields that may be None."""
 
 
 class Mode(IntEnum):
-    """What the joints' servos are to do."""
+    """The mode of the joints' servos."""
 
     CONTROL = 0
-    """Hold the targets, with the metadata's stiffness and damping."""
+    """Track the targets, with the metadata's stiffness and damping."""
     DAMPING = 1
-    """Damp, without stiffness: the robot sinks. A robot that cannot holds the targets instead, which are where its joints are."""
+    """Damp, without stiffness: the robot sinks. A robot without this mode tracks the targets, which are its joints' angles."""
 
 
 class RobotInterface(Protocol):
     """A robot, simulated or real."""
 
     def read(self) -> RobotReading:
-        """The state now, in arrays that later steps leave alone."""
+        """The present state, in arrays that later steps do not change."""
         ...
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
-        """Set the position servos' targets, (J,) rad, in the order of `Metadata.joint_names`. A simulator moves on a period."""
+        """Set the position servos' targets, (J,) rad, in the order of `Metadata.joint_names`. A simulator then advances a step."""
         ...
 
     def close(self) -> None:
-        """Give back what the robot holds. The control loop does not call it."""
+        """Release the robot's resources. The control loop does not call it."""
         ...
 
 
 class CommandSource(Protocol):
-    """Says what to do."""
+    """Gives the command of each step."""
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
-        """The command at `time` s since the loop's start; `reading` is of this step."""
+        """The command at `time`, s since the loop's start; `reading` is this step's."""
         ...
 
 
 class Policy(Protocol):
-    """What the control loop asks of a policy."""
+    """The interface of a policy for the control loop."""
 
     def reset(self) -> None:
-        """Forget the past: the next `act` begins an episode."""
+        """Clear the history: the next `act` begins an episode."""
         ...
 
     def act(self, reading: RobotReading, command: Command) -> Array:

@@ -1,4 +1,4 @@
-"""What a program on the robot imports: an exported policy, the loop around it, and what both read and write.
+"""The public API for programs on the robot: an exported policy, the control loop, and their interfaces.
 
 Neither torch nor `protege.core` is imported. Example: docs/realtime.md.
 """

@@ -6,14 +6,14 @@ import click
 
 from ..errors import needs
 from ..policy.metadata import PRECISIONS
-from ..policy.properties import STYLES
+from ..policy.properties import PROPERTY_STYLES
 from .options import provider_option
 
 if TYPE_CHECKING:
     from ..policy.metadata import Metadata
 
 RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
-"""How the properties are written that a runtime reads."""
+"""The property style of each runtime."""
 
 
 @click.command()
@@ -22,10 +22,10 @@ RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="of the network inside"
 )
-@click.option("--batch", type=click.IntRange(min=1), help="robots a call, fixed; by default any number")
+@click.option("--batch", type=click.IntRange(min=1), help="fixed number of robots per call; by default any number")
 @click.option(
-    "--properties", type=click.Choice([*RUNTIMES, *STYLES]), default="mjlab", show_default=True,
-    help="for whose runtime: mjlab (csv) or holosoma (json, and holosoma.onnx with its observations); csv or json alone",
+    "--properties", type=click.Choice([*RUNTIMES, *PROPERTY_STYLES]), default="mjlab", show_default=True,
+    help="style for a runtime: mjlab (csv) or holosoma (json, and holosoma.onnx with its observations); csv or json alone",
 )  # fmt: skip
 @click.option("--states", help="for fp16 and int8: states recorded by `run --record`; by default recorded now")
 def export(
@@ -50,7 +50,7 @@ def export(
 
 @click.command()
 @click.argument("folder")
-@click.option("--checkpoint", required=True, help="what it was exported from")
+@click.option("--checkpoint", required=True, help="the checkpoint that was exported")
 @click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
 @click.option("--states", help="random, recorded (in closed loops, now) or a file of `run --record`")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
@@ -66,7 +66,7 @@ def check(folder: str, checkpoint: str, num_states: int, states: str | None, see
 @click.command()
 @click.argument("folder")
 def info(folder: str) -> None:
-    """Show what FOLDER holds: source, precision, robot, inputs and outputs."""
+    """Show the export in FOLDER: source, precision, robot, inputs and outputs."""
     from rich.console import Console
     from rich.text import Text
 
@@ -93,7 +93,7 @@ def info(folder: str) -> None:
 
 
 def _accuracy(metadata: "Metadata") -> str:
-    """Precision, and what it costs."""
+    """The precision and its error."""
     seen = metadata.accuracy
     if seen is None:
         return metadata.precision
@@ -105,8 +105,8 @@ def _accuracy(metadata: "Metadata") -> str:
 
 @click.command()
 @click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
-@click.option("--output", required=True, help="the file, an exported program of torch")
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots a call")
+@click.option("--output", required=True, help="file of the exported torch program")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots per call")
 def build(checkpoint: str, output: str, batch: int) -> None:
     """Compile a policy with torch-tensorrt, for torch programs on this machine's GPU."""
     with needs("export"):

@@ -1,4 +1,4 @@
-"""`protege-deploy`: export a policy, check it, run it. Everything heavy is imported by the command that needs it."""
+"""`protege-deploy`: export a policy, check it, run it. Large packages are imported by the command that needs them."""
 
 import sys
 from io import TextIOWrapper
@@ -14,8 +14,8 @@ from .simulate import simulate
 from .view import view
 
 
-class Printing(click.Group):
-    """A group whose commands print a question mark for what the terminal's encoding lacks, instead of failing."""
+class EncodingSafeGroup(click.Group):
+    """A group whose commands print a question mark for a character that the terminal's encoding lacks, instead of failing."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -24,7 +24,7 @@ class Printing(click.Group):
         return super().main(*args, **kwargs)
 
 
-@click.group(cls=Printing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=EncodingSafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="protege-deploy")
 def main() -> None:
     """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 
-class Finite(click.FloatRange):
-    """A number that is one: Python reads `nan` and `inf` as floats too."""
+class FiniteFloat(click.FloatRange):
+    """A finite number: Python also reads `nan` and `inf` as floats."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)

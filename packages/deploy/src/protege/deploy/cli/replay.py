@@ -1,4 +1,4 @@
-"""What can be done with recorded runs: `replay`, `compare`, `clip`."""
+"""Commands for recorded runs: `replay`, `compare`, `clip`."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,13 +10,17 @@ import numpy as np
 
 from ..errors import DeployError
 from ..files import write_json, write_whole, writing
-from .options import Finite, provider_option, threads_option
+from .options import FiniteFloat, provider_option, threads_option
 
 if TYPE_CHECKING:
     from ..loop.comparison import Difference
 
 tolerance_option: Callable = click.option(
-    "--tolerance", default=1e-5, show_default=True, type=Finite(0.0), help="rad, what counts as the same target"
+    "--tolerance",
+    default=1e-5,
+    show_default=True,
+    type=FiniteFloat(0.0),
+    help="largest difference of equal targets, rad",
 )
 report_option: Callable = click.option("--report", help="write the differences as JSON")
 
@@ -29,7 +33,7 @@ report_option: Callable = click.option("--report", help="write the differences a
 @provider_option
 @report_option
 def replay(recording: Path, folder: str, tolerance: float, threads: int, provider: str, report: str | None) -> None:
-    """Ask the policy in FOLDER again what it was asked in RECORDING, and compare its answers."""
+    """Give the policy in FOLDER the inputs of RECORDING again, and compare its targets."""
     from ..loop import comparison
     from ..loop.recording import load
     from ..policy.onnx_policy import OnnxPolicy
@@ -54,7 +58,7 @@ def compare(first: Path, second: Path, tolerance: float, report: str | None) -> 
 @click.argument("recording", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="the clip, a .npy file")
 def clip(recording: Path, output: Path) -> None:
-    """Make a motion clip of RECORDING: `protege sim motions play` draws it as a film."""
+    """Convert RECORDING to a motion clip, which `protege sim motions play` renders as a film."""
     from ..loop.recording import load
     from ..motions.clip_file import Facts, Motion, clip_path, write_clip
     from ..motions.clip_paths import ClipError

@@ -1,4 +1,4 @@
-"""`protege-deploy run`: a policy drives a robot, and what that showed. What is heavy is imported when it is needed."""
+"""`protege-deploy run`: a policy controls a robot, and the run is measured. Large packages are imported when they are needed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..commands.order_kind import Run
+from ..commands.order_kind import RunContext
 from ..commands.orders import MODES
 from ..commands.registry import KINDS
 from ..errors import DeployError
@@ -15,29 +15,29 @@ from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
 from ..safety.ranges import Ranges
 from . import start
-from .options import Finite, provider_option, threads_option
+from .options import FiniteFloat, provider_option, threads_option
 from .signals import interruptible
 
 DEFAULT_SECONDS = 10.0
-TIMING = ("realtime", "rate", "catch_up", "fifo", "core")
+LOOP_OPTIONS = ("realtime", "rate", "catch_up", "fifo", "core")
 """Options that are arguments of `ControlLoop`."""
 
 
 def task_options() -> Iterator[Callable]:
-    """The options of each modality that has some, an option that several have once."""
+    """The options of each modality. An option that several modalities share appears once."""
     users: dict[str, list[str]] = {}
     for name, kind in KINDS.items():
         for flag in kind.options:
             users.setdefault(flag, []).append(name)
     for flag, names in users.items():
-        told = {"show_default": True, "type": Finite(), **KINDS[names[0]].options[flag]}
-        yield click.option(flag, **{**told, "help": f"of {' and '.join(names)}: {told['help']}"})
+        settings = {"show_default": True, "type": FiniteFloat(), **KINDS[names[0]].options[flag]}
+        yield click.option(flag, **{**settings, "help": f"of {' and '.join(names)}: {settings['help']}"})
 
 
 OPTIONS: list[Callable] = [
     # One command, and the sources of several.
     click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="by default the first that it takes"),
-    click.option("--motion-file", help="the clip that motion tracks, or a key plays: a .npy, or the name of a shipped one"),
+    click.option("--motion-file", help="clip for --task motion, or for a key: a .npy file, or the name of a shipped clip"),
     *task_options(),
     click.option("--commands", metavar="SOURCE",
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
@@ -47,23 +47,23 @@ OPTIONS: list[Callable] = [
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
                  help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
-                 help="holds the key shared with whoever sends to udp:; or set PROTEGE_UDP_KEY. Without one only this machine may"),
-    click.option("--seconds", type=Finite(0.1, 86400.0),
-                 help="10 by default; a motion ends with its clip, orders from outside with Ctrl-C"),
+                 help="key shared with the sender to udp:; or set PROTEGE_UDP_KEY. Without a key only this machine may send"),
+    click.option("--seconds", type=FiniteFloat(0.1, 86400.0),
+                 help="10 by default; a motion ends with its clip, --commands with Ctrl-C"),
     click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
     threads_option,
     provider_option,
     *start.OPTIONS,
     # How the loop keeps time, and what the safety layer allows.
-    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or at once"),
-    click.option("--rate", type=Finite(1.0, 10_000.0), help="ticks a second, if not the policy's: time runs faster or slower"),
+    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or as fast as possible"),
+    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="ticks per second; by default the control rate"),
     click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
-                 help="leave out ticks that are over, or run late steps at once"),
+                 help="skip missed ticks, or run late steps immediately"),
     click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
     click.option("--core", type=int, help="CPU core to run on"),
-    click.option("--safety/--no-safety", default=True, show_default=True, help="without: only what is not finite stops it"),
+    click.option("--safety/--no-safety", default=True, show_default=True, help="without, only values that are not finite trip"),
     click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
-    # What is kept of it.
+    # Files that the run writes.
     click.option("--report", help="write the measurements as JSON"),
     click.option("--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"),
 ]  # fmt: skip
@@ -83,18 +83,18 @@ def run(
     seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
     after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Close the loop with MuJoCo, a robot process or a robot, and measure latency and how well the command is obeyed."""
+    """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder
     from ..network.keys import load_key
     from ..safety.limits import Limits
     from ..safety.safety import Safety
-    from . import live
+    from . import connections
 
-    timing = {name: options.pop(name) for name in TIMING}
+    timing = {name: options.pop(name) for name in LOOP_OPTIONS}
     key = load_key(key_file)
-    open_robot = live.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
+    open_robot = connections.find_robot(robot_name, realtime=timing["realtime"], key=key, fifo=timing["fifo"])
     policy = _policy(folder, policy_file, threads, provider)
     if record and policy_file:
         raise DeployError("a recording holds the inputs of our policies", "Leave out --record or --policy")
@@ -106,25 +106,29 @@ def run(
         robot, kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
         if commands is not None:
-            command, seconds = live.open_commands(commands, policy, kinematics, seconds, stack, key=key, **options)
+            command, seconds = connections.open_commands(
+                commands, policy, kinematics, seconds, stack, key=key, **options
+            )
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
-        told = policy.metadata
-        before = start.start_up(
-            robot, robot_name, told, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
+        metadata = policy.metadata
+        start_up = start.start_up(
+            robot, robot_name, metadata, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
         )
-        judge = Safety(allowed, told)
-        loop = ControlLoop(policy, robot, command, told.control_dt, safety=judge, start_up=before, **timing)
+        safety_layer = Safety(allowed, metadata)
+        loop = ControlLoop(
+            policy, robot, command, metadata.control_dt, safety=safety_layer, start_up=start_up, **timing
+        )
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
-        if isinstance(command, live.Commander):
+        if isinstance(command, connections.Commander):
             command.on_end = loop.stop
         stack.enter_context(interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)
         if recorder is not None:
             recorder.facts |= {"event": result["loop"]["event"], "clipped": result["loop"]["clipped"]}
-    # What the run showed comes first: a full disk may take the recording and the report, but not the summary.
+    # The summary comes first: a full disk may prevent the recording and the report.
     _show(result)
     if report:
         write_json(Path(report), result)
@@ -148,14 +152,14 @@ def _task(
     policy: Any, robot: Any, kinematics: Any, seconds: float | None, *, task: str | None, motion_file: str | None,
     standing: bool, **options: Any,
 ) -> tuple[Any, float]:  # fmt: skip
-    """The command of `--task`, and for how long, s."""
+    """The command source of `--task`, and the run's duration, s."""
     from . import tasks
 
     chosen, length = tasks.choose_task(task, motion_file, policy), seconds or DEFAULT_SECONDS
     if chosen != "motion":
-        told = policy.metadata
-        asked = Run(robot.read().pose_2d, length, told.path_times, Ranges(told.command_ranges))
-        return KINDS[chosen].from_options(options, asked), length
+        metadata = policy.metadata
+        context = RunContext(robot.read().pose_2d, length, metadata.path_times, Ranges(metadata.command_ranges))
+        return KINDS[chosen].from_options(options, context), length
     if kinematics is None:
         raise DeployError("a motion needs the robot's kinematics", 'pip install "protege-deploy[mujoco]"')
     return tasks.motion_command(str(motion_file), policy, robot, kinematics, length, standing=standing)

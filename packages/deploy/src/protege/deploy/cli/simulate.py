@@ -1,4 +1,4 @@
-"""`protege-deploy simulate`: a robot that speaks its maker's messages, in MuJoCo."""
+"""`protege-deploy simulate`: a robot in MuJoCo that uses its manufacturer's messages."""
 
 import threading
 from contextlib import ExitStack
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DeployError, needs
-from .options import Finite
+from .options import FiniteFloat
 from .signals import interruptible
 
 if TYPE_CHECKING:
     from ..unitree.simulated import SimulatedRobot
 
 
-class Press(click.ParamType):
-    """`start@5` or `L2+B@60`: buttons of the remote control and when they are pressed, s."""
+class ButtonPress(click.ParamType):
+    """`start@5` or `L2+B@60`: buttons of the remote control, and the time at which they are pressed, s."""
 
     name = "press"
 
@@ -43,21 +43,30 @@ class Press(click.ParamType):
 @click.option("--interface", default="lo", show_default=True, help="of the network; lo stays on this machine")
 @click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="of DDS")
 @click.option(
-    "--sdk", is_flag=True, help="speak by Unitree's own SDK, as other programs on it and unitree-sdk: do; domain 0"
+    "--sdk", is_flag=True, help="use Unitree's own SDK, as for unitree-sdk: and other programs on it; domain 0"
 )
-@click.option("--seconds", type=Finite(0.1, 86400.0), help="by default until Ctrl-C")
+@click.option("--seconds", type=FiniteFloat(0.1, 86400.0), help="by default until Ctrl-C")
 @click.option(
-    "--gantry/--no-gantry", default=True, show_default=True, help="hangs until a policy moves it, or stands freely"
+    "--gantry/--no-gantry",
+    default=True,
+    show_default=True,
+    help="hang until a policy moves the joints, or stand freely",
 )
-@click.option("--odometry/--no-odometry", default=True, show_default=True, help="says where it is, or does not know it")
 @click.option(
-    "--press", "presses", multiple=True, type=Press(), help="on the remote control, as start@5 or L2+B@60; repeatable"
+    "--odometry/--no-odometry", default=True, show_default=True, help="send the root's position and velocity, or not"
+)
+@click.option(
+    "--press",
+    "presses",
+    multiple=True,
+    type=ButtonPress(),
+    help="on the remote control, as start@5 or L2+B@60; repeatable",
 )
 def simulate(
     robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
     odometry: bool, presses: tuple[tuple[frozenset[str], float], ...],
 ) -> None:  # fmt: skip
-    """A robot in MuJoCo that speaks Unitree's messages over DDS: for `run --robot unitree:lo`, or for other programs."""
+    """Simulate a robot in MuJoCo with Unitree's messages over DDS, for `run --robot unitree:lo` or other programs."""
     robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
     robot.odometry = odometry
     with ExitStack() as stack:
@@ -81,7 +90,7 @@ def simulate(
 
 
 def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.5) -> None:
-    """Hold buttons for a moment."""
+    """Hold buttons for some seconds."""
     from ..unitree.remote import Remote
 
     robot.remote = Remote(buttons)
@@ -91,7 +100,7 @@ def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.
 
 
 def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool, sdk: bool) -> "SimulatedRobot":
-    """The robot of that name, by its export or as it is installed."""
+    """The robot of that name, with the model of its export or the installed one."""
     from ..unitree.bus import Bus
     from ..unitree.motors import motors_of
     from ..unitree.sdk import SdkBus
@@ -101,12 +110,15 @@ def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: b
     if folder is not None:
         from ..policy.metadata import ROBOT_FILE, load
 
-        told, path = load(folder), Path(folder) / ROBOT_FILE
-        if told.robot != name:
-            raise DeployError(f"{folder} is an export for {told.robot}, not {name}", f"Take --robot {told.robot}")
+        metadata, path = load(folder), Path(folder) / ROBOT_FILE
+        if metadata.robot != name:
+            raise DeployError(
+                f"{folder} is an export for {metadata.robot}, not {name}", f"Take --robot {metadata.robot}"
+            )
         if not path.is_file():
             raise DeployError(f"{path} does not exist", "Export where protege-sim is installed")
-        xml, pose = path.read_text(encoding="utf-8"), dict(zip(told.joint_names, told.default_joint_pos, strict=True))
+        xml = path.read_text(encoding="utf-8")
+        pose = dict(zip(metadata.joint_names, metadata.default_joint_pos, strict=True))
     else:
         with needs("export"):
             from ..export.robot_model import robot_model

@@ -1,4 +1,4 @@
-"""Options of how a run starts and what follows a fall, for every robot."""
+"""Options for the start of a run and for the time after a fall, for every robot."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,43 +6,43 @@ from typing import Any
 import click
 
 from ..errors import DeployError
-from ..loop.start_up import HOLD, RAMP, StartUp
+from ..loop.start_up import HOLD_SECONDS, RAMP_STEPS, StartUp
 from ..policy.metadata import Metadata
-from .options import Finite
+from .options import FiniteFloat
 
-GO = "A"
-"""Of the robot's remote control: the policy may begin."""
+GO_BUTTON = "A"
+"""The button of the robot's remote control that lets the policy begin."""
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
-                 help=f"steps of a ramp from wherever the joints are to the default pose, {RAMP} by default on unitree, "
-                      "elsewhere the policy begins at once; 0 for none"),
-    click.option("--hold", default=HOLD, show_default=True, type=Finite(0.0, 3600.0),
-                 help="s that the pose is held after the ramp"),
+                 help=f"steps of a ramp from the present to the default pose, {RAMP_STEPS} by default on unitree, "
+                      "otherwise the policy begins immediately; 0 for none"),
+    click.option("--hold", default=HOLD_SECONDS, show_default=True, type=FiniteFloat(0.0, 3600.0),
+                 help="s for which the pose is held after the ramp"),
     click.option("--begin", type=click.Choice(["now", "remote"]), default="now", show_default=True,
-                 help="remote: damp until start is pressed on the robot's remote control, hold the pose until A is"),
+                 help="remote: damp until start is pressed on the robot's remote control, then hold the pose until A is pressed"),
     click.option("--after-fall", type=click.Choice(["stay", "resume"]), default="stay", show_default=True,
-                 help="stay down, or start softly once more when somebody has stood the robot up"),
+                 help="stay down, or start softly again after someone has stood the robot up"),
 ]  # fmt: skip
 
 
 def start_up(
     robot: Any, robot_name: str, metadata: Metadata, *, soft_start: int | None, hold: float, begin: str, after_fall: str
 ) -> StartUp | None:
-    """What comes before the policy's first step; None: nothing.
+    """The start-up before the policy's first step; None if there is none.
 
     Raises:
         DeployError: the robot has no remote control.
     """
-    ramp = soft_start if soft_start is not None else RAMP * robot_name.startswith("unitree")
+    ramp = soft_start if soft_start is not None else RAMP_STEPS * robot_name.startswith("unitree")
     if not ramp:
         if begin == "remote" or after_fall == "resume":
-            raise DeployError("without a soft start the policy begins at once", f"Add --soft-start {RAMP}")
+            raise DeployError("without a soft start the policy begins at once", f"Add --soft-start {RAMP_STEPS}")
         return None
     waits: dict[str, Any] = {}
     if begin == "remote":
         if not hasattr(robot, "remote"):
             raise DeployError(f"{robot_name} has no remote control that is known here", "Take --begin now")
-        waits = {"ready": lambda: "start" in robot.remote.buttons, "go": lambda: GO in robot.remote.buttons}
-    told = metadata.default_joint_pos
-    return StartUp(told, metadata.control_dt, ramp=ramp, hold=hold, resumes=after_fall == "resume", **waits)
+        waits = {"ready": lambda: "start" in robot.remote.buttons, "go": lambda: GO_BUTTON in robot.remote.buttons}
+    resumes = after_fall == "resume"
+    return StartUp(metadata.default_joint_pos, metadata.control_dt, ramp=ramp, hold=hold, resumes=resumes, **waits)

@@ -1,4 +1,4 @@
-"""The commands that `run --task` gives, each measured by its task's error."""
+"""The command sources of `run --task`, each measured by its task's error."""
 
 import click
 import numpy as np
@@ -14,10 +14,10 @@ from ..policy.onnx_policy import OnnxPolicy
 
 
 def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -> str:
-    """What to run: what was asked for, or the first that the policy takes.
+    """The task to run: the given one, or the first that the policy takes.
 
     Raises:
-        DeployError: the policy does not take it, or a clip is missing or too many.
+        DeployError: the policy does not take it, a clip is missing, or a clip does not belong to it.
     """
     offered = policy.modes
     usual = next((x for x in offered if x in MODES), next(iter(offered), ""))
@@ -42,9 +42,9 @@ def choose_task(task: str | None, motion_file: str | None, policy: OnnxPolicy) -
 def motion_command(
     path: str, policy: OnnxPolicy, robot: RobotInterface, kinematics: Kinematics, seconds: float, *, standing: bool
 ) -> tuple[MeasuredCommand, float]:
-    """The command to track a clip, and for how long, s.
+    """The command source that tracks a clip, and the run's duration, s.
 
-    A simulated robot begins in its first pose, unless it is to stand. Otherwise the clip begins where the robot is.
+    A simulated robot begins in the clip's first pose, unless `standing`. Otherwise the clip begins where the robot is.
     """
     clip = load_clip(path, policy.metadata, kinematics)
     for warning in clip.warnings:

@@ -11,14 +11,14 @@ from .signals import interruptible
 @click.command()
 @click.argument("folders", nargs=-1, required=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 admits other machines")
 @click.option("--motion-file", multiple=True, help="a clip to play, repeatable; by default shipped ones")
 @click.option("--walking", is_flag=True, help="start in motion instead of at rest")
-@click.option("--seconds", type=click.FloatRange(min=0.0), help="end after so long; by default with Ctrl-C")
+@click.option("--seconds", type=click.FloatRange(min=0.0), help="duration; by default until Ctrl-C")
 def view(
     folders: tuple[str, ...], port: int, host: str, motion_file: tuple[str, ...], walking: bool, seconds: float | None
 ) -> None:
-    """Serve a page where the humanoid runs on the exports in FOLDERS and can be steered."""
+    """Serve a page with a simulated humanoid, controlled by the exports in FOLDERS, that can be steered."""
     with needs("cpu,mujoco,view"):
         from ..viewer.serve import Viewer
     students = {Path(folder).resolve().name: Path(folder) for folder in folders}

@@ -9,8 +9,8 @@ import numpy as np
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
-from ..safety.ranges import ANY, Ranges
-from .order_kind import OrderKind, Past, Run, Shortcut
+from ..safety.ranges import UNLIMITED, Ranges
+from .order_kind import CommandHistory, OrderKind, RunContext, Shortcut
 from .order_values import as_points, check_frame, check_numbers
 
 
@@ -20,7 +20,7 @@ class Goal:
 
     Attributes:
         point: (x, y) m.
-        seconds: s until then; by default 2 s and 0.8 m/s.
+        seconds: time until the deadline; by default 2 s plus the distance at 0.8 m/s.
         frame: of the point.
     """
 
@@ -33,12 +33,14 @@ class Goal:
         check_numbers(self, seconds=(0.0, 3600.0))
         check_frame(self.frame)
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
-        """The command, for a robot and a start that are where `frames` says."""
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
+        """The command source, given the pose of each frame."""
         point = frames[self.frame].to_world(np.array(self.point))
         distance = float(np.linalg.norm(point - frames["robot"].point))
         reach = ranges.reach("goal_distance", distance)
-        return GoalCommand(point, _usual_time(distance) if self.seconds is None else self.seconds, reach)
+        return GoalCommand(point, _training_time(distance) if self.seconds is None else self.seconds, reach)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class GoalCommand:
     Attributes:
         point: (2,) m.
         deadline: s since the loop's start.
-        reach: m; a point further away is shown so far from the robot, in its direction, with the time that this way takes.
+        reach: m; instead of a point further away, the command is the point at this distance in its direction, with the usual time.
     """
 
     reads_bodies: ClassVar[bool] = False
@@ -58,8 +60,8 @@ class GoalCommand:
 
     @classmethod
     def ahead(cls, start: Pose2D, offset: tuple[float, float], reach: float = float("inf")) -> Self:
-        """A point so far ahead and to the left of a robot, m, with the training's time to get there."""
-        return cls(start.to_world(np.array(offset)), _usual_time(float(np.hypot(*offset))), reach)
+        """A point at an offset (ahead, left) m from a robot, with the training's time to get there."""
+        return cls(start.to_world(np.array(offset)), _training_time(float(np.hypot(*offset))), reach)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         way, left = self.point - reading.place[:2], max(0.0, self.deadline - time)
@@ -67,7 +69,7 @@ class GoalCommand:
         if distance <= self.reach:
             return Command(goal_w=self.point, goal_time_left=left)
         near = reading.place[:2] + self.reach / distance * way
-        return Command(goal_w=near, goal_time_left=min(left, _usual_time(self.reach)))
+        return Command(goal_w=near, goal_time_left=min(left, _training_time(self.reach)))
 
     def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
         """Horizontal distance from the point at the deadline, or at the end of a shorter run, m."""
@@ -75,21 +77,21 @@ class GoalCommand:
         return {"goal_reaching_err": float(np.linalg.norm(root_pos_w[last, :2] - self.point))}
 
 
-def _usual_time(distance: float) -> float:
-    """The time that the training gives for a way, m: two seconds, and 0.8 m/s."""
+def _training_time(distance: float) -> float:
+    """The training's time for a distance in m, s: two seconds plus the distance at 0.8 m/s."""
     return 2.0 + distance / 0.8
 
 
-# What the runtime knows of it ------------------------------------------------------------------------------------------
+# The order kind ----------------------------------------------------------------------------------------------------------
 
 
-def from_options(options: Mapping[str, Any], run: Run) -> GoalCommand:
+def from_options(options: Mapping[str, Any], run: RunContext) -> GoalCommand:
     """The point that `--goal` names."""
     offset = options["goal"]
     return GoalCommand.ahead(run.start, offset, run.ranges.reach("goal_distance", float(np.hypot(*offset))))
 
 
-def random(generator: np.random.Generator, run: Run) -> GoalCommand:
+def random(generator: np.random.Generator, run: RunContext) -> GoalCommand:
     """A point ahead, up to 4.5 m away."""
     return GoalCommand.ahead(run.start, (float(generator.uniform(0.5, 4.0)), float(generator.uniform(-2.0, 2.0))))
 
@@ -99,7 +101,7 @@ def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: R
     return {"goal_w": root[-1], "goal_time_left": dt * (len(root) - 1 - now)}
 
 
-def error(past: Past, metadata: Metadata) -> float | None:
+def error(past: CommandHistory, metadata: Metadata) -> float | None:
     """Distance from the point, m."""
     command, root = past[-1]
     return None if command.goal_w is None else float(np.linalg.norm(root - command.goal_w))

@@ -1,10 +1,10 @@
-"""Commands that measure their own tracking error, and notes about a run."""
+"""Command sources that measure their own tracking error, and notes about a run."""
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from ..interface import Array, Command, RobotReading
 
-STRIDE = 1.0  # s, over which a velocity is averaged: a gait cycle
+STRIDE_SECONDS = 1.0  # over which a velocity is averaged: a gait cycle
 
 
 @runtime_checkable
@@ -12,7 +12,7 @@ class MeasuredCommand(Protocol):
     """A command source that measures how well it was followed."""
 
     reads_bodies: ClassVar[bool]
-    """Whether `errors` needs the positions of all bodies, or those of the root alone."""
+    """Whether `errors` needs the positions of all bodies, not of the root alone."""
 
     def __call__(self, time: float, reading: RobotReading) -> Command: ...
 
@@ -22,12 +22,12 @@ class MeasuredCommand(Protocol):
 
 
 @runtime_checkable
-class Ending(Protocol):
-    """A command source that comes to an end, and then is to stand there.
+class EndingCommand(Protocol):
+    """A command source that ends, after which the robot stands there.
 
     Attributes:
-        lead: s by which it ends early, so that another command can take over.
-        notes: when it came to its end, or was given up; empty until then.
+        lead: s by which it ends early, so that another command can follow.
+        notes: when and how it ended; empty until then.
     """
 
     lead: float
@@ -45,7 +45,7 @@ class Ending(Protocol):
 
     @property
     def rest(self) -> tuple[Array, float]:
-        """Where it ends, (2,) m, and how long it is until then, s."""
+        """Its end point, (2,) m, and the time until it gets there, s."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Motions: follow a clip with the whole body, and how far the robot is from it."""
+"""Motions: follow a clip with the whole body, and measure the robot's distance from it."""
 
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
@@ -21,11 +21,11 @@ Kinematics = Callable[[Poses], tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Motion:
-    """The order to follow a clip with the whole body, or with some of it, beginning where the robot is.
+    """The order to follow a clip with all bodies or some of them, beginning where the robot is.
 
     Attributes:
         clip: a `.npy` file, or the name of one that a package ships.
-        bodies: names of those whose poses count; empty: all. The rest may obey the other modes of a mix.
+        bodies: names of those whose poses are commanded; empty: all. The others follow the other modes of the order.
     """
 
     clip: str
@@ -43,11 +43,11 @@ class MotionCommand:
 
     Args:
         clip: placed in the world, see `Clip.placed`; sampled once, at multiples of `Metadata.control_dt`.
-        kinematics: `MujocoRobot.body_poses`, for instance.
+        kinematics: such as `MujocoRobot.body_poses`.
         metadata: of the policy.
-        also: modalities of `KINDS` that are commanded besides the poses, as the clip itself obeys them. For teachers, which were
-            trained with poses and command together.
-        bodies: names of those whose poses count; empty: all.
+        also: modalities of `KINDS` that are commanded besides the poses, with the values that the clip itself follows. For
+            teachers, which were trained with poses and command together.
+        bodies: names of those whose poses are commanded; empty: all.
     """
 
     reads_bodies: ClassVar[bool] = True
@@ -73,7 +73,7 @@ class MotionCommand:
         self._mask = None if all(counts) else np.tile(counts, (len(self._ahead), 1))
 
     def moved(self, start: Pose2D) -> Self:
-        """The same, turned about the world's vertical by the heading of a start, and then shifted to its point."""
+        """A copy, turned about the world's vertical by the heading of `start`, and then shifted to its point."""
         other = copy(self)
         other._root, other._body_pos = start.to_world(self._root), self._body_pos.copy()
         other._body_pos[..., :2] = start.to_world(self._body_pos[..., :2])
@@ -84,14 +84,14 @@ class MotionCommand:
         now = self._step(time)
         following = min(now + 1, self.last)
         seen = np.minimum(now + self._ahead, self.last)
-        told = (of_clip(self._root, now, self.dt, self._times, reading) for of_clip in self._also)
+        other_fields = (of_clip(self._root, now, self.dt, self._times, reading) for of_clip in self._also)
         return Command(
             target_body_pos_w=self._body_pos[seen],
             target_body_quat_w=self._body_quat[seen],
             pose_mask=self._mask,
             reference_joint_pos=self._joint_pos[following],
             reference_joint_vel=self._joint_vel[following],
-            **{name: value for fields in told for name, value in fields.items()},
+            **{name: value for fields in other_fields for name, value in fields.items()},
         )
 
     def errors(self, time: Array, root_pos_w: Array, body_pos_w: Array | None, /) -> dict[str, float]:
@@ -101,7 +101,7 @@ class MotionCommand:
         return {"cartesian_err": float(error.mean()), "cartesian_err_max": float(error.max())}
 
     def height(self, time: float) -> float:
-        """Of the clip's root, m."""
+        """Height of the clip's root, m."""
         return float(self._height[self._step(time)])
 
     def _step(self, time: float) -> int:

@@ -1,4 +1,4 @@
-"""What this runtime knows of a modality. One that it does not know is ordered by the inputs that `policy.json` says."""
+"""How this runtime handles a modality. Other modalities are ordered by the model inputs that `policy.json` lists."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,42 +9,44 @@ import numpy as np
 from ..geometry import Array, Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
-from ..safety.ranges import ANY, Ranges
+from ..safety.ranges import UNLIMITED, Ranges
 from .measured import MeasuredCommand
 
-Past = Sequence[tuple[Command, Array]]
-"""What was commanded in each control step until now, and where the root then was, (2,) m; the last entry is now."""
+CommandHistory = Sequence[tuple[Command, Array]]
+"""Command and root position, (2,) m, of each control step so far; the last entry is the present step."""
 
 
 @runtime_checkable
-class Part(Protocol):
+class OrderPart(Protocol):
     """An order of one modality."""
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
-        """The command, for a robot and a start that are where `frames` says."""
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
+        """The command source, given the pose of each frame."""
         ...
 
 
-class Run(NamedTuple):
-    """What a command is for: where the robot is, how long it runs, s, `Metadata.path_times`, what its policy was trained on."""
+class RunContext(NamedTuple):
+    """The run that a command is made for: the robot's pose, duration in s, `Metadata.path_times`, the policy's command ranges."""
 
     start: Pose2D
     seconds: float
     times: Sequence[float]
-    ranges: Ranges = ANY
+    ranges: Ranges = UNLIMITED
 
 
 class Shortcut(NamedTuple):
-    """An order at the touch of a key or a button.
+    """An order that one key or button gives.
 
     Attributes:
-        order: what is given.
-        words: what it is, in a line.
+        order: the order.
+        words: its description, one line.
         key: of a keyboard.
         button: of a gamepad, its number.
     """
 
-    order: Part
+    order: OrderPart
     words: str
     key: str
     button: int
@@ -56,30 +58,30 @@ class OrderKind:
 
     Attributes:
         name: as `policy.json` has it.
-        order: dataclass of its orders, a `Part`; its fields are the keys that a user gives.
+        order: dataclass of its orders, a `OrderPart`; its fields are the keys that a user gives.
         from_options: values of `options` -> the command.
-        random: draws a command within what policies are trained on.
-        of_clip: a clip's root (T, 2) m, its control step now, s between two, `path_times`, the reading -> fields of a `Command`
-            that the clip itself obeys.
+        random: draws a command from the range that policies are trained on.
+        of_clip: a clip's root (T, 2) m, its present control step, s between two steps, `path_times`, the reading -> fields of a
+            `Command` that the clip itself follows.
         unit: of `error`.
-        error: distance of the robot from what was commanded for this moment; None without a command, NaN while too little is known.
+        error: tracking error of the present step; None without a command, NaN while the history is too short.
         drawn: the command and the root (2,) m -> points (P, 2) m of a line on the ground, one point for a ball, or None.
         segments: of that line; 0 for a ball.
         options: of `protege-deploy run --task`: arguments of `click.option` by flag.
         shortcut: an order that a key gives.
-        speed_range: the entry of `command_ranges` that its speed keeps to, if it has one.
-        of_velocity: a velocity (..., 3) and its array library -> the model's inputs for it, if it can say a velocity at all.
-        velocity_of: a command and the reading -> the velocity (3,) m/s ahead, m/s to the left, rad/s to the left, that obeys it;
-            None where it commands nothing of the kind.
+        speed_range: the entry of `command_ranges` that limits its speed, if any.
+        of_velocity: a velocity (..., 3) and its array library -> the model's inputs for it; None if a velocity cannot be expressed.
+        velocity_of: a command and the reading -> the velocity (3,) m/s ahead, m/s to the left, rad/s to the left, that follows it;
+            None if the command has no fields of this modality.
     """
 
     name: str
     order: type
-    from_options: Callable[[Mapping[str, Any], Run], MeasuredCommand]
-    random: Callable[[np.random.Generator, Run], MeasuredCommand]
+    from_options: Callable[[Mapping[str, Any], RunContext], MeasuredCommand]
+    random: Callable[[np.random.Generator, RunContext], MeasuredCommand]
     of_clip: Callable[[Array, int, float, Sequence[float], RobotReading], dict[str, Any]]
     unit: str
-    error: Callable[[Past, Metadata], float | None]
+    error: Callable[[CommandHistory, Metadata], float | None]
     drawn: Callable[[Command, Array], Array | None]
     segments: int = 0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -89,5 +91,5 @@ class OrderKind:
     velocity_of: Callable[[Command, RobotReading], Array | None] | None = None
 
 
-SPEED: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
+SPEED_OPTION: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
 """The option of every kind that has a speed."""

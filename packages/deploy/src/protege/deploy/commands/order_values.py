@@ -6,14 +6,14 @@ from typing import Any
 from ..errors import DeployError
 
 FRAMES = ("robot", "start", "world")
-"""Where the robot stands and faces as the order is taken, where it did as the run began, and the world."""
+"""The robot's position and heading when the order is taken, those when the run began, and the world frame."""
 MAX_SPEED = 10.0  # m/s
 MAX_POINTS = 1000
-FAR = 1e5  # m
+MAX_COORDINATE = 1e5  # m
 
 
 def check_numbers(order: Any, **bounds: tuple[float, float]) -> None:
-    """Check fields of an order by name: finite numbers within bounds, both included; None is left out.
+    """Check that fields of an order are finite numbers within bounds, both included. None is allowed.
 
     Raises:
         DeployError: naming the field.
@@ -35,16 +35,20 @@ def check_frame(name: Any) -> None:
 
 
 def as_points(values: Any) -> tuple[tuple[float, float], ...]:
-    """Points (x, y) m out of lists.
+    """Points (x, y) m, from lists.
 
     Raises:
-        DeployError: no list of pairs of numbers, or too many.
+        DeployError: it is not a list of pairs of numbers, or is too long.
     """
     if not _is_list(values) or len(values) > MAX_POINTS:
         raise DeployError(f"points are a list of at most {MAX_POINTS} pairs (x, y), not {short(values)}")
     for point in values:
-        if not _is_list(point) or len(point) != 2 or not all(_is_number(value, -FAR, FAR) for value in point):
-            raise DeployError(f"a point is a pair (x, y) of numbers up to {FAR:g} m, not {short(point)}")
+        if (
+            not _is_list(point)
+            or len(point) != 2
+            or not all(_is_number(value, -MAX_COORDINATE, MAX_COORDINATE) for value in point)
+        ):
+            raise DeployError(f"a point is a pair (x, y) of numbers up to {MAX_COORDINATE:g} m, not {short(point)}")
     return tuple((float(x), float(y)) for x, y in values)
 
 
@@ -59,5 +63,5 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:
-    """Whether it is a number, which NaN is not, within bounds."""
+    """Whether it is a number within bounds. NaN is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

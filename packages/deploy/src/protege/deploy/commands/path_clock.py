@@ -1,6 +1,6 @@
-"""The clock of a path waits for the robot: who is behind the path's point, or beside it, is not left further behind.
+"""The clock of a path waits for the robot: it slows down while the robot is behind the path's point or beside it.
 
-Without that a robot that has lost its path is shown points ever further away, which no training has shown it, and runs after them.
+Otherwise a robot that has lost its path would see points ever further away, which it has not seen in training, and run after them.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,19 @@ import numpy as np
 
 from ..interface import Array
 
-STOPS_AT = 0.6  # m behind or beside the path's point, where the clock stops; nearer, it is slowed in proportion
-LOST_AT = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path ...
-LOST_AFTER = 2.0  # s, after so long of which the path is given up
-AHEAD = 0.1  # s, over which the path's direction is taken
+CLOCK_STOP_DISTANCE = 0.6  # m behind or beside the path's point: the clock stops there, nearer it slows down
+LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path
+LOST_SECONDS = 2.0  # s off the path, after which the path is given up
+DIRECTION_SECONDS = 0.1  # s of the path, over which its direction is measured
 
 
 def clock_rate(distance: float) -> float:
-    """Seconds of the path a second, for a robot so far behind or beside the path's point, m: 1 on it, 0 from `STOPS_AT` on."""
-    return max(0.0, 1.0 - distance / STOPS_AT)
+    """Rate of the path's clock, 1 at distance 0 and 0 from `CLOCK_STOP_DISTANCE` on.
+
+    Args:
+        distance: of the robot behind or beside the path's point, m.
+    """
+    return max(0.0, 1.0 - distance / CLOCK_STOP_DISTANCE)
 
 
 class PathClock:
@@ -26,11 +30,11 @@ class PathClock:
     A robot that is ahead of the path's point does not slow the clock: waiting for it would only put it further ahead.
 
     Args:
-        position: where the path is at a time, s -> (2,) m.
+        position: the path's point at a time, s -> (2,) m.
         duration: of the path, s.
 
     Attributes:
-        now: s along the path.
+        now: time of this clock, s.
         lost: why the path was given up; empty if it was not.
     """
 
@@ -45,15 +49,15 @@ class PathClock:
         return self.now >= self._duration
 
     def advance(self, time: float, here: Array) -> None:
-        """Go on to a time, s since the path began, for a robot at (2,) m."""
+        """Advance to a time, s since the path began, for a robot at (2,) m."""
         offset = here - self._position(self.now)
         self._watch(time, float(np.linalg.norm(offset)))
         self.now += (time - self._time) * clock_rate(self._behind_or_beside(offset))
         self._time = time
 
     def _behind_or_beside(self, offset: Array) -> float:
-        """Length of an offset from the path's point, (2,) m, without what of it is ahead along the path."""
-        way = self._position(self.now + AHEAD) - self._position(self.now)
+        """Length of an offset from the path's point, (2,) m, without its component ahead along the path, m."""
+        way = self._position(self.now + DIRECTION_SECONDS) - self._position(self.now)
         length = float(np.linalg.norm(way))
         if length > 0.0:
             direction = way / length
@@ -61,6 +65,6 @@ class PathClock:
         return float(np.linalg.norm(offset))
 
     def _watch(self, time: float, distance: float) -> None:
-        self._off_since = min(self._off_since, time) if distance > LOST_AT else float("inf")
-        if time - self._off_since >= LOST_AFTER - 1e-6 and not self.lost:
-            self.lost = f"path given up: {distance:.1f} m off for {LOST_AFTER:g} s"
+        self._off_since = min(self._off_since, time) if distance > LOST_DISTANCE else float("inf")
+        if time - self._off_since >= LOST_SECONDS - 1e-6 and not self.lost:
+            self.lost = f"path given up: {distance:.1f} m off for {LOST_SECONDS:g} s"

@@ -1,13 +1,13 @@
-"""The modalities that this runtime has orders for; to add one, write a file and a line here, and its inputs in `Command`."""
+"""The modalities that this runtime has orders for. To add one, write a file, a line here, and its inputs in `Command`."""
 
 from . import goal, path, steering
 from .order_kind import OrderKind
 
-STEER, REACH, FOLLOW = steering.KIND, goal.KIND, path.KIND
-"""What sticks and sliders order, what is ordered for a point, and what for several."""
-Arrival = goal.GoalCommand
-"""What is commanded at the end of a line: to be at a point (2,) m by a deadline, s."""
-KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (FOLLOW, REACH, STEER)}
-"""All of them, by name."""
+VELOCITY_ORDER, POINT_ORDER, WAYPOINT_ORDER = steering.KIND, goal.KIND, path.KIND
+"""The order kinds for sticks and sliders, for one point, and for several points."""
+ArrivalCommand = goal.GoalCommand
+"""The command at the end of a path: be at a point (2,) m by a deadline, s."""
+KINDS: dict[str, OrderKind] = {kind.name: kind for kind in (WAYPOINT_ORDER, POINT_ORDER, VELOCITY_ORDER)}
+"""All order kinds, by name."""
 SHORTCUTS = {name: kind.shortcut for name, kind in KINDS.items() if kind.shortcut is not None}
-"""Orders at the touch of a key, by name."""
+"""Orders that a single key gives, by name."""

@@ -9,12 +9,12 @@ import numpy as np
 from ..geometry import Array, Pose2D, turned
 from ..interface import Command, CommandSource, RobotReading
 from ..policy.metadata import Metadata
-from ..safety.ranges import ANY, Ranges
-from .measured import STRIDE
-from .order_kind import SPEED, OrderKind, Past, Run
+from ..safety.ranges import UNLIMITED, Ranges
+from .measured import STRIDE_SECONDS
+from .order_kind import SPEED_OPTION, CommandHistory, OrderKind, RunContext
 from .order_values import MAX_SPEED, check_frame, check_numbers
 
-SETTLING = 2.0  # s, before an error counts
+SETTLING_SECONDS = 2.0  # s, before the error is measured
 SPEED_RANGE = "steering_speed"
 
 
@@ -24,8 +24,8 @@ class Steering:
 
     Attributes:
         direction: degrees to the left.
-        speed: m/s; 0 is to stand, less is to go backwards, facing the direction.
-        facing: degrees to the left, where to look; by default where to go.
+        speed: m/s; 0 is to stand, negative is to go backwards while facing the direction.
+        facing: degrees to the left, of the heading; by default `direction`.
         frame: of both directions.
     """
 
@@ -38,8 +38,10 @@ class Steering:
         check_numbers(self, direction=(-1e6, 1e6), speed=(-MAX_SPEED, MAX_SPEED), facing=(-1e6, 1e6))
         check_frame(self.frame)
 
-    def begin(self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = ANY) -> CommandSource:
-        """The command, for a robot and a start that are where `frames` says."""
+    def begin(
+        self, frames: Mapping[str, Pose2D], path_times: Sequence[float], ranges: Ranges = UNLIMITED
+    ) -> CommandSource:
+        """The command source, given the pose of each frame."""
         frame = frames[self.frame]
         facing = None if self.facing is None else frame.direction(self.facing)
         return SteeringCommand(frame.direction(self.direction), ranges.clamp(SPEED_RANGE, self.speed), facing)
@@ -51,8 +53,8 @@ class SteeringCommand:
 
     Attributes:
         direction: (2,) unit vector.
-        speed: m/s; below zero backwards.
-        facing: (2,) unit vector, where to look; by default where to go.
+        speed: m/s; negative is backwards.
+        facing: (2,) unit vector, of the heading; by default `direction`.
     """
 
     reads_bodies: ClassVar[bool] = False
@@ -64,34 +66,34 @@ class SteeringCommand:
         return Command(steering_direction_w=self.direction, steering_speed=self.speed, steering_facing_w=self.facing)
 
     def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
-        """Error of the velocity over the last second, after two seconds of settling, m/s; nothing for a shorter run."""
-        stride = max(1, round(STRIDE / (time[1] - time[0])))
+        """Mean error of the velocity over one second, after two seconds of settling, m/s; empty for a shorter run."""
+        stride = max(1, round(STRIDE_SECONDS / (time[1] - time[0])))
         velocity = (root_pos_w[stride:, :2] - root_pos_w[:-stride, :2]) / (time[stride:] - time[:-stride])[:, None]
-        counts = time[stride:] >= SETTLING
+        counts = time[stride:] >= SETTLING_SECONDS
         error = np.linalg.norm(velocity - self.speed * self.direction, axis=1)[counts]
         return {"steering_err": float(error.mean())} if len(error) else {}
 
 
-# Velocities, which other runtimes command -------------------------------------------------------------------------------
+# Velocities, the commands of other runtimes -----------------------------------------------------------------------------
 
-LOOK_AHEAD = 0.5  # s; a turn rate is a direction so far away as it takes the robot in this time
-SLOW = 0.05  # m/s, below which a velocity is to stand
+LOOK_AHEAD_SECONDS = 0.5  # s; a turn rate becomes the heading that it reaches in this time
+STANDING_SPEED = 0.05  # m/s, below which a velocity commands to stand
 
 
 def of_velocity(velocity: Any, xp: Any = np) -> dict[str, Any]:
-    """The model's inputs, as seen from the robot, for a velocity.
+    """The model's inputs for a velocity, in the heading frame.
 
     Args:
-        velocity: (..., 3) m/s ahead, m/s to the left, rad/s to the left; of NumPy or torch.
-        xp: that library.
+        velocity: (..., 3) m/s ahead, m/s to the left, rad/s to the left; an array of NumPy or torch.
+        xp: the array library.
     """
     forward, left, turn = velocity[..., 0], velocity[..., 1], velocity[..., 2]
-    # The direction is always ahead: who goes backwards faces where it comes from.
+    # The direction is always ahead: backwards is a negative speed.
     sign = xp.where(forward < 0.0, -xp.ones_like(forward), xp.ones_like(forward))
     speed = xp.sqrt(forward * forward + left * left)
-    moves = speed > SLOW
+    moves = speed > STANDING_SPEED
     way = xp.where(moves, xp.atan2(sign * left, sign * forward), xp.zeros_like(speed))
-    seen = {"steering_direction_h": way + LOOK_AHEAD * turn, "steering_facing_h": LOOK_AHEAD * turn}
+    seen = {"steering_direction_h": way + LOOK_AHEAD_SECONDS * turn, "steering_facing_h": LOOK_AHEAD_SECONDS * turn}
     return {
         **{name: xp.stack([xp.cos(angle), xp.sin(angle)], -1) for name, angle in seen.items()},
         "steering_speed": xp.where(moves, sign * speed, xp.zeros_like(speed)),
@@ -99,31 +101,31 @@ def of_velocity(velocity: Any, xp: Any = np) -> dict[str, Any]:
 
 
 def velocity_of(command: Command, reading: RobotReading) -> Array | None:
-    """The velocity that obeys a command, (3,) m/s ahead, m/s to the left, rad/s to the left; None for none."""
+    """The velocity that follows a command, (3,) m/s ahead, m/s to the left, rad/s to the left; None without a command."""
     if command.steering_direction_w is None or command.steering_speed is None:
         return None
     way = turned(command.steering_direction_w, -reading.yaw)
     facing = way if command.steering_facing_w is None else turned(command.steering_facing_w, -reading.yaw)
-    return np.array([*(command.steering_speed * way), np.arctan2(facing[1], facing[0]) / LOOK_AHEAD])
+    return np.array([*(command.steering_speed * way), np.arctan2(facing[1], facing[0]) / LOOK_AHEAD_SECONDS])
 
 
-# What the runtime knows of it ------------------------------------------------------------------------------------------
+# The order kind ----------------------------------------------------------------------------------------------------------
 
 
-def from_options(options: Mapping[str, Any], run: Run) -> SteeringCommand:
+def from_options(options: Mapping[str, Any], run: RunContext) -> SteeringCommand:
     """The direction of `--direction` at the speed of `--speed`."""
     return SteeringCommand(run.start.direction(options["direction"]), run.ranges.clamp(SPEED_RANGE, options["speed"]))
 
 
-def random(generator: np.random.Generator, run: Run) -> SteeringCommand:
+def random(generator: np.random.Generator, run: RunContext) -> SteeringCommand:
     """Any direction, 0.5 to 1.5 m/s."""
     direction = run.start.direction(float(np.degrees(generator.uniform(-np.pi, np.pi))))
     return SteeringCommand(direction, float(generator.uniform(0.5, 1.5)))
 
 
 def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: RobotReading) -> dict[str, Any]:
-    """Where a clip goes in the second to come, or in its last one."""
-    stride = min(round(STRIDE / dt), len(root) - 1)
+    """The clip's mean velocity over the next second, or over its last one."""
+    stride = min(round(STRIDE_SECONDS / dt), len(root) - 1)
     begin = min(now, len(root) - 1 - stride)
     velocity = (root[begin + stride] - root[begin]) / (stride * dt)
     speed = float(np.linalg.norm(velocity))
@@ -131,9 +133,9 @@ def of_clip(root: Array, now: int, dt: float, times: Sequence[float], reading: R
     return {"steering_direction_w": way, "steering_speed": speed}
 
 
-def error(past: Past, metadata: Metadata) -> float | None:
-    """Of the velocity over the last second, m/s."""
-    (command, root), steps = past[-1], round(STRIDE / metadata.control_dt)
+def error(past: CommandHistory, metadata: Metadata) -> float | None:
+    """Error of the velocity over the last second, m/s."""
+    (command, root), steps = past[-1], round(STRIDE_SECONDS / metadata.control_dt)
     if command.steering_direction_w is None or command.steering_speed is None:
         return None
     if len(past) <= steps:
@@ -143,7 +145,7 @@ def error(past: Past, metadata: Metadata) -> float | None:
 
 
 def drawn(command: Command, root: Array) -> Array | None:
-    """As far as a second takes."""
+    """A line as long as the distance covered in a second."""
     speed, direction = command.steering_speed, command.steering_direction_w
     return None if not speed or direction is None else np.vstack([root, root + speed * direction])
 
@@ -158,7 +160,7 @@ KIND = OrderKind(
     error=error,
     drawn=drawn,
     segments=1,
-    options={**SPEED, "--direction": {"default": 0.0, "help": "degrees to the left"}},
+    options={**SPEED_OPTION, "--direction": {"default": 0.0, "help": "degrees to the left"}},
     speed_range=SPEED_RANGE,
     of_velocity=of_velocity,
     velocity_of=velocity_of,

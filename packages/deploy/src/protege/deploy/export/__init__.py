@@ -1,1 +1,1 @@
-"""From a checkpoint to ONNX. Needs torch and core, as nothing else in deploy does."""
+"""Exports a checkpoint to ONNX. Only this part of deploy needs torch and core."""

@@ -1,4 +1,4 @@
-"""Does the ONNX model do what the policy does? Compared on recorded or random states. Needs torch and core."""
+"""Compares an ONNX model with its policy in torch, on recorded or random states. Needs torch and core."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,20 @@ from ..policy.session import open_session
 from . import states as _states
 from .export import load_graph, weights_sha256
 from .graph import StudentGraph
-from .states import BOUNDS, run_batches
+from .states import MAX_DIFFERENCE, run_batches
 
-TOLERANCE = {**BOUNDS, "fp32": 1e-5}
-"""Largest difference of joint targets, rad, by precision. Sums in another order differ by 1e-6 or so in float32."""
-RANDOM, CLOSED_LOOPS = "random", "recorded"
-"""Where states come from, if not from a file."""
+MAX_CPU_DIFFERENCE = {**MAX_DIFFERENCE, "fp32": 1e-5}
+"""Largest allowed difference of joint targets on a CPU, rad, by precision. In float32 the order of sums changes about 1e-6."""
+RANDOM_STATES, RECORDED_STATES = "random", "recorded"
+"""Sources of states, other than a file."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How far ONNX and torch are apart at most.
+    """The largest differences between ONNX and torch.
 
     Attributes:
-        num_states: that were compared.
+        num_states: number of compared states.
         joint_target: rad.
         next_history: in units of the observations; None for a policy without history.
     """
@@ -52,32 +52,32 @@ def check(
     Args:
         folder: the export.
         checkpoint: run folder, checkpoint or release.
-        num_states: how many states, or at most how many of a file's.
+        num_states: number of states; of a file at most this many.
         states: `random`, `recorded` (from closed loops, now) or an .npz with the model's inputs by name (`protege-deploy run
-            --record`); None for random ones in fp32 and recorded ones in other precisions, which suit what they have seen.
-        seed: of what is random.
-        provider: that runs the model, see `open_session`.
+            --record`); None for random ones in fp32 and recorded ones in other precisions, which are accurate only for such states.
+        seed: of the random numbers.
+        provider: runs the model, see `open_session`.
 
     Returns:
         the largest differences.
 
     Raises:
-        DeployError: another checkpoint, unfit states, or a difference above `TOLERANCE`.
+        DeployError: the checkpoint is another one, the states do not fit, or a difference is too large.
     """
     described = metadata.load(folder)
     loaded, graph, robot = load_graph(checkpoint)
     if weights_sha256(loaded) != described.source.weights_sha256:
         raise DeployError(f"{folder} was exported from another checkpoint than {checkpoint}", "Export it again")
-    wanted = str(states or (RANDOM if described.precision == "fp32" else CLOSED_LOOPS))
-    if wanted == RANDOM:
+    wanted = str(states or (RANDOM_STATES if described.precision == "fp32" else RECORDED_STATES))
+    if wanted == RANDOM_STATES:
         inputs = random_inputs(graph, robot, num_states, torch.Generator().manual_seed(seed))
-    elif wanted == CLOSED_LOOPS:
+    elif wanted == RECORDED_STATES:
         inputs = _tensors(_states.record(folder, num_states, seed))
     else:
         inputs = _tensors(_states.load(wanted, graph.specs, num_states))
     result = compare(Path(folder), graph, inputs, provider)
-    # GPUs take other sines and roots than torch does on a CPU.
-    bound = (TOLERANCE if provider == "cpu" else BOUNDS)[described.precision]
+    # GPUs compute sines and roots differently than torch does on a CPU.
+    bound = (MAX_CPU_DIFFERENCE if provider == "cpu" else MAX_DIFFERENCE)[described.precision]
     if not result.joint_target <= bound:
         raise DeployError(
             f"{folder}: ONNX and torch differ by {result.joint_target:.1e} rad, more than {bound:.0e}",
@@ -98,7 +98,7 @@ def compare(folder: Path, graph: StudentGraph, inputs: dict[str, Tensor], provid
 
 
 def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Plausible states and commands: bodies at any place, tilt and joint angles within limits, any mix of commands.
+    """Random plausible states and commands: any position, joint angles within limits, any combination of commands.
 
     Returns:
         the graph's inputs by name, (n, ...).
@@ -115,7 +115,7 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
     yaw = R.from_yaw(uniform(low=-torch.pi, high=torch.pi))
     root_quat = R.multiply(yaw, R.from_rotation_vector(0.3 * normal(3)))
     root_pos = torch.cat([5.0 * normal(2), uniform(1, low=0.3, high=1.2)], dim=1)
-    if graph.onboard:  # commands are seen from the robot
+    if graph.onboard:  # commands are in the heading frame
         root_pos[:, :2] = 0.0
     values = {
         "root_pos_w": root_pos,
@@ -147,11 +147,11 @@ def random_inputs(graph: StudentGraph, robot: Robot, n: int, generator: torch.Ge
             bodies = graph.kinematics(root_pos, root_quat, joint_pos)[1].unsqueeze(1)
             values[spec.name] = R.multiply(bodies, R.from_rotation_vector(0.3 * normal(*shape[:-1], 3)))
         elif spec.name == "history":
-            # Each env remembers what its neighbours in the batch feel.
-            felt = graph.felt(
+            # The history of each row holds the proprioception of its neighbours in the batch.
+            proprioception = graph.proprioception(
                 {**values, "reset": values["joint_pos"].new_zeros(n, dtype=torch.bool)}, graph.state(values)
             )
-            values[spec.name] = torch.stack([felt.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
+            values[spec.name] = torch.stack([proprioception.roll(k + 1, dims=0) for k in range(shape[0])], dim=1)
         elif spec.name == "last_action":
             values[spec.name] = normal(*shape)
         else:

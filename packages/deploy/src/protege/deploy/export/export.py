@@ -1,4 +1,4 @@
-"""A policy's way into an ONNX file. Needs torch and core."""
+"""Exports a policy to an ONNX file. Needs torch and core."""
 
 import os
 import shutil
@@ -42,13 +42,13 @@ from ..policy.metadata import (
     TensorSpec,
     file_sha256,
 )
-from ..policy.properties import STYLES, properties
-from ..policy.session import BATCH, open_session
+from ..policy.properties import PROPERTY_STYLES, properties
+from ..policy.session import BATCH_DIMENSION, open_session
 from . import states as _states
 from .graph import StudentGraph
 from .modalities import trained_ranges
 from .precision import to_fp16, to_int8, with_fixed_batch
-from .states import BOUNDS, compare, run_batches
+from .states import MAX_DIFFERENCE, compare, run_batches
 from .urdf import urdf
 
 OPSET = 17
@@ -59,13 +59,13 @@ MEASURED_STATES = 2000
 
 @dataclass(frozen=True)
 class Variant:
-    """Which of the models that one policy can become.
+    """The variant of the model to export.
 
     Attributes:
         precision: of the network: fp32, fp16 or int8.
-        batch: robots a call; None for any number.
+        batch: robots per call; None for any number.
         style: of the properties inside the file, see `properties`.
-        states: .npz of states that precision is measured on and int8 calibrated with; None to record them.
+        states: .npz file of states for measuring the precision and calibrating int8; None to record them.
     """
 
     precision: str = "fp32"
@@ -74,13 +74,13 @@ class Variant:
     states: str | Path | None = None
 
     def __post_init__(self) -> None:
-        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, STYLES)):
+        for name, value, known in (("precision", self.precision, PRECISIONS), ("style", self.style, PROPERTY_STYLES)):
             if value not in known:
                 raise DeployError(f"unknown {name} {value!r}", f"Choose among {', '.join(known)}")
 
 
-Properties = Callable[[Metadata], dict[str, str]]
-"""What the model itself says of its metadata, in the style, of the run and with the URDF of an export."""
+MakeProperties = Callable[[Metadata], dict[str, str]]
+"""Metadata -> the model's own metadata properties, in an export's style and with its run and URDF."""
 
 
 def export(checkpoint: str | Path, output: str | Path, variant: Variant = Variant()) -> Path:
@@ -88,14 +88,14 @@ def export(checkpoint: str | Path, output: str | Path, variant: Variant = Varian
 
     Args:
         checkpoint: run folder, checkpoint or release.
-        output: folder; an earlier export in it is replaced. It appears whole or not at all.
-        variant: precision, batch and the like.
+        output: folder, written atomically; an earlier export in it is replaced.
+        variant: precision, batch and property style.
 
     Returns:
-        the folder: `policy.onnx`, `policy.json` and, where a package offers the robot's model, `robot.xml`.
+        the folder: `policy.onnx`, `policy.json` and, if a package offers the robot's model, `robot.xml`.
 
     Raises:
-        DeployError: no such checkpoint or robot, a folder that cannot be written, or a precision that the policy does not bear.
+        DeployError: the checkpoint or robot does not exist, the folder cannot be written, or the precision is too low.
     """
     loaded, graph, robot = load_graph(checkpoint)
     output = Path(output)
@@ -105,7 +105,7 @@ def export(checkpoint: str | Path, output: str | Path, variant: Variant = Varian
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
         try:
-            _fill(temporary, loaded, graph, robot, variant)
+            _write_files(temporary, loaded, graph, robot, variant)
             temporary.chmod(0o755)
             old = temporary.with_suffix(".old")
             if output.exists():
@@ -136,9 +136,9 @@ def load_graph(checkpoint: str | Path) -> tuple[LoadedPolicy, StudentGraph, Robo
 
 
 def _robot(loaded: LoadedPolicy) -> Robot:
-    """The robot that a policy was trained with, or the installed one, if its checkpoint does not describe it.
+    """The robot that a policy was trained with, or the installed one if the checkpoint does not describe it.
 
-    No policy depends on what is safe for its robot: a checkpoint that does not say it takes it from the installed robot.
+    Safety limits do not affect the policy: if the checkpoint lacks them, they come from the installed robot.
     """
     described = loaded.checkpoint.described_robot()
     if described is not None and "safety" in loaded.checkpoint.description:
@@ -169,13 +169,13 @@ def trace(graph: StudentGraph) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=names,
             output_names=outputs,
-            dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
+            dynamic_axes={name: {0: BATCH_DIMENSION} for name in (*names, *outputs)},
         )
         return with_named_constants(onnx.load(Path(folder) / MODEL_FILE))
 
 
 def with_named_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model, changed in place: what its `Constant` nodes hold lies with the weights, each value once."""
+    """The same model, changed in place: the values of `Constant` nodes become initializers, each value once."""
     graph, known, names = model.graph, {}, {}
     constants = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
     for node in constants:
@@ -192,7 +192,7 @@ def with_named_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def example(spec: TensorSpec, n: int) -> Tensor:
-    """Zeros (or no rotation) for an input, (n, ...)."""
+    """Zeros, or identity rotations, for an input, (n, ...)."""
     zeros = torch.zeros(n, *spec.shape, dtype=getattr(torch, spec.dtype))
     if spec.name.endswith(("quat", "quat_w", "quat_h")):
         zeros[..., 0] = 1.0
@@ -200,35 +200,38 @@ def example(spec: TensorSpec, n: int) -> Tensor:
 
 
 def weights_sha256(loaded: LoadedPolicy) -> str:
-    """Whether two checkpoints hold the same policy, as `policy.json` records it.
+    """SHA-256 of the policy's weights, which `policy.json` records to identify the checkpoint.
 
-    Of the checkpoint's own weights: a release without its critic gets another one at random each time that it is loaded.
+    The checkpoint's own weights are hashed, because a release without a critic gets a random one each time that it is loaded.
     """
     return weights_digest(loaded.checkpoint.model, shapes=False)
 
 
-def _fill(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
-    """All files of an export. The fp32 model comes first: the others are made and measured with its closed loop."""
+def _write_files(folder: Path, loaded: LoadedPolicy, graph: StudentGraph, robot: Robot, variant: Variant) -> None:
+    """Write all files of an export. The fp32 model comes first: the others are calibrated and measured in its closed loop."""
     described = _describe(loaded, graph, robot)
     run, model = loaded.config.get("run", {}).get("experiment_name", ""), trace(graph)
     for entry in entry_points(group="protege.models"):
         (folder / ROBOT_FILE).write_text(entry.load()(robot))
-    said = partial(properties, style=variant.style, run=run, urdf=urdf(robot))
-    _seal(folder, model, described, said)
+    make_properties = partial(properties, style=variant.style, run=run, urdf=urdf(robot))
+    _save_model(folder, model, described, make_properties)
     if variant.precision != "fp32":
-        model, described = _converted(folder, model, described, variant, said)
+        model, described = _converted(folder, model, described, variant, make_properties)
     if variant.batch is not None:
-        model, described = with_fixed_batch(model, BATCH, variant.batch), replace(described, batch=variant.batch)
-    _seal(folder, model, described, said)
+        model, described = (
+            with_fixed_batch(model, BATCH_DIMENSION, variant.batch),
+            replace(described, batch=variant.batch),
+        )
+    _save_model(folder, model, described, make_properties)
 
 
 def _converted(
-    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, said: Properties
+    folder: Path, model: onnx.ModelProto, described: Metadata, variant: Variant, make_properties: MakeProperties
 ) -> tuple[onnx.ModelProto, Metadata]:
-    """The model in another precision, and how far that takes it from the one in the folder.
+    """The model in another precision, and its metadata with the difference from the model in the folder.
 
     Raises:
-        DeployError: too far.
+        DeployError: the difference is too large.
     """
     given = variant.states
     states = _states.load(given, described.inputs) if given else _states.record(folder, MEASURED_STATES)
@@ -236,9 +239,9 @@ def _converted(
     converted = to_fp16(model) if variant.precision == "fp16" else to_int8(model, states)
     described = replace(described, precision=variant.precision)
     with tempfile.TemporaryDirectory() as other:
-        described = _seal(Path(other), converted, described, said)
+        described = _save_model(Path(other), converted, described, make_properties)
         actual = run_batches(open_session(other, described), states)[0]
-    accuracy, bound = compare(actual, expected), BOUNDS[variant.precision]
+    accuracy, bound = compare(actual, expected), MAX_DIFFERENCE[variant.precision]
     if not accuracy.max <= bound:
         raise DeployError(
             f"in {variant.precision} joint targets are off by up to {accuracy.max:.2g} rad, more than {bound:g}",
@@ -247,10 +250,10 @@ def _converted(
     return converted, replace(described, accuracy=accuracy)
 
 
-def _seal(folder: Path, model: onnx.ModelProto, described: Metadata, said: Properties) -> Metadata:
-    """Write model and metadata so that they belong to each other; returns the metadata with the model's checksum."""
+def _save_model(folder: Path, model: onnx.ModelProto, described: Metadata, make_properties: MakeProperties) -> Metadata:
+    """Write model and metadata with matching properties and checksum; returns the metadata with the model's checksum."""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, said(described))
+    onnx.helper.set_model_props(model, make_properties(described))
     onnx.save(model, folder / MODEL_FILE)
     sealed = replace(described, model_sha256=file_sha256(folder / MODEL_FILE))
     sealed.save(folder)
@@ -262,7 +265,7 @@ def _is_replaceable(folder: Path) -> bool:
 
 
 def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metadata:
-    """All of `policy.json` but the model's checksum."""
+    """The contents of `policy.json` without the model's checksum."""
     names, saved = {spec.name for spec in graph.specs}, loaded.checkpoint
     env = loaded.config.get("env", {})
     frames = env.get("future_frames", []) if names & {"target_body_pos_w", "target_body_pos_h"} else []
@@ -289,7 +292,9 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
         versions={"protege-deploy": __version__, **installed_versions()},
         start=_start_state(loaded, robot),
         command_ranges=trained_ranges(env, [name for name, specs in graph.modalities.items() if specs]),
-        modalities=[Modality(name, [x.name for x in graph.told(specs)]) for name, specs in graph.modalities.items()],
+        modalities=[
+            Modality(name, [x.name for x in graph.exported(specs)]) for name, specs in graph.modalities.items()
+        ],
         safety=asdict(robot.safety),
         fall=Fall(robot.fallen_root, robot.fallen_head, robot.head),
         camera=Camera(robot.camera.distance, robot.camera.height),
@@ -300,7 +305,7 @@ def _describe(loaded: LoadedPolicy, graph: StudentGraph, robot: Robot) -> Metada
 
 
 def _start_state(loaded: LoadedPolicy, robot: Robot) -> StartState | None:
-    """The first frame of the training clip that is nearest to a walk; None if the clips are not at hand."""
+    """The first frame of the training clip whose speed is nearest to a walk; None if the clips are not available."""
     try:
         clips = some_clips(loaded.config.get("run", {}).get("motion_file", []), robot)
     except UserError:

@@ -17,23 +17,23 @@ from protege.core.robots.state import RobotState, Snapshot
 from protege.core.tasks import modalities
 
 from ..policy.metadata import TensorSpec
-from ..policy.tensors import REFERENCE, in_heading, input_specs, output_specs
+from ..policy.tensors import REFERENCE_INPUTS, in_heading, input_specs, output_specs
 from .modalities import command_inputs, command_mask
 
 
 class StudentGraph(nn.Module):
     """Raw inputs -> joint targets: kinematics, core's observations, the policy's mean action, the default pose.
 
-    The inputs are those of `specs`, in this order, batched; a modality that is not commanded may hold anything finite.
+    The inputs are those of `specs`, in this order, batched; a modality that is not commanded may hold any finite values.
     Returns joint_target (N, J) rad and then, as far as the policy has them, next_last_action (N, J) and next_history (N, H, P).
 
-    With onboard sensors commands are in the heading frame. Core's functions then see a world in which the robot stands at the
-    origin and faces ahead, which is that frame.
+    With onboard sensors commands are in the heading frame. For core's functions this is the world frame, with the robot at the
+    origin and heading along x.
 
     Args:
-        policy: of any kind; only what acts gets into the graph.
-        obs_shapes: the observations that it was built for.
-        robot: what it drives.
+        policy: of any kind; only the parts that act are exported.
+        obs_shapes: shapes of the observations that it was built for.
+        robot: the robot that it controls.
     """
 
     action_scale: Tensor
@@ -45,7 +45,7 @@ class StudentGraph(nn.Module):
         self.onboard = policy.sensors == observations.ONBOARD
         names = {onboard: name for name, onboard in ONBOARD_TOKENS.items()}
         tokens = [names.get(name, name) for name in read]
-        reference = [name for name in REFERENCE if name in policy.obs_keys]
+        reference = [name for name in REFERENCE_INPUTS if name in policy.obs_keys]
         self.policy, self.kinematics = policy, Kinematics(robot)
         self.modalities = command_inputs(tokens, obs_shapes)
         commands = [spec for specs in self.modalities.values() for spec in specs]
@@ -64,47 +64,47 @@ class StudentGraph(nn.Module):
         if "last_action" in given:
             outputs.append(mean)
         if "history" in given:
-            felt, history = (obs[self._name(name)] for name in ("proprioception", "history"))
-            outputs.append(torch.cat([felt.unsqueeze(1), history[:, :-1]], dim=1))
+            proprioception, history = (obs[self._name(name)] for name in ("proprioception", "history"))
+            outputs.append(torch.cat([proprioception.unsqueeze(1), history[:, :-1]], dim=1))
         return tuple(outputs)
 
     def observe(self, given: Mapping[str, Tensor]) -> Obs:
-        """The policy's observations, (N, ...) each, of inputs by name (N, ...), by the environment's own functions."""
+        """The policy's observations, (N, ...) each, from inputs by name (N, ...), computed by the env's own functions."""
         state = self.state(given)
-        felt = self.felt(given, state)
-        obs = {self._name("proprioception"): felt}
+        proprioception = self.proprioception(given, state)
+        obs = {self._name("proprioception"): proprioception}
         if "history" in given:
             begins = given["reset"][:, None, None]
-            obs[self._name("history")] = torch.where(begins, felt.unsqueeze(1), given["history"])
-        # In a heading frame, which is the world of the state then, inputs have the names of the world's.
-        told = {f"{name.removesuffix('_h')}_w": x for name, x in given.items() if name.endswith("_h")} | dict(given)
+            obs[self._name("history")] = torch.where(begins, proprioception.unsqueeze(1), given["history"])
+        # Core's functions read inputs of the heading frame by the names of the world frame.
+        world = {f"{name.removesuffix('_h')}_w": x for name, x in given.items() if name.endswith("_h")} | dict(given)
         if "command_mask" in given:
-            obs |= self._commands(state, told)
-        if "target_body_pos_w" in told:
-            see = observations.onboard_poses if self.onboard else observations.poses
-            obs[self._name("poses")] = see(state, told["target_body_pos_w"], told["target_body_quat_w"])
-        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE) if name in given}
+            obs |= self._commands(state, world)
+        if "target_body_pos_w" in world:
+            observe = observations.onboard_poses if self.onboard else observations.poses
+            obs[self._name("poses")] = observe(state, world["target_body_pos_w"], world["target_body_quat_w"])
+        return obs | {name: given[name] for name in ("pose_mask", *REFERENCE_INPUTS) if name in given}
 
-    def felt(self, given: Mapping[str, Tensor], state: RobotState) -> Tensor:
-        """What the body feels now, (N, P): `proprioception` of the state, or `onboard`."""
+    def proprioception(self, given: Mapping[str, Tensor], state: RobotState) -> Tensor:
+        """The present proprioception, (N, P): `observations.proprioception` of the state, or `observations.onboard`."""
         if not self.onboard:
             return observations.proprioception(state)
         last = torch.where(given["reset"].unsqueeze(1), torch.zeros_like(given["last_action"]), given["last_action"])
         quat, joints = R.normalize(given["imu_quat"]), (given["joint_pos"], given["joint_vel"])
         return observations.onboard(quat, given["imu_ang_vel"], *joints, self.default_joint_pos, last)
 
-    def told(self, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
-        """Inputs of a modality as they are given: in the world, or as seen from a robot that does not know where it is."""
+    def exported(self, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+        """Inputs of a modality as the exported model takes them: in the world frame or, with onboard sensors, the heading frame."""
         return [in_heading(spec) for spec in specs] if self.onboard else list(specs)
 
     def _name(self, name: str) -> str:
-        """Of an observation, with the policy's sensors."""
+        """The name of an observation with the policy's sensors."""
         return ONBOARD_TOKENS[name] if self.onboard else name
 
     def state(self, given: Mapping[str, Tensor]) -> RobotState:
-        """The robot's state; of the velocities only the root's, no observation takes the others.
+        """The robot's state, with velocities of the root only, since no observation reads the others.
 
-        With onboard sensors that of a robot of one body in its own heading frame.
+        With onboard sensors it has one body, in the heading frame.
         """
         if self.onboard:
             origin = torch.zeros_like(given["imu_ang_vel"]).unsqueeze(1)
@@ -122,7 +122,7 @@ class StudentGraph(nn.Module):
         )
 
     def _commands(self, state: RobotState, given: Mapping[str, Tensor]) -> Obs:
-        """Each modality that the policy reads, zero where it is not commanded, and where it is: the columns of `command_mask`."""
+        """Observation and mask of each modality that the policy reads; the observation is zero where the mask is False."""
         obs: Obs = {}
         for (name, read), mask in zip(self.modalities.items(), given["command_mask"].unbind(dim=1), strict=True):
             if read:

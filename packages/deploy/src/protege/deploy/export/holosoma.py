@@ -1,8 +1,8 @@
-"""A policy as holosoma-inference runs it: one input, `actor_obs`, made as its locomotion task does. Needs torch and core.
+"""Exports a policy for holosoma-inference: one input, `actor_obs`, as its locomotion task builds it. Needs torch and core.
 
-Its runtime gives each term for the last steps, oldest first, terms in the order of their names, zeros before the first step; it
-adds the default pose and scales the answer itself. It knows neither place nor velocity, so that only policies with onboard
-sensors can go in.
+Its runtime gives the last steps of each term, oldest first, with the terms sorted by name and zeros before the first step. It
+scales the action and adds the default pose itself. It measures neither position nor velocity, so only policies with onboard sensors
+can be exported.
 """
 
 import tempfile
@@ -21,10 +21,10 @@ from .export import OPSET, example, load_graph
 from .graph import StudentGraph
 from .urdf import urdf
 
-FILE = "holosoma.onnx"
+HOLOSOMA_FILE = "holosoma.onnx"
 INPUT, OUTPUT = "actor_obs", "action"
-ACTION_SCALE = 0.25  # rad a unit, `policy_action_scale` of its locomotion task
-SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
+ACTION_SCALE = 0.25  # rad per unit, `policy_action_scale` of its locomotion task
+TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
 
 
 class HolosomaGraph(nn.Module):
@@ -32,10 +32,9 @@ class HolosomaGraph(nn.Module):
 
     Args:
         graph: of the policy.
-        modality: which of the policy's can be told a velocity.
 
     Attributes:
-        terms: size of each term, in the order in which they come.
+        terms: size of each term, in their order.
         frames: steps of each.
 
     Raises:
@@ -47,17 +46,17 @@ class HolosomaGraph(nn.Module):
 
     def __init__(self, graph: StudentGraph) -> None:
         super().__init__()
-        told = {name: kind for name, kind in KINDS.items() if kind.of_velocity and graph.modalities.get(name)}
+        velocity_kinds = {name: kind for name, kind in KINDS.items() if kind.of_velocity and graph.modalities.get(name)}
         if not graph.onboard:
             raise DeployError(
                 "holosoma-inference knows neither place nor velocity, which this policy reads",
                 "Train one with onboard sensors: model.sensors=onboard",
             )
-        if not told:
+        if not velocity_kinds:
             able = ", ".join(name for name, kind in KINDS.items() if kind.of_velocity)
             raise DeployError("this policy takes no velocity", f"Train it with a modality that does: {able}")
-        self.graph, self._modality = graph, next(iter(told))
-        self._of_velocity = told[self._modality].of_velocity
+        self.graph, self._modality = graph, next(iter(velocity_kinds))
+        self._of_velocity = velocity_kinds[self._modality].of_velocity
         joints = len(graph.default_joint_pos)
         sizes = {
             "base_ang_vel": 3, "projected_gravity": 3, "command_lin_vel": 2, "command_ang_vel": 1, "dof_pos": joints,
@@ -71,7 +70,7 @@ class HolosomaGraph(nn.Module):
 
     @property
     def size(self) -> int:
-        """How many numbers the input has."""
+        """Number of values of the input."""
         return self.frames * sum(self.terms.values())
 
     def forward(self, actor_obs: Tensor) -> Tensor:
@@ -101,33 +100,33 @@ class HolosomaGraph(nn.Module):
         """Each term without its scale, (1, frames, size), oldest first."""
         sizes = [self.frames * size for size in self.terms.values()]
         parts = zip(self.terms, actor_obs.split(sizes, dim=1), strict=True)
-        return {name: part.reshape(1, self.frames, -1) / SCALES.get(name, 1.0) for name, part in parts}
+        return {name: part.reshape(1, self.frames, -1) / TERM_SCALES.get(name, 1.0) for name, part in parts}
 
     def _history(self, frames: Tensor) -> Tensor:
-        """What was felt before, newest first. Where nothing was yet it is what was felt first: as after a reset."""
-        newer, told = frames[:, -1], []
+        """The earlier frames, newest first. Missing ones are filled with the first frame, as after a reset."""
+        newer, history = frames[:, -1], []
         for index in range(self.frames - 2, -1, -1):
             frame = frames[:, index]
             was_there = (frame[:, :3] * frame[:, :3]).sum(dim=1, keepdim=True) > 0.25  # gravity has length one
             newer = torch.where(was_there, frame, newer)
-            told.append(newer)
-        return torch.stack(told, dim=1)
+            history.append(newer)
+        return torch.stack(history, dim=1)
 
 
 def write_holosoma(checkpoint: str | Path, folder: str | Path) -> tuple[Path, int]:
     """Write `holosoma.onnx` beside the export of a checkpoint.
 
     Returns:
-        the file, and how many steps its observations are of: `history_length_dict["actor_obs"]` of the task's config.
+        the file, and the number of steps in its observations: `history_length_dict["actor_obs"]` of the task's config.
 
     Raises:
-        DeployError: the policy cannot go in, see `HolosomaGraph`.
+        DeployError: the policy cannot be exported, see `HolosomaGraph`.
     """
     _, inner, robot = load_graph(checkpoint)
-    graph, path = HolosomaGraph(inner).eval(), Path(folder) / FILE
+    graph, path = HolosomaGraph(inner).eval(), Path(folder) / HOLOSOMA_FILE
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in `export.trace`
-        traced = Path(temporary) / FILE
+        traced = Path(temporary) / HOLOSOMA_FILE
         torch.onnx.export(
             graph, (torch.zeros(1, graph.size),), str(traced), dynamo=False, opset_version=OPSET, input_names=[INPUT],
             output_names=[OUTPUT],
@@ -140,7 +139,7 @@ def write_holosoma(checkpoint: str | Path, folder: str | Path) -> tuple[Path, in
 
 
 def _upright(gravity: Tensor) -> Tensor:
-    """A rotation (N, 4) that has gravity (N, 3) in its frame's axes: the shortest one, since a heading is not known."""
+    """A rotation (N, 4) that has gravity (N, 3) in its frame's axes: the shortest one, since the heading is unknown."""
     x, y, z = (-gravity).unbind(dim=-1)
     quat = torch.stack([1.0 + z, y, -x, torch.zeros_like(x)], dim=-1)
     return quat / quat.norm(dim=-1, keepdim=True).clamp(min=1e-6)

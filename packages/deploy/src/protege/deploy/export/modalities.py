@@ -1,4 +1,4 @@
-"""What an export says of the modalities that its policy is commanded by. Needs core."""
+"""The modalities of a policy as `policy.json` describes them. Needs core."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def command_inputs(tokens: Collection[str], obs_shapes: Mapping[str, Sequence[in
 
 
 def command_mask(names: Collection[str]) -> TensorSpec:
-    """The input that says which of these modalities are commanded."""
+    """The input that states which of these modalities are commanded."""
     *others, last = names
     listed = f"{', '.join(others)} and {last}" if others else last
     return TensorSpec("command_mask", "bool", [len(names)], "1", "", f"whether {listed} are commanded")

@@ -1,7 +1,7 @@
-"""Smaller numbers inside the network: fp16, or int8 with quantize and dequantize nodes (QDQ). Needs onnx and ONNX Runtime.
+"""Lower precision inside the network: fp16, or int8 with quantize and dequantize nodes (QDQ). Needs onnx and ONNX Runtime.
 
-Only the network is converted: what lies between the first and the last product with a weight matrix. Kinematics, observations,
-normalisers and the default pose stay in float32, as do all inputs and outputs: positions in the world are large numbers.
+Only the network is converted: the nodes between the first and the last product with a weight matrix. Kinematics, observations,
+normalisers and the default pose stay in float32, as do all inputs and outputs, because positions in the world can be large.
 """
 
 import logging
@@ -16,8 +16,8 @@ import onnx
 
 from ..interface import Array
 
-READOUT = 2
-"""Products before the actions that int8 leaves alone."""
+FLOAT_READOUTS = 2
+"""Number of products before the actions that int8 leaves in float32."""
 CALIBRATION_BATCH = 100
 CALIBRATION_STATES = 2000
 
@@ -25,7 +25,7 @@ CALIBRATION_STATES = 2000
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with half-precision weights and arithmetic in its network.
 
-    The network is cut out, converted and put back: the converter rounds whatever passes between the nodes it is to leave alone.
+    The network is extracted, converted and put back, because the converter would also round values between the other nodes.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -44,16 +44,16 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelProto:
-    """The same model with its inner products in int8: weights a scale a column, activations a scale a tensor.
+    """The same model with its inner products in int8: a scale per column of the weights, and a scale per activation tensor.
 
-    The products that read observations, and the last two before the actions, stay in float32: for `zoo:student` that makes the
-    error four times smaller and the file a third larger, and the time is the same.
+    The products that read observations, and the last two before the actions, stay in float32. For `zoo:student` the error is then
+    four times smaller, the file a third larger, and the time the same.
 
-    Weights keep 7 bits (`reduce_range`): without VNNI, x86 adds pairs of products in 16 bits, which 8 bits would saturate.
+    Weights have 7 bits (`reduce_range`): without VNNI, x86 adds pairs of products in 16 bits, which would saturate with 8 bits.
 
     Args:
         model: in float32.
-        states: the model's inputs by name (N, ...), as they occur in closed loops; the ranges of activations are theirs.
+        states: the model's inputs by name (N, ...), from closed loops; they determine the ranges of the activations.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -65,7 +65,7 @@ def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelPr
             return next(self.batches, None)
 
     _, products = network_nodes(model)
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    with tempfile.TemporaryDirectory() as folder, _silenced_logging():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             _copy(model),
@@ -82,7 +82,7 @@ def to_int8(model: onnx.ModelProto, states: Mapping[str, Array]) -> onnx.ModelPr
 
 
 def with_fixed_batch(model: onnx.ModelProto, name: str, batch: int) -> onnx.ModelProto:
-    """The same model for so many robots a call, where its free dimension was called `name`."""
+    """The same model for a fixed number of robots per call; `name` is that of its free dimension."""
     from onnxruntime.tools.onnx_model_utils import fix_output_shapes, make_dim_param_fixed
 
     fixed = _copy(model)
@@ -92,10 +92,10 @@ def with_fixed_batch(model: onnx.ModelProto, name: str, batch: int) -> onnx.Mode
 
 
 def network_nodes(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
-    """Names of the nodes of the network, and of those among them that multiply with weights.
+    """Names of the network's nodes, and of those among them that multiply with weights.
 
-    A node belongs to the network if a product with weights comes before it, or is it, and one comes after it, or is it. Matrices
-    that turn vectors about are no weights (`is_learned`), nor are the stacked ones of a readout (`TransformerBlock`).
+    A node belongs to the network if it lies between two products with weights or is one. Constant matrices that rotate vectors are
+    not weights (`is_learned`), and neither are the stacked matrices of a readout (`TransformerBlock`).
     """
     weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
     nodes = list(model.graph.node)
@@ -118,12 +118,12 @@ def network_nodes(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
 
 
 def is_learned(name: str) -> bool:
-    """Whether a node is of a module of the policy, by its name `/module/.../operator`; kinematics is a module of constants."""
+    """Whether a node belongs to a module of the policy, by its name `/module/.../operator`; kinematics has constants only."""
     return name.count("/") > 1 and not name.startswith("/kinematics/")
 
 
 def _inner(model: onnx.ModelProto, products: set[str]) -> list[str]:
-    """Of the products with weights those that have another one before them, but for the last two; all if none is left."""
+    """The products with weights that follow another one, without the last `FLOAT_READOUTS`; all products if none is left."""
     inner, known = [], set()
     for node in model.graph.node:
         follows = bool(known.intersection(node.input))
@@ -131,11 +131,11 @@ def _inner(model: onnx.ModelProto, products: set[str]) -> list[str]:
             inner.append(node.name)
         if node.name in products or follows:
             known.update(node.output)
-    return inner[:-READOUT] or sorted(products)
+    return inner[:-FLOAT_READOUTS] or sorted(products)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silenced_logging() -> Iterator[None]:
     """The quantizer advises pre-processing, and divides by the empty ranges of tensors that it then leaves alone."""
     logging.disable(logging.WARNING)
     try:
@@ -146,7 +146,7 @@ def _silence() -> Iterator[None]:
 
 
 def _batches(states: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """Up to `CALIBRATION_STATES` states, evenly spaced, some at a time."""
+    """Up to `CALIBRATION_STATES` states, evenly spaced, in batches."""
     count = len(next(iter(states.values())))
     chosen = np.linspace(0, count - 1, min(count, CALIBRATION_STATES)).astype(int)
     for rows in np.array_split(chosen, max(1, len(chosen) // CALIBRATION_BATCH)):
@@ -158,12 +158,12 @@ def _replaced(model: onnx.ModelProto, part: onnx.GraphProto, outside: list[onnx.
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     needed = {name for node in outside for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    outside_weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
     _rename(part, {name: f"{name}_inside" for name in needed})  # weights that both sides read
     new = _copy(model)
     for field, values in (
         ("node", [*outside, *part.node]),
-        ("initializer", [*kept, *part.initializer]),
+        ("initializer", [*outside_weights, *part.initializer]),
         ("value_info", []),
     ):
         del getattr(new.graph, field)[:]
@@ -174,7 +174,7 @@ def _replaced(model: onnx.ModelProto, part: onnx.GraphProto, outside: list[onnx.
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give weights other names."""
+    """Rename weights."""
     for tensor in graph.initializer:
         if tensor.name in names:
             for node in graph.node:

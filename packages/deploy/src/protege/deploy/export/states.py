@@ -1,4 +1,4 @@
-"""States as they occur in closed loops: int8 is calibrated on them, and two models are compared on them."""
+"""States from closed loops, for calibrating int8 and comparing two models."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..commands.measured import MeasuredCommand
 from ..commands.motion import MotionCommand
-from ..commands.order_kind import Run
+from ..commands.order_kind import RunContext
 from ..commands.registry import KINDS
 from ..errors import DeployError
 from ..geometry import Array, Pose2D
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from ..robots.mujoco import MujocoRobot
 
 EPISODE_S = 6.0
-CLIPS = ("walk", "run", "jump")
-"""Clips of the robot that policies with poses track, as far as a package ships them."""
-BATCH = 256
-BOUNDS = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}
-"""Largest difference of a joint target from that of the policy in fp32, rad, on states of closed loops: more is an error.
+TRACKED_CLIPS = ("walk", "run", "jump")
+"""Clips of the robot that policies with poses track, if a package ships them."""
+BATCH_SIZE = 256
+MAX_DIFFERENCE = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.2}
+"""Largest allowed difference of a joint target from that of the policy in fp32, rad, on states of closed loops.
 
-In fp32 sums in another order differ by 1e-6 or so, and `protege-deploy check` allows 1e-5; GPUs take other sines and roots.
+In fp32 the order of sums changes about 1e-6, and `protege-deploy check` allows 1e-5; GPUs compute sines and roots differently.
 """
 
 
 def record(folder: str | Path, num_states: int, seed: int = 0) -> dict[str, Array]:
-    """Let an export's policy walk in MuJoCo under random commands of all that it takes, in turn; a fall begins the next.
+    """Run an export's policy in MuJoCo under random commands of each kind that it takes, in turn. A fall starts the next command.
 
     Args:
         folder: an export; needs the extras cpu and mujoco.
-        num_states: how many control steps.
+        num_states: number of control steps.
         seed: of the commands.
 
     Returns:
         the model's inputs of each step by name, (num_states, ...).
 
     Raises:
-        DeployError: an export that cannot be run here, or nothing that it could be told.
+        DeployError: the export cannot be run here, or there is no command for it.
     """
     from ..robots.mujoco import MujocoRobot
 
@@ -67,10 +67,10 @@ def record(folder: str | Path, num_states: int, seed: int = 0) -> dict[str, Arra
 
 
 def load(path: str | Path, specs: Sequence[TensorSpec], num_states: int | None = None) -> dict[str, Array]:
-    """States from a file of `run --record`, as many as asked for at most.
+    """States from a file of `run --record`, at most `num_states` of them.
 
     Raises:
-        DeployError: not there, not an .npz, or of another policy.
+        DeployError: the file does not exist, is not an .npz, or belongs to another policy.
     """
     again = "Record states: protege-deploy run DIR --record states.npz"
     if not Path(path).is_file() or not is_zipfile(path):
@@ -95,14 +95,14 @@ def run_batches(session: Any, states: Mapping[str, Array], batch: int | None = N
     """All outputs of a session on many states.
 
     Args:
-        session: ONNX Runtime's, or what runs like it.
+        session: of ONNX Runtime, or an object with the same `run`.
         states: its inputs by name, (N, ...).
-        batch: what the model takes a call, if that is fixed; the last call is then filled up with the last state.
+        batch: the model's fixed number of states per call, if any; the last call is then padded with the last state.
 
     Returns:
         its outputs, (N, ...) each.
     """
-    count, size = len(next(iter(states.values()))), batch or BATCH
+    count, size = len(next(iter(states.values()))), batch or BATCH_SIZE
     parts = []
     for begin in range(0, count, size):
         rows = np.arange(begin, begin + size)
@@ -112,7 +112,7 @@ def run_batches(session: Any, states: Mapping[str, Array], batch: int | None = N
 
 
 def compare(actual: Array, expected: Array) -> Accuracy:
-    """Of joint targets (N, J), rad; NaN counts as far away."""
+    """Difference of joint targets (N, J), rad; NaN counts as a large difference."""
     difference = np.abs(np.nan_to_num(actual.astype(np.float64), nan=1e9) - expected)
     return Accuracy(
         len(actual), float(difference.mean()), float(np.percentile(difference, 99)), float(difference.max())
@@ -120,20 +120,20 @@ def compare(actual: Array, expected: Array) -> Accuracy:
 
 
 def _commands(policy: OnnxPolicy, robot: "MujocoRobot", random: np.random.Generator) -> Iterator[MeasuredCommand]:
-    """Commands without end, each for a robot that has just been put where it begins; none if nothing can be commanded."""
+    """An endless series of commands, each after a reset of the robot to its start; empty if nothing can be commanded."""
     kinds = [KINDS[name] for name in policy.modes if name in KINDS]
     clips = list(_clips(policy.metadata)) * ("poses" in policy.modalities)
     while kinds or clips:
         for kind in kinds:
             robot.reset(policy.metadata.start)
-            yield kind.random(random, Run(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
+            yield kind.random(random, RunContext(robot.read().pose_2d, EPISODE_S, policy.metadata.path_times))
         for clip in clips:
             robot.reset(clip.start())
             yield MotionCommand(clip, robot.body_poses, policy.metadata, policy.with_poses)
 
 
 def _clips(metadata: Metadata) -> Iterator[Clip]:
-    """Those of `CLIPS` that are installed, placed at the origin."""
-    for name in CLIPS:
+    """The installed clips of `TRACKED_CLIPS`, placed at the origin."""
+    for name in TRACKED_CLIPS:
         with suppress(DeployError):
             yield load_clip(f"{metadata.robot}_humanoid_{name}.npy", metadata).placed(Pose2D(np.zeros(2), 0.0))

@@ -1,6 +1,6 @@
-"""A policy compiled ahead of time by torch-tensorrt, for torch programs on an NVIDIA GPU. Needs torch and core.
+"""Compiles a policy ahead of time with torch-tensorrt, for torch programs on an NVIDIA GPU. Needs torch and core.
 
-The runtime takes `--provider tensorrt` instead: ONNX Runtime compiles `policy.onnx` itself, and keeps what it compiled.
+The runtime uses `--provider tensorrt` instead: ONNX Runtime compiles `policy.onnx` itself and caches the result.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ def build(checkpoint: str | Path, output: str | Path, batch: int = 1) -> Path:
     Args:
         checkpoint: run folder, checkpoint or release.
         output: the file.
-        batch: robots a call.
+        batch: robots per call.
 
     Raises:
-        DeployError: no such checkpoint, no torch-tensorrt, or no GPU.
+        DeployError: the checkpoint does not exist, torch-tensorrt is not installed, or there is no GPU.
     """
     graph = load_graph(checkpoint)[1]
     with needs("tensorrt"):
@@ -33,7 +33,7 @@ def build(checkpoint: str | Path, output: str | Path, batch: int = 1) -> Path:
     if not torch.cuda.is_available():
         raise DeployError("torch-tensorrt compiles on the GPU that the program is for, there is none", "Build it there")
     program, inputs = exported_program(graph.cuda(), batch)
-    # TF32 keeps 10 bits: enough for the network, not for positions in the world.
+    # TF32 has 10 bits: enough for the network, not for positions in the world.
     compiled = torch_tensorrt.dynamo.compile(
         program, arg_inputs=inputs, disable_tf32=True, torch_executed_ops=KEPT_IN_TORCH
     )
@@ -42,6 +42,6 @@ def build(checkpoint: str | Path, output: str | Path, batch: int = 1) -> Path:
 
 
 def exported_program(graph: StudentGraph, batch: int) -> tuple[ExportedProgram, tuple[torch.Tensor, ...]]:
-    """The graph as torch exports it, for so many robots a call, and the inputs (batch, ...) that it was traced with."""
+    """The graph as an exported program for `batch` robots per call, and the inputs (batch, ...) that it was traced with."""
     inputs = tuple(example(spec, batch).to(graph.default_joint_pos.device) for spec in graph.specs)
     return torch.export.export(graph, inputs), inputs

@@ -1,7 +1,7 @@
-"""A robot as URDF, for runtimes that compute its kinematics from the model's property `robot_urdf`. Needs core.
+"""Writes a robot as URDF, for runtimes that compute its kinematics from the model's property `robot_urdf`. Needs core.
 
-URDF has one hinge a joint: a body with several is the last link of a chain, whose other links weigh next to nothing. There are no
-shapes, only what kinematics and dynamics take.
+A URDF joint has one hinge. A body with several hinges becomes the last link of a chain, whose other links have almost no mass. Only
+kinematics and dynamics are written, no shapes.
 """
 
 import math
@@ -13,8 +13,8 @@ import numpy as np
 
 from protege.core.robots.robot import IDENTITY_QUAT, Body, Quat, Robot, Vec3
 
-FEATHER = (1e-6, 1e-9)  # kg and kg·m² of a link within a chain: simulators refuse zero
-FASTEST = 1000.0  # rad/s, which URDF asks for and a robot does not say: no limit
+CHAIN_LINK_INERTIA = (1e-6, 1e-9)  # kg and kg·m² of a link within a chain: simulators refuse zero
+UNLIMITED_VELOCITY = 1000.0  # rad/s; URDF requires a limit, and the robot model has none
 Array = np.ndarray
 
 
@@ -25,7 +25,12 @@ def urdf(robot: Robot) -> str:
         joints = [joint for joint in robot.joints if joint.body == body.name]
         links = [f"{joint.name}_link" for joint in joints[:-1]]
         for name in links:
-            _inertial(SubElement(root, "link", name=name), FEATHER[0], np.zeros(3), FEATHER[1] * np.eye(3))
+            _inertial(
+                SubElement(root, "link", name=name),
+                CHAIN_LINK_INERTIA[0],
+                np.zeros(3),
+                CHAIN_LINK_INERTIA[1] * np.eye(3),
+            )
         _inertial(SubElement(root, "link", name=body.name), *_inertia(body))
         if body.parent is None:
             continue
@@ -36,7 +41,12 @@ def urdf(robot: Robot) -> str:
             SubElement(hinge, "axis", xyz=_text(joint.axis))
             low, high = map(repr, map(float, joint.range))
             SubElement(
-                hinge, "limit", lower=low, upper=high, effort=repr(float(joint.effort_limit)), velocity=repr(FASTEST)
+                hinge,
+                "limit",
+                lower=low,
+                upper=high,
+                effort=repr(float(joint.effort_limit)),
+                velocity=repr(UNLIMITED_VELOCITY),
             )
             SubElement(hinge, "dynamics", damping=repr(joint.passive_damping), friction=repr(joint.frictionloss))
         if not joints:

@@ -1,1 +1,1 @@
-"""The real-time loop, its clock, its recordings."""
+"""The real-time loop, its clock and its recordings."""

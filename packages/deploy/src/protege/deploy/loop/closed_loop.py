@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..commands.measured import STRIDE, MeasuredCommand
+from ..commands.measured import STRIDE_SECONDS, MeasuredCommand
 from ..commands.motion import Kinematics, MotionCommand
 from ..errors import DeployError
 from ..interface import Array, RobotInterface
@@ -17,20 +17,20 @@ from .loop import ControlLoop, Step
 
 
 def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinematics | None = None) -> dict[str, Any]:
-    """Run a loop for so long, at least two steps, or until it is stopped, and close its robot.
+    """Run a loop for some seconds, at least two steps, or until it is stopped. Then close its robot.
 
     Args:
-        loop: with the policy, the robot and the command, which may say how well it was obeyed (`MeasuredCommand`).
+        loop: with the policy, the robot and the command source. A `MeasuredCommand` also measures the tracking error.
         seconds: of the commands' clock, s; None: until `loop.stop`.
         kinematics: `MujocoRobot.body_poses`, for commands that are measured by all bodies.
 
     Returns:
-        loop (see `LoopReport`); stood (it never fell) and fell_at_s (None if it stood), see `Falls`; walked_m (way of the root on
-        the ground, m, from second to second; None of a robot that does not know where it is); errors (the command's metrics);
-        notes (what the command source has to say: time, s, and message); memory_mb (of this process, after a minute of the
-        commands' clock and at the end); dropped (datagrams by reason, of a robot process); dropped_orders (the same of a
-        commander's datagrams); messages_late_ms (of a robot whose commands are repeated: how late, as `stages_ms`); simulated_s;
-        realtime.
+        `loop`: see `LoopReport`. `stood`: whether the robot never fell; `fell_at_s`: None if it stood; see `FallDetector`.
+        `walked_m`: distance that the root travelled on the ground, m, from second to second; None if the robot does not measure
+        its position. `errors`: the command's metrics. `notes`: of the command source, time in s and message. `memory_mb`: of this
+        process, after a minute of the commands' clock and at the end. `dropped`: discarded datagrams of a robot process, by
+        reason; `dropped_orders`: those of a commander. `messages_late_ms`: lateness of the messages of a robot whose commands are
+        repeated, as in `stages_ms`. `simulated_s`, `realtime`.
 
     Raises:
         DeployError: the policy does not take this command.
@@ -61,16 +61,17 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
     }
 
 
-class Falls:
-    """Tells when the robot of a run falls, by the rule of the evaluation.
+class FallDetector:
+    """Detects when the robot of a run falls, by the rule of the evaluation.
 
-    A robot has fallen when its root is below a share (`Metadata.fall`) of its height in the motion that it tracks, or, without
-    one, of its standing height: the robot model's, else that of `start` in `policy.json`, else that of the first reading.
-    A simulated robot knows more: see `MujocoRobot.has_fallen`. One that does not know its height falls by its tilt, see `Safety`.
+    A robot has fallen when its root is below a share (`Metadata.fall`) of a reference height. This is the height in the motion
+    that it tracks or, without a motion, the standing height: that of the robot model, else of `start` in `policy.json`, else of
+    the first reading. A simulated robot also checks its head, see `MujocoRobot.has_fallen`. If the height is not measured,
+    `Safety` detects a fall by the tilt.
 
     Args:
         robot: the robot.
-        command: its command; the clip of a `MotionCommand` may lie down.
+        command: its command source; in the clip of a `MotionCommand` the robot may lie down.
         metadata: of the policy, if it is known.
 
     Attributes:
@@ -90,7 +91,7 @@ class Falls:
             self.at = step.time
 
     def _is_low(self, step: Step) -> bool:
-        """Whether the root is, as far as the robot knows its height."""
+        """Whether the root is too low; False if the robot does not measure its height."""
         if step.reading.root_pos_w is None:
             return False
         height = float(step.reading.root_pos_w[2])
@@ -100,11 +101,11 @@ class Falls:
 
 
 class _Monitor:
-    """Observes each step, and stores what the command's errors are computed from and no more.
+    """Observes each step, and stores only what the command's errors are computed from.
 
     Attributes:
         falls: whether and when the robot fell.
-        walked: m, from stride to stride: a walking pelvis sways. None of a robot that does not know where it is.
+        walked: m, from stride to stride, because a walking pelvis sways; None if the robot does not measure its position.
         memory: MB after a minute; None before.
     """
 
@@ -117,8 +118,8 @@ class _Monitor:
         if self._command is not None and self._command.reads_bodies:
             self._fields += ["root_quat_w", "joint_pos"]
         self._rows, self._steps = dict[str, Array](), steps if self._command else None
-        self._minute, self._stride = round(60.0 / loop.control_dt), round(STRIDE / loop.control_dt)
-        self.falls = Falls(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
+        self._minute, self._stride = round(60.0 / loop.control_dt), round(STRIDE_SECONDS / loop.control_dt)
+        self.falls = FallDetector(loop.robot, loop.command_source, getattr(loop.policy, "metadata", None))
         self.walked: float | None = None
         self._from = np.zeros(2)
         self.memory: float | None = None
@@ -127,7 +128,7 @@ class _Monitor:
         reading, place = step.reading, step.reading.root_pos_w
         if step.index == 0 and place is not None:
             self.walked, self._from = 0.0, place[:2]
-            # Written once, so that the memory is there and does not grow during the run.
+            # Written once, so that the memory is allocated now and does not grow during the run.
             for name in self._fields:
                 self._rows[name] = np.full((self._steps or 0, len(getattr(reading, name))), np.nan, np.float32)
         for name, rows in self._rows.items():
@@ -145,7 +146,7 @@ class _Monitor:
         return index % self._stride == 0 or index + 1 == self._steps
 
     def errors(self, steps: int) -> dict[str, float]:
-        """The command's metrics over so many steps; nothing of a robot that does not know where it is."""
+        """The command's metrics over the first `steps` steps; empty if the robot does not measure its position."""
         if self._command is None or not self._rows:
             return {}
         rows, bodies = {name: values[:steps].astype(np.float64) for name, values in self._rows.items()}, None
@@ -156,7 +157,7 @@ class _Monitor:
 
 
 def resident_mb() -> float | None:
-    """Memory of this process that is in RAM, MB; None where the system does not say."""
+    """Resident memory of this process, MB; None if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""How two recorded runs differ, and how a policy's actions differ from the recorded ones."""
+"""Compares two recorded runs, or a policy's targets with the recorded ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -7,21 +7,21 @@ import numpy as np
 
 from ..errors import DeployError
 from ..geometry import turned, turned_quat, yaw
-from ..interface import MEASURED, MODALITIES, PLACE, Array, Command, RobotReading
+from ..interface import MEASURED_FIELDS, MODALITIES, POSITION_FIELDS, Array, Command, RobotReading
 from ..policy.onnx_policy import OnnxPolicy
 from .recording import Recording
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between two runs, or two series of joint targets, over the steps that both have.
+    """The difference between two runs, or two series of joint targets, over the steps that both have.
 
     Attributes:
-        steps: that were compared.
+        steps: number of compared steps.
         first_step: the first in which joint targets differ by more than the tolerance; None if none does.
-        first_joint: which joint's differ most there.
-        mean_target, max_target: of the joint targets, rad.
-        mean_root, max_root: of the root's path, m; None where it is not compared.
+        first_joint: the joint with the largest difference there.
+        mean_target, max_target: difference of the joint targets, rad.
+        mean_root, max_root: difference of the root's path, m; None if it is not compared.
     """
 
     steps: int
@@ -34,35 +34,35 @@ class Difference:
 
 
 def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Difference:
-    """Give a policy the readings and commands of a run again; it keeps its own history.
+    """Give a policy the readings and commands of a run again. Its history is its own.
 
     Args:
-        policy: the one of the run, or another that takes its commands.
-        recording: the run; only the steps before the robot damped.
+        policy: that of the run, or another that takes its commands.
+        recording: the run; only the steps before the robot damped are used.
         tolerance: rad.
 
     Raises:
-        DeployError: the policy has other joints or does not take the commands, or was never asked.
+        DeployError: the policy has other joints or does not take the commands, or the recording has no step of a policy.
     """
     run, names = recording.columns, policy.metadata.joint_names
-    if not recording.asked:
+    if not recording.policy_steps:
         raise DeployError(f"{recording.path}: the policy was not asked in any step", "Record another run")
     if run["joint_pos"].shape[1] != len(names):
         joints = f"{run['joint_pos'].shape[1]} joints, the policy drives {len(names)}"
         raise DeployError(f"{recording.path} is of a robot with {joints}")
     policy.reset()
-    readings = [_reading(run, step) for step in range(recording.asked)]
+    readings = [_reading(run, step) for step in range(recording.policy_steps)]
     modalities = recording.facts.get("modalities", MODALITIES if "command_mask" in run else {})
-    commands = [_command(run, step, modalities) for step in range(recording.asked)]
+    commands = [_command(run, step, modalities) for step in range(recording.policy_steps)]
     answers = np.array([policy.act(*both) for both in zip(readings, commands, strict=True)])
-    return _difference(answers, run["joint_target"], recording.asked, names, tolerance)
+    return _difference(answers, run["joint_target"], recording.policy_steps, names, tolerance)
 
 
 def compare(first: Recording, second: Recording, tolerance: float) -> Difference:
-    """Two runs of one robot, step by step: written targets and the root's path.
+    """Compare two runs of one robot step by step: written targets and the root's path.
 
     Raises:
-        DeployError: other joints.
+        DeployError: the robots have other joints.
     """
     names = first.facts["joint_names"]
     if names != second.facts["joint_names"]:
@@ -73,42 +73,42 @@ def compare(first: Recording, second: Recording, tolerance: float) -> Difference
     roots = [run.columns["root_pos_w"][:steps].astype(np.float64) for run in (first, second)]
     apart = np.linalg.norm(roots[0] - roots[1], axis=1)
     found = _difference(targets[0], targets[1], steps, names, tolerance)
-    if not np.isfinite(apart).all():  # of a robot that does not know where it is
+    if not np.isfinite(apart).all():  # the robot did not measure its position
         return found
     return Difference(**{**vars(found), "mean_root": float(apart.mean()), "max_root": float(apart.max())})
 
 
 def _reading(run: dict[str, Array], step: int) -> RobotReading:
-    """What was measured in a step of a run."""
-    said = {name: run[name][step] for name in (*MEASURED, "imu_quat", "imu_ang_vel") if name in run}
-    unknown = {name: None for name in PLACE if np.isnan(said[name]).all()}
-    return RobotReading(**{**said, **unknown})
+    """The reading of a step of a run."""
+    values = {name: run[name][step] for name in (*MEASURED_FIELDS, "imu_quat", "imu_ang_vel") if name in run}
+    unknown = {name: None for name in POSITION_FIELDS if np.isnan(values[name]).all()}
+    return RobotReading(**{**values, **unknown})
 
 
 def _command(run: dict[str, Array], step: int, modalities: Mapping[str, Sequence[str]]) -> Command:
-    """What was commanded in a step of a run. modalities: the inputs of each column of its command mask."""
-    said = {f.name: run[f.name][step] for f in fields(Command) if f.name in run}
-    # What a mask leaves out was not commanded: the columns hold blanks there.
+    """The command of a step of a run. modalities: the inputs of each column of its command mask."""
+    values = {f.name: run[f.name][step] for f in fields(Command) if f.name in run}
+    # A modality that the mask excludes was not commanded: its columns hold blanks.
     mask = run["command_mask"][step] if "command_mask" in run else []
     shown = {name: inputs for (name, inputs), commanded in zip(modalities.items(), mask, strict=True) if commanded}
     hidden = {x for name, inputs in modalities.items() if name not in shown for x in inputs}
-    if "target_body_pos_h" in run:  # as the robot saw them, which knew its heading
+    if "target_body_pos_h" in run:  # recorded in the heading frame
         heading = yaw(run["root_quat_w"][step])
         pos, quat = run["target_body_pos_h"][step], run["target_body_quat_h"][step]
         pos = np.concatenate([turned(pos[..., :2], heading), pos[..., 2:]], axis=-1)
-        said |= {"target_body_pos_w": pos, "target_body_quat_w": turned_quat(quat, heading)}
-    if "pose_mask" in said and not said["pose_mask"].any():
+        values |= {"target_body_pos_w": pos, "target_body_quat_w": turned_quat(quat, heading)}
+    if "pose_mask" in values and not values["pose_mask"].any():
         hidden |= {"target_body_pos_w", "target_body_quat_w", "pose_mask"}
     raw = {
         name: {x: run[x][step] for x in inputs}
         for name, inputs in shown.items()
-        if name not in MODALITIES or not set(inputs) <= set(said)
+        if name not in MODALITIES or not set(inputs) <= set(values)
     }
-    return Command(**{name: value for name, value in said.items() if name not in hidden}, raw=raw)
+    return Command(**{name: value for name, value in values.items() if name not in hidden}, raw=raw)
 
 
 def _difference(a: Array, b: Array, steps: int, names: list[str], tolerance: float) -> Difference:
-    """Of targets (T, J) rad, over so many steps; what is not finite on one side differs without bound."""
+    """Difference of targets (T, J) rad over the first `steps` steps; a value that is not finite differs by infinity."""
     apart = np.abs(a[:steps].astype(np.float64) - b[:steps].astype(np.float64))
     apart = np.where(np.isfinite(apart), apart, np.inf)
     beyond = np.flatnonzero(apart.max(axis=1) > tolerance)

@@ -1,4 +1,4 @@
-"""How long things take, in constant memory however long it runs."""
+"""Histograms of durations, in constant memory."""
 
 import math
 from array import array

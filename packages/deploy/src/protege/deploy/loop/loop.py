@@ -1,4 +1,4 @@
-"""The fixed-rate loop around a policy and a robot: read, ask, infer, check, write; and what it measures."""
+"""The fixed-rate control loop: read, command, infer, check, write; and its latency."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
 from .latency import Histogram
 from .pace import Pace, priority, undisturbed
-from .sentinel import Sentinel
 from .start_up import StartUp
+from .watchdog import Watchdog
 
 STAGES = ("wake", "read", "command", "infer", "check", "write", "cycle")
-"""How late a step begins, its parts, and all of it."""
+"""The delay of a step's beginning, the step's parts, and the whole step."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Step:
     Attributes:
         index: from 0.
         time: s of the commands' clock: index times the period.
-        reading: what the robot measured.
-        command: what was commanded; None if the robot damps.
-        wanted: (J,) rad, what the policy said; None if it was not asked.
-        target: (J,) rad, what was written.
-        mode: what was written.
-        spent: s by stage, of `STAGES` but `cycle`.
+        reading: the robot's measured state.
+        command: the command; None if the robot damps.
+        wanted: (J,) rad, the policy's joint targets; None if the policy did not run.
+        target: (J,) rad, the written joint targets.
+        mode: the written mode.
+        spent: duration of each stage, s, of `STAGES` without `cycle`.
     """
 
     index: int
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class LoopReport:
-    """What a run of the loop showed.
+    """Measurements of a run of the loop.
 
     Attributes:
         steps: control steps carried out.
@@ -53,11 +53,11 @@ class LoopReport:
         stages_ms: latency by stage (`STAGES`), ms: p50, p95, p99, p99.9, max.
         histograms: by stage the bins that are not empty: upper edge, ms, and count.
         missed_deadlines: steps that took longer than the control period.
-        worst_overrun_ms: by how much the worst of them did, ms.
-        skipped_ticks: ticks that were left out to catch up.
-        clipped: steps with a clipped target, by the limit: range, rate.
-        damped_steps: steps in which the robot damped.
-        event: why it did; None if it did not.
+        worst_overrun_ms: the largest excess over the period, ms.
+        skipped_ticks: ticks that were skipped to catch up.
+        clipped: number of steps with a clipped target, by the limit: range, rate.
+        damped_steps: number of steps in which the robot damped.
+        event: why it damped; None if it did not.
     """
 
     steps: int
@@ -76,19 +76,19 @@ class ControlLoop:
     """Reads, decides and writes at a fixed rate, on absolute deadlines; see docs/realtime.md.
 
     Args:
-        policy: see `Policy`; `OnnxPolicy` as a rule.
+        policy: see `Policy`; usually an `OnnxPolicy`.
         robot: see `RobotInterface`.
-        command_source: see `CommandSource`; its clock is the number of steps times the period. If it has an attribute
-            `silence`, s, it can fall silent.
+        command_source: see `CommandSource`; its clock is the number of steps times the period. An attribute `silence`, s, is
+            checked against the limit of that name.
         control_dt: period, s; of the commands' clock too.
         realtime: wait for each tick; otherwise the loop runs as fast as it can (and still counts cycles above the period).
-        safety: judges each step; by default only what is not finite trips.
-        rate: ticks a second, if not one a period: time runs faster or slower, for tests.
-        catch_up: what becomes of ticks that are over, a key of `pace.CATCH_UP`.
-        fifo: priority of SCHED_FIFO, see `pace.priority`.
-        core: to run on, the same.
+        safety: checks each step; by default only values that are not finite trip.
+        rate: ticks per second, if it is not one per period: time runs faster or slower, for tests.
+        catch_up: the treatment of missed ticks, a key of `pace.CATCH_UP`.
+        fifo: SCHED_FIFO priority, see `pace.priority`.
+        core: CPU core, see `pace.priority`.
         on_step: called after each step, within its period.
-        start_up: what comes before the policy's first step, if anything; its steps are not counted and not shown to `on_step`.
+        start_up: the phase before the policy's first step, if any; its steps are not counted and not passed to `on_step`.
     """
 
     def __init__(
@@ -120,37 +120,37 @@ class ControlLoop:
         self._stopped.set()
 
     def run(self, steps: int | None = None) -> LoopReport:
-        """Control the robot for so many steps, or until `stop`.
+        """Control the robot for a number of steps, or until `stop`.
 
         Raises:
-            Exception: whatever robot, command source or policy raise ends the loop; the robot is left damping.
+            Exception: any exception of the robot, command source or policy ends the loop; the robot is left damping.
         """
         self._stopped.clear()
         self._histograms = {stage: Histogram() for stage in STAGES}
         self.policy.reset()
         self.safety.begin()
         try:
-            # The sentinel is started first: it is not to share the loop's core.
-            with undisturbed(), self._sentinel() as sentinel, priority(self._fifo, self._core):
-                return self._run(steps, sentinel)
+            # The watchdog starts first, so that it does not share the loop's core.
+            with undisturbed(), self._watchdog() as watchdog, priority(self._fifo, self._core):
+                return self._run(steps, watchdog)
         except BaseException:
             self._damp()
             raise
 
-    def _run(self, steps: int | None, sentinel: Sentinel | None) -> LoopReport:
+    def _run(self, steps: int | None, watchdog: Watchdog | None) -> LoopReport:
         pace = Pace(self._period, self._catch_up, realtime=self.realtime)
         index = missed = damped = 0
-        self._start(pace, sentinel)
+        self._start(pace, watchdog)
         self._histograms = {stage: Histogram() for stage in STAGES}
         worst, started = 0.0, time.perf_counter()
         while (steps is None or index < steps) and not self._stopped.is_set():
-            if self.start_up is not None and self.start_up.again(
+            if self.start_up is not None and self.start_up.should_restart(
                 self.safety.tripped, self.safety.last, self.control_dt
             ):
                 self.safety.begin()
                 self.policy.reset()
-                self._start(pace, sentinel)
-            step, overrun = self._tick(pace, sentinel, index)
+                self._start(pace, watchdog)
+            step, overrun = self._tick(pace, watchdog, index)
             missed, worst = missed + (overrun > 0.0), max(worst, overrun)
             damped += step.mode is Mode.DAMPING
             if self.on_step is not None:
@@ -169,23 +169,23 @@ class ControlLoop:
             event=self.safety.tripped,
         )
 
-    def _start(self, pace: Pace, sentinel: Sentinel | None) -> None:
-        """Bring the robot to where the policy begins, if it is asked for, until that is done or something has tripped."""
+    def _start(self, pace: Pace, watchdog: Watchdog | None) -> None:
+        """Run the start-up, if there is one, until it is done or a check has tripped."""
         if self.start_up is None:
             return
         self.start_up.begin()
         index = 0
         while not (self.start_up.done or self.safety.tripped or self._stopped.is_set()):
-            self._tick(pace, sentinel, index, self.start_up)
+            self._tick(pace, watchdog, index, self.start_up)
             index += 1
         self.safety.stand()
 
     def _tick(
-        self, pace: Pace, sentinel: Sentinel | None, index: int, start_up: StartUp | None = None
+        self, pace: Pace, watchdog: Watchdog | None, index: int, start_up: StartUp | None = None
     ) -> tuple[Step, float]:
-        """A step at its tick; and by how much it overran its period, s, negative if it did not."""
-        if sentinel is not None:
-            sentinel.expect(pace.tick + (self.safety.limits.stall or 0.0))
+        """A step at its tick, and its time beyond the period, s, negative if it was in time."""
+        if watchdog is not None:
+            watchdog.expect(pace.tick + (self.safety.limits.stall or 0.0))
         late = pace.wait()
         step = self._step(index, late, start_up)
         overrun = pace.advance(time.perf_counter())
@@ -194,7 +194,7 @@ class ControlLoop:
         return step, overrun
 
     def _step(self, index: int, late: float, start_up: StartUp | None = None) -> Step:
-        """Read, ask, infer, check, write. While the robot starts, `start_up` is asked instead of the policy."""
+        """Read, command, infer, check, write. During start-up the targets come from `start_up` instead of the policy."""
         safety, now = self.safety, index * self.control_dt
         command = wanted = target = None
         watch = _Watch()
@@ -217,7 +217,7 @@ class ControlLoop:
             target = safety.admit(reading, wanted)
             watch.lap("check")
         with self._writing:
-            # The sentinel may have tripped just now.
+            # The watchdog may have tripped just now.
             mode = Mode.CONTROL if safety.tripped is None and target is not None else Mode.DAMPING
             written = safety.pose if target is None or mode is Mode.DAMPING else target
             self.robot.write(written, mode)
@@ -236,11 +236,11 @@ class ControlLoop:
         if self.realtime and limit is not None and late > limit:
             self.safety.trip("stall", f"a step began {1e3 * late:.0f} ms late", late=late, limit=limit)
 
-    def _sentinel(self) -> AbstractContextManager[Sentinel | None]:
-        """In real time a thread that damps while a step does not come to its end."""
+    def _watchdog(self) -> AbstractContextManager[Watchdog | None]:
+        """In real time, a thread that damps the robot while a step does not end."""
         if not self.realtime or self.safety.limits.stall is None:
             return nullcontext()
-        return Sentinel(self._period, self._stalled, self._fifo)
+        return Watchdog(self._period, self._stalled, self._fifo)
 
     def _stalled(self) -> None:
         limit = self.safety.limits.stall
@@ -248,7 +248,7 @@ class ControlLoop:
         self._damp()
 
     def _damp(self) -> None:
-        """Write damping, unless the robot itself hangs or nothing has been read yet."""
+        """Write damping, unless the robot's own call hangs or nothing has been read yet."""
         if self._writing.acquire(timeout=self._period):
             try:
                 if self.safety.has_read:

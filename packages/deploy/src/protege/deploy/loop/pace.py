@@ -1,4 +1,4 @@
-"""When a step begins: absolute deadlines on a monotonic clock, exact sleep, and what the operating system can give."""
+"""Timing of steps: absolute deadlines on a monotonic clock, precise sleep, and real-time scheduling."""
 
 import ctypes
 import gc
@@ -21,16 +21,16 @@ SWITCH_INTERVAL = 5e-4  # s; with Python's 5 ms a thread that computes holds up 
 
 
 class Pace:
-    """Ticks, one period apart, counted from the start: what one step oversleeps, the next makes up for.
+    """Ticks, one period apart, counted from the start, so that delays do not accumulate.
 
     Args:
         period: s.
-        catch_up: a key of `CATCH_UP`: what becomes of ticks that are over when a step ends.
-        realtime: wait for the ticks. Otherwise each step begins at once.
+        catch_up: a key of `CATCH_UP`: the treatment of ticks that are past when a step ends.
+        realtime: wait for the ticks. Otherwise each step begins immediately.
 
     Attributes:
         tick: when the present step should begin, s of `time.perf_counter`.
-        skipped: ticks that were left out.
+        skipped: number of skipped ticks.
     """
 
     def __init__(self, period: float, catch_up: str = "skip", *, realtime: bool = True) -> None:
@@ -41,14 +41,14 @@ class Pace:
         self.tick = time.perf_counter()
 
     def wait(self) -> float:
-        """Until the tick; how late it is then, s."""
+        """Wait for the tick; returns the delay after it, s."""
         if not self.realtime:
             self.tick = time.perf_counter()
             return 0.0
         return self._sleep.until(self.tick) - self.tick
 
     def advance(self, ended: float) -> float:
-        """Go on to the next tick; by how much the step, which ended then, overran its period, s, negative if it did not."""
+        """Advance to the next tick; returns by how much a step that ended at `ended` exceeded its period, s; may be negative."""
         overrun = ended - self.tick - self.period
         skips = overrun > 0.0 and self.catch_up == "skip" and self.realtime
         left_out = floor(overrun / self.period) + 1 if skips else 0
@@ -58,18 +58,18 @@ class Pace:
 
 
 class PreciseSleep:
-    """Sleeps until shortly before a moment and spins for the rest; how early, it learns from how late sleep wakes up."""
+    """Sleeps until shortly before a moment and spins for the rest. The margin adapts to the delays of waking up."""
 
     def __init__(self) -> None:
         self._spin = 2e-4
 
     def until(self, moment: float) -> float:
-        """Until a time of `perf_counter`; returns the time then."""
+        """Wait until a time of `perf_counter`; returns the time afterwards."""
         left = moment - time.perf_counter()
         if left > self._spin:
             time.sleep(left - self._spin)
             late = self._spin - (moment - time.perf_counter())
-            # At once up, slowly down: a percent a tick.
+            # The margin grows immediately and shrinks by a percent per tick.
             self._spin = min(MOST_SPIN, max(LEAST_SPIN, 1.5 * late, 0.99 * self._spin))
         while (now := time.perf_counter()) < moment:
             pass
@@ -78,7 +78,7 @@ class PreciseSleep:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """In the block, other threads give way soon, and what lives already is not searched for garbage in the middle of a step."""
+    """In the block, other threads yield soon, and the garbage collector ignores the objects that exist already."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
@@ -92,10 +92,10 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def priority(fifo: int | None = None, core: int | None = None) -> Iterator[None]:
-    """In the block, the calling thread has a real-time priority and a core of its own.
+    """In the block, the calling thread has a real-time priority and its own core.
 
-    With a priority the process's memory is locked too, as far as that is permitted: a page of a library that the kernel has dropped
-    costs tens of milliseconds when it is needed again.
+    With a priority the process's memory is locked too, if that is permitted: reloading a library's page that the kernel has dropped
+    takes tens of milliseconds.
 
     Args:
         fifo: priority of `SCHED_FIFO`, 1 to 99; None leaves the scheduler as it is.
@@ -121,7 +121,7 @@ def priority(fifo: int | None = None, core: int | None = None) -> Iterator[None]
 
 @contextmanager
 def _locked_memory() -> Iterator[None]:
-    """In the block, pages that the process has touched stay in memory; nothing happens where that is not permitted."""
+    """In the block, pages that the process has touched stay in memory. Without permission this has no effect."""
     libc = ctypes.CDLL(None)
     libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
     try:

@@ -1,7 +1,7 @@
-"""A run as a file: what was measured, commanded, said, written and when, one row a step. No pickles.
+"""A run as a file: readings, commands, targets and times, one row per step. No pickles.
 
-`.npz` needs NumPy alone, `.safetensors` the package of that name. The columns are the model's inputs by their names, and those of
-`own_columns`; beside them are facts about the run, as JSON.
+`.npz` needs only NumPy, `.safetensors` the package of that name. The columns are the model's inputs by their names, and those of
+`own_columns`. The file also holds facts about the run, as JSON.
 """
 
 import json
@@ -18,21 +18,22 @@ from ..files import write_whole
 from ..interface import Array
 from .loop import STAGES
 
-FORMAT = 1
-ENDINGS = (".npz", ".safetensors")
-FACTS = "about"
-STAGED = STAGES[:-1]
+FORMAT_VERSION = 1
+SUFFIXES = (".npz", ".safetensors")
+FACTS_KEY = "about"
+RECORDED_STAGES = STAGES[:-1]
 
 
 def own_columns(num_joints: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """Columns besides the model's inputs: name, type, shape.
 
-    `time` is the commands' clock, s; `clock` the wall's since the run's start; `joint_target` what the policy said, NaN if it was
-    not asked; `written_target` and `mode` what the robot was told; `spent` s by stage.
+    `time` is the commands' clock, s; `clock` the wall time since the run's start, s; `joint_target` the policy's output, rad, NaN
+    if the policy did not run; `written_target`, rad, and `mode` are what was written to the robot; `spent` is the duration of each
+    stage, s.
     """
     return [
         ("time", "<f8", ()), ("clock", "<f8", ()), ("joint_target", "<f4", (num_joints,)),
-        ("written_target", "<f4", (num_joints,)), ("mode", "<u1", ()), ("spent", "<f4", (len(STAGED),)),
+        ("written_target", "<f4", (num_joints,)), ("mode", "<u1", ()), ("spent", "<f4", (len(RECORDED_STAGES),)),
     ]  # fmt: skip
 
 
@@ -56,14 +57,14 @@ class Recording:
         return len(self.columns["time"])
 
     @property
-    def asked(self) -> int:
-        """Steps until the policy was no longer asked: from there on the robot damped."""
+    def policy_steps(self) -> int:
+        """Number of steps in which the policy ran; in all later steps the robot damped."""
         given = np.isfinite(self.columns["joint_target"]).all(axis=1)
         return self.steps if given.all() else int(np.argmin(given))
 
 
 def save(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
-    """Write a recording, whole or not at all; by the path's ending an .npz or a .safetensors.
+    """Write a recording atomically, as an .npz or .safetensors by the path's suffix.
 
     Raises:
         OSError: it cannot be written.
@@ -71,17 +72,17 @@ def save(path: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> 
     text = json.dumps(facts)
     if path.suffix == ".safetensors":
         data = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-        write_whole(path, lambda file: file.write(safetensors_numpy().save(data, {FACTS: text})))
+        write_whole(path, lambda file: file.write(safetensors_numpy().save(data, {FACTS_KEY: text})))
     else:
         about = np.frombuffer(text.encode(), np.uint8)
-        write_whole(path, lambda file: np.savez(file, **{FACTS: about}, **columns))  # pyright: ignore[reportArgumentType]
+        write_whole(path, lambda file: np.savez(file, **{FACTS_KEY: about}, **columns))  # pyright: ignore[reportArgumentType]
 
 
 def load(path: Path) -> Recording:
     """Read a recording and check it.
 
     Raises:
-        DeployError: missing, damaged, something else, or of a newer format.
+        DeployError: the file is missing, damaged, no recording, or of a newer format.
     """
     if not path.is_file():
         raise DeployError(f"{path} does not exist", "Record a run: protege-deploy run DIR --record run.npz")
@@ -97,9 +98,9 @@ def load(path: Path) -> Recording:
 
 
 def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
-    """Why these are no recording, empty if they are."""
-    if facts["format"] != FORMAT:
-        return f"its format is {facts['format']}, this is {FORMAT}"
+    """Why these are not a recording; empty if they are."""
+    if facts["format"] != FORMAT_VERSION:
+        return f"its format is {facts['format']}, this is {FORMAT_VERSION}"
     joints = len(facts["joint_names"])
     wanted = {name: shape for name, _, shape in own_columns(joints)}
     wanted |= {"root_pos_w": (3,), "root_quat_w": (4,), "joint_pos": (joints,), "joint_vel": (joints,)}
@@ -119,7 +120,7 @@ def _problem(facts: Mapping[str, Any], columns: Mapping[str, Array]) -> str:
 def _read_npz(path: Path) -> tuple[dict[str, Array], str]:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         columns = {name: file[name] for name in file.files}
-    return columns, columns.pop(FACTS).tobytes().decode()
+    return columns, columns.pop(FACTS_KEY).tobytes().decode()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str]:
@@ -128,7 +129,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()[FACTS]  # noqa: SIM118 (no mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()[FACTS_KEY]  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 

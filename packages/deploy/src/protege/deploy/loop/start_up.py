@@ -1,4 +1,4 @@
-"""How a robot starts: it damps, a ramp brings its joints to the default pose, it holds that stiffly, then the policy begins."""
+"""Start-up of a robot: damping, a ramp of the joints to the default pose, holding this pose, then the policy."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,22 +7,25 @@ import numpy as np
 from ..interface import Array, RobotReading
 from ..safety.safety import Event
 
-RAMP = 500  # steps
-HOLD = 1.0  # s
-UPRIGHT, UPRIGHT_TIME = 0.4, 2.0  # rad, and s of leaning less, after which a robot that has fallen has been stood up
+RAMP_STEPS = 500  # steps
+HOLD_SECONDS = 1.0  # s
+UPRIGHT_TILT, UPRIGHT_SECONDS = (
+    0.4,
+    2.0,
+)  # rad; s below this tilt, after which a fallen robot counts as standing
 
 
 class StartUp:
-    """Targets for the steps before a policy's first.
+    """Joint targets for the steps before the policy's first.
 
     Args:
-        pose: (J,) rad, that the joints are brought to.
+        pose: (J,) rad, the end of the ramp.
         period: s between two steps.
-        ramp: steps from wherever the joints are to the pose.
-        hold: s, at least, that the pose is held.
-        ready: whether the ramp may begin; until then the robot damps. By default at once.
+        ramp: number of steps from the joints' present angles to the pose.
+        hold: s for which the pose is held at least.
+        ready: whether the ramp may begin; until then the robot damps. By default immediately.
         go: whether the policy may begin; until then the pose is held. By default after `hold`.
-        resumes: whether a robot that has fallen starts once more when it has been stood up. Otherwise it stays down.
+        resumes: whether a fallen robot starts again after someone has stood it up. Otherwise it stays down.
 
     Attributes:
         done: whether the policy may begin.
@@ -33,8 +36,8 @@ class StartUp:
         pose: Sequence[float],
         period: float,
         *,
-        ramp: int = RAMP,
-        hold: float = HOLD,
+        ramp: int = RAMP_STEPS,
+        hold: float = HOLD_SECONDS,
         ready: Callable[[], bool] = lambda: True,
         go: Callable[[], bool] = lambda: True,
         resumes: bool = False,
@@ -44,12 +47,12 @@ class StartUp:
         self.begin()
 
     def begin(self) -> None:
-        """From the first step on."""
+        """Restart at the first step."""
         self.done, self._step, self._upright = False, 0, 0.0
         self._from: Array | None = None
 
     def target(self, reading: RobotReading) -> Array | None:
-        """Of this step, (J,) rad; None: the robot damps."""
+        """Joint targets of this step, (J,) rad; None: the robot damps."""
         if self._from is None:
             if not self._ready():
                 return None
@@ -59,12 +62,12 @@ class StartUp:
         self.done = self._step >= self._ramp + self._hold and self._go()
         return ((1.0 - share) * self._from + share * self._pose).astype(np.float32)
 
-    def again(self, tripped: Event | None, reading: RobotReading | None, period: float) -> bool:
-        """Whether a robot that fell has been stood up since, so that it is to start once more. To be asked in every step."""
+    def should_restart(self, tripped: Event | None, reading: RobotReading | None, period: float) -> bool:
+        """Whether a fallen robot has been stood up since, and starts again. To be called in every step."""
         if not self._resumes or tripped is None or tripped.cause != "fall" or reading is None:
             self._upright = 0.0
             return False
         _, x, y, _ = (float(v) for v in reading.root_quat_w)
         leans = float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
-        self._upright = self._upright + period if leans < UPRIGHT else 0.0
-        return self._upright > UPRIGHT_TIME - period / 2.0
+        self._upright = self._upright + period if leans < UPRIGHT_TILT else 0.0
+        return self._upright > UPRIGHT_SECONDS - period / 2.0

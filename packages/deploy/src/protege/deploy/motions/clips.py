@@ -1,4 +1,4 @@
-"""Motion clips for the robot's side: read, checked and placed with numpy alone. The format is docs/clips.md's."""
+"""Reads, checks and places motion clips with numpy alone, for the runtime. docs/clips.md describes the format."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ class Clip:
     Attributes:
         name: the file's stem.
         time: (T,) s, from 0, rising.
-        frames: its poses at these times.
-        rate: Hz, over one period of which velocities are taken, as in the training.
-        warnings: what `plausibility.check` says that is no error.
+        frames: poses at these times.
+        rate: Hz; velocities are differences over one period of it, as in the training.
+        warnings: of `plausibility.check`.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Clip:
         )
 
     def placed(self, start: Pose2D) -> "Clip":
-        """The same motion, beginning at a place on the ground, with the root facing its heading."""
+        """The same motion, beginning at a position and heading on the ground."""
         pos, quat, joint_pos = self.frames
         angle = start.yaw - yaw(quat[0])
         xy = start.point + turned(pos[:, :2] - pos[0, :2], angle)
@@ -72,13 +72,13 @@ class Clip:
 
 @runtime_checkable
 class BodyContact(Protocol):
-    """Kinematics that also know the robot's shapes, such as `MujocoRobot.body_poses`."""
+    """Kinematics with the robot's shapes, such as `MujocoRobot.body_poses`."""
 
     leg_length: float
     """m, from the root to the lowest point of the robot in its default pose."""
 
     def contact_points(self, poses: Poses) -> Array:
-        """(T, B, 3) m: of each body where its origin is, and as z the height of its lowest point."""
+        """(T, B, 3) m: x and y of each body's origin, and as z the height of its lowest point."""
         ...
 
 
@@ -86,10 +86,9 @@ def load_clip(path: str | Path, metadata: Metadata, kinematics: object = None) -
     """Read and check a clip. A path that is not on disk is looked up by its name among the clips that packages ship.
 
     Args:
-        path: a .npy file, or the name of one. Joints in another order than the policy's are put right by their names, if
-            the file has them.
+        path: a .npy file, or the name of one. Joints are reordered to the policy's order by their names, if the file has them.
         metadata: of the policy that is to follow it.
-        kinematics: a `BodyContact`, to ask whether a robot could make this motion; with anything else it is not asked.
+        kinematics: a `BodyContact` for plausibility checks; with any other object the clip is not checked.
 
     Raises:
         DeployError: naming the file and what is wrong with it.

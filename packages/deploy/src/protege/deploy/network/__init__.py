@@ -1,1 +1,1 @@
-"""UDP between a run, its robot and whoever commands it: sockets, packets and the shared key."""
+"""UDP between a run, its robot and its commander: sockets, packets and the shared key."""

@@ -1,4 +1,4 @@
-"""A UDP socket that one peer talks to: the first that says something sensible. What cannot be had is one line."""
+"""A UDP socket for one peer: the first sender of a valid packet. Problems are one-line errors."""
 
 import contextlib
 import ipaddress
@@ -14,20 +14,21 @@ from ..errors import DeployError
 logger = logging.getLogger("protege.deploy")
 
 Address = tuple[str, int]
-REFUSALS_APART = 1.0  # s: strangers are answered no more often
-PEER_TIMEOUT = (
-    1.0  # s: a peer that has been silent for so long may be followed by another, for instance by itself, restarted
-)
-MOST_OF_PEER, MOST_OF_STRANGERS = 256, 16  # datagrams that one `take` looks at: a flood must not hold up a control step
-LONGEST_JUMP = 1000
-"""Packets that may be lost in a row. What comes from further ahead is not the peer's."""
+REFUSAL_INTERVAL = 1.0  # s, at least, between two answers to strangers
+PEER_TIMEOUT = 1.0  # s of silence after which another sender, such as the restarted peer, may become the peer
+MAX_PEER_DATAGRAMS, MAX_STRANGER_DATAGRAMS = (
+    256,
+    16,
+)  # per `take`: a flood must not delay a control step
+MAX_LOST_PACKETS = 1000
+"""Packets that may be lost in a row. A packet from further ahead is not the peer's."""
 
 
-def parse_place(text: str, what: str) -> Address:
-    """`PORT` or `HOST:PORT`; the host is this machine's loopback unless it is said.
+def parse_address(text: str, what: str) -> Address:
+    """Parse `PORT` or `HOST:PORT`; the default host is this machine's loopback.
 
     Raises:
-        DeployError: neither.
+        DeployError: the text is neither.
     """
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 <= int(port) < 65536:
@@ -36,99 +37,99 @@ def parse_place(text: str, what: str) -> Address:
 
 
 def out_of_order(sequence: int, last: int, numbers: int, *, silent: bool) -> str:
-    """Why a sequence number is not the next one after the last, empty if it is.
+    """Why a sequence number does not follow the last one; empty if it does.
 
     Args:
         sequence: of a packet.
         last: of the last packet that was accepted.
-        numbers: how many there are: the next one after the greatest is 0 (RFC 1982).
+        numbers: the modulus: the number after the greatest is 0 (RFC 1982).
         silent: the peer has been silent: any number of packets may have been lost.
     """
     ahead = (sequence - last) % numbers
     if not 0 < ahead < numbers // 2:
         return "old" if ahead else "duplicate"
-    return "" if silent or ahead <= LONGEST_JUMP else "jump"
+    return "" if silent or ahead <= MAX_LOST_PACKETS else "jump"
 
 
 class Endpoint:
-    """Two sockets at one place: one hears everybody, and, once there is a peer, another hears that peer alone.
+    """Two sockets at one address: one receives from everybody and, once there is a peer, another from this peer only.
 
-    The kernel sorts datagrams between them, since the peer's socket is connected. What others send fills their own buffer, of
-    which each `take` reads a little, and never that of the peer.
+    The kernel separates the datagrams, since the peer's socket is connected. Those of others fill their own buffer, of which each
+    `take` reads a little, and never the peer's.
 
     Args:
         place: host and port to bind; port 0 takes a free one.
-        max_bytes: of a datagram; a longer one is no packet.
+        max_bytes: of a datagram; a longer one is not a packet.
         keyed: whether packets are signed with a shared key. Without one only this machine's loopback can be bound.
         clock: s, monotonic.
 
     Attributes:
-        place: where it is bound.
-        peer: who it talks to; None before the first `accept`.
-        dropped: how many datagrams were thrown away, by reason.
+        place: the bound address.
+        peer: address of the peer; None before the first `accept`.
+        dropped: number of discarded datagrams, by reason.
 
     Raises:
-        DeployError: the port is in use, the place is not ours, or it is not loopback and there is no key.
+        DeployError: the port is in use, the address is not this machine's, or it is not loopback and there is no key.
     """
 
     def __init__(
         self, place: Address, max_bytes: int, *, keyed: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._socket, self._line = _bound(place, keyed), None
+        self._socket, self._line = _bound_socket(place, keyed), None
         self.place: Address = self._socket.getsockname()
         self.peer: Address | None = None
         self.dropped: Counter[str] = Counter()
-        # One byte more than a packet may have: what fills it is too long.
+        # One byte more than a packet may have: a datagram that fills it is too long.
         self._buffer = bytearray(max_bytes + 1)
-        self._refused, self._heard = -REFUSALS_APART, 0.0
+        self._refused, self._last_accepted = -REFUSAL_INTERVAL, 0.0
 
     def wait(self, timeout: float) -> None:
-        """Until a datagram comes, or so many seconds."""
+        """Wait until a datagram comes, for `timeout` s at most."""
         select.select([x for x in (self._socket, self._line) if x is not None], [], [], timeout)
 
     def take(self) -> Iterator[tuple[bytes, Address]]:
-        """The datagrams that have come, with their senders: the peer's first, and of each group only so many. Does not wait."""
+        """Received datagrams with their senders, the peer's first, a bounded number of each group. Does not wait."""
         if self._line is not None:
-            yield from self._received(self._line, MOST_OF_PEER)
-        yield from self._received(self._socket, MOST_OF_PEER if self.peer is None else MOST_OF_STRANGERS)
+            yield from self._received(self._line, MAX_PEER_DATAGRAMS)
+        yield from self._received(self._socket, MAX_PEER_DATAGRAMS if self.peer is None else MAX_STRANGER_DATAGRAMS)
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the peer was accepted for `PEER_TIMEOUT`, or there is none."""
-        return self.peer is None or self._clock() - self._heard > PEER_TIMEOUT
+        """Whether there is no peer, or nothing was accepted from it for `PEER_TIMEOUT`."""
+        return self.peer is None or self._clock() - self._last_accepted > PEER_TIMEOUT
 
     def is_stranger(self, sender: Address, refusal: Callable[[], bytes]) -> bool:
-        """Whether somebody else is the peer; a stranger is told so now and then. To be asked of valid packets only.
+        """Whether the sender is not the peer; sends a refusal at most once per `REFUSAL_INTERVAL`. Call it for valid packets only.
 
-        Whoever comes when the peer is silent is no stranger: the peer is given up.
+        When the peer is silent, the peer is dropped and a new sender is not a stranger.
         """
         if self.peer is None or sender == self.peer:
             return False
         if self.silent:
             logger.warning("UDP %s:%d: %s:%d is silent", *self.place, *self.peer)
-            self._hang_up()
+            self._drop_peer()
             return False
         if not self.dropped["stranger"]:
             logger.warning("UDP %s:%d: %s:%d is refused, %s:%d is locked in", *self.place, *sender, *self.peer)
         self.dropped["stranger"] += 1
         now = self._clock()
-        if now - self._refused >= REFUSALS_APART:
+        if now - self._refused >= REFUSAL_INTERVAL:
             self._refused = now
             self.send(refusal(), sender)
         return True
 
     def accept(self, sender: Address) -> None:
-        """Something of this one was accepted: it is the peer, and not silent."""
+        """Make the sender of an accepted packet the peer, and reset its silence."""
         if sender != self.peer:
-            self._hang_up()
+            self._drop_peer()
             self.peer = sender
-            self._line = _line(self._socket, self.place, sender)
+            self._line = _peer_socket(self._socket, self.place, sender)
             logger.info("UDP %s:%d: talking to %s:%d", *self.place, *sender)
-        self._heard = self._clock()
+        self._last_accepted = self._clock()
 
     def send(self, data: bytes, receiver: Address | None = None) -> None:
-        """To the peer, or to somebody else. What cannot be sent now is lost, as on the wire."""
+        """Send to the peer, or to `receiver`. A datagram that cannot be sent now is lost."""
         receiver = receiver or self.peer
         if receiver is not None:
             try:
@@ -137,12 +138,12 @@ class Endpoint:
                 self.dropped["unsent"] += 1
 
     def close(self) -> None:
-        self._hang_up()
+        self._drop_peer()
         with contextlib.suppress(OSError):
             self._socket.close()
 
-    def _hang_up(self) -> None:
-        """Nobody is the peer."""
+    def _drop_peer(self) -> None:
+        """Close the peer's socket, so that there is no peer."""
         if self._line is not None:
             self._line.close()
         self._line = self.peer = None
@@ -151,15 +152,15 @@ class Endpoint:
         for _ in range(most):
             try:
                 size, sender = source.recvfrom_into(self._buffer)
-            except ConnectionError:  # an ICMP message about what was sent before; there may be more
+            except ConnectionError:  # an ICMP message about an earlier datagram; there may be more
                 continue
             except OSError:  # nothing there, or closed meanwhile
                 return
             yield bytes(self._buffer[:size]), sender
 
 
-def _bound(place: Address, keyed: bool) -> socket.socket:
-    """A socket that listens there and does not block."""
+def _bound_socket(place: Address, keyed: bool) -> socket.socket:
+    """A non-blocking socket that is bound to the address."""
     host, port = place
     try:
         if not keyed and not ipaddress.ip_address(socket.gethostbyname(host)).is_loopback:
@@ -183,8 +184,8 @@ def _bound(place: Address, keyed: bool) -> socket.socket:
     return opened
 
 
-def _line(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
-    """A second socket at the place, connected to the peer; None where a system does not share a place between sockets."""
+def _peer_socket(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
+    """A second socket at the address, connected to the peer; None if the system does not share an address between sockets."""
     line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     pair = (listening, line)
     try:
@@ -197,7 +198,7 @@ def _line(listening: socket.socket, place: Address, peer: Address) -> socket.soc
         line.close()
         return None
     finally:
-        # Nobody else shares it.
+        # No other socket may share the address.
         for one in pair:
             if one.fileno() >= 0:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)

@@ -1,1 +1,1 @@
-"""Policies of other projects, run in our loop by what their files say."""
+"""Policies of other projects in this control loop, configured by the metadata of their files."""

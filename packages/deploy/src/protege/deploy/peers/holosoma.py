@@ -1,7 +1,7 @@
-"""A locomotion policy of holosoma's in our loop: its observation, gait clock and scales, by the metadata of its ONNX file.
+"""Runs a locomotion policy of holosoma in this control loop: its observation, gait clock and scales, from its ONNX metadata.
 
-Its input is `actor_obs`, one row of terms in the order of their names; its answer moves targets by `ACTION_SCALE` from the default
-pose. It is commanded by velocities, which each modality that can be one is turned into (`OrderKind.velocity_of`).
+Its input is `actor_obs`, one row of terms sorted by name. Its output, times `ACTION_SCALE`, is an offset of the targets from the
+default pose. It is commanded by velocities; modalities are converted to velocities by `OrderKind.velocity_of`.
 """
 
 import json
@@ -20,12 +20,12 @@ from ..policy.metadata import Metadata, Modality
 from ..policy.session import open_file
 
 INPUT, OUTPUT = "actor_obs", "action"
-ACTION_SCALE = 0.25  # rad a unit
-SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its terms; the others have 1
-GAIT = 1.0  # s of a stride
-STANDS = 0.01  # m/s and rad/s, below which it stands: both feet have the same phase
-MOST = 100.0  # of an answer
-AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
+ACTION_SCALE = 0.25  # rad per unit
+TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its terms; the others have 1
+STRIDE_PERIOD = 1.0  # s of a stride
+STANDING_SPEED = 0.01  # m/s and rad/s, below which the robot stands: both feet have the same phase
+MAX_ACTION = 100.0  # of the network's output
+COMMAND_AXES = ("lin_vel_x", "lin_vel_y", "ang_vel_yaw")
 """Entries of `command_ranges`, m/s and rad/s."""
 
 
@@ -41,7 +41,7 @@ class HolosomaPolicy:
         metadata: of the robot, with the gains and the modalities of this policy.
 
     Raises:
-        DeployError: no such file, not such a policy, or one of a robot with other joints.
+        DeployError: the file does not exist, is not such a policy, or is for a robot with other joints.
     """
 
     needs_poses = False
@@ -53,22 +53,25 @@ class HolosomaPolicy:
         if given != [INPUT] or answers[:1] != [OUTPUT]:
             known = f"Its locomotion policies have the input {INPUT} and the output {OUTPUT}"
             raise DeployError(f"{path} has the inputs {', '.join(given)} and the outputs {', '.join(answers)}", known)
-        said = _properties(self._session.get_modelmeta().custom_metadata_map, path)
-        names = said["dof_names"]
+        model_properties = _properties(self._session.get_modelmeta().custom_metadata_map, path)
+        names = model_properties["dof_names"]
         if sorted(names) != sorted(robot.joint_names):
             problem = f"{path} moves other joints than the export for {robot.robot}"
             raise DeployError(problem, "Take an export of its robot")
         self._order = np.array(
             [robot.joint_names.index(name) for name in names]
-        )  # of its joints, which is which of ours
+        )  # of its joints, as indices of the export's
         self._default = np.array(robot.default_joint_pos)[self._order]
         modalities = [Modality(name, []) for name, kind in KINDS.items() if kind.velocity_of is not None]
         back = np.argsort(self._order)
-        gains = {key: np.array(said[name])[back].tolist() for key, name in (("stiffness", "kp"), ("damping", "kd"))}
+        gains = {
+            key: np.array(model_properties[name])[back].tolist()
+            for key, name in (("stiffness", "kp"), ("damping", "kd"))
+        }
         self.metadata = replace(robot, modalities=modalities, command_ranges={}, sensors="onboard", imu=None, **gains)
-        ranges = said.get("command_ranges") or {}
-        self._ranges = np.array([ranges.get(axis, [-np.inf, np.inf]) for axis in AXES])
-        self._turn = 2.0 * np.pi * robot.control_dt / GAIT
+        ranges = model_properties.get("command_ranges") or {}
+        self._ranges = np.array([ranges.get(axis, [-np.inf, np.inf]) for axis in COMMAND_AXES])
+        self._turn = 2.0 * np.pi * robot.control_dt / STRIDE_PERIOD
         self.reset()
         size = self._session.get_inputs()[0].shape[-1]
         terms = sum(len(term) for term in self._terms(np.zeros(3), None).values())
@@ -77,7 +80,7 @@ class HolosomaPolicy:
 
     @property
     def modes(self) -> list[str]:
-        """What it can be ordered."""
+        """The modes of its orders."""
         return [modality.name for modality in self.metadata.modalities]
 
     @property
@@ -85,7 +88,7 @@ class HolosomaPolicy:
         return self.modes
 
     def reset(self) -> None:
-        """Begin an episode: with the left foot's phase at 0, the right one's half a stride away."""
+        """Begin an episode: the left foot's phase is 0, the right foot's is half a stride later."""
         self._phase, self._stands = np.array([0.0, np.pi]), False
         self._action = np.zeros(len(self._order), np.float32)
 
@@ -95,7 +98,7 @@ class HolosomaPolicy:
         self._advance(velocity)
         row = np.concatenate([x for _, x in sorted(self._terms(velocity, reading).items())])
         answer = self._session.run([OUTPUT], {INPUT: row.astype(np.float32)[None]})[0][0]
-        self._action = np.clip(answer, -MOST, MOST)
+        self._action = np.clip(answer, -MAX_ACTION, MAX_ACTION)
         target = np.empty(len(self._order), np.float32)
         target[self._order] = ACTION_SCALE * self._action + self._default
         return target
@@ -110,7 +113,7 @@ class HolosomaPolicy:
 
     def _advance(self, velocity: Array) -> None:
         """Turn the gait's phases by one step; a robot that stands has both at half a stride, and begins anew after it."""
-        if np.linalg.norm(velocity[:2]) < STANDS and abs(velocity[2]) < STANDS:
+        if np.linalg.norm(velocity[:2]) < STANDING_SPEED and abs(velocity[2]) < STANDING_SPEED:
             self._phase, self._stands = np.array([np.pi, np.pi]), True
         elif self._stands:
             self._phase, self._stands = np.array([0.0, np.pi]), False
@@ -138,17 +141,17 @@ class HolosomaPolicy:
                 "base_ang_vel": rotated_back(quat, reading.root_ang_vel_w),
                 "projected_gravity": rotated_back(quat, np.array([0.0, 0.0, -1.0])),
             }
-        return {name: SCALES.get(name, 1.0) * value for name, value in terms.items()}
+        return {name: TERM_SCALES.get(name, 1.0) * value for name, value in terms.items()}
 
 
-def _properties(said: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+def _properties(texts: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     """What the file says of itself, read as holosoma does.
 
     Raises:
         DeployError: it lacks joints or gains, or is no JSON.
     """
     try:
-        found = {key: json.loads(said[key]) for key in ("dof_names", "kp", "kd", "command_ranges") if key in said}
+        found = {key: json.loads(texts[key]) for key in ("dof_names", "kp", "kd", "command_ranges") if key in texts}
     except ValueError as error:
         raise DeployError(f"{path}: its metadata is not JSON ({error})", "Take a policy of holosoma's") from error
     for key in ("dof_names", "kp", "kd"):

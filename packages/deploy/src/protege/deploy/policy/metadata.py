@@ -1,4 +1,4 @@
-"""What a robot's program must know about an exported policy: `policy.json`, beside `policy.onnx`. Numbers are exact."""
+"""The description of an exported policy for the robot's program: `policy.json`, beside `policy.onnx`. Numbers are exact."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from ..interface import MODALITIES
 from .policy_schema import problem, read_json, short
 from .rules import SCHEMA_VERSIONS, contradiction
 
-OPTIONAL = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
-"""Keys that exports of this version did not always have."""
+OPTIONAL_KEYS = {"command_ranges", "modalities", "safety", "fall", "camera", "sensors", "imu"}
+"""Keys that early exports of this version lack."""
 MODEL_FILE, METADATA_FILE, ROBOT_FILE = "policy.onnx", "policy.json", "robot.xml"
-AGAIN = "Export the policy again"
+EXPORT_AGAIN = "Export the policy again"
 PRECISIONS = ("fp32", "fp16", "int8")
 DTYPES = {"float32": np.dtype(np.float32), "bool": np.dtype(np.bool_)}
 
@@ -30,8 +30,8 @@ class TensorSpec:
         dtype: `float32` or `bool`.
         shape: without the leading batch dimension.
         unit: `m`, `rad`, ...; `1` for a pure number.
-        frame: `world`, `heading` (yaw only, at the root), `imu` (fixed to it), `joint` (one number a joint), or empty.
-        meaning: in words.
+        frame: `world`, `heading` (yaw only, at the root), `imu` (fixed to it), `joint` (one value per joint), or empty.
+        meaning: description.
     """
 
     name: str
@@ -44,7 +44,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class StartState:
-    """A state that the policy knows well, to start a simulation from; fields, shapes, units and frames of `RobotReading`."""
+    """A state from the training's motions, to start a simulation from; fields, shapes, units and frames as in `RobotReading`."""
 
     root_pos_w: list[float]
     root_quat_w: list[float]
@@ -56,7 +56,7 @@ class StartState:
 
 @dataclass(frozen=True)
 class Source:
-    """Which checkpoint this is: kind, training iteration and samples, SHA-256 of its weights."""
+    """The exported checkpoint: kind, training iteration and samples, SHA-256 of its weights."""
 
     kind: str
     iteration: int
@@ -66,10 +66,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How far the joint targets are from those of the same policy in fp32, on states of closed loops.
+    """Difference of the joint targets from those of the same policy in fp32, on states of closed loops.
 
     Attributes:
-        states: how many were compared.
+        states: number of compared states.
         mean, p99, max: of the absolute difference, over states and joints, rad.
     """
 
@@ -81,14 +81,14 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """What this very model achieved in simulation, by the rules of `protege distill evaluate`.
+    """Evaluation of this model in simulation, by the rules of `protege distill evaluate`.
 
     Attributes:
-        task: `track`, or what was commanded.
+        task: `track`, or the commanded modality.
         simulator: `mujoco`, ...
-        episodes: played.
-        success: share that did not fail; success_ci its 95 % interval.
-        error: mean of the task's metric, null if it was never measured.
+        episodes: number of episodes.
+        success: share of episodes that did not fail; success_ci: its 95 % interval.
+        error: mean of the task's metric, null if it was not measured.
         error_name, error_unit: of that metric.
     """
 
@@ -104,11 +104,11 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class Modality:
-    """What the policy can be commanded by.
+    """A kind of command.
 
     Attributes:
         name: `path`, `goal`, ...
-        inputs: of the model, that make it; none if the model does not read it.
+        inputs: names of the model's inputs for it; empty if the model does not read it.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Modality:
 
 @dataclass(frozen=True)
 class CommandRange:
-    """The commands that the policy was trained on: what lies outside, it has never seen.
+    """The range of commands that the policy was trained on.
 
     Attributes:
         low, high: least and largest command of the training, both included.
@@ -135,11 +135,11 @@ class CommandRange:
 
 @dataclass(frozen=True)
 class Fall:
-    """When the robot has fallen. The defaults are those of exports that do not say it.
+    """The rule for a fall. The defaults apply to exports without this key.
 
     Attributes:
         root, head: shares of the heights of root and head, standing or in the motion that is tracked.
-        head_body: name of the body that holds the head; empty for the highest one.
+        head_body: name of the head's body; empty for the highest body.
     """
 
     root: float = 0.6
@@ -149,7 +149,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class Imu:
-    """Where the inertial sensor sits: name of its body, and its rotation in the body's frame, wxyz."""
+    """Mounting of the inertial sensor: name of its body, and its rotation in the body's frame, wxyz."""
 
     body: str
     quat: list[float]
@@ -157,7 +157,7 @@ class Imu:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the whole robot is seen from: `distance` from it, looking at `height` over the ground, m. Defaults as of `Fall`."""
+    """A camera that sees the whole robot: `distance` from it, looking at `height` over the ground, m. Defaults as for `Fall`."""
 
     distance: float = 2.9
     height: float = 0.85
@@ -175,7 +175,7 @@ class Metadata:
         effort_limit: (J,) N·m.
         default_joint_pos: (J,) rad; already added to the model's output.
         joint_range: (J, 2) rad.
-        action_scale: (J,) rad, what one unit of the policy's output moves a target by; inside the model, for information.
+        action_scale: (J,) rad of target per unit of the policy's output; already applied in the model, for information.
         control_dt: s between two calls of the model.
         physics_dt: s of a simulator's substep.
         inputs, outputs: of the model.
@@ -185,16 +185,16 @@ class Metadata:
         source: the checkpoint.
         versions: of the packages that exported it.
         precision: of the network inside the model: fp32, fp16 or int8. Inputs and outputs are float32 in each.
-        batch: robots a call; None if the model takes any number.
-        start: a state to start simulations from, if the training clips were at hand.
+        batch: robots per call; None if the model takes any number.
+        start: a state to start simulations from; None if the training clips were not available.
         accuracy: against fp32; None for fp32 itself.
-        closed_loop: successes in simulation, one entry a task; empty until `scripts/evaluate_export.py` has measured them.
-        command_ranges: by kind of command, what the policy was trained on; empty if the export does not say it.
+        closed_loop: evaluation in simulation, one entry per task; empty until `scripts/evaluate_export.py` has measured them.
+        command_ranges: the training's ranges by kind of command; empty if the export lacks them.
         modalities: the columns of `command_mask`.
-        safety: fields of `safety.limits.Limits` that the robot's file says; None for none.
-        fall: when the robot has fallen.
-        camera: where pictures of it are taken from.
-        sensors: what the policy measures: `full_state`, or `onboard`.
+        safety: fields of `safety.limits.Limits` from the robot's file; a value None switches the check off.
+        fall: the rule for a fall.
+        camera: for pictures of the robot.
+        sensors: the policy's measurements: `full_state`, or `onboard`.
         imu: the inertial sensor of a policy with onboard sensors.
     """
 
@@ -244,7 +244,7 @@ class Metadata:
         return next((spec for spec in self.inputs if spec.name == name), None)
 
     def save(self, folder: Path) -> None:
-        """Write `policy.json`. Python's floats survive: JSON holds their shortest exact decimal form."""
+        """Write `policy.json`. Floats are exact: JSON holds their shortest exact decimal form."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -253,7 +253,7 @@ def load(folder: str | Path) -> Metadata:
     """Read and check `policy.json` and that `policy.onnx` is the model that it describes.
 
     Raises:
-        DeployError: missing, not JSON, of another schema, inconsistent, or of another model.
+        DeployError: the file is missing, not JSON, of another schema, inconsistent, or of another model.
     """
     path, model = Path(folder) / METADATA_FILE, Path(folder) / MODEL_FILE
     for file in (path, model):
@@ -262,24 +262,24 @@ def load(folder: str | Path) -> Metadata:
     try:
         data = read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DeployError(f"{path} is not JSON ({error})", AGAIN) from error
+        raise DeployError(f"{path} is not JSON ({error})", EXPORT_AGAIN) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     known = SCHEMA_VERSIONS.values()
     if type(version) is not int or version not in known:
         newer = type(version) is int and version > max(known)
         raise DeployError(
             f"{path} has schema version {short(version)}, this is {max(known)}",
-            "Update protege-deploy, or export with its version" if newer else AGAIN,
+            "Update protege-deploy, or export with its version" if newer else EXPORT_AGAIN,
         )
     wrong = problem(data)
     if wrong is not None:
-        raise DeployError(f"{path}: {wrong}", AGAIN)
+        raise DeployError(f"{path}: {wrong}", EXPORT_AGAIN)
     metadata = _parse(data)
     wrong = contradiction(metadata)
     if wrong is not None:
-        raise DeployError(f"{path}: {wrong}", AGAIN)
+        raise DeployError(f"{path}: {wrong}", EXPORT_AGAIN)
     if file_sha256(model) != metadata.model_sha256:
-        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", AGAIN)
+        raise DeployError(f"{model} is not the model that {METADATA_FILE} describes", EXPORT_AGAIN)
     return metadata
 
 
@@ -289,11 +289,11 @@ def file_sha256(path: Path) -> str:
 
 
 def _parse(data: dict[str, Any]) -> Metadata:
-    """The dataclasses of what `policy.schema.json` allows. The first exports left out their modalities: they had these three."""
+    """Parse data that is valid by `policy.schema.json`. The first exports have three modalities but do not list them."""
     inputs = [spec["name"] for spec in data["inputs"]]
     usual = [{"name": x, "inputs": [y for y in names if y in inputs]} for x, names in MODALITIES.items()]
     modalities = data.get("modalities", usual if "command_mask" in inputs else [])
-    scale = data["action_scale"]  # at first one number for all joints
+    scale = data["action_scale"]  # one number for all joints in the first exports
     nested = {
         "inputs": [TensorSpec(**spec) for spec in data["inputs"]],
         "outputs": [TensorSpec(**spec) for spec in data["outputs"]],

@@ -1,7 +1,7 @@
-"""The part of JSON Schema (2020-12) that `policy.schema.json` uses, so that a robot needs no package for it.
+"""Validates JSON by the part of JSON Schema (2020-12) that `policy.schema.json` uses, so that a robot needs no package for it.
 
-It knows types, bounds, lengths, patterns, enumerations, objects, lists, `$ref` and `anyOf` with null. It is stricter than JSON
-Schema in two points: a number is finite, and an integer has no decimal point.
+Supported are types, bounds, lengths, patterns, enumerations, objects, lists, `$ref` and `anyOf` with null. Two rules are stricter
+than JSON Schema's: a number is finite, and an integer has no decimal point.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_FILE = Path(__file__).with_name("policy.schema.json")
-"""JSON schema of `policy.json`: the one definition of its keys, for this program and for others."""
+"""JSON schema of `policy.json`: the only definition of its keys, for this program and for others."""
 TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "string": ("a text", lambda x: isinstance(x, str)),
     "integer": ("an integer", lambda x: type(x) is int),
@@ -39,7 +39,7 @@ def read_json(text: str) -> Any:
 
 
 def problem(data: Any) -> str | None:
-    """The first rule of `policy.schema.json` that some data breaks, in words that name the key; None if it breaks none."""
+    """Description, with the key, of the first violation of `policy.schema.json`; None if the data is valid."""
     return next(_problems(data, _schema(), ""), None)
 
 
@@ -49,7 +49,7 @@ def _schema() -> Schema:
 
 
 def _problems(value: Any, schema: Schema, at: str) -> Iterator[str]:
-    """What is wrong with the value at a place such as `inputs[0].dtype`."""
+    """Descriptions of what is wrong with a value. at: its location, such as `inputs[0].dtype`."""
     if "$ref" in schema:
         schema = _schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
     if "anyOf" in schema:  # something, or null

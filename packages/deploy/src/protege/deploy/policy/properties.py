@@ -1,12 +1,12 @@
-"""What other runtimes read inside the ONNX file: its metadata properties, names with strings as values.
+"""The metadata properties of the ONNX file, strings by name, which other runtimes read.
 
-Two families of runtimes take the robot's facts from there, and they cannot be served by one file:
+Two families of runtimes read the robot's data there. One file cannot serve both:
 
 - BeyondMimic's controller and those of mjlab split each value at its commas.
-- holosoma-inference reads each value as JSON, and stops at the first that is none. It takes the gains from `kp` and `kd`.
+- holosoma-inference parses each value as JSON, and stops at the first that is not JSON. It reads the gains from `kp` and `kd`.
 
-`observation_terms_*` are the four that mjlab 1.6 writes beside `observation_names`: this model takes every observation unscaled,
-unclipped and without a history of its own making.
+mjlab 1.6 writes four properties `observation_terms_*` beside `observation_names`. Here they state that observations are unscaled,
+unclipped and without a history of the runtime.
 """
 
 import json
@@ -15,18 +15,18 @@ from typing import Any
 
 from .metadata import Metadata
 
-STYLES = ("csv", "json")
+PROPERTY_STYLES = ("csv", "json")
 NO_CLIP = {"csv": [float("-inf"), float("inf")], "json": None}
-"""The bounds of an observation that is not clipped: JSON knows no infinity."""
+"""The bounds of an observation that is not clipped. JSON has no infinity."""
 
 
 def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str = "") -> dict[str, str]:
     """All properties of a model; numbers in their shortest exact form.
 
     Args:
-        metadata: what `policy.json` says.
-        style: `csv` joins lists with commas, pairs within them with semicolons; `json` writes all as JSON. What holosoma alone
-            reads (`kp`, `kd`, `dof_names`, `command_ranges`, `robot_urdf`) is JSON in both styles.
+        metadata: the contents of `policy.json`.
+        style: `csv` joins lists with commas and pairs within them with semicolons; `json` writes everything as JSON. The properties
+            that only holosoma reads (`kp`, `kd`, `dof_names`, `command_ranges`, `robot_urdf`) are JSON in both styles.
         run: name of the training run.
         urdf: the robot as URDF.
     """
@@ -58,22 +58,22 @@ def properties(metadata: Metadata, style: str = "csv", run: str = "", urdf: str 
     return {key: write(value) for key, value in facts.items()} | {key: json.dumps(x) for key, x in holosoma.items()}
 
 
-def contradiction(said: Mapping[str, str], metadata: Metadata) -> str:
-    """What a model's properties, in either style, say otherwise than `policy.json`, in words; empty if nothing.
+def contradiction(model_properties: Mapping[str, str], metadata: Metadata) -> str:
+    """Description of the first contradiction between a model's properties, in either style, and `policy.json`; empty if none.
 
-    Names must be there, since they are the order of the tensors' numbers. Numbers are compared where the model states them.
+    Names are required, because they determine the order of the tensors' values. Numbers are compared if the model has them.
     """
     for key in ("joint_names", "body_names"):
-        if _names(said.get(key, "")) != getattr(metadata, key):
+        if _names(model_properties.get(key, "")) != getattr(metadata, key):
             return f"the model has other {key}, or in another order"
     for key, numbers in _numbers(metadata).items():
-        if key in said and _floats(said[key]) != numbers:
+        if key in model_properties and _floats(model_properties[key]) != numbers:
             return f"the model has another {key}"
     return ""
 
 
 def _numbers(metadata: Metadata) -> dict[str, list[float]]:
-    """The properties that are numbers, exactly as `policy.json` has them."""
+    """The numeric properties, exactly as in `policy.json`."""
     return {
         "joint_stiffness": metadata.stiffness,
         "joint_damping": metadata.damping,
@@ -101,7 +101,7 @@ def _floats(value: str) -> list[float] | None:
 
 
 def _csv(value: Any) -> str:
-    """As mjlab: commas between entries, semicolons within a pair."""
+    """As in mjlab: commas between entries, semicolons within a pair."""
     if not isinstance(value, list):
         return str(value)
     return ",".join(";".join(map(str, x)) if isinstance(x, list) else str(x) for x in value)

@@ -1,4 +1,4 @@
-"""The rules between the keys of `policy.json` that its schema cannot say."""
+"""The rules between keys of `policy.json` that its schema cannot express."""
 
 import math
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import Any
 from ..interface import RANGE_UNITS
 from .policy_schema import short
 
-Metadata = Any  # of `metadata.py`, which checks itself by these rules
+Metadata = Any  # of `metadata.py`, which imports these rules
 SCHEMA_VERSIONS = {"full_state": 2, "onboard": 3}
-"""By what the policy measures. A key that a reader may ignore does not change them; any other change of keys or meanings does."""
-SLACK = 1e-6  # rad, of a default pose at the end of a joint's range
-MOST_SUBSTEPS = 10_000
+"""By the policy's sensors. A new key that readers may ignore does not change the version; any other change does."""
+RANGE_TOLERANCE = 1e-6  # rad, for a default pose at the end of a joint's range
+MAX_SUBSTEPS = 10_000
 
 
 def contradiction(metadata: Metadata) -> str | None:
-    """The first rule between keys that is broken, in words; None if all hold."""
+    """Description of the first broken rule between keys; None if all hold."""
     return next((line for rule in _RULES for line in rule(metadata)), None)
 
 
@@ -40,15 +40,15 @@ def _joints(metadata: Metadata) -> Iterator[str]:
     ):
         if not low < high:
             yield f"joint_range of {name} is from {low:g} to {high:g} rad, which does not rise"
-        if not low - SLACK <= default <= high + SLACK:
+        if not low - RANGE_TOLERANCE <= default <= high + RANGE_TOLERANCE:
             yield f"default_joint_pos of {name} is {default:g} rad, beyond its range of {low:g} to {high:g}"
 
 
 def _times(metadata: Metadata) -> Iterator[str]:
     steps = metadata.control_dt / metadata.physics_dt
-    if not 0.5 < steps < MOST_SUBSTEPS + 0.5 or abs(steps - round(steps)) > 1e-3:
+    if not 0.5 < steps < MAX_SUBSTEPS + 0.5 or abs(steps - round(steps)) > 1e-3:
         yield (
-            f"control_dt must be 1 to {MOST_SUBSTEPS} times physics_dt, a whole number, "
+            f"control_dt must be 1 to {MAX_SUBSTEPS} times physics_dt, a whole number, "
             f"not {metadata.control_dt:g} s over {metadata.physics_dt:g} s"
         )
     for name in ("path_times", "future_frames"):

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an exported model: opened, and compared with what `policy.json` says. Everything odd is one line."""
+"""Opens an exported model in ONNX Runtime and compares it with `policy.json`. Problems are one-line errors."""
 
 from functools import cache
 from importlib import import_module
@@ -25,22 +25,22 @@ _REMEDIES = {
     ),
     "tensorrt-rtx": "It needs an NVIDIA RTX GPU and its driver; or take --provider cpu",
 }
-ENGINES = "engines"
-"""Folder beside the model in which TensorRT keeps what it has compiled: later starts load it."""
-NOT_COMPILED = "Gather"
-"""Operators that TensorRT leaves to the next provider. Kinematics gather each body's ancestors in four rounds. TensorRT compiles
-the rounds into one kernel that computes each ancestor anew for each descendant: it took ten gigabytes and did not end."""
-BATCH = "N"
+ENGINE_FOLDER = "engines"
+"""Folder beside the model in which TensorRT caches compiled engines for later starts."""
+UNCOMPILED_OPERATORS = "Gather"
+"""Operators that TensorRT leaves to the next provider. Kinematics gathers each body's ancestors in four rounds. TensorRT compiles
+the rounds into one kernel that computes each ancestor again for each descendant: it took ten gigabytes and did not end."""
+BATCH_DIMENSION = "N"
 """Name of the model's free dimension."""
 _TYPES = {"float32": "tensor(float)", "bool": "tensor(bool)"}
-_AGAIN = "Export the policy again"
+_EXPORT_AGAIN = "Export the policy again"
 
 
 def open_file(path: str | Path, threads: int = 1) -> Any:
     """An `onnxruntime.InferenceSession` of any ONNX file, on the CPU.
 
     Raises:
-        DeployError: no ONNX Runtime, no such file, or not an ONNX file.
+        DeployError: ONNX Runtime is not installed, or the file does not exist or is not an ONNX file.
     """
     with needs("cpu"):
         import onnxruntime
@@ -55,12 +55,12 @@ def open_file(path: str | Path, threads: int = 1) -> Any:
 
 
 def _options(threads: int) -> Any:
-    """Of a session: so many threads for one step."""
+    """Options of a session with a number of threads for one step."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # what fails is raised; what cannot be folded ahead is no news
+    options.log_severity_level = 3  # errors are raised anyway; warnings about constant folding are not useful
     return options
 
 
@@ -73,11 +73,11 @@ def open_session(
         folder: the export.
         metadata: its `policy.json`.
         threads: for one step.
-        provider: a key of `PROVIDERS`. What it cannot compute, CUDA or the CPU does.
-        batch: robots a step, if it is always the same: the arithmetic with shapes is then done once, here.
+        provider: a key of `PROVIDERS`. Nodes that it cannot compute run on CUDA or the CPU.
+        batch: robots per step, if it is always the same: shapes are then computed once, here.
 
     Raises:
-        DeployError: no ONNX Runtime or no such provider, not an ONNX file, or not the model that `metadata` describes.
+        DeployError: ONNX Runtime or the provider is missing, or the file is not an ONNX file or not the model of `metadata`.
     """
     if provider not in PROVIDERS:
         raise DeployError(f"unknown provider {provider!r}", f"Choose among {', '.join(PROVIDERS)}")
@@ -90,9 +90,12 @@ def open_session(
         )
     options = _options(threads)
     if batch is not None:
-        options.add_free_dimension_override_by_name(BATCH, batch)
+        options.add_free_dimension_override_by_name(BATCH_DIMENSION, batch)
     if provider == "tensorrt-rtx":
-        rtx = {"nv_runtime_cache_path": str(Path(folder) / ENGINES), "nv_op_types_to_exclude": NOT_COMPILED}
+        rtx = {
+            "nv_runtime_cache_path": str(Path(folder) / ENGINE_FOLDER),
+            "nv_op_types_to_exclude": UNCOMPILED_OPERATORS,
+        }
         options.add_provider_for_devices(_rtx_devices()[:1], rtx)
         providers = None  # those of the options, and the CPU
     else:
@@ -100,21 +103,21 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _errors() as error:
-        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", _AGAIN) from error
+        raise DeployError(f"{path} is not a model that ONNX Runtime reads ({_reason(error)})", _EXPORT_AGAIN) from error
     if session.get_providers()[0] != PROVIDERS[provider]:
         raise DeployError(f"this ONNX Runtime cannot start {provider}: libraries are missing", _REMEDIES[provider])
     problem = _mismatch(session, metadata, metadata.batch or batch)
     if problem:
-        raise DeployError(f"{path} does not fit {METADATA_FILE}: {problem}", _AGAIN)
+        raise DeployError(f"{path} does not fit {METADATA_FILE}: {problem}", _EXPORT_AGAIN)
     return session
 
 
 def _providers(provider: str, folder: Path) -> list[tuple[str, dict[str, str]]]:
-    """The wanted provider with its options, and after it those that compute what it cannot."""
+    """The provider with its options, followed by those for the nodes that it cannot compute."""
     import onnxruntime
 
-    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / ENGINES)}
-    options = {"tensorrt": {**cache, "trt_op_types_to_exclude": NOT_COMPILED}}
+    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder / ENGINE_FOLDER)}
+    options = {"tensorrt": {**cache, "trt_op_types_to_exclude": UNCOMPILED_OPERATORS}}
     chain = {"cpu": ["cpu"], "cuda": ["cuda", "cpu"], "tensorrt": ["tensorrt", "cuda", "cpu"]}[provider]
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise DeployError(f"this ONNX Runtime has no {provider}", _REMEDIES[provider])
@@ -123,7 +126,7 @@ def _providers(provider: str, folder: Path) -> list[tuple[str, dict[str, str]]]:
 
 @cache
 def _rtx_devices() -> list[Any]:
-    """The GPUs that TensorRT for RTX can use. Its provider is a plug-in, which a process registers once."""
+    """The GPUs that TensorRT for RTX can use. Its provider is a plug-in that a process registers once."""
     import onnxruntime
 
     with needs("tensorrt-rtx"):
@@ -140,7 +143,7 @@ def _rtx_devices() -> list[Any]:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: classes of its own, without a common base."""
+    """The exceptions of ONNX Runtime, which have no common base class."""
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (x for x in vars(state).values() if isinstance(x, type) and issubclass(x, Exception))
     return (*own, RuntimeError, ValueError)
@@ -152,7 +155,7 @@ def _reason(error: Exception) -> str:
 
 
 def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:
-    """What `policy.json` says otherwise than the model, empty if nothing. It is to take `batch` robots a call, None: any number."""
+    """The first difference between `policy.json` and the model; empty if none. batch: expected robots per call; None: any."""
     for title, nodes, specs in (
         ("input", session.get_inputs(), metadata.inputs),
         ("output", session.get_outputs(), metadata.outputs),
@@ -165,13 +168,13 @@ def _mismatch(session: Any, metadata: Metadata, batch: int | None) -> str:
                 return f"the model's {title} {name} is not described"
             if not _fits(here[name], there[name]):
                 return f"{title} {name} is {here[name].type} {here[name].shape[1:]} in the model"
-            if title == "input" and here[name].shape[0] != (batch or BATCH):
+            if title == "input" and here[name].shape[0] != (batch or BATCH_DIMENSION):
                 return f"the model takes {here[name].shape[0]} robots a call"
     return contradiction(session.get_modelmeta().custom_metadata_map, metadata)
 
 
 def _fits(node: Any, spec: TensorSpec) -> bool:
-    """Type and shape, as far as the model says it in numbers."""
+    """Whether type and shape agree; symbolic sizes of the model fit any number."""
     shape = node.shape[1:]
     return (
         node.type == _TYPES[spec.dtype]

@@ -1,4 +1,4 @@
-"""The model's inputs and outputs, from what its policy reads."""
+"""The model's inputs and outputs, derived from the observations of its policy."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -29,14 +29,14 @@ _POSES = [
         "reference_joint_vel", "float32", [], "rad/s", "joint", "reference joint velocities one control step ahead"
     ),
 ]
-_SENSED = {spec.name for spec in _ONBOARD}
-REFERENCE = ("reference_joint_pos", "reference_joint_vel")
-_MEMORY = [
+_ONBOARD_NAMES = {spec.name for spec in _ONBOARD}
+REFERENCE_INPUTS = ("reference_joint_pos", "reference_joint_vel")
+_RECURRENT = [
     TensorSpec("last_action", "float32", [], "1", "joint", "what `next_last_action` was in the step before"),
     TensorSpec("history", "float32", [], "mixed", "heading", "what `next_history` was in the step before"),
     TensorSpec("reset", "bool", [], "1", "", "an episode begins: `history` is replaced by the present"),
 ]
-NEXT = "next_"
+NEXT_PREFIX = "next_"
 """An output `next_x` is the input `x` of the next step."""
 _OUTPUTS = [
     TensorSpec("joint_target", "float32", [], "rad", "joint", "position targets of the joints' PD servos"),
@@ -58,13 +58,13 @@ def input_specs(
     """The inputs of a policy.
 
     Args:
-        tokens: the token sets that its actor reads, by the names that they have with the full state.
-        commands: the inputs of its modalities, and the mask that says which are commanded.
+        tokens: the token sets that its actor reads, by their names with the full state.
+        commands: the inputs of its modalities, and the mask of the commanded ones.
         obs_shapes: shapes of the observations without the leading N.
         num_bodies: B.
         num_joints: J.
         reference: which of `reference_joint_pos` and `reference_joint_vel` it reads.
-        onboard: whether it has onboard sensors: commands in the world are then as seen from the robot, `..._h`.
+        onboard: whether it has onboard sensors: commands are then in the heading frame, `..._h`.
     """
     body = _ONBOARD if onboard else _BODY
     names = [spec.name for spec in (*body, *commands)]
@@ -74,13 +74,13 @@ def input_specs(
         ["last_action"] * onboard + ["history"] * ("history" in tokens) + ["reset"] * (onboard or "history" in tokens)
     )
     shapes = _shapes(obs_shapes, num_bodies, num_joints, "onboard_history" if onboard else "history")
-    every = [*body, *commands, *_POSES, *_MEMORY]
+    every = [*body, *commands, *_POSES, *_RECURRENT]
     specs = [replace(spec, shape=shapes.get(spec.name, spec.shape)) for spec in every if spec.name in names]
-    return [in_heading(spec) if onboard and spec.name not in _SENSED else spec for spec in specs]
+    return [in_heading(spec) if onboard and spec.name not in _ONBOARD_NAMES else spec for spec in specs]
 
 
 def in_heading(spec: TensorSpec) -> TensorSpec:
-    """An input in the world as a robot is given it that does not know where it is: seen from itself. What it felt is its IMU's."""
+    """The spec of a world-frame input for onboard sensors: in the heading frame, or for the history in the IMU's frame."""
     if spec.name == "history":
         return replace(spec, frame="imu")
     if spec.frame != "world":
@@ -90,21 +90,21 @@ def in_heading(spec: TensorSpec) -> TensorSpec:
 
 
 def output_specs(inputs: Sequence[TensorSpec], num_joints: int) -> list[TensorSpec]:
-    """The outputs: joint targets, and what the next step is to be given of those inputs that there are."""
-    given = {f"{NEXT}{spec.name}": spec for spec in inputs}
-    kept = [
+    """The outputs: joint targets, and the recurrent inputs of the next step."""
+    given = {f"{NEXT_PREFIX}{spec.name}": spec for spec in inputs}
+    recurrent = [
         replace(spec, shape=given[spec.name].shape, frame=given[spec.name].frame)
         for spec in _OUTPUTS
         if spec.name in given
     ]
-    return [replace(_OUTPUTS[0], shape=[num_joints]), *kept]
+    return [replace(_OUTPUTS[0], shape=[num_joints]), *recurrent]
 
 
 def _shapes(obs_shapes: Mapping[str, Sequence[int]], bodies: int, joints: int, history: str) -> dict[str, list[int]]:
     """Shapes that depend on the robot and on the environment's config. history: name of its observation."""
     frames = list(obs_shapes["poses"][:1]) if "poses" in obs_shapes else []
     return {
-        **{name: [joints] for name in ("joint_pos", "joint_vel", "last_action", *REFERENCE)},
+        **{name: [joints] for name in ("joint_pos", "joint_vel", "last_action", *REFERENCE_INPUTS)},
         "target_body_pos_w": [*frames, bodies, 3],
         "target_body_quat_w": [*frames, bodies, 4],
         "pose_mask": [*frames, bodies],

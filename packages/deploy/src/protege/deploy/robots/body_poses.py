@@ -1,4 +1,4 @@
-"""Where a robot's bodies are, and how low they reach, in poses that it is not in: MuJoCo's forward kinematics."""
+"""Forward kinematics of arbitrary poses in MuJoCo: body poses, and heights of the bodies' lowest points."""
 
 import mujoco
 import numpy as np
@@ -9,12 +9,12 @@ from ..policy.metadata import Metadata
 
 
 class BodyPoses:
-    """Forward kinematics of a model, called with poses; no robot is moved by it. Implements `clips.BodyContact`.
+    """Forward kinematics of a model, without moving the robot. Implements `clips.BodyContact`.
 
     Args:
         model: of MuJoCo, the robot's.
         data: of the model, changed by every call.
-        qpos: (J,) where the policy's joints are in `qpos`.
+        qpos: (J,) indices of the policy's joints in `qpos`.
         bodies: (B,) the model's indices of the policy's bodies.
         metadata: of the policy.
     """
@@ -27,7 +27,7 @@ class BodyPoses:
         self.leg_length = -float(self.contact_points(Poses(*upright))[..., 2].min())
 
     def __call__(self, poses: Poses) -> tuple[Array, Array]:
-        """Of T poses: body_pos_w (T, B, 3) m and body_quat_w (T, B, 4) wxyz, in the order of `Metadata.body_names`."""
+        """T poses -> body_pos_w (T, B, 3) m and body_quat_w (T, B, 4) wxyz, in the order of `Metadata.body_names`."""
         steps = len(poses.joint_pos)
         pos, quat = np.zeros((steps, len(self._bodies), 3)), np.zeros((steps, len(self._bodies), 4))
         for step in range(steps):
@@ -36,7 +36,7 @@ class BodyPoses:
         return pos, quat
 
     def contact_points(self, poses: Poses) -> Array:
-        """(T, B, 3) m: of each body where its origin is, and as z the height of its lowest point; infinite without shapes."""
+        """(T, B, 3) m: x and y of each body's origin, and as z the height of its lowest point, infinite without shapes."""
         model, steps = self._model, len(poses.joint_pos)
         points = np.zeros((steps, len(self._bodies), 3))
         place = {int(body): index for index, body in enumerate(self._bodies)}
@@ -59,13 +59,13 @@ class BodyPoses:
 
 
 def solid_geoms(model: mujoco.MjModel) -> list[int]:
-    """The shapes that can touch something; the others are there to be looked at."""
+    """The geoms that can collide; the others are only visible."""
     paired = np.isin(np.arange(model.ngeom), [model.pair_geom1, model.pair_geom2])
     return np.flatnonzero((model.geom_contype != 0) | (model.geom_conaffinity != 0) | paired).tolist()
 
 
 def _reach(model: mujoco.MjModel, geoms: Array, up: Array) -> Array:
-    """How far below its centre each shape reaches, (G,) m; up (G, 3) is the vertical in its frame. Meshes count as their box."""
+    """Extent of each geom below its centre, (G,) m; up (G, 3) is the vertical in its frame. Meshes count as their bounding box."""
     size, kind, box = model.geom_size[geoms], model.geom_type[geoms], model.geom_aabb[geoms]
     round_end = np.isin(kind, [mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE])
     long = kind == mujoco.mjtGeom.mjGEOM_CAPSULE

@@ -1,4 +1,4 @@
-"""The exported robot in MuJoCo: closes the loop on a desk."""
+"""The exported robot in MuJoCo."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ try:
 
         from .body_poses import BodyPoses, solid_geoms
 except (RuntimeError, ImportError, AttributeError) as error:
-    # It opens the OpenGL library that MUJOCO_GL names as soon as it is imported, though nothing is drawn here.
+    # The import opens the OpenGL library that MUJOCO_GL names, although nothing is drawn here.
     raise DeployError(
         f"MuJoCo cannot start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({error})",
         "Unset MUJOCO_GL: nothing is drawn",
@@ -26,8 +26,8 @@ except (RuntimeError, ImportError, AttributeError) as error:
 
 mujoco.set_mju_user_warning(logging.getLogger("mujoco").warning)  # not to MUJOCO_LOG.TXT in the working folder
 
-CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
-SAME = 1e-4  # share by which numbers of robot.xml may be off those of policy.json: earlier versions wrote six digits
+START_CLEARANCE = 1e-3  # m between the lowest foot and the ground at the start
+MODEL_TOLERANCE = 1e-4  # relative, between numbers of robot.xml and policy.json: earlier versions wrote six digits
 
 
 class MujocoRobot:
@@ -35,10 +35,10 @@ class MujocoRobot:
 
     Args:
         folder: an export.
-        standing: start at rest in the default pose, even if the export knows a walking one.
+        standing: start at rest in the default pose, even if the export has a state in motion.
 
     Raises:
-        DeployError: no robot.xml, one that MuJoCo does not read, or one without the policy's joints.
+        DeployError: robot.xml is missing, invalid, or lacks the policy's joints.
     """
 
     def __init__(self, folder: str | Path, *, standing: bool = False) -> None:
@@ -56,7 +56,7 @@ class MujocoRobot:
         except (ValueError, KeyError) as error:
             raise DeployError(f"{path}: {error}", "Export again") from error
         _compare(path, self.model, joints, self._servos, self.metadata)
-        # The MJCF of an earlier version holds six digits of the time step.
+        # MJCF files of earlier versions have six digits of the time step.
         self.model.opt.timestep = self.metadata.physics_dt
         self.data, self._posed = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
@@ -69,12 +69,12 @@ class MujocoRobot:
         self.reset(None if standing else self.metadata.start)
 
     def reset(self, start: StartState | None = None) -> None:
-        """Begin at a state, or at rest in the default pose with the feet on the ground."""
+        """Set a state or, by default, the default pose at rest with the feet on the ground."""
         mujoco.mj_resetData(self.model, self.data)
         if start is None:
             self.data.qpos[:7] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
             self.data.qpos[self._qpos] = self.metadata.default_joint_pos
-            self.data.qpos[2] = CLEARANCE - self._lowest_point()
+            self.data.qpos[2] = START_CLEARANCE - self._lowest_point()
         else:
             self._place(start)
         self.data.ctrl[self._servos] = self.data.qpos[self._qpos]
@@ -89,7 +89,7 @@ class MujocoRobot:
             root_pos_w=qpos[:3].copy(),
             root_quat_w=qpos[3:7].copy(),
             root_lin_vel_w=qvel[:3].copy(),
-            # MuJoCo's free joint turns about body axes.
+            # The angular velocity of MuJoCo's free joint is in the body frame.
             root_ang_vel_w=rotation.reshape(3, 3) @ qvel[3:6],
             joint_pos=qpos[self._qpos],
             joint_vel=qvel[self._qvel],
@@ -98,7 +98,7 @@ class MujocoRobot:
         )
 
     def _inertial(self) -> tuple[Array, Array] | tuple[None, None]:
-        """What an inertial sensor says that is not on the root, if the policy has one."""
+        """Rotation and angular velocity of the policy's inertial sensor, if it has one that is not on the root."""
         imu, data = self.metadata.imu, self._posed
         if imu is None or imu.body == self.metadata.body_names[0]:
             return None, None
@@ -117,32 +117,32 @@ class MujocoRobot:
         mujoco.mj_step(self.model, self.data, self.metadata.substeps)
 
     def _stiffen(self, mode: Mode) -> None:
-        """Give the servos their stiffness, or none to damp: their torque is gain * target + bias * angle + damping * velocity."""
+        """Set the servos' stiffness, zero to damp: their torque is gain * target + bias * angle + damping * velocity."""
         stiff = float(mode is Mode.CONTROL)
         self.model.actuator_gainprm[:, 0], self.model.actuator_biasprm[:, 1] = stiff * self._gain, stiff * self._bias
 
     def push(self, force_w: Array) -> None:
-        """Push the root with a force, (3,) N in the world frame, until told otherwise."""
+        """Push the root with a force, (3,) N in the world frame, until the next call."""
         self.data.xfrc_applied[self._root, :3] = force_w
 
     def contact_forces(self) -> tuple[Array, Array]:
-        """Where the robot touches something, (C, 3) m, and the force on it there, (C, 3) N, both in the world frame."""
+        """Contact points, (C, 3) m, and the forces on the robot there, (C, 3) N, both in the world frame."""
         data, force = self.data, np.zeros(6)
         points, forces = np.zeros((data.ncon, 3)), np.zeros((data.ncon, 3))
         for index, contact in enumerate(data.contact[: data.ncon]):
             mujoco.mj_contactForce(self.model, data, index, force)
-            # From the first shape to the second one. The ground has the lower number.
+            # The force acts from the first geom on the second. The ground has the lower number.
             points[index], forces[index] = contact.pos, contact.frame.reshape(3, 3).T @ force[:3]
         return points, forces
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing."""
 
     @property
     def has_fallen(self) -> bool:
-        """Root or head is below the share of `Metadata.fall` of its height in the default pose.
+        """Whether root or head is below the share `Metadata.fall` of its height in the default pose.
 
-        Not of the heights at the start: a robot that lies there from the start does not stand.
+        The heights at the start do not matter, because the robot may lie there.
         """
         mujoco.mj_kinematics(self.model, self.data)
         fall, (root, head), standing = self.metadata.fall, self._heights(), self._standing_heights
@@ -150,11 +150,11 @@ class MujocoRobot:
 
     @property
     def standing_height(self) -> float:
-        """Of the root in the default pose, with the feet on the ground, m."""
+        """Height of the root in the default pose with the feet on the ground, m."""
         return self._standing_heights[0]
 
     def _heights(self) -> tuple[float, float]:
-        """Of the root, and of the head or, where an export does not name it, the highest body, m."""
+        """Height of the root, and of the head or, if an export does not name it, the highest body, m."""
         return float(self.data.xpos[self._root, 2]), float(self.data.xpos[self._tops, 2].max())
 
     def _place(self, start: StartState) -> None:
@@ -175,10 +175,10 @@ class MujocoRobot:
 
 
 def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, metadata: Metadata) -> None:
-    """Refuse a robot.xml that is another robot than `policy.json` says, as far as it states limits and ranges.
+    """Compare robot.xml with `policy.json`; limits and ranges only if robot.xml has them.
 
     Raises:
-        DeployError: another time step, or other gains, limits or ranges; it names the first.
+        DeployError: time step, gains, limits or ranges differ; it names the first difference.
     """
     ids = [joint.id for joint in joints]
     limits = [model.jnt_actfrcrange[i, 1] if model.jnt_actfrclimited[i] else None for i in ids]
@@ -192,6 +192,6 @@ def _compare(path: Path, model: mujoco.MjModel, joints: list, servos: Array, met
     }
     for name, pairs in stated.items():
         for index, (here, there) in enumerate(pairs):
-            if here is not None and not np.allclose(here, there, rtol=SAME, atol=1e-6):
+            if here is not None and not np.allclose(here, there, rtol=MODEL_TOLERANCE, atol=1e-6):
                 of = "" if name == "physics_dt" else f" of {metadata.joint_names[index]}"
                 raise DeployError(f"{path} has {name}{of} {here}, policy.json {there}", "Export the policy again")

@@ -1,36 +1,35 @@
-"""A robot whose program is another process, in any language, at the other end of a UDP socket."""
+"""A robot whose program is another process, in any language, over UDP."""
 
 import time
 
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import MEASURED, PLACE, Array, Mode, RobotReading
+from ..interface import MEASURED_FIELDS, POSITION_FIELDS, Array, Mode, RobotReading
 from ..network.endpoint import Address, Endpoint, out_of_order
-from ..network.wire import SEQUENCES, Codec, Kind, MalformedError, Packet
+from ..network.wire import SEQUENCE_MODULUS, Codec, MalformedError, Packet, PacketKind
 from ..policy.metadata import Metadata
-from ..policy.senses import measured, measured_names
+from ..policy.senses import measured_inputs, measured_names
 
-VALID_PERIODS = 3.0  # for how long a target is valid: then a robot should damp by itself
-PARTING = 3  # damping packets when the run is over; one may get lost
+VALID_PERIODS = 3.0  # for which a target is valid; afterwards a robot should damp by itself
+FINAL_DAMPING_PACKETS = 3  # at the end of a run; several, because one may get lost
 
 
 class UdpRobot:
-    """Implements `RobotInterface`: `read` is the newest measurement that has come, `write` one packet.
+    """Implements `RobotInterface`: `read` returns the newest received measurement, `write` sends one packet.
 
-    The first robot that sends a valid state is locked in; another is refused until the first has been silent for a second. If
-    nothing new has come, a reading is the one before, with its stamp, which is how `Safety` knows. A state that is not finite is
-    no state, but a place or a velocity that is NaN throughout is one that the robot does not measure.
+    The first robot that sends a valid state becomes the peer. Another is refused until the first has been silent for a second. If
+    nothing new was received, `read` returns the last reading with its stamp, so that `Safety` detects it. A state that is not
+    finite is discarded, but a position or velocity of NaN only counts as not measured.
 
     Args:
-        place: where to listen, host and port.
+        place: host and port to listen on.
         metadata: of the policy.
         wait: s for the robot's first packet.
         key: shared with the robot; without one it must be on this machine.
 
     Raises:
-        DeployError: the port is in use, or no robot came, or one with other joints or another key, or one that does not measure
-            what the policy reads.
+        DeployError: the port is in use, or no robot with these joints and this key was found that measures the policy's inputs.
     """
 
     def __init__(self, place: Address, metadata: Metadata, wait: float = 10.0, key: bytes | None = None) -> None:
@@ -43,7 +42,7 @@ class UdpRobot:
         self._metadata = metadata
         self._valid_for, self._sequence = np.array(VALID_PERIODS * metadata.control_dt), 0
         self._last: RobotReading | None = None
-        self._past = set[int]()  # sessions of the robot's program that are over
+        self._past = set[int]()  # ended sessions of the robot's program
         try:
             self._wait(wait)
         except BaseException:
@@ -52,7 +51,7 @@ class UdpRobot:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Datagrams that were thrown away, by reason; see docs/realtime.md."""
+        """Number of discarded datagrams, by reason; see docs/realtime.md."""
         return dict(self.endpoint.dropped)
 
     def read(self) -> RobotReading:
@@ -63,13 +62,13 @@ class UdpRobot:
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
         values = [self._valid_for, joint_target, *self._gains[mode]]
-        self.endpoint.send(self.codec.pack(Kind.TARGET, self._sequence, time.monotonic(), values, mode))
+        self.endpoint.send(self.codec.pack(PacketKind.TARGET, self._sequence, time.monotonic(), values, mode))
         self._sequence += 1
 
     def close(self) -> None:
         """Leave the robot damping."""
         if self._last is not None:
-            for _ in range(PARTING):
+            for _ in range(FINAL_DAMPING_PACKETS):
                 self.write(self._last.joint_pos, Mode.DAMPING)
         self.endpoint.close()
 
@@ -79,8 +78,8 @@ class UdpRobot:
             left = end - time.monotonic()
             if left <= 0.0:
                 host, port = self.endpoint.place
-                said = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
-                came = f"what came was thrown away: {said}" if said else "nothing came"
+                reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+                came = f"what came was thrown away: {reasons}" if reasons else "nothing came"
                 raise DeployError(
                     f"no robot on UDP {host}:{port} within {seconds:g} s; {came}",
                     "Start its program, see docs/realtime.md",
@@ -90,14 +89,14 @@ class UdpRobot:
                 self._accept(*datagram)
 
     def _accept(self, data: bytes, sender: Address) -> None:
-        """Take a datagram, or throw it away and count why."""
+        """Process a datagram, or discard it and count the reason."""
         dropped = self.endpoint.dropped
         try:
             packet = self.codec.unpack(data)
         except MalformedError as reason:
             dropped[str(reason)] += 1
             return
-        if packet.kind is not Kind.STATE:
+        if packet.kind is not PacketKind.STATE:
             dropped["kind"] += 1
             return
         if not packet.answers:
@@ -107,7 +106,7 @@ class UdpRobot:
         if not self._is_finite(reading):
             dropped["not finite"] += 1
             return
-        if self.endpoint.is_stranger(sender, lambda: self.codec.pack(Kind.REFUSAL, 0, time.monotonic(), [])):
+        if self.endpoint.is_stranger(sender, lambda: self.codec.pack(PacketKind.REFUSAL, 0, time.monotonic(), [])):
             return
         reason = self._out_of_order(packet)
         if reason:
@@ -120,27 +119,29 @@ class UdpRobot:
         self._last = reading
 
     def _is_finite(self, reading: RobotReading) -> bool:
-        """Whether it holds what the policy reads, and nothing that is not finite."""
-        said = [value for name in MEASURED if (value := getattr(reading, name)) is not None]
-        if not all(np.isfinite(value).all() for value in said):
+        """Whether it has all inputs of the policy and only finite values."""
+        values = [value for name in MEASURED_FIELDS if (value := getattr(reading, name)) is not None]
+        if not all(np.isfinite(value).all() for value in values):
             return False
         if self._last is None:
-            measured(reading, self._metadata)
+            measured_inputs(reading, self._metadata)
             return True
-        return all(getattr(reading, name) is not None for name in measured_names(self._metadata) if name in PLACE)
+        return all(
+            getattr(reading, name) is not None for name in measured_names(self._metadata) if name in POSITION_FIELDS
+        )
 
     def _out_of_order(self, packet: Packet) -> str:
-        """Why a state is not the next one, empty if it is. A robot that begins anew begins its sequence anew."""
+        """Why a state is not the next one; empty if it is. A restarted robot restarts its sequence."""
         if packet.session in self._past:
             return "old"
         known, silent = packet.session == self.codec.peer_session, self.endpoint.silent
         if self._last is None or not known or (silent and not packet.session):
             return ""
-        return out_of_order(packet.sequence, int(self._last.stamp or 0), SEQUENCES, silent=silent)
+        return out_of_order(packet.sequence, int(self._last.stamp or 0), SEQUENCE_MODULUS, silent=silent)
 
     def _greet(self, packet: Packet, sender: Address) -> None:
-        """Tell a robot our session number: its next states must name it, so that no recording of an earlier run passes."""
+        """Send a robot our session number. Its next states must contain it, which excludes recordings of earlier runs."""
         self.endpoint.dropped["introduction"] += 1
         before, self.codec.peer_session = self.codec.peer_session, packet.session
-        self.endpoint.send(self.codec.pack(Kind.GREETING, 0, time.monotonic(), []), sender)
+        self.endpoint.send(self.codec.pack(PacketKind.GREETING, 0, time.monotonic(), []), sender)
         self.codec.peer_session = before

@@ -1,1 +1,1 @@
-"""What keeps a robot from harm: limits, trips, and the watch over the loop."""
+"""The safety layer: limits of joint targets and conditions that trip."""

@@ -1,4 +1,4 @@
-"""What the safety layer allows, as plain data."""
+"""The limits of the safety layer, as plain data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -8,30 +8,31 @@ from typing import Self
 from ..errors import DeployError
 from ..policy.metadata import Fall, Metadata
 
-IN_SECONDS = {"clipped_steps": "clipped_time", "frozen_steps": "frozen_time"}
-"""Limits that were once counts of steps."""
+FORMER_NAMES = {"clipped_steps": "clipped_time", "frozen_steps": "frozen_time"}
+"""Present names of limits that were counts of steps in earlier versions."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of `Safety`; None takes a check away.
+    """Bounds of `Safety`; None switches a check off.
 
-    The robot's file says them, but for the last three, which are the program's; see `of`. The defaults are what the first exports
-    meant, which do not say any. They leave a healthy student alone: see docs/results/deployment.md.
+    The robot's file gives all but the last three, see `of`. The defaults apply to the first exports, which contain none. A healthy
+    student does not reach them: see docs/results/deployment.md.
 
     Attributes:
-        joint_margin: rad beyond the joint's range where a target is clipped.
-        joint_reach: the same by the joint's servo, where that is further: what this share of its effort limit takes.
+        joint_margin: rad beyond the joint's range at which a target is clipped.
+        joint_reach: share of the joint's effort limit; if the offset for which its servo exerts this is larger than `joint_margin`,
+            it replaces it.
         target_rate: rad/s, above which a target is clipped.
         clipped_time: s for which targets may be clipped without a pause.
-        torque: of the servo, as a share of its effort limit, that a target may ask for.
-        position_margin: rad beyond the joint's range where a measured angle trips.
+        torque: share of its effort limit that a target may demand of a servo.
+        position_margin: rad beyond the joint's range at which a measured angle trips.
         frozen_time: s after which measurements that do not change trip.
         height: of the root, as a share of its height at the start, below which the robot has fallen.
         tilt: rad, of the root's vertical axis, above which it has fallen.
-        silence: s without a sign of life of a commander that can fall silent.
-        stall: s after its tick by which a step must have written a target; in real time only.
-        missed_deadlines: steps in a row that overrun their period that trip; in real time only.
+        silence: s without an order or `keep_alive`, for command sources that can become silent.
+        stall: s after its tick within which a step must write a target; in real time only.
+        missed_deadlines: number of successive steps beyond their period that trips; in real time only.
     """
 
     joint_margin: float | None = 0.25
@@ -54,25 +55,25 @@ class Limits:
 
     @classmethod
     def of(cls, metadata: Metadata) -> Self:
-        """Those of an export's robot."""
+        """The limits of an export's robot."""
         return cls(height=metadata.fall.root, **metadata.safety)
 
     @classmethod
     def off(cls) -> Self:
-        """No limits. What is not finite still trips."""
+        """No limits. Values that are not finite still trip."""
         return cls(**dict.fromkeys((field.name for field in fields(cls)), None))
 
     def changed(self, assignments: Iterable[str]) -> Self:
-        """With some of the form `torque=1.5` or `tilt=off`.
+        """A copy with changes of the form `torque=1.5` or `tilt=off`.
 
         Raises:
-            DeployError: an unknown name or no number.
+            DeployError: a name is unknown, or a value is not a number.
         """
         values: dict[str, float | None] = {}
         for assignment in assignments:
             name, _, text = assignment.partition("=")
-            if name in IN_SECONDS:
-                now = IN_SECONDS[name]
+            if name in FORMER_NAMES:
+                now = FORMER_NAMES[name]
                 raise DeployError(
                     f"the limit {name} is now {now}, in seconds", f"Take {now}: steps over the control rate"
                 )

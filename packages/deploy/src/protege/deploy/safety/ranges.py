@@ -1,4 +1,4 @@
-"""Commands within what a policy was trained on: `command_ranges` of `policy.json`. Outside of it nobody knows what it does."""
+"""Clamps commands to the ranges that a policy was trained on: `command_ranges` of `policy.json`."""
 
 import logging
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ logger = logging.getLogger("protege.deploy")
 
 
 class Ranges:
-    """Clamps commands, and says so once for each kind of command.
+    """Clamps commands, with one warning for each kind of command.
 
     Args:
-        ranges: by kind, a key of `metadata.RANGE_UNITS`. What has no range is left as it is.
+        ranges: by kind, a key of `interface.RANGE_UNITS`. Kinds without a range are not clamped.
     """
 
     def __init__(self, ranges: Mapping[str, CommandRange] | None = None) -> None:
-        self._ranges, self._said = dict(ranges or {}), set[str]()
+        self._ranges, self._warned = dict(ranges or {}), set[str]()
 
     def clamp(self, kind: str, value: float) -> float:
-        """The value, or the nearest one that the policy was trained on."""
+        """The value, clamped to the training's range."""
         trained = self._ranges.get(kind)
         clamped = value if trained is None else trained.clamp(value)
         if clamped != value:
@@ -27,9 +27,9 @@ class Ranges:
         return clamped
 
     def reach(self, kind: str, distance: float) -> float:
-        """How far ahead a point may be shown, m, for one that is so far away; infinity if no range is known.
+        """Largest distance of a commanded point, m; infinity if no range is known. Warns if `distance`, m, is larger.
 
-        A point that is nearer than the training's is left where it is: the robot passes there on its way to every other.
+        Nearer points than the training's are not changed, because the robot passes such points on its way to every other.
         """
         trained = self._ranges.get(kind)
         reach = float("inf") if trained is None else trained.high
@@ -38,11 +38,11 @@ class Ranges:
         return reach
 
     def _warn(self, kind: str, value: float, instead: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._warned:
+            self._warned.add(kind)
             trained, words = self._ranges[kind], "%s of %.3g %s is beyond the training's %g to %g: %s"
             logger.warning(words, kind.replace("_", " "), value, trained.unit, trained.low, trained.high, instead)
 
 
-ANY = Ranges()
-"""Of a policy that does not say what it was trained on."""
+UNLIMITED = Ranges()
+"""For a policy without command ranges."""

@@ -1,7 +1,7 @@
-"""Between policy and robot: what is measured is believed only if it can be, what is wanted is done only if it may be.
+"""The safety layer between policy and robot: checks measurements for plausibility and joint targets against limits.
 
-Small excesses of a target are clipped. Everything else trips: from the same step on the robot damps, for good. docs/realtime.md
-has the table.
+Targets slightly beyond their limits are clipped. Every other violation trips: from the same step on the robot damps until the run
+ends. docs/realtime.md has the table.
 """
 
 import logging
@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..interface import MEASURED, Array, RobotReading
+from ..interface import MEASURED_FIELDS, Array, RobotReading
 from ..policy.metadata import Metadata
 from .limits import Limits
 
 logger = logging.getLogger("protege.deploy")
 
-MOVES = 1e-2  # rad/s or rad: what says that a robot should move, if its sensor says nothing new
-SLACK = 1e-6  # of a step, so that 0.1 s are three steps of 1/30 s
-UNIT = 0.1  # how far from 1 the length of a rotation may be
+MOVING_THRESHOLD = 1e-2  # rad/s or rad, above which a robot should move, so that unchanged measurements are suspicious
+STEP_TOLERANCE = 1e-6  # steps, so that 0.1 s are three steps of 1/30 s
+UNIT_TOLERANCE = 0.1  # of a quaternion's length
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Event:
         step: of the loop.
         time: s since its start.
         message: one line.
-        values: the numbers that decided, with their limits.
+        values: the measured values and their limits.
     """
 
     cause: str
@@ -45,16 +45,16 @@ class Event:
 
 
 class Safety:
-    """Judges each step; see the module. Not finite always trips; the rest as `Limits` say.
+    """Checks each step; see the module. Values that are not finite always trip; the other checks follow `Limits`.
 
     Args:
         limits: bounds.
-        metadata: joints' names, ranges and servos; without it the checks that need them are left out.
+        metadata: joints' names, ranges and servos; without it the checks that need them are skipped.
         period: s between two steps.
 
     Attributes:
-        tripped: why the robot damps; None while it need not.
-        clipped: steps with a clipped target, by the limit: range, rate.
+        tripped: why the robot damps; None while it does not.
+        clipped: number of steps with a clipped target, by the limit: range, rate.
     """
 
     def __init__(self, limits: Limits, metadata: Metadata | None = None, period: float = 1.0 / 30.0) -> None:
@@ -68,7 +68,7 @@ class Safety:
         self.begin()
 
     def begin(self) -> None:
-        """Forget everything: a run begins."""
+        """Reset all state at the start of a run."""
         self.tripped: Event | None = None
         self.clipped = {"range": 0, "rate": 0}
         self.step, self.time = 0, 0.0
@@ -86,35 +86,35 @@ class Safety:
                 logger.warning("%s; damping. %s", self.tripped, values)
 
     def stand(self) -> None:
-        """The robot stands now: from this height on it may fall."""
+        """Use the present height as the standing height for the fall check."""
         if self._last is not None and self._last.root_pos_w is not None:
             self._height = float(self._last.root_pos_w[2])
 
     @property
     def last(self) -> RobotReading | None:
-        """The last measurement that was believed."""
+        """The last plausible measurement."""
         return self._last
 
     @property
     def has_read(self) -> bool:
-        """Whether there was a measurement yet."""
+        """Whether there has been a measurement."""
         return self._last is not None
 
     @property
     def pose(self) -> Array:
-        """Targets for damping, (J,) rad: where the joints are, as far as that is known."""
+        """Targets for damping, (J,) rad: the last plausible joint angles."""
         assert self._last is not None  # a step reads first
         return np.asarray(self._last.joint_pos, dtype=np.float32)
 
     # Measurements -------------------------------------------------------------------------------------------------------
 
     def sense(self, step: int, time: float, reading: RobotReading, silence: float = 0.0) -> None:
-        """Judge a measurement, and for how long the commander has been silent, s."""
+        """Check a measurement, and the time since the commander's last signal, s."""
         self.step, self.time, last = step, time, self._last
         problem = _implausible(reading)
         if problem:
             self.trip("sensor", problem)
-            self._last = last or _nowhere(reading)
+            self._last = last or _finite_reading(reading)
             return
         self._last = reading
         if last is None and reading.root_pos_w is not None:
@@ -127,23 +127,25 @@ class Safety:
                 self.trip("silence", f"no command for {silence:.2f} s", silence=silence, limit=self.limits.silence)
 
     def _check_frozen(self, reading: RobotReading, last: RobotReading | None) -> None:
-        """The same measurement again: by its stamp, or, without one, to the bit while the robot should move."""
+        """Trip on repeated measurements: with the same stamp or, without stamps, equal to the bit while the robot should move."""
         limit = self.limits.frozen_time
         if limit is None or last is None:
             return
         if reading.stamp is not None:
             same = reading.stamp == last.stamp
         else:
-            same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED)
-            same = same and (np.abs(reading.joint_vel).max() > MOVES or self._told_to_move())
+            same = all(np.array_equal(getattr(reading, name), getattr(last, name)) for name in MEASURED_FIELDS)
+            same = same and (np.abs(reading.joint_vel).max() > MOVING_THRESHOLD or self._targets_move())
         self._frozen = self._frozen + 1 if same else 0
-        if self._frozen and self._frozen >= limit / self.period - SLACK:
+        if self._frozen and self._frozen >= limit / self.period - STEP_TOLERANCE:
             seconds = self._frozen * self.period
             self.trip("frozen", f"the sensors have said the same for {seconds:.2f} s", seconds=seconds, limit=limit)
 
-    def _told_to_move(self) -> bool:
+    def _targets_move(self) -> bool:
         return (
-            self._before is not None and self._target is not None and np.abs(self._target - self._before).max() > MOVES
+            self._before is not None
+            and self._target is not None
+            and np.abs(self._target - self._before).max() > MOVING_THRESHOLD
         )
 
     def _check_range(self, reading: RobotReading) -> None:
@@ -163,7 +165,7 @@ class Safety:
     def _check_fall(self, reading: RobotReading) -> None:
         _, x, y, _ = (float(v) for v in reading.root_quat_w)
         lowest, tilt = self.limits.height, float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
-        # Who does not know how high the root is falls by its tilt alone.
+        # Without a measured height only the tilt is checked.
         height = np.inf if reading.root_pos_w is None else float(reading.root_pos_w[2])
         if lowest is not None and height < lowest * self._height:
             bound = lowest * self._height
@@ -174,7 +176,7 @@ class Safety:
     # Targets ------------------------------------------------------------------------------------------------------------
 
     def admit(self, reading: RobotReading, wanted: Array) -> Array:
-        """What of a policy's targets (J,) rad may be done, (J,) rad float32; see `tripped` before you do it."""
+        """Check a policy's targets, (J,) rad, and return them clipped, (J,) rad float32. Check `tripped` before writing them."""
         if not np.isfinite(wanted).all():
             joint = int(np.flatnonzero(~np.isfinite(wanted))[0])
             name = self._names[joint] if self._names else f"joint {joint}"
@@ -194,7 +196,7 @@ class Safety:
         return self._target
 
     def _clip(self, limit: str, target: Array, low: Array, high: Array) -> Array:
-        """The same array if it is within bounds."""
+        """Clip a target; the same array if it is within bounds."""
         if (target >= low).all() and (target <= high).all():
             return target
         self.clipped[limit] += 1
@@ -203,11 +205,11 @@ class Safety:
     def _check_clipping(self, clipped: bool) -> None:
         self._clipped_in_a_row = self._clipped_in_a_row + 1 if clipped else 0
         limit, seconds = self.limits.clipped_time, self._clipped_in_a_row * self.period
-        if limit is not None and self._clipped_in_a_row > limit / self.period + SLACK:
+        if limit is not None and self._clipped_in_a_row > limit / self.period + STEP_TOLERANCE:
             self.trip("clipping", f"targets had to be clipped for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _check_torque(self, reading: RobotReading, wanted: Array) -> None:
-        """What the servos would do: stiffness * (target - angle) - damping * velocity, N·m."""
+        """Check the servos' torques: stiffness * (target - angle) - damping * velocity, N·m."""
         if self.limits.torque is None or self._names is None:
             return
         torque = self._stiffness * (wanted - reading.joint_pos) - self._damping * reading.joint_vel
@@ -221,7 +223,7 @@ class Safety:
     # Time ---------------------------------------------------------------------------------------------------------------
 
     def keep_time(self, late: bool) -> None:
-        """Whether the step, in real time, has overrun its period."""
+        """Count successive steps beyond their period. late: whether this step was, in real time."""
         self._late_in_a_row = self._late_in_a_row + 1 if late else 0
         limit = self.limits.missed_deadlines
         if limit is not None and self._late_in_a_row >= limit:
@@ -229,22 +231,26 @@ class Safety:
 
 
 def _implausible(reading: RobotReading) -> str:
-    """Why this cannot have been measured, empty if it can."""
-    for name, value in _said(reading).items():
+    """Why a measurement is not plausible; empty if it is."""
+    for name, value in _measured(reading).items():
         if not np.isfinite(value).all():
             return f"{name} of the sensors is not finite"
     length = float(np.linalg.norm(reading.root_quat_w))
-    return f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT else ""
+    return (
+        f"root_quat_w of the sensors has length {length:.3f}, no rotation" if abs(length - 1.0) > UNIT_TOLERANCE else ""
+    )
 
 
-def _nowhere(reading: RobotReading) -> RobotReading:
-    """For a robot whose very first measurement is broken: nothing that is not finite is ever a target."""
-    said = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _said(reading).items()}
-    return RobotReading(**{**dict.fromkeys(MEASURED), **said})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
+def _finite_reading(reading: RobotReading) -> RobotReading:
+    """A finite substitute for an invalid first measurement, so that a target is always finite."""
+    values = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _measured(reading).items()}
+    return RobotReading(**{**dict.fromkeys(MEASURED_FIELDS), **values})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
 
 
-def _said(reading: RobotReading) -> dict[str, Array]:
-    """What the robot measures, by name."""
+def _measured(reading: RobotReading) -> dict[str, Array]:
+    """The measured fields, by name."""
     return {
-        name: value for name in (*MEASURED, "imu_quat", "imu_ang_vel") if (value := getattr(reading, name)) is not None
+        name: value
+        for name in (*MEASURED_FIELDS, "imu_quat", "imu_ang_vel")
+        if (value := getattr(reading, name)) is not None
     }

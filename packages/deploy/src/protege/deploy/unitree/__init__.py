@@ -1,1 +1,1 @@
-"""A robot that speaks Unitree's low-level messages over DDS, and a simulated one that does too."""
+"""Robots with Unitree's low-level messages over DDS, and a simulated robot with the same messages."""

@@ -1,4 +1,4 @@
-"""Messages over DDS, by Eclipse Cyclone DDS: who writes what to whom, on one network interface."""
+"""Reads and writes messages over DDS with Eclipse Cyclone DDS, on one network interface."""
 
 import threading
 import time
@@ -11,16 +11,16 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from .cdr import MalformedError, decode, encode
-from .messages import Kind
+from .messages import MessageKind
 
 LOOPBACK = "lo"
-PEER_TIMEOUT = 1.0  # s, as of `network.endpoint`: a peer that has been silent for so long may be followed by another
-_MOST_AT_ONCE = 16
-"""Messages that one look takes: a flood must not hold up the loop. The middleware itself keeps the newest of each writer."""
-_opened = dict[int, tuple[str, Any]]()
-"""Domains of this process, by number: their interface and handle. DDS configures a domain once for a process."""
-_opening = threading.Lock()
-"""Held while something of DDS is made: a type must be made once."""
+PEER_TIMEOUT = 1.0  # s of silence after which another peer is accepted, as in `network.endpoint`
+_MAX_MESSAGES = 16
+"""Messages per read: a flood must not delay the loop. The middleware stores the newest message of each writer."""
+_open_domains = dict[int, tuple[str, Any]]()
+"""Domains of this process, by number: their interface and handle. DDS configures a domain once per process."""
+_dds_lock = threading.Lock()
+"""Held while DDS objects are created, since a type must be created only once."""
 
 
 class Bus:
@@ -31,7 +31,7 @@ class Bus:
         domain: its number; the robot's is 0.
 
     Attributes:
-        dropped: how many messages were thrown away, by reason.
+        dropped: number of discarded messages, by reason.
 
     Raises:
         DeployError: Cyclone DDS is not installed, or cannot use the interface.
@@ -42,44 +42,46 @@ class Bus:
             from cyclonedds.core import DDSException
             from cyclonedds.domain import Domain, DomainParticipant
         try:
-            with _opening:
-                if domain not in _opened:
-                    _opened[domain] = interface, Domain(domain, _config(interface))
-                if _opened[domain][0] != interface:
-                    used = _opened[domain][0]
+            with _dds_lock:
+                if domain not in _open_domains:
+                    _open_domains[domain] = interface, Domain(domain, _config(interface))
+                if _open_domains[domain][0] != interface:
+                    used = _open_domains[domain][0]
                     raise DeployError(f"DDS domain {domain} uses the interface {used} in this process", "Take another")
             self._participant: Any = DomainParticipant(domain)
         except DDSException as error:
-            with _opening:
-                _opened.pop(domain, None)
+            with _dds_lock:
+                _open_domains.pop(domain, None)
             raise DeployError(
                 f"DDS cannot use the interface {interface} for domain {domain} ({error})",
                 "Name one that is up (ip address), such as eth0; lo stays on this machine",
             ) from error
         self._failure, self._ends = DDSException, dict[tuple[str, str], Any]()
-        self._peers = dict[str, tuple[int, float]]()  # by topic: who is believed, and when it was heard last
+        self._peers = dict[
+            str, tuple[int, float]
+        ]()  # by topic: handle of the accepted writer, and time of its last message
         self.dropped = Counter[str]()
 
-    def publish(self, message: np.ndarray, kind: Kind) -> None:
-        """Write a record, with its checksum."""
+    def publish(self, message: np.ndarray, kind: MessageKind) -> None:
+        """Publish a record, with its checksum."""
         self.publish_bytes(encode(message, kind), kind)
 
-    def publish_bytes(self, data: bytes, kind: Kind) -> None:
-        """Write a message that is encoded already."""
+    def publish_bytes(self, data: bytes, kind: MessageKind) -> None:
+        """Publish an encoded message."""
         try:
             writer = self._end("writer", kind)
             writer.write(writer.data_type(data))
         except self._failure:
             self.dropped["unsent"] += 1
 
-    def take(self, kind: Kind) -> np.ndarray | None:
-        """The newest record that has come since the last call, and is believed; None if there is none. Does not wait.
+    def take(self, kind: MessageKind) -> np.ndarray | None:
+        """The newest accepted record since the last call; None if there is none. Does not wait.
 
-        Of several that publish the same kind, the first is believed until it has been silent for `PEER_TIMEOUT`.
+        If several writers publish the same kind, the first is accepted until it has been silent for `PEER_TIMEOUT`.
         """
-        newest, samples, heard = None, [], self._peers.get(kind.topic)
+        newest, samples, peer = None, [], self._peers.get(kind.topic)
         try:
-            samples = self._end("reader", kind).take(N=_MOST_AT_ONCE)
+            samples = self._end("reader", kind).take(N=_MAX_MESSAGES)
         except self._failure:
             self.dropped["unread"] += 1
         for sample in samples:
@@ -87,7 +89,7 @@ class Bus:
             if data is None:  # a writer has gone
                 continue
             writer, now = sample.sample_info.publication_handle, time.monotonic()
-            if heard is not None and writer != heard[0] and now - heard[1] < PEER_TIMEOUT:
+            if peer is not None and writer != peer[0] and now - peer[1] < PEER_TIMEOUT:
                 self.dropped["stranger"] += 1
                 continue
             try:
@@ -95,7 +97,7 @@ class Bus:
             except MalformedError as reason:
                 self.dropped[str(reason)] += 1
                 continue
-            heard = self._peers[kind.topic] = writer, now
+            peer = self._peers[kind.topic] = writer, now
         return newest
 
     def close(self) -> None:
@@ -103,14 +105,14 @@ class Bus:
         self._ends.clear()
         self._participant = None
 
-    def _end(self, which: str, kind: Kind) -> Any:
-        """The writer or reader of a kind of message, made once, when it is first needed, by whichever thread does."""
-        with _opening:
+    def _end(self, which: str, kind: MessageKind) -> Any:
+        """The writer or reader of a kind of message, created when any thread first needs it."""
+        with _dds_lock:
             if (which, kind.topic) not in self._ends:
                 self._ends[which, kind.topic] = self._make(which, kind)
             return self._ends[which, kind.topic]
 
-    def _make(self, which: str, kind: Kind) -> Any:
+    def _make(self, which: str, kind: MessageKind) -> Any:
         from cyclonedds.core import Policy
         from cyclonedds.pub import DataWriter
         from cyclonedds.qos import Qos
@@ -120,13 +122,13 @@ class Bus:
         topic, newest = Topic(self._participant, kind.topic, _type(kind)), Policy.History.KeepLast(1)
         if which == "writer":
             return DataWriter(self._participant, topic, qos=Qos(newest))
-        # What is lost is old by the time that it would be sent again.
+        # A lost message would be outdated when it is sent again.
         return DataReader(self._participant, topic, qos=Qos(newest, Policy.Reliability.BestEffort))
 
 
 @cache
-def _type(kind: Kind) -> Any:
-    """The DDS type of a kind of message, made from its record. A sample of it holds a message's bytes as they are."""
+def _type(kind: MessageKind) -> Any:
+    """The DDS type of a kind of message, created from its record. A sample of it holds the encoded bytes."""
     from cyclonedds.idl import make_idl_struct, types
 
     primitives = {"u1": "uint8", "i2": "int16", "i4": "int32", "u4": "uint32", "f4": "float32"}
@@ -142,7 +144,7 @@ def _type(kind: Kind) -> Any:
 
     described = idl(kind.dtype, kind.name)
 
-    # Cyclone's own Python encoder takes 0.4 ms for a state, longer than a fifth of its period. Its wire gets ours instead.
+    # Cyclone's own Python encoder takes 0.4 ms for a state, a fifth of its period. So samples hold bytes from our encoder.
     def init(self: Any, data: bytes) -> None:
         self.data = data
 
@@ -158,9 +160,9 @@ def _type(kind: Kind) -> Any:
 
 
 def _config(interface: str) -> str:
-    """Of the middleware: one interface, and everything else as it is by default, as Unitree's own programs have it.
+    """The middleware's configuration: one interface, and the defaults, as in Unitree's own programs.
 
-    On loopback they look for each other by multicast or, built on an older Cyclone DDS, one by one. So here it is both.
+    On loopback these discover each other by multicast or, with an older Cyclone DDS, by unicast. Both are enabled here.
     """
     place = f'<NetworkInterface name={quoteattr(interface)} priority="default" multicast="default"/>'
     both = '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer Address="127.0.0.1"/></Peers>'

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .messages import Kind
+from .messages import MessageKind
 
 LITTLE_ENDIAN = b"\x00\x01\x00\x00"
 """The header of a message in plain CDR, version 1."""
@@ -16,11 +16,11 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class MalformedError(Exception):
-    """A message that is not believed; its text says why in a word or two."""
+    """An invalid message; its text is the reason in a word or two."""
 
 
-def encode(message: np.ndarray, kind: Kind) -> bytes:
-    """A record as it goes over the wire; its checksum is filled in."""
+def encode(message: np.ndarray, kind: MessageKind) -> bytes:
+    """Encode a record as CDR; its checksum is filled in."""
     if kind.checked:
         message["crc"] = checksum(message)
     struct, places, size = _places(kind.dtype)
@@ -29,7 +29,7 @@ def encode(message: np.ndarray, kind: Kind) -> bytes:
     return LITTLE_ENDIAN + wire.tobytes()
 
 
-def decode(data: bytes, kind: Kind) -> np.ndarray:
+def decode(data: bytes, kind: MessageKind) -> np.ndarray:
     """The record in a message, of shape ().
 
     Raises:
@@ -37,7 +37,7 @@ def decode(data: bytes, kind: Kind) -> np.ndarray:
     """
     struct, places, size = _places(kind.dtype)
     head, body = data[: len(LITTLE_ENDIAN)], data[len(LITTLE_ENDIAN) :]
-    # The last two bits of the header say how many bytes were added to fill up four.
+    # The last two bits of the header are the number of padding bytes at the end.
     if len(head) < len(LITTLE_ENDIAN) or head[:3] != LITTLE_ENDIAN[:3]:
         raise MalformedError("encoding")
     if not size <= len(body) <= size + 3:
@@ -51,10 +51,10 @@ def decode(data: bytes, kind: Kind) -> np.ndarray:
 
 
 def checksum(message: np.ndarray) -> int:
-    """Of all words of a record but the last: CRC-32 with polynomial 0x04C11DB7, from the highest bit of each word down.
+    """CRC-32 of all words of a record but the last: polynomial 0x04C11DB7, from the highest bit of each word down.
 
-    It begins with all ones and is not inverted at the end. zlib's CRC takes each byte from its lowest bit up, so that bytes and
-    bits are turned round before and after.
+    It begins with all ones and is not inverted at the end. zlib's CRC processes each byte from its lowest bit up, so bytes and bits
+    are reversed before and after.
     """
     words = np.frombuffer(message.tobytes(), "<u4")[:-1].astype(">u4").tobytes()
     mirrored = zlib.crc32(words.translate(_REVERSED)) ^ 0xFFFFFFFF
@@ -63,14 +63,14 @@ def checksum(message: np.ndarray) -> int:
 
 @cache
 def _places(dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, int]:
-    """Of each byte that means something, its place in the C struct and in CDR; and the size in CDR."""
+    """Offsets of each byte that is not padding, in the C struct and in CDR; and the size in CDR."""
     pairs, size = _walk(dtype, 0, 0)
     struct, wire = np.array(pairs).T
     return struct, wire, size
 
 
 def _walk(dtype: np.dtype, struct: int, wire: int) -> tuple[list[tuple[int, int]], int]:
-    """Pairs of places of a type that begins at `struct` and, at the earliest, at `wire`; and where it ends."""
+    """Pairs of offsets of a type that begins at `struct` and, at the earliest, at `wire`; and its end in CDR."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         pairs = []

@@ -1,7 +1,7 @@
-"""Unitree's messages as NumPy records: the fields of the published IDL, in the layout of the C structs that their checksum is of.
+"""Unitree's messages as NumPy records: the fields of the published IDL, in the C struct layout from which checksums are computed.
 
-`unitree_hg` is the family of the humanoids. A record goes over DDS as CDR (`cdr.py`). Joints are the robot's motors in its own
-order (`motors.py`); quaternions are wxyz; the IMU's vectors are in its own frame. A motor's torque is
+`unitree_hg` is the family of the humanoids. Records are sent over DDS as CDR (`cdr.py`). Joints are in the order of the robot's
+motors (`motors.py`); quaternions are wxyz; the IMU's vectors are in its own frame. A motor's torque is
 tau + kp (q - angle) + kd (dq - velocity), N·m.
 """
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOTORS = 35
-"""Places for motors in a message; a robot uses the first of them."""
+NUM_MOTORS = 35
+"""Number of motors in a message; a robot uses the first of them."""
 REMOTE_BYTES = 40
 
 
@@ -32,12 +32,12 @@ _POINT = _struct(*((name, "<f4") for name in ("t_from_start", "x", "y", "yaw", "
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class MessageKind:
     """A kind of message.
 
     Attributes:
         name: of its DDS type.
-        dtype: its record. A member that is a record itself is named in `members`.
+        dtype: of its record. Members that are records themselves are named in `members`.
         topic: where it is published.
         members: name of the DDS type of each member that is a record or an array of them.
         checked: whether its last member, `crc`, is a checksum of the rest.
@@ -54,28 +54,28 @@ class Kind:
         return np.zeros((), self.dtype)
 
 
-LOW_COMMAND = Kind(
+LOW_COMMAND = MessageKind(
     "unitree_hg.msg.dds_.LowCmd_",
     _struct(
-        ("mode_pr", "u1"), ("mode_machine", "u1"), ("motor_cmd", MOTOR_COMMAND, (MOTORS,)),
+        ("mode_pr", "u1"), ("mode_machine", "u1"), ("motor_cmd", MOTOR_COMMAND, (NUM_MOTORS,)),
         ("reserve", "<u4", (4,)), ("crc", "<u4"),
     ),
     "rt/lowcmd",
     {"motor_cmd": "unitree_hg.msg.dds_.MotorCmd_"},
 )  # fmt: skip
-"""What the motors are to do; mode_pr 0: ankles by pitch and roll. mode_machine is to be what the robot says of itself."""
-LOW_STATE = Kind(
+"""Motor commands; mode_pr 0: ankles by pitch and roll. mode_machine must be the value in the robot's state."""
+LOW_STATE = MessageKind(
     "unitree_hg.msg.dds_.LowState_",
     _struct(
         ("version", "<u4", (2,)), ("mode_pr", "u1"), ("mode_machine", "u1"), ("tick", "<u4"),
-        ("imu_state", _struct(*_INERTIAL, ("temperature", "<i2"))), ("motor_state", MOTOR_STATE, (MOTORS,)),
+        ("imu_state", _struct(*_INERTIAL, ("temperature", "<i2"))), ("motor_state", MOTOR_STATE, (NUM_MOTORS,)),
         ("wireless_remote", "u1", (REMOTE_BYTES,)), ("reserve", "<u4", (4,)), ("crc", "<u4"),
     ),
     "rt/lowstate",
     {"imu_state": "unitree_hg.msg.dds_.IMUState_", "motor_state": "unitree_hg.msg.dds_.MotorState_"},
 )  # fmt: skip
-"""What the robot measures, at 500 Hz; tick counts."""
-ODOMETRY = Kind(
+"""The robot's measurements at 500 Hz; `tick` is a counter."""
+ODOMETRY = MessageKind(
     "unitree_go.msg.dds_.SportModeState_",
     _struct(
         ("stamp", _struct(("sec", "<i4"), ("nanosec", "<u4"))), ("error_code", "<u4"),
@@ -91,4 +91,4 @@ ODOMETRY = Kind(
     },
     checked=False,
 )  # fmt: skip
-"""Where the robot believes its root to be, m, and its velocity, m/s, both in the axes of its own odometry."""
+"""The robot's estimate of its root position, m, and velocity, m/s, both in the frame of its own odometry."""

@@ -1,4 +1,4 @@
-"""Which motor of Unitree's messages is which joint: a file a robot in `robots/`. Joints are found by name, never by number."""
+"""The joints of the motors in Unitree's messages, one file per robot in `robots/`. Joints are identified by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Motors:
     Attributes:
         robot: its name.
         names: of the joints, in the order of the motors.
-        mode_machine: what the robot says of itself.
+        mode_machine: the robot's value of this field in its states.
         imu: body that carries the inertial sensor, whose axes are the body's.
     """
 
@@ -28,10 +28,10 @@ class Motors:
     imu: str
 
     def order(self, joint_names: Sequence[str]) -> Array:
-        """(J,) the motor of each joint.
+        """(J,) index of each joint's motor.
 
         Raises:
-            DeployError: a joint that no motor moves.
+            DeployError: a joint has no motor.
         """
         for name in joint_names:
             if name not in self.names:
@@ -41,14 +41,14 @@ class Motors:
 
 
 def motors_of(robot: str) -> Motors:
-    """Those of a robot by name.
+    """The motors of a robot by its name.
 
     Raises:
-        DeployError: nobody has written them down.
+        DeployError: there is no file for it.
     """
     folder = files(__package__) / "robots"
     known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     if robot not in known:
         raise DeployError(f"the order of the motors of {robot!r} is not known", f"Known: {', '.join(known)}")
-    told = yaml.safe_load((folder / f"{robot}.yaml").read_text(encoding="utf-8"))
-    return Motors(robot, tuple(told["motors"]), told["mode_machine"], told["imu"])
+    data = yaml.safe_load((folder / f"{robot}.yaml").read_text(encoding="utf-8"))
+    return Motors(robot, tuple(data["motors"]), data["mode_machine"], data["imu"])

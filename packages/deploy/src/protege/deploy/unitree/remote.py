@@ -1,4 +1,4 @@
-"""The robot's own remote control, whose 40 bytes come with every state: buttons and sticks, as Unitree publishes them."""
+"""The robot's own remote control: buttons and sticks, 40 bytes in every state, in the layout that Unitree publishes."""
 
 import math
 import struct
@@ -10,18 +10,18 @@ BUTTONS = (
     "R1", "L1", "start", "select", "R2", "L2", "F1", "F2", "A", "B", "X", "Y", "up", "right", "down", "left",
 )  # fmt: skip
 """From the lowest bit up."""
-STOP = frozenset({"L2", "B"})
-"""Held together, they stop the robot: as in Unitree's own programs, in which they make it damp."""
-START = "start"
+STOP_BUTTONS = frozenset({"L2", "B"})
+"""Pressed together, they make the robot damp, as in Unitree's own programs."""
+START_BUTTON = "start"
 _BYTES = struct.Struct("<2xHfff4xf16x")  # keys, lx, rx, ry, L2 analogue, ly
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What is pressed.
+    """State of the remote control.
 
     Attributes:
-        buttons: names of those that are down.
+        buttons: names of the pressed buttons.
         left, right: sticks, x to the right and y ahead, -1 to 1.
     """
 
@@ -31,13 +31,13 @@ class Remote:
 
     @classmethod
     def of(cls, data: bytes) -> "Remote":
-        """What the 40 bytes of a state say. A stick that is not finite is in the middle."""
+        """Parse the 40 bytes of a state. A stick with a value that is not finite counts as centred."""
         keys, left_x, right_x, right_y, left_y = _BYTES.unpack(data)
         down = frozenset(name for bit, name in enumerate(BUTTONS) if keys >> bit & 1)
         return cls(down, (_stick(left_x), _stick(left_y)), (_stick(right_x), _stick(right_y)))
 
     def pack(self) -> bytes:
-        """The bytes that say so."""
+        """The 40 bytes of this state."""
         keys = sum(1 << bit for bit, name in enumerate(BUTTONS) if name in self.buttons)
         return _BYTES.pack(keys, self.left[0], *self.right, self.left[1])
 

@@ -1,4 +1,4 @@
-"""A robot that speaks Unitree's low-level messages: measurements by `LowState`, targets by `LowCmd`, on DDS."""
+"""A robot with Unitree's low-level messages over DDS: measurements by `LowState`, targets by `LowCmd`."""
 
 import threading
 import time
@@ -18,27 +18,27 @@ from .remote import Remote
 from .sdk import SdkBus
 
 VALID_PERIODS = 5.0
-"""Control periods for which a target is valid. Then the robot damps, for good."""
-PARTING = 0.2  # s of damping when the run is over
+"""Control periods for which a target is valid. Afterwards the robot damps permanently."""
+FINAL_DAMPING_SECONDS = 0.2  # of damping at the end of a run
 _INVERSE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 class UnitreeRobot:
-    """Implements `RobotInterface`. A thread of its own repeats the command at 500 Hz, whatever the control loop does.
+    """Implements `RobotInterface`. Its own thread repeats the command at 500 Hz, independently of the control loop.
 
-    The robot is in its low-level (debug) mode: its own controllers command nothing. It damps for good once the remote control's
-    stop is pressed, once a target is older than `VALID_PERIODS`, or once the robot itself has fallen silent: see `stopped`.
+    The robot is in its low-level (debug) mode: its own controllers are off. It damps permanently once the remote control's stop is
+    pressed, a target is older than `VALID_PERIODS`, or the robot sends no states: see `stopped`.
 
     Args:
         interface: of the network to the robot, such as `eth0`; `lo` for a simulated one on this machine.
         metadata: of the policy.
         domain: of DDS.
         wait: s for the robot's first message.
-        fifo: priority of SCHED_FIFO of the thread; None: none.
-        sdk: by Unitree's own SDK, on domain 0.
+        fifo: SCHED_FIFO priority of the thread; None: none.
+        sdk: use Unitree's own SDK, on domain 0.
 
     Raises:
-        DeployError: no Cyclone DDS, interface, robot or odometry, or a policy of another robot.
+        DeployError: Cyclone DDS, interface, robot or odometry is missing, or the policy is for another robot.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class UnitreeRobot:
             raise
         self.thread.start()
 
-    # What the loop asks ---------------------------------------------------------------------------------------------------
+    # The interface of the loop --------------------------------------------------------------------------------------------
 
     def read(self) -> RobotReading:
         state, place = self.thread.state, self.bus.take(ODOMETRY)
@@ -75,7 +75,7 @@ class UnitreeRobot:
         return reading_of(state, self._place, self._order)
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
-        metadata, motors = self._metadata, np.zeros(messages.MOTORS, messages.MOTOR_COMMAND)
+        metadata, motors = self._metadata, np.zeros(messages.NUM_MOTORS, messages.MOTOR_COMMAND)
         driven = np.zeros(len(self._order), messages.MOTOR_COMMAND)
         driven["mode"], driven["q"], driven["kd"] = 1, joint_target, metadata.damping
         driven["kp"] = metadata.stiffness if mode is Mode.CONTROL else 0.0
@@ -87,55 +87,55 @@ class UnitreeRobot:
         if self.thread.ended:
             return
         self.thread.stop("the run is over")
-        time.sleep(PARTING)
+        time.sleep(FINAL_DAMPING_SECONDS)
         self.thread.end()
         self.bus.close()
 
-    # What else is known ---------------------------------------------------------------------------------------------------
+    # Further state --------------------------------------------------------------------------------------------------------
 
     @property
     def stopped(self) -> str:
-        """Why the robot damps for good, in words; empty while it does not."""
+        """Why the robot damps permanently; empty while it does not."""
         return self.thread.stopped
 
     @property
     def messages_late_ms(self) -> dict[str, float]:
-        """How late commands were sent: p50, p95, p99, p99.9, max, ms."""
+        """Delay of the sent commands: p50, p95, p99, p99.9, max, ms."""
         return self.thread.late.summary()
 
     @property
     def remote(self) -> Remote:
-        """The remote control now."""
+        """The remote control's present state."""
         state = self.thread.state
         return Remote() if state is None else Remote.of(state["wireless_remote"].tobytes())
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Messages that were thrown away, by reason."""
+        """Number of discarded messages, by reason."""
         return dict(self.bus.dropped)
 
     def _wait(self, seconds: float, where: str) -> None:
-        """Until the robot's first state has come, and its odometry, if the policy reads its place."""
+        """Wait for the robot's first state and, if the policy reads its position, its odometry."""
         end, needs_place = time.monotonic() + seconds, self._metadata.sensors != "onboard"
         while self.thread.sense() is None or (needs_place and self._place is None):
             self._place = self.bus.take(ODOMETRY)
             if time.monotonic() > end:
-                said = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing came"
+                reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing came"
                 if self.thread.state is not None:
                     remedy = "Take a policy with onboard sensors, or start the robot's odometry service"
                     raise DeployError(f"the robot on {where} does not say where it is ({ODOMETRY.topic})", remedy)
                 remedy = "Connect it, or start one: protege deploy simulate"
-                raise DeployError(f"no robot on {where} within {seconds:g} s ({LOW_STATE.topic}: {said})", remedy)
+                raise DeployError(f"no robot on {where} within {seconds:g} s ({LOW_STATE.topic}: {reasons})", remedy)
             threading.Event().wait(0.002)
 
 
 def reading_of(state: np.ndarray, place: np.ndarray | None, order: Array) -> RobotReading:
-    """What a state and, if there is one, an odometry message say.
+    """The reading in a state and, if there is one, an odometry message.
 
     Args:
-        state: of `LOW_STATE`.
-        place: of `ODOMETRY`; None: the robot does not say where it is.
-        order: (J,) the motor of each joint.
+        state: record of `LOW_STATE`.
+        place: record of `ODOMETRY`; None: the robot does not measure its position.
+        order: (J,) index of each joint's motor.
     """
     imu, motors = state["imu_state"], state["motor_state"]
     quat = imu["quaternion"].astype(np.float64)

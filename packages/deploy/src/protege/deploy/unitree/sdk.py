@@ -1,8 +1,7 @@
-"""The same messages by Unitree's own SDK in C++, whose Cyclone DDS is the robot's: what to take for a real robot.
+"""The same messages through Unitree's own SDK in C++, with the robot's version of Cyclone DDS; recommended for real robots.
 
-It speaks for one kind of robot, on domain 0, checks and makes checksums itself and repeats commands by a thread of its own. What
-it hands out has no time of its own: a state is new when a number of it has changed, a command when it is not the one that the SDK
-begins with.
+The SDK supports one kind of robot on domain 0, handles checksums itself and repeats commands in its own thread. Its messages have
+no time stamps: a state is new when one of its numbers has changed, a command when it differs from the SDK's initial one.
 """
 
 import struct
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from .cdr import decode
-from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY, Kind
+from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY, MessageKind
 
 _KEYS = struct.Struct("<2xHffff")
 _TARGETS = {"q": "q_target", "dq": "dq_target", "tau": "tau_ff", "kp": "kp", "kd": "kd"}
@@ -23,17 +22,17 @@ _INERTIAL = {"quaternion": "quat", "gyroscope": "omega", "accelerometer": "accel
 
 
 class SdkBus:
-    """Takes the place of a `Bus`.
+    """Replaces a `Bus`.
 
     Args:
         robot: name of its kind, such as `g1`.
         interface: of the network.
 
     Attributes:
-        dropped: of a `Bus`; the SDK does not tell.
+        dropped: as in `Bus`; always empty, because the SDK does not report it.
 
     Raises:
-        DeployError: the SDK is not installed, does not know the robot, or cannot use the interface.
+        DeployError: the SDK is not installed, does not support the robot, or cannot use the interface.
     """
 
     def __init__(self, robot: str, interface: str) -> None:
@@ -56,46 +55,46 @@ class SdkBus:
         self._first = self._numbers(self._robot.read_incoming_command())
         self._place: list[float] | None = None
 
-    def take(self, kind: Kind) -> np.ndarray | None:
+    def take(self, kind: MessageKind) -> np.ndarray | None:
         """As of a `Bus`."""
         return {LOW_STATE: self._state, LOW_COMMAND: self._command, ODOMETRY: self._odometry}[kind]()
 
-    def publish(self, message: np.ndarray, kind: Kind) -> None:
+    def publish(self, message: np.ndarray, kind: MessageKind) -> None:
         """As of a `Bus`."""
-        {LOW_STATE: self._say, LOW_COMMAND: self._tell, ODOMETRY: self._say_place}[kind](message)
+        {LOW_STATE: self._send_state, LOW_COMMAND: self._send_command, ODOMETRY: self._send_odometry}[kind](message)
 
-    def publish_bytes(self, data: bytes, kind: Kind) -> None:
+    def publish_bytes(self, data: bytes, kind: MessageKind) -> None:
         """As of a `Bus`."""
         self.publish(decode(data, kind), kind)
 
     def close(self) -> None:
-        """The SDK ends with the process."""
+        """Does nothing: the SDK ends with the process."""
 
-    # What comes -----------------------------------------------------------------------------------------------------------
+    # Receiving ------------------------------------------------------------------------------------------------------------
 
     def _state(self) -> np.ndarray | None:
-        said, remote = self._robot.read_low_state(), self._robot.read_wireless_controller()
-        numbers = [said.tick, *said.imu.quat, *said.motor.q, *said.motor.dq]
-        if numbers == self._numbers_before or not any(said.imu.quat):
+        state, remote = self._robot.read_low_state(), self._robot.read_wireless_controller()
+        numbers = [state.tick, *state.imu.quat, *state.motor.q, *state.motor.dq]
+        if numbers == self._numbers_before or not any(state.imu.quat):
             return None
         self._numbers_before, self._count_of_states, message = numbers, self._count_of_states + 1, LOW_STATE.zeros()
-        message["tick"], message["mode_machine"] = self._count_of_states, said.mode_machine
+        message["tick"], message["mode_machine"] = self._count_of_states, state.mode_machine
         for ours, theirs in _INERTIAL.items():
-            message["imu_state"][ours] = getattr(said.imu, theirs)
+            message["imu_state"][ours] = getattr(state.imu, theirs)
         for name in _MEASURED:
-            message["motor_state"][name][: self._count] = getattr(said.motor, name)
-        # Both sticks' x, then the right one's y; the left one's y is apart.
+            message["motor_state"][name][: self._count] = getattr(state.motor, name)
+        # The x of both sticks, then y of the right one; y of the left one is at the end.
         head = _KEYS.pack(remote.keys, remote.lx, remote.rx, remote.ry, 0.0) + struct.pack("<f16x", remote.ly)
         message["wireless_remote"] = np.frombuffer(head, np.uint8)
         return message
 
     def _odometry(self) -> np.ndarray | None:
-        said = self._robot.read_odom_state()
-        place = [*said.position, *said.velocity, *said.quat]
+        odometry = self._robot.read_odom_state()
+        place = [*odometry.position, *odometry.velocity, *odometry.quat]
         if place == self._place or not any(place):
             return None
         self._place, message = place, ODOMETRY.zeros()
-        message["position"], message["velocity"] = said.position, said.velocity
+        message["position"], message["velocity"] = odometry.position, odometry.velocity
         return message
 
     def _command(self) -> np.ndarray | None:
@@ -113,33 +112,33 @@ class SdkBus:
     def _numbers(self, command: Any) -> list[list[float]]:
         return [list(getattr(command, name)) for name in _TARGETS.values()]
 
-    # What goes ------------------------------------------------------------------------------------------------------------
+    # Sending --------------------------------------------------------------------------------------------------------------
 
-    def _tell(self, message: np.ndarray) -> None:
+    def _send_command(self, message: np.ndarray) -> None:
         command, motors = self._robot.create_zero_command(), message["motor_cmd"][: self._count]
         for ours, theirs in _TARGETS.items():
             setattr(command, theirs, motors[ours].tolist())
         self._robot.write_low_command(command)
 
-    def _say(self, message: np.ndarray) -> None:
-        said, motor = self._sdk.LowState(self._count), self._sdk.MotorState(self._count)
-        said.tick, said.mode_machine = int(message["tick"]), int(message["mode_machine"])
-        self._mode_machine = said.mode_machine
+    def _send_state(self, message: np.ndarray) -> None:
+        state, motor = self._sdk.LowState(self._count), self._sdk.MotorState(self._count)
+        state.tick, state.mode_machine = int(message["tick"]), int(message["mode_machine"])
+        self._mode_machine = state.mode_machine
         for name in _MEASURED:
             setattr(motor, name, message["motor_state"][name][: self._count].tolist())
         imu = self._sdk.ImuState()
         for ours, theirs in _INERTIAL.items():
             setattr(imu, theirs, message["imu_state"][ours].tolist())
-        said.motor, said.imu = motor, imu
-        self._robot.publish_low_state(said)
+        state.motor, state.imu = motor, imu
+        self._robot.publish_low_state(state)
         keys, left_x, right_x, right_y, _ = _KEYS.unpack_from(message["wireless_remote"].tobytes())
         remote = self._sdk.WirelessController()
         remote.keys, remote.lx, remote.rx, remote.ry = keys, left_x, right_x, right_y
         (remote.ly,) = struct.unpack_from("<f", message["wireless_remote"].tobytes(), 20)
         self._robot.publish_wireless_controller(remote)
 
-    def _say_place(self, message: np.ndarray) -> None:
-        said = self._sdk.OdomState()
-        said.position, said.velocity = message["position"].tolist(), message["velocity"].tolist()
-        said.quat = [1.0, 0.0, 0.0, 0.0]
-        self._robot.publish_odom_state(said)
+    def _send_odometry(self, message: np.ndarray) -> None:
+        odometry = self._sdk.OdomState()
+        odometry.position, odometry.velocity = message["position"].tolist(), message["velocity"].tolist()
+        odometry.quat = [1.0, 0.0, 0.0, 0.0]
+        self._robot.publish_odom_state(odometry)

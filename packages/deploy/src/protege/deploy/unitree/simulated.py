@@ -1,4 +1,4 @@
-"""A simulated robot behind Unitree's messages: MuJoCo with the motors' own servos, 500 times a second, on DDS."""
+"""A simulated robot with Unitree's messages: MuJoCo with the motors' servos at 500 Hz, over DDS."""
 
 import threading
 import time
@@ -20,36 +20,39 @@ with needs("mujoco"):
 
     from ..robots.body_poses import solid_geoms
 
-PERIOD = 0.002  # s, of physics and of messages
-STRIDE = 500  # periods
-VALID = 0.1  # s for which a command is carried out; then the motors damp
-FALLEN = 0.6
-DAMPING = 2.0  # N·m·s/rad, of motors that have no command
-SETTLED, STILL = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
-SETTLED_TIME, MOVES = 0.5, 0.01  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
+STEP_PERIOD = 0.002  # s, of physics and of messages
+STRIDE_PERIODS = 500  # periods
+COMMAND_TIMEOUT = 0.1  # s for which a command is valid; afterwards the motors damp
+FALLEN_HEIGHT = 0.6
+IDLE_DAMPING = 2.0  # N·m·s/rad, of motors that have no command
+SETTLED_ERROR, SETTLED_MOTION = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
+SETTLED_SECONDS, RELEASE_MOTION = (
+    0.5,
+    0.01,
+)  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
 
 
 class SimulatedRobot:
-    """Obeys `LowCmd` and says `LowState` and odometry, as a robot in its low-level mode does.
+    """Follows `LowCmd` and sends `LowState` and odometry, as a robot in its low-level mode does.
 
-    It begins on a gantry, its feet just on the ground. The gantry lets go at the first target of a policy: when targets move that
-    the motors have held stiffly for `SETTLED_TIME`. A command that the robot does not believe is one that did not come.
+    It begins on a gantry, with its feet just on the ground. The gantry releases it at a policy's first target: when targets move
+    after the motors have held them stiffly for `SETTLED_SECONDS`. Invalid commands are ignored.
 
     Args:
-        model: of MuJoCo, with position servos; its time step becomes `PERIOD`.
+        model: of MuJoCo, with position servos; its time step becomes `STEP_PERIOD`.
         motors: of the robot.
-        pose: rad, in which the joints begin, by name.
-        bus: to who commands it.
-        gantry: whether it begins there; else it stands in its pose.
+        pose: initial joint angles by name, rad.
+        bus: for the messages.
+        gantry: whether it begins on the gantry; otherwise it stands freely.
 
     Attributes:
-        remote: what is pressed on the remote control. Any thread may set it.
+        remote: state of the remote control. Any thread may set it.
         held: whether it hangs on the gantry.
-        commands: commands that were believed.
-        falls: how often it fell: its root below `FALLEN` of its height at the start, after standing.
-        walked: m, of the root, from second to second: a walking root sways.
-        odometry: whether it says where it is.
-        late: how late each step was, s.
+        commands: number of valid commands.
+        falls: number of falls: the root sinks below the share `FALLEN_HEIGHT` of its height at the start.
+        walked: distance of the root, m, from second to second, because a walking root sways.
+        odometry: whether it sends odometry.
+        late: delay of each step, s.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class SimulatedRobot:
         gantry: bool = True,
     ) -> None:
         self.model, self._motors, self.data = model, motors, mujoco.MjData(model)
-        model.opt.timestep = PERIOD
+        model.opt.timestep = STEP_PERIOD
         joints = [model.joint(name) for name in motors.names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
@@ -80,13 +83,13 @@ class SimulatedRobot:
         self.bus = bus
 
     def run(self, seconds: float | None = None) -> None:
-        """In real time for so long, or until `stop`."""
+        """Run in real time for `seconds`, or until `stop`."""
         began = tick = time.perf_counter()
         while not self._ended.is_set() and (seconds is None or tick - began < seconds):
             time.sleep(max(0.0, tick - time.perf_counter()))
             self.late.add(max(0.0, time.perf_counter() - tick))
             self.step()
-            tick = max(tick + PERIOD, time.perf_counter() - 5 * PERIOD)
+            tick = max(tick + STEP_PERIOD, time.perf_counter() - 5 * STEP_PERIOD)
 
     def stop(self) -> None:
         """End `run`. Any thread may call it."""
@@ -106,27 +109,27 @@ class SimulatedRobot:
         return float(np.arccos(np.clip(self.data.xmat[self._root, 8], -1.0, 1.0)))
 
     def step(self) -> None:
-        """Take a command, simulate a period, say what is measured."""
+        """Read a command, simulate a period, and send the measurements."""
         command = self.bus.take(LOW_COMMAND)
-        self._since += PERIOD
-        if command is not None and self._believes(command):
+        self._since += STEP_PERIOD
+        if command is not None and self._is_valid(command):
             self._obey(command["motor_cmd"][: len(self._servos)])
             self.commands, self._since = self.commands + 1, 0.0
-        elif self._since > VALID:
+        elif self._since > COMMAND_TIMEOUT:
             self._damp()
         mujoco.mj_step(self.model, self.data)
         self._hang()
-        if self._state["tick"] % STRIDE == 0:
+        if self._state["tick"] % STRIDE_PERIODS == 0:
             self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
             self._from = self.data.qpos[:2].copy()
-        low = self.height < FALLEN * self._hung[2]
+        low = self.height < FALLEN_HEIGHT * self._hung[2]
         self.falls, self._low = self.falls + (low and not self._low), low
-        self._say()
+        self._send()
 
     # Motors ---------------------------------------------------------------------------------------------------------------
 
-    def _believes(self, command: np.ndarray) -> bool:
-        """Whether it is for this machine and of numbers."""
+    def _is_valid(self, command: np.ndarray) -> bool:
+        """Whether a command is for this machine and finite."""
         motors = command["motor_cmd"]
         finite = all(np.isfinite(motors[name]).all() for name in ("q", "dq", "tau", "kp", "kd"))
         return finite and int(command["mode_machine"]) == self._motors.mode_machine
@@ -139,17 +142,17 @@ class SimulatedRobot:
         off = np.abs(motors["q"] - self.data.qpos[self._qpos]).max()
         moved = float(np.abs(motors["q"] - self._target).max())
         self._target = motors["q"].copy()
-        self.held = self.held and not (self._settled >= SETTLED_TIME and moved > MOVES)
-        if moved > STILL or off > SETTLED or not (kp > 0.0).all():
+        self.held = self.held and not (self._settled >= SETTLED_SECONDS and moved > RELEASE_MOTION)
+        if moved > SETTLED_MOTION or off > SETTLED_ERROR or not (kp > 0.0).all():
             self._settled = 0.0
 
     def _damp(self) -> None:
         none = np.zeros(len(self._servos))
-        self._servo(none, none + DAMPING, none)
+        self._servo(none, none + IDLE_DAMPING, none)
         self.data.qfrc_applied[self._qvel], self._settled = 0.0, 0.0
 
     def _servo(self, kp: Array, kd: Array, target: Array) -> None:
-        """Position servos of MuJoCo: gain · target + bias · angle + damping · velocity, which an implicit step takes in."""
+        """Set MuJoCo's position servos: gain · target + bias · angle + damping · velocity, which are integrated implicitly."""
         self.model.actuator_gainprm[self._servos, 0] = kp
         self.model.actuator_biasprm[self._servos, 1] = -kp
         self.model.actuator_biasprm[self._servos, 2] = -kd
@@ -158,7 +161,7 @@ class SimulatedRobot:
     # Gantry ---------------------------------------------------------------------------------------------------------------
 
     def _stand(self, pose: Array) -> None:
-        """At the origin, the lowest point on the ground."""
+        """Set a pose at the origin, with the lowest point on the ground."""
         data, model = self.data, self.model
         self._root = int(model.body_rootid[self._imu])
         data.qpos[:7], data.qpos[self._qpos] = [0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 0.0], pose
@@ -171,14 +174,14 @@ class SimulatedRobot:
         mujoco.mj_forward(model, data)
 
     def _hang(self) -> None:
-        """Hold the root where it began, unless the gantry has let go."""
-        self._settled += PERIOD
+        """Hold the root at its start, unless the gantry has released it."""
+        self._settled += STEP_PERIOD
         if self.held:
             self.data.qpos[:7], self.data.qvel[:6] = self._hung, 0.0
 
     # Messages -------------------------------------------------------------------------------------------------------------
 
-    def _say(self) -> None:
+    def _send(self) -> None:
         data, state = self.data, self._state
         count = len(self._servos)
         velocity, rotation = np.zeros(6), data.xmat[self._imu].reshape(3, 3)
@@ -203,7 +206,7 @@ def load_model(xml: str, motors: Motors) -> "mujoco.MjModel":
     """A robot's model, with a position servo for each motor.
 
     Raises:
-        DeployError: MuJoCo does not read it, or it lacks a joint or a servo of a motor.
+        DeployError: MuJoCo cannot read it, or it lacks a joint or a servo of a motor.
     """
     try:
         model = mujoco.MjModel.from_xml_string(xml)

@@ -1,4 +1,4 @@
-"""Clip files that somebody drops onto the page or chooses with a button. The browser sends their contents, not their paths."""
+"""Clip files that users drop onto the page or upload with a button. The browser sends their contents, not their paths."""
 
 import re
 import shlex
@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory, mkdtemp
 from ..errors import DeployError
 from ..motions.file_kinds import IMPORT, NPY, SNIFFED, UNPACK, file_kind
 
-LARGEST = 256 << 20
-"""Bytes that a clip may have: twenty minutes of a humanoid at 120 frames a second are 90 MB."""
-LABEL, HINT = "open a clip file", "A clip (.npy) of this robot; it may also be dropped onto the page"
-DROP = """<img src="data:," style="display: none" onerror="
+MAX_CLIP_BYTES = 256 << 20
+"""Largest size of a clip: twenty minutes of a humanoid at 120 frames per second are 90 MB."""
+UPLOAD_LABEL, UPLOAD_HINT = "open a clip file", "A clip (.npy) of this robot; it may also be dropped onto the page"
+DROP_SCRIPT = """<img src="data:," style="display: none" onerror="
 if (!window.protegeDrop) {
   window.protegeDrop = true;
   window.addEventListener('dragover', event => event.preventDefault());
@@ -56,8 +56,8 @@ class ClipFiles:
             command = f"protege sim motions import {shlex.quote(called)} --robot {robot}"
             remedy = f"Import it: {command}" if kind.remedy in (IMPORT, UNPACK) else kind.remedy
             raise DeployError(f"{called} is {kind.words}, no clip of {robot}", remedy)
-        if len(contents) > LARGEST:
-            raise DeployError(f"{called} is larger than {LARGEST >> 20} MB", "Cut it into several clips")
+        if len(contents) > MAX_CLIP_BYTES:
+            raise DeployError(f"{called} is larger than {MAX_CLIP_BYTES >> 20} MB", "Cut it into several clips")
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(called).stem).strip("._-") or "clip"
         try:
             # Each file has a folder of its own, because two files may have the same name.

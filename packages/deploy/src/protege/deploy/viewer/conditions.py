@@ -1,4 +1,4 @@
-"""What is different about the viewer's robot and floor: how a policy copes is seen at once."""
+"""Conditions of the viewer's robot and floor, to try a policy's robustness."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ..robots.mujoco import MujocoRobot
 
 @dataclass(frozen=True)
 class Conditions:
-    """Differences from the exported robot. As they are here, there is none.
+    """Differences from the exported robot. The defaults are the exported robot.
 
     Attributes:
         friction: factor on the friction of the ground and all bodies.
@@ -38,7 +38,7 @@ class ConditionedRobot(MujocoRobot):
         folder: an export.
 
     Attributes:
-        conditions: those of now; see `apply`.
+        conditions: the present conditions; see `apply`.
     """
 
     conditions = Conditions()
@@ -50,7 +50,7 @@ class ConditionedRobot(MujocoRobot):
         self._mass = float(model.body_mass[self._root])
 
     def apply(self, conditions: Conditions) -> None:
-        """Put the robot under other conditions. Only the thread that steps the physics may call this."""
+        """Change the conditions. Only the thread that steps the physics may call this."""
         self.model.geom_friction[:] = conditions.friction * self._friction
         self.model.jnt_actfrcrange[:] = conditions.strength * self._effort
         if conditions.payload != self.conditions.payload:

@@ -1,4 +1,4 @@
-"""The panels, keys and clicks of the page, and the orders that they make."""
+"""The panels, keys and clicks of the page, and their orders."""
 
 import json
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import viser
 
-from ..commands.registry import FOLLOW, KINDS, REACH, STEER
+from ..commands.registry import KINDS, POINT_ORDER, VELOCITY_ORDER, WAYPOINT_ORDER
 from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Modality
-from .clip_files import DROP, HINT, LABEL, ClipFiles, file_name
+from .clip_files import DROP_SCRIPT, UPLOAD_HINT, UPLOAD_LABEL, ClipFiles, file_name
 from .conditions import Conditions
-from .scene import FEET, Scene
-from .world import World
+from .scene import FEET_NODE, Scene
+from .simulation import Simulation
 
-FASTEST, FASTER, TURN = 1.5, 0.25, 15.0
-"""m/s of a path at most; m/s and degrees by which one press of a key changes speed and direction."""
-PUSH, HARDEST = 240.0, 600.0
-"""N of a push: at first, as in `protege distill evaluate --push`, and at most."""
-CONDITIONS: dict[str, tuple[str, float, float, float, float]] = {
+MAX_PATH_SPEED, SPEED_STEP, TURN_STEP = 1.5, 0.25, 15.0
+"""Largest speed of a path, m/s; change of speed, m/s, and direction, degrees, per key press."""
+DEFAULT_PUSH, MAX_PUSH = 240.0, 600.0
+"""Force of a push, N: the default, as in `protege distill evaluate --push`, and the largest."""
+CONDITION_SLIDERS: dict[str, tuple[str, float, float, float, float]] = {
     "friction": ("friction, x", 0.1, 2.0, 0.05, 1.0),
     "strength": ("motor strength, x", 0.2, 1.0, 0.05, 1.0),
     "payload": ("payload, kg", 0.0, 30.0, 1.0, 1.0),
@@ -30,7 +30,7 @@ CONDITIONS: dict[str, tuple[str, float, float, float, float]] = {
     "joint_vel_noise": ("joint velocity noise, rad/s", 0.0, 3.0, 0.1, 1.0),
 }
 """Sliders by the field of `Conditions` that each sets: label, least, most, step, and the slider's unit in the field's."""
-STICK = f"{FEET}/stick"
+STICK_NODE = f"{FEET_NODE}/stick"
 
 
 class Controls:
@@ -38,22 +38,24 @@ class Controls:
 
     Args:
         server: of the page.
-        world: receives the orders.
-        scene: says where on the ground a click is.
+        simulation: receives the orders.
+        scene: finds the point on the ground of a click.
         clips: files, or names of shipped clips, that the page offers.
     """
 
-    def __init__(self, server: viser.ViserServer, world: World, scene: Scene, clips: list[str]) -> None:
-        self._server, self._gui, self._world, self._scene = server, server.gui, world, scene
+    def __init__(self, server: viser.ViserServer, simulation: Simulation, scene: Scene, clips: list[str]) -> None:
+        self._server, self._gui, self._simulation, self._scene = server, server.gui, simulation, scene
         self._points = list[tuple[float, float]]()
         self._files = ClipFiles()
         self.speed, self.direction = 0.0, 0.0
-        self._students(list(world.students))
+        self._students(list(simulation.students))
         tabs = self._gui.add_tab_group()
-        raw = [modality for modality in world.metadata.modalities if modality.inputs and modality.name not in KINDS]
+        raw = [
+            modality for modality in simulation.metadata.modalities if modality.inputs and modality.name not in KINDS
+        ]
         for name, fill in (
             ("steer", self._steering),
-            (f"{FOLLOW.name}, {REACH.name}", self._clicks),
+            (f"{WAYPOINT_ORDER.name}, {POINT_ORDER.name}", self._clicks),
             ("clip", partial(self._clips, clips)),
             ("conditions", self._conditions),
             *((modality.name, partial(self._raw, modality)) for modality in raw),
@@ -67,13 +69,13 @@ class Controls:
     # Panels -----------------------------------------------------------------------------------------------------------------
 
     def _students(self, names: list[str]) -> None:
-        chosen = self._gui.add_dropdown("student", names, initial_value=self._world.student)
+        chosen = self._gui.add_dropdown("student", names, initial_value=self._simulation.student)
 
         def switch() -> None:
             try:
-                self._world.switch(chosen.value)
+                self._simulation.switch(chosen.value)
             except DeployError:
-                chosen.value = self._world.student
+                chosen.value = self._simulation.student
                 raise
             self._halt()
 
@@ -84,13 +86,13 @@ class Controls:
             self._try(switch)
 
     def _steering(self) -> None:
-        self._speed = self._gui.add_slider("speed, m/s", *self._world.speeds, 0.05, 0.0)
+        self._speed = self._gui.add_slider("speed, m/s", *self._simulation.speeds, 0.05, 0.0)
         self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
         self._gui.add_markdown(
             "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
         )
         self._stick = self._server.scene.add_transform_controls(
-            STICK, scale=0.6, active_axes=(True, True, False), disable_rotations=True, position=(0.0, 0.0, 0.05)
+            STICK_NODE, scale=0.6, active_axes=(True, True, False), disable_rotations=True, position=(0.0, 0.0, 0.05)
         )
         for handle in (self._speed, self._turn):
             handle.on_update(lambda event: self._by_page(event, self._speed.value, self._turn.value))
@@ -101,8 +103,10 @@ class Controls:
             self.steer(float(np.hypot(x, y)), float(np.degrees(np.arctan2(y, x))), move_stick=False)
 
     def _clicks(self) -> None:
-        self._click = self._gui.add_dropdown("a click is", [f"a {REACH.name}", f"a point of a {FOLLOW.name}"])
-        self._pace = self._gui.add_slider("speed, m/s", 0.3, FASTEST, 0.05, 1.0)
+        self._click = self._gui.add_dropdown(
+            "a click is", [f"a {POINT_ORDER.name}", f"a point of a {WAYPOINT_ORDER.name}"]
+        )
+        self._pace = self._gui.add_slider("speed, m/s", 0.3, MAX_PATH_SPEED, 0.05, 1.0)
         walk, clear = self._gui.add_button("walk the path"), self._gui.add_button("clear the path")
         walk.on_click(lambda _: self.walk())
         clear.on_click(lambda _: self._draw([]))
@@ -127,8 +131,8 @@ class Controls:
 
     def _upload(self) -> None:
         """The upload button. It is outside of the tabs because a page has only the open tab's elements."""
-        button = self._gui.add_upload_button(LABEL, mime_type=".npy", hint=HINT)
-        self._gui.add_html(DROP)
+        button = self._gui.add_upload_button(UPLOAD_LABEL, mime_type=".npy", hint=UPLOAD_HINT)
+        self._gui.add_html(DROP_SCRIPT)
 
         @button.on_upload
         def _(_: Any) -> None:
@@ -136,37 +140,37 @@ class Controls:
             self._try(lambda: self.take(file.name, file.content))
 
     def _raw(self, modality: Modality) -> None:
-        """Text fields for the model inputs of a modality that has no panel of its own."""
-        specs = [spec for spec in self._world.metadata.inputs if spec.name in modality.inputs]
+        """Text fields for the model inputs of a modality without its own panel."""
+        specs = [spec for spec in self._simulation.metadata.inputs if spec.name in modality.inputs]
         texts = {
             spec.name: self._gui.add_text(
                 f"{spec.name}, {spec.unit}", json.dumps(np.zeros(spec.shape).tolist()), hint=spec.meaning
             )
             for spec in specs
         }
-        self._gui.add_button("order").on_click(lambda _: self._try(lambda: self._say(modality.name, texts)))
+        self._gui.add_button("order").on_click(lambda _: self._try(lambda: self._order_raw(modality.name, texts)))
 
-    def _say(self, mode: str, texts: dict[str, Any]) -> None:
+    def _order_raw(self, mode: str, texts: dict[str, Any]) -> None:
         try:
             inputs = {name: json.loads(text.value) for name, text in texts.items()}
         except ValueError as error:
             raise DeployError(f"{mode}: {error}", "Give numbers, in brackets where there are several") from error
-        self._world.order({mode: inputs})
+        self._simulation.order({mode: inputs})
 
     def _conditions(self) -> None:
-        """Sliders for what is different about robot and floor."""
+        """Sliders for the conditions of robot and floor."""
         sliders = {
             name: self._gui.add_slider(label, least, most, step, getattr(Conditions(), name) / unit)
-            for name, (label, least, most, step, unit) in CONDITIONS.items()
+            for name, (label, least, most, step, unit) in CONDITION_SLIDERS.items()
         }
 
         def apply() -> None:
-            values = {name: slider.value * CONDITIONS[name][-1] for name, slider in sliders.items()}
-            self._world.conditions = Conditions(**values)
+            values = {name: slider.value * CONDITION_SLIDERS[name][-1] for name, slider in sliders.items()}
+            self._simulation.conditions = Conditions(**values)
 
         def clear() -> None:
             for name, slider in sliders.items():
-                slider.value = getattr(Conditions(), name) / CONDITIONS[name][-1]
+                slider.value = getattr(Conditions(), name) / CONDITION_SLIDERS[name][-1]
             apply()
 
         for slider in sliders.values():
@@ -175,7 +179,7 @@ class Controls:
 
     def _time(self) -> None:
         """Pause, single steps and slow motion."""
-        playback = self._world.playback
+        playback = self._simulation.playback
         self._pause = self._gui.add_checkbox("pause", False)
         self._gui.add_button("one control step").on_click(lambda _: self.step())
         speed = self._gui.add_slider("time, x", 0.1, 1.0, 0.1, 1.0)
@@ -183,7 +187,7 @@ class Controls:
         speed.on_update(lambda _: setattr(playback, "speed", speed.value))
 
     def _rest(self) -> None:
-        self._force = self._gui.add_slider("push, N", 20.0, HARDEST, 20.0, PUSH)
+        self._force = self._gui.add_slider("push, N", 20.0, MAX_PUSH, 20.0, DEFAULT_PUSH)
         self._side = self._gui.add_button_group("push", ("forward", "left", "right", "back"))
         act = self._gui.add_button_group("robot", ("stand", "reset"))
         follow = self._gui.add_checkbox("camera follows", True)
@@ -192,21 +196,21 @@ class Controls:
         act.on_click(lambda _: self.stand() if act.value == "stand" else self.reset())
         follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
         contacts = self._gui.add_checkbox("contact forces", False)
-        contacts.on_update(lambda _: setattr(self._world, "shows_contacts", contacts.value))
+        contacts.on_update(lambda _: setattr(self._simulation, "shows_contacts", contacts.value))
         with self._gui.add_folder("time", expand_by_default=False):
             self._time()
 
     def _keys(self) -> None:
         """Hotkeys, which are also entries of viser's command palette. The arrows and W, A, S, D, Q, E move viser's camera."""
         keys: list[tuple[str, Any, Callable[[], None]]] = [
-            ("faster", "I", lambda: self.steer(self.speed + FASTER, self.direction)),
-            ("slower", "K", lambda: self.steer(self.speed - FASTER, self.direction)),
-            ("turn left", "J", lambda: self.steer(self.speed, self.direction + TURN)),
-            ("turn right", "L", lambda: self.steer(self.speed, self.direction - TURN)),
+            ("faster", "I", lambda: self.steer(self.speed + SPEED_STEP, self.direction)),
+            ("slower", "K", lambda: self.steer(self.speed - SPEED_STEP, self.direction)),
+            ("turn left", "J", lambda: self.steer(self.speed, self.direction + TURN_STEP)),
+            ("turn right", "L", lambda: self.steer(self.speed, self.direction - TURN_STEP)),
             ("stand", "X", self.stand),
             ("push", "P", lambda: self.push(90.0)),
             ("reset", "R", self.reset),
-            ("pause, go on", "M", lambda: self.pause(not self._world.playback.paused)),
+            ("pause, go on", "M", lambda: self.pause(not self._simulation.playback.paused)),
             ("one control step", "N", self.step),
         ]
         for label, key, act in keys:
@@ -215,15 +219,15 @@ class Controls:
     # Orders -----------------------------------------------------------------------------------------------------------------
 
     def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
-        """Order a velocity: m/s, and degrees to the left of the world's x."""
-        self._speed.min, self._speed.max = self._world.speeds  # another student may be faster
+        """Order a velocity: speed in m/s, direction in degrees to the left of the world's x axis."""
+        self._speed.min, self._speed.max = self._simulation.speeds  # another student may be faster
         self.speed = min(max(speed, self._speed.min), self._speed.max)
         self.direction = (direction + 180.0) % 360.0 - 180.0
         self._speed.value, self._turn.value = self.speed, self.direction
         if move_stick:
             angle = np.radians(self.direction)
             self._stick.position = (self.speed * np.cos(angle), self.speed * np.sin(angle), 0.05)
-        self._order({STEER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
+        self._order({VELOCITY_ORDER.name: {"direction": self.direction, "speed": self.speed, "frame": "world"}})
 
     def take(self, name: str, contents: bytes) -> None:
         """Play an uploaded clip, and add it to the list of clips.
@@ -231,7 +235,7 @@ class Controls:
         Raises:
             DeployError: it is no clip of this robot.
         """
-        file = self._files.take(name, contents, self._world.metadata.robot)
+        file = self._files.take(name, contents, self._simulation.metadata.robot)
         try:
             self.play(str(file))
         except DeployError as error:
@@ -255,10 +259,10 @@ class Controls:
         Raises:
             DeployError: it is no clip of this robot.
         """
-        if self._as_ghost.value or "motion" not in self._world.modes:
-            self._world.show_ghost(clip)
+        if self._as_ghost.value or "motion" not in self._simulation.modes:
+            self._simulation.show_ghost(clip)
         else:
-            self._world.order({"motion": {"clip": clip}})
+            self._simulation.order({"motion": {"clip": clip}})
 
     def close(self) -> None:
         """Delete the uploaded files."""
@@ -271,36 +275,36 @@ class Controls:
 
     def push(self, degrees: float) -> None:
         """Push the robot; degrees to the left of its heading."""
-        frame = self._world.frame
+        frame = self._simulation.frame
         if frame is not None:
-            self._world.push(self._force.value, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
+            self._simulation.push(self._force.value, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
 
     def pause(self, paused: bool) -> None:
         """Let time stand still, or go on."""
         self._pause.value = paused
-        self._world.playback.pause(paused)
+        self._simulation.playback.pause(paused)
 
     def step(self) -> None:
         """Pause, and play one more control step."""
         self._pause.value = True
-        self._world.playback.step()
+        self._simulation.playback.step()
 
     def reset(self) -> None:
         """Start again at the origin, standing."""
         self._halt()
-        self._world.reset()
+        self._simulation.reset()
 
     def clicked(self, point: tuple[float, float]) -> None:
         """Take a click on the ground: a goal, or one more point of a path."""
-        if self._click.value == f"a {REACH.name}":
-            self._order({REACH.name: {"point": point, "frame": "world"}})
+        if self._click.value == f"a {POINT_ORDER.name}":
+            self._order({POINT_ORDER.name: {"point": point, "frame": "world"}})
         else:
             self._draw([*self._points, point])
 
     def walk(self) -> None:
         """Order the robot to follow the drawn path."""
         if self._points:
-            self._order({FOLLOW.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
+            self._order({WAYPOINT_ORDER.name: {"points": self._points, "speed": self._pace.value, "frame": "world"}})
             self._draw([])
 
     # Helpers --------------------------------------------------------------------------------------------------------------------
@@ -314,7 +318,7 @@ class Controls:
 
     def _draw(self, points: list[tuple[float, float]]) -> None:
         self._points = points
-        frame = self._world.frame
+        frame = self._simulation.frame
         here = [] if frame is None or not points else [(float(frame.body_pos_w[0, 0]), float(frame.body_pos_w[0, 1]))]
         self._scene.draw([*here, *points])
 
@@ -324,7 +328,7 @@ class Controls:
             self.steer(speed, direction)
 
     def _order(self, order: dict[str, Any]) -> None:
-        self._try(lambda: self._world.order(order))
+        self._try(lambda: self._simulation.order(order))
 
     def _try(self, act: Callable[[], None]) -> None:
         """Run `act`; if it fails, every page shows why."""

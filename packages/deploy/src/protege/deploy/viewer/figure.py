@@ -1,4 +1,4 @@
-"""The robot's surfaces for the page, made of the visible shapes of its MuJoCo model."""
+"""The robot's surfaces for the page, from the visible geoms of its MuJoCo model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from mujoco import mjtGeom
 
 from ..interface import Array
 
-SHOWN = 2
+MAX_VISIBLE_GROUP = 2
 """The last of the geom groups that MuJoCo shows by default."""
-MENAGERIE = "menagerie"
+MENAGERIE_TEXT = "menagerie"
 """The text element in robot.xml that holds the robot's name in MuJoCo Menagerie."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Surface:
     """A surface of one colour, fixed to a body.
 
     Attributes:
@@ -37,18 +37,18 @@ class Part:
     flat: bool = False
 
 
-def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[Part]]:
-    """The parts of each body that has visible shapes: meshes if a package offers them, otherwise its shapes.
+def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[Surface]]:
+    """The surfaces of each body with visible geoms: meshes if a package offers them, otherwise its geoms.
 
     Args:
         model: of the robot.
         body_names: the bodies, root first.
     """
-    offered, parts = _offered(model, body_names), dict[str, list[Part]]()
+    offered, parts = _offered(model, body_names), dict[str, list[Surface]]()
     for name in body_names:
         body = model.body(name)
         first, count = int(body.geomadr[0]), int(body.geomnum[0])
-        shown = [geom for geom in range(first, first + count) if model.geom_group[geom] <= SHOWN]
+        shown = [geom for geom in range(first, first + count) if model.geom_group[geom] <= MAX_VISIBLE_GROUP]
         shapes = [(mesh, _color(model, geom)) for geom in shown if (mesh := _placed(model, geom)) is not None]
         meshes = [(trimesh.Trimesh(x.vertices, x.faces, process=False), tuple(x.rgba)) for x in offered.get(name, ())]
         if found := meshes or shapes:
@@ -59,23 +59,25 @@ def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[P
 
 
 def _offered(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, Any]:
-    """Meshes by body, of the packages that offer them by entry points of the group `protege.looks`."""
-    text = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_TEXT, MENAGERIE)
+    """Meshes by body, from packages with entry points of the group `protege.looks`."""
+    text = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_TEXT, MENAGERIE_TEXT)
     if text < 0:
         return {}
     start, size = int(model.text_adr[text]), int(model.text_size[text])
     name = bytes(model.text_data)[start : start + size].split(b"\0")[0].decode()
-    found = [entry.load()(name, model, body_names) for entry in entry_points(group="protege.looks", name=MENAGERIE)]
+    found = [
+        entry.load()(name, model, body_names) for entry in entry_points(group="protege.looks", name=MENAGERIE_TEXT)
+    ]
     return found[0] if found else {}
 
 
-def _part(meshes: Sequence[trimesh.Trimesh], rgba: tuple[float, ...], *, flat: bool) -> Part:
+def _part(meshes: Sequence[trimesh.Trimesh], rgba: tuple[float, ...], *, flat: bool) -> Surface:
     """Meshes of one colour, as one."""
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
     faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
     red, green, blue = (round(255 * x) for x in rgba[:3])
     vertices = np.vstack([mesh.vertices for mesh in meshes])
-    return Part(vertices, np.vstack(faces), (red, green, blue), None if rgba[3] == 1.0 else rgba[3], flat)
+    return Surface(vertices, np.vstack(faces), (red, green, blue), None if rgba[3] == 1.0 else rgba[3], flat)
 
 
 def _color(model: mujoco.MjModel, geom: int) -> tuple[float, ...]:

@@ -1,15 +1,15 @@
-"""How fast the viewer's time runs: as the real one, slower, step by step, or not at all."""
+"""Speed of the viewer's simulation: real time, slow motion, single steps or pause."""
 
 import threading
 import time
 from collections.abc import Callable
 
-NAP = 0.01
-"""s from one look at a paused world's buttons to the next."""
+PAUSE_POLL_SECONDS = 0.01
+"""Interval at which a paused simulation checks its controls, s."""
 
 
 class Playback:
-    """Holds the simulation's thread back after each control step. Any thread may change it.
+    """Delays the simulation's thread after each control step. Any thread may change the speed.
 
     Attributes:
         speed: simulated seconds in a real second, above 0 and at most 1.
@@ -21,31 +21,31 @@ class Playback:
 
     @property
     def paused(self) -> bool:
-        """Whether time stands still."""
+        """Whether the simulation is paused."""
         return self._paused.is_set()
 
     def pause(self, paused: bool) -> None:
-        """Let time stand still, or go on."""
+        """Pause or resume."""
         if paused:
             self._paused.set()
         else:
             self._paused.clear()
 
     def step(self) -> None:
-        """Pause, and play one more control step."""
+        """Pause after one more control step."""
         self.pause(True)
         self._steps.release()
 
-    def hold(self, dt: float, ends: Callable[[], bool]) -> None:
-        """Wait as long as the next step has to.
+    def wait(self, dt: float, ends: Callable[[], bool]) -> None:
+        """Wait until the next step may begin.
 
         Args:
-            dt: of a control step, s; a loop in real time waits for this by itself.
-            ends: whether the simulation is to end or to begin anew, which nothing holds up.
+            dt: duration of a control step, s, for which a real-time loop already waits itself.
+            ends: whether the simulation ends or restarts, which ends the wait.
         """
         due = time.perf_counter() + dt * (1.0 / self.speed - 1.0)
         while not ends():
             left = due - time.perf_counter()
             if left <= 0.0 and (not self.paused or self._steps.acquire(blocking=False)):
                 return
-            time.sleep(min(NAP, left) if left > 0.0 else NAP)
+            time.sleep(min(PAUSE_POLL_SECONDS, left) if left > 0.0 else PAUSE_POLL_SECONDS)

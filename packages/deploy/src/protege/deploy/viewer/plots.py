@@ -7,12 +7,12 @@ import numpy as np
 import viser
 from viser import uplot
 
-from .tracking import UNITS
-from .world import Frame
+from .simulation import Frame
+from .tracking import ERROR_UNITS
 
-SECONDS = 10.0
-POINTS = 300
-EVERY = 10
+PLOT_SECONDS = 10.0
+MAX_POINTS = 300
+FRAMES_PER_UPDATE = 10
 """Frames from one update of the page to the next."""
 
 
@@ -26,7 +26,7 @@ class Plots:
 
     def __init__(self, gui: viser.GuiApi, control_dt: float) -> None:
         self._rows: deque[tuple[float, float, float, float]] = deque(
-            [(np.nan, np.nan, np.nan, np.nan)] * 2, maxlen=POINTS
+            [(np.nan, np.nan, np.nan, np.nan)] * 2, maxlen=MAX_POINTS
         )
         self._kind = ""
         self._count, self._dt = 0, control_dt
@@ -35,15 +35,15 @@ class Plots:
         self._error = self._chart(gui, "tracking error", (("error", "#2a9d5c"),))
 
     def add(self, frame: Frame) -> None:
-        """Add a frame, and update the page every `EVERY` frames."""
+        """Add a frame, and update the page every `FRAMES_PER_UPDATE` frames."""
         if frame.error_of != self._kind:
             self._kind = frame.error_of
             self._error.title = (
-                f"{frame.error_of or 'no'} error{f', {UNITS[frame.error_of]}' if frame.error_of else ''}"
+                f"{frame.error_of or 'no'} error{f', {ERROR_UNITS[frame.error_of]}' if frame.error_of else ''}"
             )
         self._count += 1
         self._rows.append((self._count * self._dt, frame.infer_ms, frame.cycle_ms, frame.error))
-        if self._count % EVERY:
+        if self._count % FRAMES_PER_UPDATE:
             return
         time, infer, cycle, error = np.array(self._rows, dtype=np.float64).T
         self._latency.data = (time, infer, cycle)
@@ -52,7 +52,7 @@ class Plots:
         note = f"  \n**{frame.note}**" if frame.note else ""
         self.text.content = (
             f"**{frame.student}**: {state}{note}  \npolicy p50 {np.nanpercentile(infer, 50):.2f} ms, "
-            f"p99 {np.nanpercentile(infer, 99):.2f} ms; error {frame.error:.3f} {UNITS.get(frame.error_of, '')}"
+            f"p99 {np.nanpercentile(infer, 99):.2f} ms; error {frame.error:.3f} {ERROR_UNITS.get(frame.error_of, '')}"
         )
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Serves the page."""
+"""Serves the viewer's page."""
 
 import io
 import socket
@@ -17,24 +17,24 @@ from ..motions.clip_paths import ClipError, find_clip
 from .controls import Controls
 from .plots import Plots
 from .scene import Scene
-from .world import World
+from .simulation import Simulation
 
-CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
-"""Clips of the robot that the page offers if none is named: those of them that are found, in `data/motions` or in a package."""
+OFFERED_CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
+"""Clips of the robot that the page offers by default, if they are found in `data/motions` or in a package."""
 
 
 class Viewer:
-    """A world and its page; a context manager.
+    """A simulation and its page; a context manager.
 
     Args:
         students: exports by name.
         host: address to listen on; the default accepts connections from this machine only.
         port: 0 for any free one.
-        clips: files, or names of shipped clips, that the page offers; by default see `CLIPS`.
+        clips: files, or names of shipped clips, that the page offers; by default see `OFFERED_CLIPS`.
         standing: start at rest instead of in motion.
 
     Attributes:
-        world: the simulation.
+        simulation: the simulation.
         controls: panels, keys and clicks.
         url: address of the page.
 
@@ -51,29 +51,29 @@ class Viewer:
         clips: Sequence[str] = (),
         standing: bool = True,
     ) -> None:
-        self.world = World(students, standing=standing)
+        self.simulation = Simulation(students, standing=standing)
         port = free_port(host, port)
         with redirect_stdout(io.StringIO()):  # its banner
             self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
-        self._scene = Scene(self._server, self.world)
+        self._scene = Scene(self._server, self.simulation)
         self.controls = Controls(
-            self._server, self.world, self._scene, list(clips) or usual_clips(self.world.metadata.robot)
+            self._server, self.simulation, self._scene, list(clips) or usual_clips(self.simulation.metadata.robot)
         )
-        self._plots = Plots(self._server.gui, self.world.metadata.control_dt)
+        self._plots = Plots(self._server.gui, self.simulation.metadata.control_dt)
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
         self._ended, self._showing = Event(), Lock()
 
     def __enter__(self) -> Self:
-        self.world.start()
+        self.simulation.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self.world.close()
+        self.simulation.close()
         with self._showing, redirect_stdout(io.StringIO()):
             self._server.stop()
         self.controls.close()
@@ -83,31 +83,31 @@ class Viewer:
         self._ended.set()
 
     def run(self, seconds: float | None = None) -> None:
-        """Draw each step of the world for `seconds`, or until Ctrl-C or the end of the viewer.
+        """Draw each step of the simulation for `seconds`, or until Ctrl-C or the end of the viewer.
 
         Raises:
-            BaseException: the exception that ended the world.
+            BaseException: the exception that ended the simulation.
         """
-        end, shown, student = None if seconds is None else time.monotonic() + seconds, 0, self.world.student
+        end, shown, student = None if seconds is None else time.monotonic() + seconds, 0, self.simulation.student
         while end is None or time.monotonic() < end:
-            frame = self.world.frame
-            if self.world.error is not None:
-                raise self.world.error
+            frame = self.simulation.frame
+            if self.simulation.error is not None:
+                raise self.simulation.error
             with self._showing:
                 if self._ended.is_set():
                     return
                 if frame is not None and frame.index != shown:
                     if frame.student != student:
-                        self._scene.build(self.world)
+                        self._scene.build(self.simulation)
                     shown, student = frame.index, frame.student
                     self._scene.show(frame)
                     self._plots.add(frame)
-            time.sleep(self.world.metadata.control_dt / 4.0)
+            time.sleep(self.simulation.metadata.control_dt / 4.0)
 
 
 def usual_clips(robot: str) -> list[str]:
-    """Those of `CLIPS` that are found for a robot."""
-    return [name for name in (f"{robot}_humanoid_{clip}.npy" for clip in CLIPS) if _is_found(name)]
+    """The clips of `OFFERED_CLIPS` that are found for a robot."""
+    return [name for name in (f"{robot}_humanoid_{clip}.npy" for clip in OFFERED_CLIPS) if _is_found(name)]
 
 
 def _is_found(clip: str) -> bool:

@@ -1,16 +1,16 @@
-"""Tracking error of the present command, step by step: the command against the measured motion."""
+"""Tracking error of the present command in each step: the command against the measured motion."""
 
 from collections import deque
 
 import numpy as np
 
-from ..commands.measured import STRIDE
+from ..commands.measured import STRIDE_SECONDS
 from ..commands.registry import KINDS
 from ..interface import Array, Command
 from ..loop.loop import Step
 from ..policy.metadata import Metadata
 
-UNITS = {"motion": "m", **{name: kind.unit for name, kind in KINDS.items()}}
+ERROR_UNITS = {"motion": "m", **{name: kind.unit for name, kind in KINDS.items()}}
 
 
 class Tracking:
@@ -25,7 +25,7 @@ class Tracking:
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata, self._ahead = metadata, next(iter(metadata.future_frames), 1)
-        longest = max(self._ahead, round(max(STRIDE, *metadata.path_times[:1]) / metadata.control_dt))
+        longest = max(self._ahead, round(max(STRIDE_SECONDS, *metadata.path_times[:1]) / metadata.control_dt))
         self._past: deque[tuple[Command, Array]] = deque(maxlen=1 + longest)
 
     def forget(self) -> None:

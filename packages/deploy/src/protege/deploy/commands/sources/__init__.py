@@ -1,1 +1,1 @@
-"""Who gives orders to a `Commander`, one file each."""
+"""Sources of orders for a `Commander`, one file each."""

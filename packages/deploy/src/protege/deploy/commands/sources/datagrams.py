@@ -3,34 +3,38 @@
 import json
 from typing import Any
 
-from ...network.keys import is_tagged, tag
+from ...network.keys import is_signed, signature
 
 MAX_JSON = 8192  # bytes
-PREFIX = b"PRTG2 "
+SIGNED_PREFIX = b"PRTG2 "
 """Of a signed datagram; 2 is the version. Then 64 hexadecimal digits, a space, and JSON."""
 _DIGITS = 64
-_HEAD = len(PREFIX) + _DIGITS + 1
-MAX_BYTES = _HEAD + MAX_JSON
+_SIGNED_HEADER_BYTES = len(SIGNED_PREFIX) + _DIGITS + 1
+MAX_BYTES = _SIGNED_HEADER_BYTES + MAX_JSON
 _KEYS = {"sequence", "order", "stop", "session"}
 
 
-def write(message: dict[str, Any], key: bytes | None) -> bytes:
+def pack(message: dict[str, Any], key: bytes | None) -> bytes:
     """A datagram."""
     text = json.dumps(message).encode()
-    return text if key is None else PREFIX + tag(key, text).hex().encode() + b" " + text
+    return text if key is None else SIGNED_PREFIX + signature(key, text).hex().encode() + b" " + text
 
 
 def parse(data: bytes, key: bytes | None) -> dict[str, Any] | str:
-    """The message in a datagram, or why it is none: `size`, `signature`, `json` or `sequence`. What is cheap is checked first."""
-    if len(data) > MAX_JSON + (_HEAD if key else 0):
+    """The message in a datagram, or why it is invalid: `size`, `signature`, `json` or `sequence`. Cheap checks come first."""
+    if len(data) > MAX_JSON + (_SIGNED_HEADER_BYTES if key else 0):
         return "size"
     if key is not None:
-        if not data.startswith(PREFIX) or len(data) < _HEAD or data[_HEAD - 1 : _HEAD] != b" ":
+        if (
+            not data.startswith(SIGNED_PREFIX)
+            or len(data) < _SIGNED_HEADER_BYTES
+            or data[_SIGNED_HEADER_BYTES - 1 : _SIGNED_HEADER_BYTES] != b" "
+        ):
             return "signature"
-        # As text, since digits that are none are a wrong signature like any other.
-        if not is_tagged(key, data[_HEAD:], _unhex(data[len(PREFIX) : _HEAD - 1])):
+        # Invalid digits count as a wrong signature.
+        if not is_signed(key, data[_SIGNED_HEADER_BYTES:], _unhex(data[len(SIGNED_PREFIX) : _SIGNED_HEADER_BYTES - 1])):
             return "signature"
-        data = data[_HEAD:]
+        data = data[_SIGNED_HEADER_BYTES:]
     if not data.startswith(b"{"):
         return "json"
     try:

@@ -1,4 +1,4 @@
-"""What keys and buttons do, whichever device they are on."""
+"""The actions of keys and buttons, for every device."""
 
 import math
 import os
@@ -13,25 +13,25 @@ from ...errors import DeployError
 from ..commander import Commander
 from ..motion import Motion
 from ..orders import Order
-from ..registry import SHORTCUTS, STEER
+from ..registry import SHORTCUTS, VELOCITY_ORDER
 
 SPEED_STEP = 0.25  # m/s
-TURN = 15.0  # degrees
-POLL = 0.1  # s between two signs of life
+TURN_STEP = 15.0  # degrees
+POLL_SECONDS = 0.1  # between two calls of `Commander.keep_alive`
 
 
 class Driver:
     """Steers step by step, or gives one of `SHORTCUTS` or a clip. Directions are counted from where the robot faced at the start.
 
     Args:
-        commander: who takes the orders.
+        commander: receives the orders.
         clip: for the action `motion`.
 
     Attributes:
-        speed: m/s; below zero backwards.
+        speed: m/s; negative is backwards.
         direction: degrees to the left.
-        speeds: least and largest one that the policy knows.
-        actions: what can be done, by name; each says in a line what it did.
+        speeds: least and largest speed that the policy was trained on, m/s.
+        actions: functions by name; each returns a line that says what it did.
     """
 
     def __init__(self, commander: Commander, clip: str | None = None) -> None:
@@ -39,8 +39,8 @@ class Driver:
         self.actions: dict[str, Callable[[], str]] = {
             "faster": lambda: self.steer(self.speed + SPEED_STEP, self.direction),
             "slower": lambda: self.steer(self.speed - SPEED_STEP, self.direction),
-            "left": lambda: self.steer(self.speed, self.direction + TURN),
-            "right": lambda: self.steer(self.speed, self.direction - TURN),
+            "left": lambda: self.steer(self.speed, self.direction + TURN_STEP),
+            "right": lambda: self.steer(self.speed, self.direction - TURN_STEP),
             "stand": lambda: self.steer(0.0, self.direction),
             **{name: partial(self._give, {name: x.order}, x.words) for name, x in SHORTCUTS.items()},
             "end": self._end,
@@ -49,15 +49,15 @@ class Driver:
             self.actions["motion"] = partial(self._give, {"motion": Motion(clip)}, f"motion {clip}")
 
     def steer(self, speed: float, direction: float) -> str:
-        """Go at a speed, m/s, in a direction, degrees to the left; no faster than in training."""
+        """Go at a speed, m/s, in a direction, degrees to the left. The speed is clamped to the training's."""
         self.speed = round(min(max(speed, self.speeds[0]), self.speeds[1]), 6)
         self.direction = math.remainder(direction, 360.0)
-        order = {STEER.name: STEER.order(self.direction, self.speed, frame="start")}
-        return self._give(order, f"{STEER.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
+        order = {VELOCITY_ORDER.name: VELOCITY_ORDER.order(self.direction, self.speed, frame="start")}
+        return self._give(order, f"{VELOCITY_ORDER.name} {self.speed:.2f} m/s, {self.direction:+.0f}°")
 
-    def alive(self) -> None:
-        """The device is there, and somebody holds it."""
-        self._commander.alive()
+    def keep_alive(self) -> None:
+        """Tell the commander that the device is still connected."""
+        self._commander.keep_alive()
 
     def _give(self, order: Order, words: str) -> str:
         try:
@@ -72,14 +72,14 @@ class Driver:
 
 
 class DeviceThread:
-    """Reads a device in a thread of its own, with a sign of life at every poll. Use it in a `with` block.
+    """Reads a device in its own thread and calls `keep_alive` at every poll. Use it in a `with` block.
 
-    The thread ends with the device, a terminal that is closed or a pad that is unplugged; the commander falls silent then.
+    The thread ends when the terminal is closed or the gamepad is unplugged. The commander then becomes silent.
 
     Args:
         fd: to read from.
-        driver: who is alive.
-        take: what to do with what was read.
+        driver: kept alive.
+        take: called with the bytes that were read.
     """
 
     def __init__(self, fd: int, driver: Driver, take: Callable[[bytes], None]) -> None:
@@ -96,18 +96,18 @@ class DeviceThread:
 
     def _read(self) -> None:
         while not self._ended.is_set():
-            ready, _, _ = select.select([self._fd], [], [], POLL)
+            ready, _, _ = select.select([self._fd], [], [], POLL_SECONDS)
             try:
                 data = os.read(self._fd, 4096) if ready else None
             except OSError:
                 return
             if data == b"":
                 return
-            self._driver.alive()
+            self._driver.keep_alive()
             if data:
                 self._take(data)
 
 
-def say(line: str) -> None:
-    """Over the line before, on the terminal."""
+def print_line(line: str) -> None:
+    """Print a line on the terminal, over the previous one."""
     click.echo(f"\r\x1b[K{line}", nl=False, err=True)

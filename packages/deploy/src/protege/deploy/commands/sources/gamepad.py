@@ -1,4 +1,4 @@
-"""Orders from a gamepad, by Linux's joystick interface: no library is needed."""
+"""Orders from a gamepad, through Linux's joystick interface. No library is needed."""
 
 import math
 import os
@@ -9,59 +9,59 @@ from contextlib import contextmanager
 from ...errors import DeployError
 from ..commander import Commander
 from ..registry import SHORTCUTS
-from .driver import DeviceThread, Driver, say
+from .driver import DeviceThread, Driver, print_line
 
-DEVICE = "/dev/input/js0"
+DEFAULT_DEVICE = "/dev/input/js0"
 EVENT = struct.Struct("<IhBB")  # ms, value, type, number
 BUTTON, AXIS, INITIAL = 1, 2, 0x80
 LEFT_X, LEFT_Y = 0, 1
 BUTTONS = {0: "stand", 3: "motion", 7: "end", **{x.button: name for name, x in SHORTCUTS.items()}}
 """A, Y, start; B and X are shortcuts."""
-DEAD = 0.15  # of the stick's way
-FULL = 32767
+DEAD_ZONE = 0.15  # of the stick's range
+FULL_DEFLECTION = 32767
 
 
 class Stick:
-    """Makes orders of a pad's events: the left stick is where to go and how fast, its buttons are `BUTTONS`."""
+    """Turns a gamepad's events into orders: the left stick gives direction and speed, the buttons are `BUTTONS`."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver, self._axes, self._rest = driver, {LEFT_X: 0.0, LEFT_Y: 0.0}, b""
 
     def take(self, data: bytes) -> None:
-        """Some events; an order for the last place of the stick, and one for each button that went down."""
+        """Process events: one order for the stick's last position, and one for each button that was pressed."""
         data, moved = self._rest + data, False
         whole = len(data) - len(data) % EVENT.size
         self._rest = data[whole:]
         for _, value, kind, number in EVENT.iter_unpack(data[:whole]):
             if kind & ~INITIAL == AXIS and number in self._axes:
-                self._axes[number] = value / FULL
+                self._axes[number] = value / FULL_DEFLECTION
                 moved = moved or not kind & INITIAL
             elif kind == BUTTON and value and number in BUTTONS:
                 action = self._driver.actions.get(BUTTONS[number])
-                say("no clip: give --motion-file" if action is None else action())
+                print_line("no clip: give --motion-file" if action is None else action())
         if moved:
             self._steer()
 
     def _steer(self) -> None:
-        # Pushed away from oneself, y is negative; to the right, x is positive.
+        # y is negative when the stick is pushed forward; x is positive to the right.
         ahead, left = -self._axes[LEFT_Y], -self._axes[LEFT_X]
         way = min(1.0, math.hypot(ahead, left))
-        speed = self._driver.speeds[1] * max(0.0, way - DEAD) / (1.0 - DEAD)
-        direction = math.degrees(math.atan2(left, ahead)) if way > DEAD else self._driver.direction
-        say(self._driver.steer(speed, direction))
+        speed = self._driver.speeds[1] * max(0.0, way - DEAD_ZONE) / (1.0 - DEAD_ZONE)
+        direction = math.degrees(math.atan2(left, ahead)) if way > DEAD_ZONE else self._driver.direction
+        print_line(self._driver.steer(speed, direction))
 
 
 @contextmanager
-def gamepad(commander: Commander, clip: str | None = None, device: str = DEVICE) -> Iterator[Driver]:
-    """In the block, a pad gives orders.
+def gamepad(commander: Commander, clip: str | None = None, device: str = DEFAULT_DEVICE) -> Iterator[Driver]:
+    """In the block, a gamepad gives orders.
 
     Args:
-        commander: who takes the orders.
-        clip: what the button Y plays.
+        commander: receives the orders.
+        clip: played by the button Y.
         device: of the joystick interface.
 
     Raises:
-        DeployError: no such device, or it may not be read.
+        DeployError: the device does not exist or may not be read.
     """
     try:
         fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from ...errors import DeployError
 from ..commander import Commander
 from ..registry import SHORTCUTS
-from .driver import DeviceThread, Driver, say
+from .driver import DeviceThread, Driver, print_line
 
 KEYS = {
     "w": "faster", "s": "slower", "a": "left", "d": "right", " ": "stand", "m": "motion", "q": "end",
@@ -16,17 +16,17 @@ KEYS = {
     **{x.key: name for name, x in SHORTCUTS.items()},
 }  # fmt: skip
 _SHORT = " · ".join(f"{x.key} {name}" for name, x in SHORTCUTS.items())
-HELP = f"w s faster, slower · a d left, right · space stand · {_SHORT} · m clip · q end (or the arrows)"
+KEY_HELP = f"w s faster, slower · a d left, right · space stand · {_SHORT} · m clip · q end (or the arrows)"
 _KEY = re.compile(r"\x1b\[[A-D]|[^\x1b]")
 
 
 @contextmanager
 def keyboard(commander: Commander, clip: str | None = None) -> Iterator[Driver]:
-    """In the block, keys give orders. The terminal is as it was afterwards.
+    """In the block, keys give orders. Afterwards the terminal's settings are restored.
 
     Args:
-        commander: who takes the orders.
-        clip: what `m` plays.
+        commander: receives the orders.
+        clip: played by `m`.
 
     Raises:
         DeployError: standard input is no terminal.
@@ -44,14 +44,14 @@ def keyboard(commander: Commander, clip: str | None = None) -> Iterator[Driver]:
     def take(data: bytes) -> None:
         for key in _KEY.findall(data.decode(errors="replace")):
             action = driver.actions.get(KEYS.get(key, ""))
-            say(HELP if action is None else action())
+            print_line(KEY_HELP if action is None else action())
 
     tty.setcbreak(fd)
-    say(HELP)
+    print_line(KEY_HELP)
     try:
         with DeviceThread(fd, driver, take):
             yield driver
     finally:
         with suppress(termios.error):  # it may have hung up
             termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        say("\n")
+        print_line("\n")

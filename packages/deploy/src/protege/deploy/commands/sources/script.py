@@ -15,13 +15,13 @@ MAX_BYTES = 1_000_000
 
 
 class Script:
-    """A `CommandSource` that gives a commander its orders when they are due. All are checked and prepared at the start.
+    """A `CommandSource` that gives orders at their times. All of them are checked and prepared at the start.
 
-    The file is YAML or JSON: a list of orders, each with `at`, the time that it is taken, s since the run's start, rising.
+    The file is YAML or JSON: a list of orders, each with `at`, its time in s since the run's start. The times must rise.
 
     Args:
         path: the file.
-        commander: who takes the orders.
+        commander: receives the orders.
 
     Raises:
         DeployError: naming the file, the entry and what is wrong.
@@ -36,12 +36,12 @@ class Script:
         self._done = 0
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
-        # Half a microsecond: `at: 0.1` is the third step at 30 Hz, whose time is 3 * (1 / 30).
+        # A tolerance of half a microsecond: `at: 0.1` is the third step at 30 Hz, whose time is 3 * (1 / 30).
         while self._done < len(self._entries) and self._entries[self._done][0] <= time + 5e-7:
             self.commander.take(self._entries[self._done][1])
             self._done += 1
-        # A script cannot fall silent.
-        self.commander.alive()
+        # A script is never silent.
+        self.commander.keep_alive()
         return self.commander(time, reading)
 
     @property

@@ -1,4 +1,4 @@
-"""Orders from another process: JSON in datagrams. Whoever speaks first commands; their silence is noticed."""
+"""Orders from another process: JSON in datagrams. The first sender is the commander; its silence is detected."""
 
 import secrets
 import threading
@@ -8,32 +8,33 @@ from typing import Any
 from ...errors import DeployError
 from ...network.endpoint import Address, Endpoint, out_of_order
 from ..commander import Commander
-from .datagrams import MAX_BYTES, parse, write
+from .datagrams import MAX_BYTES, pack, parse
 
-POLL = 0.1  # s
-PAUSE = 0.005  # s between two looks at the sockets: bounds what a flood costs
+POLL_SECONDS = 0.1  # s
+POLL_PAUSE = 0.005  # s between two reads of the sockets, which bounds the cost of a flood
 NEW_SESSION = "name this session in each datagram"
-SEQUENCES = 2**54  # twice as many as `datagrams.parse` takes: they do not go round
+SEQUENCE_MODULUS = 2**54  # twice as many as `datagrams.parse` accepts: sequence numbers do not wrap around
 
 
 class UdpCommands:
-    """Listens in a thread of its own, and tells a commander. Use it in a `with` block.
+    """Listens in its own thread and passes orders to a commander. Use it in a `with` block.
 
-    A datagram is `{"sequence": 7, "order": {...}}`. The sequence rises. Without an order it is a sign of life: send some a second.
-    Every one is answered: `{"sequence": 7}`, with `"error"` if the order was refused. `"stop": true` is always obeyed, whatever
-    its sequence, without a key from whoever sends it on this machine. The robot stands until `"stop": false` takes it back.
+    A datagram is `{"sequence": 7, "order": {...}}`. The sequence rises. Without an order it only keeps the command alive: send a
+    few per second. Each datagram is answered by `{"sequence": 7}`, with `"error"` if the order was refused. `"stop": true` is
+    always obeyed, whatever its sequence, and without a key from any sender on this machine. The robot then stands until
+    `"stop": false`.
 
-    With a key datagrams are signed, and name the run's `"session"`, which the first answer says: what was recorded in another run
-    is refused.
+    With a key, datagrams are signed and contain the run's `"session"`, which the first answer contains. Recordings of other runs
+    are therefore refused.
 
     Args:
-        place: where to listen, host and port.
-        commander: who takes the orders.
-        key: shared with whoever commands; without one they must be on this machine.
+        place: host and port to listen on.
+        commander: receives the orders.
+        key: shared with the sender; without one the sender must be on this machine.
 
     Attributes:
-        endpoint: counts what was thrown away.
-        stopped: whether a stop holds.
+        endpoint: counts discarded datagrams.
+        stopped: whether a stop is in force.
     """
 
     def __init__(self, place: Address, commander: Commander, key: bytes | None = None) -> None:
@@ -55,13 +56,13 @@ class UdpCommands:
 
     def _listen(self) -> None:
         while not self._ended.is_set():
-            self.endpoint.wait(POLL)
+            self.endpoint.wait(POLL_SECONDS)
             for datagram in self.endpoint.take():
                 self._accept(*datagram)
-            time.sleep(PAUSE)
+            time.sleep(POLL_PAUSE)
 
     def _accept(self, data: bytes, sender: Address) -> None:
-        """Obey a datagram, or throw it away and count why."""
+        """Obey a datagram, or discard it and count the reason."""
         dropped, message = self.endpoint.dropped, parse(data, self._key)
         if isinstance(message, str):
             dropped[message] += 1
@@ -78,7 +79,7 @@ class UdpCommands:
         if self.endpoint.is_stranger(sender, lambda: self._answer(sequence, "another commander is locked in")):
             return
         if self._key is not None and self.endpoint.peer is None and self._last >= 0:
-            self._session, self._last = secrets.token_hex(8), -1  # another commander: what the first said is over
+            self._session, self._last = secrets.token_hex(8), -1  # another commander: the first one's session has ended
             self.endpoint.send(self._answer(sequence, NEW_SESSION), sender)
             return
         reason = self._out_of_order(sequence)
@@ -90,14 +91,14 @@ class UdpCommands:
         self.endpoint.send(self._answer(sequence, self._obey(message)))
 
     def _out_of_order(self, sequence: int) -> str:
-        """Why a sequence is not the next one, empty if it is. Without a key a new commander begins where it likes."""
+        """Why a sequence is not the next one; empty if it is. Without a key a new commander may begin at any number."""
         silent = self.endpoint.silent
         if self._last < 0 or (silent and self._key is None):
             return ""
-        return out_of_order(sequence, self._last, SEQUENCES, silent=silent)
+        return out_of_order(sequence, self._last, SEQUENCE_MODULUS, silent=silent)
 
     def _stop(self) -> None:
-        """Stand; a policy that cannot be told to stand ends its run, which leaves the robot damping."""
+        """Stand. A policy that takes no order to stand ends its run, which leaves the robot damping."""
         self.stopped = True
         try:
             self._commander.order({})
@@ -105,8 +106,8 @@ class UdpCommands:
             self._commander.end()
 
     def _obey(self, message: dict[str, Any]) -> str:
-        """Why an order is refused, empty if it is not. Even who says nonsense is alive."""
-        self._commander.alive()
+        """Why an order is refused; empty if it is not. Even an invalid order keeps the command alive."""
+        self._commander.keep_alive()
         if message.get("stop") is False:
             self.stopped = False
         if "order" not in message:
@@ -114,7 +115,7 @@ class UdpCommands:
         try:
             if self.stopped:
                 raise DeployError("the robot was stopped", 'Send "stop": false first')
-            _no_paths(message["order"])
+            _check_clip_name(message["order"])
             self._commander.order(message["order"])
         except DeployError as error:
             self.endpoint.dropped["refused"] += 1
@@ -123,11 +124,11 @@ class UdpCommands:
 
     def _answer(self, sequence: int, error: str) -> bytes:
         session = {} if self._key is None else {"session": self._session}
-        return write({"sequence": sequence} | session | ({"error": error} if error else {}), self._key)
+        return pack({"sequence": sequence} | session | ({"error": error} if error else {}), self._key)
 
 
-def _no_paths(order: Any) -> None:
-    """Who sends datagrams does not choose files of this machine."""
+def _check_clip_name(order: Any) -> None:
+    """Refuse clips that are paths: a sender must not choose files of this machine."""
     motion = order.get("motion") if isinstance(order, dict) else None
     clip = motion.get("clip") if isinstance(motion, dict) else None
     if isinstance(clip, str) and ("/" in clip or "\\" in clip):

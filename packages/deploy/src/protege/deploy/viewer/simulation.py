@@ -1,4 +1,4 @@
-"""A simulated robot that a student controls in real time, in a thread of its own. The page shows it and gives it orders."""
+"""A simulated robot that a student controls in real time, in its own thread. The page shows it and sends it orders."""
 
 import threading
 from collections import deque
@@ -25,9 +25,9 @@ from .ghost import Ghost, ghost
 from .playback import Playback
 from .tracking import Tracking
 
-PUSH_S = 0.2
+PUSH_SECONDS = 0.2
 """Duration of a push."""
-LYING_S = 2.0
+RESET_SECONDS = 2.0
 """Time after which a fallen robot is reset."""
 
 
@@ -36,7 +36,7 @@ class Frame:
     """One control step, as the page shows it.
 
     Attributes:
-        index: number of the step, counted since the world's start.
+        index: number of the step, counted since the simulation's start.
         student: name of the student that acts.
         time: s since the last reset.
         body_pos_w: (B, 3) m.
@@ -79,10 +79,10 @@ class _Loaded(NamedTuple):
     kinematics: Kinematics
 
 
-class World:
+class Simulation:
     """One robot under one of several students.
 
-    Orders, pushes, resets and switches may come from any thread. Only the world's own thread steps the physics.
+    Orders, pushes, resets and switches may come from any thread. Only the simulation's own thread steps the physics.
 
     Args:
         students: exports by name.
@@ -94,7 +94,7 @@ class World:
         conditions: what is different about robot and floor, from the next control step on.
         playback: pause, single steps and slow motion.
         shows_contacts: whether frames have contact forces.
-        error: the exception that ended the world, if one did.
+        error: the exception that ended the simulation, if one did.
 
     Raises:
         DeployError: an export that cannot be run.
@@ -106,12 +106,12 @@ class World:
         self.frame: Frame | None
         self.error: BaseException | None = None
         self.conditions, self.playback, self.shows_contacts = Conditions(), Playback(), False
-        self._steps, self._lying = 0, 0
+        self._steps, self._fallen_steps = 0, 0
         self._pushes: deque[tuple[Array, int]] = deque(maxlen=1)
         self._ghost: Ghost | None = None
-        self._closed, self._again, self._asked = threading.Event(), threading.Event(), threading.Lock()
-        self._begin(self.student, self._load(self.student))
-        self._thread = threading.Thread(target=self._live, name="world", daemon=True)
+        self._closing, self._restart, self._lock = threading.Event(), threading.Event(), threading.Lock()
+        self._start_run(self.student, self._load(self.student))
+        self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
 
     def start(self) -> None:
         """Start the simulation."""
@@ -119,7 +119,7 @@ class World:
 
     def close(self) -> None:
         """Stop the simulation, and wait for its thread."""
-        self._closed.set()
+        self._closing.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
 
@@ -142,26 +142,26 @@ class World:
 
     @property
     def modes(self) -> list[str]:
-        """Names of the modalities that the student can be ordered."""
+        """Names of the modes that the student takes orders of."""
         return self._policy.modes
 
     def order(self, order: Mapping[str, Any]) -> None:
-        """Give an order, see `Commander`.
+        """Send an order, see `Commander`.
 
         Raises:
             DeployError: the order is invalid, or this student does not take it.
         """
-        with self._asked:
+        with self._lock:
             self._commander.order(order)
             self._ghost = None
 
     def show_ghost(self, clip: str | Path) -> None:
-        """Show a clip beside the robot, without physics, until the next order. The robot goes on as it was ordered.
+        """Show a clip beside the robot, without physics, until the next order. The robot still follows its present order.
 
         Raises:
             DeployError: the clip cannot be read, or is of another robot.
         """
-        with self._asked:
+        with self._lock:
             motion = load_clip(clip, self.metadata, self._kinematics)
             frame = self.frame
             at, facing = (np.zeros(2), 0.0) if frame is None else (frame.body_pos_w[0, :2], yaw(frame.body_quat_w[0]))
@@ -172,34 +172,34 @@ class World:
     def push(self, force: float, degrees: float) -> None:
         """Push the root for 0.2 s: newton, degrees to the left of x."""
         angle = np.radians(degrees)
-        self._pushes.append((force * np.array([np.cos(angle), np.sin(angle), 0.0]), round(PUSH_S / self._dt)))
+        self._pushes.append((force * np.array([np.cos(angle), np.sin(angle), 0.0]), round(PUSH_SECONDS / self._dt)))
 
     def reset(self) -> None:
         """Start again at the origin."""
         self.switch(self.student)
 
     def switch(self, student: str) -> None:
-        """Start again with a student.
+        """Start again, with this student.
 
         Raises:
-            DeployError: no student has that name, or its export cannot be run. The present student then goes on.
+            DeployError: no student has that name, or its export cannot be run. The present student then continues.
         """
         if student not in self.students:
             raise DeployError(f"no student {student}", f"There are {', '.join(self.students)}")
         loaded = self._load(student) if student != self.student else None
-        with self._asked:
-            self._wanted = student, loaded
-            self._again.set()
+        with self._lock:
+            self._next_student = student, loaded
+            self._restart.set()
 
-    # The world's own thread -----------------------------------------------------------------------------------------------------
+    # The simulation's own thread --------------------------------------------------------------------------------------------
 
-    def _live(self) -> None:
-        """Run the control loop, and start it again whenever it is stopped, until the world is closed."""
+    def _run(self) -> None:
+        """Run the control loop, and start it again whenever it is stopped, until the simulation is closed."""
         try:
-            while not self._closed.is_set():
+            while not self._closing.is_set():
                 self._loop.run()
-                with self._asked:
-                    self._begin(*self._wanted)
+                with self._lock:
+                    self._start_run(*self._next_student)
         except BaseException as error:
             self.error = error
             raise
@@ -214,34 +214,34 @@ class World:
         # The thread that gives an order computes the poses of its clip: on a model of its own.
         return _Loaded(OnnxPolicy(folder), ConditionedRobot(folder), MujocoRobot(folder).body_poses)
 
-    def _begin(self, student: str, loaded: "_Loaded | None" = None) -> None:
+    def _start_run(self, student: str, loaded: "_Loaded | None" = None) -> None:
         """Start a run of a student. `loaded` is only needed if another student acts now."""
         if loaded is None and student != self.student:
             loaded = self._load(student)
         if loaded is not None:
             self._policy, self._robot, self._kinematics = loaded
-        self.student, self._wanted = student, (student, None)
-        self._again.clear()
+        self.student, self._next_student = student, (student, None)
+        self._restart.clear()
         self._ghost = None
         self._pushes.clear()
         metadata = self._policy.metadata
-        self._dt, self._lying, self._push, self._since = metadata.control_dt, 0, (np.zeros(3), 0), 0.0
+        self._dt, self._fallen_steps, self._push, self._order_time = metadata.control_dt, 0, (np.zeros(3), 0), 0.0
         self._robot.reset(None if self.standing else metadata.start)
         self._commander, self._tracking = Commander(self._policy, self._kinematics), Tracking(metadata)
-        self._loop = ControlLoop(self._policy, self._robot, self._commander, self._dt, on_step=self._see)
+        self._loop = ControlLoop(self._policy, self._robot, self._commander, self._dt, on_step=self._on_step)
 
-    def _see(self, step: Step) -> None:
+    def _on_step(self, step: Step) -> None:
         """Make the page's frame of a step, and push the robot."""
         reading, robot = step.reading, self._robot
         pos, quat = robot.body_poses(Poses(reading.place[None], reading.root_quat_w[None], reading.joint_pos[None]))
-        if self._commander.since != self._since:
-            self._since = self._commander.since
+        if self._commander.since != self._order_time:
+            self._order_time = self._commander.since
             self._tracking.forget()
         error_of, error = self._tracking(step, pos[0])
-        self._lying = self._lying + 1 if robot.has_fallen else 0
+        self._fallen_steps = self._fallen_steps + 1 if robot.has_fallen else 0
         self._steps += 1
         shown = self._ghost
-        note = next((x.message for x in reversed(self._commander.notes) if x.time >= self._since), "")
+        note = next((x.message for x in reversed(self._commander.notes) if x.time >= self._order_time), "")
         self.frame = Frame(
             index=self._steps,
             student=self.student,
@@ -255,7 +255,7 @@ class World:
             error=error,
             infer_ms=1e3 * step.spent.get("infer", np.nan),
             cycle_ms=1e3 * sum(spent for stage, spent in step.spent.items() if stage != "wake"),
-            fallen=self._lying > 0,
+            fallen=self._fallen_steps > 0,
             contacts=robot.contact_forces() if self.shows_contacts else None,
             ghost=shown.at(self._steps) if shown else None,
         )
@@ -264,7 +264,7 @@ class World:
         self._push = force, max(0, left - 1)
         if robot.conditions != self.conditions:
             robot.apply(self.conditions)
-        # The loop is stopped here and not by the thread that asks for it: `stop` has no effect on a loop that is not running yet.
-        if self._again.is_set() or self._closed.is_set() or self._lying > LYING_S / self._dt:
+        # The loop is stopped here and not by the requesting thread: `stop` has no effect on a loop that is not running yet.
+        if self._restart.is_set() or self._closing.is_set() or self._fallen_steps > RESET_SECONDS / self._dt:
             self._loop.stop()
-        self.playback.hold(self._dt, lambda: self._again.is_set() or self._closed.is_set())
+        self.playback.wait(self._dt, lambda: self._restart.is_set() or self._closing.is_set())

@@ -1,4 +1,4 @@
-"""Robots and sources of commands by the names that the command line has for them."""
+"""Robots and command sources, by their names on the command line."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,30 +10,30 @@ from ..commands.commander import Commander
 from ..commands.motion import Kinematics
 from ..errors import DeployError
 from ..interface import CommandSource, RobotInterface
-from ..network.endpoint import parse_place
+from ..network.endpoint import parse_address
 from ..policy.metadata import ROBOT_FILE, Metadata
 from ..policy.onnx_policy import OnnxPolicy
 
-AFTER_SCRIPT = 10.0  # s that a run goes on after a script's last order
+SECONDS_AFTER_SCRIPT = 10.0  # of a run, after the script's last order
 
-UNITREE = ("unitree", "unitree-sdk")
-"""Kinds of robots that speak Unitree's messages: by Cyclone DDS, by Unitree's own SDK."""
+UNITREE_KINDS = ("unitree", "unitree-sdk")
+"""Kinds of robots that use Unitree's messages: through Cyclone DDS, and through Unitree's own SDK."""
 
 OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
-"""An export's folder and metadata, and whether to start at rest -> the robot; forward kinematics, if MuJoCo is installed."""
+"""An export's folder and metadata, and whether to start at rest -> the robot, and forward kinematics if MuJoCo is installed."""
 
 
 def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int | None = None) -> OpenRobot:
-    """How to open the robot that is asked for; what it needs is installed.
+    """A function that opens the named robot. Its packages are imported here, so that a missing one is an error now.
 
     Args:
-        name: as on the command line.
-        realtime: whether the loop keeps to the clock.
+        name: the value of `--robot`.
+        realtime: whether the loop runs in real time.
         key: shared with a robot process.
-        fifo: priority of SCHED_FIFO of a thread that commands a robot.
+        fifo: SCHED_FIFO priority of the thread that commands the robot.
 
     Raises:
-        DeployError: no such robot, or something is missing.
+        DeployError: the robot is unknown, or a package is missing.
     """
     kind, _, place = name.partition(":")
     if name == "mujoco":
@@ -44,12 +44,12 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
             return robot, robot.body_poses
 
         return simulate
-    if kind not in ("udp", *UNITREE):
+    if kind not in ("udp", *UNITREE_KINDS):
         known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE[:DOMAIN], unitree-sdk:INTERFACE"
         raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
         raise DeployError("a robot process lives in real time", "Leave out --fast")
-    if kind in UNITREE:
+    if kind in UNITREE_KINDS:
         interface, _, domain = place.partition(":")
         if not interface or not (domain or "0").isdecimal():
             raise DeployError(
@@ -60,11 +60,13 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
         def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
             from ..unitree.robot import UnitreeRobot
 
-            robot = UnitreeRobot(interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE[0])
+            robot = UnitreeRobot(
+                interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE_KINDS[0]
+            )
             return robot, _kinematics(folder)
 
         return join
-    listening = parse_place(place, "--robot")
+    listening = parse_address(place, "--robot")
 
     def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
         from ..robots.udp import UdpRobot
@@ -95,10 +97,10 @@ def open_commands(
     key: bytes | None = None,
     **_others: Any,
 ) -> tuple[CommandSource, float | None]:
-    """Who gives the orders, and for how long, s: None is until the run is stopped. What it starts, the stack ends.
+    """The command source, and the run's duration in s (None: until it is stopped). The stack closes what is opened here.
 
     Raises:
-        DeployError: no such source, or it cannot be had.
+        DeployError: the source is unknown or cannot be opened.
     """
     kind, _, place = source.partition(":")
     by_hand = kind in ("keyboard", "gamepad")
@@ -106,24 +108,24 @@ def open_commands(
         raise DeployError(f"--commands {kind} does not go with --task or --motion-file", "Give one of them")
     commander = Commander(policy, kinematics)
     if by_hand and motion_file:
-        commander.prepare({"motion": {"clip": motion_file}})  # what is wrong with it is said now
+        commander.prepare({"motion": {"clip": motion_file}})  # so that errors in it are reported now
     if kind == "script" and place:
         from ..commands.sources.script import Script
 
         script = Script(place, commander)
-        return script, seconds or script.duration + AFTER_SCRIPT
+        return script, seconds or script.duration + SECONDS_AFTER_SCRIPT
     if kind == "udp":
         from ..commands.sources.udp import UdpCommands
 
-        stack.enter_context(UdpCommands(parse_place(place, "--commands"), commander, key))
+        stack.enter_context(UdpCommands(parse_address(place, "--commands"), commander, key))
     elif kind == "keyboard":
         from ..commands.sources.keyboard import keyboard
 
         stack.enter_context(keyboard(commander, motion_file))
     elif kind == "gamepad":
-        from ..commands.sources.gamepad import DEVICE, gamepad
+        from ..commands.sources.gamepad import DEFAULT_DEVICE, gamepad
 
-        stack.enter_context(gamepad(commander, motion_file, place or DEVICE))
+        stack.enter_context(gamepad(commander, motion_file, place or DEFAULT_DEVICE))
     else:
         known = "Known: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"
         raise DeployError(f"unknown source of commands {source!r}", known)

@@ -1,4 +1,4 @@
-"""Damps the robot while the loop does not come back: a policy, a sensor or a callback that stalls must not leave it alone."""
+"""Damps the robot when the control loop stalls in a policy, a sensor or a callback."""
 
 import threading
 import time
@@ -9,37 +9,37 @@ from ..errors import DeployError
 from .pace import priority
 
 
-class Sentinel:
-    """A thread that acts, again and again, while a deadline is over that nobody has put off. Use it in a `with` block.
+class Watchdog:
+    """A thread that calls `act` repeatedly once a deadline has passed, until the deadline is moved. Use it in a `with` block.
 
     Args:
-        period: s between two acts, and at most between the deadline and the first.
-        act: what to do.
-        fifo: priority of SCHED_FIFO that the loop has; the thread takes one more. None: no priority.
+        period: s between two calls, and at most from the deadline to the first call.
+        act: the function to call.
+        fifo: SCHED_FIFO priority of the loop; the thread's priority is one higher. None: no priority.
     """
 
     def __init__(self, period: float, act: Callable[[], None], fifo: int | None = None) -> None:
         self._period, self._act, self._fifo = period, act, fifo
         self._deadline, self._ended = float("inf"), threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="sentinel", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def expect(self, deadline: float) -> None:
-        """All is well until then, s of `time.perf_counter`."""
+        """Move the deadline, s of `time.perf_counter`."""
         self._deadline = deadline
 
     def _watch(self) -> None:
-        # Where it is not permitted, the loop says so.
+        # If it is not permitted, the loop reports it.
         with suppress(DeployError), priority(None if self._fifo is None else min(99, self._fifo + 1)):
             self._guard()
 
     def _guard(self) -> None:
-        # Twice as often as it has to act: it acts within a period.
+        # Check twice per period, so that the first call comes within a period of the deadline.
         while not self._ended.wait(self._period / 2.0):
             if time.perf_counter() > self._deadline:
                 self._act()
                 self._ended.wait(self._period / 2.0)
 
-    def __enter__(self) -> "Sentinel":
+    def __enter__(self) -> "Watchdog":
         self._thread.start()
         return self
 
