@@ -8,6 +8,7 @@ import pytest
 from waiting import seen, until
 
 from protege.deploy.interface import Mode
+from protege.deploy.policy.metadata import load
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer import playback as playback_module
 from protege.deploy.viewer.conditions import ConditionedRobot, Conditions
@@ -21,6 +22,15 @@ def targets(robot: MujocoRobot, count: int) -> np.ndarray:
     return default + 0.2 * random.standard_normal((count, len(default)))
 
 
+def pair(export: Path, conditions: Conditions) -> tuple[MujocoRobot, ConditionedRobot]:
+    """The exported robot, and the same under conditions, both standing."""
+    plain, other = MujocoRobot(export), ConditionedRobot(export)
+    plain.reset()
+    other.reset()
+    other.apply(conditions)
+    return plain, other
+
+
 def play(robot: MujocoRobot, sent: np.ndarray) -> np.ndarray:
     for target in sent:
         robot.write(target)
@@ -28,9 +38,7 @@ def play(robot: MujocoRobot, sent: np.ndarray) -> np.ndarray:
 
 
 def test_default_conditions_are_the_exported_robot(each_exported: Path) -> None:
-    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
-    plain.reset()
-    other.reset()
+    plain, other = pair(each_exported, Conditions())
     sent = targets(plain, 20)
     assert np.array_equal(play(plain, sent), play(other, sent))
     plain.write(sent[0], Mode.DAMPING)
@@ -39,19 +47,13 @@ def test_default_conditions_are_the_exported_robot(each_exported: Path) -> None:
 
 
 def test_a_delay_of_one_control_step_shifts_all_targets_by_one(each_exported: Path) -> None:
-    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
-    plain.reset()
-    other.reset()
-    other.apply(Conditions(delay=other.metadata.control_dt))
+    plain, other = pair(each_exported, Conditions(delay=load(each_exported).control_dt))
     sent, held = targets(plain, 12), plain.data.qpos[plain._qpos].copy()
     assert np.array_equal(play(other, sent), play(plain, np.concatenate([held[None], sent[:-1]])))
 
 
 def test_a_delay_of_one_physics_step_begins_each_control_step_with_the_target_before(each_exported: Path) -> None:
-    plain, other = MujocoRobot(each_exported), ConditionedRobot(each_exported)
-    plain.reset()
-    other.reset()
-    other.apply(Conditions(delay=other.metadata.physics_dt))
+    plain, other = pair(each_exported, Conditions(delay=load(each_exported).physics_dt))
     sent, before = targets(plain, 6), plain.data.qpos[plain._qpos].copy()
     for target in sent:
         for substep in range(plain.metadata.substeps):

@@ -216,11 +216,11 @@ class TransformerBlock(nn.Module):
         return x + self.ff(self.ff_norm(x))
 
     def traced(self, x: Tensor, bias: Tensor) -> Tensor:
-        """`forward` with a query a token for an exported graph, in fewer operations: one product for queries, keys and values.
+        """`forward` of all tokens for an exported graph: one matrix product computes queries, keys and values.
 
         Args:
-            x: (N S, D), a table, which all products with weights take as it is.
-            bias: (N, 1, 1, S) of the scores: 0 where a token is present, else minus infinity.
+            x: (N S, D), so that no product with weights needs a reshape.
+            bias: (N, 1, 1, S) of the attention scores: 0 where a token is present, else minus infinity.
         """
         size, tokens = self.out.in_features, bias.shape[3]
         per_head, sets = size // self.num_heads, (self.query, self.key, self.value)
@@ -232,20 +232,19 @@ class TransformerBlock(nn.Module):
         return x + self.ff(self.ff_norm(x))
 
     def traced_readout(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The first token alone, (N, D), as `forward` with one query, for an exported graph, in a tenth of the arithmetic.
+        """`forward` of the first token only, (N, D), for an exported graph, with a tenth of the arithmetic.
 
-        Keys and values of S tokens are not made: the query is turned back into what it would look for in each token, and the
-        values' weights meet the mean of the tokens that it finds. The keys' offset adds the same to all scores, which is nothing.
-        Arguments as `traced` has them.
+        With one query q, the score of token x is q · (K x) = (Kᵀ q) · x, and the output is V (Σ p x): neither keys nor values of
+        single tokens are needed. The bias of the keys adds the same to all scores, so softmax ignores it. Arguments: see `traced`.
         """
         size, heads, tokens = self.out.in_features, self.num_heads, bias.shape[3]
         per_head = size // heads
         normed = self.attention_norm(x).reshape(-1, tokens, size)
-        # Heads are the batch of the products with weights, (H, N, ...): (H, d, D) of the graph are constants, turned ahead.
+        # Heads are the batch dimension, (H, N, ...), so that the transposed weights (H, d, D) are constants of the graph.
         q = self.query(normed[:, 0]).reshape(-1, heads, per_head).transpose(0, 1)
-        sought = (q @ self.key.weight.view(heads, per_head, size)).transpose(0, 1)
-        found = (sought @ normed.transpose(1, 2) * per_head**-0.5 + bias[:, 0]).softmax(-1) @ normed
-        seen = found.transpose(0, 1) @ self.value.weight.view(heads, per_head, size).transpose(1, 2)
+        key_query = (q @ self.key.weight.view(heads, per_head, size)).transpose(0, 1)
+        mean_token = (key_query @ normed.transpose(1, 2) * per_head**-0.5 + bias[:, 0]).softmax(-1) @ normed
+        seen = mean_token.transpose(0, 1) @ self.value.weight.view(heads, per_head, size).transpose(1, 2)
         seen = seen.transpose(0, 1).reshape(-1, size) + self.value.bias
         x = x.reshape(-1, tokens, size)[:, 0] + self.out(seen)
         return x + self.ff(self.ff_norm(x))
@@ -293,8 +292,8 @@ class TokenTransformer(nn.Module):
             x = torch.cat([x[:, :1] + extra, x[:, 1:]], dim=1)
         present = self._present(sets)
         if traced():
-            everyone = x.new_zeros(1, 1, 1, sum(len(self.positions[name]) for name in self.tokens))
-            bias = everyone if present is None else everyone.masked_fill(~present, -torch.inf)
+            no_bias = x.new_zeros(1, 1, 1, sum(len(self.positions[name]) for name in self.tokens))
+            bias = no_bias if present is None else no_bias.masked_fill(~present, -torch.inf)
             *inner, last = (block for block in self.blocks if isinstance(block, TransformerBlock))
             x = x.reshape(-1, self.norm.normalized_shape[0])
             for block in inner:
@@ -305,7 +304,7 @@ class TokenTransformer(nn.Module):
         return self.norm(x[:, 0])
 
     def _encoded(self, name: str, x: Tensor) -> Tensor:
-        """(N, S, F) -> (N, S, D), in an exported graph by way of a table."""
+        """Encode a token set, (N, S, F) -> (N, S, D); in an exported graph as rows (N S, F)."""
         encoder = self.encoders[name]
         if not traced():
             return encoder(x)

@@ -60,12 +60,12 @@ class RobotState:
 
     @property
     def into_heading(self) -> Tensor:
-        """(N, 3, 3) what turns row vectors of the world into the root's heading frame."""
+        """(N, 3, 3) matrices that rotate row vectors from the world into the root's heading frame."""
         return into_heading(self.heading_cos_sin)
 
     @property
     def into_level_heading(self) -> Tensor:
-        """(N, 2, 2) the same of level vectors."""
+        """(N, 2, 2) the same for horizontal vectors."""
         return into_heading(self.heading_cos_sin, level=True)
 
     def __getitem__(self, index) -> Self:

@@ -1,8 +1,8 @@
-"""Rotations and kinematics for an exported graph: products with constant matrices in place of chains of components.
+"""Rotations and kinematics for an exported graph: products with constant matrices instead of component-wise formulas.
 
-A graph that answers for one robot spends its time on starting operations and not on numbers. What is here gives what
-`rotation.py`, `kinematics.py` and `observations.py` give, in a fifth of the operations, and more arithmetic. They ask `traced`.
-Tests compare both, and so does each export, on a thousand states.
+For a single robot the time of a graph is spent on starting operations, not on arithmetic. These functions return the same values as
+those of `rotation.py`, `kinematics.py` and `observations.py`, which call them while `traced`, with a fifth of the operations and
+more arithmetic. Tests compare both, and so does every export, on a thousand states.
 """
 
 import torch
@@ -20,21 +20,21 @@ _MATRIX: tuple[dict[tuple[int, ...], float], ...] = (
     {(_Y, _Z): 2.0, (_W, _X): 2.0},
     {(): 1.0, (_X, _X): -2.0, (_Y, _Y): -2.0},
 )
-"""The entries of a quaternion's rotation matrix, row by row: factors of products of two components, and constants."""
+"""Entries of a quaternion's rotation matrix, row by row: coefficients of products of two components, and constants."""
 COLUMNS = (0, 3, 6, 1, 4, 7)
-"""Of the entries those of the first column and of the second."""
+"""Indices of the entries in the first and the second column."""
 TRANSPOSED = (0, 3, 6, 1, 4, 7, 2, 5, 8)
 
 
 def traced() -> bool:
-    """Whether a graph is being exported right now."""
+    """Whether an ONNX graph is being exported."""
     return torch.onnx.is_in_onnx_export()
 
 
 def entries(q: Tensor, chosen: tuple[int, ...] = tuple(range(9))) -> Tensor:
-    """Some entries of rotation matrices, counted row by row: (..., 4) -> (..., len(chosen))."""
+    """Chosen entries of rotation matrices, by row-major index: (..., 4) -> (..., len(chosen))."""
     forms = [_MATRIX[entry] for entry in chosen]
-    # Of plain numbers: constants of the graph, and no operations that make them.
+    # Made from Python numbers: they become constants of the graph.
     pairs = [(i, j) for i in range(4) for j in range(4)]
     factors = q.new_tensor([[form.get(pair, 0.0) for form in forms] for pair in pairs])
     constants = q.new_tensor([form.get((), 0.0) for form in forms])
@@ -48,10 +48,11 @@ def matrix(q: Tensor) -> Tensor:
 
 
 def into_heading(ahead: Tensor, *, level: bool = False) -> Tensor:
-    """What turns row vectors of the world into a heading frame: cosine and sine of the heading (N, 2) -> (N, 3, 3).
+    """Matrices that rotate row vectors from the world into heading frames, (N, 3, 3).
 
     Args:
-        level: of level vectors, (N, 2, 2).
+        ahead: (N, 2) cosine and sine of the heading.
+        level: for horizontal vectors, (N, 2, 2).
     """
     if level:
         return (ahead @ ahead.new_tensor([[1.0, 0, 0, 1], [0, -1, 1, 0]])).reshape(-1, 2, 2)
@@ -60,11 +61,11 @@ def into_heading(ahead: Tensor, *, level: bool = False) -> Tensor:
 
 
 def hinge_turns(axes: Tensor, rests: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What rotation matrices of hinges are made of: still + sin(angle) · by_sin + cos(angle) · by_cos.
+    """Constants of the rotation matrices of hinges (Rodrigues' formula): still + sin(angle) · by_sin + cos(angle) · by_cos.
 
     Args:
-        axes: (3, H, B, 1) as `Kinematics` has them.
-        rests: (4, B, 1); the first hinge's matrices have them in front.
+        axes: (3, H, B, 1), see `Kinematics`.
+        rests: (4, B, 1) rest rotations; the matrices of the first hinge include them.
 
     Returns:
         still, by_sin, by_cos, (H, B, 9) each.
@@ -80,7 +81,7 @@ def hinge_turns(axes: Tensor, rests: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def body_positions(tree: "Tree", root_pos_w: Tensor, root_quat_w: Tensor, joint_pos: Tensor) -> Tensor:
-    """As `Kinematics.forward`: (N, 3) m, (N, 4), (N, J) rad -> (N, B, 3) m."""
+    """Body positions as by `Kinematics.forward`: (N, 3) m, (N, 4), (N, J) rad -> (N, B, 3) m."""
     hinges, bodies = tree.slots.shape
     angles = joint_pos[:, tree.slots].unsqueeze(-1)
     turns = (tree.still + angles.sin() * tree.by_sin + angles.cos() * tree.by_cos).reshape(-1, hinges, bodies, 3, 3)
@@ -97,11 +98,11 @@ class Tree:
     """The constants of `body_positions`.
 
     Attributes:
-        slots: (H, B) which joint is each body's hinge; any where it has fewer.
-        still, by_sin, by_cos: (H, B, 9), see `hinge_turns`; where there is no hinge no angle counts.
-        jumps, parents: as `Kinematics` has them.
-        offsets: (B, 3, 1) m, of each body in its parent's frame.
-        ancestry: (B, B) 1 where the second is the first body or one of its ancestors.
+        slots: (H, B) index of the joint of each body's hinges; arbitrary where it has fewer.
+        still, by_sin, by_cos: (H, B, 9), see `hinge_turns`; without a hinge the angle has no effect.
+        jumps, parents: see `Kinematics`.
+        offsets: (B, 3, 1) m, position of each body in its parent's frame.
+        ancestry: (B, B) 1 where the second body is the first one or one of its ancestors.
     """
 
     def __init__(

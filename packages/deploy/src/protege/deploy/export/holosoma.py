@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..commands.registry import KINDS
 from ..errors import DeployError
+from ..peers.holosoma import ACTION_SCALE, INPUT, OUTPUT, TERM_SCALES
 from ..policy.metadata import load
 from ..policy.properties import properties
 from .export import OPSET, example, load_graph
@@ -22,9 +23,6 @@ from .graph import StudentGraph
 from .urdf import urdf
 
 HOLOSOMA_FILE = "holosoma.onnx"
-INPUT, OUTPUT = "actor_obs", "action"
-ACTION_SCALE = 0.25  # rad per unit, `policy_action_scale` of its locomotion task
-TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
 
 
 class HolosomaGraph(nn.Module):

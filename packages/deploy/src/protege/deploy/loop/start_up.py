@@ -9,10 +9,8 @@ from ..safety.safety import Event
 
 RAMP_STEPS = 500  # steps
 HOLD_SECONDS = 1.0  # s
-UPRIGHT_TILT, UPRIGHT_SECONDS = (
-    0.4,
-    2.0,
-)  # rad; s below this tilt, after which a fallen robot counts as standing
+UPRIGHT_TILT = 0.4  # rad
+UPRIGHT_SECONDS = 2.0  # s below this tilt, after which a fallen robot counts as standing
 
 
 class StartUp:

@@ -20,8 +20,8 @@ from ..policy.metadata import Metadata, Modality
 from ..policy.session import open_file
 
 INPUT, OUTPUT = "actor_obs", "action"
-ACTION_SCALE = 0.25  # rad per unit
-TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its terms; the others have 1
+ACTION_SCALE = 0.25  # rad per unit, `policy_action_scale` of its locomotion task
+TERM_SCALES = {"base_ang_vel": 0.25, "dof_vel": 0.05}  # of its observation terms; the others have 1
 STRIDE_PERIOD = 1.0  # s of a stride
 STANDING_SPEED = 0.01  # m/s and rad/s, below which the robot stands: both feet have the same phase
 MAX_ACTION = 100.0  # of the network's output
@@ -58,9 +58,8 @@ class HolosomaPolicy:
         if sorted(names) != sorted(robot.joint_names):
             problem = f"{path} moves other joints than the export for {robot.robot}"
             raise DeployError(problem, "Take an export of its robot")
-        self._order = np.array(
-            [robot.joint_names.index(name) for name in names]
-        )  # of its joints, as indices of the export's
+        # Its joints as indices of the export's.
+        self._order = np.array([robot.joint_names.index(name) for name in names])
         self._default = np.array(robot.default_joint_pos)[self._order]
         modalities = [Modality(name, []) for name, kind in KINDS.items() if kind.velocity_of is not None]
         back = np.argsort(self._order)
@@ -145,16 +144,16 @@ class HolosomaPolicy:
 
 
 def _properties(texts: Mapping[str, str], path: str | Path) -> dict[str, Any]:
-    """What the file says of itself, read as holosoma does.
+    """Parse the file's metadata as holosoma does.
 
     Raises:
-        DeployError: it lacks joints or gains, or is no JSON.
+        DeployError: it lacks joints or gains, or is not JSON.
     """
     try:
         found = {key: json.loads(texts[key]) for key in ("dof_names", "kp", "kd", "command_ranges") if key in texts}
     except ValueError as error:
-        raise DeployError(f"{path}: its metadata is not JSON ({error})", "Take a policy of holosoma's") from error
+        raise DeployError(f"{path}: its metadata is not JSON ({error})", "Take a policy of holosoma") from error
     for key in ("dof_names", "kp", "kd"):
         if not isinstance(found.get(key), list) or len(found[key]) != len(found["dof_names"]):
-            raise DeployError(f"{path} does not say {key}", "Take a policy of holosoma's")
+            raise DeployError(f"{path}: its metadata lacks {key}", "Take a policy of holosoma")
     return found

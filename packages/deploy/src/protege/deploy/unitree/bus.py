@@ -57,9 +57,8 @@ class Bus:
                 "Name one that is up (ip address), such as eth0; lo stays on this machine",
             ) from error
         self._failure, self._ends = DDSException, dict[tuple[str, str], Any]()
-        self._peers = dict[
-            str, tuple[int, float]
-        ]()  # by topic: handle of the accepted writer, and time of its last message
+        # By topic: handle of the accepted writer, and time of its last message.
+        self._peers = dict[str, tuple[int, float]]()
         self.dropped = Counter[str]()
 
     def publish(self, message: np.ndarray, kind: MessageKind) -> None:

@@ -21,15 +21,14 @@ with needs("mujoco"):
     from ..robots.body_poses import solid_geoms
 
 STEP_PERIOD = 0.002  # s, of physics and of messages
-STRIDE_PERIODS = 500  # periods
+DISTANCE_PERIODS = 500  # periods between two measurements of the walked distance
 COMMAND_TIMEOUT = 0.1  # s for which a command is valid; afterwards the motors damp
 FALLEN_HEIGHT = 0.6
 IDLE_DAMPING = 2.0  # N·m·s/rad, of motors that have no command
-SETTLED_ERROR, SETTLED_MOTION = 0.15, 1e-4  # rad between targets and joints, and by which targets move at once, ...
-SETTLED_SECONDS, RELEASE_MOTION = (
-    0.5,
-    0.01,
-)  # ... s of both, after which the gantry lets go as soon as targets move by so much, rad
+SETTLED_ERROR = 0.15  # rad between targets and joints, at most, while the robot settles
+SETTLED_MOTION = 1e-4  # rad by which targets may change meanwhile
+SETTLED_SECONDS = 0.5  # s for which it has to be settled before the gantry can release it
+RELEASE_MOTION = 0.01  # rad of change of the targets at which the gantry then releases it
 
 
 class SimulatedRobot:
@@ -119,7 +118,7 @@ class SimulatedRobot:
             self._damp()
         mujoco.mj_step(self.model, self.data)
         self._hang()
-        if self._state["tick"] % STRIDE_PERIODS == 0:
+        if self._state["tick"] % DISTANCE_PERIODS == 0:
             self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
             self._from = self.data.qpos[:2].copy()
         low = self.height < FALLEN_HEIGHT * self._hung[2]
