@@ -147,7 +147,7 @@ def test_errors_are_one_line_and_exit_code_two(student: Path, exported: Path, tm
         (["run", exported, "--commands", "udp:no"], "--commands: 'no' is no place. Give PORT or HOST:PORT"),
         (["run", exported, "--robot", "atlas"], "unknown robot 'atlas'. Known: mujoco, udp:PORT"),
         (["run", exported, "--robot", "udp:70000"], "--robot: '70000' is no place"),
-        (["run", exported, "--robot", "udp:47999", "--fast"], "a robot process lives in real time"),
+        (["run", exported, "--robot", "udp:47999", "--fast"], "a robot process runs in real time"),
         (["run", exported, "--commands", "script:x", "--task", "path"], "--commands script does not go with --task"),
         (["run", exported, "--commands", f"script:{tmp_path}/x"], "cannot read"),
         (["run", exported, "--seconds", "0.1", "--fast", "--report", blocked], "cannot write"),

@@ -311,7 +311,7 @@ def test_another_robot_or_a_recording_without_targets_is_reported(
     silent = {**columns(), "joint_target": np.full((4, 2), np.nan, np.float32)}
     save(tmp_path / "silent.npz", silent, FACTS)
     done = call("replay", tmp_path / "silent.npz", exported)
-    assert done.exit_code == 2 and "the policy was not asked in any step" in done.output
+    assert done.exit_code == 2 and "the policy did not act in any step" in done.output
     done = call("compare", tmp_path / "fake.npz", runs["path"])
     assert done.exit_code == 2 and "are of robots with other joints" in done.output
 

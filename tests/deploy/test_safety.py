@@ -128,7 +128,7 @@ def test_constant_measurements_with_a_velocity_trip() -> None:
     report = run(FakePolicy(), robot)
     assert robot.modes == "CCCCCCCD"  # one new measurement and five times the same: 0.1 s
     assert report.event is not None and report.event.cause == "frozen" and report.event.step == 7
-    assert report.event.message == "the sensors have said the same for 0.10 s"
+    assert report.event.message == "the measurements have not changed for 0.10 s"
 
 
 def test_constant_measurements_while_the_targets_move_trip() -> None:

@@ -202,7 +202,7 @@ def test_another_robot_is_a_one_line_error() -> None:
 
         thread = threading.Thread(target=call)
         thread.start()
-        with pytest.raises(DeployError, match=r"what came was thrown away: \d+ joints"):
+        with pytest.raises(DeployError, match=r"received and discarded: \d+ joints"):
             UdpRobot(place, metadata(), wait=0.3)
         done.set()
         thread.join()

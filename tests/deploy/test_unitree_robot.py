@@ -270,7 +270,7 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         (["simulate", "--robot", "g1", "--export", "{smpl}"], "is an export for smpl, not g1"),
         (["simulate", "--robot", "g1", "--interface", "nowhere0", "--domain", "3"], "DDS cannot use the interface nowhere0"),
         (["run", "{smpl}", "--robot", "unitree:"], "--robot unitree: is no place"),
-        (["run", "{smpl}", "--robot", "unitree:lo", "--fast"], "lives in real time"),
+        (["run", "{smpl}", "--robot", "unitree:lo", "--fast"], "runs in real time"),
         (["run", "{smpl}", "--robot", "mujoco", "--soft-start", "5", "--begin", "remote"], "has no remote control"),
     ],
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from robot_states import N
 
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R

@@ -99,7 +99,7 @@ class MotionQuality:
         return measured
 
     def power(self, state: RobotState) -> Tensor:
-        """What the servos do and undo, to the robot's weight: sum of |torque x velocity| over its joints, (n,) W/N."""
+        """Sum over the joints of |torque · velocity|, divided by the robot's weight, (n,) W/N."""
         torque = self.stiffness * (self.sent - state.joint_pos) - self.damping * state.joint_vel
         work = (torque.clamp(-self.effort, self.effort) * state.joint_vel).abs().sum(1)
         return work / (GRAVITY * self.mass.sum())

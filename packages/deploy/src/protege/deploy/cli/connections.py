@@ -48,7 +48,7 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
         known = "Known: mujoco, udp:PORT, udp:HOST:PORT, unitree:INTERFACE[:DOMAIN], unitree-sdk:INTERFACE"
         raise DeployError(f"unknown robot {name!r}", known)
     if not realtime:
-        raise DeployError("a robot process lives in real time", "Leave out --fast")
+        raise DeployError("a robot process runs in real time", "Leave out --fast")
     if kind in UNITREE_KINDS:
         interface, _, domain = place.partition(":")
         if not interface or not (domain or "0").isdecimal():

@@ -46,7 +46,7 @@ def replay(policy: OnnxPolicy, recording: Recording, tolerance: float) -> Differ
     """
     run, names = recording.columns, policy.metadata.joint_names
     if not recording.policy_steps:
-        raise DeployError(f"{recording.path}: the policy was not asked in any step", "Record another run")
+        raise DeployError(f"{recording.path}: the policy did not act in any step", "Record another run")
     if run["joint_pos"].shape[1] != len(names):
         joints = f"{run['joint_pos'].shape[1]} joints, the policy drives {len(names)}"
         raise DeployError(f"{recording.path} is of a robot with {joints}")

@@ -79,7 +79,7 @@ class UdpRobot:
             if left <= 0.0:
                 host, port = self.endpoint.place
                 reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
-                came = f"what came was thrown away: {reasons}" if reasons else "nothing came"
+                came = f"received and discarded: {reasons}" if reasons else "nothing came"
                 raise DeployError(
                     f"no robot on UDP {host}:{port} within {seconds:g} s; {came}",
                     "Start its program, see docs/realtime.md",

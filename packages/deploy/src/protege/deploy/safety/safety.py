@@ -139,7 +139,7 @@ class Safety:
         self._frozen = self._frozen + 1 if same else 0
         if self._frozen and self._frozen >= limit / self.period - STEP_TOLERANCE:
             seconds = self._frozen * self.period
-            self.trip("frozen", f"the sensors have said the same for {seconds:.2f} s", seconds=seconds, limit=limit)
+            self.trip("frozen", f"the measurements have not changed for {seconds:.2f} s", seconds=seconds, limit=limit)
 
     def _targets_move(self) -> bool:
         return (
