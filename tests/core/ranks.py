@@ -131,7 +131,7 @@ def one_bad_gradient(group: ProcessGroup) -> list[tuple[float, torch.Tensor]]:
     rows = []
     for step in range(3):
         bad = step == 1 and group.rank == 1
-        backward(optimizer, layer(torch.full((1, 1), torch.nan if bad else 1.0 + group.rank)).sum())
+        backward(layer(torch.full((1, 1), torch.nan if bad else 1.0 + group.rank)).sum(), optimizer)
         rows.append((guarded_step(optimizer, 10.0, group).item(), layer.weight.detach().clone()))
     return rows
 

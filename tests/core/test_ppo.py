@@ -107,14 +107,14 @@ def test_the_learning_rate_stays_within_its_limits():
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted():
     layer = nn.Linear(2, 1)
     optimizer = adamw([(layer.parameters(), 0.1)])
-    backward(optimizer, layer(torch.ones(1, 2)).sum())
+    backward(layer(torch.ones(1, 2)).sum(), optimizer)
     assert guarded_step(optimizer, 1.0) == 0.0
     weights, moments = layer.weight.clone(), optimizer.state[layer.weight]["exp_avg"].clone()
-    backward(optimizer, layer(torch.full((1, 2), math.inf)).sum())
+    backward(layer(torch.full((1, 2), math.inf)).sum(), optimizer)
     assert guarded_step(optimizer, 1.0) == 1.0
     assert torch.equal(layer.weight, weights)
     assert torch.equal(optimizer.state[layer.weight]["exp_avg"], moments)
-    backward(optimizer, layer(torch.ones(1, 2)).sum())
+    backward(layer(torch.ones(1, 2)).sum(), optimizer)
     assert guarded_step(optimizer, 1.0) == 0.0
     assert not torch.equal(layer.weight, weights)
 

@@ -277,7 +277,7 @@ def fitted_error(robot: Robot, data: Replay, unseen: Replay, factors: int) -> fl
     )
     optimizer = adamw([(model.parameters(), 3e-3)])
     for _ in range(250):
-        backward(optimizer, model.rollout_loss(**windows(data, 256, 1)))
+        backward(model.rollout_loss(**windows(data, 256, 1)), optimizer)
         guarded_step(optimizer, 1.0)
     with torch.no_grad():
         return model.rollout_loss(**windows(unseen, 1000, 4)).item()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from protege.sim.robots import get_robot
 from protege.sim.simulators.simulator import make_simulator
 
 pytest.importorskip("mujoco_warp")
-from warp._src.context import Module
 
 from protege.sim.simulators import mjwarp, warp_device
 
@@ -167,21 +165,3 @@ except UserError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == 'mujoco_warp is not installed. Install it: pip install "protege-sim[mjwarp]"\n', done.stderr
-
-
-# Compiling ---------------------------------------------------------------------------------------------------------------
-
-
-def test_kernels_are_compiled_without_being_launched():
-    simulator = mjwarp.MjwarpSimulator(ROBOT, N, device="cpu")
-    before, modules = simulator.state.root_pos_w.clone(), set()
-
-    def loaded(module, device, *block_dim):
-        modules.add(module)
-
-    with patch.object(Module, "load", loaded):
-        mjwarp.compile_together(lambda: simulator.step(TARGET), workers=2)
-    assert len(modules) > 20
-    assert torch.equal(simulator.state.root_pos_w, before), "nothing moved"
-    simulator.step(TARGET)
-    assert not torch.equal(simulator.state.root_pos_w, before)

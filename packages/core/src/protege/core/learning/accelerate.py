@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from threading import Thread
 from typing import Any
 
 import torch
@@ -42,6 +43,28 @@ def compiles(device: torch.device | str, wanted: bool) -> bool:
 def compiled(function: Callable[..., Any], device: torch.device | str, wanted: bool) -> Callable[..., Any]:
     """The function, compiled for fixed batch sizes at its first use if `compiles` says so."""
     return torch.compile(function, dynamic=False) if compiles(device, wanted) else function
+
+
+@contextmanager
+def loading_compiler(device: torch.device | str, wanted: bool) -> Iterator[None]:
+    """Load torch's compiler, and start its worker processes, while the code in this context runs; only if `compiles` says so.
+
+    This takes several seconds, which an environment that waits for its own kernels to be compiled can give.
+    """
+    thread = Thread(target=_load_compiler) if compiles(device, wanted) else None
+    if thread is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        if thread is not None:
+            thread.join()
+
+
+def _load_compiler() -> None:
+    from torch._inductor.async_compile import AsyncCompile
+
+    AsyncCompile.wakeup()
 
 
 @contextmanager

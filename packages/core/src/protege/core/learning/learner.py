@@ -165,7 +165,7 @@ class Learner:
         terms = self.algorithm.loss_terms(obs, batch, self.generator)
         # Terms of weight 0.0 are left out, not multiplied by zero: they may be NaN.
         active = [weight * term for weight, term in terms.values() if isinstance(weight, Tensor) or weight]
-        backward(self.algorithm.optimizer, sum(active, start=batch["weight"].new_zeros(())))
+        backward(sum(active, start=batch["weight"].new_zeros(())), self.algorithm.optimizer)
         return {name: term.detach() for name, (_, term) in terms.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,17 +20,69 @@ def adamw(groups: Iterable[tuple[Iterable[nn.Parameter], float]]) -> torch.optim
     return optimizer
 
 
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update of a weight matrix is orthogonalised, so that all its directions are learned equally fast.
+
+    For hidden matrices; all other parameters need another optimizer (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+    Args:
+        params: matrices.
+        lr: at the start; the update of a square matrix has a spectral norm of about lr.
+        momentum: share of the last momentum that an update retains.
+    """
+
+    found_inf: Tensor | None = None
+    """() 1 if the next step must change nothing; see `guarded_step`."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        params = list(params)
+        super().__init__([{"params": params, "lr": torch.tensor(lr, device=params[0].device)}], {"momentum": momentum})
+        for p in params:
+            self.state[p]["momentum"] = torch.zeros_like(p)
+        self.register_load_state_dict_post_hook(_rates_to_device)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update all matrices that have a gradient."""
+        for group in self.param_groups:
+            for p in (p for p in group["params"] if p.grad is not None):
+                bad = torch.zeros_like(group["lr"]) if self.found_inf is None else self.found_inf
+                grad, momentum = torch.where(bad > 0, 0.0, p.grad), self.state[p]["momentum"]
+                momentum.lerp_(grad, (1.0 - group["momentum"]) * (1.0 - bad))
+                update = orthogonalize(grad.lerp(momentum, group["momentum"]))
+                scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+                p.sub_(group["lr"] * scale * (1.0 - bad) * update)
+
+
+def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
+    """A matrix (R, C) with the same singular vectors and all singular values near 1, 0.7 to 1.2.
+
+    By Newton-Schulz iterations with the coefficients of Muon, in bfloat16 on a GPU.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x.T if matrix.shape[0] > matrix.shape[1] else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    x = x.T if matrix.shape[0] > matrix.shape[1] else x
+    return x.to(matrix.dtype)
+
+
 def _rates_to_device(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         group["lr"] = group["lr"].to(group["params"][0].device)
 
 
-def backward(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
-    """Replace the parameters' gradients by those of a loss, (); zero for parameters that it does not depend on."""
-    optimizer.zero_grad(set_to_none=True)
+def backward(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Replace the gradients of the optimizers' parameters by those of a loss, (); zero where it does not depend on them."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     if loss.requires_grad:
         loss.backward()
-    for parameter in (p for group in optimizer.param_groups for p in group["params"] if p.grad is None):
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    for parameter in (p for group in groups for p in group["params"] if p.grad is None):
         parameter.grad = torch.zeros_like(parameter)
 
 
@@ -53,7 +105,9 @@ def set_rate_share(optimizer: torch.optim.Optimizer, share: float, factor: float
         group["lr"].mul_(factor)
 
 
-def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
+def guarded_step(
+    optimizer: torch.optim.AdamW | Muon, max_grad_norm: float, group: ProcessGroup = SINGLE_PROCESS
+) -> Tensor:
     """Take one optimizer step with gradients from `backward`, clipped by norm per parameter group. Skip it if one is not finite.
 
     Args:
@@ -66,7 +120,7 @@ def guarded_step(optimizer: torch.optim.AdamW, max_grad_norm: float, group: Proc
     group.average(p.grad for part in parts for p in part if p.grad is not None)
     norms = [nn.utils.clip_grad_norm_(part, max_grad_norm) for part in parts]
     skipped = (~torch.stack(norms).isfinite()).any().float()
-    # The fused kernel does not change parameters or moments if found_inf is 1; GradScaler uses the same mechanism.
+    # AdamW's fused kernel and Muon change no parameter or moment if found_inf is 1; GradScaler uses the same mechanism.
     optimizer.found_inf = skipped  # type: ignore[attr-defined]
     optimizer.step()
     return skipped

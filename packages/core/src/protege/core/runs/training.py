@@ -11,6 +11,7 @@ import torch
 from ..env import Env, EnvPlugin, env_plugin
 from ..errors import UserError
 from ..launcher import launch
+from ..learning.accelerate import loading_compiler
 from ..learning.process_group import SINGLE_PROCESS, ProcessGroup
 from ..memory import require
 from ..names import checked_name
@@ -104,7 +105,8 @@ def _train(experiment: Experiment, plugin: EnvPlugin, config: Config, group: Pro
     torch.set_num_threads(torch_threads(settings.num_threads))
     torch.manual_seed(config.run.seed)
     sensors = getattr(getattr(config, "model", None), "sensors", FULL_STATE)
-    env = plugin.make(settings, config.env, sensors=sensors)
+    with loading_compiler(settings.torch_device(), settings.compile):
+        env = plugin.make(settings, config.env, sensors=sensors)
     try:
         check_rollout(env, config.agent.rollout_steps)
         for line in warnings(config, keys, experiment.kind) if group.first else ():

@@ -116,7 +116,8 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, moments in state["state"].items():
         like = torch.empty_like(parameters[i], device="cpu")
-        check_layout(moments, {"step": torch.tensor(0.0), "exp_avg": like, "exp_avg_sq": like}, f"optimizer.state[{i}]")
+        adam = {"step": torch.tensor(0.0), "exp_avg": like, "exp_avg_sq": like}
+        check_layout(moments, mine["state"].get(i) or adam, f"optimizer.state[{i}]")
 
 
 def _malformed(path: Path, name: str, why: str) -> UserError:

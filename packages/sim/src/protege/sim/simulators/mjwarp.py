@@ -14,6 +14,7 @@ from torch import Tensor
 from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
+from protege.core.threads import available_cores
 
 from ..engine import mujoco
 from ..env_config import MjwarpParams
@@ -34,7 +35,7 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
 
-COMPILERS = 8  # number of Warp modules that are compiled in parallel
+MAX_COMPILERS = 16  # Warp modules that are compiled in parallel, on as many cores; each takes up to 0.5 GB of memory
 
 
 class MjwarpSimulator:
@@ -213,7 +214,7 @@ class MjwarpSimulator:
 
         if self.device.type == "cpu":
             return run
-        compile_together(run, COMPILERS)
+        compile_together(run, min(available_cores(), MAX_COMPILERS))
         run()  # allocates
         with wp.ScopedDevice(self._where), wp.ScopedCapture() as capture:
             work()

@@ -24,6 +24,8 @@ class WorldModelConfig:
         model_window: control steps of a window, over which the model's predictions are fed back to it.
         model_recent: share of windows from the latest quarter of the replay.
         model_learning_rate: at the start.
+        model_muon_rate: learning rate, at the start, of Muon, which then trains the hidden weight matrices of the model; 0: AdamW
+            trains them too.
         policy_updates: policy updates per iteration.
         imagined_envs: imagined episodes per policy update, over all tasks.
         horizon: control steps of an imagined episode.
@@ -62,6 +64,7 @@ class WorldModelConfig:
     model_window: int = 8
     model_recent: float = 0.5
     model_learning_rate: float = 1e-3
+    model_muon_rate: float = 0.02
     policy_updates: int = 4
     imagined_envs: int = 2048
     horizon: int = 28
@@ -100,6 +103,7 @@ class WorldModelConfig:
         )
         checks.at_least(0, self, key, "warmup_exploration", "imagined_noise", "observation_noise")
         checks.within(0, 10, self, key, "learning_rate", "critic_learning_rate", "model_learning_rate")
+        checks.within(0, 10, self, key, "model_muon_rate")
         checks.shares(
             self, key, "gamma", "lam", "final_rate", "model_recent", "noise_memory", "target_memory", "average_memory"
         )

@@ -4,7 +4,7 @@ It predicts the difference from motion at constant velocity (`coordinates.drift`
 data by regression, and a network that is initially zero. After SuperTrack (Fussell et al. 2021) and SuperMimic (arXiv 2610.28480).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -53,6 +53,10 @@ class WorldModel(nn.Module):
         self.net = _network([inputs, *units, outputs])
         self.gains = Gains(factors, inputs, outputs) if factors else None
 
+    def hidden_weights(self) -> Sequence[Tensor]:
+        """Weight matrices of the network but the last."""
+        return [layer.weight for layer in self.net if isinstance(layer, nn.Linear)][:-1]
+
     def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None = None) -> Tensor:
         """Predict the states one control step later, (N, 13 + 2 J).
 
@@ -84,7 +88,14 @@ class WorldModel(nn.Module):
         pos, quat, _, _, joint_pos, _ = coordinates.unpack(x)
         return self.kinematics(pos, quat, joint_pos)
 
-    def rollout_loss(self, x: Tensor, target: Tensor, alive: Tensor, factors: Tensor | None = None) -> Tensor:
+    def rollout_loss(
+        self,
+        x: Tensor,
+        target: Tensor,
+        alive: Tensor,
+        factors: Tensor | None = None,
+        step_error: Callable[..., tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
         """Mean absolute error of open-loop predictions, in standard deviations of a step's residual, ().
 
         Args:
@@ -92,11 +103,13 @@ class WorldModel(nn.Module):
             target: (W, M, J) rad.
             alive: (W, M) 1 while the window is within one episode.
             factors: (M, F), see `forward`.
+            step_error: `self.step_error`, possibly compiled.
         """
+        step_error = step_error or self.step_error
         predicted = x[0].detach().requires_grad_()  # as after each step, to avoid a second compilation
         errors: list[Tensor] = []
         for step_target, truth in zip(target, x[1:], strict=True):
-            predicted, error = self.step_error(predicted, step_target, truth, factors)
+            predicted, error = step_error(predicted, step_target, truth, factors)
             errors.append(error)
         return torch.where(alive > 0, torch.stack(errors), 0.0).sum() / alive.sum().clamp_min(1.0)
 

@@ -11,7 +11,7 @@ from ...env import Env, ImaginableEnv, Obs
 from ..accelerate import accelerate, compiled, compiles, frozen
 from ..cuda_graph import Recorded
 from ..learner import Policy
-from ..optim import adamw, backward, guarded_step, set_learning_rate
+from ..optim import Muon, adamw, backward, guarded_step, set_learning_rate
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from ..rollout import discount
 from ..stopwatch import Stopwatch
@@ -65,13 +65,14 @@ class WorldModelLearner[P: Policy]:
         # One set of normalisers, and one critic, for both.
         self.policy.tokenizer, self.policy.critic = policy.tokenizer, policy.critic
         self.target_critic = deepcopy(policy.critic).requires_grad_(False)
-        # Compiling networks alone gains little: an imagined step is compiled as a whole, including its networks.
+        # Compiling networks alone gains little: steps are compiled as a whole, including their networks.
         mixed_precision, compile = speed
         accelerate(policy, device, mixed_precision, compile=False)
         model = WorldModel(env.robot, config.model_units, len(env.factor_ranges))
         self.model = accelerate(model.to(device), device, mixed_precision, compile=False)
         if compiles(device, compile):
             self.model.kinematics.fuse()
+        self._step_error = compiled(self.model.step_error, device, compile)
         self.imagined = env.imagine(config.imagined_envs, self.generator)
         self._imagined_step = compiled(imagination.imagined_step, device, compile)
         group.broadcast(self.model)
@@ -81,7 +82,10 @@ class WorldModelLearner[P: Policy]:
                 (policy.critic.parameters(), config.critic_learning_rate),
             ]
         )
-        self.model_optimizer = adamw([(self.model.parameters(), config.model_learning_rate)])
+        hidden = self.model.hidden_weights() if config.model_muon_rate > 0 else []
+        others = [p for p in self.model.parameters() if all(p is not weight for weight in hidden)]
+        self.model_optimizer = adamw([(others, config.model_learning_rate)])
+        self.model_muon = Muon(hidden, config.model_muon_rate) if hidden else None
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.kl_weight = torch.zeros((), device=device)  # of the KL of a latent from its prior
         self.gamma = discount(config.gamma, env.robot.control_dt)
@@ -102,9 +106,14 @@ class WorldModelLearner[P: Policy]:
         self.fitted = True
 
     @property
-    def optimizers(self) -> dict[str, torch.optim.AdamW]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Optimizers by their names in checkpoints."""
-        return {"optimizer": self.optimizer, "model_optimizer": self.model_optimizer}
+        muon = {} if self.model_muon is None else {"model_muon": self.model_muon}
+        return {"optimizer": self.optimizer, "model_optimizer": self.model_optimizer, **muon}
+
+    @property
+    def _model_optimizers(self) -> list[torch.optim.AdamW | Muon]:
+        return [self.model_optimizer, *([] if self.model_muon is None else [self.model_muon])]
 
     # Control steps -----------------------------------------------------------------------------------------------------
 
@@ -117,6 +126,8 @@ class WorldModelLearner[P: Policy]:
         decay = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - RATE_DECAY_START) / (1.0 - RATE_DECAY_START)
         set_learning_rate(self.optimizer, decay * config.learning_rate, decay * config.critic_learning_rate)
         set_learning_rate(self.model_optimizer, decay * config.model_learning_rate)
+        if self.model_muon is not None:
+            set_learning_rate(self.model_muon, decay * config.model_muon_rate)
         self.samples = config.rollout_steps * env.num_envs
         episodes = self._play(config.rollout_steps, config.exploration)
         self.stopwatch.lap("time/collect")
@@ -214,12 +225,12 @@ class WorldModelLearner[P: Policy]:
         loss = self._model_gradients(
             self._windows(config.model_batch, config.model_window, config.model_recent)
         ).clone()
-        skipped = guarded_step(self.model_optimizer, config.max_grad_norm, self.group)
-        return {"model/loss": loss, "model/skipped_updates": skipped}
+        skipped = [guarded_step(part, config.max_grad_norm, self.group) for part in self._model_optimizers]
+        return {"model/loss": loss, "model/skipped_updates": torch.stack(skipped).amax()}
 
     def _backward_model(self, windows: Mapping[str, Tensor]) -> Tensor:
-        loss = self.model.rollout_loss(**windows)
-        backward(self.model_optimizer, loss)
+        loss = self.model.rollout_loss(**windows, step_error=self._step_error)
+        backward(loss, *self._model_optimizers)
         return loss.detach()
 
     def _update_policy(self, number: int, after_step: Callable[[], None]) -> dict[str, Tensor]:
