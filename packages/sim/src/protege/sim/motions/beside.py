@@ -10,7 +10,7 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
-from ..render import COMPANION_OFFSET, Companion
+from ..render import COMPANION_OFFSET, Companion, Mark, add_mark
 from ..robots import get_robot
 from ..robots.addresses import addresses
 from .identity import joints_onto, robot_of
@@ -48,9 +48,10 @@ class Figure:
         places = self.at(moment)
         places = places + _shift(places[0], root)
         for index, parent in enumerate(self.parents):
-            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, places[index])
+            add_mark(scene, Mark(mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, places[[index]], SOURCE_COLOR))
             if parent >= 0 and np.linalg.norm(places[index] - places[parent]) > 1e-6:
-                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, places[parent], places[index])
+                bone = places[[parent, index]]
+                add_mark(scene, Mark(mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, bone, SOURCE_COLOR))
 
 
 def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
@@ -107,16 +108,3 @@ def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
 def _shift(own: np.ndarray, root: np.ndarray) -> np.ndarray:
     """(3,) m, horizontal shift that moves a root from its own place to the left of another root."""
     return (root + COMPANION_OFFSET - own) * [1.0, 1.0, 0.0]
-
-
-def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: np.ndarray) -> None:
-    """Add a ball at a place, or a bone between two, if the scene has room."""
-    if scene.ngeom >= scene.maxgeom:
-        return
-    geom = scene.geoms[scene.ngeom]
-    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(SOURCE_COLOR, np.float32)
-    mujoco.mjv_initGeom(geom, kind.value, size, places[0], turn, rgba)
-    if len(places) == 2:
-        mujoco.mjv_connector(geom, kind.value, radius, *places)
-    geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
-    scene.ngeom += 1

@@ -18,6 +18,7 @@ from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
+from ..motions_extra import needs_motions_extra
 from ..robots.mjcf import build_spec
 from .anatomy import PartRotations, Roles, limb
 from .body_map import Target, body_map, followed
@@ -130,8 +131,12 @@ def solve(
         step: frame time, s: joints do not turn faster than `MAX_JOINT_SPEED`; inf for no limit.
         settled: m and rad, the search for a frame's joints ends with a step that is shorter.
         wraps: the last frame repeats the first pose: the first one is then searched for from the last second.
+
+    Raises:
+        UserError: the extra `motions` is not installed.
     """
-    import mink
+    with needs_motions_extra("retargeting"):
+        import mink
 
     model = build_spec(robot).compile()
     rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
