@@ -35,7 +35,7 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
-from protege.deploy.policy.senses import measured_inputs
+from protege.deploy.policy.sensor_inputs import measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams

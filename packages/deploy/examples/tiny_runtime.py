@@ -33,7 +33,9 @@ class TinyRuntime:
         if self.facts["batch"] is None:  # the free dimension is called N
             options.add_free_dimension_override_by_name("N", 1)
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.blank = {x["name"]: np.zeros((1, *x["shape"]), TYPES[x["dtype"]]) for x in self.facts["inputs"]}
+        self.blank: dict[str, np.ndarray] = {
+            x["name"]: np.zeros((1, *x["shape"]), TYPES[x["dtype"]]) for x in self.facts["inputs"]
+        }
         states = [x["name"] for x in self.facts["outputs"] if x["name"].startswith("next_")]
         self.memory, self.begins = {name: self.blank[name.removeprefix("next_")] for name in states}, True
 
@@ -50,7 +52,8 @@ class TinyRuntime:
         if self.memory:
             feeds |= {name.removeprefix("next_"): x for name, x in self.memory.items()}
             feeds["reset"] = np.array([self.begins])
-        outputs = dict(zip((x["name"] for x in self.facts["outputs"]), self.session.run(None, feeds), strict=True))
+        values = map(np.asarray, self.session.run(None, feeds))
+        outputs = dict(zip((x["name"] for x in self.facts["outputs"]), values, strict=True))
         self.memory, self.begins = {name: outputs[name] for name in self.memory}, False
         if not np.isfinite(outputs["joint_target"]).all():
             raise ArithmeticError("a target is not finite: damp the joints")
