@@ -114,6 +114,11 @@ class Film:
         return times, Poses(*(np.stack(column) for column in zip(*states, strict=True)))
 
 
+def scene_of(told: Mapping[str, Any]) -> Scene:
+    """A scene from plain data."""
+    return Scene(**{**told, "push": Push(**told["push"]) if "push" in told else None})
+
+
 def marks(scene: Scene, time: float, root: np.ndarray) -> list[Mark]:
     """The commanded line or point on the ground, and the arrow of a push at a root (3,) m."""
     found = []
@@ -154,8 +159,7 @@ def main(description: Path, output: Path, fps: float, width: int, height: int, q
             film = Film(robot["robot"], export(robot["checkpoint"], Path(folder) / "export"), width, height)
             column = []
             for scene, seconds in zip(robot["scenes"], told["seconds"], strict=True):
-                push = Push(**scene["push"]) if "push" in scene else None
-                shown = Scene(**{**scene, "push": push})
+                shown = scene_of(scene)
                 caption = f"{robot['caption']}: {shown.caption}"
                 column += [captioned(picture, caption) for picture in film.pictures(shown, seconds, fps)]
             film.renderer.close()
