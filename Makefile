@@ -51,6 +51,10 @@ docs: python ## build the documentation into site/; links and references that le
 	@$(call install,$(if $(WITHOUT_TOOLS),--no-dev --group docs))
 	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict $(ARGS)
 
+.PHONY: release
+release: tools ## version, commit and tag of a package: PACKAGE=core VERSION=0.2.0; ARGS=--dry-run only checks
+	@$(RUN) python scripts/release.py $(or $(PACKAGE),$(error PACKAGE is missing)) $(or $(VERSION),$(error VERSION is missing)) $(ARGS)
+
 .PHONY: clean
 clean: ## remove environments, caches and built wheels; results/ stays
 	rm -rf .venv .tools dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -29,10 +29,10 @@ def main(folder: str, steps: int = 90) -> None:
     for step in range(steps):
         start = time.perf_counter()
         reading = robot.read()
-        safety.sense(step, step * facts.control_dt, reading)
-        target = safety.admit(reading, policy.act(reading, command))  # rad, (J,), within the joints' limits
+        safety.check_reading(step, step * facts.control_dt, reading)
+        target = safety.clip_target(reading, policy.act(reading, command))  # rad, (J,), within the joints' limits
         if safety.tripped is not None:  # such as a fall: from now on the joints only damp
-            robot.write(safety.pose, Mode.DAMPING)
+            robot.write(safety.damping_target, Mode.DAMPING)
             raise SystemExit(str(safety.tripped))
         longest = max(longest, time.perf_counter() - start)
         robot.write(target)  # simulates one control step; a real loop sleeps until the next one

@@ -25,7 +25,7 @@ PAGES = [
     for page in sorted(ROOT.glob(pattern))
 ]
 PACKAGES = ("core", "sim", "teachers", "distill", "deploy")
-OTHERS_OPTIONS = {"--no-sync", "--extra", "--logdir"}  # uv's, TensorBoard's
+OTHERS_OPTIONS = {"--no-sync", "--extra", "--package", "--follow-tags", "--logdir"}  # uv's, git's, TensorBoard's
 OTHERS_OPTIONS |= {"--gres", "--gpus-per-task", "--ntasks-per-node", "--signal"}  # SLURM's
 OTHERS_OPTIONS |= {"--rl", "--video", "--frontend", "--keyword"}  # Isaac Lab's; --rl_library up to its underscore
 OTHERS_OPTIONS |= {"--skip", "--peer-path", "--episodes", "--iterations"}  # of scripts

@@ -1,7 +1,6 @@
 """The format is what its page and its schema say: a runtime written from the page acts like ours."""
 
 import json
-import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,18 +35,21 @@ from protege.deploy.policy.metadata import (
 )
 from protege.deploy.policy.policy_schema import SCHEMA_FILE
 from protege.deploy.policy.properties import properties
-from protege.deploy.policy.senses import measured_inputs
+from protege.deploy.policy.sensor_inputs import measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.tasks.steering import SteeringParams
 
-PAGE = Path(__file__).parents[2] / "docs" / "policy_format.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "policy_format.md"
+TINY_RUNTIME = ROOT / "packages/deploy/examples/tiny_runtime.py"
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
 
 def tiny_runtime() -> Any:
-    """The class of the page's only Python block, which sees nothing of Protégé."""
-    [source] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    """The class of the example that the page names, which sees nothing of Protégé."""
+    assert str(TINY_RUNTIME.relative_to(ROOT)) in PAGE.read_text()
+    source = TINY_RUNTIME.read_text()
     assert "protege" not in source
     scope: dict[str, Any] = {}
     exec(source, scope)

@@ -34,7 +34,7 @@ from protege.deploy.loop.recording import load as load_recording
 from protege.deploy.motions.clips import load_clip
 from protege.deploy.network.wire import Codec
 from protege.deploy.policy.metadata import Imu, StartState
-from protege.deploy.policy.senses import in_heading_frame, measured_inputs
+from protege.deploy.policy.sensor_inputs import in_heading_frame, measured_inputs
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.robots.udp import UdpRobot
 from protege.deploy.runtime import OnnxPolicy
@@ -178,9 +178,9 @@ def test_a_fall_is_detected_by_the_tilt_without_a_measured_height(each_onboard: 
     policy = OnnxPolicy(each_onboard[1])
     reading = Blind(MujocoRobot(each_onboard[1], standing=True)).read()
     safety = Safety(Limits.of(policy.metadata), policy.metadata)
-    safety.sense(0, 0.0, reading)
+    safety.check_reading(0, 0.0, reading)
     assert safety.tripped is None
-    safety.sense(1, 0.0, replace(reading, root_quat_w=np.array([np.cos(0.7), np.sin(0.7), 0.0, 0.0]), stamp=1))
+    safety.check_reading(1, 0.0, replace(reading, root_quat_w=np.array([np.cos(0.7), np.sin(0.7), 0.0, 0.0]), stamp=1))
     assert safety.tripped is not None and safety.tripped.cause == "fall" and "leans" in safety.tripped.message
 
 

@@ -194,9 +194,9 @@ def test_a_soft_servo_has_a_wider_target_range() -> None:
         metadata(), stiffness=[25.0, 100.0], safety={"joint_reach": 0.4, "torque": None, "target_rate": None}
     )
     safety = Safety(Limits.of(soft), soft)
-    safety.sense(0, 0.0, STANDING)
-    np.testing.assert_allclose(safety.admit(STANDING, np.array([1.79, 1.24])), [1.79, 1.24])
-    np.testing.assert_allclose(safety.admit(STANDING, np.array([1.81, -1.26])), [1.8, -1.25])
+    safety.check_reading(0, 0.0, STANDING)
+    np.testing.assert_allclose(safety.clip_target(STANDING, np.array([1.79, 1.24])), [1.79, 1.24])
+    np.testing.assert_allclose(safety.clip_target(STANDING, np.array([1.81, -1.26])), [1.8, -1.25])
     assert safety.clipped == {"range": 1, "rate": 0} and safety.tripped is None
 
 
@@ -214,10 +214,10 @@ def test_clipping_for_too_long_trips() -> None:
 def test_written_targets_are_always_within_the_limits(outputs: list[list[float]]) -> None:
     safety, before = Safety(Limits(), metadata()), HERE
     for step, output in enumerate(outputs):
-        safety.sense(step, step * DT, STANDING)
-        target = safety.admit(STANDING, np.array(output))
+        safety.check_reading(step, step * DT, STANDING)
+        target = safety.clip_target(STANDING, np.array(output))
         if safety.tripped is not None:
-            assert np.array_equal(safety.pose, HERE.astype(np.float32))
+            assert np.array_equal(safety.damping_target, HERE.astype(np.float32))
             break
         assert np.isfinite(target).all() and np.abs(target).max() <= 1.25 + 1e-6
         assert np.abs(target - before).max() <= 40.0 * DT + 1e-5
@@ -264,12 +264,14 @@ def test_times_are_the_same_at_every_rate(rate: int, clipped: int, frozen: int) 
     safety = Safety(Limits().changed(["torque=off"]), replace(metadata(), control_dt=1.0 / rate))
     for step in range(100):
         if safety.tripped is None:
-            safety.sense(step, step / rate, replace(STANDING, joint_pos=HERE + 1e-6 * np.sin([step, step + 1.0])))
-            safety.admit(STANDING, np.array([1.3, 0.0]))
+            safety.check_reading(
+                step, step / rate, replace(STANDING, joint_pos=HERE + 1e-6 * np.sin([step, step + 1.0]))
+            )
+            safety.clip_target(STANDING, np.array([1.3, 0.0]))
     assert safety.tripped is not None and (safety.tripped.cause, safety.tripped.step) == ("clipping", clipped)
-    safety.begin()
+    safety.reset()
     for step in range(100):
-        safety.sense(step, step / rate, replace(STANDING, joint_vel=np.array([0.5, 0.0])))
+        safety.check_reading(step, step / rate, replace(STANDING, joint_vel=np.array([0.5, 0.0])))
     assert safety.tripped is not None and (safety.tripped.cause, safety.tripped.step) == ("frozen", frozen)
 
 

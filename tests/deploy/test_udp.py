@@ -133,7 +133,7 @@ def test_old_duplicate_and_foreign_packets_are_counted_and_dropped(link: tuple[U
 
 def test_a_second_robot_is_refused(link: tuple[UdpRobot, socket.socket], caplog: pytest.LogCaptureFixture) -> None:
     robot, client = link
-    second = peer(robot.endpoint.place)
+    second = peer(robot.endpoint.address)
     for k in range(100, 150):
         second.send(state_packet(CODEC, k, 0.0, replace(STANDING, joint_pos=np.array([9.0, 9.0]))))
     settle(lambda: robot.read().stamp == 10 and robot.dropped.get("stranger") == 50)
@@ -211,9 +211,9 @@ def test_another_robot_is_a_one_line_error() -> None:
 def test_a_port_in_use_is_a_one_line_error() -> None:
     first = Endpoint(ANY, 100)
     with pytest.raises(
-        DeployError, match=rf"cannot listen on UDP 127\.0\.0\.1:{first.place[1]} \(Address already in use\)"
+        DeployError, match=rf"cannot listen on UDP 127\.0\.0\.1:{first.address[1]} \(Address already in use\)"
     ):
-        UdpRobot(first.place, metadata())
+        UdpRobot(first.address, metadata())
     first.close()
     with pytest.raises(DeployError, match=r"cannot listen on UDP 192\.0\.2\.1:0"):
         Endpoint(("192.0.2.1", 0), 100, keyed=True)
@@ -223,7 +223,7 @@ def test_addresses_are_parsed() -> None:
     assert parse_address("47800", "--robot") == ("127.0.0.1", 47800)
     assert parse_address("0.0.0.0:9", "--robot") == ("0.0.0.0", 9)
     for text in ("", "x", "1:2:x", "-1", "65536", "²"):
-        with pytest.raises(DeployError, match="is no place"):
+        with pytest.raises(DeployError, match="is no address"):
             parse_address(text, "--robot")
 
 
@@ -299,7 +299,7 @@ def test_the_example_robot_runs_with_the_command_line(keyed: bool, exported: Pat
 def commands(exported: Path) -> Iterator[tuple[Commander, UdpCommands, socket.socket]]:
     commander = Commander(OnnxPolicy(exported))
     with UdpCommands(ANY, commander) as source:
-        client = peer(source.endpoint.place)
+        client = peer(source.endpoint.address)
         yield commander, source, client
         client.close()
 
@@ -328,7 +328,7 @@ def test_orders_are_obeyed_and_answered(commands: tuple[Commander, UdpCommands, 
 def test_a_second_commander_is_refused(commands: tuple[Commander, UdpCommands, socket.socket]) -> None:
     _, source, client = commands
     say(client, {"sequence": 1})
-    second = peer(source.endpoint.place)
+    second = peer(source.endpoint.address)
     assert say(second, {"sequence": 1, "order": {"path": {}}}) == {
         "sequence": 1,
         "error": "another commander is locked in",

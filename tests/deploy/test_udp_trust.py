@@ -3,7 +3,6 @@
 import hmac
 import json
 import os
-import re
 import socket
 import threading
 import time
@@ -89,8 +88,8 @@ def test_repeated_old_and_far_states_are_refused(link: tuple[UdpRobot, Codec, so
     robot, codec, client = link
     recorded = state(codec, 11, 0.1)
     for data in (recorded, recorded, state(codec, 9, 0.9), state(codec, 11 + 1001, 0.9), state(codec, 11 + 2**30, 0.9)):
-        client.sendto(data, robot.endpoint.place)
-    client.sendto(state(codec, 12, 0.2), robot.endpoint.place)
+        client.sendto(data, robot.endpoint.address)
+    client.sendto(state(codec, 12, 0.2), robot.endpoint.address)
     settle(lambda: robot.read().stamp == 12)
     assert robot.read().joint_pos[0] == pytest.approx(0.2)
     assert robot.dropped == {"duplicate": 1, "old": 1, "jump": 2}
@@ -99,17 +98,17 @@ def test_repeated_old_and_far_states_are_refused(link: tuple[UdpRobot, Codec, so
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_state_that_is_not_finite_is_dropped(broken: float, link: tuple[UdpRobot, Codec, socket.socket]) -> None:
     robot, codec, client = link
-    client.sendto(state(codec, 11, broken), robot.endpoint.place)
+    client.sendto(state(codec, 11, broken), robot.endpoint.address)
     settle(lambda: robot.read() is not None and robot.dropped == {"not finite": 1})
     assert robot.read().stamp == 10 and robot.read().joint_pos[0] == 0.5
 
 
 def test_a_flood_of_strangers_does_not_reach_the_robots_socket(link: tuple[UdpRobot, Codec, socket.socket]) -> None:
     robot, codec, client = link
-    with peer(robot.endpoint.place) as stranger:
+    with peer(robot.endpoint.address) as stranger:
         for _ in range(5000):  # more than its buffer holds
             stranger.send(os.urandom(600))
-        client.sendto(state(codec, 11, 0.25), robot.endpoint.place)
+        client.sendto(state(codec, 11, 0.25), robot.endpoint.address)
         assert robot.read().joint_pos[0] == 0.25
         assert sum(robot.dropped.values()) == endpoint.MAX_STRANGER_DATAGRAMS
 
@@ -157,17 +156,17 @@ def test_a_restarted_robot_is_accepted_again(
         client.settimeout(10.0)
         time.sleep(0.06)
         if key:
-            client.sendto(state(again, 0, 0.3), robot.endpoint.place)
+            client.sendto(state(again, 0, 0.3), robot.endpoint.address)
             settle(lambda: robot.read() is not None and robot.dropped.get("introduction") == 1)
             again.peer_session = again.unpack(client.recv(2000)).session
-        client.sendto(state(again, 1, 0.3), robot.endpoint.place)
+        client.sendto(state(again, 1, 0.3), robot.endpoint.address)
         settle(lambda: robot.read().stamp == 1)
         assert robot.endpoint.peer == client.getsockname()
         robot.write(STANDING.joint_pos)
         assert again.unpack(client.recv(2000)).kind is PacketKind.TARGET
         # The first program's session has ended, also for recordings of it.
         if key:
-            client.sendto(state(codec, 11, 0.9), robot.endpoint.place)
+            client.sendto(state(codec, 11, 0.9), robot.endpoint.address)
             settle(lambda: robot.read() is not None and robot.dropped.get("old") == 1)
             assert robot.read().stamp == 1
 
@@ -217,7 +216,7 @@ def run(request: pytest.FixtureRequest, exported: Path) -> Iterator[tuple[Comman
     """A commander, its source, and a client; with a key the client knows the session."""
     commander = Commander(OnnxPolicy(exported))
     with UdpCommands(ANY, commander, request.param) as source:
-        client = Client(source.endpoint.place, request.param)
+        client = Client(source.endpoint.address, request.param)
         if request.param:
             assert client.say() == "name this session in each datagram"
             source.endpoint.dropped.clear()
@@ -263,13 +262,13 @@ def test_a_stop_is_obeyed_whatever_its_sequence(run: tuple[Commander, UdpCommand
 def test_a_stop_is_obeyed_from_any_socket(run: tuple[Commander, UdpCommands, Client], here: Callable) -> None:
     """A second program without the session that is not the peer, such as a stop button."""
     commander, source, client = run
-    other = Client(source.endpoint.place, client.key)
+    other = Client(source.endpoint.address, client.key)
     assert other.say(0, stop=True) == "" and here(commander) == ("steering",)
     other.socket.close()
     # With a key not from everybody.
     if client.key:
         assert client.say(stop=False) == ""
-        forger = Client(source.endpoint.place, ANOTHER)
+        forger = Client(source.endpoint.address, ANOTHER)
         forger.send(9, stop=True)
         settle(lambda: source.endpoint.dropped["signature"] == 1)
         assert not source.stopped
@@ -283,7 +282,7 @@ def test_a_stop_of_a_policy_that_cannot_stand_ends_the_run(exported: Path) -> No
     commander, ended = Commander(Tracker(exported)), threading.Event()
     commander.on_end = ended.set
     with UdpCommands(ANY, commander) as source:
-        client = Client(source.endpoint.place, None)
+        client = Client(source.endpoint.address, None)
         assert client.say(stop=True) == "" and ended.is_set()
         client.socket.close()
 
@@ -293,7 +292,7 @@ def test_a_restarted_commander_is_accepted_again(
 ) -> None:
     commander, source, client = run
     client.say(500)
-    again = Client(source.endpoint.place, client.key)
+    again = Client(source.endpoint.address, client.key)
     again.session = client.session if client.key else {}
     assert again.say(order={"goal": {"point": [1, 0]}}) == "another commander is locked in"
     monkeypatch.setattr(endpoint, "PEER_TIMEOUT", 0.05)
@@ -309,11 +308,11 @@ def test_a_walk_continues_during_a_flood(exported: Path) -> None:
     policy, robot = OnnxPolicy(exported), MujocoRobot(exported)
     commander = Commander(policy)
     with UdpCommands(ANY, commander) as source:
-        owner, done = Client(source.endpoint.place, None), threading.Event()
+        owner, done = Client(source.endpoint.address, None), threading.Event()
         assert owner.say(order={"steering": {"speed": 0.0}}) == ""
 
         def flood() -> None:
-            with peer(source.endpoint.place) as stranger:
+            with peer(source.endpoint.address) as stranger:
                 while not done.is_set():
                     stranger.send(os.urandom(600))
 
@@ -333,14 +332,15 @@ def test_a_walk_continues_during_a_flood(exported: Path) -> None:
 def test_the_commander_in_the_docs_is_obeyed(
     exported: Path, tmp_path: Path, here: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text()
-    [block] = [text for text in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "PRTG2" in text]
+    root, example = Path(__file__).parents[2], "packages/deploy/examples/udp_orders.py"
+    assert example in (root / "docs" / "realtime.md").read_text()
+    block = (root / example).read_text()
     (tmp_path / "udp.key").write_bytes(KEY)
     commander = Commander(OnnxPolicy(exported))
     with UdpCommands(ANY, commander, KEY) as source:
         scope: dict = {}
         code = block.replace('"udp.key"', repr(str(tmp_path / "udp.key")))
-        exec(code.replace("47801", str(source.endpoint.place[1])), scope)
+        exec(code.replace("47801", str(source.endpoint.address[1])), scope)
         scope["link"].close()
         assert source.stopped and here(commander) == ("steering",)
         answers = [{"sequence": number, "session": source._session} for number in (2, 3)]

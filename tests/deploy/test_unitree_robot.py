@@ -107,7 +107,7 @@ def test_a_reading_is_in_the_world_frame() -> None:
     reading = reading_of(state, place, np.array([2, 0]))
     np.testing.assert_allclose(reading.root_ang_vel_w, [0.0, 1.0, 0.5], atol=1e-6)
     assert reading.joint_pos.tolist() == [2.0, 0.0] and reading.joint_vel.tolist() == [-2.0, 0.0]
-    assert reading.stamp == 7 and reading.place.tolist() == [1.0, 2.0, 3.0]
+    assert reading.stamp == 7 and reading.measured_root_pos_w.tolist() == [1.0, 2.0, 3.0]
     assert reading_of(state, None, np.array([0])).root_pos_w is None
 
 
@@ -117,7 +117,7 @@ def test_joints_are_found_by_name_and_commands_are_repeated(
     machine, robot = link
     order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
-    assert robot.read().place.tolist() == [1.0, 2.0, 0.75]
+    assert robot.read().measured_root_pos_w.tolist() == [1.0, 2.0, 0.75]
     end, wanted = time.monotonic() + 1.0, np.linspace(-0.5, 0.5, g1_metadata.num_joints)
     while time.monotonic() < end:
         robot.write(wanted)
@@ -269,7 +269,7 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         (["simulate", "--robot", "atlas"], "the order of the motors of 'atlas' is not known. Known: g1"),
         (["simulate", "--robot", "g1", "--export", "{smpl}"], "is an export for smpl, not g1"),
         (["simulate", "--robot", "g1", "--interface", "nowhere0", "--domain", "3"], "DDS cannot use the interface nowhere0"),
-        (["run", "{smpl}", "--robot", "unitree:"], "--robot unitree: is no place"),
+        (["run", "{smpl}", "--robot", "unitree:"], "--robot unitree: is no address"),
         (["run", "{smpl}", "--robot", "unitree:lo", "--fast"], "runs in real time"),
         (["run", "{smpl}", "--robot", "mujoco", "--soft-start", "5", "--begin", "remote"], "has no remote control"),
     ],

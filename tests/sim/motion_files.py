@@ -217,10 +217,10 @@ def protomotions(robot: Robot) -> dict[str, Any]:
 def smpl_motion() -> dict[str, Any]:
     """A .motion's fields of SMPL: joints are rotation vectors."""
     pos, rotations = smpl_walk()
-    from protege.sim.motions.skeleton_kinematics import body_places
+    from protege.sim.motions.skeleton_kinematics import body_positions
 
     body = skeleton()
-    places = body_places(pos, rotations, body.offsets, body.parents)
+    places = body_positions(pos, rotations, body.offsets, body.parents)
     return {"fps": FPS, "dof_pos": torch.from_numpy(rotation_vectors(rotations[:, 1:]).reshape(FRAMES, -1)),
             "rigid_body_pos": torch.from_numpy(places), "rigid_body_rot": torch.from_numpy(roll(world(rotations)))}  # fmt: skip
 

@@ -42,7 +42,7 @@ from protege.sim.cli import main
 from protege.sim.motions.importer import clips_in
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import skeleton
-from protege.sim.motions.skeleton_kinematics import body_places
+from protege.sim.motions.skeleton_kinematics import body_positions
 
 WRISTS = [i for i, name in enumerate(G1.joint_names) if "wrist" in name]
 
@@ -151,7 +151,7 @@ def test_smpls_bodies_are_where_they_were(kind):
     """Against the places of the file's own skeleton; the height is the floor's."""
     pos, rotations = smpl_walk()
     body = skeleton()
-    wanted = body_places(pos, rotations, body.offsets, body.parents)
+    wanted = body_positions(pos, rotations, body.offsets, body.parents)
     (clip,) = clips(smpl_files()[kind], SMPL, ground="shift")
     off = bodies(clip, SMPL) - wanted
     np.testing.assert_allclose(off - off[:, :1], 0.0, atol=1e-5)

@@ -18,7 +18,7 @@ from protege.sim.motions.importer import clip_of, fit, motions_in
 from protege.sim.motions.inspect import inspect
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.resample import at_most
-from protege.sim.motions.skeleton_kinematics import body_places
+from protege.sim.motions.skeleton_kinematics import body_positions
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 from protege.sim.motions.sources import MOTION_SUFFIXES
 from protege.sim.robots import get_robot
@@ -65,7 +65,7 @@ def test_smpls_bodies_are_where_the_files_are(name):
     thin, skeleton = at_most(motion), motion.skeleton
     clip = clip_of(motion, smpl, "shift")
     mine = places(smpl, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)[: len(thin.time)]
-    theirs = body_places(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
+    theirs = body_positions(thin.root_pos_w, thin.rotations, skeleton.offsets, skeleton.parents)
     theirs = theirs[:, [skeleton.names.index(body) for body in smpl.body_names]]
     off = np.linalg.norm((mine - mine[:, :1]) - (theirs - theirs[:, :1]), axis=-1)
     assert 100.0 * off.mean() < CENTIMETRES[name]

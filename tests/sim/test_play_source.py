@@ -13,7 +13,7 @@ from protege.sim.engine import mujoco
 from protege.sim.motions.beside import companion
 from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers.options import Options
-from protege.sim.motions.skeleton_kinematics import body_places
+from protege.sim.motions.skeleton_kinematics import body_positions
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 from protege.sim.render import COMPANION_OFFSET
 from protege.sim.robots import get_robot
@@ -52,7 +52,7 @@ def shifted(root: np.ndarray) -> np.ndarray:
 def test_a_skeletons_balls_are_where_its_bodies_are_on_the_same_ground(robot):
     pos, rotations = smpl_walk()
     body = skeleton()
-    places = body_places(pos, rotations, body.offsets, body.parents)
+    places = body_positions(pos, rotations, body.offsets, body.parents)
     balls = [one for one in geoms(read(poselib()), robot, 25.5 / 30.0) if one.type == mujoco.mjtGeom.mjGEOM_SPHERE]
     wanted = (places[25] + places[26]) / 2.0
     np.testing.assert_allclose([one.pos for one in balls], wanted + shifted(wanted[0]), atol=1e-5)
@@ -61,7 +61,7 @@ def test_a_skeletons_balls_are_where_its_bodies_are_on_the_same_ground(robot):
 def test_bones_join_the_bodies_that_are_joined(robot):
     pos, rotations = smpl_walk()
     body = skeleton()
-    places = body_places(pos, rotations, body.offsets, body.parents)[0]
+    places = body_positions(pos, rotations, body.offsets, body.parents)[0]
     bones = [one for one in geoms(read(poselib()), robot, 0.0) if one.type == mujoco.mjtGeom.mjGEOM_CAPSULE]
     middles = [(places[i] + places[parent]) / 2.0 for i, parent in enumerate(body.parents) if parent >= 0]
     np.testing.assert_allclose([one.pos for one in bones], middles + shifted(places[0]), atol=1e-5)

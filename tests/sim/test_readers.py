@@ -41,7 +41,7 @@ from protege.sim.motions.readers import READERS, Reader
 from protege.sim.motions.readers.document import Document, open_document
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import skeleton
-from protege.sim.motions.skeleton_kinematics import body_places
+from protege.sim.motions.skeleton_kinematics import body_positions
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 
 FILES = {
@@ -216,7 +216,7 @@ def test_places_of_a_bvh_are_those_of_hand_arithmetic():
     """One leg, turned by 90 degrees about the file's x, points backwards: y up, -z is our y."""
     rows = [[0.0, 90.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 90.0, 0.0, 0.0, 0.0]] * 3
     (motion,) = read(bvh(rows=rows), unit="cm")
-    places = body_places(motion.root_pos_w, motion.rotations, motion.skeleton.offsets, motion.skeleton.parents)
+    places = body_positions(motion.root_pos_w, motion.rotations, motion.skeleton.offsets, motion.skeleton.parents)
     np.testing.assert_allclose(places[0, 1], [0.1, 0.0, 0.45], atol=1e-6)
     np.testing.assert_allclose(places[0, 2], [0.1, 0.45, 0.45], atol=1e-6)
 

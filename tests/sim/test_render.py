@@ -13,7 +13,9 @@ from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clip
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
+from protege.sim.engine import mujoco
 from protege.sim.render import (
+    Mark,
     Renderer,
     film_strip,
     write_mp4,
@@ -57,6 +59,16 @@ def test_the_camera_goes_along(renderer, robot):
     """Two metres on, which is one period of the floor's tiles, the picture is the same."""
     a, b = renderer.frame(standing(robot)), renderer.frame(standing(robot, x=20.0, y=-8.0))
     assert np.abs(a.astype(int) - b).mean() < 2.0
+
+
+def test_a_mark_is_drawn_and_the_camera_stays(renderer, robot):
+    qpos = standing(robot)
+    ball = Mark(mujoco.mjtGeom.mjGEOM_SPHERE, 0.15, qpos[None, :3] + [0.0, 0.0, 0.2], (1.0, 0.0, 0.0, 1.0))
+    plain, marked = (renderer.frame(qpos, marks=marks).astype(int) for marks in ((), [ball]))
+    rows, columns = np.nonzero((marked[:, :, 0] > 100) & (marked[:, :, 1:].max(axis=2) < 70))
+    assert 50 < len(rows) < 1000 and np.ptp(rows) < 40
+    assert 60 < columns.mean() < 100  # at the robot, in the middle
+    assert 0.0 < (np.abs(marked - plain).max(axis=2) > 30).mean() < 0.1  # the rest, but for a shadow, is as before
 
 
 @pytest.mark.parametrize("size", [(161, 120), (160, 0), (1922, 1080), (640, 1082)])

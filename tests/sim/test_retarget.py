@@ -41,7 +41,7 @@ def zero() -> Clip:
 
 def test_targets_of_a_t_pose_by_hand():
     wanted = aims(of_clip(zero(), SMPL), ROLES, G1)
-    got, rotations, scale = wanted.places, wanted.rotations, wanted.scale
+    got, rotations, scale = wanted.positions, wanted.rotations, wanted.scale
     source = places(SMPL, zero())
     assert scale == pytest.approx(0.847, abs=5e-4)  # the legs have 0.658 m from hip to ankle, SMPL's 0.777
     np.testing.assert_allclose(got["pelvis"], scale * np.tile([1.0, 2.0, 0.9], (2, 1)), atol=1e-9)
@@ -62,7 +62,7 @@ def test_targets_of_a_t_pose_by_hand():
 def test_feet_and_hands_reach_their_targets_within_the_limits():
     clip = piece("walk", 40)
     goal = aims(of_clip(clip, SMPL), ROLES, G1)
-    wanted, qpos = goal.places, solve(G1, goal)
+    wanted, qpos = goal.positions, solve(G1, goal)
     moved = replace(clip, root_pos_w=qpos[:, :3], root_quat_w=qpos[:, 3:7], joint_pos=qpos[:, 7:])
     there = places(G1, moved)
     for body, near in [("left_ankle_roll_link", 0.005), ("right_ankle_roll_link", 0.005), ("pelvis", 0.01),

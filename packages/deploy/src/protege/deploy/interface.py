@@ -61,7 +61,7 @@ class RobotReading:
         return yaw(self.root_quat_w)
 
     @property
-    def place(self) -> Array:
+    def measured_root_pos_w(self) -> Array:
         """Position of the root, (3,) m.
 
         Raises:

@@ -1,21 +1,22 @@
 """Pictures and films of a robot, drawn offscreen."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
-from imageio_ffmpeg import write_frames
 
 from protege.core.errors import UserError
 from protege.core.files import writable_folder, write_atomically
 from protege.core.motions import Clip
-from protege.core.robots.robot import Robot
+from protege.core.robots.robot import Rgba, Robot
 
 from .engine import mujoco
 from .gl import make_context
+from .motions_extra import needs_motions_extra
 from .robots.addresses import addresses
 from .robots.looks import add_looks
 from .robots.menagerie import meshes
@@ -31,6 +32,36 @@ COMPANION_DISTANCE_FACTOR = 1.35
 
 Companion = Callable[[mujoco.MjvScene, float, np.ndarray], None]
 """Adds shapes beside the robot to a scene, given s since the clip's start, and the robot's root position (3,) m."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """A shape without a body: a ball, or a bone or arrow between two points.
+
+    Attributes:
+        kind: sphere, capsule or arrow.
+        radius: m.
+        points: (1, 3) m, the ball's centre, or (2, 3) m, the ends, world frame.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    kind: mujoco.mjtGeom
+    radius: float
+    points: np.ndarray
+    rgba: Rgba
+
+
+def add_mark(scene: mujoco.MjvScene, mark: Mark) -> None:
+    """Add a mark to a scene if the scene has room."""
+    if scene.ngeom >= scene.maxgeom:
+        return
+    geom, kind = scene.geoms[scene.ngeom], mark.kind.value
+    size, turn = np.full(3, mark.radius), np.eye(3).ravel()
+    mujoco.mjv_initGeom(geom, kind, size, mark.points[0], turn, np.array(mark.rgba, np.float32))
+    if len(mark.points) == 2:
+        mujoco.mjv_connector(geom, kind, mark.radius, *mark.points)
+    geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
+    scene.ngeom += 1
 
 
 class Renderer:
@@ -73,11 +104,18 @@ class Renderer:
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
-    def frame(self, qpos: np.ndarray, moment: float = 0.0, companion: Companion | None = None) -> np.ndarray:
+    def frame(
+        self,
+        qpos: np.ndarray,
+        moment: float = 0.0,
+        companion: Companion | None = None,
+        marks: Sequence[Mark] = (),
+    ) -> np.ndarray:
         """One picture, (height, width, 3) uint8, of `qpos` (7 + J,): root position m, root rotation wxyz, joints rad.
 
         Args:
             companion: draws shapes to the robot's left, as they are at `moment` (s).
+            marks: further shapes, for which the camera does not move.
         """
         self.data.qpos[self._qpos] = qpos
         mujoco.mj_kinematics(self.model, self.data)
@@ -90,6 +128,8 @@ class Renderer:
         )
         if companion is not None:
             companion(self._scene, moment, qpos[:3])
+        for mark in marks:
+            add_mark(self._scene, mark)
         self._gl.make_current()
         picture = np.empty((self.height, self.width, 3), dtype=np.uint8)
         area = mujoco.MjrRect(0, 0, self.width, self.height)
@@ -140,7 +180,13 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) -> None:
-    """Write a film (H.264) atomically. Frames are encoded as they are generated."""
+    """Write a film (H.264) atomically. Frames are encoded as they are generated.
+
+    Raises:
+        UserError: there are no frames, the file cannot be written, or the extra `motions` is not installed.
+    """
+    with needs_motions_extra("a film"):
+        from imageio_ffmpeg import write_frames
     path = Path(path)
     writable_folder(path.parent)
     with TemporaryDirectory() as folder:

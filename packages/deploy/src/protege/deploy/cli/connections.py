@@ -53,7 +53,7 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
         interface, _, domain = place.partition(":")
         if not interface or not (domain or "0").isdecimal():
             raise DeployError(
-                f"--robot {name} is no place",
+                f"--robot {name} is no address",
                 "Give unitree:INTERFACE, unitree:INTERFACE:DOMAIN or unitree-sdk:INTERFACE",
             )
 

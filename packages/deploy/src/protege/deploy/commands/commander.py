@@ -15,7 +15,7 @@ from ..geometry import Pose2D
 from ..interface import Command, CommandSource, RobotReading
 from ..motions.clips import load_clip
 from ..policy.onnx_policy import OnnxPolicy
-from ..policy.senses import position_inputs
+from ..policy.sensor_inputs import position_inputs
 from ..safety.ranges import Ranges
 from .measured import EndingCommand, Note
 from .motion import Kinematics, Motion, MotionCommand

@@ -64,11 +64,11 @@ class GoalCommand:
         return cls(start.to_world(np.array(offset)), _training_time(float(np.hypot(*offset))), reach)
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
-        way, left = self.point - reading.place[:2], max(0.0, self.deadline - time)
+        way, left = self.point - reading.measured_root_pos_w[:2], max(0.0, self.deadline - time)
         distance = float(np.linalg.norm(way))
         if distance <= self.reach:
             return Command(goal_w=self.point, goal_time_left=left)
-        near = reading.place[:2] + self.reach / distance * way
+        near = reading.measured_root_pos_w[:2] + self.reach / distance * way
         return Command(goal_w=near, goal_time_left=min(left, _training_time(self.reach)))
 
     def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:

@@ -146,7 +146,7 @@ class PathCommand:
         if time == 0.0:  # this may be another run
             self._clock, self.notes = self._new_clock(), []
         if not self.over:
-            self._clock.advance(time, reading.place[:2])
+            self._clock.advance(time, reading.measured_root_pos_w[:2])
             self._note(time)
         return Command() if self.over else Command(path_w=self.position(self._clock.now + self._times))
 
@@ -221,7 +221,10 @@ def velocity_of(command: Command, reading: RobotReading) -> Array | None:
     if command.path_w is None:
         return None
     line = np.asarray(command.path_w)
-    ahead, along = turned(line[0] - reading.place[:2], -reading.yaw), turned(line[1] - line[0], -reading.yaw)
+    ahead, along = (
+        turned(line[0] - reading.measured_root_pos_w[:2], -reading.yaw),
+        turned(line[1] - line[0], -reading.yaw),
+    )
     turns = np.arctan2(along[1], along[0]) if np.linalg.norm(along) > STANDING_DISTANCE else 0.0
     return np.array([*ahead, turns]) / FIRST_POINT_TIME
 

@@ -128,7 +128,7 @@ class ControlLoop:
         self._stopped.clear()
         self._histograms = {stage: Histogram() for stage in STAGES}
         self.policy.reset()
-        self.safety.begin()
+        self.safety.reset()
         try:
             # The watchdog starts first, so that it does not share the loop's core.
             with undisturbed(), self._watchdog() as watchdog, priority(self._fifo, self._core):
@@ -147,7 +147,7 @@ class ControlLoop:
             if self.start_up is not None and self.start_up.should_restart(
                 self.safety.tripped, self.safety.last, self.control_dt
             ):
-                self.safety.begin()
+                self.safety.reset()
                 self.policy.reset()
                 self._start(pace, watchdog)
             step, overrun = self._tick(pace, watchdog, index)
@@ -178,7 +178,7 @@ class ControlLoop:
         while not (self.start_up.done or self.safety.tripped or self._stopped.is_set()):
             self._tick(pace, watchdog, index, self.start_up)
             index += 1
-        self.safety.stand()
+        self.safety.set_standing_height()
 
     def _tick(
         self, pace: Pace, watchdog: Watchdog | None, index: int, start_up: StartUp | None = None
@@ -190,7 +190,7 @@ class ControlLoop:
         step = self._step(index, late, start_up)
         overrun = pace.advance(time.perf_counter())
         if self.realtime:
-            self.safety.keep_time(overrun > 0.0)
+            self.safety.check_deadline(overrun > 0.0)
         return step, overrun
 
     def _step(self, index: int, late: float, start_up: StartUp | None = None) -> Step:
@@ -201,25 +201,25 @@ class ControlLoop:
         with self._writing:
             reading = self.robot.read()
         watch.lap("read")
-        safety.sense(index, now, reading, getattr(self.command_source, "silence", 0.0))
+        safety.check_reading(index, now, reading, getattr(self.command_source, "silence", 0.0))
         self._check_stall(late)
         if stopped := getattr(self.robot, "stopped", ""):
             safety.trip("stop", stopped)
         watch.lap("check")
         if safety.tripped is None and start_up is not None:
             wanted = start_up.target(reading)
-            target = None if wanted is None else safety.admit(reading, wanted)
+            target = None if wanted is None else safety.clip_target(reading, wanted)
         elif safety.tripped is None:
             command = self.command_source(now, reading)
             watch.lap("command")
             wanted = self.policy.act(reading, command)
             watch.lap("infer")
-            target = safety.admit(reading, wanted)
+            target = safety.clip_target(reading, wanted)
             watch.lap("check")
         with self._writing:
             # The watchdog may have tripped just now.
             mode = Mode.CONTROL if safety.tripped is None and target is not None else Mode.DAMPING
-            written = safety.pose if target is None or mode is Mode.DAMPING else target
+            written = safety.damping_target if target is None or mode is Mode.DAMPING else target
             self.robot.write(written, mode)
         watch.lap("write")
         self._histograms["cycle"].add(sum(watch.spent.values()))
@@ -252,7 +252,7 @@ class ControlLoop:
         if self._writing.acquire(timeout=self._period):
             try:
                 if self.safety.has_read:
-                    self.robot.write(self.safety.pose, Mode.DAMPING)
+                    self.robot.write(self.safety.damping_target, Mode.DAMPING)
             finally:
                 self._writing.release()
 

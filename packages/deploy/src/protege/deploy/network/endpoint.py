@@ -32,7 +32,7 @@ def parse_address(text: str, what: str) -> Address:
     """
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 <= int(port) < 65536:
-        raise DeployError(f"{what}: {text!r} is no place", "Give PORT or HOST:PORT, for instance udp:47800")
+        raise DeployError(f"{what}: {text!r} is no address", "Give PORT or HOST:PORT, for instance udp:47800")
     return host or "127.0.0.1", int(port)
 
 
@@ -58,13 +58,13 @@ class Endpoint:
     `take` reads a little, and never the peer's.
 
     Args:
-        place: host and port to bind; port 0 takes a free one.
+        address: host and port to bind; port 0 takes a free one.
         max_bytes: of a datagram; a longer one is not a packet.
         keyed: whether packets are signed with a shared key. Without one only this machine's loopback can be bound.
         clock: s, monotonic.
 
     Attributes:
-        place: the bound address.
+        address: the bound address.
         peer: address of the peer; None before the first `accept`.
         dropped: number of discarded datagrams, by reason.
 
@@ -73,11 +73,11 @@ class Endpoint:
     """
 
     def __init__(
-        self, place: Address, max_bytes: int, *, keyed: bool = False, clock: Callable[[], float] = time.monotonic
+        self, address: Address, max_bytes: int, *, keyed: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._socket, self._line = _bound_socket(place, keyed), None
-        self.place: Address = self._socket.getsockname()
+        self._socket, self._line = _bound_socket(address, keyed), None
+        self.address: Address = self._socket.getsockname()
         self.peer: Address | None = None
         self.dropped: Counter[str] = Counter()
         # One byte more than a packet may have: a datagram that fills it is too long.
@@ -107,11 +107,11 @@ class Endpoint:
         if self.peer is None or sender == self.peer:
             return False
         if self.silent:
-            logger.warning("UDP %s:%d: %s:%d is silent", *self.place, *self.peer)
+            logger.warning("UDP %s:%d: %s:%d is silent", *self.address, *self.peer)
             self._drop_peer()
             return False
         if not self.dropped["stranger"]:
-            logger.warning("UDP %s:%d: %s:%d is refused, %s:%d is locked in", *self.place, *sender, *self.peer)
+            logger.warning("UDP %s:%d: %s:%d is refused, %s:%d is locked in", *self.address, *sender, *self.peer)
         self.dropped["stranger"] += 1
         now = self._clock()
         if now - self._refused >= REFUSAL_INTERVAL:
@@ -124,8 +124,8 @@ class Endpoint:
         if sender != self.peer:
             self._drop_peer()
             self.peer = sender
-            self._line = _peer_socket(self._socket, self.place, sender)
-            logger.info("UDP %s:%d: talking to %s:%d", *self.place, *sender)
+            self._line = _peer_socket(self._socket, self.address, sender)
+            logger.info("UDP %s:%d: talking to %s:%d", *self.address, *sender)
         self._last_accepted = self._clock()
 
     def send(self, data: bytes, receiver: Address | None = None) -> None:
@@ -159,9 +159,9 @@ class Endpoint:
             yield bytes(self._buffer[:size]), sender
 
 
-def _bound_socket(place: Address, keyed: bool) -> socket.socket:
+def _bound_socket(address: Address, keyed: bool) -> socket.socket:
     """A non-blocking socket that is bound to the address."""
-    host, port = place
+    host, port = address
     try:
         if not keyed and not ipaddress.ip_address(socket.gethostbyname(host)).is_loopback:
             raise DeployError(
@@ -174,7 +174,7 @@ def _bound_socket(place: Address, keyed: bool) -> socket.socket:
             f"cannot find the host {host} ({error.strerror})", "Name an address of this machine"
         ) from error
     try:
-        opened.bind(place)
+        opened.bind(address)
     except OSError as error:
         opened.close()
         raise DeployError(
@@ -184,14 +184,14 @@ def _bound_socket(place: Address, keyed: bool) -> socket.socket:
     return opened
 
 
-def _peer_socket(listening: socket.socket, place: Address, peer: Address) -> socket.socket | None:
+def _peer_socket(listening: socket.socket, address: Address, peer: Address) -> socket.socket | None:
     """A second socket at the address, connected to the peer; None if the system does not share an address between sockets."""
     line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     pair = (listening, line)
     try:
         for one in pair:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        line.bind(place)
+        line.bind(address)
         line.connect(peer)
         line.setblocking(False)
     except OSError:

@@ -11,7 +11,7 @@ from ..geometry import Array
 from ..interface import MODALITIES, Command, RobotReading, standing_command
 from . import metadata as _metadata
 from .metadata import DTYPES, Metadata
-from .senses import in_heading_frame, measured_inputs
+from .sensor_inputs import in_heading_frame, measured_inputs
 from .session import open_session
 from .tensors import NEXT_PREFIX, REFERENCE_INPUTS
 

@@ -9,7 +9,7 @@ from ..interface import MEASURED_FIELDS, POSITION_FIELDS, Array, Mode, RobotRead
 from ..network.endpoint import Address, Endpoint, out_of_order
 from ..network.wire import SEQUENCE_MODULUS, Codec, MalformedError, Packet, PacketKind
 from ..policy.metadata import Metadata
-from ..policy.senses import measured_inputs, measured_names
+from ..policy.sensor_inputs import measured_inputs, measured_names
 
 VALID_PERIODS = 3.0  # for which a target is valid; afterwards a robot should damp by itself
 FINAL_DAMPING_PACKETS = 3  # at the end of a run; several, because one may get lost
@@ -23,7 +23,7 @@ class UdpRobot:
     finite is discarded, but a position or velocity of NaN only counts as not measured.
 
     Args:
-        place: host and port to listen on.
+        address: host and port to listen on.
         metadata: of the policy.
         wait: s for the robot's first packet.
         key: shared with the robot; without one it must be on this machine.
@@ -32,9 +32,9 @@ class UdpRobot:
         DeployError: the port is in use, or no robot with these joints and this key was found that measures the policy's inputs.
     """
 
-    def __init__(self, place: Address, metadata: Metadata, wait: float = 10.0, key: bytes | None = None) -> None:
+    def __init__(self, address: Address, metadata: Metadata, wait: float = 10.0, key: bytes | None = None) -> None:
         self.codec = Codec(metadata.joint_names, key)
-        self.endpoint = Endpoint(place, self.codec.max_bytes, keyed=key is not None)
+        self.endpoint = Endpoint(address, self.codec.max_bytes, keyed=key is not None)
         self._gains = {
             Mode.CONTROL: [np.array(metadata.stiffness), np.array(metadata.damping)],
             Mode.DAMPING: [np.zeros(metadata.num_joints), np.array(metadata.damping)],
@@ -77,7 +77,7 @@ class UdpRobot:
         while self._last is None:
             left = end - time.monotonic()
             if left <= 0.0:
-                host, port = self.endpoint.place
+                host, port = self.endpoint.address
                 reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
                 came = f"received and discarded: {reasons}" if reasons else "nothing came"
                 raise DeployError(

@@ -65,9 +65,9 @@ class Safety:
             self._stiffness, self._damping = np.array(metadata.stiffness), np.array(metadata.damping)
             self._effort = np.array(metadata.effort_limit)
         self._lock = threading.Lock()
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Reset all state at the start of a run."""
         self.tripped: Event | None = None
         self.clipped = {"range": 0, "rate": 0}
@@ -85,7 +85,7 @@ class Safety:
                 self.tripped = Event(cause, self.step, self.time, message, values)
                 logger.warning("%s; damping. %s", self.tripped, values)
 
-    def stand(self) -> None:
+    def set_standing_height(self) -> None:
         """Use the present height as the standing height for the fall check."""
         if self._last is not None and self._last.root_pos_w is not None:
             self._height = float(self._last.root_pos_w[2])
@@ -101,14 +101,14 @@ class Safety:
         return self._last is not None
 
     @property
-    def pose(self) -> Array:
+    def damping_target(self) -> Array:
         """Targets for damping, (J,) rad: the last plausible joint angles."""
         assert self._last is not None  # a step reads first
         return np.asarray(self._last.joint_pos, dtype=np.float32)
 
     # Measurements -------------------------------------------------------------------------------------------------------
 
-    def sense(self, step: int, time: float, reading: RobotReading, silence: float = 0.0) -> None:
+    def check_reading(self, step: int, time: float, reading: RobotReading, silence: float = 0.0) -> None:
         """Check a measurement, and the time since the commander's last signal, s."""
         self.step, self.time, last = step, time, self._last
         problem = _implausible(reading)
@@ -175,13 +175,13 @@ class Safety:
 
     # Targets ------------------------------------------------------------------------------------------------------------
 
-    def admit(self, reading: RobotReading, wanted: Array) -> Array:
+    def clip_target(self, reading: RobotReading, wanted: Array) -> Array:
         """Check a policy's targets, (J,) rad, and return them clipped, (J,) rad float32. Check `tripped` before writing them."""
         if not np.isfinite(wanted).all():
             joint = int(np.flatnonzero(~np.isfinite(wanted))[0])
             name = self._names[joint] if self._names else f"joint {joint}"
             self.trip("policy", f"the policy's output is not finite ({name} is {wanted[joint]})")
-            return self.pose
+            return self.damping_target
         self._check_torque(reading, wanted)
         target, before = wanted, self._target if self._target is not None else reading.joint_pos
         if self.limits.target_rate is not None:
@@ -222,7 +222,7 @@ class Safety:
 
     # Time ---------------------------------------------------------------------------------------------------------------
 
-    def keep_time(self, late: bool) -> None:
+    def check_deadline(self, late: bool) -> None:
         """Count successive steps beyond their period. late: whether this step was, in real time."""
         self._late_in_a_row = self._late_in_a_row + 1 if late else 0
         limit = self.limits.missed_deadlines
@@ -244,7 +244,7 @@ def _implausible(reading: RobotReading) -> str:
 def _finite_reading(reading: RobotReading) -> RobotReading:
     """A finite substitute for an invalid first measurement, so that a target is always finite."""
     values = {name: np.nan_to_num(value, posinf=0.0, neginf=0.0) for name, value in _measured(reading).items()}
-    return RobotReading(**{**dict.fromkeys(MEASURED_FIELDS), **values})  # pyright: ignore[reportArgumentType]: only `PLACE` may be None
+    return RobotReading(**{**dict.fromkeys(MEASURED_FIELDS), **values})  # pyright: ignore[reportArgumentType]: only `POSITION_FIELDS` may be None
 
 
 def _measured(reading: RobotReading) -> dict[str, Array]:

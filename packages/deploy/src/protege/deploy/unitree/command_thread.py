@@ -82,7 +82,7 @@ class CommandThread:
             if self._damping is not None:
                 self._set(self._damping)
 
-    def sense(self) -> np.ndarray | None:
+    def receive_state(self) -> np.ndarray | None:
         """The newest state; without a new one, the last."""
         newest = self._bus.take(LOW_STATE)
         if newest is not None:
@@ -112,7 +112,7 @@ class CommandThread:
 
     def _once(self, late: float) -> None:
         self.late.add(late)
-        self.sense()
+        self.receive_state()
         now = time.perf_counter()
         if now > self._expires:
             self.stop(f"no target for {1e3 * (now - self._expires + self._valid):.0f} ms")

@@ -58,7 +58,7 @@ class UnitreeRobot:
         self._metadata, self._order = metadata, motors.order(metadata.joint_names)
         self.bus = SdkBus(metadata.robot, interface) if sdk else Bus(interface, domain)
         self.thread = CommandThread(self.bus, VALID_PERIODS * metadata.control_dt, fifo)
-        self._place: np.ndarray | None = None
+        self._odometry: np.ndarray | None = None
         try:
             self._wait(wait, f"{interface}, domain {domain}")
         except BaseException:
@@ -69,10 +69,10 @@ class UnitreeRobot:
     # The interface of the loop --------------------------------------------------------------------------------------------
 
     def read(self) -> RobotReading:
-        state, place = self.thread.state, self.bus.take(ODOMETRY)
+        state, odometry = self.thread.state, self.bus.take(ODOMETRY)
         assert state is not None  # the first one was waited for
-        self._place = place if place is not None else self._place
-        return reading_of(state, self._place, self._order)
+        self._odometry = odometry if odometry is not None else self._odometry
+        return reading_of(state, self._odometry, self._order)
 
     def write(self, joint_target: Array, mode: Mode = Mode.CONTROL) -> None:
         metadata, motors = self._metadata, np.zeros(messages.NUM_MOTORS, messages.MOTOR_COMMAND)
@@ -116,9 +116,9 @@ class UnitreeRobot:
 
     def _wait(self, seconds: float, where: str) -> None:
         """Wait for the robot's first state and, if the policy reads its position, its odometry."""
-        end, needs_place = time.monotonic() + seconds, self._metadata.sensors != "onboard"
-        while self.thread.sense() is None or (needs_place and self._place is None):
-            self._place = self.bus.take(ODOMETRY)
+        end, needs_odometry = time.monotonic() + seconds, self._metadata.sensors != "onboard"
+        while self.thread.receive_state() is None or (needs_odometry and self._odometry is None):
+            self._odometry = self.bus.take(ODOMETRY)
             if time.monotonic() > end:
                 reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "nothing came"
                 if self.thread.state is not None:
@@ -129,21 +129,21 @@ class UnitreeRobot:
             threading.Event().wait(0.002)
 
 
-def reading_of(state: np.ndarray, place: np.ndarray | None, order: Array) -> RobotReading:
+def reading_of(state: np.ndarray, odometry: np.ndarray | None, order: Array) -> RobotReading:
     """The reading in a state and, if there is one, an odometry message.
 
     Args:
         state: record of `LOW_STATE`.
-        place: record of `ODOMETRY`; None: the robot does not measure its position.
+        odometry: record of `ODOMETRY`; None: the robot does not measure its position.
         order: (J,) index of each joint's motor.
     """
     imu, motors = state["imu_state"], state["motor_state"]
     quat = imu["quaternion"].astype(np.float64)
     gyro = imu["gyroscope"].astype(np.float64)
     return RobotReading(
-        root_pos_w=None if place is None else place["position"].astype(np.float64),
+        root_pos_w=None if odometry is None else odometry["position"].astype(np.float64),
         root_quat_w=quat,
-        root_lin_vel_w=None if place is None else place["velocity"].astype(np.float64),
+        root_lin_vel_w=None if odometry is None else odometry["velocity"].astype(np.float64),
         root_ang_vel_w=rotated_back(quat * _INVERSE, gyro),
         joint_pos=motors["q"][order].astype(np.float64),
         joint_vel=motors["dq"][order].astype(np.float64),

@@ -233,7 +233,9 @@ class Simulation:
     def _on_step(self, step: Step) -> None:
         """Make the page's frame of a step, and push the robot."""
         reading, robot = step.reading, self._robot
-        pos, quat = robot.body_poses(Poses(reading.place[None], reading.root_quat_w[None], reading.joint_pos[None]))
+        pos, quat = robot.body_poses(
+            Poses(reading.measured_root_pos_w[None], reading.root_quat_w[None], reading.joint_pos[None])
+        )
         if self._commander.since != self._order_time:
             self._order_time = self._commander.since
             self._tracking.forget()

@@ -41,7 +41,7 @@ class Tracking:
         """
         if step.command is None:
             return "", np.nan
-        self._past.append((step.command, step.reading.place[:2]))
+        self._past.append((step.command, step.reading.measured_root_pos_w[:2]))
         if step.command.target_body_pos_w is not None:
             return "motion", self._off_pose(step.command, body_pos_w)
         errors = ((name, kind.error(self._past, self._metadata)) for name, kind in KINDS.items())

@@ -10,11 +10,11 @@ from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
-from ..render import COMPANION_OFFSET, Companion
+from ..render import COMPANION_OFFSET, Companion, Mark, add_mark
 from ..robots import get_robot
 from ..robots.addresses import addresses
 from .identity import joints_onto, robot_of
-from .skeleton_kinematics import body_places
+from .skeleton_kinematics import body_positions
 from .source import JointMotion, SkeletonMotion, SourceMotion
 
 BONE_RADIUS, JOINT_RADIUS = 0.025, 0.035
@@ -29,28 +29,29 @@ class Figure:
 
     Attributes:
         time: (T,) s, rising from 0.
-        places: (T, B, 3) m, world frame, body 0 is the root.
+        positions: (T, B, 3) m, world frame, body 0 is the root.
         parents: index of each body's parent, -1 for the root.
     """
 
     time: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
     parents: tuple[int, ...]
 
     def at(self, moment: float) -> np.ndarray:
         """(B, 3) m, linear between frames, clamped to the motion."""
         low = int(np.clip(np.searchsorted(self.time, moment, side="right") - 1, 0, len(self.time) - 2))
         share = np.clip((moment - self.time[low]) / (self.time[low + 1] - self.time[low]), 0.0, 1.0)
-        return self.places[low] + share * (self.places[low + 1] - self.places[low])
+        return self.positions[low] + share * (self.positions[low + 1] - self.positions[low])
 
     def draw(self, scene: mujoco.MjvScene, moment: float, root: np.ndarray) -> None:
         """Add the figure to a scene, with its root to the left of the place of another root (3,) m."""
-        places = self.at(moment)
-        places = places + _shift(places[0], root)
+        positions = self.at(moment)
+        positions = positions + _shift(positions[0], root)
         for index, parent in enumerate(self.parents):
-            _add(scene, mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, places[index])
-            if parent >= 0 and np.linalg.norm(places[index] - places[parent]) > 1e-6:
-                _add(scene, mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, places[parent], places[index])
+            add_mark(scene, Mark(mujoco.mjtGeom.mjGEOM_SPHERE, JOINT_RADIUS, positions[[index]], SOURCE_COLOR))
+            if parent >= 0 and np.linalg.norm(positions[index] - positions[parent]) > 1e-6:
+                bone = positions[[parent, index]]
+                add_mark(scene, Mark(mujoco.mjtGeom.mjGEOM_CAPSULE, BONE_RADIUS, bone, SOURCE_COLOR))
 
 
 def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
@@ -72,8 +73,8 @@ def companion(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Comp
 def _drawn(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Companion:
     if isinstance(source, SkeletonMotion):
         body = source.skeleton
-        places = body_places(source.root_pos_w, source.rotations, body.offsets, body.parents)
-        return Figure(source.time, places, body.parents).draw
+        positions = body_positions(source.root_pos_w, source.rotations, body.offsets, body.parents)
+        return Figure(source.time, positions, body.parents).draw
     name = robot_of(source) or robot.name
     if name == robot.name or set(source.joint_names) == set(robot.joint_names):
         return _same_robot(joints_onto(source, robot), robot, model)
@@ -83,8 +84,8 @@ def _drawn(source: SourceMotion, robot: Robot, model: mujoco.MjModel) -> Compani
 def _bones(source: JointMotion, robot: Robot) -> Figure:
     clip = joints_onto(source, robot)
     pose = (np.ascontiguousarray(x) for x in (clip.root_pos_w, clip.root_quat_w, clip.joint_pos))
-    places, _ = Kinematics(robot).double()(*map(torch.from_numpy, pose))
-    return Figure(source.time, places.numpy(), tuple(robot.parents))
+    positions, _ = Kinematics(robot).double()(*map(torch.from_numpy, pose))
+    return Figure(source.time, positions.numpy(), tuple(robot.parents))
 
 
 def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
@@ -107,16 +108,3 @@ def _same_robot(clip: Clip, robot: Robot, model: mujoco.MjModel) -> Companion:
 def _shift(own: np.ndarray, root: np.ndarray) -> np.ndarray:
     """(3,) m, horizontal shift that moves a root from its own place to the left of another root."""
     return (root + COMPANION_OFFSET - own) * [1.0, 1.0, 0.0]
-
-
-def _add(scene: mujoco.MjvScene, kind: mujoco.mjtGeom, radius: float, *places: np.ndarray) -> None:
-    """Add a ball at a place, or a bone between two, if the scene has room."""
-    if scene.ngeom >= scene.maxgeom:
-        return
-    geom = scene.geoms[scene.ngeom]
-    size, turn, rgba = np.full(3, radius), np.eye(3).ravel(), np.array(SOURCE_COLOR, np.float32)
-    mujoco.mjv_initGeom(geom, kind.value, size, places[0], turn, rgba)
-    if len(places) == 2:
-        mujoco.mjv_connector(geom, kind.value, radius, *places)
-    geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
-    scene.ngeom += 1

@@ -18,6 +18,7 @@ from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 
 from ..engine import mujoco
+from ..motions_extra import needs_motions_extra
 from ..robots.mjcf import build_spec
 from .anatomy import PartRotations, Roles, limb
 from .body_map import Target, body_map, followed
@@ -50,13 +51,13 @@ class Aims:
 
     Attributes:
         targets: the bodies with targets.
-        places: (T, 3) m, by body.
+        positions: (T, 3) m, by body.
         rotations: (T, 4), by body.
         scale: ratio of the root's travel and height to the source's.
     """
 
     targets: tuple[Target, ...]
-    places: Mapping[str, np.ndarray]
+    positions: Mapping[str, np.ndarray]
     rotations: Mapping[str, np.ndarray]
     scale: float
 
@@ -90,19 +91,19 @@ def aims(poses: WorldPoses, roles: Roles, robot: Robot) -> Aims:
     for target in targets:
         ends = [bodies[end] for end in limb(target.role)] if target.rotation else []
         turn[target.body] = turns.of(target.role, mine[ends[1]] - mine[ends[0]] if ends else None)
-    places: dict[str, np.ndarray] = {}
+    positions: dict[str, np.ndarray] = {}
     for target in targets:
         if not target.after:
-            places[target.body] = scale * there(target.body)
+            positions[target.body] = scale * there(target.body)
             continue
         if not target.position:
             offset = mine[target.body] - mine[target.after]
-            places[target.body] = places[target.after] + _rotate(turn[target.after], offset)
+            positions[target.body] = positions[target.after] + _rotate(turn[target.after], offset)
             continue
         stretch = length(target.after, target.body) / turns.length(role[target.after], target.role)
-        places[target.body] = places[target.after] + stretch * (there(target.body) - there(target.after))
+        positions[target.body] = positions[target.after] + stretch * (there(target.body) - there(target.after))
     rotations = {body: _after(q, zero[body]) for body, q in turn.items()}
-    return Aims(targets, places, rotations, scale)
+    return Aims(targets, positions, rotations, scale)
 
 
 def _snapped(quat: np.ndarray) -> np.ndarray:
@@ -130,8 +131,12 @@ def solve(
         step: frame time, s: joints do not turn faster than `MAX_JOINT_SPEED`; inf for no limit.
         settled: m and rad, the search for a frame's joints ends with a step that is shorter.
         wraps: the last frame repeats the first pose: the first one is then searched for from the last second.
+
+    Raises:
+        UserError: the extra `motions` is not installed.
     """
-    import mink
+    with needs_motions_extra("retargeting"):
+        import mink
 
     model = build_spec(robot).compile()
     rest = np.concatenate([[0.0, 0.0, robot.root_height, 1.0, 0.0, 0.0, 0.0], robot.default_joint_pos])
@@ -141,8 +146,8 @@ def solve(
     targets = [target for target in wanted.targets if target.position or target.rotation]
     tasks = [mink.FrameTask(target.body, "body", target.position, target.rotation) for target in targets]
     limits = _limits(robot, model)
-    places = {target.body: wanted.places[target.body] for target in targets}
-    root, count = places[robot.body_names[0]], len(places[robot.body_names[0]])
+    positions = {target.body: wanted.positions[target.body] for target in targets}
+    root, count = positions[robot.body_names[0]], len(positions[robot.body_names[0]])
     order = [*range(count - LEAD_IN_FRAMES, count - 1), *range(count)] if wraps else range(count)
     frames, before = [], order[0]
     for frame in order:
@@ -151,7 +156,7 @@ def solve(
         before = frame
         for target, task in zip(targets, tasks, strict=True):
             rotation = mink.SO3(wanted.rotations[target.body][frame])
-            task.set_target(mink.SE3.from_rotation_and_translation(rotation, places[target.body][frame]))
+            task.set_target(mink.SE3.from_rotation_and_translation(rotation, positions[target.body][frame]))
         held = [*limits, _near(model, frames[-1], MAX_JOINT_SPEED * step)] if frames and math.isfinite(step) else limits
         for _ in range(STEPS if frames else FIRST_STEPS):
             velocity = mink.solve_ik(configuration, [*tasks, posture], 1.0, "daqp", DAMPING, limits=held)

@@ -28,6 +28,8 @@ def body_poses(
     return torch.stack(pos, dim=1).numpy(), torch.stack(quat, dim=1).numpy()
 
 
-def body_places(root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]) -> np.ndarray:
+def body_positions(
+    root_pos: np.ndarray, rotations: np.ndarray, offsets: np.ndarray, parents: Sequence[int]
+) -> np.ndarray:
     """The positions alone, (T, B, 3) m; see `body_poses`."""
     return body_poses(root_pos, rotations, offsets, parents)[0]

@@ -81,9 +81,9 @@ def _follow(
 def off(clip: Clip, robot: Robot, wanted: Aims) -> float:
     """m, mean distance of bodies from their target positions, relative to the root."""
     pos, _ = robot_poses(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
-    root = wanted.places[robot.body_names[0]]
+    root = wanted.positions[robot.body_names[0]]
     bodies = [target.body for target in wanted.targets if target.position and target.after]
-    there = [wanted.places[body] - root for body in bodies]
+    there = [wanted.positions[body] - root for body in bodies]
     here = [pos[:, robot.body_names.index(body)] - pos[:, 0] for body in bodies]
     return float(np.linalg.norm(np.array(here) - np.array(there), axis=-1).mean())
 

@@ -8,7 +8,7 @@ import torch
 from protege.core.errors import UserError
 from protege.core.robots import rotation as R
 
-from ..skeleton_kinematics import body_places
+from ..skeleton_kinematics import body_positions
 from ..source import Skeleton, SkeletonMotion
 from .arrays import finite, numbers, rate, times
 from .bvh_file import AXES, Joint, Recording, parse
@@ -42,7 +42,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
     remarks = ["the first frame, a pose apart from the motion, is left out"] if left_out else []
     pos, rotations, offsets = _motion(recording, file)
     names, parents = tuple(one.name for one in recording.joints), tuple(one.parent for one in recording.joints)
-    places = body_places(pos, rotations, offsets, parents)
+    places = body_positions(pos, rotations, offsets, parents)
     if (options.up or _up(places, file)) == "y":
         pos, offsets, places = (turned(Y_UP, x) for x in (pos, offsets, places))
         to = torch.from_numpy(Y_UP).expand(*rotations.shape)
