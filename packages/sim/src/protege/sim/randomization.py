@@ -232,11 +232,16 @@ class Randomization:
             rows["factors"] = self.bodies.factors
         if self.latency:
             rows |= {"delay": self.latency.delay, "sent": self.latency.queue[:, :-1]}
+        if (pushed := self.pushed) is not None:
+            rows["pushed"] = pushed
+        return rows
+
+    @property
+    def pushed(self) -> Tensor | None:
+        """(N,) bool, whether a robot is pushed in the control step before the next `advance`; None if none ever is."""
         soon = [self.pushes.wait <= 0] if self.pushes else []
         soon += [self.velocity_steps.now] if self.velocity_steps else []
-        if soon:
-            rows["pushed"] = torch.stack(soon).any(0)
-        return rows
+        return torch.stack(soon).any(0) if soon else None
 
     def measured(self, state: RobotState) -> RobotState:
         """The observed state for a true state (N, ...); rewards, terminations and metrics use the true one."""

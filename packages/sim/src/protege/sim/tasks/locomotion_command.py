@@ -60,6 +60,7 @@ class LocomotionCommand(Command):
     """
 
     saved_state = (*Command.saved_state, "plan", "substep")
+    returns = True
 
     def __init__(self, context: TaskContext, substeps: int = 1) -> None:
         n, device, config, own = context.n, context.device, context.config, context.task.modality
@@ -159,6 +160,11 @@ class LocomotionCommand(Command):
     def point_w(self) -> Tensor:
         """Current point of the plan, (n, 2) m."""
         return self.points_w(self.now)[:, 0]
+
+    def reference_point_w(self) -> Tensor:
+        """Where the reference has the current point of the plan, (n, 2) m: with a pushed robot, beside the plan."""
+        point, anchor = self.point_w(), self.reference.anchor
+        return point if anchor is None else anchor.placed_points(point)
 
     def points_w(self, ahead: Tensor) -> Tensor:
         """Points of the plan `ahead` (P,) control steps later, (n, P, 2) m."""
