@@ -36,8 +36,8 @@ from .motion_quality import MEASURES, MotionQuality
 from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .onboard import Onboard
 from .randomization import Randomization
-from .references.anchor import Anchor
 from .references.gait_set import GaitSet
+from .references.placement import Placement
 from .references.reference import assign_where
 from .simulators.simulator import Simulator
 from .tasks.command import Command
@@ -155,16 +155,16 @@ class HumanoidEnv:
         )
         built = task.build(context)
         built.command.reference.floor = None if self.floor is None else self.floor[part]
-        built.command.reference.anchor = self._anchor(built.command)
+        built.command.reference.placement = self._placement(built.command)
         return built
 
-    def _anchor(self, command: Command) -> Anchor | None:
+    def _placement(self, command: Command) -> Placement | None:
         """Where references of pushed robots are; None if they stay, as in every evaluation."""
         params, dt = self.config.reanchor, self.robot.control_dt
         if self.evaluation or not params.enabled or not self.config.randomization.pushes:
             return None
         back = max(round(params.return_time / dt), 1) if command.returns else 0
-        return Anchor(len(command.step), dt, round(params.after / dt), back, self.device)
+        return Placement(len(command.step), dt, round(params.after / dt), back, self.device)
 
     def gaits(self) -> GaitSet:
         """The gaits with which walking commands are followed, made from the clips."""

@@ -186,8 +186,9 @@ class ReanchorParams:
     return_time: float = 2.0
 
     def check(self, key: str) -> None:
-        checks.within(0, 60, self, key, "after", "return_time")
+        checks.at_least(0, self, key, "after")
         checks.above_zero(self, key, "return_time")
+        checks.within(0, MAX_EPISODE_SECONDS, self, key, "after", "return_time")
 
 
 def push_test(force: float) -> RandomizationParams:

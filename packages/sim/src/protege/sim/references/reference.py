@@ -11,7 +11,7 @@ from protege.core.robots.state import RobotState
 from ..floor import Floor
 
 if TYPE_CHECKING:
-    from .anchor import Anchor
+    from .placement import Placement
 
 
 class Reference:
@@ -29,7 +29,7 @@ class Reference:
         shift: (n, 3) m, added to all positions.
         moved: (n, 3) m, added to `shift`, or None. Its value is zero; it carries the gradient of the position of a robot that the
             reference moves with. It belongs to one imagined step and is not saved.
-        anchor: the places of the references of robots that have been pushed; None if references stay where they are.
+        placement: the places of the references of robots that have been pushed; None if references stay where they are.
         floor: the ground of the n envs, on which the motion is placed; None for flat ground at height 0, as in the table.
     """
 
@@ -41,14 +41,14 @@ class Reference:
         self.last = torch.zeros(n, dtype=torch.long, device=device)
         self.shift = torch.zeros(n, 3, device=device)
         self.moved: Tensor | None = None
-        self.anchor: Anchor | None = None
+        self.placement: Placement | None = None
         self.floor: Floor | None = None
 
     def advance(self, frames: Tensor | None = None) -> None:
         """Advance by one control step, or by the given number of frames (n,)."""
         self.index.copy_(torch.minimum(self.index + (self.stride if frames is None else frames), self.last))
-        if self.anchor is not None:
-            self.anchor.advance()
+        if self.placement is not None:
+            self.placement.advance()
 
     def follow(self, state: RobotState, pushed: Tensor | None = None) -> None:
         """Put the references of pushed robots, now in `state` (n, ...), where they are, once their push has acted.
@@ -56,20 +56,20 @@ class Reference:
         Args:
             pushed: (n,) bool, the robots that were pushed in this control step; None for none.
         """
-        if self.anchor is not None:
+        if self.placement is not None:
             if pushed is not None:
-                self.anchor.push(pushed)
-            self.anchor.put(state, self.table[self.index], self.shift)
+                self.placement.push(pushed)
+            self.placement.put(state, self.table[self.index], self.shift)
 
     def release(self, mask: Tensor) -> None:
         """Forget the pushes of the rows where mask (n,) is True: a new episode begins."""
-        if self.anchor is not None:
-            self.anchor.release(mask)
+        if self.placement is not None:
+            self.placement.release(mask)
 
     def planned(self, ahead: int = 0) -> RobotState:
         """The frames `ahead` control steps from now, (n, ...), without `shift`."""
         state = self.table[torch.minimum(self.index + ahead * self.stride, self.last)]
-        return state if self.anchor is None else self.anchor.placed(state, ahead)
+        return state if self.placement is None else self.placement.placed(state, ahead)
 
     def now(self) -> RobotState:
         """The frames of the current control step, (n, ...)."""
@@ -83,8 +83,8 @@ class Reference:
         """Poses at the future frames: body_pos_w (n, K, B, 3) m, body_quat_w (n, K, B, 4)."""
         frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
         pos, quat = self.table.body_pos_w[frames], self.table.body_quat_w[frames]
-        if self.anchor is not None:
-            pos, quat = self.anchor.placed_poses(pos, quat, self.ahead // self.stride)
+        if self.placement is not None:
+            pos, quat = self.placement.placed_poses(pos, quat, self.ahead // self.stride)
         pos = pos + self._shift()[:, None, None]
         return pos if self.floor is None else self.floor.raised(pos), quat
 

@@ -163,8 +163,8 @@ class LocomotionCommand(Command):
 
     def reference_point_w(self) -> Tensor:
         """Where the reference has the current point of the plan, (n, 2) m: with a pushed robot, beside the plan."""
-        point, anchor = self.point_w(), self.reference.anchor
-        return point if anchor is None else anchor.placed_points(point)
+        point, placement = self.point_w(), self.reference.placement
+        return point if placement is None else placement.placed_points(point)
 
     def points_w(self, ahead: Tensor) -> Tensor:
         """Points of the plan `ahead` (P,) control steps later, (n, P, 2) m."""

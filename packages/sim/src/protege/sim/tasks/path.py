@@ -218,7 +218,7 @@ def off_path(distance: float) -> Term:
 
 
 def off_reference(distance: float) -> Term:
-    """The same of the point where the reference is, which after a push is beside the path; see `Anchor`."""
+    """The same of the point where the reference is, which after a push is beside the path; see `Placement`."""
     return lambda scene: (scene.state.root_pos_w[:, :2] - locomotion(scene).reference_point_w()).norm(dim=-1) > distance
 
 

@@ -192,8 +192,8 @@ class SteeringCommand(LocomotionCommand):
         reference = self.reference
         planned = reference.table.root_pos_w[reference.index, :2]
         reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
-        if reference.anchor is not None:  # a turned reference stays with the robot, too
-            reference.anchor.pivot.copy_(planned)
+        if reference.placement is not None:  # a turned reference stays with the robot, too
+            reference.placement.pivot.copy_(planned)
 
     def pace(self, state: RobotState) -> Tensor:
         """The frames of a control step, or one more or less."""
@@ -259,11 +259,11 @@ def heading_off(angle: float) -> Term:
 
 
 def heading_off_reference(angle: float) -> Term:
-    """The same of the direction turned with the reference, which after a push faces as the robot does; see `Anchor`."""
+    """The same of the direction turned with the reference, which after a push faces as the robot does; see `Placement`."""
 
     def rule(scene: Scene) -> Tensor:
-        anchor, settled = scene.command.reference.anchor, locomotion(scene).settled()
-        turned = 0.0 if anchor is None else anchor.angle()
+        placement, settled = scene.command.reference.placement, locomotion(scene).settled()
+        turned = 0.0 if placement is None else placement.angle()
         return (heading_error(scene, turned) > angle) & settled
 
     return rule

@@ -20,7 +20,7 @@ from protege.core.robots.state import RobotState
 from .reference import assign_where, zero_where
 
 
-class Anchor:
+class Placement:
     """The places of the references of n robots, relative to where their table has them.
 
     A reference is turned by `share · turn` about `pivot` and moved by `share · jump`. The share is 1 when the reference is put
@@ -51,13 +51,13 @@ class Anchor:
 
     def rows(self) -> dict[str, Tensor]:
         """The tensors that tell where each reference is, (n, ...) each, by name."""
-        return {f"anchor_{name}": getattr(self, name) for name in self.saved_state}
+        return {f"placement_{name}": getattr(self, name) for name in self.saved_state}
 
     def twin(self, rows: Mapping[str, Tensor]) -> Self:
         """The places of other references, in the tensors `rows`, which have the names and shapes of `rows()`."""
         twin = copy(self)
         for name in self.saved_state:
-            setattr(twin, name, rows[f"anchor_{name}"])
+            setattr(twin, name, rows[f"placement_{name}"])
         return twin
 
     # When and where -----------------------------------------------------------------------------------------------------
