@@ -38,7 +38,7 @@ from .onboard import Onboard
 from .randomization import Randomization
 from .references.gait_set import GaitSet
 from .references.placement import Placement
-from .references.reference import assign_where
+from .references.rows import assign_where
 from .simulators.simulator import Simulator
 from .tasks.command import Command
 from .tasks.task import TaskContext, TaskTerms, make_scenes, rewards_motion_quality

@@ -19,7 +19,7 @@ from protege.core.robots.state import RobotState
 from .env_config import BiasParams, RandomizationParams
 from .factors import Factors
 from .references.plans import uniform
-from .references.reference import assign_where
+from .references.rows import assign_where
 from .sensor_errors import SensorBias, SensorNoise
 from .simulators.delayed import DelayedSimulator
 from .simulators.simulator import Simulator, Variation

@@ -17,7 +17,7 @@ from torch import Tensor
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 
-from .reference import assign_where, zero_where
+from .rows import assign_where, zero_where
 
 
 class Placement:

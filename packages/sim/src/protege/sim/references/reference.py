@@ -1,7 +1,6 @@
 """References as tables of frames, computed once: a control step only looks them up."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,9 +8,7 @@ from torch import Tensor
 from protege.core.robots.state import RobotState
 
 from ..floor import Floor
-
-if TYPE_CHECKING:
-    from .placement import Placement
+from .placement import Placement
 
 
 class Reference:
@@ -95,13 +92,3 @@ class Reference:
         """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""
         frame = torch.minimum(self.index + self.stride, self.last)
         return self.table.joint_pos[frame], self.table.joint_vel[frame]
-
-
-def assign_where(target: Tensor, mask: Tensor, value: Tensor) -> None:
-    """Overwrite the rows of `target` (n, ...) where `mask` (n,) is True, in place."""
-    torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target, out=target)
-
-
-def zero_where(target: Tensor, mask: Tensor) -> None:
-    """Set the rows of `target` (n, ...) where `mask` (n,) is True to zero, in place."""
-    target.masked_fill_(mask.reshape(-1, *[1] * (target.ndim - 1)), 0)

@@ -16,7 +16,8 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality, modalities
 
 from ..references.plans import Plans
-from ..references.reference import Reference, assign_where, zero_where
+from ..references.reference import Reference
+from ..references.rows import assign_where, zero_where
 from ..references.warp import warped_walks
 from .command import Command
 from .masked_mimic import MaskSampler

@@ -15,7 +15,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
 from ..references.plans import MAX_ACCELERATION, MAX_COMMANDED_RATE, Plans, drive, uniform
-from ..references.reference import zero_where
+from ..references.rows import zero_where
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
