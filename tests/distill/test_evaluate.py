@@ -82,6 +82,27 @@ def test_errors_and_intervals_follow_from_the_episodes(result):
         assert x["success"] == pytest.approx(1.0 - evaluation.arrays[f"{task}/failed"].mean())
 
 
+def test_measures_of_motion_quality_by_hand():
+    """Of three episodes, one of which never touched the ground: means and normal intervals."""
+    nan = float("nan")
+    columns = {
+        "action_rate/mean": [1.0, 2.0, 6.0],
+        "joint_acceleration/mean": [10.0, 10.0, 10.0],
+        "foot_slip/mean": [0.1, nan, 0.3],
+        "contact_impulse/max": [2.0, 3.0, 4.0],
+    }
+    rows = {name: torch.tensor(values) for name, values in columns.items()}
+    found = evaluation_module._motion_quality(rows | {"failed": torch.zeros(3, dtype=torch.bool)})
+    assert {name: x["value"] for name, x in found.items()} == pytest.approx(
+        {"action_rate": 3.0, "joint_acceleration": 10.0, "foot_slip": 0.2, "contact_impulse": 3.0}
+    )
+    z = 1.959963984540054
+    for name, mean, deviation, count in (("action_rate", 3.0, 7.0**0.5, 3), ("foot_slip", 0.2, 0.02**0.5, 2)):
+        half = z * deviation / count**0.5
+        assert found[name]["ci"] == pytest.approx([mean - half, mean + half])
+    assert [x["unit"] for x in found.values()] == ["rad/s", "rad/s²", "m/s", "×"]
+
+
 def test_the_causes_of_failures_add_up(result):
     for x in result[0].data["tasks"].values():
         failures = round(x["episodes"] * (1.0 - x["success"]))
@@ -102,7 +123,11 @@ def test_results_of_clips_add_up_to_those_of_their_task(tracker, robot, tmp_path
         assert sum(x["episodes"] * x[key] for x in parts) / 12 == pytest.approx(track[key], rel=1e-5)
     evaluation.save(tmp_path)
     page = write_report(tmp_path).read_text()
-    assert [page.count(f"<td>{name}</td>") for name in ("walk", "run", "jump")] == [1, 1, 1]
+    in_tables = [page.count(f"<td>{name}</td>") for name in ("walk", "run", "jump")]
+    assert in_tables == [2, 2, 2], "results, and motion quality"
+    for name, measure in track["conduct"].items():
+        by_hand = sum(x["episodes"] * x["conduct"][name]["value"] for x in parts) / 12
+        assert by_hand == pytest.approx(measure["value"], rel=1e-5), name
     console = Console(record=True, width=80)
     print_table(evaluation.data, console)
     lines = console.export_text().splitlines()

@@ -15,7 +15,8 @@ from protege.sim.env_config import EnvConfig
 from protege.sim.references import warp
 from protege.sim.references.gait_set import GaitSet
 from protege.sim.references.plans import Plans
-from protege.sim.references.reference import Reference, assign_where
+from protege.sim.references.reference import Reference
+from protege.sim.references.rows import assign_where
 from protege.sim.references.warp import warped_walks
 from protege.sim.robots import get_robot
 from protege.sim.tasks.masks import MaskSampler

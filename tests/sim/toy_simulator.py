@@ -8,7 +8,7 @@ from torch import Tensor
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
-from protege.sim.references.reference import assign_where
+from protege.sim.references.rows import assign_where
 from protege.sim.simulators.simulator import Variation
 
 

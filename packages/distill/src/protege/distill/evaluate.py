@@ -116,7 +116,8 @@ def _result(
     failed = rows["failed"]
     causes = {key.removeprefix("failed_by/"): rows[key] for key in rows if key.startswith("failed_by/")}
     unexplained = failed & ~torch.stack([*causes.values(), torch.zeros_like(failed)]).any(0)
-    clips, limit = by_clip(rows, clip_names), task.strict_limit
+    by_name, limit = by_clip(rows, clip_names), task.strict_limit
+    clips = {name: _measured(task, part) | {"conduct": _motion_quality(part)} for name, part in by_name.items()}
     strict = limit and f"{task.metric} exceeds {limit:g} {task.unit} at any time, or fails"
     return {
         "title": task.title,
@@ -130,7 +131,7 @@ def _result(
         "error_episodes": int((~rows[task.column].isnan()).sum()),
         "mean_length_s": float(rows["length"].double().mean()) * dt,
         "conduct": _motion_quality(rows),
-        "clips": {name: _measured(task, part) for name, part in clips.items()} if len(clips) > 1 else {},
+        "clips": clips if len(clips) > 1 else {},
     }
 
 

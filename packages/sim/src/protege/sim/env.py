@@ -37,8 +37,10 @@ from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .onboard import Onboard
 from .randomization import Randomization
 from .references.gait_set import GaitSet
-from .references.reference import assign_where
+from .references.placement import Placement
+from .references.rows import assign_where
 from .simulators.simulator import Simulator
+from .tasks.command import Command
 from .tasks.task import TaskContext, TaskTerms, make_scenes, rewards_motion_quality
 from .tasks.terms import MOTION_QUALITY, Scene
 
@@ -153,7 +155,16 @@ class HumanoidEnv:
         )
         built = task.build(context)
         built.command.reference.floor = None if self.floor is None else self.floor[part]
+        built.command.reference.placement = self._placement(built.command)
         return built
+
+    def _placement(self, command: Command) -> Placement | None:
+        """Where references of pushed robots are; None if they stay, as in every evaluation."""
+        params, dt = self.config.reanchor, self.robot.control_dt
+        if self.evaluation or not params.enabled or not self.config.randomization.pushes:
+            return None
+        back = max(round(params.return_time / dt), 1) if command.returns else 0
+        return Placement(len(command.step), dt, round(params.after / dt), back, self.device)
 
     def gaits(self) -> GaitSet:
         """The gaits with which walking commands are followed, made from the clips."""
@@ -197,12 +208,15 @@ class HumanoidEnv:
 
     def _assess(self) -> Step:
         """Rewards and terminations of the step that the physics has just made, and the start of new episodes."""
+        pushed = self.randomization.pushed
         self.randomization.advance()
         history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
         onboard_history = None if self.onboard is None else self.onboard.remembered()
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         for name, part in self.task_slices.items():
-            self.tasks[name].command.advance(self.state[part])
+            command = self.tasks[name].command
+            command.advance(self.state[part])
+            command.reference.follow(self.state[part], None if pushed is None else pushed[part])
         motion_quality = {} if self.motion_quality is None else dict(self.motion_quality.measure(self.state))
         gentleness = {name: value * weight for name, (value, weight) in motion_quality.items()}
         if self.motion_quality is not None:
@@ -254,6 +268,8 @@ class HumanoidEnv:
         if self.floor is not None:
             self.floor.move(mask, self.generator)
             self.simulator.place(mask, self.floor.origin)
+        for name, part in self.task_slices.items():
+            self.tasks[name].command.reference.release(mask[part])
         start = RobotState.cat([task.command.reset(mask[self.task_slices[name]]) for name, task in self.tasks.items()])
         if self.floor is not None:
             start.body_pos_w[..., 2] += self.floor.obstacle(start.body_pos_w, self.feet).unsqueeze(1)

@@ -160,9 +160,35 @@ class RandomizationParams:
         """Whether robots are suddenly faster now and then."""
         return max(*self.velocity_step, self.velocity_step_up, self.velocity_step_turn) > 0.0
 
+    @property
+    def pushes(self) -> bool:
+        """Whether robots are pushed, by forces or by sudden velocities."""
+        return self.push_force[1] > 0.0 or self.steps_velocity
+
     def when(self, evaluation: bool) -> "RandomizationParams":
         """The parameters that apply in training, or in an evaluation."""
         return self if self.in_evaluation or not evaluation else RandomizationParams()
+
+
+@dataclass
+class ReanchorParams:
+    """References of pushed robots in training: they go on from where the robot is. Commands and evaluations do not change.
+
+    Attributes:
+        enabled: move the reference to a robot that `env.randomization` has pushed. The walk along a path or to a goal returns to
+            its plan; that of steering goes on from the robot's place and heading; a clip goes on beside its old place.
+        after: time from the end of a push until the reference is moved, s.
+        return_time: time in which a walk's reference returns to its plan, s.
+    """
+
+    enabled: bool = True
+    after: float = 0.3
+    return_time: float = 2.0
+
+    def check(self, key: str) -> None:
+        checks.at_least(0, self, key, "after")
+        checks.above_zero(self, key, "return_time")
+        checks.within(0, MAX_EPISODE_SECONDS, self, key, "after", "return_time")
 
 
 def push_test(force: float) -> RandomizationParams:
@@ -214,6 +240,7 @@ class EnvSettings:
     num_plans: int = 1024
     mix_probability: float = 0.0
     randomization: RandomizationParams = field(default_factory=RandomizationParams)
+    reanchor: ReanchorParams = field(default_factory=ReanchorParams)
     mismatch: MismatchParams = field(default_factory=MismatchParams)
     terrain: TerrainParams = field(default_factory=TerrainParams)
     mjwarp: MjwarpParams = field(default_factory=MjwarpParams)

@@ -83,6 +83,7 @@ class ImaginedEnv:
             part = self.task_slices[name]
             task.command.advance(still[part])
             task.command.clamp_to_plan()
+            task.command.reference.follow(still[part])
             _carry_along(task.command, state[part], still[part])
         scenes = make_scenes(self.tasks, self.task_slices, state, self._trail, self.robot)
         rewards, failures, timeouts = [], [], []

@@ -15,7 +15,7 @@ from protege.core.robots.robot import Geom, Robot
 from protege.core.robots.state import RobotState
 
 from .floor import Floor
-from .references.reference import assign_where
+from .references.rows import assign_where
 
 GRAVITY = 9.81
 """m/s²."""

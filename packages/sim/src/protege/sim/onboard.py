@@ -11,7 +11,7 @@ from protege.core.env import Obs
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from .references.reference import zero_where
+from .references.rows import zero_where
 
 
 class Onboard:

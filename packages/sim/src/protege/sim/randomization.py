@@ -19,7 +19,7 @@ from protege.core.robots.state import RobotState
 from .env_config import BiasParams, RandomizationParams
 from .factors import Factors
 from .references.plans import uniform
-from .references.reference import assign_where
+from .references.rows import assign_where
 from .sensor_errors import SensorBias, SensorNoise
 from .simulators.delayed import DelayedSimulator
 from .simulators.simulator import Simulator, Variation
@@ -232,11 +232,16 @@ class Randomization:
             rows["factors"] = self.bodies.factors
         if self.latency:
             rows |= {"delay": self.latency.delay, "sent": self.latency.queue[:, :-1]}
+        if (pushed := self.pushed) is not None:
+            rows["pushed"] = pushed
+        return rows
+
+    @property
+    def pushed(self) -> Tensor | None:
+        """(N,) bool, whether a robot is pushed in the control step before the next `advance`; None if none ever is."""
         soon = [self.pushes.wait <= 0] if self.pushes else []
         soon += [self.velocity_steps.now] if self.velocity_steps else []
-        if soon:
-            rows["pushed"] = torch.stack(soon).any(0)
-        return rows
+        return torch.stack(soon).any(0) if soon else None
 
     def measured(self, state: RobotState) -> RobotState:
         """The observed state for a true state (N, ...); rewards, terminations and metrics use the true one."""

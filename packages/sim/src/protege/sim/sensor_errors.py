@@ -12,7 +12,7 @@ from protege.core.robots.state import RobotState
 
 from .env_config import BiasParams, NoiseParams
 from .references.plans import uniform
-from .references.reference import assign_where
+from .references.rows import assign_where
 
 
 class SensorBias:

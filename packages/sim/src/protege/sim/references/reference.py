@@ -8,6 +8,7 @@ from torch import Tensor
 from protege.core.robots.state import RobotState
 
 from ..floor import Floor
+from .placement import Placement
 
 
 class Reference:
@@ -25,6 +26,7 @@ class Reference:
         shift: (n, 3) m, added to all positions.
         moved: (n, 3) m, added to `shift`, or None. Its value is zero; it carries the gradient of the position of a robot that the
             reference moves with. It belongs to one imagined step and is not saved.
+        placement: the places of the references of robots that have been pushed; None if references stay where they are.
         floor: the ground of the n envs, on which the motion is placed; None for flat ground at height 0, as in the table.
     """
 
@@ -36,15 +38,39 @@ class Reference:
         self.last = torch.zeros(n, dtype=torch.long, device=device)
         self.shift = torch.zeros(n, 3, device=device)
         self.moved: Tensor | None = None
+        self.placement: Placement | None = None
         self.floor: Floor | None = None
 
     def advance(self, frames: Tensor | None = None) -> None:
         """Advance by one control step, or by the given number of frames (n,)."""
         self.index.copy_(torch.minimum(self.index + (self.stride if frames is None else frames), self.last))
+        if self.placement is not None:
+            self.placement.advance()
+
+    def follow(self, state: RobotState, pushed: Tensor | None = None) -> None:
+        """Put the references of pushed robots, now in `state` (n, ...), where they are, once their push has acted.
+
+        Args:
+            pushed: (n,) bool, the robots that were pushed in this control step; None for none.
+        """
+        if self.placement is not None:
+            if pushed is not None:
+                self.placement.push(pushed)
+            self.placement.put(state, self.table[self.index], self.shift)
+
+    def release(self, mask: Tensor) -> None:
+        """Forget the pushes of the rows where mask (n,) is True: a new episode begins."""
+        if self.placement is not None:
+            self.placement.release(mask)
+
+    def planned(self, ahead: int = 0) -> RobotState:
+        """The frames `ahead` control steps from now, (n, ...), without `shift`."""
+        state = self.table[torch.minimum(self.index + ahead * self.stride, self.last)]
+        return state if self.placement is None else self.placement.placed(state, ahead)
 
     def now(self) -> RobotState:
         """The frames of the current control step, (n, ...)."""
-        state = self.table[self.index]
+        state = self.planned()
         state.body_pos_w += self._shift()[:, None]
         if self.floor is not None:
             state.body_pos_w = self.floor.raised(state.body_pos_w)
@@ -53,8 +79,11 @@ class Reference:
     def future(self) -> tuple[Tensor, Tensor]:
         """Poses at the future frames: body_pos_w (n, K, B, 3) m, body_quat_w (n, K, B, 4)."""
         frames = torch.minimum(self.index[:, None] + self.ahead, self.last[:, None])
-        pos = self.table.body_pos_w[frames] + self._shift()[:, None, None]
-        return pos if self.floor is None else self.floor.raised(pos), self.table.body_quat_w[frames]
+        pos, quat = self.table.body_pos_w[frames], self.table.body_quat_w[frames]
+        if self.placement is not None:
+            pos, quat = self.placement.placed_poses(pos, quat, self.ahead // self.stride)
+        pos = pos + self._shift()[:, None, None]
+        return pos if self.floor is None else self.floor.raised(pos), quat
 
     def _shift(self) -> Tensor:
         return self.shift if self.moved is None else self.shift + self.moved
@@ -63,13 +92,3 @@ class Reference:
         """Joint angles and velocities one control step ahead, (n, J) rad and rad/s."""
         frame = torch.minimum(self.index + self.stride, self.last)
         return self.table.joint_pos[frame], self.table.joint_vel[frame]
-
-
-def assign_where(target: Tensor, mask: Tensor, value: Tensor) -> None:
-    """Overwrite the rows of `target` (n, ...) where `mask` (n,) is True, in place."""
-    torch.where(mask.reshape(-1, *[1] * (target.ndim - 1)), value, target, out=target)
-
-
-def zero_where(target: Tensor, mask: Tensor) -> None:
-    """Set the rows of `target` (n, ...) where `mask` (n,) is True to zero, in place."""
-    target.masked_fill_(mask.reshape(-1, *[1] * (target.ndim - 1)), 0)

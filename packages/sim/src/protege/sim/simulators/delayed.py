@@ -10,7 +10,7 @@ from protege.core.delay import queued
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ..references.reference import assign_where
+from ..references.rows import assign_where
 from .simulator import Simulator
 
 

@@ -18,7 +18,7 @@ from protege.core.threads import available_cores
 
 from ..engine import mujoco
 from ..env_config import MjwarpParams
-from ..references.reference import assign_where, zero_where
+from ..references.rows import assign_where, zero_where
 from ..robots.addresses import addresses
 from ..robots.mjcf import TERRAIN, build_spec, coordinates
 from ..terrain import Terrain

@@ -21,6 +21,8 @@ class Command(ABC):
 
     Attributes:
         carried: whether the reference moves along with the robot, horizontally.
+        returns: whether the reference of a pushed robot faces as the robot does and returns to its place, as a plan's must; if not,
+            it goes on beside its place, as a clip may. See `Placement`.
         saved_state: names of the tensors, (n, ...) each, in a checkpoint, besides the reference's rows and `shown`.
         generator: makes its random draws.
         reference: the reference motion of each row.
@@ -31,6 +33,7 @@ class Command(ABC):
     """
 
     carried: ClassVar[bool] = False
+    returns: ClassVar[bool] = False
     saved_state: ClassVar[tuple[str, ...]] = ("step", "last_step", "pose_mask")
     generator: torch.Generator
     reference: Reference
@@ -78,7 +81,8 @@ class Command(ABC):
         reference = self.reference
         mine = {name: getattr(self, name) for name in self.saved_state}
         mine |= {f"{name}_mask": mask for name, mask in self.shown.items()}
-        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **mine}
+        placement = {} if reference.placement is None else reference.placement.rows()
+        return {"index": reference.index, "last": reference.last, "shift": reference.shift, **placement, **mine}
 
     def twin(self, n: int, generator: torch.Generator) -> Self:
         """A command for n other envs, with the same tables of references. Its `rows` are zero until they are set.
@@ -92,6 +96,8 @@ class Command(ABC):
         twin.reference = reference
         for name in ("index", "last", "shift"):
             setattr(reference, name, rows[name])
+        if reference.placement is not None:
+            reference.placement = reference.placement.twin(rows)
         for name in self.saved_state:
             setattr(twin, name, rows[name])
         twin.shown = {name: rows[f"{name}_mask"] for name in self.shown}

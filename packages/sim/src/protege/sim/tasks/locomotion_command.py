@@ -16,7 +16,8 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality, modalities
 
 from ..references.plans import Plans
-from ..references.reference import Reference, assign_where, zero_where
+from ..references.reference import Reference
+from ..references.rows import assign_where, zero_where
 from ..references.warp import warped_walks
 from .command import Command
 from .masked_mimic import MaskSampler
@@ -60,6 +61,7 @@ class LocomotionCommand(Command):
     """
 
     saved_state = (*Command.saved_state, "plan", "substep")
+    returns = True
 
     def __init__(self, context: TaskContext, substeps: int = 1) -> None:
         n, device, config, own = context.n, context.device, context.config, context.task.modality
@@ -159,6 +161,11 @@ class LocomotionCommand(Command):
     def point_w(self) -> Tensor:
         """Current point of the plan, (n, 2) m."""
         return self.points_w(self.now)[:, 0]
+
+    def reference_point_w(self) -> Tensor:
+        """Where the reference has the current point of the plan, (n, 2) m: with a pushed robot, beside the plan."""
+        point, placement = self.point_w(), self.reference.placement
+        return point if placement is None else placement.placed_points(point)
 
     def points_w(self, ahead: Tensor) -> Tensor:
         """Points of the plan `ahead` (P,) control steps later, (n, P, 2) m."""

@@ -7,7 +7,8 @@ from protege.core.motions import StreamedLibrary
 from protege.core.robots.state import RobotState
 
 from ..references.adaptive_sampling import AdaptiveSampler, startable_frames
-from ..references.reference import Reference, assign_where, zero_where
+from ..references.reference import Reference
+from ..references.rows import assign_where, zero_where
 from ..references.streamed_sampling import StreamedSampler
 from .command import Command
 from .masks import MaskSampler

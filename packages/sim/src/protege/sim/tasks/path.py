@@ -217,6 +217,11 @@ def off_path(distance: float) -> Term:
     return lambda scene: path_distance(scene) > distance
 
 
+def off_reference(distance: float) -> Term:
+    """The same of the point where the reference is, which after a push is beside the path; see `Placement`."""
+    return lambda scene: (scene.state.root_pos_w[:, :2] - locomotion(scene).reference_point_w()).norm(dim=-1) > distance
+
+
 def path_lost(scene: Scene) -> Tensor:
     """With the waiting clock: the robot has been too far from the path for too long; see `path_clock`."""
     return _clock(scene).lost()
@@ -247,7 +252,7 @@ def build(context: TaskContext) -> TaskTerms:
     command = PathCommand(context)
     terminations = {"fallen": terms.fallen, **terms.out_of_step(params.body_termination_distance)}
     if params.enable_path_termination:
-        terminations["off_path"] = off_path(params.path_termination_distance)
+        terminations["off_path"] = off_reference(params.path_termination_distance)
     failures = {"fallen": terms.fallen, "off_path": off_path(OFF_PATH_DISTANCE)}
     if command.clock is not None:
         failures |= {"path_lost": path_lost, "too_late": too_late}

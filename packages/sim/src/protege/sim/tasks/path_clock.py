@@ -6,7 +6,7 @@ With the fixed clock a path's point moves on with time, whatever the robot does.
 import torch
 from torch import Tensor
 
-from ..references.reference import zero_where
+from ..references.rows import zero_where
 
 # The same numbers as in `protege.deploy`; a test compares them.
 STANDSTILL_DISTANCE = 0.6

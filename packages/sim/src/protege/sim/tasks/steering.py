@@ -15,7 +15,7 @@ from protege.core.robots.state import RobotState
 from protege.core.tasks import InputSpec, Task
 
 from ..references.plans import MAX_ACCELERATION, MAX_COMMANDED_RATE, Plans, drive, uniform
-from ..references.reference import zero_where
+from ..references.rows import zero_where
 from . import terms
 from .locomotion_command import SUBSTEPS, LocomotionCommand, PlanModality, locomotion
 from .task import TaskContext, TaskTerms
@@ -189,15 +189,18 @@ class SteeringCommand(LocomotionCommand):
 
     def advance(self, state: RobotState) -> None:
         super().advance(state)
-        planned = self.reference.table.root_pos_w[self.reference.index, :2]
-        self.reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
+        reference = self.reference
+        planned = reference.table.root_pos_w[reference.index, :2]
+        reference.shift[:, :2] = state.root_pos_w[:, :2] - planned
+        if reference.placement is not None:  # a turned reference stays with the robot, too
+            reference.placement.pivot.copy_(planned)
 
     def pace(self, state: RobotState) -> Tensor:
         """The frames of a control step, or one more or less."""
         if not self.follows_gait:
             return super().pace(state)
         reference = self.reference
-        lead = gait_lead(state, reference.table[torch.minimum(reference.index + reference.stride, reference.last)])
+        lead = gait_lead(state, reference.planned(1))
         late = lead.abs() > 0.5 * self.dt / reference.stride
         clock = self.clock + torch.sign(lead).long() * late
         limit = reference.stride * round(MAX_CLOCK_OFFSET / self.dt)
@@ -227,10 +230,10 @@ def commanded_velocity(scene: Scene) -> Tensor:
     return direction * speed[:, None]
 
 
-def heading_error(scene: Scene) -> Tensor:
-    """Angle between the root's heading and the commanded direction, rad in [0, pi]."""
+def heading_error(scene: Scene, turned: Tensor | float = 0.0) -> Tensor:
+    """Angle between the root's heading and the commanded direction, turned by `turned` (n,) rad; rad in [0, pi]."""
     direction, _ = locomotion(scene).direction_and_speed()
-    wanted = torch.atan2(direction[:, 1], direction[:, 0])
+    wanted = torch.atan2(direction[:, 1], direction[:, 0]) + turned
     return R.wrap_angle(R.yaw(scene.state.root_quat_w) - wanted).abs()
 
 
@@ -253,6 +256,17 @@ def heading_nearness(scene: Scene) -> Tensor:
 def heading_off(angle: float) -> Term:
     """After settling, the robot faces more than `angle` (rad) away from the commanded direction."""
     return lambda scene: (heading_error(scene) > angle) & locomotion(scene).settled()
+
+
+def heading_off_reference(angle: float) -> Term:
+    """The same of the direction turned with the reference, which after a push faces as the robot does; see `Placement`."""
+
+    def rule(scene: Scene) -> Tensor:
+        placement, settled = scene.command.reference.placement, locomotion(scene).settled()
+        turned = 0.0 if placement is None else placement.angle()
+        return (heading_error(scene, turned) > angle) & settled
+
+    return rule
 
 
 def steering_err(scene: Scene) -> tuple[Tensor, Tensor]:
@@ -284,11 +298,16 @@ REWARDS = {
 def build(context: TaskContext) -> TaskTerms:
     """The steering task for some envs."""
     params: SteeringParams = context.params
-    rules = {"fallen": terms.fallen, "heading_off": heading_off(params.max_heading_error)}
+    limit = params.max_heading_error
+    rules = {"fallen": terms.fallen, "heading_off": heading_off(limit)}
     return TaskTerms(
         command=SteeringCommand(context),
         rewards=terms.weighted(params.rewards, REWARDS),
-        terminations={**rules, **terms.out_of_step(params.body_termination_distance)},
+        terminations={
+            **rules,
+            "heading_off": heading_off_reference(limit),
+            **terms.out_of_step(params.body_termination_distance),
+        },
         failures=rules,
         metrics={"steering_err": steering_err, "steering_err_instant": steering_err_instant},
     )

@@ -16,7 +16,7 @@ from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
-from ...references.reference import assign_where
+from ...references.rows import assign_where
 from ..nominal import Nominal
 from ..simulator import Variation
 from .kernels import publish_bodies, publish_joints
