@@ -50,7 +50,7 @@ RANDOMISED = [
         "com=0.01",
         "stiffness=[0.8,1.2]",
         "damping=[0.8,1.2]",
-        "latency=[0.0,0.07]",
+        "delay=[0.0,0.07]",
     ),
     *("push_force=[20.0,50.0]", "push_interval=[0.1,0.3]", "noise.joint_pos=0.01"),
 ]

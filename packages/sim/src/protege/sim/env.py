@@ -55,6 +55,7 @@ class HumanoidEnv:
         seed: of every random draw in this environment.
         evaluation: end episodes by the tasks' failure rules instead of training's terminations.
         sensors: one of `observations.SENSORS`; with `onboard` the env observes what onboard sensors measure besides the full state.
+        robot: as its policy sees it, if the simulated one differs in more than that; by default the simulator's.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class HumanoidEnv:
         *,
         evaluation: bool = False,
         sensors: str = observations.FULL_STATE,
+        robot: Robot | None = None,
     ) -> None:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
-        self.robot: Robot = simulator.robot
+        self.robot = robot or simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
         self.generator = torch.Generator(self.device).manual_seed(seed)
         motions = clips if isinstance(clips, SelectedMotions) else motions_in_memory(clips, self.robot)
@@ -184,10 +186,12 @@ class HumanoidEnv:
             self._refresh_clips()
         if self.onboard is not None:
             self.onboard.last_action.copy_(action)
-        self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
+        self.randomization.act()
+        sent = self.default_joint_pos + self.action_scale * action
+        self.target = self.randomization.arriving(sent)
         if self.motion_quality is not None:
             self.motion_quality.sent.copy_(self.target)
-        self.invalid.copy_(self.simulator.step(self.target))
+        self.invalid.copy_(self.simulator.step(sent))
         return self._after_physics()
 
     def _refresh_clips(self) -> None:
@@ -287,6 +291,10 @@ class HumanoidEnv:
         if self.floor is not None:
             measured = replace(measured, body_pos_w=self.floor.above(measured.body_pos_w))
         return observations.proprioception(measured)
+
+    def set_progress(self, progress: float) -> None:
+        """See `Env.set_progress`: the strength of the randomisation depends on it."""
+        self.randomization.set_progress(progress)
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]
