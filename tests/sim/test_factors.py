@@ -30,7 +30,9 @@ def make_env(robot: Robot, params: RandomizationParams, num_envs: int = 4, **con
     walk = [f"data/motions/{robot.name}_humanoid_walk.npy"]
     run = RunConfig(robot=robot.name, simulator="mujoco", device="cpu", motion_file=walk, num_threads=1)
     settings = own_settings(robot) | config
-    return plugin.make(run, EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **settings))
+    return plugin.make(
+        run, EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **settings)
+    )
 
 
 def random_action(env: HumanoidEnv, generator: torch.Generator) -> torch.Tensor:

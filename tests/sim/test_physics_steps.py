@@ -28,7 +28,13 @@ BACKENDS = ("mujoco", "mjwarp")
 def make_env(robot: Robot, params: RandomizationParams, n: int = 4, simulator: str = "mujoco", **config: Any):
     walk = [f"data/motions/{robot.name}_humanoid_walk.npy"]
     run = RunConfig(robot=robot.name, simulator=simulator, device="cpu", motion_file=walk, num_threads=1)
-    config = {"num_envs": n, "num_plans": 4, "history_steps": 2, "randomization": params, **own_settings(robot)} | config
+    config = {
+        "num_envs": n,
+        "num_plans": 4,
+        "history_steps": 2,
+        "randomization": params,
+        **own_settings(robot),
+    } | config
     return plugin.make(run, EnvConfig(**config))
 
 
@@ -113,7 +119,9 @@ def test_a_changed_rate_is_the_physics_of_that_rate_from_the_same_state(robot, s
     for substeps in choices:
         before = sim.state.clone()
         sim.use(substeps)
-        assert all(torch.equal(now, was) for now, was in zip(vars(sim.state).values(), vars(before).values(), strict=True))
+        assert all(
+            torch.equal(now, was) for now, was in zip(vars(sim.state).values(), vars(before).values(), strict=True)
+        )
         other = build(mismatched(robot, MismatchParams(physics_rate=substeps / robot.control_dt)))
         assert other.robot.substeps == substeps
         other.write(ALL, before)
@@ -177,7 +185,9 @@ def test_isaaclab_keeps_its_rate(robot):
     walk = [f"data/motions/{robot.name}_humanoid_walk.npy"]
     run = RunConfig(robot=robot.name, simulator="isaaclab", device="cpu", motion_file=walk)
     env = EnvConfig(num_envs=1, randomization=RandomizationParams(physics_rate=(240.0,)))
-    with pytest.raises(UserError, match=r"isaaclab cannot change env\.randomization\.physics_rate while it runs\. Take"):
+    with pytest.raises(
+        UserError, match=r"isaaclab cannot change env\.randomization\.physics_rate while it runs\. Take"
+    ):
         plugin.make(run, env)
 
 

@@ -36,7 +36,9 @@ def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]
         "friction": Quantity(["friction"], params.friction, 1.0),
         "mass": Quantity([f"mass/{x}" for x in bodies], params.mass, 1.0),
         "com": Quantity([f"com_{a}/{x}" for x in others for a in AXES], (-params.com, params.com), 0.0),
-        "torso_com": Quantity([f"com_{a}/{x}" for x in torso for a in AXES], (-params.torso_com, params.torso_com), 0.0),
+        "torso_com": Quantity(
+            [f"com_{a}/{x}" for x in torso for a in AXES], (-params.torso_com, params.torso_com), 0.0
+        ),
         "stiffness": Quantity([f"stiffness/{x}" for x in joints], params.stiffness, 1.0),
         "damping": Quantity([f"damping/{x}" for x in joints], params.damping, 1.0),
         "effort": Quantity([f"effort/{x}" for x in joints], params.effort, 1.0),

@@ -11,19 +11,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from protege.core.delay import arriving, queued
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
 from .env_config import BiasParams, RandomizationParams
-from .factors import Factors, Quantity, scaled
+from .factors import Factors
 from .references.plans import uniform
 from .references.reference import assign_where
 from .sensor_errors import SensorBias, SensorNoise
 from .simulators.simulator import Simulator, Variation
 from .simulators.stepwise import StepwiseSimulator
 from .strength import eased
+from .timing import Delay, PhysicsRate
 
 
 class Bodies:
@@ -77,69 +77,6 @@ class Bodies:
         effort = factor(joints, p.effort) if p.effort != same else None
         contact_time = factor((n,), p.contact_time) if p.contact_time != same else None
         return Variation(friction, mass, com, gains, effort, contact_time)
-
-
-class Delay:
-    """Actions that arrive late, with one delay for the whole episode. The simulator holds delays and targets.
-
-    Args:
-        strength: of the delay, see `strength.eased`.
-    """
-
-    saved_state: ClassVar = StepwiseSimulator.saved_state
-
-    def __init__(self, simulator: StepwiseSimulator, generator: torch.Generator, strength: Tensor | None) -> None:
-        self.simulator, self.generator, self.strength = simulator, generator, strength
-        self.delay, self.targets = simulator.delay, simulator.targets
-
-    def restart(self, mask: Tensor, start: RobotState) -> None:
-        """Draw new delays where mask (n,) is True. Until the first action arrives, the pose of the start (n, ...) is held."""
-        low, high = self.simulator.bounds
-        if low != high:
-            assign_where(self.delay, mask, eased(uniform(mask.shape, low, high, self.generator), 0.0, self.strength))
-        self.simulator.restart(mask, start)
-
-    def arriving(self, sent: Tensor, substeps: int) -> Tensor:
-        """The mean target of the control step in which these targets are sent, (n, J) rad both."""
-        return arriving(queued(sent, self.targets), self.control_steps(substeps))
-
-    def control_steps(self, substeps: int) -> Tensor:
-        """The delays in control steps, (n,), if there are this many physics steps per control step; not whole numbers."""
-        return self.simulator.late(substeps) / substeps
-
-
-class PhysicsRate:
-    """The physics steps per control step of all envs, each choice for `seconds` in turn; see `RandomizationParams`.
-
-    Attributes:
-        steps_done: () control steps, on the CPU, so that reading it does not wait for the device.
-        step_ratio: duration of a physics step as a multiple of the robot's own, a factor of the world model.
-    """
-
-    saved_state: ClassVar = ("steps_done",)
-
-    def __init__(self, simulator: StepwiseSimulator, seconds: float) -> None:
-        self.simulator, own = simulator, simulator.robot.substeps
-        self.steps = max(round(seconds / simulator.robot.control_dt), 1)
-        self.steps_done = torch.zeros((), dtype=torch.long)
-        ratios = [own / substeps for substeps in simulator.choices]
-        self.step_ratio = Quantity(["physics_step"], (min(*ratios, 1.0), max(*ratios, 1.0)), 1.0)
-
-    @property
-    def substeps(self) -> int:
-        """Physics steps of the next control step."""
-        choices = self.simulator.choices
-        return choices[int(self.steps_done) // self.steps % len(choices)]
-
-    def act(self) -> None:
-        """Begin a control step."""
-        self.simulator.use(self.substeps)
-        self.steps_done += 1
-
-    def factor(self) -> Tensor:
-        """The value of `step_ratio` in the next control step, scaled as in `Factors`, (n, 1)."""
-        ratio = torch.full((self.simulator.num_envs, 1), self.simulator.robot.substeps / self.substeps)
-        return scaled(ratio, self.step_ratio).to(self.simulator.device)
 
 
 class Pushes:
@@ -305,19 +242,14 @@ class Randomization:
 
     @property
     def factor_ranges(self) -> dict[str, tuple[float, float]]:
-        """See `Factors.ranges`, and `PhysicsRate.step_ratio`; empty where all envs are alike."""
-        rate = {"physics_step": self.rate.step_ratio.bounds} if self._rate_differs else {}
-        return (self.bodies.ranges if self.bodies else {}) | rate
-
-    @property
-    def _rate_differs(self) -> bool:
-        return self.rate is not None and self.rate.step_ratio.bounds != (1.0, 1.0)
+        """See `Factors.ranges` and `PhysicsRate.ranges`; empty where all envs are always alike."""
+        return (self.bodies.ranges if self.bodies else {}) | (self.rate.ranges if self.rate else {})
 
     def rows(self) -> dict[str, Tensor]:
         """What distinguishes the next control step of these envs from that of others in the same state: `ImaginableEnv.rows`."""
         rows: dict[str, Tensor] = {}
         factors = [self.bodies.factors] if self.bodies else []
-        factors += [self.rate.factor()] if self.rate and self._rate_differs else []
+        factors += [self.rate.factor()] if self.rate and self.rate.ranges else []
         if factors:
             rows["factors"] = torch.cat(factors, dim=1)
         if self.delay:
