@@ -50,8 +50,9 @@ RANDOMISED = [
         "com=0.01",
         "stiffness=[0.8,1.2]",
         "damping=[0.8,1.2]",
-        "latency=[0.0,0.07]",
+        "delay=[0.0,0.07]",
     ),
+    *("physics_rate=[0,480]", "physics_rate_time=0.2", "torso_com=0.03"),
     *("push_force=[20.0,50.0]", "push_interval=[0.1,0.3]", "noise.joint_pos=0.01"),
 ]
 RANDOMISED = [f"env.randomization.{x}" for x in RANDOMISED]
@@ -64,7 +65,7 @@ def test_randomised_envs_have_factors_and_resume_exactly(robot, tmp_path):
     parts = load(train(tmp_path, "parts", robot.name, "--max-iterations", 3, *words)).training["trainer"]
     assert all(torch.equal(parts["model"][name], x) for name, x in whole["model"].items())
     assert all(torch.equal(parts["replay"]["rows"][name], x) for name, x in whole["replay"]["rows"].items())
-    count = 1 + 4 * robot.num_bodies + 2 * robot.num_joints
+    count = 1 + 4 * robot.num_bodies + 2 * robot.num_joints + 1
     assert len(whole["factors"]) == count == whole["model"]["gains.entering.weight"].shape[1]
     assert (whole["model"]["gains.entering.weight"] != 0).any(), "it learns by them"
 

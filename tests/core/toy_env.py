@@ -91,6 +91,8 @@ class ToyEnv:
         self.state = dict(state["state"])
         self.generator.set_state(state["generator"])
 
+    def set_progress(self, progress: float) -> None: ...
+
     def statistics(self) -> list[Tensor]:
         return [self.failures]
 

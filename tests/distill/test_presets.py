@@ -1,13 +1,18 @@
 """Properties of the students' presets, with the envs that they make."""
 
+import json
+from math import isfinite
+
 import pytest
 import torch
-from tiny import SMALL_ENV, SMALL_MODEL, TASKS, of_robot, scripted
+from click.testing import CliRunner
+from tiny import SMALL_ENV, SMALL_MODEL, TASKS, of_robot, save_teachers, scripted
 
 from protege.core.env import env_plugin
 from protege.core.learning.learner import Learner
 from protege.core.runs.config import RunConfig, compose
 from protege.core.runs.load_policy import make_actor_critic
+from protege.distill.cli import main
 from protege.distill.distillation import Distillation
 from protege.distill.experiment import EXPERIMENTS
 from protege.distill.phases import phase
@@ -65,3 +70,50 @@ def test_an_iteration_of_the_rewarded_preset_learns_from_rewards_and_teachers(ro
         assert walking.min() > 0.0 and walking.max() <= 1.0 + 1e-6  # 0.2 + 3 x 0.1 + 0.5
     finally:
         env.close()
+
+
+@pytest.mark.parametrize("preset", ["robust", "onboard"])
+def test_robust_presets_differ_in_everything_that_real_robots_do(robot, preset):
+    random = composed(f"distillation/{preset}", robot).env.randomization
+    assert random.friction == (0.3, 1.6) and random.torso_com == 0.05 and random.delay == (0.0, 0.04)
+    assert len(random.physics_rate) == 3 and random.velocity_step[1] == 0.5 and random.velocity_step_turn > 0.5
+    assert all(x > 0.0 for x in vars(random.noise).values()) and random.bias.joint_pos == 0.01
+    assert 0.0 < random.ramp < 1.0 and not random.in_evaluation
+
+
+@pytest.mark.parametrize("preset", ["robust", "onboard"])
+@pytest.mark.parametrize("simulator", ["mujoco", "mjwarp"])
+def test_a_few_iterations_with_all_of_it_from_the_command_line(robot, preset, simulator, tmp_path):
+    """Two rates of the physics within each rollout, and legs that collide."""
+    teachers = save_teachers(tmp_path / "teachers", robot)
+    named = [f"teacher_models.{name}.checkpoint=['{path}']" for name, path in teachers.items()]
+    short = ["rollout_steps=4", "epochs=1", "minibatches=2", "evaluation_interval=0", "run.max_time=null", "num_envs=8"]
+    mix = "curriculum=[{name: all, task_mix: {path: 1, goal: 1, steering: 1, masked_mimic: 1}}]"
+    random = [f"physics_rate_time={2 * robot.control_dt}", "leg_collision=true", "contact_time=[1,2]", "effort=[0.8,1]"]
+    words = [
+        "train",
+        f"distillation/{preset}",
+        "--robot",
+        robot.name,
+        "--simulator",
+        simulator,
+        "--max-iterations",
+        "3",
+    ]
+    words += [
+        "--results-dir",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        *SMALL_ENV,
+        *of_robot(robot),
+        *SMALL_MODEL,
+        *short,
+        mix,
+    ]
+    done = CliRunner().invoke(main, [*words, *named, *(f"env.randomization.{x}" for x in random)])
+    assert done.exit_code == 0, done.output
+    log = tmp_path / f"{robot.name}_{preset}" / "metrics.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(rows) == 3 and all(isfinite(row["actor/distillation_loss"]) for row in rows)
+    assert rows[-1]["agent/skipped_updates"] == 0.0

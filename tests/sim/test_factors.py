@@ -14,11 +14,12 @@ from protege.core.learning.world_model.dynamics import WorldModel
 from protege.core.learning.world_model.imagination import Moment, imagined_step
 from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.learning.world_model.replay import Replay
-from protege.core.motions import load_clips
 from protege.core.robots.robot import Robot
 from protege.core.robots.servos import Servos
+from protege.core.runs.config import RunConfig
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import EnvConfig, NoiseParams, RandomizationParams
+from protege.sim.plugin import plugin
 from protege.sim.robots.mjcf import build_spec
 from protege.sim.simulators.simulator import Variation, make_simulator
 
@@ -26,11 +27,12 @@ EVERYWHERE = partial(torch.ones, dtype=torch.bool)
 
 
 def make_env(robot: Robot, params: RandomizationParams, num_envs: int = 4, **config) -> HumanoidEnv:
-    varied = params.varies_bodies
-    simulator = make_simulator("mujoco", robot, num_envs, device="cpu", num_threads=1, varied=varied)
-    walk, settings = load_clips([f"data/motions/{robot.name}_humanoid_walk.npy"], robot), own_settings(robot) | config
-    config = EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **settings)
-    return HumanoidEnv(simulator, walk, config, seed=0)
+    walk = [f"data/motions/{robot.name}_humanoid_walk.npy"]
+    run = RunConfig(robot=robot.name, simulator="mujoco", device="cpu", motion_file=walk, num_threads=1)
+    settings = own_settings(robot) | config
+    return plugin.make(
+        run, EnvConfig(num_envs=num_envs, num_plans=4, history_steps=2, randomization=params, **settings)
+    )
 
 
 def random_action(env: HumanoidEnv, generator: torch.Generator) -> torch.Tensor:
@@ -168,14 +170,16 @@ def test_a_push_ends_what_a_model_learns_from(robot):
 class Arrivals:
     """Imagined envs from the control step at which an env is now, without a model: only when actions arrive."""
 
-    def __init__(self, rows: dict[str, torch.Tensor]) -> None:
+    def __init__(self, rows: dict[str, torch.Tensor], env: HumanoidEnv | None = None) -> None:
+        self.servos = (env.default_joint_pos, env.action_scale) if env else (0.0, 1.0)
         self.delay, sent = (rows[name].clone() if name in rows else None for name in ("delay", "sent"))
         self.now = Moment(torch.zeros(0), None, [], sent)  # pyright: ignore[reportArgumentType]
 
     def __call__(self, action: torch.Tensor) -> torch.Tensor:
-        """The actions that arrive now that these are sent, (N, J) both."""
+        """The targets that arrive now that these actions are sent, (N, J) both."""
         acted, log_std = SimpleNamespace(mean=action), torch.zeros(action.shape[1])
-        policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, default_joint_pos=0.0, action_scale=1.0)
+        zero, scale = self.servos
+        policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, default_joint_pos=zero, action_scale=scale)
         model = SimpleNamespace(move=lambda x, state, target, factors: (target, None))
         envs = SimpleNamespace(observe=lambda _: {"proprioception": None}, advance=lambda _: (None,) * 3)
         rest = self.now, None, self.delay, {"action": torch.zeros(())}
@@ -184,23 +188,28 @@ class Arrivals:
 
 
 def test_imagined_actions_arrive_when_simulated_ones_do(robot):
-    """From any control step of an episode on, at its beginning too."""
-    dt = robot.control_dt
-    env = make_env(robot, RandomizationParams(latency=(0.0, 3 * dt)), num_envs=16)
+    """From any control step of an episode on, at its beginning too: the mean of the targets that the servos really have."""
+    dt = robot.physics_dt
+    env = make_env(robot, RandomizationParams(delay=(0.0, 2.5 * robot.control_dt)), num_envs=32)
+    physics, had = env.simulator.simulator, []  # pyright: ignore[reportAttributeAccessIssue]
+    step_physics = physics.step
+    physics.step = lambda target: had.append(target.clone()) or step_physics(target)
     env.reset()
     generator, arrivals, compared = torch.Generator().manual_seed(0), [], 0
-    assert env.randomization.latency and set(env.randomization.latency.delay.tolist()) == {0, 1, 2, 3}
-    running = torch.ones(16, dtype=torch.bool)
+    late = env.simulator.late(robot.substeps)  # pyright: ignore[reportAttributeAccessIssue]
+    assert set(late.tolist()) == set(range(round(2.5 * robot.control_dt / dt) + 1))
+    running = torch.ones(32, dtype=torch.bool)
     for _ in range(6):
-        arrivals.append(Arrivals(env.rows()))
+        arrivals.append(Arrivals(env.rows(), env))
         action = random_action(env, generator)
+        had.clear()
         step = env.step(action)
+        torch.testing.assert_close(torch.stack(had).mean(0), env.target, atol=1e-6, rtol=0.0)
         for arrives in arrivals:
-            target = env.default_joint_pos + env.action_scale * arrives(action)
-            assert torch.equal(target[running], env.target[running])
+            assert torch.equal(arrives(action)[running], env.target[running])
             compared += int(running.sum())
         running &= ~step.ended
-    assert compared > 100
+    assert compared > 200
 
 
 def test_actions_without_a_delay_arrive_at_once():
@@ -209,7 +218,7 @@ def test_actions_without_a_delay_arrive_at_once():
 
 
 def test_the_gradient_goes_to_the_action_that_arrives():
-    arrives = Arrivals({"sent": torch.zeros(2, 1, 1), "delay": torch.tensor([0, 1])})
+    arrives = Arrivals({"sent": torch.zeros(2, 1, 1), "delay": torch.tensor([0.0, 1.0])})
     first, second = (torch.ones(2, 1, requires_grad=True) for _ in range(2))
     arrived = torch.cat([arrives(first), arrives(second)], dim=1)
     assert arrived.tolist() == [[1.0, 1.0], [0.0, 1.0]]
@@ -221,16 +230,19 @@ def test_the_gradient_goes_to_the_action_that_arrives():
 def test_a_replay_holds_true_states_and_what_arrived(robot):
     """Sensors are noisy and actions are late; the model's data contains neither effect."""
     noise = NoiseParams(0.05, 0.5, 0.1, 0.1, 0.2)
-    env = make_env(robot, RandomizationParams(noise=noise, latency=(2 * robot.control_dt,) * 2), num_envs=6)
+    env = make_env(robot, RandomizationParams(noise=noise, delay=(1.5 * robot.control_dt,) * 2), num_envs=6)
     policy = ActorCritic(env.obs_shapes, Servos.of(robot), ModelConfig("mlp", mlp_units=[8], critic_units=[8]))
     config = WorldModelConfig(warmup_steps=4, replay_steps=8, model_units=[8], imagined_envs=4, warmup_updates=0)
     learner = WorldModelLearner(policy, env, config)
-    true, arrived, step = [], [], env.simulator.step
-    spied = lambda target: (true.append(coordinates.pack(env.simulator.state)), arrived.append(target.clone()))  # noqa: E731
-    env.simulator.step = lambda target: (spied(target), step(target))[1]
+    physics = env.simulator.simulator  # pyright: ignore[reportAttributeAccessIssue]
+    true, arrived, step = [], [], physics.step
+    spied = lambda target: (true.append(coordinates.pack(physics.state)), arrived.append(target.clone()))  # noqa: E731
+    physics.step = lambda target: (spied(target), step(target))[1]
     learner._play(5, 1.0)
-    assert torch.equal(learner.replay.x[:5], torch.stack(true))
-    torch.testing.assert_close(learner.replay.target[:5], torch.stack(arrived))
+    assert torch.equal(learner.replay.x[:5], torch.stack(true[:: robot.substeps]))
+    assert not torch.equal(arrived[0], arrived[robot.substeps // 2 + 4 * robot.substeps])
+    mean = torch.stack(arrived).unflatten(0, (5, robot.substeps)).mean(1)
+    torch.testing.assert_close(learner.replay.target[:5], mean, atol=1e-6, rtol=0.0)
     seen, joints = learner.obs["proprioception"], slice(13, 13 + robot.num_joints)
     assert (seen[:, joints] - env.state.joint_pos).abs().max() > 0.02, "what the policy sees is noisy"
 

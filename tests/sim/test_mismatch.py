@@ -21,8 +21,8 @@ from protege.sim.plugin import plugin
 from protege.sim.randomization import VelocitySteps
 from protege.sim.robots.mjcf import build_spec
 from protege.sim.sensor_errors import SensorBias
-from protege.sim.simulators.delayed import DelayedSimulator, stepwise
 from protege.sim.simulators.simulator import make_simulator
+from protege.sim.simulators.stepwise import StepwiseSimulator, stepwise
 
 ALL = torch.ones(N, dtype=torch.bool)
 BACKENDS = ("mujoco", "mjwarp")
@@ -110,12 +110,18 @@ def test_a_run_may_go_on_with_another_mismatch():
 # Actions that are late ---------------------------------------------------------------------------------------------------
 
 
+def delayed_by(robot: Robot, late: int, name: str = "mujoco") -> StepwiseSimulator:
+    """Envs whose actions are all late by this many physics steps."""
+    seconds = late * robot.physics_dt
+    return StepwiseSimulator(build(name, stepwise(robot)), robot, (seconds, seconds))
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("late", [1, 3, 4, 6])
 def test_actions_arrive_late_by_the_given_physics_steps(robot, name, late):
     generator, substeps, start = torch.Generator().manual_seed(3), robot.substeps, resting(robot)
     targets = [hold(robot) + 0.2 * torch.randn(N, robot.num_joints, generator=generator) for _ in range(4)]
-    delayed, by_hand = DelayedSimulator(build(name, stepwise(robot)), robot, late), build(name, stepwise(robot))
+    delayed, by_hand = delayed_by(robot, late, name), build(name, stepwise(robot))
     for sim in (delayed, by_hand):
         sim.write(ALL, start)
     delayed.restart(ALL, start)
@@ -128,9 +134,9 @@ def test_actions_arrive_late_by_the_given_physics_steps(robot, name, late):
     torch.testing.assert_close(delayed.state.body_pos_w, by_hand.state.body_pos_w, atol=0.0, rtol=0.0)
 
 
-def test_a_delay_of_whole_control_steps_is_latency(robot):
+def test_a_delay_of_whole_control_steps_is_that_of_the_targets(robot):
     """Physics step by physics step it is the same physics."""
-    delayed = DelayedSimulator(build("mujoco", stepwise(robot)), robot, robot.substeps)
+    delayed = delayed_by(robot, robot.substeps)
     plain, start = build("mujoco", robot), resting(robot)
     for sim in (delayed, plain):
         sim.write(ALL, start)
@@ -147,8 +153,9 @@ def test_only_evaluations_are_late_and_they_go_on_where_they_were_saved(robot):
     env = make_env(
         robot, mismatch=late, randomization=RandomizationParams(velocity_step=(0.5, 0.5), in_evaluation=True)
     )
-    assert isinstance(env.simulator, DelayedSimulator) and env.simulator.delay == robot.substeps + 2
-    assert not isinstance(make_env(robot, evaluation=False, mismatch=late).simulator, DelayedSimulator)
+    assert isinstance(env.simulator, StepwiseSimulator)
+    assert env.simulator.late(robot.substeps).tolist() == [robot.substeps + 2] * N
+    assert not isinstance(make_env(robot, evaluation=False, mismatch=late).simulator, StepwiseSimulator)
     obs = env.reset()
     for _ in range(3):
         obs = env.step(follow(env, obs)).obs

@@ -25,7 +25,7 @@ EVERYTHING = RandomizationParams(
     damping=(0.9, 1.1),
     velocity_step_up=0.1,
     velocity_step_turn=0.2,
-    latency=(0.0, 2 * DT),
+    delay=(0.0, 2 * DT),
     push_force=(20.0, 50.0),
     push_interval=(0.1, 0.2),
     push_time=0.1,
@@ -68,30 +68,16 @@ def test_evaluations_can_be_randomised():
     )
 
 
-def test_actions_arrive_late_by_the_exact_number_of_steps(monkeypatch):
-    env = make_env(RandomizationParams(latency=(2 * DT, 2 * DT)))
-    obs, sent, arrived = env.reset(), [], []
-    start, step = env.state.joint_pos.clone(), env.simulator.step
-    monkeypatch.setattr(env.simulator, "step", lambda target: arrived.append(target.clone()) or step(target))
-    for _ in range(6):
-        sent.append(env.default_joint_pos + follow(env, obs))
-        result = env.step(follow(env, obs))
-        obs = result.obs
-        assert not result.ended.any()
-    torch.testing.assert_close(arrived[0], start)
-    torch.testing.assert_close(arrived[1], start)
-    assert all(torch.equal(got, want) for got, want in zip(arrived[2:], sent, strict=False))
-
-
-def test_each_env_has_its_own_latency():
-    env = make_env(RandomizationParams(latency=(DT, 3 * DT)), num_envs=64)
+def test_each_env_has_its_own_delay_in_physics_steps():
+    step = ROBOT.physics_dt
+    env = make_env(RandomizationParams(delay=(step, 3 * step)), num_envs=64)
     env.reset()
-    assert env.randomization.latency
-    assert set(env.randomization.latency.delay.tolist()) == {1, 2, 3}
+    assert env.randomization.delay
+    assert set(env.randomization.delay.simulator.late(ROBOT.substeps).tolist()) == {1, 2, 3}
 
 
 def test_a_new_episode_is_another_body_and_starts_at_rest_of_old_actions():
-    env = make_env(RandomizationParams(mass=(0.5, 1.5), latency=(DT, DT)), episode_length_s=0.1)
+    env = make_env(RandomizationParams(mass=(0.5, 1.5), delay=(DT, DT)), episode_length_s=0.1)
     obs = env.reset()
     before = env.simulator.state_dict()["body_mass"]
     for _ in range(2):
@@ -103,8 +89,8 @@ def test_a_new_episode_is_another_body_and_starts_at_rest_of_old_actions():
     nominal = torch.from_numpy(build_spec(ROBOT).compile().body_mass.copy())[1:]
     ratio = torch.cat([before, after])[:, 1:] / nominal
     assert 0.5 <= ratio.min() < 0.6 and 1.4 < ratio.max() <= 1.5
-    assert env.randomization.latency
-    torch.testing.assert_close(env.randomization.latency.queue[:, 0], env.state.joint_pos - env.default_joint_pos)
+    assert env.randomization.delay
+    torch.testing.assert_close(env.randomization.delay.targets[:, 0], env.state.joint_pos)
 
 
 def test_noise_is_in_the_observations_only():
@@ -195,7 +181,7 @@ def test_a_saved_environment_with_everything_continues_exactly(simulator):
         ("contact_time=[2,1]", r"env\.randomization\.contact_time is \[2\.0, 1\.0\]\. The first must not be larger"),
         ("velocity_step_turn=-1", r"env\.randomization\.velocity_step_turn is -1\.0\. Take 0 or more"),
         ("com=-0.1", r"env\.randomization\.com is -0\.1\. Take 0 or more"),
-        ("latency=[-0.1,0.1]", r"env\.randomization\.latency\[0\] is -0\.1\. Take 0 or more"),
+        ("delay=[-0.1,0.1]", r"env\.randomization\.delay\[0\] is -0\.1\. Take 0 or more"),
         ("push_force=[5]", r"env\.randomization\.push_force has 1 entries, not 2"),
         ("noise.joint_vel=-1", r"env\.randomization\.noise\.joint_vel is -1\.0\. Take 0 or more"),
         ("gravity=[1,2]", r"unknown key env\.randomization\.gravity"),

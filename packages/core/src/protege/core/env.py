@@ -67,6 +67,10 @@ class Env(Protocol):
         """Run one control step. action: (N, J), offsets from the default joint angles in units of `Joint.action_scale`."""
         ...
 
+    def set_progress(self, progress: float) -> None:
+        """Called before each iteration of a training, with the spent share of its budget, 0 to 1."""
+        ...
+
     def statistics(self) -> list[Tensor]:
         """Counts that command sampling depends on. Ranks average them in place once per iteration."""
         ...
@@ -103,8 +107,9 @@ class ImaginableEnv(Env, Protocol):
 
     Attributes:
         state: the robots' current state.
-        target: (N, J) the servo targets of the last step, rad.
-        factor_ranges: smallest and largest value of each of the F factors by which bodies differ between envs; may be empty.
+        target: (N, J) the mean servo targets of the last step, rad.
+        factor_ranges: smallest and largest value of each of the F factors by which the physics differs between envs or in time;
+            may be empty.
     """
 
     @property
@@ -121,7 +126,8 @@ class ImaginableEnv(Env, Protocol):
 
         - `factors` (N, F): how the bodies differ, in the order of `factor_ranges`; 0 is the nominal robot, and values are
           in [-1, 1].
-        - `delay` (N,) control steps until an action takes effect; `sent` (N, D, J), the last actions, newest first.
+        - `delay` (N,) control steps until an action takes effect, see `protege.core.delay.arriving`; `sent` (N, D, J) rad, the last
+          targets, newest first.
         - `pushed` (N,) bool, whether an unobserved force acts on the robot in the next control step.
         """
         ...

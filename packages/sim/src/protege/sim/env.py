@@ -40,7 +40,6 @@ from .references.gait_set import GaitSet
 from .references.placement import Placement
 from .references.rows import assign_where
 from .simulators.simulator import Simulator
-from .tasks.command import Command
 from .tasks.task import TaskContext, TaskTerms, make_scenes, rewards_motion_quality
 from .tasks.terms import MOTION_QUALITY, Scene
 
@@ -57,6 +56,7 @@ class HumanoidEnv:
         seed: of every random draw in this environment.
         evaluation: end episodes by the tasks' failure rules instead of training's terminations.
         sensors: one of `observations.SENSORS`; with `onboard` the env observes what onboard sensors measure besides the full state.
+        robot: as its policy sees it, if the simulated one differs in more than that; by default the simulator's.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class HumanoidEnv:
         *,
         evaluation: bool = False,
         sensors: str = observations.FULL_STATE,
+        robot: Robot | None = None,
     ) -> None:
         self.simulator, self.config, self.evaluation = simulator, config, evaluation
-        self.robot: Robot = simulator.robot
+        self.robot = robot or simulator.robot
         self.device, self.num_envs, self.num_actions = simulator.device, simulator.num_envs, self.robot.num_joints
         self.generator = torch.Generator(self.device).manual_seed(seed)
         motions = clips if isinstance(clips, SelectedMotions) else motions_in_memory(clips, self.robot)
@@ -155,16 +156,12 @@ class HumanoidEnv:
         )
         built = task.build(context)
         built.command.reference.floor = None if self.floor is None else self.floor[part]
-        built.command.reference.placement = self._placement(built.command)
+        params, returns = self.config.reanchor, built.command.returns
+        if params.enabled and self.config.randomization.pushes and not self.evaluation:
+            built.command.reference.placement = Placement.of(
+                params, context.n, self.robot.control_dt, returns=returns, device=self.device
+            )
         return built
-
-    def _placement(self, command: Command) -> Placement | None:
-        """Where references of pushed robots are; None if they stay, as in every evaluation."""
-        params, dt = self.config.reanchor, self.robot.control_dt
-        if self.evaluation or not params.enabled or not self.config.randomization.pushes:
-            return None
-        back = max(round(params.return_time / dt), 1) if command.returns else 0
-        return Placement(len(command.step), dt, round(params.after / dt), back, self.device)
 
     def gaits(self) -> GaitSet:
         """The gaits with which walking commands are followed, made from the clips."""
@@ -195,10 +192,12 @@ class HumanoidEnv:
             self._refresh_clips()
         if self.onboard is not None:
             self.onboard.last_action.copy_(action)
-        self.target = self.default_joint_pos + self.action_scale * self.randomization.act(action)
+        self.randomization.act()
+        sent = self.default_joint_pos + self.action_scale * action
+        self.target = self.randomization.arriving(sent)
         if self.motion_quality is not None:
             self.motion_quality.sent.copy_(self.target)
-        self.invalid.copy_(self.simulator.step(self.target))
+        self.invalid.copy_(self.simulator.step(sent))
         return self._after_physics()
 
     def _refresh_clips(self) -> None:
@@ -303,6 +302,10 @@ class HumanoidEnv:
         if self.floor is not None:
             measured = replace(measured, body_pos_w=self.floor.above(measured.body_pos_w))
         return observations.proprioception(measured)
+
+    def set_progress(self, progress: float) -> None:
+        """See `Env.set_progress`: the strength of the randomisation depends on it."""
+        self.randomization.set_progress(progress)
 
     def statistics(self) -> list[Tensor]:
         return [x for task in self.tasks.values() for x in task.command.statistics()]

@@ -1,9 +1,10 @@
 """The env's config: plain data. A task's own parameters are in its file. Lengths in m, times in s, angles in rad."""
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any
 
 from protege.core import checks
+from protege.core.runs.config_layers import FORMER_NAME
 from protege.core.tasks import tasks
 
 from .references.plans import MAX_EPISODE_SECONDS
@@ -60,7 +61,7 @@ class MismatchParams:
     Attributes:
         physics_rate: rate of the physics, Hz, rounded to whole steps per control step; 0: the robot's own.
         control_rate: rate of the control loop, Hz; 0: the robot's own. All observations count control steps of this length.
-        delay: of the actions, s, rounded to whole physics steps; it adds to `RandomizationParams.latency`.
+        delay: of the actions, s, rounded to whole physics steps; it adds to `RandomizationParams.delay`.
         effort: factor on the joints' effort limits.
         leg_collision: the left leg's bodies collide with the right leg's.
     """
@@ -83,15 +84,24 @@ class MismatchParams:
 class RandomizationParams:
     """Domain randomisation. Values are drawn uniformly from these ranges, for each env in every episode. By default all is off.
 
+    All envs share the physics rate, because they advance together: the step would last as long as that of the env with the most
+    physics steps, and on a GPU no env may run another graph. The rates are taken in turn, so that each has the same share of the
+    training, and so that the ranks of a distributed one never wait for each other. Episodes go on when the rate changes.
+
     Attributes:
         friction: least and largest factor on the friction of the ground and all bodies.
         mass: least and largest factor on mass and inertia, drawn for each body.
         com: largest shift of each body's centre of mass along each axis, m.
+        torso_com: the same for the torso, in place of `com`; 0: it is `com`.
         stiffness: least and largest factor on the stiffness of the servos, drawn for each joint.
         damping: least and largest factor on the damping of the servos, drawn for each joint.
         effort: least and largest factor on the effort limits, drawn for each joint; not with `isaaclab`.
         contact_time: least and largest factor on the time constant of contacts: above 1 contacts are softer; not with `isaaclab`.
-        latency: least and largest delay of the actions, s, rounded to whole control steps.
+        leg_collision: the left leg's bodies collide with the right leg's, in all envs.
+        delay: least and largest delay of the actions, s, rounded to whole physics steps.
+        physics_rate: rates of the physics, Hz, each rounded to whole steps per control step; 0: the robot's own. Empty: its own
+            alone. Not with `isaaclab`.
+        physics_rate_time: time between two changes of the physics rate, s, rounded to whole control steps.
         push_force: least and largest horizontal force of the pushes on the root, N.
         push_angle: least and largest angle of the pushes, rad; 0 is forward, π/2 to the left.
         push_interval: shortest and longest time before the first push and between two pushes, s.
@@ -100,17 +110,23 @@ class RandomizationParams:
         velocity_step_up: largest vertical velocity that is added in the same step, up or down, m/s.
         velocity_step_turn: largest angular velocity that is added in the same step about each axis of the world, rad/s.
         velocity_step_interval: shortest and longest time before the first such step and between two steps, s.
+        ramp: share of the run's budget in which all of it grows from nothing to full strength, except `leg_collision` and
+            `physics_rate`; 0: full strength from the start. Evaluations have full strength.
         in_evaluation: randomise evaluations, too.
     """
 
     friction: tuple[float, float] = (1.0, 1.0)
     mass: tuple[float, float] = (1.0, 1.0)
     com: float = 0.0
+    torso_com: float = 0.0
     stiffness: tuple[float, float] = (1.0, 1.0)
     damping: tuple[float, float] = (1.0, 1.0)
     effort: tuple[float, float] = (1.0, 1.0)
     contact_time: tuple[float, float] = (1.0, 1.0)
-    latency: tuple[float, float] = (0.0, 0.0)
+    leg_collision: bool = False
+    delay: tuple[float, float] = field(default=(0.0, 0.0), metadata={FORMER_NAME: "latency"})
+    physics_rate: tuple[float, ...] = ()
+    physics_rate_time: float = 1.0
     push_force: tuple[float, float] = (0.0, 0.0)
     push_angle: tuple[float, float] = (-3.141592653589793, 3.141592653589793)
     push_interval: tuple[float, float] = (2.0, 4.0)
@@ -121,12 +137,16 @@ class RandomizationParams:
     velocity_step_interval: tuple[float, float] = (1.0, 3.0)
     noise: NoiseParams = field(default_factory=NoiseParams)
     bias: BiasParams = field(default_factory=BiasParams)
+    ramp: float = 0.0
     in_evaluation: bool = False
 
     def check(self, key: str) -> None:
-        checks.above_zero(self, key, "friction", "mass", "effort", "contact_time", "push_time")
+        checks.above_zero(self, key, "friction", "mass", "effort", "contact_time", "push_time", "physics_rate_time")
         checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "effort", "contact_time", "com")
-        checks.within(0, 1, self, key, "latency")
+        checks.within(0, 100, self, key, "torso_com")
+        checks.within(0, 1, self, key, "delay", "ramp")
+        checks.within(0, 10_000, self, key, "physics_rate")
+        checks.at_most_entries(16, self, key, "physics_rate")
         checks.within(-100, 100, self, key, "push_angle")
         checks.at_least(0, self, key, "push_force", "push_interval", "velocity_step", "velocity_step_interval")
         checks.at_least(0, self, key, "velocity_step_up", "velocity_step_turn")
@@ -137,7 +157,7 @@ class RandomizationParams:
             "damping",
             "effort",
             "contact_time",
-            "latency",
+            "delay",
             "push_force",
             "push_angle",
             "push_interval",
@@ -151,7 +171,7 @@ class RandomizationParams:
         """Whether envs differ in their bodies."""
         same, bodies = (
             RandomizationParams(),
-            ("friction", "mass", "com", "stiffness", "damping", "effort", "contact_time"),
+            ("friction", "mass", "com", "torso_com", "stiffness", "damping", "effort", "contact_time"),
         )
         return any(getattr(self, x) != getattr(same, x) for x in bodies)
 
@@ -167,7 +187,9 @@ class RandomizationParams:
 
     def when(self, evaluation: bool) -> "RandomizationParams":
         """The parameters that apply in training, or in an evaluation."""
-        return self if self.in_evaluation or not evaluation else RandomizationParams()
+        if not evaluation:
+            return self
+        return replace(self, ramp=0.0) if self.in_evaluation else RandomizationParams()
 
 
 @dataclass

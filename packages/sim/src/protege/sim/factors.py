@@ -30,10 +30,15 @@ class Quantity(NamedTuple):
 def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]:
     """The quantities that `params` varies, by name."""
     bodies, joints = robot.body_names, robot.joint_names
+    torso = {robot.groups.torso} if params.torso_com else set()
+    others = [x for x in bodies if x not in torso]
     every = {
         "friction": Quantity(["friction"], params.friction, 1.0),
         "mass": Quantity([f"mass/{x}" for x in bodies], params.mass, 1.0),
-        "com": Quantity([f"com_{a}/{x}" for x in bodies for a in AXES], (-params.com, params.com), 0.0),
+        "com": Quantity([f"com_{a}/{x}" for x in others for a in AXES], (-params.com, params.com), 0.0),
+        "torso_com": Quantity(
+            [f"com_{a}/{x}" for x in torso for a in AXES], (-params.torso_com, params.torso_com), 0.0
+        ),
         "stiffness": Quantity([f"stiffness/{x}" for x in joints], params.stiffness, 1.0),
         "damping": Quantity([f"damping/{x}" for x in joints], params.damping, 1.0),
         "effort": Quantity([f"effort/{x}" for x in joints], params.effort, 1.0),
@@ -54,6 +59,9 @@ class Factors:
 
     def __init__(self, params: RandomizationParams, robot: Robot, n: int, device: torch.device) -> None:
         self._varied = quantities(params, robot)
+        torso = {robot.body_names.index(robot.groups.torso)} if params.torso_com else set()
+        groups = ("com", set(range(robot.num_bodies)) - torso), ("torso_com", torso)
+        self._shifted = {name: torch.tensor(sorted(ids), dtype=torch.long, device=device) for name, ids in groups}
         self.ranges = {name: q.bounds for q in self._varied.values() for name in q.columns}
         self.values = torch.zeros(n, len(self.ranges), device=device)
 
@@ -65,17 +73,17 @@ class Factors:
         if variation.mass is not None:
             raw["mass"] = variation.mass
         if variation.com is not None:
-            raw["com"] = variation.com.flatten(1)
+            raw |= {name: variation.com.index_select(1, ids).flatten(1) for name, ids in self._shifted.items()}
         if variation.gains is not None:
             raw["stiffness"], raw["damping"] = variation.gains.unbind(2)
         if variation.effort is not None:
             raw["effort"] = variation.effort
         if variation.contact_time is not None:
             raw["contact_time"] = variation.contact_time.unsqueeze(1)
-        return torch.cat([_scaled(raw[name], quantity) for name, quantity in self._varied.items()], dim=1)
+        return torch.cat([scaled(raw[name], quantity) for name, quantity in self._varied.items()], dim=1)
 
 
-def _scaled(value: Tensor, quantity: Quantity) -> Tensor:
+def scaled(value: Tensor, quantity: Quantity) -> Tensor:
     """Scaled as `Factors` says."""
     low, high = quantity.bounds
     return (value - quantity.nominal) / max(quantity.nominal - low, high - quantity.nominal)

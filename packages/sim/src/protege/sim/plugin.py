@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from protege.core.errors import UserError
 from protege.core.observations import FULL_STATE
 from protege.core.robots.robot import Robot
 from protege.core.runs.clip_selection import open_motions
@@ -10,10 +11,10 @@ from protege.core.runs.clip_selection import open_motions
 from .env import HumanoidEnv
 from .env_config import EnvConfig, MjwarpParams
 from .footprint import check_memory
-from .mismatch import delay_steps, mismatched
+from .mismatch import mismatched, substeps_at, with_leg_collision
 from .robots import get_robot, has_robot, training_settings
-from .simulators.delayed import DelayedSimulator, stepwise
-from .simulators.simulator import fastest_simulator, make_simulator
+from .simulators.simulator import fastest_simulator, find_simulator, make_simulator
+from .simulators.stepwise import StepwiseSimulator, stepwise
 from .terrain import make_terrain
 
 
@@ -56,23 +57,31 @@ class HumanoidPlugin:
             robot: replaces the one that `run.robot` names.
             sensors: of the policy that acts in the environment, see `HumanoidEnv`.
         """
-        robot, late = robot or get_robot(run.robot), 0
-        if evaluation:
-            robot = mismatched(robot, env.mismatch)
-            late = delay_steps(robot, env.mismatch)
+        robot = robot or get_robot(run.robot)
+        robot = mismatched(robot, env.mismatch) if evaluation else robot
         most = env.track.device_frames
         motions = open_motions(run.motion_file, robot, run.motion_split, run.motion_tags, most)
         own = getattr(env, run.simulator, None)
         settings = vars(own) if isinstance(own, MjwarpParams) else {}
-        varied = env.randomization.when(evaluation).varies_bodies
+        random = env.randomization.when(evaluation)
+        varied, rates = random.varies_bodies, random.physics_rate
+        late = env.mismatch.delay if evaluation else 0.0
+        delay = late + random.delay[0], late + random.delay[1]
         where = (run.torch_device(), run.num_threads)
         if where[0] == "cpu":  # a simulator on a GPU checks its memory itself
             check_memory(run.simulator, robot, env, varied=varied)
         settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
-        driven = stepwise(robot) if late else robot
+        if rates and not hasattr(find_simulator(run.simulator), "set_physics_dt"):
+            problem = f"{run.simulator} cannot change env.randomization.physics_rate while it runs"
+            raise UserError(problem, "Take --simulator mujoco or mjwarp, or env.randomization.physics_rate=[]")
+        steps = bool(delay[1] or rates)
+        driven = with_leg_collision(robot) if random.leg_collision else robot
+        driven = stepwise(driven) if steps else driven
         simulator = make_simulator(run.simulator, driven, env.num_envs, *where, **settings)
-        simulator = DelayedSimulator(simulator, robot, late) if late else simulator
-        return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation, sensors=sensors)
+        if steps:
+            choices = [substeps_at(robot, rate) for rate in rates]
+            simulator = StepwiseSimulator(simulator, robot, delay, choices)
+        return HumanoidEnv(simulator, motions, env, run.seed, evaluation=evaluation, sensors=sensors, robot=robot)
 
 
 plugin = HumanoidPlugin()

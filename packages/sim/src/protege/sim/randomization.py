@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from protege.core.delay import arriving, queued
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
@@ -21,12 +20,17 @@ from .factors import Factors
 from .references.plans import uniform
 from .references.rows import assign_where
 from .sensor_errors import SensorBias, SensorNoise
-from .simulators.delayed import DelayedSimulator
 from .simulators.simulator import Simulator, Variation
+from .simulators.stepwise import StepwiseSimulator
+from .strength import eased
+from .timing import Delay, PhysicsRate
 
 
 class Bodies:
     """Friction, masses, centres of mass and gains of n envs, drawn for each episode.
+
+    Args:
+        strength: of all terms, see `strength.eased`.
 
     Attributes:
         factors: the differences of the current envs, (n, F); see `Factors`.
@@ -34,8 +38,18 @@ class Bodies:
 
     saved_state: ClassVar = ("factors",)
 
-    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.params, self.robot, self.n, self.generator = params, robot, n, generator
+    def __init__(
+        self,
+        params: RandomizationParams,
+        robot: Robot,
+        n: int,
+        generator: torch.Generator,
+        strength: Tensor | None = None,
+    ) -> None:
+        self.params, self.robot, self.n, self.generator, self.strength = params, robot, n, generator, strength
+        reach = torch.full((robot.num_bodies, 1), params.com)
+        reach[robot.body_names.index(robot.groups.torso)] = params.torso_com or params.com
+        self.reach = reach.to(generator.device)
         self._table = Factors(params, robot, n, generator.device)
         self.ranges, self.factors = self._table.ranges, self._table.values
 
@@ -49,44 +63,20 @@ class Bodies:
         """Draw for all envs; None for terms that are off."""
         p, n, generator = self.params, self.n, self.generator
         bodies, joints, same = (n, self.robot.num_bodies), (n, self.robot.num_joints), (1.0, 1.0)
-        friction = uniform((n,), *p.friction, generator) if p.friction != same else None
-        mass = uniform(bodies, *p.mass, generator) if p.mass != same else None
-        com = uniform((*bodies, 3), -p.com, p.com, generator) if p.com else None
-        gains = None
+
+        def factor(shape: tuple[int, ...], bounds: tuple[float, float]) -> Tensor:
+            return eased(uniform(shape, *bounds, generator), 1.0, self.strength)
+
+        friction = factor((n,), p.friction) if p.friction != same else None
+        mass = factor(bodies, p.mass) if p.mass != same else None
+        com = gains = None
+        if p.com or p.torso_com:
+            com = eased(self.reach * uniform((*bodies, 3), -1.0, 1.0, generator), 0.0, self.strength)
         if (p.stiffness, p.damping) != (same, same):
-            gains = torch.stack([uniform(joints, *bounds, generator) for bounds in (p.stiffness, p.damping)], dim=2)
-        effort = uniform(joints, *p.effort, generator) if p.effort != same else None
-        contact_time = uniform((n,), *p.contact_time, generator) if p.contact_time != same else None
+            gains = torch.stack([factor(joints, bounds) for bounds in (p.stiffness, p.damping)], dim=2)
+        effort = factor(joints, p.effort) if p.effort != same else None
+        contact_time = factor((n,), p.contact_time) if p.contact_time != same else None
         return Variation(friction, mass, com, gains, effort, contact_time)
-
-
-class Latency:
-    """Actions that arrive late, with one delay for the whole episode.
-
-    Attributes:
-        delay: (n,) control steps.
-        queue: (n, most control steps + 1, J), the last actions, newest first.
-    """
-
-    saved_state: ClassVar = ("delay", "queue")
-
-    def __init__(self, seconds: tuple[float, float], robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.steps = (seconds[0] / robot.control_dt, seconds[1] / robot.control_dt)
-        self.generator, self.default_joint_pos = generator, robot.default_pose(generator.device)
-        self.action_scale = robot.action_scale(generator.device)
-        self.delay = torch.zeros(n, dtype=torch.long, device=generator.device)
-        self.queue = torch.zeros(n, round(self.steps[1]) + 1, robot.num_joints, device=generator.device)
-
-    def restart(self, mask: Tensor, start: RobotState) -> None:
-        """Draw new delays where mask (n,) is True. Until the first action arrives, the pose of the start (n, ...) is held."""
-        delay = uniform(mask.shape, *self.steps, self.generator).round().long()
-        assign_where(self.delay, mask, delay.clamp_max(self.queue.shape[1] - 1))
-        assign_where(self.queue, mask, ((start.joint_pos - self.default_joint_pos) / self.action_scale).unsqueeze(1))
-
-    def delayed(self, action: Tensor) -> Tensor:
-        """The actions that arrive in the step in which these are sent, (n, J) both."""
-        self.queue.copy_(queued(action, self.queue[:, :-1]))
-        return arriving(self.queue, self.delay)
 
 
 class Pushes:
@@ -99,8 +89,15 @@ class Pushes:
 
     saved_state: ClassVar = ("wait", "force_h")
 
-    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.params, self.generator, dt = params, generator, robot.control_dt
+    def __init__(
+        self,
+        params: RandomizationParams,
+        robot: Robot,
+        n: int,
+        generator: torch.Generator,
+        strength: Tensor | None = None,
+    ) -> None:
+        self.params, self.generator, self.strength, dt = params, generator, strength, robot.control_dt
         self.interval = (params.push_interval[0] / dt, params.push_interval[1] / dt)
         self.steps = max(round(params.push_time / dt), 1)
         self.wait = torch.zeros(n, dtype=torch.long, device=generator.device)
@@ -110,6 +107,7 @@ class Pushes:
         """Draw the next push where mask (n,) is True."""
         bounds = (self.params.push_force, self.params.push_angle, self.interval)
         size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
+        size = eased(size, 0.0, self.strength)
         assign_where(self.wait, mask, wait.round().long())
         assign_where(
             self.force_h, mask, torch.stack([size * angle.cos(), size * angle.sin(), torch.zeros_like(size)], dim=1)
@@ -136,8 +134,15 @@ class VelocitySteps:
 
     saved_state: ClassVar = ("until", "velocity_w", "turn_w")
 
-    def __init__(self, params: RandomizationParams, robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.size, self.generator, dt = params.velocity_step, generator, robot.control_dt
+    def __init__(
+        self,
+        params: RandomizationParams,
+        robot: Robot,
+        n: int,
+        generator: torch.Generator,
+        strength: Tensor | None = None,
+    ) -> None:
+        self.size, self.generator, self.strength, dt = params.velocity_step, generator, strength, robot.control_dt
         self.up, self.turn = params.velocity_step_up, params.velocity_step_turn
         self.interval = (params.velocity_step_interval[0] / dt, params.velocity_step_interval[1] / dt)
         self.until = torch.zeros(n, dtype=torch.long, device=generator.device)
@@ -149,9 +154,11 @@ class VelocitySteps:
         size, angle, wait = (uniform(mask.shape, *pair, self.generator) for pair in bounds)
         up = uniform(mask.shape, -self.up, self.up, self.generator) if self.up else torch.zeros_like(size)
         assign_where(self.until, mask, wait.round().long())
-        assign_where(self.velocity_w, mask, torch.stack([size * angle.cos(), size * angle.sin(), up], 1))
+        change = torch.stack([size * angle.cos(), size * angle.sin(), up], 1)
+        assign_where(self.velocity_w, mask, eased(change, 0.0, self.strength))
         if self.turn:
-            assign_where(self.turn_w, mask, uniform(self.turn_w.shape, -self.turn, self.turn, self.generator))
+            turn = uniform(self.turn_w.shape, -self.turn, self.turn, self.generator)
+            assign_where(self.turn_w, mask, eased(turn, 0.0, self.strength))
 
     def advance(self) -> None:
         """Advance by one control step."""
@@ -176,28 +183,43 @@ class Randomization:
     """The terms of an environment; None where they are off.
 
     Args:
-        simulator: physics of the envs; made with `varied` if `params.varies_bodies`.
+        simulator: physics of the envs; made with `varied` if `params.varies_bodies`, and a `StepwiseSimulator` if actions are late
+            or the physics rate changes.
         generator: the environment's generator.
     """
 
     def __init__(self, params: RandomizationParams, simulator: Simulator, generator: torch.Generator) -> None:
         self.simulator = simulator
-        robot, n = simulator.robot, simulator.num_envs
-        self.bodies = Bodies(params, robot, n, generator) if params.varies_bodies else None
-        self.latency = Latency(params.latency, robot, n, generator) if params.latency[1] else None
-        self.pushes = Pushes(params, robot, n, generator) if params.push_force[1] else None
-        self.velocity_steps = VelocitySteps(params, robot, n, generator) if params.steps_velocity else None
-        self.bias = SensorBias(params.bias, robot, n, generator) if params.bias != BiasParams() else None
-        self.noise = SensorNoise(params.noise, robot, n, generator) if any(vars(params.noise).values()) else None
-        self.delay = simulator if isinstance(simulator, DelayedSimulator) else None
+        self.ramp = params.ramp
+        self.strength = torch.zeros((), device=generator.device) if params.ramp else None
+        common = simulator.robot, simulator.num_envs, generator, self.strength
+        self.bodies = Bodies(params, *common) if params.varies_bodies else None
+        self.pushes = Pushes(params, *common) if params.push_force[1] else None
+        self.velocity_steps = VelocitySteps(params, *common) if params.steps_velocity else None
+        self.bias = SensorBias(params.bias, *common) if params.bias != BiasParams() else None
+        self.noise = SensorNoise(params.noise, *common) if any(vars(params.noise).values()) else None
+        steps = simulator if isinstance(simulator, StepwiseSimulator) else None
+        self.delay = Delay(steps, generator, self.strength) if steps and steps.bounds[1] else None
+        self.rate = PhysicsRate(steps, params.physics_rate_time) if steps and steps.choices else None
+        assert self.delay or not params.delay[1], "not made with a `StepwiseSimulator`"
 
-    def act(self, action: Tensor) -> Tensor:
-        """Before the physics: apply the pushes, and return the actions that arrive when `action` is sent, (N, J) both."""
+    def set_progress(self, progress: float) -> None:
+        """Set the strength of all terms by the spent share of the run's budget, 0 to 1; see `RandomizationParams.ramp`."""
+        if self.strength is not None:
+            self.strength.fill_(min(progress / self.ramp, 1.0))
+
+    def act(self) -> None:
+        """Before the physics: apply the pushes, and set the physics rate."""
+        if self.rate:
+            self.rate.act()
         if self.pushes:
             self.simulator.push(self.pushes.force_w(self.simulator.state))
         if self.velocity_steps:
             self.velocity_steps.act(self.simulator)
-        return self.latency.delayed(action) if self.latency else action
+
+    def arriving(self, sent: Tensor) -> Tensor:
+        """After `act`: the mean target of the control step in which these targets are sent, (N, J) rad both."""
+        return self.delay.arriving(sent, self.delay.simulator.substeps) if self.delay else sent
 
     def advance(self) -> None:
         """After the physics: advance by one control step."""
@@ -212,8 +234,6 @@ class Randomization:
         """Draw for the episodes that begin where mask (N,) is True, before the envs are put into their start state (N, ...)."""
         if self.bodies:
             self.bodies.restart(mask, self.simulator)
-        if self.latency:
-            self.latency.restart(mask, start)
         for term in (self.pushes, self.velocity_steps, self.bias):
             if term:
                 term.restart(mask)
@@ -222,16 +242,19 @@ class Randomization:
 
     @property
     def factor_ranges(self) -> dict[str, tuple[float, float]]:
-        """See `Factors.ranges`; empty where all bodies are alike."""
-        return self.bodies.ranges if self.bodies else {}
+        """See `Factors.ranges` and `PhysicsRate.ranges`; empty where all envs are always alike."""
+        return (self.bodies.ranges if self.bodies else {}) | (self.rate.ranges if self.rate else {})
 
     def rows(self) -> dict[str, Tensor]:
         """What distinguishes the next control step of these envs from that of others in the same state: `ImaginableEnv.rows`."""
         rows: dict[str, Tensor] = {}
-        if self.bodies:
-            rows["factors"] = self.bodies.factors
-        if self.latency:
-            rows |= {"delay": self.latency.delay, "sent": self.latency.queue[:, :-1]}
+        factors = [self.bodies.factors] if self.bodies else []
+        factors += [self.rate.factor()] if self.rate and self.rate.ranges else []
+        if factors:
+            rows["factors"] = torch.cat(factors, dim=1)
+        if self.delay:
+            substeps = self.rate.substeps if self.rate else self.simulator.robot.substeps
+            rows |= {"delay": self.delay.control_steps(substeps).float(), "sent": self.delay.targets}
         if (pushed := self.pushed) is not None:
             rows["pushed"] = pushed
         return rows
@@ -259,5 +282,5 @@ class Randomization:
     @property
     def _saved_state(self) -> dict[str, Tensor]:
         """State that persists between steps. That of the bodies belongs to the simulator."""
-        terms = (self.bodies, self.latency, self.pushes, self.velocity_steps, self.bias, self.delay)
+        terms = (self.bodies, self.delay, self.rate, self.pushes, self.velocity_steps, self.bias)
         return {name: getattr(term, name) for term in terms if term for name in term.saved_state}

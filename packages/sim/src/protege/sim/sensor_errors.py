@@ -13,6 +13,7 @@ from protege.core.robots.state import RobotState
 from .env_config import BiasParams, NoiseParams
 from .references.plans import uniform
 from .references.rows import assign_where
+from .strength import eased
 
 
 class SensorBias:
@@ -25,8 +26,11 @@ class SensorBias:
 
     saved_state: ClassVar = ("joint_offset", "height_offset")
 
-    def __init__(self, params: BiasParams, robot: Robot, n: int, generator: torch.Generator) -> None:
-        self.params, self.generator, device = params, generator, generator.device
+    def __init__(
+        self, params: BiasParams, robot: Robot, n: int, generator: torch.Generator, strength: Tensor | None = None
+    ) -> None:
+        self.params, self.generator, self.strength, device = params, generator, strength, generator.device
+        self.lin_vel_scale = torch.tensor(params.lin_vel_scale, device=device)
         self.kinematics = Kinematics(robot).to(device)
         self.joint_offset = torch.zeros(n, robot.num_joints, device=device)
         self.height_offset = torch.zeros(n, device=device)
@@ -34,14 +38,17 @@ class SensorBias:
     def restart(self, mask: Tensor) -> None:
         """Draw new errors where mask (n,) is True."""
         most = self.params.joint_pos
-        assign_where(self.joint_offset, mask, uniform(tuple(self.joint_offset.shape), -most, most, self.generator))
-        assign_where(self.height_offset, mask, uniform(mask.shape, *self.params.root_height, self.generator))
+        joints = uniform(tuple(self.joint_offset.shape), -most, most, self.generator)
+        height = uniform(mask.shape, *self.params.root_height, self.generator)
+        assign_where(self.joint_offset, mask, eased(joints, 0.0, self.strength))
+        assign_where(self.height_offset, mask, eased(height, 0.0, self.strength))
 
     def measured(self, state: RobotState) -> RobotState:
         """The measured state, (n, ...)."""
         root = state.root_pos_w.clone()
         root[:, 2] += self.height_offset
-        joint_pos, lin_vel = state.joint_pos + self.joint_offset, self.params.lin_vel_scale * state.root_lin_vel_w
+        joint_pos = state.joint_pos + self.joint_offset
+        lin_vel = eased(self.lin_vel_scale, 1.0, self.strength) * state.root_lin_vel_w
         seen = (state.root_quat_w, lin_vel, state.root_ang_vel_w, joint_pos, state.joint_vel)
         return self.kinematics.state(root, *seen)
 
@@ -49,7 +56,10 @@ class SensorBias:
 class SensorNoise:
     """Gaussian noise on measurements, drawn every control step. The poses of all bodies follow from the noisy joints."""
 
-    def __init__(self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, params: NoiseParams, robot: Robot, n: int, generator: torch.Generator, strength: Tensor | None = None
+    ) -> None:
+        self.strength = strength
         self.generator, self.kinematics = generator, Kinematics(robot).to(generator.device)
         self.sizes = [robot.num_joints, robot.num_joints, 3, 3, 3]
         deviations = [
@@ -65,7 +75,7 @@ class SensorNoise:
 
     def advance(self) -> None:
         """Draw the noise of the next control step."""
-        self.noise.normal_(generator=self.generator).mul_(self.deviation)
+        self.noise.normal_(generator=self.generator).mul_(eased(self.deviation, 0.0, self.strength))
 
     def measured(self, state: RobotState) -> RobotState:
         """The measured state, (n, ...)."""

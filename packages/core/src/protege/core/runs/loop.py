@@ -90,6 +90,7 @@ def train_loop(
 
     for iteration in run:
         progress, metrics = run.progress, {}
+        env.set_progress(progress)
         for hook in hooks:
             metrics |= hook.before_rollout(progress)
         episodes = learner.collect(env, iteration, progress)

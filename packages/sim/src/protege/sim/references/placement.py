@@ -17,6 +17,7 @@ from torch import Tensor
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 
+from ..env_config import ReanchorParams
 from .rows import assign_where, zero_where
 
 
@@ -48,6 +49,12 @@ class Placement:
         self.turn = torch.zeros(n, device=device)
         self.pivot, self.jump = torch.zeros(2, n, 2, device=device)
         self.age, self.wait = torch.zeros(2, n, dtype=torch.long, device=device)
+
+    @classmethod
+    def of(cls, params: ReanchorParams, n: int, dt: float, *, returns: bool, device: torch.device) -> Self:
+        """By a config's times; `returns` is whether the references return to their plan."""
+        back = max(round(params.return_time / dt), 1) if returns else 0
+        return cls(n, dt, round(params.after / dt), back, device)
 
     def rows(self) -> dict[str, Tensor]:
         """The tensors that tell where each reference is, (n, ...) each, by name."""

@@ -148,6 +148,10 @@ class MjwarpSimulator:
         for name, value in self._nominal.varied(variation).items():
             assign_where(self._bodies[name], mask, value)
 
+    def set_physics_dt(self, dt: float) -> None:
+        # The recorded launches read it from this array, so that one CUDA graph serves all rates.
+        wp.to_torch(self._model.opt.timestep).fill_(dt)
+
     def contact_force_w(self) -> Tensor:
         force = torch.zeros(self.num_envs, self._model.nbody, 3, device=self.device)
         with torch_stream(self.device):

@@ -139,6 +139,10 @@ class MujocoSimulator:
             for name, value in values.items():
                 getattr(self.models[env], name)[:] = value[env]
 
+    def set_physics_dt(self, dt: float) -> None:
+        for model in {id(x): x for x in (self.model, *self.models)}.values():
+            model.opt.timestep = dt
+
     def contact_force_w(self) -> Tensor:
         force = np.zeros((self.num_envs, self.model.nbody, 3))
         wrench = np.zeros(6)

@@ -90,6 +90,14 @@ class Simulator(Protocol):
     def close(self) -> None: ...
 
 
+class RetimedSimulator(Simulator, Protocol):
+    """A simulator whose physics can change its rate while it runs."""
+
+    def set_physics_dt(self, dt: float) -> None:
+        """Make each further physics step last `dt` s. The state, and the number of steps per control step, do not change."""
+        ...
+
+
 class Backend(NamedTuple):
     """The location of a backend's class, `module:class`, and the modules that it imports."""
 

@@ -70,7 +70,7 @@ class Moment:
         x: (M, S) state vectors, see `coordinates`; with gradient, like `state`.
         state: the full state of x.
         proprioception_history: proprioception (M, P) of the previous steps, newest first, for `history`; empty if unused.
-        sent: (M, D, J) the last actions, newest first, if actions are delayed; see `protege.core.delay`.
+        sent: (M, D, J) rad, the last targets, newest first, if actions are delayed; see `protege.core.delay`.
     """
 
     x: Tensor
@@ -118,16 +118,17 @@ def imagined_step(
 
     Args:
         factors: (M, F) of the envs, see `Replay.starts`.
-        delay: (M,) control steps, see `Replay.starts`.
+        delay: (M,) control steps, see `Replay.starts`. The model gets the mean target of the control step.
         draws: standard normal numbers: `action` (M, J) and those of the policy's `noise_shapes`.
     """
     obs = observe(envs, now)
     acted = policy.imagine(obs, config.observation_noise, draws)
     action, sent = acted.mean + config.imagined_noise * policy.log_std.exp() * draws["action"], now.sent
+    target = policy.default_joint_pos + policy.action_scale * action
     if sent is not None and delay is not None:
-        queue = queued(action, sent)
-        action, sent = arriving(queue, delay), queue[:, :-1]
-    x, state = model.move(now.x, now.state, policy.default_joint_pos + policy.action_scale * action, factors)
+        queue = queued(target, sent)
+        target, sent = arriving(queue, delay), queue[:, :-1]
+    x, state = model.move(now.x, now.state, target, factors)
     reward, failed, timed_out = envs.advance(state)
     history = [obs["proprioception"], *now.proprioception_history][: len(now.proprioception_history)]
     following = Moment(x, state, history, sent)

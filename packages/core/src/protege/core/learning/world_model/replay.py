@@ -63,8 +63,8 @@ class Replay:
             recent: share of windows from the latest quarter; the others come from the whole replay.
 
         Returns:
-            x (W + 1, M, S); target (W, M, J); alive (W, M), 1 until the episode ends or a push begins, which the model cannot
-            predict; and `factors` (M, F), if there are any.
+            x (W + 1, M, S); target (W, M, J); alive (W, M), 1 until the episode ends, a factor changes, or a push begins, which
+            the model cannot predict; and `factors` (M, F), if there are any.
         """
         device, choices = self.x.device, self.filled - steps
         draw, latest, env = torch.rand(3, count, device=device, generator=generator)
@@ -75,10 +75,13 @@ class Replay:
         over = self.ended[slot[:-1], env]
         if "pushed" in self.rows:
             over |= self.rows["pushed"][slot[:-1], env]
+        factors = {}
+        if "factors" in self.rows:
+            of_step = self.rows["factors"][slot[:-1], env]
+            factors = {"factors": of_step[0]}
+            over |= (of_step != of_step[0]).any(-1)
         windows = {"x": self.x[slot, env], "target": self.target[slot[:-1], env], "alive": (~over).float().cumprod(0)}
-        if "factors" in self.rows:  # constant within an episode
-            windows["factors"] = self.rows["factors"][slot[0], env]
-        return windows
+        return windows | factors
 
     def starts(
         self, counts: Mapping[str, int], slices: Mapping[str, slice], generator: torch.Generator, past: int = 0
