@@ -156,11 +156,10 @@ class HumanoidEnv:
         )
         built = task.build(context)
         built.command.reference.floor = None if self.floor is None else self.floor[part]
-        params, returns = self.config.reanchor, built.command.returns
+        params, dt = self.config.reanchor, self.robot.control_dt
         if params.enabled and self.config.randomization.pushes and not self.evaluation:
-            built.command.reference.placement = Placement.of(
-                params, context.n, self.robot.control_dt, returns=returns, device=self.device
-            )
+            return_time = params.return_time if built.command.returns else None
+            built.command.reference.placement = Placement.of(context.n, dt, params.after, return_time, self.device)
         return built
 
     def gaits(self) -> GaitSet:

@@ -17,7 +17,6 @@ from torch import Tensor
 from protege.core.robots import rotation as R
 from protege.core.robots.state import RobotState
 
-from ..env_config import ReanchorParams
 from .rows import assign_where, zero_where
 
 
@@ -51,10 +50,10 @@ class Placement:
         self.age, self.wait = torch.zeros(2, n, dtype=torch.long, device=device)
 
     @classmethod
-    def of(cls, params: ReanchorParams, n: int, dt: float, *, returns: bool, device: torch.device) -> Self:
-        """By a config's times; `returns` is whether the references return to their plan."""
-        back = max(round(params.return_time / dt), 1) if returns else 0
-        return cls(n, dt, round(params.after / dt), back, device)
+    def of(cls, n: int, dt: float, after: float, return_time: float | None, device: torch.device) -> Self:
+        """With `after` and `return_time` in s; None for references that never return."""
+        back = 0 if return_time is None else max(round(return_time / dt), 1)
+        return cls(n, dt, round(after / dt), back, device)
 
     def rows(self) -> dict[str, Tensor]:
         """The tensors that tell where each reference is, (n, ...) each, by name."""
