@@ -93,6 +93,9 @@ class ToyEnv:
 
     def set_progress(self, progress: float) -> None: ...
 
+    def true_observations(self) -> None:
+        return None
+
     def statistics(self) -> list[Tensor]:
         return [self.failures]
 

@@ -22,6 +22,7 @@ from protege.distill.curriculum import tasks_of
 from protege.distill.distillation import Distillation
 from protege.distill.experiment import EXPERIMENTS, distil, train
 from protege.distill.teachers_by_task import TeachersByTask, load_teachers
+from protege.sim.env import HumanoidEnv
 
 
 def run_distillation(config, teachers) -> Run:
@@ -243,6 +244,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     timeless = [[{k: x for k, x in row.items() if k != "seconds"} for row in logged(run)] for run in (whole, rest)]
     assert timeless[0] == timeless[1]
     assert {"evaluation/goal/success", "evaluation/path/success"} <= set(timeless[0][1])
+
+
+def test_teachers_label_the_true_state(tmp_path, monkeypatch):
+    given, truths = [], []
+    true_observations = HumanoidEnv.true_observations
+
+    def recorded(env):
+        truth = true_observations(env)
+        if truth is not None:  # the evaluation's sensors have no errors
+            truths.append(truth["proprioception"].clone())
+        return truth
+
+    class Recording(ScriptedTeacher):
+        def label(self, obs):
+            given.append(obs["proprioception"].clone())
+            return super().label(obs)
+
+    monkeypatch.setattr(HumanoidEnv, "true_observations", recorded)
+    noisy = "env.randomization.noise.joint_pos=0.1"
+    run_distillation(student_config(tmp_path, noisy, "max_iterations=1"), {name: Recording() for name in TEACHERS})
+    assert len(truths) == 4, "control steps of the rollout"
+    by_step = [torch.cat(given[k : k + len(TASKS)]) for k in range(0, len(given), len(TASKS))]
+    assert all(torch.equal(a, b) for a, b in zip(by_step, truths, strict=True))
 
 
 def test_a_run_may_start_from_a_students_weights(tmp_path):

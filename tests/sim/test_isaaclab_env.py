@@ -51,7 +51,7 @@ def test_observations_are_those_of_the_envs(task, robot):
     obs, _ = env.reset()
     assert env.observation_space.shape == obs["policy"].shape
     assert bare.state_space is not None and bare.state_space.shape == obs["critic"].shape
-    ours = bare.envs._restart(torch.zeros(N, dtype=torch.bool), bare.envs.history, None)
+    ours = bare.envs._restart(torch.zeros(N, dtype=torch.bool), bare.envs.sensed.past, None)
     width = ours["proprioception"].shape[1]
     assert torch.equal(obs["policy"][:, :width], ours["proprioception"])
     last = "reference_joint_pos" if task == "track" else task

@@ -67,6 +67,10 @@ class Env(Protocol):
         """Run one control step. action: (N, J), offsets from the default joint angles in units of `Joint.action_scale`."""
         ...
 
+    def true_observations(self) -> Obs | None:
+        """The last observations as they would be without sensor errors, for teachers' labels; None if the sensors have none."""
+        ...
+
     def set_progress(self, progress: float) -> None:
         """Called before each iteration of a training, with the spent share of its budget, 0 to 1."""
         ...

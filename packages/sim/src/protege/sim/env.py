@@ -31,7 +31,8 @@ from .clip_library import make_library
 from .env_config import EnvConfig
 from .episodes import EpisodeLog
 from .floor import Floor
-from .imagined_env import ImaginedEnv
+from .history import History
+from .imagined_env import ImaginedEnv, check_imaginable
 from .motion_quality import MEASURES, MotionQuality
 from .observing import command_shapes, joined, observation_shapes, observe_tasks
 from .onboard import Onboard
@@ -41,7 +42,7 @@ from .references.placement import Placement
 from .references.rows import assign_where
 from .simulators.simulator import Simulator
 from .tasks.task import TaskContext, TaskTerms, make_scenes, rewards_motion_quality
-from .tasks.terms import MOTION_QUALITY, Scene
+from .tasks.terms import Scene
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ class HumanoidEnv:
         self.obs_shapes = observation_shapes(self.robot, config, sensors)
         self.command_shapes = command_shapes(config)
         n, (p,) = self.num_envs, self.obs_shapes["proprioception"]
-        self.history = torch.zeros(n, config.history_steps, p, device=self.device)
-        self.proprioception = torch.zeros(n, p, device=self.device)
+        self.sensed = History(n, config.history_steps, p, self.device)
+        self.true = History(n, config.history_steps, p, self.device) if self.randomization.misreads else None
         onboard = sensors == observations.ONBOARD
         self.onboard = Onboard(self.robot, n, config.history_steps, self.device) if onboard else None
         self.trail = torch.zeros(n, round(1.0 / self.robot.control_dt) + 1, 2, device=self.device)
@@ -140,6 +141,7 @@ class HumanoidEnv:
         }
         self.log = EpisodeLog(task_ids, measured)
         self._after_physics = Recorded(self._assess, self.device, self.generator)
+        self._observe_truth = Recorded(self._true_obs, self.device)
 
     def _build(self, name: str, part: slice) -> TaskTerms:
         task = tasks()[name]
@@ -177,7 +179,7 @@ class HumanoidEnv:
         everywhere = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self.log.restart(everywhere)
         self.randomization.advance()
-        return self._restart(everywhere, self.history, None if self.onboard is None else self.onboard.history)
+        return self._restart(everywhere, self.sensed.past, None if self.onboard is None else self.onboard.sensed.past)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> Step:
@@ -208,8 +210,8 @@ class HumanoidEnv:
         """Rewards and terminations of the step that the physics has just made, and the start of new episodes."""
         pushed = self.randomization.pushed
         self.randomization.advance()
-        history = torch.cat([self.proprioception.unsqueeze(1), self.history[:, :-1]], dim=1)
-        onboard_history = None if self.onboard is None else self.onboard.remembered()
+        history = self.sensed.next_past()
+        onboard_history = None if self.onboard is None else self.onboard.sensed.next_past()
         self.trail.copy_(torch.cat([self.trail[:, 1:], self.state.root_pos_w[:, None, :2]], dim=1))
         for name, part in self.task_slices.items():
             command = self.tasks[name].command
@@ -255,13 +257,9 @@ class HumanoidEnv:
         return {cause: joined([*(none | own).values()]) for cause, own in broken.items()}
 
     def _restart(self, mask: Tensor, history: Tensor, onboard: Tensor | None) -> Obs:
-        """Start new episodes in the envs where mask (N,) is True; the others keep their history (N, H, P).
+        """Start new episodes in the envs where mask (N,) is True; the others keep their histories (N, H, P).
 
-        Args:
-            onboard: the history of the onboard sensors' measurements; None without them.
-
-        Returns:
-            the observation to act on next.
+        `onboard` is the history of the onboard sensors, if any. Returns the observation to act on next.
         """
         if self.floor is not None:
             self.floor.move(mask, self.generator)
@@ -278,13 +276,21 @@ class HumanoidEnv:
             self.motion_quality.restart(mask, self.state)
         measured = self._measured()
         proprioception = self._proprioception(measured)
-        history = torch.where(mask[:, None, None], proprioception.unsqueeze(1), history)
-        self.history.copy_(history)
-        self.proprioception.copy_(proprioception)
-        obs = self._observe(history, measured, proprioception)
+        obs = self._observe(self.sensed.restart(mask, proprioception, history), measured, proprioception)
+        if self.true is not None:
+            self.true.restart(mask, self._proprioception(self.state), self.true.next_past())
         if self.onboard is not None and onboard is not None:
             obs |= self.onboard.restart(mask, measured, onboard)
         return obs
+
+    @torch.no_grad()
+    def true_observations(self) -> Obs | None:
+        """See `Env.true_observations`."""
+        return None if self.true is None else self._observe_truth()
+
+    def _true_obs(self) -> Obs:
+        assert self.true is not None
+        return self._observe(self.true.past, Snapshot.of(self.state), self.true.now)
 
     def _measured(self) -> Snapshot:
         """What the sensors measure of the current state."""
@@ -327,12 +333,7 @@ class HumanoidEnv:
         Raises:
             UserError: the ground is not flat, the sensors are onboard ones, or there are fewer envs than tasks.
         """
-        if self.onboard is not None:
-            raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
-        if rewards_motion_quality(self.config):
-            raise UserError(f"env: {', '.join(MOTION_QUALITY)} cannot be imagined", "Take these weights of rewards out")
-        if self.floor is not None:
-            raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")
+        check_imaginable(self.config, onboard=self.onboard is not None, rough=self.floor is not None)
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
         return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs, generator)
 
@@ -344,10 +345,7 @@ class HumanoidEnv:
             "task_mix": {name: part.stop - part.start for name, part in self.task_slices.items()},
             "simulator": self.simulator.state_dict(),
             "commands": {name: task.command.state_dict() for name, task in self.tasks.items()},
-            "history": self.history.clone(),
-            "proprioception": self.proprioception.clone(),
-            "trail": self.trail.clone(),
-            "invalid_count": self.invalid_count.clone(),
+            **{name: x.clone() for name, x in self._saved_tensors.items()},
             "randomization": self.randomization.state_dict(),
             "log": self.log.state_dict(),
             **({} if self.floor is None else {"floor": self.floor.origin.clone()}),
@@ -379,8 +377,8 @@ class HumanoidEnv:
             self._refresh_clips()
         for name, saved in state["commands"].items():
             self.tasks[name].command.load_state_dict(saved)
-        for name in ("history", "proprioception", "trail", "invalid_count"):
-            getattr(self, name).copy_(state[name])
+        for name, x in self._saved_tensors.items():
+            x.copy_(state[name])
         if self.floor is not None:
             self.floor.origin.copy_(state["floor"])
         if self.onboard is not None:
@@ -390,6 +388,12 @@ class HumanoidEnv:
         self.log.load_state_dict(state["log"])
         self.randomization.load_state_dict(state["randomization"])
         self.generator.set_state(state["generator"])
+
+    @property
+    def _saved_tensors(self) -> dict[str, Tensor]:
+        true = {} if self.true is None else {"true": self.true.now, "true_history": self.true.past}
+        sensed = {"history": self.sensed.past, "proprioception": self.sensed.now}
+        return {**sensed, **true, "trail": self.trail, "invalid_count": self.invalid_count}
 
     def close(self) -> None:
         self.simulator.close()

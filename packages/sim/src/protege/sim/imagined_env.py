@@ -18,9 +18,11 @@ from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 from protege.core.tasks import Modality
 
+from .env_config import EnvConfig
 from .observing import observe_tasks
 from .tasks.command import Command
-from .tasks.task import TaskTerms, make_scenes
+from .tasks.task import TaskTerms, make_scenes, rewards_motion_quality
+from .tasks.terms import MOTION_QUALITY
 
 
 class ImaginedEnv:
@@ -110,3 +112,17 @@ def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
     if command.carried:
         there = seen.root_pos_w - still.root_pos_w
         command.reference.moved = torch.cat([there[:, :2], torch.zeros_like(there[:, 2:])], dim=1)
+
+
+def check_imaginable(config: EnvConfig, *, onboard: bool, rough: bool) -> None:
+    """Check that an env can be imagined, with what sensors and on what ground.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if onboard:
+        raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
+    if rewards_motion_quality(config):
+        raise UserError(f"env: {', '.join(MOTION_QUALITY)} cannot be imagined", "Take these weights of rewards out")
+    if rough:
+        raise UserError("env.terrain.kind: rough ground cannot be imagined", "Take env.terrain.kind=flat")

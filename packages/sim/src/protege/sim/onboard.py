@@ -1,7 +1,6 @@
 """What the onboard sensors of N envs measure, now and in the last control steps."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from protege.core.env import Obs
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
+from .history import History
 from .references.rows import zero_where
 
 
@@ -24,12 +24,8 @@ class Onboard:
 
     Attributes:
         last_action: (n, J), see `Env.step`; 0 at the start of an episode.
-        sensed: (n, P), see `observations.onboard`.
-        history: (n, H, P), earlier values of `sensed`, newest first.
+        sensed: (n, P) and its past, (n, H, P); see `observations.onboard`.
     """
-
-    saved_state: ClassVar[dict[str, str]] = {"last_action": "last_action", "felt": "sensed", "history": "history"}
-    """Attributes by their keys in checkpoints; the keys stay as they were, so that older checkpoints can be resumed."""
 
     def __init__(self, robot: Robot, n: int, history_steps: int, device: torch.device) -> None:
         size = observations.onboard_size(robot.num_joints)
@@ -37,8 +33,7 @@ class Onboard:
         self.body = robot.body_names.index(robot.groups.imu.body)
         self.mount = torch.tensor(robot.groups.imu.quat, dtype=torch.float32, device=device)
         self.last_action = torch.zeros(n, robot.num_joints, device=device)
-        self.sensed = torch.zeros(n, size, device=device)
-        self.history = torch.zeros(n, history_steps, size, device=device)
+        self.sensed = History(n, history_steps, size, device)
 
     def observe(self, measured: RobotState, history: Tensor) -> Obs:
         """`onboard` and `onboard_history` of a measured state, with the history before it, (n, H, P)."""
@@ -46,22 +41,20 @@ class Onboard:
         joints = measured.joint_pos, measured.joint_vel, self.default_joint_pos
         return {"onboard": observations.onboard(*imu, *joints, self.last_action), "onboard_history": history}
 
-    def remembered(self) -> Tensor:
-        """The history of the next step, (n, H, P)."""
-        return torch.cat([self.sensed.unsqueeze(1), self.history[:, :-1]], dim=1)
-
     def restart(self, mask: Tensor, measured: RobotState, history: Tensor) -> Obs:
         """Start an episode where mask (n,) is True; the others keep their history (n, H, P). Returns the observations."""
         zero_where(self.last_action, mask)
-        sensed = self.observe(measured, history)["onboard"]
-        history = torch.where(mask[:, None, None], sensed.unsqueeze(1), history)
-        self.sensed.copy_(sensed)
-        self.history.copy_(history)
-        return {"onboard": sensed, "onboard_history": history}
+        now = self.observe(measured, history)["onboard"]
+        return {"onboard": now, "onboard_history": self.sensed.restart(mask, now, history)}
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {key: getattr(self, name).clone() for key, name in self.saved_state.items()}
+        return {key: x.clone() for key, x in self._saved_state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for key, name in self.saved_state.items():
-            getattr(self, name).copy_(state[key])
+        for key, x in self._saved_state.items():
+            x.copy_(state[key])
+
+    @property
+    def _saved_state(self) -> dict[str, Tensor]:
+        """The keys stay as they were, so that older checkpoints can be resumed."""
+        return {"last_action": self.last_action, "felt": self.sensed.now, "history": self.sensed.past}

@@ -266,6 +266,11 @@ class Randomization:
         soon += [self.velocity_steps.now] if self.velocity_steps else []
         return torch.stack(soon).any(0) if soon else None
 
+    @property
+    def misreads(self) -> bool:
+        """Whether the sensors have errors."""
+        return self.bias is not None or self.noise is not None
+
     def measured(self, state: RobotState) -> RobotState:
         """The observed state for a true state (N, ...); rewards, terminations and metrics use the true one."""
         for sensors in (self.bias, self.noise):
