@@ -84,6 +84,7 @@ def run(
     after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
+    from ..commands.motion import MotionCommand
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder
@@ -112,6 +113,8 @@ def run(
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
         metadata = policy.metadata
+        if after_fall == "resume" and (policy.needs_poses or isinstance(command, MotionCommand)):
+            raise DeployError("a clip cannot go on after a fall", "Leave out --after-fall resume")
         start_up = start.start_up(
             robot, robot_name, metadata, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
         )
@@ -176,6 +179,8 @@ def _show(result: dict[str, Any]) -> None:
     how = "stood" if result["stood"] else f"fell at {result['fell_at_s']:.1f} s"
     walked = "" if result["walked_m"] is None else f"walked {result['walked_m']:.2f} m  "
     click.echo(f"motion       {how}  {walked}{errors}".rstrip())
+    for fall in loop["resumed"]:
+        click.echo(f"resumed      after step {fall['step']}: {fall['message']}")
     for note in result["notes"]:
         click.echo(f"note         {note['time']:.1f} s: {note['message']}")
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)

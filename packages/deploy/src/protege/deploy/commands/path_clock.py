@@ -12,6 +12,7 @@ from ..interface import Array
 CLOCK_STOP_DISTANCE = 0.6  # m behind or beside the path's point: the clock stops there, nearer it slows down
 LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path
 LOST_SECONDS = 2.0  # s off the path, after which the path is given up
+LONGEST_STEP = 0.5  # s between two advances; a longer pause, as after a fall, does not count
 DIRECTION_SECONDS = 0.1  # s of the path, over which its direction is measured
 
 
@@ -51,6 +52,8 @@ class PathClock:
     def advance(self, time: float, here: Array) -> None:
         """Advance to a time, s since the path began, for a robot at (2,) m."""
         offset = here - self._position(self.now)
+        if time - self._time > LONGEST_STEP:
+            self._time, self._off_since = time, float("inf")
         self._watch(time, float(np.linalg.norm(offset)))
         self.now += (time - self._time) * clock_rate(self._behind_or_beside(offset))
         self._time = time
