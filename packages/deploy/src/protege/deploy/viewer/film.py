@@ -13,11 +13,13 @@ const kind = window.MediaRecorder && kinds.find(x => MediaRecorder.isTypeSupport
 if (!kind) {{ button.textContent = 'this browser cannot film'; return; }}
 const stream = scene.captureStream({MAX_RATE}), parts = [];
 const recorder = new MediaRecorder(stream, {{mimeType: kind, videoBitsPerSecond: {BITS_PER_SECOND}}});
-recorder.ondataavailable = event => parts.push(event.data);
+recorder.ondataavailable = event => {{ parts.push(event.data); recorder.bytes += event.data.size; }};
+recorder.bytes = 0;
 recorder.onstop = () => {{
   window.protegeFilm = null;
   stream.getTracks().forEach(track => track.stop());
-  button.textContent = 'film';
+  button.textContent = recorder.bytes ? 'film' : 'nothing was drawn; film again';
+  if (!recorder.bytes) return;
   const link = document.createElement('a');
   link.href = window.URL.createObjectURL(new Blob(parts, {{type: kind}}));
   link.download = 'protege.' + (kind.includes('webm') ? 'webm' : 'mp4');
