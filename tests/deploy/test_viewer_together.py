@@ -14,6 +14,7 @@ from waiting import PATIENCE, seen, until
 
 from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
+from protege.deploy.interface import Command, RobotReading
 from protege.deploy.viewer.conditions import Conditions
 from protege.deploy.viewer.group import Group
 from protege.deploy.viewer.scene import LANE, STUDENT_COLORS
@@ -37,9 +38,9 @@ def test_orders_pushes_and_conditions_reach_all(group: Group) -> None:
     for simulation in group.simulations:
         push = simulation._robot.push
 
-        def note(force: np.ndarray, name: str = simulation.student, push: Callable = push) -> None:
-            forces[name].append(float(np.linalg.norm(force)))
-            push(force)
+        def note(force_w: np.ndarray, name: str = simulation.student, push: Callable = push) -> None:
+            forces[name].append(float(np.linalg.norm(force_w)))
+            push(force_w)
 
         simulation._robot.push = note
     group.order({"steering": {"speed": 0.5}})
@@ -70,9 +71,9 @@ def test_they_keep_the_same_simulated_time(group: Group) -> None:
     slow = group.simulations[1]
     act, dt = slow._policy.act, slow.metadata.control_dt
 
-    def slowly(*words: object) -> np.ndarray:
+    def slowly(reading: RobotReading, command: Command) -> np.ndarray:
         threading.Event().wait(5.0 * dt)
-        return act(*words)  # pyright: ignore[reportArgumentType]
+        return act(reading, command)
 
     slow._policy.act = slowly
     at = seen(slow).index
@@ -99,7 +100,7 @@ def test_an_order_that_one_does_not_take_names_it(group: Group) -> None:
         group.order({"fly": {}})
     refuses = group.simulations[1]
 
-    def refuse(_: object) -> None:
+    def refuse(order: object) -> None:
         raise DeployError("this policy takes no goal", "It takes motion")
 
     refuses.order = refuse
@@ -129,7 +130,7 @@ def test_both_are_on_the_page(need: Callable[[str], None], walker: Path, exporte
         assert tab.get_by_role("combobox", name="student").count() == 0
         tab.get_by_text("walker: ").first.wait_for()
         tab.get_by_text("tiny: fallen").first.wait_for()
-        names = [actor._name.text for actor in viewer._scene._actors]
+        names = [actor._name.text for actor in viewer._scene._actors if actor._name is not None]
         assert names == ["walker", "tiny (fallen)"]
         assert [actor.lane for actor in viewer._scene._actors] == [0.0, -LANE]
 

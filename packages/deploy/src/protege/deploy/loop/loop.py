@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from ..commands.turn_limit import TurnLimit
 from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
@@ -91,6 +92,7 @@ class ControlLoop:
         core: CPU core, see `pace.priority`.
         on_step: called after each step, within its period.
         start_up: the phase before the policy's first step, if any; its steps are not counted and not passed to `on_step`.
+        turn_limit: limits how fast the commanded direction turns; None: not at all.
     """
 
     def __init__(
@@ -108,9 +110,11 @@ class ControlLoop:
         core: int | None = None,
         on_step: Callable[[Step], None] | None = None,
         start_up: StartUp | None = None,
+        turn_limit: TurnLimit | None = None,
     ) -> None:
         self.policy, self.robot, self.command_source, self.control_dt = policy, robot, command_source, control_dt
         self.realtime, self.on_step, self.start_up = realtime, on_step, start_up
+        self.turn_limit = turn_limit
         self.safety = safety or Safety(Limits.off(), period=control_dt)
         self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
         self._fifo, self._core = fifo, core
@@ -172,6 +176,8 @@ class ControlLoop:
 
     def _start(self, pace: Pace, watchdog: Watchdog | None) -> None:
         """Run the start-up, if there is one, until it is done or a check has tripped."""
+        if self.turn_limit is not None:
+            self.turn_limit.reset()
         if self.start_up is None:
             return
         self.start_up.begin()
@@ -230,6 +236,8 @@ class ControlLoop:
             target = None if wanted is None else safety.admit(reading, wanted)
         elif safety.tripped is None:
             command = self.command_source(now, reading)
+            if self.turn_limit is not None:
+                command = self.turn_limit(command, reading)
             watch.lap("command")
             wanted = self.policy.act(reading, command)
             watch.lap("infer")

@@ -29,7 +29,7 @@ class Plots:
     """
 
     def __init__(self, gui: viser.GuiApi, group: Group) -> None:
-        self._rows = deque[tuple[float, float, float]]([(np.nan,) * 3] * 2, maxlen=MAX_POINTS)
+        self._rows = deque[tuple[float, float, float]]([(np.nan, np.nan, np.nan)] * 2, maxlen=MAX_POINTS)
         self._errors = [deque[float]([np.nan] * 2, maxlen=MAX_POINTS) for _ in group.names]
         self._last: list[Frame | None] = [None] * len(self._errors)
         self._kind = ""

@@ -1,6 +1,7 @@
 """Serves the viewer's page."""
 
 import io
+import logging
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,8 @@ class Viewer:
         self.group = Group(students, standing=standing, together=together)
         self.simulation = self.group.lead
         port = free_port(host, port)
+        # A message that is none ends its connection alone; a traceback for each would fill the terminal.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):  # its banner
             self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
