@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import DT, STANDING, FakePolicy, FakeRobot
 
-from protege.deploy.commands.turn_limit import TurnLimit
+from protege.deploy.commands.steering import TurnLimit
 from protege.deploy.interface import Command
 from protege.deploy.loop.loop import ControlLoop, Step
 

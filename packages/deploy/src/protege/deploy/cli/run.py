@@ -9,7 +9,7 @@ import click
 
 from ..commands.order_kind import RunContext
 from ..commands.orders import MODES
-from ..commands.registry import KINDS
+from ..commands.registry import KINDS, TurnLimit
 from ..errors import DeployError
 from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
@@ -83,11 +83,11 @@ def _with_options(command: Callable) -> Callable:
 def run(
     folder: str, policy_file: str | None, commands: str | None, robot_name: str, key_file: str | None,
     seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
-    after_fall: str, turn_limit: float | None, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
+    after_fall: str, turn_limit: float | None,
+    safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
     from ..commands.motion import MotionCommand
-    from ..commands.turn_limit import TurnLimit
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder

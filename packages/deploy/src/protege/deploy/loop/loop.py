@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from ..commands.turn_limit import TurnLimit
+from ..commands.registry import TurnLimit
 from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
