@@ -12,7 +12,6 @@ from ..interface import Array
 CLOCK_STOP_DISTANCE = 0.6  # m behind or beside the path's point: the clock stops there, nearer it slows down
 LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path
 LOST_SECONDS = 2.0  # s off the path, after which the path is given up
-LONGEST_STEP = 0.5  # s between two advances; a longer pause, as after a fall, does not count
 DIRECTION_SECONDS = 0.1  # s of the path, over which its direction is measured
 
 
@@ -43,6 +42,11 @@ class PathClock:
         self._position, self._duration = position, duration
         self.now, self.lost = 0.0, ""
         self._time, self._off_since = 0.0, float("inf")
+        self._resumes = False
+
+    def resume(self) -> None:
+        """Do not count the time until the next advance: the robot fell, and starts again."""
+        self._resumes = True
 
     @property
     def done(self) -> bool:
@@ -52,8 +56,8 @@ class PathClock:
     def advance(self, time: float, here: Array) -> None:
         """Advance to a time, s since the path began, for a robot at (2,) m."""
         offset = here - self._position(self.now)
-        if time - self._time > LONGEST_STEP:
-            self._time, self._off_since = time, float("inf")
+        if self._resumes:
+            self._resumes, self._time, self._off_since = False, time, float("inf")
         self._watch(time, float(np.linalg.norm(offset)))
         self.now += (time - self._time) * clock_rate(self._behind_or_beside(offset))
         self._time = time
