@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fakes import DT, STANDING, FakePolicy, FakeRobot, metadata, nothing
 
+from protege.deploy.commands.path_clock import PathClock
 from protege.deploy.errors import DeployError
 from protege.deploy.loop.loop import ControlLoop, Step
 from protege.deploy.loop.start_up import StartUp
@@ -108,3 +109,14 @@ def test_without_a_ramp_the_policy_begins_immediately() -> None:
         start_up(robot, "udp:1", described, soft_start=5, **{**plain, "begin": "remote"})
     with pytest.raises(DeployError, match="--soft-start 500"):
         start_up(robot, "mujoco", described, soft_start=None, **{**plain, "after_fall": "resume"})
+
+
+def test_a_paths_clock_does_not_count_the_time_of_a_fall() -> None:
+    clock = PathClock(lambda time: np.array([time, 0.0]), 60.0)
+    for k in range(11):
+        clock.advance(0.1 * k, np.array([0.1 * k, 0.0]))
+    clock.resume()
+    clock.advance(21.0, np.array([1.0, 0.0]))
+    assert clock.now == pytest.approx(1.0)
+    clock.advance(21.1, np.array([1.0, 0.0]))
+    assert clock.now == pytest.approx(1.1) and not clock.lost

@@ -154,6 +154,22 @@ def test_conditions_pause_and_contact_forces(page: tuple[Page, Viewer], tmp_path
     until(lambda: seen(viewer.simulation).index > at + 3, "it does not go on")
 
 
+def test_a_tracked_clip_has_a_ghost_of_the_reference(page: tuple[Page, Viewer]) -> None:
+    tab, viewer = page
+    viewer.simulation.switch("walker")
+    until(lambda: seen(viewer.simulation).student == "walker", "no switch")
+    viewer.controls.play("smpl_humanoid_walk.npy")
+    until(lambda: modes(viewer) == ("motion",), "no clip")
+    frame = seen(viewer.simulation)
+    assert frame.ghost is not None and frame.note == ""
+    np.testing.assert_array_equal(frame.ghost[0], frame.command.target_body_pos_w[0])
+    tab.get_by_text("ghost of the reference").click()
+    until(lambda: seen(viewer.simulation).ghost is None, "it is still there")
+    tab.get_by_text("ghost of the reference").click()
+    until(lambda: seen(viewer.simulation).ghost is not None, "it is not there again")
+    viewer.controls.stand()
+
+
 def bluish(picture: np.ndarray) -> int:
     """Pixels as blue as a ghost's."""
     red, green, blue = np.moveaxis(picture[:, :560], -1, 0)
@@ -205,6 +221,25 @@ def test_a_clip_is_dropped_onto_the_page_or_chosen(page: tuple[Page, Viewer], tm
     until(lambda: seen(viewer.simulation).ghost is None, "it is still there")
     tab.get_by_text("without physics").first.click()
     until(lambda: not viewer.controls._as_ghost.value, "a ghost is still asked for")
+
+
+def test_a_film_is_saved(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    import imageio.v3 as iio
+
+    tab, viewer = page
+    viewer.controls.steer(1.0, 0.0)
+    tab.get_by_role("button", name="film", exact=True).click()
+    tab.get_by_role("button", name="stop filming").wait_for()
+    # A machine without a GPU draws a frame now and then.
+    tab.wait_for_function("window.protegeFilm.bytes > 2000")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="stop filming").click()
+    assert download.value.suggested_filename == "protege.webm"
+    download.value.save_as(tmp_path / "protege.webm")
+    film = iio.imread(tmp_path / "protege.webm", plugin="FFMPEG")
+    # The whole scene, without the panels, and not of one colour.
+    assert len(film) >= 1 and film.shape[1:] == (640, 900, 3) and film[-1].std() > 10.0
+    tab.get_by_role("button", name="film", exact=True).wait_for()
 
 
 def test_an_impossible_order_shows_its_reason_on_the_page(page: tuple[Page, Viewer]) -> None:

@@ -31,6 +31,12 @@ def yaw(quat: Array) -> float:
     return float(np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)))
 
 
+def tilt(quat: Array) -> float:
+    """Angle between a rotation's z axis and the vertical, (4,) -> rad."""
+    _, x, y, _ = (float(c) for c in quat)
+    return float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+
+
 def turned(vectors: Array, angle: float) -> Array:
     """Vectors on the ground (..., 2), turned to the left by an angle, rad."""
     cos, sin = np.cos(angle), np.sin(angle)

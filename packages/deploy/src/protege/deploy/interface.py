@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import DeployError
-from .geometry import Array, Pose2D, yaw
+from .geometry import Array, Pose2D, tilt, yaw
 
 MODALITIES: dict[str, tuple[str, ...]] = {
     "path": ("path_w",),
@@ -59,6 +59,11 @@ class RobotReading:
     def yaw(self) -> float:
         """Heading, rad."""
         return yaw(self.root_quat_w)
+
+    @property
+    def tilt(self) -> float:
+        """Angle between the root's z axis and the vertical, rad."""
+        return tilt(self.root_quat_w)
 
     @property
     def measured_root_pos_w(self) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ SECONDS_AFTER_SCRIPT = 10.0  # of a run, after the script's last order
 UNITREE_KINDS = ("unitree", "unitree-sdk")
 """Kinds of robots that use Unitree's messages: through Cyclone DDS, and through Unitree's own SDK."""
 
-OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, Kinematics | None]]
-"""An export's folder and metadata, and whether to start at rest -> the robot, and forward kinematics if MuJoCo is installed."""
+LoadKinematics = Callable[[], Kinematics | None]
+"""Loads forward kinematics, if MuJoCo is installed. Only motions need them, and MuJoCo takes an eighth of a run's start."""
+OpenRobot = Callable[[str, Metadata, bool], tuple[RobotInterface, LoadKinematics]]
+"""An export's folder and metadata, and whether to start at rest -> the robot, and a function that loads its kinematics."""
 
 
 def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int | None = None) -> OpenRobot:
@@ -39,9 +42,9 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
     if name == "mujoco":
         from ..robots.mujoco import MujocoRobot
 
-        def simulate(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics]:
+        def simulate(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, LoadKinematics]:
             robot = MujocoRobot(folder, standing=standing)
-            return robot, robot.body_poses
+            return robot, lambda: robot.body_poses
 
         return simulate
     if kind not in ("udp", *UNITREE_KINDS):
@@ -57,21 +60,21 @@ def find_robot(name: str, *, realtime: bool, key: bytes | None = None, fifo: int
                 "Give unitree:INTERFACE, unitree:INTERFACE:DOMAIN or unitree-sdk:INTERFACE",
             )
 
-        def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
+        def join(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, LoadKinematics]:
             from ..unitree.robot import UnitreeRobot
 
             robot = UnitreeRobot(
                 interface, metadata, domain=int(domain or "0"), fifo=fifo, sdk=kind != UNITREE_KINDS[0]
             )
-            return robot, _kinematics(folder)
+            return robot, partial(_kinematics, folder)
 
         return join
     listening = parse_address(place, "--robot")
 
-    def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, Kinematics | None]:
+    def listen(folder: str, metadata: Metadata, standing: bool) -> tuple[RobotInterface, LoadKinematics]:
         from ..robots.udp import UdpRobot
 
-        return UdpRobot(listening, metadata, key=key), _kinematics(folder)
+        return UdpRobot(listening, metadata, key=key), partial(_kinematics, folder)
 
     return listen
 

@@ -9,7 +9,7 @@ import click
 
 from ..commands.order_kind import RunContext
 from ..commands.orders import MODES
-from ..commands.registry import KINDS
+from ..commands.registry import KINDS, TurnLimit
 from ..errors import DeployError
 from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
@@ -43,6 +43,8 @@ OPTIONS: list[Callable] = [
                  help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
     click.option("--policy", "policy_file", metavar="FILE",
                  help="a locomotion policy of holosoma's (.onnx) drives the robot of FOLDER instead"),
+    click.option("--turn-limit", type=FiniteFloat(0.1, 100.0), metavar="RATE",
+                 help="rad/s, how fast the commanded direction turns at most; by default at once"),
     # Where, and for how long.
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
                  help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
@@ -81,9 +83,11 @@ def _with_options(command: Callable) -> Callable:
 def run(
     folder: str, policy_file: str | None, commands: str | None, robot_name: str, key_file: str | None,
     seconds: float | None, standing: bool, threads: int, provider: str, soft_start: int | None, hold: float, begin: str,
-    after_fall: str, safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
+    after_fall: str, turn_limit: float | None,
+    safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
+    from ..commands.motion import MotionCommand
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
     from ..loop.recorder import Recorder
@@ -103,8 +107,10 @@ def run(
         check_writable(Path(report))
     recorder = None
     with ExitStack() as stack:
-        robot, kinematics = open_robot(folder, policy.metadata, standing)
+        robot, load_kinematics = open_robot(folder, policy.metadata, standing)
         stack.callback(robot.close)
+        # Orders in flight may be motions: loading them then would delay a step.
+        kinematics = load_kinematics() if commands is not None or options["motion_file"] else None
         if commands is not None:
             command, seconds = connections.open_commands(
                 commands, policy, kinematics, seconds, stack, key=key, **options
@@ -112,6 +118,8 @@ def run(
         else:
             command, seconds = _task(policy, robot, kinematics, seconds, standing=standing, **options)
         metadata = policy.metadata
+        if after_fall == "resume" and (policy.needs_poses or isinstance(command, MotionCommand)):
+            raise DeployError("a clip cannot go on after a fall", "Leave out --after-fall resume")
         start_up = start.start_up(
             robot, robot_name, metadata, soft_start=soft_start, hold=hold, begin=begin, after_fall=after_fall
         )
@@ -119,6 +127,8 @@ def run(
         loop = ControlLoop(
             policy, robot, command, metadata.control_dt, safety=safety_layer, start_up=start_up, **timing
         )
+        if turn_limit is not None:
+            loop.turn_limit = TurnLimit(turn_limit, metadata.control_dt)
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
@@ -176,6 +186,8 @@ def _show(result: dict[str, Any]) -> None:
     how = "stood" if result["stood"] else f"fell at {result['fell_at_s']:.1f} s"
     walked = "" if result["walked_m"] is None else f"walked {result['walked_m']:.2f} m  "
     click.echo(f"motion       {how}  {walked}{errors}".rstrip())
+    for fall in loop["resumed"]:
+        click.echo(f"resumed      after step {fall['step']}: {fall['message']}")
     for note in result["notes"]:
         click.echo(f"note         {note['time']:.1f} s: {note['message']}")
     clipped = ", ".join(f"{limit} {count}" for limit, count in loop["clipped"].items() if count)

@@ -1,11 +1,14 @@
 """`protege-deploy simulate`: a robot in MuJoCo that uses its manufacturer's messages."""
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from ..errors import DeployError, needs
 from .options import FiniteFloat
@@ -35,6 +38,19 @@ class ButtonPress(click.ParamType):
         return pressed, seconds
 
 
+class Push(click.ParamType):
+    """`600@10`: the force of a push, N, and when it begins, s."""
+
+    name = "push"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        force, _, moment = value.partition("@")
+        try:
+            return float(force), float(moment)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form 600@10", param, ctx)
+
+
 @click.command()
 @click.option("--robot", "robot_name", required=True, metavar="NAME", help="such as g1")
 @click.option(
@@ -56,6 +72,17 @@ class ButtonPress(click.ParamType):
     "--odometry/--no-odometry", default=True, show_default=True, help="send the root's position and velocity, or not"
 )
 @click.option(
+    "--push",
+    "pushes",
+    multiple=True,
+    type=Push(),
+    help="on the root, ahead, for 0.2 s, as 600@10 (N and s); repeatable",
+)
+@click.option(
+    "--lift", "lifts", multiple=True, type=FiniteFloat(min=0.0), help="s after which it is hung up again; repeatable"
+)
+@click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99")
+@click.option(
     "--press",
     "presses",
     multiple=True,
@@ -64,18 +91,24 @@ class ButtonPress(click.ParamType):
 )
 def simulate(
     robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
-    odometry: bool, presses: tuple[tuple[frozenset[str], float], ...],
+    odometry: bool, pushes: tuple[tuple[float, float], ...], lifts: tuple[float, ...], fifo: int | None,
+    presses: tuple[tuple[frozenset[str], float], ...],
 ) -> None:  # fmt: skip
     """Simulate a robot in MuJoCo with Unitree's messages over DDS, for `run --robot unitree:lo` or other programs."""
-    robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
-    robot.odometry = odometry
+    from ..loop.pace import priority
+
     with ExitStack() as stack:
+        stack.enter_context(priority(fifo))  # before the middleware's threads begin: they inherit it
+        robot = _robot(robot_name, folder, interface, domain, gantry, sdk)
+        robot.odometry = odometry
         stack.callback(robot.close)
-        for buttons, moment in presses:
-            timer = threading.Timer(moment, _press, (robot, buttons))
-            timer.daemon = True
-            timer.start()
-            stack.callback(timer.cancel)
+        timed: list[tuple[float, Callable[[], None]]] = [
+            *((moment, partial(_press, robot, buttons)) for buttons, moment in presses),
+            *((moment, partial(_push, robot, force)) for force, moment in pushes),
+            *((moment, robot.lift) for moment in lifts),
+        ]
+        for moment, act in timed:
+            stack.callback(_later(moment, act).cancel)
         stack.enter_context(interruptible(robot.stop))
         click.echo(f"{robot_name} on {interface}, domain {domain}; Ctrl-C ends it")
         robot.run(seconds)
@@ -94,9 +127,21 @@ def _press(robot: "SimulatedRobot", buttons: frozenset[str], seconds: float = 0.
     from ..unitree.remote import Remote
 
     robot.remote = Remote(buttons)
-    release = threading.Timer(seconds, setattr, (robot, "remote", Remote()))
-    release.daemon = True
-    release.start()
+    _later(seconds, lambda: setattr(robot, "remote", Remote()))
+
+
+def _push(robot: "SimulatedRobot", force: float, seconds: float = 0.2) -> None:
+    """Push the root along the world's x for some seconds, N."""
+    robot.push = np.array([force, 0.0, 0.0])
+    _later(seconds, lambda: setattr(robot, "push", np.zeros(3)))
+
+
+def _later(seconds: float, act: Callable[[], None]) -> threading.Timer:
+    """Run `act` in a thread of its own after some seconds."""
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _robot(name: str, folder: str | None, interface: str, domain: int, gantry: bool, sdk: bool) -> "SimulatedRobot":

@@ -14,18 +14,22 @@ from .signals import interruptible
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 admits other machines")
 @click.option("--motion-file", multiple=True, help="a clip to play, repeatable; by default shipped ones")
 @click.option("--walking", is_flag=True, help="start in motion instead of at rest")
+@click.option("--together", is_flag=True, help="all exports side by side, under the same orders and pushes")
 @click.option("--seconds", type=click.FloatRange(min=0.0), help="duration; by default until Ctrl-C")
 def view(
-    folders: tuple[str, ...], port: int, host: str, motion_file: tuple[str, ...], walking: bool, seconds: float | None
-) -> None:
+    folders: tuple[str, ...], port: int, host: str, motion_file: tuple[str, ...], walking: bool, together: bool,
+    seconds: float | None,
+) -> None:  # fmt: skip
     """Serve a page with a simulated humanoid, controlled by the exports in FOLDERS, that can be steered."""
     with needs("cpu,mujoco,view"):
         from ..viewer.serve import Viewer
     students = {Path(folder).resolve().name: Path(folder) for folder in folders}
     if len(students) < len(folders):
         raise DeployError("two of the exports have the same name", "Rename one of the folders")
+    if together and len(students) < 2:
+        raise DeployError("--together shows several exports, and there is one", "Name another folder")
     with (
-        Viewer(students, host=host, port=port, clips=motion_file, standing=not walking) as viewer,
+        Viewer(students, host=host, port=port, clips=motion_file, standing=not walking, together=together) as viewer,
         interruptible(viewer.stop),
     ):
         click.echo(f"{viewer.url} (Ctrl-C ends it)")

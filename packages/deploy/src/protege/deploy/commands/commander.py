@@ -119,6 +119,10 @@ class Commander:
         """Reset `silence`: the source still stands by its last order."""
         self._last_signal = self._clock()
 
+    def resume(self) -> None:
+        """Stand until the next order: the robot fell, and somebody is at its side. The orders so far are dropped."""
+        self.take(self._idle)
+
     def end(self) -> None:
         """End the run."""
         if self.on_end is not None:

@@ -150,6 +150,10 @@ class PathCommand:
             self._note(time)
         return Command() if self.over else Command(path_w=self.position(self._clock.now + self._times))
 
+    def resume(self) -> None:
+        """Go on after a fall where the line's point was."""
+        self._clock.resume()
+
     def errors(self, time: Array, root_pos_w: Array, *_: Array | None) -> dict[str, float]:
         """The root's distance from the line's point at the line's clock, while the line is followed, and the clock's delay.
 

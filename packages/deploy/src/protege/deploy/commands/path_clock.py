@@ -42,6 +42,11 @@ class PathClock:
         self._position, self._duration = position, duration
         self.now, self.lost = 0.0, ""
         self._time, self._off_since = 0.0, float("inf")
+        self._resumes = False
+
+    def resume(self) -> None:
+        """Do not count the time until the next advance: the robot fell, and starts again."""
+        self._resumes = True
 
     @property
     def done(self) -> bool:
@@ -51,6 +56,8 @@ class PathClock:
     def advance(self, time: float, here: Array) -> None:
         """Advance to a time, s since the path began, for a robot at (2,) m."""
         offset = here - self._position(self.now)
+        if self._resumes:
+            self._resumes, self._time, self._off_since = False, time, float("inf")
         self._watch(time, float(np.linalg.norm(offset)))
         self.now += (time - self._time) * clock_rate(self._behind_or_beside(offset))
         self._time = time

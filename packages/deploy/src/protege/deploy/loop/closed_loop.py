@@ -43,8 +43,8 @@ def run_closed_loop(loop: ControlLoop, seconds: float | None, kinematics: Kinema
     finally:
         loop.robot.close()
     event = report.event
-    tripped = event.time if event and event.cause == "fall" else None
-    fell_at = min((at for at in (monitor.falls.at, tripped) if at is not None), default=None)
+    falls = [x.time for x in (*report.resumed, event) if x is not None and x.cause == "fall"]
+    fell_at = min((at for at in (monitor.falls.at, *falls) if at is not None), default=None)
     return {
         "loop": asdict(report),
         "stood": fell_at is None,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from ..commands.registry import TurnLimit
 from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
@@ -57,7 +58,8 @@ class LoopReport:
         skipped_ticks: ticks that were skipped to catch up.
         clipped: number of steps with a clipped target, by the limit: range, rate.
         damped_steps: number of steps in which the robot damped.
-        event: why it damped; None if it did not.
+        event: why it damped until the end; None if it did not.
+        resumed: earlier falls, after which the robot was stood up and the run went on.
     """
 
     steps: int
@@ -70,6 +72,7 @@ class LoopReport:
     clipped: dict[str, int]
     damped_steps: int
     event: Event | None
+    resumed: tuple[Event, ...] = ()
 
 
 class ControlLoop:
@@ -79,7 +82,7 @@ class ControlLoop:
         policy: see `Policy`; usually an `OnnxPolicy`.
         robot: see `RobotInterface`.
         command_source: see `CommandSource`; its clock is the number of steps times the period. An attribute `silence`, s, is
-            checked against the limit of that name.
+            checked against the limit of that name. A method `resume` is called when the policy acts again after a fall.
         control_dt: period, s; of the commands' clock too.
         realtime: wait for each tick; otherwise the loop runs as fast as it can (and still counts cycles above the period).
         safety: checks each step; by default only values that are not finite trip.
@@ -89,6 +92,7 @@ class ControlLoop:
         core: CPU core, see `pace.priority`.
         on_step: called after each step, within its period.
         start_up: the phase before the policy's first step, if any; its steps are not counted and not passed to `on_step`.
+        turn_limit: limits how fast the commanded direction turns; None: not at all.
     """
 
     def __init__(
@@ -106,9 +110,11 @@ class ControlLoop:
         core: int | None = None,
         on_step: Callable[[Step], None] | None = None,
         start_up: StartUp | None = None,
+        turn_limit: TurnLimit | None = None,
     ) -> None:
         self.policy, self.robot, self.command_source, self.control_dt = policy, robot, command_source, control_dt
         self.realtime, self.on_step, self.start_up = realtime, on_step, start_up
+        self.turn_limit = turn_limit
         self.safety = safety or Safety(Limits.off(), period=control_dt)
         self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
         self._fifo, self._core = fifo, core
@@ -140,16 +146,14 @@ class ControlLoop:
     def _run(self, steps: int | None, watchdog: Watchdog | None) -> LoopReport:
         pace = Pace(self._period, self._catch_up, realtime=self.realtime)
         index = missed = damped = 0
+        resumed = list[Event]()
         self._start(pace, watchdog)
         self._histograms = {stage: Histogram() for stage in STAGES}
         worst, started = 0.0, time.perf_counter()
         while (steps is None or index < steps) and not self._stopped.is_set():
-            if self.start_up is not None and self.start_up.should_restart(
-                self.safety.tripped, self.safety.last, self.control_dt
-            ):
-                self.safety.reset()
-                self.policy.reset()
-                self._start(pace, watchdog)
+            if fall := self._stood_up_after():
+                resumed.append(fall)
+                self._resume(pace, watchdog)
             step, overrun = self._tick(pace, watchdog, index)
             missed, worst = missed + (overrun > 0.0), max(worst, overrun)
             damped += step.mode is Mode.DAMPING
@@ -167,10 +171,13 @@ class ControlLoop:
             clipped=dict(self.safety.clipped),
             damped_steps=damped,
             event=self.safety.tripped,
+            resumed=tuple(resumed),
         )
 
     def _start(self, pace: Pace, watchdog: Watchdog | None) -> None:
         """Run the start-up, if there is one, until it is done or a check has tripped."""
+        if self.turn_limit is not None:
+            self.turn_limit.reset()
         if self.start_up is None:
             return
         self.start_up.begin()
@@ -179,6 +186,24 @@ class ControlLoop:
             self._tick(pace, watchdog, index, self.start_up)
             index += 1
         self.safety.set_standing_height()
+
+    def _stood_up_after(self) -> Event | None:
+        """The fall after which the robot has been stood up and starts again; None if it does not."""
+        safety, start_up = self.safety, self.start_up
+        if start_up is None:
+            return None
+        again = start_up.should_restart(safety.tripped, safety.last, self.control_dt, safety.standing_height)
+        return safety.tripped if again else None
+
+    def _resume(self, pace: Pace, watchdog: Watchdog | None) -> None:
+        """Start again after a fall, softly."""
+        self.safety.resume()
+        self.policy.reset()
+        self._start(pace, watchdog)
+        # Only now, because orders that came while the robot was down do not count.
+        resume = getattr(self.command_source, "resume", None)
+        if resume is not None:
+            resume()
 
     def _tick(
         self, pace: Pace, watchdog: Watchdog | None, index: int, start_up: StartUp | None = None
@@ -211,6 +236,8 @@ class ControlLoop:
             target = None if wanted is None else safety.clip_target(reading, wanted)
         elif safety.tripped is None:
             command = self.command_source(now, reading)
+            if self.turn_limit is not None:
+                command = self.turn_limit(command, reading)
             watch.lap("command")
             wanted = self.policy.act(reading, command)
             watch.lap("infer")

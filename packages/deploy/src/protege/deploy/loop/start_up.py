@@ -10,7 +10,8 @@ from ..safety.safety import Event
 RAMP_STEPS = 500  # steps
 HOLD_SECONDS = 1.0  # s
 UPRIGHT_TILT = 0.4  # rad
-UPRIGHT_SECONDS = 2.0  # s below this tilt, after which a fallen robot counts as standing
+UPRIGHT_HEIGHT = 0.8  # share of the root's standing height: a robot that sits or kneels is upright too
+UPRIGHT_SECONDS = 2.0  # s below this tilt and above this height, after which a fallen robot counts as stood up
 
 
 class StartUp:
@@ -23,7 +24,8 @@ class StartUp:
         hold: s for which the pose is held at least.
         ready: whether the ramp may begin; until then the robot damps. By default immediately.
         go: whether the policy may begin; until then the pose is held. By default after `hold`.
-        resumes: whether a fallen robot starts again after someone has stood it up. Otherwise it stays down.
+        resumes: whether a fallen robot starts again after someone has stood it up. Otherwise it stays down. The policy then begins
+            only while the robot is upright.
 
     Attributes:
         done: whether the policy may begin.
@@ -42,6 +44,7 @@ class StartUp:
     ) -> None:
         self._pose, self._ramp, self._hold = np.asarray(pose, dtype=np.float64), ramp, round(hold / period)
         self._ready, self._go, self._resumes = ready, go, resumes
+        self._has_fallen = False
         self.begin()
 
     def begin(self) -> None:
@@ -57,15 +60,27 @@ class StartUp:
             self._from = np.array(reading.joint_pos, dtype=np.float64)
         self._step += 1
         share = min(1.0, self._step / max(1, self._ramp))
-        self.done = self._step >= self._ramp + self._hold and self._go()
+        steady = not self._has_fallen or reading.tilt < UPRIGHT_TILT
+        self.done = self._step >= self._ramp + self._hold and steady and self._go()
         return ((1.0 - share) * self._from + share * self._pose).astype(np.float32)
 
-    def should_restart(self, tripped: Event | None, reading: RobotReading | None, period: float) -> bool:
-        """Whether a fallen robot has been stood up since, and starts again. To be called in every step."""
+    def should_restart(
+        self, tripped: Event | None, reading: RobotReading | None, period: float, standing_height: float = 0.0
+    ) -> bool:
+        """Whether a fallen robot has been stood up since, and starts again. To be called in every step.
+
+        Args:
+            tripped: why the robot damps.
+            reading: the last plausible measurement. Without a height in it the tilt alone decides: a fall is then known by the tilt
+                too, and a robot that lies does not rise by itself.
+            period: s since the last call.
+            standing_height: of the root, m; 0: not known.
+        """
         if not self._resumes or tripped is None or tripped.cause != "fall" or reading is None:
             self._upright = 0.0
             return False
-        _, x, y, _ = (float(v) for v in reading.root_quat_w)
-        leans = float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
-        self._upright = self._upright + period if leans < UPRIGHT_TILT else 0.0
+        height = float("inf") if reading.root_pos_w is None else float(reading.root_pos_w[2])
+        upright = reading.tilt < UPRIGHT_TILT and height > UPRIGHT_HEIGHT * standing_height
+        self._upright = self._upright + period if upright else 0.0
+        self._has_fallen = True
         return self._upright > UPRIGHT_SECONDS - period / 2.0

@@ -78,6 +78,12 @@ class Safety:
         self._height = 0.0
         self._frozen = self._clipped_in_a_row = self._late_in_a_row = 0
 
+    def resume(self) -> None:
+        """Reset all state but the counts, for a fallen robot that has been stood up."""
+        clipped = self.clipped
+        self.reset()
+        self.clipped = clipped
+
     def trip(self, cause: str, message: str, **values: Any) -> None:
         """Damp from now on; the first cause counts. Any thread may call it."""
         with self._lock:
@@ -89,6 +95,11 @@ class Safety:
         """Use the present height as the standing height for the fall check."""
         if self._last is not None and self._last.root_pos_w is not None:
             self._height = float(self._last.root_pos_w[2])
+
+    @property
+    def standing_height(self) -> float:
+        """Height of the standing robot's root, m; 0 if it is not measured."""
+        return self._height
 
     @property
     def last(self) -> RobotReading | None:
@@ -163,8 +174,7 @@ class Safety:
             )
 
     def _check_fall(self, reading: RobotReading) -> None:
-        _, x, y, _ = (float(v) for v in reading.root_quat_w)
-        lowest, tilt = self.limits.height, float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+        lowest, tilt = self.limits.height, reading.tilt
         # Without a measured height only the tilt is checked.
         height = np.inf if reading.root_pos_w is None else float(reading.root_pos_w[2])
         if lowest is not None and height < lowest * self._height:

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import DeployError
 from ..geometry import rotated_back
 from ..interface import Array, Mode, RobotReading
+from ..loop.pace import priority
 from ..policy.metadata import Metadata
 from . import messages
 from .bus import Bus
@@ -34,7 +35,7 @@ class UnitreeRobot:
         metadata: of the policy.
         domain: of DDS.
         wait: s for the robot's first message.
-        fifo: SCHED_FIFO priority of the thread; None: none.
+        fifo: SCHED_FIFO priority of the loop; that thread's and the middleware's are one higher. None: none.
         sdk: use Unitree's own SDK, on domain 0.
 
     Raises:
@@ -56,7 +57,9 @@ class UnitreeRobot:
             where = f"{metadata.imu.body}, the robot's message has the one on {motors.imu}"
             raise DeployError(f"the policy's inertial sensor is on {where}", "Train with that sensor")
         self._metadata, self._order = metadata, motors.order(metadata.joint_names)
-        self.bus = SdkBus(metadata.robot, interface) if sdk else Bus(interface, domain)
+        # The middleware's threads inherit the priority: at a normal one they deliver states late on a busy machine.
+        with priority(None if fifo is None else min(99, fifo + 1)):
+            self.bus = SdkBus(metadata.robot, interface) if sdk else Bus(interface, domain)
         self.thread = CommandThread(self.bus, VALID_PERIODS * metadata.control_dt, fifo)
         self._odometry: np.ndarray | None = None
         try:

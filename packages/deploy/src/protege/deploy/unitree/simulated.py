@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import DeployError, needs
+from ..geometry import yaw
 from ..interface import Array
 from ..loop.latency import Histogram
 from .bus import Bus
@@ -28,6 +29,8 @@ IDLE_DAMPING = 2.0  # N·m·s/rad, of motors that have no command
 SETTLED_ERROR = 0.15  # rad between targets and joints, at most, while the robot settles
 SETTLED_MOTION = 1e-4  # rad by which targets may change meanwhile
 SETTLED_SECONDS = 0.5  # s for which it has to be settled before the gantry can release it
+LIFT_CLEARANCE, LOWERING_AFTER, LOWERING_SPEED = 0.2, 0.1, 0.4  # m above the ground, s of still joints, m/s
+"""How a fallen robot is lifted, so that its legs can move, and let down to the ground once its joints are stiff."""
 RELEASE_MOTION = 0.01  # rad of change of the targets at which the gantry then releases it
 
 
@@ -52,6 +55,7 @@ class SimulatedRobot:
         walked: distance of the root, m, from second to second, because a walking root sways.
         odometry: whether it sends odometry.
         late: delay of each step, s.
+        push: (3,) N, a force on the root. Any thread may set it.
     """
 
     def __init__(
@@ -73,7 +77,8 @@ class SimulatedRobot:
         self._state, self._place = LOW_STATE.zeros(), ODOMETRY.zeros()
         self._state["mode_machine"] = motors.mode_machine
         self.remote, self.held, self.commands, self.odometry = Remote(), gantry, 0, True
-        self.late = Histogram()
+        self.late, self.push = Histogram(), np.zeros(3)
+        self._lifted = threading.Event()
         self.walked, self._from = 0.0, np.zeros(2)
         self.falls, self._low, self._since, self._settled = 0, False, np.inf, 0.0
         self._target = np.full(len(motors.names), np.inf)
@@ -93,6 +98,13 @@ class SimulatedRobot:
     def stop(self) -> None:
         """End `run`. Any thread may call it."""
         self._ended.set()
+
+    def lift(self) -> None:
+        """Hang the robot on the gantry again where it is, upright, as somebody does after a fall. Any thread may call it.
+
+        Its feet are off the ground until the motors hold its joints still.
+        """
+        self._lifted.set()
 
     def close(self) -> None:
         self.bus.close()
@@ -116,12 +128,13 @@ class SimulatedRobot:
             self.commands, self._since = self.commands + 1, 0.0
         elif self._since > COMMAND_TIMEOUT:
             self._damp()
+        self.data.xfrc_applied[self._root, :3] = self.push
         mujoco.mj_step(self.model, self.data)
         self._hang()
         if self._state["tick"] % DISTANCE_PERIODS == 0:
             self.walked += float(np.linalg.norm(self.data.qpos[:2] - self._from))
             self._from = self.data.qpos[:2].copy()
-        low = self.height < FALLEN_HEIGHT * self._hung[2]
+        low = self.height < FALLEN_HEIGHT * self._standing_height
         self.falls, self._low = self.falls + (low and not self._low), low
         self._send()
 
@@ -169,13 +182,20 @@ class SimulatedRobot:
         others = [geom for geom in solid_geoms(model) if geom != ground]
         lowest = min(mujoco.mj_geomDistance(model, data, ground, geom, 6.0, None) for geom in others)
         data.qpos[2] = 3.0 - lowest
-        self._hung = data.qpos[:7].copy()
+        self._hung, self._standing_height = data.qpos[:7].copy(), float(data.qpos[2])
         mujoco.mj_forward(model, data)
 
     def _hang(self) -> None:
         """Hold the root at its start, unless the gantry has released it."""
         self._settled += STEP_PERIOD
+        if self._lifted.is_set():
+            self._lifted.clear()
+            self.held, turn = True, yaw(self.data.qpos[3:7]) / 2.0
+            self._hung[:2], self._hung[2] = self.data.qpos[:2], self._standing_height + LIFT_CLEARANCE
+            self._hung[3:] = np.cos(turn), 0.0, 0.0, np.sin(turn)
         if self.held:
+            if self._settled > LOWERING_AFTER:  # stiff joints: its feet are let down to the ground
+                self._hung[2] = max(self._standing_height, self._hung[2] - LOWERING_SPEED * STEP_PERIOD)
             self.data.qpos[:7], self.data.qvel[:6] = self._hung, 0.0
 
     # Messages -------------------------------------------------------------------------------------------------------------

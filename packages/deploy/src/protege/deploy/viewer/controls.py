@@ -11,12 +11,12 @@ import viser
 
 from ..commands.registry import KINDS, POINT_ORDER, VELOCITY_ORDER, WAYPOINT_ORDER
 from ..errors import DeployError
-from ..geometry import yaw
 from ..policy.metadata import Modality
 from .clip_files import DROP_SCRIPT, UPLOAD_HINT, UPLOAD_LABEL, ClipFiles, file_name
 from .conditions import Conditions
+from .film import FILM_BUTTON
+from .group import Group
 from .scene import FEET_NODE, Scene
-from .simulation import Simulation
 
 MAX_PATH_SPEED, SPEED_STEP, TURN_STEP = 1.5, 0.25, 15.0
 """Largest speed of a path, m/s; change of speed, m/s, and direction, degrees, per key press."""
@@ -38,21 +38,20 @@ class Controls:
 
     Args:
         server: of the page.
-        simulation: receives the orders.
+        group: the simulations; they receive the orders.
         scene: finds the point on the ground of a click.
         clips: files, or names of shipped clips, that the page offers.
     """
 
-    def __init__(self, server: viser.ViserServer, simulation: Simulation, scene: Scene, clips: list[str]) -> None:
-        self._server, self._gui, self._simulation, self._scene = server, server.gui, simulation, scene
+    def __init__(self, server: viser.ViserServer, group: Group, scene: Scene, clips: list[str]) -> None:
+        self._server, self._gui, self._group, self._scene = server, server.gui, group, scene
         self._points = list[tuple[float, float]]()
         self._files = ClipFiles()
         self.speed, self.direction = 0.0, 0.0
-        self._students(list(simulation.students))
+        if not group.together:
+            self._students(list(group.lead.students))
         tabs = self._gui.add_tab_group()
-        raw = [
-            modality for modality in simulation.metadata.modalities if modality.inputs and modality.name not in KINDS
-        ]
+        raw = [modality for modality in group.metadata.modalities if modality.inputs and modality.name not in KINDS]
         for name, fill in (
             ("steer", self._steering),
             (f"{WAYPOINT_ORDER.name}, {POINT_ORDER.name}", self._clicks),
@@ -69,13 +68,13 @@ class Controls:
     # Panels -----------------------------------------------------------------------------------------------------------------
 
     def _students(self, names: list[str]) -> None:
-        chosen = self._gui.add_dropdown("student", names, initial_value=self._simulation.student)
+        chosen = self._gui.add_dropdown("student", names, initial_value=self._group.lead.student)
 
         def switch() -> None:
             try:
-                self._simulation.switch(chosen.value)
+                self._group.lead.switch(chosen.value)
             except DeployError:
-                chosen.value = self._simulation.student
+                chosen.value = self._group.lead.student
                 raise
             self._halt()
 
@@ -86,7 +85,7 @@ class Controls:
             self._try(switch)
 
     def _steering(self) -> None:
-        self._speed = self._gui.add_slider("speed, m/s", *self._simulation.speeds, 0.05, 0.0)
+        self._speed = self._gui.add_slider("speed, m/s", *self._group.lead.speeds, 0.05, 0.0)
         self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
         self._gui.add_markdown(
             "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
@@ -141,7 +140,7 @@ class Controls:
 
     def _raw(self, modality: Modality) -> None:
         """Text fields for the model inputs of a modality without its own panel."""
-        specs = [spec for spec in self._simulation.metadata.inputs if spec.name in modality.inputs]
+        specs = [spec for spec in self._group.metadata.inputs if spec.name in modality.inputs]
         texts = {
             spec.name: self._gui.add_text(
                 f"{spec.name}, {spec.unit}", json.dumps(np.zeros(spec.shape).tolist()), hint=spec.meaning
@@ -155,7 +154,7 @@ class Controls:
             inputs = {name: json.loads(text.value) for name, text in texts.items()}
         except ValueError as error:
             raise DeployError(f"{mode}: {error}", "Give numbers, in brackets where there are several") from error
-        self._simulation.order({mode: inputs})
+        self._group.order({mode: inputs})
 
     def _conditions(self) -> None:
         """Sliders for the conditions of robot and floor."""
@@ -166,7 +165,7 @@ class Controls:
 
         def apply() -> None:
             values = {name: slider.value * CONDITION_SLIDERS[name][-1] for name, slider in sliders.items()}
-            self._simulation.conditions = Conditions(**values)
+            self._group.set_conditions(Conditions(**values))
 
         def clear() -> None:
             for name, slider in sliders.items():
@@ -179,12 +178,11 @@ class Controls:
 
     def _time(self) -> None:
         """Pause, single steps and slow motion."""
-        playback = self._simulation.playback
         self._pause = self._gui.add_checkbox("pause", False)
         self._gui.add_button("one control step").on_click(lambda _: self.step())
         speed = self._gui.add_slider("time, x", 0.1, 1.0, 0.1, 1.0)
-        self._pause.on_update(lambda _: playback.pause(self._pause.value))
-        speed.on_update(lambda _: setattr(playback, "speed", speed.value))
+        self._pause.on_update(lambda _: self._group.pause(self._pause.value))
+        speed.on_update(lambda _: self._group.set_time_rate(speed.value))
 
     def _rest(self) -> None:
         self._force = self._gui.add_slider("push, N", 20.0, MAX_PUSH, 20.0, DEFAULT_PUSH)
@@ -196,7 +194,12 @@ class Controls:
         act.on_click(lambda _: self.stand() if act.value == "stand" else self.reset())
         follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
         contacts = self._gui.add_checkbox("contact forces", False)
-        contacts.on_update(lambda _: setattr(self._simulation, "shows_contacts", contacts.value))
+        contacts.on_update(lambda _: self._group.show_contacts(contacts.value))
+        reference = self._gui.add_checkbox(
+            "ghost of the reference", True, hint="the poses of the clip that the robot is to be in"
+        )
+        reference.on_update(lambda _: self._group.show_reference(reference.value))
+        self._gui.add_html(FILM_BUTTON)
         with self._gui.add_folder("time", expand_by_default=False):
             self._time()
 
@@ -210,7 +213,7 @@ class Controls:
             ("stand", "X", self.stand),
             ("push", "P", lambda: self.push(90.0)),
             ("reset", "R", self.reset),
-            ("pause, go on", "M", lambda: self.pause(not self._simulation.playback.paused)),
+            ("pause, go on", "M", lambda: self.pause(not self._group.paused)),
             ("one control step", "N", self.step),
         ]
         for label, key, act in keys:
@@ -220,7 +223,7 @@ class Controls:
 
     def steer(self, speed: float, direction: float, *, move_stick: bool = True) -> None:
         """Order a velocity: speed in m/s, direction in degrees to the left of the world's x axis."""
-        self._speed.min, self._speed.max = self._simulation.speeds  # another student may be faster
+        self._speed.min, self._speed.max = self._group.lead.speeds  # another student may be faster
         self.speed = min(max(speed, self._speed.min), self._speed.max)
         self.direction = (direction + 180.0) % 360.0 - 180.0
         self._speed.value, self._turn.value = self.speed, self.direction
@@ -235,7 +238,7 @@ class Controls:
         Raises:
             DeployError: it is no clip of this robot.
         """
-        file = self._files.take(name, contents, self._simulation.metadata.robot)
+        file = self._files.take(name, contents, self._group.metadata.robot)
         try:
             self.play(str(file))
         except DeployError as error:
@@ -259,10 +262,10 @@ class Controls:
         Raises:
             DeployError: it is no clip of this robot.
         """
-        if self._as_ghost.value or "motion" not in self._simulation.modes:
-            self._simulation.show_ghost(clip)
+        if self._as_ghost.value or "motion" not in self._group.lead.modes:
+            self._group.show_ghost(clip)
         else:
-            self._simulation.order({"motion": {"clip": clip}})
+            self._group.order({"motion": {"clip": clip}})
 
     def close(self) -> None:
         """Delete the uploaded files."""
@@ -275,24 +278,22 @@ class Controls:
 
     def push(self, degrees: float) -> None:
         """Push the robot; degrees to the left of its heading."""
-        frame = self._simulation.frame
-        if frame is not None:
-            self._simulation.push(self._force.value, float(np.degrees(yaw(frame.body_quat_w[0]))) + degrees)
+        self._group.push(self._force.value, degrees)
 
     def pause(self, paused: bool) -> None:
         """Let time stand still, or go on."""
         self._pause.value = paused
-        self._simulation.playback.pause(paused)
+        self._group.pause(paused)
 
     def step(self) -> None:
         """Pause, and play one more control step."""
         self._pause.value = True
-        self._simulation.playback.step()
+        self._group.step()
 
     def reset(self) -> None:
         """Start again at the origin, standing."""
         self._halt()
-        self._simulation.reset()
+        self._group.reset()
 
     def clicked(self, point: tuple[float, float]) -> None:
         """Take a click on the ground: a goal, or one more point of a path."""
@@ -318,7 +319,7 @@ class Controls:
 
     def _draw(self, points: list[tuple[float, float]]) -> None:
         self._points = points
-        frame = self._simulation.frame
+        frame = self._group.lead.frame
         here = [] if frame is None or not points else [(float(frame.body_pos_w[0, 0]), float(frame.body_pos_w[0, 1]))]
         self._scene.draw([*here, *points])
 
@@ -328,7 +329,7 @@ class Controls:
             self.steer(speed, direction)
 
     def _order(self, order: dict[str, Any]) -> None:
-        self._try(lambda: self._simulation.order(order))
+        self._try(lambda: self._group.order(order))
 
     def _try(self, act: Callable[[], None]) -> None:
         """Run `act`; if it fails, every page shows why."""

@@ -1,6 +1,7 @@
 """Serves the viewer's page."""
 
 import io
+import logging
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -15,16 +16,17 @@ import viser
 from ..errors import DeployError
 from ..motions.clip_paths import ClipError, find_clip
 from .controls import Controls
+from .group import Group
 from .plots import Plots
 from .scene import Scene
-from .simulation import Simulation
+from .simulation import Frame
 
 OFFERED_CLIPS = ("walk", "run", "jump", "dance", "cartwheel")
 """Clips of the robot that the page offers by default, if they are found in `data/motions` or in a package."""
 
 
 class Viewer:
-    """A simulation and its page; a context manager.
+    """Simulations and their page; a context manager.
 
     Args:
         students: exports by name.
@@ -32,9 +34,11 @@ class Viewer:
         port: 0 for any free one.
         clips: files, or names of shipped clips, that the page offers; by default see `OFFERED_CLIPS`.
         standing: start at rest instead of in motion.
+        together: show all students side by side, under the same orders, instead of one that can be switched.
 
     Attributes:
-        simulation: the simulation.
+        group: the simulations.
+        simulation: the first of them.
         controls: panels, keys and clicks.
         url: address of the page.
 
@@ -50,30 +54,34 @@ class Viewer:
         port: int = 8080,
         clips: Sequence[str] = (),
         standing: bool = True,
+        together: bool = False,
     ) -> None:
-        self.simulation = Simulation(students, standing=standing)
+        self.group = Group(students, standing=standing, together=together)
+        self.simulation = self.group.lead
         port = free_port(host, port)
+        # A message that is none ends its connection alone; a traceback for each would fill the terminal.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):  # its banner
             self._server = viser.ViserServer(host=host, port=port, label="Protégé", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
-        self._scene = Scene(self._server, self.simulation)
+        self._scene = Scene(self._server, self.group)
         self.controls = Controls(
-            self._server, self.simulation, self._scene, list(clips) or usual_clips(self.simulation.metadata.robot)
+            self._server, self.group, self._scene, list(clips) or usual_clips(self.simulation.metadata.robot)
         )
-        self._plots = Plots(self._server.gui, self.simulation.metadata.control_dt)
+        self._plots = Plots(self._server.gui, self.group)
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
         self._ended, self._showing = Event(), Lock()
 
     def __enter__(self) -> Self:
-        self.simulation.start()
+        self.group.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self.simulation.close()
+        self.group.close()
         with self._showing, redirect_stdout(io.StringIO()):
             self._server.stop()
         self.controls.close()
@@ -88,21 +96,30 @@ class Viewer:
         Raises:
             BaseException: the exception that ended the simulation.
         """
-        end, shown, student = None if seconds is None else time.monotonic() + seconds, 0, self.simulation.student
+        end, students = None if seconds is None else time.monotonic() + seconds, self.group.names
+        shown = [0] * len(students)
         while end is None or time.monotonic() < end:
-            frame = self.simulation.frame
-            if self.simulation.error is not None:
-                raise self.simulation.error
+            self.group.check()
             with self._showing:
                 if self._ended.is_set():
                     return
-                if frame is not None and frame.index != shown:
-                    if frame.student != student:
-                        self._scene.build(self.simulation)
-                    shown, student = frame.index, frame.student
-                    self._scene.show(frame)
-                    self._plots.add(frame)
-            time.sleep(self.simulation.metadata.control_dt / 4.0)
+                new = [self._new_frame(index, shown) for index in range(len(shown))]
+                acting = [old if frame is None else frame.student for frame, old in zip(new, students, strict=True)]
+                if acting != students:
+                    self._scene.build(self.group)
+                    students = acting
+                if any(new):
+                    self._scene.show(new)
+                    self._plots.add(new)
+            time.sleep(self.group.metadata.control_dt / 4.0)
+
+    def _new_frame(self, index: int, shown: list[int]) -> Frame | None:
+        """The last step of a simulation, if it has not been shown; it counts as shown from now on."""
+        frame = self.group.simulations[index].frame
+        if frame is None or frame.index == shown[index]:
+            return None
+        shown[index] = frame.index
+        return frame
 
 
 def usual_clips(robot: str) -> list[str]:

@@ -1,8 +1,9 @@
 """A simulated robot that a student controls in real time, in its own thread. The page shows it and sends it orders."""
 
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ PUSH_SECONDS = 0.2
 """Duration of a push."""
 RESET_SECONDS = 2.0
 """Time after which a fallen robot is reset."""
+WAIT_SECONDS = 0.001
+"""Interval at which a simulation looks whether the others have caught up, s."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Frame:
         fallen: whether the robot has fallen.
         contacts: (C, 3) m and (C, 3) N, where the robot touches something and the force on it, in the world frame; None where they
             are not shown.
-        ghost: (B, 3) m and (B, 4), body poses of a clip shown without physics; None without one.
+        ghost: (B, 3) m and (B, 4), body poses of a clip shown without physics, else those that are commanded; None without either.
     """
 
     index: int
@@ -87,6 +90,7 @@ class Simulation:
     Args:
         students: exports by name.
         standing: start at rest instead of in motion.
+        sets_up: whether a robot that has lain for `RESET_SECONDS` starts again by itself.
 
     Attributes:
         student: name of the student that acts.
@@ -94,18 +98,22 @@ class Simulation:
         conditions: what is different about robot and floor, from the next control step on.
         playback: pause, single steps and slow motion.
         shows_contacts: whether frames have contact forces.
+        is_ahead: whether this simulation is to wait after a step for others, see `Group`.
+        shows_reference: whether the commanded poses are a ghost while there is no other.
         error: the exception that ended the simulation, if one did.
 
     Raises:
         DeployError: an export that cannot be run.
     """
 
-    def __init__(self, students: Mapping[str, Path], *, standing: bool = True) -> None:
-        self.students, self.standing = dict(students), standing
+    def __init__(self, students: Mapping[str, Path], *, standing: bool = True, sets_up: bool = True) -> None:
+        self.students, self.standing, self._sets_up = dict(students), standing, sets_up
         self.student, self.frame = next(iter(self.students)), None
         self.frame: Frame | None
         self.error: BaseException | None = None
         self.conditions, self.playback, self.shows_contacts = Conditions(), Playback(), False
+        self.shows_reference = True
+        self.is_ahead: Callable[[], bool] = lambda: False
         self._steps, self._fallen_steps = 0, 0
         self._pushes: deque[tuple[Array, int]] = deque(maxlen=1)
         self._ghost: Ghost | None = None
@@ -132,6 +140,11 @@ class Simulation:
     def model(self) -> Any:
         """The robot's MuJoCo model."""
         return self._robot.model
+
+    @property
+    def lying_seconds(self) -> float:
+        """Time since the robot fell, s; 0 while it stands."""
+        return self._fallen_steps * self._dt
 
     @property
     def speeds(self) -> tuple[float, float]:
@@ -259,7 +272,7 @@ class Simulation:
             cycle_ms=1e3 * sum(spent for stage, spent in step.spent.items() if stage != "wake"),
             fallen=self._fallen_steps > 0,
             contacts=robot.contact_forces() if self.shows_contacts else None,
-            ghost=shown.at(self._steps) if shown else None,
+            ghost=shown.at(self._steps) if shown else self._reference(step.command),
         )
         force, left = self._pushes.popleft() if self._pushes else self._push
         robot.push(force if left else np.zeros(3))
@@ -267,6 +280,20 @@ class Simulation:
         if robot.conditions != self.conditions:
             robot.apply(self.conditions)
         # The loop is stopped here and not by the requesting thread: `stop` has no effect on a loop that is not running yet.
-        if self._restart.is_set() or self._closing.is_set() or self._fallen_steps > RESET_SECONDS / self._dt:
+        lay = self._sets_up and self.lying_seconds > RESET_SECONDS
+        if self._ends() or lay:
             self._loop.stop()
-        self.playback.wait(self._dt, lambda: self._restart.is_set() or self._closing.is_set())
+        self.playback.wait(self._dt, self._ends)
+        while self.is_ahead() and not self._ends():
+            time.sleep(WAIT_SECONDS)
+
+    def _ends(self) -> bool:
+        """Whether this run is to end."""
+        return self._restart.is_set() or self._closing.is_set()
+
+    def _reference(self, command: Command | None) -> tuple[Array, Array] | None:
+        """The body poses that are commanded next, if all bodies are commanded and the page shows them."""
+        if command is None or not self.shows_reference or command.pose_mask is not None:
+            return None
+        pos, quat = command.target_body_pos_w, command.target_body_quat_w
+        return None if pos is None or quat is None else (pos[0], quat[0])

@@ -33,15 +33,20 @@ class Script:
         times = [at for at, _ in self._entries]
         if times != sorted(set(times)):
             raise DeployError(f"{path}: the times of the orders do not rise", "Put the entries in order of `at`")
-        self._done = 0
+        self._done, self._skips = 0, False
+
+    def resume(self) -> None:
+        """After a fall: stand until the next order. Those that were due in the meantime are left out."""
+        self._skips = True
+        self.commander.resume()
 
     def __call__(self, time: float, reading: RobotReading) -> Command:
         # A tolerance of half a microsecond: `at: 0.1` is the third step at 30 Hz, whose time is 3 * (1 / 30).
         while self._done < len(self._entries) and self._entries[self._done][0] <= time + 5e-7:
-            self.commander.take(self._entries[self._done][1])
+            if not self._skips:
+                self.commander.take(self._entries[self._done][1])
             self._done += 1
-        # A script is never silent.
-        self.commander.keep_alive()
+        self._skips = False
         return self.commander(time, reading)
 
     @property
@@ -55,7 +60,8 @@ class Script:
 
     @property
     def silence(self) -> float:
-        return self.commander.silence
+        """A script is never silent, not even while the robot starts or lies and no command is asked for."""
+        return 0.0
 
 
 def _items(path: Path) -> list[Any]:
