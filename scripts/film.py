@@ -146,10 +146,10 @@ def captioned(picture: np.ndarray, caption: str) -> np.ndarray:
 @click.command()
 @click.argument("description", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="a .webp file")
-@click.option("--fps", default=12.5, show_default=True, help="pictures in a second")
-@click.option("--width", default=272, show_default=True, help="of each robot's picture, pixels")
-@click.option("--height", default=248, show_default=True, help="pixels")
-@click.option("--quality", default=28, show_default=True, type=click.IntRange(0, 100), help="of the WebP")
+@click.option("--fps", default=10.0, show_default=True, help="pictures in a second")
+@click.option("--width", default=224, show_default=True, help="of each robot's picture, pixels")
+@click.option("--height", default=204, show_default=True, help="pixels")
+@click.option("--quality", default=18, show_default=True, type=click.IntRange(0, 100), help="of the WebP")
 def main(description: Path, output: Path, fps: float, width: int, height: int, quality: int) -> None:
     """Write the film of DESCRIPTION, such as scripts/film.yaml, as an animated WebP."""
     told = yaml.safe_load(description.read_text())

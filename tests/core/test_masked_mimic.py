@@ -255,20 +255,3 @@ def test_an_env_that_observes_nan_does_not_affect_the_gradient():
     assert metrics["agent/skipped_updates"] == 0.0
     assert all(isfinite(value) for value in metrics.values())
     assert all(x.isfinite().all() for x in learner.algorithm.policy.state_dict().values())
-
-
-def test_labels_are_of_the_true_state():
-    env = ToyEnv(32)
-    learner, truths = make_learner(env, expert_iterations=2), []
-
-    def true_observations() -> Obs:
-        truths.append({name: x + 0.5 for name, x in env._observe().items()})
-        return truths[-1]
-
-    env.true_observations = true_observations
-    learner.algorithm.expert = BestExpert()
-    buffer = filled(learner, env, 1)
-    assert len(truths) == buffer.num_steps
-    for t, truth in enumerate(truths):
-        assert torch.equal(buffer.data["expert_mean"][t], BestExpert()(truth)[0])
-        assert torch.allclose(buffer.obs["proprioception"][t] + 0.5, truth["proprioception"])

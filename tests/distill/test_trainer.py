@@ -246,7 +246,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     assert {"evaluation/goal/success", "evaluation/path/success"} <= set(timeless[0][1])
 
 
-def test_teachers_label_the_true_state(tmp_path, monkeypatch):
+@pytest.mark.parametrize("of_truth", [True, False])
+def test_teachers_label_the_true_or_the_measured_state(of_truth, tmp_path, monkeypatch):
     given, truths = [], []
     true_observations = HumanoidEnv.true_observations
 
@@ -262,11 +263,12 @@ def test_teachers_label_the_true_state(tmp_path, monkeypatch):
             return super().label(obs)
 
     monkeypatch.setattr(HumanoidEnv, "true_observations", recorded)
-    noisy = "env.randomization.noise.joint_pos=0.1"
-    run_distillation(student_config(tmp_path, noisy, "max_iterations=1"), {name: Recording() for name in TEACHERS})
-    assert len(truths) == 4, "control steps of the rollout"
+    noisy = "env.randomization.noise.joint_pos=0.1", f"label_true_state={of_truth}".lower()
+    run_distillation(student_config(tmp_path, *noisy, "max_iterations=1"), {name: Recording() for name in TEACHERS})
+    assert len(given) == 4 * len(TASKS), "labels in each control step of the rollout"
+    assert len(truths) == (4 if of_truth else 0)
     by_step = [torch.cat(given[k : k + len(TASKS)]) for k in range(0, len(given), len(TASKS))]
-    assert all(torch.equal(a, b) for a, b in zip(by_step, truths, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(by_step, truths, strict=False))
 
 
 def test_a_run_may_start_from_a_students_weights(tmp_path):

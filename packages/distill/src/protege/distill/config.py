@@ -91,6 +91,8 @@ class DistillConfig:
             the time at which PPO's loss starts to grow.
         heed_distance: largest mean distance of the bodies from the next reference pose at which the teacher's labels count, m;
             0 for no limit. For envs whose episodes do not end when the robot leaves the reference.
+        label_true_state: where sensors have errors (`env.randomization.noise`, `bias`), teachers label the true state. Otherwise
+            they label the measured one, which small students learn better.
         teacher_iterations: number of iterations over which the share of envs in which the teachers act falls from 1 to 0.
         imitation_noise: share of the policy's standard deviation that is used as action noise before PPO starts; afterwards all
             of it is used. A low value is enough: the student's own errors already vary the states.
@@ -124,6 +126,7 @@ class DistillConfig:
     ppo_ramp: float = 0.2
     anchor_end: float = 1.0
     heed_distance: float = 0.0
+    label_true_state: bool = False
     teacher_iterations: int = 20
     imitation_noise: float = 0.0
     noise_of_error: float = 0.0

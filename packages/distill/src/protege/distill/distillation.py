@@ -69,7 +69,7 @@ class Distillation(Algorithm[ActorCritic]):
         self.tasks = tuple(env.task_names)
         self.variant = self.tasks, now.own_returns, now.frozen, now.ppo > 0.0
         self.noise = 1.0 if now.own_returns else cfg.imitation_noise
-        self.slices, self.true_observations = tuple(env.task_slices.items()), env.true_observations
+        self.slices, self.env = tuple(env.task_slices.items()), env
         task = torch.zeros(env.num_envs, device=env.device)
         for index, (_, part) in enumerate(self.slices):
             task[part] = index
@@ -79,7 +79,7 @@ class Distillation(Algorithm[ActorCritic]):
         return {"agent/ppo_factor": now.ppo, "agent/anchor": now.anchor}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
-        truth = self.true_observations()
+        truth = self.env.true_observations() if self.config.label_true_state else None
         sample, labels = self.policy.act(obs, generator), self._labels(*self.slices)(obs if truth is None else truth)
         mean = torch.where(self.teacher_acts, labels["teacher_mean"], sample.mean)
         labels = labels | self.fixed_labels | {"label_weight": self._label_weight(obs)}

@@ -43,7 +43,7 @@ class Imitation(Algorithm[MaskedMimic]):
 
     Args:
         policy: already on its device.
-        expert: receives the same observations, without sensor errors if there are any.
+        expert: receives the same observations.
         config: see MaskedMimicConfig.
     """
 
@@ -64,13 +64,11 @@ class Imitation(Algorithm[MaskedMimic]):
         draw = torch.rand(2, env.num_envs, 1, generator=generator, device=env.device)
         self.expert_acts = draw[0] < 1.0 - iteration / max(cfg.expert_iterations, 1)
         self.privileged = (draw[1] >= cfg.prior_fraction).squeeze(1)
-        self.true_observations = env.true_observations
         return {"actor/kl_coefficient": coefficient}
 
     def act(self, obs: Obs, generator: torch.Generator) -> tuple[PolicySample, dict[str, Tensor]]:
         sample = self.policy.act(obs, generator, self.privileged)
-        truth = self.true_observations()
-        expert_mean, _, expert_value = self.expert(obs if truth is None else truth)
+        expert_mean, _, expert_value = self.expert(obs)
         noise = sample.action - sample.mean
         action = torch.where(self.expert_acts, expert_mean + noise, sample.action)
         return sample.with_action(action), {"expert_mean": expert_mean, "expert_value": expert_value}
