@@ -34,7 +34,7 @@ def test_the_laptop_pipeline_has_ten_steps_in_its_folder():
     assert [step.name for step in steps if step.learned] == STEPS[:6]
 
 
-@pytest.mark.parametrize("preset", ["laptop", "gpu"])
+@pytest.mark.parametrize("preset", ["laptop", "gpu", "world_model"])
 @pytest.mark.parametrize("name", STEPS)
 def test_each_command_of_a_whole_pipeline_parses(name, preset, monkeypatch):
     # The files are those of earlier steps.
@@ -43,13 +43,14 @@ def test_each_command_of_a_whole_pipeline_parses(name, preset, monkeypatch):
     docs().parse(["protege", *step.command])
 
 
-def test_the_gpu_pipeline_trains_on_three_clips_for_less_than_half_an_hour():
-    training = [step.command for step in load_steps("gpu", Path("here")) if step.learned]
+@pytest.mark.parametrize(("preset", "seconds"), [("gpu", 1500), ("world_model", 610)])
+def test_the_pipelines_for_a_gpu_train_on_three_clips_in_a_given_time(preset, seconds):
+    training = [step.command for step in load_steps(preset, Path("here")) if step.learned]
     assert len(training) == 6
     assert all(
         "run.motion_file=[" in " ".join(words) and "<robot>_humanoid_jump.npy" in " ".join(words) for words in training
     )
-    assert sum(float(words[words.index("--max-time") + 1]) for words in training) <= 1500
+    assert sum(float(words[words.index("--max-time") + 1]) for words in training) <= seconds
 
 
 DEMO = ["student", *STEPS[6:]]
