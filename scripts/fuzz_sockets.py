@@ -8,12 +8,14 @@ lost in the kernel. Wanted: no exception, no forged order or state, no growth of
 """
 
 import json
+import multiprocessing
 import os
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -203,29 +205,38 @@ def fuzz_states(folder: Path, packets: int, key: bytes | None) -> dict[str, Any]
     return result | {"steps": reports[0].steps, "event": reports[0].event}
 
 
-def fuzz_page(folder: Path, packets: int, key: bytes | None = None) -> dict[str, Any]:
-    """The viewer's websocket: random and truncated messages, many to a connection."""
+def flood_page(url: str, packets: int, seed: int) -> tuple[int, int]:
+    """Send invalid messages to a websocket, 100 to a connection. Returns how many were sent, and connections that were ended."""
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
 
+    generator, sent, refused = random.Random(seed), 0, 0
+    while sent < packets:
+        try:
+            with connect(url, max_size=None, subprotocols=[_protocol()]) as link:
+                for _ in range(100):
+                    sent += 1
+                    link.send(mutated(b'{"type": "GuiUpdateMessage", "uuid": "x", "updates": {"value": 1}}', generator))
+        except (WebSocketException, OSError):
+            refused += 1
+    return sent, refused
+
+
+def fuzz_page(folder: Path, packets: int, key: bytes | None = None) -> dict[str, Any]:
+    """The viewer's websocket: random and truncated messages, many to a connection, from a process of its own."""
     from protege.deploy.viewer.serve import Viewer
 
-    generator, sent, refused, early = random.Random(0), 0, 0, 0.0
-    with Viewer({"student": folder}, port=0) as viewer:
+    few = max(packets // 10, 1)
+    with (
+        Viewer({"student": folder}, port=0) as viewer,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
         threading.Thread(target=viewer.run, daemon=True).start()
-        before = viewer.controls.speed
-        while sent < packets:
-            try:
-                with connect(viewer.url.replace("http", "ws"), max_size=None, subprotocols=[_protocol()]) as link:
-                    for _ in range(100):
-                        sent += 1
-                        link.send(
-                            mutated(b'{"type": "GuiUpdateMessage", "uuid": "x", "updates": {"value": 1}}', generator)
-                        )
-            except (WebSocketException, OSError):
-                refused += 1
-            if not early and sent >= packets / 10:
-                early = resident_mb() or 0.0
+        before, url = viewer.controls.speed, viewer.url.replace("http", "ws")
+        first = pool.submit(flood_page, url, few, 0).result()
+        early = resident_mb() or 0.0
+        second = pool.submit(flood_page, url, max(packets - few, 1), 1).result()
+        sent, refused = first[0] + second[0], first[1] + second[1]
         at = viewer.simulation.frame.index if viewer.simulation.frame else 0
         time.sleep(1.0)
         steps = (viewer.simulation.frame.index if viewer.simulation.frame else 0) - at

@@ -11,6 +11,6 @@ def test_live_sockets_obey_their_peer_alone(target: str, exported: Path) -> None
     fuzz, key = TARGETS[target]
     result = fuzz(exported, 300 if target == "page" else 1500, key)
     assert result["forged"] == 0 and result["obeyed"] and result["event"] is None, result
-    assert result["late_mb"] - result["early_mb"] < (60.0 if target == "page" else 5.0), result
+    assert result["late_mb"] - result["early_mb"] < (30.0 if target == "page" else 5.0), result
     if target != "page":
         assert result["counted"] > 0.9 * result["sent"] and result["steps"] > 10, result
