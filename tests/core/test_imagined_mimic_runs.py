@@ -92,7 +92,12 @@ def test_it_reuses_a_trackers_world_model(robot, tmp_path):
     small = ["--robot", robot.name, *ENVS, *MODEL, "model.mlp_units=[16]", "model.critic_units=[16]"]
     where = ["--results-dir", tmp_path, "--experiment-name", "tracker", "--max-iterations", 1]
     assert protege("core", "train", "full_body_tracker/world_model", *where, *small).exit_code == 0
-    still = ["agent.model_updates=1", "agent.model_learning_rate=0", f"agent.world_model_path={tmp_path / 'tracker'}"]
+    still = [
+        "agent.model_updates=1",
+        "agent.model_learning_rate=0",
+        "agent.model_muon_rate=0",
+        f"agent.world_model_path={tmp_path / 'tracker'}",
+    ]
     words = ["--algorithm", "world_model", "--max-iterations", 1, *still]
     run = train(tmp_path, "a", robot.name, *words, expert=tmp_path / "tracker", preset="masked_mimic/laptop")
     fitted, taken = (load(x).training["trainer"]["model"] for x in (tmp_path / "tracker", run))

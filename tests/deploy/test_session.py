@@ -207,6 +207,7 @@ def test_a_report_contains_null_instead_of_nan(exported: Path, tmp_path: Path, m
             "missed_deadlines": 0,
             "steps": 3,
             "event": None,
+            "resumed": [],
             "clipped": {},
         },
         "errors": {"path_following_err": float("inf")},

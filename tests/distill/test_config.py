@@ -23,7 +23,7 @@ def configured(*overrides):
 def test_the_defaults_are_those_of_the_docs():
     config = configured()
     agent, model = config.agent, config.model
-    assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (1.0, 0.1, 0.5)
+    assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (2.5, 0.1, 0.5)
     assert (model.latent_dim, model.ff_size, model.num_layers) == (256, 512, 2)
     assert set(agent.teacher_models.weights()) == set(TEACHER_OF_TASK.values())
     assert all(getattr(agent.teacher_models, name).checkpoint for name in agent.teacher_models.weights())
@@ -40,7 +40,7 @@ def test_keys_may_be_shortened_to_a_unique_suffix():
         "curriculum=[{name: only, task_mix: {goal: 1}}]",
     )
     agent = config.agent
-    assert agent.teacher_models.weights() == {"path_follower": 1, "goal_directed": 1, "steering": 2, "masked_mimic": 1}
+    assert agent.teacher_models.weights() == {"path_follower": 1, "goal_directed": 1, "steering": 2, "masked_mimic": 5}
     assert (agent.distillation_weight, agent.kl_weight, agent.value_distillation_weight) == (3.0, 0.2, 0.7)
     assert agent.teacher_models.goal_directed.checkpoint == ["a", "b"]
     assert config.model.latent_dim == 128

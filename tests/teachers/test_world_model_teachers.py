@@ -84,7 +84,13 @@ def test_before_training_it_acts_like_the_tracker(robot, tracker, kind):
 def test_a_teacher_can_reuse_the_trackers_world_model(robot, tracker, tmp_path):
     """Without updates the model is bitwise equal to the tracker's, and it needs no warm-up updates."""
     words = ["--robot", robot.name, "--max-iterations", 1, f"agent.expert_model_path={tracker}"]
-    words += ["agent.model_learning_rate=0", "agent.warmup_updates=10000", "--algorithm", "world_model"]
+    words += [
+        "agent.model_learning_rate=0",
+        "agent.model_muon_rate=0",
+        "agent.warmup_updates=10000",
+        "--algorithm",
+        "world_model",
+    ]
     run = train(tmp_path, "a", "teachers", "steering", *words, f"agent.world_model_path={tracker}")
     mine, other = (load(x / "last.ckpt").training["trainer"]["model"] for x in (run, tracker))
     assert all(torch.equal(mine[name], x) for name, x in other.items())

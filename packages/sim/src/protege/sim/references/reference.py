@@ -65,7 +65,7 @@ class Reference:
 
     def planned(self, ahead: int = 0) -> RobotState:
         """The frames `ahead` control steps from now, (n, ...), without `shift`."""
-        state = self.table[torch.minimum(self.index + ahead * self.stride, self.last)]
+        state = self.table[torch.minimum(self.index + ahead * self.stride, self.last) if ahead else self.index]
         return state if self.placement is None else self.placement.placed(state, ahead)
 
     def now(self) -> RobotState:
