@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,10 +22,9 @@ from protege.deploy.viewer.scene import LANE, STUDENT_COLORS
 from protege.deploy.viewer.serve import Viewer
 
 
-@pytest.fixture
-def group(walker: Path, exported: Path) -> Iterator[Group]:
-    """A student that walks and one that falls."""
-    made = Group({"walker": walker, "tiny": exported}, together=True)
+@contextmanager
+def running(students: dict[str, Path]) -> Iterator[Group]:
+    made = Group(students, together=True)
     made.start()
     until(lambda: all(x.frame is not None for x in made.simulations), "no frames")
     yield made
@@ -32,8 +32,23 @@ def group(walker: Path, exported: Path) -> Iterator[Group]:
     made.check()
 
 
-def test_orders_pushes_and_conditions_reach_all(group: Group) -> None:
-    assert group.names == ["walker", "tiny"]
+@pytest.fixture
+def group(walker: Path, exported: Path) -> Iterator[Group]:
+    """A student that walks and one that falls."""
+    with running({"walker": walker, "tiny": exported}) as made:
+        yield made
+
+
+@pytest.fixture
+def walkers(walker: Path) -> Iterator[Group]:
+    """Two students that walk: a robot that lies is not pushed."""
+    with running({"walker": walker, "again": walker}) as made:
+        yield made
+
+
+def test_orders_pushes_and_conditions_reach_all(walkers: Group) -> None:
+    group = walkers
+    assert group.names == ["walker", "again"]
     forces = {x.student: list[float]() for x in group.simulations}
     for simulation in group.simulations:
         push = simulation._robot.push
