@@ -24,7 +24,7 @@ from protege.distill.cli import main
 from protege.distill.evaluate import default_output, evaluate
 from protege.distill.periodic_evaluation import PeriodicEvaluation
 from protege.distill.report import write_report
-from protege.distill.table import print_table, short_names
+from protege.distill.table import print_table
 from protege.distill.tasks import EVALUATED, OPTIONS, UNIFIED, default_tasks
 from protege.sim.simulators.mujoco import MujocoSimulator
 from protege.sim.terrain_params import TerrainParams
@@ -136,57 +136,12 @@ def test_results_of_clips_add_up_to_those_of_their_task(tracker, robot, tmp_path
     ]
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_the_table_cuts_no_cell(width):
-    ci = [0.971, 1.0]
-    clip = {
-        "episodes": 64,
-        "success": 1.0,
-        "success_ci": ci,
-        "strict_success": 0.99,
-        "strict_success_ci": ci,
-        "error": 0.1,
-    }
-    task = {
-        "falls": 0,
-        "failure_rule": "an episode fails if ...",
-        "strict_failure_rule": "...",
-        "error_name": "path_following_err",
-    }
-    task |= {"episodes": 1024, "success": 1.0, "success_ci": ci, "strict_success": 1.0, "strict_success_ci": ci}
-    task |= {"error": 0.145, "error_unit": "m/s", "error_ci": [0.139, 0.152]}
-    data = {"name": "student", "checkpoint": "zoo:student", "simulator": "mujoco", "seed": 0, "path_clock": "waiting"}
-    clips = {"smpl_humanoid_a_very_long_name_of_a_clip": clip, "smpl_humanoid_walk": clip}
-    data["tasks"] = {"path": task | {"clips": clips}, "masked_mimic/head_hands": task | {"clips": {}}}
-    console = Console(width=width, record=True, force_terminal=False)
-    print_table(data, console)
-    text = console.export_text()
-    assert "…" not in text and max(map(len, text.splitlines())) <= width
-    for cell in (
-        "episodes",
-        "1024",
-        "[97.1, 100.0]",
-        "path_following_err",
-        "0.145 m/s",
-        "[0.139, 0.152]",
-        "head_hands",
-    ):
-        assert cell in text, cell
-    assert "a_very_long_name_of_a_clip" in text
-    assert "student, mujoco, seed 0, the path's clock waiting; [95 % intervals]" in " ".join(text.split())
-
-
 def test_the_unified_table_is_a_table_at_80_columns(result):
     data = result[0].data | {"tasks": {name: result[0].data["tasks"][name] for name in UNIFIED}}
     console = Console(width=80, record=True, force_terminal=False)
     print_table(data, console)
     header = [line.split() for line in console.export_text().splitlines()]
     assert ["task", "episodes", "success", "stricter", "falls", "error"] in header
-
-
-def test_short_names_leave_out_the_common_prefix():
-    assert short_names({"smpl_humanoid_walk": 1, "smpl_humanoid_walk_2": 2}) == {"walk": 1, "walk_2": 2}
-    assert short_names({"walk": 1, "wave": 2}) == {"walk": 1, "wave": 2}
 
 
 def test_falls_are_counted_as_falls(tracker, robot):

@@ -185,6 +185,11 @@ def test_a_saved_environment_with_everything_continues_exactly(simulator):
         ("delay=[-0.1,0.1]", r"env\.randomization\.delay\[0\] is -0\.1\. Take 0 or more"),
         ("push_force=[5]", r"env\.randomization\.push_force has 1 entries, not 2"),
         ("noise.joint_vel=-1", r"env\.randomization\.noise\.joint_vel is -1\.0\. Take 0 or more"),
+        ("ramp=2", r"env\.randomization\.ramp is 2\.0\. Take 1 or less"),
+        ("torso_com=-1", r"env\.randomization\.torso_com is -1\.0\. Take 0 or more"),
+        ("physics_rate=[-1]", r"env\.randomization\.physics_rate\[0\] is -1\.0\. Take 0 or more"),
+        ("physics_rate_time=0", r"env\.randomization\.physics_rate_time is 0\.0\. Take more than 0"),
+        ("delay=[0.04,0.01]", r"env\.randomization\.delay is \[0\.04, 0\.01\]\. The first must not be larger"),
         ("gravity=[1,2]", r"unknown key env\.randomization\.gravity"),
     ],
 )

@@ -6,9 +6,8 @@ import pytest
 import torch
 from robot_states import own_settings
 
-from protege.core.errors import UserError
 from protege.core.robots.robot import Robot
-from protege.core.runs.config import RunConfig, compose
+from protege.core.runs.config import RunConfig
 from protege.sim.env import HumanoidEnv
 from protege.sim.env_config import BiasParams, EnvConfig, NoiseParams, RandomizationParams
 from protege.sim.plugin import plugin
@@ -112,18 +111,3 @@ def test_legs_collide_in_training_and_the_described_robot_does_not_change(robot,
     obs = env.reset()
     step = env.step((obs["reference_joint_pos"] - env.default_joint_pos) / env.action_scale)
     assert step.reward.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("override", "complaint"),
-    [
-        ("ramp=2", r"env\.randomization\.ramp is 2\.0\. Take 1 or less"),
-        ("torso_com=-1", r"env\.randomization\.torso_com is -1\.0\. Take 0 or more"),
-        ("physics_rate=[-1]", r"env\.randomization\.physics_rate\[0\] is -1\.0\. Take 0 or more"),
-        ("physics_rate_time=0", r"env\.randomization\.physics_rate_time is 0\.0\. Take more than 0"),
-        ("delay=[0.04,0.01]", r"env\.randomization\.delay is \[0\.04, 0\.01\]\. The first must not be larger"),
-    ],
-)
-def test_bad_values_are_named(override, complaint):
-    with pytest.raises(UserError, match=complaint):
-        compose({"run": RunConfig, "env": EnvConfig}, None, [f"env.randomization.{override}"])

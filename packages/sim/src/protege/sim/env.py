@@ -289,6 +289,7 @@ class HumanoidEnv:
         return None if self.true is None else self._observe_truth()
 
     def _true_obs(self) -> Obs:
+        """All observations of the true state."""
         assert self.true is not None
         return self._observe(self.true.past, Snapshot.of(self.state), self.true.now)
 

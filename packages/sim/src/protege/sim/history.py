@@ -8,6 +8,7 @@ class History:
     """A measurement of n envs now and in the last control steps. The tensors are changed in place, like the env's own.
 
     Args:
+        n: number of envs.
         steps: H, number of control steps.
         size: P, length of a measurement.
 

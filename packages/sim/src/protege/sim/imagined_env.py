@@ -115,10 +115,15 @@ def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
 
 
 def check_imaginable(config: EnvConfig, *, onboard: bool, rough: bool) -> None:
-    """Check that an env can be imagined, with what sensors and on what ground.
+    """Check that an env can be imagined.
+
+    Args:
+        config: of the env.
+        onboard: whether its sensors are onboard ones.
+        rough: whether its ground is not flat.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot; names the key.
     """
     if onboard:
         raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
