@@ -5,14 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import viser
 from click.testing import CliRunner
 from waiting import PATIENCE
 
 from protege.deploy.cli.main import main
-from protege.deploy.viewer.serve import free_port
+from protege.deploy.viewer.serve import Viewer, free_port
 
 
 def test_a_port_in_use_is_a_one_line_error(exported: Path) -> None:
@@ -49,6 +51,23 @@ def test_a_signal_ends_the_viewer_and_deletes_its_folder(
         _, output = viewer.communicate(timeout=PATIENCE)
     assert viewer.returncode == 0 and "Traceback" not in output
     assert not list(tmp_path.glob("protege-viewer-*"))
+
+
+def test_a_client_that_does_not_answer_gets_no_words_after_the_end(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """viser's thread writes on standard output when its last connection has ended, here 10 s after the viewer."""
+    started = set(threading.enumerate())
+    with socket.socket() as client, Viewer({"tiny": exported}, port=0) as viewer:
+        client.connect(("127.0.0.1", viewer._server.get_port()))
+        client.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            + f"Sec-WebSocket-Protocol: viser-v{viser.__version__}\r\n\r\n".encode()
+        )
+        assert client.recv(12) == b"HTTP/1.1 101"
+    server = [thread for thread in set(threading.enumerate()) - started if "ThreadPool" not in thread.name]
+    assert server == [] and capsys.readouterr().out == ""
 
 
 def test_bad_exports_are_one_line_errors(exported: Path, tmp_path: Path) -> None:

@@ -82,8 +82,12 @@ class Viewer:
     ) -> None:
         self._ended.set()
         self.group.close()
-        with self._showing, redirect_stdout(io.StringIO()):
+        with self._showing, redirect_stdout(io.StringIO()):  # its last words
             self._server.stop()
+            # `stop` gives up on a client that does not answer within 6 s; the words would then come later.
+            thread = self._server._websock_server._server_thread
+            if thread is not None:
+                thread.join()
         self.controls.close()
 
     def stop(self) -> None:
