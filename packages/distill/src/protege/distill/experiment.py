@@ -31,7 +31,8 @@ def train(run: Run, env: Env, config: Config) -> None:
     """
     models, one_stage = config.agent.teacher_models, Stage("all", 1.0, dict(config.env.task_mix))
     stages = usable_stages(config.agent.curriculum or [one_stage], models.weights())
-    teachers = load_teachers(models, tasks_of(stages), env, config.run)
+    values = config.agent.value_distillation_weight > 0.0
+    teachers = load_teachers(models, tasks_of(stages), env, config.run, values=values)
     run.record_sources(teachers.digests)
     run.record_motions(teachers.motions)
     distil(run, cast(TaskEnv, env), config, teachers, stages)

@@ -8,12 +8,17 @@ from torch import Tensor
 from protege.core.env import Env, Obs
 from protege.core.errors import UserError
 from protege.core.learning.accelerate import accelerate
+from protege.core.learning.policy import ActorCritic
+from protege.core.learning.tokens import ONBOARD_TOKENS
 from protege.core.runs.config import RunConfig
 from protege.core.runs.load_policy import LoadedPolicy, load_to_act
 from protege.core.tasks import tasks
 from protege.teachers.teacher import Ensemble, Labeller, Teacher
 
 from .config import TEACHER_OF_TASK, TeacherModels
+
+STUDENT = "student"
+"""Kind of the policies that distillation trains. A student may teach another one, for instance with fewer sensors."""
 
 
 class TeachersByTask:
@@ -56,15 +61,25 @@ class TeachersByTask:
         }
 
 
-def load_teachers(models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig) -> TeachersByTask:
+def load_teachers(
+    models: TeacherModels, tasks: Iterable[str], env: Env, run: RunConfig, *, values: bool = True
+) -> TeachersByTask:
     """Load the teachers of some tasks to the env's device.
 
+    Args:
+        values: whether their values are needed; releases without a critic are then refused.
+
     Raises:
-        UserError: `agent.teacher_models.<name>.checkpoint` is empty, does not load, holds a policy of a kind that cannot teach
-            the task, or does not fit the env; the error names the key.
+        UserError: `agent.teacher_models.<name>.checkpoint` is empty, does not load, holds a policy that cannot teach the task, or
+            does not fit the env; the error names the key.
     """
-    names = dict.fromkeys(TEACHER_OF_TASK[task] for task in tasks)
-    loaded = {name: _load(name, getattr(models, name).checkpoint, env, run) for name in names}
+    taught = dict[str, list[str]]()
+    for task in tasks:
+        taught.setdefault(TEACHER_OF_TASK[task], []).append(task)
+    loaded = {
+        name: _load(name, its_tasks, getattr(models, name).checkpoint, env, run, values)
+        for name, its_tasks in taught.items()
+    }
     digests = {str(one.path): one.digest for several in loaded.values() for one in several}
     motions = [origin for several in loaded.values() for one in several for origin in one.checkpoint.motions]
     return TeachersByTask({name: _labeller(several) for name, several in loaded.items()}, digests, motions)
@@ -75,7 +90,9 @@ def _labeller(loaded: list[LoadedPolicy]) -> Labeller:
     return teachers[0] if len(teachers) == 1 else Ensemble(teachers)
 
 
-def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedPolicy]:
+def _load(
+    name: str, its_tasks: list[str], paths: list[str], env: Env, run: RunConfig, values: bool
+) -> list[LoadedPolicy]:
     key = f"agent.teacher_models.{name}"
     if not paths:
         raise UserError(
@@ -86,8 +103,28 @@ def _load(name: str, paths: list[str], env: Env, run: RunConfig) -> list[LoadedP
         "absent": f"Train it first, or do without: {key}.weight=0",
         "remedy": "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",
     }
-    loaded = [load_to_act(path, env, f"{key}.checkpoint[{i}]", kinds, **options) for i, path in enumerate(paths)]
-    for policy in loaded:
+    critic = "Give the run that it is from, or do without values: agent.value_distillation_weight=0"
+    loaded = [
+        load_to_act(
+            path, env, f"{key}.checkpoint[{i}]", [*kinds, STUDENT], critic=critic if values else None, **options
+        )
+        for i, path in enumerate(paths)
+    ]
+    for i, policy in enumerate(loaded):
+        if policy.kind == STUDENT:
+            for task in its_tasks:
+                _check_reads(f"{key}.checkpoint[{i}]", policy, task)
         # Not compiled, because the number of envs that a teacher labels changes with each stage of the curriculum.
         accelerate(policy.policy, env.device, run.mixed_precision, compile=False)
     return loaded
+
+
+def _check_reads(key: str, student: LoadedPolicy, task: str) -> None:
+    """Check that a student reads the commands of a task that it shall teach."""
+    assert isinstance(student.policy, ActorCritic)
+    modality = tasks()[task].modality
+    token = "masked_poses" if modality is None else modality.name
+    if not {token, ONBOARD_TOKENS.get(token)} & set(student.policy.actor_tokens):
+        raise UserError(
+            f"{key}: {student.path} is a student that does not read the commands of {task}", "Give another teacher"
+        )

@@ -33,7 +33,7 @@ def train(run: Run, env: Env, config: Config) -> None:
     Raises:
         UserError: a teacher is missing or does not load, or a part of the config cannot be imagined.
     """
-    teachers = load_teachers(config.agent.teacher_models, env.task_names, env, config.run)
+    teachers = load_teachers(config.agent.teacher_models, env.task_names, env, config.run, values=False)
     run.record_sources(teachers.digests)
     run.record_motions(teachers.motions)
     student, speed = make_actor_critic(env, config.model), (config.run.mixed_precision, config.run.compile)
