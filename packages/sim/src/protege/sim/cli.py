@@ -10,7 +10,7 @@ from protege.core.cli.group import Group, main_group
 from .command_parts import json_option, print_table, robot_option
 from .motion_commands import motions
 
-main = main_group("protege-sim", "Simulators, robots, motion clips and the training environment.")
+main = main_group("protege-sim", "Robots, motion clips, simulators and training environments.")
 main.add_command(motions)
 
 
@@ -24,7 +24,7 @@ class _ShowByDefault(Group):
 
 @main.group(cls=_ShowByDefault)
 def robots() -> None:
-    """Robots: list them, show the joints of one, check the files of one.
+    """List robots, show the joints of one, check its files.
 
     `robots` alone lists them. `robots NAME` shows one; NAME is a name or the path of a robot.yaml.
     """
@@ -69,7 +69,9 @@ def show_robot(name: str | None, mjcf: bool, usd: Path | None) -> None:
     help="simulator to try it in (repeatable); all installed ones by default",
 )
 def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) -> None:
-    """Check a robot's files: facts, doubts, a picture, and how the robot hangs and stands in each simulator.
+    """Check a robot's files and how it stands in each simulator.
+
+    Prints facts and doubts, draws a picture, and lets the robot hang and stand.
 
     Exit code 2, with all errors, if the files cannot be used or the servos make the physics explode.
     """
@@ -83,11 +85,15 @@ def check_robot(robot: str, output: Path | None, simulators: tuple[str, ...]) ->
 
 
 @main.command()
-@click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp, isaaclab")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1")
+@click.option("--simulator", default="mujoco", show_default=True, help="mujoco, mjwarp or isaaclab")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1")
 @click.option("--num-envs", default=64, show_default=True, type=click.IntRange(1), help="number of envs")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="measured for each rate")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one per core")
+@click.option(
+    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="duration of each measurement, s"
+)
+@click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="threads of physics; 0: one per core"
+)
 @click.option("--against", help="another simulator to compare with, measured alternately")
 @click.option(
     "--task",
@@ -112,7 +118,10 @@ def bench(
     robot: str | None,
     as_json: bool,
 ) -> None:
-    """Measure control steps per second of the whole environment, of its simulator and, for mujoco, of bare MuJoCo."""
+    """Measure control steps per second.
+
+    Of the whole environment, of its simulator and, for mujoco, of bare MuJoCo.
+    """
     from .bench import measure
 
     rates = measure(num_envs, seconds, threads, robot, simulator, device, tasks, against, motion_file)

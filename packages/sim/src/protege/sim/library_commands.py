@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.0, 1.0),
     help="share of the clips that are for testing",
 )
-@click.option("--seed", default=0, show_default=True, help="of the choice of clips for testing")
+@click.option("--seed", default=0, show_default=True, help="seed of the choice of clips for testing")
 def manifest(folder: Path, output: Path, test_share: float, seed: int) -> None:
-    """List the clips in FOLDER and its subfolders, each with its digest; the folders' names become tags."""
+    """Write a manifest of the clips in FOLDER.
+
+    It lists the clips of FOLDER and its subfolders with their digests. Names of folders become tags.
+    """
     from protege.core.runs.manifest import split_up, write_manifest
 
     listed = split_up(_in_folders(folder), test_share, seed)
@@ -58,7 +61,10 @@ def _in_folders(folder: Path) -> list["MotionFile"]:
     "--robot", help="name of a robot, or a robot.yaml; by default the first clip's robot, or the default robot"
 )
 def pack(sources: Sequence[str], output: Path, robot: str | None) -> None:
-    """Pack manifests, folders and clips into one file for --motion-file; it opens at once, however many clips it has."""
+    """Pack many clips into one file for --motion-file.
+
+    A SOURCE is a manifest, a folder or a clip. The file opens at once, however many clips it has.
+    """
     from protege.core.motions import clip_robot
     from protege.core.motions.packed import SUFFIX
     from protege.core.runs.clip_selection import pack_listed, select

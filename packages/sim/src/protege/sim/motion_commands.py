@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def motions() -> None:
-    """Motion clips: import, export, map, list, inspect, attempt, play; libraries of many clips."""
+    """Import, inspect, play and export motion clips."""
 
 
 motions.add_command(manifest)
@@ -48,7 +48,9 @@ motions.add_command(pack)
 def import_clips(
     sources: tuple[str, ...], output: str, robot: str | None, options: "Options", names: tuple[str, ...]
 ) -> None:
-    """Convert motion files of any known format into clips of a robot: files, folders, zip archives, wheels.
+    """Convert motion files of any known format into clips.
+
+    A SOURCE is a file, a folder, a zip archive or a wheel.
 
     Named files are all written or none. A folder is processed to its end: bad files are listed, and the exit code is 2.
     """
@@ -83,7 +85,10 @@ def import_clips(
 @click.option("--output", help="file for the map; by default it is printed")
 @file_options("up", "unit", "scale")
 def propose_map(source: str, robot: str | None, output: str | None, options: "Options") -> None:
-    """Propose a map from the bodies of FILE's skeleton to roles, for `import --map`; doubts are reported."""
+    """Propose a map of FILE's skeleton for `import --map`.
+
+    The map gives the role of each body. Doubts are reported.
+    """
     from protege.core.files import write_atomically
 
     from .motions.map_command import propose_map as propose
@@ -130,7 +135,10 @@ def export_clip(clip: str, format: str, output: Path, fps: float | None, robot: 
 )
 @json_option
 def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
-    """List the shipped clips, which every command finds by name, and the clips in a folder."""
+    """List the shipped clips and those in a folder.
+
+    Every command finds shipped clips by name.
+    """
     from .motions.catalog import describe
 
     rows = describe(Path(folder), robot)
@@ -155,7 +163,9 @@ def list_clips(robot: str | None, folder: str, as_json: bool) -> None:
 @robot_option
 @json_option
 def inspect_clip(clip: str, robot: str | None, as_json: bool) -> None:
-    """Facts, measures and a verdict: rate, gaps, heights, sliding feet, joints past their limits, jumps.
+    """Show facts about CLIP, measures and a verdict.
+
+    Rate, gaps, heights, sliding feet, joints past their limits, jumps.
 
     Exit code 2 if the clip has errors: no robot could move like this, and every other command rejects it.
     """
@@ -184,7 +194,9 @@ def inspect_clip(clip: str, robot: str | None, as_json: bool) -> None:
 @robot_option
 @click.option("--seconds", type=click.FloatRange(0.05), help="length of the part to follow; by default the whole clip")
 @click.option("--samples", default=128, show_default=True, type=click.IntRange(2), help="control samples per round")
-@click.option("--threads", default=0, show_default=True, type=click.IntRange(0), help="0: one per core")
+@click.option(
+    "--threads", default=0, show_default=True, type=click.IntRange(0), help="threads of physics; 0: one per core"
+)
 @click.option("--seed", default=0, show_default=True, help="seed of the samples")
 @click.option("--output", help="file for a clip of the robot's motion, such as done.npy")
 @json_option
@@ -198,7 +210,10 @@ def attempt_clip(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Test whether physics allows CLIP: sampling-based control tries to follow it in MuJoCo, without learning."""
+    """Test whether physics allows CLIP.
+
+    Sampling-based control tries to follow it in MuJoCo, without learning.
+    """
     from protege.core.motions import load_clip, save_clip
 
     from .motions.attempt import attempt, summary

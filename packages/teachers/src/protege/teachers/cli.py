@@ -10,14 +10,14 @@ from protege.core.errors import UserError
 
 main = training_group(
     "protege-teachers",
-    "Step 3: teachers of single tasks, and the zoo of trained policies.",
+    "Step 3: teachers of single tasks; the zoo of trained policies.",
     "protege.teachers.experiments:EXPERIMENTS",
 )
 
 
 @main.group(cls=Group)
 def zoo() -> None:
-    """Trained policies: checksums, recipes, results."""
+    """Trained policies with their checksums, recipes and results."""
 
 
 _zoo_option = click.option("--zoo", "where", help="folder or URL of a zoo; by default the shipped one")
@@ -44,7 +44,7 @@ def _print_empty(zoo: str | Path) -> None:
 @zoo.command("list")
 @_zoo_option
 def list_entries(where: str | None) -> None:
-    """List entries: kind, whether weights are included, and results by simulator."""
+    """List entries: kind, weights included or not, results."""
     from .cards import listing
     from .zoo import read_index
 
@@ -89,14 +89,12 @@ def pull(where: str | None, name: str, output: str) -> None:
 @zoo.command()
 @click.argument("name")
 @click.option("--checkpoint", required=True, help="run folder or checkpoint")
-@click.option("--zoo", "where", default="results/zoo", show_default=True)
+@click.option("--zoo", "where", default="results/zoo", show_default=True, help="folder of the zoo")
 @click.option("--recipe", default="", help="the command that trained it")
 @_evaluations
 @click.option("--notes", default="", help="text for its card, such as machine and known failures")
 @click.option("--full-precision", is_flag=True, help="weights in float32 instead of float16")
-@click.option(
-    "--no-critic", is_flag=True, help="leave out the critic: a third smaller, but cannot be used as a teacher"
-)
+@click.option("--no-critic", is_flag=True, help="leave out the critic: a third smaller, but its values cannot teach")
 @click.option("--no-weights", is_flag=True, help="store only the checksum of the weights, if they are too large")
 def add(
     name: str,
@@ -119,7 +117,7 @@ def add(
 
 @zoo.command()
 @click.argument("name")
-@click.option("--zoo", "where", default="results/zoo", show_default=True)
+@click.option("--zoo", "where", default="results/zoo", show_default=True, help="folder of the zoo")
 @_evaluations
 @click.option("--notes", help="replaces its current notes")
 def card(name: str, where: str, evaluations: tuple[Path, ...], notes: str | None) -> None:

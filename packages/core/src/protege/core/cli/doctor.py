@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="print JSON, for a bug report")
 def doctor(as_json: bool) -> None:
-    """Check this installation: versions, GPU, OpenGL, simulators, runtime.
+    """Check versions, GPU, OpenGL, simulators and runtime.
 
     Ends with exit code 1 if something is broken. An optional part that is not installed is not broken.
     """

@@ -42,18 +42,20 @@ def training_group(package: str, help: str, experiments: str) -> Group:
         "--config",
         "files",
         multiple=True,
-        help="YAML file of keys; overrides the preset, is overridden by key.path=value",
+        help="YAML file of keys; it overrides the preset, and key.path=value overrides it",
     )
     @click.option("--robot", help="robot to train: a name, or the path of a robot.yaml")
-    @click.option("--simulator", help="physics: mujoco, ...")
+    @click.option("--simulator", help="mujoco, mjwarp or isaaclab")
     @click.option("--experiment-name", help="the run's folder in results/")
-    @click.option("--motion-file", multiple=True, help="clip, folder of clips or pattern; several are trained together")
-    @click.option("--checkpoint", help="weights to start from")
-    @click.option("--num-envs", type=int, help="environments")
-    @click.option("--seed", type=int)
-    @click.option("--device", help="auto, cpu, cuda")
+    @click.option(
+        "--motion-file", multiple=True, help="clip, folder of clips or pattern; repeat it to train on several"
+    )
+    @click.option("--checkpoint", help="run folder, checkpoint or release whose weights to start from")
+    @click.option("--num-envs", type=int, help="number of simulated envs")
+    @click.option("--seed", type=int, help="seed of all random numbers")
+    @click.option("--device", help="auto, cpu, cuda or cuda:1")
     @click.option("--max-time", type=float, help="seconds of training, over all sessions")
-    @click.option("--max-iterations", type=int)
+    @click.option("--max-iterations", type=int, help="iterations of training, over all sessions")
     @click.option("--results-dir", help="folder of all runs")
     @click.option("--resume/--no-resume", default=None, help="continue from last.ckpt (the default), or move it aside")
     def train(

@@ -20,7 +20,11 @@ class Umbrella(Group):
         return next(iter(found)).load() if found else super().get_command(ctx, cmd_name)
 
 
-main = main_group("protege-core", "Protégé: one light humanoid policy, taught by many heavy teachers.", Umbrella)
+main = main_group(
+    "protege-core",
+    "Protégé: train one small humanoid policy from many large teachers, and run it on a robot.",
+    Umbrella,
+)
 main.add_command(pipeline)
 main.add_command(doctor)
 

@@ -26,7 +26,7 @@ STOPPED_EXIT_CODE = 130
 
 
 @click.command()
-@click.option("--preset", default="laptop", show_default=True, help="steps and their durations")
+@click.option("--preset", default="laptop", show_default=True, help="steps and how long each takes")
 @click.option("--results-dir", default="results", show_default=True)
 @click.option(
     "--experiment-name", default=None, help="folder of the pipeline in the results; the preset's name by default"

@@ -20,7 +20,7 @@ RUNTIMES = {"mjlab": "csv", "holosoma": "json"}
 @click.option("--checkpoint", required=True, help="run folder, checkpoint or release")
 @click.option("--output", required=True, help="folder; an earlier export in it is replaced")
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="of the network inside"
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="precision of the network"
 )
 @click.option("--batch", type=click.IntRange(min=1), help="fixed number of robots per call; by default any number")
 @click.option(
@@ -51,12 +51,17 @@ def export(
 @click.command()
 @click.argument("folder")
 @click.option("--checkpoint", required=True, help="the checkpoint that was exported")
-@click.option("--num-states", default=1000, show_default=True, type=click.IntRange(min=1))
-@click.option("--states", help="random, recorded (in closed loops, now) or a file of `run --record`")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--num-states", default=1000, show_default=True, type=click.IntRange(min=1), help="number of states to compare"
+)
+@click.option("--states", help="random, recorded (in closed loops, now), or a file that `run --record` wrote")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="seed of the states")
 @provider_option
 def check(folder: str, checkpoint: str, num_states: int, states: str | None, seed: int, provider: str) -> None:
-    """Compare the ONNX model in FOLDER with the policy in torch; fails above 1e-5 rad in fp32 on a CPU."""
+    """Compare the ONNX model in FOLDER with the policy in torch.
+
+    Fails if targets differ by more than 1e-5 rad, in fp32 on a CPU.
+    """
     with needs("export,cpu"):
         from ..export.check import check as compare
     result = compare(folder, checkpoint, num_states, states, seed, provider)
@@ -66,7 +71,7 @@ def check(folder: str, checkpoint: str, num_states: int, states: str | None, see
 @click.command()
 @click.argument("folder")
 def info(folder: str) -> None:
-    """Show the export in FOLDER: source, precision, robot, inputs and outputs."""
+    """Show the source, robot, inputs and outputs of an export."""
     from rich.console import Console
     from rich.text import Text
 
@@ -108,7 +113,10 @@ def _accuracy(metadata: "Metadata") -> str:
 @click.option("--output", required=True, help="file of the exported torch program")
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1), help="robots per call")
 def build(checkpoint: str, output: str, batch: int) -> None:
-    """Compile a policy with torch-tensorrt, for torch programs on this machine's GPU."""
+    """Compile a policy with torch-tensorrt for this machine's GPU.
+
+    The result is a program for torch.
+    """
     with needs("export"):
         from ..export.tensorrt import build as build_program
     click.echo(str(build_program(checkpoint, output, batch)))

@@ -27,7 +27,7 @@ class EncodingSafeGroup(click.Group):
 @click.group(cls=EncodingSafeGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="protege-deploy")
 def main() -> None:
-    """Take a policy to a robot: ONNX with everything inside, and a real-time loop without torch."""
+    """Export policies to ONNX and run them in a real-time loop."""
 
 
 for command in (export, check, build, info, run, simulate, view, replay, compare, clip):

@@ -20,7 +20,7 @@ tolerance_option: Callable = click.option(
     default=1e-5,
     show_default=True,
     type=FiniteFloat(0.0),
-    help="largest difference of equal targets, rad",
+    help="largest difference of targets that count as equal, rad",
 )
 report_option: Callable = click.option("--report", help="write the differences as JSON")
 
@@ -33,7 +33,10 @@ report_option: Callable = click.option("--report", help="write the differences a
 @provider_option
 @report_option
 def replay(recording: Path, folder: str, tolerance: float, threads: int, provider: str, report: str | None) -> None:
-    """Give the policy in FOLDER the inputs of RECORDING again, and compare its targets."""
+    """Run the policy in FOLDER on the inputs of RECORDING again.
+
+    Compares the targets with the recorded ones.
+    """
     from ..loop import comparison
     from ..loop.recording import load
     from ..policy.onnx_policy import OnnxPolicy
@@ -47,7 +50,10 @@ def replay(recording: Path, folder: str, tolerance: float, threads: int, provide
 @tolerance_option
 @report_option
 def compare(first: Path, second: Path, tolerance: float, report: str | None) -> None:
-    """Compare two recorded runs step by step: the robot's targets, and the path of its root."""
+    """Compare two recorded runs step by step.
+
+    Compares the robot's targets, and the path of its root.
+    """
     from ..loop import comparison
     from ..loop.recording import load
 
@@ -56,9 +62,12 @@ def compare(first: Path, second: Path, tolerance: float, report: str | None) -> 
 
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="the clip, a .npy file")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="file of the clip, such as walk.npy")
 def clip(recording: Path, output: Path) -> None:
-    """Convert RECORDING to a motion clip, which `protege sim motions play` renders as a film."""
+    """Convert RECORDING to a motion clip.
+
+    `protege sim motions play` renders it as a film.
+    """
     from ..loop.recording import load
     from ..motions.clip_file import Facts, Motion, clip_path, write_clip
     from ..motions.clip_paths import ClipError

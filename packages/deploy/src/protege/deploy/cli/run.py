@@ -15,7 +15,7 @@ from ..files import check_writable, write_json
 from ..loop.pace import CATCH_UP
 from ..safety.ranges import Ranges
 from . import start
-from .options import FiniteFloat, provider_option, threads_option
+from .options import AnyFiniteFloat, FiniteFloat, provider_option, threads_option
 from .signals import interruptible
 
 DEFAULT_SECONDS = 10.0
@@ -30,44 +30,48 @@ def task_options() -> Iterator[Callable]:
         for flag in kind.options:
             users.setdefault(flag, []).append(name)
     for flag, names in users.items():
-        settings = {"show_default": True, "type": FiniteFloat(), **KINDS[names[0]].options[flag]}
-        yield click.option(flag, **{**settings, "help": f"of {' and '.join(names)}: {settings['help']}"})
+        settings = {"show_default": True, "type": AnyFiniteFloat(), **KINDS[names[0]].options[flag]}
+        yield click.option(flag, **{**settings, "help": f"{', '.join(names)}: {settings['help']}"})
 
 
 OPTIONS: list[Callable] = [
     # One command, and the sources of several.
-    click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="by default the first that it takes"),
+    click.option("--task", metavar=f"[{'|'.join(MODES)}]", help="task to run; by default the first that the policy takes"),
     click.option("--motion-file", help="clip for --task motion, or for a key: a .npy file, or the name of a shipped clip"),
     *task_options(),
     click.option("--commands", metavar="SOURCE",
-                 help="orders in flight instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, gamepad[:DEVICE]"),
+                 help="source of commands during the run, instead of --task: script:FILE, udp:[HOST:]PORT, keyboard, "
+                      "gamepad[:DEVICE]"),
     click.option("--policy", "policy_file", metavar="FILE",
-                 help="a locomotion policy of holosoma's (.onnx) drives the robot of FOLDER instead"),
+                 help="locomotion policy of holosoma (.onnx) that drives the robot of FOLDER instead"),
     click.option("--turn-limit", type=FiniteFloat(0.1, 100.0), metavar="RATE",
-                 help="rad/s, how fast the commanded direction turns at most; by default at once"),
+                 help="fastest turn of the commanded direction, rad/s; by default it turns at once"),
     # Where, and for how long.
     click.option("--robot", "robot_name", default="mujoco", show_default=True, metavar="ROBOT",
-                 help="mujoco, udp:[HOST:]PORT for a robot process that sends there, unitree:INTERFACE, unitree-sdk:INTERFACE"),
+                 help="mujoco; udp:[HOST:]PORT, for a robot process that sends there; unitree:INTERFACE; or unitree-sdk:INTERFACE"),
     click.option("--key-file", metavar="FILE",
                  help="key shared with the sender to udp:; or set PROTEGE_UDP_KEY. Without a key only this machine may send"),
     click.option("--seconds", type=FiniteFloat(0.1, 86400.0),
-                 help="10 by default; a motion ends with its clip, --commands with Ctrl-C"),
+                 help="duration, 10 by default; a motion ends with its clip, --commands with Ctrl-C"),
     click.option("--standing", is_flag=True, help="start at rest instead of in motion"),
     threads_option,
     provider_option,
     *start.OPTIONS,
     # How the loop keeps time, and what the safety layer allows.
-    click.option("--realtime/--fast", default=True, show_default=True, help="at the control rate, or as fast as possible"),
-    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="ticks per second; by default the control rate"),
+    click.option("--realtime/--fast", default=True, show_default=True, help="run at the control rate, or as fast as possible"),
+    click.option("--rate", type=FiniteFloat(1.0, 10_000.0), help="control steps per second; by default the policy's rate"),
     click.option("--catch-up", type=click.Choice(list(CATCH_UP)), default="skip", show_default=True,
-                 help="skip missed ticks, or run late steps immediately"),
-    click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99"),
+                 help="after a late step: skip the missed ones, or run them at once"),
+    click.option("--fifo", type=int, metavar="PRIORITY", help="real-time priority (SCHED_FIFO), 1 to 99"),
     click.option("--core", type=int, help="CPU core to run on"),
-    click.option("--safety/--no-safety", default=True, show_default=True, help="without, only values that are not finite trip"),
-    click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="of the safety layer, or NAME=off; repeatable"),
+    click.option("--safety/--no-safety", default=True, show_default=True,
+                 help="check readings and targets against limits; --no-safety stops only for values that are not finite"),
+    click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE",
+                 help="change a limit of the safety layer; NAME=off turns it off; repeatable"),
     # Files that the run writes.
     click.option("--report", help="write the measurements as JSON"),
-    click.option("--record", help="write every step as .npz or .safetensors, for `replay`, `compare`, `clip`, `check --states`"),
+    click.option("--record",
+                 help="write every step to a .npz or .safetensors file for `replay`, `compare`, `clip` and `check --states`"),
 ]  # fmt: skip
 
 
@@ -86,7 +90,10 @@ def run(
     after_fall: str, turn_limit: float | None,
     safety: bool, limits: tuple[str, ...], report: str | None, record: str | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Run the policy in MuJoCo, on a robot process or on a robot, and measure latency and tracking error."""
+    """Run the policy in MuJoCo or on a robot, and measure it.
+
+    Prints the time of each stage of a control step, missed deadlines, and how well the robot followed its commands.
+    """
     from ..commands.motion import MotionCommand
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop

@@ -52,49 +52,59 @@ class Push(click.ParamType):
 
 
 @click.command()
-@click.option("--robot", "robot_name", required=True, metavar="NAME", help="such as g1")
+@click.option("--robot", "robot_name", required=True, metavar="NAME", help="robot to simulate, such as g1")
 @click.option(
-    "--export", "folder", metavar="FOLDER", help="take the model of an export, where protege-sim is not installed"
+    "--export",
+    "folder",
+    metavar="FOLDER",
+    help="take the robot's model from an export; for machines without protege-sim",
 )
-@click.option("--interface", default="lo", show_default=True, help="of the network; lo stays on this machine")
-@click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="of DDS")
+@click.option("--interface", default="lo", show_default=True, help="network interface; lo stays on this machine")
+@click.option("--domain", default=0, show_default=True, type=click.IntRange(0, 230), help="DDS domain")
 @click.option(
-    "--sdk", is_flag=True, help="use Unitree's own SDK, as for unitree-sdk: and other programs on it; domain 0"
+    "--sdk",
+    is_flag=True,
+    help="speak through Unitree's own SDK, for unitree-sdk: and other programs that use it; domain 0",
 )
-@click.option("--seconds", type=FiniteFloat(0.1, 86400.0), help="by default until Ctrl-C")
+@click.option("--seconds", type=FiniteFloat(0.1, 86400.0), help="duration; by default until Ctrl-C")
 @click.option(
     "--gantry/--no-gantry",
     default=True,
     show_default=True,
-    help="hang until a policy moves the joints, or stand freely",
+    help="hang on a gantry until a policy moves the joints, or stand freely",
 )
-@click.option(
-    "--odometry/--no-odometry", default=True, show_default=True, help="send the root's position and velocity, or not"
-)
+@click.option("--odometry/--no-odometry", default=True, show_default=True, help="send the root's position and velocity")
 @click.option(
     "--push",
     "pushes",
     multiple=True,
     type=Push(),
-    help="on the root, ahead, for 0.2 s, as 600@10 (N and s); repeatable",
+    help="push the root forward for 0.2 s: 600@10 is 600 N after 10 s; repeatable",
 )
 @click.option(
-    "--lift", "lifts", multiple=True, type=FiniteFloat(min=0.0), help="s after which it is hung up again; repeatable"
+    "--lift",
+    "lifts",
+    multiple=True,
+    type=FiniteFloat(min=0.0),
+    help="time after which the robot is hung up again, s; repeatable",
 )
-@click.option("--fifo", type=int, metavar="PRIORITY", help="of SCHED_FIFO, 1 to 99")
+@click.option("--fifo", type=int, metavar="PRIORITY", help="real-time priority (SCHED_FIFO), 1 to 99")
 @click.option(
     "--press",
     "presses",
     multiple=True,
     type=ButtonPress(),
-    help="on the remote control, as start@5 or L2+B@60; repeatable",
+    help="press buttons of the remote control: L2+B@60 after 60 s; repeatable",
 )
 def simulate(
     robot_name: str, folder: str | None, interface: str, domain: int, sdk: bool, seconds: float | None, gantry: bool,
     odometry: bool, pushes: tuple[tuple[float, float], ...], lifts: tuple[float, ...], fifo: int | None,
     presses: tuple[tuple[frozenset[str], float], ...],
 ) -> None:  # fmt: skip
-    """Simulate a robot in MuJoCo with Unitree's messages over DDS, for `run --robot unitree:lo` or other programs."""
+    """Simulate a robot that speaks Unitree's messages over DDS.
+
+    `run --robot unitree:lo` and other programs can control it.
+    """
     from ..loop.pace import priority
 
     with ExitStack() as stack:

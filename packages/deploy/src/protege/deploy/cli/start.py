@@ -15,14 +15,15 @@ GO_BUTTON = "A"
 
 OPTIONS: list[Callable] = [
     click.option("--soft-start", type=click.IntRange(min=0), metavar="STEPS",
-                 help=f"steps of a ramp from the present to the default pose, {RAMP_STEPS} by default on unitree, "
-                      "otherwise the policy begins immediately; 0 for none"),
+                 help="control steps in which the robot moves to the default pose before the policy begins; "
+                      f"by default {RAMP_STEPS} on unitree, else 0"),
     click.option("--hold", default=HOLD_SECONDS, show_default=True, type=FiniteFloat(0.0, 3600.0),
-                 help="s for which the pose is held after the ramp"),
+                 help="how long the robot then holds that pose, s"),
     click.option("--begin", type=click.Choice(["now", "remote"]), default="now", show_default=True,
-                 help="remote: damp until start is pressed on the robot's remote control, then hold the pose until A is pressed"),
+                 help="remote: damp until start is pressed on the robot's remote control; after the ramp hold the pose until "
+                      "A is pressed"),
     click.option("--after-fall", type=click.Choice(["stay", "resume"]), default="stay", show_default=True,
-                 help="stay down, or start softly again after someone has stood the robot up"),
+                 help="stay: damp until the end; resume: start softly again after somebody has stood the robot up"),
 ]  # fmt: skip
 
 

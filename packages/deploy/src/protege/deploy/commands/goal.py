@@ -116,6 +116,6 @@ KIND = OrderKind(
     unit="m",
     error=error,
     drawn=lambda command, root: None if command.goal_w is None else np.atleast_2d(command.goal_w),
-    options={"--goal": {"nargs": 2, "default": (3.0, 0.0), "help": "m ahead, m to the left"}},
+    options={"--goal": {"nargs": 2, "default": (3.0, 0.0), "help": "place of the goal: m ahead, m to the left"}},
     shortcut=Shortcut(Goal((2.0, 0.0)), "goal 2 m ahead", key="g", button=1),
 )

@@ -91,5 +91,7 @@ class OrderKind:
     velocity_of: Callable[[Command, RobotReading], Array | None] | None = None
 
 
-SPEED_OPTION: Mapping[str, Mapping[str, Any]] = {"--speed": {"default": 1.0, "help": "m/s; below 0 backwards"}}
+SPEED_OPTION: Mapping[str, Mapping[str, Any]] = {
+    "--speed": {"default": 1.0, "help": "speed, m/s; negative is backwards"}
+}
 """The option of every kind that has a speed."""

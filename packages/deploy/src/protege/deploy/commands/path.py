@@ -245,8 +245,8 @@ KIND = OrderKind(
     segments=10,
     options={
         **SPEED_OPTION,
-        "--turn-rate": {"default": 0.0, "help": "rad/s to the left"},
-        "--seed": {"type": click.IntRange(min=0), "help": "a random line"},
+        "--turn-rate": {"default": 0.0, "help": "turn rate to the left, rad/s"},
+        "--seed": {"type": click.IntRange(min=0), "help": "seed of a random path"},
     },
     velocity_of=velocity_of,
     shortcut=Shortcut(Path(turn_rate=0.3), "path at 1 m/s, 0.3 rad/s to the left", key="p", button=2),

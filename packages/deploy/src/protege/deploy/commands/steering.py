@@ -196,7 +196,10 @@ KIND = OrderKind(
     error=error,
     drawn=drawn,
     segments=1,
-    options={**SPEED_OPTION, "--direction": {"default": 0.0, "help": "degrees to the left"}},
+    options={
+        **SPEED_OPTION,
+        "--direction": {"default": 0.0, "help": "degrees to the left of the heading at the start"},
+    },
     speed_range=SPEED_RANGE,
     of_velocity=of_velocity,
     velocity_of=velocity_of,
