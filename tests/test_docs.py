@@ -70,7 +70,7 @@ def protege_commands(words: list[str]) -> Iterator[list[str]]:
             part.append(word)
             continue
         while part and re.fullmatch(r"\w+=.*|uv|run|--no-sync", part[0]):  # variables and uv in front
-            part = part[1:]
+            part = [] if part[0].startswith("_PROTEGE_COMPLETE=") else part[1:]  # prints a shell's completion script
         if part and re.fullmatch(r"protege(-\w+)?", part[0]):
             yield part
         part = []
