@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 main = training_group(
     "protege-distill",
-    "Step 4: one light student from many teachers, and the evaluation of every policy.",
+    "Step 4: a small student of many teachers; evaluations.",
     "protege.distill.experiment:EXPERIMENTS",
 )
 
@@ -64,11 +64,12 @@ def evaluate(
     every_clip: bool,
     **options: Any,
 ) -> None:
-    """Play whole episodes of the tasks, print a table, and write evaluation.json and evaluation.html.
+    """Play episodes of the tasks; report success and errors.
 
-    By default a student plays all tasks except masked tracking; any other policy plays the tasks that it was trained for. The
-    default output folder is `evaluation` in the run's folder. With --simulators it contains one folder for each simulator, and
-    simulators.json compares them. KEY.PATH=VALUE changes the env part of the config.
+    Prints a table, and writes evaluation.json and evaluation.html. By default a student plays all tasks except masked tracking;
+    any other policy plays the tasks that it was trained for. The default output folder is `evaluation` in the run's folder. With
+    --simulators it contains one folder for each simulator, and simulators.json compares them. KEY.PATH=VALUE changes the env part
+    of the config.
     """
     from protege.core.runs.load_policy import load_policy
 

@@ -32,8 +32,15 @@ def training_group(package: str, help: str, experiments: str) -> Group:
         for name in preset_names(known()):
             click.echo(name)
 
+    def completions(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+        """The names of this package's presets that begin with what was typed. Importing all experiments would take seconds."""
+        from ..runs.config import all_presets
+
+        package = ".".join(experiments.split(".")[:2])
+        return sorted(name for name, _ in all_presets(package) if name.startswith(typed))
+
     @group.command()
-    @click.argument("name")
+    @click.argument("name", shell_complete=completions)
     @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
     @click.option(
         "--algorithm", type=click.Choice(["ppo", "world_model"]), help="world_model selects the preset NAME/world_model"

@@ -10,7 +10,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -18,7 +17,7 @@ from .. import checks
 from ..errors import UserError, shown
 from . import plain_yaml
 from .config_layers import current_key, each_text, former_keys, leaves, nested, prepared, renamed
-from .devices import DEVICE, usable_device
+from .devices import DEVICE, sees_gpu, usable_device
 
 SPLITS = ("train", "test", "all")
 
@@ -86,7 +85,7 @@ class RunConfig:
             UserError: the GPU does not exist.
         """
         if self.device == "auto":
-            return "cuda" if self.simulator != "mujoco" and torch.cuda.is_available() else "cpu"
+            return "cuda" if self.simulator != "mujoco" and sees_gpu() else "cpu"
         return usable_device(self.device, "run.device")
 
 
@@ -255,17 +254,21 @@ def find_preset(name: str) -> Traversable:
     return presets[name]
 
 
-def all_presets() -> Iterator[tuple[str, Traversable]]:
+def all_presets(package: str = "") -> Iterator[tuple[str, Traversable]]:
     """Names and files of all presets in installed packages (entry-point group `protege.presets`).
 
     Presets whose names begin with `_` are left out: they are only bases of others.
+
+    Args:
+        package: only those of this package, such as `protege.core`.
     """
-    return ((name, file) for name, file in _preset_files() if not name.startswith("_"))
+    return ((name, file) for name, file in _preset_files(package) if not name.startswith("_"))
 
 
-def _preset_files() -> Iterator[tuple[str, Traversable]]:
+def _preset_files(package: str = "") -> Iterator[tuple[str, Traversable]]:
     for entry in entry_points(group="protege.presets"):
-        yield from _yaml_files(files(entry.value), "")
+        if entry.value.startswith(package):
+            yield from _yaml_files(files(entry.value), "")
 
 
 def _yaml_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:

@@ -44,7 +44,9 @@ def robustness(
     factors: tuple[str, ...],
     **conditions: Any,
 ) -> None:
-    """Measure how much the conditions may differ from training: one factor at a time, then mild values of all factors together.
+    """Measure how much conditions may differ from training.
+
+    One factor at a time differs, then mild values of all factors together.
 
     Whole episodes of the tasks are played at each value, as in `evaluate`. If a value fails, bisection searches for the tipping
     point. Writes robustness.json, robustness.html and robustness.md, which compare the policies. See docs/robustness.md.
