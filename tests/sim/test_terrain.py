@@ -308,6 +308,6 @@ def test_a_clip_is_tracked_from_its_start_on_any_ground(robot):
 
 def test_isaaclab_names_simulators_with_terrain(robot):
     with pytest.raises(
-        UserError, match=r"^isaaclab has a flat floor alone, no env\.terrain\. Take --simulator mujoco or mjwarp$"
+        UserError, match=r"^isaaclab supports only flat ground, not env\.terrain\. Take --simulator mujoco or mjwarp$"
     ):
         terrain_env(robot, "isaaclab", 1)

@@ -61,7 +61,7 @@ def read_index(zoo: str | Path) -> dict[str, Entry]:
         ) from error
     for entry in index.values():
         if wrong := problem(entry):
-            raise UserError(f"{where}: {wrong}", "Nothing was taken from it; tell who keeps the zoo")
+            raise UserError(f"{where}: {wrong}", "Nothing was loaded from it; tell its maintainer")
     return index
 
 
@@ -145,7 +145,7 @@ def pull(zoo: str | Path, name: str, target: Path) -> Path:
             data = _read(zoo, f"{name}/{file}")
             if _sha256(data) != wanted:
                 raise UserError(
-                    f"{zoo}/{name}/{file} differs from its checksum", "Pull it again, or tell who keeps the zoo"
+                    f"{zoo}/{name}/{file} differs from its checksum", "Pull it again, or tell the zoo's maintainer"
                 )
             (part / file).write_bytes(data)
     _write_index(target, {**index, name: entry})

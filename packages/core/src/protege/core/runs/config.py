@@ -291,7 +291,7 @@ def read_preset(preset: str) -> dict[str, Any]:
     except plain_yaml.NotPlainError as error:
         raise UserError(f"preset {preset}: {error}", "Mend its file, or install its package again") from error
     if not isinstance(data or {}, dict):
-        raise UserError(f"preset {preset} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+        raise UserError(f"preset {preset} holds no parts", "Write e.g. env: {num_envs: 256}, one part per key")
     return data or {}
 
 
@@ -314,7 +314,7 @@ def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
             f"cannot read {path} ({reason})", "Give a YAML file with the parts run, env, agent, model"
         ) from error
     if not isinstance(data, Mapping):
-        raise UserError(f"{path} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+        raise UserError(f"{path} holds no parts", "Write e.g. env: {num_envs: 256}, one part per key")
     return str(path), {name: part for name, part in data.items() if part is not None}
 
 

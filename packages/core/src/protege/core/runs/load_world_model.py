@@ -41,7 +41,9 @@ def load_world_model(path: str | Path, env: ImaginableEnv, like: WorldModel) -> 
     except UserError as error:
         raise UserError(f"{KEY}: {error.problem}", error.remedy) from error
     except ValueError as error:
-        raise UserError(f"{KEY}: {file} holds another shape of it ({error})", "Take its agent.model_units") from error
+        raise UserError(
+            f"{KEY}: {file} holds a world model of another shape ({error})", "Take its agent.model_units"
+        ) from error
     return model
 
 

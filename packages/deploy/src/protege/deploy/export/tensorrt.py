@@ -31,7 +31,7 @@ def build(checkpoint: str | Path, output: str | Path, batch: int = 1) -> Path:
     with needs("tensorrt"):
         import torch_tensorrt  # pyright: ignore[reportMissingImports]
     if not torch.cuda.is_available():
-        raise DeployError("torch-tensorrt compiles on the GPU that the program is for, there is none", "Build it there")
+        raise DeployError("torch-tensorrt needs the GPU that the program is for, and torch sees none", "Build it there")
     program, inputs = exported_program(graph.cuda(), batch)
     # TF32 has 10 bits: enough for the network, not for positions in the world.
     compiled = torch_tensorrt.dynamo.compile(

@@ -75,7 +75,7 @@ class HolosomaPolicy:
         size = self._session.get_inputs()[0].shape[-1]
         terms = sum(len(term) for term in self._terms(np.zeros(3), None).values())
         if size != terms:
-            raise DeployError(f"{path} reads {size} numbers, the locomotion task has {terms}", "Take such a policy")
+            raise DeployError(f"{path} reads {size} numbers, but the locomotion task has {terms}", "Take such a policy")
 
     @property
     def modes(self) -> list[str]:

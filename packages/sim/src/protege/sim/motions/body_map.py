@@ -55,9 +55,9 @@ def body_map(robot: Robot) -> tuple[Target, ...]:
     try:
         data = plain_yaml.read_file(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file} ({error})", f"Write a line a body: {LINE_FORMAT}") from error
+        raise UserError(f"cannot read {file} ({error})", f"Write one line per body: {LINE_FORMAT}") from error
     if not isinstance(data, dict) or not data:
-        raise UserError(f"{file} holds no bodies", f"Write a line a body: {LINE_FORMAT}")
+        raise UserError(f"{file} holds no bodies", f"Write one line per body: {LINE_FORMAT}")
     targets = list[Target]()
     for body, entry in data.items():
         targets.append(_target(file, robot, str(body), entry, {target.body for target in targets}))

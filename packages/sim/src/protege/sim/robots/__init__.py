@@ -140,7 +140,7 @@ def training_settings(name: str) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise UserError(f"cannot read {file} ({error})", "Write parts of a config, as a preset has them") from error
     if not isinstance(settings or {}, dict):
-        raise UserError(f"{file} holds no parts", "Write e.g. env: {num_envs: 256}, one part a key")
+        raise UserError(f"{file} holds no parts", "Write e.g. env: {num_envs: 256}, one part per key")
     return own, settings or {}
 
 

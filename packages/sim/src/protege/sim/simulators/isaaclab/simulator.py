@@ -77,7 +77,7 @@ class IsaaclabSimulator:
         constraints: int = IsaaclabParams.constraints,
     ) -> None:
         if terrain is not None:
-            raise UserError("isaaclab has a flat floor alone, no env.terrain", "Take --simulator mujoco or mjwarp")
+            raise UserError("isaaclab supports only flat ground, not env.terrain", "Take --simulator mujoco or mjwarp")
         self.terrain = None
         self.robot, self.num_envs, self.device = robot, num_envs, checked_device("isaaclab", device)
         wp.config.log_level = wp.LOG_WARNING
