@@ -101,7 +101,7 @@ def verdicts(data: Mapping[str, Any]) -> list[dict[str, Any]]:
                 else data["names"][leader]
             )
             counts = [
-                f"{name}: clearly better in {count} of {len(rows)}."
+                f"{name}: clearly better in {count} of {len(rows)} rows."
                 for name, count in zip(data["names"], wins, strict=True)
             ]
             answers.append({"question": question, "value": value, "leader": leader, "lines": counts})

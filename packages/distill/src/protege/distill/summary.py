@@ -43,7 +43,7 @@ def _worst(tasks: Mapping[str, Any]) -> dict[str, Any]:
 
     worst = min(tasks.values(), key=goodness)
     if goodness(worst) == (1.0, 1.0):
-        return {"value": "Nowhere", "lines": ["Every episode of every task succeeds.", *_clip_line(tasks)]}
+        return {"value": "No failures", "lines": ["Every episode of every task succeeds.", *_clip_line(tasks)]}
     if worst["success"] == 1.0:
         lines = [f"No episode fails; {100 * worst['strict_success']:.1f} % succeed by the stricter rule."]
         return {"value": worst["title"], "lines": [*lines, *_clip_line(tasks)]}
