@@ -74,12 +74,13 @@ def test_a_difference_within_its_interval_is_not_clear():
 def test_the_answers_count_clear_rows():
     more, less, gentler = verdicts(compare([FIRST, SECOND], ["a", "b"]))
     assert (more["question"], more["value"], more["leader"]) == ("Which succeeds more?", "second", 1)
-    assert more["lines"] == ["first: clearly better in 0 of 1 rows.", "second: clearly better in 1 of 1 rows."]
+    assert more["wins"] == [0, 1] and more["rows"] == 1
     assert less["value"] == "second" and gentler["value"] == "No clear difference" and gentler["leader"] is None
     tasks = {"a": task(9, 10, 0.5, 0.01), "b": task(9, 10, 0.5, 0.01)}
     mixed = {"a": task(9, 10, 0.6, 0.01), "b": task(9, 10, 0.4, 0.01)}
     answers = verdicts(compare([evaluation(tasks=tasks), evaluation(tasks=mixed)], ["a", "b"]))
     assert [x["value"] for x in answers] == ["No clear difference", "Each in part", "No clear difference"]
+    assert [(x["wins"], x["rows"]) for x in answers] == [([0, 0], 2), ([1, 1], 2), ([0, 0], 2)]
 
 
 def test_settings_that_differ():

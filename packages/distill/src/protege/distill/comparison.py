@@ -79,10 +79,14 @@ def _row(
 
 
 def verdicts(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Three answers, each with a `question`, a `value` and `lines`: who succeeds more, errs less, and moves more gently.
+    """Three answers: which evaluation succeeds more, errs less, and moves more gently.
 
     Args:
         data: see `compare`.
+
+    Returns:
+        for each its `question`; `leader`, 0 or 1 for the evaluation that is clearly better in more rows, else None; `value`, the
+        answer in words; and of how many `rows` each is clearly better in how many, `wins`.
     """
     kinds = {
         "Which succeeds more?": lambda title: title in SHARES.values(),
@@ -91,20 +95,13 @@ def verdicts(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     }
     answers = []
     for question, fits in kinds.items():
-        rows = [(x["title"], row) for x in data["tasks"].values() for row in x["rows"] if fits(row["title"])]
+        rows = [row for x in data["tasks"].values() for row in x["rows"] if fits(row["title"])]
+        wins = [sum(row["better"] == k for row in rows) for k in (0, 1)]
+        leader = None if wins[0] == wins[1] else int(wins[1] > wins[0])
+        undecided = "Each in part" if any(wins) else "No clear difference"
+        value = undecided if leader is None else data["names"][leader]
         if rows:
-            wins = [sum(row["better"] == k for _, row in rows) for k in (0, 1)]
-            leader = None if wins[0] == wins[1] else int(wins[1] > wins[0])
-            value = (
-                ("No clear difference" if not any(wins) else "Each in part")
-                if leader is None
-                else data["names"][leader]
-            )
-            counts = [
-                f"{name}: clearly better in {count} of {len(rows)} rows."
-                for name, count in zip(data["names"], wins, strict=True)
-            ]
-            answers.append({"question": question, "value": value, "leader": leader, "lines": counts})
+            answers.append({"question": question, "leader": leader, "value": value, "wins": wins, "rows": len(rows)})
     return answers
 
 
