@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from tiny import save_tracker
 
-from protege.core.motions import load_clip
+from protege.core.motions import StreamedLibrary, load_clip
 from protege.core.runs.evaluation import wilson_interval
 from protege.core.runs.load_policy import load_policy
 from protege.distill import evaluate as evaluation_module
@@ -128,14 +129,21 @@ def test_the_first_failures_and_successes_are_filmed_in_turn():
     assert chosen(failed, recorded, 0) == []
 
 
-def test_episodes_begin_where_the_recording_says(tracker, robot):
-    """The pose in which an episode began is the clip's at that time."""
-    loaded, setup = load_policy(tracker), Conditions(num_envs=3, seed=2, motion_file=paths(robot))
-    env = setup.make_env(loaded, "track", setup.env_config(loaded), 3)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_episodes_begin_where_the_recording_says(tracker, robot, streamed):
+    """The pose in which an episode began is the clip's at that time, also where clips are exchanged."""
+    files = [paths(robot)[0]] * 9 if streamed else paths(robot)
+    loaded, setup = load_policy(tracker), Conditions(num_envs=3, seed=2, motion_file=files)
+    config = setup.env_config(loaded)
+    if streamed:
+        frames = 8 * 1014 if robot.name == "g1" else 8 * 610  # eight of the nine clips
+        config = replace(config, track=replace(config.track, device_frames=frames))
+    env = setup.make_env(loaded, "track", config, 3)
+    assert isinstance(env.library, StreamedLibrary) == streamed
     rows, recording = _play(loaded, EVALUATED["track"], env, 6, films=True)
     env.close()
     found = recording.episodes(rows)
-    clips = {x.name: x for x in (load_clip(path, robot) for path in paths(robot))}
+    clips = dict(zip(env.clip_names, (load_clip(path, robot) for path in files), strict=True))
     assert recording.recorded(rows).all() and len(set(found["clip_start_s"])) == 6
     for episode in range(6):
         motion, clip = recording.motion(rows, episode), clips[found["clip"][episode]]
