@@ -27,7 +27,7 @@ from protege.deploy.motions.clips import load_clip
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.runtime import OnnxPolicy
 from protege.sim.engine import mujoco
-from protege.sim.render import Mark, Renderer
+from protege.sim.render import Mark, Renderer, webp
 from protege.sim.robots import get_robot
 
 PUSH_SECONDS = 0.2
@@ -164,9 +164,9 @@ def main(description: Path, output: Path, fps: float, width: int, height: int, q
                 column += [captioned(picture, caption) for picture in film.pictures(shown, seconds, fps)]
             film.renderer.close()
             columns.append(column)
-    first, *rest = (Image.fromarray(np.concatenate(row, axis=1)) for row in zip(*columns, strict=True))
-    first.save(output, save_all=True, append_images=rest, duration=round(1e3 / fps), loop=0, quality=quality, method=6)
-    click.echo(f"{output}: {1 + len(rest)} pictures, {output.stat().st_size / 1e3:.0f} kB")
+    pictures = [np.concatenate(row, axis=1) for row in zip(*columns, strict=True)]
+    output.write_bytes(webp(pictures, fps, quality))
+    click.echo(f"{output}: {len(pictures)} pictures, {output.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from protege.sim.render import (
     Mark,
     Renderer,
     film_strip,
+    webp,
     write_mp4,
     write_png,
 )
@@ -118,6 +119,16 @@ def test_a_film_is_read_as_written(tmp_path, renderer, robot):
     assert np.abs(film.astype(int) - np.stack(frames)).mean() < 8.0
     assert iio.immeta(tmp_path / "new" / "film.mp4")["fps"] == 10.0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["film.mp4"]
+
+
+def test_a_webp_has_the_frames_and_repeats_for_ever(renderer, robot):
+    frames = list(renderer.play(load_clip(f"{robot.name}_humanoid_walk.npy", robot), fps=10, seconds=0.9))
+    film = webp(iter(frames), 10.0, 50)
+    shown = iio.imread(film, index=..., extension=".webp", plugin="pillow", mode="RGB")
+    assert shown.shape == (10, 120, 160, 3)
+    assert np.abs(shown.astype(int) - np.stack(frames)).mean() < 8.0
+    assert iio.immeta(film, extension=".webp", plugin="pillow")["loop"] == 0
+    assert len(webp(iter(frames), 10.0, 5)) < len(film)
 
 
 def test_a_film_that_fails_leaves_nothing(tmp_path):

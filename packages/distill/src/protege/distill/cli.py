@@ -52,6 +52,13 @@ main.add_command(robustness)
 )
 @click.option("--terrain", type=click.Choice(TERRAIN_KINDS), help="gentle: slopes, bumps and steps; see env.terrain")
 @click.option("--push", type=click.FloatRange(0), help="force of forward pushes that last 0.2 s, N", default=0.0)
+@click.option(
+    "--films",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="failed and successful episodes of each task to be shown in the page; needs OpenGL",
+)
 def evaluate(
     checkpoint: str,
     groups: tuple[str, ...],
@@ -62,6 +69,7 @@ def evaluate(
     simulators: str | None,
     path_clock: str | None,
     every_clip: bool,
+    films: int,
     **options: Any,
 ) -> None:
     """Play episodes of the tasks; report success and errors.
@@ -77,7 +85,8 @@ def evaluate(
     from .evaluate import evaluate as play
     from .every_clip import evaluate_clips, print_clips, require_clips, save_clips
     from .report import write_report
-    from .sim2sim import compare, print_comparison, save
+    from .sim2sim import compare as compare_simulators
+    from .sim2sim import print_comparison, save
     from .table import print_table
     from .tasks import EVALUATED, OPTIONS, default_tasks
 
@@ -92,6 +101,8 @@ def evaluate(
     if every_clip:
         if names:
             raise click.UsageError("--every-clip is played in one simulator")
+        if films:
+            raise click.UsageError("--every-clip makes no page that could show --films")
         for task in chosen:
             require_clips(task)  # check all tasks before any is played
         for task in chosen:
@@ -108,7 +119,9 @@ def evaluate(
                 click.echo(messages.pop(), err=True)
             click.echo(f"{EVALUATED[task].title}{f', {name}' if names else ''} ...", err=True)
 
-        evaluation = play(loaded, chosen, num_episodes, output=place, on_task_start=announce, simulator=name, **options)
+        evaluation = play(
+            loaded, chosen, num_episodes, output=place, on_task_start=announce, films=films, simulator=name, **options
+        )
         evaluation.save(place)
         report = write_report(place)
         if not names:
@@ -119,7 +132,7 @@ def evaluate(
     if not names:
         evaluate_in(default, folder)
         return
-    comparison = compare({name: evaluate_in(name, folder / name) for name in names})
+    comparison = compare_simulators({name: evaluate_in(name, folder / name) for name in names})
     print_comparison(comparison)
     click.echo(str(save(comparison, folder)))
 
@@ -159,3 +172,18 @@ def report(folder: Path) -> None:
     from .report import write_report
 
     click.echo(str(write_report(folder)))
+
+
+@main.command()
+@click.argument("folders", nargs=2, type=click.Path(path_type=Path), metavar="FOLDER FOLDER")
+@click.option("--output", type=click.Path(path_type=Path), help="folder for the page; default: the second FOLDER")
+def compare(folders: tuple[Path, Path], output: Path | None) -> None:
+    """Compare two evaluations of the same tasks and robot: print tables, and write comparison.html.
+
+    Each FOLDER contains an evaluation.json, or is a run's folder.
+    """
+    from .comparison_report import print_comparison, write_comparison
+
+    page, data = write_comparison(folders, output or folders[1])
+    print_comparison(data)
+    click.echo(str(page))

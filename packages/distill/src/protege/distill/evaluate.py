@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from protege.core.files import writable_folder, write_atomically
 from protege.core.runs.checkpoint import ZOO
 from protege.core.runs.evaluation import (
     by_clip,
+    driven_robot,
     rounded_up,
     run_episodes,
     summarize,
@@ -24,12 +26,13 @@ from protege.core.runs.evaluation import (
 from protege.core.runs.load_policy import LoadedPolicy
 from protege.core.tasks import Task
 from protege.sim.motion_quality import MEASURES
+from protege.sim.render import Renderer
 
 from .conditions import Conditions
+from .films import SIZE, film_episodes
+from .recording import Recording
+from .results import ARRAYS, DATA
 from .tasks import EVALUATED
-
-DATA, ARRAYS = "evaluation.json", "evaluation.npz"
-TRACED_ENVS = 6
 
 
 @dataclass
@@ -38,16 +41,20 @@ class Evaluation:
 
     Attributes:
         data: plain data, the content of evaluation.json.
-        arrays: for each task `<task>/error` and `<task>/failed`, (E,) for E episodes; for some episodes `trace/<i>`, (T, 4): x and
-            y of the root's position and of its target, m.
+        arrays: for each task `<task>/error`, `<task>/failed` and those of `Recording.episodes`, (E,) for E episodes; for some
+            episodes `trace/<i>`, (T, 4): x and y of the root's position and of its target, m.
+        films: WebP files by their names below the folder.
     """
 
     data: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    films: dict[str, bytes] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write evaluation.json and evaluation.npz, each atomically."""
+        """Write films, evaluation.npz and evaluation.json, each atomically."""
         text = json.dumps(self.data, indent=2, allow_nan=False)
+        for name, film in self.films.items():
+            write_atomically(folder / name, lambda file, film=film: file.write(film))
         write_atomically(folder / ARRAYS, lambda file: np.savez_compressed(file, **self.arrays))  # pyright: ignore[reportArgumentType]
         write_atomically(folder / DATA, lambda file: file.write(text.encode()))
 
@@ -66,6 +73,7 @@ def evaluate(
     *,
     output: Path | None = None,
     on_task_start: Callable[[str], None] = lambda task: None,
+    films: int = 0,
     **conditions: Any,
 ) -> Evaluation:
     """Play `num_episodes` episodes of each task; each env plays the same number.
@@ -74,39 +82,54 @@ def evaluate(
         tasks: names in `EVALUATED`.
         output: folder; the function checks that it is writable before anything is played.
         on_task_start: called with each task's name once its envs exist.
+        films: how many failed and how many successful episodes of each task are filmed.
         conditions: fields of `Conditions`.
 
     Raises:
-        UserError: the conditions do not fit the policy, or `output` cannot be written.
+        UserError: the conditions do not fit the policy, `output` cannot be written, or films cannot be drawn.
     """
     setup = Conditions(**conditions)
     if output is not None:
         writable_folder(output)
     config = setup.env_config(loaded)
-    evaluation = Evaluation(setup.facts(loaded, config) | {"tasks": {}})
     envs = min(setup.num_envs, num_episodes)
+    evaluation = Evaluation(setup.facts(loaded, config) | {"num_envs": envs, "tasks": {}})
     # No random command is played twice: the confidence intervals assume independent episodes.
     config = replace(config, num_plans=rounded_up(num_episodes, envs))
-    for name in tasks:
-        task, env = EVALUATED[name], setup.make_env(loaded, name, config, envs)
-        try:
-            on_task_start(name)
-            policy, trace = loaded.policy.to(env.device), _Trace(env, task)
-
-            def act(obs: Obs, policy: Any = policy, trace: "_Trace" = trace) -> Tensor:
-                trace.record()
-                return policy.distribution(obs)[0]
-
-            rows = run_episodes(env, act, num_episodes)
+    # Without OpenGL this fails before anything is played.
+    with Renderer(driven_robot(loaded, setup.robot), *SIZE) if films else nullcontext() as renderer:
+        for name in tasks:
+            task, env = EVALUATED[name], setup.make_env(loaded, name, config, envs)
+            try:
+                on_task_start(name)
+                rows, recording = _play(loaded, task, env, num_episodes, films=bool(films))
+                rule = task.failure_rule(getattr(config, task.config_key))
+                result = _result(task, rows, rule, env.robot.control_dt, env.clip_names)
+                if renderer is not None:
+                    result["films"], drawn = film_episodes(renderer, name, recording, rows, films)
+                    evaluation.films |= drawn
+            finally:
+                env.close()
+            evaluation.data["tasks"][name] = result
+            columns = {"error": rows[task.column], "failed": rows["failed"]}
+            found = {key: x.cpu().numpy() for key, x in columns.items()} | recording.episodes(rows)
             traced = sum(key.startswith("trace/") for key in evaluation.arrays)
-            evaluation.arrays |= {f"trace/{traced + i}": path for i, path in enumerate(trace.paths(rows))}
-        finally:
-            env.close()
-        rule = task.failure_rule(getattr(config, task.config_key))
-        evaluation.data["tasks"][name] = _result(task, rows, rule, env.robot.control_dt, env.clip_names)
-        evaluation.arrays[f"{name}/error"] = rows[task.column].cpu().numpy()
-        evaluation.arrays[f"{name}/failed"] = rows["failed"].cpu().numpy()
+            paths = {f"trace/{traced + i}": path for i, path in enumerate(recording.paths(rows))}
+            evaluation.arrays |= paths | {f"{name}/{key}": x for key, x in found.items()}
     return evaluation
+
+
+def _play(
+    loaded: LoadedPolicy, task: Task, env: Env, num_episodes: int, *, films: bool
+) -> tuple[dict[str, Tensor], Recording]:
+    """Play the episodes of one task; returns the rows of `run_episodes` and what was recorded meanwhile."""
+    policy, recording = loaded.policy.to(env.device), Recording(env, task, films=films)
+
+    def act(obs: Obs) -> Tensor:
+        recording.record()
+        return policy.distribution(obs)[0]
+
+    return run_episodes(env, act, num_episodes), recording
 
 
 def _result(
@@ -162,26 +185,3 @@ def _null_if_nan(value: Any) -> Any:
     if isinstance(value, list):
         return None if any(isnan(x) for x in value) else value
     return None if isinstance(value, float) and isnan(value) else value
-
-
-class _Trace:
-    """Root positions and their targets in the first episode of a few envs, for tasks that have a `trace`."""
-
-    def __init__(self, env: Env, task: Task) -> None:
-        self.env, self.task = cast(Any, env), task
-        self.envs = slice(0, min(TRACED_ENVS, env.num_envs))
-        self.points: list[Tensor] = []
-
-    def record(self) -> None:
-        """Record this step's positions."""
-        if self.task.trace is not None:
-            target = self.task.trace(self.env.tasks[self.task.name].command)
-            self.points.append(torch.cat([self.env.state.root_pos_w[:, :2], target], dim=1)[self.envs])
-
-    def paths(self, rows: dict[str, Tensor]) -> list[np.ndarray]:
-        """The traces of the envs, each (T, 4) m for an episode of T steps: x and y of the root, then of its target."""
-        if not self.points:
-            return []
-        points = torch.stack(self.points).cpu().numpy()
-        envs, lengths = rows["env_id"].tolist(), rows["length"].tolist()
-        return [points[: int(lengths[envs.index(i)]), i] for i in range(points.shape[1])]

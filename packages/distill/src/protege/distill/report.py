@@ -1,26 +1,23 @@
 """The report of an evaluation: one self-contained HTML page."""
 
 import base64
-import json
-import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, is_zipfile
 
-import numpy as np
-
-from protege.core.errors import UserError
 from protege.core.files import write_atomically
-from protege.core.runs.run_folder import read_metrics
+from protege.core.runs.run_folder import LOG, read_metrics
 
 from . import plots
-from .conditions import SCHEMA_VERSION
-from .evaluate import ARRAYS, DATA
-from .page import page
-from .table import short_names
+from .page import page, svg_images
+from .results import file_of_run, load_results, task_arrays
+from .summary import summary
+from .table import decimals, short_names
+from .worst import worst_clips, worst_episodes
 
 PAGE = "evaluation.html"
+MAX_FILMS_MB = 10.0
+"""Films in the page, as base64 text; further ones stay in their folder."""
 CURVES = {
     "Imitation": ["actor/distillation_loss"],
     "Imitation by task": [f"distillation_loss/{task}" for task in plots.COLORS],
@@ -33,12 +30,12 @@ CURVES = {
 
 
 def write_report(folder: Path) -> Path:
-    """Build evaluation.html from evaluation.json and evaluation.npz.
+    """Build evaluation.html from evaluation.json, evaluation.npz and the films.
 
     Raises:
         UserError: a file is missing, damaged, or of another version.
     """
-    data, arrays = _load(folder)
+    data, arrays = load_results(folder)
     tasks = data["tasks"]
     figures = {
         "success": plots.success_bars(tasks),
@@ -46,46 +43,44 @@ def write_report(folder: Path) -> Path:
     }
     if traces := [x for name, x in arrays.items() if name.startswith("trace/")]:
         figures["paths"] = plots.path_map(traces)
-    if curves := plots.training_curves(_training_log(folder, Path(data["checkpoint"])), CURVES):
+    log = file_of_run(LOG, folder, Path(data["checkpoint"]))
+    if log and (curves := plots.training_curves(read_metrics(log), CURVES)):
         figures["training"] = curves
-    images = {name: base64.b64encode(svg.encode()).decode() for name, svg in figures.items()}
-    motion_quality = next(iter(tasks.values()), {}).get("conduct", {})  # older results have no motion quality
-    html = page(PAGE, data=data, images=images, short_names=short_names, motion_quality=motion_quality)
+    measures = next(iter(tasks.values())).get("conduct", {})  # older results have none
+    html = page(
+        PAGE,
+        data=data,
+        images=svg_images(figures),
+        summary=summary(data),
+        clips={task: _clips(x) for task, x in tasks.items() if x.get("clips")},
+        episodes={task: worst_episodes(task_arrays(arrays, task)) for task in tasks},
+        films=embedded_films(folder, tasks),
+        measures=measures,
+        digits={name: decimals(x["conduct"][name]["value"] for x in tasks.values()) for name in measures},
+    )
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 
 
-def _load(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    for name in (DATA, ARRAYS):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing", "Make it with `protege evaluate --output`")
-    try:
-        data = json.loads((folder / DATA).read_text())
-        arrays = _read_arrays(folder / ARRAYS)
-    except (OSError, RecursionError, ValueError) as error:
-        raise UserError(f"{folder}: {DATA} or {ARRAYS} is damaged", "Evaluate again") from error
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{folder / DATA} is of another version", "Evaluate again")
-    if missing := [task for task in data["tasks"] if f"{task}/error" not in arrays]:
-        raise UserError(f"{folder / ARRAYS} has no errors of {missing[0]}", "Evaluate again")
-    return data, arrays
+def _clips(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's clips by their short names, the worst first."""
+    clips = short_names(task["clips"])
+    return {name: clips[name] for name in worst_clips(clips)}
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; raises ValueError if it is not one, or is truncated."""
-    if not is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (BadZipFile, EOFError, KeyError, RuntimeError, zlib.error) as error:
-        raise ValueError(f"{path} is cut off") from error
+def embedded_films(
+    folder: Path, tasks: Mapping[str, Mapping[str, Any]], limit: float = MAX_FILMS_MB
+) -> dict[str, list[dict[str, Any]]]:
+    """The films of each task as in evaluation.json, each with its `source`: base64 text, or "" once `limit` MB are full.
 
-
-def _training_log(folder: Path, checkpoint: Path) -> list[dict[str, float]]:
-    """Rows of the run's metrics.jsonl, searched near the checkpoint and the results; empty if there is none."""
-    candidates: Iterable[Path] = (checkpoint, checkpoint.parent, folder, folder.parent)
-    for place in candidates:
-        if (place / "metrics.jsonl").is_file():
-            return read_metrics(place / "metrics.jsonl")
-    return []
+    The first films of all tasks come before the second ones. A film whose file is missing has no text either.
+    """
+    films = {name: [dict(film) for film in x["films"]] for name, x in tasks.items() if "films" in x}
+    total = 0.0
+    for k in range(max(map(len, films.values()), default=0)):
+        for film in (entries[k] for entries in films.values() if k < len(entries)):
+            path = folder / film["file"]
+            text = base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
+            film["source"] = text if total + len(text) / 1e6 <= limit else ""
+            total += len(film["source"]) / 1e6
+    return films

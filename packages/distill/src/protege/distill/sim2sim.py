@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from protege.core.files import write_atomically
+from protege.core.runs.evaluation import difference_interval
 from protege.core.terminal import compact_table, console
 from protege.core.terminal import print_table as print_rows
 
@@ -42,11 +42,9 @@ def compare(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _drop(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The drop with its interval by Newcombe (1998, method 10) for two independent proportions, and the error ratio."""
-    p, (low, high) = base["success"], base["success_ci"]
-    q, (other_low, other_high) = other["success"], other["success_ci"]
-    drop = p - q
-    ends = [drop - sqrt((p - low) ** 2 + (other_high - q) ** 2), drop + sqrt((high - p) ** 2 + (q - other_low) ** 2)]
+    """The drop with its interval, and the error ratio."""
+    drop = base["success"] - other["success"]
+    ends = difference_interval(base["success"], base["success_ci"], other["success"], other["success_ci"])
     ratio = other["error"] / base["error"] if base["error"] and other["error"] is not None else None
     return {"drop": 100.0 * drop, "drop_ci": [100.0 * x for x in ends], "error_ratio": ratio}
 

@@ -1,7 +1,8 @@
 """The table of an evaluation in the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
+from math import floor, log10
 from typing import Any
 
 from rich.console import Console
@@ -85,3 +86,9 @@ def short_names(clips: Mapping[str, Any]) -> dict[str, Any]:
     words = [name.split("_") for name in clips]
     num_shared = len(list(takewhile(lambda same: len(set(same)) == 1, zip(*(x[:-1] for x in words), strict=False))))
     return {"_".join(x[num_shared:]): y for x, y in zip(words, clips.values(), strict=True)}
+
+
+def decimals(values: Iterable[float | None]) -> int:
+    """How many decimals show three significant digits of the largest value, at most six; None is left out."""
+    largest = max((abs(x) for x in values if x is not None), default=0.0)
+    return 3 if not largest else min(max(2 - floor(log10(largest)), 0), 6)

@@ -179,6 +179,17 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     write_atomically(Path(path), lambda file: iio.imwrite(file, picture, extension=".png"))
 
 
+def webp(frames: Iterable[np.ndarray], fps: float, quality: int) -> bytes:
+    """An animated WebP, which browsers repeat for ever. It needs no extra.
+
+    Args:
+        quality: 0 to 100.
+    """
+    duration = round(1e3 / fps)  # ms
+    options: Any = {"duration": duration, "loop": 0, "quality": quality, "method": 6}
+    return iio.imwrite("<bytes>", np.stack(list(frames)), extension=".webp", plugin="pillow", **options)
+
+
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) -> None:
     """Write a film (H.264) atomically. Frames are encoded as they are generated.
 

@@ -63,6 +63,10 @@ class MotionLibrary:
 
     def clip_at(self, frame: Tensor) -> Tensor:
         """Clips that frames (n,) of the table belong to, (n,) indices into `names`."""
+        return self.slot_at(frame)
+
+    def slot_at(self, frame: Tensor) -> Tensor:
+        """Indices into `starts` of the clips that frames (n,) of the table belong to, (n,); see `SlotLibrary.slot_at`."""
         return torch.bucketize(frame, self.starts[1:], right=True)
 
     def frames(self, clip: Tensor, time: Tensor) -> RobotState:

@@ -171,6 +171,19 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def difference_interval(
+    first: float, first_ci: Sequence[float], second: float, second_ci: Sequence[float]
+) -> tuple[float, float]:
+    """95 % confidence interval of `first - second`, two independent estimates with their 95 % intervals.
+
+    For proportions with Wilson's intervals it is that of Newcombe (1998), method 10; for means see Zou & Donner (2008).
+    """
+    difference = first - second
+    below = sqrt((first - first_ci[0]) ** 2 + (second_ci[1] - second) ** 2)
+    above = sqrt((first_ci[1] - first) ** 2 + (second - second_ci[0]) ** 2)
+    return difference - below, difference + above
+
+
 def summarize(episodes: dict[str, Tensor], metric: str) -> Summary:
     """Success and mean error.
 

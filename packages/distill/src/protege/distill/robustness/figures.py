@@ -5,10 +5,7 @@ from typing import Any
 
 from matplotlib import rc_context
 
-from ..plots import GRID, INK, MUTED, PALETTE, STYLE, grid, svg
-
-CURVES = (PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1], *PALETTE[4:])
-"""Colours of the policies."""
+from ..plots import GRID, INK, MUTED, POLICY_COLORS, STYLE, grid, svg
 
 
 def success_curves(policies: Sequence[Mapping[str, Any]], pass_at: float) -> str:
@@ -34,7 +31,7 @@ def success_curves(policies: Sequence[Mapping[str, Any]], pass_at: float) -> str
                 x, y = [p["value"] for p in points], [p["success"] for p in points]
                 low = [max(p["success"] - p["success_ci"][0], 0.0) for p in points]
                 high = [max(p["success_ci"][1] - p["success"], 0.0) for p in points]
-                color = CURVES[policies.index(policy) % len(CURVES)]
+                color = POLICY_COLORS[policies.index(policy) % len(POLICY_COLORS)]
                 ax.errorbar(x, y, yerr=[low, high], color=color, lw=1.6, marker="o", ms=3.5, elinewidth=0.9, capsize=2)
             ax.set_title(first["title"], fontsize=8.5)
             ax.set_ylim(-0.04, 1.06)

@@ -1,16 +1,15 @@
 """The report of a robustness test: one self-contained HTML page."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
 
 from protege.core.errors import UserError
 from protege.core.files import write_atomically
-from protege.core.runs.checkpoint import ZOO
 
-from ..page import page
-from .figures import CURVES, success_curves
+from ..page import display_names, page, svg_images
+from ..plots import POLICY_COLORS
+from .figures import success_curves
 from .measure import DATA, SCHEMA_VERSION
 from .table import amount, error_ratio, markdown, tips
 
@@ -25,14 +24,13 @@ def write_report(folder: Path) -> Path:
     """
     data = _load(folder)
     policies = data["policies"]
-    curves = base64.b64encode(success_curves(policies, data["pass_at"]).encode()).decode()
     html = page(
         PAGE,
         data=data,
         policies=policies,
-        names=_names(policies),
-        colors=[CURVES[i % len(CURVES)] for i in range(len(policies))],
-        curves=curves,
+        names=display_names(policies),
+        colors=[POLICY_COLORS[i % len(POLICY_COLORS)] for i in range(len(policies))],
+        curves=svg_images({"curves": success_curves(policies, data["pass_at"])})["curves"],
         rows=side_by_side(policies),
         error_ratio=error_ratio,
     )
@@ -68,12 +66,6 @@ def _note(factor: dict[str, Any]) -> str:
 
 def _row(name: str, value: str, points: list[Any]) -> dict[str, Any]:
     return {"name": name, "value": value, "points": points, "notes": [""] * len(points)}
-
-
-def _names(policies: list[dict[str, Any]]) -> list[str]:
-    """The display name of each policy: its run's name, or its checkpoint for releases and if two runs have the same name."""
-    names = [x["checkpoint"] if x["checkpoint"].startswith(ZOO) else x["name"] or x["checkpoint"] for x in policies]
-    return names if len(set(names)) == len(names) else [policy["checkpoint"] for policy in policies]
 
 
 def _load(folder: Path) -> dict[str, Any]:

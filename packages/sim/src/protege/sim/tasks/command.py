@@ -62,6 +62,11 @@ class Command(ABC):
         """(n,) index of the library's clip that each row plays, -1 for none."""
         return torch.full_like(self.reference.index, -1)
 
+    @property
+    def clip_time(self) -> Tensor:
+        """(n,) s since the start of the clip that each row plays, NaN for none."""
+        return torch.full(self.reference.index.shape, torch.nan, device=self.reference.index.device)
+
     def record_failures(self, failed: Tensor) -> None:  # noqa: B027 (most commands do not learn from failures)
         """Record the rows that failed in this control step, (n,) bool. Called before they are reset."""
 

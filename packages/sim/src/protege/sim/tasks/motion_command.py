@@ -86,6 +86,11 @@ class MotionCommand(Command):
     def clip(self) -> Tensor:
         return self.library.clip_at(self.reference.index)
 
+    @property
+    def clip_time(self) -> Tensor:
+        index = self.reference.index
+        return (index - self.library.starts[self.library.slot_at(index)]) / self.library.rate
+
     def record_failures(self, failed: Tensor) -> None:
         if self.sampler is not None:
             self.sampler.count(self.reference.index, failed)
