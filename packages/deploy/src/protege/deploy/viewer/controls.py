@@ -90,7 +90,7 @@ class Controls:
         self._speed = self._gui.add_slider("speed, m/s", *self._group.lead.speeds, 0.05, 0.0)
         self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
         self._gui.add_markdown(
-            "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
+            "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at its feet. The handle at its root pushes."
         )
         self._stick = self._server.scene.add_transform_controls(
             STICK_NODE, scale=0.6, active_axes=(True, True, False), disable_rotations=True, position=(0.0, 0.0, 0.05)
