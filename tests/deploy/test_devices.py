@@ -9,17 +9,19 @@ import sys
 import termios
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from protege.deploy.cli.main import main
 from protege.deploy.commands.commander import Commander
-from protege.deploy.commands.sources.driver import Driver
+from protege.deploy.commands.sources.driver import Driver, print_line
 from protege.deploy.commands.sources.gamepad import Stick, gamepad
 from protege.deploy.commands.sources.keyboard import keyboard
 from protege.deploy.errors import DeployError
@@ -241,6 +243,83 @@ def test_a_gamepad_is_read_and_its_removal_detected(commander: Commander, tmp_pa
         wait_for(lambda: driver.speed == 1.5)
         os.close(pad)
         wait_for(lambda: commander.silence > 0.3)
+
+
+@pytest.fixture(params=["pipe", "terminal"])
+def pad(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, str]]:
+    """A device of events: where they are written, and its path."""
+    if request.param == "pipe":
+        path = str(tmp_path / "js0")
+        os.mkfifo(path)
+        master = others = os.open(path, os.O_RDWR)
+    else:
+        master, others = pty.openpty()
+        tty.setraw(others)
+        path = os.ttyname(others)
+    yield master, path
+    for fd in {master, others}:
+        with suppress(OSError):  # the test has unplugged it
+            os.close(fd)
+
+
+def test_any_bytes_leave_the_gamepad_working(
+    pad: tuple[int, str], commander: Commander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random bytes, random events of known kinds, and events cut in pieces: 16 000 events; then it is unplugged within one."""
+    device, path = pad
+    random, failed, ends = np.random.default_rng(0), list[object](), list[bool]()
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    commander.on_end = lambda: ends.append(True)
+    with gamepad(commander, device=path) as driver:
+        sent = 0
+        for _ in range(500):
+            pieces = random.bytes(int(random.integers(1, 300))), valid_events(random), random.bytes(128)
+            for piece in pieces:
+                sent += len(piece)
+                while piece:  # a terminal takes a few kilobytes at a time
+                    piece = piece[os.write(device, piece) :]
+            assert driver.speeds[0] <= driver.speed <= driver.speeds[1] and abs(driver.direction) <= 180.0
+        os.write(device, bytes(-sent % 8) + event(2, 0, 0) + event(2, 1, -32767))
+        wait_for(lambda: driver.speed == 1.5 and driver.direction == 0.0)
+        assert ends and commander.silence < 0.3
+        os.write(device, event(1, 0, 1)[:3])
+        os.close(device)
+        wait_for(lambda: commander.silence > 0.3)
+        assert driver.speed == 1.5
+    assert not failed
+
+
+def valid_events(random: np.random.Generator) -> bytes:
+    kinds, numbers, values = (
+        random.choice([1, 2, 0x81, 0x82], 16),
+        random.integers(0, 9, 16),
+        random.integers(-(2**15), 2**15, 16),
+    )
+    return b"".join(event(int(k), int(n), int(v)) for k, n, v in zip(kinds, numbers, values, strict=True))
+
+
+def test_a_device_without_a_writer_is_noticed(commander: Commander, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "js0")
+    with gamepad(commander, device=str(tmp_path / "js0")):
+        wait_for(lambda: commander.silence > 0.1)
+
+
+@pytest.mark.parametrize("name", ["", "file"])
+def test_a_folder_or_a_file_is_no_gamepad(name: str, commander: Commander, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(80))
+    with (
+        pytest.raises(DeployError, match=r"is no gamepad\. Name a device"),
+        gamepad(commander, None, str(tmp_path / name)),
+    ):
+        raise AssertionError
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(click, "echo", refuse)
+    print_line("steering")
 
 
 def test_a_missing_gamepad_is_a_one_line_error(

@@ -1,7 +1,9 @@
 """The loop's order of things, its clock, and what it counts."""
 
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from fakes import DT, STANDING, DampingRobot, FakePolicy, FakeRobot, metadata, n
 
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
+from protege.deploy.loop import loop as loop_module
 from protege.deploy.loop.loop import STAGES, ControlLoop, Step
+from protege.deploy.loop.pace import PreciseSleep, suspended
 from protege.deploy.safety.limits import Limits
 from protege.deploy.safety.safety import Safety
 
@@ -120,6 +124,48 @@ def test_a_stalled_callback_counts_too() -> None:
     limits = Limits.off().changed(["stall=0.1"])
     report = loop(FakePolicy(), robot, safety=Safety(limits, metadata()), on_step=dawdle).run(5)
     assert report.event is not None and report.event.cause == "stall" and report.event.step <= 2
+
+
+def test_a_gap_of_30_s_ends_in_damping_before_the_policy_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was stopped: the clock went on."""
+    policy, robot, calls = FakePolicy(), FakeRobot(), list[float]()
+
+    def until(_: object, moment: float) -> float:
+        calls.append(moment)
+        return moment + 30.0 * (len(calls) == 4)
+
+    monkeypatch.setattr(PreciseSleep, "until", until)
+    report = loop(policy, robot, safety=Safety(Limits.off().changed(["stall=1"]), metadata())).run(6)
+    assert report.event is not None and report.event.message == "a step began 30000 ms late"
+    assert robot.modes == "CCCDDD" and policy.calls == 3
+
+
+@pytest.mark.parametrize(("slept", "modes"), [(30.0, "CCDDD"), (0.05, "CCCCC")])
+def test_a_suspended_computer_damps_before_the_policy_acts(
+    slept: float, modes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stood still meanwhile: no step is late."""
+    policy, robot = FakePolicy(), FakeRobot()
+    monkeypatch.setattr(loop_module, "suspended", lambda: 100.0 + slept * (robot.reads > 2))
+    report = loop(policy, robot, safety=Safety(Limits.off().changed(["stall=1"]), metadata())).run(5)
+    assert robot.modes == modes and policy.calls == modes.count("C")
+    if "D" in modes:
+        assert report.event is not None and report.event.message == "the computer was suspended for 30.0 s"
+
+
+def test_time_in_suspension_is_read_from_the_kernel() -> None:
+    """Nothing suspends this computer during the test."""
+    readings = [suspended() for _ in range(100)]
+    assert max(readings) > -1e-3 and np.ptp(sorted(readings)[50:]) < 1e-3
+
+
+def test_no_time_of_day_is_read() -> None:
+    """It may be set back while the robot walks: every clock is a monotonic one."""
+    source = Path(loop_module.__file__).parents[1]
+    read = [
+        path for path in source.rglob("*.py") if re.search(r"\btime\.time(_ns)?\(|datetime|REALTIME", path.read_text())
+    ]
+    assert not read and (source / "loop" / "pace.py").is_file()
 
 
 def test_a_200_ms_stall_ends_in_damping() -> None:

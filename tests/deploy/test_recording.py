@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import DT, FakePolicy, FakeRobot, metadata, nothing
+from waiting import until
 
 import protege.deploy.loop.recording as recording_module
+import protege.deploy.loop.spool as spool_module
 from protege.core.cli.umbrella import main as umbrella
 from protege.core.motions import load_clip
 from protege.deploy.cli.main import main
@@ -25,6 +27,8 @@ from protege.deploy.loop.loop import ControlLoop
 from protege.deploy.loop.recorder import Recorder
 from protege.deploy.loop.recording import Recording, load, own_columns, save
 from protege.deploy.policy.metadata import load as load_metadata
+from protege.deploy.safety.limits import Limits
+from protege.deploy.safety.safety import Safety
 from protege.sim.robots import get_robot
 
 FACTS = {"format": 1, "joint_names": ["knee", "hip"], "robot": "fake"}
@@ -110,7 +114,8 @@ def test_rows_are_written_to_the_disk_during_the_run(tmp_path: Path) -> None:
     before = {name: value for name, value in vars(recorder).items() if name not in counts}
     with recorder:
         ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(20_000)
-        assert not path.exists() and (tmp_path / "sub" / ".run.npz.spool").stat().st_size > 2_000_000
+        until(lambda: (tmp_path / "sub" / ".run.npz.spool").stat().st_size > 2_000_000, "no rows are written")
+        assert not path.exists()
         assert {name: value for name, value in vars(recorder).items() if name not in counts} == before
         assert recorder._steps == 20_000
     assert load(path).steps == 20_000 and [file.name for file in path.parent.iterdir()] == ["run.npz"]
@@ -127,7 +132,7 @@ def test_the_steps_before_an_error_are_saved(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Recorder(tmp_path / "run.npz", metadata()) as recorder:
-        writes, file = [], recorder._spool
+        writes, file = [], recorder._spool._file
 
         class Full:
             def write(self, data: bytes) -> int:
@@ -139,7 +144,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: 
             def close(self) -> None:
                 file.close()
 
-        recorder._spool = Full()
+        recorder._spool._file = Full()  # pyright: ignore[reportAttributeAccessIssue]
         report = ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(9)
     recording = load(tmp_path / "run.npz")
     assert recorder.problem is not None and recorder.problem.exit_code == 2
@@ -150,6 +155,36 @@ def test_a_full_disk_ends_the_recording_and_not_the_run(tmp_path: Path, caplog: 
     assert [record.getMessage() for record in caplog.records] == [
         f"recording to {tmp_path / 'run.npz'} ends here: No space left on device"
     ]
+
+
+class SlowFile:
+    """A file on a disk that takes 0.3 s for each row."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.close = file, file.close
+
+    def write(self, data: bytes) -> int:
+        time.sleep(0.3)
+        return self.file.write(data)
+
+
+def test_a_slow_disk_delays_the_recording_and_not_the_loop(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "run.npz", metadata()) as recorder:
+        recorder._spool._file = SlowFile(recorder._spool._file)  # pyright: ignore[reportAttributeAccessIssue]
+        safety = Safety(Limits.off().changed(["stall=0.25"]), metadata())
+        report = ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, safety=safety, on_step=recorder).run(9)
+    assert report.event is None and report.seconds < 9 * 0.3 / 2.0
+    assert recorder.problem is None and load(tmp_path / "run.npz").steps == 9
+
+
+def test_a_disk_that_is_much_too_slow_ends_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "MAX_WAITING_BYTES", 1000)  # of rows of about 190 bytes
+    with Recorder(tmp_path / "run.npz", metadata()) as recorder:
+        recorder._spool._file = SlowFile(recorder._spool._file)  # pyright: ignore[reportAttributeAccessIssue]
+        ControlLoop(FakePolicy(), FakeRobot(), nothing, DT, realtime=False, on_step=recorder).run(30)
+    saved = load(tmp_path / "run.npz").steps
+    assert 1 <= saved < 30 and recorder.problem is not None
+    assert f"holds {saved} of 30 steps (the disk is too slow)" in recorder.problem.message
 
 
 LIMITED = """

@@ -72,15 +72,21 @@ def test_a_steered_walk(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     )
 
 
+def squares(tab: Page, tmp_path: Path) -> list[tuple[float, float]]:
+    """The places of the squares between arrows, in pixels: of the handle at the root, which pushes, and of the stick."""
+    tab.mouse.move(300, 30)  # what the pointer is over has another colour
+    tab.wait_for_timeout(1000)  # until they are drawn there
+    red, _, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
+    rows, columns = np.nonzero((blue > 170) & (blue - red > 90))
+    found = [(columns[part], rows[part]) for part in (rows < rows.min() + 30, rows > rows.max() - 30)]
+    return [(float(np.median(x)), float(np.median(y))) for x, y in found]
+
+
 def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None:
     tab, viewer = page
     viewer.controls.reset()
     until(lambda: seen(viewer.simulation).time < 1.0, "no reset")
-    tab.wait_for_timeout(1000)  # until it is drawn there
-    red, _, blue = np.moveaxis(picture(tab, tmp_path)[:, :560], -1, 0)
-    rows, columns = np.nonzero((blue > 170) & (blue - red > 90))  # the square between the stick's arrows
-    assert len(rows) > 5
-    x, y = float(np.median(columns)), float(np.median(rows))
+    _, (x, y) = squares(tab, tmp_path)
     tab.mouse.move(x, y)
     tab.mouse.down()
     for k in range(1, 6):
@@ -91,6 +97,24 @@ def test_the_stick_is_dragged(page: tuple[Page, Viewer], tmp_path: Path) -> None
     assert -20.0 < viewer.controls.direction < 90.0
     until(lambda: (seen(viewer.simulation).command.steering_speed or 0.0) > 0.2, "it is not told")
     tab.keyboard.press("x")
+
+
+def test_the_handle_at_the_root_pushes(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    viewer.controls.reset()
+    until(lambda: seen(viewer.simulation).time < 1.0, "no reset")
+    (x, y), _ = squares(tab, tmp_path)
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    for k in range(1, 6):
+        tab.mouse.move(x - 8 * k, y)
+    until(lambda: viewer.controls._force.value != 240.0, "no force is aimed at")
+    tab.screenshot(path=tmp_path / "arrow.png", timeout=1e3 * PATIENCE)
+    before = seen(viewer.simulation).body_pos_w[0, 1]
+    assert abs(before) < 0.03  # nothing pushes yet
+    tab.mouse.up()
+    # To the left in the picture is to the robot's left.
+    until(lambda: seen(viewer.simulation).body_pos_w[0, 1] > before + 0.03, "no push")
 
 
 def test_clicks_are_goals_and_points_of_a_path(page: tuple[Page, Viewer]) -> None:
@@ -129,6 +153,17 @@ def test_a_clip_a_push_a_reset_and_another_student(page: tuple[Page, Viewer]) ->
     tab.get_by_role("option", name="tiny").click()
     until(lambda: viewer.simulation.student == "tiny", "no other student")
     tab.get_by_text("tiny", exact=False).first.wait_for()
+
+
+def test_the_ground_is_chosen(page: tuple[Page, Viewer], tmp_path: Path) -> None:
+    tab, viewer = page
+    tab.get_by_role("tab", name="conditions").click()
+    tab.get_by_role("combobox", name="ground").click()
+    tab.get_by_role("option", name="gentle").click()
+    until(lambda: seen(viewer.simulation).ground.kind == "gentle" and viewer._scene._terrain, "no other ground")
+    tab.screenshot(path=tmp_path / "ground.png", timeout=1e3 * PATIENCE)
+    tab.get_by_role("button", name="as exported").click()
+    until(lambda: seen(viewer.simulation).ground.kind == "flat" and not viewer._scene._terrain, "not flat again")
 
 
 def test_conditions_pause_and_contact_forces(page: tuple[Page, Viewer], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.figure import figure
+from protege.deploy.viewer.ground import Ground
 from protege.deploy.viewer.scene import Scene
 from protege.sim.robots import get_robot
 from protege.sim.robots.menagerie import load
@@ -78,7 +79,9 @@ def test_the_camera_has_the_robots_camera_distance() -> None:
 
 
 def test_rays_meet_the_ground_by_hand() -> None:
-    scene = SimpleNamespace(_origin=SimpleNamespace(position=(-5.0, 1.0, 0.0)))  # the robot is at (5, -1)
+    scene = SimpleNamespace(
+        _origin=SimpleNamespace(position=(-5.0, 1.0, 0.0)), _ground=Ground()
+    )  # the robot is at (5, -1)
 
     def ground(origin: list[float], direction: list[float]) -> Any:
         return Scene.ground(scene, np.array(origin), np.array(direction))  # pyright: ignore[reportArgumentType]
@@ -87,3 +90,14 @@ def test_rays_meet_the_ground_by_hand() -> None:
     assert ground([0.0, 0.0, 2.0], [1.0, 0.0, 0.1]) is None
     assert ground([0.0, 0.0, 2.0], [1.0, 0.0, -0.001]) is None  # 2 km away
     assert ground([0.0, 0.0, -2.0], [1.0, 0.0, -1.0]) is None  # from below
+
+
+def test_rays_meet_uneven_ground() -> None:
+    ground = Ground("slopes")
+    scene, origin = (
+        SimpleNamespace(_origin=SimpleNamespace(position=(0.0, 0.0, 0.0)), _ground=ground),
+        np.array([0, 0, 3]),
+    )
+    ahead = np.array([1.0, 0.3, -0.8])
+    x, y = Scene.ground(scene, origin, ahead) or (0.0, 0.0)  # pyright: ignore[reportArgumentType]
+    assert y == pytest.approx(0.3 * x) and 3.0 - 0.8 * x == pytest.approx(ground.height(np.array([x, y])), abs=1e-3)

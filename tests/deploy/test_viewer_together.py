@@ -17,8 +17,8 @@ from protege.deploy.cli.main import main
 from protege.deploy.errors import DeployError
 from protege.deploy.interface import Command, RobotReading
 from protege.deploy.viewer.conditions import Conditions
-from protege.deploy.viewer.group import Group
-from protege.deploy.viewer.scene import LANE, STUDENT_COLORS
+from protege.deploy.viewer.group import LANE, Group
+from protege.deploy.viewer.scene import STUDENT_COLORS
 from protege.deploy.viewer.serve import Viewer
 
 
@@ -147,7 +147,7 @@ def test_both_are_on_the_page(need: Callable[[str], None], walker: Path, exporte
         tab.get_by_text("tiny: fallen").first.wait_for()
         names = [actor._name.text for actor in viewer._scene._actors if actor._name is not None]
         assert names == ["walker", "tiny (fallen)"]
-        assert [actor.lane for actor in viewer._scene._actors] == [0.0, -LANE]
+        assert [simulation.lane for simulation in viewer.group.simulations] == [0.0, -LANE]
 
         def pixels() -> list[int]:
             tab.screenshot(path=tmp_path / "page.png", timeout=1e3 * PATIENCE)

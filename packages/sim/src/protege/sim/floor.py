@@ -4,12 +4,8 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from .terrain import Terrain
-
-LEVEL_WINDOW = 0.5
-"""m, side of the square over which `Floor.level` averages: about the length of a step."""
 
 
 class Floor:
@@ -25,10 +21,7 @@ class Floor:
 
     def __init__(self, terrain: Terrain, n: int, device: torch.device | str) -> None:
         self.cell, self.half_size, self.points = terrain.cell, terrain.half_size, len(terrain.height)
-        surface = torch.from_numpy(terrain.height).to(device)
-        reach = round(0.5 * LEVEL_WINDOW / terrain.cell)
-        level = avg_pool2d(surface[None], 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
-        self._surface, self._level = surface.flatten(), level.flatten()
+        self._surface, self._level = (torch.from_numpy(x).to(device).flatten() for x in (terrain.height, terrain.level))
         self.origin = torch.zeros(n, 2, device=device)
 
     def __getitem__(self, rows: slice) -> Self:
@@ -47,7 +40,7 @@ class Floor:
         return self._look_up(self._surface, xy)
 
     def level(self, xy: Tensor) -> Tensor:
-        """Height of the ground around a point, averaged over `LEVEL_WINDOW`, (n, ...) m; xy: (n, ..., 2) m in the world frame.
+        """Height of the ground around a point, see `Terrain.level`, (n, ...) m; xy: (n, ..., 2) m in the world frame.
 
         A robot with both feet on uneven ground stands about this high. It changes little between control steps, even at an edge.
         """

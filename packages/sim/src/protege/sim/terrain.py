@@ -1,6 +1,8 @@
 """Uneven ground as a height field, determined by the config and its seed alone."""
 
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,10 @@ SLOPE_LENGTH, BUMP_LENGTH = (6.0, 12.0), (0.8, 2.0)
 BLOCK_SIZE = 1.5
 """m, side of the level blocks; their heights differ by steps."""
 WAVE_COUNT = 12
+LEVEL_WINDOW = 0.5
+"""m, side of the square over which `Terrain.level` averages: about the length of a step."""
+BASE = 1.0
+"""m, thickness of the solid ground under a height field. Feet that sank half as deep would be pushed out below."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,21 @@ class Terrain:
         """m, from the origin to the border."""
         return 0.5 * self.cell * (len(self.height) - 1)
 
+    @cached_property
+    def level(self) -> np.ndarray:
+        """(R, R) m, float32, the height averaged over `LEVEL_WINDOW`, at the border over what is inside."""
+        reach = round(0.5 * LEVEL_WINDOW / self.cell)
+        padded = np.pad(self.height.astype(float), reach, constant_values=np.nan)
+        around = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+        return np.nanmean(around, axis=(2, 3)).astype(np.float32)
+
+    def add_to(self, spec: Any, name: str) -> None:
+        """Add the height field to a MuJoCo `MjSpec`. MuJoCo scales its heights to 0 ... 1 and multiplies them by the third size."""
+        top, points = float(self.height.max()), len(self.height)
+        heights = (self.height.astype(float) / top).flatten()
+        size = [self.half_size, self.half_size, top, BASE]
+        spec.add_hfield(name=name, nrow=points, ncol=points, size=size, userdata=heights)
+
 
 def make_terrain(params: TerrainParams) -> Terrain | None:
     """The terrain of a config; None for the flat floor at height 0."""
@@ -51,6 +72,13 @@ def make_terrain(params: TerrainParams) -> Terrain | None:
     height += CLEARANCE - height.min()
     inside = (0.5 * params.size - np.maximum(np.abs(x), np.abs(y))) / EDGE_WIDTH
     return Terrain((height * inside.clip(0.0, 1.0)).astype(np.float32), params.cell)
+
+
+gentle = partial(make_terrain, TerrainParams("gentle"))
+slopes = partial(make_terrain, TerrainParams("gentle", bump_height=0.0, step_height=0.0))
+bumps = partial(make_terrain, TerrainParams("gentle", slope=0.0, step_height=0.0))
+steps = partial(make_terrain, TerrainParams("gentle", slope=0.0, bump_height=0.0))
+"""What the viewer offers: the ground that policies are trained on, and each part of it."""
 
 
 def _waves(length: tuple[float, float], x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:

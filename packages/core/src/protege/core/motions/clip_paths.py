@@ -4,6 +4,7 @@ Only the standard library is used, because `protege.deploy` shares this file (se
 """
 
 import glob
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,14 +69,18 @@ def _shipped(path: Path) -> Path | None:
     """A shipped clip, if `path` is a bare name or in `data/motions`."""
     if path.parent.parts[-2:] not in ((), FOLDER.parts):
         return None
+    return next((place / path.name for place in _packages() if (place / path.name).is_file()), None)
+
+
+@cache
+def _packages() -> list[Path]:
+    """The folders of installed packages that ship clips. Listing them takes a quarter of the viewer's start for five clips."""
+    folders = list[Path]()
     for entry in entry_points(group="protege.motions"):
         top, *rest = entry.value.split(".")
         spec = find_spec(top)
-        for place in (spec and spec.submodule_search_locations) or ():
-            shipped = Path(place, *rest, path.name)
-            if shipped.is_file():
-                return shipped
-    return None
+        folders += [Path(place, *rest) for place in (spec and spec.submodule_search_locations) or ()]
+    return folders
 
 
 def _some(paths: list[Path], problem: str) -> list[Path]:

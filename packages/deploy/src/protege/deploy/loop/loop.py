@@ -11,7 +11,7 @@ from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterf
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
 from .latency import Histogram
-from .pace import Pace, priority, undisturbed
+from .pace import Pace, priority, suspended, undisturbed
 from .start_up import StartUp
 from .watchdog import Watchdog
 
@@ -118,7 +118,7 @@ class ControlLoop:
         self.safety = safety or Safety(Limits.off(), period=control_dt)
         self._period, self._catch_up = 1.0 / rate if rate else control_dt, catch_up
         self._fifo, self._core = fifo, core
-        self._writing, self._stopped = threading.Lock(), threading.Event()
+        self._writing, self._stopped, self._suspended = threading.Lock(), threading.Event(), 0.0
         self._histograms = {stage: Histogram() for stage in STAGES}
 
     def stop(self) -> None:
@@ -146,6 +146,7 @@ class ControlLoop:
     def _run(self, steps: int | None, watchdog: Watchdog | None) -> LoopReport:
         pace = Pace(self._period, self._catch_up, realtime=self.realtime)
         index = missed = damped = 0
+        self._suspended = suspended()
         resumed = list[Event]()
         self._start(pace, watchdog)
         self._histograms = {stage: Histogram() for stage in STAGES}
@@ -260,8 +261,14 @@ class ControlLoop:
 
     def _check_stall(self, late: float) -> None:
         limit = self.safety.limits.stall
-        if self.realtime and limit is not None and late > limit:
+        if not self.realtime or limit is None:
+            return
+        if late > limit:
             self.safety.trip("stall", f"a step began {1e3 * late:.0f} ms late", late=late, limit=limit)
+        slept = (now := suspended()) - self._suspended
+        if slept > limit:
+            self.safety.trip("stall", f"the computer was suspended for {slept:.1f} s", slept=slept, limit=limit)
+        self._suspended = max(self._suspended, now)
 
     def _watchdog(self) -> AbstractContextManager[Watchdog | None]:
         """In real time, a thread that damps the robot while a step does not end."""

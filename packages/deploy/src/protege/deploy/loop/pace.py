@@ -76,6 +76,17 @@ class PreciseSleep:
         return now
 
 
+def suspended() -> float:
+    """How long this computer has been suspended since it was started, s; 0 where the system does not say.
+
+    The monotonic clock, by which the loop runs, stands still meanwhile. Being held up between the two readings makes it smaller.
+    """
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    since_start = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return since_start - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """In the block, other threads yield soon, and the garbage collector ignores the objects that exist already."""

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,16 @@ from ..interface import MEASURED_FIELDS, ROOT_SIZES, Array
 from ..policy.metadata import DTYPES, Metadata
 from .loop import Step
 from .recording import FORMAT_VERSION, RECORDED_STAGES, SUFFIXES, own_columns, safetensors_numpy, save
+from .spool import Spool
 
 logger = logging.getLogger("protege.deploy")
 
-BUFFER_BYTES = 1 << 20  # written to the disk together
 MAX_IN_MEMORY_BYTES = 1 << 30  # of a recording, if the disk has no space for a second copy
 RETRY_SHARE = 0.9  # of the rows, for the next attempt to write
 
 
 class Recorder:
-    """Writes each step to the disk, so that memory does not grow, and the file after the run.
+    """Writes each step to the disk, from a thread of its own, so that memory does not grow, and the file after the run.
 
     Use it in a `with` block; after an error the steps so far are saved. Assign `feed` to `OnnxPolicy.on_inputs` and call the
     recorder with each step. A full disk ends the recording, not the run: the file then holds as many rows as fit, and `problem`
@@ -69,7 +69,7 @@ class Recorder:
         self._spool_path = path.with_name(f".{path.name}.spool")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._spool: BinaryIO = self._spool_path.open("wb", buffering=BUFFER_BYTES)
+            self._spool = Spool(self._spool_path, self._cut_short)
 
     def feed(self, inputs: Mapping[str, Array]) -> None:
         """Take the model's inputs of the next step, (1, ...) by name."""
@@ -118,7 +118,7 @@ class Recorder:
             )  # fmt: skip
 
     def _cut_short(self, error: OSError) -> None:
-        """Stop recording, because the disk is full. The first time it is logged, so that a long run can be stopped."""
+        """Stop recording, because the disk is full or too slow. The first time it is logged, so that a long run can be stopped."""
         if not self._full:
             self._full = str(error.strerror)
             logger.warning("recording to %s ends here: %s", self.path, self._full)

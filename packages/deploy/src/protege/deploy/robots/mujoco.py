@@ -47,7 +47,7 @@ class MujocoRobot:
         if not path.is_file():
             raise DeployError(f"{path} does not exist", "Export where protege-sim is installed, or put the MJCF there")
         try:
-            self.model = mujoco.MjModel.from_xml_path(str(path))
+            self.model = self._compile(str(path))
             joints = [self.model.joint(name) for name in self.metadata.joint_names]
             self._servos = np.array([self.model.actuator(name).id for name in self.metadata.joint_names])
             self._bodies = np.array([self.model.body(name).id for name in self.metadata.body_names])
@@ -67,6 +67,10 @@ class MujocoRobot:
         self.reset()
         self._standing_heights = self._heights()
         self.reset(None if standing else self.metadata.start)
+
+    def _compile(self, path: str) -> mujoco.MjModel:
+        """The model of robot.xml."""
+        return mujoco.MjModel.from_xml_path(path)
 
     def reset(self, start: StartState | None = None) -> None:
         """Set a state or, by default, the default pose at rest with the feet on the ground."""
@@ -170,7 +174,7 @@ class MujocoRobot:
         mujoco.mj_kinematics(self.model, self.data)
         model = self.model
         ground = int(np.flatnonzero(model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE))[0])
-        others = [geom for geom in solid_geoms(model) if geom != ground]
+        others = [geom for geom in solid_geoms(model) if model.geom_bodyid[geom]]  # not the world's
         return min(mujoco.mj_geomDistance(model, self.data, ground, g, 2 * lift, None) for g in others) - lift
 
 

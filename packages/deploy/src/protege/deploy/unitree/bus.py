@@ -4,8 +4,8 @@ import threading
 import time
 from collections import Counter
 from functools import cache
+from html import escape
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def _config(interface: str) -> str:
 
     On loopback these discover each other by multicast or, with an older Cyclone DDS, by unicast. Both are enabled here.
     """
-    place = f'<NetworkInterface name={quoteattr(interface)} priority="default" multicast="default"/>'
+    place = f'<NetworkInterface name="{escape(interface)}" priority="default" multicast="default"/>'
     both = '<ParticipantIndex>auto</ParticipantIndex><Peers><Peer Address="127.0.0.1"/></Peers>'
     found = f"<Discovery>{both}</Discovery>" if interface == LOOPBACK else ""
     return (

@@ -6,8 +6,10 @@ import numpy as np
 import viser
 
 from ..commands.registry import KINDS
+from ..geometry import yaw
 from ..interface import Array
 from .figure import figure
+from .ground import Ground
 from .simulation import Frame, Simulation
 
 LINE_COLOR = (230, 90, 40)
@@ -28,7 +30,6 @@ class Actor:
         scene: of the page.
         simulation: the simulation.
         place: path of the scene's node that everything is drawn below; its y shows the robot's lane.
-        lane: m to the left at which the robot is drawn, for robots side by side.
         color: of the robot and its name; None: the robot's own colours and no name.
     """
 
@@ -38,12 +39,11 @@ class Actor:
         simulation: Simulation,
         place: str,
         *,
-        lane: float = 0.0,
         color: Color | None = None,
     ) -> None:
-        self._scene, self._place, self._color, self.lane = scene, place, color, lane
-        self._scene.add_frame(place, show_axes=False, position=(0.0, lane, 0.0))
-        self._feet = self._scene.add_frame(f"{place}/feet", show_axes=False)
+        self._scene, self._place, self._color = scene, place, color
+        self._scene.add_frame(place, show_axes=False, position=(0.0, simulation.lane, 0.0))
+        self._feet, self._root = (self._scene.add_frame(f"{place}/{x}", show_axes=False) for x in ("feet", "root"))
         self._commands = {
             name: self.line(name, x.segments) if x.segments else self._ball(name) for name, x in KINDS.items()
         }
@@ -65,7 +65,9 @@ class Actor:
     def show(self, frame: Frame) -> None:
         """Draw a step."""
         root, command = frame.body_pos_w[0], frame.command
-        self._feet.position = (float(root[0]), float(root[1]), 0.0)
+        self._feet.position = (float(root[0]), float(root[1]), float(frame.ground.level(root[:2])))
+        turn = yaw(frame.body_quat_w[0]) / 2.0
+        self._root.position, self._root.wxyz = root, (np.cos(turn), 0.0, 0.0, np.sin(turn))
         self._pose(self._bodies, frame.body_pos_w, frame.body_quat_w)
         if frame.ghost is not None:
             self._ghost = self._ghost or self._add("ghost", color=GHOST_COLOR, opacity=GHOST_OPACITY)
@@ -74,7 +76,7 @@ class Actor:
             handle.visible = frame.ghost is not None
         self._show_forces(frame.contacts)
         for name, kind in KINDS.items():
-            show(self._commands[name], kind.drawn(command, root[:2]))
+            show(self._commands[name], kind.drawn(command, root[:2]), frame.ground)
         if self._name is not None:
             self._name.text = f"{frame.student}{' (fallen)' * frame.fallen}"
             self._name.position = (float(root[0]), float(root[1]), float(frame.body_pos_w[:, 2].max()) + NAME_GAP)
@@ -119,11 +121,12 @@ class Actor:
             self._forces.points = ends
 
 
-def show(handle: Any, points: Array | None) -> None:
+def show(handle: Any, points: Array | None, ground: Ground) -> None:
     """Show segments between points (P + 1, 2) m on the ground, or a ball at the only one; None hides them."""
     handle.visible = points is not None
     if points is not None and len(points) == 1:
-        handle.position = (float(points[0, 0]), float(points[0, 1]), BALL_RADIUS)
+        height = float(ground.height(points[0]))
+        handle.position = (float(points[0, 0]), float(points[0, 1]), height + BALL_RADIUS)
     elif points is not None:
-        lifted = np.column_stack([points, np.full(len(points), LINE_HEIGHT)]).astype(np.float32)
+        lifted = np.column_stack([points, LINE_HEIGHT + ground.height(points)]).astype(np.float32)
         handle.points = np.stack([lifted[:-1], lifted[1:]], axis=1)

@@ -10,6 +10,10 @@ import numpy as np
 from ..interface import Array, Mode, RobotReading
 from ..policy.metadata import StartState
 from ..robots.mujoco import MujocoRobot
+from .ground import NAME, Ground
+
+SETTLING = 20
+"""How often a robot is lifted out of uneven ground at its start."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Conditions:
 class ConditionedRobot(MujocoRobot):
     """The exported robot in MuJoCo, under conditions that may change between two control steps.
 
+    On uneven ground it measures its height from the level ground under it, as policies do in training.
+
     Args:
         folder: an export.
+        ground: that it walks on.
 
     Attributes:
         conditions: the present conditions; see `apply`.
@@ -43,7 +50,8 @@ class ConditionedRobot(MujocoRobot):
 
     conditions = Conditions()
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, ground: Ground | None = None) -> None:
+        self.ground = ground or Ground()
         super().__init__(folder)
         model = self.model
         self._friction, self._effort = model.geom_friction.copy(), model.jnt_actfrcrange.copy()
@@ -62,10 +70,14 @@ class ConditionedRobot(MujocoRobot):
 
     def reset(self, start: StartState | None = None) -> None:
         super().reset(start)
+        if self.ground.terrain is not None:
+            self._lift()
         self._noise, self._targets = np.random.default_rng(0), deque[Array]([self.data.ctrl[self._servos].copy()])
 
     def read(self) -> RobotReading:
         reading = super().read()
+        if reading.root_pos_w is not None:
+            reading.root_pos_w[2] -= self._level
         if self.conditions.joint_vel_noise:
             noise = self._noise.standard_normal(len(reading.joint_vel))
             reading.joint_vel = reading.joint_vel + self.conditions.joint_vel_noise * noise
@@ -82,3 +94,27 @@ class ConditionedRobot(MujocoRobot):
             age = -((substep - late) // substeps)
             self.data.ctrl[self._servos] = self._targets[min(age, len(self._targets) - 1)]
             mujoco.mj_step(self.model, self.data)
+
+    def _compile(self, path: str) -> mujoco.MjModel:
+        return self.ground.compile(path)
+
+    def _heights(self) -> tuple[float, float]:
+        root, head = super()._heights()
+        return root - self._level, head - self._level
+
+    @property
+    def _level(self) -> float:
+        """Height of the level ground under the root, m."""
+        return float(self.ground.level(self.data.qpos[:2]))
+
+    def _lift(self) -> None:
+        """Raise the robot to the level ground, and then until no shape is in the ground."""
+        terrain = self.model.geom(NAME).id
+        self.data.qpos[2] += self._level
+        for _ in range(SETTLING):
+            mujoco.mj_forward(self.model, self.data)
+            depths = [contact.dist for contact in self.data.contact[: self.data.ncon] if terrain in contact.geom]
+            if min(depths, default=0.0) >= 0.0:
+                break
+            self.data.qpos[2] -= min(depths)
+        mujoco.mj_kinematics(self.model, self.data)

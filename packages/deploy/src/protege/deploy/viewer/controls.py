@@ -15,7 +15,9 @@ from ..policy.metadata import Modality
 from .clip_files import DROP_SCRIPT, UPLOAD_HINT, UPLOAD_LABEL, ClipFiles, file_name
 from .conditions import Conditions
 from .film import FILM_BUTTON
+from .ground import FLAT, kinds
 from .group import Group
+from .push_handle import PushHandle
 from .scene import FEET_NODE, Scene
 
 MAX_PATH_SPEED, SPEED_STEP, TURN_STEP = 1.5, 0.25, 15.0
@@ -88,7 +90,7 @@ class Controls:
         self._speed = self._gui.add_slider("speed, m/s", *self._group.lead.speeds, 0.05, 0.0)
         self._turn = self._gui.add_slider("direction, °", -180.0, 180.0, 1.0, 0.0)
         self._gui.add_markdown(
-            "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at the robot's feet."
+            "**I K** faster, slower; **J L** turn; **X** stand. Or drag the stick at its feet. The handle at its root pushes."
         )
         self._stick = self._server.scene.add_transform_controls(
             STICK_NODE, scale=0.6, active_axes=(True, True, False), disable_rotations=True, position=(0.0, 0.0, 0.05)
@@ -157,7 +159,9 @@ class Controls:
         self._group.order({mode: inputs})
 
     def _conditions(self) -> None:
-        """Sliders for the conditions of robot and floor."""
+        """The ground, and sliders for the conditions of robot and floor."""
+        ground = self._gui.add_dropdown("ground", kinds(), initial_value=self._group.lead.ground.kind)
+        ground.on_update(lambda _: self._try(lambda: self._set_ground(ground.value)))
         sliders = {
             name: self._gui.add_slider(label, least, most, step, getattr(Conditions(), name) / unit)
             for name, (label, least, most, step, unit) in CONDITION_SLIDERS.items()
@@ -168,6 +172,7 @@ class Controls:
             self._group.set_conditions(Conditions(**values))
 
         def clear() -> None:
+            ground.value = FLAT
             for name, slider in sliders.items():
                 slider.value = getattr(Conditions(), name) / CONDITION_SLIDERS[name][-1]
             apply()
@@ -175,6 +180,11 @@ class Controls:
         for slider in sliders.values():
             slider.on_update(lambda _: apply())
         self._gui.add_button("as exported").on_click(lambda _: clear())
+
+    def _set_ground(self, kind: str) -> None:
+        if kind != self._group.lead.ground.kind:
+            self._halt()
+            self._group.set_ground(kind)
 
     def _time(self) -> None:
         """Pause, single steps and slow motion."""
@@ -191,6 +201,8 @@ class Controls:
         follow = self._gui.add_checkbox("camera follows", True)
         angles = {"forward": 0.0, "left": 90.0, "back": 180.0, "right": -90.0}
         self._side.on_click(lambda _: self.push(angles[self._side.value]))
+        aim = partial(setattr, self._force, "value")
+        self._handle = PushHandle(self._server.scene, MAX_PUSH, aim, self._group.push)
         act.on_click(lambda _: self.stand() if act.value == "stand" else self.reset())
         follow.on_update(lambda _: setattr(self._scene, "follow", follow.value))
         contacts = self._gui.add_checkbox("contact forces", False)

@@ -11,7 +11,10 @@ from ..errors import DeployError
 from ..geometry import yaw
 from ..policy.metadata import Metadata
 from .conditions import Conditions
+from .ground import Ground
 from .simulation import RESET_SECONDS, Simulation
+
+LANE = 1.2  # m between robots side by side, each to the right of the one before
 
 
 class Group:
@@ -37,7 +40,9 @@ class Group:
     def __init__(self, students: Mapping[str, Path], *, standing: bool = True, together: bool = False) -> None:
         sets = [{name: path} for name, path in students.items()] if together else [dict(students)]
         self.together = together
-        self.simulations = [Simulation(x, standing=standing, sets_up=not together) for x in sets]
+        self.simulations = [
+            Simulation(x, standing=standing, sets_up=not together, lane=-LANE * index) for index, x in enumerate(sets)
+        ]
         self.lead = self.simulations[0]
         for simulation in self.simulations:
             simulation.is_ahead = partial(self._is_ahead, simulation)
@@ -70,6 +75,11 @@ class Group:
         """The students that act, the lead's first."""
         return [simulation.student for simulation in self.simulations]
 
+    @property
+    def actors(self) -> list[tuple[str, Ground]]:
+        """Each simulation's student and ground."""
+        return [(simulation.student, simulation.ground) for simulation in self.simulations]
+
     # Requests of the page -------------------------------------------------------------------------------------------------------
 
     def order(self, order: Mapping[str, Any]) -> None:
@@ -99,6 +109,15 @@ class Group:
         """Change what is different about robots and floor."""
         for simulation in self.simulations:
             simulation.conditions = conditions
+
+    def set_ground(self, kind: str) -> None:
+        """Start all again, on this ground.
+
+        Raises:
+            DeployError: there is no such ground.
+        """
+        for simulation in self.simulations:
+            simulation.set_ground(kind)
 
     def show_contacts(self, shown: bool) -> None:
         """Show contact forces, or not."""

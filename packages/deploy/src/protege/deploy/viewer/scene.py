@@ -9,6 +9,7 @@ import viser
 from ..interface import Array
 from ..policy.metadata import Camera
 from .actor import Actor, Color, show
+from .ground import Ground
 from .group import Group
 from .simulation import Frame
 
@@ -19,9 +20,12 @@ robot's own camera distance."""
 WORLD_NODE = "/world"
 """Moved so that the robot stays in view: the camera belongs to the user, and code does not move it."""
 LEAD_NODE = f"{WORLD_NODE}/0"
+GROUND_STEPS = 8
+"""Steps of the search for the point where a ray meets uneven ground: each takes the height below the last one's point."""
 FEET_NODE = f"{LEAD_NODE}/feet"
 """A frame on the ground below the lead's root, with the world's axes."""
-LANE = 1.2  # m between robots side by side, each to the right of the one before
+ROOT_NODE = f"{LEAD_NODE}/root"
+"""A frame at the lead's root, level, with x ahead."""
 STUDENT_COLORS: tuple[Color, ...] = ((230, 140, 60), (60, 160, 110), (150, 90, 190), (205, 175, 40))
 """Colours of students side by side, in the scene and in the charts, again and again."""
 
@@ -48,7 +52,6 @@ class Scene:
                 self._scene,
                 simulation,
                 f"{WORLD_NODE}/{index}",
-                lane=-LANE * index,
                 color=STUDENT_COLORS[index % len(STUDENT_COLORS)] if group.together else None,
             )
             for index, simulation in enumerate(group.simulations)
@@ -57,13 +60,24 @@ class Scene:
         self._camera: Camera | None = None
         self.follow = True
         self._look(group.metadata.camera)
+        self._ground, self._terrain = group.lead.ground, None
 
     def build(self, group: Group) -> None:
-        """Replace the robots' shapes by those of the students that act now."""
+        """Replace robots and ground by those of the students that act now."""
+        if group.lead.ground is not self._ground:
+            self._build_ground(group.lead.ground)
         for actor, simulation in zip(self._actors, group.simulations, strict=True):
             actor.build(simulation)
         if group.metadata.camera != self._camera:
             self._look(group.metadata.camera)
+
+    def _build_ground(self, ground: Ground) -> None:
+        self._ground = ground
+        if self._terrain is not None:
+            self._terrain.remove()
+        self._terrain = None
+        if ground.terrain is not None:
+            self._terrain = self._scene.add_mesh_trimesh(f"{WORLD_NODE}/terrain", ground.surface())
 
     def _look(self, camera: Camera) -> None:
         """Set the camera of pages that open from now on: behind the robot, to its right."""
@@ -87,15 +101,18 @@ class Scene:
     def draw(self, points: list[tuple[float, float]]) -> None:
         """Draw the path that is being clicked, (x, y) m in the world."""
         self._drawn = self._actors[0].line("drawn", max(1, len(points) - 1))
-        show(self._drawn, np.array(points) if len(points) > 1 else None)
+        show(self._drawn, np.array(points) if len(points) > 1 else None, self._ground)
 
     def ground(self, origin: Array, direction: Array) -> tuple[float, float] | None:
         """Where a ray of the page meets the ground, (x, y) m in the lead's world; None if it does not within 100 m."""
         if direction[2] >= -1e-6:
             return None
-        reach = -origin[2] / direction[2]
-        point = np.asarray(origin)[:2] + reach * np.asarray(direction)[:2]
-        if reach < 0.0 or np.linalg.norm(point) > 100.0:
-            return None
-        x, y = point - np.asarray(self._origin.position)[:2]
-        return float(x), float(y)
+        height, point = 0.0, np.zeros(2)
+        for _ in range(GROUND_STEPS):
+            reach = (height - origin[2]) / direction[2]
+            point = np.asarray(origin)[:2] + reach * np.asarray(direction)[:2]
+            if reach < 0.0 or np.linalg.norm(point) > 100.0:
+                return None
+            point -= np.asarray(self._origin.position)[:2]
+            height = float(self._ground.height(point))
+        return float(point[0]), float(point[1])

@@ -100,18 +100,21 @@ class Viewer:
         Raises:
             BaseException: the exception that ended the simulation.
         """
-        end, students = None if seconds is None else time.monotonic() + seconds, self.group.names
-        shown = [0] * len(students)
+        end, actors = None if seconds is None else time.monotonic() + seconds, self.group.actors
+        shown = [0] * len(actors)
         while end is None or time.monotonic() < end:
             self.group.check()
             with self._showing:
                 if self._ended.is_set():
                     return
                 new = [self._new_frame(index, shown) for index in range(len(shown))]
-                acting = [old if frame is None else frame.student for frame, old in zip(new, students, strict=True)]
-                if acting != students:
+                acting = [
+                    old if frame is None else (frame.student, frame.ground)
+                    for frame, old in zip(new, actors, strict=True)
+                ]
+                if acting != actors:
                     self._scene.build(self.group)
-                    students = acting
+                    actors = acting
                 if any(new):
                     self._scene.show(new)
                     self._plots.add(new)

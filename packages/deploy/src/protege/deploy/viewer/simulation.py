@@ -23,6 +23,7 @@ from ..policy.onnx_policy import OnnxPolicy
 from ..robots.mujoco import MujocoRobot
 from .conditions import ConditionedRobot, Conditions
 from .ghost import Ghost, ghost
+from .ground import Ground
 from .playback import Playback
 from .tracking import Tracking
 
@@ -52,6 +53,7 @@ class Frame:
         infer_ms: duration of the policy's inference.
         cycle_ms: duration of the whole control step.
         fallen: whether the robot has fallen.
+        ground: that the robot walks on.
         contacts: (C, 3) m and (C, 3) N, where the robot touches something and the force on it, in the world frame; None where they
             are not shown.
         ghost: (B, 3) m and (B, 4), body poses of a clip shown without physics, else those that are commanded; None without either.
@@ -70,6 +72,7 @@ class Frame:
     infer_ms: float
     cycle_ms: float
     fallen: bool
+    ground: Ground
     contacts: tuple[Array, Array] | None = None
     ghost: tuple[Array, Array] | None = None
 
@@ -91,6 +94,7 @@ class Simulation:
         students: exports by name.
         standing: start at rest instead of in motion.
         sets_up: whether a robot that has lain for `RESET_SECONDS` starts again by itself.
+        lane: m to the left at which the robot is shown, beside others on the same ground.
 
     Attributes:
         student: name of the student that acts.
@@ -106,8 +110,11 @@ class Simulation:
         DeployError: an export that cannot be run.
     """
 
-    def __init__(self, students: Mapping[str, Path], *, standing: bool = True, sets_up: bool = True) -> None:
-        self.students, self.standing, self._sets_up = dict(students), standing, sets_up
+    def __init__(
+        self, students: Mapping[str, Path], *, standing: bool = True, sets_up: bool = True, lane: float = 0.0
+    ) -> None:
+        self.students, self.standing, self._sets_up, self.lane = dict(students), standing, sets_up, lane
+        self._ground = Ground()
         self.student, self.frame = next(iter(self.students)), None
         self.frame: Frame | None
         self.error: BaseException | None = None
@@ -140,6 +147,11 @@ class Simulation:
     def model(self) -> Any:
         """The robot's MuJoCo model."""
         return self._robot.model
+
+    @property
+    def ground(self) -> Ground:
+        """That the robot walks on."""
+        return self._robot.ground
 
     @property
     def lying_seconds(self) -> float:
@@ -199,7 +211,18 @@ class Simulation:
         """
         if student not in self.students:
             raise DeployError(f"no student {student}", f"There are {', '.join(self.students)}")
-        loaded = self._load(student) if student != self.student else None
+        self._switch(student, self._load(student) if student != self.student else None)
+
+    def set_ground(self, kind: str) -> None:
+        """Start again, on this ground.
+
+        Raises:
+            DeployError: there is no such ground.
+        """
+        self._ground = Ground(kind, self.lane)
+        self._switch(self.student, self._load(self.student))
+
+    def _switch(self, student: str, loaded: "_Loaded | None") -> None:
         with self._lock:
             self._next_student = student, loaded
             self._restart.set()
@@ -225,7 +248,7 @@ class Simulation:
         """
         folder = self.students[student]
         # The thread that gives an order computes the poses of its clip: on a model of its own.
-        return _Loaded(OnnxPolicy(folder), ConditionedRobot(folder), MujocoRobot(folder).body_poses)
+        return _Loaded(OnnxPolicy(folder), ConditionedRobot(folder, self._ground), MujocoRobot(folder).body_poses)
 
     def _start_run(self, student: str, loaded: "_Loaded | None" = None) -> None:
         """Start a run of a student. `loaded` is only needed if another student acts now."""
@@ -253,6 +276,7 @@ class Simulation:
             self._order_time = self._commander.since
             self._tracking.forget()
         error_of, error = self._tracking(step, pos[0])
+        pos = self._raised(pos[0])
         self._fallen_steps = self._fallen_steps + 1 if robot.has_fallen else 0
         self._steps += 1
         shown = self._ghost
@@ -261,7 +285,7 @@ class Simulation:
             index=self._steps,
             student=self.student,
             time=step.time,
-            body_pos_w=pos[0],
+            body_pos_w=pos,
             body_quat_w=quat[0],
             command=step.command or Command(),
             modes=self._commander.modes,
@@ -271,8 +295,9 @@ class Simulation:
             infer_ms=1e3 * step.spent.get("infer", np.nan),
             cycle_ms=1e3 * sum(spent for stage, spent in step.spent.items() if stage != "wake"),
             fallen=self._fallen_steps > 0,
+            ground=robot.ground,
             contacts=robot.contact_forces() if self.shows_contacts else None,
-            ghost=shown.at(self._steps) if shown else self._reference(step.command),
+            ghost=self._shown_ghost(step.command),
         )
         force, left = self._pushes.popleft() if self._pushes else self._push
         robot.push(force if left else np.zeros(3))
@@ -290,6 +315,14 @@ class Simulation:
     def _ends(self) -> bool:
         """Whether this run is to end."""
         return self._restart.is_set() or self._closing.is_set()
+
+    def _raised(self, body_pos_w: Array) -> Array:
+        """Positions (B, 3) m whose heights are measured from the level ground under the root, in the world."""
+        return body_pos_w + np.array([0.0, 0.0, self._robot.ground.level(body_pos_w[0, :2])])
+
+    def _shown_ghost(self, command: Command | None) -> tuple[Array, Array] | None:
+        shown = self._ghost.at(self._steps) if self._ghost else self._reference(command)
+        return None if shown is None else (self._raised(shown[0]), shown[1])
 
     def _reference(self, command: Command | None) -> tuple[Array, Array] | None:
         """The body poses that are commanded next, if all bodies are commanded and the page shows them."""

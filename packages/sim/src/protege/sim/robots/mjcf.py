@@ -19,8 +19,6 @@ IMU = "imu"
 """The site where the inertial sensor sits."""
 
 TERRAIN = "terrain"
-TERRAIN_BASE = 1.0
-"""m, thickness of the solid ground under a height field. Feet that sank half as deep would be pushed out below."""
 
 SKIN, SHOES, HANDS = (0.93, 0.72, 0.52, 1.0), (0.24, 0.28, 0.36, 1.0), (0.98, 0.82, 0.66, 1.0)
 """Colours, rgba: the body, the feet, and hands and head."""
@@ -175,17 +173,10 @@ def _add_surroundings(spec: mujoco.MjSpec, friction: Vec3) -> None:
 
 
 def _add_terrain(spec: mujoco.MjSpec, terrain: Terrain, friction: Vec3) -> None:
-    """The height field. MuJoCo scales its heights to 0 ... 1 and multiplies them by the third size."""
+    """The height field."""
     # MuJoCo Warp does not support this for height fields.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
-    top = float(terrain.height.max())
-    spec.add_hfield(
-        name=TERRAIN,
-        nrow=len(terrain.height),
-        ncol=len(terrain.height),
-        size=[terrain.half_size, terrain.half_size, top, TERRAIN_BASE],
-        userdata=(terrain.height.astype(float) / top).flatten(),
-    )
+    terrain.add_to(spec, TERRAIN)
     spec.worldbody.add_body(name=TERRAIN, mocap=True).add_geom(
         name=TERRAIN,
         type=mujoco.mjtGeom.mjGEOM_HFIELD,

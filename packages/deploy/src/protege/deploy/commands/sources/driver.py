@@ -5,6 +5,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -95,6 +96,7 @@ class DeviceThread:
         self._thread.join()
 
     def _read(self) -> None:
+        self._driver.keep_alive()  # from now on, so that a device that ends at once is noticed too
         while not self._ended.is_set():
             ready, _, _ = select.select([self._fd], [], [], POLL_SECONDS)
             try:
@@ -109,5 +111,6 @@ class DeviceThread:
 
 
 def print_line(line: str) -> None:
-    """Print a line on the terminal, over the previous one."""
-    click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+    """Print a line on the terminal, over the previous one. A terminal that is gone does not end the control."""
+    with suppress(OSError):
+        click.echo(f"\r\x1b[K{line}", nl=False, err=True)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,10 +62,10 @@ def gamepad(commander: Commander, clip: str | None = None, device: str = DEFAULT
         device: of the joystick interface.
 
     Raises:
-        DeployError: the device does not exist or may not be read.
+        DeployError: the device does not exist or may not be read, or is a file or a folder.
     """
     try:
-        fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except PermissionError as error:
         raise DeployError(
             f"{device} may not be read", "Join the group that it belongs to, `input` as a rule"
@@ -76,6 +77,8 @@ def gamepad(commander: Commander, clip: str | None = None, device: str = DEFAULT
         ) from error
     driver = Driver(commander, clip)
     try:
+        if not (stat.S_ISCHR(mode := os.fstat(fd).st_mode) or stat.S_ISFIFO(mode)):
+            raise DeployError(f"{device} is no gamepad", f"Name a device, such as {DEFAULT_DEVICE}")
         with DeviceThread(fd, driver, Stick(driver).take):
             yield driver
     finally:
