@@ -263,6 +263,12 @@ def test_a_bvh_that_is_wrong_is_named_by_line_or_frame(old, new, words):
     assert re.search(words, line), line
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_bvh_without_frames_is_named():
+    head = bvh().decode().replace("Frames: 20", "Frames: 0").partition("Frame Time")[0]
+    assert "a walk.x has no frames. Download or copy it again" in bad(f"{head}Frame Time: 0.03\n".encode())
+
+
 def test_a_bvh_of_implausible_size_requests_its_unit():
     assert "its hips are 7.604e+04 high, in an unknown unit. Add --unit" in bad(bvh(scale=1000.0))
 

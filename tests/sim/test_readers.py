@@ -1,5 +1,7 @@
 """Readers: files of each format, written here in its layout, return the motion that was written."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -193,6 +195,23 @@ def test_bvh_channels_are_read_in_any_order(order):
     np.testing.assert_allclose(motion.skeleton.offsets[1], [0.1, 0.0, -0.45], atol=1e-9)
     np.testing.assert_allclose(motion.skeleton.offsets[4], [0.0, -0.05, 0.2], atol=1e-9)
     assert motion.fps == 30.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"(OFFSET|CHANNELS|JOINT|ROOT|Time:) +", "\\1\t"),
+        (r"End Site", "End\tSite"),
+        (r"\n\s*\{", " {"),
+        (r"\n", "\n\n"),
+        (r"\n", "\r\n"),
+    ],
+)
+def test_white_space_and_braces_of_a_bvh_may_be_anywhere(old, new):
+    (plain,), (other,) = read(bvh()), read(re.sub(old, new, bvh().decode()).encode())
+    assert re.search(old, bvh().decode()) and other.skeleton.names == plain.skeleton.names
+    np.testing.assert_array_equal(other.skeleton.offsets, plain.skeleton.offsets)
+    np.testing.assert_array_equal(other.rotations, plain.rotations)
 
 
 @pytest.mark.parametrize(
