@@ -5,8 +5,10 @@ the physics here does not support are rejected by name. A shape that collides wi
 is not a mesh; otherwise it is left out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ COLOR_DIGITS = 4
 JOINT_KINDS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 SOLVER_FIELDS = [f.name for f in fields(Solver)]
 SHAPE_NAMES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
+URDF, URDF_SNIFFED = re.compile(rb"<robot[\s>]"), 20_000
+"""The root element of a URDF, and the number of bytes at its start in which it is looked for, behind comments."""
+URDF_REMEDY = "Convert it to MJCF: MuJoCo's MjSpec.from_file(...).to_xml() does, then add a freejoint and motors"
+NOTHING_COLLIDES_REMEDY = (
+    'Give the feet boxes, capsules or spheres without contype="0" conaffinity="0"; '
+    "if a scene's pairs say what collides, name the scene under robot.model"
+)
 
 
 def read_robot(path: Path) -> Robot:
@@ -67,6 +76,8 @@ def examine_robot(path: Path) -> tuple[Robot | None, list[UserError]]:
         return None, errors
     file = path.parent / sections.robot.model
     try:
+        if file.is_file() and URDF.search(file.read_bytes()[:URDF_SNIFFED]):
+            return None, [*errors, UserError(f"{file} is a URDF", URDF_REMEDY)]
         model = mujoco.MjSpec.from_file(str(file)).compile()
     except ValueError as error:
         return None, [*errors, UserError(f"{file}: MuJoCo cannot read it ({error})", "Correct it")]
@@ -132,6 +143,9 @@ def _examined(model: mujoco.MjModel, sections: Config) -> tuple[Robot | None, Fa
         menagerie=sections.looks.menagerie,
     )
     height = robot.root_height or leg_length(robot)
+    if not isfinite(height):
+        faults.append(UserError("nothing of it collides", NOTHING_COLLIDES_REMEDY))
+        return None, faults
     camera = Camera(sections.camera.distance or 3.0 * height, sections.camera.height or 0.9 * height)
     return replace(robot, root_height=height, camera=camera), faults
 
