@@ -323,6 +323,14 @@ def test_gmr_is_read_with_its_bodies_in_the_world_frame(robot):
     np.testing.assert_allclose(motion.body_pos_w, bodies, atol=1e-9)
 
 
+def test_gmrs_keys_are_read_from_a_npz(robot):
+    pos, quat, joints, _ = robot_walk(robot)
+    (motion,) = read(npz(fps=30, root_pos=pos, root_rot=np.roll(quat, -1, axis=1), dof_pos=joints))
+    assert isinstance(motion, JointMotion) and motion.format == "gmr" and motion.fps == 30.0
+    np.testing.assert_array_equal(motion.joint_pos, joints)
+    assert close(motion.root_quat_w, quat)
+
+
 def test_asaps_collections_are_read():
     pos, quat, joints, _ = robot_walk(G1)
     one = mapping(root_trans_offset=packed(pos), root_rot=packed(np.roll(quat, -1, axis=1)), dof=packed(joints[..., None]),
