@@ -88,7 +88,7 @@ def test_files_that_are_cut_short_are_refused(kind, share):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "is a git-LFS pointer.* git lfs pull"),
         (b"<!DOCTYPE html><html>", "is a web page"),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
-        (b"walk, then run", "is text"),
+        (b"walk, then run", "is text. docs/motion_files.md lists the formats"),
         (npz(a=np.zeros(3), b=np.zeros(2)), r"is not in a known motion format \(npz with a, b\)\. Known: poselib"),
         (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }", "is damaged or cut short"),
         (pickled(call("os", "system", text("true"))), "asks Python to call 'os.system'.*; nothing in it was run"),
