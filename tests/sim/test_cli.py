@@ -146,6 +146,10 @@ def test_list_shows_the_shipped_clips():
     assert lines[3].split() == [WALK, "smpl", "10.13", "609", "0.92", "yes", "shipped"]
     every = [line.split()[:2] for line in succeeds("motions", "list", "--folder", "nowhere").splitlines()[1:]]
     of_g1 = [[name.replace("smpl", "g1"), "g1"] for name in (JUMP, RUN, WALK)]
+    own = [
+        line.split()[:2] for line in succeeds("motions", "list", "--folder", "nowhere", "--robot", "g1").splitlines()
+    ]
+    assert own[1:] == of_g1
     assert every == [*of_g1, *([name, "smpl"] for name in (JUMP, RUN, WALK))]
 
 

@@ -13,6 +13,7 @@ from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.motions import Clip, load_clips
+from protege.core.motions.contact import contact_points
 from protege.core.robots import rotation as R
 from protege.core.robots.robot import Robot, Vec3
 from protege.core.robots.state import RobotState
@@ -123,6 +124,30 @@ def test_strides_are_measured(gaits):
     assert gaits.walk.period == pytest.approx(gaits.walk.duration / 8)
     assert gaits.faster[0].period == pytest.approx(gaits.faster[0].duration / 13)
     assert gaits.walk.flight < 0.02 < 0.1 < gaits.faster[0].flight
+
+
+def test_raised_heels_are_no_flight(clips, robot):
+    """Both ankles rise in the middle of each stride, the soles' tips stay where they were: so people walk onto their toes."""
+    walk, own = clips["walk"], Gait(clips["walk"], robot, CPU)
+    ankles = [
+        name for name in robot.joint_names if name in ("L_Ankle_y", "R_Ankle_y") or name.endswith("ankle_pitch_joint")
+    ]
+    joint_pos = walk.joint_pos.copy()
+    raised = 0.2 * (1.0 - np.cos(2.0 * np.pi * walk.time / own.period))
+    joint_pos[:, [robot.joint_names.index(name) for name in ankles]] += raised[:, None]
+    feet = [robot.body_names.index(foot) for foot in robot.feet]
+
+    def lowest(angles: np.ndarray) -> np.ndarray:
+        return contact_points(robot, walk.root_pos_w, walk.root_quat_w, angles)[:, feet, 2].min(axis=1)
+
+    root_pos_w = walk.root_pos_w.copy()
+    root_pos_w[:, 2] += lowest(walk.joint_pos) - lowest(joint_pos)
+    on_toes = replace(walk, joint_pos=joint_pos, root_pos_w=root_pos_w)
+    gait = Gait(on_toes, robot, CPU)
+    assert len(ankles) == 2 and gait.flight > own.flight + 0.005
+    assert gait.airborne == pytest.approx(own.airborne, abs=1e-6)
+    assert own.airborne < 0.01 < 0.05 < Gait(clips["run"], robot, CPU).airborne
+    assert GaitSet([on_toes], robot, CPU).walk.name == walk.name
 
 
 def test_a_walk_alone_covers_the_walks_speeds(clips, robot):

@@ -88,7 +88,7 @@ def test_files_that_are_cut_short_are_refused(kind, share):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "is a git-LFS pointer.* git lfs pull"),
         (b"<!DOCTYPE html><html>", "is a web page"),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
-        (b"walk, then run", "is text"),
+        (b"walk, then run", "is text. docs/motion_files.md lists the formats"),
         (npz(a=np.zeros(3), b=np.zeros(2)), r"is not in a known motion format \(npz with a, b\)\. Known: poselib"),
         (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }", "is damaged or cut short"),
         (pickled(call("os", "system", text("true"))), "asks Python to call 'os.system'.*; nothing in it was run"),
@@ -261,6 +261,12 @@ def test_a_bvh_that_is_wrong_is_named_by_line_or_frame(old, new, words):
     assert old in contents
     line = bad(contents.replace(old, new).encode())
     assert re.search(words, line), line
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_bvh_without_frames_is_named():
+    head = bvh().decode().replace("Frames: 20", "Frames: 0").partition("Frame Time")[0]
+    assert "a walk.x has no frames. Download or copy it again" in bad(f"{head}Frame Time: 0.03\n".encode())
 
 
 def test_a_bvh_of_implausible_size_requests_its_unit():

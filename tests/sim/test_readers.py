@@ -1,5 +1,7 @@
 """Readers: files of each format, written here in its layout, return the motion that was written."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -34,8 +36,10 @@ from pickles import mapping, number, pickled
 
 from protege.core.errors import UserError
 from protege.core.motions import load_clip
+from protege.core.motions.file_kinds import SNIFFED
 from protege.core.robots import rotation as R
 from protege.sim.cli import main
+from protege.sim.motions.containers import may_be_motion
 from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers import READERS, Reader
 from protege.sim.motions.readers.document import Document, open_document
@@ -196,6 +200,23 @@ def test_bvh_channels_are_read_in_any_order(order):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"(OFFSET|CHANNELS|JOINT|ROOT|Time:) +", "\\1\t"),
+        (r"End Site", "End\tSite"),
+        (r"\n\s*\{", " {"),
+        (r"\n", "\n\n"),
+        (r"\n", "\r\n"),
+    ],
+)
+def test_white_space_and_braces_of_a_bvh_may_be_anywhere(old, new):
+    (plain,), (other,) = read(bvh()), read(re.sub(old, new, bvh().decode()).encode())
+    assert re.search(old, bvh().decode()) and other.skeleton.names == plain.skeleton.names
+    np.testing.assert_array_equal(other.skeleton.offsets, plain.skeleton.offsets)
+    np.testing.assert_array_equal(other.rotations, plain.rotations)
+
+
+@pytest.mark.parametrize(
     ("unit", "scale"), [("m", 0.01), ("cm", 1.0), ("mm", 10.0), ("inch", 1 / 2.54), ("CMU", 1 / 5.6444)]
 )
 def test_a_bvhs_unit_is_determined_by_the_height_of_its_hips(unit, scale):
@@ -236,6 +257,41 @@ def test_a_table_is_read_with_and_without_names(robot, head):
     assert read(csv(robot, head=head), quat=None if head else "xyzw", fps=120.0)[0].time[-1] == 60 / 120.0
 
 
+def numbered(text: str, first: str = "{i}") -> str:
+    return "\n".join(f"{first.format(i=i, t=i / 50.0)},{line}" for i, line in enumerate(text.splitlines()))
+
+
+TABLES = {
+    "tabs": lambda text: text.replace(",", "\t"),
+    "blanks, as numpy writes them": lambda text: f"# x y z ...\n{text.replace(',', ' ')}",
+    "semicolons": lambda text: text.replace(",", " ; "),
+    "quotes": lambda text: "\n".join('"' + line.replace(",", '","') + '"' for line in text.splitlines()),
+    "a comment": lambda text: f"# a walk, recorded, by, hand\n{text}",
+    "a frame's number": numbered,
+    "a frame's number and columns' numbers": lambda text: (
+        f",{','.join(map(str, range(1 + text.split()[0].count(','))))}\n{numbered(text)}"
+    ),
+    "a frame's time": lambda text: numbered(text, "{t}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", TABLES.values(), ids=TABLES.keys())
+def test_a_table_is_read_as_spreadsheets_and_numpy_write_it(robot, edit):
+    contents = edit(csv(robot).decode()).encode()
+    (plain,), (motion,) = read(csv(robot), quat="xyzw"), read(contents, quat="xyzw")
+    for name in ("root_pos_w", "root_quat_w", "joint_pos"):
+        np.testing.assert_array_equal(getattr(motion, name), getattr(plain, name))
+    assert may_be_motion(contents[:SNIFFED]) and motion.joint_names == ()
+    assert motion.fps == pytest.approx(50.0 if edit is TABLES["a frame's time"] else 30.0)
+
+
+def test_names_of_columns_may_be_a_comment_in_front_of_the_table(robot):
+    text = csv(robot, head=True).decode()
+    for contents in (f"# {text}", "# " + text.replace(",", " ")):
+        (motion,) = read(contents.encode())
+        assert motion.joint_names == robot.joint_names and close(motion.root_quat_w, robot_walk(robot)[1])
+
+
 def test_a_tables_quaternion_order_is_determined_if_the_other_would_lie():
     """A robot that heads along x, w nearly 1: read as xyzw it would stand on its head."""
     pos, quat, joints, _ = robot_walk(G1)
@@ -265,6 +321,14 @@ def test_gmr_is_read_with_its_bodies_in_the_world_frame(robot):
     np.testing.assert_allclose(motion.joint_pos, joints)
     assert close(motion.root_quat_w, quat)
     np.testing.assert_allclose(motion.body_pos_w, bodies, atol=1e-9)
+
+
+def test_gmrs_keys_are_read_from_a_npz(robot):
+    pos, quat, joints, _ = robot_walk(robot)
+    (motion,) = read(npz(fps=30, root_pos=pos, root_rot=np.roll(quat, -1, axis=1), dof_pos=joints))
+    assert isinstance(motion, JointMotion) and motion.format == "gmr" and motion.fps == 30.0
+    np.testing.assert_array_equal(motion.joint_pos, joints)
+    assert close(motion.root_quat_w, quat)
 
 
 def test_asaps_collections_are_read():

@@ -321,6 +321,29 @@ def test_cylinders_become_capsules_if_configured(tmp_path):
     assert (flat.kind, flat.size) == ("sphere", (0.1,))
 
 
+SHOE = """<asset><mesh name="shoe" vertex="-.05 -.04 -.05  .15 -.03 -.05  .15 .04 -.05  -.05 .04 -.05  -.03 0 .02"/></asset>
+<worldbody>"""
+
+
+def test_meshes_become_upright_boxes_if_configured(tmp_path):
+    """The shoe is turned by a quarter about z, so that its x is the foot's y; the foot itself is turned at rest."""
+    shape = ('<geom type="box" size="0.1 0.04 0.02" pos="0 0 -0.03"/>',
+             '<geom type="mesh" mesh="shoe" pos="0 0 -0.01" quat="1 0 0 1" friction="0.6"/>')  # fmt: skip
+    with pytest.raises(UserError, match=r"is a mesh\. Take .* or set physics\.meshes_as_boxes"):
+        read_robot(write(tmp_path, ("<worldbody>", SHOE), shape))
+    boxes = ("physics: {", "physics: {meshes_as_boxes: true, ")
+    (sole,) = read_robot(write(tmp_path, ("<worldbody>", SHOE), shape, boxes)).bodies[2].geoms
+    assert (sole.kind, sole.friction[0]) == ("box", 0.6)
+    np.testing.assert_allclose(sole.size, (0.04, 0.1, 0.035), atol=1e-7)
+    np.testing.assert_allclose(sole.pos, (0.0, 0.05, -0.025), atol=1e-7)
+    turned = ('<body name="left_foot"', '<body name="left_foot" quat="1 1 0 0"')
+    robot = read_robot(write(tmp_path, ("<worldbody>", SHOE), shape, boxes, turned))
+    (sole,) = robot.bodies[2].geoms  # y of the foot is up now, and its z points to the right
+    np.testing.assert_allclose(sole.quat, np.array([1.0, -1.0, 0.0, 0.0]) / np.sqrt(2.0), atol=1e-7)
+    np.testing.assert_allclose(sole.size, (0.04, 0.035, 0.1), atol=1e-7)
+    np.testing.assert_allclose(sole.pos, (0.0, 0.05, -0.025), atol=1e-7)
+
+
 FOOT = '<geom type="box" size="0.1 0.04 0.02" pos="0 0 -0.03"/>'
 
 

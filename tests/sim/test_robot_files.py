@@ -1,5 +1,6 @@
 """Robots from model files: nothing is lost when they are written and read, and bad files are rejected in one line."""
 
+import re
 from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -179,6 +180,27 @@ def test_a_body_that_nothing_moves_needs_mass_as_well(tmp_path):
     lid = HEAD + '<body name="lid"/>'
     with pytest.raises(UserError, match=r"g1\.xml: body lid has no mass\. Give it an inertial"):
         read_robot(edited(tmp_path, {"g1.xml": (HEAD, lid)}))
+
+
+def test_a_robot_that_collides_with_nothing_needs_a_height_or_shapes(tmp_path):
+    """Without both it has no place above the ground."""
+    path = edited(tmp_path, {"robot.yaml": ("  root_height: 0.76\n", "")})
+    model = tmp_path / "g1.xml"
+    model.write_text(re.sub("<geom (?!.*contype)", '<geom contype="0" conaffinity="0" ', model.read_text()))
+    with pytest.raises(UserError, match=r"g1\.xml: nothing of it collides\. Give the feet boxes, capsules or spheres"):
+        read_robot(path)
+
+
+def test_other_descriptions_than_mjcf_are_named(tmp_path):
+    path = edited(tmp_path, {})
+    (tmp_path / "g1.xml").write_text(
+        '<?xml version="1.0"?>\n<!-- G1 -->\n<robot name="g1"><link name="pelvis"/></robot>'
+    )
+    with pytest.raises(UserError, match=r"g1\.xml is a URDF\. Convert it to MJCF"):
+        read_robot(path)
+    for name in ("g1.xml", "g1.urdf"):
+        with pytest.raises(UserError, match=rf"{name} is a model, not a robot\.yaml\. Write one beside it"):
+            get_robot(str(tmp_path / name))
 
 
 def test_a_missing_file_is_named(tmp_path):

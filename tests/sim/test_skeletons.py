@@ -18,6 +18,7 @@ from protege.sim.motions.importer import fit, motions_in
 from protege.sim.motions.inspect import inspect
 from protege.sim.motions.inverse_kinematics import aims, solve
 from protege.sim.motions.map_command import propose_map
+from protege.sim.motions.proposal import propose
 from protege.sim.motions.readers.humanoid3d import skeleton as humanoid
 from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import NAMES as SMPL
@@ -231,6 +232,19 @@ def test_a_map_is_proposed_for_strange_names(tmp_path, robot):
     (read,) = motions_in(file.read_bytes(), "strange.bvh", "strange", Options())
     _, clip = fit(read, robot, Options(map=str(tmp_path / "map.yaml")))
     np.testing.assert_allclose(clip.joint_pos, fitted(walk, robot).clip.joint_pos, atol=0.02)
+
+
+def test_posers_names_are_known():
+    """Poser's and DAZ Studio's names, in which one release of all of CMU's recordings is."""
+    parts = {"UpLeg": "Thigh", "Leg": "Shin", "Foot": "Foot", "Arm": "Shldr", "ForeArm": "ForeArm", "Hand": "Hand"}
+    names = {f"{side}{part}": f"{side[0].lower()}{name}" for side in ("Left", "Right") for part, name in parts.items()}
+    names |= {"Hips": "hip", "Spine2": "abdomen"}
+    motion = walkers.renamed(walkers.walk(1.0).motion, tuple(names.get(name, name) for name in walkers.NAMES))
+    proposed = propose(motion.skeleton)
+    roles = {"hip": "Thigh", "knee": "Shin", "ankle": "Foot", "shoulder": "Shldr", "elbow": "ForeArm", "wrist": "Hand"}
+    expected = {f"{side}_{role}": f"{side[0]}{name}" for side in ("left", "right") for role, name in roles.items()}
+    assert expected.items() <= proposed.roles.items() and not {*expected} & {*proposed.by_place}
+    assert (proposed.roles["pelvis"], proposed.roles["torso"]) == ("hip", "abdomen")
 
 
 def test_unplaced_roles_are_reported(tmp_path, robot):

@@ -39,7 +39,7 @@ def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
 
     Args:
         robot: only clips of this robot, by name or robot file; None for all robots. A file that does not name its robot counts as a
-            clip of this one, or of the default robot.
+            clip of this one; a shipped one, or without `robot`, as one of the default robot.
 
     Raises:
         UserError: there is no such robot.
@@ -49,7 +49,7 @@ def describe(folder: Path, robot: str | None = None) -> list[dict[str, Any]]:
     for path, where in find_clips(folder):
         row: dict[str, Any] = {"name": path.name, "where": where, "path": path.name if where == SHIPPED else str(path)}
         try:
-            whose = clip_robot(path) or (chosen.name if chosen else default_robot())
+            whose = clip_robot(path) or (chosen.name if chosen and where != SHIPPED else default_robot())
             if chosen and whose != chosen.name:
                 continue
             clip = load_clip(path, chosen or get_robot(whose))

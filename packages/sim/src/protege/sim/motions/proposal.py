@@ -12,14 +12,14 @@ from .source import Skeleton
 
 PART_WORDS = {
     "pelvis": ("pelvis", "hips", "hip", "root", "cog"),
-    "torso": ("chest", "upperchest", "thorax", "torso", "spine"),
+    "torso": ("chest", "upperchest", "thorax", "torso", "spine", "abdomen"),
     "neck": ("neck",),
     "head": ("head",),
     "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
     "knee": ("leg", "lowerleg", "lowleg", "shin", "calf", "tibia", "knee"),
     "ankle": ("foot", "ankle"),
     "toe": ("toebase", "toe", "toes", "ball"),
-    "shoulder": ("uparm", "upperarm", "humerus", "arm", "shoulder"),
+    "shoulder": ("uparm", "upperarm", "humerus", "shldr", "arm", "shoulder"),
     "elbow": ("forearm", "lowerarm", "lowarm", "radius", "elbow"),
     "wrist": ("hand", "wrist"),
 }

@@ -4,10 +4,12 @@ The clip is divided into steady travel and the pose relative to it. Speed scales
 strides. At speed zero the strides vanish, and the clip's mean pose, set upright, is the standing pose.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from protege.core.motions import Clip, MotionLibrary
+from protege.core.motions.contact import contact_points
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
@@ -30,7 +32,8 @@ class Gait:
         period: of a stride, s: period of the strongest frequency in the left foot's lead over the right one.
         step: amplitude of that lead, m.
         lead: time in the clip at which that frequency has the left foot furthest ahead, s.
-        flight: largest height of the lower foot above the ground, m.
+        flight: largest height of the lower foot's origin above the ground, m. Raised heels count.
+        airborne: largest height of the lower sole above the ground, m.
         start: time in the clip at which the left foot is furthest ahead of the right one, s: where a standing walker sets off.
         standing_joint_pos: (J,) rad, and standing_tilt (3,), the root's rotation vector when facing x, rad: the pose at amplitude
         0.
@@ -67,6 +70,8 @@ class Gait:
         self.feet = robot.body_ids(robot.feet)
         self.ground = frames.body_pos_w[:, self.feet, 2].min(dim=0).values
         self.height = self._heights(frames.root_pos_w[:, 2])
+        soles = contact_points(robot, clip.root_pos_w, clip.root_quat_w, clip.joint_pos)
+        self.airborne = float(np.ptp(soles[:, [robot.body_names.index(foot) for foot in robot.feet], 2].min(axis=1)))
 
     def cadence_and_amplitude(self, speed: Tensor) -> tuple[Tensor, Tensor]:
         """Rate of the phase (clip seconds per second) and amplitude of the strides, for a speed in m/s.

@@ -33,7 +33,7 @@ travel but not its turns, which would be added to those of the path."""
 MIN_FORWARD_COSINE = 0.7
 """Least mean cosine between travel and facing; the walk's is 0.99, a jump's 0.87."""
 MIN_STEP, MAX_FLIGHT = 0.1, 0.03
-"""m: least distance by which the feet pass each other, and largest height of a walk's lower foot above the ground."""
+"""m: least distance by which the feet pass each other, and largest height of a walk's lower sole above the ground."""
 MIN_SPEED_RATIO, MAX_SPEED_RATIO = 1.1, 3.0
 """Least and largest ratio of a gait's speed to that of the next slower one. Gaits that differ more cannot be blended."""
 REVERSAL_SPEED = 0.15
@@ -110,7 +110,7 @@ class GaitSet:
             gait = Gait(clip, robot, device)
             if gait.step < MIN_STEP:
                 self.left_out[clip.name] = NOT_STEPPING
-            elif grounded and gait.flight > MAX_FLIGHT:
+            elif grounded and gait.airborne > MAX_FLIGHT:
                 self.left_out[clip.name] = HAS_FLIGHT
             else:
                 yield gait

@@ -20,6 +20,7 @@ from .model_file import examine_robot, read_robot
 from .robot_file import read_robot_file
 
 ROBOT_FILE = "robot.yaml"
+MODEL_SUFFIXES = (".xml", ".mjcf", ".urdf", ".usd", ".usda", ".xacro")
 
 
 @cache
@@ -145,8 +146,14 @@ def training_settings(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _user_file(name: str) -> Path:
-    """The robot file at a path that the user gave; in a folder it is `robot.yaml`."""
+    """The robot file at a path that the user gave; in a folder it is `robot.yaml`.
+
+    Raises:
+        UserError: it is a model file.
+    """
     path = Path(name)
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        raise UserError(f"{name} is a model, not a robot.yaml", "Write one beside it; docs/first_robot.md shows it")
     return path / ROBOT_FILE if path.is_dir() else path
 
 

@@ -5,8 +5,10 @@ the physics here does not support are rejected by name. A shape that collides wi
 is not a mesh; otherwise it is left out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from protege.core.runs.config import Config
 from ..engine import mujoco
 from .faults import Faults
 from .kinds import GEOMS, LOOKS, SIZES, VISUAL
+from .mesh_boxes import box_around
 from .patterns import by_joint, did_you_mean
 from .robot_file import SECTIONS, GroupNames, Physics, examine_robot_file
 from .servos import Gains, gains_by_joint, servo
@@ -42,9 +45,21 @@ GEOM_KINDS: dict[int, GeomKind] = {int(kind): name for name, kind in GEOMS.items
 LOOK_KINDS: dict[int, LookKind] = {int(kind): name for name, kind in LOOKS.items()}
 COLOR_DIGITS = 4
 """Digits of a colour: MuJoCo stores it in single precision."""
+REPLACED = {
+    int(mujoco.mjtGeom.mjGEOM_CYLINDER): "cylinders_as_capsules",
+    int(mujoco.mjtGeom.mjGEOM_MESH): "meshes_as_boxes",
+}
+"""Kinds of shapes that can be replaced, and the key of `physics` that does."""
 JOINT_KINDS = {int(kind): kind.name.removeprefix("mjJNT_").lower() for kind in mujoco.mjtJoint.__members__.values()}
 SOLVER_FIELDS = [f.name for f in fields(Solver)]
 SHAPE_NAMES = {int(kind): kind.name.removeprefix("mjGEOM_").lower() for kind in mujoco.mjtGeom.__members__.values()}
+URDF, URDF_SNIFFED = re.compile(rb"<robot[\s>]"), 20_000
+"""The root element of a URDF, and the number of bytes at its start in which it is looked for, behind comments."""
+URDF_REMEDY = "Convert it to MJCF: MuJoCo's MjSpec.from_file(...).to_xml() does, then add a freejoint and motors"
+NOTHING_COLLIDES_REMEDY = (
+    'Give the feet boxes, capsules or spheres without contype="0" conaffinity="0"; '
+    "if a scene's pairs say what collides, name the scene under robot.model"
+)
 
 
 def read_robot(path: Path) -> Robot:
@@ -67,6 +82,8 @@ def examine_robot(path: Path) -> tuple[Robot | None, list[UserError]]:
         return None, errors
     file = path.parent / sections.robot.model
     try:
+        if file.is_file() and URDF.search(file.read_bytes()[:URDF_SNIFFED]):
+            return None, [*errors, UserError(f"{file} is a URDF", URDF_REMEDY)]
         model = mujoco.MjSpec.from_file(str(file)).compile()
     except ValueError as error:
         return None, [*errors, UserError(f"{file}: MuJoCo cannot read it ({error})", "Correct it")]
@@ -132,6 +149,9 @@ def _examined(model: mujoco.MjModel, sections: Config) -> tuple[Robot | None, Fa
         menagerie=sections.looks.menagerie,
     )
     height = robot.root_height or leg_length(robot)
+    if not isfinite(height):
+        faults.append(UserError("nothing of it collides", NOTHING_COLLIDES_REMEDY))
+        return None, faults
     camera = Camera(sections.camera.distance or 3.0 * height, sections.camera.height or 0.9 * height)
     return replace(robot, root_height=height, camera=camera), faults
 
@@ -189,12 +209,14 @@ def _geom(model: mujoco.MjModel, physics: Physics | None, geom: int, body: str) 
         radius, half, _ = model.geom_size[geom].tolist()
         # A capsule as long as the cylinder, including its round ends; a sphere if it is flatter than wide.
         return Geom("capsule", (radius, half - radius), *place) if half > radius else Geom("sphere", (radius,), *place)
+    if kind == mujoco.mjtGeom.mjGEOM_MESH and (physics is None or physics.meshes_as_boxes):
+        return Geom("box", *box_around(model, geom), *_contact(model, geom))
     if kind not in GEOM_KINDS:
         name = model.geom(geom).name or f"{geom}"
         raise UserError(
             f"geom {name} of {body}, which collides, is a {SHAPE_NAMES[kind]}",
             f'Take {", ".join(GEOMS)} for what collides, and contype="0" conaffinity="0" for looks'
-            + (", or set physics.cylinders_as_capsules" if kind == mujoco.mjtGeom.mjGEOM_CYLINDER else ""),
+            + (f", or set physics.{REPLACED[kind]}" if kind in REPLACED else ""),
         )
     return Geom(GEOM_KINDS[kind], _numbers(model.geom_size[geom][: SIZES[GEOM_KINDS[kind]]]), *place)
 

@@ -131,6 +131,7 @@ class Physics:
     Attributes:
         self_collision: the robot's bodies collide with each other.
         cylinders_as_capsules: each colliding cylinder becomes a capsule of its length and radius.
+        meshes_as_boxes: each colliding mesh becomes the box around it that is upright while all joints are at zero.
     """
 
     integrator: str = "implicitfast"
@@ -140,6 +141,7 @@ class Physics:
     impratio: float = 1.0
     self_collision: bool = False
     cylinders_as_capsules: bool = False
+    meshes_as_boxes: bool = False
 
     def check(self, key: str) -> None:
         for name, known in (("integrator", INTEGRATORS), ("cone", CONES)):

@@ -70,7 +70,7 @@ def _gains(model: mujoco.MjModel, joint: int, row: int, name: str, settings: Ser
             f"joint {name} is moved by something else than a position servo of gear 1",
             "Take <position kp=... kv=.../>, or set servos.stiffness and servos.damping, or servos.natural_frequency",
         )
-    return stiffness, -rate
+    return stiffness, 0.0 - rate  # not -0.0
 
 
 def _effort_limit(model: mujoco.MjModel, joint: int, row: int, name: str) -> float:

@@ -5,6 +5,7 @@ It is parsed here because the packaged libraries depend on plotting or 3D packag
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,11 +54,14 @@ def parse(text: str, file: str) -> Recording:
     if begin is None:
         raise UserError(f"{file} has no MOTION: it is cut short", COPY_REMEDY)
     joints = _hierarchy(lines[:begin], file)
-    head, rows = lines[begin + 1 : begin + 3], lines[begin + 3 :]
+    motion = [line for line in lines[begin + 1 :] if line.strip()]
+    head, rows = motion[:2], motion[2:]
     frames, step = _number(head, 0, r"Frames\s*:", file), _number(head, 1, r"Frame\s+Time\s*:", file)
     width = sum(len(joint.channels) for joint in joints)
+    if not rows:
+        raise UserError(f"{file} has no frames", COPY_REMEDY)
     try:
-        numbers = np.loadtxt(io.StringIO("\n".join(row for row in rows if row.strip())), ndmin=2)
+        numbers = np.loadtxt(io.StringIO("\n".join(rows)), ndmin=2)
     except ValueError as error:
         raise UserError(
             f"{file}: {str(error).split(';')[0][:120]}", "Each frame is a row of numbers; is it cut short?"
@@ -82,10 +86,10 @@ def _hierarchy(lines: list[str], file: str) -> list[Joint]:
     """The joints; the stack contains those that are open, from the root on."""
     joints: list[Joint] = []
     opened: list[int] = []
-    for number, line in enumerate(lines, start=1):
-        word, _, rest = line.strip().partition(" ")
-        word, rest = word.partition("\t")[0].upper(), rest.strip() or line.strip().partition("\t")[2].strip()
-        if word in ("ROOT", "JOINT") or line.strip().upper() == "END SITE":
+    for number, line in _statements(lines):
+        word, rest = [*line.split(maxsplit=1), ""][:2]
+        word = word.upper()
+        if word in ("ROOT", "JOINT") or (word, rest.upper()) == ("END", "SITE"):
             if (word == "ROOT") != (not joints) or (joints and not opened) or len(joints) >= MAX_JOINTS:
                 raise UserError(
                     f"{file}, line {number}: a joint that belongs to no other, or too many", "One ROOT a file"
@@ -101,11 +105,17 @@ def _hierarchy(lines: list[str], file: str) -> list[Joint]:
             joints[opened[-1]].offset = _offset(rest, file, number)
         elif word == "CHANNELS" and opened:
             joints[opened[-1]].channels = _channels(rest, file, number)
-        elif word not in ("", "HIERARCHY"):
-            raise UserError(f"{file}, line {number}: {shown(line.strip(), 60)!a} is no BVH", COPY_REMEDY)
+        elif word != "HIERARCHY":
+            raise UserError(f"{file}, line {number}: {shown(line, 60)!a} is no BVH", COPY_REMEDY)
     if opened or len(joints) < 2:
         raise UserError(f"{file}: its HIERARCHY is cut short", COPY_REMEDY)
     return joints
+
+
+def _statements(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """The statements of lines with their line numbers; some writers put a brace behind a name."""
+    for number, line in enumerate(lines, start=1):
+        yield from ((number, part.strip()) for part in re.split("([{}])", line) if part.strip())
 
 
 def _unique(name: str, joints: list[Joint]) -> str:

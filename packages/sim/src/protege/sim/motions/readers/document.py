@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from protege.core.errors import UserError
-from protege.core.motions.file_kinds import NPY, SNIFFED, file_kind
+from protege.core.motions.file_kinds import IMPORT, NPY, SNIFFED, file_kind
 
 from ..containers import PICKLE, ZIP, ZLIB, may_be_motion
 from .limits import MAX_BYTES
@@ -21,6 +21,8 @@ from .unpickle import unpickle
 
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 COPY_REMEDY = "Download or copy it again"
+FORMATS_REMEDY = "docs/motion_files.md lists the formats that are read"
+"""Instead of advice to import a file that is being imported."""
 ARCHIVE_ERRORS = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, SyntaxError, TokenError, KeyError,
           OverflowError, MemoryError)  # fmt: skip
 """Exceptions of numpy and zipfile for damaged files."""
@@ -74,7 +76,7 @@ def open_document(contents: bytes, file: str, name: str) -> Document:
     if contents[:1] == bytes([PICKLE]):
         return Document(file, name, "pickle", unpickle(contents, file))
     if not may_be_motion(contents[:SNIFFED]):
-        raise UserError(f"{file} is {kind.words}", kind.remedy)
+        raise UserError(f"{file} is {kind.words}", FORMATS_REMEDY if kind.remedy == IMPORT else kind.remedy)
     encoding = next((codec for mark, codec in BOMS.items() if contents.startswith(mark)), "utf-8")
     try:
         return Document(file, name, "text", contents.decode(encoding))

@@ -1,4 +1,7 @@
-"""Pickles of a robot's motion, xyzw: GMR, TWIST and GMT (arXiv 2505.02833), and the training data of ASAP and PBHC."""
+"""Pickles of a robot's motion, xyzw: GMR, TWIST and GMT (arXiv 2505.02833), and the training data of ASAP and PBHC.
+
+Some people save the same keys in a .npz.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +24,7 @@ LAYOUTS = (("root_pos", "root_rot", "dof_pos"), ("root_trans_offset", "root_rot"
 
 def recognises(document: Document) -> bool:
     """A mapping with a root and joints, or a mapping of names to such mappings."""
-    return document.container == "pickle" and bool(_entries(document.data))
+    return document.container in ("pickle", "npz") and bool(_entries(document.data))
 
 
 def read(document: Document, options: Options) -> list[JointMotion]:

@@ -11,7 +11,7 @@ import numpy as np
 from protege.core.errors import UserError
 
 from ..source import JointMotion
-from .arrays import Order, finite, numbers, quaternions, rate, times
+from .arrays import UNIT_LENGTH_TOLERANCE, Order, finite, numbers, quaternions, rate, times
 from .document import Document
 from .options import Options
 from .orientation import check_upright, choose_order
@@ -20,17 +20,17 @@ ROOT_COLUMNS = 7
 """Columns before the joints."""
 DEFAULT_FPS = 30.0
 """Frames per second of Unitree's and Kimodo's tables, which do not contain it."""
-TIME_NAMES, INDEX_NAMES = ("time", "timestamp", "t"), ("frame", "index", "frame_index")
+TIME_NAMES, INDEX_NAMES = ("time", "timestamp", "t"), ("frame", "index", "frame_index", "", "unnamed: 0")
 """Names of a first column before the root's; time is in seconds."""
 NUMBER_PATTERN = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s*nan\s*", re.IGNORECASE)
 
 
 def recognises(document: Document) -> bool:
-    """Text whose first lines are numbers separated by commas; the very first line may be names."""
+    """Text whose first lines are numbers in columns; the very first line may be names."""
     if document.container != "text" or document.data.lstrip()[:1] in ("{", "["):
         return False
-    lines = document.data[:100_000].splitlines()[:2]
-    last = lines[-1].rstrip(", \t").split(",") if lines else []
+    lines = _lines(document.data[:100_000])[:2]
+    last = lines[-1].split(",") if lines else []
     return len(last) > ROOT_COLUMNS and sum(bool(NUMBER_PATTERN.fullmatch(cell)) for cell in last) >= ROOT_COLUMNS
 
 
@@ -56,7 +56,7 @@ def read(document: Document, options: Options) -> list[JointMotion]:
 
 def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has them."""
-    lines = [line.rstrip(", \t") for line in text.splitlines() if line.strip(", \t")]
+    lines = _lines(text)
     first = [cell.strip() for cell in lines[0].split(",")]
     has_head = not all(NUMBER_PATTERN.fullmatch(cell) for cell in first)
     try:
@@ -65,13 +65,42 @@ def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | No
         raise UserError(
             f"{file}: {str(error).split(';')[0][:120]}", "Each row has the same numbers; is it cut short?"
         ) from error
-    head = first if has_head else []
-    time = _time(table[:, 0], file) if head and head[0].lower() in TIME_NAMES else None
-    if head and head[0].lower() in (*TIME_NAMES, *INDEX_NAMES):
+    head, time = first if has_head else [], None
+    begins = head[0].lower() if head else _first_column(table)
+    if begins in (*TIME_NAMES, *INDEX_NAMES):
+        time = _time(table[:, 0], file) if begins in TIME_NAMES else None
         head, table = head[1:], table[:, 1:]
+    if all(NUMBER_PATTERN.fullmatch(cell) for cell in head):
+        head = []  # numbers of the columns
     if table.shape[1] <= ROOT_COLUMNS:
         raise UserError(f"{file} has {table.shape[1]} columns", "A robot's table has 7 of the root, and one a joint")
     return head, finite(numbers(table, file, "the table", (None, None)), file, "the table", head), time
+
+
+def _lines(text: str) -> list[str]:
+    """The rows with commas between cells, in front of them the names of the columns if there are any, even in a comment.
+
+    Writers separate cells by commas, semicolons, tabs or blanks.
+    """
+    lines = [line.strip().rstrip(",; \t").replace('"', "") for line in text.splitlines()]
+    lines = [
+        ",".join(map(str.strip, line.split(next((s for s in ",;\t" if s in line), None)))) for line in lines if line
+    ]
+    rows = [line for line in lines if not line.startswith("#")]
+    comments = [line.lstrip("#, ") for line in lines if line.startswith("#")]
+    return [line for line in comments if rows and line.count(",") == rows[0].count(",")][-1:] + rows
+
+
+def _first_column(table: np.ndarray) -> str:
+    """What precedes the root in a table without names: `index` or `time` if the quaternions are one column later; or `x`."""
+
+    def error(column: int) -> float:
+        return float(abs(np.linalg.norm(table[:, column : column + 4], axis=1) - 1.0).max(initial=0.0))
+
+    # An upright robot of about 1 m has nearly a unit length in the wrong columns too.
+    if table.shape[1] <= ROOT_COLUMNS + 1 or not error(4) < min(UNIT_LENGTH_TOLERANCE, 0.1 * error(3)):
+        return "x"
+    return INDEX_NAMES[1] if (np.diff(table[:, 0]) == 1.0).all() else TIME_NAMES[0]
 
 
 def _time(stamps: np.ndarray, file: str) -> np.ndarray:
