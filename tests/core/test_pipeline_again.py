@@ -117,7 +117,7 @@ def test_a_repeated_training_starts_from_scratch_with_its_new_config(tmp_path, m
     config = tmp_path / "config.yaml"
     where = ["--results-dir", str(tmp_path), "--experiment-name", "tracker", "--config", str(config)]
     step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.max_iterations=2"])
-    monkeypatch.setattr(module, "load_steps", lambda preset, root, robot: [step])
+    monkeypatch.setattr(module, "load_steps", lambda preset, root, robot, clips: [step])
 
     def run(step: Step) -> None:
         result = protege(*step.command)

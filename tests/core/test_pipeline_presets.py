@@ -53,6 +53,14 @@ def test_the_pipelines_for_a_gpu_train_on_three_clips_in_a_given_time(preset, se
     assert sum(float(words[words.index("--max-time") + 1]) for words in training) <= seconds
 
 
+@pytest.mark.parametrize("preset", ["laptop", "gpu"])
+def test_own_clips_replace_those_of_every_training(preset):
+    own = ["--motion-file", "a.npy", "--motion-file", "b.npy"]
+    for step in load_steps(preset, Path("here"), "g1", ("a.npy", "b.npy")):
+        assert step.command[-6:] == ["--robot", "g1", *own] if step.trains else "--motion-file" not in step.command
+        assert not any("_humanoid_" in word for word in step.command)
+
+
 DEMO = ["student", *STEPS[6:]]
 
 

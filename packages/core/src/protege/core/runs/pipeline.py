@@ -27,7 +27,7 @@ STOPPED_EXIT_CODE = 130
 
 @click.command()
 @click.option("--preset", default="laptop", show_default=True, help="steps and how long each takes")
-@click.option("--results-dir", default="results", show_default=True)
+@click.option("--results-dir", default="results", show_default=True, help="folder of all runs")
 @click.option(
     "--experiment-name", default=None, help="folder of the pipeline in the results; the preset's name by default"
 )
@@ -38,6 +38,12 @@ STOPPED_EXIT_CODE = 130
 )
 @click.option("--gpus", default=1, type=click.IntRange(1), help="number of GPUs for training tracker and student")
 @click.option("--robot", help="robot to train: a name or a robot.yaml; by default the presets' robot")
+@click.option(
+    "--motion-file",
+    "clips",
+    multiple=True,
+    help="clip to train on, repeatable; by default the presets' clips of the robot",
+)
 @click.option("--list", "show", is_flag=True, help="print the commands and stop")
 def pipeline(
     preset: str,
@@ -48,13 +54,14 @@ def pipeline(
     repeatable: bool,
     gpus: int,
     robot: str | None,
+    clips: tuple[str, ...],
     show: bool,
 ) -> None:
     """Run the four steps, evaluation, export and a closed loop. The same command resumes a stopped pipeline."""
     if from_scratch:
         preset = read_preset(preset).get("from_scratch", preset)
     root = Path(results_dir) / checked_name(experiment_name or preset, "--experiment-name")
-    steps = load_steps(preset, root, robot)
+    steps = load_steps(preset, root, robot, clips)
     if repeatable:
         steps = deterministic(preset, steps)
     if gpus > 1:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -88,17 +89,22 @@ def read_preset(name: str) -> dict[str, Any]:
     return read(PRESET_PREFIX + name)
 
 
-def load_steps(preset: str, root: Path, robot: str | None = None) -> list[Step]:
+def load_steps(preset: str, root: Path, robot: str | None = None, clips: Sequence[str] = ()) -> list[Step]:
     """The steps of a preset `pipeline/<preset>`, with `{root}` replaced by the folder and `{NAME}` by the preset's `words`.
 
     Args:
         robot: for all trainings, instead of their presets' robot.
+        clips: for all trainings, instead of their presets' clips.
     """
     data = read_preset(preset)
     steps = []
     for item in data["steps"]:
         words = [_filled(str(word), root, data.get("words", {})) for word in item["command"]]
-        words += ["--robot", robot] if robot and words[1:2] == ["train"] else []
+        if words[1:2] == ["train"]:
+            words += ["--robot", robot] if robot else []
+            if clips:
+                words = [word for word in words if not word.startswith("run.motion_file=")]
+                words += [word for clip in clips for word in ("--motion-file", clip)]
         learned = [
             LearningCheck(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])
         ]
