@@ -12,6 +12,7 @@ from pickles import array, listed, mapping, number, pickled, raw, real, text
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
+from protege.sim.motions.readers.arrays import from_rotation_vectors
 from protege.sim.motions.readers.smpl_family import NAMES, OWN_ORDER, skeleton
 from protege.sim.robots import get_robot
 
@@ -192,6 +193,29 @@ def amass(kind: str = "smplh", **changes: Any) -> bytes:
                   "pose_hand": hands.reshape(FRAMES, -1), "gender": np.array("neutral"), "mocap_frame_rate": np.array(FPS),
                   "surface_model_type": np.array("smplx")}  # fmt: skip
     return npz(**{key: value for key, value in (fields | changes).items() if value is not None})
+
+
+def estimated(project: str = "aist", persons: int = 1) -> bytes:
+    """`smpl_walk` as AIST++, GVHMR and WHAM store it: y up; for WHAM of several persons."""
+    poses, pelvis = smpl_parameters()
+    down = torch.tensor([math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0], dtype=torch.float64).expand(FRAMES, 4)
+    root = R.multiply(down, torch.from_numpy(from_rotation_vectors(poses[:, 0])))
+    poses = np.concatenate([rotation_vectors(root.numpy())[:, None], poses[:, 1:]], axis=1).reshape(FRAMES, -1)
+    trans = R.rotate(down, torch.from_numpy(pelvis)).numpy() - np.array([-0.0018, -0.2233, 0.0282])
+    if project == "gvhmr":
+        world = {
+            "global_orient": poses[:, :3],
+            "body_pose": poses[:, 3:66],
+            "transl": trans,
+            "betas": np.zeros((FRAMES, 10)),
+        }
+        return saved({"smpl_params_global": {key: torch.from_numpy(x) for key, x in world.items()}})
+    if project == "wham":
+        one = mapping(pose_world=packed(poses), trans_world=packed(trans), pose=packed(poses), trans=packed(trans))
+        return pickled(b"}(" + b"".join(number(k) + one for k in range(persons)) + b"u")
+    return pickled(
+        mapping(smpl_poses=packed(poses), smpl_trans=packed(90.0 * trans), smpl_scaling=packed(np.array([90.0])))
+    )
 
 
 def phc(names: tuple[str, ...] = ("0-walk", "0-walk again")) -> bytes:

@@ -14,6 +14,7 @@ from motion_files import (
     amass,
     bvh,
     csv,
+    estimated,
     gmr,
     holosoma,
     library,
@@ -49,7 +50,8 @@ from protege.sim.motions.skeleton_kinematics import body_positions
 from protege.sim.motions.source import JointMotion, SkeletonMotion
 
 FILES = {
-    "poselib": poselib(), "protomotions": saved(protomotions(G1)), "amass": amass(), "phc": phc(), "bvh": bvh(),
+    "poselib": poselib(), "protomotions": saved(protomotions(G1)), "amass": amass(), "phc": phc(), "smpl": estimated(),
+    "bvh": bvh(),
     "npz": mjlab(G1), "gmr": gmr(G1), "mimickit": mimickit(np.zeros((9, 35))), "csv": csv(G1),
     "deepmimic": b'{"Loop": "none", "Frames": [[0.1]]}',
 }  # fmt: skip

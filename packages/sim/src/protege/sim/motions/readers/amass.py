@@ -42,7 +42,7 @@ def read(document: Document, options: Options) -> list[SkeletonMotion]:
     gender = text(data.get("gender"))
     if gender:
         remarks = [f"{remarks[0]} (betas of a {shown(gender, 20)} body)"]
-    return [_motion(document.name, poses, trans + PELVIS_OFFSET, fps, "amass", file, options, tuple(remarks))]
+    return [smpl_motion(document.name, poses, trans + PELVIS_OFFSET, fps, "amass", file, options, tuple(remarks))]
 
 
 def recognises_phc(document: Document) -> bool:
@@ -58,11 +58,11 @@ def read_phc(document: Document, options: Options) -> list[SkeletonMotion]:
         place = "root_trans_offset" if "root_trans_offset" in entry else "trans"
         pos = numbers(entry[place], file, place, (None, 3)) + (0.0 if place == "root_trans_offset" else PELVIS_OFFSET)
         fps = rate(entry.get("fps"), file, options)
-        motions.append(_motion(str(name) or document.name, entry["pose_aa"], pos, fps, "phc", file, options))
+        motions.append(smpl_motion(str(name) or document.name, entry["pose_aa"], pos, fps, "phc", file, options))
     return motions
 
 
-def _motion(
+def smpl_motion(
     name: str, poses: Any, pelvis: np.ndarray, fps: float, format_: str, file: str, options: Options,
     remarks: tuple[str, ...] = (),
 ) -> SkeletonMotion:  # fmt: skip
