@@ -55,6 +55,7 @@ def test_a_wheel_works_alone(package: str, wheels: Path, install: Callable[[str]
     assert run(bin / f"protege-{package}", "--help").startswith("Usage: ")
     assert version in run(bin / f"protege-{package}", "--version")
     assert version == run(bin / "python", "-c", f"import protege.{package} as p; print(p.__version__)").strip()
+    assert list(bin.parent.glob(f"lib/python*/site-packages/protege/{package}/py.typed"))  # PEP 561
 
 
 def test_the_umbrella_command_lists_installed_packages(install: Callable[[str], Path]) -> None:
