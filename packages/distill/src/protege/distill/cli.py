@@ -178,9 +178,9 @@ def report(folder: Path) -> None:
 @click.argument("folders", nargs=2, type=click.Path(path_type=Path), metavar="FOLDER FOLDER")
 @click.option("--output", type=click.Path(path_type=Path), help="folder for the page; default: the second FOLDER")
 def compare(folders: tuple[Path, Path], output: Path | None) -> None:
-    """Compare two evaluations of the same tasks and robot: print tables, and write comparison.html.
+    """Compare two evaluations; print tables, write comparison.html.
 
-    Each FOLDER contains an evaluation.json, or is a run's folder.
+    They must be of the same robot and tasks. Each FOLDER contains an evaluation.json, or is a run's folder.
     """
     from .comparison_report import print_comparison, write_comparison
 
