@@ -52,6 +52,7 @@ ABOUT = {
     "distillation/rewarded": "step 4 with rewards from commands and onboard quantities; only falls end walking episodes",
     "distillation/critic_first": "step 4 after imitation, on the same rewards: the critic learns before the actor",
     "distillation/onboard": "step 4 for a robot whose only sensors are an IMU and joint encoders",
+    "distillation/onboard_small": "the same for steering alone, in 40 minutes on one core, taught by the shipped student",
     "distillation/wide_speed": "step 4 at -0.5 to 3.5 m/s",
     "distillation/laptop": "step 4 on two cores",
     "distillation/world_model": "step 4 after imitation: the tasks' own rewards, through a learned model of the simulator",
