@@ -8,7 +8,8 @@ from protege.core.cli.doctor import ABSENT, BROKEN, OK, Finding
 from protege.core.errors import UserError
 
 from . import motions_extra
-from .gl import GL_REMEDY, make_context
+from .engine import GL_REMEDY
+from .gl import make_context
 from .robots import robot_names
 from .simulators.simulator import backends, is_installed
 

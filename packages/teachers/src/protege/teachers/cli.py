@@ -122,7 +122,8 @@ def add(
 @click.option("--notes", help="replaces its current notes")
 def card(name: str, where: str, evaluations: tuple[Path, ...], notes: str | None) -> None:
     """Rewrite the card of NAME with the results of these evaluations."""
-    from .zoo import CARD, describe
+    from .entry import CARD
+    from .zoo import describe
 
     describe(Path(where), name, _metrics(evaluations), notes)
     click.echo(f"{where}/{name}/{CARD}")

@@ -94,6 +94,7 @@ def run(
 
     Prints the time of each stage of a control step, missed deadlines, and how well the robot followed its commands.
     """
+    from ..commands.commander import Commander
     from ..commands.motion import MotionCommand
     from ..loop.closed_loop import run_closed_loop
     from ..loop.loop import ControlLoop
@@ -139,7 +140,7 @@ def run(
         recorder = stack.enter_context(Recorder(Path(record), policy.metadata)) if record else None
         if recorder is not None:
             policy.on_inputs, loop.on_step = recorder.feed, recorder
-        if isinstance(command, connections.Commander):
+        if isinstance(command, Commander):
             command.on_end = loop.stop
         stack.enter_context(interruptible(loop.stop))
         result = run_closed_loop(loop, seconds, kinematics)

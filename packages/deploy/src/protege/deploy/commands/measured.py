@@ -2,7 +2,8 @@
 
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from ..interface import Array, Command, RobotReading
+from ..geometry import Array
+from ..interface import Command, RobotReading
 
 STRIDE_SECONDS = 1.0  # over which a velocity is averaged: a gait cycle
 

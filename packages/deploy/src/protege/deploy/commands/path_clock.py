@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..interface import Array
+from ..geometry import Array
 
 CLOCK_STOP_DISTANCE = 0.6  # m behind or beside the path's point: the clock stops there, nearer it slows down
 LOST_DISTANCE = 1.0  # m from the path's point, in any direction, beyond which the robot is off its path

@@ -31,7 +31,6 @@ from ..policy.metadata import (
     MODEL_FILE,
     PRECISIONS,
     ROBOT_FILE,
-    SCHEMA_VERSIONS,
     Camera,
     Fall,
     Imu,
@@ -43,6 +42,7 @@ from ..policy.metadata import (
     file_sha256,
 )
 from ..policy.properties import PROPERTY_STYLES, properties
+from ..policy.rules import SCHEMA_VERSIONS
 from ..policy.session import BATCH_DIMENSION, open_session
 from . import states as _states
 from .graph import StudentGraph

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..interface import Array
+from ..geometry import Array
 
 FLOAT_READOUTS = 2
 """Number of products before the actions that int8 leaves in float32."""

@@ -10,7 +10,8 @@ import numpy as np
 from ..commands.measured import STRIDE_SECONDS, MeasuredCommand
 from ..commands.motion import Kinematics, MotionCommand
 from ..errors import DeployError
-from ..interface import Array, RobotInterface
+from ..geometry import Array
+from ..interface import RobotInterface
 from ..motions.poses import Poses
 from ..policy.metadata import Fall, Metadata
 from .loop import ControlLoop, Step

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import DeployError
-from ..geometry import turned, turned_quat, yaw
-from ..interface import MEASURED_FIELDS, MODALITIES, POSITION_FIELDS, Array, Command, RobotReading
+from ..geometry import Array, turned, turned_quat, yaw
+from ..interface import MEASURED_FIELDS, MODALITIES, POSITION_FIELDS, Command, RobotReading
 from ..policy.onnx_policy import OnnxPolicy
 from .recording import Recording
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ..commands.registry import TurnLimit
-from ..interface import Array, Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
+from ..geometry import Array
+from ..interface import Command, CommandSource, Mode, Policy, RobotInterface, RobotReading
 from ..safety.limits import Limits
 from ..safety.safety import Event, Safety
 from .latency import Histogram

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import DeployError
 from ..files import writing
-from ..interface import MEASURED_FIELDS, ROOT_SIZES, Array
+from ..geometry import Array
+from ..interface import MEASURED_FIELDS, ROOT_SIZES
 from ..policy.metadata import DTYPES, Metadata
 from .loop import Step
 from .recording import FORMAT_VERSION, RECORDED_STAGES, SUFFIXES, own_columns, safetensors_numpy, save

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DeployError, needs
 from ..files import write_whole
-from ..interface import Array
+from ..geometry import Array
 from .loop import STAGES
 
 FORMAT_VERSION = 1

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..interface import Array, RobotReading
+from ..geometry import Array
+from ..interface import RobotReading
 from ..safety.safety import Event
 
 RAMP_STEPS = 500  # steps

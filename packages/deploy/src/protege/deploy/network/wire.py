@@ -13,7 +13,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..interface import MEASURED_FIELDS, POSITION_FIELDS, ROOT_SIZES, Array, Mode, RobotReading
+from ..geometry import Array
+from ..interface import MEASURED_FIELDS, POSITION_FIELDS, ROOT_SIZES, Mode, RobotReading
 from .keys import TAG_BYTES, is_signed, signature
 
 MAGIC = b"PRTG"

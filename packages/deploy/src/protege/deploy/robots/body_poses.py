@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 
-from ..interface import Array
+from ..geometry import Array
 from ..motions.poses import Poses
 from ..policy.metadata import Metadata
 

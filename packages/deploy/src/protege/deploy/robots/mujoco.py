@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DeployError, needs
-from ..geometry import multiply, rotated_back
-from ..interface import Array, Mode, RobotReading
+from ..geometry import Array, multiply, rotated_back
+from ..interface import Mode, RobotReading
 from ..policy import metadata as _metadata
 from ..policy.metadata import ROBOT_FILE, Metadata, StartState
 

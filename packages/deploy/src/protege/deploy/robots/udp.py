@@ -5,7 +5,8 @@ import time
 import numpy as np
 
 from ..errors import DeployError
-from ..interface import MEASURED_FIELDS, POSITION_FIELDS, Array, Mode, RobotReading
+from ..geometry import Array
+from ..interface import MEASURED_FIELDS, POSITION_FIELDS, Mode, RobotReading
 from ..network.endpoint import Address, Endpoint, out_of_order
 from ..network.wire import SEQUENCE_MODULUS, Codec, MalformedError, Packet, PacketKind
 from ..policy.metadata import Metadata

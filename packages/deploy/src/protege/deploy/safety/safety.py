@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..interface import MEASURED_FIELDS, Array, RobotReading
+from ..geometry import Array
+from ..interface import MEASURED_FIELDS, RobotReading
 from ..policy.metadata import Metadata
 from .limits import Limits
 

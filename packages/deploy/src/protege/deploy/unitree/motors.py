@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from ..errors import DeployError
-from ..interface import Array
+from ..geometry import Array
 
 
 @dataclass(frozen=True)

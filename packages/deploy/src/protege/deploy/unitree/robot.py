@@ -6,8 +6,8 @@ import time
 import numpy as np
 
 from ..errors import DeployError
-from ..geometry import rotated_back
-from ..interface import Array, Mode, RobotReading
+from ..geometry import Array, rotated_back
+from ..interface import Mode, RobotReading
 from ..loop.pace import priority
 from ..policy.metadata import Metadata
 from . import messages

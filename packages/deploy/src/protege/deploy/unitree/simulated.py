@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import DeployError, needs
-from ..geometry import yaw
-from ..interface import Array
+from ..geometry import Array, yaw
 from ..loop.latency import Histogram
 from .bus import Bus
 from .messages import LOW_COMMAND, LOW_STATE, ODOMETRY

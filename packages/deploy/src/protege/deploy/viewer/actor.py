@@ -6,8 +6,7 @@ import numpy as np
 import viser
 
 from ..commands.registry import KINDS
-from ..geometry import yaw
-from ..interface import Array
+from ..geometry import Array, yaw
 from .figure import figure
 from .ground import Ground
 from .simulation import Frame, Simulation

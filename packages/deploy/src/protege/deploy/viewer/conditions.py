@@ -7,7 +7,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from ..interface import Array, Mode, RobotReading
+from ..geometry import Array
+from ..interface import Mode, RobotReading
 from ..policy.metadata import StartState
 from ..robots.mujoco import MujocoRobot
 from .ground import NAME, Ground

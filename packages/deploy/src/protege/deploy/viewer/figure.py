@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 from mujoco import mjtGeom
 
-from ..interface import Array
+from ..geometry import Array
 
 MAX_VISIBLE_GROUP = 2
 """The last of the geom groups that MuJoCo shows by default."""

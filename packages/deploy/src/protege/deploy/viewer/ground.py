@@ -8,7 +8,7 @@ import numpy as np
 import trimesh
 
 from ..errors import DeployError
-from ..interface import Array
+from ..geometry import Array
 
 FLAT = "flat"
 NAME = "terrain"

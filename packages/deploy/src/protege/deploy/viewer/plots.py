@@ -8,7 +8,7 @@ import numpy as np
 import viser
 from viser import uplot
 
-from ..interface import Array
+from ..geometry import Array
 from .group import Group
 from .scene import STUDENT_COLORS
 from .simulation import Frame

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import viser
 
-from ..interface import Array
+from ..geometry import Array
 from .actor import FORCE_COLOR
 from .scene import ROOT_NODE
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import viser
 
-from ..interface import Array
+from ..geometry import Array
 from ..policy.metadata import Camera
 from .actor import Actor, Color, show
 from .ground import Ground

@@ -13,8 +13,8 @@ import numpy as np
 from ..commands.commander import Commander
 from ..commands.motion import Kinematics
 from ..errors import DeployError
-from ..geometry import Pose2D, yaw
-from ..interface import Array, Command
+from ..geometry import Array, Pose2D, yaw
+from ..interface import Command
 from ..loop.loop import ControlLoop, Step
 from ..motions.clips import load_clip
 from ..motions.poses import Poses

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..commands.measured import STRIDE_SECONDS
 from ..commands.registry import KINDS
-from ..interface import Array, Command
+from ..geometry import Array
+from ..interface import Command
 from ..loop.loop import Step
 from ..policy.metadata import Metadata
 

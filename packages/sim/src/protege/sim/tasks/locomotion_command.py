@@ -20,7 +20,7 @@ from ..references.reference import Reference
 from ..references.rows import assign_where, zero_where
 from ..references.warp import warped_walks
 from .command import Command
-from .masked_mimic import MaskSampler
+from .masks import MaskSampler
 from .task import TaskContext
 from .terms import Scene
 
