@@ -249,14 +249,18 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
     )
     program, report = str(Path(sys.executable).with_name("protege-deploy")), tmp_path / "report.json"
     given = [*wire, *["--export", str(g1_walker)] * (model == "export")]
-    simulation = subprocess.Popen([program, "simulate", "--robot", "g1", *given], stdout=subprocess.PIPE, text=True)
     words = ["run", g1_walker, "--robot", place, "--task", "steering", "--seconds", "4", "--soft-start", "50",
              "--limit", "missed_deadlines=off", "--report", report]  # fmt: skip
-    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=90)
-    simulation.terminate()
-    output = simulation.communicate(timeout=30)[0]
-    assert done.returncode == 0, done.stderr
-    result = json.loads(report.read_text())
+    for _ in range(3):  # again if a process stood still for 0.1 s, as on a busy machine
+        simulation = subprocess.Popen([program, "simulate", "--robot", "g1", *given], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=90)
+        simulation.terminate()
+        output = simulation.communicate(timeout=30)[0]
+        assert done.returncode == 0, done.stderr
+        result = json.loads(report.read_text())
+        event = result["loop"]["event"]
+        if event is None or event["cause"] not in ("stall", "frozen"):
+            break
     if result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10:
         pytest.skip("this machine is too busy to keep time")
     assert result["stood"] and result["walked_m"] > 2.0 and result["loop"]["event"] is None, result["loop"]["event"]
