@@ -12,8 +12,11 @@ from pickles import array, listed, mapping, number, pickled, raw, real, text
 from protege.core.robots import rotation as R
 from protege.core.robots.kinematics import Kinematics
 from protege.core.robots.robot import Robot
+from protege.sim.motions.importer import motions_in
 from protege.sim.motions.readers.arrays import from_rotation_vectors
+from protege.sim.motions.readers.options import Options
 from protege.sim.motions.readers.smpl_family import NAMES, OWN_ORDER, skeleton
+from protege.sim.motions.source import SourceMotion
 from protege.sim.robots import get_robot
 
 FPS, FRAMES = 30, 61
@@ -304,3 +307,14 @@ def bvh(order: str = "ZYX", rows: list[list[float]] | None = None, scale: float 
 
 
 SMPL, G1 = get_robot("smpl"), get_robot("g1")
+
+
+def read(contents: bytes, **options: Any) -> list[SourceMotion]:
+    """The motions in the contents of a file."""
+    return list(motions_in(contents, "walk.x", "walk", Options(**options)))
+
+
+def close(a: np.ndarray, b: np.ndarray, within: float = 1e-9) -> bool:
+    """Whether rotations are the same, whatever their sign."""
+    turned = [torch.from_numpy(np.ascontiguousarray(x)) for x in (a, b)]
+    return bool(R.angle_between(*turned).max() < max(within, 1e-6))

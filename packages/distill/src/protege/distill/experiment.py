@@ -19,7 +19,7 @@ from .config import DistillConfig, Stage
 from .curriculum import Curriculum, TaskEnv, tasks_of, usable_stages
 from .distillation import Distillation
 from .periodic_evaluation import PeriodicEvaluation
-from .teachers_by_task import TeachersByTask, load_teachers
+from .teachers_by_task import STUDENT, TeachersByTask, load_teachers
 from .world_model import WorldModelDistillConfig
 
 
@@ -57,9 +57,9 @@ def distil(run: Run, env: TaskEnv, config: Config, teachers: TeachersByTask, sta
 
 
 EXPERIMENTS = {
-    "distillation": Experiment("student", {"agent": DistillConfig, "model": ModelConfig}, train),
+    "distillation": Experiment(STUDENT, {"agent": DistillConfig, "model": ModelConfig}, train),
     "distillation/world_model": Experiment(
-        "student", {"agent": WorldModelDistillConfig, "model": ModelConfig}, world_model.train
+        STUDENT, {"agent": WorldModelDistillConfig, "model": ModelConfig}, world_model.train
     ),
 }
 """By preset name, or by its first part."""

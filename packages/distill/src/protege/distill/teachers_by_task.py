@@ -103,10 +103,10 @@ def _load(
         "absent": f"Train it first, or do without: {key}.weight=0",
         "remedy": "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",
     }
-    critic = "Give the run that it is from, or do without values: agent.value_distillation_weight=0"
+    no_critic = "Give the run that it is from, or do without values: agent.value_distillation_weight=0"
     loaded = [
         load_to_act(
-            path, env, f"{key}.checkpoint[{i}]", [*kinds, STUDENT], critic=critic if values else None, **options
+            path, env, f"{key}.checkpoint[{i}]", [*kinds, STUDENT], no_critic=no_critic if values else None, **options
         )
         for i, path in enumerate(paths)
     ]

@@ -96,7 +96,7 @@ def load_to_act(
     key: str,
     kinds: Sequence[str],
     *,
-    critic: str | None = "Give the run that it is from",
+    no_critic: str | None = "Give the run that it is from",
     absent: str = "Train it first, or give the folder of another run",
     remedy: str = "Take the env config that it was trained with (env.history_steps, env.future_frames, ...)",
 ) -> LoadedPolicy:
@@ -105,7 +105,7 @@ def load_to_act(
     Args:
         key: its config key, for the message.
         kinds: permitted kinds; see `Checkpoint.kind`.
-        critic: remedy if it was released without its critic; None if its values are not needed.
+        no_critic: remedy if it was released without its critic; None if its values are not needed.
         absent: remedy if `path` does not exist.
         remedy: remedy if its observations differ.
 
@@ -117,8 +117,8 @@ def load_to_act(
         loaded = load_policy(path, env.device, robot=env.robot.name)
         if loaded.kind not in kinds:
             raise UserError(f"{path} holds a {loaded.kind}, not a {' or a '.join(kinds)}", "Give the run of one")
-        if critic is not None and critic_missing(loaded.policy, loaded.checkpoint):
-            raise UserError(f"{path} was released without its critic, which its learners need", critic)
+        if no_critic is not None and critic_missing(loaded.policy, loaded.checkpoint):
+            raise UserError(f"{path} was released without its critic, which its learners need", no_critic)
         check_robot(path, loaded.checkpoint, env.robot)
         check_observations(loaded, env, loaded.policy.obs_keys, remedy)
     except UserError as error:

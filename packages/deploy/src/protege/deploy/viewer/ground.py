@@ -13,7 +13,7 @@ from ..geometry import Array
 FLAT = "flat"
 NAME = "terrain"
 LOW_COLOR, HIGH_COLOR = (38, 48, 58), (180, 184, 188)
-"""Of the vertices, red, green, blue, 0 to 255; proportional to the light and not to the screen's values."""
+"""Linear RGB of the vertices, 0 to 255."""
 LOW_PERCENTILE = 20.0
 """Of the heights, which has the darkest colour: the border, which descends to the plane, is lower."""
 
@@ -23,7 +23,7 @@ class Ground:
 
     Args:
         kind: `FLAT`, or the name of a terrain.
-        shift: m, y of the terrain's point that is the origin of the robot's world: robots side by side walk on one terrain.
+        shift: m, y of the terrain's point that is the origin of the robot's world frame: robots side by side walk on one terrain.
 
     Raises:
         DeployError: no package offers this terrain.
@@ -33,7 +33,7 @@ class Ground:
         self.kind, self.shift, self.terrain = kind, shift, None if kind == FLAT else _load(kind)
 
     def height(self, xy: Array) -> Array:
-        """Height of the surface at points (..., 2) m of the robot's world."""
+        """Height of the surface at points (..., 2) m in the robot's world frame."""
         return self._at("height", xy)
 
     def level(self, xy: Array) -> Array:
@@ -41,7 +41,7 @@ class Ground:
         return self._at("level", xy)
 
     def surface(self) -> trimesh.Trimesh:
-        """The height field in a world that is not shifted, m; the higher, the lighter."""
+        """The height field in the terrain's own frame, m; the higher, the lighter."""
         assert self.terrain is not None
         count, half = len(self.terrain.height), self.terrain.half_size
         x, y = np.meshgrid(*2 * [np.linspace(-half, half, count)])

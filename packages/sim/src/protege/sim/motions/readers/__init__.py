@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from protege.core.errors import UserError
 
 from ..source import SourceMotion
-from . import amass, bvh, deepmimic, estimated, gmr, mimickit, poselib, protomotions, robot_csv, robot_npz
+from . import amass, bvh, deepmimic, gmr, mimickit, poselib, protomotions, robot_csv, robot_npz, video
 from .document import Document
 from .frames import oriented
 from .options import Options
@@ -45,7 +45,7 @@ READERS: dict[str, Reader] = {
     "protomotions": Reader("ProtoMotions motion", protomotions.recognises, protomotions.read),
     "amass": Reader("AMASS motion of SMPL-H or SMPL-X", amass.recognises, amass.read),
     "phc": Reader("PHC collection of SMPL motions", amass.recognises_phc, amass.read_phc),
-    "smpl": Reader("AIST++, GVHMR or WHAM motion", estimated.recognises, estimated.read, own_axes=True),
+    "video": Reader("AIST++, GVHMR or WHAM motion", video.recognises, video.read, own_axes=True),
     "bvh": Reader("BVH motion", bvh.recognises, bvh.read, own_axes=True),
     "npz": Reader("BeyondMimic, mjlab or holosoma motion", robot_npz.recognises, robot_npz.read),
     "gmr": Reader("GMR, TWIST or GMT motion", gmr.recognises, gmr.read),

@@ -2,16 +2,10 @@
 
 import numpy as np
 import pytest
-from motion_files import estimated, smpl_walk
+from motion_files import estimated, read, smpl_walk
 
 from protege.core.errors import UserError
-from protege.sim.motions.importer import motions_in
-from protege.sim.motions.readers.options import Options
-from protege.sim.motions.source import JointMotion, SkeletonMotion
-
-
-def read(contents: bytes, **options) -> list[SkeletonMotion | JointMotion]:
-    return list(motions_in(contents, "walk.x", "walk", Options(**options)))
+from protege.sim.motions.source import SkeletonMotion
 
 
 @pytest.mark.parametrize(("project", "rate"), [("aist", 60.0), ("gvhmr", 30.0), ("wham", 25.0)])

@@ -45,9 +45,8 @@ def read(document: Document, options: Options) -> list[SourceMotion]:
         poses, trans, fps = _parameters(person, file)
         title = f"{document.name}_{name}" if name else document.name
         speed = rate(fps, file, options)
-        motions.append(
-            oriented(smpl_motion(title, poses, trans + PELVIS_OFFSET, speed, "smpl", file, upright), upright)
-        )
+        motion = smpl_motion(title, poses, trans + PELVIS_OFFSET, speed, "video", file, upright)
+        motions.append(oriented(motion, upright))
     return motions
 
 
@@ -67,7 +66,7 @@ def _is_person(data: Any) -> bool:
 
 
 def _parameters(person: Mapping[str, Any], file: str) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Poses (T, 3 J), translations (T, 3) m, and frames per second if they are known."""
+    """Poses (T, 3 J) rad, translations (T, 3) m of the body's origin, y up, and frames per second if they are known."""
     if person.keys() >= AIST:
         trans = numbers(person["smpl_trans"], file, "smpl_trans", (None, 3))
         return person["smpl_poses"], trans / (scalar(person.get("smpl_scaling")) or 1.0), AIST_RATE
