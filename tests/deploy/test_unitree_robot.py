@@ -240,6 +240,17 @@ def test_messages_are_exchanged_with_the_sdk(g1_metadata: Metadata) -> None:
     assert result["targets"] == [0.25] and result["stiff"] > 50 and result["last_kp"] == 0.0
 
 
+def test_a_process_with_the_cpp_sdk_ends_while_messages_arrive() -> None:
+    """The SDK's destructor aborts one process in eight then."""
+    script = [sys.executable, str(Path(__file__).with_name("sdk_peer.py"))]
+    senders = [subprocess.Popen([*script, "send"], stdout=subprocess.DEVNULL) for _ in range(2)]
+    done = [subprocess.run([*script, "receive"], capture_output=True, text=True, timeout=60) for _ in range(8)]
+    for sender in senders:
+        sender.kill()
+        sender.wait()
+    assert [process.returncode for process in done] == [0] * 8, [process.stderr for process in done]
+
+
 @pytest.mark.parametrize("model", ["installed", "export", "sdk"])
 def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_path: Path) -> None:
     """The shipped student: damping, ramp, hold, policy. On a machine that keeps no time it is not the policy that falls."""

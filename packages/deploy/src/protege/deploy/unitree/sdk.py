@@ -4,6 +4,7 @@ The SDK supports one kind of robot on domain 0, handles checksums itself and rep
 no time stamps: a state is new when one of its numbers has changed, a command when it differs from the SDK's initial one.
 """
 
+import ctypes
 import struct
 from collections import Counter
 from importlib import import_module
@@ -48,6 +49,8 @@ class SdkBus:
                 f"Unitree's SDK cannot use the interface {interface} ({str(error).splitlines()[0]})",
                 "Name one that is up (ip address), such as eth0; lo stays on this machine",
             ) from error
+        # The SDK's destructor aborts the process if a message arrives meanwhile, so this object is never freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._robot))
         self._robot.set_control_mode(self._sdk.ControlMode.PR)
         self.dropped = Counter[str]()
         self._count: int = self._robot.get_num_motors()
