@@ -100,6 +100,7 @@ def _seconds(begin: Any, end: Any) -> float:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--skip",
+    type=click.IntRange(min=1),
     default=10,
     show_default=True,
     help="iterations before the timing begins, for compilation and capture",

@@ -4,21 +4,42 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RUNNABLE = "<!-- runnable -->"
-TRAINING = "--max-iterations 1 --num-envs 4 agent.rollout_steps=4 agent.minibatches=1 env.num_plans=8"
+TRAINING = "--max-iterations 1 --num-envs 4 --simulator mujoco run.device=cpu run.max_time=null"
+PPO = f"{TRAINING} agent.rollout_steps=4 agent.minibatches=1 env.num_plans=8"
+WORLD_MODEL = (
+    f"{TRAINING} agent.model_units=[16] agent.imagined_envs=4 agent.model_batch=4 agent.warmup_steps=12 "
+    "agent.replay_steps=16 agent.warmup_updates=1 agent.model_updates=1 agent.policy_updates=1 agent.horizon=3"
+)
 BUDGETS = {
-    "protege core train": TRAINING,
-    "protege teachers train": TRAINING,
-    "protege distill train": f"{TRAINING} agent.evaluation_episodes=4",
-    "protege distill evaluate": "--num-episodes 1 --num-envs 1",
-    "protege evaluate": "--num-episodes 1 --num-envs 1",
+    r"protege (core|teachers) train \S+/world_model": WORLD_MODEL,
+    r"(core|teachers) train (?!\S+/world_model)": PPO,
+    r"protege distill train (?!distillation/world_model)": f"{PPO} agent.evaluation_interval=0",
+    r"protege distill train distillation/world_model": WORLD_MODEL,
+    r"protege (distill )?evaluate": "--num-episodes 1 --num-envs 1 env.episode_length_s=0.5",
+    r"protege distill robustness": "--num-episodes 1 --num-envs 1 --rounds 0 --simulator mujoco --task path --factor friction "
+    "env.episode_length_s=0.5",
     # A busy machine does a simulated robot no harm.
-    "protege deploy run": "--seconds 1 --limit stall=off --limit missed_deadlines=off",
+    r"protege deploy run": "--seconds 1 --limit stall=off --limit missed_deadlines=off",
+    r"protege deploy view": "--seconds 1 --port 0",
+    r"protege sim motions play": "--seconds 0.1 --size 160x120",
+    r"protege sim motions attempt": "--seconds 0.2",
+    r"isaaclab train": "--max_iterations 1",
+    r"protege deploy check": "--num-states 20",
+    r"python scripts/evaluate_export.py": "--num-episodes 1 --task path",
+    r"python scripts/profile_training.py": "--max-iterations 2",
 }
+"""What a line that matches is followed by, so that it ends in seconds. Of an argument that is given twice the second applies."""
+
+
+def blocks(page: str) -> Iterator[tuple[str, list[str]]]:
+    """Language and lines of each block of a shell or of Python, lines that end in a backslash joined."""
+    for language, body in re.findall(r"^ *```(sh|python)\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL):
+        yield language, lines_of(textwrap.dedent(body))
 
 
 def lines_of(block: str) -> list[str]:
@@ -28,35 +49,30 @@ def lines_of(block: str) -> list[str]:
 
 def with_budget(line: str) -> str:
     """A command that trains, evaluates or runs, for a moment."""
-    return " ".join([line, *(more for start, more in BUDGETS.items() if line.startswith(start))])
-
-
-def runnable(page: str) -> Iterator[str]:
-    """What a shell is to be given for each block of a page that says that it may be run."""
-    for language, body in re.findall(rf"^{RUNNABLE}\n```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        if language == "python":
-            yield f"python - <<'END'\n{body}END"
-        else:
-            yield "\n".join(with_budget(line.split("  #")[0]) for line in lines_of(body))
+    line = line.split("  #")[0]
+    return " ".join([line, *(more for start, more in BUDGETS.items() if re.search(start, line))])
 
 
 class Newcomer:
-    """Works in a folder with an environment and the examples, and knows no more than what is typed.
+    """Works in a folder with an environment, the examples and the scripts, and knows no more than what is typed.
 
     Args:
         home: an empty folder.
         activated: whether the environment's commands are on the path.
+        programs: a folder of programs that come before them.
     """
 
-    def __init__(self, home: Path, activated: bool) -> None:
+    def __init__(self, home: Path, activated: bool, programs: Path | None = None) -> None:
         (home / ".venv").symlink_to(sys.prefix)
-        (home / "examples").symlink_to(ROOT / "examples")
+        for folder in ("examples", "scripts"):
+            (home / folder).symlink_to(ROOT / folder)
         own = Path(sys.prefix, "bin").resolve()
         path = [part for part in os.environ["PATH"].split(":") if Path(part).resolve() != own]
         self.home = home
         self.environment = {
             "HOME": str(home),
-            "PATH": ":".join([f"{sys.prefix}/bin", *path] if activated else path),
+            "WARP_CACHE_PATH": str(Path.home() / ".cache/warp"),  # compiling takes a minute
+            "PATH": ":".join([*[str(programs)] * bool(programs), *[f"{sys.prefix}/bin"] * activated, *path]),
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
         }
