@@ -1,3 +1,3 @@
 """Simulators, robots, motion import, and the environment in which policies are trained."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
