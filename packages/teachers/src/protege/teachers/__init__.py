@@ -1,3 +1,3 @@
 """Step 3: specialised teachers, their labels, and the zoo of trained policies."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
