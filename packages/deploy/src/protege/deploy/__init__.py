@@ -1,3 +1,3 @@
 """Export to ONNX, and a real-time loop that imports no torch."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
