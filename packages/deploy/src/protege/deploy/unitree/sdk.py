@@ -59,15 +59,15 @@ class SdkBus:
         self._place: list[float] | None = None
 
     def take(self, kind: MessageKind) -> np.ndarray | None:
-        """As of a `Bus`."""
+        """The newest new message, as `Bus.take` returns it."""
         return {LOW_STATE: self._state, LOW_COMMAND: self._command, ODOMETRY: self._odometry}[kind]()
 
     def publish(self, message: np.ndarray, kind: MessageKind) -> None:
-        """As of a `Bus`."""
+        """Send a message, as `Bus.publish` does."""
         {LOW_STATE: self._send_state, LOW_COMMAND: self._send_command, ODOMETRY: self._send_odometry}[kind](message)
 
     def publish_bytes(self, data: bytes, kind: MessageKind) -> None:
-        """As of a `Bus`."""
+        """Send an encoded message, as `Bus.publish_bytes` does."""
         self.publish(decode(data, kind), kind)
 
     def close(self) -> None:
