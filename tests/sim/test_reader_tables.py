@@ -1,9 +1,12 @@
 """Tables of a robot's motion, as people, spreadsheets and numpy write them."""
 
+import io
+
 import numpy as np
 import pytest
 from motion_files import G1, close, csv, read, robot_walk, swing, turn
 
+from protege.core.errors import UserError
 from protege.core.motions.file_kinds import SNIFFED
 from protege.sim.motions.containers import may_be_motion
 from protege.sim.motions.source import JointMotion
@@ -47,6 +50,24 @@ def test_a_table_is_read_as_spreadsheets_and_numpy_write_it(robot, edit):
         np.testing.assert_array_equal(getattr(motion, name), getattr(plain, name))
     assert may_be_motion(contents[:SNIFFED]) and motion.joint_names == ()
     assert motion.fps == pytest.approx(50.0 if edit is TABLES["a frame's time"] else 30.0)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_a_table_may_be_one_numpy_array(robot, kind):
+    table, saved = np.loadtxt(io.StringIO(csv(robot).decode()), delimiter=",").astype(kind), io.BytesIO()
+    np.save(saved, table)
+    (plain,), (motion,) = read(csv(robot), quat="xyzw"), read(saved.getvalue(), quat="xyzw")
+    assert may_be_motion(saved.getvalue()[:SNIFFED]) and "does not say its rate" in motion.remarks[-1]
+    for name in ("root_pos_w", "root_quat_w", "joint_pos"):
+        np.testing.assert_allclose(getattr(motion, name), getattr(plain, name), atol=1e-6 if kind == "f4" else 0.0)
+
+
+def test_other_arrays_are_no_tables():
+    for array in (np.ones((20, 36)), np.ones((20, 7)), np.ones((20, 5, 3)), np.ones((20, 36), int), np.zeros((0, 36))):
+        saved = io.BytesIO()
+        np.save(saved, array)
+        with pytest.raises(UserError, match="not in a known motion format"):
+            read(saved.getvalue())
 
 
 def test_names_of_columns_may_be_a_comment_in_front_of_the_table(robot):

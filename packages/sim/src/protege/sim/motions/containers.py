@@ -10,12 +10,14 @@ MIN_TABLE_COMMAS = 7
 """Least number of commas in a row of a table: the root's position and quaternion, and a joint."""
 ROW_OF_NUMBERS = re.compile(rb"^[ \t]*(?:[-+.\deE]+[;\t ]+){7}[-+.\d]", re.MULTILINE)
 """A row of a table whose cells are separated by something other than commas."""
+TABLE_HEADER = re.compile(rb"'descr': '[<>]f[48]'.*'shape': \(\d+, (?:[89]|\d{2,})\)")
+"""Header of a numpy array that has rows of more than 7 numbers."""
 
 
 def may_be_motion(first: bytes) -> bool:
     """Whether a file with these first `SNIFFED` bytes has a container of motion formats, and is not a clip of ours."""
     if first.startswith(NPY):
-        return b"'descr': '|O'" in first[:400]
+        return b"'descr': '|O'" in first[:400] or bool(TABLE_HEADER.search(first[:400]))
     if first.startswith((ZIP, *ZLIB)):
         return True
     if len(first) > 1 and first[0] == PICKLE and first[1] in PROTOCOLS:

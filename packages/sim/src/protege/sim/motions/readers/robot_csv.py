@@ -1,4 +1,6 @@
-"""Tables of a robot's motion as text: root position, quaternion, joint angles per row. Unitree's LAFAN1, Kimodo, and others.
+"""Tables of a robot's motion, as text or one numpy array: root position, quaternion, joint angles per row.
+
+Unitree's LAFAN1, Kimodo and others write them as text.
 
 No column specifies the order of the quaternion: Unitree writes xyzw, Kimodo and MuJoCo wxyz.
 """
@@ -26,7 +28,9 @@ NUMBER_PATTERN = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|\s
 
 
 def recognises(document: Document) -> bool:
-    """Text whose first lines are numbers in columns; the very first line may be names."""
+    """Text whose first lines are numbers in columns; the very first line may be names. Or an array of rows with a quaternion."""
+    if document.container == "npy":
+        return _has_quaternions(document.data)
     if document.container != "text" or document.data.lstrip()[:1] in ("{", "["):
         return False
     lines = _lines(document.data[:100_000])[:2]
@@ -54,18 +58,18 @@ def read(document: Document, options: Options) -> list[JointMotion]:
     ]  # fmt: skip
 
 
-def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+def _has_quaternions(array: np.ndarray) -> bool:
+    """Whether an array has rows, wide enough for a robot, whose quaternions have unit length."""
+    if array.ndim != 2 or not len(array) or array.shape[1] <= ROOT_COLUMNS or array.dtype.kind != "f":
+        return False
+    lengths = [np.linalg.norm(array[:100, column : column + 4].astype(float), axis=1) for column in (3, 4)]
+    return any(bool((abs(length - 1.0) < UNIT_LENGTH_TOLERANCE).all()) for length in lengths)
+
+
+def _table(data: str | np.ndarray, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Names of the columns, if the first line has them; the numbers (T, 7 + J); and time stamps (T,) s from 0, if it has them."""
-    lines = _lines(text)
-    first = [cell.strip() for cell in lines[0].split(",")]
-    has_head = not all(NUMBER_PATTERN.fullmatch(cell) for cell in first)
-    try:
-        table = np.loadtxt(io.StringIO("\n".join(lines[has_head:])), delimiter=",", ndmin=2)
-    except ValueError as error:
-        raise UserError(
-            f"{file}: {str(error).split(';')[0][:120]}", "Each row has the same numbers; is it cut short?"
-        ) from error
-    head, time = first if has_head else [], None
+    head, table = _parsed(data, file) if isinstance(data, str) else (list[str](), data)
+    time = None
     begins = head[0].lower() if head else _first_column(table)
     if begins in (*TIME_NAMES, *INDEX_NAMES):
         time = _time(table[:, 0], file) if begins in TIME_NAMES else None
@@ -75,6 +79,20 @@ def _table(text: str, file: str) -> tuple[list[str], np.ndarray, np.ndarray | No
     if table.shape[1] <= ROOT_COLUMNS:
         raise UserError(f"{file} has {table.shape[1]} columns", "A robot's table has 7 of the root, and one a joint")
     return head, finite(numbers(table, file, "the table", (None, None)), file, "the table", head), time
+
+
+def _parsed(text: str, file: str) -> tuple[list[str], np.ndarray]:
+    """Names of the columns, if the first line has them, and the numbers."""
+    lines = _lines(text)
+    first = [cell.strip() for cell in lines[0].split(",")]
+    has_head = not all(NUMBER_PATTERN.fullmatch(cell) for cell in first)
+    try:
+        table = np.loadtxt(io.StringIO("\n".join(lines[has_head:])), delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise UserError(
+            f"{file}: {str(error).split(';')[0][:120]}", "Each row has the same numbers; is it cut short?"
+        ) from error
+    return first if has_head else [], table
 
 
 def _lines(text: str) -> list[str]:
