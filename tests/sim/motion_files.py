@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,15 @@ def holosoma(robot: Robot) -> bytes:
     return npz(fps=np.array([FPS]), joint_pos=np.concatenate([pos, quat, joints[:, shuffled]], axis=1), body_pos_w=world,
                body_quat_w=np.zeros((FRAMES, robot.num_bodies + 1, 4)), body_names=np.array(["world", *robot.body_names]),
                joint_names=np.array(robot.joint_names)[shuffled])  # fmt: skip
+
+
+def locomujoco(robot: Robot, split_points: Sequence[int] = (0, FRAMES)) -> bytes:
+    """MuJoCo's coordinates; the free joint is named too, and what is missing is None."""
+    pos, quat, joints, _ = robot_walk(robot)
+    count = robot.num_joints + 1
+    return npz(qpos=np.concatenate([pos, quat, joints], axis=1), qvel=np.zeros((FRAMES, count + 5)), frequency=np.array(float(FPS)),
+               joint_names=np.array(["root", *robot.joint_names]), njnt=np.array(count), jnt_type=np.array([0] + [3] * (count - 1)),
+               split_points=np.array(split_points), site_names=np.array(None, dtype=object))  # fmt: skip
 
 
 def packed(values: np.ndarray, kind: str = "f8") -> bytes:

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from motion_files import G1, close, csv, read, robot_walk, swing, turn
+from motion_files import FPS, FRAMES, G1, close, csv, locomujoco, read, robot_walk, swing, turn
 
 from protege.core.errors import UserError
 from protege.core.motions.file_kinds import SNIFFED
@@ -60,6 +60,24 @@ def test_a_table_may_be_one_numpy_array(robot, kind):
     assert may_be_motion(saved.getvalue()[:SNIFFED]) and "does not say its rate" in motion.remarks[-1]
     for name in ("root_pos_w", "root_quat_w", "joint_pos"):
         np.testing.assert_allclose(getattr(motion, name), getattr(plain, name), atol=1e-6 if kind == "f4" else 0.0)
+
+
+def test_locomujocos_coordinates_are_read(robot):
+    (motion,) = read(locomujoco(robot))
+    pos, quat, joints, _ = robot_walk(robot)
+    assert motion.joint_names == robot.joint_names and motion.fps == FPS and motion.name == "walk"
+    np.testing.assert_array_equal(motion.joint_pos, joints)
+    np.testing.assert_array_equal(motion.root_pos_w, pos)
+    assert close(motion.root_quat_w, quat)
+
+
+def test_locomujocos_split_points_separate_motions():
+    one, two = read(locomujoco(G1, split_points=(0, 20, FRAMES)))
+    assert (one.name, two.name) == ("walk_0", "walk_1") and (len(one.time), len(two.time)) == (20, FRAMES - 20)
+    assert two.time[0] == 0.0 and (two.root_pos_w[0] == robot_walk(G1)[0][20]).all()
+    for points in [(0, 20), (5, FRAMES), (0, 30, 20, FRAMES), (0, 20, 20, FRAMES), (0.0, float("nan"))]:
+        with pytest.raises(UserError, match="split_points do not divide its 61 frames"):
+            read(locomujoco(G1, split_points=points))
 
 
 def test_other_arrays_are_no_tables():
