@@ -36,14 +36,14 @@ LEFT_OUT = {
 SMALLER = {
     "--nproc-per-node 8": "--nproc-per-node 2",
     "--skip 25": "--skip 1",
-    "simulate --robot g1": "simulate --robot g1 --domain 87 --seconds 8 & sleep 3",
-    "unitree:lo": "unitree:lo:87",
+    "simulate --robot g1": "simulate --robot g1 --domain 87 --seconds 12 & sleep 3",
+    "unitree:lo": "unitree:lo:87 --soft-start 50",
     "run.max_iterations=null": "run.max_iterations=1",
     "mujoco,mjwarp,isaaclab": "mujoco,mjwarp,isaaclab --task path",
     "--test-share 0.1": "--test-share 0.5",
     "num_envs 8": "num_envs 2",
 }
-"""What is replaced: sizes, and for the simulated robot a domain that no other test uses."""
+"""What is replaced: sizes, durations, and for the simulated robot the domain, which no other test uses."""
 EXAMPLES = {
     "train_from_python": ["run.max_iterations=2", "env.num_envs=8", "agent.minibatches=1", "run.device=cpu"],
     "load_policy": ["zoo:small_tracker", "track"],
