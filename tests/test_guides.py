@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -142,7 +142,9 @@ def newcomer(tmp_path: Path, results: Path, files: Path, programs: Path) -> Newc
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_run(page: Path, newcomer: Newcomer) -> None:
+def test_the_commands_of_a_page_run(page: Path, newcomer: Newcomer, need: Callable[[str], None]) -> None:
+    if "motions play" in page.read_text():
+        need("gl")
     for language, lines in [("sh", BEFORE.get(page.stem, "").splitlines()), *blocks(page.read_text())]:
         newcomer.type(script_of(language, lines))
 
