@@ -29,6 +29,7 @@ LEFT_OUT = {
     r"tensorboard": "runs until it is stopped",
     r"torchrun --nnodes": "needs two machines; tests/core/test_distributed.py has two ranks",
     r"#!|#SBATCH|srun": "needs SLURM; tests/core/test_distributed.py sets its variables",
+    r"isaaclab train": "tests/sim/test_isaaclab_env.py runs it",
     r".*--commands keyboard": "waits for keys",
     r".*--robot udp:0": "waits for a robot; tests/deploy/test_udp.py has one",
 }
@@ -40,8 +41,8 @@ SMALLER = {
     "unitree:lo": "unitree:lo:87 --soft-start 50",
     "run.max_iterations=null": "run.max_iterations=1",
     "mujoco,mjwarp,isaaclab": "mujoco,mjwarp,isaaclab --task path",
+    "env.mismatch.physics_rate=480": "env.mismatch.physics_rate=480 --task path",
     "--test-share 0.1": "--test-share 0.5",
-    "num_envs 8": "num_envs 2",
 }
 """What is replaced: sizes, durations, and for the simulated robot the domain, which no other test uses."""
 EXAMPLES = {
@@ -71,8 +72,7 @@ BEFORE = {
     "commands": "rm -r results/smpl_[pgs]*",
     "libraries": "protege sim motions import walk.npy --robot smpl\nprotege sim motions import dance.bvh --robot smpl",
     "realtime": "protege deploy run results/onnx --task path --record results/a.npz\ncp results/a.npz results/b.npz",
-    "robustness": "protege distill train distillation/robust\n"
-    "protege distill train distillation/unified_lightweight --experiment-name smpl_unified_lightweight",
+    "robustness": "protege distill train distillation/robust\ncp -r results/smpl_robust results/smpl_unified_lightweight",
     "world_model": "protege distill train distillation/unified_lightweight --experiment-name smpl_unified_lightweight\n"
     "rm -r results/smpl_[tmpgs]*\nprotege core train full_body_tracker/world_model",
 }

@@ -40,11 +40,11 @@ def git(root: Path, *words: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with this one's statements of versions, and a changelog of two releases."""
+    """A repository whose packages are at 0.1.0, and a changelog of two releases."""
     for package in PACKAGES:
         for source, target in zip(files(ROOT, package), files(tmp_path, package), strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(source.read_text())
+            target.write_text(script.VERSION_LINE.sub(r'\g<1>"0.1.0"', source.read_text(), count=1))
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "config", "user.name", "a maintainer")

@@ -28,7 +28,6 @@ BUDGETS = {
     r"protege deploy view": "--seconds 1 --port 0",
     r"protege sim motions play": "--seconds 0.1 --size 160x120",
     r"protege sim motions attempt": "--seconds 0.2",
-    r"isaaclab train": "--max_iterations 1",
     r"protege deploy check": "--num-states 20",
     r"python scripts/evaluate_export.py": "--num-episodes 1 --task path",
     r"python scripts/profile_training.py": "--max-iterations 2",
