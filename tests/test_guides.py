@@ -31,7 +31,7 @@ LEFT_OUT = {
     r"#!|#SBATCH|srun": "needs SLURM; tests/core/test_distributed.py sets its variables",
     r"isaaclab train": "tests/sim/test_isaaclab_env.py runs it",
     r".*--commands keyboard": "waits for keys",
-    r".*--robot udp:0": "waits for a robot; tests/deploy/test_udp.py has one",
+    r".*--robot udp:0": "waits for a robot; tests/deploy/test_udp_trust.py has one",
 }
 """Lines with these beginnings are not run, and why."""
 SMALLER = {

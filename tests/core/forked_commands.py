@@ -49,9 +49,11 @@ def server(address: Path) -> Iterator[str]:
     while not address.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    yield str(address)
-    process.terminate()
-    process.wait()
+    try:
+        yield str(address)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def answer(connection: socket.socket) -> None:
