@@ -77,7 +77,7 @@ def pickled(path: Path) -> None:
         (lambda path: np.save(path, clip(30, joints=28)), "has 28 joints, smpl has 69. Retarget it to smpl"),
         (
             lambda path: np.save(path, np.zeros((30, 69))),
-            "is an array of float64 of shape (30, 69), not a clip with the fields",
+            "is not in a known motion format (npy of float64 of shape (30, 69))",
         ),
     ],
     ids=["missing", "truncated", "empty", "text", "pickled", "NaN", "zero length", "wrong robot", "plain array"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,6 +29,8 @@ from protege.deploy.unitree.remote import Remote
 from protege.deploy.unitree.robot import UnitreeRobot, reading_of
 
 G1 = motors_of("g1")
+STOOD_STILL = r"no target for|the robot has been silent for"
+"""How each side reports that the other's process did."""
 DOMAIN = 30 + os.getpid() % 190
 """Of DDS: other tests of this machine use another one."""
 
@@ -270,7 +273,7 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         assert done.returncode == 0, done.stderr
         result = json.loads(report.read_text())
         event = result["loop"]["event"]
-        if event is None or event["cause"] not in ("stall", "frozen"):
+        if event is None or not (event["cause"] in ("stall", "frozen") or re.search(STOOD_STILL, event["message"])):
             break
     if result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10:
         pytest.skip("this machine is too busy to keep time")

@@ -6,6 +6,8 @@ A reader recognises its format by the contents of a file, never by its name, and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from protege.core.errors import UserError
 
 from ..source import SourceMotion
@@ -94,4 +96,6 @@ def _described(document: Document) -> str:
     if isinstance(document.data, dict):
         keys = [str(key)[:30] for key in document.data]
         return f"{document.container} with {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}"
+    if isinstance(document.data, np.ndarray):
+        return f"{document.container} of {document.data.dtype} of shape {document.data.shape}"
     return f"{document.container} of {type(document.data).__name__}"
