@@ -93,15 +93,16 @@ def answer(connection: socket.socket) -> None:
 
 
 def main(address: str) -> None:
-    for module in (
-        "mujoco",
+    ours = (
         "core.cli.umbrella",
         "core.runs.experiments",
         "sim.env",
         "teachers.experiments",
+        "distill.experiment",
         "distill.cli",
-    ):
-        import_module(module if module == "mujoco" else f"protege.{module}")
+    )
+    for module in ("mujoco", "torch._dynamo", "torch.distributed.fsdp", *(f"protege.{name}" for name in ours)):
+        import_module(module)
     gc.freeze()  # else every process copies what it collects
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
