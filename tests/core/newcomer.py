@@ -18,7 +18,7 @@ WORLD_MODEL = (
 BUDGETS = {
     r"protege (core|teachers) train \S+/world_model": WORLD_MODEL,
     r"(core|teachers) train (?!\S+/world_model)": PPO,
-    r"protege distill train (?!distillation/world_model)": f"{PPO} agent.evaluation_interval=0",
+    r"protege distill train (?!distillation/world_model)": f"{PPO} agent.evaluation_episodes=4",
     r"protege distill train distillation/world_model": WORLD_MODEL,
     r"protege (distill )?evaluate": "--num-episodes 1 --num-envs 1 env.episode_length_s=0.5",
     r"protege distill robustness": "--num-episodes 1 --num-envs 1 --rounds 0 --simulator mujoco --task path --factor friction "

@@ -106,7 +106,8 @@ def locomujoco(robot: Robot, split_points: Sequence[int] = (0, FRAMES)) -> bytes
     count = robot.num_joints + 1
     return npz(qpos=np.concatenate([pos, quat, joints], axis=1), qvel=np.zeros((FRAMES, count + 5)), frequency=np.array(float(FPS)),
                joint_names=np.array(["root", *robot.joint_names]), njnt=np.array(count), jnt_type=np.array([0] + [3] * (count - 1)),
-               split_points=np.array(split_points), site_names=np.array(None, dtype=object))  # fmt: skip
+               split_points=np.array(split_points), body_names=np.array(["world", *robot.body_names]),
+               site_names=np.array(None, dtype=object))  # fmt: skip
 
 
 def packed(values: np.ndarray, kind: str = "f8") -> bytes:

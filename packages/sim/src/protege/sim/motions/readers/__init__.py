@@ -49,7 +49,7 @@ READERS: dict[str, Reader] = {
     "phc": Reader("PHC collection of SMPL motions", amass.recognises_phc, amass.read_phc),
     "video": Reader("AIST++, GVHMR or WHAM motion", video.recognises, video.read, own_axes=True),
     "bvh": Reader("BVH motion", bvh.recognises, bvh.read, own_axes=True),
-    "npz": Reader("BeyondMimic, mjlab or holosoma motion", robot_npz.recognises, robot_npz.read),
+    "npz": Reader("BeyondMimic, mjlab, holosoma or LocoMuJoCo motion", robot_npz.recognises, robot_npz.read),
     "gmr": Reader("GMR, TWIST or GMT motion", gmr.recognises, gmr.read),
     "mimickit": Reader("MimicKit motion", mimickit.recognises, mimickit.read),
     "deepmimic": Reader("DeepMimic text clip", deepmimic.recognises, deepmimic.read, own_axes=True,

@@ -62,8 +62,12 @@ def _has_quaternions(array: np.ndarray) -> bool:
     """Whether an array has rows, wide enough for a robot, whose quaternions have unit length."""
     if array.ndim != 2 or not len(array) or array.shape[1] <= ROOT_COLUMNS or array.dtype.kind != "f":
         return False
-    lengths = [np.linalg.norm(array[:100, column : column + 4].astype(float), axis=1) for column in (3, 4)]
-    return any(bool((abs(length - 1.0) < UNIT_LENGTH_TOLERANCE).all()) for length in lengths)
+    return min(_length_error(array[:100], column) for column in (3, 4)) < UNIT_LENGTH_TOLERANCE
+
+
+def _length_error(table: np.ndarray, column: int) -> float:
+    """Largest difference from unit length of the quaternions that begin in a column."""
+    return float(abs(np.linalg.norm(table[:, column : column + 4].astype(float), axis=1) - 1.0).max(initial=0.0))
 
 
 def _table(data: str | np.ndarray, file: str) -> tuple[list[str], np.ndarray, np.ndarray | None]:
@@ -111,12 +115,10 @@ def _lines(text: str) -> list[str]:
 
 def _first_column(table: np.ndarray) -> str:
     """What precedes the root in a table without names: `index` or `time` if the quaternions are one column later; or `x`."""
-
-    def error(column: int) -> float:
-        return float(abs(np.linalg.norm(table[:, column : column + 4], axis=1) - 1.0).max(initial=0.0))
-
     # An upright robot of about 1 m has nearly a unit length in the wrong columns too.
-    if table.shape[1] <= ROOT_COLUMNS + 1 or not error(4) < min(UNIT_LENGTH_TOLERANCE, 0.1 * error(3)):
+    if table.shape[1] <= ROOT_COLUMNS + 1 or not _length_error(table, 4) < min(
+        UNIT_LENGTH_TOLERANCE, 0.1 * _length_error(table, 3)
+    ):
         return "x"
     return INDEX_NAMES[1] if (np.diff(table[:, 0]) == 1.0).all() else TIME_NAMES[0]
 
