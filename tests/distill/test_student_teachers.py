@@ -1,4 +1,4 @@
-"""A student as the teacher of another student, for instance of one with fewer sensors."""
+"""A student or a tracker as the teacher of a student."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 import torch
-from tiny import TASKS, TEACHERS, student_config
+from tiny import TASKS, TEACHERS, save_tracker, student_config
 
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
@@ -76,5 +76,13 @@ def test_a_critic_is_needed_for_values_only(env: TaskEnv, tmp_path: Path, robot:
     assert refused.value.remedy.endswith("or do without values: agent.value_distillation_weight=0")
     teachers = load(env, robot, folder, "path", values=False)
     obs = env.set_task_mix({"path": 1.0})
+    label = teachers.label(obs, env.task_slices)["teacher_mean"]
+    torch.testing.assert_close(label, load_policy(folder).policy(obs)[0], atol=1e-5, rtol=0.0)
+
+
+def test_a_tracker_labels_all_tasks_by_their_references(env: TaskEnv, tmp_path: Path, robot: Robot) -> None:
+    folder = save_tracker(tmp_path / "tracker", "tracker", robot)
+    teachers = load(env, robot, folder, *TASKS)
+    obs = env.set_task_mix(dict.fromkeys(TASKS, 1.0))
     label = teachers.label(obs, env.task_slices)["teacher_mean"]
     torch.testing.assert_close(label, load_policy(folder).policy(obs)[0], atol=1e-5, rtol=0.0)

@@ -14,8 +14,8 @@ class TeacherModel:
     Attributes:
         weight: weight of its envs in the distillation, KL and value distillation losses. At 0 the teacher is not loaded, and its
             tasks are left out.
-        checkpoint: its run folder or checkpoint, or those of a student that reads the task's commands. Several form an ensemble,
-            whose labels are averaged.
+        checkpoint: its run folder or checkpoint, or those of a tracker, or of a student that reads the task's commands. Several
+            form an ensemble, whose labels are averaged.
     """
 
     weight: float = 1.0

@@ -19,6 +19,8 @@ from .config import TEACHER_OF_TASK, TeacherModels
 
 STUDENT = "student"
 """Kind of the policies that distillation trains. A student may teach another one, for instance with fewer sensors."""
+TRACKER = "tracker"
+"""Kind of the full-body trackers. A tracker may teach every task: it tracks the reference that moves along the task's commands."""
 
 
 class TeachersByTask:
@@ -106,7 +108,7 @@ def _load(
     no_critic = "Give the run that it is from, or do without values: agent.value_distillation_weight=0"
     loaded = [
         load_to_act(
-            path, env, f"{key}.checkpoint[{i}]", [*kinds, STUDENT], no_critic=no_critic if values else None, **options
+            path, env, f"{key}.checkpoint[{i}]", [*dict.fromkeys([*kinds, TRACKER]), STUDENT], no_critic=no_critic if values else None, **options
         )
         for i, path in enumerate(paths)
     ]
