@@ -4,7 +4,7 @@ The policy acts, the world model predicts the next state, and the env's tasks co
 the gradient of the return reaches the policy's weights through every step (SHAC, Xu et al. 2022, arXiv 2204.07137).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,11 +97,15 @@ class Outcome:
     timed_out: Tensor
 
 
-def observe(envs: ImaginedEnv, now: Moment) -> Obs:
-    """The policy's observations, with `history` if the policy uses it."""
+def observe(envs: ImaginedEnv, now: Moment, read: Collection[str] | None) -> Obs:
+    """The observations in `read`, or all of them, with `history` if the policy uses it.
+
+    Those that are not returned are not computed by compiled code.
+    """
     obs = envs.observe(now.state)
-    history = now.proprioception_history
-    return {**obs, "history": torch.stack(history, dim=1)} if history else obs
+    if now.proprioception_history:
+        obs = {**obs, "history": torch.stack(now.proprioception_history, dim=1)}
+    return obs if read is None else {name: x for name, x in obs.items() if name in read}
 
 
 def imagined_step(
@@ -113,6 +117,7 @@ def imagined_step(
     factors: Tensor | None,
     delay: Tensor | None,
     draws: Mapping[str, Tensor],
+    read: Collection[str] | None = None,
 ) -> tuple[Moment, Outcome]:
     """Run one imagined control step. A pure function, except that it advances the envs' task states.
 
@@ -120,8 +125,9 @@ def imagined_step(
         factors: (M, F) of the envs, see `Replay.starts`.
         delay: (M,) control steps, see `Replay.starts`. The model gets the mean target of the control step.
         draws: standard normal numbers: `action` (M, J) and those of the policy's `noise_shapes`.
+        read: see `observe`.
     """
-    obs = observe(envs, now)
+    obs = observe(envs, now, read)
     acted = policy.imagine(obs, config.observation_noise, draws)
     action, sent = acted.mean + config.imagined_noise * policy.log_std.exp() * draws["action"], now.sent
     target = policy.default_joint_pos + policy.action_scale * action
@@ -164,12 +170,14 @@ def play(
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
         for name, shape in shapes.items()
     }
+    # `imagine` measures the offset of the targets from the reference.
+    read = (*policy.obs_keys, "reference_joint_pos") if anchor is None else None
     outcomes: list[Outcome] = []
     for k in range(config.horizon):
         draws = {name: z[k] for name, z in noise.items()}
-        now, outcome = step(policy, model, envs, config, now, start.get("factors"), start.get("delay"), draws)
+        now, outcome = step(policy, model, envs, config, now, start.get("factors"), start.get("delay"), draws, read)
         outcomes.append(outcome)
-    last = observe(envs, now)
+    last = observe(envs, now, read)
 
     def stacked(field: str) -> Tensor:
         return torch.stack([getattr(outcome, field) for outcome in outcomes])
