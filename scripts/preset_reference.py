@@ -33,6 +33,7 @@ ABOUT = {
     "full_body_tracker/wide_speed": "step 1 before teachers of -0.5 to 3.5 m/s, by walk and run",
     "full_body_tracker/laptop": "step 1 on two cores",
     "full_body_tracker/world_model": "step 1 through a learned model of the simulator, in place of PPO",
+    "full_body_tracker/robust": "step 1 for a real robot: the same with domain randomisation; teaches distillation/onboard",
     "masked_mimic/path_follower": "step 2: MaskedMimic, by imitation of the tracker",
     "masked_mimic/laptop": "step 2 on two cores",
     "masked_mimic/world_model": "step 2 on the tracking reward, through a learned model of the simulator",

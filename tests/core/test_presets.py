@@ -66,6 +66,7 @@ def own_presets(tmp_path, monkeypatch):
     texts = {
         "base": "env: {num_envs: 100, speed: [0.1, 0.2]}\nrun: {experiment_name: first}",
         "family/laptop": "base: base\nenv: {num_envs: 4}\nmodel: {latent_dim: 32}",
+        "both": "base: [family/laptop, of_toy]\nenv: {speed: [0.5, 0.6]}",
         "empty": "",
         "of_toy": "run: {robot: toy}\nenv: {num_envs: 3}",
         "typo": "env: {num_emvs: 4}",
@@ -83,6 +84,9 @@ def test_presets_build_on_each_other(own_presets):
     config = compose(PARTS, "family/laptop", ["latent_dim=64"])
     assert (config.env.num_envs, config.env.speed, config.run.experiment_name) == (4, (0.1, 0.2), "first")
     assert config.model.latent_dim == 64
+    both = compose(PARTS, "both")  # of a list of bases, the later one wins
+    assert (both.env.num_envs, both.env.speed, both.model.latent_dim) == (3, (0.5, 0.6), 32)
+    assert (both.run.experiment_name, both.run.robot) == ("first", "toy")
     assert compose(PARTS, "empty").to_dict() == compose(PARTS, None).to_dict()
     assert {"base", "family/laptop"} < {name for name, _ in all_presets()}
 

@@ -221,14 +221,14 @@ def test_missing_parts_are_one_line_errors(g1_metadata: Metadata, exported: Path
     with pytest.raises(DeployError, match="sensor is on torso_link, the robot's message has the one on pelvis"):
         UnitreeRobot("lo", elsewhere, domain=DOMAIN)
     with Machine(odometry=False), pytest.raises(DeployError, match=r"does not say where it is \(rt/odommodestate\)"):
-        UnitreeRobot("lo", g1_metadata, domain=DOMAIN, wait=1.0)
+        UnitreeRobot("lo", replace(g1_metadata, sensors="full_state"), domain=DOMAIN, wait=1.0)
 
 
 def test_messages_are_exchanged_with_the_sdk(g1_metadata: Metadata) -> None:
     """Unitree's own SDK for Python in a process of its own is the robot."""
     script = Path(__file__).with_name("unitree_peer.py")
     peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "4", "6"], stdout=subprocess.PIPE, text=True)
-    robot = UnitreeRobot("lo", replace(g1_metadata, sensors="onboard"), domain=DOMAIN)
+    robot = UnitreeRobot("lo", g1_metadata, domain=DOMAIN)
     order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
     assert robot.read().root_pos_w is None

@@ -100,16 +100,15 @@ def _load(
         raise UserError(
             f"{key}.checkpoint is empty", f"Add {key}.checkpoint=[results/NAME], or do without it: {key}.weight=0"
         )
-    kinds = [task.kind for task in tasks().values() if task.taught_by == name]
+    own = {task.kind for task in tasks().values() if task.taught_by == name}
+    kinds = [*(own - {TRACKER}), TRACKER, STUDENT]
     options = {
         "absent": f"Train it first, or do without: {key}.weight=0",
         "remedy": "Give the student the env config of its teachers (env.history_steps, env.future_frames, ...)",
     }
     no_critic = "Give the run that it is from, or do without values: agent.value_distillation_weight=0"
     loaded = [
-        load_to_act(
-            path, env, f"{key}.checkpoint[{i}]", [*dict.fromkeys([*kinds, TRACKER]), STUDENT], no_critic=no_critic if values else None, **options
-        )
+        load_to_act(path, env, f"{key}.checkpoint[{i}]", kinds, no_critic=no_critic if values else None, **options)
         for i, path in enumerate(paths)
     ]
     for i, policy in enumerate(loaded):

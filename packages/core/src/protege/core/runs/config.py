@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -296,12 +297,13 @@ def read_preset(preset: str) -> dict[str, Any]:
 
 
 def _layers(preset: str, above: tuple[str, ...] = ()) -> list[tuple[str, Mapping[str, Any]]]:
-    """The layers of a preset: its bases, then the preset itself."""
+    """The layers of a preset: its base, or those of a list in order, with their own bases; then the preset itself."""
     if preset in above:
         raise UserError(f"preset {preset} is based on itself", f"Change a base: {' -> '.join([*above, preset])}")
     data = read_preset(preset)
-    base = data.pop("base", None)
-    return [*(_layers(str(base), (*above, preset)) if base else []), (f"preset {preset}", data)]
+    bases = data.pop("base", None) or []
+    below = [_layers(str(base), (*above, preset)) for base in ([bases] if isinstance(bases, str) else bases)]
+    return [*chain.from_iterable(below), (f"preset {preset}", data)]
 
 
 def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:

@@ -125,10 +125,11 @@ def teaching_tracker(run: Run, env: Env, config: Config) -> Expert:
     return accelerate(loaded.policy, env.device, config.run.mixed_precision, config.run.compile)
 
 
+_IMAGINED_TRACKER = Experiment("tracker", {"agent": WorldModelConfig, "model": ModelConfig}, train_world_model)
+
 EXPERIMENTS = {
-    "full_body_tracker/world_model": Experiment(
-        "tracker", {"agent": WorldModelConfig, "model": ModelConfig}, train_world_model
-    ),
+    "full_body_tracker/world_model": _IMAGINED_TRACKER,
+    "full_body_tracker/robust": _IMAGINED_TRACKER,
     "full_body_tracker": Experiment("tracker", {"agent": PPOConfig, "model": ModelConfig}, train_ppo),
     "masked_mimic/world_model": Experiment("masked_mimic", {"agent": ImaginedMimicConfig}, train_imagined_mimic),
     "masked_mimic": Experiment("masked_mimic", {"agent": MaskedMimicConfig}, train_masked_mimic),
