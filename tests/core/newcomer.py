@@ -16,8 +16,8 @@ WORLD_MODEL = (
     "agent.replay_steps=16 agent.warmup_updates=1 agent.model_updates=1 agent.policy_updates=1 agent.horizon=3"
 )
 BUDGETS = {
-    r"protege (core|teachers) train \S+/world_model": WORLD_MODEL,
-    r"(core|teachers) train (?!\S+/world_model)": PPO,
+    r"protege (core|teachers) train \S+/(world_model|robust)": WORLD_MODEL,
+    r"(core|teachers) train (?!\S+/(world_model|robust))": PPO,
     r"protege distill train (?!distillation/world_model)": f"{PPO} agent.evaluation_episodes=4",
     r"protege distill train distillation/world_model": WORLD_MODEL,
     r"protege (distill )?evaluate": "--num-episodes 1 --num-envs 1 env.episode_length_s=0.5",
