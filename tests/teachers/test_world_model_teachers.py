@@ -160,3 +160,25 @@ def taught_by(expert: Path, robot, results: Path) -> dict[str, torch.Tensor]:
     actor = {name: x for name, x in load(expert).model.items() if name.startswith("actor.")}
     assert all(torch.equal(taught[name], x) for name, x in actor.items())
     return taught
+
+
+def test_a_robust_tracker_teaches_all_tasks_of_an_onboard_student(robot, tmp_path):
+    where = ["--robot", robot.name, "--max-iterations", 1]
+    words = ["env.randomization.physics_rate=[0,480]", "env.randomization.physics_rate_time=0.2"]
+    tracker = train(tmp_path, "tracker", "core", "full_body_tracker/robust", *where, *words)
+    assert {"track", "path", "goal", "steering"} == {
+        x for x, share in load(tracker).config["env"]["task_mix"].items() if share
+    }
+    kinds = ("path_follower", "goal_directed", "steering", "masked_mimic")
+    taught = [f"agent.teacher_models.{kind}.checkpoint=[{tracker}]" for kind in kinds]
+    small = [
+        f"model.{x}" for x in ("latent_dim=16", "ff_size=16", "num_heads=2", "mlp_units=[16]", "critic_units=[16]")
+    ]
+    small += ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "env.num_plans=8"]
+    small += ["agent.rollout_steps=4", "agent.minibatches=1", "agent.evaluation_interval=0"]
+    every = "agent.curriculum=[{name: all, task_mix: {path: 1, goal: 1, steering: 1, masked_mimic: 1}}]"
+    where += ["--results-dir", tmp_path, "--experiment-name", "student"]
+    result = protege("distill", "train", "distillation/onboard", *where, *small, *taught, every)
+    assert result.exit_code == 0, result.output
+    student = load(tmp_path / "student")
+    assert student.kind == "student" and student.config["model"]["sensors"] == "onboard"
