@@ -61,4 +61,6 @@ def _growth(robot: Robot, mass: np.ndarray, dt: float) -> tuple[float, int]:
     step = np.vstack([np.hstack([np.eye(count), np.zeros((count, count))]) + dt * speed, speed])
     values, vectors = np.linalg.eig(step)
     worst = int(np.abs(values).argmax())
-    return float(abs(values[worst])), int(np.abs(vectors[6:count, worst]).argmax())
+    shares = np.abs(vectors[6:count, worst])
+    # Left and right joints of a symmetric robot have equal shares except for rounding: take the first.
+    return float(abs(values[worst])), int((shares > (1.0 - 1e-6) * shares.max()).argmax())
