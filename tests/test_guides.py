@@ -41,7 +41,7 @@ SMALLER = {
     "unitree:lo": "unitree:lo:87 --soft-start 50",
     "run.max_iterations=null": "run.max_iterations=1",
     "mujoco,mjwarp,isaaclab": "mujoco,mjwarp,isaaclab --task path",
-    "env.mismatch.physics_rate=480": "env.mismatch.physics_rate=480 --task path",
+    "env.mismatch.physics_rate=400": "env.mismatch.physics_rate=400 --task path",
     "--test-share 0.1": "--test-share 0.5",
 }
 """What is replaced: sizes, durations, and for the simulated robot the domain, which no other test uses."""
