@@ -1,5 +1,6 @@
 """What follows a fall of the simulated G1: it lies damped; stood up, it starts again only if that was asked for."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,18 @@ def test_it_stays_down_by_default_and_until_it_is_lifted(g1_walker: Path, resume
     modes = [step.mode for step in shown]
     assert set(modes[modes.index(Mode.DAMPING) :]) == {Mode.DAMPING}
     assert robot.simulated.held is lifts and robot.simulated.falls == 1
+
+
+def test_a_slow_machine_is_behind_real_time(g1_walker):
+    robot = InStep(g1_walker).simulated
+    step = robot.step
+
+    def slow() -> None:
+        time.sleep(0.02)
+        step()
+
+    robot.step = slow
+    simulated, began = robot.data.time, time.monotonic()
+    robot.run(0.5)
+    late = time.monotonic() - began - (robot.data.time - simulated)
+    assert robot.lost == pytest.approx(late, abs=0.05) and robot.lost > 0.3

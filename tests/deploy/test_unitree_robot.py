@@ -227,7 +227,7 @@ def test_missing_parts_are_one_line_errors(g1_metadata: Metadata, exported: Path
 def test_messages_are_exchanged_with_the_sdk(g1_metadata: Metadata) -> None:
     """Unitree's own SDK for Python in a process of its own is the robot."""
     script = Path(__file__).with_name("unitree_peer.py")
-    peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "4", "6"], stdout=subprocess.PIPE, text=True)
+    peer = subprocess.Popen([sys.executable, script, str(DOMAIN), "60", "6"], stdout=subprocess.PIPE, text=True)
     robot = UnitreeRobot("lo", g1_metadata, domain=DOMAIN)
     order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
@@ -275,7 +275,8 @@ def test_a_simulated_robot_walks_over_the_wire(model: str, g1_walker: Path, tmp_
         event = result["loop"]["event"]
         if event is None or not (event["cause"] in ("stall", "frozen") or re.search(STOOD_STILL, event["message"])):
             break
-    if result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10:
+    too_late = result["messages_late_ms"]["p99"] > 10.0 or result["loop"]["missed_deadlines"] > 10
+    if too_late or "behind real time" in output:
         pytest.skip("this machine is too busy to keep time")
     assert result["stood"] and result["walked_m"] > 2.0 and result["loop"]["event"] is None, result["loop"]["event"]
     assert "commands" in output and "dropped" not in output

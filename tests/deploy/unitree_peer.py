@@ -1,5 +1,7 @@
 """A program with Unitree's own SDK for Python: sends states like a robot, receives commands, and prints the valid ones.
 
+It ends when stiff motors are damped, at the latest after SECONDS.
+
 python unitree_peer.py DOMAIN SECONDS MODE_MACHINE
 """
 
@@ -24,7 +26,10 @@ def main(domain: int, seconds: float, mode_machine: int) -> None:
     state.imu_state.quaternion = [1.0, 0.0, 0.0, 0.0]
     for index in range(35):
         state.motor_state[index].q = 0.01 * index
-    while time.monotonic() < end:
+    stiff = damped = False
+    while time.monotonic() < end and not damped:
+        last_kp = received[-1].motor_cmd[5].kp if received else 0.0
+        stiff, damped = stiff or last_kp > 0.0, stiff and last_kp == 0.0
         state.tick += 1
         state.crc = crc.Crc(state)
         publisher.Write(state)

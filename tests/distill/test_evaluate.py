@@ -337,6 +337,16 @@ def test_a_policy_is_evaluated_on_terrain(tracker):
     assert "terrain" not in evaluate(load_policy(tracker), ["path"], 2, num_envs=2, terrain="flat").data
 
 
+def test_a_policy_that_was_trained_on_terrain_is_evaluated_on_it_if_its_config_says_so(tracker):
+    """The option `--terrain` comes before the config."""
+    ground = {"kind": "gentle", "step_height": 0.01}
+    for everywhere, option, wanted in ((True, None, True), (False, None, False), (False, "gentle", True)):
+        loaded = load_policy(tracker)
+        loaded.config["env"]["terrain"] |= ground | {"in_evaluation": everywhere}
+        data = evaluate(loaded, ["path"], 2, num_envs=2, terrain=option).data
+        assert data.get("terrain") == (asdict(TerrainParams(**ground)) if wanted else None)
+
+
 def test_keys_of_the_env_config_can_be_changed(tracker, robot):
     loaded = load_policy(tracker)
     walk_and_run = [f"data/motions/{robot.name}_humanoid_{name}.npy" for name in ("walk", "run")]

@@ -85,6 +85,25 @@ def test_factors_of_effort_limits_and_contacts_by_hand(robot):
     assert list(env.factor_ranges) == [*(f"effort/{name}" for name in robot.joint_names), "contact_time"]
 
 
+def test_weak_motors_are_a_factor_on_the_gains_of_all_joints(robot):
+    params = RandomizationParams(motors=(0.5, 0.8), damping=(0.9, 1.2))
+    env = make_env(robot, params, num_envs=64)
+    env.reset()
+    nominal, simulated = build_spec(robot).compile(), env.simulator.state_dict()
+    stiff = simulated["actuator_gainprm"][:, :, 0] / torch.from_numpy(nominal.actuator_gainprm[:, 0].copy())
+    damped = simulated["actuator_biasprm"][:, :, 2] / torch.from_numpy(nominal.actuator_biasprm[:, 2].copy())
+    common, per_joint = stiff[:, :1], damped / stiff
+    torch.testing.assert_close(stiff, common.expand_as(stiff), atol=1e-6, rtol=0.0)  # one number for an env
+    assert 0.5 <= common.min() < 0.55 and 0.75 < common.max() <= 0.8
+    assert 0.9 - 1e-6 <= per_joint.min() < 0.91 and 1.19 < per_joint.max() <= 1.2 + 1e-6
+    joints = [f"{name}/{joint}" for name in ("stiffness", "damping") for joint in robot.joint_names]
+    assert list(env.factor_ranges) == joints
+    assert env.factor_ranges[joints[0]] == (0.5, 0.8) and env.factor_ranges[joints[-1]] == (0.5 * 0.9, 0.8 * 1.2)
+    factors = env.rows()["factors"].double()
+    torch.testing.assert_close(factors[:, : robot.num_joints], (stiff - 1.0) / 0.5, atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(factors[:, robot.num_joints :], (damped - 1.0) / 0.55, atol=1e-5, rtol=0.0)
+
+
 def test_factors_belong_to_the_running_episode_and_are_saved(robot):
     params = RandomizationParams(mass=(0.5, 1.5))
     env = make_env(robot, params, episode_length_s=3 * robot.control_dt)

@@ -178,6 +178,7 @@ def test_a_saved_environment_with_everything_continues_exactly(simulator):
     [
         ("friction=[1.2,0.5]", r"env\.randomization\.friction is \[1\.2, 0\.5\]\. The first must not be larger"),
         ("mass=[0,1]", r"env\.randomization\.mass\[0\] is 0\.0\. Take more than 0"),
+        ("motors=[1,0.5]", r"env\.randomization\.motors is \[1\.0, 0\.5\]\. The first must not be larger"),
         ("effort=[0,1]", r"env\.randomization\.effort\[0\] is 0\.0\. Take more than 0"),
         ("contact_time=[2,1]", r"env\.randomization\.contact_time is \[2\.0, 1\.0\]\. The first must not be larger"),
         ("velocity_step_turn=-1", r"env\.randomization\.velocity_step_turn is -1\.0\. Take 0 or more"),

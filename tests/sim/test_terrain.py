@@ -317,6 +317,15 @@ def test_a_clip_is_tracked_from_its_start_on_any_ground(robot):
     env.close()
 
 
+def test_rough_ground_can_be_for_training_alone():
+    params = TerrainParams(kind="gentle", step_height=0.02, in_evaluation=False)
+    run = RunConfig(robot="smpl", simulator="mujoco", device="cpu", motion_file=["smpl_humanoid_walk.npy"])
+    for evaluation, rough in ((False, True), (True, False)):
+        env = plugin.make(run, EnvConfig(num_envs=1, num_plans=2, terrain=params), evaluation=evaluation)
+        assert (env.floor is not None) is rough and (env.simulator.terrain is not None) is rough
+        env.close()
+
+
 def test_isaaclab_names_simulators_with_terrain(robot):
     with pytest.raises(
         UserError, match=r"^isaaclab supports only flat ground, not env\.terrain\. Take --simulator mujoco or mjwarp$"

@@ -49,7 +49,7 @@ class Conditions:
         Raises:
             UserError: an override is wrong.
         """
-        terrain = [f"env.terrain.kind={self.terrain}"] if self.terrain else []
+        terrain = [f"env.terrain.kind={self.terrain}", "env.terrain.in_evaluation=true"] if self.terrain else []
         config = from_dict({"env": EnvConfig}, loaded.config, [*self.evaluation_only, *terrain, *self.overrides]).env
         config = replace(config, mix_probability=0.0)
         config = replace(config, randomization=push_test(self.push)) if self.push else config
@@ -107,7 +107,8 @@ class Conditions:
         facts |= {"motion_split": self.motion_split} if self.motion_split else {}
         facts |= {"changes": dict(self.changes)} if self.changes else {}
         facts |= {"overrides": list(self.overrides)} if self.overrides else {}
-        return facts | ({"terrain": asdict(config.terrain)} if config.terrain.kind != "flat" else {})
+        terrain = config.terrain.when(True)
+        return facts | ({"terrain": asdict(terrain)} if terrain.kind != "flat" else {})
 
 
 def changed(config: EnvConfig, changes: Mapping[str, Any]) -> EnvConfig:

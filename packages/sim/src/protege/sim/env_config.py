@@ -95,6 +95,7 @@ class RandomizationParams:
         torso_com: the same for the torso, in place of `com`; 0: it is `com`.
         stiffness: least and largest factor on the stiffness of the servos, drawn for each joint.
         damping: least and largest factor on the damping of the servos, drawn for each joint.
+        motors: least and largest factor on stiffness and damping of all servos of an env together, on top of those for each joint.
         effort: least and largest factor on the effort limits, drawn for each joint; not with `isaaclab`.
         contact_time: least and largest factor on the time constant of contacts: above 1 contacts are softer; not with `isaaclab`.
         leg_collision: the left leg's bodies collide with the right leg's, in all envs.
@@ -121,6 +122,7 @@ class RandomizationParams:
     torso_com: float = 0.0
     stiffness: tuple[float, float] = (1.0, 1.0)
     damping: tuple[float, float] = (1.0, 1.0)
+    motors: tuple[float, float] = (1.0, 1.0)
     effort: tuple[float, float] = (1.0, 1.0)
     contact_time: tuple[float, float] = (1.0, 1.0)
     leg_collision: bool = False
@@ -143,7 +145,7 @@ class RandomizationParams:
     def check(self, key: str) -> None:
         checks.above_zero(self, key, "friction", "mass", "effort", "contact_time", "push_time", "physics_rate_time")
         checks.within(0, 100, self, key, "friction", "mass", "stiffness", "damping", "effort", "contact_time", "com")
-        checks.within(0, 100, self, key, "torso_com")
+        checks.within(0, 100, self, key, "torso_com", "motors")
         checks.within(0, 1, self, key, "delay", "ramp")
         checks.within(0, 10_000, self, key, "physics_rate")
         checks.at_most_entries(16, self, key, "physics_rate")
@@ -155,6 +157,7 @@ class RandomizationParams:
             "mass",
             "stiffness",
             "damping",
+            "motors",
             "effort",
             "contact_time",
             "delay",
@@ -171,7 +174,7 @@ class RandomizationParams:
         """Whether envs differ in their bodies."""
         same, bodies = (
             RandomizationParams(),
-            ("friction", "mass", "com", "torso_com", "stiffness", "damping", "effort", "contact_time"),
+            ("friction", "mass", "com", "torso_com", "stiffness", "damping", "motors", "effort", "contact_time"),
         )
         return any(getattr(self, x) != getattr(same, x) for x in bodies)
 

@@ -30,6 +30,7 @@ class Quantity(NamedTuple):
 def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]:
     """The quantities that `params` varies, by name."""
     bodies, joints = robot.body_names, robot.joint_names
+    stiffness, damping = (_product(bounds, params.motors) for bounds in (params.stiffness, params.damping))
     torso = {robot.groups.torso} if params.torso_com else set()
     others = [x for x in bodies if x not in torso]
     every = {
@@ -39,8 +40,8 @@ def quantities(params: RandomizationParams, robot: Robot) -> dict[str, Quantity]
         "torso_com": Quantity(
             [f"com_{a}/{x}" for x in torso for a in AXES], (-params.torso_com, params.torso_com), 0.0
         ),
-        "stiffness": Quantity([f"stiffness/{x}" for x in joints], params.stiffness, 1.0),
-        "damping": Quantity([f"damping/{x}" for x in joints], params.damping, 1.0),
+        "stiffness": Quantity([f"stiffness/{x}" for x in joints], stiffness, 1.0),
+        "damping": Quantity([f"damping/{x}" for x in joints], damping, 1.0),
         "effort": Quantity([f"effort/{x}" for x in joints], params.effort, 1.0),
         "contact_time": Quantity(["contact_time"], params.contact_time, 1.0),
     }
@@ -81,6 +82,11 @@ class Factors:
         if variation.contact_time is not None:
             raw["contact_time"] = variation.contact_time.unsqueeze(1)
         return torch.cat([scaled(raw[name], quantity) for name, quantity in self._varied.items()], dim=1)
+
+
+def _product(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Least and largest product of two factors, neither of them negative."""
+    return one[0] * other[0], one[1] * other[1]
 
 
 def scaled(value: Tensor, quantity: Quantity) -> Tensor:

@@ -70,7 +70,7 @@ class HumanoidPlugin:
         where = (run.torch_device(), run.num_threads)
         if where[0] == "cpu":  # a simulator on a GPU checks its memory itself
             check_memory(run.simulator, robot, env, varied=varied)
-        settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain)}
+        settings = {**settings, "varied": varied, "terrain": make_terrain(env.terrain.when(evaluation))}
         if rates and not hasattr(find_simulator(run.simulator), "set_physics_dt"):
             problem = f"{run.simulator} cannot change env.randomization.physics_rate while it runs"
             raise UserError(problem, "Take --simulator mujoco or mjwarp, or env.randomization.physics_rate=[]")

@@ -72,8 +72,9 @@ class Bodies:
         com = gains = None
         if p.com or p.torso_com:
             com = eased(self.reach * uniform((*bodies, 3), -1.0, 1.0, generator), 0.0, self.strength)
-        if (p.stiffness, p.damping) != (same, same):
+        if (p.stiffness, p.damping, p.motors) != (same, same, same):
             gains = torch.stack([factor(joints, bounds) for bounds in (p.stiffness, p.damping)], dim=2)
+            gains = gains if p.motors == same else gains * factor((n, 1, 1), p.motors)
         effort = factor(joints, p.effort) if p.effort != same else None
         contact_time = factor((n,), p.contact_time) if p.contact_time != same else None
         return Variation(friction, mass, com, gains, effort, contact_time)

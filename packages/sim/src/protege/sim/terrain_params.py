@@ -22,6 +22,7 @@ class TerrainParams:
         slope: largest gradient of the slopes, height over distance; 0 for none.
         bump_height: height from the lowest hollow to the highest bump; 0 for none.
         step_height: height of the highest step; 0 for none.
+        in_evaluation: evaluations have this ground, too. Otherwise their floor is flat.
     """
 
     kind: str = "flat"
@@ -31,6 +32,7 @@ class TerrainParams:
     slope: float = 0.1
     bump_height: float = 0.03
     step_height: float = 0.05
+    in_evaluation: bool = True
 
     def check(self, key: str) -> None:
         if self.kind not in TERRAIN_KINDS:
@@ -40,3 +42,7 @@ class TerrainParams:
         checks.within(MIN_CELL, 1, self, key, "cell")
         checks.within(0, 0.5, self, key, "slope")
         checks.within(0, 0.3, self, key, "bump_height", "step_height")
+
+    def when(self, evaluation: bool) -> "TerrainParams":
+        """The parameters that apply in training, or in an evaluation."""
+        return self if self.in_evaluation or not evaluation else TerrainParams()

@@ -123,7 +123,8 @@ def simulate(
         click.echo(f"{robot_name} on {interface}, domain {domain}; Ctrl-C ends it")
         robot.run(seconds)
     late = "  ".join(f"{name} {value:.2f}" for name, value in robot.late.summary().items())
-    click.echo(f"steps        {robot.late.count}, late by {late} ms")
+    lag = f"; {robot.lost:.1f} s behind real time" if robot.lost > 0.05 * robot.data.time else ""
+    click.echo(f"steps        {robot.late.count}, late by {late} ms{lag}")
     click.echo(
         f"commands     {robot.commands}" + "".join(f", {n} dropped ({why})" for why, n in robot.bus.dropped.items())
     )

@@ -54,6 +54,7 @@ class SimulatedRobot:
         walked: distance of the root, m, from second to second, because a walking root sways.
         odometry: whether it sends odometry.
         late: delay of each step, s.
+        lost: s of real time that `run` did not simulate, because the machine was too slow.
         push: (3,) N, a force on the root. Any thread may set it.
     """
 
@@ -76,7 +77,7 @@ class SimulatedRobot:
         self._state, self._place = LOW_STATE.zeros(), ODOMETRY.zeros()
         self._state["mode_machine"] = motors.mode_machine
         self.remote, self.held, self.commands, self.odometry = Remote(), gantry, 0, True
-        self.late, self.push = Histogram(), np.zeros(3)
+        self.late, self.lost, self.push = Histogram(), 0.0, np.zeros(3)
         self._lifted = threading.Event()
         self.walked, self._from = 0.0, np.zeros(2)
         self.falls, self._low, self._since, self._settled = 0, False, np.inf, 0.0
@@ -92,7 +93,8 @@ class SimulatedRobot:
             time.sleep(max(0.0, tick - time.perf_counter()))
             self.late.add(max(0.0, time.perf_counter() - tick))
             self.step()
-            tick = max(tick + STEP_PERIOD, time.perf_counter() - 5 * STEP_PERIOD)
+            lost = max(0.0, time.perf_counter() - 5 * STEP_PERIOD - (tick + STEP_PERIOD))
+            tick, self.lost = tick + STEP_PERIOD + lost, self.lost + lost
 
     def stop(self) -> None:
         """End `run`. Any thread may call it."""

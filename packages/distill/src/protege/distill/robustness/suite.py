@@ -129,8 +129,10 @@ def _noise(size: float, robot: Robot) -> Changes:
 
 
 def _ground(name: str) -> Callable[[float, Robot], Changes]:
-    flat = {"terrain.kind": "gentle", "terrain.slope": 0.0, "terrain.bump_height": 0.0, "terrain.step_height": 0.0}
-    return lambda value, robot: flat | {f"terrain.{name}": 1e-2 * value}
+    parts = dict.fromkeys(("terrain.slope", "terrain.bump_height", "terrain.step_height"), 0.0)
+    return lambda value, robot: (
+        parts | {f"terrain.{name}": 1e-2 * value, "terrain.kind": "gentle", "terrain.in_evaluation": True}
+    )
 
 
 def _push(weights: float, robot: Robot) -> Changes:
