@@ -14,6 +14,9 @@ WANTED = $(addprefix --extra ,$(EXTRA))
 # The tools of development stay where they are once `make test` has brought them.
 WITHOUT_TOOLS = $(if $(wildcard .venv/bin/pytest),,--no-dev)
 
+# Where it is set, each process compiles the thousand Python files of torch again, for ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

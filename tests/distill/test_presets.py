@@ -85,8 +85,7 @@ def test_robust_presets_differ_in_everything_that_real_robots_do(robot, preset):
     assert 0.0 < random.ramp < 1.0 and not random.in_evaluation
 
 
-@pytest.mark.parametrize("preset", ["robust", "onboard"])
-@pytest.mark.parametrize("simulator", ["mujoco", "mjwarp"])
+@pytest.mark.parametrize(("preset", "simulator"), [("robust", "mujoco"), ("onboard", "mujoco"), ("onboard", "mjwarp")])
 def test_a_few_iterations_with_all_of_it_from_the_command_line(robot, preset, simulator, tmp_path):
     """Two rates of the physics within each rollout, and legs that collide."""
     teachers = save_teachers(tmp_path / "teachers", robot)
