@@ -1,13 +1,17 @@
 """Trainings through a world model: they resume exactly, and they learn."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_runs import protege
+from torch._dynamo.testing import CompileCounter
 
 from protege.core.learning.policy import ActorCritic, ModelConfig
+from protege.core.learning.world_model import learner
 from protege.core.learning.world_model.learner import WorldModelLearner
 from protege.core.robots.servos import Servos
 from protege.core.runs.checkpoint import load
@@ -68,6 +72,20 @@ def test_randomised_envs_have_factors_and_resume_exactly(robot, tmp_path):
     count = 1 + 4 * robot.num_bodies + 2 * robot.num_joints + 1
     assert len(whole["factors"]) == count == whole["model"]["gains.entering.weight"].shape[1]
     assert (whole["model"]["gains.entering.weight"] != 0).any(), "it learns by them"
+
+
+def test_an_imagined_step_is_compiled_once(robot, tmp_path, monkeypatch):
+    """Each step of an episode has the first one's shapes, strides and gradients, also of the history and of delayed targets."""
+    counters: dict[str, CompileCounter] = {}
+
+    def counted(function: Callable[..., Any], *_: object) -> Callable[..., Any]:
+        counter = counters[function.__name__] = CompileCounter()
+        return torch.compile(function, dynamic=False, backend=counter)
+
+    monkeypatch.setattr(learner, "compiled", counted)
+    words = ["model.tokens=[proprioception,history,poses,joint_errors]", "env.history_steps=2", "agent.horizon=4"]
+    train(tmp_path, "a", robot.name, "--max-iterations", 2, "env.randomization.delay=[0.0,0.04]", *words)
+    assert {name: counter.frame_count for name, counter in counters.items()} == {"step_error": 1, "imagined_step": 1}
 
 
 def test_a_model_with_other_randomisation_is_refused(tmp_path):

@@ -133,7 +133,7 @@ def imagined_step(
     target = policy.default_joint_pos + policy.action_scale * action
     if sent is not None and delay is not None:
         queue = queued(target, sent)
-        target, sent = arriving(queue, delay), queue[:, :-1]
+        target, sent = arriving(queue, delay), queue[:, :-1].contiguous()
     x, state = model.move(now.x, now.state, target, factors)
     reward, failed, timed_out = envs.advance(state)
     history = [obs["proprioception"], *now.proprioception_history][: len(now.proprioception_history)]
@@ -162,9 +162,11 @@ def play(
         step: `imagined_step`, possibly compiled.
     """
     envs.load(start)
-    x = start["x"].detach().requires_grad_()  # as after each step, to avoid a second compilation
-    history = [proprioception(coordinates.full_state(model.kinematics, before)) for before in start.get("past", ())]
-    now = Moment(x, coordinates.full_state(model.kinematics, x), history, start.get("sent"))
+    # All parts of the state require gradients, as after each step: a compiled step is compiled once.
+    begin = {name: start[name].detach().requires_grad_() for name in ("x", "past", "sent") if name in start}
+    x, past, sent = begin["x"], begin.get("past", ()), begin.get("sent")
+    history = [proprioception(coordinates.full_state(model.kinematics, before)) for before in past]
+    now = Moment(x, coordinates.full_state(model.kinematics, x), history, sent)
     shapes = {"action": policy.log_std.shape, **policy.noise_shapes}
     noise = {
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
