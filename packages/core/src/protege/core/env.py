@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .observations import FULL_STATE
+from .plugins import entry_points
 from .robots.robot import Robot
 from .robots.state import RobotState
 

@@ -7,13 +7,13 @@ list of tasks exists: observations, tokens, teachers, evaluations, exported inpu
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from .errors import UserError
+from .plugins import entry_points
 from .robots.state import RobotState
 
 

@@ -4,12 +4,13 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import click
 
+from ..plugins import entry_points
 from ..terminal import console
 
 GROUP = "protege.doctor"

@@ -1,9 +1,8 @@
 """`protege`: the commands of all installed packages, and the pipeline that runs them in order."""
 
-from importlib.metadata import entry_points
-
 import click
 
+from ..plugins import entry_points
 from ..runs.pipeline import pipeline
 from .doctor import doctor
 from .group import Group, main_group

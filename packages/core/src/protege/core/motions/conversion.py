@@ -5,10 +5,10 @@ A package that reads other formats has an entry point of the group `protege.moti
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..plugins import entry_points
 from ..robots.robot import Robot
 from .file_kinds import SNIFFED
 

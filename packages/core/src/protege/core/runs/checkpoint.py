@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from ..errors import UserError, shown
 from ..files import write_atomically
 from ..learning.tokens import NO_COMMANDS
+from ..plugins import entry_points
 from ..robots.plain import from_plain
 from ..robots.robot import Robot
 from . import plain_yaml

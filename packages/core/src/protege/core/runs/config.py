@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import chain
@@ -16,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from .. import checks
 from ..errors import UserError, shown
+from ..plugins import entry_points
 from . import plain_yaml
 from .config_layers import current_key, each_text, former_keys, leaves, nested, prepared, renamed
 from .devices import DEVICE, sees_gpu, usable_device
@@ -130,18 +130,19 @@ def compose(
     Raises:
         UserError: unknown key (with the nearest one), wrong type or value, unknown preset, unreadable file.
     """
-    layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(parts, overrides)]
+    schema = _schema(parts)
+    layers = [*(_layers(preset) if preset else []), *map(_file, files), *_given(schema, overrides)]
     robots = [layer["run"]["robot"] for _, layer in layers if "robot" in (layer.get("run") or {})]
     if robots:
         name, own = robot_settings(str(robots[-1])) if robot_settings else (str(robots[-1]), {})
         layers = [(x, each_text(layer, lambda text: text.replace("<robot>", name))) for x, layer in layers]
         layers.insert(0, (f"robot {name}", own))
-    return _build(parts, layers)
+    return _build(schema, layers)
 
 
 def override_keys(parts: Mapping[str, type], overrides: Sequence[str]) -> list[str]:
     """The full keys of `key.path=value` arguments."""
-    return [key for _, (key, _) in _pairs(parts, overrides)]
+    return [key for _, (key, _) in _pairs(_schema(parts), overrides)]
 
 
 def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -150,7 +151,8 @@ def from_dict(parts: Mapping[str, type], data: Mapping[str, Any], overrides: Seq
     Parts that are not in the schema and parameters of tasks that are not installed are ignored.
     """
     saved = {name: _of_installed(cls, data[name]) for name, cls in parts.items() if name in data}
-    return _build(parts, [("config", saved), *_given(parts, overrides)], log_renames=False)
+    schema = _schema(parts)
+    return _build(schema, [("config", saved), *_given(schema, overrides)], log_renames=False)
 
 
 def _of_installed(cls: type, part: Any) -> Any:
@@ -159,18 +161,15 @@ def _of_installed(cls: type, part: Any) -> Any:
     return {x: y for x, y in part.items() if x in names or not isinstance(y, dict)} if isinstance(part, dict) else part
 
 
-def _given(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(shown(text), nested(*pair)) for text, pair in _pairs(parts, overrides)]
+def _given(schema: DictConfig, overrides: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(shown(text), nested(*pair)) for text, pair in _pairs(schema, overrides)]
 
 
-def _build(
-    parts: Mapping[str, type], layers: Sequence[tuple[str, Mapping[str, Any]]], log_renames: bool = True
-) -> Config:
-    """Build a config from layers. log_renames: log the current names of renamed keys."""
-    config = _schema(parts)
+def _build(config: DictConfig, layers: Sequence[tuple[str, Mapping[str, Any]]], log_renames: bool = True) -> Config:
+    """Merge layers into a schema, which is changed. log_renames: log the current names of renamed keys."""
     for error in _merged(config, layers, log_renames):
         raise error
-    return Config({name: checked(OmegaConf.to_object(config[name]), name) for name in parts})
+    return Config({str(name): checked(OmegaConf.to_object(config[name]), str(name)) for name in config})
 
 
 def _merged(
@@ -323,9 +322,8 @@ def _file(path: str | Path) -> tuple[str, Mapping[str, Any]]:
 # Keys ------------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(parts: Mapping[str, type], overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
+def _pairs(schema: DictConfig, overrides: Sequence[str]) -> list[tuple[str, tuple[str, Any]]]:
     """For each `key.path=value`, its text, full key and value."""
-    schema = _schema(parts)
     former, pairs = former_keys(schema), []
     known = {*_keys(schema), *former}
     for text in overrides:

@@ -25,7 +25,7 @@ def read_leniently(parts: Mapping[str, type], path: Path) -> tuple[Config, list[
     for name, cls in parts.items():
         layer = {name: data[name]} if name in data else {}
         try:
-            found[name] = getattr(_build({name: cls}, [(origin, layer)], log_renames=False), name)
+            found[name] = getattr(_build(_schema({name: cls}), [(origin, layer)], log_renames=False), name)
         except UserError as error:
             found[name] = None
             errors += _errors({name: cls}, origin, layer, error)
@@ -43,7 +43,7 @@ def _errors(parts: Mapping[str, type], origin: str, layer: Mapping[str, Any], fi
         given.remove(key)
         layer = _without(layer, key)
         try:
-            _build(parts, [(origin, layer)], log_renames=False)
+            _build(_schema(parts), [(origin, layer)], log_renames=False)
             break
         except UserError as another:
             error = another

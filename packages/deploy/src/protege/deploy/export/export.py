@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import onnx
@@ -17,6 +16,7 @@ from torch import Tensor
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
 from protege.core.motions import MotionLibrary
+from protege.core.plugins import entry_points
 from protege.core.robots.robot import Robot
 from protege.core.runs.checkpoint import installed_versions
 from protege.core.runs.clip_selection import some_clips

@@ -1,9 +1,8 @@
 """An installed robot's model for MuJoCo, without a policy. Needs core, and the package that offers the robot."""
 
-from importlib.metadata import entry_points
-
 from protege.core.env import env_plugin
 from protege.core.errors import UserError
+from protege.core.plugins import entry_points
 
 from ..errors import DeployError
 

@@ -1,6 +1,5 @@
 """The available clips: those that packages ship, and those in a folder."""
 
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from protege.core.errors import UserError
 from protege.core.motions import clip_robot, load_clip
 from protege.core.motions.clip_paths import FOLDER
+from protege.core.plugins import entry_points
 
 from ..robots import default_robot, get_robot
 

@@ -7,12 +7,12 @@ contains `robot.yaml`. This package lists its own robots in the same way. Any ot
 import os
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from protege.core.errors import UserError
+from protege.core.plugins import entry_points
 from protege.core.robots.robot import Robot
 from protege.core.runs import plain_yaml
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from protege.core.errors import UserError
+from protege.core.plugins import entry_points
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
 
