@@ -1,5 +1,7 @@
 """Commands in the world frame and the errors that they are measured by."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,16 @@ def test_a_curved_path_is_a_circle() -> None:
     radius = np.linalg.norm(command.position(np.linspace(0.0, 8.0, 50)) - [0.0, 2.0], axis=1)
     np.testing.assert_allclose(radius, 2.0, atol=0.01)
     assert command(0.0, here).path_w[-1][1] > 1.0  # to the left
+
+
+def test_a_point_of_an_hours_path_is_found_without_copying_the_path():
+    command = PathCommand.arc(at(0.0, 0.0, 0.0).pose_2d, 1.0, 0.2, 3600.0, TIMES)
+    np.testing.assert_allclose(command.position(1800.0), [5.0 * np.sin(360.0), 5.0 * (1.0 - np.cos(360.0))], atol=0.02)
+    tracemalloc.start()
+    command.position(1800.0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10_000, "bytes; the path has 432 000 points"
 
 
 def test_random_paths_depend_on_the_seed_and_stay_within_the_trainings_limits() -> None:

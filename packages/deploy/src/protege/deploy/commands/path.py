@@ -81,6 +81,7 @@ class PathCommand:
 
     def __init__(self, knots: Array, points: Array, times: Sequence[float]) -> None:
         self._knots, self._points, self._times, self.lead = knots, points, np.asarray(times), 0.0
+        self._axes = np.ascontiguousarray(points.T)  # `np.interp` would copy the columns of `points` at each call
         self._clock, self.notes = self._new_clock(), list[Note]()
 
     @classmethod
@@ -125,7 +126,7 @@ class PathCommand:
 
     def position(self, time: float | Array) -> Array:
         """The line's point at times (...) s of its clock, (..., 2) m; it stays at its last point."""
-        return np.stack([np.interp(time, self._knots, self._points[:, axis]) for axis in range(2)], axis=-1)
+        return np.stack([np.interp(time, self._knots, axis) for axis in self._axes], axis=-1)
 
     @property
     def over(self) -> bool:
