@@ -310,6 +310,7 @@ TARGETS: dict[str, tuple[Callable[[Path, int, bytes | None], dict[str, Any]], by
     "orders": (fuzz_orders, None), "orders, key": (fuzz_orders, KEY), "states": (fuzz_states, None),
     "states, key": (fuzz_states, KEY), "dds": (fuzz_dds, None), "page": (fuzz_page, None),
 }  # fmt: skip
+"""Targets by name: what fuzzes them, and their key. The page is the slowest: it answers each connection with its whole scene."""
 ROBOTS_ON_DDS = ("g1",)
 
 

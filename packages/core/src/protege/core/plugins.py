@@ -15,5 +15,5 @@ def entry_points(*, group: str, name: str | None = None) -> metadata.EntryPoints
 
 
 @cache
-def _installed(path: tuple[str, ...]) -> metadata.EntryPoints:
+def _installed(path: tuple[str, ...]) -> metadata.EntryPoints:  # of the packages on this path, which is `sys.path`
     return metadata.entry_points()
