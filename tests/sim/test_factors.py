@@ -198,11 +198,12 @@ class Arrivals:
         """The targets that arrive now that these actions are sent, (N, J) both."""
         acted, log_std = SimpleNamespace(mean=action), torch.zeros(action.shape[1])
         zero, scale = self.servos
-        policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, default_joint_pos=zero, action_scale=scale)
+        servos = {"default_joint_pos": zero, "action_scale": scale}
+        policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, critic_tokens=[], **servos)
         model = SimpleNamespace(move=lambda x, state, target, factors: (target, None))
         envs = SimpleNamespace(observe=lambda _: {"proprioception": None}, advance=lambda _: (None,) * 3)
         rest = self.now, None, self.delay, {"action": torch.zeros(())}
-        self.now, _ = imagined_step(policy, model, envs, WorldModelConfig(), *rest)  # pyright: ignore[reportArgumentType]
+        self.now, _ = imagined_step(policy, lambda _: torch.zeros(()), model, envs, WorldModelConfig(), *rest)  # pyright: ignore[reportArgumentType]
         return self.now.x
 
 

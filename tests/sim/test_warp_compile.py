@@ -30,7 +30,7 @@ def test_kernels_are_compiled_without_being_launched():
         modules.add(module)
 
     with patch.object(Module, "load", loaded):
-        warp_compile.compile_together(lambda: simulator.step(TARGET), workers=2)
+        warp_compile.Build(lambda: simulator.step(TARGET), workers=2).load()
     assert len(modules) > 20
     assert torch.equal(simulator.state.root_pos_w, before), "nothing moved"
     simulator.step(TARGET)
@@ -68,7 +68,7 @@ def test_modules_are_built_by_other_processes(empty_cache):
     work, results = doubled_and_halved()
     here = patch.object(Module, "_run_codegen", side_effect=AssertionError("built in this process"))
     with here, patch.object(warp_compile, "_build", in_a_child):
-        warp_compile.compile_together(work, workers=2)
+        warp_compile.Build(work, workers=2).load()
     assert len(list(empty_cache.glob("*/*.o"))) == 2
     work()
     assert [y.numpy().tolist() for y in results] == [[6.0, 8.0], [1.5, 2.0]]
@@ -83,6 +83,6 @@ def in_a_child(module, block_dim, device):
 def test_a_module_whose_process_dies_is_built_here(empty_cache):
     work, results = doubled_and_halved()
     with patch.object(warp_compile, "_build", lambda *job: os._exit(1)):
-        warp_compile.compile_together(work, workers=2)
+        warp_compile.Build(work, workers=2).load()
     work()
     assert [y.numpy().tolist() for y in results] == [[6.0, 8.0], [1.5, 2.0]]

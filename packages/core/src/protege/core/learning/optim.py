@@ -54,6 +54,11 @@ class Muon(torch.optim.Optimizer):
                 p.sub_(group["lr"] * scale * (1.0 - bad) * update)
 
 
+def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
+    """Weights of all linear layers of a network but its last one; Muon is made for them."""
+    return [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)][:-1]
+
+
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """A matrix (R, C) with the same singular vectors and all singular values near 1, 0.7 to 1.2.
 

@@ -1,7 +1,7 @@
 """MuJoCo Warp (mujoco-warp): all envs step together on one GPU. Warp's CPU device is slower than `mujoco`; it is for tests.
 
 A control step is one CUDA graph: physics, the guard against NaN, kinematics and velocities. The state is a set of torch views of
-Warp's arrays. Nothing is copied to the host.
+Warp's arrays. Nothing is copied to the host. Other processes compile the kernels until the first use.
 """
 
 import functools
@@ -30,7 +30,7 @@ try:
     import warp as wp
 
     from .mjwarp_kernels import body_velocities, guard
-    from .warp_compile import compile_together
+    from .warp_compile import Build
     from .warp_device import CapacityMonitor, checked_device, fitting, torch_stream
 except ModuleNotFoundError as error:
     raise UserError(f"{error.name} is not installed", 'Install it: pip install "protege-sim[mjwarp]"') from error
@@ -69,12 +69,19 @@ class MjwarpSimulator:
         self._where = wp.device_from_torch(self.device)
         self.terrain = terrain
         host, room = build_spec(robot, terrain).compile(), {"nconmax": contacts, "njmax": constraints}
-        with fitting(num_envs, self.device, host, **room):
+        self._fitting = functools.partial(fitting, num_envs, self.device, host, **room)
+        with self._fitting():
             self._allocate(host, varied, **room)
+        self._build: Build | None = None
+        self._launches: tuple[Callable[[], None], Callable[[], None]] | None = None
+        if self.device.type == "cuda":
+            self._build = Build(self._all_kernels, min(available_cores(), MAX_COMPILERS))
+        else:
+            self._prepare()
         self.capacity = CapacityMonitor("mjwarp", self._overflow, contacts, constraints)
 
     def _allocate(self, host: mujoco.MjModel, varied: bool, **room: int) -> None:
-        """Create the envs, the views of their arrays and the recorded launches."""
+        """Create the envs and the views of their arrays."""
         robot, num_envs = self.robot, self.num_envs
         with wp.ScopedDevice(self._where):
             self._model = mjw.put_model(host, dict.fromkeys(Nominal.FIELDS if varied else (), num_envs))
@@ -114,18 +121,27 @@ class MjwarpSimulator:
             *(data.xpos[:, at.bodies], data.subtree_com[:, at.root], data.cvel[:, at.bodies]),
             *(self._linear, self._angular),
         ]
-        self._step = self._recorded(self._physics)
-        self._refresh = self._recorded(self._kinematics)
-        self._refresh()
-        self._overflow.zero_()  # recording the physics ran a step with all robots inside the ground
+
+    def _prepare(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """The recorded launches of a control step, and of kinematics alone. The first call waits for their kernels."""
+        if self._launches is None:
+            if self._build is not None:
+                self._build.load()
+            with self._fitting():
+                self._launches = self._recorded(self._physics), self._recorded(self._kinematics)
+            self._launches[1]()
+            self._overflow.zero_()  # recording the physics ran a step with all robots inside the ground
+        return self._launches
 
     def step(self, joint_target: Tensor) -> Tensor:
+        step, _ = self._prepare()
         self._target.copy_(joint_target)
-        self._step()
+        step()
         self.capacity.step()
         return self._invalid.clone()
 
     def write(self, mask: Tensor, target: RobotState) -> None:
+        _, refresh = self._prepare()
         qpos, qvel = coordinates(target)
         qpos = _inserted(qpos, self._first_qpos, self._at.qpos)
         qvel = _inserted(qvel, self._first_qvel, self._at.qvel)
@@ -135,7 +151,7 @@ class MjwarpSimulator:
         assign_where(self._qvel, mask, qvel)
         assign_where(self._target, mask, target.joint_pos)
         zero_where(self._warmstart, mask)
-        self._refresh()
+        refresh()
 
     def push(self, force_w: Tensor) -> None:
         self._push_w.copy_(force_w)
@@ -153,6 +169,7 @@ class MjwarpSimulator:
         wp.to_torch(self._model.opt.timestep).fill_(dt)
 
     def contact_force_w(self) -> Tensor:
+        self._prepare()
         force = torch.zeros(self.num_envs, self._model.nbody, 3, device=self.device)
         with torch_stream(self.device):
             mjw.forward(self._model, self._data)
@@ -171,15 +188,19 @@ class MjwarpSimulator:
         return force[:, self._at.bodies]
 
     def state_dict(self) -> dict[str, Any]:
+        self._prepare()
         return {name: x.clone() for name, x in self._saved_state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        _, refresh = self._prepare()
         for name, x in self._saved_state.items():
             x.copy_(state[name])
-        self._refresh()
+        refresh()
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Stop compiling, if the simulator was never used."""
+        if self._build is not None and self._launches is None:
+            self._build.cancel()
 
     @property
     def _saved_state(self) -> dict[str, Tensor]:
@@ -209,6 +230,10 @@ class MjwarpSimulator:
         mjw.com_vel(self._model, data)
         wp.launch(body_velocities, dim=(self.num_envs, self.robot.num_bodies), inputs=self._velocity_inputs)
 
+    def _all_kernels(self) -> None:
+        with torch_stream(self.device):
+            self._physics()
+
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
         """The launches of `work` as one CUDA graph; on a CPU, `work` itself."""
 
@@ -218,7 +243,6 @@ class MjwarpSimulator:
 
         if self.device.type == "cpu":
             return run
-        compile_together(run, min(available_cores(), MAX_COMPILERS))
         run()  # allocates
         with wp.ScopedDevice(self._where), wp.ScopedCapture() as capture:
             work()

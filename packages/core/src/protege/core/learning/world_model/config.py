@@ -30,6 +30,8 @@ class WorldModelConfig:
         imagined_envs: imagined episodes per policy update, over all tasks.
         horizon: control steps of an imagined episode.
         learning_rate: of the actor at the start.
+        muon_rate: learning rate, at the start, of Muon, which then trains the hidden weight matrices of the actor; 0: AdamW trains
+            them too.
         critic_learning_rate: at the start.
         final_rate: factor on the learning rates at the end of the budget; they decrease after two fifths of it.
         gamma: discount per control step; by default the same per second at every control rate: 0.97 at 30 Hz, 0.982 at 50 Hz.
@@ -69,6 +71,7 @@ class WorldModelConfig:
     imagined_envs: int = 2048
     horizon: int = 28
     learning_rate: float = 5e-4
+    muon_rate: float = 0.0
     critic_learning_rate: float = 5e-4
     final_rate: float = 0.1
     gamma: float | None = None
@@ -103,7 +106,7 @@ class WorldModelConfig:
         )
         checks.at_least(0, self, key, "warmup_exploration", "imagined_noise", "observation_noise")
         checks.within(0, 10, self, key, "learning_rate", "critic_learning_rate", "model_learning_rate")
-        checks.within(0, 10, self, key, "model_muon_rate")
+        checks.within(0, 10, self, key, "muon_rate", "model_muon_rate")
         checks.shares(
             self, key, "gamma", "lam", "final_rate", "model_recent", "noise_memory", "target_memory", "average_memory"
         )

@@ -18,6 +18,8 @@ from ...robots.state import RobotState
 
 ROOT, ROOT_CHANGE = 13, 12
 """Root components of a state and of a change."""
+QUAT_W = 3
+"""Index in a state of the real part of the root's rotation."""
 
 
 def size(num_joints: int) -> int:

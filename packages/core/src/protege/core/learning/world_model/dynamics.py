@@ -14,6 +14,7 @@ from ...robots.kinematics import Kinematics
 from ...robots.robot import Robot
 from ...robots.state import RobotState
 from ..accelerate import mixed_precision
+from ..networks import Linear
 from . import coordinates
 
 INPUT_LIMIT, OUTPUT_LIMIT = 20.0, 30.0
@@ -52,10 +53,6 @@ class WorldModel(nn.Module):
         self.register_buffer("bias", torch.zeros(outputs))
         self.net = _network([inputs, *units, outputs])
         self.gains = Gains(factors, inputs, outputs) if factors else None
-
-    def hidden_weights(self) -> Sequence[Tensor]:
-        """Weight matrices of the network but the last."""
-        return [layer.weight for layer in self.net if isinstance(layer, nn.Linear)][:-1]
 
     def forward(self, x: Tensor, poses: tuple[Tensor, Tensor], target: Tensor, factors: Tensor | None = None) -> Tensor:
         """Predict the states one control step later, (N, 13 + 2 J).
@@ -227,8 +224,8 @@ def _network(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers, all but the last followed by layer normalisation and SiLU; the last is initialised to zero."""
     layers: list[nn.Module] = []
     for size_in, size_out in pairwise(sizes[:-1]):
-        layers += [nn.Linear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]
-    last = nn.Linear(sizes[-2], sizes[-1])
+        layers += [Linear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]
+    last = Linear(sizes[-2], sizes[-1])
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)

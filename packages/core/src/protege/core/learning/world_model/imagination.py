@@ -57,6 +57,10 @@ class Rollout:
     latent_kl: Tensor | None
 
 
+CRITIC_STRIDE = 4
+"""The critic learns from every fourth step of an imagined episode; consecutive ones are almost equal."""
+
+
 def value(policy: Policy, critic: nn.Module, obs: Obs) -> Tensor:
     """Values (M,) of observations by a critic other than the policy's own."""
     return critic({name: policy.tokenizer(obs, name) for name in policy.critic_tokens})
@@ -85,12 +89,14 @@ class Outcome:
 
     Attributes:
         obs: the observation before it.
+        value: (M,) of that observation by the target critic; without gradient.
         acted: the policy's action.
         reward: (M,) with gradient.
         failed, timed_out: (M,) bool.
     """
 
     obs: Obs
+    value: Tensor
     acted: ImaginedAction
     reward: Tensor
     failed: Tensor
@@ -110,6 +116,7 @@ def observe(envs: ImaginedEnv, now: Moment, read: Collection[str] | None) -> Obs
 
 def imagined_step(
     policy: Policy,
+    critic: nn.Module,
     model: WorldModel,
     envs: ImaginedEnv,
     config: WorldModelConfig,
@@ -122,12 +129,15 @@ def imagined_step(
     """Run one imagined control step. A pure function, except that it advances the envs' task states.
 
     Args:
+        critic: the target critic.
         factors: (M, F) of the envs, see `Replay.starts`.
         delay: (M,) control steps, see `Replay.starts`. The model gets the mean target of the control step.
         draws: standard normal numbers: `action` (M, J) and those of the policy's `noise_shapes`.
         read: see `observe`.
     """
     obs = observe(envs, now, read)
+    with torch.no_grad(), mixed_precision(policy):
+        before = value(policy, critic, obs).float()
     acted = policy.imagine(obs, config.observation_noise, draws)
     action, sent = acted.mean + config.imagined_noise * policy.log_std.exp() * draws["action"], now.sent
     target = policy.default_joint_pos + policy.action_scale * action
@@ -138,7 +148,7 @@ def imagined_step(
     reward, failed, timed_out = envs.advance(state)
     history = [obs["proprioception"], *now.proprioception_history][: len(now.proprioception_history)]
     following = Moment(x, state, history, sent)
-    return following, Outcome(obs, acted, reward, failed, timed_out)
+    return following, Outcome(obs, before, acted, reward, failed, timed_out)
 
 
 def play(
@@ -177,7 +187,9 @@ def play(
     outcomes: list[Outcome] = []
     for k in range(config.horizon):
         draws = {name: z[k] for name, z in noise.items()}
-        now, outcome = step(policy, model, envs, config, now, start.get("factors"), start.get("delay"), draws, read)
+        now, outcome = step(
+            policy, critic, model, envs, config, now, start.get("factors"), start.get("delay"), draws, read
+        )
         outcomes.append(outcome)
     last = observe(envs, now, read)
 
@@ -209,9 +221,9 @@ def play(
     discounts = gamma ** torch.arange(config.horizon, device=x.device, dtype=x.dtype)
     gain = (discounts.unsqueeze(1) * torch.where(alive[:-1], reward - penalty, 0.0)).sum(0)
     seen = [_detached(outcome.obs) for outcome in outcomes]
-    with torch.no_grad():
-        following = _joined([*seen[1:], _detached(last)], policy.tokenizer.obs_keys)
-        values = value(policy, critic, following).view_as(reward)
+    with torch.no_grad(), mixed_precision(policy):
+        after = value(policy, critic, last).float()
+    values = torch.stack([*(outcome.value for outcome in outcomes[1:]), after])
     ends, offset = (failed, timed_out, alive), squared.detach().mean(0)
     return Rollout(gain, reward.detach(), *ends, last, seen, values, offset, anchor_kl, latent_kl)
 
@@ -264,9 +276,10 @@ def critic_targets(rollout: Rollout, gamma: float, lam: float) -> Tensor:
 
 
 def critic_loss(policy: Policy, rollout: Rollout, targets: Tensor) -> Tensor:
-    """Mean squared error of the policy's own critic, in units of the returns' variance, ()."""
-    obs = _joined(rollout.seen, policy.tokenizer.obs_keys)
+    """Mean squared error of the policy's own critic at every `CRITIC_STRIDE`-th step, in units of the returns' variance, ()."""
+    obs = _joined(rollout.seen[::CRITIC_STRIDE], policy.tokenizer.obs_keys)
     with mixed_precision(policy):
         predicted = policy.value(obs).float()
     scale = policy.critic.scale
-    return value_loss(predicted / scale, targets.flatten() / scale, rollout.alive[:-1].flatten().float())
+    returns, alive = targets[::CRITIC_STRIDE], rollout.alive[:-1:CRITIC_STRIDE]
+    return value_loss(predicted / scale, returns.flatten() / scale, alive.flatten().float())

@@ -1,6 +1,6 @@
 """The learner that trains a policy through a world model. It has the interface of `Learner` for the training loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -11,7 +11,7 @@ from ...env import Env, ImaginableEnv, Obs
 from ..accelerate import accelerate, compiled, compiles, frozen
 from ..cuda_graph import Recorded
 from ..learner import Policy
-from ..optim import Muon, adamw, backward, guarded_step, set_learning_rate
+from ..optim import Muon, adamw, backward, guarded_step, hidden_matrices, set_learning_rate
 from ..process_group import SINGLE_PROCESS, ProcessGroup
 from ..rollout import discount
 from ..stopwatch import Stopwatch
@@ -35,8 +35,8 @@ class WorldModelLearner[P: Policy]:
 
     Attributes:
         policy: a moving average of the trained policy; checkpoints hold this one.
-        optimizer: of the trained policy.
-        model_optimizer: of the model.
+        optimizer, muon: of the trained policy; the latter, of hidden matrices, is None if unused.
+        model_optimizer, model_muon: of the model.
 
     Args:
         policy: already on its device.
@@ -76,29 +76,36 @@ class WorldModelLearner[P: Policy]:
         self.imagined = env.imagine(config.imagined_envs, self.generator)
         self._imagined_step = compiled(imagination.imagined_step, device, compile)
         group.broadcast(self.model)
+        others, self.muon = _hidden_to_muon(policy.actor, policy.actor, config.muon_rate)
         self.optimizer = adamw(
-            [
-                (policy.actor.parameters(), config.learning_rate),
-                (policy.critic.parameters(), config.critic_learning_rate),
-            ]
+            [(others, config.learning_rate), (policy.critic.parameters(), config.critic_learning_rate)]
         )
-        hidden = self.model.hidden_weights() if config.model_muon_rate > 0 else []
-        others = [p for p in self.model.parameters() if all(p is not weight for weight in hidden)]
+        others, self.model_muon = _hidden_to_muon(self.model, self.model.net, config.model_muon_rate)
         self.model_optimizer = adamw([(others, config.model_learning_rate)])
-        self.model_muon = Muon(hidden, config.model_muon_rate) if hidden else None
         self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
         self.kl_weight = torch.zeros((), device=device)  # of the KL of a latent from its prior
         self.gamma = discount(config.gamma, env.robot.control_dt)
-        self.obs = env.reset()
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
         self.noise = torch.zeros(env.num_envs, env.num_actions, device=device)
         self.noise_share = torch.linspace(0.0, 1.0, env.num_envs, device=device).unsqueeze(1)
         self._model_gradients = Recorded(self._backward_model, device)
         self._policy_gradients = Recorded(self._backward_policy, device, self.generator)
+        if compiles(device, compile):
+            self._compile()
+        self.obs = env.reset()
         self.stopwatch = Stopwatch(device)
         self._iteration, self._open_loop_metrics = 0, dict[str, float]()
         self.samples = config.rollout_steps * env.num_envs
         self.fitted = False  # whether the model was fitted before the first control step
+
+    def _compile(self) -> None:
+        """Compute gradients of arbitrary states, so that the updates are compiled while the simulator's kernels still are."""
+        config, random = self.config, self.generator.get_state()
+        self.replay.x[..., coordinates.QUAT_W] = 1.0  # no rotation
+        self._model_gradients(self._windows(config.model_batch, config.model_window, config.model_recent))
+        self._policy_gradients(self._starts())
+        self.replay.x.zero_()
+        self.generator.set_state(random)
 
     def use_model(self, model: Mapping[str, Tensor]) -> None:
         """Load the state of a fitted model; call it before the first iteration."""
@@ -108,8 +115,17 @@ class WorldModelLearner[P: Policy]:
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Optimizers by their names in checkpoints."""
-        muon = {} if self.model_muon is None else {"model_muon": self.model_muon}
-        return {"optimizer": self.optimizer, "model_optimizer": self.model_optimizer, **muon}
+        every = {
+            "optimizer": self.optimizer,
+            "muon": self.muon,
+            "model_optimizer": self.model_optimizer,
+            "model_muon": self.model_muon,
+        }
+        return {name: optimizer for name, optimizer in every.items() if optimizer is not None}
+
+    @property
+    def _policy_optimizers(self) -> list[torch.optim.AdamW | Muon]:
+        return [self.optimizer, *([] if self.muon is None else [self.muon])]
 
     @property
     def _model_optimizers(self) -> list[torch.optim.AdamW | Muon]:
@@ -126,8 +142,9 @@ class WorldModelLearner[P: Policy]:
         decay = 1.0 - (1.0 - config.final_rate) * max(0.0, progress - RATE_DECAY_START) / (1.0 - RATE_DECAY_START)
         set_learning_rate(self.optimizer, decay * config.learning_rate, decay * config.critic_learning_rate)
         set_learning_rate(self.model_optimizer, decay * config.model_learning_rate)
-        if self.model_muon is not None:
-            set_learning_rate(self.model_muon, decay * config.model_muon_rate)
+        for muon, rate in ((self.muon, config.muon_rate), (self.model_muon, config.model_muon_rate)):
+            if muon is not None:
+                set_learning_rate(muon, decay * rate)
         self.samples = config.rollout_steps * env.num_envs
         episodes = self._play(config.rollout_steps, config.exploration)
         self.stopwatch.lap("time/collect")
@@ -225,8 +242,11 @@ class WorldModelLearner[P: Policy]:
         loss = self._model_gradients(
             self._windows(config.model_batch, config.model_window, config.model_recent)
         ).clone()
-        skipped = [guarded_step(part, config.max_grad_norm, self.group) for part in self._model_optimizers]
-        return {"model/loss": loss, "model/skipped_updates": torch.stack(skipped).amax()}
+        return {"model/loss": loss, "model/skipped_updates": self._guarded_steps(self._model_optimizers)}
+
+    def _guarded_steps(self, optimizers: Sequence[torch.optim.AdamW | Muon]) -> Tensor:
+        """Take a step of each optimizer. Returns () 1 if one was skipped."""
+        return torch.stack([guarded_step(part, self.config.max_grad_norm, self.group) for part in optimizers]).amax()
 
     def _backward_model(self, windows: Mapping[str, Tensor]) -> Tensor:
         loss = self.model.rollout_loss(**windows, step_error=self._step_error)
@@ -236,14 +256,16 @@ class WorldModelLearner[P: Policy]:
     def _update_policy(self, number: int, after_step: Callable[[], None]) -> dict[str, Tensor]:
         """Take one step of actor and critic; `number` counts the steps of the run."""
         config, trained = self.config, self.trained
-        start = self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
-        terms = {name: x.clone() for name, x in self._policy_gradients(start).items()}
-        terms["agent/skipped_updates"] = guarded_step(self.optimizer, config.max_grad_norm, self.group)
+        terms = {name: x.clone() for name, x in self._policy_gradients(self._starts()).items()}
+        terms["agent/skipped_updates"] = self._guarded_steps(self._policy_optimizers)
         # The first updates use a shorter memory; otherwise the average would stay near the untrained policy.
         follow(self.policy.actor, trained.actor, min(config.average_memory, (1.0 + number) / (10.0 + number)))
         follow(self.target_critic, trained.critic, config.target_memory)
         after_step()
         return terms
+
+    def _starts(self) -> dict[str, Tensor]:
+        return self.replay.starts(self.imagined.task_counts, self.env.task_slices, self.generator, self.past)
 
     def _backward_policy(self, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the gradients of actor and critic, in their parameters. Returns metrics, () each, and `returns` (H, M)."""
@@ -294,6 +316,13 @@ class WorldModelLearner[P: Policy]:
             getattr(self, name).load_state_dict(state[name])
         self.noise = state["noise"].to(self.noise.device)
         self._open_loop_metrics = {}  # measured on another model
+
+
+def _hidden_to_muon(module: nn.Module, network: nn.Module, rate: float) -> tuple[list[nn.Parameter], Muon | None]:
+    """Muon for the hidden matrices of a module's network, and the module's other parameters; None and all if the rate is 0."""
+    hidden = hidden_matrices(network) if rate > 0 else []
+    others = [p for p in module.parameters() if all(p is not weight for weight in hidden)]
+    return others, Muon(hidden, rate) if hidden else None
 
 
 @torch.no_grad()
