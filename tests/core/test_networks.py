@@ -16,6 +16,7 @@ from protege.core.learning.networks import (
     TokenTransformer,
     attend_few,
     mlp,
+    padded_linear,
 )
 
 SIZES = {"body": (1, 5), "frames": (3, 4), "command": (1, 2)}
@@ -260,3 +261,16 @@ def test_layers_are_normalised_before_their_activation():
     weight = torch.cat([net.inputs[name].get_parameter("weight") for name in SIZES], dim=1)
     hidden = F.gelu(normalised(features @ weight.T + net.bias, net.norm))
     torch.testing.assert_close(net(sets), last(F.gelu(normalised(first(hidden), norm))))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(247, 150), (16, 9), (3, 1), (8, 16)])
+def test_padding_changes_neither_a_product_nor_its_gradients(inputs, outputs):
+    g = torch.Generator().manual_seed(0)
+    shapes = (2, 5, inputs), (outputs, inputs), (outputs,)
+    plain = [torch.randn(*shape, generator=g, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    padded = [x.detach().clone().requires_grad_() for x in plain]
+    for function, arguments in ((F.linear, plain), (padded_linear, padded)):
+        function(*arguments).square().sum().backward()
+    torch.testing.assert_close(padded_linear(*padded), F.linear(*plain))
+    for mine, theirs in zip(padded, plain, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)

@@ -13,6 +13,7 @@ from protege.core.errors import UserError
 from protege.core.runs.checkpoint import load
 from protege.core.runs.config import Config, RunConfig
 from protege.core.runs.run import Run
+from protege.core.runs.run_folder import pause_after_save
 
 
 def test_a_budget_of_iterations(tmp_path):
@@ -77,6 +78,18 @@ def test_checkpoints_come_at_their_interval_and_at_the_end(tmp_path):
             seen.append((load(path).iteration, load(path).finished) if path.exists() else None)
     assert seen == [None, None, (2, False), (2, False), (4, False)]
     assert load(run.folder).iteration == 5
+
+
+def test_checkpoints_that_take_long_are_written_less_often(tmp_path, monkeypatch):
+    """A save that took 1 s is followed by the next after 20 s, which this run does not reach before its end."""
+    monkeypatch.setattr(Run, "_write", lambda run, name, training: (time.sleep(1.0), saved.append(run.iteration)))
+    saved: list[int] = []
+    with make_run(tmp_path, max_iterations=6, checkpoint_interval=2) as run:
+        run.restore({"policy": nn.Linear(1, 1)})
+        for _ in run:
+            pass
+    assert saved == [2, 6]
+    assert [pause_after_save(x) for x in (0.4, 1.0)] == [0.0, 20.0]
 
 
 def test_a_name_with_brackets_is_printed_literally(tmp_path, capsys):

@@ -64,7 +64,7 @@ RANDOMISED = [f"env.randomization.{x}" for x in RANDOMISED]
 
 
 def test_randomised_envs_have_factors_and_resume_exactly(robot, tmp_path):
-    words = [*RANDOMISED, "agent.final_rate=1"]
+    words = [*RANDOMISED, "agent.final_rate=1", "agent.muon_rate=0.01"]
     whole = load(train(tmp_path, "whole", robot.name, "--max-iterations", 3, *words)).training["trainer"]
     train(tmp_path, "parts", robot.name, "--max-iterations", 2, *words)
     parts = load(train(tmp_path, "parts", robot.name, "--max-iterations", 3, *words)).training["trainer"]

@@ -3,6 +3,7 @@
 # pyright: reportIndexIssue=false
 
 import os
+import time
 from unittest.mock import patch
 
 import pytest
@@ -69,7 +70,7 @@ def test_modules_are_built_by_other_processes(empty_cache):
     here = patch.object(Module, "_run_codegen", side_effect=AssertionError("built in this process"))
     with here, patch.object(warp_compile, "_build", in_a_child):
         warp_compile.Build(work, workers=2).load()
-    assert len(list(empty_cache.glob("*/*.o"))) == 2
+    assert len(list(empty_cache.rglob("*.o"))) == 2
     work()
     assert [y.numpy().tolist() for y in results] == [[6.0, 8.0], [1.5, 2.0]]
 
@@ -86,3 +87,13 @@ def test_a_module_whose_process_dies_is_built_here(empty_cache):
         warp_compile.Build(work, workers=2).load()
     work()
     assert [y.numpy().tolist() for y in results] == [[6.0, 8.0], [1.5, 2.0]]
+
+
+def test_a_build_can_be_cancelled(empty_cache):
+    work, _ = doubled_and_halved()
+    with patch.object(warp_compile, "_build", lambda *_: time.sleep(60.0)):
+        build = warp_compile.Build(work, workers=2)
+    assert build.builder is not None and build.builder.is_alive()
+    build.cancel()
+    build.builder.join(10.0)
+    assert not build.builder.is_alive()

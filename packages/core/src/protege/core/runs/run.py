@@ -21,7 +21,7 @@ from ..terminal import console
 from .checkpoint import Checkpoint, load, save
 from .config import Config, RunConfig
 from .resuming import check_config, check_robot, check_sources
-from .run_folder import BEST, CONFIG, LAST, LOG, drop_rows, move_aside, remove_temporaries
+from .run_folder import BEST, CONFIG, LAST, LOG, drop_rows, move_aside, pause_after_save, remove_temporaries
 from .status_line import clock, shown
 from .stop_signals import StopSignals
 from .training_state import load_weights, of_rank
@@ -79,7 +79,7 @@ class Run:
         self.folder = run_folder(settings)
         self.sources: dict[str, str] = {}
         self.motions: list[dict[str, str]] = []
-        self.iteration, self.samples, self.seconds = 0, 0, 0.0
+        self.iteration, self.samples, self.seconds, self._save_at = 0, 0, 0.0, 0.0
         self.finished = self.interrupted = False
         self.latest: dict[str, float] = {}
         self._parts: dict[str, Any] = {}
@@ -219,7 +219,8 @@ class Run:
                     self._fall_back(self._divergence_reason)
                     continue
                 self.iteration += 1
-                if interval and self.iteration % interval == 0 and not self._divergence.bad_iterations:
+                due = interval and self.iteration % interval == 0 and self.seconds >= self._save_at
+                if due and not self._divergence.bad_iterations:
                     self._save_or_fall_back()
             self.finished = not self.interrupted
             if self._save_or_fall_back():
@@ -303,6 +304,7 @@ class Run:
         """
         if not self._weights_are_finite():
             raise self._diverged(NOT_FINITE)
+        begin = time.monotonic()
         training = {key: part.state_dict() for key, part in self._parts.items() if key != "policy"}
         training["rng"] = torch.get_rng_state()
         if self.group.size > 1:
@@ -312,6 +314,7 @@ class Run:
             falls = {"falls": self._falls} if self._falls else {}
             self._write(LAST, {**training, **falls, "sources": self.sources})
         self.group.wait()  # no rank exits before the file is complete
+        self._save_at = self.seconds + pause_after_save(time.monotonic() - begin)
 
     def save_best(self, metrics: Mapping[str, float]) -> None:
         """Write the current policy with its evaluation to `best.ckpt`, which is then loaded for the run's folder."""
@@ -341,9 +344,10 @@ class Run:
         """Whether the run ends now: for all ranks if it does for one, by the first rank's clock."""
         self.interrupted = self._signals.requested
         if self.group.size > 1:
-            mine = [float(self._signals.requested), self.seconds if self.group.first else 0.0]
+            times = [self.seconds, self._save_at] if self.group.first else [0.0, 0.0]
+            mine = [float(self._signals.requested), *times]
             all_ranks = self.group.sum(torch.tensor(mine, dtype=torch.float64, device=self.group.device))
-            stops, self.seconds = all_ranks.tolist()
+            stops, self.seconds, self._save_at = all_ranks.tolist()
             self.interrupted = stops > 0.0
         return self.interrupted or self.progress >= 1.0
 

@@ -15,6 +15,14 @@ EVENTS = "events.out.tfevents.*"
 PREVIOUS = "previous"
 """Prefix of the folders of earlier runs with the same name."""
 
+QUICK_SAVE, SAVE_SHARE = 0.5, 0.05
+"""Seconds up to which a checkpoint is written at every interval, and the share of a run's time that slower ones may take."""
+
+
+def pause_after_save(seconds: float) -> float:
+    """Shortest time until a run's next checkpoint, s, after one that took `seconds`."""
+    return 0.0 if seconds <= QUICK_SAVE else seconds / SAVE_SHARE
+
 
 def read_metrics(path: Path, remedy: str = "Delete it") -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`, one per iteration; empty if the file does not exist.
