@@ -41,6 +41,7 @@ HERE = ("127.0.0.1", 0)
 KEY, WRONG_KEY = b"the key that both sides hold", b"a key that the forger has guessed"
 BATCH = 16  # packets: what a run reads of strangers at a time
 COUNT_SECONDS = 0.5  # s to wait for a batch to be counted
+MESSAGES_PER_CONNECTION = 1000
 PEER_PERIOD = 0.005  # s between two packets of the rightful peer
 
 
@@ -205,8 +206,32 @@ def fuzz_states(folder: Path, packets: int, key: bytes | None) -> dict[str, Any]
     return result | {"steps": reports[0].steps, "event": reports[0].event}
 
 
+def strange(generator: random.Random) -> bytes:
+    """A message as a browser sends it, about a control or a handle that does not exist, with extreme values."""
+    from msgspec import msgpack
+
+    def odd() -> float:
+        return generator.choice([0.0, -1.0, 1e300, float("nan"), float("inf"), generator.uniform(-9.0, 9.0)])
+
+    name, three, four = f"{generator.random()}", [odd() for _ in range(3)], [odd() for _ in range(4)]
+    camera = {"wxyz": four, "position": three, "look_at": three, "up_direction": three}
+    lens = {"fov": odd(), "near": odd(), "far": odd(), "image_height": 9, "image_width": 9}
+    fields = {
+        "GuiUpdateMessage": {"uuid": name, "updates": {"value": generator.choice([odd(), name, three, None])}},
+        "TransformControlsUpdateMessage": {"name": name, "wxyz": four, "position": three},
+        "TransformControlsDragStartMessage": {"name": name},
+        "ViewerCameraMessage": {**camera, **lens},
+    }
+    kind = generator.choice(list(fields))
+    return msgpack.encode({"type": kind, **fields[kind]})
+
+
 def flood_page(url: str, packets: int, seed: int) -> tuple[int, int]:
-    """Send invalid messages to a websocket, 100 to a connection. Returns how many were sent, and connections that were ended."""
+    """Send strange messages to a websocket, and end each connection with an invalid one: the viewer then closes it.
+
+    Returns:
+        how many were sent, and connections that were ended.
+    """
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
 
@@ -214,16 +239,21 @@ def flood_page(url: str, packets: int, seed: int) -> tuple[int, int]:
     while sent < packets:
         try:
             with connect(url, max_size=None, subprotocols=[_protocol()]) as link:
-                for _ in range(100):
+                for _ in range(min(MESSAGES_PER_CONNECTION, packets - sent) - 1):
                     sent += 1
-                    link.send(mutated(b'{"type": "GuiUpdateMessage", "uuid": "x", "updates": {"value": 1}}', generator))
+                    link.send(strange(generator))
+                sent += 1
+                link.send(mutated(strange(generator), generator))
+                link.send(b"\xc1")  # no type of msgpack: having read everything, the viewer ends the connection
+                for _ in link:
+                    pass
         except (WebSocketException, OSError):
             refused += 1
     return sent, refused
 
 
 def fuzz_page(folder: Path, packets: int, key: bytes | None = None) -> dict[str, Any]:
-    """The viewer's websocket: random and truncated messages, many to a connection, from a process of its own."""
+    """The viewer's websocket: strange, random and truncated messages, from a process of its own."""
     from protege.deploy.viewer.serve import Viewer
 
     few = max(packets // 10, 1)
@@ -310,7 +340,7 @@ TARGETS: dict[str, tuple[Callable[[Path, int, bytes | None], dict[str, Any]], by
     "orders": (fuzz_orders, None), "orders, key": (fuzz_orders, KEY), "states": (fuzz_states, None),
     "states, key": (fuzz_states, KEY), "dds": (fuzz_dds, None), "page": (fuzz_page, None),
 }  # fmt: skip
-"""Targets by name: what fuzzes them, and their key. The page is the slowest: it answers each connection with its whole scene."""
+"""Targets by name: what fuzzes them, and their key."""
 ROBOTS_ON_DDS = ("g1",)
 
 

@@ -1,5 +1,7 @@
 """The viewer's scene: the robot's surfaces, the camera, and clicks on the ground."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +15,8 @@ from protege.deploy.robots.mujoco import MujocoRobot
 from protege.deploy.viewer.figure import figure
 from protege.deploy.viewer.ground import Ground
 from protege.deploy.viewer.scene import Scene
+from protege.sim.menagerie import load
 from protege.sim.robots import get_robot
-from protege.sim.robots.menagerie import load
 from protege.sim.robots.mjcf import robot_xml
 
 
@@ -45,6 +47,20 @@ def test_a_robots_figure_has_mujocos_poses(each_exported: Path) -> None:
         body, vertices = robot.data.body(name), np.concatenate([part.vertices for part in parts])
         lowest.append((vertices @ body.xmat.reshape(3, 3).T + body.xpos)[:, 2].min())
     assert len(lowest) == len(shaped) and min(lowest) == pytest.approx(1e-3, abs=2e-3)  # CLEARANCE
+
+
+def test_the_viewer_needs_no_torch(each_exported: Path) -> None:
+    """Nor do the robots' meshes and grounds, which another package offers it."""
+    program = """
+import sys
+from protege.deploy.viewer.serve import Viewer
+with Viewer({"student": sys.argv[1]}, port=0):
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(each_exported)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_a_figure_has_the_meshes_that_a_package_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,14 @@ from biped import write
 
 from protege.core.robots.plain import first_difference
 from protege.core.robots.robot import IDENTITY_QUAT, Look, Robot
+from protege.sim import menagerie
 from protege.sim.engine import mujoco
+from protege.sim.menagerie import Mesh
 from protege.sim.render import Renderer
 from protege.sim.robot_check.default_pose import standing
-from protege.sim.robots import get_robot, menagerie
+from protege.sim.robots import get_robot
 from protege.sim.robots.kinds import HIDDEN, VISUAL
-from protege.sim.robots.looks import Mesh, add_looks
+from protege.sim.robots.looks import add_looks
 from protege.sim.robots.mjcf import build_spec, robot_xml
 from protege.sim.robots.model_file import read_robot
 

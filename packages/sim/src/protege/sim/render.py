@@ -16,10 +16,10 @@ from protege.core.robots.robot import Rgba, Robot
 
 from .engine import mujoco
 from .gl import make_context
+from .menagerie import meshes
 from .motions_extra import needs_motions_extra
 from .robots.addresses import addresses
 from .robots.looks import add_looks
-from .robots.menagerie import meshes
 from .robots.mjcf import build_spec
 
 FPS = 30

@@ -1,32 +1,15 @@
 """Visual shapes of a robot, drawn instead of its collision shapes: its own, or meshes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from protege.core.robots.robot import Look, Rgba, Robot
+from protege.core.robots.robot import Look, Robot
 
 from ..engine import mujoco
+from ..menagerie import Mesh
 from .kinds import HIDDEN, LOOKS, VISUAL
 
 MENAGERIE = "menagerie"
 """The text element of a robot's MJCF that contains its name in MuJoCo Menagerie."""
-
-
-@dataclass(frozen=True, eq=False)
-class Mesh:
-    """A surface that is fixed to a body.
-
-    Attributes:
-        vertices: (V, 3) in the body's frame, m.
-        faces: (F, 3) vertex indices of each triangle.
-        rgba: colour and opacity, 0 to 1.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    rgba: Rgba
 
 
 def add_looks(spec: mujoco.MjSpec, robot: Robot, meshes: Mapping[str, Sequence[Mesh]] | None = None) -> None:

@@ -1,18 +1,19 @@
 """A robot's meshes from MuJoCo Menagerie, for pictures, if the package `mujoco-menagerie` is installed.
 
-The package downloads a model when it is first used; with `MENAGERIE_ROOT` it reads from a folder of models instead.
+The package downloads a model when it is first used; with `MENAGERIE_ROOT` it reads from a folder of models instead. The viewer
+imports this module, so it must not import torch.
 """
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
 
-from ..engine import mujoco
-from .looks import Mesh
+from .engine import mujoco
 
 PACKAGE = "mujoco_menagerie"
 LAST_SHOWN_GROUP = 2
@@ -21,6 +22,21 @@ MAX_POSE_DIFFERENCE = 0.01
 """Largest difference of a body's position (m) and rotation matrix from the Menagerie's model at which its mesh is used."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A surface that is fixed to a body.
+
+    Attributes:
+        vertices: (V, 3) in the body's frame, m.
+        faces: (F, 3) vertex indices of each triangle.
+        rgba: colour and opacity, 0 to 1.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    rgba: tuple[float, float, float, float]
 
 
 def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, tuple[Mesh, ...]]:
