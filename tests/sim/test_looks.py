@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -187,6 +188,18 @@ def test_without_meshes_there_are_primitives(root, monkeypatch, caplog):
 
 
 # The model file -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_does_not_wait_for_a_download(monkeypatch, tmp_path, caplog):
+    """Nothing is in the package's cache, and the download takes longer than the viewer waits."""
+    arrived = Event()
+    monkeypatch.delenv("MENAGERIE_ROOT", raising=False)
+    monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(menagerie, "load", lambda name: arrived.wait(60.0))
+    menagerie._download.cache_clear()
+    assert menagerie.meshes(G1.menagerie, build_spec(G1).compile(), G1.body_names, wait=0.01) == {}
+    assert "are being downloaded" in caplog.text
+    arrived.set()
 
 
 def test_looks_are_the_shapes_of_group_2_that_touch_nothing(tmp_path):

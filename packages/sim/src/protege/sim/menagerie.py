@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from threading import Thread
 
 import numpy as np
 
@@ -39,7 +40,9 @@ class Mesh:
     rgba: tuple[float, float, float, float]
 
 
-def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, tuple[Mesh, ...]]:
+def meshes(
+    name: str, model: mujoco.MjModel, body_names: Sequence[str], *, wait: float | None = None
+) -> dict[str, tuple[Mesh, ...]]:
     """The meshes of a robot's bodies, by the body's name; empty, with a warning, if they are not available.
 
     Bodies whose pose differs in the Menagerie's model, at joint angles of zero, are left out.
@@ -48,13 +51,45 @@ def meshes(name: str, model: mujoco.MjModel, body_names: Sequence[str]) -> dict[
         name: the robot's name in the Menagerie, followed by `/` and the model's name if there are several; empty for none.
         model: our model of the robot.
         body_names: its bodies, the root first.
+        wait: how long to wait for a download, s, which then goes on in the background; None until it has ended.
     """
-    known = load(name) if name else None
+    known = _found(name, wait) if name else None
     if known is None:
         return {}
     ours, theirs = _places(model, body_names), _places(known, body_names)
     fitting = [x for x, place in theirs.items() if np.abs(place - ours[x]).max() < MAX_POSE_DIFFERENCE]
     return {x: found for x in fitting if (found := _meshes(known, known.body(x).id))}
+
+
+def _found(name: str, wait: float | None) -> mujoco.MjModel | None:
+    """The Menagerie's model; None if it is not available within `wait` s."""
+    if wait is None or not _must_be_downloaded(name):
+        return load(name)
+    download = _download(name)
+    download.join(wait)
+    if not download.is_alive():
+        return load(name)
+    log.warning("the meshes of %s are being downloaded; primitives are drawn until the next start", name)
+    return None
+
+
+@cache
+def _download(name: str) -> Thread:
+    thread = Thread(target=load, args=[name], daemon=True)
+    thread.start()
+    return thread
+
+
+def _must_be_downloaded(name: str) -> bool:
+    if find_spec(PACKAGE) is None:
+        return False
+    menagerie = import_module(PACKAGE)
+    models = menagerie.Cache()
+    try:
+        described = menagerie.get(name.partition("/")[0])
+    except menagerie.MenagerieError:
+        return False
+    return models.root is None and not models.is_cached(described)
 
 
 @cache

@@ -16,6 +16,8 @@ MAX_VISIBLE_GROUP = 2
 """The last of the geom groups that MuJoCo shows by default."""
 MENAGERIE_TEXT = "menagerie"
 """The text element in robot.xml that holds the robot's name in MuJoCo Menagerie."""
+MAX_DOWNLOAD_TIME = 1.0
+"""s, how long the viewer waits for meshes before it draws primitives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +67,8 @@ def _offered(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, Any]
         return {}
     start, size = int(model.text_adr[text]), int(model.text_size[text])
     name = bytes(model.text_data)[start : start + size].split(b"\0")[0].decode()
-    found = [
-        entry.load()(name, model, body_names) for entry in entry_points(group="protege.looks", name=MENAGERIE_TEXT)
-    ]
+    offers = entry_points(group="protege.looks", name=MENAGERIE_TEXT)
+    found = [entry.load()(name, model, body_names, wait=MAX_DOWNLOAD_TIME) for entry in offers]
     return found[0] if found else {}
 
 
