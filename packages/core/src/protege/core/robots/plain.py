@@ -6,6 +6,7 @@ from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ..plain_data import listed
 from .robot import Robot
 
 COMPARED_FIELDS = ("joints", "bodies", "default_joint_pos", "control_dt", "self_collision", "excluded_pairs")
@@ -19,7 +20,7 @@ IGNORED_FIELDS = ("log_std", "looks")
 
 def to_plain(robot: Robot) -> dict[str, Any]:
     """Mappings, lists, strings and numbers, for a checkpoint."""
-    return _listed(asdict(robot))
+    return listed(asdict(robot))
 
 
 def from_plain(data: Any) -> Robot:
@@ -77,12 +78,6 @@ def _facts(robot: Robot, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, st
         for item in value:
             facts = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in (*IGNORED_FIELDS, "name")}
             yield from (((f"{ELEMENTS[name]} {item.name}", x), y) for x, y in facts.items())
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _listed(x) for name, x in value.items()}
-    return [_listed(x) for x in value] if isinstance(value, list | tuple) else value
 
 
 def _built(kind: Any, data: Any, where: str) -> Any:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from .. import checks
 from ..errors import UserError, shown
+from ..plain_data import listed
 from ..plugins import entry_points
 from . import plain_yaml
 from .config_layers import current_key, each_text, former_keys, leaves, nested, prepared, renamed
@@ -104,7 +105,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for checkpoints: dicts, lists (also for tuples), strings, numbers."""
-        return {name: OmegaConf.to_container(OmegaConf.structured(part)) for name, part in self._parts.items()}
+        return {name: listed(asdict(part)) for name, part in self._parts.items()}
 
     def to_yaml(self) -> str:
         return plain_yaml.write(self.to_dict())
