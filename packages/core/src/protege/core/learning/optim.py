@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
                 p.sub_(group["lr"] * scale * (1.0 - bad) * update)
 
 
-def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
+def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """Weights of all linear layers of a network but its last one; Muon is made for them."""
     return [layer.weight for layer in network.modules() if isinstance(layer, nn.Linear)][:-1]
 
