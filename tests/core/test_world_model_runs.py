@@ -94,6 +94,17 @@ def test_an_imagined_step_is_compiled_once(robot, tmp_path, monkeypatch):
     assert {name: counter.frame_count for name, counter in counters.items()} == {"step_error": 1, "imagined_step": 1}
 
 
+def test_compiling_ahead_changes_no_weight(tmp_path, monkeypatch):
+    plain = load(train(tmp_path, "plain", "smpl", "--max-iterations", 2)).training["trainer"]
+    monkeypatch.setattr(learner, "compiles", lambda *_: True)
+    monkeypatch.setattr(learner, "compiled", lambda function, *_: function)
+    monkeypatch.setattr(Kinematics, "fuse", lambda _: None)  # needs a GPU
+    ahead = load(train(tmp_path, "ahead", "smpl", "--max-iterations", 2)).training["trainer"]
+    for part in ("actor", "model", "target_critic"):
+        assert all(torch.equal(ahead[part][name], x) for name, x in plain[part].items()), part
+    assert torch.equal(ahead["replay"]["x"], plain["replay"]["x"])
+
+
 def test_a_model_with_other_randomisation_is_refused(tmp_path):
     words = ["env.randomization.friction=[0.5,1.0]", "--max-iterations", 1]
     model = train(tmp_path, "a", "smpl", *words)

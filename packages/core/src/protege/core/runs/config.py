@@ -41,7 +41,7 @@ class RunConfig:
         max_iterations: limit of iterations. Training ends at the first limit that is reached.
         max_samples: limit of transitions.
         max_time: limit of time over all sessions of the run, s.
-        checkpoint_interval: iterations between checkpoints; 0 for one at the end only.
+        checkpoint_interval: iterations between checkpoints, more if saving is slow (`pause_after_save`); 0 for one at the end only.
         resume: continue from `last.ckpt` if it exists.
         checkpoint: weights of the same kind of policy to start from if nothing is resumed.
         num_threads: of physics and torch on a CPU; 0 for all cores that the process may use, but at most 8 for torch.

@@ -22,6 +22,8 @@ from . import coordinates
 from .config import WorldModelConfig
 from .dynamics import WorldModel
 
+CRITIC_STRIDE = 4
+"""The critic learns from every fourth step of an imagined episode; consecutive ones are almost equal."""
 Anchor = Callable[[Obs, Mapping[str, slice]], Tensor]
 """Observations and the envs of each task -> mean actions (M, J) of teachers, without gradient."""
 
@@ -55,10 +57,6 @@ class Rollout:
     offset: Tensor
     anchor_kl: Tensor | None
     latent_kl: Tensor | None
-
-
-CRITIC_STRIDE = 4
-"""The critic learns from every fourth step of an imagined episode; consecutive ones are almost equal."""
 
 
 def value(policy: Policy, critic: nn.Module, obs: Obs) -> Tensor:
