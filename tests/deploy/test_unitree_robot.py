@@ -120,6 +120,7 @@ def test_joints_are_found_by_name_and_commands_are_repeated(
     machine, robot = link
     order = [G1.names.index(name) for name in g1_metadata.joint_names]
     np.testing.assert_allclose(robot.read().joint_pos, [0.01 * index for index in order], atol=1e-6)
+    until(lambda: robot.read().root_pos_w is not None, "no odometry")  # a message of its own
     assert robot.read().measured_root_pos_w.tolist() == [1.0, 2.0, 0.75]
     end, wanted = time.monotonic() + 1.0, np.linspace(-0.5, 0.5, g1_metadata.num_joints)
     while time.monotonic() < end:

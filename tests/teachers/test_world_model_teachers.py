@@ -96,9 +96,13 @@ def test_a_teacher_can_reuse_the_trackers_world_model(robot, tracker, tmp_path):
     assert all(torch.equal(mine[name], x) for name, x in other.items())
 
 
+UNCHANGED = ["agent.learning_rate=0", "agent.muon_rate=0"]
+"""No update changes the actor."""
+
+
 def test_initial_weights_are_loaded_into_trained_and_averaged_policy(robot, tracker, tmp_path):
-    """With `--checkpoint` and learning rate 0, both equal the given weights."""
-    words = ["--robot", robot.name, "--max-iterations", 1, "--checkpoint", tracker, "agent.learning_rate=0"]
+    """With `--checkpoint` and learning rates of 0, both equal the given weights."""
+    words = ["--robot", robot.name, "--max-iterations", 1, "--checkpoint", tracker, *UNCHANGED]
     run = train(tmp_path, "a", "core", "full_body_tracker/world_model", *words, "run.seed=5")
     given = load(tracker).model
     saved = load(run)
@@ -154,7 +158,7 @@ def test_another_algorithms_critic_is_replaced(tracker, robot, tmp_path):
 
 def taught_by(expert: Path, robot, results: Path) -> dict[str, torch.Tensor]:
     """The weights of a teacher that starts from an expert, trained with learning rate 0."""
-    words = ["--robot", robot.name, "--max-iterations", 1, "agent.learning_rate=0", "agent.critic_learning_rate=0"]
+    words = ["--robot", robot.name, "--max-iterations", 1, *UNCHANGED, "agent.critic_learning_rate=0"]
     words.append(f"agent.expert_model_path={expert}")
     taught = load(train(results, f"from_{expert.name}", "teachers", "path_follower/world_model", *words)).model
     actor = {name: x for name, x in load(expert).model.items() if name.startswith("actor.")}
