@@ -12,6 +12,7 @@ import pytest
 
 from protege.deploy.policy import metadata
 from protege.deploy.robots.mujoco import MujocoRobot
+from protege.deploy.viewer import shapes
 from protege.deploy.viewer.figure import figure
 from protege.deploy.viewer.ground import Ground
 from protege.deploy.viewer.scene import Scene
@@ -37,6 +38,22 @@ def test_the_figure_has_mujocos_shapes() -> None:
     np.testing.assert_allclose(grey.vertices.min(axis=0), [-0.5, -0.5, -3.4], atol=0.01)
     np.testing.assert_allclose(grey.vertices.max(axis=0), [1.1, 2.25, 0.5], atol=0.01)
     np.testing.assert_allclose(red.vertices.min(axis=0), [-2.1, -0.2, -0.3], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "volume"),
+    [
+        (shapes.box(np.array([0.1, 0.2, 0.3])), 0.048),
+        (shapes.ball(np.array([0.1, 0.2, 0.3])), 0.008 * np.pi),
+        (shapes.capsule(0.1, 0.3), np.pi * (0.006 + 0.004 / 3.0)),
+        (shapes.cylinder(0.1, 0.3), 0.006 * np.pi),
+    ],
+)
+def test_a_shape_encloses_its_volume(shape: shapes.Mesh, volume: float) -> None:
+    """By the divergence theorem; triangles that face inwards would count as negative."""
+    vertices, faces = shape
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    assert (np.cross(a, b) * c).sum() / 6.0 == pytest.approx(volume, rel=0.02)
 
 
 def test_a_robots_figure_has_mujocos_poses(each_exported: Path) -> None:

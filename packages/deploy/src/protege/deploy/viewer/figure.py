@@ -7,16 +7,16 @@ from typing import Any
 
 import mujoco
 import numpy as np
-import trimesh
 from mujoco import mjtGeom
 
 from ..geometry import Array
+from . import shapes
 
 MAX_VISIBLE_GROUP = 2
 """The last of the geom groups that MuJoCo shows by default."""
 MENAGERIE_TEXT = "menagerie"
 """The text element in robot.xml that holds the robot's name in MuJoCo Menagerie."""
-MAX_DOWNLOAD_TIME = 1.0
+MAX_DOWNLOAD_TIME = 0.5
 """s, how long the viewer waits for meshes before it draws primitives."""
 
 
@@ -51,9 +51,9 @@ def figure(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, list[S
         body = model.body(name)
         first, count = int(body.geomadr[0]), int(body.geomnum[0])
         shown = [geom for geom in range(first, first + count) if model.geom_group[geom] <= MAX_VISIBLE_GROUP]
-        shapes = [(mesh, _color(model, geom)) for geom in shown if (mesh := _placed(model, geom)) is not None]
-        meshes = [(trimesh.Trimesh(x.vertices, x.faces, process=False), tuple(x.rgba)) for x in offered.get(name, ())]
-        if found := meshes or shapes:
+        primitives = [(mesh, _color(model, geom)) for geom in shown if (mesh := _placed(model, geom)) is not None]
+        meshes = [((x.vertices, x.faces), tuple(x.rgba)) for x in offered.get(name, ())]
+        if found := meshes or primitives:
             colors = dict.fromkeys(rgba for _, rgba in found)
             flat = bool(meshes)
             parts[name] = [_part([mesh for mesh, own in found if own == rgba], rgba, flat=flat) for rgba in colors]
@@ -72,13 +72,10 @@ def _offered(model: mujoco.MjModel, body_names: Sequence[str]) -> dict[str, Any]
     return found[0] if found else {}
 
 
-def _part(meshes: Sequence[trimesh.Trimesh], rgba: tuple[float, ...], *, flat: bool) -> Surface:
+def _part(meshes: Sequence[shapes.Mesh], rgba: tuple[float, ...], *, flat: bool) -> Surface:
     """Meshes of one colour, as one."""
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
-    faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
     red, green, blue = (round(255 * x) for x in rgba[:3])
-    vertices = np.vstack([mesh.vertices for mesh in meshes])
-    return Surface(vertices, np.vstack(faces), (red, green, blue), None if rgba[3] == 1.0 else rgba[3], flat)
+    return Surface(*shapes.joined(meshes), (red, green, blue), None if rgba[3] == 1.0 else rgba[3], flat)
 
 
 def _color(model: mujoco.MjModel, geom: int) -> tuple[float, ...]:
@@ -86,37 +83,32 @@ def _color(model: mujoco.MjModel, geom: int) -> tuple[float, ...]:
     return tuple((model.geom_rgba[geom] if material < 0 else model.mat_rgba[material]).tolist())
 
 
-def _placed(model: mujoco.MjModel, geom: int) -> trimesh.Trimesh | None:
+def _placed(model: mujoco.MjModel, geom: int) -> shapes.Mesh | None:
     """One geometry, placed in its body; None for kinds that are not drawn."""
     mesh = _shape(model, geom)
-    if mesh is not None:
-        turn = trimesh.transformations.quaternion_matrix(model.geom_quat[geom])
-        turn[:3, 3] = model.geom_pos[geom]
-        mesh.apply_transform(turn)
-    return mesh
+    if mesh is None:
+        return None
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+    return mesh[0] @ turn.reshape(3, 3).T + model.geom_pos[geom], mesh[1]
 
 
-def _shape(model: mujoco.MjModel, geom: int) -> trimesh.Trimesh | None:
-    kind, size = int(model.geom_type[geom]), model.geom_size[geom]
-    if kind == mjtGeom.mjGEOM_BOX:
-        box = trimesh.creation.box(extents=2.0 * size)
-        box.unmerge_vertices()  # shading is smooth where triangles share them
-        return box
-    if kind in (mjtGeom.mjGEOM_SPHERE, mjtGeom.mjGEOM_ELLIPSOID):
-        ball = trimesh.creation.icosphere(subdivisions=2)
-        ball.apply_scale(size if kind == mjtGeom.mjGEOM_ELLIPSOID else size[0])
-        return ball
-    if kind == mjtGeom.mjGEOM_CAPSULE:
-        tube = trimesh.creation.capsule(radius=size[0], height=2.0 * size[1])
-        tube.apply_translation(-tube.bounds.mean(axis=0))
-        return tube
-    if kind == mjtGeom.mjGEOM_CYLINDER:
-        can = trimesh.creation.cylinder(radius=size[0], height=2.0 * size[1])
-        can.unmerge_vertices()
-        return can
-    if kind == mjtGeom.mjGEOM_MESH:
-        data = model.mesh(int(model.geom_dataid[geom]))
-        vertices = slice(int(data.vertadr[0]), int(data.vertadr[0] + data.vertnum[0]))
-        faces = slice(int(data.faceadr[0]), int(data.faceadr[0] + data.facenum[0]))
-        return trimesh.Trimesh(model.mesh_vert[vertices], model.mesh_face[faces])
+def _shape(model: mujoco.MjModel, geom: int) -> shapes.Mesh | None:
+    size = model.geom_size[geom]
+    match int(model.geom_type[geom]):
+        case mjtGeom.mjGEOM_BOX:
+            return shapes.box(size)
+        case mjtGeom.mjGEOM_SPHERE:
+            return shapes.ball(np.full(3, size[0]))
+        case mjtGeom.mjGEOM_ELLIPSOID:
+            return shapes.ball(size)
+        case mjtGeom.mjGEOM_CAPSULE:
+            return shapes.capsule(size[0], size[1])
+        case mjtGeom.mjGEOM_CYLINDER:
+            return shapes.cylinder(size[0], size[1])
+        case mjtGeom.mjGEOM_MESH:
+            data = model.mesh(int(model.geom_dataid[geom]))
+            vertices = slice(int(data.vertadr[0]), int(data.vertadr[0] + data.vertnum[0]))
+            faces = slice(int(data.faceadr[0]), int(data.faceadr[0] + data.facenum[0]))
+            return model.mesh_vert[vertices].astype(float), model.mesh_face[faces].copy()
     return None

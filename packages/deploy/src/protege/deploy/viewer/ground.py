@@ -1,14 +1,16 @@
 """The ground under the viewer's robots: flat, or a height field that a package offers (entry points `protege.terrains`)."""
 
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
-import trimesh
 
 from ..errors import DeployError
 from ..geometry import Array
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
 
 FLAT = "flat"
 NAME = "terrain"
@@ -40,8 +42,10 @@ class Ground:
         """Height of the ground around a point, averaged as in training; a policy's heights are measured from there."""
         return self._at("level", xy)
 
-    def surface(self) -> trimesh.Trimesh:
+    def surface(self) -> "Trimesh":
         """The height field in the terrain's own frame, m; the higher, the lighter."""
+        from trimesh import Trimesh  # takes seconds
+
         assert self.terrain is not None
         count, half = len(self.terrain.height), self.terrain.half_size
         x, y = np.meshgrid(*2 * [np.linspace(-half, half, count)])
@@ -53,7 +57,7 @@ class Ground:
         lowest = np.percentile(vertices[:, 2], LOW_PERCENTILE)
         share = ((vertices[:, 2:] - lowest) / (vertices[:, 2].max() - lowest)).clip(0.0, 1.0)
         colors = (np.array(LOW_COLOR) + share * np.subtract(HIGH_COLOR, LOW_COLOR)).astype(np.uint8)
-        return trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False)
+        return Trimesh(vertices, faces, vertex_colors=colors, process=False)
 
     def compile(self, path: str) -> mujoco.MjModel:
         """The model of an MJCF file, with the height field on its plane.
