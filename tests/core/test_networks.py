@@ -239,7 +239,8 @@ def test_a_set_mlp_ignores_absent_tokens():
 
 
 def test_mlp_layers_and_output_scale():
-    assert [type(layer).__name__ for layer in mlp([3, 4, 5, 2])] == ["Linear", "GELU", "Linear", "GELU", "Linear"]
+    names = [type(layer).__name__ for layer in mlp([3, 4, 5, 2])]
+    assert names == ["PaddedLinear", "GELU", "PaddedLinear", "GELU", "PaddedLinear"]
     last = mlp([3, 4, 2], output_scale=0.01)[-1]
     assert isinstance(last, nn.Linear)
     assert torch.allclose(last.weight @ last.weight.T, 1e-4 * torch.eye(2), atol=1e-8) and not last.bias.any()

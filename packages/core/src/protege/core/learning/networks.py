@@ -55,7 +55,7 @@ def check_units(sizes: Any, key: str, *names: str) -> None:
     within(1, 8192, sizes, key, *names)
 
 
-class Linear(nn.Linear):
+class PaddedLinear(nn.Linear):
     """A linear layer whose compiled products on a GPU have sizes that are multiples of eight.
 
     Products of bfloat16 matrices of other sizes take up to four times as long there.
@@ -89,7 +89,7 @@ def mlp(sizes: Sequence[int], output_scale: float | None = None, layer_norm: boo
     for i, (size_in, size_out) in enumerate(pairwise(sizes)):
         if i:
             layers += [nn.LayerNorm(size_in), nn.GELU()] if layer_norm else [nn.GELU()]
-        layers.append(Linear(size_in, size_out))
+        layers.append(PaddedLinear(size_in, size_out))
     if output_scale is not None:
         _init_output(layers[-1], output_scale)
     return nn.Sequential(*layers)
@@ -362,7 +362,7 @@ class SetMLP(nn.Module):
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs = nn.ModuleDict({name: Linear(s * f, units[0], bias=False) for name, (s, f) in sizes.items()})
+        self.inputs = nn.ModuleDict({name: PaddedLinear(s * f, units[0], bias=False) for name, (s, f) in sizes.items()})
         self.bias = nn.Parameter(torch.zeros(units[0]))
         self.norm = nn.LayerNorm(units[0]) if layer_norm else nn.Identity()
         self.rest = mlp(units, output_scale, layer_norm)

@@ -14,7 +14,7 @@ from ...robots.kinematics import Kinematics
 from ...robots.robot import Robot
 from ...robots.state import RobotState
 from ..accelerate import mixed_precision
-from ..networks import Linear
+from ..networks import PaddedLinear
 from . import coordinates
 
 INPUT_LIMIT, OUTPUT_LIMIT = 20.0, 30.0
@@ -224,8 +224,8 @@ def _network(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers, all but the last followed by layer normalisation and SiLU; the last is initialised to zero."""
     layers: list[nn.Module] = []
     for size_in, size_out in pairwise(sizes[:-1]):
-        layers += [Linear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]
-    last = Linear(sizes[-2], sizes[-1])
+        layers += [PaddedLinear(size_in, size_out), nn.LayerNorm(size_out), nn.SiLU()]
+    last = PaddedLinear(sizes[-2], sizes[-1])
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)

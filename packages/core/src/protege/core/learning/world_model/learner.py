@@ -100,9 +100,9 @@ class WorldModelLearner[P: Policy]:
 
     def _compile(self) -> None:
         """Compute gradients of arbitrary states, so that the updates are compiled while the simulator's kernels still are."""
-        config, random = self.config, self.generator.get_state()
+        random = self.generator.get_state()
         self.replay.x[..., coordinates.QUAT_W] = 1.0  # no rotation
-        self._model_gradients(self._windows(config.model_batch, config.model_window, config.model_recent))
+        self._model_gradients(self._model_windows())
         self._policy_gradients(self._starts())
         self.replay.x.zero_()
         self.generator.set_state(random)
@@ -237,11 +237,11 @@ class WorldModelLearner[P: Policy]:
     def _windows(self, count: int, steps: int, recent: float) -> dict[str, Tensor]:
         return self.replay.windows(count, steps, recent, self.generator)
 
+    def _model_windows(self) -> dict[str, Tensor]:
+        return self._windows(self.config.model_batch, self.config.model_window, self.config.model_recent)
+
     def _update_model(self) -> dict[str, Tensor]:
-        config = self.config
-        loss = self._model_gradients(
-            self._windows(config.model_batch, config.model_window, config.model_recent)
-        ).clone()
+        loss = self._model_gradients(self._model_windows()).clone()
         return {"model/loss": loss, "model/skipped_updates": self._guarded_steps(self._model_optimizers)}
 
     def _guarded_steps(self, optimizers: Sequence[torch.optim.AdamW | Muon]) -> Tensor:
