@@ -65,7 +65,7 @@ def start(command: list[str], output: Path, steps: list[Step] | None = None) -> 
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if steps is not None:
-        pipeline.load_steps = lambda preset, root: steps
+        pipeline.load_steps = lambda *_: steps
     try:
         main(command, prog_name="protege")
     except SystemExit as end:

@@ -80,6 +80,35 @@ def test_a_child_ended_by_a_signal_has_a_shells_exit_code():
         assert run_child(["sh", "-c", f"kill -{int(number)} $$"]) == (128 + number, False)
 
 
+def test_children_run_at_the_same_time_under_their_names(tmp_path, capfd):
+    """Each waits for the other's file. Their lines begin with their names, and a failure stops no other."""
+    from protege.core.runs.child import run_children
+
+    meet = "touch $NAME; while ! [ -e $OTHER ]; do sleep 0.01; done; echo met $OTHER; echo loud >&2; exit $CODE"
+    names = [("a", "b", "3"), ("b", "a", "0")]
+    environments = {
+        name: {"NAME": str(tmp_path / name), "OTHER": str(tmp_path / other), "CODE": code}
+        for name, other, code in names
+    }
+    assert run_children({name: ["sh", "-c", meet] for name in "ab"}, environments) == ([3, 0], False)
+    printed = capfd.readouterr().out.splitlines()
+    lines = [f"a: met {tmp_path / 'b'}", "a: loud", f"b: met {tmp_path / 'a'}", "b: loud"]
+    assert sorted(printed) == sorted(lines)
+
+
+def test_a_signal_is_forwarded_to_all_children(tmp_path):
+    program = PARENT.replace("run_child", "run_children").replace(
+        '[sys.executable, "-c", *sys.argv[1:]]', '{x: [sys.executable, "-c", sys.argv[1], x] for x in sys.argv[2:]}, {}'
+    )
+    files = [tmp_path / "a", tmp_path / "b"]
+    command = [sys.executable, "-c", program, CHILD, *map(str, files)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout and {parent.stdout.readline().partition(": ")[0] for _ in files} == set(map(str, files))
+    parent.send_signal(signal.SIGTERM)
+    assert parent.communicate()[0] == "[130, 130] True\n"
+    assert [file.read_text() for file in files] == ["SIGTERM", "SIGTERM"]
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process has ended, even if its new parent has not reaped it yet."""
     try:

@@ -82,29 +82,29 @@ def test_the_record_of_an_earlier_version_is_read(tmp_path, recorder):
     assert start(tmp_path, recorder)[1] == []
 
 
-@pytest.mark.parametrize("code", [0, 2, 130])
-def test_a_steps_exit_code_is_passed_on(monkeypatch, capsys, code):
+def test_a_step_is_one_command_whose_exit_code_is_returned(monkeypatch):
     # Any program will do for `python -m protege.core.cli.umbrella`.
     started = []
     run_child = module.run_child
 
-    def fake(words: list[str]):
+    def fake(words: list[str], environment: dict[str, str]):
         started.append(words)
-        return run_child([sys.executable, "-S", "-c", f"raise SystemExit({code})"])
+        return run_child([sys.executable, "-S", "-c", "raise SystemExit(3)"], environment)
 
     monkeypatch.setattr(module, "run_child", fake)
-    if code:
-        with pytest.raises(SystemExit) as stopped:
-            module._run(Step("check", ["deploy", "check"]))
-        assert stopped.value.code == code
-    else:
-        assert module._run(Step("check", ["deploy", "check"])) is False
+    assert module._run([Step("check", ["deploy", "check"])]) == ([3], False)
     assert started == [[sys.executable, "-m", "protege.core.cli.umbrella", "deploy", "check"]]
-    assert ("goes on" in capsys.readouterr().err) == (code == 130)
+
+
+@pytest.mark.parametrize("code", [2, 130])
+def test_only_a_stopped_pipeline_says_that_it_goes_on(tmp_path, recorder, code):
+    recorder.fails = {"steering": code}
+    result, _ = start(tmp_path, recorder)
+    assert result.exit_code == code and ("goes on" in result.stderr) == (code == 130)
 
 
 def test_a_stop_signal_prevents_further_steps(tmp_path, recorder, monkeypatch):
-    monkeypatch.setattr(module, "_run", lambda step: recorder(step) or step.name == "path_follower")
+    monkeypatch.setattr(module, "_run", lambda steps: (recorder(steps)[0], steps[-1].name == "path_follower"))
     result, names = start(tmp_path, recorder)
     assert result.exit_code == 130 and names == STEPS[:3] and list(saved(tmp_path)["steps"]) == STEPS[:3]
     result, names = start(tmp_path, recorder)

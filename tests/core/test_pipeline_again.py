@@ -113,15 +113,42 @@ def test_steps_after_a_step_that_was_never_done_are_restarted(tmp_path, recorder
     assert recorder.names == STEPS[4:] and recorder.fresh == ["student"]
 
 
+TOGETHER = STEPS[1:5]
+"""Steps of a group, which need nothing from each other."""
+GROUPS = ["--preset", "world_model", "--experiment-name", "laptop"]
+
+
+def test_one_step_of_a_group_fails_and_the_others_stay_done(tmp_path, recorder):
+    recorder.fails = {"path_follower": 130, "goal_directed": 2}
+    result, names = start(tmp_path, recorder, *GROUPS)
+    assert result.exit_code == 2 and names == STEPS[:5]
+    assert list(saved(tmp_path)["steps"]) == ["tracker", "masked_mimic", "steering"]
+    result, names = start(tmp_path, recorder, *GROUPS)
+    assert result.exit_code == 0 and names == [*TOGETHER[1:3], *STEPS[5:]] and recorder.fresh == []
+    assert result.stdout.count("done before") == 3
+
+
+@pytest.mark.parametrize("how", ["from", "changed"])
+def test_repeating_a_step_of_a_group_repeats_later_stages_alone(tmp_path, recorder, how):
+    start(tmp_path, recorder, *GROUPS)
+    if how == "changed":
+        change_command(tmp_path, "goal_directed")
+    result, names = start(tmp_path, recorder, *GROUPS, *(["--from", "goal_directed"] if how == "from" else []))
+    assert result.exit_code == 0 and names == ["goal_directed", *STEPS[5:]]
+    assert recorder.fresh == ["goal_directed", "student"]
+
+
 def test_a_repeated_training_starts_from_scratch_with_its_new_config(tmp_path, monkeypatch):
     config = tmp_path / "config.yaml"
     where = ["--results-dir", str(tmp_path), "--experiment-name", "tracker", "--config", str(config)]
     step = Step("tracker", ["core", "train", TRACKER, *where, *TINY, "run.max_iterations=2"])
     monkeypatch.setattr(module, "load_steps", lambda preset, root, robot, clips: [step])
 
-    def run(step: Step) -> None:
+    def run(steps: list[Step]) -> tuple[list[int], bool]:
+        [step] = steps
         result = protege(*step.command)
         assert result.exit_code == 0, result.output
+        return [0], False
 
     monkeypatch.setattr(module, "_run", run)
     finals = []

@@ -13,7 +13,7 @@ from tiny_runs import TINY, TRACKER, protege
 from protege.core.errors import UserError
 from protege.core.runs import pipeline
 from protege.core.runs.checkpoint import load
-from protege.core.runs.steps import Step, deterministic, load_steps, on_gpus
+from protege.core.runs.steps import Step, deterministic, load_steps, on_gpus, stages
 
 # Odd names
 
@@ -92,10 +92,39 @@ def test_tracker_and_student_train_on_several_gpus(monkeypatch):
     assert [number for number, line in enumerate(lines) if "--nproc-per-node 2 --no-python protege" in line] == [0, 5]
     assert lines[0].startswith("torchrun --standalone") and lines[1].startswith("protege core train masked_mimic")
     started = []
-    monkeypatch.setattr(pipeline, "run_child", lambda words: started.append(words) or (0, False))
+    monkeypatch.setattr(pipeline, "run_child", lambda words, environment: started.append(words) or (0, False))
     step = Step("tracker", ["core", "train"], spreads=True)
-    pipeline._run(on_gpus("gpu", [step], 2)[0])
+    pipeline._run(on_gpus("gpu", [step], 2))
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     assert started == [[sys.executable, "-m", *launcher, "protege.core.cli.umbrella", "core", "train"]]
     refused = protege("pipeline", "--preset", "laptop", "--gpus", 2)
     assert refused.exit_code == 2 and "pipeline/laptop has no step for several GPUs" in refused.stderr
+
+
+TEACHERS = ["masked_mimic", "path_follower", "goal_directed", "steering"]
+OTHERS = ["evaluation", "export", "check", "closed_loop"]
+
+
+def named(steps: list[Step]) -> list[list[str]]:
+    return [[step.name for step in stage] for stage in stages(steps)]
+
+
+@pytest.mark.parametrize(("preset", "alone"), [("gpu", False), ("world_model", True)])
+def test_masked_mimic_and_teachers_train_at_the_same_time(preset, alone, monkeypatch):
+    """On several GPUs, one each; on one GPU only where the preset says that they share it."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    steps = load_steps(preset, Path("here"))
+    together = [["tracker"], TEACHERS, ["student"], *([name] for name in OTHERS)]
+    assert named(on_gpus(preset, steps, 2)) == together
+    assert [step.gpu for step in on_gpus(preset, steps, 3)] == [None, 0, 1, 2, 0, *[None] * 5]
+    one_gpu = on_gpus(preset, steps, 1)
+    assert named(one_gpu) == (together if alone else [[step.name] for step in steps])
+    assert not any(step.environment for step in one_gpu)
+
+
+def test_a_step_sees_one_of_the_gpus_that_the_pipeline_sees(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert Step("a", [], gpu=1).environment == {"CUDA_VISIBLE_DEVICES": "1"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
+    assert Step("a", [], gpu=1).environment == {"CUDA_VISIBLE_DEVICES": "GPU-5"}
+    assert Step("a", []).environment == {}

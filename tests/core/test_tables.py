@@ -35,7 +35,7 @@ def test_the_pipelines_summary_truncates_no_cell(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
     row = {"run": "path_follower", "metric": "actor/prior_imitation_loss", "first": 0.123456, "last": 0.0012345}
     rows = [row | {"factor": 100.004, "wanted": 5.0, "met": True}]
-    pipeline._print_summary({"path_follower": {"seconds": 90.0}}, rows)
+    pipeline._print_summary([([pipeline.Step("path_follower", []), pipeline.Step("steering", [])], 90.0)], rows)
     text = capsys.readouterr().out
     for cell in ("path_follower", "actor/prior_imitation_loss", "0.1235", "0.001234", "100.00", "5 ✓", "1.5 minutes"):
         assert cell in text

@@ -1,45 +1,91 @@
-"""Runs a command in a child process that ends when this process is stopped or killed."""
+"""Runs commands in child processes that end when this process is stopped or killed."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
+
+import click
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that are forwarded to the child. For Ctrl-C the terminal itself sends SIGINT to the child."""
+"""Signals that are forwarded to the children. For Ctrl-C the terminal itself sends SIGINT to them."""
 
 
-def run_child(words: Sequence[str]) -> tuple[int, bool]:
-    """Run a command and wait for it.
-
-    Ctrl-C, SIGTERM and SIGHUP reach the child, which may save before it ends. If this process is killed, the system sends SIGTERM
-    to the child (on Linux). SIGHUP stays ignored if it was ignored, as under nohup.
+def run_child(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[int, bool]:
+    """Run a command and wait for it. It prints to this process's terminal; see `wait_for` for the rest.
 
     Args:
         words: the program and its arguments.
+        environment: variables to add to this process's.
+    """
+    [code], stopped = wait_for([_started(words, environment or {})])
+    return code, stopped
+
+
+def run_children(
+    commands: Mapping[str, Sequence[str]], environments: Mapping[str, Mapping[str, str]]
+) -> tuple[list[int], bool]:
+    """Run commands at the same time and wait for all. If one fails, the others go on. See `wait_for` for the rest.
+
+    Args:
+        commands: program and arguments by name. The name stands before each line that the command prints.
+        environments: variables to add to this process's, by name.
+    """
+    processes, readers = [], []
+    for name, words in commands.items():
+        variables = {"PYTHONUNBUFFERED": "1", **environments.get(name, {})}
+        process = _started(words, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        processes.append(process)
+        readers.append(threading.Thread(target=_print_lines, args=(name, process), daemon=True))
+        readers[-1].start()
+    found = wait_for(processes)
+    for reader in readers:
+        reader.join()
+    return found
+
+
+def wait_for(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], bool]:
+    """Wait for children to end.
+
+    Ctrl-C, SIGTERM and SIGHUP reach the children, which may save before they end. If this process is killed, the system sends
+    SIGTERM to them (on Linux). SIGHUP stays ignored if it was ignored, as under nohup.
 
     Returns:
-        its exit code as in a shell, 128 + N if signal N ended it; and whether one of these signals was received.
+        their exit codes as in a shell, 128 + N if signal N ended one; and whether one of these signals was received.
     """
-    process = subprocess.Popen(words, preexec_fn=_end_with_parent)
     stopped = False
 
     def forward(number: int, frame: FrameType | None) -> None:
         nonlocal stopped
         stopped = True
         if number in FORWARDED:
-            process.send_signal(number)
+            for process in processes:
+                process.send_signal(number)
 
     handled = [x for x in (signal.SIGINT, *FORWARDED) if signal.getsignal(x) is not signal.SIG_IGN]
     before = {number: signal.signal(number, forward) for number in handled}
     try:
-        code = process.wait()
+        codes = [process.wait() for process in processes]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return (code if code >= 0 else 128 - code), stopped
+    return [code if code >= 0 else 128 - code for code in codes], stopped
+
+
+def _started(words: Sequence[str], variables: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, preexec_fn=_end_with_parent, env={**os.environ, **variables}, **options)
+
+
+def _print_lines(name: str, process: subprocess.Popen[str]) -> None:
+    assert process.stdout
+    with process.stdout as lines:
+        for line in lines:
+            click.echo(f"{name}: {line}", nl=False)
 
 
 def _end_with_parent() -> None:

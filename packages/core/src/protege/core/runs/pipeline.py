@@ -13,10 +13,10 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..names import checked_name
 from ..terminal import compact_table, console, print_table
-from .child import run_child
+from .child import run_child, run_children
 from .lock import locked
 from .run_folder import read_metrics, remove_temporaries
-from .steps import LearningCheck, Step, deterministic, load_steps, on_gpus, read_preset
+from .steps import LearningCheck, Step, deterministic, load_steps, on_gpus, read_preset, stages
 
 RECORD_FILE = "pipeline.json"
 """File in the pipeline's folder that records finished steps."""
@@ -36,7 +36,12 @@ STOPPED_EXIT_CODE = 130
 @click.option(
     "--deterministic", "repeatable", is_flag=True, help="budgets of samples and one thread, for reproducible weights"
 )
-@click.option("--gpus", default=1, type=click.IntRange(1), help="number of GPUs for training tracker and student")
+@click.option(
+    "--gpus",
+    default=1,
+    type=click.IntRange(1),
+    help="GPUs: tracker and student train on all, the other policies on one each",
+)
 @click.option("--robot", help="robot to train: a name or a robot.yaml; by default the presets' robot")
 @click.option(
     "--motion-file",
@@ -64,8 +69,7 @@ def pipeline(
     steps = load_steps(preset, root, robot, clips)
     if repeatable:
         steps = deterministic(preset, steps)
-    if gpus > 1:
-        steps = on_gpus(preset, steps, gpus)
+    steps = on_gpus(preset, steps, gpus)
     names = [step.name for step in steps]
     if first is not None and first not in names:
         raise UserError(f"the pipeline has no step {first!r}", f"Its steps: {', '.join(names)}")
@@ -82,24 +86,41 @@ def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
     """Run the steps that are not done, record each in `pipeline.json`, and print what the steps learned."""
     done, restarts = _plan(steps, *_load(root), first)
     _save(root, done, restarts)
-    for number, step in enumerate(steps, start=1):
-        if step.name in done:
-            click.echo(f"[{number}/{len(steps)}] {step.name}: done before")
+    place = {step.name: f"[{number}/{len(steps)}] {step.name}" for number, step in enumerate(steps, start=1)}
+    for stage in stages(steps):
+        waiting = [step for step in stage if step.name not in done]
+        started = [_started(step, restarts) for step in waiting]
+        shown = {step.name: step.shown for step in started}
+        for step in stage:
+            click.echo(f"{place[step.name]}: {shown.get(step.name, 'done before')}")
+        if not started:
             continue
-        # If the checkpoint has changed, the step was already restarted and then stopped, so it resumes.
-        fresh = step.trains and restarts.get(step.name) == step.digest()
-        started = replace(step, command=[*step.command, "--no-resume"]) if fresh else step
-        click.echo(f"[{number}/{len(steps)}] {step.name}: {started.shown}")
         start = time.monotonic()
-        stopped = _run(started)
-        done[step.name] = {"command": step.command, "seconds": round(time.monotonic() - start, 1)}
-        restarts.pop(step.name, None)
+        codes, stopped = _run(started)
+        seconds = round(time.monotonic() - start, 1)
+        for step, code in zip(waiting, codes, strict=True):
+            if code == 0:
+                done[step.name] = {"command": step.command, "seconds": seconds}
+                restarts.pop(step.name, None)
         _save(root, done, restarts)
-        if stopped:
-            raise SystemExit(STOPPED_EXIT_CODE)
+        if stopped or STOPPED_EXIT_CODE in codes:
+            click.echo("stopped; the same command goes on", err=True)
+        failed = [code for code in codes if code not in (0, STOPPED_EXIT_CODE)]
+        if failed or stopped or STOPPED_EXIT_CODE in codes:
+            raise SystemExit(failed[0] if failed else STOPPED_EXIT_CODE)
     rows = [row for step in steps for row in map(measured, step.learned)]
     _save(root, done, restarts, rows)
-    _print_summary(done, rows)
+    _print_summary([(stage, max(done[step.name]["seconds"] for step in stage)) for stage in stages(steps)], rows)
+
+
+def _started(step: Step, restarts: dict[str, str]) -> Step:
+    """The step, with `--no-resume` if it must restart.
+
+    If the checkpoint is no longer the one to restart from, the step was already restarted and then stopped, so it resumes.
+    """
+    if step.trains and restarts.get(step.name) == step.digest():
+        return replace(step, command=[*step.command, "--no-resume"])
+    return step
 
 
 def _plan(
@@ -107,32 +128,38 @@ def _plan(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Steps that stay done, and steps to restart with the digest of the checkpoint that they must not resume from.
 
-    Restarted are `first`, a step whose command has changed, and all steps after one of these or after a step that is not done
-    although a later one is. Any other step resumes from its checkpoint.
+    Restarted are `first`, a step whose command has changed, and all steps of later stages than one of these or than a step that is
+    not done although a later one is. Any other step resumes from its checkpoint.
     """
-    names = [step.name for step in steps]
-    same = [done.get(step.name, {}).get("command") == step.command for step in steps]
-    unchanged = [*same, False].index(False)
-    restart = len(steps) if first is None else names.index(first)
-    if done.keys() & names[unchanged:]:
-        restart = min(restart, unchanged if names[unchanged] in done else unchanged + 1)
-    done = {name: done[name] for name in names[: min(unchanged, restart)]}
-    return done, restarts | {step.name: step.digest() for step in steps[restart:]}
+    stage = {step.name: number for number, steps in enumerate(stages(steps)) for step in steps}
+    same = {step.name: done.get(step.name, {}).get("command") == step.command for step in steps}
+    incomplete = min((stage[name] for name in stage if not same[name]), default=len(steps))
+    changed = {name for name in stage if name in done and not same[name]}
+    outdated = changed or any(name in done for name in stage if stage[name] > incomplete)
+    begin = len(steps) if first is None else stage[first]
+    restarted = {name for name in stage if name == first or name in changed or stage[name] > begin}
+    if outdated:
+        restarted |= {name for name in stage if stage[name] > incomplete}
+    kept = {name: done[name] for name in stage if same[name] and stage[name] <= incomplete and name not in restarted}
+    return kept, restarts | {step.name: step.digest() for step in steps if step.name in restarted}
 
 
-def _run(step: Step) -> bool:
-    """Run one step in a child process, so that its memory is released.
+def _run(steps: list[Step]) -> tuple[list[int], bool]:
+    """Run steps at the same time, each in a child process, so that its memory is released.
 
     Returns:
-        whether the pipeline received a stop signal although the step has finished.
+        their exit codes, and whether the pipeline received a stop signal.
     """
+    if len(steps) == 1:
+        code, stopped = run_child(_words(steps[0]), steps[0].environment)
+        return [code], stopped
+    return run_children({x.name: _words(x) for x in steps}, {x.name: x.environment for x in steps})
+
+
+def _words(step: Step) -> list[str]:
+    """The command line that runs a step with this Python."""
     ranks = ["torch.distributed.run", *step.torchrun, "-m"] if step.torchrun else []
-    code, stopped = run_child([sys.executable, "-m", *ranks, "protege.core.cli.umbrella", *step.command])
-    if stopped or code == STOPPED_EXIT_CODE:
-        click.echo("stopped; the same command goes on", err=True)
-    if code:
-        raise SystemExit(code)
-    return stopped
+    return [sys.executable, "-m", *ranks, "protege.core.cli.umbrella", *step.command]
 
 
 def _load(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -206,7 +233,7 @@ def _logged(path: Path, metric: str) -> list[float]:
     return [row[metric] for row in rows if metric in row]
 
 
-def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _print_summary(stages: list[tuple[list[Step], float]], rows: list[dict[str, Any]]) -> None:
     terminal = console()
     table = compact_table("What each step learned")
     for name in ("run", "metric", "first", "last", "times", "wanted"):
@@ -221,6 +248,5 @@ def _print_summary(done: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         )
         table.add_row(row["run"], row["metric"], *cells)
     print_table(table, terminal)
-    seconds = sum(entry["seconds"] for entry in done.values())
-    terminal.print("  ".join(f"{name} {entry['seconds']:.0f} s" for name, entry in done.items()))
-    terminal.print(f"all steps: {seconds / 60.0:.1f} minutes")
+    terminal.print("  ".join(f"{' + '.join(step.name for step in stage)} {seconds:.0f} s" for stage, seconds in stages))
+    terminal.print(f"all steps: {sum(seconds for _, seconds in stages) / 60.0:.1f} minutes")

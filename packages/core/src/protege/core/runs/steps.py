@@ -1,11 +1,12 @@
 """The steps of a pipeline, read from its preset."""
 
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Step:
         samples: approximate number of transitions that a training collects in its time on two CPU cores; see `deterministic`.
         spreads: whether it may train on several GPUs.
         gpus: number of GPUs; torchrun starts a rank for each.
+        group: consecutive steps of the same group need nothing from each other and run at the same time; empty: alone.
+        gpu: the GPU to run on, as a number among the visible ones; None: any.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Step:
     samples: int | None = None
     spreads: bool = False
     gpus: int = 1
+    group: str = ""
+    gpu: int | None = None
 
     @property
     def torchrun(self) -> list[str]:
@@ -65,6 +70,14 @@ class Step:
         """The command line as a user would type it."""
         torchrun = ["torchrun", *self.torchrun, "--no-python"] if self.torchrun else []
         return shlex.join([*torchrun, "protege", *self.command])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables of the command: the GPU that it may see."""
+        if self.gpu is None:
+            return {}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return {"CUDA_VISIBLE_DEVICES": visible.split(",")[self.gpu] if visible else str(self.gpu)}
 
     @property
     def trains(self) -> bool:
@@ -83,7 +96,12 @@ class Step:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Read a preset `pipeline/<name>`: its `steps`, and `from_scratch`, the preset that trains the zoo's policies too."""
+    """Read a preset `pipeline/<name>`.
+
+    Returns:
+        its `steps`; `from_scratch`, the preset that trains the zoo's policies too; and `share_gpu`, whether groups of steps run at
+        the same time on a single GPU, too.
+    """
     from .config import read_preset as read
 
     return read(PRESET_PREFIX + name)
@@ -108,8 +126,23 @@ def load_steps(preset: str, root: Path, robot: str | None = None, clips: Sequenc
         learned = [
             LearningCheck(**{**entry, "run": entry["run"].format(root=root)}) for entry in item.get("learned", [])
         ]
-        steps.append(Step(item["name"], words, learned, item.get("samples"), item.get("spreads", False)))
+        steps.append(
+            Step(
+                item["name"],
+                words,
+                learned,
+                samples=item.get("samples"),
+                spreads=item.get("spreads", False),
+                group=item.get("group", ""),
+            )
+        )
     return steps
+
+
+def stages(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps in order; those that run at the same time are in one list."""
+    numbered = [(step.group or number, step) for number, step in enumerate(steps)]
+    return [[step for _, step in members] for _, members in groupby(numbered, key=lambda item: item[0])]
 
 
 def deterministic(preset: str, steps: list[Step]) -> list[Step]:
@@ -128,14 +161,20 @@ def deterministic(preset: str, steps: list[Step]) -> list[Step]:
 
 
 def on_gpus(preset: str, steps: list[Step], gpus: int) -> list[Step]:
-    """The steps, with `gpus` GPUs for those that support several.
+    """The steps on a number of GPUs: all of them for a step that spreads, one each for the steps of a group.
+
+    On one GPU the steps of a group run one after the other, unless the preset has `share_gpu`.
 
     Raises:
-        UserError: no step of the preset does.
+        UserError: no step of the preset supports several GPUs.
     """
+    if gpus == 1:
+        return steps if read_preset(preset).get("share_gpu") else [replace(step, group="") for step in steps]
     if not any(step.spreads for step in steps):
         raise UserError(f"pipeline/{preset} has no step for several GPUs", "Take --preset gpu")
-    return [replace(step, gpus=gpus) if step.spreads else step for step in steps]
+    steps = [replace(step, gpus=gpus) if step.spreads else step for step in steps]
+    placed = [(step, number) for stage in stages(steps) for number, step in enumerate(stage)]
+    return [replace(step, gpu=number % gpus) if step.group else step for step, number in placed]
 
 
 def _by_samples(step: Step) -> list[str]:
