@@ -282,45 +282,70 @@ def fuzz_page(folder: Path, packets: int, key: bytes | None = None) -> dict[str,
 
 
 def fuzz_dds(folder: Path, packets: int, key: bytes | None = None) -> dict[str, Any]:
-    """The states of a G1 over DDS: of a stranger, with a wrong checksum, and valid ones that measure 0.5 rad more."""
-    from protege.deploy.unitree.bus import Bus
-    from protege.deploy.unitree.cdr import encode
-    from protege.deploy.unitree.messages import LOW_STATE, ODOMETRY
+    """The states of a G1 over DDS: of a stranger, with a wrong checksum, and valid ones that measure 0.5 rad more.
+
+    The stranger and the G1 are processes of their own, so that neither slows the robot's threads down.
+    """
     from protege.deploy.unitree.robot import UnitreeRobot
 
-    generator, domain, angles = random.Random(0), 30 + os.getpid() % 190, set[float]()
-    peer, stranger = Bus("lo", domain), Bus("lo", domain)
-    state, forged, place = LOW_STATE.zeros(), LOW_STATE.zeros(), ODOMETRY.zeros()
-    for one in (state, forged):
-        one["imu_state"]["quaternion"] = 1.0, 0.0, 0.0, 0.0
-    forged["motor_state"]["q"] = 0.5
-
-    def say() -> None:
-        state["tick"] += 1
-        peer.publish(state, LOW_STATE)
-        peer.publish(place, ODOMETRY)
-
-    with repeated(say):
-        robot = UnitreeRobot("lo", load(folder), domain=domain)
-        early, valid = 0.0, encode(forged, LOW_STATE)
-        for sent in range(packets):
-            data = bytearray(valid)
-            if sent % 2:
-                data[generator.randrange(4, len(data))] ^= generator.randrange(1, 256)
-            stranger.publish_bytes(bytes(data), LOW_STATE)
-            if sent % BATCH == 0:
-                angles.add(round(float(robot.read().joint_pos[0]), 3))
-                time.sleep(1e-3)
-            if sent == packets // 10:
-                early = resident_mb() or 0.0
-        late, stopped = resident_mb() or 0.0, robot.stopped
-        robot.close()
-    peer.close()
-    stranger.close()
+    domain, angles = 30 + os.getpid() % 190, set[float]()
+    processes = multiprocessing.get_context("spawn")
+    ended, done = processes.Event(), processes.Event()
+    peer = processes.Process(target=_rightful_g1, args=(domain, ended), daemon=True)
+    stranger = processes.Process(target=_forge_states, args=(domain, packets, done), daemon=True)
+    peer.start()
+    robot = UnitreeRobot("lo", load(folder), domain=domain)
+    stranger.start()
+    early, reads = 0.0, 0
+    while not done.is_set():
+        angles.add(round(float(robot.read().joint_pos[0]), 3))
+        time.sleep(PEER_PERIOD)
+        reads += 1
+        early = resident_mb() or 0.0 if reads == round(1.0 / PEER_PERIOD) else early
+    late, stopped = resident_mb() or 0.0, robot.stopped
+    robot.close()
+    ended.set()
+    for process in (peer, stranger):
+        process.join()
     return {
-        "sent": packets, "early_mb": early, "late_mb": late, "forged": len(angles - {0.0}), "dropped": robot.dropped,
+        "sent": packets, "early_mb": early or late, "late_mb": late, "forged": len(angles - {0.0}), "dropped": robot.dropped,
         "obeyed": 0.0 in angles, "event": stopped or None,
     }  # fmt: skip
+
+
+def _rightful_g1(domain: int, ended: Any) -> None:
+    """Publish valid states until `ended` is set."""
+    from protege.deploy.unitree.bus import Bus
+    from protege.deploy.unitree.messages import LOW_STATE, ODOMETRY
+
+    bus, state, place = Bus("lo", domain), LOW_STATE.zeros(), ODOMETRY.zeros()
+    state["imu_state"]["quaternion"] = 1.0, 0.0, 0.0, 0.0
+    while not ended.wait(PEER_PERIOD):
+        state["tick"] += 1
+        bus.publish(state, LOW_STATE)
+        bus.publish(place, ODOMETRY)
+    bus.close()
+
+
+def _forge_states(domain: int, packets: int, done: Any) -> None:
+    """Publish forged states, half of them with a wrong byte, and set `done`."""
+    from protege.deploy.unitree.bus import Bus
+    from protege.deploy.unitree.cdr import encode
+    from protege.deploy.unitree.messages import LOW_STATE
+
+    generator, bus, forged = random.Random(0), Bus("lo", domain), LOW_STATE.zeros()
+    forged["imu_state"]["quaternion"] = 1.0, 0.0, 0.0, 0.0
+    forged["motor_state"]["q"] = 0.5
+    valid = encode(forged, LOW_STATE)
+    for sent in range(packets):
+        data = bytearray(valid)
+        if sent % 2:
+            data[generator.randrange(4, len(data))] ^= generator.randrange(1, 256)
+        bus.publish_bytes(bytes(data), LOW_STATE)
+        if sent % BATCH == 0:
+            time.sleep(1e-3)
+    done.set()
+    bus.close()
 
 
 def _protocol() -> Any:
