@@ -19,6 +19,8 @@ STEPS = [
     "check",
     "closed_loop",
 ]
+"""Steps of the presets laptop and gpu."""
+WORLD_MODEL_STEPS = [*STEPS[:5], "imitation", *STEPS[5:]]
 
 
 def write_metrics(folder: Path, *values: float | None, metric: str = "score", end: str = "\n") -> str:

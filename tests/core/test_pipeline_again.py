@@ -124,7 +124,7 @@ def test_one_step_of_a_group_fails_and_the_others_stay_done(tmp_path, recorder):
     assert result.exit_code == 2 and names == STEPS[:5]
     assert list(saved(tmp_path)["steps"]) == ["tracker", "masked_mimic", "steering"]
     result, names = start(tmp_path, recorder, *GROUPS)
-    assert result.exit_code == 0 and names == [*TOGETHER[1:3], *STEPS[5:]] and recorder.fresh == []
+    assert result.exit_code == 0 and names == [*TOGETHER[1:3], "imitation", *STEPS[5:]] and recorder.fresh == []
     assert result.stdout.count("done before") == 3
 
 
@@ -134,8 +134,8 @@ def test_repeating_a_step_of_a_group_repeats_later_stages_alone(tmp_path, record
     if how == "changed":
         change_command(tmp_path, "goal_directed")
     result, names = start(tmp_path, recorder, *GROUPS, *(["--from", "goal_directed"] if how == "from" else []))
-    assert result.exit_code == 0 and names == ["goal_directed", *STEPS[5:]]
-    assert recorder.fresh == ["goal_directed", "student"]
+    assert result.exit_code == 0 and names == ["goal_directed", "imitation", *STEPS[5:]]
+    assert recorder.fresh == ["goal_directed", "imitation", "student"]
 
 
 def test_a_repeated_training_starts_from_scratch_with_its_new_config(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ class WorldModelConfig:
     imagined_envs: int = 2048
     horizon: int = 28
     learning_rate: float = 5e-4
-    muon_rate: float = 0.01
+    muon_rate: float = 0.0
     critic_learning_rate: float = 5e-4
     final_rate: float = 0.1
     gamma: float | None = None
