@@ -84,7 +84,7 @@ def test_children_run_at_the_same_time_under_their_names(tmp_path, capfd):
     """Each waits for the other's file. Their lines begin with their names, and a failure stops no other."""
     from protege.core.runs.child import run_children
 
-    meet = "touch $NAME; while ! [ -e $OTHER ]; do sleep 0.01; done; echo met $OTHER; echo loud >&2; exit $CODE"
+    meet = "touch $NAME; while ! [ -e $OTHER ]; do sleep 0.01; done; echo met $OTHER; printf 'loud \\377\\n' >&2; exit $CODE"
     names = [("a", "b", "3"), ("b", "a", "0")]
     environments = {
         name: {"NAME": str(tmp_path / name), "OTHER": str(tmp_path / other), "CODE": code}
@@ -92,7 +92,8 @@ def test_children_run_at_the_same_time_under_their_names(tmp_path, capfd):
     }
     assert run_children({name: ["sh", "-c", meet] for name in "ab"}, environments) == ([3, 0], False)
     printed = capfd.readouterr().out.splitlines()
-    lines = [f"a: met {tmp_path / 'b'}", "a: loud", f"b: met {tmp_path / 'a'}", "b: loud"]
+    loud = "loud \ufffd"  # a byte that is not UTF-8
+    lines = [f"a: met {tmp_path / 'b'}", f"a: {loud}", f"b: met {tmp_path / 'a'}", f"b: {loud}"]
     assert sorted(printed) == sorted(lines)
 
 

@@ -39,7 +39,9 @@ def run_children(
     processes, readers = [], []
     for name, words in commands.items():
         variables = {"PYTHONUNBUFFERED": "1", **environments.get(name, {})}
-        process = _started(words, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = _started(
+            words, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+        )
         processes.append(process)
         readers.append(threading.Thread(target=_print_lines, args=(name, process), daemon=True))
         readers[-1].start()
