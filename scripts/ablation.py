@@ -1,10 +1,11 @@
-"""Ablation of the student's losses: students that learn without one of them, with several seeds and equal samples.
+"""Ablations of the student's losses and of the world model's tracker: runs with one change each, several seeds, equal samples.
 
-Each variant and seed is one `protege distill train` and one `protege distill evaluate`. Finished runs are not repeated. Several
-processes may share a folder, each with different `--variant`s; a last call with all variants then writes the tables.
+Each variant and seed is one training and one evaluation. Finished runs are not repeated. Several processes may share a folder, each
+with different `--variant`s; a last call with all variants then writes the tables.
 
     python scripts/ablation.py --samples 500000 --seeds 3 results/ablation run.num_threads=1
     python scripts/ablation.py --preset distillation/unified_lightweight --teachers full --samples 30000000 results/ablation_full
+    python scripts/ablation.py --of tracker --samples 1500000 --seeds 3 results/ablation_tracker
 """
 
 import json
@@ -19,7 +20,7 @@ from protege.core.runs.evaluation import wilson_interval
 
 PPO_ON, PPO_OFF = ["agent.ppo_start=0"], ["agent.ppo_start=1"]
 IMITATION_ONLY = [f"agent.{name}=0" for name in ("kl_weight", "value_distillation_weight", "bounds_loss_weight")]
-VARIANTS: dict[str, list[str]] = {
+LOSSES: dict[str, list[str]] = {
     "all five losses": PPO_ON,
     "without PPO": PPO_OFF,
     "without imitation": [*PPO_ON, "agent.distillation_weight=0"],
@@ -29,6 +30,20 @@ VARIANTS: dict[str, list[str]] = {
     "imitation alone": [*PPO_OFF, *IMITATION_ONLY],
 }
 """Overrides of the preset by the variant's name. Without PPO, value distillation affects only the critic."""
+
+WORLD_MODEL: dict[str, list[str]] = {
+    "as in the preset": [],
+    "without the critic": ["agent.critic=false"],
+    "half the horizon": ["agent.horizon=14"],
+    "model trained on single steps": ["agent.model_window=1"],
+    "without averaging the policy": ["agent.average_memory=0"],
+    "starts anywhere alike": ["env.track.adaptive_sampling=0"],
+    "no joint errors observed": ["model.tokens=[proprioception, poses]"],
+    "no noise in imagination": ["agent.imagined_noise=0", "agent.observation_noise=0"],
+    "failures do not end": ["agent.failures_end=false"],
+}
+"""Overrides of `full_body_tracker/world_model` by the variant's name."""
+ENSEMBLE = "with an ensemble"
 
 NAMES = ("path_follower", "goal_directed", "steering", "masked_mimic")
 TEACHERS = {
@@ -41,23 +56,32 @@ TEACHERS = {
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
-@click.option("--preset", default="distillation/laptop", show_default=True)
+@click.option(
+    "--of",
+    "subject",
+    type=click.Choice(["student", "tracker"]),
+    default="student",
+    show_default=True,
+    help="the student's losses, or the world model's tracker",
+)
+@click.option("--preset", help="of the trainings  [default: distillation/laptop, full_body_tracker/world_model]")
 @click.option(
     "--teachers",
     type=click.Choice(list(TEACHERS)),
     default="small",
     show_default=True,
-    help="teachers of the zoo, or those of the preset",
+    help="the student's teachers: of the zoo, or those of the preset",
 )
-@click.option("--variant", "names", multiple=True, type=click.Choice(list(VARIANTS)), help="repeatable; default: all")
-@click.option("--samples", default=500_000, show_default=True, help="samples of each student's training")
+@click.option("--variant", "names", multiple=True, type=click.Choice([*LOSSES, *WORLD_MODEL]), help="default: all")
+@click.option("--samples", default=500_000, show_default=True, help="samples of each training")
 @click.option("--seeds", default=3, show_default=True, help="number of seeds: 0, 1, ...")
 @click.option("--episodes", default=256, show_default=True, help="episodes of each task's evaluation")
-@click.option("--ensemble", multiple=True, help="a second path follower, for one more variant with both")
+@click.option("--ensemble", multiple=True, help="the student's second path follower, for one more variant with both")
 def main(
     folder: Path,
     overrides: tuple[str, ...],
-    preset: str,
+    subject: str,
+    preset: str | None,
     teachers: str,
     names: tuple[str, ...],
     samples: int,
@@ -66,27 +90,39 @@ def main(
     ensemble: tuple[str, ...],
 ) -> None:
     """Train and evaluate the variants in FOLDER, and write ablation.json and ablation.md there; OVERRIDES apply to all."""
-    variants = {name: VARIANTS[name] for name in names or VARIANTS}
-    teacher_models = [f"agent.teacher_models.{name}.checkpoint=[{where}]" for name, where in TEACHERS[teachers].items()]
+    every, preset, fixed, tasks = (
+        (LOSSES, preset or "distillation/laptop", *_student(teachers))
+        if subject == "student"
+        else (WORLD_MODEL, preset or "full_body_tracker/world_model", [], ["--task", "track"])
+    )
+    if foreign := [name for name in names if name not in every]:
+        raise click.BadParameter(f"{foreign[0]!r} is no variant of the {subject}", param_hint="--variant")
+    variants = {name: every[name] for name in names or every}
     if ensemble:
         both = ",".join([TEACHERS[teachers]["path_follower"], *ensemble])
-        variants["with an ensemble"] = [f"agent.teacher_models.path_follower.checkpoint=[{both}]"]
+        variants[ENSEMBLE] = [f"agent.teacher_models.path_follower.checkpoint=[{both}]"]
+    group = "distill" if subject == "student" else "core"
     budget = ["--max-time", "1e9", "run.max_iterations=null", f"run.max_samples={samples}"]
     for seed in range(seeds):
         for name, changes in variants.items():
             run = folder / f"{name.replace(' ', '_')}-{seed}"
             if not (run / "evaluation" / "evaluation.json").is_file():
                 where = ["--results-dir", str(folder), "--experiment-name", run.name, "--seed", str(seed)]
-                fixed = ["agent.evaluation_interval=0"]  # the final policy is evaluated, not the best of several
-                _protege("train", preset, *where, *budget, *fixed, *teacher_models, *overrides, *changes)
-                options = ["--num-episodes", str(episodes), "--opt", "distillation/tasks/unified_evaluation"]
-                _protege("evaluate", "--checkpoint", str(run), *options)
-    found = {name: results(folder, name) for name in [*VARIANTS, "with an ensemble"]}
+                _protege(group, "train", preset, *where, *budget, *fixed, *overrides, *changes)
+                _protege("evaluate", "--checkpoint", str(run), "--num-episodes", str(episodes), *tasks)
+    found = {name: results(folder, name) for name in [*every, ENSEMBLE]}
     found = {name: tasks for name, tasks in found.items() if tasks}
     data = {"preset": preset, "samples": samples, "overrides": list(overrides), "variants": found}
     (folder / "ablation.json").write_text(json.dumps(data, indent=2) + "\n")
     (folder / "ablation.md").write_text(table(found))
     click.echo(table(found), nl=False)
+
+
+def _student(teachers: str) -> tuple[list[str], list[str]]:
+    """Overrides of a student's trainings, and the tasks of its evaluation."""
+    where = [f"agent.teacher_models.{name}.checkpoint=[{path}]" for name, path in TEACHERS[teachers].items()]
+    # The final policy is evaluated, not the best of several.
+    return ["agent.evaluation_interval=0", *where], ["--opt", "distillation/tasks/unified_evaluation"]
 
 
 def results(folder: Path, name: str) -> dict[str, dict[str, Any]]:
@@ -115,7 +151,7 @@ def pooled(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """A Markdown table: success in percent with its interval, and the mean error of each task."""
     tasks = list(next(iter(found.values()), {}))
-    lines = ["| student | seeds |" + "".join(f" {task} |" for task in tasks), "| --- " * (2 + len(tasks)) + "|"]
+    lines = ["| variant | seeds |" + "".join(f" {task} |" for task in tasks), "| --- " * (2 + len(tasks)) + "|"]
     for name, results in found.items():
         cells = [name, str(next(iter(results.values()))["seeds"])]
         for x in results.values():
@@ -127,7 +163,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def _protege(*arguments: str) -> None:
-    subprocess.run(["protege", "distill", *arguments], check=True)
+    subprocess.run(["protege", *arguments], check=True)
 
 
 if __name__ == "__main__":
