@@ -10,6 +10,7 @@ with different `--variant`s; a last call with all variants then writes the table
 
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -37,13 +38,44 @@ WORLD_MODEL: dict[str, list[str]] = {
     "half the horizon": ["agent.horizon=14"],
     "model trained on single steps": ["agent.model_window=1"],
     "without averaging the policy": ["agent.average_memory=0"],
-    "starts anywhere alike": ["env.track.adaptive_sampling=0"],
-    "no joint errors observed": ["model.tokens=[proprioception, poses]"],
-    "no noise in imagination": ["agent.imagined_noise=0", "agent.observation_noise=0"],
-    "failures do not end": ["agent.failures_end=false"],
+    "uniform start frames": ["env.track.adaptive_sampling=0"],
+    "without joint errors in the observation": ["model.tokens=[proprioception, poses]"],
+    "without noise in imagination": ["agent.imagined_noise=0", "agent.observation_noise=0"],
+    "episodes continue after failures": ["agent.failures_end=false"],
 }
 """Overrides of `full_body_tracker/world_model` by the variant's name."""
 ENSEMBLE = "with an ensemble"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained and changed.
+
+    Attributes:
+        group: command group of `protege` with its `train`.
+        preset: by default.
+        variants: overrides of the preset by the variant's name.
+        fixed: overrides of all variants.
+        tasks: options of its evaluation.
+    """
+
+    group: str
+    preset: str
+    variants: dict[str, list[str]]
+    fixed: list[str]
+    tasks: list[str]
+
+
+SUBJECTS = {
+    "student": Subject(
+        "distill",
+        "distillation/laptop",
+        LOSSES,
+        ["agent.evaluation_interval=0"],  # the final policy is evaluated, not the best of several
+        ["--opt", "distillation/tasks/unified_evaluation"],
+    ),
+    "tracker": Subject("core", "full_body_tracker/world_model", WORLD_MODEL, [], ["--task", "track"]),
+}
 
 NAMES = ("path_follower", "goal_directed", "steering", "masked_mimic")
 TEACHERS = {
@@ -58,8 +90,8 @@ TEACHERS = {
 @click.argument("overrides", nargs=-1)
 @click.option(
     "--of",
-    "subject",
-    type=click.Choice(["student", "tracker"]),
+    "kind",
+    type=click.Choice(list(SUBJECTS)),
     default="student",
     show_default=True,
     help="the student's losses, or the world model's tracker",
@@ -80,7 +112,7 @@ TEACHERS = {
 def main(
     folder: Path,
     overrides: tuple[str, ...],
-    subject: str,
+    kind: str,
     preset: str | None,
     teachers: str,
     names: tuple[str, ...],
@@ -90,39 +122,42 @@ def main(
     ensemble: tuple[str, ...],
 ) -> None:
     """Train and evaluate the variants in FOLDER, and write ablation.json and ablation.md there; OVERRIDES apply to all."""
-    every, preset, fixed, tasks = (
-        (LOSSES, preset or "distillation/laptop", *_student(teachers))
-        if subject == "student"
-        else (WORLD_MODEL, preset or "full_body_tracker/world_model", [], ["--task", "track"])
-    )
-    if foreign := [name for name in names if name not in every]:
-        raise click.BadParameter(f"{foreign[0]!r} is no variant of the {subject}", param_hint="--variant")
+    subject = SUBJECTS[kind]
+    every, preset = subject.variants, preset or subject.preset
+    if (foreign := set(names) - set(every)) or (ensemble and kind != "student"):
+        raise click.BadParameter(f"the {kind} has no variant {', '.join(sorted(foreign)) or ENSEMBLE}")
+    teacher_models = [
+        f"agent.teacher_models.{name}.checkpoint=[{where}]"
+        for name, where in (TEACHERS[teachers] if kind == "student" else {}).items()
+    ]
     variants = {name: every[name] for name in names or every}
     if ensemble:
         both = ",".join([TEACHERS[teachers]["path_follower"], *ensemble])
         variants[ENSEMBLE] = [f"agent.teacher_models.path_follower.checkpoint=[{both}]"]
-    group = "distill" if subject == "student" else "core"
     budget = ["--max-time", "1e9", "run.max_iterations=null", f"run.max_samples={samples}"]
     for seed in range(seeds):
         for name, changes in variants.items():
             run = folder / f"{name.replace(' ', '_')}-{seed}"
             if not (run / "evaluation" / "evaluation.json").is_file():
                 where = ["--results-dir", str(folder), "--experiment-name", run.name, "--seed", str(seed)]
-                _protege(group, "train", preset, *where, *budget, *fixed, *overrides, *changes)
-                _protege("evaluate", "--checkpoint", str(run), "--num-episodes", str(episodes), *tasks)
+                _protege(
+                    subject.group,
+                    "train",
+                    preset,
+                    *where,
+                    *budget,
+                    *subject.fixed,
+                    *teacher_models,
+                    *overrides,
+                    *changes,
+                )
+                _protege("evaluate", "--checkpoint", str(run), "--num-episodes", str(episodes), *subject.tasks)
     found = {name: results(folder, name) for name in [*every, ENSEMBLE]}
     found = {name: tasks for name, tasks in found.items() if tasks}
     data = {"preset": preset, "samples": samples, "overrides": list(overrides), "variants": found}
     (folder / "ablation.json").write_text(json.dumps(data, indent=2) + "\n")
     (folder / "ablation.md").write_text(table(found))
     click.echo(table(found), nl=False)
-
-
-def _student(teachers: str) -> tuple[list[str], list[str]]:
-    """Overrides of a student's trainings, and the tasks of its evaluation."""
-    where = [f"agent.teacher_models.{name}.checkpoint=[{path}]" for name, path in TEACHERS[teachers].items()]
-    # The final policy is evaluated, not the best of several.
-    return ["agent.evaluation_interval=0", *where], ["--opt", "distillation/tasks/unified_evaluation"]
 
 
 def results(folder: Path, name: str) -> dict[str, dict[str, Any]]:

@@ -290,14 +290,14 @@ def fuzz_dds(folder: Path, packets: int, key: bytes | None = None) -> dict[str, 
 
     domain, angles = 30 + os.getpid() % 190, set[float]()
     processes = multiprocessing.get_context("spawn")
-    ended, done = processes.Event(), processes.Event()
+    ended = processes.Event()
     peer = processes.Process(target=_rightful_g1, args=(domain, ended), daemon=True)
-    stranger = processes.Process(target=_forge_states, args=(domain, packets, done), daemon=True)
+    stranger = processes.Process(target=_forge_states, args=(domain, packets), daemon=True)
     peer.start()
     robot = UnitreeRobot("lo", load(folder), domain=domain)
     stranger.start()
     early, reads = 0.0, 0
-    while not done.is_set():
+    while stranger.is_alive():
         angles.add(round(float(robot.read().joint_pos[0]), 3))
         time.sleep(PEER_PERIOD)
         reads += 1
@@ -307,6 +307,8 @@ def fuzz_dds(folder: Path, packets: int, key: bytes | None = None) -> dict[str, 
     ended.set()
     for process in (peer, stranger):
         process.join()
+    if stranger.exitcode:
+        raise ChildProcessError(f"the stranger ended with exit code {stranger.exitcode}")
     return {
         "sent": packets, "early_mb": early or late, "late_mb": late, "forged": len(angles - {0.0}), "dropped": robot.dropped,
         "obeyed": 0.0 in angles, "event": stopped or None,
@@ -327,8 +329,8 @@ def _rightful_g1(domain: int, ended: Any) -> None:
     bus.close()
 
 
-def _forge_states(domain: int, packets: int, done: Any) -> None:
-    """Publish forged states, half of them with a wrong byte, and set `done`."""
+def _forge_states(domain: int, packets: int) -> None:
+    """Publish forged states, half of them with a wrong byte."""
     from protege.deploy.unitree.bus import Bus
     from protege.deploy.unitree.cdr import encode
     from protege.deploy.unitree.messages import LOW_STATE
@@ -344,7 +346,6 @@ def _forge_states(domain: int, packets: int, done: Any) -> None:
         bus.publish_bytes(bytes(data), LOW_STATE)
         if sent % BATCH == 0:
             time.sleep(1e-3)
-    done.set()
     bus.close()
 
 

@@ -140,6 +140,19 @@ def test_a_gap_of_30_s_ends_in_damping_before_the_policy_acts(monkeypatch: pytes
     assert robot.modes == "CCCDDD" and policy.calls == 3
 
 
+def test_a_step_of_the_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network time may set the wall clock at any moment; the loop does not read it."""
+
+    def read(*_: object) -> float:
+        raise AssertionError("the loop reads the wall clock")
+
+    for name in ("time", "time_ns", "localtime", "gmtime"):
+        monkeypatch.setattr(time, name, read)
+    robot = FakeRobot()
+    loop(FakePolicy(), robot).run(4)
+    assert robot.modes == "CCCC"
+
+
 @pytest.mark.parametrize(("slept", "modes"), [(30.0, "CCDDD"), (0.05, "CCCCC")])
 def test_a_suspended_computer_damps_before_the_policy_acts(
     slept: float, modes: str, monkeypatch: pytest.MonkeyPatch
