@@ -1,7 +1,7 @@
 """Ablations of the student's losses and of the world model's tracker: runs with one change each, several seeds, equal samples.
 
 Each variant and seed is one training and one evaluation. Finished runs are not repeated. Several processes may share a folder, each
-with different `--variant`s; a last call with all variants then writes the tables.
+with different `--variant`s; a last call with all variants then writes the tables. With `--at-once 6` six run on the same GPU.
 
     python scripts/ablation.py --samples 500000 --seeds 3 results/ablation run.num_threads=1
     python scripts/ablation.py --preset distillation/unified_lightweight --teachers full --samples 30000000 results/ablation_full
@@ -9,7 +9,10 @@ with different `--variant`s; a last call with all variants then writes the table
 """
 
 import json
+import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +21,7 @@ from typing import Any
 import click
 
 from protege.core.runs.evaluation import wilson_interval
+from protege.core.runs.mps import shared_gpu
 
 PPO_ON, PPO_OFF = ["agent.ppo_start=0"], ["agent.ppo_start=1"]
 IMITATION_ONLY = [f"agent.{name}=0" for name in ("kl_weight", "value_distillation_weight", "bounds_loss_weight")]
@@ -34,8 +38,9 @@ LOSSES: dict[str, list[str]] = {
 
 WORLD_MODEL: dict[str, list[str]] = {
     "as in the preset": [],
-    "without the critic": ["agent.critic=false"],
-    "half the horizon": ["agent.horizon=14"],
+    "with the critic's values after the horizon": ["agent.critic=true"],
+    "half the horizon": ["agent.horizon=20"],
+    "AdamW instead of Muon": ["agent.muon_rate=0"],
     "model trained on single steps": ["agent.model_window=1"],
     "without averaging the policy": ["agent.average_memory=0"],
     "uniform start frames": ["env.track.adaptive_sampling=0"],
@@ -107,6 +112,7 @@ TEACHERS = {
 @click.option("--variant", "names", multiple=True, type=click.Choice([*LOSSES, *WORLD_MODEL]), help="default: all")
 @click.option("--samples", default=500_000, show_default=True, help="samples of each training")
 @click.option("--seeds", default=3, show_default=True, help="number of seeds: 0, 1, ...")
+@click.option("--at-once", default=1, show_default=True, help="trainings at the same time, on one GPU or on the CPU")
 @click.option("--episodes", default=256, show_default=True, help="episodes of each task's evaluation")
 @click.option("--ensemble", multiple=True, help="the student's second path follower, for one more variant with both")
 def main(
@@ -118,6 +124,7 @@ def main(
     names: tuple[str, ...],
     samples: int,
     seeds: int,
+    at_once: int,
     episodes: int,
     ensemble: tuple[str, ...],
 ) -> None:
@@ -135,23 +142,21 @@ def main(
         both = ",".join([TEACHERS[teachers]["path_follower"], *ensemble])
         variants[ENSEMBLE] = [f"agent.teacher_models.path_follower.checkpoint=[{both}]"]
     budget = ["--max-time", "1e9", "run.max_iterations=null", f"run.max_samples={samples}"]
-    for seed in range(seeds):
-        for name, changes in variants.items():
-            run = folder / f"{name.replace(' ', '_')}-{seed}"
-            if not (run / "evaluation" / "evaluation.json").is_file():
-                where = ["--results-dir", str(folder), "--experiment-name", run.name, "--seed", str(seed)]
-                _protege(
-                    subject.group,
-                    "train",
-                    preset,
-                    *where,
-                    *budget,
-                    *subject.fixed,
-                    *teacher_models,
-                    *overrides,
-                    *changes,
-                )
-                _protege("evaluate", "--checkpoint", str(run), "--num-episodes", str(episodes), *subject.tasks)
+    common = [*budget, *subject.fixed, *teacher_models, *overrides]
+
+    def run(name: str, seed: int) -> None:
+        folder_of_run = folder / f"{name.replace(' ', '_')}-{seed}"
+        if (folder_of_run / "evaluation" / "evaluation.json").is_file():
+            return
+        where = ["--results-dir", str(folder), "--experiment-name", folder_of_run.name, "--seed", str(seed)]
+        _protege(environment, subject.group, "train", preset, *where, *common, *variants[name])
+        _protege(
+            environment, "evaluate", "--checkpoint", str(folder_of_run), "--num-episodes", str(episodes), *subject.tasks
+        )
+
+    with shared_gpu() if at_once > 1 else nullcontext({}) as environment, ThreadPoolExecutor(at_once) as pool:
+        for job in [pool.submit(run, name, seed) for seed in range(seeds) for name in variants]:
+            job.result()
     found = {name: results(folder, name) for name in [*every, ENSEMBLE]}
     found = {name: tasks for name, tasks in found.items() if tasks}
     data = {"preset": preset, "samples": samples, "overrides": list(overrides), "variants": found}
@@ -197,8 +202,8 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _protege(*arguments: str) -> None:
-    subprocess.run(["protege", *arguments], check=True)
+def _protege(environment: dict[str, str], *arguments: str) -> None:
+    subprocess.run(["protege", *arguments], check=True, env=os.environ | environment)
 
 
 if __name__ == "__main__":

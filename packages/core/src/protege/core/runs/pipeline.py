@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..names import checked_name
 from ..terminal import compact_table, console, print_table
 from .child import run_child, run_children
 from .lock import locked
+from .mps import shared_gpu
 from .run_folder import read_metrics, remove_temporaries
 from .steps import LearningCheck, Step, deterministic, load_steps, on_gpus, read_preset, stages
 
@@ -153,7 +155,8 @@ def _run(steps: list[Step]) -> tuple[list[int], bool]:
     if len(steps) == 1:
         code, stopped = run_child(_words(steps[0]), steps[0].environment)
         return [code], stopped
-    return run_children({x.name: _words(x) for x in steps}, {x.name: x.environment for x in steps})
+    with shared_gpu() if all(step.gpu is None for step in steps) else nullcontext({}) as shared:
+        return run_children({x.name: _words(x) for x in steps}, {x.name: shared | x.environment for x in steps})
 
 
 def _words(step: Step) -> list[str]:

@@ -38,7 +38,8 @@ class WorldModelConfig:
         lam: lambda of the critic's TD(lambda) targets.
         failures_end: whether a failure ends an imagined episode, as it ends a simulated one. If not, errors after it still have
             a gradient.
-        critic: whether imagined returns include the critic's value after the horizon.
+        critic: whether the policy maximises the critic's value after the horizon, too. The critic is trained in any case, for the
+            distillation of its values.
         target_memory: share of the target critic that an update retains. The target critic gives the values in TD(lambda) and
             after the horizon.
         offset_penalty: weight of the mean squared offset of targets from the reference, rad^-2.
@@ -77,7 +78,7 @@ class WorldModelConfig:
     gamma: float | None = None
     lam: float = 0.95
     failures_end: bool = True
-    critic: bool = True
+    critic: bool = False
     target_memory: float = 0.995
     offset_penalty: float = 0.5
     rate_penalty: float = 0.5
