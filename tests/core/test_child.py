@@ -110,6 +110,44 @@ def test_a_signal_is_forwarded_to_all_children(tmp_path):
     assert [file.read_text() for file in files] == ["SIGTERM", "SIGTERM"]
 
 
+FOLLOWER = """
+import sys
+from pathlib import Path
+from protege.core.runs.child import wait_for_start
+print("ready", flush=True)
+wait_for_start(lambda: False)
+print("led" if Path(sys.argv[1]).exists() else "alone")
+"""
+
+
+@pytest.mark.parametrize(("code", "wanted"), [(0, ["ready", "led"]), (3, ["ready"])])
+def test_a_follower_gets_ready_and_starts_when_all_others_have_succeeded(tmp_path, capfd, code, wanted):
+    from protege.core.runs.child import run_children
+
+    mark = tmp_path / "mark"
+    # The leader ends when the follower is ready, whose line this process has then printed.
+    lead = f"while ! [ -e {tmp_path}/ready ]; do sleep 0.01; done; touch {mark}; exit {code}"
+    follow = FOLLOWER.replace(
+        "wait_for_start(lambda", f"Path({str(tmp_path)!r}, 'ready').touch()\nwait_for_start(lambda"
+    )
+    commands = {"a": ["sh", "-c", "true"], "b": ["sh", "-c", lead], "c": [sys.executable, "-c", follow, str(mark)]}
+    ended = code and 128 + signal.SIGTERM
+    assert run_children(commands, {}, ["c"]) == ([0, code, ended], False)
+    assert capfd.readouterr().out.splitlines() == [f"c: {line}" for line in wanted]
+
+
+def test_a_stopped_follower_does_not_wait(tmp_path, monkeypatch):
+    from protege.core.runs.child import START_FILE, wait_for_start
+
+    wait_for_start(lambda: True)  # follows nobody
+    monkeypatch.setenv(START_FILE, str(tmp_path / "start"))
+    with pytest.raises(SystemExit) as stop:
+        wait_for_start(lambda: True)
+    assert stop.value.code == 130
+    (tmp_path / "start").touch()
+    wait_for_start(lambda: True)
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process has ended, even if its new parent has not reaped it yet."""
     try:

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ import yaml
 from tiny_runs import TINY, TRACKER, protege
 
 from protege.core.errors import UserError
-from protege.core.runs import pipeline
+from protege.core.runs import child, pipeline
 from protege.core.runs.checkpoint import load
-from protege.core.runs.steps import Step, deterministic, load_steps, on_gpus, stages
+from protege.core.runs.steps import Step, deterministic, launches, load_steps, on_gpus, stages
 
 # Odd names
 
@@ -121,6 +122,46 @@ def test_masked_mimic_and_teachers_train_at_the_same_time(preset, alone, monkeyp
     one_gpu = on_gpus(preset, steps, 1)
     assert named(one_gpu) == (together if alone else [[step.name] for step in steps])
     assert not any(step.environment for step in one_gpu)
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_the_student_starts_during_its_imitation(gpus):
+    steps = on_gpus("world_model", load_steps("world_model", Path("here")), gpus)
+    assert [[step.name for step in launch] for launch in launches(steps)][2] == ["imitation", "student"]
+    assert ["imitation"] in named(steps)  # in the order of steps it is still a stage of its own
+
+
+def test_no_step_starts_early_where_steps_do_not_share_a_gpu(monkeypatch):
+    monkeypatch.setattr("protege.core.runs.steps.read_preset", lambda name: {})
+    assert launches(on_gpus("gpu", [Step("a", []), Step("b", [], early=True)], 1))[1:] == [[Step("b", [])]]
+
+
+@pytest.mark.parametrize(("code", "codes"), [(0, [0, 0]), (3, [3, 3])])
+def test_an_early_step_trains_if_the_step_before_succeeds(code, codes, tmp_path, monkeypatch):
+    """It has no exit code of its own if it was ended because the step before failed."""
+    program = "from protege.core.runs.child import wait_for_start as w; w(lambda: False); open('{}/b', 'w')"
+    programs = {"a": f"raise SystemExit({code})", "b": program.format(tmp_path)}
+    monkeypatch.setattr(pipeline, "_words", lambda step: [sys.executable, "-c", programs[step.name]])
+    assert pipeline._run([Step("a", []), Step("b", [], early=True)]) == (codes, False)
+    assert (tmp_path / "b").exists() == (code == 0)
+
+
+def test_a_training_that_starts_early_loads_the_checkpoint_that_then_exists(tmp_path, monkeypatch):
+    where = ["--results-dir", tmp_path, "--max-iterations", 1, *TINY]
+    protege("core", "train", TRACKER, "--experiment-name", "elsewhere", *where)
+    monkeypatch.setenv(child.START_FILE, str(tmp_path / "start"))
+
+    def meanwhile(seconds: float) -> None:
+        assert not (tmp_path / "late" / "config.yaml").exists()
+        (tmp_path / "elsewhere").rename(tmp_path / "before")
+        (tmp_path / "start").touch()
+
+    monkeypatch.setattr(child, "time", SimpleNamespace(sleep=meanwhile))
+    frozen = ["agent.learning_rate=0", "--checkpoint", tmp_path / "before"]
+    result = protege("core", "train", TRACKER, "--experiment-name", "late", *where, *frozen)
+    assert result.exit_code == 0, result.output
+    before, late = (load(tmp_path / name).model for name in ("before", "late"))
+    assert all(torch.equal(late[name], x) for name, x in before.items() if name.startswith("actor."))
 
 
 def test_a_step_sees_one_of_the_gpus_that_the_pipeline_sees(monkeypatch):

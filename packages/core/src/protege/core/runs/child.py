@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,6 +17,8 @@ import click
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 """Signals that are forwarded to the children. For Ctrl-C the terminal itself sends SIGINT to them."""
+START_FILE = "PROTEGE_START_FILE"
+"""Environment variable of a child that waits for others: the file that appears when it may start."""
 
 
 def run_child(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[int, bool]:
@@ -28,27 +33,53 @@ def run_child(words: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def run_children(
-    commands: Mapping[str, Sequence[str]], environments: Mapping[str, Mapping[str, str]]
+    commands: Mapping[str, Sequence[str]],
+    environments: Mapping[str, Mapping[str, str]],
+    followers: Collection[str] = (),
 ) -> tuple[list[int], bool]:
     """Run commands at the same time and wait for all. If one fails, the others go on. See `wait_for` for the rest.
 
     Args:
         commands: program and arguments by name. The name stands before each line that the command prints.
         environments: variables to add to this process's, by name.
+        followers: names of commands that get ready and then wait, in `wait_for_start`, until all others have ended. If one of those
+            failed, they receive SIGTERM.
     """
-    processes, readers = [], []
-    for name, words in commands.items():
-        variables = {"PYTHONUNBUFFERED": "1", **environments.get(name, {})}
-        process = _started(
-            words, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
-        )
-        processes.append(process)
-        readers.append(threading.Thread(target=_print_lines, args=(name, process), daemon=True))
-        readers[-1].start()
-    found = wait_for(processes)
-    for reader in readers:
-        reader.join()
+    processes, readers = dict[str, subprocess.Popen[str]](), []
+    with tempfile.TemporaryDirectory(prefix="protege-") as folder:
+        start = Path(folder) / "start"
+        for name, words in commands.items():
+            variables = {"PYTHONUNBUFFERED": "1", **environments.get(name, {})}
+            variables |= {START_FILE: str(start)} if name in followers else {}
+            processes[name] = _started(
+                words, variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
+            )
+            readers.append(threading.Thread(target=_print_lines, args=(name, processes[name]), daemon=True))
+        leaders = [process for name, process in processes.items() if name not in followers]
+        waiting = [processes[name] for name in followers]
+        readers.append(threading.Thread(target=_let_start, args=(leaders, waiting, start), daemon=True))
+        for reader in readers:
+            reader.start()
+        found = wait_for(list(processes.values()))
+        for reader in readers:
+            reader.join()
     return found
+
+
+def wait_for_start(stopped: Callable[[], bool]) -> None:
+    """Wait until the commands that this process follows have ended; see `run_children`. Other processes do not wait.
+
+    Args:
+        stopped: whether a signal was received.
+
+    Raises:
+        SystemExit: 130, after a signal.
+    """
+    if start := os.environ.get(START_FILE):
+        while not Path(start).exists():
+            if stopped():
+                raise SystemExit(130)
+            time.sleep(0.1)
 
 
 def wait_for(processes: Sequence[subprocess.Popen[str]]) -> tuple[list[int], bool]:
@@ -88,6 +119,15 @@ def _print_lines(name: str, process: subprocess.Popen[str]) -> None:
     with process.stdout as lines:
         for line in lines:
             click.echo(f"{name}: {line}", nl=False)
+
+
+def _let_start(leaders: Sequence[subprocess.Popen[str]], waiting: Sequence[subprocess.Popen[str]], start: Path) -> None:
+    """Create the file `start` when the leaders have ended with exit code 0, else terminate those that wait for it."""
+    if all([process.wait() == 0 for process in leaders]):
+        start.touch()
+        return
+    for process in waiting:
+        process.terminate()
 
 
 def _end_with_parent() -> None:

@@ -9,6 +9,7 @@ from ..env import Env
 from ..learning.learner import Learner
 from ..learning.rollout import episode_metrics
 from ..learning.world_model.learner import WorldModelLearner
+from .child import wait_for_start
 from .clip_success import MAX_CLIP_METRICS, ClipSuccess
 from .run import Run
 
@@ -80,6 +81,7 @@ def train_loop(
     parts = {"policy": policy or learner.policy, **learner.optimizers, "env": env}
     success = ClipSuccess(env.clip_names) if len(env.clip_names) > MAX_CLIP_METRICS else None
     counts = [] if success is None else [success]
+    wait_for_start(lambda: run.signals.requested)
     run.restore(parts | {"trainer": _State(learner, *hooks, *counts)})
     for hook in hooks:
         hook.start()

@@ -18,7 +18,7 @@ from .child import run_child, run_children
 from .lock import locked
 from .mps import shared_gpu
 from .run_folder import read_metrics, remove_temporaries
-from .steps import LearningCheck, Step, deterministic, load_steps, on_gpus, read_preset, stages
+from .steps import LearningCheck, Step, deterministic, launches, load_steps, on_gpus, read_preset, stages
 
 RECORD_FILE = "pipeline.json"
 """File in the pipeline's folder that records finished steps."""
@@ -89,7 +89,7 @@ def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
     done, restarts = _plan(steps, *_load(root), first)
     _save(root, done, restarts)
     place = {step.name: f"[{number}/{len(steps)}] {step.name}" for number, step in enumerate(steps, start=1)}
-    for stage in stages(steps):
+    for stage in launches(steps):
         waiting = [step for step in stage if step.name not in done]
         started = [_started(step, restarts) for step in waiting]
         shown = {step.name: step.shown for step in started}
@@ -112,7 +112,7 @@ def _carry_out(steps: list[Step], root: Path, first: str | None) -> None:
             raise SystemExit(failed[0] if failed else STOPPED_EXIT_CODE)
     rows = [row for step in steps for row in map(measured, step.learned)]
     _save(root, done, restarts, rows)
-    _print_summary([(stage, max(done[step.name]["seconds"] for step in stage)) for stage in stages(steps)], rows)
+    _print_summary([(stage, max(done[step.name]["seconds"] for step in stage)) for stage in launches(steps)], rows)
 
 
 def _started(step: Step, restarts: dict[str, str]) -> Step:
@@ -155,8 +155,14 @@ def _run(steps: list[Step]) -> tuple[list[int], bool]:
     if len(steps) == 1:
         code, stopped = run_child(_words(steps[0]), steps[0].environment)
         return [code], stopped
-    with shared_gpu() if all(step.gpu is None for step in steps) else nullcontext({}) as shared:
-        return run_children({x.name: _words(x) for x in steps}, {x.name: shared | x.environment for x in steps})
+    one_gpu = all(step.gpu is None and step.gpus == 1 for step in steps)
+    followers = [step.name for step in steps if step.early] if not all(step.early for step in steps) else []
+    with shared_gpu() if one_gpu else nullcontext({}) as shared:
+        commands, environments = ({x.name: f(x) for x in steps} for f in (_words, lambda x: shared | x.environment))
+        codes, stopped = run_children(commands, environments, followers)
+    failed = [code for step, code in zip(steps, codes, strict=True) if code and step.name not in followers]
+    codes = [failed[0] if failed and x.name in followers else code for x, code in zip(steps, codes, strict=True)]
+    return codes, stopped
 
 
 def _words(step: Step) -> list[str]:

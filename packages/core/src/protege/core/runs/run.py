@@ -89,17 +89,17 @@ class Run:
         agent = getattr(config, "agent", None)
         self._divergence = DivergenceMonitor(agent.updates if agent else 0)
         self._divergence_reason, self._falls = "", 0
-        self._signals = StopSignals(
+        self.signals = StopSignals(
             group.size, lambda: self._print("\nstopping after this iteration; Ctrl-C to stop at once")
         )
         self._first_rate: tuple[float, int] = (0.0, 0)
 
     def __enter__(self) -> Self:
-        self._signals.install()
+        self.signals.install()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._signals.uninstall()
+        self.signals.uninstall()
         if self._writer and self.folder.is_dir():  # without the folder its thread would print a traceback
             try:
                 self._writer.close()
@@ -342,10 +342,10 @@ class Run:
 
     def _is_over(self) -> bool:
         """Whether the run ends now: for all ranks if it does for one, by the first rank's clock."""
-        self.interrupted = self._signals.requested
+        self.interrupted = self.signals.requested
         if self.group.size > 1:
             times = [self.seconds, self._save_at] if self.group.first else [0.0, 0.0]
-            mine = [float(self._signals.requested), *times]
+            mine = [float(self.signals.requested), *times]
             all_ranks = self.group.sum(torch.tensor(mine, dtype=torch.float64, device=self.group.device))
             stops, self.seconds, self._save_at = all_ranks.tolist()
             self.interrupted = stops > 0.0

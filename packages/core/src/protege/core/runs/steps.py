@@ -48,6 +48,7 @@ class Step:
         spreads: whether it may train on several GPUs.
         gpus: number of GPUs; torchrun starts a rank for each.
         group: consecutive steps of the same group need nothing from each other and run at the same time; empty: alone.
+        early: whether its process starts with the stage before, gets ready, and waits for the end of that stage.
         gpu: the GPU to run on, as a number among the visible ones; None: any.
     """
 
@@ -58,6 +59,7 @@ class Step:
     spreads: bool = False
     gpus: int = 1
     group: str = ""
+    early: bool = False
     gpu: int | None = None
 
     @property
@@ -134,6 +136,7 @@ def load_steps(preset: str, root: Path, robot: str | None = None, clips: Sequenc
                 samples=item.get("samples"),
                 spreads=item.get("spreads", False),
                 group=item.get("group", ""),
+                early=item.get("early", False),
             )
         )
     return steps
@@ -143,6 +146,17 @@ def stages(steps: Sequence[Step]) -> list[list[Step]]:
     """The steps in order; those that run at the same time are in one list."""
     numbered = [(step.group or number, step) for number, step in enumerate(steps)]
     return [[step for _, step in members] for _, members in groupby(numbered, key=lambda item: item[0])]
+
+
+def launches(steps: Sequence[Step]) -> list[list[Step]]:
+    """The stages whose processes start at the same time, joined: one that starts early joins the stage before."""
+    joined: list[list[Step]] = []
+    for stage in stages(steps):
+        if joined and all(step.early for step in stage):
+            joined[-1].extend(stage)
+        else:
+            joined.append(stage)
+    return joined
 
 
 def deterministic(preset: str, steps: list[Step]) -> list[Step]:
@@ -163,13 +177,15 @@ def deterministic(preset: str, steps: list[Step]) -> list[Step]:
 def on_gpus(preset: str, steps: list[Step], gpus: int) -> list[Step]:
     """The steps on a number of GPUs: all of them for a step that spreads, one each for the steps of a group.
 
-    On one GPU the steps of a group run one after the other, unless the preset has `share_gpu`.
+    On one GPU the steps of a group run one after the other, and none starts early, unless the preset has `share_gpu`.
 
     Raises:
         UserError: no step of the preset supports several GPUs.
     """
     if gpus == 1:
-        return steps if read_preset(preset).get("share_gpu") else [replace(step, group="") for step in steps]
+        return (
+            steps if read_preset(preset).get("share_gpu") else [replace(step, group="", early=False) for step in steps]
+        )
     if not any(step.spreads for step in steps):
         raise UserError(f"pipeline/{preset} has no step for several GPUs", "Take --preset gpu")
     steps = [replace(step, gpus=gpus) if step.spreads else step for step in steps]
