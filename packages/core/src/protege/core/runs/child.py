@@ -122,8 +122,8 @@ def _print_lines(name: str, process: subprocess.Popen[str]) -> None:
 
 
 def _let_start(leaders: Sequence[subprocess.Popen[str]], waiting: Sequence[subprocess.Popen[str]], start: Path) -> None:
-    """Create the file `start` when the leaders have ended with exit code 0, else terminate those that wait for it."""
-    if all([process.wait() == 0 for process in leaders]):
+    """Create the file `start` when all leaders have ended with exit code 0. If one fails, terminate those that wait for it."""
+    if all(process.wait() == 0 for process in leaders):
         start.touch()
         return
     for process in waiting:

@@ -156,12 +156,13 @@ def _run(steps: list[Step]) -> tuple[list[int], bool]:
         code, stopped = run_child(_words(steps[0]), steps[0].environment)
         return [code], stopped
     one_gpu = all(step.gpu is None and step.gpus == 1 for step in steps)
-    followers = [step.name for step in steps if step.early] if not all(step.early for step in steps) else []
+    followers = [] if all(step.early for step in steps) else [step.name for step in steps if step.early]
     with shared_gpu() if one_gpu else nullcontext({}) as shared:
-        commands, environments = ({x.name: f(x) for x in steps} for f in (_words, lambda x: shared | x.environment))
-        codes, stopped = run_children(commands, environments, followers)
-    failed = [code for step, code in zip(steps, codes, strict=True) if code and step.name not in followers]
-    codes = [failed[0] if failed and x.name in followers else code for x, code in zip(steps, codes, strict=True)]
+        commands = {step.name: _words(step) for step in steps}
+        codes, stopped = run_children(commands, {step.name: shared | step.environment for step in steps}, followers)
+    ended = list(zip((step.name for step in steps), codes, strict=True))
+    failed = [code for name, code in ended if code and name not in followers]
+    codes = [failed[0] if failed and name in followers else code for name, code in ended]
     return codes, stopped
 
 
