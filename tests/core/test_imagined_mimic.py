@@ -50,7 +50,7 @@ class Envs:
         never = torch.zeros(M, dtype=torch.bool)
         return reward, never, never
 
-    def observe(self, state: RobotState) -> Obs:
+    def observe(self, state: RobotState, last_action: None = None) -> Obs:
         turned = state.root_quat_w[:, None, None].expand(M, K, B, 4)
         return {
             "proprioception": observations.proprioception(state),

@@ -75,8 +75,9 @@ def test_randomised_envs_have_factors_and_resume_exactly(robot, tmp_path):
     assert (whole["model"]["gains.entering.weight"] != 0).any(), "it learns by them"
 
 
-def test_an_imagined_step_is_compiled_once(robot, tmp_path, monkeypatch):
-    """Each step of an episode has the first one's shapes, strides and gradients, also of the history and of delayed targets.
+@pytest.mark.parametrize("sensors", ["full_state", "onboard"])
+def test_an_imagined_step_is_compiled_once(robot, sensors, tmp_path, monkeypatch):
+    """Each step of an episode has the first one's shapes, strides and gradients, also of histories and of delayed targets.
 
     So do the arbitrary states with which it is compiled while the simulator's kernels still are.
     """
@@ -90,6 +91,8 @@ def test_an_imagined_step_is_compiled_once(robot, tmp_path, monkeypatch):
     monkeypatch.setattr(learner, "compiles", lambda *_: True)
     monkeypatch.setattr(Kinematics, "fuse", lambda _: None)  # needs a GPU
     words = ["model.tokens=[proprioception,history,poses,joint_errors]", "env.history_steps=2", "agent.horizon=4"]
+    if sensors == "onboard":
+        words += ["model.sensors=onboard", "model.tokens=[proprioception,history,poses]"]
     train(tmp_path, "a", robot.name, "--max-iterations", 2, "env.randomization.delay=[0.0,0.04]", *words)
     assert {name: counter.frame_count for name, counter in counters.items()} == {"step_error": 1, "imagined_step": 1}
 

@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
 from click.testing import CliRunner
 from tiny import SMALL_ENV, SMALL_MODEL, TEACHERS, of_robot, save_teachers
 
-from protege.core.errors import UserError
 from protege.core.learning.policy import ActorCritic
 from protege.core.robots.robot import Robot
 from protege.core.runs.load_policy import load_policy
@@ -83,12 +81,19 @@ def test_labels_do_not_depend_on_the_students_sensors(tmp_path: Path) -> None:
     assert all(torch.equal(labels[0][name], labels[1][name]) for name in labels[0])
 
 
-def test_an_onboard_student_cannot_learn_through_a_world_model(tmp_path: Path) -> None:
-    from protege.sim.robots import get_robot
-
-    overrides = ["model.sensors=onboard", "agent.rollout_steps=4"]
-    small = [x for x in settings(tmp_path, get_robot("smpl")) if x.split("=")[0] not in ("epochs", "minibatches")]
-    given = [x for x in small if x.split("=")[0] not in ("rollout_steps", "teacher_iterations")]
-    with pytest.raises(UserError, match=r"model\.sensors: onboard sensors cannot be imagined") as caught:
-        train(EXPERIMENTS["distillation/world_model"], "distillation/world_model", [*given, *overrides])
-    assert caught.value.remedy == "Take model.sensors=full_state"
+def test_an_onboard_student_learns_through_a_world_model_and_resumes_exactly(tmp_path: Path, robot: Robot) -> None:
+    """Its actions depend on its last one and on what it measured before, in imagined steps too."""
+    of_ppo = ("epochs", "minibatches", "rollout_steps", "teacher_iterations", "experiment_name")
+    given = [x for x in settings(tmp_path, robot) if x.split("=")[0] not in of_ppo]
+    given += ["model.sensors=onboard", "agent.model_units=[16]", "agent.imagined_envs=8", "agent.model_batch=8"]
+    given += ["agent.warmup_steps=12", "agent.replay_steps=16", "agent.horizon=3", "agent.warmup_updates=2"]
+    given += ["agent.final_rate=1", "env.randomization.delay=[0.0,0.05]"]
+    weights = []
+    for name, budgets in (("whole", [2]), ("parts", [1, 2])):
+        for budget in budgets:
+            where = [f"experiment_name={name}", f"max_iterations={budget}"]
+            run = train(EXPERIMENTS["distillation/world_model"], "distillation/world_model", [*given, *where])
+        weights.append(load_policy(run.folder).policy.state_dict())
+    whole, parts = weights
+    assert {"onboard", "onboard_poses"} <= {name.split(".")[2] for name in whole if "normalizers" in name}
+    assert all(torch.equal(parts[name], x) for name, x in whole.items())

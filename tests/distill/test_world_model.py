@@ -60,12 +60,14 @@ def make_learner(robot: Robot, *overrides: str) -> WorldModelLearner:
     return WorldModelLearner(make_actor_critic(env, config.model), env, config.agent, anchor=teachers)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_student_of_all_tasks_trains_and_is_saved_as_a_student(robot, tmp_path):
+@pytest.mark.parametrize("sensors", ["full_state", "onboard"])
+def test_a_student_of_all_tasks_trains_and_is_saved_as_a_student(robot, sensors, tmp_path):
     folders = save_teachers(tmp_path, robot)
     where = [f"results_dir={tmp_path}", "experiment_name=student", "max_iterations=2", "history_steps=1"]
+    where += [f"model.sensors={sensors}"]
     teachers = [f"agent.teacher_models.{name}.checkpoint=[{folder}]" for name, folder in folders.items()]
     config = make_config(robot, *where, *teachers)
-    env = env_plugin().make(config.run, config.env)
+    env = env_plugin().make(config.run, config.env, sensors=sensors)
     try:
         with Run(config, "student", env.robot, env.obs_shapes) as run:
             train(run, env, config)

@@ -192,7 +192,7 @@ class Arrivals:
     def __init__(self, rows: dict[str, torch.Tensor], env: HumanoidEnv | None = None) -> None:
         self.servos = (env.default_joint_pos, env.action_scale) if env else (0.0, 1.0)
         self.delay, sent = (rows[name].clone() if name in rows else None for name in ("delay", "sent"))
-        self.now = Moment(torch.zeros(0), None, [], sent)  # pyright: ignore[reportArgumentType]
+        self.now = Moment(torch.zeros(0), None, {}, sent)  # pyright: ignore[reportArgumentType]
 
     def __call__(self, action: torch.Tensor) -> torch.Tensor:
         """The targets that arrive now that these actions are sent, (N, J) both."""
@@ -201,7 +201,7 @@ class Arrivals:
         servos = {"default_joint_pos": zero, "action_scale": scale}
         policy = SimpleNamespace(imagine=lambda *_: acted, log_std=log_std, critic_tokens=[], **servos)
         model = SimpleNamespace(move=lambda x, state, target, factors: (target, None))
-        envs = SimpleNamespace(observe=lambda _: {"proprioception": None}, advance=lambda _: (None,) * 3)
+        envs = SimpleNamespace(observe=lambda *_: {"proprioception": None}, advance=lambda _: (None,) * 3)
         rest = self.now, None, self.delay, {"action": torch.zeros(())}
         self.now, _ = imagined_step(policy, lambda _: torch.zeros(()), model, envs, WorldModelConfig(), *rest)  # pyright: ignore[reportArgumentType]
         return self.now.x

@@ -6,6 +6,7 @@ from robot_states import own_settings
 
 from protege.core.errors import UserError
 from protege.core.learning.world_model import coordinates
+from protege.core.learning.world_model.imagination import HISTORIES
 from protege.core.learning.world_model.replay import Replay
 from protege.core.motions import load_clips
 from protege.core.observations import proprioception
@@ -21,17 +22,19 @@ from protege.sim.terrain_params import TerrainParams
 MIXES = [{"track": 1.0}, {"track": 2.0, "masked_mimic": 1.0, "path": 1.0, "goal": 1.0, "steering": 1.0}]
 
 
-def make_env(robot, mix, num_envs=12, **config) -> HumanoidEnv:
+def make_env(robot, mix, num_envs=12, sensors="full_state", **config) -> HumanoidEnv:
     simulator = make_simulator("mujoco", robot, num_envs, device="cpu", num_threads=1)
     walk = load_clips([f"data/motions/{robot.name}_humanoid_walk.npy"], robot)
     settings = own_settings(robot) | config
-    return HumanoidEnv(simulator, walk, EnvConfig(num_envs=num_envs, task_mix=mix, num_plans=16, **settings), seed=0)
+    made = EnvConfig(num_envs=num_envs, task_mix=mix, num_plans=16, **settings)
+    return HumanoidEnv(simulator, walk, made, seed=0, sensors=sensors)
 
 
+@pytest.mark.parametrize("sensors", ["full_state", "onboard"])
 @pytest.mark.parametrize("mix", MIXES, ids=["track", "all tasks"])
-def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
+def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix, sensors):
     """States by forward kinematics of root and joints; none but MaskedMimic's masks, drawn anew, may differ."""
-    env = make_env(robot, mix)
+    env = make_env(robot, mix, sensors=sensors)
     imagined, kinematics = env.imagine(env.num_envs, torch.Generator()), Kinematics(robot)
     obs, ended, compared = env.reset(), torch.ones(env.num_envs, dtype=torch.bool), 0
     generator = torch.Generator().manual_seed(1)
@@ -39,15 +42,16 @@ def test_fed_with_true_steps_they_are_the_simulated_ones(robot, mix):
         if ended.any():
             imagined.load({name: x.clone() for name, x in env.rows().items()})
         reference = (obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()
-        step = env.step(reference + 0.3 * torch.randn(reference.shape, generator=generator))
+        action = reference + 0.3 * torch.randn(reference.shape, generator=generator)
+        step = env.step(action)
         ended, next_obs = step.ended, step.next_obs
         if not ended.any():  # afterwards the simulated envs' states are those of new episodes
             state = coordinates.full_state(kinematics, coordinates.pack(env.state))
             reward, failed, timed_out = imagined.advance(state)
             torch.testing.assert_close(reward, step.reward, atol=1e-5, rtol=1e-5)
             assert not failed.any() and not timed_out.any()
-            seen = imagined.observe(state)
-            assert seen.keys() == next_obs.keys() - {"history"}
+            seen = imagined.observe(state, action if sensors == "onboard" else None)
+            assert seen.keys() == next_obs.keys() - HISTORIES.keys()
             for name in seen.keys() - {"pose_mask"}:
                 torch.testing.assert_close(seen[name], next_obs[name], atol=1e-5, rtol=1e-5, msg=name)
             compared += 1
@@ -80,13 +84,14 @@ def test_imagined_masks_are_drawn_as_the_simulated_ones(robot):
 
 def test_an_imagined_history_is_the_simulated_one(robot):
     """Of all envs and control steps that a replay remembers, whether an episode has just begun or not."""
-    env, kinematics = make_env(robot, {"track": 1.0}, history_steps=3), Kinematics(robot)
-    obs, slots, seen = env.reset(), 12, []
+    env, kinematics = make_env(robot, {"track": 1.0}, sensors="onboard", history_steps=3), Kinematics(robot)
+    obs, slots, seen, sensed = env.reset(), 12, [], []
     replay = Replay(slots, env.num_actions, env.num_envs, env.rows(), env.device)
     generator = torch.Generator().manual_seed(2)
     for _ in range(slots):
         x, rows = coordinates.pack(env.state), {name: value.clone() for name, value in env.rows().items()}
         seen.append(obs["history"].clone())
+        sensed.append(obs["onboard_history"].clone())
         reference = (obs["reference_joint_pos"] - robot.default_pose()) / robot.action_scale()
         step = env.step(reference + 3.0 * torch.randn(reference.shape, generator=generator))
         replay.add(x, env.target, rows, step.ended)
@@ -94,8 +99,12 @@ def test_an_imagined_history_is_the_simulated_one(robot):
     assert replay.ended.any()  # large actions throw the robots
     slot, index = torch.meshgrid(torch.arange(3, slots), torch.arange(env.num_envs), indexing="ij")
     past = replay._past((slots - 1 - slot).flatten(), index.flatten(), 3)
-    past_proprioception = torch.stack([proprioception(coordinates.full_state(kinematics, x)) for x in past], dim=1)
+    states = [coordinates.full_state(kinematics, x) for x in past["past"]]
+    past_proprioception = torch.stack([proprioception(state) for state in states], dim=1)
     torch.testing.assert_close(past_proprioception, torch.cat(seen[3:]), atol=1e-5, rtol=1e-5)
+    imagined = env.imagine(env.num_envs, torch.Generator())
+    measured = [imagined.onboard(*before) for before in zip(states, past["past_actions"], strict=True)]
+    torch.testing.assert_close(torch.stack(measured, dim=1), torch.cat(sensed[3:]), atol=1e-4, rtol=1e-5)
 
 
 def test_they_fail_as_the_simulated_ones_do(robot):

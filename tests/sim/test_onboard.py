@@ -1,11 +1,9 @@
 """Onboard sensors in the environment: they measure the true robot, lag by one action, and start anew with each episode."""
 
-import pytest
 import torch
 from robot_states import own_settings
 
 from protege.core import observations
-from protege.core.errors import UserError
 from protege.core.motions import load_clips
 from protege.core.robots.robot import Robot
 from protege.core.robots.state import RobotState
@@ -156,9 +154,3 @@ def test_a_run_resumes_exactly(robot: Robot) -> None:
         step, other = env.step(action), again.step(action)
         for name in ONBOARD:
             assert torch.equal(step.obs[name], other.obs[name]), name
-
-
-def test_onboard_sensors_cannot_be_imagined(robot: Robot) -> None:
-    with pytest.raises(UserError, match=r"model\.sensors: onboard sensors cannot be imagined") as caught:
-        make_env(robot).imagine(8, torch.Generator())
-    assert caught.value.remedy == "Take model.sensors=full_state"

@@ -101,8 +101,12 @@ class ImaginedEnv(Protocol):
         """Advance the tasks by the control step that led to `state`. Returns reward (M,), failed (M,) bool, timed out (M,) bool."""
         ...
 
-    def observe(self, state: RobotState) -> Obs:
-        """The policy's observations of `state`, without `history`."""
+    def observe(self, state: RobotState, last_action: Tensor | None = None) -> Obs:
+        """The policy's observations of `state`, without histories; with `last_action` (M, J) also those of onboard sensors."""
+        ...
+
+    def onboard(self, state: RobotState, last_action: Tensor) -> Tensor:
+        """What onboard sensors measure of `state`; see `observations.onboard`."""
         ...
 
 

@@ -324,19 +324,19 @@ class HumanoidEnv:
         return self.randomization.factor_ranges
 
     def rows(self) -> dict[str, Tensor]:
-        """Where each env is in its command, (n, ...) each, under `<task>/<name>`; and `Randomization.rows`, (N, ...) each."""
-        commands = {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
-        return self.randomization.rows() | commands
+        """Rows of commands by `<task>/<name>`, `Randomization.rows`, and `last_action` with onboard sensors, (n, ...) each."""
+        own = self.randomization.rows() | ({} if self.onboard is None else self.onboard.rows())
+        return own | {f"{name}/{key}": x for name, task in self.tasks.items() for key, x in task.command.rows().items()}
 
     def imagine(self, num_envs: int, generator: torch.Generator) -> ImaginedEnv:
         """Envs without physics, with the same tasks and training's terminations; `generator` makes their draws.
 
         Raises:
-            UserError: the ground is not flat, the sensors are onboard ones, or there are fewer envs than tasks.
+            UserError: the ground is not flat, or there are fewer envs than tasks.
         """
-        check_imaginable(self.config, onboard=self.onboard is not None, rough=self.floor is not None)
+        check_imaginable(self.config, rough=self.floor is not None)
         shares = {name: part.stop - part.start for name, part in self.task_slices.items()}
-        return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs, generator)
+        return ImaginedEnv(self.robot, self.tasks, shares, self.command_shapes, num_envs, generator, self.onboard)
 
     # Saving ------------------------------------------------------------------------------------------------------------
 

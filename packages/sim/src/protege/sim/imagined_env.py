@@ -20,6 +20,7 @@ from protege.core.tasks import Modality
 
 from .env_config import EnvConfig
 from .observing import observe_tasks
+from .onboard import Onboard
 from .tasks.command import Command
 from .tasks.task import TaskTerms, make_scenes, rewards_motion_quality
 from .tasks.terms import MOTION_QUALITY
@@ -35,6 +36,7 @@ class ImaginedEnv:
         shapes: see `env.command_shapes`.
         num_envs: M, assigned to the tasks in these proportions, at least one each.
         generator: makes the commands' draws.
+        sensors: the env's onboard sensors, if any.
 
     Raises:
         UserError: there are fewer envs than tasks.
@@ -48,10 +50,11 @@ class ImaginedEnv:
         shapes: Sequence[tuple[Modality, tuple[int, ...]]],
         num_envs: int,
         generator: torch.Generator,
+        sensors: Onboard | None = None,
     ) -> None:
         if num_envs < len(tasks):
             raise UserError(f"agent.imagined_envs is {num_envs}", f"There are {len(tasks)} tasks: one each")
-        self.robot, self._shapes = robot, shapes
+        self.robot, self._shapes, self._sensors = robot, shapes, sensors
         self.task_counts: dict[str, int] = {}
         left, shared = num_envs, sum(shares.values())
         for others, (name, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
@@ -97,10 +100,17 @@ class ImaginedEnv:
             timeouts.append(over & ~failures[-1])
         return torch.cat(rewards), torch.cat(failures), torch.cat(timeouts)
 
-    def observe(self, state: RobotState) -> Obs:
-        """The observations of `HumanoidEnv`, without noise and `history`."""
-        commands = [task.command for task in self.tasks.values()]
-        return {"proprioception": observations.proprioception(state), **observe_tasks(commands, state, self._shapes)}
+    def observe(self, state: RobotState, last_action: Tensor | None = None) -> Obs:
+        """The observations of `HumanoidEnv`, without noise and histories; with `last_action` also those of onboard sensors."""
+        commands, onboard = [task.command for task in self.tasks.values()], last_action is not None
+        seen = observe_tasks(commands, state, self._shapes, onboard=onboard)
+        own = {"onboard": self.onboard(state, last_action)} if onboard else {}
+        return {"proprioception": observations.proprioception(state), **own, **seen}
+
+    def onboard(self, state: RobotState, last_action: Tensor) -> Tensor:
+        """See `Onboard.measure`."""
+        assert self._sensors is not None
+        return self._sensors.measure(state, last_action)
 
 
 def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
@@ -114,19 +124,16 @@ def _carry_along(command: Command, seen: RobotState, still: RobotState) -> None:
         command.reference.moved = torch.cat([there[:, :2], torch.zeros_like(there[:, 2:])], dim=1)
 
 
-def check_imaginable(config: EnvConfig, *, onboard: bool, rough: bool) -> None:
+def check_imaginable(config: EnvConfig, *, rough: bool) -> None:
     """Check that an env can be imagined.
 
     Args:
         config: of the env.
-        onboard: whether its sensors are onboard ones.
         rough: whether its ground is not flat.
 
     Raises:
         UserError: it cannot; names the key.
     """
-    if onboard:
-        raise UserError("model.sensors: onboard sensors cannot be imagined", "Take model.sensors=full_state")
     if rewards_motion_quality(config):
         raise UserError(f"env: {', '.join(MOTION_QUALITY)} cannot be imagined", "Take these weights of rewards out")
     if rough:

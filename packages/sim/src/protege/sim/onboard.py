@@ -37,15 +37,22 @@ class Onboard:
 
     def observe(self, measured: RobotState, history: Tensor) -> Obs:
         """`onboard` and `onboard_history` of a measured state, with the history before it, (n, H, P)."""
-        imu = observations.imu(measured, self.body, self.mount)
-        joints = measured.joint_pos, measured.joint_vel, self.default_joint_pos
-        return {"onboard": observations.onboard(*imu, *joints, self.last_action), "onboard_history": history}
+        return {"onboard": self.measure(measured, self.last_action), "onboard_history": history}
+
+    def measure(self, state: RobotState, last_action: Tensor) -> Tensor:
+        """`observations.onboard` of any states (M, ...) and last actions (M, J), without errors."""
+        imu = observations.imu(state, self.body, self.mount)
+        return observations.onboard(*imu, state.joint_pos, state.joint_vel, self.default_joint_pos, last_action)
 
     def restart(self, mask: Tensor, measured: RobotState, history: Tensor) -> Obs:
         """Start an episode where mask (n,) is True; the others keep their history (n, H, P). Returns the observations."""
         zero_where(self.last_action, mask)
         now = self.observe(measured, history)["onboard"]
         return {"onboard": now, "onboard_history": self.sensed.restart(mask, now, history)}
+
+    def rows(self) -> dict[str, Tensor]:
+        """What an imagined episode starts with besides the robot's state, (n, ...) each."""
+        return {"last_action": self.last_action}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {key: x.clone() for key, x in self._saved_state.items()}

@@ -66,8 +66,8 @@ class Tokenizer(nn.Module):
 
     def noise_shapes(self, tokens: Iterable[str]) -> dict[str, tuple[int, int]]:
         """(S, F) of the token sets that have no mask: proprioception and the reference, but not commands."""
-        noisy_sets = ("proprioception", "history", "poses", "joint_errors")
-        return {name: self.sizes[name] for name in tokens if name in noisy_sets}
+        noisy_sets = {"proprioception", "history", "poses", "joint_errors"}
+        return {name: self.sizes[name] for name in tokens if _FULL_STATE_NAME.get(name, name) in noisy_sets}
 
     def update(self, obs: Mapping[str, Tensor], weight: Tensor | None = None) -> None:
         """Update the normalisers with a batch.

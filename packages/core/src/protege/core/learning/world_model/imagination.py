@@ -24,6 +24,8 @@ from .dynamics import WorldModel
 
 CRITIC_STRIDE = 4
 """The critic learns from every fourth step of an imagined episode; consecutive ones are almost equal."""
+HISTORIES = {"history": "proprioception", "onboard_history": "onboard"}
+"""Observations that are histories, and of what."""
 Anchor = Callable[[Obs, Mapping[str, slice]], Tensor]
 """Observations and the envs of each task -> mean actions (M, J) of teachers, without gradient."""
 
@@ -71,14 +73,16 @@ class Moment:
     Attributes:
         x: (M, S) state vectors, see `coordinates`; with gradient, like `state`.
         state: the full state of x.
-        proprioception_history: proprioception (M, P) of the previous steps, newest first, for `history`; empty if unused.
+        histories: what the policy's histories are of, (M, P) at each of the previous steps, newest first, by `HISTORIES`' names.
         sent: (M, D, J) rad, the last targets, newest first, if actions are delayed; see `protege.core.delay`.
+        last_action: (M, J) if the policy has onboard sensors.
     """
 
     x: Tensor
     state: RobotState
-    proprioception_history: list[Tensor]
+    histories: dict[str, list[Tensor]]
     sent: Tensor | None
+    last_action: Tensor | None = None
 
 
 @dataclass
@@ -102,13 +106,12 @@ class Outcome:
 
 
 def observe(envs: ImaginedEnv, now: Moment, read: Collection[str] | None) -> Obs:
-    """The observations in `read`, or all of them, with `history` if the policy uses it.
+    """The observations in `read`, or all of them, with the histories that the policy uses.
 
     Those that are not returned are not computed by compiled code.
     """
-    obs = envs.observe(now.state)
-    if now.proprioception_history:
-        obs = {**obs, "history": torch.stack(now.proprioception_history, dim=1)}
+    obs = envs.observe(now.state, now.last_action)
+    obs = {**obs, **{name: torch.stack(past, dim=1) for name, past in now.histories.items()}}
     return obs if read is None else {name: x for name, x in obs.items() if name in read}
 
 
@@ -144,8 +147,8 @@ def imagined_step(
         target, sent = arriving(queue, delay), queue[:, :-1].contiguous()
     x, state = model.move(now.x, now.state, target, factors)
     reward, failed, timed_out = envs.advance(state)
-    history = [obs["proprioception"], *now.proprioception_history][: len(now.proprioception_history)]
-    following = Moment(x, state, history, sent)
+    histories = {name: [obs[HISTORIES[name]], *past[:-1]] for name, past in now.histories.items()}
+    following = Moment(x, state, histories, sent, None if now.last_action is None else action)
     return following, Outcome(obs, before, acted, reward, failed, timed_out)
 
 
@@ -171,10 +174,10 @@ def play(
     """
     envs.load(start)
     # All parts of the state require gradients, as after each step: a compiled step is compiled once.
-    begin = {name: start[name].detach().requires_grad_() for name in ("x", "past", "sent") if name in start}
-    x, past, sent = begin["x"], begin.get("past", ()), begin.get("sent")
-    history = [proprioception(coordinates.full_state(model.kinematics, before)) for before in past]
-    now = Moment(x, coordinates.full_state(model.kinematics, x), history, sent)
+    begin = {
+        name: start[name].detach().requires_grad_() for name in ("x", "past", "sent", "last_action") if name in start
+    }
+    x, now = begin["x"], begun(policy, model, envs, begin, start.get("past_actions", ()))
     shapes = {"action": policy.log_std.shape, **policy.noise_shapes}
     noise = {
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -224,6 +227,26 @@ def play(
     values = torch.stack([*(outcome.value for outcome in outcomes[1:]), after])
     ends, offset = (failed, timed_out, alive), squared.detach().mean(0)
     return Rollout(gain, reward.detach(), *ends, last, seen, values, offset, anchor_kl, latent_kl)
+
+
+def begun(
+    policy: Policy, model: WorldModel, envs: ImaginedEnv, begin: Mapping[str, Tensor], past_actions: Iterable[Tensor]
+) -> Moment:
+    """The state of imagined envs before their first step.
+
+    Args:
+        begin: some of the tensors of `Replay.starts`.
+        past_actions: see `Replay.starts`.
+    """
+    last_action, states = begin.get("last_action"), begin.get("past", ())
+    past = [coordinates.full_state(model.kinematics, before) for before in states]
+    histories: dict[str, list[Tensor]] = {}
+    if past and "history" in policy.obs_keys:
+        histories["history"] = [proprioception(state) for state in past]
+    if past and "onboard_history" in policy.obs_keys:
+        histories["onboard_history"] = [envs.onboard(*before) for before in zip(past, past_actions, strict=True)]
+    x = begin["x"]
+    return Moment(x, coordinates.full_state(model.kinematics, x), histories, begin.get("sent"), last_action)
 
 
 def _detached(obs: Obs) -> Obs:

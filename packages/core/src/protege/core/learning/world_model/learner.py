@@ -82,7 +82,8 @@ class WorldModelLearner[P: Policy]:
         )
         others, self.model_muon = _hidden_to_muon(self.model, self.model.net, config.model_muon_rate)
         self.model_optimizer = adamw([(others, config.model_learning_rate)])
-        self.past = env.obs_shapes["history"][0] if "history" in policy.obs_keys else 0
+        histories = imagination.HISTORIES.keys() & set(policy.obs_keys)
+        self.past = max((env.obs_shapes[name][0] for name in histories), default=0)  # all have the same length
         self.kl_weight = torch.zeros((), device=device)  # of the KL of a latent from its prior
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)

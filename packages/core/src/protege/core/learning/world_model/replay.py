@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import coordinates
 
-SHARED_ROWS = ("factors", "delay", "sent")
+SHARED_ROWS = ("factors", "delay", "sent", "last_action")
 """Rows that belong to no task and that imagined episodes use; see `ImaginableEnv.rows`."""
 START_SHARE = 0.25
 """Imagined episodes start in this latest share of the replay, in states that the current policy visits."""
@@ -95,7 +95,8 @@ class Replay:
 
         Returns:
             x (M, S), grouped by task; `past` (H, M, S), newest first, where an episode's first state is repeated if it has fewer
-            than H; the rows of each task, by `<task>/<name>`; and those `SHARED_ROWS` that exist.
+            than H, and `past_actions` (H, M, J), the last action of each, if there is such a row; the rows of each task, by
+            `<task>/<name>`; and those `SHARED_ROWS` that exist.
         """
         device, span = self.x.device, max(1, round(START_SHARE * self.filled))
         ages, envs = [], []
@@ -111,17 +112,19 @@ class Replay:
         age, env = torch.cat(ages), torch.cat(envs)
         slot = (self.head - 1 - age) % self.slots
         rows |= {name: self.rows[name][slot, env] for name in SHARED_ROWS if name in self.rows}
-        return {"x": self.x[slot, env], **({"past": self._past(age, env, past)} if past else {}), **rows}
+        return {"x": self.x[slot, env], **(self._past(age, env, past) if past else {}), **rows}
 
-    def _past(self, age: Tensor, env: Tensor, count: int) -> Tensor:
-        """The `count` states before those that are `age` (M,) control steps old; see `starts`."""
-        states: list[Tensor] = []
+    def _past(self, age: Tensor, env: Tensor, count: int) -> dict[str, Tensor]:
+        """The `count` states before those that are `age` (M,) control steps old, and their actions; see `starts`."""
+        slots: list[Tensor] = []
         for _ in range(count):
             before = age + 1
             ended = self.ended[(self.head - 1 - before) % self.slots, env]
             age = torch.where(ended | (before >= self.filled), age, before)
-            states.append(self.x[(self.head - 1 - age) % self.slots, env])
-        return torch.stack(states)
+            slots.append((self.head - 1 - age) % self.slots)
+        slot = torch.stack(slots)
+        actions = {"past_actions": self.rows["last_action"][slot, env]} if "last_action" in self.rows else {}
+        return {"past": self.x[slot, env], **actions}
 
     def state_dict(self) -> dict[str, Any]:
         """The whole replay, for exact resumption."""
