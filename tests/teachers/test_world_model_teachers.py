@@ -175,14 +175,16 @@ def test_a_robust_tracker_teaches_all_tasks_of_an_onboard_student(robot, tmp_pat
     }
     kinds = ("path_follower", "goal_directed", "steering", "masked_mimic")
     taught = [f"agent.teacher_models.{kind}.checkpoint=[{tracker}]" for kind in kinds]
-    small = [
-        f"model.{x}" for x in ("latent_dim=16", "ff_size=16", "num_heads=2", "mlp_units=[16]", "critic_units=[16]")
-    ]
-    small += ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "env.num_plans=8"]
+    model = [f"model.{x}" for x in ("latent_dim=16", "ff_size=16", "num_heads=2", "mlp_units=[16]")]
+    small = ["run.device=cpu", "run.num_threads=1", "env.num_envs=8", "env.num_plans=8", "model.critic_units=[16]"]
     small += ["agent.rollout_steps=4", "agent.minibatches=1", "agent.evaluation_interval=0"]
     every = "agent.curriculum=[{name: all, task_mix: {path: 1, goal: 1, steering: 1, masked_mimic: 1}}]"
-    where += ["--results-dir", tmp_path, "--experiment-name", "student"]
-    result = protege("distill", "train", "distillation/onboard", *where, *small, *taught, every)
+    command = ["distill", "train", "distillation/onboard", "--results-dir", tmp_path, "--experiment-name", "student"]
+    result = protege(*command, *where, *model, *small, *taught, every)
     assert result.exit_code == 0, result.output
     student = load(tmp_path / "student")
     assert student.kind == "student" and student.config["model"]["sensors"] == "onboard"
+    # It goes on through the world model. There its teacher reads a history of the full state, it one of onboard sensors.
+    words = [*where, "--checkpoint", tmp_path / "student", *model, *taught, "model.sensors=onboard"]
+    after = load(train(tmp_path, "after", "distill", "distillation/world_model", *words))
+    assert after.kind == "student" and after.metrics["actor/anchor_kl"] > 0.0

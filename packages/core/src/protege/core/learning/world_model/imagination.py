@@ -177,7 +177,9 @@ def play(
     begin = {
         name: start[name].detach().requires_grad_() for name in ("x", "past", "sent", "last_action") if name in start
     }
-    x, now = begin["x"], begun(policy, model, envs, begin, start.get("past_actions", ()))
+    # Teachers may read any observation.
+    keys = policy.obs_keys if anchor is None else HISTORIES.keys()
+    x, now = begin["x"], begun(keys, model, envs, begin, start.get("past_actions", ()))
     shapes = {"action": policy.log_std.shape, **policy.noise_shapes}
     noise = {
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -230,20 +232,25 @@ def play(
 
 
 def begun(
-    policy: Policy, model: WorldModel, envs: ImaginedEnv, begin: Mapping[str, Tensor], past_actions: Iterable[Tensor]
+    keys: Collection[str],
+    model: WorldModel,
+    envs: ImaginedEnv,
+    begin: Mapping[str, Tensor],
+    past_actions: Iterable[Tensor],
 ) -> Moment:
     """The state of imagined envs before their first step.
 
     Args:
+        keys: observations that will be read.
         begin: some of the tensors of `Replay.starts`.
         past_actions: see `Replay.starts`.
     """
     last_action, states = begin.get("last_action"), begin.get("past", ())
     past = [coordinates.full_state(model.kinematics, before) for before in states]
     histories: dict[str, list[Tensor]] = {}
-    if past and "history" in policy.obs_keys:
+    if past and "history" in keys:
         histories["history"] = [proprioception(state) for state in past]
-    if past and "onboard_history" in policy.obs_keys:
+    if past and last_action is not None and "onboard_history" in keys:
         histories["onboard_history"] = [envs.onboard(*before) for before in zip(past, past_actions, strict=True)]
     x = begin["x"]
     return Moment(x, coordinates.full_state(model.kinematics, x), histories, begin.get("sent"), last_action)

@@ -82,8 +82,8 @@ class WorldModelLearner[P: Policy]:
         )
         others, self.model_muon = _hidden_to_muon(self.model, self.model.net, config.model_muon_rate)
         self.model_optimizer = adamw([(others, config.model_learning_rate)])
-        histories = imagination.HISTORIES.keys() & set(policy.obs_keys)
-        self.past = max((env.obs_shapes[name][0] for name in histories), default=0)  # all have the same length
+        reads_past = anchor is not None or not imagination.HISTORIES.keys().isdisjoint(policy.obs_keys)
+        self.past = env.obs_shapes["history"][0] if reads_past else 0
         self.kl_weight = torch.zeros((), device=device)  # of the KL of a latent from its prior
         self.gamma = discount(config.gamma, env.robot.control_dt)
         self.replay = Replay(config.replay_steps, env.num_actions, env.num_envs, env.rows(), device)
