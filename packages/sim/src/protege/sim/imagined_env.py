@@ -102,9 +102,9 @@ class ImaginedEnv:
 
     def observe(self, state: RobotState, last_action: Tensor | None = None) -> Obs:
         """The observations of `HumanoidEnv`, without noise and histories; with `last_action` also those of onboard sensors."""
-        commands, onboard = [task.command for task in self.tasks.values()], last_action is not None
-        seen = observe_tasks(commands, state, self._shapes, onboard=onboard)
-        own = {"onboard": self.onboard(state, last_action)} if onboard else {}
+        commands = [task.command for task in self.tasks.values()]
+        seen = observe_tasks(commands, state, self._shapes, onboard=last_action is not None)
+        own = {} if last_action is None else {"onboard": self.onboard(state, last_action)}
         return {"proprioception": observations.proprioception(state), **own, **seen}
 
     def onboard(self, state: RobotState, last_action: Tensor) -> Tensor:
