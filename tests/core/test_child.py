@@ -115,6 +115,7 @@ import sys
 from pathlib import Path
 from protege.core.runs.child import wait_for_start
 print("ready", flush=True)
+Path(sys.argv[2]).touch()
 wait_for_start(lambda: False)
 print("led" if Path(sys.argv[1]).exists() else "alone")
 """
@@ -124,13 +125,11 @@ print("led" if Path(sys.argv[1]).exists() else "alone")
 def test_a_follower_gets_ready_and_starts_when_all_others_have_succeeded(tmp_path, capfd, code, wanted):
     from protege.core.runs.child import run_children
 
-    mark = tmp_path / "mark"
+    mark, ready = tmp_path / "mark", tmp_path / "ready"
     # The leader ends when the follower is ready, whose line this process has then printed.
-    lead = f"while ! [ -e {tmp_path}/ready ]; do sleep 0.01; done; touch {mark}; exit {code}"
-    follow = FOLLOWER.replace(
-        "wait_for_start(lambda", f"Path({str(tmp_path)!r}, 'ready').touch()\nwait_for_start(lambda"
-    )
-    commands = {"a": ["sh", "-c", "true"], "b": ["sh", "-c", lead], "c": [sys.executable, "-c", follow, str(mark)]}
+    lead = f"while ! [ -e {ready} ]; do sleep 0.01; done; touch {mark}; exit {code}"
+    follower = [sys.executable, "-c", FOLLOWER, str(mark), str(ready)]
+    commands = {"a": ["sh", "-c", "true"], "b": ["sh", "-c", lead], "c": follower}
     ended = code and 128 + signal.SIGTERM
     assert run_children(commands, {}, ["c"]) == ([0, code, ended], False)
     assert capfd.readouterr().out.splitlines() == [f"c: {line}" for line in wanted]

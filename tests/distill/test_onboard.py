@@ -82,7 +82,7 @@ def test_labels_do_not_depend_on_the_students_sensors(tmp_path: Path) -> None:
 
 
 def test_an_onboard_student_learns_through_a_world_model_and_resumes_exactly(tmp_path: Path, robot: Robot) -> None:
-    """Its actions depend on its last one and on what it measured before, in imagined steps too."""
+    """With delayed actions: its replay holds the last actions, which its observations include."""
     of_ppo = ("epochs", "minibatches", "rollout_steps", "teacher_iterations", "experiment_name")
     given = [x for x in settings(tmp_path, robot) if x.split("=")[0] not in of_ppo]
     given += ["model.sensors=onboard", "agent.model_units=[16]", "agent.imagined_envs=8", "agent.model_batch=8"]

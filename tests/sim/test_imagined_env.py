@@ -104,7 +104,7 @@ def test_an_imagined_history_is_the_simulated_one(robot):
     torch.testing.assert_close(past_proprioception, torch.cat(seen[3:]), atol=1e-5, rtol=1e-5)
     imagined = env.imagine(env.num_envs, torch.Generator())
     measured = [imagined.onboard(*before) for before in zip(states, past["past_actions"], strict=True)]
-    torch.testing.assert_close(torch.stack(measured, dim=1), torch.cat(sensed[3:]), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(torch.stack(measured, dim=1), torch.cat(sensed[3:]), atol=1e-5, rtol=1e-5)
 
 
 def test_they_fail_as_the_simulated_ones_do(robot):

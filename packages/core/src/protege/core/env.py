@@ -106,7 +106,7 @@ class ImaginedEnv(Protocol):
         ...
 
     def onboard(self, state: RobotState, last_action: Tensor) -> Tensor:
-        """What onboard sensors measure of `state`; see `observations.onboard`."""
+        """What onboard sensors measure of `state` after `last_action` (M, J), (M, 6 + 3 J); see `observations.onboard`."""
         ...
 
 

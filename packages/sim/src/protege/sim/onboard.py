@@ -40,7 +40,7 @@ class Onboard:
         return {"onboard": self.measure(measured, self.last_action), "onboard_history": history}
 
     def measure(self, state: RobotState, last_action: Tensor) -> Tensor:
-        """`observations.onboard` of any states (M, ...) and last actions (M, J), without errors."""
+        """`observations.onboard` (M, 6 + 3 J) of any states (M, ...) and last actions (M, J)."""
         imu = observations.imu(state, self.body, self.mount)
         return observations.onboard(*imu, state.joint_pos, state.joint_vel, self.default_joint_pos, last_action)
 

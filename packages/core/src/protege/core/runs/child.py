@@ -57,7 +57,7 @@ def run_children(
             readers.append(threading.Thread(target=_print_lines, args=(name, processes[name]), daemon=True))
         leaders = [process for name, process in processes.items() if name not in followers]
         waiting = [processes[name] for name in followers]
-        readers.append(threading.Thread(target=_let_start, args=(leaders, waiting, start), daemon=True))
+        readers.append(threading.Thread(target=_start_followers, args=(leaders, waiting, start), daemon=True))
         for reader in readers:
             reader.start()
         found = wait_for(list(processes.values()))
@@ -121,7 +121,9 @@ def _print_lines(name: str, process: subprocess.Popen[str]) -> None:
             click.echo(f"{name}: {line}", nl=False)
 
 
-def _let_start(leaders: Sequence[subprocess.Popen[str]], waiting: Sequence[subprocess.Popen[str]], start: Path) -> None:
+def _start_followers(
+    leaders: Sequence[subprocess.Popen[str]], waiting: Sequence[subprocess.Popen[str]], start: Path
+) -> None:
     """Create the file `start` when all leaders have ended with exit code 0. If one fails, terminate those that wait for it."""
     if all(process.wait() == 0 for process in leaders):
         start.touch()

@@ -179,7 +179,7 @@ def play(
     }
     # Teachers may read any observation.
     keys = policy.obs_keys if anchor is None else HISTORIES.keys()
-    x, now = begin["x"], begun(keys, model, envs, begin, start.get("past_actions", ()))
+    x, now = begin["x"], first_moment(keys, model, envs, begin, start.get("past_actions", ()))
     shapes = {"action": policy.log_std.shape, **policy.noise_shapes}
     noise = {
         name: torch.randn(config.horizon, len(x), *shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -231,7 +231,7 @@ def play(
     return Rollout(gain, reward.detach(), *ends, last, seen, values, offset, anchor_kl, latent_kl)
 
 
-def begun(
+def first_moment(
     keys: Collection[str],
     model: WorldModel,
     envs: ImaginedEnv,
